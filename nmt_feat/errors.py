@@ -1,0 +1,20 @@
+"""The one exception that users see."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something that the user can mend; its message says in one line what, where and how.
+
+    The entry points print the message alone, without a traceback, and exit with code 2.
+    """
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the near ones if any, else all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"known: {', '.join(names) if names else 'none'}"

@@ -1,0 +1,1 @@
+"""The Transformer: embedding layer, encoder, decoder, loss."""

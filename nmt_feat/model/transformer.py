@@ -1,0 +1,255 @@
+"""The Transformer encoder-decoder (Vaswani et al. 2017), pre-norm (Xiong et al. 2020).
+
+Shapes: B sentences (or hypotheses), S source and T target pieces, D model width, H heads.
+Masks are true at real pieces. The decoder has two ways in: `decode` takes all target pieces at
+once (training, forced scoring), `step` one piece at a time with cached keys and values (search).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: object) -> Tensor:
+    """Scaled dot-product attention; on CPU always in fp32, where PyTorch's kernels are fast."""
+    if query.device.type == "cpu" and query.dtype != torch.float32:
+        out = F.scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), mask, **options  # type: ignore[arg-type]
+        )
+        return out.to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value, mask, **options)  # type: ignore[arg-type]
+
+
+class Attention(nn.Module):
+    """Multi-head attention. Self-attention projects queries, keys and values in one product."""
+
+    def __init__(self, dim: int, heads: int, dropout: float, cross: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        if cross:
+            self.query = nn.Linear(dim, dim)
+        self.inputs = nn.Linear(dim, (2 if cross else 3) * dim)
+        self.output = nn.Linear(dim, dim)
+        # Each of the stacked projections starts as a square matrix of its own would.
+        for block in self.inputs.weight.data.split(dim):
+            nn.init.xavier_uniform_(block)
+
+    def split(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
+        """`(B, T, count * D)` to `count` tensors `(B, H, T, D / H)`."""
+        batch, time, _ = x.shape
+        return x.view(batch, time, count, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """`(B, H, T, D / H)` to the output `(B, T, D)`."""
+        out: Tensor = self.output(x.transpose(1, 2).flatten(2))
+        return out
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none."""
+        query, key, value = self.split(self.inputs(x), 3)
+        dropout = self.dropout if self.training else 0.0
+        return self.merge(attend(query, key, value, mask, is_causal=causal, dropout_p=dropout))
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values `(B, H, S, D / H)` of the memory `(B, S, D)`, for `across`."""
+        key, value = self.split(self.inputs(memory), 2)
+        return key, value
+
+    def across(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Cross-attention of x `(B, T, D)` to projected memory; mask `(B, 1, 1, S)`."""
+        (query,) = self.split(self.query(x), 1)
+        dropout = self.dropout if self.training else 0.0
+        return self.merge(attend(query, key, value, mask, dropout_p=dropout))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a ReLU between them."""
+
+    def __init__(self, dim: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(dim, inner)
+        self.outer = nn.Linear(inner, dim)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, T, D)` to `(B, T, D)`."""
+        out: Tensor = self.outer(F.dropout(F.relu(self.inner(x)), self.dropout, self.training))
+        return out
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each `x + dropout(f(norm(x)))`."""
+
+    def __init__(
+        self, dim: int, inner: int, heads: int, dropout: float, attention_dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, attention_dropout, cross=False)
+        self.forward_norm = nn.LayerNorm(dim)
+        self.forward_layer = FeedForward(dim, inner, dropout)
+        self.dropout = dropout
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout before the residual sum."""
+        return F.dropout(x, self.dropout, self.training)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`."""
+        x = x + self.drop(self.attention(self.attention_norm(x), mask))
+        return x + self.drop(self.forward_layer(self.forward_norm(x)))
+
+
+class DecoderLayer(EncoderLayer):
+    """An encoder layer, causal, with attention to the memory between its two halves."""
+
+    def __init__(
+        self, dim: int, inner: int, heads: int, dropout: float, attention_dropout: float
+    ) -> None:
+        super().__init__(dim, inner, heads, dropout, attention_dropout)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.cross = Attention(dim, heads, attention_dropout, cross=True)
+
+    def finish(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """What follows self-attention: cross-attention and feed-forward."""
+        x = x + self.drop(self.cross.across(self.cross_norm(x), key, value, mask))
+        return x + self.drop(self.forward_layer(self.forward_norm(x)))
+
+    def decode(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """x `(B, T, D)` with memory `(B, S, D)`, to `(B, T, D)`."""
+        x = x + self.drop(self.attention(self.attention_norm(x), None, causal=True))
+        return self.finish(x, *self.cross.project(memory), mask)
+
+    def step(self, x: Tensor, layer: LayerCache, mask: Tensor) -> Tensor:
+        """x `(B, 1, D)`, the newest position, to `(B, 1, D)`; appends to the cache."""
+        query, key, value = self.attention.split(self.attention.inputs(self.attention_norm(x)), 3)
+        if layer.key is not None and layer.value is not None:
+            key = torch.cat([layer.key, key], dim=2)
+            value = torch.cat([layer.value, value], dim=2)
+        layer.key, layer.value = key, value
+        x = x + self.attention.merge(attend(query, key, value, None))
+        return self.finish(x, layer.cross_key, layer.cross_value, mask)
+
+
+@dataclass
+class LayerCache:
+    """Keys and values of a decoder layer: of the memory, and of the pieces so far."""
+
+    cross_key: Tensor
+    cross_value: Tensor
+    key: Tensor | None = None
+    value: Tensor | None = None
+
+
+@dataclass
+class Cache:
+    """What search keeps between steps: a row per hypothesis."""
+
+    layers: list[LayerCache]
+    mask: Tensor
+    """`(B, 1, 1, S)`, true at real source pieces."""
+
+    def select(self, index: Tensor) -> Cache:
+        """The cache whose rows are `index` `(B',)` of this one's, in that order."""
+
+        def rows(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.index_select(0, index)
+
+        layers = [
+            LayerCache(
+                layer.cross_key.index_select(0, index),
+                layer.cross_value.index_select(0, index),
+                rows(layer.key),
+                rows(layer.value),
+            )
+            for layer in self.layers
+        ]
+        return Cache(layers, self.mask.index_select(0, index))
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder over given embedding layers; the target table is the output layer.
+
+    Args:
+        source: embedding of source pieces and features.
+        target: embedding of target pieces.
+        dim, ffn_dim, heads, encoder_layers, decoder_layers, dropout, attention_dropout:
+            as in `schema.ModelConfig`.
+    """
+
+    def __init__(
+        self,
+        source: SourceEmbedding,
+        target: TargetEmbedding,
+        *,
+        dim: int,
+        ffn_dim: int,
+        heads: int,
+        encoder_layers: int,
+        decoder_layers: int,
+        dropout: float,
+        attention_dropout: float,
+    ) -> None:
+        super().__init__()
+        shape = (dim, ffn_dim, heads, dropout, attention_dropout)
+        self.encoder = nn.ModuleList(EncoderLayer(*shape) for _ in range(encoder_layers))
+        self.encoder_norm = nn.LayerNorm(dim)
+        self.decoder = nn.ModuleList(DecoderLayer(*shape) for _ in range(decoder_layers))
+        self.decoder_norm = nn.LayerNorm(dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+                if module.out_features not in (2 * dim, 3 * dim) or module.in_features != dim:
+                    nn.init.xavier_uniform_(module.weight)
+        self.source = source
+        self.target = target
+
+    def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
+        x = self.source(source, features)
+        for layer in self.encoder:
+            x = layer(x, mask[:, None, None, :])
+        out: Tensor = self.encoder_norm(x)
+        return out
+
+    def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
+        x = self.target(target)
+        for layer in self.decoder:
+            assert isinstance(layer, DecoderLayer)
+            x = layer.decode(x, memory, mask[:, None, None, :])
+        out: Tensor = self.decoder_norm(x)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores `(..., vocabulary)` of the next piece after hidden states `(..., D)`."""
+        return F.linear(hidden, self.target.words.weight)
+
+    def forward(
+        self, source: Tensor, features: dict[str, Tensor], mask: Tensor, target: Tensor
+    ) -> Tensor:
+        """Hidden states `(B, T, D)` of the decoder, for the loss."""
+        return self.decode(target, self.encode(source, features, mask), mask)
+
+    def start(self, memory: Tensor, mask: Tensor) -> Cache:
+        """The cache before the first step: memory `(B, S, D)`, mask `(B, S)`."""
+        layers = []
+        for layer in self.decoder:
+            assert isinstance(layer, DecoderLayer)
+            layers.append(LayerCache(*layer.cross.project(memory)))
+        return Cache(layers, mask[:, None, None, :])
+
+    def step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
+        """Scores `(B, vocabulary)`, fp32, of the piece after `token` `(B,)` at `position`."""
+        x = self.target(token[:, None], position)
+        for layer, layer_cache in zip(self.decoder, cache.layers, strict=True):
+            assert isinstance(layer, DecoderLayer)
+            x = layer.step(x, layer_cache, cache.mask)
+        return self.logits(self.decoder_norm(x)[:, 0]).float()

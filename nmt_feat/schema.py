@@ -1,0 +1,321 @@
+"""The typed configuration: what each setting means, and the checks that need more than one.
+
+`docs/config.md` is generated from the docstrings here; one string below each field documents it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class SplitConfig:
+    """One split: two files, line by line translations of each other. `.gz` is read as such."""
+
+    source: str = MISSING
+    """Source side: plain text, a sentence a line, or CoNLL-U (name ending in `.conllu`)."""
+    target: str = MISSING
+    """Target side: plain text, a sentence a line."""
+    conllu: str | None = None
+    """Annotation of a plain source side; its words are aligned to the source text."""
+    raw: str | None = None
+    """Raw counterpart of a tokenised source: annotated in its place, projected by characters."""
+    optional: bool = False
+    """Whether the split may be missing (said, not fatal); for test sets only."""
+
+
+@dataclass
+class DownloadConfig:
+    """Where a public corpus comes from. Files are fetched once, resumably, and verified."""
+
+    url: str | None = None
+    """Folder URL (`https://...` or `file://...`) to which the file names are appended."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Pinned SHA-256 sum of each file; a file without one is not downloaded."""
+
+
+@dataclass
+class DataConfig:
+    """The parallel corpus."""
+
+    name: str = MISSING
+    """Name shown in results."""
+    source_lang: str = MISSING
+    """Source language, an ISO 639-1 code."""
+    target_lang: str = MISSING
+    """Target language, an ISO 639-1 code."""
+    folder: str | None = None
+    """Folder that relative file names of the splits start from (default: the current one)."""
+    train: SplitConfig = field(default_factory=SplitConfig)
+    """Training split."""
+    dev: SplitConfig = field(default_factory=SplitConfig)
+    """Validation split: chooses checkpoints, stops training."""
+    tests: dict[str, SplitConfig] = field(default_factory=dict)
+    """Test sets by name; the first one is the table's."""
+    download: DownloadConfig = field(default_factory=DownloadConfig)
+    """Where to get the files when the folder lacks them."""
+    vocab_size: int = 8000
+    """Number of subword pieces (of each side where the model is not joint)."""
+    tokenized: bool = False
+    """The text is lower-cased tokens: BLEU on tokens as they are, `tokenize=none`, lower-cased."""
+    min_words: int = 1
+    """Training pairs with fewer words (by spaces) on a side are filtered and counted."""
+    max_pieces: int = 256
+    """Training pairs with more pieces on a side are filtered and counted."""
+    max_ratio: float = 9.0
+    """Training pairs with a ratio of pieces above this are filtered and counted."""
+    limit: int | None = None
+    """Keep only the first pairs of the training split."""
+    readings: bool = False
+    """Report reading accuracy: equal source lines of the test set are readings of each other."""
+
+
+@dataclass
+class AnnotatorConfig:
+    """What turns raw source text into annotated words."""
+
+    _target_: str | None = None
+    """Class of the annotator; none where the corpus brings its annotation."""
+    model: str | None = None
+    """File of the annotator's model (UDPipe)."""
+    processes: int = 0
+    """Parallel processes; 0 means one per core. Never changes the result."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class SubwordConfig:
+    """How text becomes pieces."""
+
+    kind: str = "bpe"
+    """`bpe` or `unigram` (SentencePiece), `none` (words), `given` (text already segmented)."""
+    joint: bool = True
+    """One model and one vocabulary for both sides; always so with `model.tie=all`."""
+    vocab_size: int = "${data.vocab_size}"  # type: ignore[assignment]
+    """Number of pieces or, for `none` and `given`, the largest number of words kept."""
+    min_count: int = 1
+    """Rarer words are unknown (`none` and `given`)."""
+    character_coverage: float = 1.0
+    """Share of characters that SentencePiece covers; the rest are unknown."""
+    byte_fallback: bool = False
+    """Spell characters outside the vocabulary in bytes."""
+
+
+@dataclass
+class FeatureConfig:
+    """One linguistic feature of the source words; its key under `features` is its name."""
+
+    _target_: str = "nmt_feat.features.Categorical"
+    """Class of the feature's kind."""
+    column: str = MISSING
+    """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `head_upos`,
+    `subword_tag` or `shape`."""
+    dim: int | None = None
+    """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
+    max_values: int | None = None
+    """Keep only the most frequent values; the others are unknown."""
+    min_count: int = 1
+    """Rarer values are unknown."""
+    policy: str = "copy"
+    """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class CombinerConfig:
+    """How the word's embedding and the features' become one vector. One schema for all methods."""
+
+    _target_: str | None = None
+    """Class of the method; none for the words-only baseline, which drops the features."""
+    widths: str = "default"
+    """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`."""
+    bias: float | None = None
+    """Initial value of the gate's bias (methods that have one; their default is 0)."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class ModelConfig:
+    """The Transformer (Vaswani et al. 2017), pre-norm."""
+
+    dim: int = 128
+    """Width of the model."""
+    ffn_dim: int = 256
+    """Inner width of the feed-forward layers."""
+    heads: int = 4
+    """Attention heads; divides `dim`."""
+    encoder_layers: int = 4
+    """Layers of the encoder."""
+    decoder_layers: int = 4
+    """Layers of the decoder."""
+    dropout: float = 0.1
+    """Dropout of embeddings, attention outputs and feed-forward layers."""
+    attention_dropout: float = 0.0
+    """Dropout of attention weights; above 0 it leaves PyTorch's fast kernels on CPU."""
+    tie: str = "target"
+    """`target`: target table = output layer; `all`: the source's word table as well."""
+    embedding_std: float | None = None
+    """Standard deviation of every table at the start; default 1/sqrt(dim)."""
+
+
+@dataclass
+class OptimizerConfig:
+    """Optimiser and learning-rate schedule."""
+
+    _target_: str = "torch.optim.AdamW"
+    """Class of the optimiser."""
+    lr: float = 2e-3
+    """Highest learning rate."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    """Adam's decay rates of the moments."""
+    eps: float = 1e-9
+    """Adam's epsilon."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    schedule: str = "inverse_sqrt"
+    """`inverse_sqrt`, `cosine`, `linear` or `constant`, each after a linear warm-up."""
+    warmup: int = 400
+    """Steps of linear warm-up."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class TrainerConfig:
+    """The training loop."""
+
+    max_steps: int = 1000
+    """Updates at most."""
+    batch_tokens: int = 4096
+    """Tokens of a batch at most: sentences times the longest, the larger of the two sides."""
+    accumulate: int = 1
+    """Batches per update (and per process)."""
+    clip_norm: float = 1.0
+    """Largest gradient norm; 0 for no clipping."""
+    label_smoothing: float = 0.1
+    """Mass that label smoothing spreads over the vocabulary."""
+    precision: str = "32-true"
+    """`32-true`, or `bf16-mixed` where it pays (attention stays in fp32 on CPU)."""
+    fused_loss: bool = True
+    """Loss and its gradient in chunks, without batch x vocabulary logits; false: plain PyTorch."""
+    validate_every: int = 100
+    """Updates between validations, and between checkpoints."""
+    patience: int = 0
+    """Validations without a better dev BLEU after which training stops; 0: never."""
+    select: str = "best"
+    """The weights that are tested: `best` (dev BLEU) or `average` (of the last checkpoints)."""
+    average: int = 5
+    """Number of last validated checkpoints that `average` averages."""
+    devices: int = 1
+    """Processes, each with one device (data-parallel)."""
+    accelerator: str = "auto"
+    """`auto`, `cpu`, `cuda` ... (Lightning Fabric's names)."""
+    threads: int = 0
+    """CPU threads of a process; 0 keeps PyTorch's choice. Part of what fixes the exact bits."""
+    deterministic: bool = False
+    """Deterministic CUDA kernels (CPU always is)."""
+    log_every: int = 20
+    """Updates between lines of the training log."""
+    progress: bool = True
+    """Show a progress bar on a terminal."""
+
+
+@dataclass
+class DecodingConfig:
+    """Search."""
+
+    beam: int = 5
+    """Beam size; 1 is greedy search."""
+    length_penalty: float = 1.0
+    """Exponent a of the length in score / length**a; 0 for no normalisation."""
+    max_ratio: float = 2.0
+    """Output pieces at most: ratio times source pieces plus `max_extra`."""
+    max_extra: int = 20
+    """See `max_ratio`."""
+    batch_tokens: int = 4096
+    """Source tokens times beam per batch at most."""
+    nbest: int = 1
+    """Hypotheses written per sentence; at most `beam`."""
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written."""
+
+    runs: str = "runs"
+    """Folder of the run folders."""
+    cache: str = "cache"
+    """Folder of downloads, annotation and prepared data, shared by all runs."""
+
+
+@dataclass
+class TrainConfig:
+    """`train.py`: one run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    subword: SubwordConfig = field(default_factory=SubwordConfig)
+    features: dict[str, FeatureConfig] = field(default_factory=dict)
+    combiner: CombinerConfig = field(default_factory=CombinerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    seed: int = 1
+    """Seeds weights, data order and dropout; never the subword model or the corpus."""
+
+
+@dataclass
+class TranslateConfig:
+    """`translate.py`: translate with a trained run."""
+
+    run: str = MISSING
+    """Folder of the run."""
+    input: str = "-"
+    """File of sentences, one a line, or CoNLL-U (`.conllu`); `-` is standard input."""
+    output: str = "-"
+    """File of translations; `-` is standard output."""
+    format: str = "auto"
+    """`text`, `conllu` or `auto` (by the name; standard input is text)."""
+    nbest: int = 1
+    """Hypotheses per sentence; above 1, lines are `number ||| hypothesis ||| score`."""
+    beam: int | None = None
+    """Beam size, if not the run's."""
+    length_penalty: float | None = None
+    """Length penalty, if not the run's."""
+    chunk: int = 200
+    """Sentences read and translated together."""
+    threads: int = 0
+    """CPU threads; 0 keeps PyTorch's choice."""
+
+
+@dataclass
+class ScoreConfig:
+    """`score.py`: the log-probability of given translations."""
+
+    run: str = MISSING
+    """Folder of the run."""
+    source: str = MISSING
+    """Source sentences: text or CoNLL-U (`.conllu`)."""
+    target: str = MISSING
+    """Their translations, line by line."""
+    output: str = "-"
+    """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
+    threads: int = 0
+    """CPU threads; 0 keeps PyTorch's choice."""
+
+
+def register() -> None:
+    """Store the schemas under the names that `conf/*.yaml` take as their first default."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="translate_schema", node=TranslateConfig)
+    store.store(name="score_schema", node=ScoreConfig)
