@@ -1,0 +1,1 @@
+"""What translations are worth: metrics, and later statistics."""

@@ -1,0 +1,113 @@
+"""BLEU and chrF by sacreBLEU (Post 2018), and reading accuracy on ambiguous sources."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from nmt_feat.errors import UserError
+
+
+@dataclass
+class Reading:
+    """How often the meant reading of a source text with several was translated.
+
+    A reading is one of the different references of one source text; one that stands in several
+    lines counts once, by the share of its lines.
+    """
+
+    readings: int
+    """Readings of source texts that have more than one."""
+    accuracy: float | None
+    """Share of them that are right; 0 to 1, none where there are none."""
+    settled: int
+    """Those whose feature values differ from those of every other reading of the text."""
+    settled_accuracy: float | None
+    """Share of these that are right."""
+
+
+@dataclass
+class Scores:
+    """The scores of one set of translations; BLEU and chrF from 0 to 100."""
+
+    bleu: float
+    chrf: float
+    bleu_signature: str
+    chrf_signature: str
+    sentences: int
+    reading: Reading | None = None
+
+
+def one_line(text: str) -> str:
+    """The text as a line of a file: inner line feeds are spaces, none at the end."""
+    return text.replace("\n", " ").rstrip()
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str], tokenized: bool = False) -> Scores:
+    """BLEU (13a, cased) and chrF, as the `sacrebleu` command gives on the written files.
+
+    With `tokenized`, as the literature scores lower-cased tokens: `--tokenize none --lowercase
+    --chrf-lowercase`.
+    """
+    if len(hypotheses) != len(references) or not references:
+        raise UserError(
+            f"scoring: {len(hypotheses)} hypotheses for {len(references)} references; "
+            "give one hypothesis for each of at least one reference"
+        )
+    hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
+    bleu = BLEU(tokenize="none", lowercase=True, force=True) if tokenized else BLEU(force=True)
+    chrf = CHRF(lowercase=tokenized)
+    return Scores(
+        bleu=bleu.corpus_score(hypotheses, [references]).score,
+        chrf=chrf.corpus_score(hypotheses, [references]).score,
+        bleu_signature=bleu.get_signature().format(),
+        chrf_signature=chrf.get_signature().format(),
+        sentences=len(references),
+    )
+
+
+def reading_accuracy(
+    sources: Sequence[str],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    features: Sequence[Sequence[str]] | None = None,
+) -> Reading:
+    """Reading accuracy; `features` has the values of each line, one string a feature.
+
+    Lines with the same source text are readings of one another. A hypothesis is right when it
+    equals its own reference, or its sentence chrF with it is higher than with every other
+    reading's; equal is wrong. So one output per source is right on at most 1 of k readings.
+    A line is settled by the features when no other reading of its source has its values.
+    """
+    chrf = CHRF()
+    lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, (source, reference) in enumerate(zip(sources, references, strict=True)):
+        lines[source][one_line(reference)].append(index)
+
+    def is_right(hypothesis: str, reference: str, others: list[str]) -> bool:
+        if hypothesis == reference or hypothesis in others:
+            return hypothesis == reference
+        near = chrf.sentence_score(hypothesis, [reference]).score
+        return all(near > chrf.sentence_score(hypothesis, [o]).score for o in others)
+
+    every: list[float] = []
+    settled: list[float] = []
+    for readings in lines.values():
+        for reference, own in readings.items() if len(readings) > 1 else ():
+            others = [r for r in readings if r != reference]
+            right = {i: is_right(one_line(hypotheses[i]), reference, others) for i in own}
+            every.append(sum(right.values()) / len(right))
+            if features:
+                values = {tuple(features[i]) for other in others for i in readings[other]}
+                clear = [right[i] for i in own if tuple(features[i]) not in values]
+                settled += [sum(clear) / len(clear)] if clear else []
+    return Reading(
+        readings=len(every),
+        accuracy=sum(every) / len(every) if every else None,
+        settled=len(settled),
+        settled_accuracy=sum(settled) / len(settled) if settled else None,
+    )
