@@ -1,0 +1,1 @@
+"""The synchronous grammar of the embedded corpus."""

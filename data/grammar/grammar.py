@@ -1,0 +1,41 @@
+"""The root of the grammar: constructions and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import double, plain, roles
+from .derivation import Choice, Derivation
+
+CONSTRUCTIONS: dict[str, tuple[Callable[[Derivation], str], float]] = {
+    "statement": (plain.statement, 19),
+    "animal_statement": (plain.animal_statement, 5),
+    "fronted": (plain.fronted, 5),
+    "yes_no_question": (plain.yes_no_question, 5),
+    "wh_question": (plain.wh_question, 5),
+    "copula": (plain.copula, 5),
+    "subordinate": (plain.subordinate, 5),
+    "relative": (plain.relative, 4),
+    "wish": (plain.wish, 5),
+    "put": (plain.put, 1.5),
+    "still_verbs": (plain.still_verbs, 3),
+    "perception": (double.perception, 6),
+    "participle": (double.participle, 5),
+    "verdict": (double.verdict, 3.5),
+    "enjoy": (double.enjoy, 3),
+    "state_or_event": (double.state_or_event, 2.5),
+    "content": (double.content, 5),
+    "tongue": (double.tongue, 3),
+    "gift": (roles.gift, 5),
+    "called": (roles.called, 4),
+    "tool": (roles.tool, 4),
+    "doing": (roles.doing, 5),
+    "purpose": (roles.purpose, 4),
+}
+ROOT = Choice(CONSTRUCTIONS, weight=lambda name: CONSTRUCTIONS[name][1])
+
+
+def program(d: Derivation) -> tuple[str, str]:
+    """The whole grammar: pick a construction and say it."""
+    name = d.pick(ROOT)
+    return name, CONSTRUCTIONS[name][0](d)
