@@ -1,0 +1,45 @@
+# make demo    install into .venv, then train with a gate on the embedded corpus
+# make test    install into .venv, then run the tests
+# make lint    ruff and mypy
+# make docs    write docs/config.md again
+#
+# Variables: PYTHON (the Python that .venv is made of), ARGS (further arguments of demo and test).
+
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && exit; done; echo python3)
+endif
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint docs
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(PY) train.py combiner=gate $(ARGS)
+
+test: $(READY)
+	$(PY) -m pytest $(ARGS)
+
+lint: $(READY)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+docs: $(READY)
+	$(PY) scripts/config_docs.py
+
+$(READY): pyproject.toml constraints.txt | $(PY)
+	@echo "Installing the tested versions into $(VENV); PyTorch takes the longest."
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(PY):
+	@$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || { \
+		echo "nmt_feat needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is" \
+			"$$($(PYTHON) --version 2>&1 || true). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,175 @@
+"""Write `docs/config.md` from the docstrings of `nmt_feat/schema.py` and the files in `conf/`.
+
+    python scripts/config_docs.py            # write
+    python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh
+
+The schema is read as text (`ast`), not imported: a field's type, default and docstring stand in
+the document as they stand in the source.
+"""
+
+import argparse
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "config.md"
+COMMANDS = {
+    "TrainConfig": "train.py",
+    "TranslateConfig": "translate.py",
+    "ScoreConfig": "score.py",
+}
+INTRODUCTION = """\
+# Settings
+
+<!-- Written by scripts/config_docs.py from nmt_feat/schema.py and conf/: edit those. -->
+
+Every setting can be given on the command line: `python train.py model.dim=256 combiner=gate`.
+`group=option` picks a file of `conf/<group>/`; `group.setting=value` changes one value of it.
+`python train.py --cfg job` prints what a command line comes to. A default of **required** must be
+given by the command line or by a file of the group.
+"""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting: its type, default and meaning, as written in the source."""
+
+    name: str
+    kind: str
+    default: str
+    text: str
+
+
+def default(node: ast.expr | None) -> str:
+    """The default of a field, as a reader would write it in YAML."""
+    if node is None:
+        return "**required**"
+    source = ast.unparse(node)
+    if source == "MISSING":
+        return "**required**"
+    if isinstance(node, ast.Call):  # field(default_factory=...)
+        factory = next(k.value for k in node.keywords if k.arg == "default_factory")
+        source = ast.unparse(factory.body if isinstance(factory, ast.Lambda) else factory)
+        return {"dict": "`{}`", "list": "`[]`"}.get(source, f"`{source}`")
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return f"`{node.value}`"
+    source = {"None": "null", "True": "true", "False": "false"}.get(source, source)
+    return f"`{source}`"
+
+
+def read_schema(source: str) -> dict[str, tuple[str, list[Field]]]:
+    """Docstring and fields of every dataclass of the schema, by the class's name."""
+    classes = {}
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = []
+        for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if not (
+                isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+            ):
+                continue
+            name = statement.target.id
+            if not (
+                isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+                and isinstance(after.value.value, str)
+            ):
+                if not isinstance(statement.value, ast.Call):
+                    sys.exit(f"nmt_feat/schema.py:{statement.lineno}: {name} has no docstring")
+                text = ""
+            else:
+                text = " ".join(after.value.value.split())
+            kind = ast.unparse(statement.annotation)
+            fields.append(Field(name, kind, default(statement.value), text))
+        classes[node.name] = (ast.get_docstring(node) or "", fields)
+    return classes
+
+
+def sections(classes: dict[str, tuple[str, list[Field]]], top: str) -> dict[str, list[str]]:
+    """The classes reached from `top`, each with the keys under which it stands."""
+    found: dict[str, list[str]] = {}
+
+    def walk(name: str, path: str) -> None:
+        found.setdefault(name, []).append(path)
+        for entry in classes[name][1]:
+            if match := re.fullmatch(r"dict\[str, (\w+)\]|(\w+)", entry.kind):
+                inner = match[1] or match[2]
+                if inner in classes:
+                    step = f"{entry.name}.<name>" if match[1] else entry.name
+                    walk(inner, f"{path}.{step}" if path else step)
+
+    walk(top, "")
+    return found
+
+
+def options(group: str) -> str:
+    """The options of a config group with the help line that each file begins with."""
+    rows = [
+        f"- `{group}={file.stem}`: {help_line(file)}"
+        for file in sorted((ROOT / "conf" / group).glob("*.yaml"))
+    ]
+    return "\n".join(rows) + "\n" if rows else ""
+
+
+def help_line(file: Path) -> str:
+    """The first comment of a config file that is not a directive of Hydra's (`@package`)."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# @package"):
+            continue
+        return line.removeprefix("#").strip() if line.startswith("#") else ""
+    return ""
+
+
+def cell(text: str) -> str:
+    """`text` for a cell of a Markdown table."""
+    return text.replace("|", "\\|")
+
+
+def render() -> str:
+    """The whole document."""
+    source = (ROOT / "nmt_feat" / "schema.py").read_text(encoding="utf-8")
+    classes = read_schema(source)
+    parts = [INTRODUCTION]
+    for top, command in COMMANDS.items():
+        parts.append(f"## {command}\n\n{classes[top][0]}\n")
+        for name, paths in sections(classes, top).items():
+            text, fields = classes[name]
+            if name != top:
+                parts.append(f"### {', '.join(f'`{path}`' for path in paths)}\n\n{text}\n")
+                parts.append(options(paths[0].split(".")[0]) if len(paths) == 1 else "")
+            rows = [
+                f"| `{entry.name}` | `{cell(entry.kind)}` | {cell(entry.default)} "
+                f"| {cell(entry.text)} |"
+                for entry in fields
+                if not re.search(r"\w+Config\b", entry.kind)
+            ]
+            if rows:
+                header = "| setting | type | default | meaning |\n|---|---|---|---|\n"
+                parts.append(header + "\n".join(rows) + "\n")
+    parts.append("## Experiments\n\nSeveral settings under one name.\n")
+    parts.append(options("experiment"))
+    return "\n".join(part for part in parts if part)
+
+
+def main() -> int:
+    """Write the document, or check it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="do not write, exit with 1 if stale")
+    arguments = parser.parse_args()
+    document = render()
+    if arguments.check:
+        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != document:
+            print("docs/config.md is stale: run python scripts/config_docs.py", file=sys.stderr)
+            return 1
+        return 0
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_text(document, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
