@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from nmt_feat.corpus.batches import Batch, collate, ordered
 from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.subwords import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.schema import DecodingConfig
 
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
 NEVER = (PAD, UNK, BOS)
 """Pieces that search never produces; their probability mass still counts in the softmax."""
 SCORED = 2048
@@ -110,7 +110,7 @@ class _Beam:
         for negative, rank, piece in candidates[: beam - len(self.done)]:
             ids = prefixes[rank][1]
             if piece == EOS:
-                score = -negative / (len(ids) + 1) ** penalty
+                score = -negative / math.pow(len(ids) + 1, penalty)
                 self.done.append(Hypothesis(ids, score, -negative))
             else:
                 self.live.append((-negative, [*ids, piece]))
@@ -126,7 +126,7 @@ class _Beam:
         """
         if not self.live or len(self.done) < n:
             return not self.live
-        bound = max(logprob for logprob, _ in self.live) / float(self.limit + 1) ** penalty
+        bound = max(logprob for logprob, _ in self.live) / math.pow(self.limit + 1, penalty)
         return self.best(n)[-1].score > bound
 
 

@@ -1,0 +1,1 @@
+"""What runs leave behind: records, tables, a sweep's summary."""
