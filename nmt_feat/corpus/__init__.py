@@ -1,0 +1,1 @@
+"""Text and its annotation: from files on disk to annotated sentence pairs and batches."""

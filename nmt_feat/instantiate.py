@@ -1,0 +1,71 @@
+"""The one place where a config's `_target_` becomes an object.
+
+Hydra's policy on what `instantiate` may call is changing; only this module would have to follow.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class
+
+from nmt_feat.errors import UserError, near
+
+
+def locate(target: str) -> type[Any]:
+    """The class of a dotted name, `package.module.Class`; user modules in the current folder too.
+
+    An unknown module or class is a `UserError` with the near names.
+    """
+    module_name, _, class_name = target.rpartition(".")
+    if not module_name:
+        raise UserError(f"_target_={target}: not a dotted name; write module.Class")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # an installed console script does not search the current folder
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"_target_={target}: importing {module_name} failed: {error}"
+            ) from error
+        parent = error.name.rpartition(".")[0]
+        path = getattr(sys.modules.get(parent), "__path__", None) if parent else [here]
+        known = [m.name for m in pkgutil.iter_modules(path)] if path else []
+        hint = near(error.name.rpartition(".")[2], known)
+        raise UserError(f"_target_={target}: no module {error.name!r}; {hint}") from None
+    except Exception as error:
+        raise UserError(
+            f"_target_={target}: importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not inspect.isclass(getattr(module, class_name, None)):
+        known = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and value.__module__ == module.__name__ and name[0] != "_"
+        ]
+        hint = near(class_name, known)
+        raise UserError(f"_target_={target}: no class {class_name!r} in {module_name}; {hint}")
+    return get_class(target)
+
+
+def build(target: str, **values: Any) -> Any:
+    """An object of the class `target`, constructed with `values` by keyword.
+
+    Values are passed as they are. A missing or an unknown argument is a `UserError`.
+    """
+    cls = locate(target)
+    parameters = inspect.signature(cls).parameters
+    named = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in values:
+            if name not in named:
+                raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
+    for name in named:
+        if parameters[name].default is inspect.Parameter.empty and name not in values:
+            raise UserError(f"{target} needs the argument {name!r}")
+    return cls(**values)
