@@ -1,0 +1,132 @@
+"""Batches by token budget: the same on every machine, resumable at any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.subwords import BOS, PAD
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs of a split, padded with 0: B rows, S source and T target columns."""
+
+    indices: list[int]
+    """Their numbers in the split."""
+    source: Tensor
+    """(B, S) int64, with EOS."""
+    features: dict[str, Tensor]
+    """Each (B, S) int64."""
+    target_in: Tensor
+    """(B, T) int64: BOS and the target."""
+    target_out: Tensor
+    """(B, T) int64: the target and EOS."""
+    tokens: int
+    """Target tokens with EOS, without padding."""
+
+    @property
+    def source_mask(self) -> Tensor:
+        """(B, S) bool, true where a token is real."""
+        return self.source != PAD
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return replace(
+            self,
+            source=self.source.to(device),
+            features={name: ids.to(device) for name, ids in self.features.items()},
+            target_in=self.target_in.to(device),
+            target_out=self.target_out.to(device),
+        )
+
+
+def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
+    """The batch of these sentences with these features."""
+    places, real = split.source.places(indices)
+
+    def padded(values: NDArray[np.int32]) -> NDArray[np.int64]:
+        return np.where(real, values[places], PAD).astype(np.int64)
+
+    source = torch.from_numpy(padded(split.source.values))
+    ids = {name: torch.from_numpy(padded(split.features[name])) for name in features}
+    places, real = split.target.places(indices)
+    target_out = padded(split.target.values)
+    target_in = np.full_like(target_out, PAD)
+    target_in[:, 1:] = np.where(real[:, 1:], target_out[:, :-1], PAD)
+    target_in[:, 0] = BOS
+    return Batch(
+        indices.tolist(),
+        source,
+        ids,
+        torch.from_numpy(target_in),
+        torch.from_numpy(target_out),
+        int(real.sum()),
+    )
+
+
+def plan(split: Split, batch_tokens: int, seed: int, epoch: int) -> list[Indices]:
+    """The batches of an epoch: random order, sorted by length, cut by budget, batches shuffled.
+
+    A batch has at most `batch_tokens` cells: its rows times its longest sentence, of either side;
+    a sentence above the budget is a batch by itself. The number of batches is the same in every
+    epoch. Only raw PCG64 numbers are used, whose stream NumPy guarantees.
+    """
+    random = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
+    order = np.argsort(random.random_raw(len(split)), kind="stable")
+    order = order[np.lexsort((split.source_lengths[order], split.target_lengths[order]))]
+    batches = _cut(split, order, batch_tokens)
+    return [batches[i] for i in np.argsort(random.random_raw(len(batches)), kind="stable")]
+
+
+def ordered(split: Split, batch_tokens: int) -> list[Indices]:
+    """All sentences in batches of the same budget, the longest source first."""
+    order = np.lexsort((-split.target_lengths, -split.source_lengths))
+    return _cut(split, order, batch_tokens)
+
+
+def _cut(split: Split, order: Indices, batch_tokens: int) -> list[Indices]:
+    lengths = np.maximum(split.source_lengths, split.target_lengths)[order].tolist()
+    bounds, longest = [0], 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > bounds[-1] and (i + 1 - bounds[-1]) * longest > batch_tokens:
+            bounds.append(i)
+            longest = length
+    return [part for part in np.split(order, bounds[1:]) if len(part)]
+
+
+class BatchStream:
+    """Endless training batches (as numbers of sentences), epoch after epoch.
+
+    `position`, the number of batches drawn, is all of its state: set it to continue exactly.
+    Each of several processes draws all batches and trains on its share.
+    """
+
+    def __init__(self, split: Split, batch_tokens: int, seed: int) -> None:
+        self.position = 0
+        self._settings = split, batch_tokens, seed
+        self._epoch, self._plan = 0, plan(split, batch_tokens, seed, 0)
+
+    @property
+    def epoch_batches(self) -> int:
+        """Batches of an epoch."""
+        return len(self._plan)
+
+    def __iter__(self) -> BatchStream:
+        return self
+
+    def __next__(self) -> Indices:
+        epoch, index = divmod(self.position, len(self._plan))
+        if epoch != self._epoch:
+            self._epoch, self._plan = epoch, plan(*self._settings, epoch)
+        self.position += 1
+        return self._plan[index]

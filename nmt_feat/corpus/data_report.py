@@ -1,0 +1,104 @@
+"""What a run says about its data before it trains."""
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+
+from nmt_feat.corpus.columns import FIRST, FeatureVocab
+from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.subwords import UNK
+
+TOP = 5
+
+
+@dataclass
+class DataReport:
+    """Sentences, words and pieces of each split, what was filtered and why, and the features."""
+
+    train_read: int
+    """Training pairs before filtering."""
+    filtered: dict[str, int]
+    """Training pairs left out, by reason."""
+    source_size: int
+    """Size of the source vocabulary."""
+    target_size: int
+    """Size of the target vocabulary."""
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """See `describe_split`."""
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """See `describe_feature`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `DataReport(**content)` reads it."""
+        return asdict(self)
+
+    def __rich__(self) -> Group:
+        """Two small tables: splits and, if any, features."""
+        splits = _table("data", "split", "sentences", "words", "pieces", "unknown")
+        for name, s in self.splits.items():
+            sides = (s["source"], s["target"])
+            row = ["/".join(f"{x[c]:,}" for x in sides) for c in ("words", "pieces")]
+            unknown = "/".join(f"{x['unknown']:.2%}" for x in sides)
+            splits.add_row(name, f"{s['sentences']:,}", *row, unknown)
+        reasons = ", ".join(f"{n:,} {why}" for why, n in self.filtered.items()) or "none"
+        sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
+        read = f"filtered of {self.train_read:,} training pairs: {reasons}"
+        if not self.features:
+            return Group(splits, f"{sizes}; {read}")
+        features = _table("features", "feature", "values", "bits", "unknown in dev")
+        features.add_column("most frequent")
+        for name, f in self.features.items():
+            count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
+            top = ", ".join(f"{_short(value)} {share:.0%}" for value, share in f["top"])
+            features.add_row(name, count, f"{f['entropy']:.2f}", f"{f['unknown_dev']:.2%}", top)
+        return Group(splits, f"{sizes}; {read}", features)
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
+    found: dict[str, Any] = {"sentences": len(split)}
+    for side, ids, texts in (
+        ("source", split.source, split.source_texts),
+        ("target", split.target, split.target_texts),
+    ):
+        pieces = len(ids.values) - len(split)
+        found[side] = {
+            "words": sum(len(text.split()) for text in texts),
+            "pieces": pieces,
+            "unknown": int(np.count_nonzero(ids.values == UNK)) / max(pieces, 1),
+        }
+    return found
+
+
+def describe_feature(train: Counter[str], dev: Counter[str], vocab: FeatureVocab) -> dict[str, Any]:
+    """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
+
+    Words are pieces for `subword_tag`.
+    """
+    shares = [n / train.total() for n in train.values()]
+    ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
+    unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
+    return {
+        "values": len(train),
+        "kept": sum(vocab.id(value) >= FIRST for value in train),
+        "entropy": -sum(p * math.log2(p) for p in shares),
+        "unknown_dev": unknown / max(dev.total(), 1),
+        "top": [[value, n / train.total()] for value, n in ranked[:TOP]],
+    }
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 20 else value[:19] + "…"

@@ -1,0 +1,133 @@
+"""An encoded split: Arrow columns, memory-mapped from a file or built in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nmt_feat.corpus.encoder import Encoded
+
+FEATURE, VALUES = "feature:", "values:"
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of int32 of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(rows,)"""
+        return np.diff(self.offsets)
+
+    def row(self, i: int) -> NDArray[np.int32]:
+        """One row, not copied."""
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Where in `values` the padded rows are read, and what is real: both (rows, longest)."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        column = np.arange(lengths.max(initial=0))
+        real = column < lengths[:, None]
+        return np.where(real, starts[:, None] + column, 0), real
+
+
+class Split:
+    """Encoded sentence pairs in the order of their files."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.source = _ragged(table["source"])
+        """Source ids with EOS."""
+        self.target = _ragged(table["target"])
+        """Target ids with EOS."""
+        names = [n.removeprefix(FEATURE) for n in table.column_names if n.startswith(FEATURE)]
+        self.features = {name: _ragged(table[FEATURE + name]).values for name in names}
+        """Ids of each feature, at the same places as the source's values."""
+        self.source_lengths = self.source.lengths
+        self.target_lengths = self.target.lengths
+
+    @classmethod
+    def open(cls, path: Path) -> Split:
+        """Memory-map what `save` wrote; nothing is read until it is used."""
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+    @classmethod
+    def build(
+        cls,
+        source: Sequence[Encoded],
+        target: Sequence[Sequence[int]],
+        source_text: Sequence[str],
+        target_text: Sequence[str],
+        values: dict[str, list[str]] | None = None,
+    ) -> Split:
+        """A split in memory. `target`: ids with EOS; `values`: feature values per sentence."""
+        columns = {
+            "source": _lists([e.ids for e in source]),
+            "target": _lists(target),
+            "source_text": pa.array(source_text, pa.large_string()),
+            "target_text": pa.array(target_text, pa.large_string()),
+        }
+        for name in source[0].features if source else ():
+            columns[FEATURE + name] = _lists([e.features[name] for e in source])
+        for name, lines in (values or {}).items():
+            columns[VALUES + name] = pa.array(lines, pa.large_string())
+        return cls(pa.table(columns))
+
+    def save(self, path: Path) -> None:
+        """Write an Arrow IPC file."""
+        with pa.ipc.new_file(str(path), self._table.schema) as file:
+            file.write_table(self._table)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def source_ids(self, i: int) -> NDArray[np.int32]:
+        """Source ids of sentence i, with EOS."""
+        return self.source.row(i)
+
+    def target_ids(self, i: int) -> NDArray[np.int32]:
+        """Target ids of sentence i, with EOS."""
+        return self.target.row(i)
+
+    def feature_ids(self, name: str, i: int) -> NDArray[np.int32]:
+        """Ids of a feature in sentence i, as long as `source_ids(i)`."""
+        return Ragged(self.features[name], self.source.offsets).row(i)
+
+    @property
+    def source_texts(self) -> list[str]:
+        """Raw source texts."""
+        texts: list[str] = self._table["source_text"].to_pylist()
+        return texts
+
+    @property
+    def target_texts(self) -> list[str]:
+        """Raw target texts."""
+        texts: list[str] = self._table["target_text"].to_pylist()
+        return texts
+
+    def feature_text(self, name: str, i: int) -> str:
+        """A feature's values of the words of sentence i, with spaces between."""
+        return str(self._table[VALUES + name][i])
+
+
+def _lists(rows: Sequence[Sequence[int]]) -> pa.LargeListArray:
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    values = np.fromiter((i for row in rows for i in row), np.int32, int(offsets[-1]))
+    return pa.LargeListArray.from_arrays(offsets, values)
+
+
+def _ragged(column: pa.ChunkedArray) -> Ragged:
+    if column.num_chunks == 0:
+        return Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
+    chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return Ragged(chunk.values.to_numpy(), chunk.offsets.to_numpy())
