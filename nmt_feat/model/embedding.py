@@ -19,7 +19,11 @@ def table(size: int, dim: int, std: float) -> nn.Embedding:
 
 
 def positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
-    """Sinusoidal positions `(length, dim)` from `first` on (Vaswani et al. 2017, section 3.5)."""
+    """Sinusoidal positions `(length, dim)` from `first` on (Vaswani et al. 2017, section 3.5).
+
+    Sines, then cosines, of rates that fall from 1 to 1/10000: as that paper's code has it, where
+    its formula has them alternate and ends just above 1/10000.
+    """
     step = -math.log(10000.0) / max(dim // 2 - 1, 1)
     rates = torch.exp(torch.arange((dim + 1) // 2, device=like.device, dtype=torch.float32) * step)
     places = torch.arange(first, first + length, device=like.device, dtype=torch.float32)

@@ -1,0 +1,304 @@
+"""The Transformer: its embedding layer by hand, and what must not depend on what."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nmt_feat.combiners import Add, Combiner, Concat, Gate, NoFeatures
+from nmt_feat.features import Categorical
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions, table
+from nmt_feat.model.loss import fused_loss
+from nmt_feat.model.transformer import Transformer
+
+DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
+SHAPE = {"dim": DIM, "ffn_dim": 24, "heads": 4, "encoder_layers": 2, "decoder_layers": 2}
+
+
+def make(combiner: type[Combiner] = Add, dropout: float = 0.0, seed: int = 1) -> Transformer:
+    """A small Transformer with one feature, `upos`, where the combiner wants one."""
+    torch.manual_seed(seed)
+    merge = combiner({"word": DIM, "upos": 4}, DIM)
+    features: dict[str, nn.Module] = {
+        name: Categorical(VALUES, width, DIM**-0.5)
+        for name, width in list(merge.widths.items())[1:]
+    }
+    words = table(SOURCE, merge.widths["word"], DIM**-0.5)
+    model = Transformer(
+        SourceEmbedding(words, features, merge, dropout),
+        TargetEmbedding(table(TARGET, DIM, DIM**-0.5), dropout),
+        dropout=dropout,
+        attention_dropout=dropout,
+        **SHAPE,
+    )
+    for name, parameter in model.named_parameters():  # biases and norms that are not 0 and 1
+        if parameter.ndim == 1:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        assert bool(parameter.isfinite().all()), name
+    return model.eval()
+
+
+def batch(lengths: Sequence[int]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Source ids, features and mask, padded with 0."""
+    generator = torch.Generator().manual_seed(5)
+    longest = max(lengths)
+    mask = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
+    source = torch.randint(1, SOURCE, mask.shape, generator=generator) * mask
+    upos = torch.randint(1, VALUES, mask.shape, generator=generator) * mask
+    return source, {"upos": upos}, mask
+
+
+def targets(rows: int, length: int) -> Tensor:
+    return torch.randint(1, TARGET, (rows, length), generator=torch.Generator().manual_seed(6))
+
+
+@pytest.mark.parametrize("dim", [2, 4, 7, 16])
+@pytest.mark.parametrize("first", [0, 3])
+def test_positions(dim: int, first: int) -> None:
+    """Sines of `place * rate`, then cosines; rates fall geometrically from 1 to 1/10000."""
+    count = (dim + 1) // 2
+    expected = np.zeros((5, 2 * count))
+    for t in range(5):
+        for i in range(count):
+            angle = (first + t) * 10000.0 ** (-i / max(dim // 2 - 1, 1))
+            expected[t, i] = math.sin(angle)
+            expected[t, count + i] = math.cos(angle)
+    got = positions(first, 5, dim, torch.zeros(1))
+    np.testing.assert_allclose(got.numpy(), expected[:, :dim], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("combiner", [NoFeatures, Add, Concat, Gate])
+def test_order_of_the_embedding_layer(combiner: type[Combiner]) -> None:
+    """Look up, combine, times sqrt(dim), plus positions; nothing rescales after the combiner."""
+    model = make(combiner)
+    source, features, _ = batch([5, 5])
+    got = model.source(source, features)
+    for n in range(2):
+        for t in range(5):
+            parts = [model.source.words.weight[source[n, t]]]
+            if combiner is not NoFeatures:
+                embedder = model.source.features["upos"]
+                assert isinstance(embedder, Categorical)
+                parts.append(embedder.table.weight[features["upos"][n, t]])
+            merged = model.source.combiner([part[None, None] for part in parts])[0, 0]
+            expected = merged * math.sqrt(DIM) + positions(t, 1, DIM, merged)[0]
+            torch.testing.assert_close(got[n, t], expected)
+
+
+def test_target_embedding() -> None:
+    model = make()
+    ids = targets(2, 6)
+    whole = model.target(ids)
+    expected = model.target.words.weight[ids] * math.sqrt(DIM) + positions(0, 6, DIM, whole)
+    torch.testing.assert_close(whole, expected)
+    torch.testing.assert_close(model.target(ids[:, 2:], first=2), whole[:, 2:])
+
+
+def test_shapes() -> None:
+    model = make()
+    source, features, mask = batch([5, 3, 7])
+    memory = model.encode(source, features, mask)
+    hidden = model.decode(targets(3, 4), memory, mask)
+    assert memory.shape == (3, 7, DIM)
+    assert hidden.shape == (3, 4, DIM)
+    assert model.logits(hidden).shape == (3, 4, TARGET)
+    torch.testing.assert_close(model(source, features, mask, targets(3, 4)), hidden)
+
+
+def test_padding_changes_nothing() -> None:
+    """A sentence alone, and the same sentence beside longer ones, whatever the padding holds."""
+    model = make()
+    lengths = [3, 8, 5]
+    source, features, mask = batch(lengths)
+    memory = model.encode(source, features, mask)
+    hidden = model.decode(targets(3, 4), memory, mask)
+    garbled = torch.where(mask, source, 9)
+    again = model.encode(garbled, features, mask)
+    for row, length in enumerate(lengths):
+        one = (source[row : row + 1, :length], {"upos": features["upos"][row : row + 1, :length]})
+        alone = model.encode(*one, mask[row : row + 1, :length])
+        close = {"rtol": 1e-4, "atol": 1e-5}
+        torch.testing.assert_close(memory[row, :length], alone[0], **close)
+        torch.testing.assert_close(again[row, :length], alone[0], **close)
+        out = model.decode(targets(3, 4)[row : row + 1], alone, mask[row : row + 1, :length])
+        torch.testing.assert_close(hidden[row], out[0], **close)
+
+
+def test_the_decoder_does_not_see_ahead() -> None:
+    model = make()
+    source, features, mask = batch([5, 3])
+    memory = model.encode(source, features, mask)
+    ids = targets(2, 6)
+    hidden = model.decode(ids, memory, mask)
+    for place in range(1, 6):
+        changed = ids.clone()
+        changed[:, place:] = (changed[:, place:] + 1) % TARGET
+        out = model.decode(changed, memory, mask)
+        torch.testing.assert_close(out[:, :place], hidden[:, :place])
+        assert not torch.allclose(out[:, place], hidden[:, place])
+
+
+def test_what_matters_is_seen() -> None:
+    """The encoder looks both ways; a feature and every source piece reach every output."""
+    model = make()
+    source, features, mask = batch([5])
+    hidden = model(source, features, mask, targets(1, 3))
+    for place in range(5):
+        for changed in (
+            (source.clone().index_fill_(1, torch.tensor([place]), 21), features),
+            (source, {"upos": (features["upos"] + (torch.arange(5) == place)) % VALUES}),
+        ):
+            out = model(*changed, mask, targets(1, 3))
+            assert bool((out - hidden).abs().amax(-1).gt(1e-6).all())
+
+
+def test_steps_equal_decoding_at_once() -> None:
+    model = make()
+    source, features, mask = batch([5, 3, 8])
+    memory = model.encode(source, features, mask)
+    ids = targets(3, 6)
+    expected = model.logits(model.decode(ids, memory, mask))
+    cache = model.start(memory, mask)
+    for place in range(6):
+        logits = model.step(ids[:, place], place, cache)
+        assert logits.dtype == torch.float32
+        torch.testing.assert_close(logits, expected[:, place], rtol=1e-4, atol=1e-5)
+
+
+def test_steps_after_rows_are_selected() -> None:
+    """Hypotheses are dropped, copied and put in another order, as beam search does."""
+    model = make()
+    source, features, mask = batch([5, 3, 8])
+    memory = model.encode(source, features, mask)
+    rows = torch.arange(3)
+    history = targets(3, 2)
+    cache = model.start(memory, mask)
+    for place in range(2):
+        model.step(history[:, place], place, cache)
+    for place, index in enumerate([[2, 0, 0, 1], [3, 1], [1, 1, 0]], start=2):
+        chosen = torch.tensor(index)
+        cache = cache.select(chosen)
+        rows, history = rows[chosen], history[chosen]
+        token = (torch.arange(len(index)) * 3 + place) % TARGET
+        history = torch.cat([history, token[:, None]], dim=1)
+        logits = model.step(token, place, cache)
+        expected = model.logits(model.decode(history, memory[rows], mask[rows]))[:, -1]
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_selecting_leaves_the_old_cache_alone() -> None:
+    model = make()
+    source, features, mask = batch([4, 2])
+    cache = model.start(model.encode(source, features, mask), mask)
+    model.step(torch.tensor([3, 4]), 0, cache)
+    copy = cache.select(torch.tensor([0, 1]))
+    first = model.step(torch.tensor([5, 6]), 1, copy)
+    second = model.step(torch.tensor([5, 6]), 1, cache)
+    torch.testing.assert_close(first, second)
+
+
+def test_parameters_of_tiny() -> None:
+    """128/256, 4 heads, 4+4 layers, one table of 9712 pieces: about 2.6M parameters."""
+    words = table(9712, 128, 128**-0.5)
+    source = SourceEmbedding(words, {}, NoFeatures({"word": 128}, 128), 0.1)
+    model = Transformer(
+        source,
+        TargetEmbedding(words, 0.1),
+        dim=128,
+        ffn_dim=256,
+        heads=4,
+        encoder_layers=4,
+        decoder_layers=4,
+        dropout=0.1,
+        attention_dropout=0.0,
+    )
+    norm, square, ffn = 2 * 128, 128 * 128 + 128, 128 * 256 + 256 + 256 * 128 + 128
+    encoder = 4 * (2 * norm + 4 * square + ffn) + norm
+    decoder = 4 * (3 * norm + 8 * square + ffn) + norm
+    count = sum(parameter.numel() for parameter in model.parameters())  # a shared one once
+    assert count == 9712 * 128 + encoder + decoder
+    assert 2.5e6 < count < 2.7e6
+
+
+def test_one_table_for_all_gets_the_gradient_of_all_uses() -> None:
+    """With one table, its gradient is the sum of those of three tables of equal values."""
+    gradients = []
+    for tied in (True, False):
+        torch.manual_seed(2)
+        tables = [table(TARGET, DIM, 0.3) for _ in range(2)]
+        tables[1].load_state_dict(tables[0].state_dict())
+        if tied:
+            tables[1] = tables[0]
+        torch.manual_seed(3)
+        model = Transformer(
+            SourceEmbedding(tables[0], {}, NoFeatures({"word": DIM}, DIM), 0.0),
+            TargetEmbedding(tables[1], 0.0),
+            dropout=0.0,
+            attention_dropout=0.0,
+            **SHAPE,
+        )
+        source, _, mask = batch([5, 3])
+        ids = targets(2, 4)
+        hidden = model(source % TARGET, {}, mask, ids)
+        loss, _ = fused_loss(hidden.flatten(0, 1), model.target.words.weight, ids.flatten(), 0.1)
+        loss.backward()
+        used = [tables[0]] if tied else tables
+        gradients.append(torch.stack([t.weight.grad for t in used if t.weight.grad is not None]))
+    torch.testing.assert_close(gradients[0].sum(0), gradients[1].sum(0))
+
+
+def test_padding_rows_are_zero_and_stay() -> None:
+    model = make(Concat)
+    source, features, mask = batch([5, 2])
+    model(source, features, mask, targets(2, 3)).sum().backward()
+    embedder = model.source.features["upos"]
+    assert isinstance(embedder, Categorical)
+    for weight in (model.source.words.weight, embedder.table.weight):
+        assert weight.grad is not None
+        assert not weight[0].any()
+        assert not weight.grad[0].any()
+        assert bool(weight.grad[1:].any())
+
+
+def test_tables_start_with_the_standard_deviation_asked() -> None:
+    torch.manual_seed(1)
+    for weight in (table(4000, 32, 0.25).weight, Categorical(4000, 32, 0.25).table.weight):
+        assert weight[1:].std().item() == pytest.approx(0.25, rel=0.02)
+        assert weight[1:].mean().item() == pytest.approx(0.0, abs=0.005)
+
+
+def test_dropout_only_in_training() -> None:
+    model = make(dropout=0.3)
+    source, features, mask = batch([5, 3])
+    ids = targets(2, 4)
+    torch.testing.assert_close(
+        model(source, features, mask, ids), model(source, features, mask, ids)
+    )
+    model.train()
+    one, other = (model(source, features, mask, ids) for _ in range(2))
+    assert not torch.allclose(one, other)
+
+
+def test_bf16_autocast() -> None:
+    model = make(Gate)
+    source, features, mask = batch([5, 3])
+    ids = targets(2, 4)
+    exact = model(source, features, mask, ids)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model(source, features, mask, ids)
+        weight = model.target.words.weight
+        loss, _ = fused_loss(hidden.flatten(0, 1), weight, ids.flatten(), 0.1)
+        memory = model.encode(source, features, mask)
+        cache = model.start(memory, mask)
+        steps = [model.step(ids[:, place], place, cache) for place in range(2)]
+    torch.testing.assert_close(hidden.float(), exact, rtol=0.1, atol=0.1)
+    assert steps[1].dtype == torch.float32
+    torch.testing.assert_close(steps[1], model.logits(exact)[:, 1], rtol=0.2, atol=0.2)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32
+        assert bool(parameter.grad.isfinite().all()), name
