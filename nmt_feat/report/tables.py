@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from nmt_feat.evaluation.metrics import Scores
@@ -21,8 +23,8 @@ from nmt_feat.training.checkpoints import write_atomically
 
 SHOWN = {"data.name": "data", "model.tie": "tie"}
 """Settings that always label the rows when they differ, and their headings."""
-FOLLOWING = ("combiner", "features", "annotator", "fingerprint")
-"""Settings that follow from method and features; a label only where they split such a row."""
+FOLLOWING = ("combiner", "features", "annotator", "data.hash")
+"""Settings that follow from method and features; labels only where they split such a row."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Column:
     name: str
     value: Callable[[RunRecord], float | None]
     decimals: int
+    deviates: bool = True
+    """Whether its deviation between seeds is shown."""
 
 
 @dataclass
@@ -62,13 +66,17 @@ def _method(record: RunRecord) -> tuple[str, ...]:
     return (record.method, *sorted(record.features))
 
 
+def _follows(key: str) -> bool:
+    return any(f"{key}.".startswith(f"{name}.") for name in FOLLOWING)
+
+
 def _labels(records: Sequence[RunRecord]) -> list[str]:
     """The fewest settings that tell apart all runs whose settings differ in more than the seed."""
     flat = [_flat(record.settings) for record in records]
     keys = sorted({k for f in flat for k in f}, key=lambda k: (k not in SHOWN, k))
     chosen: list[str] = []
     for following in (False, True):
-        for key in (k for k in keys if (k.split(".")[0] in FOLLOWING) == following):
+        for key in (k for k in keys if _follows(k) == following):
             group = [
                 (*(_method(r) if following else ()), *(f.get(k, "-") for k in chosen))
                 for r, f in zip(records, flat, strict=True)
@@ -80,7 +88,7 @@ def _labels(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _columns(records: Iterable[RunRecord]) -> list[Column]:
-    """Dev BLEU, then of each test set BLEU, chrF and, where there is one, reading accuracy."""
+    """BLEU and chrF of dev and of each test set, reading accuracy where there is one."""
     tests = list(dict.fromkeys(name for record in records for name in record.tests))
 
     def of(name: str, figure: Callable[[Scores], float | None]) -> Callable[..., float | None]:
@@ -89,7 +97,10 @@ def _columns(records: Iterable[RunRecord]) -> list[Column]:
     def percent(part: float | None) -> float | None:
         return None if part is None else 100 * part
 
-    columns = [Column("dev BLEU", lambda r: r.dev.bleu if r.dev else None, 2)]
+    columns = [
+        Column("dev BLEU", lambda r: r.dev.bleu if r.dev else None, 2),
+        Column("dev chrF", lambda r: r.dev.chrf if r.dev else None, 2),
+    ]
     for name in tests:
         reading = of(name, lambda s: percent(s.reading.accuracy) if s.reading else None)
         settled = of(name, lambda s: percent(s.reading.settled_accuracy) if s.reading else None)
@@ -100,8 +111,8 @@ def _columns(records: Iterable[RunRecord]) -> list[Column]:
             Column(f"{name} settled %", settled, 1),
         ]
     columns += [
-        Column("parameters", lambda r: r.parameters.get("total"), 0),
-        Column("minutes", lambda r: r.train_seconds / 60, 1),
+        Column("parameters", lambda r: r.parameters.get("total"), 0, False),
+        Column("minutes", lambda r: r.train_seconds / 60, 1, False),
     ]
     optional = ("readings %", "settled %")
     return [
@@ -139,11 +150,9 @@ class Table:
         self.rows = list(rows.values())
         self.columns = _columns(known)
         self.labels = [SHOWN.get(key, key) for key in keys]
-        self.notes = [
-            "Mean ± sample standard deviation over n seeds; deviations need two.",
-            *_signatures(known),
-            *notes,
-        ]
+        several = any(len(row.runs) > 1 for row in self.rows)
+        means = ["Mean ± sample standard deviation over n seeds."] if several else []
+        self.notes = [*means, *_signatures(known), *notes]
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Heading and rows as they are printed."""
@@ -153,11 +162,11 @@ class Table:
     def _row(self, row: Row) -> list[str]:
         n = len(row.runs)
         cells = [row.method, ", ".join(row.features) or "-", *row.labels]
-        cells.append(str(n) if n == row.expected else f"{n} of {row.expected}")
+        cells.append(str(n) if n == row.expected else f"{n}/{row.expected}")
         for column in self.columns:
             values = _values(row, column)
             cell = f"{statistics.fmean(values):,.{column.decimals}f}" if values else "-"
-            if len(values) > 1 and column.name != "parameters":
+            if len(values) > 1 and column.deviates:
                 cell += f" ± {statistics.stdev(values):.{column.decimals}f}"
             cells.append(cell + (f" (n={len(values)})" if 0 < len(values) < n else ""))
         return cells
@@ -185,14 +194,17 @@ class Table:
         return text.getvalue()
 
     def print(self, console: Console) -> None:
-        """Print the table and its notes; what does not fit the width is folded, never cut."""
+        """Print the table and its notes; what a terminal has no room for is wrapped, never cut."""
         heading, rows = self.cells()
-        table = RichTable()
+        table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for name in heading:
             left = name in ("method", "features", *self.labels)
             table.add_column(name, justify="left" if left else "right", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
+        if not console.is_terminal:
+            wide = console.options.update(width=10_000)
+            console.width = max(console.width, Measurement.get(console, wide, table).maximum)
         console.print(table)
         for note in self.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)

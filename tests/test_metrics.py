@@ -1,0 +1,115 @@
+"""Scores equal sacreBLEU's command line; reading accuracy equals the count by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import Reading, reading_accuracy, score
+from nmt_feat.report.records import write_hypotheses
+
+LINES = [
+    ("Ein Mann schläft.", "Ein Mann schläft."),
+    ("Zwei Hunde spielen im Schnee, oder?", "Zwei Hunde rennen im Schnee !"),
+    ("Das Mädchen  liest ein Buch.", "ein Mädchen las das Buch "),
+    ("„Wer“ – fragt sie – „kommt?“", "Wer\u2028fragt\rsie: kommt?\nIch "),
+    ("Die Straße ist 3,5 km lang.", ""),
+]
+
+
+@pytest.mark.parametrize("tokenized", [False, True])
+def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: bool) -> None:
+    random = np.random.default_rng(2)
+    lines = [LINES[i] for i in random.integers(0, len(LINES), 50)]
+    references = [r for r, _ in lines]
+    hypotheses = [h if random.random() < 0.7 else r for r, h in lines]
+    (tmp_path / "ref").write_text("".join(f"{r}\n" for r in references), encoding="utf-8")
+    name = write_hypotheses(tmp_path, "test", hypotheses)
+    flags = ["-tok", "none", "-lc", "--chrf-lowercase"] if tokenized else []
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", name, "-m", "bleu", "chrf"]
+    done = subprocess.run(
+        [*command, "-w", "15", "-f", "json", *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    bleu, chrf = json.loads(done.stdout)
+    ours = score(hypotheses, references, tokenized)
+    assert round(ours.bleu, 15) == bleu["score"]
+    assert round(ours.chrf, 15) == chrf["score"]
+    assert 0 < ours.bleu < 100
+    assert ours.bleu_signature == bleu["signature"]
+    assert ours.chrf_signature == chrf["signature"]
+    assert ours.sentences == 50
+    assert f"case:{'lc' if tokenized else 'mixed'}" in ours.bleu_signature
+    assert f"tok:{'none' if tokenized else '13a'}" in ours.bleu_signature
+
+
+@pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), ([], [])])
+def test_other_counts_are_an_error(hypotheses: list[str], references: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        score(hypotheses, references)
+    assert str(error.value) == (
+        f"scoring: {len(hypotheses)} hypotheses for {len(references)} references; "
+        "give one hypothesis for each of at least one reference"
+    )
+
+
+DUCK = "I saw her duck."
+SHEEP = "The sheep slept."
+SOURCES = [DUCK, SHEEP, DUCK, "You sleep.", SHEEP, DUCK]
+REFERENCES = [
+    "Ich sah ihre Ente.",
+    "Das Schaf schlief.",
+    "Ich sah sie sich ducken.",
+    "Du schläfst.",
+    "Die Schafe schliefen.",
+    "Ich säge ihre Ente.",
+]
+VALUES = [("N",), ("sg",), ("V",), ("V",), ("sg",), ("N",)]
+
+
+def test_reading_accuracy_of_perfect_and_of_wrong_output() -> None:
+    assert reading_accuracy(SOURCES, REFERENCES, REFERENCES) == Reading(5, 1.0, 0, None)
+    swapped = [REFERENCES[i] for i in (2, 4, 0, 3, 1, 0)]
+    assert reading_accuracy(SOURCES, REFERENCES, swapped).accuracy == 0
+
+
+def test_the_nearer_reference_counts_and_ties_are_wrong() -> None:
+    near = ["Ich sah ihre Ende.", "", "sie sich ducken", "?", "Schafe", "Ich säge ihr Ente."]
+    assert reading_accuracy(SOURCES, REFERENCES, near).accuracy == 4 / 5
+
+
+def test_settled_are_the_readings_that_features_tell_apart() -> None:
+    """Of the ducks only the verb; the sheep have the same values."""
+    hypotheses = [REFERENCES[i] for i in (2, 4, 2, 3, 4, 5)]
+    found = reading_accuracy(SOURCES, REFERENCES, hypotheses, VALUES)
+    assert found == Reading(readings=5, accuracy=3 / 5, settled=1, settled_accuracy=1.0)
+    found = reading_accuracy(SOURCES, REFERENCES, REFERENCES[::-1], VALUES)
+    assert (found.settled, found.settled_accuracy) == (1, 0.0)
+
+
+def test_one_output_per_source_is_right_on_one_of_k() -> None:
+    """Also where a reading stands in several lines: it counts once."""
+    sources = ["s"] * 4 + ["t"] * 3
+    references = ["aa b", "aa b", "cc d", "ee f", "x yy", "z yy", "x yy"]
+    for output in ("aa b", "cc d e", "zzz", "x yy"):
+        found = reading_accuracy(sources, references, [output] * 7)
+        assert found.readings == 5
+        assert found.accuracy is not None
+        assert found.accuracy <= 2 / 5
+    assert reading_accuracy(sources, references, ["aa b"] * 7).accuracy == 1 / 5
+    half = ["aa b", "cc d", *["?"] * 5]
+    assert reading_accuracy(sources, references, half).accuracy == pytest.approx(0.5 / 5)
+
+
+def test_nothing_ambiguous() -> None:
+    found = reading_accuracy(["a", "b", "a"], ["x", "y", "x"], ["x", "y", "z"], [("N",)] * 3)
+    assert found == Reading(0, None, 0, None)

@@ -1,0 +1,281 @@
+"""Tables of runs and the end of a sweep."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from nmt_feat.evaluation.metrics import Reading, Scores
+from nmt_feat.report.records import RunRecord, write_record
+from nmt_feat.report.sweep import duration
+from nmt_feat.report.tables import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(method: str, seed: int, bleu: float | None, **settings: Any) -> RunRecord:
+    features = [] if method == "none" else ["upos"]
+    name = f"{method}-{seed}-{sorted(settings.items())}"
+    record = RunRecord(method, features, seed, "toy", name, {}, {})
+    record.settings = {
+        "seed": seed,
+        "combiner": {"_target_": method, "bias": settings.pop("bias", None)},
+        "features": {f: {"column": f} for f in features},
+        "annotator": "udpipe" if features else None,
+        "data": {"name": settings.pop("data", "toy"), "hash": f"h{len(features)}"},
+        "model": {"tie": settings.pop("tie", "target"), "dim": settings.pop("dim", 128)},
+    }
+    record.parameters = {"total": 2_600_000}
+    record.train_seconds = 90
+    if bleu is not None:
+        record.dev = Scores(bleu + 1, 60, "BS", "CS", 9)
+        record.tests = {"test": Scores(bleu, bleu + 20, "BS", "CS", 9)}
+    return record
+
+
+def cells(table: Table) -> list[dict[str, str]]:
+    heading, rows = table.cells()
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+def test_rows_means_and_deviations() -> None:
+    records = [run("none", s, 30 + s) for s in (1, 2, 3)] + [run("gate", 1, 35.125)]
+    table = Table(records)
+    none, gate = cells(table)
+    assert list(none) == [
+        *("method", "features", "n", "dev BLEU", "dev chrF", "test BLEU", "test chrF"),
+        *("parameters", "minutes"),
+    ]
+    assert list(none.values()) == [
+        *("none", "-", "3", "33.00 ± 1.00", "60.00 ± 0.00", "32.00 ± 1.00", "52.00 ± 1.00"),
+        *("2,600,000", "1.5"),
+    ]
+    assert list(gate.values()) == [
+        *("gate", "upos", "1", "36.12", "60.00", "35.12", "55.12", "2,600,000", "1.5"),
+    ]
+    assert table.notes == [
+        "Mean ± sample standard deviation over n seeds.",
+        "BLEU `BS`, chrF `CS`",
+    ]
+    assert Table(records[3:]).notes == ["BLEU `BS`, chrF `CS`"]
+
+
+def test_missing_cells() -> None:
+    partly = run("add", 3, 30.0)
+    partly.tests = {}
+    table = Table([run("add", 1, 30.0), run("add", 2, 31.0), partly, run("gate", 1, None)])
+    add, gate = cells(table)
+    assert (add["n"], add["dev BLEU"]) == ("3", "31.33 ± 0.58")
+    assert add["test BLEU"] == "30.50 ± 0.71 (n=2)"
+    assert (gate["n"], gate["test BLEU"], gate["parameters"]) == ("0/1", "-", "-")
+
+
+def test_an_unfinished_run_keeps_its_place_when_it_is_finished() -> None:
+    [row] = cells(Table([run("add", 1, None), run("add", 2, 31.0), run("add", 1, 33.0)]))
+    assert (row["n"], row["test BLEU"]) == ("2", "32.00 ± 1.41")
+
+
+def test_a_run_given_twice_counts_once() -> None:
+    [row] = cells(Table([run("add", 1, 30.0), run("add", 1, 30.0), run("add", 2, 31.0)]))
+    assert (row["n"], row["test BLEU"]) == ("2", "30.50 ± 0.71")
+
+
+@pytest.mark.parametrize(
+    ("setting", "heading"), [("tie", "tie"), ("dim", "model.dim"), ("data", "data")]
+)
+def test_mixed_settings_are_never_averaged(setting: str, heading: str) -> None:
+    records = [run("add", s, 30.0 + s, **{setting: v}) for v in ("x", "y") for s in (1, 2)]
+    rows = cells(Table([*records, run("none", 1, 20.0, **{setting: "x"})]))
+    assert [(r["method"], r[heading], r["n"]) for r in rows] == [
+        ("add", "x", "2"),
+        ("add", "y", "2"),
+        ("none", "x", "1"),
+    ]
+    assert len(rows[0]) == 10
+
+
+def test_settings_of_a_method_label_only_where_they_split_it() -> None:
+    plain = cells(Table([run("gate", 1, 30.0, bias=0), run("none", 1, 30.0)]))
+    assert "combiner.bias" not in plain[0]
+    rows = cells(Table([run("gate", 1, 30.0, bias=b) for b in (0, -2)] + [run("none", 1, 20.0)]))
+    assert [r["combiner.bias"] for r in rows] == ["0", "-2", "null"]
+    assert [r["n"] for r in rows] == ["1", "1", "1"]
+
+
+def test_order_of_features_means_nothing() -> None:
+    one, other = run("add", 1, 30.0), run("add", 2, 31.0)
+    one.features, other.features = ["upos", "lemma"], ["lemma", "upos"]
+    [row] = cells(Table([one, other]))
+    assert (row["features"], row["n"]) == ("upos, lemma", "2")
+
+
+def test_readings_have_columns_where_there_are_some() -> None:
+    record = run("add", 1, 30.0)
+    record.tests["test"].reading = Reading(10, 0.875, 0, None)
+    [row] = cells(Table([record]))
+    assert row["test readings %"] == "87.5"
+    assert "test settled %" not in row
+
+
+def test_markdown_and_csv(tmp_path: Path) -> None:
+    records = [run("My|Way", s, 30 + s / 7) for s in (1, 2, 3)]
+    table = Table(records, ["Failed: x"])
+    assert [p.name for p in table.write(tmp_path / "new")] == ["table.md", "table.csv"]
+    markdown = (tmp_path / "new" / "table.md").read_text(encoding="utf-8")
+    assert markdown.splitlines()[0].startswith("| method | features | n | dev BLEU |")
+    assert markdown.splitlines()[2].startswith("| My\\|Way | upos | 3 | 31.29 ± 0.14 |")
+    assert markdown.endswith("\n- Failed: x\n")
+    text = (tmp_path / "new" / "table.csv").read_text(encoding="utf-8")
+    [row] = csv.DictReader(io.StringIO(text))
+    values = [30 + s / 7 for s in (1, 2, 3)]
+    assert float(row["test BLEU mean"]) == statistics.fmean(values)
+    assert float(row["test BLEU sd"]) == statistics.stdev(values)
+    assert (row["test BLEU n"], row["seeds"], row["expected"]) == ("3", "1 2 3", "3")
+
+
+def test_printing_cuts_nothing() -> None:
+    table = Table([run("a[b]" * 20, s, 30.0 + s) for s in (1, 2)])
+    console = Console(file=io.StringIO(), width=40)
+    table.print(console)
+    out = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "a[b]" * 20 in out
+    assert "31.50 ± 0.71" in out
+
+
+def test_report_script(tmp_path: Path) -> None:
+    for record in (run("add", 1, 30.0), run("add", 2, None)):
+        folder = tmp_path / "runs" / f"add-s{record.seed}"
+        folder.mkdir(parents=True)
+        write_record(folder, record, finished=record.finished)
+
+    def report(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "scripts" / "report.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    done = report("runs", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert "1/2" in done.stdout
+    assert "Not finished: add-s2" in done.stdout
+    assert (tmp_path / "out" / "table.md").exists()
+    failed = report("nowhere")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == (
+        "nowhere: no such folder; give folders of runs, or folders above them\n"
+    )
+
+
+APP = """
+from pathlib import Path
+import hydra
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.report.records import FINISHED, RunRecord, method_name, read_record, write_record
+from nmt_feat.report.sweep import current
+
+@hydra.main(version_base="1.3", config_path=".", config_name="app")
+def main(cfg):
+    target = cfg.combiner._target_
+    if target == "early.Fails":
+        raise UserError("combiner: too wide; use 3")
+    folder = Path("runs") / f"{target}-{cfg.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FINISHED).exists():
+        current.finished(folder, trained=False)
+        return 1.0
+    method = method_name(target)
+    settings = {"seed": cfg.seed, "combiner": {"_target_": target}}
+    record = RunRecord(method, ["upos"], cfg.seed, "toy", f"{target}{cfg.seed}", settings, {})
+    write_record(folder, record, finished=False)
+    current.started(folder)
+    if cfg.seed == cfg.broken:
+        raise ZeroDivisionError("division\\nby zero")
+    if cfg.seed == cfg.stopped:
+        raise KeyboardInterrupt
+    record.dev = Scores(30.0 + cfg.seed, 50.0, "BS", "CS", 10)
+    write_record(folder, record)
+    current.finished(folder)
+    return record.dev.bleu
+
+main()
+"""
+CONFIG = """
+combiner: {_target_: nmt_feat.combiners.Add}
+features: {upos: {}}
+data: {name: toy}
+seed: 1
+broken: 0
+stopped: 0
+hydra: {callbacks: {table: {_target_: nmt_feat.report.sweep.SweepTable}}, sweep: {dir: sweep}}
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Any:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.yaml").write_text(CONFIG)
+
+    def go(*arguments: str) -> subprocess.CompletedProcess[str]:
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = [sys.executable, "app.py", "-m", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return go
+
+
+def test_failed_jobs_lose_nothing_and_are_listed(tmp_path: Path, sweep: Any) -> None:
+    add, early = "nmt_feat.combiners.Add", "early.Fails"
+    done = sweep(f"combiner._target_={early},{add}", "seed=range(1,4)", "broken=2")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    markdown = (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert markdown[2] == "| Fails | upos | 0/3 | - | - | - | - |"
+    assert markdown[3] == "| add | upos | 2/3 | 32.00 ± 1.41 | 50.00 ± 0.00 | - | 0.0 |"
+    overrides = f"combiner._target_={early} seed=2 broken=2"
+    assert f"- Failed: job 1 ({overrides}): combiner: too wide; use 3" in markdown
+    overrides = f"combiner._target_={add} seed=2 broken=2"
+    assert f"- Failed: job 4 ({overrides}): ZeroDivisionError: division by zero" in markdown
+    assert "Job 4 failed: ZeroDivisionError: division by zero" in done.stdout
+    assert "The first run took 0 s; 2 more of 6 take about 0 s" in done.stdout
+    assert "add     upos      2/3  32.00 ± 1.41" in done.stdout
+    assert (tmp_path / "sweep" / "table.csv").exists()
+    assert "in main" in (tmp_path / "sweep" / "jobs" / "4.json").read_text()
+
+    again = sweep("seed=range(1,4)")
+    assert again.returncode == 0, again.stderr
+    assert "| add | upos | 3 |" in (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8")
+    assert "Failed" not in again.stdout
+    assert "The first run took 0 s; 1 more of 3 take about 0 s" in again.stdout  # seed 2's
+
+
+def test_stopped_sweep_shows_what_there_is(tmp_path: Path, sweep: Any) -> None:
+    done = sweep("seed=1,2,3", "stopped=2")
+    assert done.returncode != 0
+    assert "| add | upos | 1 |" in (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8")
+    assert "Not run: 2 of 3 jobs" in done.stdout
+
+
+def test_refused_overrides_make_no_table(tmp_path: Path, sweep: Any) -> None:
+    done = sweep("seed=1,2", "nothing=1")
+    assert done.returncode == 1
+    assert "nothing" in done.stderr
+    assert not (tmp_path / "sweep" / "table.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (100, "2 min"), (3599, "1 h 0 min"), (9000, "2 h 30 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
