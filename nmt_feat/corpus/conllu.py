@@ -281,9 +281,9 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
 
     `tokens` are separated by spaces, lower-cased, normalised and escaped as Moses does. Characters
     of both sides, without whitespace, lower-cased, normalised and unescaped, are aligned (longest
-    common blocks). A token takes the values of the raw word that covers its first character; a
-    token whose first character is in no block those of the nearest character that is (counted). A
-    line of which no character matches is a `UserError` that begins with `name`.
+    common blocks). A token takes the values of the raw word that covers its first character; where
+    that is in no block (counted), those of the nearest character that is, of its own or else of
+    another token. A line of which no character matches is a `UserError` that begins with `name`.
     """
     if not raw.words:
         raise UserError(f"{name}: no annotation for {raw.text!r}")
@@ -311,12 +311,13 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     if not matched:
         raise UserError(f"{name}: the tokens {tokens!r} have no character of {raw.text!r}")
     words, missed = [], 0
-    for (start, end), at in zip(here, first, strict=True):
+    for (start, end), at, behind in zip(here, first, [*first[1:], len(token_text)], strict=True):
         if at not in raw_of:
             missed += 1
             right = bisect_left(matched, at)
             near = matched[max(right - 1, 0) : right + 1]
-            at = near[0] if at - near[0] <= near[-1] - at else near[-1]
+            own_or_right = near[-1] < behind or near[-1] - at < at - near[0]
+            at = near[-1] if own_or_right else near[0]
         word = raw.words[word_at[raw_of[at]]]
         words.append(replace(word, form=tokens[start:end], start=start, end=end, head=-1))
     return Sentence(tokens, tuple(words)), missed

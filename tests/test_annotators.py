@@ -1,0 +1,352 @@
+import importlib
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nmt_feat.corpus import annotators
+from nmt_feat.corpus.annotators import (
+    Annotator,
+    HanTa,
+    UDPipe,
+    annotate_cached,
+    annotate_parallel,
+    make_annotator,
+)
+from nmt_feat.corpus.conllu import Sentence, Word, read_conllu
+from nmt_feat.errors import UserError
+from nmt_feat.instantiate import build
+from nmt_feat.schema import AnnotatorConfig
+
+
+class Upper(Annotator):
+    """For tests: one word a line, its lemma in capitals."""
+
+    name = "upper"
+    columns = frozenset({"lemma"})
+
+    def __init__(self, version: int = 1) -> None:
+        self.version = version
+        self.calls = 0
+
+    def fingerprint(self) -> str:
+        return f"upper {self.version}"
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        self.calls += 1
+        return [
+            Sentence(t, (Word(t.strip(), 0, len(t.strip()), t.upper()),) if t.strip() else ())
+            for t in texts
+        ]
+
+
+# ---- HanTa
+
+
+def test_hanta_english() -> None:
+    text = "The dog's men don't  saw 3.5 well-known ducks—hm."
+    (sentence,) = HanTa("en").annotate([text])
+    assert " ".join(w.form for w in sentence.words) == (
+        "The dog 's men do n't saw 3.5 well-known ducks — hm ."
+    )
+    assert all(text[w.start : w.end] == w.form for w in sentence.words)
+    values = {w.form: (w.lemma, w.xpos, w.upos) for w in sentence.words}
+    assert values["The"] == ("the", "AT0", "DET")
+    assert values["men"] == ("man", "NN2", "NOUN")
+    assert values["n't"] == ("not", "XX0", "PART")
+    assert values["'s"] == ("'s", "POS", "PART")
+    assert values["3.5"][2] == "NUM"
+    word = sentence.words[0]
+    assert (word.feats, word.deprel, word.head_upos, word.head) == ("_", "_", "_", -1)
+
+
+def test_hanta_german() -> None:
+    (sentence,) = HanTa("de").annotate(["Ein Mann, der müde ist, geht nach Hause."])
+    assert [(w.form, w.lemma, w.xpos, w.upos) for w in sentence.words[:6]] == [
+        ("Ein", "ein", "ART", "DET"),
+        ("Mann", "Mann", "NN", "NOUN"),
+        (",", ",", "$,", "PUNCT"),
+        ("der", "der", "PRELS", "PRON"),
+        ("müde", "müde", "ADJ(D)", "ADJ"),
+        ("ist", "sein", "VA(FIN)", "AUX"),
+    ]
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_hanta_map_covers_all_tags_of_the_model(language: str) -> None:
+    hanta = HanTa(language)
+    tagger = hanta._tagger
+    tags = {tagger.int2tag[-tag] for tag in tagger.int2tag if tag < 0}
+    assert tags <= hanta.upos.keys()
+    universal = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X"
+    assert set(hanta.upos.values()) <= {*universal.split()}
+
+
+@pytest.mark.parametrize("text", ["", "   ", "😀", "’", "a\u0301 ñ", "漢字 + x_y", "can't", "'s"])
+def test_hanta_takes_anything(text: str) -> None:
+    (sentence,) = HanTa("en").annotate([text])
+    assert sentence.text == text
+    assert "".join(w.form for w in sentence.words) == "".join(text.split())
+
+
+# ---- choosing an annotator
+
+
+def test_make_annotator() -> None:
+    assert make_annotator(AnnotatorConfig()) is None
+    config = AnnotatorConfig("nmt_feat.corpus.annotators.HanTa", args={"language": "de"})
+    annotator = make_annotator(config)
+    assert isinstance(annotator, HanTa)
+    assert annotator.language == "de"
+    assert annotator.columns == {"lemma", "upos", "xpos"}
+    assert annotator.fingerprint().endswith(" language=de")
+
+
+MODULE = "nmt_feat.corpus.annotators"
+WRONG = {
+    "language": (
+        AnnotatorConfig(f"{MODULE}.HanTa", args={"language": "fr"}),
+        "annotator=hanta: no language 'fr'; known: de, en",
+    ),
+    "no language": (
+        AnnotatorConfig(f"{MODULE}.HanTa"),
+        f"{MODULE}.HanTa needs the argument 'language'",
+    ),
+    "model of HanTa": (
+        AnnotatorConfig(f"{MODULE}.HanTa", model="x", args={"language": "de"}),
+        f"{MODULE}.HanTa takes no argument 'model'; known: language",
+    ),
+    "argument": (
+        AnnotatorConfig(f"{MODULE}.UDPipe", args={"modle": "x"}),
+        f"{MODULE}.UDPipe takes no argument 'modle'; did you mean 'model'?",
+    ),
+    "class": (
+        AnnotatorConfig(f"{MODULE}.UDPipes"),
+        f"_target_={MODULE}.UDPipes: no class 'UDPipes' in {MODULE}; did you mean 'UDPipe'?",
+    ),
+    "function": (
+        AnnotatorConfig(f"{MODULE}.make_annotator"),
+        f"_target_={MODULE}.make_annotator: no class 'make_annotator' in {MODULE}; "
+        "did you mean 'Annotator'?",
+    ),
+    "module": (
+        AnnotatorConfig("nmt_feat.corpus.anotators.UDPipe"),
+        "_target_=nmt_feat.corpus.anotators.UDPipe: no module 'nmt_feat.corpus.anotators'; "
+        "did you mean 'annotators'?",
+    ),
+    "no module": (
+        AnnotatorConfig("UDPipe"),
+        "_target_=UDPipe: not a dotted name; write module.Class",
+    ),
+    "no annotator": (
+        AnnotatorConfig("nmt_feat.schema.DataConfig"),
+        "annotator._target_=nmt_feat.schema.DataConfig: is no nmt_feat.corpus.annotators.Annotator;"
+        " derive the class from it",
+    ),
+    "no model": (
+        AnnotatorConfig(f"{MODULE}.UDPipe"),
+        "annotator=udpipe needs a model: set annotator.model=FILE.udpipe "
+        "(models for many languages: https://ufal.mff.cuni.cz/udpipe/1/models)",
+    ),
+    "missing model": (
+        AnnotatorConfig(f"{MODULE}.UDPipe", model="no/such.udpipe"),
+        "annotator.model=no/such.udpipe: no such file; set annotator.model to a model",
+    ),
+}
+
+
+@pytest.mark.parametrize(("config", "message"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_annotator(config: AnnotatorConfig, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        make_annotator(config)
+    assert str(error.value) == message
+
+
+def test_broken_model(tmp_path: Path) -> None:
+    path = tmp_path / "text.udpipe"
+    path.write_text("not a model")
+    with pytest.raises(UserError) as error:
+        UDPipe(str(path)).annotate(["a"])
+    assert str(error.value) == f"annotator.model={path}: not a UDPipe 1 model; get it again"
+
+
+@pytest.mark.parametrize(
+    ("config", "package", "extra"),
+    [
+        (AnnotatorConfig(f"{MODULE}.UDPipe", model="x"), "ufal.udpipe", "udpipe"),
+        (AnnotatorConfig(f"{MODULE}.HanTa", args={"language": "en"}), "HanTa", "hanta"),
+    ],
+)
+def test_missing_package(
+    config: AnnotatorConfig, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.import_module
+
+    def fake(name: str, *args: Any) -> Any:
+        if name.startswith(package):
+            raise ModuleNotFoundError(name=name)
+        return real(name, *args)
+
+    monkeypatch.setattr(annotators.importlib, "import_module", fake)
+    with pytest.raises(UserError) as error:
+        make_annotator(config)
+    assert str(error.value) == (
+        f"annotator={extra} needs the package {package}: pip install 'nmt_feat[{extra}]'"
+    )
+
+
+def test_build_finds_modules_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.chdir(tmp_path)
+    Path("mine_ok.py").write_text("class Mine:\n    def __init__(self, a, *, b=2): self.x = a, b\n")
+    Path("other.py").write_text("import nothing_like_it\n")
+    Path("typo_in_it.py").write_text("class\n")
+    assert build("mine_ok.Mine", a=[1]).x == ([1], 2)
+    for target, message in {
+        "mine_okk.Mine": "no module 'mine_okk'; did you mean 'mine_ok'?",
+        "other.Mine": "importing other failed: No module named 'nothing_like_it'",
+        "typo_in_it.Mine": "importing typo_in_it failed: SyntaxError: invalid syntax "
+        "(typo_in_it.py, line 1)",
+    }.items():
+        with pytest.raises(UserError) as error:
+            build(target)
+        assert str(error.value) == f"_target_={target}: {message}"
+
+
+# ---- in parallel, and once
+
+
+def test_processes_never_change_the_result() -> None:
+    texts = [f"They saw her duck number {i} ." for i in range(450)]
+    seen: list[tuple[int, int]] = []
+    hanta = HanTa("en")
+    parallel = annotate_parallel(hanta, texts, 2, lambda *at: seen.append(at))
+    assert parallel == hanta.annotate(texts)
+    assert seen == [(100, 450), (200, 450), (300, 450), (400, 450), (450, 450)]
+    assert [s.text for s in parallel] == texts
+
+
+def test_pickle_leaves_out_what_is_loaded() -> None:
+    hanta = HanTa("de")
+    hanta.annotate(["Haus"])
+    assert len(pickle.dumps(hanta)) < 10_000
+
+
+def test_annotation_is_kept(tmp_path: Path) -> None:
+    upper, texts = Upper(), ["a", "b", "a"]
+    first = annotate_cached(upper, texts, tmp_path, 1)
+    assert annotate_cached(upper, texts, tmp_path, 1) == first
+    assert upper.calls == 1
+    (path,) = tmp_path.glob("annotation-*.conllu")
+    assert list(read_conllu(path)) == first
+    annotate_cached(upper, texts[:2], tmp_path, 1)  # other text
+    annotate_cached(Upper(2), texts, tmp_path, 1)  # other annotator
+    assert len(list(tmp_path.glob("annotation-*.conllu"))) == 3
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b.replace(b"\tA\t", b"\tC\t"),
+        lambda b: b[:-9],
+        lambda b: b"",
+        lambda b: b"\xff" + b,
+    ],
+)
+def test_corrupt_annotation_is_said_and_made_again(
+    damage: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    upper = Upper()
+    first = annotate_cached(upper, ["a", "b"], tmp_path, 1)
+    (path,) = tmp_path.glob("annotation-*.conllu")
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    with caplog.at_level(logging.WARNING):
+        assert annotate_cached(upper, ["a", "b"], tmp_path, 1) == first
+    assert caplog.messages == [f"{path} is corrupt (its checksum differs): annotating again"]
+    assert path.read_bytes() == good
+    assert upper.calls == 2
+
+
+def test_line_without_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        annotate_cached(Upper(), ["a", " "], tmp_path, 1)
+    assert str(error.value) == ("annotator=upper finds no word in line 2: ' '; remove the line")
+
+
+# ---- UDPipe
+
+
+@pytest.fixture(scope="module")
+def udpipe() -> UDPipe:
+    folder = os.environ.get("NMT_FEAT_DATA")
+    if not folder:
+        pytest.skip("NMT_FEAT_DATA is not set")
+    return UDPipe(str(Path(folder) / "models" / "english-ewt.udpipe"))
+
+
+@pytest.mark.data
+def test_udpipe_line_of_several_sentences(udpipe: UDPipe) -> None:
+    text = "I don't know 😀 her dog.  He is\there! "
+    (sentence,) = udpipe.annotate([text])
+    assert sentence.text == text
+    assert " ".join(w.form for w in sentence.words) == "I don't know 😀 her dog . He is here !"
+    assert all(text[w.start : w.end] == w.form for w in sentence.words)
+    values = {w.form: w for w in sentence.words}
+    assert values["don't"].upos == "AUX+PART"
+    assert values["don't"].head_upos == "VERB+VERB"
+    assert values["He"].head_upos == "ADV"
+    assert sentence.words[values["He"].head - 1].form == "here"
+    assert sum(w.head == 0 for w in sentence.words) == 2
+
+
+@pytest.mark.data
+def test_udpipe_lines_are_independent(udpipe: UDPipe) -> None:
+    texts = ["A man sleeps", "and a dog .", "", " ", 'He said: "no', "A man sleeps"]
+    together = udpipe.annotate(texts)
+    assert together == [s for t in texts for s in udpipe.annotate([t])]
+    assert together[2:4] == [Sentence("", ()), Sentence(" ", ())]
+
+
+@pytest.mark.data
+def test_udpipe_columns(udpipe: UDPipe) -> None:
+    assert udpipe.columns == {"lemma", "upos", "xpos", "feats", "deprel", "head_upos"}
+    german = UDPipe(str(udpipe.model.parent / "german-gsd-pud-lit.udpipe"))
+    assert german.columns == {"lemma", "upos", "deprel", "head_upos"}
+    (sentence,) = german.annotate(["Er ist im Haus."])
+    assert (sentence.words[2].form, sentence.words[2].upos) == ("im", "ADP+DET")
+    assert german.fingerprint() != udpipe.fingerprint()
+
+
+# ---- the script
+
+
+def test_script(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("Der Hund schläft.\nEr träumt.\n")
+    script = Path(__file__).parent.parent / "scripts" / "annotate.py"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(script), *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    done = run("--annotator", "hanta", "--language", "de", "in.txt", "out.conllu")
+    assert done.returncode == 0, done.stderr
+    assert [s.text for s in read_conllu(tmp_path / "out.conllu")] == [
+        "Der Hund schläft.",
+        "Er träumt.",
+    ]
+    done = run("--annotator", "udpipe", "in.txt", "out.conllu", "--model", "none.udpipe")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "annotator.model=none.udpipe: no such file; set annotator.model to a model\n"
+    )
