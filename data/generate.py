@@ -65,13 +65,12 @@ def conllu(sentence_id: str, reading: Reading) -> str:
     """A sentence as a CoNLL-U block with its closing empty line."""
     rows = [f"# sent_id = {sentence_id}", f"# text = {reading.text}"]
     following = [t.form for t in reading.tokens[1:]] + [""]
-    for number, (columns, after) in enumerate(
-        zip(reading.annotation(), following, strict=True), 1
-    ):
+    for number, (columns, after) in enumerate(zip(reading.annotation(), following, strict=True), 1):
         form, lemma, upos, xpos, feats, head, deprel = columns
         space = "SpaceAfter=No" if after in (".", ",", "?") else "_"
-        rows.append("\t".join([str(number), form, lemma, upos, xpos, feats, head, deprel, "_",
-                               space]))
+        rows.append(
+            "\t".join([str(number), form, lemma, upos, xpos, feats, head, deprel, "_", space])
+        )
     return "\n".join(rows) + "\n\n"
 
 

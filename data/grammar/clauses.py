@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import german, phrases
-from .derivation import Derivation, Token, weighted
+from . import german, phrases, predicates
+from .derivation import Choice, Derivation, Token, weighted
 from .german import Verbal
 from .phrases import Nominal
 
@@ -17,17 +17,30 @@ FRAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "animate": (("animate", "still-animate"), ("person", "animal")),
     "person": (("person", "ing"), ("person",)),
     "thing": (("thing",), ("thing", "tool")),
-    "seen": (("thing",), ("seen", "heard")),
+    "seen": (("notice",), ("seen", "heard")),
     "text": (("text", "still-text"), ("text",)),
     "food": (("food", "still-food"), ("food",)),
     "beverage": (("beverage",), ("beverage",)),
     "closable": (("closable", "still-closable"), ("closable",)),
 }
-FRAME = weighted(intransitive=9, animate=5, person=4.5, thing=3, seen=1, text=2, food=2,
-                 beverage=0.8, closable=1.8)
+FRAME = weighted(
+    intransitive=9,
+    animate=5,
+    person=4.5,
+    thing=3,
+    seen=1,
+    text=2,
+    food=2,
+    beverage=1.5,
+    closable=1.8,
+)
+# For clauses inside others and for a few constructions: fewer kinds keep them short.
 EMBEDDED = weighted(intransitive=3, animate=1, person=1, thing=1, food=0.6, text=0.4)
 TRANSITIVE = weighted(hunt=1.5, thing=1, food=0.7, text=0.6, closable=0.7)
-# An object pronoun "her" could be read as a possessive only before a noun, never at the end.
+BEAST = weighted(beast=2, hunt=1)
+MATCHING = weighted(intransitive=1, person=1)
+ASSERTED = weighted(intransitive=3, person=1, thing=1)
+AFTER_RELATIVE = weighted(animate=1, thing=1, person=1)
 OBJECT = weighted(pronoun=1, noun=3)
 
 
@@ -39,7 +52,6 @@ class Clause:
     subject: Nominal
     verbal: Verbal
     middle: list[str]
-    when: str = ""
 
     def main(self, front: str = "") -> str:
         """German main clause."""
@@ -54,7 +66,11 @@ def say_object(d: Derivation, head: Token, classes: tuple[str, ...], case: str) 
     """An object: persons and animals may be pronouns."""
     if "person" in classes and d.pick(OBJECT) == "pronoun":
         found = phrases.pronoun(d, "Acc", "I he she we they")
-    elif set(classes) & {"food", "beverage"}:
+    elif classes == ("beverage",):
+        found = phrases.noun_phrase(
+            d, classes, phrases.MASS, bare=False, adjective="no", number="Sing"
+        )
+    elif classes == ("food",):
         found = phrases.noun_phrase(d, classes, bare=False, adjective="no")
     else:
         found = phrases.noun_phrase(d, classes)
@@ -65,30 +81,27 @@ def say_object(d: Derivation, head: Token, classes: tuple[str, ...], case: str) 
 def clause(
     d: Derivation,
     subject: Nominal,
-    frames: object = FRAME,
+    frames: Choice[str] = FRAME,
     tenses: str = "all",
     extras: bool = True,
-    adverb: bool = True,
 ) -> Clause:
     """Verb group, object and adjuncts after a subject; `extras` False: no adjuncts."""
-    verb_classes, object_classes = FRAMES[d.pick(frames)]  # type: ignore[arg-type]
-    head, verbal = phrases.verb_group(d, subject, verb_classes, tenses)
+    verb_classes, object_classes = FRAMES[d.pick(frames)]
+    head, verbal = predicates.verb_group(d, subject, verb_classes, tenses)
     objects = []
     if object_classes:
         objects = [say_object(d, head, object_classes, verbal.verb.case)]
-    when, where = phrases.adjuncts(d, head, verbal) if extras else ("", "")
+    when, where = predicates.adjuncts(d, head, verbal) if extras else ("", "")
     field = phrases.middle(when, where, *objects, case=verbal.verb.case or "acc")
-    return Clause(head, subject, verbal, field, when)
+    return Clause(head, subject, verbal, field)
 
 
-def infinitive(
-    d: Derivation, frames: object, particle_deprel: str = "mark"
-) -> tuple[Token, german.Verbal, list[str]]:
+def infinitive(d: Derivation, frames: Choice[str]) -> tuple[Token, german.Verbal, list[str]]:
     """To and an infinitive with its object: English head, German verb, middle field."""
-    verb_classes, object_classes = FRAMES[d.pick(frames)]  # type: ignore[arg-type]
+    verb_classes, object_classes = FRAMES[d.pick(frames)]
     to = d.emit("to", "to", "PART", "TO")
-    head, entry = phrases.say_infinitive(d, verb_classes)
-    to.attach(head, particle_deprel)
+    head, entry = predicates.say_infinitive(d, verb_classes)
+    to.attach(head, "mark")
     objects = []
     if object_classes:
         objects = [say_object(d, head, object_classes, entry.case)]

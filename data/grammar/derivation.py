@@ -63,9 +63,10 @@ class Reading:
     def annotation(self) -> tuple[tuple[str, ...], ...]:
         """All that CoNLL-U tells of the words, comparable between readings."""
         place = {id(t): str(i) for i, t in enumerate(self.tokens, 1)}
+        heads = [place[id(t.head)] if t.head else "0" for t in self.tokens]
         return tuple(
-            (t.form, t.lemma, t.upos, t.xpos, t.feats, place[id(t.head)] if t.head else "0", t.deprel)
-            for t in self.tokens
+            (t.form, t.lemma, t.upos, t.xpos, t.feats, head, t.deprel)
+            for t, head in zip(self.tokens, heads, strict=True)
         )
 
     def seen(self, features: str) -> tuple[tuple[str, ...], ...]:
@@ -125,10 +126,8 @@ class Derivation:
         """Say a word; the first of a sentence is capitalised."""
         if not self.tokens:
             form = form[:1].upper() + form[1:]
-        elif self.tokens[-1].form.lower() in ("a", "an"):
-            # The article is chosen before the word that decides its form.
-            if (self.tokens[-1].form.lower() == "an") != (form[0] in "aeiouAEIOU"):
-                raise DeadEnd
+        elif self.tokens[-1].form.lower() == ("a" if form[0] in "aeiouAEIOU" else "an"):
+            raise DeadEnd  # The article is chosen before the word that decides its form.
         self.tokens.append(Token(form, lemma, upos, xpos, feats))
         return self.tokens[-1]
 

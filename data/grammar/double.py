@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from . import german, phrases
-from .clauses import clause
-from .derivation import Choice, Derivation, weighted
+from . import german, phrases, predicates
+from .clauses import ASSERTED, MATCHING, clause
+from .derivation import Choice, DeadEnd, Derivation, Token, weighted
 from .german import join, sentence
-from .lexicon import adjective_choice
+from .lexicon import Verb, adjective_choice, verb
 from .phrases import Nominal
 from .plain import YESNO, say_matrix
 
-READ = weighted(noun=1, verb=1)
+# The weights below balance the readings of an ambiguous sentence.
+READ = weighted(noun=1, verb=1.3)
+SEEN_READ = weighted(noun=1.9, verb=1)
 PERCEIVE = {
     "see": (("seeable",), ("seen",)),
     "hear": (("hearable",), ("heard",)),
@@ -25,20 +27,19 @@ def perception(d: Derivation) -> str:
     kind = d.pick(PERCEPTION)
     head, verbal = perceive(d, subject, kind)
     verbs, nouns = PERCEIVE[kind]
-    if d.pick(READ) == "noun":
+    if d.pick(SEEN_READ) == "noun":
         form = d.pick(PERCEIVED_DETERMINERS)
-        seen = phrases.noun_phrase(d, nouns, (form,), bare=False, adjective="no", number="Sing")
+        seen = phrases.noun_phrase(d, nouns, (form,), bare=False, adjective="no")
         seen.head.attach(head, "obj")
-        when, where = place_or_nothing(d, head)
-        field = phrases.middle(when, where, seen)
+        field = phrases.middle("", place_or_nothing(d, head), seen)
         said = verbal.main(subject.forms["nom"], field)
     else:
         who = d.pick(PERCEIVED)
         person = phrases.pronoun(d, "Acc", who)
         person.head.attach(head, "obj")
-        inner, entry = phrases.say_infinitive(d, verbs)
+        inner, entry = predicates.say_infinitive(d, verbs)
         inner.attach(head, "xcomp")
-        _, where = place_or_nothing(d, inner)
+        where = place_or_nothing(d, inner)
         refl = "sich" if entry.reflexive else ""
         field = [person.forms["acc"], refl, where, entry.german]
         said = verbal.main(subject.forms["nom"], field)
@@ -46,31 +47,32 @@ def perception(d: Derivation) -> str:
     return sentence(said)
 
 
-PERCEIVED_DETERMINERS = Choice(("her", "his", "the", "their", "my"), form=lambda f: f,
-                               weight=lambda f: 8.0 if f == "her" else 0.7)
+PERCEIVED_DETERMINERS = Choice(
+    ("her", "his", "the", "their", "my"),
+    form=lambda f: f,
+    weight=lambda f: 8.0 if f == "her" else 0.7,
+)
 SEE_TENSE = weighted(past=3, present=2)
 
 
-def perceive(d: Derivation, subject: Nominal, kind: str) -> tuple:  # type: ignore[type-arg]
+def perceive(d: Derivation, subject: Nominal, kind: str) -> tuple[Token, german.Verbal]:
     """A form of see or hear."""
-    from .lexicon import verb
-
     entry = verb(kind)
     tense = d.pick(SEE_TENSE)
     if tense == "past":
-        form, xpos, feats = entry.past, "VBD", phrases.PAST
+        form, xpos, feats = entry.past, "VBD", predicates.PAST
     elif subject.third_singular:
-        form, xpos, feats = entry.third, "VBZ", phrases.THIRD
+        form, xpos, feats = entry.third, "VBZ", predicates.THIRD
     else:
-        form, xpos, feats = entry.lemma, "VBP", phrases.PRESENT
+        form, xpos, feats = entry.lemma, "VBP", predicates.PRESENT
     head = d.emit(form, kind, "VERB", xpos, feats)
     subject.head.attach(head, "nsubj")
     return head, german.Verbal(entry, tense, subject.german_person)
 
 
-def place_or_nothing(d: Derivation, head) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+def place_or_nothing(d: Derivation, head: Token) -> str:
     """A place half of the time."""
-    return "", phrases.place(d, head) if d.pick(YESNO) == "yes" else ""
+    return predicates.place(d, head) if d.pick(YESNO) == "yes" else ""
 
 
 ING = adjective_choice("ing")
@@ -88,10 +90,10 @@ def say_ing_phrase(d: Derivation) -> Nominal:
     return phrases.nominal(noun, "", "Plur", entry, adjective.german)
 
 
-def say_gerund(d: Derivation, xpos_feats: str) -> tuple:  # type: ignore[type-arg]
-    """Annoying children: verb and object; (head, verb, object)."""
-    entry = d.pick(phrases.verb_choice(("ing",), "ing"))
-    head = d.emit(entry.ing, entry.lemma, "VERB", "VBG", xpos_feats)
+def say_gerund(d: Derivation, feats: str) -> tuple[Token, Verb]:
+    """The annoying of annoying children, as a verb."""
+    entry = d.pick(predicates.verb_choice(("ing",), "ing"))
+    head = d.emit(entry.ing, entry.lemma, "VERB", "VBG", feats)
     return head, entry
 
 
@@ -114,13 +116,19 @@ def participle(d: Derivation) -> str:
     """They are annoying children: what they do (VERB), or what they are (ADJ)."""
     kind = d.pick(SUBJECT_OF_ING)
     if kind == "noun":
-        subject = phrases.noun_phrase(d, ("person",), ("the", "my", "these", "her", "two"),
-                                      bare=False, number="Plur", adjective="no")
+        subject = phrases.noun_phrase(
+            d,
+            ("person",),
+            ("the", "my", "these", "her", "two"),
+            bare=False,
+            number="Plur",
+            adjective="no",
+        )
     elif kind == "single":
         subject = phrases.pronoun(d, "Nom", "he she")
     else:
         subject = phrases.pronoun(d, "Nom", kind)
-    be = phrases.say_be(d, "present", subject.german_person)
+    be = predicates.say_be(d, "present", subject.german_person)
     person = subject.german_person
     if kind != "single" and d.pick(READ) == "noun":
         thing = say_ing_phrase(d)
@@ -156,11 +164,11 @@ def verdict(d: Derivation) -> str:
         deprel, plural = "csubj", False
     person = 5 if plural else 2
     if d.pick(JUDGED) == "modal":
-        auxiliary, modal = phrases.say_modal(d)
+        auxiliary, modal = predicates.say_modal(d)
         be = d.emit("be", "be", "AUX", "VB", "VerbForm=Inf")
         finite, close = german.IRREGULAR[modal][person], "sein"
     else:
-        auxiliary, be = None, phrases.say_be(d, "present", person)
+        auxiliary, be = None, predicates.say_be(d, "present", person)
         finite, close = german.IRREGULAR["sein"][person], ""
     adjective = d.pick(VERDICT)
     head = phrases.say_adjective(d, adjective)
@@ -176,7 +184,7 @@ def verdict(d: Derivation) -> str:
 def enjoy(d: Derivation) -> str:
     """They love annoying children: es, Kinder zu ärgern; or nervige Kinder."""
     subject = phrases.subject(d)
-    head, verbal = phrases.verb_group(d, subject, ("enjoy",), "told")
+    head, verbal = predicates.verb_group(d, subject, ("enjoy",), "told")
     if d.pick(READ) == "noun":
         thing = say_ing_phrase(d)
         thing.head.attach(head, "obj")
@@ -192,6 +200,7 @@ def enjoy(d: Derivation) -> str:
     return sentence(said)
 
 
+EVENT = weighted(noun=1, verb=1)
 SHUT = adjective_choice("shut")
 
 
@@ -199,8 +208,8 @@ def state_or_event(d: Derivation) -> str:
     """The door was closed: wurde geschlossen (VERB), or war geschlossen (ADJ)."""
     thing = phrases.noun_phrase(d, ("closable",))
     tense = "past"
-    if d.pick(READ) == "noun":
-        be = phrases.say_be(d, tense, thing.german_person)
+    if d.pick(EVENT) == "noun":
+        be = predicates.say_be(d, tense, thing.german_person)
         adjective = d.pick(SHUT)
         head = phrases.say_adjective(d, adjective)
         head.deprel = "root"
@@ -208,40 +217,43 @@ def state_or_event(d: Derivation) -> str:
         finite, close = german.past("war", thing.german_person), adjective.german
         deprel = "nsubj"
     else:
-        be = phrases.say_be(d, tense, thing.german_person)
-        entry = d.pick(phrases.verb_choice(("shut",), "participle"))
-        head = d.emit(entry.participle, entry.lemma, "VERB", "VBN",
-                      "Tense=Past|VerbForm=Part|Voice=Pass")
+        be = predicates.say_be(d, tense, thing.german_person)
+        entry = d.pick(predicates.verb_choice(("shut",), "participle"))
+        head = d.emit(
+            entry.participle, entry.lemma, "VERB", "VBN", "Tense=Past|VerbForm=Part|Voice=Pass"
+        )
         be.attach(head, "aux:pass")
         finite, close = german.past("wurde", thing.german_person), entry.german_participle
         deprel = "nsubj:pass"
     thing.head.attach(head, deprel)
-    when = phrases.time(d, head, tense) if d.pick(YESNO) == "yes" else ""
+    when = predicates.time(d, head, tense) if d.pick(YESNO) == "yes" else ""
     phrases.stop(d, head)
     return sentence(join([thing.forms["nom"], finite, when, close]))
 
 
+CONTENT = weighted(mark=2, determiner=1, sheep=2)
+
+
 def content(d: Derivation) -> str:
     """They believe that sheep can swim: SCONJ and many sheep, or DET and one."""
-    head, matrix = say_matrix(d)
-    kinds = weighted(mark=2, determiner=1, sheep=2)
-    kind = d.pick(kinds)
+    head, matrix, tenses = say_matrix(d)
+    kind = d.pick(CONTENT)
     mark = None
     if kind == "mark":
         mark = d.emit("that", "that", "SCONJ", "IN")
         subject = phrases.subject(d)
-        said = clause(d, subject, weighted(intransitive=3, person=1, thing=1), "told", extras=False)
+        said = clause(d, subject, ASSERTED, tenses, extras=False)
     elif kind == "determiner":
         subject = phrases.noun_phrase(d, ("person",), ("that",), bare=False, adjective="no")
-        said = clause(d, subject, INTRANSITIVE, "told", extras=False)
+        said = clause(d, subject, INTRANSITIVE, tenses, extras=False)
     else:
         # Bare plurals after the conjunction, to balance the two readings of "that sheep".
-        if d.pick(READ) == "noun":
+        if d.pick(EVENT) == "noun":
             mark = d.emit("that", "that", "SCONJ", "IN")
             subject = phrases.noun_phrase(d, ("same",), (), number="Plur", adjective="no")
         else:
             subject = phrases.noun_phrase(d, ("same",), ("that",), bare=False, adjective="no")
-        said = clause(d, subject, BEASTLY, "told", extras=False)
+        said = clause(d, subject, BEASTLY, tenses, extras=False)
     said.head.attach(head, "ccomp")
     if mark:
         mark.attach(said.head, "mark")
@@ -258,18 +270,16 @@ def tongue(d: Derivation) -> str:
     if d.pick(YESNO) == "yes":
         subject = phrases.tongue_phrase(d)
         if subject.noun and "person" not in subject.noun.classes:
-            raise phrases.DeadEnd
-        said = clause(d, subject, weighted(intransitive=1, person=1), "all")
+            raise DeadEnd
+        said = clause(d, subject, MATCHING, "all")
         phrases.stop(d, said.head)
         return sentence(said.main())
     subject = phrases.subject(d)
-    head, verbal = phrases.verb_group(d, subject, ("person", "thing"), "all")
+    head, verbal = predicates.verb_group(d, subject, ("person", "thing"), "all")
     thing = phrases.tongue_phrase(d)
     living = bool(thing.noun and "person" in thing.noun.classes)
     if living != ("person" in verbal.verb.classes):
-        raise phrases.DeadEnd
+        raise DeadEnd
     thing.head.attach(head, "obj")
     phrases.stop(d, head)
     return sentence(verbal.main(subject.forms["nom"], [thing.forms[verbal.verb.case]]))
-
-

@@ -18,8 +18,15 @@ DER = {
     "dat": {"m": "dem", "f": "der", "n": "dem", "p": "den"},
 }
 RELATIVE = {**DER, "dat": {"m": "dem", "f": "der", "n": "dem", "p": "denen"}}
-PERSONS = {("1", "Sing"): 0, ("2", "Sing"): 1, ("3", "Sing"): 2,
-           ("1", "Plur"): 3, ("2", "Plur"): 4, ("3", "Plur"): 5}
+PERSONS = {
+    ("1", "Sing"): 0,
+    ("2", "Sing"): 1,
+    ("3", "Sing"): 2,
+    ("1", "Plur"): 3,
+    ("2", "Plur"): 4,
+    ("3", "Plur"): 5,
+}
+SHORT = ("ich", "du", "er", "sie", "es", "wir", "ihr")
 REFLEXIVE = ["mich", "dich", "sich", "uns", "euch", "sich"]
 # Present forms that follow no rule, for ich, du, er, wir, ihr, sie.
 IRREGULAR = {
@@ -76,7 +83,7 @@ def preposition(prep: str, phrase: str) -> str:
     joined = f"{prep} {phrase}"
     for plain, short in CONTRACTED.items():
         if joined.startswith(plain + " "):
-            return short + joined[len(plain):]
+            return short + joined[len(plain) :]
     return joined
 
 
@@ -96,8 +103,11 @@ def present(verb: Verb, person: int) -> str:
     if person == 2:
         return third
     if person == 4:
-        return third if third == stem + "et" or stem.endswith("er") or stem.endswith("el") else (
-            stem + ("et" if stem[-1] in "td" else "t"))
+        return (
+            third
+            if third == stem + "et" or stem.endswith("er") or stem.endswith("el")
+            else (stem + ("et" if stem[-1] in "td" else "t"))
+        )
     return base
 
 
@@ -144,13 +154,16 @@ class Verbal:
     def main(self, subject: str, middle: list[str], front: str = "") -> str:
         """Verb second: the subject or another phrase in front."""
         finite, prefix, close = self.parts()
-        rest = [*self.reflexive(), *middle, close, prefix]
-        return join([front, finite, subject, *rest] if front else [subject, finite, *rest])
+        if front:
+            return self.question(subject, middle, front)
+        return join([subject, finite, *self.reflexive(), *middle, close, prefix])
 
     def question(self, subject: str, middle: list[str], front: str = "") -> str:
         """Verb first, or second after a question word."""
         finite, prefix, close = self.parts()
-        return join([front, finite, subject, *self.reflexive(), *middle, close, prefix])
+        # Heute verbeugt er sich; but heute verbeugt sich der Mann.
+        own = [subject, *self.reflexive()] if subject in SHORT else [*self.reflexive(), subject]
+        return join([front, finite, *own, *middle, close, prefix])
 
     def dependent(self, subject: str, middle: list[str]) -> str:
         """Verb last; the prefix joins its verb again."""

@@ -13,7 +13,7 @@ TABLES = Path(__file__).resolve().parent.parent / "lexicon"
 
 @dataclass(frozen=True)
 class Noun:
-    """`plural` is empty for a mass noun; `oblique`: accusative and dative singular of weak nouns."""
+    """`plural` is empty for a mass noun; `oblique`: the singular of weak nouns but nominative."""
 
     english: str
     plural: str

@@ -1,4 +1,4 @@
-"""Noun phrases, verb groups and adjuncts: each says its English and returns what German needs."""
+"""Noun phrases and pronouns: each says its English and returns what German needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 from . import german
 from .derivation import Choice, DeadEnd, Derivation, Token, weighted
-from .lexicon import Adjective, Noun, Verb, adjective_choice, nouns, verbs
+from .lexicon import Adjective, Noun, adjective_choice, nouns
 
 
 @dataclass
@@ -43,8 +43,16 @@ PRONOUNS = [
     ("we", "us", "1", "Plur", "", "wir", "uns", "uns"),
     ("they", "them", "3", "Plur", "", "sie", "sie", "ihnen"),
 ]
-NAMES = [("Anna", "f"), ("Peter", "m"), ("Maria", "f"), ("Paul", "m"), ("Laura", "f"),
-         ("Thomas", "m"), ("Eva", "f"), ("Martin", "m")]
+NAMES = [
+    ("Anna", "f"),
+    ("Peter", "m"),
+    ("Maria", "f"),
+    ("Paul", "m"),
+    ("Laura", "f"),
+    ("Thomas", "m"),
+    ("Eva", "f"),
+    ("Martin", "m"),
+]
 POSSESSIVES = {
     "my": ("mein", "Number=Sing|Person=1"),
     "his": ("sein", "Gender=Masc|Number=Sing|Person=3"),
@@ -89,10 +97,10 @@ def determiner_choice(allowed: tuple[str, ...], bare: bool) -> Choice[str]:
 def noun_choice(classes: tuple[str, ...], number: str, count: bool) -> Choice[Noun]:
     """Nouns of some classes in a number; `count`: mass nouns do not fit the determiner."""
     fits = [n for n in nouns(*classes) if n.plural or (number == "Sing" and not count)]
-    # sheep and fish are few, but their number is one of the things to learn.
+    # Mass nouns have few contexts; sheep and fish are few, but their number is to be learnt.
     return Choice(
         fits,
-        weight=lambda n: 2.0 if n.plural == n.english else 1.0,
+        weight=lambda n: 2.5 if n.plural in ("", n.english) else 1.0,
         form=lambda n: n.english if number == "Sing" else n.plural,
     )
 
@@ -135,11 +143,13 @@ def nominal(
     forms = {}
     for case in ("nom", "acc", "dat"):
         name = entry.german_form(case, number)
-        forms[case] = german.join([
-            german.determiner(word, case, column),
-            german.adjective(stem, word, case, column) if stem else "",
-            compound + (name[0].lower() + name[1:] if compound else name),
-        ])
+        forms[case] = german.join(
+            [
+                german.determiner(word, case, column),
+                german.adjective(stem, word, case, column) if stem else "",
+                compound + (name[0].lower() + name[1:] if compound else name),
+            ]
+        )
     return Nominal(head, "3", number, entry.gender, forms, noun=entry)
 
 
@@ -161,7 +171,7 @@ def noun_phrase(
     living = not {"thing", "tool", "put", "text", "closable", "food", "seen"} & set(classes)
     stem = ""
     if adjective == "yes" or (adjective == "any" and d.pick(MODIFIED) == "yes"):
-        modifier = d.pick(modifier_choice(living, classes == ("person",)))
+        modifier = d.pick(modifier_choice(living, classes == ("person",) and number == "Plur"))
         tokens.append(say_adjective(d, modifier))
         stem = modifier.german
     entry = d.pick(noun_choice(classes, number, det not in MASS))
@@ -210,7 +220,7 @@ def pronoun(d: Derivation, case: str, which: str = "I you he she we they") -> No
     """A personal pronoun in the case Nom or Acc."""
     column = 0 if case == "Nom" else 1
     row = d.pick(pronoun_choice(column, which))
-    parts = [f"Case={case}" if row[0] != "you" else "Case=" + case, f"Number={row[3]}"]
+    parts = [f"Case={case}", f"Number={row[3]}"]
     parts += [f"Person={row[2]}", "PronType=Prs"] + ([f"Gender={row[4]}"] if row[4] else [])
     head = d.emit(row[column], row[0], "PRON", "PRP", "|".join(sorted(parts)))
     forms = {"nom": row[5], "acc": row[6], "dat": row[7]}
@@ -241,145 +251,6 @@ def subject(d: Derivation, classes: tuple[str, ...] = ("person",), you: bool = F
     return noun_phrase(d, classes)
 
 
-@cache
-def verb_choice(classes: tuple[str, ...], form: str) -> Choice[Verb]:
-    """Verbs of some classes by the English form (lemma, third, past, participle, ing)."""
-    return Choice(verbs(*classes), form=lambda v: getattr(v, form))
-
-
-TENSES = {
-    "all": weighted(past=5, present=4, perfect=1.2, modal=2.2, progressive=0.8),
-    "simple": weighted(past=1, present=1),
-    "past": weighted(past=1),
-    "present": weighted(present=1),
-    "told": weighted(past=3, present=3, modal=1),
-}
-MODALS = {"can": "können", "must": "müssen", "should": "sollen", "will": "werden"}
-MODAL_CHOICE = Choice(MODALS, form=lambda m: m)
-THIRD = "Mood=Ind|Number=Sing|Person=3|Tense=Pres|VerbForm=Fin"
-PRESENT = "Mood=Ind|Tense=Pres|VerbForm=Fin"
-PAST = "Mood=Ind|Tense=Past|VerbForm=Fin"
-BE_FORMS = {
-    ("present", 0): ("am", "VBP", "Mood=Ind|Number=Sing|Person=1|Tense=Pres|VerbForm=Fin"),
-    ("present", 2): ("is", "VBZ", THIRD),
-    ("past", 0): ("was", "VBD", "Mood=Ind|Number=Sing|Person=1|Tense=Past|VerbForm=Fin"),
-    ("past", 2): ("was", "VBD", "Mood=Ind|Number=Sing|Person=3|Tense=Past|VerbForm=Fin"),
-}
-
-
-def say_be(d: Derivation, tense: str, person: int) -> Token:
-    """A form of be for a subject; you are and we are look the same."""
-    other = ("are", "VBP", PRESENT) if tense == "present" else ("were", "VBD", PAST)
-    form, xpos, feats = BE_FORMS.get((tense, person), other)
-    return d.emit(form, "be", "AUX", xpos, feats)
-
-
-def say_modal(d: Derivation) -> tuple[Token, str]:
-    """A modal verb and its German infinitive."""
-    modal = d.pick(MODAL_CHOICE)
-    return d.emit(modal, modal, "AUX", "MD", "VerbForm=Fin"), MODALS[modal]
-
-
-def say_infinitive(d: Derivation, classes: tuple[str, ...]) -> tuple[Token, Verb]:
-    """A bare infinitive with its particle, if it has one."""
-    entry = d.pick(verb_choice(classes, "lemma"))
-    head = d.emit(entry.lemma, entry.lemma, "VERB", "VB", "VerbForm=Inf")
-    say_particle(d, entry, head)
-    return head, entry
-
-
-def say_particle(d: Derivation, entry: Verb, head: Token) -> None:
-    """The particle of a phrasal verb."""
-    if entry.particle:
-        d.emit(entry.particle, entry.particle, "ADP", "RP").attach(head, "compound:prt")
-
-
-def verb_group(
-    d: Derivation, subject: Nominal, classes: tuple[str, ...], tenses: str = "all"
-) -> tuple[Token, german.Verbal]:
-    """The English verb group after its subject, and the German one."""
-    tense = d.pick(TENSES[tenses])
-    third, person = subject.third_singular, subject.german_person
-    auxiliary, modal = None, ""
-    if tense == "modal":
-        auxiliary, modal = say_modal(d)
-        form, xpos, feats = "lemma", "VB", "VerbForm=Inf"
-    elif tense == "perfect":
-        auxiliary = d.emit("has" if third else "have", "have", "AUX", "VBZ" if third else "VBP",
-                           THIRD if third else PRESENT)
-        form, xpos, feats = "participle", "VBN", "Tense=Past|VerbForm=Part"
-    elif tense == "progressive":
-        auxiliary = say_be(d, "present", person)
-        form, xpos, feats = "ing", "VBG", "Tense=Pres|VerbForm=Part"
-    elif tense == "past":
-        form, xpos, feats = "past", "VBD", PAST
-    elif third:
-        form, xpos, feats = "third", "VBZ", THIRD
-    else:
-        form, xpos, feats = "lemma", "VBP", PRESENT
-    entry = d.pick(verb_choice(classes, form))
-    if tense == "progressive" and "stative" in entry.classes:
-        raise DeadEnd
-    head = d.emit(getattr(entry, form), entry.lemma, "VERB", xpos, feats)
-    say_particle(d, entry, head)
-    if auxiliary:
-        auxiliary.attach(head, "aux")
-    subject.head.attach(head, "nsubj")
-    told = "present" if tense == "progressive" else tense
-    return head, german.Verbal(entry, told, person, modal)
-
-
-@cache
-def _places() -> Choice[tuple[str, str]]:
-    return Choice([("in", "in"), ("behind", "hinter"), ("near", "bei")],
-                  weight=lambda p: 3.0 if p[0] == "in" else 1.0, form=lambda p: p[0])
-
-
-def place(d: Derivation, head: Token, deprel: str = "obl", only_in: bool = False) -> str:
-    """In the garden: attached to `head`; the German phrase."""
-    english, de = d.pick(_places())
-    if only_in and english != "in":
-        raise DeadEnd
-    adposition = d.emit(english, english, "ADP", "IN")
-    phrase = noun_phrase(d, ("place",), ("the",), bare=False, adjective="no", number="Sing")
-    adposition.attach(phrase.head, "case")
-    phrase.head.attach(head, deprel)
-    return german.preposition(de, phrase.forms["dat"])
-
-
-TIMES = {"yesterday": "gestern", "today": "heute", "tomorrow": "morgen", "now": "jetzt",
-         "again": "wieder"}
-
-
-@cache
-def _times(tense: str) -> Choice[str]:
-    fits = {"past": ["yesterday", "today", "again"], "modal": ["tomorrow", "today", "again", "now"],
-            "perfect": ["again"]}
-    return Choice(fits.get(tense, ["today", "now", "again"]), form=lambda t: t)
-
-
-def time(d: Derivation, head: Token, tense: str) -> str:
-    """An adverb of time that fits the tense."""
-    word = d.pick(_times(tense))
-    if word in ("now", "again"):
-        d.emit(word, word, "ADV", "RB").attach(head, "advmod")
-    else:
-        d.emit(word, word, "NOUN", "NN", "Number=Sing").attach(head, "obl:tmod")
-    return TIMES[word]
-
-
-ADJUNCTS = weighted(none=5, place=2, time=1.5, both=0.3)
-
-
-def adjuncts(d: Derivation, head: Token, verbal: german.Verbal, near: bool = True) -> tuple[str, str]:
-    """Perhaps a time and a place, in German order; `near` False: no place."""
-    kind = d.pick(ADJUNCTS)
-    where = place(d, head) if kind in ("place", "both") and near else ""
-    tense = "modal" if verbal.modal else verbal.tense
-    when = time(d, head, tense) if kind in ("time", "both") else ""
-    return when, where
-
-
 def middle(when: str, where: str, *objects: Nominal, case: str = "acc") -> list[str]:
     """The German middle field: pronouns, time, noun phrases, place."""
     short = [o.forms[case] for o in objects if o.pronoun]
@@ -390,12 +261,3 @@ def middle(when: str, where: str, *objects: Nominal, case: str = "acc") -> list[
 def stop(d: Derivation, head: Token, mark: str = ".") -> None:
     """The final punctuation."""
     d.emit(mark, mark, "PUNCT", ".").attach(head, "punct")
-
-
-def comma(d: Derivation) -> Token:
-    """A comma, not attached yet."""
-    token = d.emit(",", ",", "PUNCT", ",")
-    token.deprel = "punct"
-    return token
-
-

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import german, phrases
+from . import german, phrases, predicates
 from .clauses import TRANSITIVE, infinitive
-from .derivation import Choice, Derivation, weighted
+from .derivation import Choice, DeadEnd, Derivation, weighted
 from .german import Verbal, join, sentence
 from .lexicon import noun
 from .phrases import Nominal
@@ -23,15 +23,17 @@ RECEIVER = weighted(she=4, he=1, they=1, we=0.5, I=0.5)
 def gift(d: Derivation) -> str:
     """I gave her dog biscuits: ihr Hundekekse, or ihrem Hund Kekse."""
     subject = phrases.subject(d)
-    head, verbal = phrases.verb_group(d, subject, ("gift",), "all")
+    head, verbal = predicates.verb_group(d, subject, ("gift",), "all")
     if d.pick(GIFT) == "other":
         if d.pick(YESNO) == "yes":
             receiver = phrases.pronoun(d, "Acc", "I he she we they")
         else:
-            receiver = phrases.noun_phrase(d, ("person",), PLAIN_DETERMINERS, bare=False,
-                                           adjective="no")
-        present = phrases.noun_phrase(d, ("thing", "text"), ("the", "a", "an", "two", "this"),
-                                      bare=False)
+            receiver = phrases.noun_phrase(
+                d, ("person",), PLAIN_DETERMINERS, bare=False, adjective="no"
+            )
+        present = phrases.noun_phrase(
+            d, ("thing", "text"), ("the", "a", "an", "two", "this"), bare=False
+        )
     elif d.pick(RECEIVED) == "compound":
         receiver = phrases.pronoun(d, "Acc", d.pick(RECEIVER))
         pet = d.pick(PETS)
@@ -54,8 +56,11 @@ def gift(d: Derivation) -> str:
     return sentence(verbal.main(subject.forms["nom"], field))
 
 
-OWNER = Choice(("her", "his", "the", "their", "my"), form=lambda f: f,
-               weight=lambda f: 4.0 if f == "her" else 0.6)
+OWNER = Choice(
+    ("her", "his", "the", "their", "my"),
+    form=lambda f: f,
+    weight=lambda f: 4.0 if f == "her" else 0.6,
+)
 
 
 def say_fed(d: Derivation, compound: str) -> Nominal:
@@ -74,12 +79,13 @@ def called(d: Derivation) -> str:
     """They called the man a doctor: dem Mann einen Arzt rufen, den Mann einen Arzt nennen."""
     subject = phrases.subject(d)
     sense = d.pick(SENSE)
-    head, verbal = phrases.verb_group(d, subject, (sense,), "all")
+    head, verbal = predicates.verb_group(d, subject, (sense,), "all")
     if d.pick(CALLED) == "pronoun":
         whom = phrases.pronoun(d, "Acc", "I he she")
     else:
-        whom = phrases.noun_phrase(d, ("person",), ("the", "my", "this", "his"),
-                                   bare=False, adjective="no", number="Sing")
+        whom = phrases.noun_phrase(
+            d, ("person",), ("the", "my", "this", "his"), bare=False, adjective="no", number="Sing"
+        )
     what = phrases.noun_phrase(d, ("job",), ("a", "an"), bare=False)
     whom.head.attach(head, "iobj" if sense == "summon" else "obj")
     what.head.attach(head, "obj" if sense == "summon" else "xcomp")
@@ -94,8 +100,9 @@ ATTACH = weighted(verb=1, noun=1, pronoun=0.3, subject=0.3)
 def say_tool(d: Derivation) -> tuple[Nominal, str]:
     """With the telescope: (the phrase, its German)."""
     adposition = d.emit("with", "with", "ADP", "IN")
-    tool = phrases.noun_phrase(d, ("tool",), ("the", "a"), bare=False, adjective="no",
-                               number="Sing")
+    tool = phrases.noun_phrase(
+        d, ("tool",), ("the", "a"), bare=False, adjective="no", number="Sing"
+    )
     adposition.attach(tool.head, "case")
     return tool, f"mit {tool.forms['dat']}"
 
@@ -107,11 +114,11 @@ def tool(d: Derivation) -> str:
         subject = phrases.noun_phrase(d, ("person",), ("the", "this"), bare=False, adjective="no")
         thing, said = say_tool(d)
         thing.head.attach(subject.head, "nmod")
-        head, verbal = phrases.verb_group(d, subject, ("walk", "seeable"), "simple")
+        head, verbal = predicates.verb_group(d, subject, ("walk", "seeable"), "simple")
         phrases.stop(d, head)
         return sentence(verbal.main(join([subject.forms["nom"], said]), []))
     subject = phrases.subject(d)
-    head, verbal = phrases.verb_group(d, subject, ("with",), "all")
+    head, verbal = predicates.verb_group(d, subject, ("with",), "all")
     if kind == "pronoun":
         whom = phrases.pronoun(d, "Acc", "I he she we they")
     else:
@@ -133,21 +140,21 @@ DOING = ("walk", "seeable")
 def doing(d: Derivation) -> str:
     """I met the man swimming in the lake: he swam (acl), or I did (advcl)."""
     subject = phrases.subject(d)
-    head, verbal = phrases.verb_group(d, subject, ("spot",), "past")
-    whom = phrases.noun_phrase(d, ("person",), ("the", "a", "my", "his", "two"), bare=False,
-                               adjective="no")
+    head, verbal = predicates.verb_group(d, subject, ("spot",), "past")
+    whom = phrases.noun_phrase(
+        d, ("person",), ("the", "a", "my", "his", "two"), bare=False, adjective="no"
+    )
+    if whom.noun == subject.noun:
+        raise DeadEnd
     whom.head.attach(head, "obj")
     reading = d.pick(MODIFIES)
-    entry = d.pick(phrases.verb_choice(DOING, "ing"))
+    entry = d.pick(predicates.verb_choice(DOING, "ing"))
     inner = d.emit(entry.ing, entry.lemma, "VERB", "VBG", "Tense=Pres|VerbForm=Part")
-    where = phrases.place(d, inner)
+    where = predicates.place(d, inner)
     who, word = (whom, "") if reading == "noun" else (subject, "während")
     inner.attach(whom.head if reading == "noun" else head, "acl" if reading == "noun" else "advcl")
     column = german.agreement_class(who.gender, who.number)
-    if reading == "noun":
-        pronoun = german.RELATIVE["nom"][column]
-    else:
-        pronoun = back_pronoun(subject)
+    pronoun = german.RELATIVE["nom"][column] if reading == "noun" else back_pronoun(subject)
     tail = Verbal(entry, "past", who.german_person).dependent(pronoun, [where])
     phrases.stop(d, head)
     said = verbal.main(subject.forms["nom"], [whom.forms[verbal.verb.case]])
@@ -166,7 +173,7 @@ def back_pronoun(subject: Nominal) -> str:
 def purpose(d: Derivation) -> str:
     """I need a doctor to help the child: der hilft (acl), or um zu helfen (advcl)."""
     subject = phrases.subject(d)
-    head, verbal = phrases.verb_group(d, subject, ("seek",), "all")
+    head, verbal = predicates.verb_group(d, subject, ("seek",), "all")
     whom = phrases.noun_phrase(d, ("job",), ("a", "an", "two", "three"), adjective="no")
     whom.head.attach(head, "obj")
     reading = d.pick(MODIFIES)

@@ -1,0 +1,103 @@
+"""The best that any system can do on the embedded test set, given words or words and features.
+
+``python data/oracle.py [--json] [--folder FOLDER]`` recomputes the exact figures of data/README.md
+by enumerating the grammar: for each English sentence all its readings with their probabilities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sacrebleu
+from grammar.derivation import FEATURE_SETS, Reading, readings
+from grammar.grammar import program
+
+FOLDER = Path(__file__).resolve().parent / "embedded"
+
+
+def read_split(folder: Path, split: str) -> tuple[list[str], list[str], list[list[list[str]]]]:
+    """(English texts, German lines, token rows) of a split."""
+    blocks = (folder / f"{split}.conllu").read_text(encoding="utf-8").strip("\n").split("\n\n")
+    texts = [re.findall(r"# text = (.*)", block)[0] for block in blocks]
+    rows = [[r.split("\t") for r in b.split("\n") if not r.startswith("#")] for b in blocks]
+    german = (folder / f"{split}.de").read_text(encoding="utf-8").splitlines()
+    return texts, german, rows
+
+
+@cache
+def analyses(text: str) -> list[Reading]:
+    """The readings of a sentence, enumerated once."""
+    return readings(program, text)
+
+
+def _tie(source: str, german: str) -> str:
+    """An order between equally probable outputs that favours no reading."""
+    return hashlib.sha256(f"{source}\t{german}".encode()).hexdigest()
+
+
+def best(reading: Reading, features: str) -> tuple[str, int]:
+    """(most probable German given words and features, number of readings that they leave open)."""
+    shares: dict[str, float] = {}
+    for other in analyses(reading.text):
+        if other.seen(features) == reading.seen(features):
+            shares[other.german] = shares.get(other.german, 0.0) + other.probability
+    # Rounded: probabilities that differ by rounding errors are ties.
+    top = max(shares.values()) * (1 - 1e-9)
+    winners = [g for g, p in shares.items() if p >= top]
+    return min(winners, key=lambda g: _tie(reading.text, g)), len(shares)
+
+
+def _reading_of(text: str, german: str) -> Reading:
+    return next(r for r in analyses(text) if r.german == german)
+
+
+def figures(folder: Path = FOLDER) -> dict[str, Any]:
+    """Counts, maximal reading accuracy and oracle BLEU of the test set."""
+    texts, german, _ = read_split(folder, "test")
+    found = [_reading_of(t, g) for t, g in zip(texts, german, strict=True)]
+    ambiguous = [r for r in found if len(analyses(r.text)) > 1]
+    accuracy, bleu, settled = {}, {}, {}
+    before = 0
+    for features in FEATURE_SETS:
+        left = [best(r, features)[1] for r in ambiguous]
+        accuracy[features] = round(100 * sum(1 / k for k in left) / len(left), 2)
+        outputs = [best(r, features)[0] for r in found]
+        bleu[features] = round(sacrebleu.corpus_bleu(outputs, [german]).score, 2)
+        done = sum(k == 1 for k in left)
+        settled[features] = round(100 * (done - before) / len(left), 1)
+        before = done
+    kinds = Counter(len(analyses(r.text)) for r in found)
+    return {
+        "test_lines": len(found),
+        "test_sentences": len(set(texts)),
+        "ambiguous_lines": len(ambiguous),
+        "ambiguous_share": round(100 * len(ambiguous) / len(found), 1),
+        "lines_by_readings": {str(k): kinds[k] for k in sorted(kinds)},
+        "settled_share": settled,
+        "reading_accuracy": accuracy,
+        "oracle_bleu": bleu,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where test.conllu lies")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    result = figures(arguments.folder)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{result['test_lines']} lines, {result['ambiguous_share']} % ambiguous")
+        print("| given | settles (% of ambiguous lines) | reading accuracy (%) | oracle BLEU |")
+        print("|---|---|---|---|")
+        for name in FEATURE_SETS:
+            cells = [result[k][name] for k in ("settled_share", "reading_accuracy", "oracle_bleu")]
+            print(f"| {name} | {cells[0]} | {cells[1]} | {cells[2]} |")
