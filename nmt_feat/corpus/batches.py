@@ -1,4 +1,4 @@
-"""Batches by token budget: the same on every machine, resumable at any batch."""
+"""Batches by token budget, the same on every machine."""
 
 from __future__ import annotations
 
@@ -102,31 +102,3 @@ def _cut(split: Split, order: Indices, batch_tokens: int) -> list[Indices]:
             bounds.append(i)
             longest = length
     return [part for part in np.split(order, bounds[1:]) if len(part)]
-
-
-class BatchStream:
-    """Endless training batches (as numbers of sentences), epoch after epoch.
-
-    `position`, the number of batches drawn, is all of its state: set it to continue exactly.
-    Each of several processes draws all batches and trains on its share.
-    """
-
-    def __init__(self, split: Split, batch_tokens: int, seed: int) -> None:
-        self.position = 0
-        self._settings = split, batch_tokens, seed
-        self._epoch, self._plan = 0, plan(split, batch_tokens, seed, 0)
-
-    @property
-    def epoch_batches(self) -> int:
-        """Batches of an epoch."""
-        return len(self._plan)
-
-    def __iter__(self) -> BatchStream:
-        return self
-
-    def __next__(self) -> Indices:
-        epoch, index = divmod(self.position, len(self._plan))
-        if epoch != self._epoch:
-            self._epoch, self._plan = epoch, plan(*self._settings, epoch)
-        self.position += 1
-        return self._plan[index]

@@ -1,0 +1,106 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from nmt_feat.corpus.batches import collate, ordered, plan
+from nmt_feat.corpus.encoder import Encoded
+from nmt_feat.corpus.store import Split
+
+BUDGET = 64
+
+
+def split(lengths: list[tuple[int, int]]) -> Split:
+    """Sentences with these lengths (EOS included); ids tell sentence and place apart."""
+    source, target = [], []
+    for i, (s, t) in enumerate(lengths):
+        ids = [10 * i + 4 + j for j in range(s - 1)]
+        source.append(Encoded([*ids, 3], {"upos": [*(x + 1000 for x in ids), 2]}))
+        target.append([*(5 * i + 4 + j for j in range(t - 1)), 3])
+    texts = [""] * len(lengths)
+    return Split.build(source, target, texts, texts)
+
+
+@pytest.fixture(scope="module")
+def random_split() -> Split:
+    random = np.random.default_rng(0)
+    return split([(int(s), int(t)) for s, t in random.integers(1, 20, (500, 2))])
+
+
+def test_collate_by_hand() -> None:
+    batch = collate(split([(3, 2), (1, 1), (2, 4)]), np.array([2, 0, 1]), ["upos"])
+    assert batch.indices == [2, 0, 1]
+    assert batch.source.tolist() == [[24, 3, 0], [4, 5, 3], [3, 0, 0]]
+    assert batch.features["upos"].tolist() == [[1024, 2, 0], [1004, 1005, 2], [2, 0, 0]]
+    assert batch.target_in.tolist() == [[2, 14, 15, 16], [2, 4, 0, 0], [2, 0, 0, 0]]
+    assert batch.target_out.tolist() == [[14, 15, 16, 3], [4, 3, 0, 0], [3, 0, 0, 0]]
+    assert batch.tokens == 7
+    assert batch.source_mask.tolist() == [[True, True, False], [True] * 3, [True, False, False]]
+    tensors = (batch.source, batch.features["upos"], batch.target_in, batch.target_out)
+    assert all(tensor.dtype == torch.int64 for tensor in tensors)
+
+
+def test_collate_takes_only_the_features_asked_for() -> None:
+    assert collate(split([(3, 2)]), np.array([0]), []).features == {}
+
+
+def test_to_moves_every_tensor() -> None:
+    batch = collate(split([(3, 2), (2, 2)]), np.array([0, 1]), ["upos"]).to("meta")
+    tensors = (batch.source, *batch.features.values(), batch.target_in, batch.target_out)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert (batch.indices, batch.tokens) == ([0, 1], 4)
+
+
+@pytest.mark.parametrize("make", [ordered, lambda s, n: plan(s, n, seed=1, epoch=0)])
+def test_every_sentence_once_within_the_budget(
+    make: Callable[[Split, int], list[np.ndarray]], random_split: Split
+) -> None:
+    batches = make(random_split, BUDGET)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+    cells = []
+    for indices in batches:
+        longest = max(
+            random_split.source_lengths[indices].max(), random_split.target_lengths[indices].max()
+        )
+        cells.append(len(indices) * longest)
+    assert max(cells) <= BUDGET
+    assert np.mean(cells) > 0.8 * BUDGET
+
+
+def test_a_sentence_above_the_budget_is_a_batch_by_itself() -> None:
+    made = split([(3, 2), (90, 2), (2, 70), (2, 2)])
+    for batches in (ordered(made, BUDGET), plan(made, BUDGET, 1, 0)):
+        found = sorted(sorted(indices.tolist()) for indices in batches)
+        assert [1] in found
+        assert [2] in found
+        assert sorted(i for batch in found for i in batch) == [0, 1, 2, 3]
+
+
+def test_plan_depends_on_seed_and_epoch_only(random_split: Split) -> None:
+    def made(seed: int, epoch: int) -> list[list[int]]:
+        return [indices.tolist() for indices in plan(random_split, BUDGET, seed, epoch)]
+
+    torch.manual_seed(5)
+    np.random.seed(5)
+    first = made(1, 0)
+    torch.manual_seed(6)
+    np.random.seed(6)
+    assert made(1, 0) == first
+    assert made(2, 0) != first
+    assert made(1, 1) != first
+    # Not only the order of the batches changes, their sentences do; their number does not.
+    assert {frozenset(b) for b in made(1, 1)} != {frozenset(b) for b in first}
+    assert len({len(made(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 1
+    assert made(2**62, 3)  # seeds may be large
+
+
+def test_plan_is_the_same_on_every_machine() -> None:
+    made = split([(i % 5 + 1, i % 3 + 1) for i in range(12)])
+    found = [indices.tolist() for indices in plan(made, 12, seed=1, epoch=2)]
+    assert found == [[4, 5], [1, 7], [9, 10], [11, 2, 8], [0, 6, 3]]
+
+
+def test_ordered_begins_with_the_longest(random_split: Split) -> None:
+    lengths = random_split.source_lengths[np.concatenate(ordered(random_split, BUDGET))]
+    assert (np.diff(lengths) <= 0).all()

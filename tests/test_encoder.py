@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import pytest
+
+from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
+from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
+from nmt_feat.corpus.encoder import (
+    Encoded,
+    FeatureSpec,
+    SourceEncoder,
+    subword_tags,
+    word_of_piece,
+)
+from nmt_feat.corpus.subwords import EOS, Piece, Subwords
+from nmt_feat.errors import UserError
+from nmt_feat.schema import SubwordConfig
+
+
+def pieces(*spans: tuple[int, int]) -> list[Piece]:
+    return [Piece(9, *span) for span in spans]
+
+
+def words(text: str, *forms: str) -> list[Word]:
+    found, at = [], 0
+    for form in forms:
+        at = text.index(form, at)
+        found.append(Word(form, at, at + len(form), upos=form.upper()))
+        at += len(form)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "forms", "spans", "owners"),
+    [
+        # word marks take their space along; a piece over two words belongs to the first
+        ("I don't.", ["I", "do", "n't", "."], [(0, 1), (1, 4), (4, 7), (7, 8)], [0, 1, 2, 3]),
+        ("I don't.", ["I", "do", "n't", "."], [(0, 1), (1, 7), (7, 8)], [0, 1, 3]),
+        # the first visible character decides, not the first character
+        ("a b", ["a", "b"], [(0, 1), (1, 3)], [0, 1]),
+        # lone word marks take the next word's, even several; at the end the last word's
+        (
+            "  a  b ",
+            ["a", "b"],
+            [(0, 0), (0, 1), (1, 3), (3, 4), (4, 6), (6, 7)],
+            [0, 0, 0, 1, 1, 1],
+        ),
+        # a lone mark inside a word with a space takes that word's
+        ("10 000 x", ["10 000", "x"], [(0, 2), (2, 3), (3, 6), (6, 8)], [0, 0, 0, 1]),
+        # bytes: empty spans stand at their character
+        ("xж y", ["xж", "y"], [(0, 1), (1, 1), (1, 2), (2, 4)], [0, 0, 0, 1]),
+        ("ж", ["ж"], [(0, 0), (0, 0), (0, 1)], [0, 0, 0]),
+        # combining marks, joined emoji, Korean
+        ("a\u0308b c", ["a\u0308b", "c"], [(0, 1), (1, 2), (2, 3), (3, 5)], [0, 0, 0, 1]),
+        ("👩‍👧 x", ["👩‍👧", "x"], [(0, 2), (2, 3), (3, 4), (4, 5)], [0, 0, 1, 1]),
+        ("한국어를 배워", ["한국어", "를", "배워"], [(0, 2), (2, 4), (4, 7)], [0, 0, 2]),
+        # control characters need no word
+        ("\ufeffa\u00adb", ["a\u00adb"], [(0, 1), (1, 2), (2, 3), (3, 4)], [0, 0, 0, 0]),
+        ("a \u200b", ["a"], [(0, 1), (1, 3)], [0, 0]),
+        ("", [], [], []),
+        ("  ", [], [(0, 1), (1, 2)], [-1, -1]),
+    ],
+)
+def test_word_of_piece(text: str, forms: list, spans: list, owners: list) -> None:
+    assert word_of_piece(pieces(*spans), words(text, *forms), text) == owners
+
+
+def test_a_gap_in_the_annotation_is_an_error() -> None:
+    text = "He is (not) here"
+    with pytest.raises(UserError) as error:
+        word_of_piece(pieces((0, 5), (5, 11)), words(text, "He", "is", "not", "here"), text, "f:3")
+    assert str(error.value) == (
+        "f:3: the annotation does not fit the text, no word covers '(' at character 7 of "
+        "'He is (not) here'; correct the annotation or make it again with an annotator"
+    )
+
+
+def test_subword_tags() -> None:
+    assert subword_tags([0, 1, 1, 2, 2, 2, 2, 3]) == ["O", "B", "E", "B", "I", "I", "E", "O"]
+    assert subword_tags([]) == []
+
+
+@pytest.fixture(scope="module")
+def subwords() -> Subwords:
+    # Letters only, so that every piece is one character.
+    return Subwords.train(SubwordConfig(kind="bpe", vocab_size=11), ["ab a cd dcba e f"])
+
+
+def encoder(subwords: Subwords, policy: str = "copy", column: str = "upos") -> SourceEncoder:
+    values = ["AB", "CD"] if column == "upos" else ["B", "E", "I", "O", "x"]
+    values = [INSIDE, *values] if policy == "first" else values
+    vocab = FeatureVocab(values, [1] * len(values))
+    return SourceEncoder(subwords, {"f": FeatureSpec(column, policy, vocab)})
+
+
+def test_features_follow_pieces(subwords: Subwords) -> None:
+    sentence = Sentence("ab cd e", tuple(words("ab cd e", "ab", "cd", "e")))
+    copied = encoder(subwords).encode(sentence)
+    # pieces: _ a b _ c d _ e
+    assert len(copied.ids) == 9
+    assert copied.ids[-1] == EOS
+    assert copied.features == {"f": [3, 3, 3, 4, 4, 4, UNK, UNK, END]}
+    first = encoder(subwords, "first").encode(sentence)
+    assert first.ids == copied.ids
+    assert first.features == {"f": [4, 3, 3, 5, 3, 3, UNK, 3, END]}
+
+
+def test_no_features_need_no_words(subwords: Subwords) -> None:
+    plain = SourceEncoder(subwords, {})
+    annotated = Sentence("ab", tuple(words("ab", "ab")))
+    assert plain.encode(Sentence("ab")) == plain.encode(annotated)
+    assert plain.encode(Sentence("")) == Encoded([EOS], {})
+
+
+def test_text_columns_need_no_annotation(subwords: Subwords) -> None:
+    tagged = encoder(subwords, column="subword_tag")
+    assert not tagged.annotated
+    found = tagged.encode(Sentence("ab c"))
+    assert tagged.encode(Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == found
+    names = [tagged.features["f"].vocab.value(i) for i in found.features["f"]]
+    assert names == ["B", "I", "E", "B", "E", "<end>"]
+    shapes = encoder(subwords, column="shape").encode(Sentence("ab c"))
+    assert shapes.features["f"] == [7] * 5 + [END]
+
+
+def test_missing_annotation_is_an_error(subwords: Subwords) -> None:
+    with pytest.raises(UserError) as error:
+        encoder(subwords).encode(Sentence("ab cd"), "test.txt:7")
+    assert str(error.value) == (
+        "test.txt:7: no annotation of 'ab cd', but features need it; set annotator=udpipe, "
+        "or give CoNLL-U (a source file named .conllu)"
+    )
+    assert encoder(subwords).encode(Sentence("")) == Encoded([EOS], {"f": [END]})
+
+
+def test_multiword_token_joins_values() -> None:
+    rows = ["1-2\tim\t_\t_\t_\t_\t_\t_\t_\t_"]
+    rows += ["1\tin\tin\tADP\t_\t_\t3\tcase\t_\t_"]
+    rows += ["2\tdem\tder\tDET\t_\tCase=Dat\t3\tdet\t_\t_"]
+    rows += ["3\tHaus\tHaus\tNOUN\t_\tCase=Dat\t0\troot\t_\t_"]
+    (sentence,) = parse_conllu(["# text = im Haus", *rows, ""], "x")
+    model = Subwords.train(SubwordConfig(kind="none", vocab_size=9), ["im Haus"])
+    specs = {
+        "upos": FeatureSpec("upos", "copy", FeatureVocab(["ADP+DET", "NOUN"], [1, 1])),
+        "case": FeatureSpec("feats.Case", "copy", FeatureVocab(["Dat", "_+Dat"], [1, 1])),
+    }
+    found = SourceEncoder(model, specs).encode(sentence)
+    assert found.features == {"upos": [3, 4, END], "case": [4, 3, END]}
+
+
+@pytest.mark.parametrize("policy", ["copy", "first"])
+def test_save_and_load(subwords: Subwords, policy: str, tmp_path: Path) -> None:
+    sentence = Sentence("ab cd e", tuple(words("ab cd e", "ab", "cd", "e")))
+    made = encoder(subwords, policy)
+    made.save(tmp_path)
+    again = SourceEncoder.load(tmp_path)
+    assert again.encode(sentence) == made.encode(sentence)
+    assert again.features == made.features

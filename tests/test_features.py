@@ -1,0 +1,190 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from nmt_feat.corpus.columns import (
+    COLUMNS,
+    END,
+    INSIDE,
+    PAD,
+    UNK,
+    FeatureVocab,
+    attribute,
+    check,
+    needs_annotation,
+    shape,
+    spaced,
+    values,
+)
+from nmt_feat.corpus.conllu import Word
+from nmt_feat.errors import UserError
+from nmt_feat.features import Categorical
+from nmt_feat.resources import resource
+from nmt_feat.schema import FeatureConfig
+
+WORDS = (
+    Word("Im", 0, 2, "in+der", "ADP+DET", "_", "_+Case=Dat|Number=Sing", "case+det", "NOUN"),
+    Word("Haus", 3, 7, "Haus", "NOUN", "NN", "Case=Dat|Number=Sing", "root", "ROOT"),
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("upos", ["ADP+DET", "NOUN"]),
+        ("xpos", ["_", "NN"]),
+        ("lemma", ["in+der", "Haus"]),
+        ("deprel", ["case+det", "root"]),
+        ("head_upos", ["NOUN", "ROOT"]),
+        ("feats", ["_+Case=Dat|Number=Sing", "Case=Dat|Number=Sing"]),
+        ("feats.Case", ["_+Dat", "Dat"]),
+        ("feats.Gender", ["_", "_"]),
+        ("shape", ["Xx", "Xx"]),
+    ],
+)
+def test_values(column: str, expected: list[str]) -> None:
+    assert values(WORDS, column) == expected
+
+
+@pytest.mark.parametrize(
+    ("feats", "name", "expected"),
+    [
+        ("Case=Nom|Number=Sing", "Number", "Sing"),
+        ("Number[psor]=Sing|Number=Plur", "Number", "Plur"),
+        ("Number[psor]=Sing", "Number[psor]", "Sing"),
+        ("PronType=Int,Rel", "PronType", "Int,Rel"),
+        ("Case=Nom+Case=Acc", "Case", "Nom+Acc"),
+        ("Case=Nom+_", "Case", "Nom+_"),
+        ("_+_", "Case", "_"),
+        ("_", "Case", "_"),
+    ],
+)
+def test_attribute(feats: str, name: str, expected: str) -> None:
+    assert attribute(feats, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("Haus", "Xx"),
+        ("NATO", "X"),
+        ("iPhone", "xXx"),
+        ("USA-Reise", "X-Xx"),
+        ("1,000.50", "d,d.d"),
+        ("...", "."),
+        ("?!", "?!"),
+        ("A\u030angstro\u0308m", "Xx"),
+        ("한국어", "x"),
+        ("Ⅳ½", "Xd"),
+        ("👩‍👧", "👩‍👧"),
+        ("\u0301", "_"),
+    ],
+)
+def test_shape(form: str, expected: str) -> None:
+    assert shape(form) == expected
+
+
+def test_spaced() -> None:
+    assert [(w.form, w.start, w.end) for w in spaced(" a\u3000a  ba ")] == [
+        ("a", 1, 2),
+        ("a", 3, 4),
+        ("ba", 6, 8),
+    ]
+
+
+def test_vocabulary() -> None:
+    counts = Counter({"b": 5, "a": 5, "c": 9, "d": 1})
+    vocab = FeatureVocab.build(counts, None, 1, inside=False)
+    assert vocab.values == ["c", "a", "b", "d"]
+    assert vocab.counts == [9, 5, 5, 1]
+    assert vocab.size == 7
+    assert [vocab.id(v) for v in "abcd?"] == [4, 5, 3, 6, UNK]
+    assert [vocab.value(i) for i in range(7)] == ["<pad>", "<unk>", "<end>", "c", "a", "b", "d"]
+    assert (PAD, UNK, END) == (0, 1, 2)
+    assert FeatureVocab.from_json(vocab.to_json()) == vocab
+    assert FeatureVocab.from_json(vocab.to_json()).id("a") == 4
+
+
+def test_vocabulary_limits() -> None:
+    counts = Counter({"b": 5, "a": 5, "c": 9, "d": 1})
+    assert FeatureVocab.build(counts, 2, 1, inside=False).values == ["c", "a"]
+    assert FeatureVocab.build(counts, None, 2, inside=False).values == ["c", "a", "b"]
+    inside = FeatureVocab.build(counts, 2, 1, inside=True)
+    assert inside.values == [INSIDE, "c", "a"]
+    assert inside.id(INSIDE) == 3
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        (
+            FeatureConfig(column="upso"),
+            "features.f.column=upso: unknown column; did you mean 'upos'?",
+        ),
+        (
+            FeatureConfig(column="Case"),
+            "features.f.column=Case: unknown column; known: deprel, feats, feats.Case, head_upos, "
+            "lemma, shape, subword_tag, upos, xpos",
+        ),
+        (
+            FeatureConfig(column="zzz"),
+            "features.f.column=zzz: unknown column; known: deprel, feats, feats.Case, head_upos, "
+            "lemma, shape, subword_tag, upos, xpos",
+        ),
+        (
+            FeatureConfig(column="feats."),
+            "features.f.column=feats.: name an attribute, as in feats.Case",
+        ),
+        (
+            FeatureConfig(column="upos", policy="last"),
+            "features.f.policy=last: one of copy, first",
+        ),
+        (
+            FeatureConfig(column="subword_tag", policy="first"),
+            "features.f.policy=first: subword_tag has a value on each piece",
+        ),
+    ],
+)
+def test_check(feature: FeatureConfig, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check({"f": feature})
+    assert str(error.value) == message
+
+
+def test_needs_annotation() -> None:
+    assert not needs_annotation({})
+    text_only = {c: FeatureConfig(column=c) for c in ("shape", "subword_tag")}
+    assert not needs_annotation(text_only)
+    assert needs_annotation({**text_only, "upos": FeatureConfig(column="upos")})
+
+
+@pytest.mark.parametrize("path", sorted(resource("conf").glob("features/*.yaml")), ids=str)
+def test_shipped_features(path: Path) -> None:
+    first, content = path.read_text(encoding="utf-8").split("\n", 1)
+    assert first.startswith("# ")
+    ((name, settings),) = OmegaConf.to_container(OmegaConf.create(content)).items()
+    assert name == path.stem
+    check({name: FeatureConfig(**settings)})
+
+
+def test_every_column_is_shipped() -> None:
+    shipped = {path.stem for path in resource("conf").glob("features/*.yaml")}
+    assert shipped == {*COLUMNS, "case", "number"}
+
+
+def test_categorical() -> None:
+    torch.manual_seed(0)
+    feature = Categorical(size=2000, dim=16, std=0.25)
+    assert abs(float(feature.table.weight[1:].detach().std()) - 0.25) < 0.005
+    ids = torch.tensor([[3, 1, 0], [2, 0, 0]])
+    out = feature(ids)
+    assert out.shape == (2, 3, 16)
+    assert torch.equal(out[ids == 0], torch.zeros(3, 16))
+    assert torch.equal(out[0, 0], feature.table.weight[3])
+    out.sum().backward()
+    gradient = feature.table.weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum(1).nonzero().flatten().tolist() == [1, 2, 3]

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmt_feat.corpus.encoder import Encoded
+from nmt_feat.corpus.store import Ragged, Split
+
+SOURCE = [
+    Encoded([5, 6, 3], {"upos": [3, 4, 2], "case": [3, 3, 2]}),
+    Encoded([3], {"upos": [2], "case": [2]}),
+    Encoded([7, 8, 9, 3], {"upos": [5, 1, 3, 2], "case": [4, 4, 4, 2]}),
+]
+TARGET = [[4, 3], [4, 5, 6, 3], [3]]
+TEXTS = ["Grüße 🙂", "", "c"]
+
+
+def split() -> Split:
+    return Split.build(SOURCE, TARGET, TEXTS, ["a", "b", "ç"], {"upos": ["N V", "", "X Y Z"]})
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_rows_come_back(stored: bool, tmp_path: Path) -> None:
+    made = split()
+    if stored:
+        made.save(tmp_path / "0.arrow")
+        made = Split.open(tmp_path / "0.arrow")
+    assert len(made) == 3
+    assert made.source_lengths.tolist() == [3, 1, 4]
+    assert made.target_lengths.tolist() == [2, 4, 1]
+    for i in range(3):
+        assert made.source_ids(i).tolist() == SOURCE[i].ids
+        assert made.target_ids(i).tolist() == TARGET[i]
+        for name in ("upos", "case"):
+            assert made.feature_ids(name, i).tolist() == SOURCE[i].features[name]
+    assert list(made.features) == ["upos", "case"]
+    assert made.source_texts == TEXTS
+    assert made.target_texts == ["a", "b", "ç"]
+    assert made.feature_text("upos", 2) == "X Y Z"
+
+
+def test_ids_are_mapped_not_copied(tmp_path: Path) -> None:
+    split().save(tmp_path / "0.arrow")
+    stored = Split.open(tmp_path / "0.arrow")
+    for values in (stored.source.values, stored.target.values, stored.features["upos"]):
+        assert values.dtype == np.int32
+        assert not values.flags.owndata
+        assert not values.flags.writeable
+    assert np.shares_memory(stored.source_ids(2), stored.source.values)
+
+
+def test_no_features_and_no_sentences(tmp_path: Path) -> None:
+    plain = Split.build([Encoded([3], {})], [[3]], [""], [""])
+    assert plain.features == {}
+    empty = Split.build([], [], [], [])
+    empty.save(tmp_path / "0.arrow")
+    for made in (empty, Split.open(tmp_path / "0.arrow")):
+        assert len(made) == 0
+        assert made.source_lengths.tolist() == []
+        assert made.source_texts == []
+
+
+def test_places_of_padded_rows() -> None:
+    rows = Ragged(np.arange(8, dtype=np.int32), np.array([0, 3, 4, 8]))
+    places, real = rows.places(np.array([2, 0]))
+    assert places.tolist() == [[4, 5, 6, 7], [0, 1, 2, 0]]
+    assert real.tolist() == [[True] * 4, [True] * 3 + [False]]
