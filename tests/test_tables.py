@@ -243,14 +243,15 @@ def test_failed_jobs_lose_nothing_and_are_listed(tmp_path: Path, sweep: Any) -> 
     assert markdown[2] == "| Fails | upos | 0/3 | - | - | - | - |"
     assert markdown[3] == "| add | upos | 2/3 | 32.00 ± 1.41 | 50.00 ± 0.00 | - | 0.0 |"
     overrides = f"combiner._target_={early} seed=2 broken=2"
-    assert f"- Failed: job 1 ({overrides}): combiner: too wide; use 3" in markdown
+    assert f"- Failed: job 2 ({overrides}): combiner: too wide; use 3" in markdown
     overrides = f"combiner._target_={add} seed=2 broken=2"
-    assert f"- Failed: job 4 ({overrides}): ZeroDivisionError: division by zero" in markdown
-    assert "Job 4 failed: ZeroDivisionError: division by zero" in done.stdout
+    assert f"- Failed: job 5 ({overrides}): ZeroDivisionError: division by zero" in markdown
+    assert "Job 5 failed: ZeroDivisionError: division by zero" in done.stdout
     assert "The first run took 0 s; 2 more of 6 take about 0 s" in done.stdout
+    assert f"Job 5 of 6: {overrides}" in done.stdout
     assert "add     upos      2/3  32.00 ± 1.41" in done.stdout
     assert (tmp_path / "sweep" / "table.csv").exists()
-    assert "in main" in (tmp_path / "sweep" / "jobs" / "4.json").read_text()
+    assert "in main" in (tmp_path / "sweep" / "jobs" / "5.json").read_text()
 
     again = sweep("seed=range(1,4)")
     assert again.returncode == 0, again.stderr

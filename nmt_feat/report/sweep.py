@@ -94,7 +94,11 @@ class SweepTable(Callback):
         atexit.register(self.summary)  # other sweepers, Ctrl-C: the end of the sweep is not called
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Start the clock."""
+        """Say what runs; start the clock."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            total = f" of {self.total}" if self.total else ""
+            job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
+            Console(markup=False, highlight=False, soft_wrap=True).print(job)
         current.folder, current.trained = None, False
         self.began = time.monotonic()
 
@@ -104,7 +108,7 @@ class SweepTable(Callback):
             return
         seconds = time.monotonic() - self.began
         job: dict[str, Any] = {
-            "number": config.hydra.job.num,
+            "number": config.hydra.job.num + 1,
             "overrides": list(config.hydra.overrides.task),
             "folder": str(current.folder.absolute()) if current.folder else None,
             "seconds": seconds,
@@ -123,7 +127,7 @@ class SweepTable(Callback):
                 job_return.return_value = math.nan
         elif current.trained and self.own and self.total and not self.estimated:
             self.estimated = True
-            rest = self.total - job["number"] - 1
+            rest = self.total - job["number"]
             console.print(
                 f"The first run took {duration(seconds)}; {rest} more of {self.total} take about "
                 f"{duration(rest * seconds)}, less where runs are finished already."

@@ -1,0 +1,360 @@
+"""Beam search and forced scoring, against exhaustive enumeration with toy models."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nmt_feat.errors import UserError
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.schema import DecodingConfig
+from nmt_feat.search import BOS, EOS, Hypothesis, score_batch, search, translate_split
+
+
+class ToyCache:
+    """Rows of (source, prefix); remembers how many rows each step had."""
+
+    def __init__(self, sources: Any, prefixes: Any) -> None:
+        self.sources, self.prefixes = sources, prefixes
+
+    def select(self, index: Tensor) -> ToyCache:
+        rows = index.tolist()
+        return ToyCache([self.sources[r] for r in rows], [self.prefixes[r] for r in rows])
+
+
+class ToyModel:
+    """Logits are a fixed random function of (source, prefix), or what `table` says."""
+
+    def __init__(self, vocab: int = 7, table: Any = None, scale: float = 2.0) -> None:
+        self.vocab, self.table, self.scale = vocab, table, scale
+        self.training = True
+        self.rows: list[int] = []
+
+    def train(self, mode: bool = True) -> None:
+        self.training = mode
+
+    def encode(self, source: Any, features: Any, mask: Tensor) -> Tensor:
+        assert not self.training
+        return source.masked_fill(~mask, -1).float()[..., None]
+
+    def start(self, memory: Tensor, mask: Tensor) -> ToyCache:
+        rows = memory[..., 0].long().tolist()
+        return ToyCache([tuple(i for i in row if i >= 0) for row in rows], [()] * len(rows))
+
+    def next(self, source: Any, prefix: tuple[int, ...]) -> Tensor:
+        if self.table is not None:
+            return torch.tensor(self.table.get(prefix, [0.0] * self.vocab))
+        generator = np.random.default_rng([len(source), *source, 99, *prefix])
+        return torch.tensor(generator.normal(0, self.scale, self.vocab), dtype=torch.float32)
+
+    def step(self, tokens: Tensor, position: int, cache: ToyCache) -> Tensor:
+        assert len(tokens) == len(cache.prefixes)
+        self.rows.append(len(tokens))
+        cache.prefixes = [(*p, t) for p, t in zip(cache.prefixes, tokens.tolist(), strict=True)]
+        assert all(len(p) == position + 1 and p[0] == BOS for p in cache.prefixes)
+        pairs = zip(cache.sources, cache.prefixes, strict=True)
+        return torch.stack([self.next(s, p) for s, p in pairs])
+
+    def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        sources = self.start(memory, mask).sources
+        rows = target_in.tolist()
+        return torch.stack(
+            [
+                torch.stack([self.next(s, tuple(row[: t + 1])) for t in range(len(row))])
+                for s, row in zip(sources, rows, strict=True)
+            ]
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+
+def pad(sentences: Any, value: int = 0) -> Tensor:
+    width = max(map(len, sentences))
+    return torch.tensor([[*s, *[value] * (width - len(s))] for s in sentences])
+
+
+def run(model: Any, sources: Any, **settings: Any) -> list[list[Hypothesis]]:
+    source = pad([[*s, EOS] for s in sources])
+    return search(model, source, {}, source != 0, **settings)
+
+
+def exhaustive(
+    model: Any, source: Any, limit: int, penalty: float
+) -> list[tuple[float, float, list[int]]]:
+    """Every target of up to `limit` pieces, by brute force, best first."""
+    found = []
+    pieces = range(EOS + 1, model.vocab)
+    for length in range(limit + 1):
+        for ids in itertools.product(pieces, repeat=length):
+            logprob = 0.0
+            for t, piece in enumerate((*ids, EOS)):
+                logits = model.next((*source, EOS), (BOS, *ids[:t]))
+                logprob += float(torch.log_softmax(logits.double(), 0)[piece])
+            found.append((logprob / (length + 1) ** penalty, logprob, list(ids)))
+    return sorted(found, key=lambda f: -f[0])
+
+
+SOURCES = [[4, 5], [6], [5, 4, 4, 6], [4], [6, 6, 5]]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
+def test_wide_beam_is_exhaustive_search(penalty: float) -> None:
+    model = ToyModel()
+    settings = {"beam": 200, "nbest": 121, "max_ratio": 0.0, "max_extra": 4}
+    for source, found in zip(
+        SOURCES, run(model, SOURCES, length_penalty=penalty, **settings), strict=True
+    ):
+        truth = exhaustive(model, source, 4, penalty)
+        assert len(truth) == 1 + 3 + 9 + 27 + 81
+        assert [h.ids for h in found] == [ids for _, _, ids in truth]
+        np.testing.assert_allclose([h.score for h in found], [t[0] for t in truth], atol=1e-5)
+        np.testing.assert_allclose([h.logprob for h in found], [t[1] for t in truth], atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize("beam", [1, 2, 3, 5])
+def test_stopping_early_never_changes_the_result(
+    beam: int, penalty: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The n best are those of a search that goes on until no prefix is live."""
+    from nmt_feat.search import _Beam
+
+    sources = [list(s) for s in itertools.product([4, 5, 6], repeat=3)]
+    settings = {"beam": beam, "length_penalty": penalty, "nbest": min(2, beam)}
+    early, late = ToyModel(), ToyModel()
+    stopped = run(early, sources, **settings)
+    monkeypatch.setattr(_Beam, "settled", lambda self, n, a: not self.live)
+    assert run(late, sources, **settings) == stopped
+    assert sum(early.rows) <= sum(late.rows)
+    if penalty == 0 and beam > 2:
+        assert sum(early.rows) < sum(late.rows)
+
+
+def test_beam_one_is_greedy() -> None:
+    model = ToyModel()
+    for source, [found] in zip(SOURCES, run(model, SOURCES, beam=1), strict=True):
+        prefix: tuple[int, ...] = (BOS,)
+        logprob = 0.0
+        while len(prefix) <= 2 * len(source) + 20:
+            logprobs = torch.log_softmax(model.next((*source, EOS), prefix).double(), 0)
+            piece = int(logprobs[EOS:].argmax()) + EOS
+            logprob += float(logprobs[piece])
+            if piece == EOS:
+                break
+            prefix += (piece,)
+        else:
+            logprob += float(torch.log_softmax(model.next((*source, EOS), prefix), 0)[EOS])
+        assert found.ids == list(prefix[1:])
+        assert found.logprob == pytest.approx(logprob, abs=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 3, 8])
+def test_batching_changes_nothing(beam: int) -> None:
+    together = run(ToyModel(), SOURCES, beam=beam, nbest=beam)
+    alone = [run(ToyModel(), [source], beam=beam, nbest=beam)[0] for source in SOURCES]
+    assert together == alone
+
+
+def test_finished_sentences_leave_the_batch() -> None:
+    model = ToyModel(scale=4.0)
+    run(model, SOURCES, beam=3)
+    assert model.rows[0] == len(SOURCES)
+    assert max(model.rows) <= 3 * len(SOURCES)
+    assert model.rows[-1] < max(model.rows)
+
+
+def test_special_pieces_are_never_produced_but_keep_their_mass() -> None:
+    table = {(BOS,): [9.0, 8.0, 7.0, 0.0, 1.0], (BOS, 4): [9.0, 9.0, 9.0, 2.0, 1.0]}
+    [[found]] = run(ToyModel(vocab=5, table=table), [[4]], beam=1)
+    assert found.ids == [4]
+    first = 1 - math.log(sum(map(math.exp, table[(BOS,)])))
+    second = 2 - math.log(sum(map(math.exp, table[(BOS, 4)])))
+    assert found.logprob == pytest.approx(first + second, abs=1e-5)
+    assert found.score == pytest.approx((first + second) / 2, abs=1e-5)
+
+
+def test_ties_go_to_the_smaller_id_and_the_shorter() -> None:
+    flat = ToyModel(vocab=300, table={})
+    [found] = run(flat, [[4]], beam=4, nbest=4, max_ratio=0, max_extra=2, length_penalty=0)
+    assert [h.ids for h in found] == [[], [4], [4, 4], [4, 5]]
+
+
+@pytest.mark.parametrize(("ratio", "extra", "longest"), [(0.0, 0, 0), (1.5, 1, 4), (0.0, 3, 3)])
+def test_longest_output_is_ended_with_its_probability(
+    ratio: float, extra: int, longest: int
+) -> None:
+    endless = ToyModel(vocab=5, table={(BOS,) + (4,) * n: [0.0, 0, 0, -5, 5] for n in range(9)})
+    [[found]] = run(endless, [[4, 4]], beam=1, max_ratio=ratio, max_extra=extra)
+    assert found.ids == [4] * longest
+    norm = math.log(3 + math.exp(-5) + math.exp(5))
+    assert found.logprob == pytest.approx(longest * (5 - norm) - 5 - norm, abs=1e-4)
+
+
+def test_mode_is_put_back() -> None:
+    model = ToyModel()
+    run(model, SOURCES)
+    assert model.training
+    model.training = False
+    run(model, SOURCES)
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beam": 2, "nbest": 3}, "decoding.nbest=3: give 1 to decoding.beam=2"),
+        ({"beam": 0}, "decoding.nbest=1: give 1 to decoding.beam=0"),
+        ({"length_penalty": -0.5}, "decoding.length_penalty=-0.5: give 0 or more"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        run(ToyModel(), [[4]], **settings)
+    assert str(error.value) == message
+
+
+def test_diverged_model() -> None:
+    with pytest.raises(UserError) as error:
+        run(ToyModel(vocab=5, table={(BOS,): [math.nan] * 5}), [[4]])
+    assert str(error.value) == (
+        "search: the model's probabilities are not numbers (nan), its training diverged; "
+        "train with a lower optimizer.lr or a longer optimizer.warmup"
+    )
+
+
+class WordsOnly(torch.nn.Module):
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return parts[0]
+
+
+@pytest.fixture(scope="module")
+def transformer() -> Transformer:
+    torch.manual_seed(3)
+    tables = [torch.nn.Embedding(40, 16, padding_idx=0) for _ in range(2)]
+    return Transformer(
+        SourceEmbedding(tables[0], {}, WordsOnly(), 0.5),  # type: ignore[arg-type]
+        TargetEmbedding(tables[1], 0.5),
+        dim=16,
+        ffn_dim=32,
+        heads=2,
+        encoder_layers=2,
+        decoder_layers=2,
+        dropout=0.5,
+        attention_dropout=0.5,
+    )
+
+
+@dataclass
+class FakeBatch:
+    """A batch as `corpus.batches.collate` makes it."""
+
+    indices: list[int]
+    source: Tensor
+    target_in: Tensor
+    target_out: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def source_mask(self) -> Tensor:
+        return self.source != 0
+
+    def to(self, device: Any) -> FakeBatch:
+        return self
+
+
+def forced(source: Any, targets: Any) -> FakeBatch:
+    return FakeBatch(
+        list(range(len(targets))),
+        source,
+        pad([[BOS, *t] for t in targets]),
+        pad([[*t, EOS] for t in targets]),
+    )
+
+
+@pytest.fixture(scope="module")
+def long_sources() -> list[list[int]]:
+    generator = np.random.default_rng(5)
+    return [generator.integers(4, 40, n).tolist() for n in (9, 2, 5, 1, 14, 7)]
+
+
+def test_logprob_of_search_is_that_of_forced_scoring(
+    transformer: Transformer, long_sources: list[list[int]]
+) -> None:
+    """For the Transformer, cached step by step against all at once, all n best of the beam."""
+    results = run(transformer, long_sources, beam=4, nbest=4, max_ratio=1.0, max_extra=5)
+    source = pad([[*s, EOS] for s in long_sources for _ in range(4)])
+    hypotheses = [h for found in results for h in found]
+    assert len(hypotheses) == 4 * len(long_sources)
+    scores = score_batch(transformer, forced(source, [h.ids for h in hypotheses]))
+    assert transformer.training
+    for hypothesis, (logprob, pieces) in zip(hypotheses, scores, strict=True):
+        assert hypothesis.logprob == pytest.approx(logprob, abs=1e-4)
+        assert pieces == len(hypothesis.ids) + 1
+        assert hypothesis.score == pytest.approx(logprob / pieces, abs=1e-4)
+
+
+def test_transformer_alone_and_in_a_batch(
+    transformer: Transformer, long_sources: list[list[int]]
+) -> None:
+    together = run(transformer, long_sources, beam=3, nbest=2)
+    for source, found in zip(long_sources, together, strict=True):
+        [alone] = run(transformer, [source], beam=3, nbest=2)
+        assert [h.ids for h in alone] == [h.ids for h in found]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in found], abs=1e-5)
+
+
+def test_padding_changes_nothing(transformer: Transformer) -> None:
+    source = torch.tensor([[7, 8, 9, EOS], [5, 6, EOS, 0]])
+    wide = torch.nn.functional.pad(source, (0, 5))
+    for one, other in zip(
+        search(transformer, source, {}, source != 0, beam=3),
+        search(transformer, wide, {}, wide != 0, beam=3),
+        strict=True,
+    ):
+        assert one[0].ids == other[0].ids
+        assert one[0].logprob == pytest.approx(other[0].logprob, abs=1e-5)
+
+
+def test_forced_scoring_in_pieces_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, targets = pad([[4, EOS], [5, EOS]]), [[4, 5, 6, 6], [6]]
+    model = ToyModel()
+    whole = score_batch(model, forced(source, targets))
+    monkeypatch.setattr("nmt_feat.search.SCORED", 2)
+    assert score_batch(model, forced(source, targets)) == whole
+    for row, (target, (logprob, pieces)) in enumerate(zip(targets, whole, strict=True)):
+        prefix, total = (BOS,), 0.0
+        for piece in (*target, EOS):
+            logits = model.next(tuple(source[row].tolist()), prefix)
+            total += float(torch.log_softmax(logits.double(), 0)[piece])
+            prefix += (piece,)
+        assert logprob == pytest.approx(total, abs=1e-5)
+        assert pieces == len(target) + 1
+
+
+def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ordered(split: Any, batch_tokens: int) -> Any:
+        asked.append(batch_tokens)
+        return [np.array([3, 1]), np.array([0, 4]), np.array([2])]
+
+    def collate(split: Any, indices: Any, features: Any) -> FakeBatch:
+        source = pad([[*split[i], EOS] for i in indices])
+        return FakeBatch([int(i) for i in indices], source, source, source)
+
+    monkeypatch.setattr("nmt_feat.search.ordered", ordered)
+    monkeypatch.setattr("nmt_feat.search.collate", collate)
+    done: list[int] = []
+    cfg = DecodingConfig(beam=4, batch_tokens=100, nbest=2)
+    found = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), done.append)
+    assert found == run(ToyModel(), SOURCES, beam=4, nbest=2)
+    assert (done, asked) == ([2, 2, 1], [25])
