@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,30 @@ def test_line_without_words(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         annotate_cached(Upper(), ["a", " "], tmp_path, 1)
     assert str(error.value) == ("annotator=upper finds no word in line 2: ' '; remove the line")
+
+
+def test_several_runs_at_once_annotate_once(tmp_path: Path) -> None:
+    upper = Upper()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(
+            pool.map(lambda _: annotate_cached(upper, ["a"] * 50, tmp_path, 1), range(4))
+        )
+    assert upper.calls == 1
+    assert all(r == results[0] for r in results)
+
+
+class Dies(Upper):
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        os._exit(1)
+
+
+def test_process_that_dies() -> None:
+    with pytest.raises(UserError) as error:
+        annotate_parallel(Dies(), ["a"] * 400, 2)
+    assert str(error.value) == (
+        "annotator=upper: a process died, perhaps for want of memory; "
+        "set annotator.processes to less than 2"
+    )
 
 
 # ---- UDPipe

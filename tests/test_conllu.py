@@ -114,24 +114,24 @@ GOOD = "1 a a X _ _ 0 root _ _"
 BAD = {
     "nine columns": (
         ["1 a a X _ _ 0 root _"],
-        "f:1: 9 columns where CoNLL-U has 10, separated by tabs: "
+        "f:1: 9 columns, not 10 (CoNLL-U, by tabs): "
         r"'1\ta\ta\tX\t_\t_\t0\troot\t_'",
     ),
     "truncated": (
         [GOOD, "2 b b"],
-        "f:2: 3 columns where CoNLL-U has 10, separated by tabs: '2\\tb\\tb'",
+        "f:2: 3 columns, not 10 (CoNLL-U, by tabs): '2\\tb\\tb'",
     ),
     "id": (
         ["one a a X _ _ 0 root _ _"],
-        "f:1: the id 'one' is neither a number nor a range (1-2) nor an empty node",
+        "f:1: the id 'one' is no number, range (1-2) or empty node (1.1)",
     ),
     "duplicate id": (
         [GOOD, GOOD],
-        "f:2: the id 1 follows 1; a sentence's ids count 1, 2, 3 ...",
+        "f:2: id 1 after 1 words; ids must count 1, 2, 3 ...",
     ),
     "missing id": (
         [GOOD, "3 b b X _ _ 1 dep _ _"],
-        "f:2: the id 3 follows 1; a sentence's ids count 1, 2, 3 ...",
+        "f:2: id 3 after 1 words; ids must count 1, 2, 3 ...",
     ),
     "head word": (
         ["1 a a X _ _ root root _ _"],
@@ -152,8 +152,7 @@ BAD = {
     ),
     "range late": (
         [GOOD, "1-2 ab _ _ _ _ _ _ _ _", "2 b b X _ _ 1 dep _ _"],
-        "f:2: the range 1-2 comes after word 1; "
-        "a range stands right before its first word and overlaps no other",
+        "f:2: the range 1-2 must stand right before its first word, once",
     ),
     "range long": (
         ["1-3 a _ _ _ _ _ _ _ _", GOOD],

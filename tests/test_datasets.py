@@ -286,9 +286,7 @@ def test_annotation_of_another_text(small: DataConfig, lines: list[str], expecte
 def test_broken_conllu_names_file_and_line(small: DataConfig) -> None:
     (folder(small) / "train.conllu").write_text("1\tA\n")
     small.train.source = "train.conllu"
-    assert message(small) == (
-        "train.conllu:1: 2 columns where CoNLL-U has 10, separated by tabs: '1\\tA'"
-    )
+    assert message(small) == ("train.conllu:1: 2 columns, not 10 (CoNLL-U, by tabs): '1\\tA'")
 
 
 # ---- tokenised text with a raw counterpart

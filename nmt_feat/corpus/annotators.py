@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -290,6 +291,11 @@ def annotate_parallel(
     pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(annotator,))
     try:
         gather(pool.map(_work, chunks))
+    except BrokenProcessPool:
+        raise UserError(
+            f"annotator={annotator.name}: a process died, perhaps for want of memory; "
+            f"set annotator.processes to less than {processes}"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
     return out

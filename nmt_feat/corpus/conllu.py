@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
-VALUES = ("lemma", "upos", "xpos", "feats", "deprel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +70,39 @@ class Span(NamedTuple):
 
 def assemble(text: str, spans: Sequence[Span], rows: Sequence[Row]) -> Sentence:
     """The sentence whose surface tokens are `spans`, which together cover all `rows`."""
-    word_of = {row: i for i, s in enumerate(spans, 1) for row in range(s.first, s.last + 1)}
-
-    def head_upos(row: Row) -> str:
-        return "_" if row.head < 0 else "ROOT" if row.head == 0 else rows[row.head - 1].upos
-
+    word_of = [0]  # the word of each row
+    for number, span in enumerate(spans, 1):
+        word_of += [number] * (span.last - span.first + 1)
+    upos = ["ROOT", *(row.upos for row in rows), "_"]  # of the heads 0, 1 ... and -1
     words = []
     for number, span in enumerate(spans, 1):
         parts = rows[span.first - 1 : span.last]
-        heads = [0 if p.head == 0 else word_of.get(p.head, -1) for p in parts]
-        values = {c: _join(getattr(p, c) for p in parts) for c in VALUES}
+        lemma, upos_, xpos, feats, _, deprel = parts[0] if len(parts) == 1 else _join(parts)
         words.append(
             Word(
                 text[span.start : span.end],
                 span.start,
                 span.end,
-                **values,
-                head_upos=_join(head_upos(p) for p in parts),
-                head=next((h for h in heads if h not in (-1, number)), -1),
+                lemma,
+                upos_,
+                xpos,
+                feats,
+                deprel,
+                _plus(upos[p.head] for p in parts),
+                next((h for p in parts if p.head >= 0 and (h := word_of[p.head]) != number), -1),
             )
         )
     return Sentence(text, tuple(words))
 
 
-def _join(values: Iterable[str]) -> str:
+def _join(parts: Sequence[Row]) -> Row:
+    lemma, upos, xpos, feats, _, deprel = zip(*parts, strict=True)
+    return Row(_plus(lemma), _plus(upos), _plus(xpos), _plus(feats), -1, _plus(deprel))
+
+
+def _plus(values: Iterable[str]) -> str:
     values = list(values)
-    return "_" if all(v == "_" for v in values) else "+".join(values)
+    return "_" if set(values) == {"_"} else "+".join(values)
 
 
 def read_conllu(path: Path | str) -> Iterator[Sentence]:
@@ -124,13 +131,11 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
     def fail(number: int, message: str) -> UserError:
         return UserError(f"{name}:{number}: {message}")
 
-    text: str | None = None
-    text_line = block[0][0]
+    text, text_line = None, block[0][0]
     rows: list[Row] = []
     numbers: list[int] = []  # the line of each row
-    surface: list[tuple[int, int, str, bool]] = []  # first row, last row, form, space after
-    override: dict[int, str] = {}
-    range_end, range_line = 0, 0
+    surface: list[tuple[int, int, str, str]] = []  # first row, last row, form, misc
+    range_end = range_line = 0
     for number, line in block:
         if line.startswith("#"):
             if match := re.fullmatch(r"#\s*text\s*= ?(.*)", line):
@@ -138,49 +143,30 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
             continue
         columns = line.split("\t")
         if len(columns) != 10:
-            raise fail(
-                number,
-                f"{len(columns)} columns where CoNLL-U has 10, separated by tabs: {line[:60]!r}",
-            )
-        for column, value in zip(COLUMNS, columns, strict=True):
-            if not value.strip():
-                raise fail(number, f"the column {column} is empty; write _ for no value")
-        id_, form, misc = columns[0], columns[1], columns[9].split("|")
-        space = "SpaceAfter=No" not in misc
-        if re.fullmatch(r"\d+\.\d+", id_):
-            continue
+            raise fail(number, f"{len(columns)} columns, not 10 (CoNLL-U, by tabs): {line[:60]!r}")
+        if not all(map(str.strip, columns)):
+            empty = next(c for c, v in zip(COLUMNS, columns, strict=True) if not v.strip())
+            raise fail(number, f"the column {empty} is empty; write _ for no value")
+        id_, form, lemma, upos, xpos, feats, head, deprel, _, misc = columns
         if match := re.fullmatch(r"(\d+)-(\d+)", id_):
-            first, last = int(match[1]), int(match[2])
+            range_line, first, last = number, int(match[1]), int(match[2])
             if first != len(rows) + 1 or last < first or first <= range_end:
-                raise fail(
-                    number,
-                    f"the range {id_} comes after word {len(rows)}; "
-                    "a range stands right before its first word and overlaps no other",
-                )
-            surface.append((first, last, form, space))
-            range_end, range_line = last, number
-            continue
-        if not re.fullmatch(r"\d+", id_):
-            raise fail(
-                number, f"the id {id_!r} is neither a number nor a range (1-2) nor an empty node"
-            )
-        if int(id_) != len(rows) + 1:
-            raise fail(
-                number, f"the id {id_} follows {len(rows)}; a sentence's ids count 1, 2, 3 ..."
-            )
-        if not re.fullmatch(r"\d+|_", columns[6]):
-            raise fail(number, f"the head {columns[6]!r} is not a number; 0 is the root, _ none")
-        head = -1 if columns[6] == "_" else int(columns[6])
-        lemma, upos, xpos, feats = columns[2:6]
-        rows.append(Row(lemma, upos, xpos, feats, head, columns[7]))
-        numbers.append(number)
-        if head == len(rows):
-            raise fail(number, f"the word {id_} is its own head; 0 is the root")
-        if len(rows) > range_end:
-            surface.append((len(rows), len(rows), form, space))
-            for item in misc:
-                if item.startswith("HeadUPOS="):
-                    override[len(surface) - 1] = item.removeprefix("HeadUPOS=")
+                raise fail(number, f"the range {id_} must stand right before its first word, once")
+            surface.append((first, last, form, misc))
+            range_end = last
+        elif id_.isdecimal():
+            if int(id_) != len(rows) + 1:
+                raise fail(number, f"id {id_} after {len(rows)} words; ids must count 1, 2, 3 ...")
+            if not head.isdecimal() and head != "_":
+                raise fail(number, f"the head {head!r} is not a number; 0 is the root, _ none")
+            if head == id_:
+                raise fail(number, f"the word {id_} is its own head; 0 is the root")
+            rows.append(Row(lemma, upos, xpos, feats, -1 if head == "_" else int(head), deprel))
+            numbers.append(number)
+            if len(rows) > range_end:
+                surface.append((len(rows), len(rows), form, misc))
+        elif not re.fullmatch(r"\d+\.\d+", id_):
+            raise fail(number, f"the id {id_!r} is no number, range (1-2) or empty node (1.1)")
     if not rows:
         raise fail(block[0][0], "a sentence without words; remove it or annotate it")
     if range_end > len(rows):
@@ -189,43 +175,37 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
         if row.head > len(rows):
             raise fail(number, f"the head {row.head} is outside the sentence (0 to {len(rows)})")
     if text is None:
-        text = "".join(form + " " * space for _, _, form, space in surface).rstrip()
+        after = ("" if "SpaceAfter=No" in misc.split("|") else " " for *_, misc in surface)
+        text = "".join(s[2] + space for s, space in zip(surface, after, strict=True)).rstrip()
     try:
         places = _find([form for _, _, form, _ in surface], text)
     except ValueError as error:
         raise fail(text_line, f"the forms differ from '# text': {error}; correct either") from None
     spans = [Span(*s[:2], *place) for s, place in zip(surface, places, strict=True)]
     sentence = assemble(text, spans, rows)
-    if not override:
+    if not any("HeadUPOS=" in misc for *_, misc in surface):
         return sentence
-    words = list(sentence.words)
-    for index, value in override.items():
-        words[index] = replace(words[index], head_upos=value)
-    return Sentence(text, tuple(words))
+    given = (re.search(r"HeadUPOS=([^|]+)", misc) for *_, misc in surface)  # by write_conllu
+    pairs = zip(sentence.words, given, strict=True)
+    return Sentence(text, tuple(replace(w, head_upos=g[1]) if g else w for w, g in pairs))
 
 
 def _find(forms: Sequence[str], text: str) -> list[tuple[int, int]]:
     """The span of each form in a text that they make up, whitespace apart; else `ValueError`."""
-    places, at = [], 0
-
-    def skip(at: int) -> int:
-        while at < len(text) and text[at].isspace():
-            at += 1
-        return at
-
+    visible = [at for at, character in enumerate(text) if not character.isspace()]
+    plain = "".join(text[at] for at in visible)
+    places, at = [], 0  # at: counts visible characters
     for form in forms:
-        start = end = skip(at)
-        for character in form:
-            if not character.isspace():
-                at = skip(end)
-                if not text.startswith(character, at):
-                    rest = text[start : start + 20]
-                    raise ValueError(f"{form!r} is not at character {start} ({rest!r} ...)")
-                end = at + 1
-        places.append((start, end))
-        at = end
-    if (at := skip(at)) < len(text):
-        raise ValueError(f"no word covers {text[at : at + 20]!r} at character {at}")
+        bare = "".join(form.split())
+        if not plain.startswith(bare, at):
+            where = visible[at] if at < len(visible) else len(text)
+            rest = text[where : where + 20]
+            raise ValueError(f"{form!r} is not at character {where} ({rest!r} ...)")
+        places.append((visible[at], visible[at + len(bare) - 1] + 1))
+        at += len(bare)
+    if at < len(visible):
+        rest = text[visible[at] : visible[at] + 20]
+        raise ValueError(f"no word covers {rest!r} at character {visible[at]}")
     return places
 
 
@@ -276,6 +256,11 @@ _PUNCTUATION = str.maketrans(
 ) | {ord("…"): "..."}
 
 
+@lru_cache(10_000)
+def _comparable(characters: str) -> str:
+    return characters.translate(_PUNCTUATION).lower()
+
+
 def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sentence, int]:
     """Annotation of a raw line on its lower-cased tokens, and how many tokens matched nothing.
 
@@ -293,12 +278,12 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
         token = tokens[start:end]
         first.append(len(token_text))
         plain = _ENTITY.sub(lambda m: _ENTITIES[m[0]], token)
-        token_text += ("-" if plain == "@-@" else plain).translate(_PUNCTUATION).lower()
+        token_text += _comparable("-" if plain == "@-@" else plain)
     starts = [word.start for word in raw.words]
     raw_text, word_at = "", []  # comparable characters of the raw text; the word of each
     for at, character in enumerate(raw.text):
         if not character.isspace():
-            same = character.translate(_PUNCTUATION).lower()
+            same = _comparable(character)
             raw_text += same
             word_at += [max(bisect_right(starts, at) - 1, 0)] * len(same)
     if token_text == raw_text:
