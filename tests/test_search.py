@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,15 @@ from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import DecodingConfig
 from nmt_feat.search import BOS, EOS, Hypothesis, score_batch, search, translate_split
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: a second thread would only wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class ToyCache:

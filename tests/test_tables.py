@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import runpy
 import statistics
 import subprocess
 import sys
@@ -151,26 +152,30 @@ def test_printing_cuts_nothing() -> None:
     assert "31.50 ± 0.71" in out
 
 
-def test_report_script(tmp_path: Path) -> None:
+def test_report_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for record in (run("add", 1, 30.0), run("add", 2, None)):
         folder = tmp_path / "runs" / f"add-s{record.seed}"
         folder.mkdir(parents=True)
         write_record(folder, record, finished=record.finished)
+    monkeypatch.chdir(tmp_path)
 
-    def report(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / "report.py"), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    def report(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+        captured = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, captured.out, captured.err
 
-    done = report("runs", "--out", "out")
-    assert done.returncode == 0, done.stderr
-    assert "1/2" in done.stdout
-    assert "Not finished: add-s2" in done.stdout
+    code, out, err = report("runs", "--out", "out")
+    assert (code, err) == (0, "")
+    assert "1/2" in out
+    assert "Not finished: add-s2" in out
     assert (tmp_path / "out" / "table.md").exists()
-    failed = report("nowhere")
-    assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr == (
-        "nowhere: no such folder; give folders of runs, or folders above them\n"
-    )
+    message = "nowhere: no such folder; give folders of runs, or folders above them\n"
+    assert report("nowhere") == (2, "", message)
 
 
 APP = """
