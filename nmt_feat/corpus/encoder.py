@@ -88,10 +88,9 @@ class SourceEncoder:
 
     def encode(self, sentence: Sentence, where: str = "input") -> Encoded:
         """Ids with EOS. `where` names file and line in errors."""
-        pieces = self.subwords.encode(sentence.text)
-        ids = [*(piece.id for piece in pieces), EOS]
         if not self.features:
-            return Encoded(ids, {})
+            return Encoded([*self.subwords.encode_ids([sentence.text])[0], EOS], {})
+        pieces = self.subwords.encode(sentence.text)
         words = words_of(sentence, self.annotated, where)
         owner = word_of_piece(pieces, words, sentence.text, where)
         rows = {}
@@ -104,7 +103,7 @@ class SourceEncoder:
                 later = [False, *(a == b for a, b in pairwise(owner))]
                 row = [inside if i else v for v, i in zip(row, later, strict=False)]
             rows[name] = [*row, END]
-        return Encoded(ids, rows)
+        return Encoded([*(piece.id for piece in pieces), EOS], rows)
 
     def save(self, folder: Path) -> None:
         """Write `source.model` or `source.json`, and `features.json`, into the folder."""

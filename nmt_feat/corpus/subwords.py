@@ -91,7 +91,7 @@ class SentencePieces(Subwords):
         return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
-        ids: list[list[int]] = self._model.encode(list(texts))
+        ids = [self._model.encode(text) for text in texts]  # of a list: starts threads
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
