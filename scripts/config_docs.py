@@ -140,7 +140,8 @@ def render() -> str:
             text, fields = classes[name]
             if name != top:
                 parts.append(f"### {', '.join(f'`{path}`' for path in paths)}\n\n{text}\n")
-                parts.append(options(paths[0].split(".")[0]) if len(paths) == 1 else "")
+                if paths[0].removesuffix(".<name>").isidentifier():  # a group, not a part of one
+                    parts.append(options(paths[0].removesuffix(".<name>")))
             rows = [
                 f"| `{entry.name}` | `{cell(entry.kind)}` | {cell(entry.default)} "
                 f"| {cell(entry.text)} |"
