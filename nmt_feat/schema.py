@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from nmt_feat.errors import UserError, near
 
 
 @dataclass
@@ -272,6 +275,101 @@ class TrainConfig:
     seed: int = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""
 
+    def check(self) -> None:
+        """Refuse, before any data is read, what cannot work; `UserError` in one line."""
+        for path, test, what in BOUNDS:
+            group, _, name = path.partition(".")
+            value = getattr(getattr(self, group), name)
+            if value is not None and not test(value):
+                raise UserError(f"{path}={value}: must be {what}")
+        for path, known in CHOICES.items():
+            group, _, name = path.partition(".")
+            value = getattr(getattr(self, group), name)
+            if value not in known:
+                raise UserError(f"{path}={value}: unknown; {near(value, known)}")
+        model, trainer = self.model, self.trainer
+        if model.dim % model.heads:
+            raise UserError(
+                f"model.heads={model.heads} does not divide model.dim={model.dim} "
+                f"({model.dim} = {model.heads} * {model.dim // model.heads} + "
+                f"{model.dim % model.heads}); change one of them"
+            )
+        if model.tie == "all" and not self.subword.joint:
+            raise UserError(
+                "model.tie=all needs one vocabulary for both sides; set subword.joint=true or "
+                "model.tie=target"
+            )
+        if self.decoding.nbest > self.decoding.beam:
+            raise UserError(
+                f"decoding.nbest={self.decoding.nbest} is above "
+                f"decoding.beam={self.decoding.beam}; set decoding.beam={self.decoding.nbest}"
+            )
+        if trainer.deterministic and trainer.accelerator == "cpu":
+            raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
+        if not self.data.tests:
+            raise UserError("data.tests is empty; give a test set: data.tests.test.source=...")
+        if "word" in self.features:
+            raise UserError("features.word: the name of the words themselves; choose another")
+        for name, feature in self.features.items():
+            if feature.dim is not None and feature.dim < 1:
+                raise UserError(f"features.{name}.dim={feature.dim}: must be at least 1")
+            if not name.isidentifier():
+                raise UserError(f"features.{name}: a name has letters, digits and _ only")
+
+
+def _at_least(low: float) -> tuple[Callable[[float], bool], str]:
+    return lambda value: value >= low, f"at least {low}"
+
+
+POSITIVE: tuple[Callable[[float], bool], str] = (lambda value: value > 0, "above 0")
+SHARE: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value < 1, "in [0, 1)")
+
+BOUNDS = [
+    ("model.dim", *_at_least(1)),
+    ("model.ffn_dim", *_at_least(1)),
+    ("model.heads", *_at_least(1)),
+    ("model.encoder_layers", *_at_least(1)),
+    ("model.decoder_layers", *_at_least(1)),
+    ("model.dropout", *SHARE),
+    ("model.attention_dropout", *SHARE),
+    ("model.embedding_std", *POSITIVE),
+    ("optimizer.lr", *POSITIVE),
+    ("optimizer.warmup", *_at_least(0)),
+    ("trainer.max_steps", *_at_least(1)),
+    ("trainer.batch_tokens", *_at_least(1)),
+    ("trainer.accumulate", *_at_least(1)),
+    ("trainer.clip_norm", *_at_least(0)),
+    ("trainer.label_smoothing", *SHARE),
+    ("trainer.validate_every", *_at_least(1)),
+    ("trainer.patience", *_at_least(0)),
+    ("trainer.average", *_at_least(1)),
+    ("trainer.devices", *_at_least(1)),
+    ("trainer.threads", *_at_least(0)),
+    ("trainer.log_every", *_at_least(1)),
+    ("decoding.beam", *_at_least(1)),
+    ("decoding.length_penalty", *_at_least(0)),
+    ("decoding.max_ratio", *_at_least(0)),
+    ("decoding.max_extra", *_at_least(1)),
+    ("decoding.batch_tokens", *_at_least(1)),
+    ("decoding.nbest", *_at_least(1)),
+    ("subword.vocab_size", *_at_least(1)),
+    ("subword.min_count", *_at_least(1)),
+    ("data.limit", *_at_least(1)),
+    ("annotator.processes", *_at_least(0)),
+]
+"""Settings with bounds: path, test, and what the message says."""
+
+CHOICES = {
+    "model.tie": ("target", "all"),
+    "combiner.widths": ("default", "tutorial", "sennrich"),
+    "subword.kind": ("bpe", "unigram", "none", "given"),
+    "optimizer.schedule": ("inverse_sqrt", "cosine", "linear", "constant"),
+    "trainer.precision": ("32-true", "bf16-mixed", "bf16-true", "16-mixed"),
+    "trainer.select": ("best", "average"),
+    "trainer.accelerator": ("auto", "cpu", "cuda", "gpu", "mps"),
+}
+"""Settings that are one of a few words."""
+
 
 @dataclass
 class TranslateConfig:
@@ -283,6 +381,8 @@ class TranslateConfig:
     """File of sentences, one a line, or CoNLL-U (`.conllu`); `-` is standard input."""
     output: str = "-"
     """File of translations; `-` is standard output."""
+    raw: str | None = None
+    """Raw counterpart of tokenised text, line by line; for runs that were trained on tokens."""
     format: str = "auto"
     """`text`, `conllu` or `auto` (by the name; standard input is text)."""
     nbest: int = 1
@@ -307,6 +407,8 @@ class ScoreConfig:
     """Source sentences: text or CoNLL-U (`.conllu`)."""
     target: str = MISSING
     """Their translations, line by line."""
+    raw: str | None = None
+    """Raw counterpart of tokenised text, line by line; for runs that were trained on tokens."""
     output: str = "-"
     """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
     threads: int = 0

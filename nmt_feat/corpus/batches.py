@@ -38,6 +38,11 @@ class Batch:
         """(B, S) bool, true where a token is real."""
         return self.source != PAD
 
+    @property
+    def tensors(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+        """Source, features, target after BOS and target: what the training objective takes."""
+        return self.source, self.features, self.target_in, self.target_out
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         return replace(

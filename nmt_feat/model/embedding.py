@@ -4,9 +4,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
+from nmt_feat.model.dropout import dropout
 
 
 def table(size: int, dim: int, std: float) -> nn.Embedding:
@@ -44,7 +44,7 @@ class TargetEmbedding(nn.Module):
         dim = self.words.embedding_dim
         x = self.words(ids) * math.sqrt(dim)
         x = x + positions(first, ids.shape[1], dim, x)
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
 
 class SourceEmbedding(nn.Module):
@@ -78,4 +78,4 @@ class SourceEmbedding(nn.Module):
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
         x = x + positions(0, ids.shape[1], dim, x)
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)

@@ -13,17 +13,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt_feat.model.dropout import dropout
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: object) -> Tensor:
-    """Scaled dot-product attention; on CPU always in fp32, where PyTorch's kernels are fast."""
-    if query.device.type == "cpu" and query.dtype != torch.float32:
-        out = F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), mask, **options  # type: ignore[arg-type]
-        )
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float = 0.0,
+    causal: bool = False,
+) -> Tensor:
+    """Scaled dot-product attention by PyTorch's kernels, `(B, H, T, D / H)`.
+
+    On CPU always in fp32: the backward pass of its bf16 kernel is ten times slower.
+    """
+    if query.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):
+            out = F.scaled_dot_product_attention(
+                query.float(), key.float(), value.float(), mask, dropout, causal
+            )
         return out.to(query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, mask, **options)  # type: ignore[arg-type]
+    return F.scaled_dot_product_attention(query, key, value, mask, dropout, causal)
+
+
+def linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
+    """`blocks` linear layers side by side, each started by Glorot & Bengio (2010); no bias yet."""
+    layer = nn.Linear(inputs, blocks * outputs)
+    for block in layer.weight.data.split(outputs):
+        nn.init.xavier_uniform_(block)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Attention(nn.Module):
@@ -34,12 +55,9 @@ class Attention(nn.Module):
         self.heads = heads
         self.dropout = dropout
         if cross:
-            self.query = nn.Linear(dim, dim)
-        self.inputs = nn.Linear(dim, (2 if cross else 3) * dim)
-        self.output = nn.Linear(dim, dim)
-        # Each of the stacked projections starts as a square matrix of its own would.
-        for block in self.inputs.weight.data.split(dim):
-            nn.init.xavier_uniform_(block)
+            self.query = linear(dim, dim)
+        self.inputs = linear(dim, dim, blocks=2 if cross else 3)
+        self.output = linear(dim, dim)
 
     def split(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
         """`(B, T, count * D)` to `count` tensors `(B, H, T, D / H)`."""
@@ -55,7 +73,7 @@ class Attention(nn.Module):
         """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none."""
         query, key, value = self.split(self.inputs(x), 3)
         dropout = self.dropout if self.training else 0.0
-        return self.merge(attend(query, key, value, mask, is_causal=causal, dropout_p=dropout))
+        return self.merge(attend(query, key, value, mask, dropout, causal))
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `(B, H, S, D / H)` of the memory `(B, S, D)`, for `across`."""
@@ -66,7 +84,7 @@ class Attention(nn.Module):
         """Cross-attention of x `(B, T, D)` to projected memory; mask `(B, 1, 1, S)`."""
         (query,) = self.split(self.query(x), 1)
         dropout = self.dropout if self.training else 0.0
-        return self.merge(attend(query, key, value, mask, dropout_p=dropout))
+        return self.merge(attend(query, key, value, mask, dropout))
 
 
 class FeedForward(nn.Module):
@@ -74,13 +92,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, inner: int, dropout: float) -> None:
         super().__init__()
-        self.inner = nn.Linear(dim, inner)
-        self.outer = nn.Linear(inner, dim)
+        self.inner = linear(dim, inner)
+        self.outer = linear(inner, dim)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`."""
-        out: Tensor = self.outer(F.dropout(F.relu(self.inner(x)), self.dropout, self.training))
+        out: Tensor = self.outer(dropout(F.relu(self.inner(x)), self.dropout, self.training))
         return out
 
 
@@ -99,7 +117,7 @@ class EncoderLayer(nn.Module):
 
     def drop(self, x: Tensor) -> Tensor:
         """Dropout before the residual sum."""
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`."""
@@ -203,11 +221,6 @@ class Transformer(nn.Module):
         self.encoder_norm = nn.LayerNorm(dim)
         self.decoder = nn.ModuleList(DecoderLayer(*shape) for _ in range(decoder_layers))
         self.decoder_norm = nn.LayerNorm(dim)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-                if module.out_features not in (2 * dim, 3 * dim) or module.in_features != dim:
-                    nn.init.xavier_uniform_(module.weight)
         self.source = source
         self.target = target
 

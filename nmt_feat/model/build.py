@@ -1,0 +1,153 @@
+"""From settings to a model, each part's weights from a generator of its own."""
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.errors import UserError
+from nmt_feat.features.widths import default_width
+from nmt_feat.instantiate import build, locate
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, table
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
+
+WORD = "word"
+"""Name of the first part; no feature may have it."""
+
+
+def derive(seed: int, *purpose: object) -> int:
+    """A seed for one purpose: independent of those for others, the same on every machine."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def isolated(seed: int, purpose: str) -> Iterator[None]:
+    """Within, PyTorch's CPU generator is seeded for `purpose`; after, it is as it was before."""
+    state = torch.get_rng_state()
+    torch.manual_seed(derive(seed, purpose))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def unused(cfg: CombinerConfig) -> list[str]:
+    """Settings of the combiner that its class does not take."""
+    if cfg._target_ is None:
+        given: set[str] = set(cfg.args)
+        taken: Mapping[str, Any] = {}
+    else:
+        given = set(cfg.args)
+        taken = inspect.signature(locate(cfg._target_)).parameters
+    if cfg.bias is not None:
+        given.add("bias")
+    free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    return [] if free else sorted(given - set(taken))
+
+
+def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
+    """The combiner of the configuration, for parts that would like these widths."""
+    if cfg._target_ is None:
+        return NoFeatures(parts, dim)
+    settings = dict(cfg.args)
+    if cfg.bias is not None:
+        settings["bias"] = cfg.bias
+    left = unused(cfg)
+    settings = {name: value for name, value in settings.items() if name not in left}
+    combiner = build(cfg._target_, parts=parts, model_dim=dim, **settings)
+    if not isinstance(combiner, Combiner):
+        raise UserError(f"combiner._target_={cfg._target_} is no nmt_feat.combiners.Combiner")
+    return combiner
+
+
+def wanted(
+    cfg: CombinerConfig, features: dict[str, FeatureConfig], values: dict[str, int], dim: int
+) -> dict[str, int]:
+    """The width that each part would like; `values`: number of values of each feature."""
+    parts = {WORD: dim}
+    for name, feature in features.items():
+        width = feature.dim or default_width(feature.column, values[name], dim, cfg.widths)
+        parts[name] = width
+    return parts
+
+
+def check_widths(
+    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig
+) -> None:
+    """Build the combiner without memory, features as narrow as can be, and check its widths."""
+    values = dict.fromkeys(features, 1)
+    with torch.device("meta"):
+        combiner = build_combiner(cfg, wanted(cfg, features, values, model.dim), model.dim)
+    check_tie(combiner, model)
+
+
+def check_tie(combiner: Combiner, model: ModelConfig) -> None:
+    """One table for all needs a word as wide as the model."""
+    word, *others = combiner.widths.values()
+    if model.tie == "all" and word != model.dim:
+        raise UserError(
+            f"model.tie=all needs one table of width {model.dim}, but the combiner gives the word "
+            f"{word} = {model.dim} - {sum(others)}; use model.tie=target or another combiner"
+        )
+
+
+def arithmetic(combiner: Combiner) -> str:
+    """The widths in one line, for people: `128 = 108 word + 12 upos + 8 deprel`."""
+    widths = list(combiner.widths.items())
+    if len(widths) > 1 and sum(w for _, w in widths) == combiner.model_dim:
+        return f"{combiner.model_dim} = " + " + ".join(f"{w} {name}" for name, w in widths)
+    return ", ".join(f"{w} {name}" for name, w in widths) + f" to {combiner.model_dim}"
+
+
+def build_model(
+    model: ModelConfig,
+    combiner: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    values: dict[str, int],
+    source_size: int,
+    target_size: int,
+    seed: int,
+) -> Transformer:
+    """The model. At one seed, all combiners start from the same Transformer and target table.
+
+    Args:
+        model, combiner, features: the settings; features in the combiner's order.
+        values: size of each feature's vocabulary, special values included.
+        source_size, target_size: number of source and target pieces.
+        seed: the run's seed.
+    """
+    std = model.embedding_std or model.dim**-0.5
+    with isolated(seed, "combiner"):
+        merge = build_combiner(combiner, wanted(combiner, features, values, model.dim), model.dim)
+    check_tie(merge, model)
+    embedders: dict[str, nn.Module] = {}
+    for name, feature in features.items():
+        with isolated(seed, f"feature {name}"):
+            settings = {"size": values[name], "dim": merge.widths[name], "std": std}
+            embedders[name] = build(feature._target_, **settings, **feature.args)
+    with isolated(seed, "target"):
+        target = table(target_size, model.dim, std)
+    if model.tie == "all":
+        words = target
+    else:
+        with isolated(seed, "source"):
+            words = table(source_size, merge.widths[WORD], std)
+    with isolated(seed, "transformer"):
+        return Transformer(
+            SourceEmbedding(words, embedders, merge, model.dropout),
+            TargetEmbedding(target, model.dropout),
+            dim=model.dim,
+            ffn_dim=model.ffn_dim,
+            heads=model.heads,
+            encoder_layers=model.encoder_layers,
+            decoder_layers=model.decoder_layers,
+            dropout=model.dropout,
+            attention_dropout=model.attention_dropout,
+        )

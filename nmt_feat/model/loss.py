@@ -1,0 +1,82 @@
+"""Label-smoothed cross-entropy (Szegedy et al. 2016), plain and fused.
+
+With smoothing e and vocabulary V, the target distribution is 1 - e on the right piece plus e / V
+on every piece. Both functions take hidden states `(N, D)` of real (unpadded) positions, the table
+`(V, D)` and the right pieces `(N,)`; both return the summed loss, for training, and the summed
+negative log-likelihood, for perplexity, in nats.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 2**21
+"""Logits that the fused loss holds at once: 8 MiB in fp32, about what stays in a CPU's cache."""
+
+
+def plain_loss(
+    hidden: Tensor, table: Tensor, target: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The loss by PyTorch's own functions: `(N, V)` logits are held for the backward pass."""
+    logits = F.linear(hidden, table).float()
+    loss = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
+    with torch.no_grad():
+        nll = F.cross_entropy(logits, target, reduction="sum")
+    return loss, nll
+
+
+class _FusedLoss(torch.autograd.Function):
+    """Loss and gradients chunk by chunk, in the forward pass; the backward pass only scales."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        table: Tensor,
+        target: Tensor,
+        smoothing: float,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        size = table.shape[0]
+        rows = max(1, CHUNK // size)
+        states, weight = hidden.to(dtype), table.to(dtype)
+        hidden_grad = torch.empty_like(hidden)
+        table_grad = torch.zeros_like(table)
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        nll = torch.zeros_like(loss)
+        for first in range(0, len(target), rows):
+            part = slice(first, first + rows)
+            right = target[part, None]
+            logits = torch.mm(states[part], weight.t()).float()
+            norm = logits.logsumexp(-1, keepdim=True)
+            likelihood = logits.gather(1, right).sub_(norm).sum()
+            nll -= likelihood
+            loss -= (1 - smoothing) * likelihood
+            if smoothing:
+                loss -= smoothing * (logits.mean(-1, keepdim=True) - norm).sum()
+            # d loss / d logits = softmax - smoothed target
+            grad = logits.sub_(norm).exp_().sub_(smoothing / size)
+            grad.scatter_add_(1, right, grad.new_full((1, 1), smoothing - 1).expand_as(right))
+            grad = grad.to(dtype)
+            hidden_grad[part] = torch.mm(grad, weight)
+            table_grad += torch.mm(grad.t(), states[part])
+        ctx.save_for_backward(hidden_grad, table_grad)
+        ctx.mark_non_differentiable(nll)
+        return loss, nll
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_grad, table_grad = ctx.saved_tensors
+        return hidden_grad * grads[0], table_grad * grads[0], None, None, None
+
+
+def fused_loss(
+    hidden: Tensor, table: Tensor, target: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The same loss without ever holding `(N, V)` logits; matrix products in autocast's type."""
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    loss, nll = _FusedLoss.apply(hidden, table, target, smoothing, dtype)  # type: ignore[no-untyped-call]
+    return loss, nll

@@ -1,0 +1,143 @@
+"""Checkpoints: safetensors and JSON, never code.
+
+A checkpoint is two files, `weights-STEP.safetensors` (kept while it is the best or among the last
+k) and `state-STEP.safetensors` (optimiser and generators; only the newest is kept). The index
+`checkpoints.json` names them with their SHA-256 sums; replacing it, atomically, is what makes a
+checkpoint exist, so a process killed at any point leaves the previous one whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from nmt_feat.errors import UserError
+
+INDEX = "checkpoints.json"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, a shared table once."""
+    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor.detach() for name, tensor in named.items()}
+
+
+def restore(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoint") -> None:
+    """Copy `tensors` into the model; other names or shapes than its own are an error."""
+    own = weights(model)
+    shapes = {k: tuple(t.shape) for k, t in own.items()}
+    given = {k: tuple(t.shape) for k, t in tensors.items()}
+    for key in sorted(shapes.keys() | given.keys()):
+        if shapes.get(key) != given.get(key):
+            raise UserError(
+                f"{name}: {key} is {given.get(key, 'missing')} but the model's is "
+                f"{shapes.get(key, 'missing')}; the file belongs to other settings"
+            )
+    for key, tensor in tensors.items():
+        own[key].copy_(tensor)
+
+
+def average(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of the tensors of several checkpoints (Vaswani et al. 2017, section 6.1)."""
+    return {
+        name: sum((s[name].double() for s in sets[1:]), sets[0][name].double())
+        .div(len(sets))
+        .to(first.dtype)
+        for name, first in sets[0].items()
+    }
+
+
+def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, verified by its sum if one is given."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(
+            f"{path}: damaged, its SHA-256 is not the one in {INDEX}; "
+            f"to train from the start, delete {path.parent.parent}"
+        )
+    try:
+        return dict(parse(data))
+    except Exception:
+        raise UserError(f"{path}: damaged, not a safetensors file") from None
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+        self.index: dict[str, Any] = {}
+        path = folder / INDEX
+        if path.exists():
+            try:
+                self.index = json.loads(path.read_bytes())
+                assert self.index["steps"]
+            except (ValueError, KeyError, TypeError, AssertionError):
+                raise UserError(
+                    f"{path}: damaged; to train from the start, delete {folder.parent}"
+                ) from None
+
+    def save(
+        self, step: int, model: nn.Module, state: dict[str, Tensor], meta: dict[str, Any], best: int
+    ) -> None:
+        """Write the checkpoint of `step`; `meta` is JSON, `best` the step with the best score."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sums = dict(self.index.get("sha256", {}))
+        for kind, tensors in (("weights", weights(model)), ("state", state)):
+            data = serialize({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+            write_atomically(self.folder / f"{kind}-{step}.safetensors", data)
+            sums[f"{kind}-{step}.safetensors"] = hashlib.sha256(data).hexdigest()
+        steps = [*(s for s in self.index.get("steps", []) if s < step), step][-max(1, self.keep) :]
+        files = {f"weights-{s}.safetensors" for s in (*steps, best)} | {f"state-{step}.safetensors"}
+        sums = {name: digest for name, digest in sums.items() if name in files}
+        self.index = {"steps": steps, "best": best, "sha256": sums, "meta": meta}
+        write_atomically(self.folder / INDEX, json.dumps(self.index, indent=1).encode())
+        for path in self.folder.iterdir():
+            if path.name not in files and path.name != INDEX:
+                path.unlink()
+
+    @property
+    def step(self) -> int:
+        """Step of the newest checkpoint; 0 if there is none."""
+        return int(self.index["steps"][-1]) if self.index else 0
+
+    def weights(self, step: int) -> dict[str, Tensor]:
+        """Weights at a kept step."""
+        name = f"weights-{step}.safetensors"
+        return read_tensors(self.folder / name, self.index["sha256"][name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Optimiser and generators of the newest checkpoint."""
+        name = f"state-{self.step}.safetensors"
+        return read_tensors(self.folder / name, self.index["sha256"][name])
+
+    def select(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
+        """The weights to test, and the steps they come from; `how`: `best` or `average`."""
+        steps = [self.index["best"]] if how == "best" else list(self.index["steps"])
+        return average([self.weights(step) for step in steps]), steps

@@ -1,0 +1,269 @@
+"""The training loop: updates, validation, checkpoints, early stopping, exact resume.
+
+Everything that decides the result counts updates, never seconds. An update takes
+`accumulate` batches from each of the processes; its loss is the sum over all their target
+tokens divided by their number, however the batches fall.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from nmt_feat.corpus.batches import Indices, collate, ordered, plan
+from nmt_feat.corpus.prepare import Prepared
+from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.subwords import PAD
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.instantiate import build
+from nmt_feat.model.build import derive
+from nmt_feat.model.loss import fused_loss, plain_loss
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.schema import OptimizerConfig, TrainConfig
+from nmt_feat.search import translate_split
+from nmt_feat.training.checkpoints import Checkpoints, restore
+from nmt_feat.training.progress import Progress
+from nmt_feat.training.schedules import factor
+
+
+class Objective(nn.Module):
+    """Model and loss in one module, so that data-parallel training wraps both."""
+
+    def __init__(self, model: Transformer, smoothing: float, fused: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.smoothing = smoothing
+        self.loss = fused_loss if fused else plain_loss
+
+    def forward(
+        self, source: Tensor, features: dict[str, Tensor], target_in: Tensor, target_out: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Summed smoothed loss and negative log-likelihood, in nats; ids `(B, S)`, `(B, T)`."""
+        hidden = self.model(source, features, source != PAD, target_in)
+        real = target_out != PAD
+        table = self.model.target.words.weight
+        return self.loss(hidden[real], table, target_out[real], self.smoothing)
+
+
+@dataclass
+class Progression:
+    """What a stopped run needs to know beside tensors; saved with each checkpoint."""
+
+    step: int = 0
+    batches: int = 0
+    """Batches drawn from the stream by all processes together."""
+    best_step: int = 0
+    best_bleu: float = -1.0
+    seconds: float = 0.0
+    """Time in updates, validation not counted."""
+    elapsed: float = 0.0
+    """Time in updates and validation."""
+    tokens: int = 0
+    """Target tokens trained on."""
+    sentences: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """A point per validation: step, dev BLEU (greedy), dev loss (nats per piece)."""
+    finished: bool = False
+
+
+def build_optimizer(cfg: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser, in PyTorch's fused form where its class has one."""
+    values: dict[str, Any] = {"lr": cfg.lr, **cfg.args}
+    if "Adam" in cfg._target_.rsplit(".", 1)[-1]:
+        values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
+        values.setdefault("fused", True)
+    optimizer = build(cfg._target_, params=list(module.parameters()), **values)
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return optimizer
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def dev_loss(
+    objective: nn.Module, split: Split, names: list[str], tokens: int, device: torch.device
+) -> float:
+    """Mean negative log-likelihood of a target piece (the end symbol counts), in nats."""
+    total, count = 0.0, 0
+    for indices in ordered(split, tokens):
+        batch = collate(split, indices, names).to(device)
+        total += float(objective(*batch.tensors)[1])
+        count += batch.tokens
+    return total / count
+
+
+class Trainer:
+    """One training, in one of `fabric.world_size` processes."""
+
+    def __init__(
+        self,
+        cfg: TrainConfig,
+        prepared: Prepared,
+        model: Transformer,
+        folder: Path,
+        fabric: Fabric,
+        progress: Progress,
+    ) -> None:
+        self.cfg, self.prepared, self.fabric, self.progress = cfg, prepared, fabric, progress
+        self.names = list(prepared.encoder.features)
+        objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
+        objective.to(fabric.device)
+        optimizer = build_optimizer(cfg.optimizer, objective)
+        self.model, self.inner = model, objective
+        self.objective, self.optimizer = fabric.setup(objective, optimizer)
+        self.epoch, self.plan = -1, self.batches(0)
+        self.checkpoints = Checkpoints(folder / "checkpoints", cfg.trainer.average)
+        self.at = Progression()
+        torch.manual_seed(derive(cfg.seed, "dropout", fabric.global_rank))
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint, if there is one, exactly where it was."""
+        if not self.checkpoints.step:
+            return
+        self.at = Progression(**self.checkpoints.index["meta"])
+        restore(self.model, self.checkpoints.weights(self.at.step))
+        state = self.checkpoints.state()
+        load_optimizer(self.optimizer.optimizer, state)
+        rank = self.fabric.global_rank
+        torch.set_rng_state(state[f"generator.{rank}.cpu"])
+        if self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state[f"generator.{rank}.cuda"], self.fabric.device)
+
+    def batches(self, epoch: int) -> list[Indices]:
+        """The batches of an epoch, of all processes together."""
+        seed = derive(self.cfg.seed, "order")
+        return plan(self.prepared.train, self.cfg.trainer.batch_tokens, seed, epoch)
+
+    def draw(self) -> Indices:
+        """The next batch; epochs follow one another without a seam."""
+        epoch, index = divmod(self.at.batches, len(self.plan))
+        if epoch != self.epoch:
+            self.epoch, self.plan = epoch, self.batches(epoch)
+        self.at.batches += 1
+        return self.plan[index]
+
+    def save(self) -> None:
+        """Write a checkpoint; every process takes part, the first one writes."""
+        generators = {"cpu": torch.get_rng_state()}
+        if self.fabric.device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
+        state = {}
+        for name, value in generators.items():
+            every = self.fabric.all_gather(value.to(self.fabric.device)).cpu()
+            every = every.reshape(self.fabric.world_size, -1)
+            state |= {f"generator.{rank}.{name}": every[rank].clone() for rank in range(len(every))}
+        if self.fabric.global_rank == 0:
+            state |= optimizer_tensors(self.optimizer.optimizer)
+            self.checkpoints.save(
+                self.at.step, self.model, state, asdict(self.at), self.at.best_step
+            )
+        self.fabric.barrier()
+
+    def update(self) -> tuple[Tensor, int]:
+        """One update. Returns this process's summed loss and all processes' target tokens."""
+        settings, world = self.cfg.trainer, self.fabric.world_size
+        drawn = [self.draw() for _ in range(settings.accumulate * world)]
+        tokens = sum(int(self.prepared.train.target_lengths[indices].sum()) for indices in drawn)
+        mine = drawn[self.fabric.global_rank :: world]
+        total = torch.zeros((), device=self.fabric.device)
+        for number, indices in enumerate(mine, start=1):
+            batch = collate(self.prepared.train, indices, self.names).to(self.fabric.device)
+            # Data-parallel training sums gradients at the last batch, and averages: undone here.
+            with self.fabric.no_backward_sync(self.objective, enabled=number < len(mine)):
+                loss, _ = self.objective(*batch.tensors)
+                self.fabric.backward(loss * (world / tokens))
+            total += loss.detach()
+        if settings.clip_norm:
+            nn.utils.clip_grad_norm_(self.objective.parameters(), settings.clip_norm)
+        step = self.at.step + 1
+        optimizer = self.cfg.optimizer
+        rate = factor(optimizer.schedule, step, optimizer.warmup, settings.max_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = optimizer.lr * rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.at.step = step
+        self.at.tokens += tokens
+        self.at.sentences += sum(len(indices) for indices in drawn)
+        return total, tokens
+
+    def validate(self, train_loss: float) -> None:
+        """Dev perplexity and greedy BLEU; the first process works, the others learn the result."""
+        values = [0.0, 0.0]
+        if self.fabric.global_rank == 0:
+            self.progress.phase("validating")
+            dev, budget = self.prepared.dev, self.cfg.trainer.batch_tokens
+            self.model.eval()
+            # Not the data-parallel wrapper: the other processes wait, they do not take part.
+            with torch.no_grad():
+                values[1] = dev_loss(self.inner, dev, self.names, budget, self.fabric.device)
+            greedy = replace(self.cfg.decoding, beam=1, nbest=1)
+            found = translate_split(self.model, dev, self.names, greedy, self.fabric.device)
+            texts = [self.prepared.target.decode(best[0].ids) for best in found]
+            values[0] = score(texts, dev.target_texts, self.cfg.data.tokenized).bleu
+            self.model.train()
+        bleu, loss = (float(v) for v in self.fabric.broadcast(values))
+        if bleu > self.at.best_bleu:
+            self.at.best_bleu, self.at.best_step = bleu, self.at.step
+        self.at.curve.append({"step": self.at.step, "bleu": bleu, "loss": loss})
+        self.progress.validated(self.at.step, bleu, math.exp(loss), train_loss)
+
+    def stale(self) -> bool:
+        """Whether the last `patience` validations were no better than the best."""
+        since = sum(point["step"] > self.at.best_step for point in self.at.curve)
+        return bool(self.cfg.trainer.patience) and since >= self.cfg.trainer.patience
+
+    def fit(self) -> Progression:
+        """Train to the end, from wherever `resume` left the run."""
+        settings = self.cfg.trainer
+        self.model.train()
+        self.progress.start(self.at.step, settings.max_steps)
+        losses = torch.zeros((), device=self.fabric.device)
+        tokens = 0
+        begun = time.perf_counter()
+        while not self.at.finished:
+            loss, count = self.update()
+            losses += loss * self.fabric.world_size
+            tokens += count
+            step = self.at.step
+            last = step >= settings.max_steps
+            if step % settings.log_every == 0:
+                now = self.at.seconds + time.perf_counter() - begun
+                self.progress.updated(step, float(losses) / tokens, self.at.tokens / now)
+            if step % settings.validate_every == 0 or last:
+                mean = float(losses) / tokens
+                trained = time.perf_counter() - begun
+                self.validate(mean)
+                self.at.finished = last or self.stale()
+                self.at.seconds += trained
+                self.at.elapsed += time.perf_counter() - begun
+                self.save()
+                losses.zero_()
+                tokens = 0
+                begun = time.perf_counter()
+        self.progress.stop()
+        return self.at

@@ -1,0 +1,72 @@
+"""What a person sees while a run trains: a bar on a terminal, a line per validation elsewhere."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Phase, step, loss, speed, time left, last dev BLEU.
+
+    Args:
+        console: where to print.
+        enabled: whether to print at all (the first of several processes does).
+        bar: whether to draw a bar, if the console is a terminal.
+    """
+
+    def __init__(self, console: Console, enabled: bool = True, bar: bool = True) -> None:
+        self.console = console
+        self.enabled = enabled
+        self.bar: Bar | None = None
+        if enabled and bar and console.is_terminal:
+            self.bar = Bar(
+                TextColumn("{task.description:<10}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[state]}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+        self.loss = self.bleu = ""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self.enabled:
+            self.console.print(text, markup=False, highlight=False)
+
+    def start(self, step: int, total: int) -> None:
+        """Begin at `step` of `total` updates."""
+        if self.bar:
+            self.bar.start()
+            self.task = self.bar.add_task("training", total=total, completed=step, state="")
+
+    def phase(self, name: str) -> None:
+        """Show what is being done."""
+        if self.bar:
+            self.bar.update(self.task, description=name)
+
+    def updated(self, step: int, loss: float, speed: float) -> None:
+        """Show the mean loss per token (nats) and target tokens per second."""
+        self.loss = f"loss {loss:.2f}  {speed:,.0f} tokens/s"
+        if self.bar:
+            state = f"{self.loss}{self.bleu}"
+            self.bar.update(self.task, completed=step, description="training", state=state)
+
+    def validated(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
+        """Show a validation; without a bar, as a line."""
+        self.bleu = f"  dev BLEU {bleu:.1f}"
+        if self.bar:
+            state = f"{self.loss}{self.bleu}"
+            self.bar.update(self.task, completed=step, description="training", state=state)
+        else:
+            self.say(
+                f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
+                f"{bleu:.1f}, {self.loss.partition('  ')[2]}"
+            )
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
