@@ -1,0 +1,91 @@
+"""The wheel, away from the checkout: it has its configs and its corpus with it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling", reason="building needs the dev dependencies")
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMITS = (
+    "data.limit=200 trainer.max_steps=2 trainer.validate_every=2 trainer.threads=1 "
+    "model.dim=32 model.ffn_dim=32 model.encoder_layers=1 model.decoder_layers=1 "
+    "decoding=greedy decoding.max_ratio=0.1 decoding.max_extra=2"
+)
+
+
+def call(*command: str, cwd: Path, path: str = "") -> str:
+    """What `command` prints; `path` is the only place, beside the dependencies', to import from."""
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel installed, and its console scripts in `bin`."""
+    folder = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
+    call(*pip, "--target", str(folder), str(wheel), cwd=folder)
+    return folder
+
+
+def test_content(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for path in ROOT.glob("conf/**/*.yaml"):
+        assert f"nmt_feat/{path.relative_to(ROOT)}" in names
+    for path in (ROOT / "data" / "embedded").iterdir():
+        assert f"nmt_feat/data/embedded/{path.name}" in names
+    assert "nmt_feat/py.typed" in names
+    tops = {name.split("/")[0] for name in names}
+    assert {top.split("-")[0] for top in tops} == {"nmt_feat"}
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert not any("__pycache__" in name for name in names)
+
+
+def test_training_from_another_folder(installed: Path, tmp_path: Path) -> None:
+    """`nmt-feat-train combiner=gate` finds config and corpus inside the installed package."""
+    where = "import nmt_feat; print(nmt_feat.__file__)"
+    path = str(installed)
+    assert Path(call(sys.executable, "-c", where, cwd=tmp_path, path=path).strip()).is_relative_to(
+        installed
+    )
+    script = str(installed / "bin" / "nmt-feat-train")
+    out = call(sys.executable, script, "combiner=gate", *LIMITS.split(), cwd=tmp_path, path=path)
+    assert "BLEU" in out
+    (result,) = tmp_path.glob("runs/gate-*/result.json")
+    assert (tmp_path / "cache").is_dir()
+    run = f"run={result.parent}"
+    test = ROOT / "data" / "embedded" / "test.conllu"
+    (tmp_path / "some.conllu").write_text(
+        "\n\n".join([*test.read_text(encoding="utf-8").split("\n\n")[:3], ""]), encoding="utf-8"
+    )
+    script = str(installed / "bin" / "nmt-feat-translate")
+    out = call(sys.executable, script, run, "input=some.conllu", cwd=tmp_path, path=path)
+    assert len(out.splitlines()) == 3
+
+
+def test_the_user_s_own_module_is_found(installed: Path, tmp_path: Path) -> None:
+    """A console script does not search the current folder by itself; a combiner lies there."""
+    example = (ROOT / "examples" / "scaled_add.py").read_text(encoding="utf-8")
+    (tmp_path / "mine.py").write_text(example, encoding="utf-8")
+    script = str(installed / "bin" / "nmt-feat-train")
+    arguments = ["combiner._target_=mine.ScaledAdd", *LIMITS.split()]
+    call(sys.executable, script, *arguments, cwd=tmp_path, path=str(installed))
+    assert list(tmp_path.glob("runs/ScaledAdd-*/result.json"))
