@@ -67,6 +67,7 @@ def cfg(tmp_path: Path) -> TrainConfig:
 
 
 def features(*columns: str, **settings: object) -> dict[str, FeatureConfig]:
+    """Features named by their columns."""
     return {c.replace(".", "_"): FeatureConfig(column=c, **settings) for c in columns}
 
 
@@ -336,7 +337,11 @@ def test_cache_that_cannot_be_written(cfg: TrainConfig, tmp_path: Path) -> None:
     cfg.paths.cache = str(tmp_path / "file" / "cache")
     with pytest.raises(UserError) as error:
         prepare(cfg, {})
-    assert str(error.value) == f"{cfg.paths.cache}: Not a directory; set paths.cache"
+    folder = Path(cfg.paths.cache) / f"prepared-{fingerprint(cfg, {})[:16]}"
+    assert str(error.value) == (
+        f"{folder}: cannot be written ([Errno 20] Not a directory: '{cfg.paths.cache}'); "
+        "see paths.cache"
+    )
 
 
 def _work(cfg: TrainConfig, queue: multiprocessing.Queue) -> None:
@@ -346,7 +351,7 @@ def _work(cfg: TrainConfig, queue: multiprocessing.Queue) -> None:
 
 
 def test_processes_that_start_at_once(cfg: TrainConfig) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     workers = [context.Process(target=_work, args=(cfg, queue)) for _ in range(4)]
     for worker in workers:

@@ -81,17 +81,14 @@ def prepare(
     notes: list[str] = []
     if (prepared := _open(folder, found, notes)) is not None:
         return prepared
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder.parent}: {error.strerror}; set paths.cache") from None
     lock = FileLock(f"{folder}.lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("waiting for another run that prepares the same data")
-        lock.acquire()
-    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say("waiting for another run that prepares the same data")
+            lock.acquire()
         notes.clear()  # another process may have mended it in the meantime
         if (prepared := _open(folder, found, notes)) is None:
             building = folder.with_name(f"{folder.name}.building")
@@ -101,10 +98,12 @@ def prepare(
             _build(cfg, dict(sorted(features.items())), building, say)
             building.rename(folder)
             prepared = _open(folder, found, notes)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error}); see paths.cache") from None
     finally:
         lock.release()
     if prepared is None:
-        raise UserError(f"{folder}: cannot be read back; is the disk full? See paths.cache")
+        raise UserError(f"{folder}: cannot be read back ({notes[-1]}); see paths.cache")
     return prepared
 
 
@@ -120,7 +119,7 @@ def _open(folder: Path, found: str, notes: list[str]) -> Prepared | None:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         names = ["train", "dev", *manifest["tests"]]
         splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
-    except (OSError, ValueError, KeyError, UserError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, UserError, pa.ArrowException) as error:
         notes.append(f"{folder}: damaged ({error}), made again")
         return None
     return Prepared(
