@@ -1,12 +1,16 @@
 """The wheel, away from the checkout: it has its configs and its corpus with it."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytest.importorskip("hatchling", reason="building needs the dev dependencies")
 
@@ -89,3 +93,57 @@ def test_the_user_s_own_module_is_found(installed: Path, tmp_path: Path) -> None
     arguments = ["combiner._target_=mine.ScaledAdd", *LIMITS.split()]
     call(sys.executable, script, *arguments, cwd=tmp_path, path=str(installed))
     assert list(tmp_path.glob("runs/ScaledAdd-*/result.json"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The files that `make` sets up by."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_make_says_which_python_is_needed(checkout: Path) -> None:
+    old = checkout / "old-python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.10.13 || exit 1\n')
+    old.chmod(0o755)
+    done = make(checkout, "demo", f"PYTHON={old}")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == (
+        f"nmt_feat needs Python 3.11, 3.12 or 3.13, but {old} is Python 3.10.13. "
+        "Name another: make PYTHON=python3.12 demo"
+    )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_set_up_is_done_once(checkout: Path) -> None:
+    assert "pip install" in make(checkout, "-n", "test").stdout
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    for name in ("bin/python", ".ready"):
+        (checkout / ".venv" / name).touch()
+    assert make(checkout, "-n", "test").stdout.strip() == ".venv/bin/python -m pytest"
+    demo = make(checkout, "-n", "demo").stdout.strip()
+    assert demo == ".venv/bin/python train.py combiner=gate"
+    os.utime(checkout / ".venv" / ".ready", (0, 0))  # older than constraints.txt
+    assert "pip install" in make(checkout, "-n", "test").stdout
+
+
+def test_tested_versions_suit_the_declared_ranges() -> None:
+    """Every dependency has one exact tested version, inside its range in pyproject.toml."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    tested = {pin.name.lower(): str(pin.specifier) for pin in pins}
+    assert all(re.fullmatch(r"==[0-9.]+", version) for version in tested.values())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for group in project["optional-dependencies"].values() for line in group]
+    for line in [*project["dependencies"], *extras]:
+        needed = Requirement(line)
+        if needed.name != "nmt_feat":
+            version = tested[needed.name.lower()].removeprefix("==")
+            assert needed.specifier.contains(version), line
+            assert "<" in str(needed.specifier), f"{line} has no upper bound"
