@@ -1,6 +1,32 @@
 """What all tests share."""
 
+from __future__ import annotations
+
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from small import Small
 
 # Models here are tiny, and threads that wait for each other on busy cores are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on busy cores
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small part of the embedded corpus."""
+    from small import cut
+
+    return cut(tmp_path_factory.mktemp("corpus") / "small")
+
+
+@pytest.fixture
+def small(corpus: Path, tmp_path: Path) -> Small:
+    """Very small runs in a folder of this test's own."""
+    from small import Small
+
+    return Small(corpus, corpus.parent / "cache", tmp_path)

@@ -59,6 +59,11 @@ def restore(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoin
         own[key].copy_(tensor)
 
 
+def checksum(index: dict[str, Any]) -> str:
+    """SHA-256 of the index itself."""
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
 def average(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of the tensors of several checkpoints (Vaswani et al. 2017, section 6.1)."""
     return {
@@ -97,8 +102,9 @@ class Checkpoints:
         if path.exists():
             try:
                 self.index = json.loads(path.read_bytes())
-                assert self.index["steps"]
-            except (ValueError, KeyError, TypeError, AssertionError):
+                if self.index.pop("sum") != checksum(self.index):
+                    raise ValueError
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise UserError(
                     f"{path}: damaged; to train from the start, delete {folder.parent}"
                 ) from None
@@ -117,7 +123,8 @@ class Checkpoints:
         files = {f"weights-{s}.safetensors" for s in (*steps, best)} | {f"state-{step}.safetensors"}
         sums = {name: digest for name, digest in sums.items() if name in files}
         self.index = {"steps": steps, "best": best, "sha256": sums, "meta": meta}
-        write_atomically(self.folder / INDEX, json.dumps(self.index, indent=1).encode())
+        index = {"sum": checksum(self.index), **self.index}
+        write_atomically(self.folder / INDEX, json.dumps(index, indent=1).encode())
         for path in self.folder.iterdir():
             if path.name not in files and path.name != INDEX:
                 path.unlink()

@@ -1,0 +1,116 @@
+"""Runs that take a moment: a very small corpus, a very small model, search that stops early."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from nmt_feat import cli, schema
+from nmt_feat.report.sweep import current
+from nmt_feat.resources import resource
+from nmt_feat.run import train_run
+from nmt_feat.schema import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = {
+    "subword.vocab_size": 200,
+    "model.dim": 16,
+    "model.ffn_dim": 32,
+    "model.heads": 2,
+    "model.encoder_layers": 1,
+    "model.decoder_layers": 1,
+    "optimizer.warmup": 4,
+    "trainer.max_steps": 6,
+    "trainer.validate_every": 2,
+    "trainer.batch_tokens": 256,
+    "trainer.accelerator": "cpu",
+    "trainer.threads": 1,
+    "decoding.beam": 1,
+    "decoding.max_ratio": 0.5,
+    "decoding.max_extra": 3,
+}
+
+
+def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
+    """The first sentences of the embedded corpus, in `folder`."""
+    folder.mkdir(parents=True)
+    for split, count in (("train", train), ("dev", dev), ("test", test)):
+        whole = resource("data/embedded")
+        blocks = (whole / f"{split}.conllu").read_text(encoding="utf-8").split("\n\n")[:count]
+        lines = (whole / f"{split}.de").read_text(encoding="utf-8").split("\n")[:count]
+        (folder / f"{split}.conllu").write_text("\n\n".join([*blocks, ""]), encoding="utf-8")
+        (folder / f"{split}.de").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return folder
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> TrainConfig:
+    """The settings that a command line gives."""
+    schema.register()
+    cli._resolvers()
+    with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+        cfg: TrainConfig = cli._typed(compose("train", list(overrides)))
+    return cfg
+
+
+@dataclass
+class Small:
+    """Makes runs under `folder`; the corpus and the cache are shared."""
+
+    corpus: Path
+    cache: Path
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def overrides(self, *more: str) -> list[str]:
+        """The command line; a later setting takes the place of an earlier one."""
+        paths = {
+            "data.folder": self.corpus,
+            "paths.cache": self.cache,
+            "paths.runs": self.folder / "runs",
+        }
+        given = SETTINGS | paths | self.settings
+        changed = {override.partition("=")[0] for override in more}
+        return [f"{k}={v}" for k, v in given.items() if k not in changed] + list(more)
+
+    def config(self, *more: str) -> TrainConfig:
+        """The typed settings of a run."""
+        here = f"paths.runs={self.folder / 'runs'}"
+        overrides = [o for o in self.overrides(*more) if o != here]
+        cfg = deepcopy(composed(tuple(overrides)))
+        cfg.paths.runs = str(self.folder / "runs")
+        return cfg
+
+    def train(self, *more: str, sweep: bool = False) -> Path:
+        """Train in this process; the run's folder."""
+        train_run(self.config(*more), sweep)
+        assert current.folder is not None
+        return current.folder
+
+    @contextmanager
+    def elsewhere(self, name: str) -> Iterator[Small]:
+        """The same with another folder of runs."""
+        yield Small(self.corpus, self.cache, self.folder / name, self.settings)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """A run's `result.json`."""
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All of a run that must be equal to the bit when it is made again."""
+    found = record(folder)
+    kept = ("method", "features", "seed", "hash", "settings", "parameters", "updates")
+    kept += ("selected", "selected_step", "curve", "dev", "tests", "files", "data_hashes")
+    files = [folder / "model.safetensors", *sorted(folder.glob("*.hyp"))]
+    return {k: found[k] for k in kept} | {path.name: path.read_bytes() for path in files}
