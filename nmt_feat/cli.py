@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt_feat import schema
 from nmt_feat.errors import UserError, near
@@ -24,42 +27,83 @@ from nmt_feat.run import digest, train_run
 Job = Callable[[DictConfig], float | None]
 
 
-def _typed(cfg: DictConfig) -> Any:
-    try:
-        return OmegaConf.to_object(cfg)
-    except OmegaConfBaseException as error:
-        raise UserError(explain(error)) from None
-
-
-def _names(path: str, root: type) -> list[str]:
-    """Names that the schema has at a dotted path."""
-    kind: Any = root
-    for name in path.split(".") if path else []:
-        fields = getattr(kind, "__dataclass_fields__", {})
-        if name not in fields:
-            return []
-        default = fields[name].default_factory
-        kind = default if isinstance(default, type) else None
-    return list(getattr(kind, "__dataclass_fields__", {}))
+MEANINGS = {
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={0}: no number",
+    r"Value '(.*)' is not a valid bool": "{key}={0}: give true or false",
+    r"field '\w+' is not Optional()": "{key}=null: needs a value",
+    r"Invalid value assigned: (\w+) is not a ListConfig": "{key}: is a list; write {key}=[a,b]",
+    r"Cannot assign (\w+) to Dict": "{key}: is a dictionary; write {key}={{name:value}}",
+    r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{key}: no such "
+    "feature is chosen; choose it by name, features=[upos,deprel], or describe a new one in a file "
+    "of the group features (see --config-dir)",
+    r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{key}: no such "
+    "test set; describe a new one in a file of the group data (see --config-dir)",
+    r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",
+    r"is not in struct": "{key}: is not there yet; to add it, write +{key}=...",
+    r"Ambiguous value for argument '(.*)'": "{0}: several values; put -m before it for a sweep, "
+    "or brackets around a list",
+}
+"""What Hydra and OmegaConf say of a setting, as regular expressions, and what we say instead."""
 
 
 def explain(error: Exception) -> str:
-    """A configuration error of Hydra or OmegaConf in one line."""
+    """An error of Hydra or OmegaConf in one line."""
+    text = f"{error}\n{error.__cause__ or ''}"
+    first = " ".join(text.partition("\n    full_key")[0].split())
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: cannot be read ({first.partition(' See http')[0]}); write "
+            "name=value, lists as name=[a,b], and quote what the shell would change"
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        names = [option for option in error.options or [] if not option.startswith("_")]
-        return f"{group}={name}: no such option; {near(name, names)}"
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = getattr(cause, "full_key", None)
-    text = str(cause)
-    if found := re.search(r"Key '(.*?)' (?:is not in struct|not in '.*?')", text):
-        parent, name = str(key or found[1]).rpartition(".")[::2]
-        names = _names(parent, schema.TrainConfig)
-        return f"{key or found[1]}: no such setting; {near(name, names)}"
-    if found := re.search(r"[Mm]issing mandatory value: (\S+)", text):
-        return f"{found[1]}: not set, and needed; give {found[1]}=..."
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return f"{key}: {first}" if key else first
+        folders = re.findall(r"path=file://(.*)", text)
+        names = {path.stem for folder in folders for path in Path(folder, group).glob("*.yaml")}
+        return f"{group or 'config'}={name}: no such option; {near(name, names)}"
+    where = f"{found[1]}.yaml: " if (found := re.search(r"In '(\S+)': \w+ raised", text)) else ""
+    keys = re.findall(r"(?:full_key: |merging override [+]*)([^\s=]+)", text)
+    key = max(keys, key=len, default=getattr(error, "full_key", None) or "")
+    if found := re.search(r"Key '(.*)' not in '(\w+)'", text):
+        return f"{where}{_unknown(key, getattr(schema, found[2]))}"
+    for pattern, message in MEANINGS.items():
+        if found := re.search(pattern, text):
+            return where + message.format(*found.groups(), key=key)
+    return f"{where}{key and f'{key}: '}{first}"
+
+
+def _unknown(key: str, kind: Any) -> str:
+    names = [field.name for field in dataclasses.fields(kind)]
+    return f"{key}: no such setting; {near(key.rpartition('.')[2], names)}"
+
+
+def _typed(cfg: DictConfig) -> Any:
+    """The settings as their dataclass; each is set and known."""
+    try:
+        typed = OmegaConf.to_object(cfg)
+    except MissingMandatoryValue:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        hint = f"give {missing[0]}=..."
+        raise UserError(f"not set, and needed: {', '.join(missing)}; {hint}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from None
+    _refuse_unknown(typed, "")
+    return typed
+
+
+def _refuse_unknown(value: Any, path: str) -> None:
+    """Hydra's `+name=value` adds any name to a dataclass."""
+    if dataclasses.is_dataclass(value):
+        for name in vars(value).keys() - {field.name for field in dataclasses.fields(value)}:
+            raise UserError(_unknown(path + name, value))
+        value = vars(value)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_unknown(inner, f"{path}{name}.")
+
+
+def _resolvers() -> None:
+    OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
 
 
 def run(name: str, job: Job) -> None:
@@ -68,36 +112,95 @@ def run(name: str, job: Job) -> None:
     Exit codes: 0 done, 1 a job of a sweep failed, 2 the user can mend it.
     """
     schema.register()
-    OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
-    OmegaConf.register_new_resolver("nmt_digest", lambda v: digest(list(v))[:8], replace=True)
+    _resolvers()
+    # Hydra takes options before or after all settings, not between: settings go to the end.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: "=" in a and not a.startswith("-"))
+    # The sweep's folder is named by its command: the same sweep finds its table again.
+    os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
     if str(Path.cwd()) not in sys.path:  # a user's own combiner lies in the current folder
         sys.path.insert(0, str(Path.cwd()))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
     main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
     try:
-        main(job)()
+        with _mistakes():
+            main(job)()
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if HydraConfig.initialized():  # a job was running
+            raise
+        fail(f"the settings cannot be read: {' '.join(str(error).split())}")
+
+
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    """What the user can mend ends in one line."""
+    try:
+        yield
     except UserError as error:
         fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error))
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:  # head has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str) -> None:
     """Print a message in one line and leave with exit code 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(2)
 
 
+def _job(job: Job) -> Job:
+    """A single run's mistakes end here, before Hydra adds lines of its own."""
+
+    @functools.wraps(job)
+    def run(cfg: DictConfig) -> float | None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return job(cfg)
+        with _mistakes():
+            return job(cfg)
+
+    return run
+
+
+@_job
 def _train(cfg: DictConfig) -> float:
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    record = train_run(_typed(cfg), sweep)
+    _resolvers()  # a launcher may have started this process
+    print(
+        "CHO",
+        type(HydraConfig.get().runtime.choices.get("features")),
+        HydraConfig.get().runtime.choices,
+    )
+    for override in HydraConfig.get().overrides.task:
+        key, *names = re.findall(r"\w+", override)
+        if key == "features" and len(set(names)) < len(names):
+            raise UserError(f"{override}: names a feature twice; leave one out")
+    try:
+        record = train_run(_typed(cfg), HydraConfig.get().mode == RunMode.MULTIRUN)
+    except OSError as error:
+        if error.strerror is None or isinstance(error, BrokenPipeError):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        hint = "set paths.runs and paths.cache to folders that can be written"
+        raise UserError(f"{place}{error.strerror}; {hint}") from error
     assert record.dev is not None
     return record.dev.bleu
+
+
+@_job
+def _translate(cfg: DictConfig) -> None:
+    from nmt_feat.apply import translate_main
+
+    translate_main(_typed(cfg))
+
+
+@_job
+def _score(cfg: DictConfig) -> None:
+    from nmt_feat.apply import score_main
+
+    score_main(_typed(cfg))
 
 
 def train() -> None:
@@ -107,13 +210,9 @@ def train() -> None:
 
 def translate() -> None:
     """`translate.py` and `nmt-feat-translate`."""
-    from nmt_feat.apply import translate_main
-
-    run("translate", lambda cfg: translate_main(_typed(cfg)))
+    run("translate", _translate)
 
 
 def score() -> None:
     """`score.py` and `nmt-feat-score`."""
-    from nmt_feat.apply import score_main
-
-    run("score", lambda cfg: score_main(_typed(cfg)))
+    run("score", _score)
