@@ -168,11 +168,6 @@ def _job(job: Job) -> Job:
 @_job
 def _train(cfg: DictConfig) -> float:
     _resolvers()  # a launcher may have started this process
-    print(
-        "CHO",
-        type(HydraConfig.get().runtime.choices.get("features")),
-        HydraConfig.get().runtime.choices,
-    )
     for override in HydraConfig.get().overrides.task:
         key, *names = re.findall(r"\w+", override)
         if key == "features" and len(set(names)) < len(names):
