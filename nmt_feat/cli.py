@@ -169,8 +169,8 @@ def _job(job: Job) -> Job:
 def _train(cfg: DictConfig) -> float:
     _resolvers()  # a launcher may have started this process
     for override in HydraConfig.get().overrides.task:
-        key, *names = re.findall(r"\w+", override)
-        if key == "features" and len(set(names)) < len(names):
+        names = re.findall(r"\w+", override)
+        if override.startswith("features=[") and len(set(names)) < len(names):
             raise UserError(f"{override}: names a feature twice; leave one out")
     try:
         record = train_run(_typed(cfg), HydraConfig.get().mode == RunMode.MULTIRUN)
