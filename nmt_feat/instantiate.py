@@ -3,11 +3,14 @@
 Hydra's policy on what `instantiate` may call is changing; only this module would have to follow.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +40,39 @@ def locate(target: str) -> type[Any]:
         path = getattr(sys.modules.get(parent), "__path__", None) if parent else [here]
         known = [m.name for m in pkgutil.iter_modules(path)] if path else []
         hint = near(error.name.rpartition(".")[2], known)
-        raise UserError(f"_target_={target}: no module {error.name!r}; {hint}") from None
+        place = "" if parent else ", neither in the current folder nor installed"
+        raise UserError(f"_target_={target}: no module {error.name!r}{place}; {hint}") from None
     except Exception as error:
         raise UserError(
             f"_target_={target}: importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
     if not inspect.isclass(getattr(module, class_name, None)):
-        known = [
-            name
-            for name, value in vars(module).items()
-            if inspect.isclass(value) and value.__module__ == module.__name__ and name[0] != "_"
-        ]
+        classes = inspect.getmembers(module, inspect.isclass)
+        known = [n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"]
         hint = near(class_name, known)
         raise UserError(f"_target_={target}: no class {class_name!r} in {module_name}; {hint}")
     return get_class(target)
 
 
+@contextlib.contextmanager
+def blamed(cls: type[Any]) -> Iterator[None]:
+    """What a configured class raises is a `UserError` that names the line in its own file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if f.filename == sys.modules[cls.__module__].__file__]
+        place = f"{cls.__module__}.{cls.__qualname__}" + (f", line {lines[-1]}" if lines else "")
+        raise UserError(f"{place}: {type(error).__name__}: {error}".removesuffix(": ")) from error
+
+
 def build(target: str, **values: Any) -> Any:
     """An object of the class `target`, constructed with `values` by keyword.
 
-    Values are passed as they are. A missing or an unknown argument is a `UserError`.
+    Values are passed as they are. A missing or an unknown argument is a `UserError`, and whatever
+    the class raises.
     """
     cls = locate(target)
     parameters = inspect.signature(cls).parameters
@@ -68,4 +84,5 @@ def build(target: str, **values: Any) -> Any:
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in values:
             raise UserError(f"{target} needs the argument {name!r}")
-    return cls(**values)
+    with blamed(cls):
+        return cls(**values)

@@ -307,12 +307,13 @@ class TrainConfig:
         if trainer.deterministic and trainer.accelerator == "cpu":
             raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
         if not self.data.tests:
-            raise UserError("data.tests is empty; give a test set: data.tests.test.source=...")
+            raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")
         if "word" in self.features:
             raise UserError("features.word: the name of the words themselves; choose another")
         for name, feature in self.features.items():
-            if feature.dim is not None and feature.dim < 1:
-                raise UserError(f"features.{name}.dim={feature.dim}: must be at least 1")
+            for key in ("dim", "max_values", "min_count"):
+                if (value := getattr(feature, key)) is not None and value < 1:
+                    raise UserError(f"features.{name}.{key}={value}: must be at least 1")
             if not name.isidentifier():
                 raise UserError(f"features.{name}: a name has letters, digits and _ only")
 
@@ -324,6 +325,8 @@ def _at_least(low: float) -> tuple[Callable[[float], bool], str]:
 POSITIVE: tuple[Callable[[float], bool], str] = (lambda value: value > 0, "above 0")
 SHARE: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value < 1, "in [0, 1)")
 
+PAIR = "two numbers in [0, 1)"
+
 BOUNDS = [
     ("model.dim", *_at_least(1)),
     ("model.ffn_dim", *_at_least(1)),
@@ -333,7 +336,11 @@ BOUNDS = [
     ("model.dropout", *SHARE),
     ("model.attention_dropout", *SHARE),
     ("model.embedding_std", *POSITIVE),
+    ("subword.character_coverage", lambda value: 0.98 <= value <= 1, "in [0.98, 1]"),
     ("optimizer.lr", *POSITIVE),
+    ("optimizer.betas", lambda value: len(value) == 2 and 0 <= min(value) <= max(value) < 1, PAIR),
+    ("optimizer.eps", *POSITIVE),
+    ("optimizer.weight_decay", *_at_least(0)),
     ("optimizer.warmup", *_at_least(0)),
     ("trainer.max_steps", *_at_least(1)),
     ("trainer.batch_tokens", *_at_least(1)),

@@ -212,7 +212,8 @@ def test_build_finds_modules_of_the_current_folder(
     Path("typo_in_it.py").write_text("class\n")
     assert build("mine_ok.Mine", a=[1]).x == ([1], 2)
     for target, message in {
-        "mine_okk.Mine": "no module 'mine_okk'; did you mean 'mine_ok'?",
+        "mine_okk.Mine": "no module 'mine_okk', neither in the current folder nor installed; "
+        "did you mean 'mine_ok'?",
         "other.Mine": "importing other failed: No module named 'nothing_like_it'",
         "typo_in_it.Mine": "importing typo_in_it failed: SyntaxError: invalid syntax "
         "(typo_in_it.py, line 1)",

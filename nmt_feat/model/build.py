@@ -12,7 +12,7 @@ from torch import nn
 from nmt_feat.combiners import Combiner, NoFeatures
 from nmt_feat.errors import UserError
 from nmt_feat.features.widths import default_width
-from nmt_feat.instantiate import build, locate
+from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, table
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
@@ -45,7 +45,12 @@ def unused(cfg: CombinerConfig) -> list[str]:
         taken: Mapping[str, Any] = {}
     else:
         given = set(cfg.args)
-        taken = inspect.signature(locate(cfg._target_)).parameters
+        if not issubclass(cls := locate(cfg._target_), Combiner):
+            raise UserError(
+                f"combiner._target_={cfg._target_}: is no nmt_feat.combiners.Combiner; "
+                "derive the class from it"
+            )
+        taken = inspect.signature(cls).parameters
     if cfg.bias is not None:
         given.add("bias")
     free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
@@ -61,9 +66,7 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
         settings["bias"] = cfg.bias
     left = unused(cfg)
     settings = {name: value for name, value in settings.items() if name not in left}
-    combiner = build(cfg._target_, parts=parts, model_dim=dim, **settings)
-    if not isinstance(combiner, Combiner):
-        raise UserError(f"combiner._target_={cfg._target_} is no nmt_feat.combiners.Combiner")
+    combiner: Combiner = build(cfg._target_, parts=parts, model_dim=dim, **settings)
     return combiner
 
 
@@ -81,11 +84,24 @@ def wanted(
 def check_widths(
     cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig
 ) -> None:
-    """Build the combiner without memory, features as narrow as can be, and check its widths."""
-    values = dict.fromkeys(features, 1)
-    with torch.device("meta"):
-        combiner = build_combiner(cfg, wanted(cfg, features, values, model.dim), model.dim)
-    check_tie(combiner, model)
+    """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
+    parts = wanted(cfg, features, dict.fromkeys(features, 1), model.dim)
+    with isolated(0, "check"), torch.no_grad():
+        combiner = build_combiner(cfg, parts, model.dim)
+        check_tie(combiner, model)
+        if combiner.widths.keys() != parts.keys():
+            raise UserError(
+                f"{cfg._target_}: gives a width to {', '.join(combiner.widths)}; "
+                f"the parts are {', '.join(parts)}"
+            )
+        with blamed(type(combiner)):
+            merged = combiner([torch.zeros(2, 3, width) for width in combiner.widths.values()])
+            shape = tuple(merged.shape)
+    if shape != (2, 3, model.dim):
+        raise UserError(
+            f"{cfg._target_}: forward returns {shape} for batch 2 and time 3; "
+            f"return (2, 3, {model.dim}), the model's width"
+        )
 
 
 def check_tie(combiner: Combiner, model: ModelConfig) -> None:
