@@ -7,6 +7,7 @@ tokens divided by their number, however the batches fall.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,7 @@ from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import PAD
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.instantiate import build
+from nmt_feat.instantiate import build, locate
 from nmt_feat.model.build import derive
 from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
@@ -75,10 +76,11 @@ class Progression:
 
 def build_optimizer(cfg: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
     """The optimiser, in PyTorch's fused form where its class has one."""
-    values: dict[str, Any] = {"lr": cfg.lr, **cfg.args}
-    if "Adam" in cfg._target_.rsplit(".", 1)[-1]:
+    taken = inspect.signature(locate(cfg._target_)).parameters
+    values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
+    if "betas" in taken:
         values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
-        values.setdefault("fused", True)
+    values = {name: value for name, value in values.items() if name in taken} | cfg.args
     optimizer = build(cfg._target_, params=list(module.parameters()), **values)
     assert isinstance(optimizer, torch.optim.Optimizer)
     return optimizer
@@ -171,10 +173,11 @@ class Trainer:
         generators = {"cpu": torch.get_rng_state()}
         if self.fabric.device.type == "cuda":
             generators["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
-        state = {}
+        state: dict[str, Tensor] = {}
         for name, value in generators.items():
-            every = self.fabric.all_gather(value.to(self.fabric.device)).cpu()
-            every = every.reshape(self.fabric.world_size, -1)
+            every = self.fabric.all_gather(value.to(self.fabric.device))
+            assert isinstance(every, Tensor)
+            every = every.cpu().reshape(self.fabric.world_size, -1)
             state |= {f"generator.{rank}.{name}": every[rank].clone() for rank in range(len(every))}
         if self.fabric.global_rank == 0:
             state |= optimizer_tensors(self.optimizer.optimizer)
@@ -184,11 +187,12 @@ class Trainer:
         self.fabric.barrier()
 
     def update(self) -> tuple[Tensor, int]:
-        """One update. Returns this process's summed loss and all processes' target tokens."""
+        """One update. Returns the summed loss and the target tokens of this process's batches."""
         settings, world = self.cfg.trainer, self.fabric.world_size
         drawn = [self.draw() for _ in range(settings.accumulate * world)]
-        tokens = sum(int(self.prepared.train.target_lengths[indices].sum()) for indices in drawn)
-        mine = drawn[self.fabric.global_rank :: world]
+        counts = [int(self.prepared.train.target_lengths[indices].sum()) for indices in drawn]
+        tokens, rank = sum(counts), self.fabric.global_rank
+        mine = drawn[rank::world]
         total = torch.zeros((), device=self.fabric.device)
         for number, indices in enumerate(mine, start=1):
             batch = collate(self.prepared.train, indices, self.names).to(self.fabric.device)
@@ -209,7 +213,7 @@ class Trainer:
         self.at.step = step
         self.at.tokens += tokens
         self.at.sentences += sum(len(indices) for indices in drawn)
-        return total, tokens
+        return total, sum(counts[rank::world])
 
     def validate(self, train_loss: float) -> None:
         """Dev perplexity and greedy BLEU; the first process works, the others learn the result."""
@@ -247,7 +251,7 @@ class Trainer:
         begun = time.perf_counter()
         while not self.at.finished:
             loss, count = self.update()
-            losses += loss * self.fabric.world_size
+            losses += loss
             tokens += count
             step = self.at.step
             last = step >= settings.max_steps
