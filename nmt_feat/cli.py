@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,9 @@ def run(name: str, job: Job) -> None:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if HydraConfig.initialized():  # a job was running
-            raise
+        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if job.__code__ in frames:
+            raise  # a defect of ours: with its traceback
         fail(f"the settings cannot be read: {' '.join(str(error).split())}")
 
 
