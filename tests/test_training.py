@@ -1,0 +1,386 @@
+"""The loop: what an update computes, what validation decides, what the options change."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from small import ROOT, Small, outcome, record
+from torch import Tensor
+from torch.nn import functional as F
+
+from nmt_feat.corpus.batches import collate, plan
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.instantiate import locate
+from nmt_feat.run import make_fabric, model_for, settle
+from nmt_feat.schema import OptimizerConfig
+from nmt_feat.training import loop
+from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.loop import (
+    Trainer,
+    build_optimizer,
+    dev_loss,
+    load_optimizer,
+    optimizer_tensors,
+)
+from nmt_feat.training.progress import Progress
+
+
+def trainer(small: Small, *settings: str) -> Trainer:
+    """A trainer before its first update; no dropout unless asked for."""
+    cfg = small.config(*settings)
+    if not any(s.startswith("model.dropout") for s in settings):
+        cfg.model.dropout = 0.0
+    cfg = settle(cfg, False, Console())
+    prepared = prepare(cfg, cfg.features)
+    fabric = make_fabric(cfg)
+    fabric.launch()
+    return Trainer(
+        cfg, prepared, model_for(cfg, prepared), small.folder, fabric, Progress(Console(), False)
+    )
+
+
+def parameters(made: Trainer) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in made.model.named_parameters()}
+
+
+@pytest.fixture
+def gradients(monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
+    """The gradients of each update, before they are clipped."""
+    found: list[list[Tensor]] = []
+
+    def clip(given: Iterator[torch.nn.Parameter], norm: float) -> Tensor:
+        ps = list(given)
+        found.append([p.grad.clone() for p in ps if p.grad is not None])
+        return original(ps, norm)
+
+    original = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+    return found
+
+
+def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
+    """Loss, gradient and its norm, Adam's first step at the schedule's rate."""
+    made = trainer(small, "trainer.accumulate=2", "trainer.clip_norm=0.5", "optimizer.warmup=10")
+    before = parameters(made)
+    batches = plan(made.prepared.train, 256, loop.derive(1, "order"), 0)[:2]
+    total, count = torch.zeros(()), 0
+    for indices in batches:
+        batch = collate(made.prepared.train, indices, made.names)
+        hidden = made.model(batch.source, batch.features, batch.source != 0, batch.target_in)
+        losses = F.log_softmax(made.model.logits(hidden), -1)
+        for row, target in zip(losses, batch.target_out, strict=True):
+            for logprobs, right in zip(row, target, strict=True):
+                if right != 0:
+                    total = total - 0.9 * logprobs[right] - 0.1 * logprobs.mean()
+                    count += 1
+    assert count == sum(int(made.prepared.train.target_lengths[i].sum()) for i in batches)
+    expected = torch.autograd.grad(total / count, list(made.model.parameters()))
+    loss, tokens = made.update()
+    assert tokens == count == made.at.tokens
+    assert float(loss) == pytest.approx(total.item(), rel=1e-5)
+    assert made.at.batches == 2
+    assert made.at.sentences == sum(map(len, batches))
+    for mine, theirs in zip(gradients[0], expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+    # Adam's first step is lr * g / (|g| + eps), whatever the scale; the rate 2e-3 / 10
+    norm = torch.stack([g.norm() for g in expected]).norm()
+    assert norm > 0.5
+    for (name, old), g in zip(before.items(), expected, strict=True):
+        clipped = g * 0.5 / norm
+        step = 2e-4 * clipped / (clipped.abs() + 1e-9)
+        new = dict(made.model.named_parameters())[name]
+        large = clipped.abs() > 1e-5
+        assert (new - old).abs().max() <= 2.01e-4
+        torch.testing.assert_close(new[large], (old - step)[large], atol=1e-6, rtol=0)
+
+
+def test_two_small_batches_are_one_large(small: Small, gradients: list[list[Tensor]]) -> None:
+    """The loss is per token over all batches of an update, however they fall."""
+    one, two = trainer(small), trainer(small, "trainer.accumulate=2")
+    parts = plan(one.prepared.train, 256, loop.derive(1, "order"), 0)[:2]
+    one.plan, one.epoch = [np.concatenate(parts)], 0
+    assert float(one.update()[0]) == pytest.approx(float(two.update()[0]), rel=1e-5)
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.01, 100.0])
+def test_clipping(small: Small, norm: float) -> None:
+    made = trainer(small, f"trainer.clip_norm={norm}", "optimizer._target_=torch.optim.SGD")
+    made.cfg.optimizer.lr, made.cfg.optimizer.warmup = 1.0, 0
+    before = parameters(made)
+    made.update()
+    changes = [p - before[name] for name, p in parameters(made).items()]
+    step = float(torch.stack([change.norm() for change in changes]).norm())
+    assert (0.011 < step < 100) if norm in (0.0, 100.0) else step == pytest.approx(norm, rel=1e-3)
+
+
+def test_every_sentence_once_an_epoch(small: Small) -> None:
+    made = trainer(small)
+    size, count = len(made.plan), len(made.prepared.train)
+    epochs = [np.concatenate([made.draw() for _ in range(size)]).tolist() for _ in range(3)]
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert made.at.batches == 3 * size
+
+
+def test_the_same_batches_for_all_methods_and_other_seeds_others(small: Small) -> None:
+    drawn: dict[str, Any] = {}
+    for settings in (("combiner=none",), ("combiner=gate",), ("combiner=concat",), ("seed=2",)):
+        made = trainer(small, *settings)
+        drawn[settings[0]] = [made.draw().tolist() for _ in range(20)]
+    assert drawn["combiner=none"] == drawn["combiner=gate"] == drawn["combiner=concat"]
+    assert drawn["seed=2"] != drawn["combiner=concat"]
+
+
+def test_the_seed_leaves_the_data_alone(small: Small) -> None:
+    one, two = trainer(small, "seed=1"), trainer(small, "seed=2")
+    assert one.prepared.folder == two.prepared.folder
+    assert one.prepared.fingerprint == two.prepared.fingerprint
+    a, b = parameters(one), parameters(two)
+    assert not a["target.words.weight"].equal(b["target.words.weight"])
+
+
+def test_plain_and_fused_loss(small: Small) -> None:
+    """By SGD: Adam's first step is the gradient's sign, also of what is nought but for rounding."""
+    settings = ["optimizer._target_=torch.optim.SGD", "optimizer.lr=1", "optimizer.warmup=0"]
+    plain, fused = trainer(small, "trainer.fused_loss=false", *settings), trainer(small, *settings)
+    before = parameters(plain)
+    for made in (plain, fused):
+        made.update()
+    for name, p in parameters(plain).items():
+        torch.testing.assert_close(p, parameters(fused)[name], atol=1e-6, rtol=0)
+        assert name.endswith("bias") or not p.equal(before[name])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns(small: Small, precision: str) -> None:
+    """One batch by heart."""
+    settings = ["model.dim=32", "optimizer.lr=0.01", "combiner=gate", "trainer.batch_tokens=100"]
+    made = trainer(small, *settings, f"trainer.precision={precision}")
+    made.plan, made.epoch = made.plan[:1], 0
+    made.batches = lambda epoch: made.plan  # type: ignore[method-assign]
+    losses = []
+    for _ in range(40):
+        loss, tokens = made.update()
+        losses.append(float(loss) / tokens)
+    assert losses[0] > 5
+    assert losses[-1] < 2
+    assert all(p.dtype == torch.float32 for p in made.model.parameters())
+
+
+def test_dev_loss_by_hand(small: Small) -> None:
+    made = trainer(small)
+    made.model.eval()
+    total, count = 0.0, 0
+    for i in range(len(made.prepared.dev)):
+        batch = collate(made.prepared.dev, np.array([i]), made.names)
+        hidden = made.model(batch.source, batch.features, batch.source != 0, batch.target_in)
+        logprobs = F.log_softmax(made.model.logits(hidden), -1)[0]
+        total -= logprobs[torch.arange(len(logprobs)), batch.target_out[0]].sum().item()
+        count += len(logprobs)
+    with torch.no_grad():
+        found = dev_loss(made.inner, made.prepared.dev, made.names, 256, torch.device("cpu"))
+    assert found == pytest.approx(total / count, rel=1e-5)
+
+
+def test_validation_changes_nothing(small: Small) -> None:
+    """With dropout: the weights do not depend on how often one looks."""
+    settings = ["model.attention_dropout=0.1", "trainer.select=average", "trainer.average=1"]
+    often = small.train("trainer.validate_every=1", *settings)
+    seldom = small.train("trainer.validate_every=6", *settings)
+    assert often != seldom
+    assert len(record(often)["curve"]) == 6
+    assert len(record(seldom)["curve"]) == 1
+    name = "model.safetensors"
+    assert (often / name).read_bytes() == (seldom / name).read_bytes()
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    """Let validations find these BLEU values, one after the other."""
+    left = iter(values)
+
+    def score(*args: Any) -> Scores:
+        return Scores(next(left), 0, "", "", 1)
+
+    monkeypatch.setattr(loop, "score", score)
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "updates", "best"),
+    [
+        (0, [3, 2, 1, 0, 0, 0], 6, 1),
+        (2, [1, 3, 3, 2, 9, 9], 4, 2),  # equal is not better
+        (2, [1, 3, 2, 4, 1, 9], 6, 6),
+        (3, [0, 0, 0, 0, 9, 9], 4, 1),
+        (1, [1, 2, 3, 4, 5, 6], 6, 6),
+    ],
+)
+def test_early_stopping(
+    small: Small,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    values: list[float],
+    updates: int,
+    best: int,
+) -> None:
+    scored(monkeypatch, values)
+    made = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
+    at = made.fit()
+    assert (at.step, at.best_step, at.best_bleu) == (updates, best, max(values[:updates]))
+    assert [point["bleu"] for point in at.curve] == values[:updates]
+    assert at.finished
+    again = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
+    again.resume()
+    weights = {name: p.clone() for name, p in again.model.named_parameters()}
+    assert again.fit() == at  # a finished training is not trained further
+    assert all(weights[name].equal(p) for name, p in made.model.named_parameters())
+
+
+def test_best_and_average(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[int, dict[str, Tensor]] = {}
+    save = Checkpoints.save
+
+    def keep(self: Checkpoints, step: int, *args: Any) -> None:
+        save(self, step, *args)
+        kept[step] = load_file(self.folder / f"weights-{step}.safetensors")
+
+    monkeypatch.setattr(Checkpoints, "save", keep)
+    for select, steps in (("best", [2]), ("average", [4, 5, 6])):
+        scored(monkeypatch, [1, 5, 2, 3, 4, 4])
+        settings = ["trainer.validate_every=1", "trainer.average=3", f"trainer.select={select}"]
+        folder = small.train(*settings)
+        found = load_file(folder / "model.safetensors")
+        for name, tensor in found.items():
+            mean = np.mean([kept[s][name].double().numpy() for s in steps], axis=0)
+            assert torch.from_numpy(mean).float().equal(tensor)
+        assert record(folder)["selected"] == (f"{select} of updates {', '.join(map(str, steps))}")
+        assert record(folder)["selected_step"] == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["AdamW", "Adam", "RAdam", "NAdam", "Adamax", "SGD", "Adagrad", "RMSprop", "Adafactor"]
+)
+def test_optimisers_and_their_state(name: str) -> None:
+    """Any of PyTorch's; what is saved of it restores it to the bit."""
+    cfg = OptimizerConfig(_target_=f"torch.optim.{name}", lr=0.1, weight_decay=0.01)
+    taken = locate(cfg._target_).__init__.__code__.co_varnames  # type: ignore[misc]
+    torch.manual_seed(1)
+    one, two = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    first = build_optimizer(cfg, one)
+    if "betas" in taken:
+        assert first.defaults["betas"] == (0.9, 0.98)
+        assert first.defaults["weight_decay"] == 0.01
+    steps = torch.randn(6, 4, 3)
+
+    def step(module: torch.nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
+        optimizer.zero_grad()
+        module(x).square().sum().backward()
+        optimizer.step()
+
+    for x in steps[:3]:
+        step(one, first, x)
+    two.load_state_dict(one.state_dict())
+    second = build_optimizer(cfg, two)
+    load_optimizer(second, {k: v.clone() for k, v in optimizer_tensors(first).items()})
+    for x in steps[3:]:
+        step(one, first, x)
+        step(two, second, x)
+    assert one.weight.equal(two.weight)
+    assert one.bias.equal(two.bias)
+
+
+def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
+    """`python train.py ARGUMENTS`, as a user starts it."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_devices(small: Small) -> None:
+    """Two processes, one batch each, are one process with two batches; SIGKILL and resume."""
+    settings = ["combiner=gate", "model.dropout=0", "trainer.max_steps=30"]
+    with small.elsewhere("one") as other:
+        one = other.train(*settings, "trainer.accumulate=2")
+    command = small.overrides(*settings, "trainer.devices=2")
+    process = started(command, small.folder)
+    runs = small.folder / "runs"
+    deadline = time.monotonic() + 100
+    while not list(runs.glob("*/checkpoints/checkpoints.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert not list(runs.glob("*/result.json")), "killed too late; the test proves nothing"
+    process = started(command, small.folder)
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, out
+    assert "resumed at update" in out
+    (two,) = runs.glob("gate-*")
+    assert record(two)["tests"]["test"]["sentences"] == 8
+    assert record(two)["updates"] == 30
+    a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], atol=1e-5, rtol=1e-4)
+    for x, y in zip(record(one)["curve"], record(two)["curve"], strict=True):
+        assert x["loss"] == pytest.approx(y["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_devices_to_the_bit(small: Small) -> None:
+    """With dropout, in a sweep, beside one device: a stopped run ends as one that was not."""
+    command = small.overrides("trainer.devices=2,1", "seed=1,2", "trainer.max_steps=20")
+    whole = small.folder / "whole"
+    process = started(
+        ["-m", *(c.replace(str(small.folder), str(whole)) for c in command)], whole.parent
+    )
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    runs = small.folder / "runs"
+    for count in (0, 1, 2):
+        process = started(["-m", *command], small.folder)
+        while (
+            len(list(runs.glob("*/checkpoints/checkpoints.json")))
+            + len(list(runs.glob("*/result.json")))
+            <= count
+        ):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+    process = started(["-m", *command], small.folder)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    made = {folder.name: folder for folder in runs.glob("concat-*")}
+    assert len(made) == 4
+    for name, folder in made.items():
+        assert outcome(folder) == outcome(whole / "runs" / name)
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_spawned_process(small: Small) -> None:
+    """One line, as from a single process."""
+    command = small.overrides("trainer.devices=2", "optimizer.args={speed: 3}")
+    process = started(command, small.folder)
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 2, out
+    assert "error: torch.optim.AdamW takes no argument 'speed'; known: " in out.splitlines()[-1]
