@@ -15,7 +15,6 @@ from typing import TextIO
 
 import torch
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import needs_annotation
@@ -30,7 +29,7 @@ from nmt_feat.model.transformer import Transformer
 from nmt_feat.run import CONFIG, DEFAULT_THREADS, WEIGHTS
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
-from nmt_feat.training.checkpoints import read_tensors, restore
+from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
 
 
 class Run:
@@ -42,6 +41,8 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, threads: int = 0) -> None:
+        if threads < 0:
+            raise UserError(f"threads={threads}: must be at least 0")
         torch.set_num_threads(threads or DEFAULT_THREADS)
         self.folder = Path(folder)
         config = self.folder / CONFIG
@@ -54,10 +55,12 @@ class Run:
             cfg = OmegaConf.to_object(
                 OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(config))
             )
-        except (OmegaConfBaseException, ValueError) as error:
+        except Exception as error:  # of YAML, OmegaConf or the file's encoding
             first = str(error).splitlines()[0]
             raise UserError(f"{config}: not the settings of a run ({first})") from None
         assert isinstance(cfg, TrainConfig)
+        cfg.check()
+        check_sums(self.folder)
         self.cfg = cfg
         self.encoder = SourceEncoder.load(self.folder / "encoder")
         self.target = Subwords.load(self.folder / "encoder" / "target")
@@ -82,6 +85,13 @@ class Run:
 
     def annotate(self, texts: list[str], raw: list[str] | None, where: str) -> list[Sentence]:
         """Sentences of plain text, annotated as in training where the model needs it."""
+        if raw is not None and not self.cfg.data.tokenized:
+            raise UserError("raw: for runs that were trained on tokens; leave it out")
+        if raw is not None and len(raw) != len(texts):
+            raise UserError(
+                f"{where}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
+                "their lines must correspond"
+            )
         if not self.needs_annotation:
             return [Sentence(text) for text in texts]
         if self._annotator is None:
@@ -102,9 +112,8 @@ class Run:
                 f"{where}: the run was trained on tokens annotated by their raw text; give it: "
                 "raw=FILE"
             )
-        annotated = self._annotator.annotate(raw)
-        pairs = zip(annotated, texts, strict=True)
-        return [project(sentence, text, where)[0] for sentence, text in pairs]
+        pairs = zip(self._annotator.annotate(raw), texts, strict=True)
+        return [project(s, text, where)[0] if text.strip() else Sentence(text) for s, text in pairs]
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
@@ -121,7 +130,8 @@ class Run:
             decoding.beam = cfg.beam
         if cfg.length_penalty is not None:
             decoding.length_penalty = cfg.length_penalty
-        decoding.beam = max(decoding.beam, decoding.nbest)
+        elif decoding.beam < cfg.nbest:
+            decoding.beam = cfg.nbest
         full = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         results = [[("", Hypothesis([], 0.0, 0.0))] for _ in sentences]
         if not full:
@@ -148,10 +158,12 @@ def _output(name: str) -> Iterator[TextIO]:
 def _stdin() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
-            yield line.decode().removesuffix("\n").removesuffix("\r")
+            text = line.decode().rstrip("\r\n")
+            yield text.removeprefix("\ufeff") if number == 1 else text
         except UnicodeDecodeError as error:
             raise UserError(
-                f"standard input:{number}: invalid UTF-8 at byte {error.start} of the line"
+                f"standard input:{number}: invalid UTF-8 at byte {error.start} of the line; "
+                "convert it: iconv -f ENCODING -t UTF-8"
             ) from None
 
 
@@ -166,8 +178,8 @@ def translate_main(cfg: TranslateConfig) -> None:
     for name in ("nbest", "chunk"):
         if getattr(cfg, name) < 1:
             raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
-    if cfg.beam is not None and cfg.beam < 1:
-        raise UserError(f"beam={cfg.beam}: must be at least 1")
+    if cfg.beam is not None and cfg.beam < cfg.nbest:
+        raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
     run = Run(cfg.run, cfg.threads)
     lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
     name = "standard input" if cfg.input == "-" else cfg.input
@@ -177,13 +189,12 @@ def translate_main(cfg: TranslateConfig) -> None:
     number = 0
     with _output(cfg.output) as out:
         while chunk := list(islice(items, cfg.chunk)):
-            where = [f"{name}:{number + i + 1}" for i in range(len(chunk))]
+            unit = ": sentence " if conllu else ":"
+            where = [f"{name}{unit}{number + i + 1}" for i in range(len(chunk))]
             sentences = [item for item in chunk if isinstance(item, Sentence)]
             if not conllu:
                 texts = [str(item) for item in chunk]
                 beside = None if raw is None else list(islice(raw, len(texts)))
-                if beside is not None and len(beside) < len(texts):
-                    raise UserError(f"raw={cfg.raw}: has fewer lines than input={cfg.input}")
                 sentences = run.annotate(texts, beside, where[0])
             for i, hypotheses in enumerate(run.translate(sentences, where, cfg), number):
                 for text, hypothesis in hypotheses:
@@ -191,6 +202,8 @@ def translate_main(cfg: TranslateConfig) -> None:
                     out.write(line + "\n")
             out.flush()
             number += len(chunk)
+        if raw is not None and next(raw, None) is not None:
+            raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
 
 
 def score_main(cfg: ScoreConfig) -> None:
@@ -210,7 +223,8 @@ def score_main(cfg: ScoreConfig) -> None:
         )
     if not sentences:
         raise UserError(f"{cfg.source}: the file is empty; nothing to score")
-    where = [f"{cfg.source}:{i + 1}" for i in range(len(sentences))]
+    unit = ": sentence " if _is_conllu(cfg.source, "auto") else ":"
+    where = [f"{cfg.source}{unit}{i + 1}" for i in range(len(sentences))]
     split = run.split(sentences, targets, where)
     budget = run.cfg.trainer.batch_tokens
     found = score_split(run.model, split, list(run.cfg.features), budget, run.device)

@@ -17,7 +17,7 @@ def read_bytes(path: Path | str) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path and data.folder") from None
+        raise UserError(f"{path}: no such file; check the path") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: broken gzip file ({error}); get it again") from None
     except OSError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from nmt_feat.errors import UserError
 
 INDEX = "checkpoints.json"
+SUMS = "SHA256SUMS"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -89,6 +91,25 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         return dict(parse(data))
     except Exception:
         raise UserError(f"{path}: damaged, not a safetensors file") from None
+
+
+def write_sums(folder: Path, patterns: Iterable[str]) -> None:
+    """Write the SHA-256 sums of files of `folder`, in the format of `sha256sum -c`."""
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    sums = ((hashlib.sha256(path.read_bytes()).hexdigest(), path) for path in paths)
+    lines = [f"{digest}  {path.relative_to(folder)}\n" for digest, path in sums]
+    write_atomically(folder / SUMS, "".join(lines).encode())
+
+
+def check_sums(folder: Path) -> None:
+    """Refuse files that have changed or gone since `write_sums`, where it has written."""
+    sums = folder / SUMS
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.exists() else ():
+        digest, _, name = line.partition("  ")
+        path = folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            what = "damaged, its SHA-256 is not the one" if path.is_file() else "missing, but"
+            raise UserError(f"{path}: {what} in {SUMS}; get the run's folder again, or train again")
 
 
 class Checkpoints:
