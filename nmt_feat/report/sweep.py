@@ -11,12 +11,14 @@ import atexit
 import json
 import math
 import shutil
+import sys
 import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -83,10 +85,17 @@ class SweepTable(Callback):
         self.began = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget an earlier sweep in the same folder; count the jobs."""
+        """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
         self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:  # Hydra swallows other exceptions here
+            print(f"error: {self.folder}: another process runs it; wait for it", file=sys.stderr)
+            sys.exit(2)
         shutil.rmtree(self.folder / "jobs", ignore_errors=True)
-        (self.folder / "jobs").mkdir(parents=True)
+        (self.folder / "jobs").mkdir()
         targets = (config.hydra.sweeper._target_, config.hydra.launcher._target_)
         self.own = all(target.startswith("hydra._internal.") for target in targets)
         if targets[0].startswith("hydra._internal."):
@@ -185,7 +194,7 @@ def _record(job: dict[str, Any]) -> RunRecord:
     method = method_name((config.get("combiner") or {}).get("_target_"))
     return RunRecord(
         method=method,
-        features=[] if method == "none" else list(config.get("features") or {}),
+        features=[] if method == "none" else sorted(config.get("features") or {}),
         seed=config.get("seed", job["number"]),
         data=str((config.get("data") or {}).get("name")),
         hash="",

@@ -1,0 +1,245 @@
+"""Sweeps: one command, a table at its end, and none of Hydra's traps (Hydra 1.3 has them all)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import multiprocessing
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from small import Small, outcome, record
+from test_resume import command, saved, wait_for
+
+from nmt_feat.errors import UserError
+from nmt_feat.report.sweep import SweepTable, current, duration
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["nmt_feat.cli"])
+FAILING = "features.upos.dim=15"  # two features leave concat no word; the others take any width
+
+
+def sweep(small: Small, *more: str) -> tuple[int, str]:
+    """Exit code and output of `python train.py -m ...`."""
+    process = SERVER.Process(target=command, args=(["-m", *small.overrides(*more)], small.folder))
+    process.start()
+    process.join(200)
+    assert process.exitcode is not None
+    return process.exitcode, (small.folder / "out").read_text()
+
+
+def tables(small: Small) -> list[Path]:
+    return sorted(small.folder.glob("runs/sweeps/[!.]*"))
+
+
+@pytest.fixture(scope="module")
+def swept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Small, str]:
+    """Two methods, two seeds; a setting that one of them lacks; what it printed."""
+    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("swept"))
+    code, out = sweep(small, "combiner=add,gate", "combiner.bias=0", "seed=1,2")
+    assert code == 0, out
+    return small, out
+
+
+def test_the_table(swept: tuple[Small, str]) -> None:
+    small, out = swept
+    runs = {
+        path.parent.name: record(path.parent) for path in small.folder.glob("runs/*/result.json")
+    }
+    # all seeds in folders of their own
+    assert sorted(name.rpartition("-")[0] for name in runs) == [
+        "add-deprel+upos-s1",
+        "add-deprel+upos-s2",
+        "gate-deprel+upos-s1",
+        "gate-deprel+upos-s2",
+    ]
+    (folder,) = tables(small)
+    assert {path.name for path in folder.iterdir()} >= {"table.md", "table.csv", "jobs"}
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["n"], row["seeds"]) for row in rows] == [
+        ("add", "2", "1 2"),
+        ("gate", "2", "1 2"),
+    ]
+    for row in rows:
+        mine = [r for r in runs.values() if r["method"] == row["method"]]
+        chrf = [r["tests"]["test"]["chrf"] for r in mine]
+        assert float(row["test chrF mean"]) == pytest.approx(statistics.mean(chrf))
+        assert float(row["test chrF sd"]) == pytest.approx(statistics.stdev(chrf))
+        assert float(row["parameters mean"]) == mine[0]["parameters"]["total"]
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    for row in rows:
+        mean, sd = float(row["test chrF mean"]), float(row["test chrF sd"])
+        assert f"{mean:.2f} ± {sd:.2f}" in text
+        assert f"{mean:.2f} ± {sd:.2f}" in out
+    assert "Mean ± sample standard deviation over n seeds." in out
+    assert f"Written: {folder}/table.md and {folder}/table.csv" in out
+
+
+def test_what_is_said(swept: tuple[Small, str]) -> None:
+    _, out = swept
+    for number, (name, seed) in enumerate(
+        [("add", 1), ("add", 2), ("gate", 1), ("gate", 2)], start=1
+    ):
+        (line,) = [line for line in out.splitlines() if line.startswith(f"Job {number} of 4: ")]
+        assert f"combiner={name}" in line
+        assert f"seed={seed}" in line
+    assert out.count("combiner=add: unused: bias") == 2
+    assert "combiner=gate: unused" not in out
+    assert out.count("The first run took ") == 1
+    assert "; 3 more of 4 take about " in out
+
+
+def test_a_run_of_a_sweep_is_the_run_alone(swept: tuple[Small, str], small: Small) -> None:
+    (among,) = swept[0].folder.glob("runs/gate-*-s2-*")
+    alone = small.train("combiner=gate", "combiner.bias=0", "seed=2")
+    assert alone.name == among.name
+    assert outcome(alone) == outcome(among)
+
+
+def test_again(swept: tuple[Small, str]) -> None:
+    """Nothing is trained twice; the table is the same, in the same folder; one run more is."""
+    small, _ = swept
+    (folder,) = tables(small)
+    before = (folder / "table.md").read_text(encoding="utf-8")
+    times = {p: p.stat().st_mtime_ns for p in small.folder.glob("runs/*/result.json")}
+    code, out = sweep(small, "combiner=add,gate", "combiner.bias=0", "seed=1,2")
+    assert code == 0, out
+    assert out.count("finished before: ") == 4
+    assert "The first run took" not in out
+    assert tables(small) == [folder]
+    assert (folder / "table.md").read_text(encoding="utf-8") == before
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    code, out = sweep(small, "combiner=add,gate", "combiner.bias=0", "seed=2,3")
+    assert code == 0, out
+    assert out.count("finished before: ") == 2
+    assert len(tables(small)) == 2  # another sweep does not overwrite the first one's table
+    assert (folder / "table.md").read_text(encoding="utf-8") == before
+    for path in small.folder.glob("runs/*-s3-*/result.json"):
+        for file in sorted(path.parent.rglob("*"), reverse=True):
+            file.unlink() if file.is_file() else file.rmdir()
+
+
+def test_a_failed_job(small: Small) -> None:
+    """The others run; its error is listed; the exit code is 1; started again, only it runs."""
+    more = ["combiner=concat,none,gate", FAILING, "trainer.max_steps=2"]
+    code, out = sweep(small, *more)
+    assert code == 1, out
+    message = (
+        "concat leaves the word 0 of the model's width 16: deprel 1 + upos 15 = 16; "
+        "make features.<name>.dim smaller or model.dim larger"
+    )
+    assert f"Job 1 failed: {message}" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("Failed: job 1 (")]
+    assert line.endswith(f"): {message}")
+    assert "combiner=concat" in line
+    (folder,) = tables(small)
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert message in text
+    rows = [
+        [cell.strip() for cell in r.split("|")[1:-1]] for r in text.splitlines() if r[:1] == "|"
+    ]
+    assert [row[:3] for row in rows[2:]] == [
+        ["concat", "deprel, upos", "0/1"],
+        ["none", "-", "1"],
+        ["gate", "deprel, upos", "1"],
+    ]
+    assert set(rows[2][3:]) == {"-"}
+    job = json.loads((folder / "jobs" / "1.json").read_text(encoding="utf-8"))
+    assert job["error"] == message
+    assert "UserError" in job["traceback"]
+    code, out = sweep(small, *more)
+    assert code == 1, out
+    assert out.count("finished before: ") == 2
+
+
+def test_killed_and_started_again(small: Small) -> None:
+    """In its second job: the first is not repeated, the second continues."""
+    more = ["combiner=none", "seed=1,2", "trainer.max_steps=16"]
+    with small.elsewhere("whole") as other:
+        expected = [outcome(other.train("combiner=none", f"seed={s}", more[2])) for s in (1, 2)]
+    runs = small.folder / "runs"
+    arguments = (["-m", *small.overrides(*more)], small.folder)
+    process = SERVER.Process(target=command, args=arguments)
+    process.start()
+    wait_for(lambda: any(runs.glob("*-s1-*/result.json")), process, small.folder)
+    wait_for(lambda: any(runs.glob("none-s2-*")) and saved(runs) >= 4, process, small.folder)
+    process.kill()
+    process.join()
+    assert not any(runs.glob("*-s2-*/result.json")), "killed too late; the test proves nothing"
+    code, out = sweep(small, *more)
+    assert code == 0, out
+    assert out.count("finished before: ") == 1
+    assert "resumed at update" in out
+    assert [outcome(next(runs.glob(f"none-s{s}-*"))) for s in (1, 2)] == expected
+
+
+def test_two_at_once(small: Small) -> None:
+    """The same sweep twice: the second is refused, and leaves the first one's jobs alone."""
+    code, out = sweep(small, "combiner=none", "trainer.max_steps=2", "seed=1,2")
+    assert code == 0, out
+    (folder,) = tables(small)
+    jobs = {path: path.read_bytes() for path in (folder / "jobs").iterdir()}
+    assert len(jobs) == 2
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        code, out = sweep(small, "combiner=none", "trainer.max_steps=2", "seed=1,2")
+    assert code == 2, out
+    assert out == f"error: {folder}: another process runs it; wait for it\n"
+    assert {path: path.read_bytes() for path in (folder / "jobs").iterdir()} == jobs
+
+
+def test_a_mistake_before_any_job(small: Small) -> None:
+    code, out = sweep(small, "combiner=add,gaet")
+    assert code == 2, out
+    assert "combiner=gaet: no such option; did you mean 'gate'?" in out
+
+
+def callback(folder: Path) -> tuple[SweepTable, Any]:
+    config = OmegaConf.create(
+        {
+            "hydra": {
+                "mode": RunMode.MULTIRUN,
+                "sweep": {"dir": str(folder)},
+                "sweeper": {"_target_": "somewhere.OptunaSweeper"},
+                "launcher": {"_target_": "hydra._internal.core_plugins.basic_launcher"},
+                "job": {"num": 0},
+                "overrides": {"task": ["combiner=gate"]},
+            }
+        }
+    )
+    table = SweepTable()
+    table.on_multirun_start(config)
+    return table, config
+
+
+def test_other_sweepers_see_failures(tmp_path: Path) -> None:
+    """Hydra's own sweeper stops at a failure, so gets NaN; others decide for themselves."""
+    table, config = callback(tmp_path / "s")
+    for total, status in ((None, JobStatus.FAILED), (3, JobStatus.COMPLETED)):
+        table.total = total
+        table.on_job_start(config)
+        result = JobReturn(cfg=OmegaConf.create({"combiner": {"_target_": None}, "seed": 1}))
+        result.status, result._return_value = JobStatus.FAILED, UserError("wrong")
+        table.on_job_end(config, job_return=result)
+        assert result.status == status
+    assert math.isnan(result.return_value)
+    assert current.folder is None
+    table.total = None
+    assert table.summary() == 1
+    assert table.summary() == 0  # said once
+    assert "wrong" in (tmp_path / "s" / "table.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.4, "1 s"), (89, "89 s"), (90, "2 min"), (3590, "1 h 0 min"), (12_000, "3 h 20 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
