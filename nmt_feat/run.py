@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from rich.console import Console
 from safetensors.torch import save as serialize
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.corpus.store import Split
@@ -37,10 +38,16 @@ from nmt_feat.report.records import (
     write_record,
 )
 from nmt_feat.report.sweep import current
-from nmt_feat.report.tables import Table
+from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, TrainConfig
 from nmt_feat.search import translate_split
-from nmt_feat.training.checkpoints import Checkpoints, restore, weights, write_atomically
+from nmt_feat.training.checkpoints import (
+    Checkpoints,
+    restore,
+    weights,
+    write_atomically,
+    write_sums,
+)
 from nmt_feat.training.loop import Progression, Trainer
 from nmt_feat.training.progress import Progress
 
@@ -69,9 +76,8 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     if left:
         name = method_name(combiner._target_)
         if not sweep:
-            raise UserError(
-                f"combiner={name} takes no {', '.join(left)}; leave combiner.{left[0]} out"
-            )
+            path = "combiner.bias" if left[0] == "bias" else f"combiner.args.{left[0]}"
+            raise UserError(f"combiner={name} takes no {', '.join(left)}; leave {path} out")
         console.print(f"combiner={name}: unused: {', '.join(left)}")
     cfg = dataclasses.replace(
         cfg,
@@ -133,13 +139,19 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
     """Devices, processes and precision by Lightning Fabric."""
     torch.set_num_threads(cfg.trainer.threads or DEFAULT_THREADS)
     torch.use_deterministic_algorithms(cfg.trainer.deterministic)
-    return Fabric(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
-        strategy="ddp_spawn" if cfg.trainer.devices > 1 else "auto",
-        precision=cfg.trainer.precision,  # type: ignore[arg-type]
-    )
+    try:
+        return Fabric(
+            accelerator=cfg.trainer.accelerator,
+            devices=cfg.trainer.devices,
+            # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
+            strategy="ddp_spawn" if cfg.trainer.devices > 1 else "auto",
+            precision=cfg.trainer.precision,  # type: ignore[arg-type]
+        )
+    except Exception as error:  # of several types: devices that are not there
+        found = (
+            f"trainer.accelerator={cfg.trainer.accelerator} trainer.devices={cfg.trainer.devices}"
+        )
+        raise UserError(f"{found}: cannot be had here ({error})") from error
 
 
 def fit(fabric: Fabric, cfg: TrainConfig, folder: Path) -> Progression:
@@ -201,12 +213,12 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     if cfg.features and cfg.annotator.model:
         copy = folder / "annotator" / Path(cfg.annotator.model).name
         copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(cfg.annotator.model, copy)
+        shutil.copyfile(Path(cfg.annotator.model).expanduser(), copy)
         kept["annotator"]["model"] = f"annotator/{copy.name}"
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(kept)).encode())
 
 
-def train_run(cfg: TrainConfig, sweep: bool = False, command: str = "train.py") -> RunRecord:
+def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     """Train and test one run, or find it finished. Returns its record; its folder is printed."""
     console = Console()
     begun = time.perf_counter()
@@ -217,21 +229,33 @@ def train_run(cfg: TrainConfig, sweep: bool = False, command: str = "train.py") 
     try:
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             if (folder / FINISHED).exists():
-                record = read_record(folder / FINISHED)
+                try:
+                    record = read_record(folder / FINISHED)
+                except UserError as error:
+                    raise UserError(f"{error} after deleting {folder}") from None
                 current.finished(folder, trained=False)
                 console.print(f"finished before: {folder}", markup=False)
             else:
                 record = _train(cfg, settings, folder, console, begun)
     except Timeout:
         raise UserError(f"{folder}: another process is training this run; wait for it") from None
-    Table([record]).print(console)
-    console.print(f"written to {folder}", markup=False, soft_wrap=True)
+    if sweep:
+        return record
+    console.print(summary(record))
+    following = "none,concat,add,average,gate" if cfg.features else "concat"
+    for line in (
+        f"written to {folder}",
+        f"translate with it: python translate.py run={folder} input=FILE",
+        f"try next: python train.py -m combiner={following} seed=1,2,3",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return record
 
 
 def _train(
     cfg: TrainConfig, settings: dict[str, Any], folder: Path, console: Console, begun: float
 ) -> RunRecord:
+    fabric = make_fabric(cfg)
     prepared = prepare(cfg, cfg.features)
     for note in prepared.notes:
         console.print(note, markup=False, highlight=False)
@@ -256,10 +280,18 @@ def _train(
     record.parameters = parameter_counts(model)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    fabric = make_fabric(cfg)
+    before = Checkpoints(folder / "checkpoints", 1).index.get("meta", {}).get("elapsed", 0.0)
     at: Progression
     if cfg.trainer.devices > 1:
-        at = fabric.launch(fit, cfg, folder)
+        try:
+            at = fabric.launch(fit, cfg, folder)  # type: ignore[arg-type]
+        except ProcessRaisedException as error:  # it has the traceback as text
+            _, mistake, message = (
+                str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
+            )
+            if mistake:
+                raise UserError(message) from None
+            raise
     else:
         fabric.launch()
         at = fit(fabric, cfg, folder)
@@ -270,6 +302,7 @@ def _train(
     write_atomically(
         folder / WEIGHTS, serialize({k: v.contiguous() for k, v in weights(model).items()})
     )
+    write_sums(folder, (WEIGHTS, "encoder/*", "annotator/*"))
     model.to(fabric.device).eval()
     splits = {"dev": prepared.dev, **prepared.tests}
     scores = {}
@@ -284,7 +317,7 @@ def _train(
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
     record.curve = [CurvePoint(int(p["step"]), p["loss"], p["bleu"]) for p in at.curve]
     record.train_seconds = at.elapsed
-    record.seconds = at.elapsed + (time.perf_counter() - begun)
+    record.seconds = before + time.perf_counter() - begun
     record.tokens_per_second = at.tokens / at.seconds
     record.peak_memory_mib = peak_memory_mib()
     write_record(folder, record)

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) that does not spend a sixth of a CPU's step on random numbers."""
+"""Dropout (Srivastava et al. 2014) with random numbers that are cheap on a CPU."""
 
 import torch
 from torch import Tensor

@@ -48,20 +48,23 @@ class _FusedLoss(torch.autograd.Function):
         nll = torch.zeros_like(loss)
         for first in range(0, len(target), rows):
             part = slice(first, first + rows)
-            right = target[part, None]
-            logits = torch.mm(states[part], weight.t()).float()
-            norm = logits.logsumexp(-1, keepdim=True)
-            likelihood = logits.gather(1, right).sub_(norm).sum()
+            logits = torch.mm(states[part], weight.t())
+            softmax = torch.softmax(logits, dim=-1)
+            # The log of the normaliser, from the largest element: softmax = exp(logit - norm).
+            norm = logits.amax(-1).float() - softmax.amax(-1).float().log()
+            likelihood = (logits.gather(1, target[part, None])[:, 0].float() - norm).sum()
             nll -= likelihood
             loss -= (1 - smoothing) * likelihood
             if smoothing:
-                loss -= smoothing * (logits.mean(-1, keepdim=True) - norm).sum()
-            # d loss / d logits = softmax - smoothed target
-            grad = logits.sub_(norm).exp_().sub_(smoothing / size)
-            grad.scatter_add_(1, right, grad.new_full((1, 1), smoothing - 1).expand_as(right))
-            grad = grad.to(dtype)
-            hidden_grad[part] = torch.mm(grad, weight)
-            table_grad += torch.mm(grad.t(), states[part])
+                loss -= smoothing * (logits.mean(-1, dtype=torch.float32) - norm).sum()
+            hidden_grad[part] = torch.mm(softmax, weight)
+            table_grad += torch.mm(softmax.t(), states[part])
+        # d loss / d logits = softmax - target distribution; the latter is added here, at once:
+        # 1 - smoothing on the right piece, smoothing / size on every one.
+        right, rest = 1 - smoothing, smoothing / size
+        hidden_grad -= right * table[target] + rest * table.sum(0)
+        table_grad.index_add_(0, target, hidden.to(table.dtype), alpha=-right)
+        table_grad -= rest * hidden.sum(0)
         ctx.save_for_backward(hidden_grad, table_grad)
         ctx.mark_non_differentiable(nll)
         return loss, nll

@@ -218,6 +218,32 @@ class Table:
         return paths
 
 
+def summary(record: RunRecord) -> RichTable:
+    """One run, a line per fact: what it was, what it reached, what it took."""
+    table = RichTable(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    parts = ", ".join(f"{n:,} {name}" for name, n in record.parameters.items() if name != "total")
+    table.add_row("method", record.method)
+    table.add_row("features", ", ".join(record.features) or "none: words only")
+    table.add_row("parameters", f"{record.parameters['total']:,} (of these {parts})")
+    for name, scores in {"dev": record.dev, **record.tests}.items():
+        if scores is None:
+            continue
+        figures = f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}"
+        if (reading := scores.reading) and reading.accuracy is not None:
+            figures += f", right readings {reading.accuracy:.1%} of {reading.readings}"
+            if reading.settled_accuracy is not None:
+                figures += f", {reading.settled_accuracy:.1%} of {reading.settled} settled"
+        table.add_row(name, figures)
+    for signature in _signatures([record]):
+        table.add_row("scored by", escape(signature))
+    speed = f"{record.tokens_per_second:,.0f} target pieces/s"
+    table.add_row("training", f"{record.updates} updates, {record.train_seconds:.0f} s, {speed}")
+    table.add_row("tested", escape(record.selected))
+    return table
+
+
 def _values(row: Row, column: Column) -> list[float]:
     """The figures that the row's runs have."""
     return [v for v in map(column.value, row.runs) if v is not None]
