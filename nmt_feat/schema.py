@@ -371,7 +371,7 @@ CHOICES = {
     "combiner.widths": ("default", "tutorial", "sennrich"),
     "subword.kind": ("bpe", "unigram", "none", "given"),
     "optimizer.schedule": ("inverse_sqrt", "cosine", "linear", "constant"),
-    "trainer.precision": ("32-true", "bf16-mixed", "bf16-true", "16-mixed"),
+    "trainer.precision": ("32-true", "bf16-mixed", "bf16-true"),
     "trainer.select": ("best", "average"),
     "trainer.accelerator": ("auto", "cpu", "cuda", "gpu", "mps"),
 }

@@ -1,0 +1,238 @@
+"""A run: found again or refused, its folder, its record."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from small import Small, outcome, record
+from test_resume import command as started
+
+from nmt_feat import run
+from nmt_feat.corpus.store import Split
+from nmt_feat.errors import UserError
+from nmt_feat.report.records import read_record
+from nmt_feat.report.sweep import current
+from nmt_feat.run import determining, digest, folder_name, settle, train_run
+from nmt_feat.search import Hypothesis
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["nmt_feat.cli"])
+
+
+@pytest.fixture(scope="module")
+def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Small, Path]:
+    """A finished run."""
+    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("made"))
+    settings = ("combiner=gate", "decoding.beam=3", "decoding.nbest=2", "features=[upos,deprel]")
+    return small, small.train(*settings)
+
+
+def test_its_folder(made: tuple[Small, Path]) -> None:
+    small, folder = made
+    found = record(folder)
+    assert folder.parent == small.folder / "runs"
+    assert folder.name == f"gate-deprel+upos-s1-{found['hash'][:8]}"
+    assert {path.name for path in folder.iterdir()} == {
+        "SHA256SUMS",
+        "config.yaml",
+        "dev.hyp",
+        "dev.nbest.hyp",
+        "encoder",
+        "model.safetensors",
+        "result.json",
+        "run.json",
+        "test.hyp",
+        "test.nbest.hyp",
+    }
+    lines = (folder / "test.nbest.hyp").read_text(encoding="utf-8").splitlines()
+    best = (folder / "test.hyp").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ||| ")[0] for line in lines] == [str(i // 2) for i in range(16)]
+    assert [line.split(" ||| ")[1] for line in lines[::2]] == best
+    scores = [float(line.split(" ||| ")[2]) for line in lines]
+    assert all(a >= b for a, b in zip(scores[::2], scores[1::2], strict=True))
+
+
+def test_its_record(made: tuple[Small, Path]) -> None:
+    small, folder = made
+    found = record(folder)
+    assert found["method"] == "gate"
+    assert found["features"] == ["deprel", "upos"]
+    assert (found["seed"], found["data"], found["updates"]) == (1, "embedded", 6)
+    assert found["config"]["paths"]["runs"] == str(small.folder / "runs")
+    assert found["config"]["model"]["dim"] == 16
+    assert found["hash"] == digest(found["settings"])
+    assert found["settings"]["data"]["hash"] == found["data_hashes"]["prepared"]
+    assert len(found["data_hashes"]["prepared"]) == 64
+    assert str(small.folder) not in json.dumps(found["settings"])
+    assert found["code"].keys() >= {"version"}
+    assert {"python", "torch", "numpy", "sacrebleu", "sentencepiece"} <= found["libraries"].keys()
+    assert found["machine"]["threads"] == 1
+    # tables, Transformer, gate: counted by hand in test_build
+    assert found["parameters"]["combiner"] == 3 * 16 * 2 * 16 + 2 * 16
+    assert found["parameters"]["features"] % 16 == 0
+    assert found["parameters"]["total"] > sum(found["parameters"].values()) / 2
+    assert [point["step"] for point in found["curve"]] == [2, 4, 6]
+    assert all(point["loss"] > 0 and point["bleu"] >= 0 for point in found["curve"])
+    assert 0 < found["train_seconds"] < found["seconds"] < 60
+    assert found["tokens_per_second"] > 0
+    assert found["peak_memory_mib"] > 50
+    assert found["selected"] == f"best of updates {found['selected_step']}"
+    assert found["files"] == {"dev": "dev.hyp", "test": "test.hyp"}
+    for scores in (found["dev"], found["tests"]["test"]):
+        assert "tok:13a" in scores["bleu_signature"]
+        assert "nc:6" in scores["chrf_signature"]
+        assert scores["sentences"] == 8
+    assert found["tests"]["test"]["reading"]["readings"] > 0
+    assert json.loads((folder / "run.json").read_text())["dev"] is None
+
+
+@pytest.mark.parametrize("tokenized", [False, True])
+def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, tokenized: bool) -> None:
+    """The command line's on the written files, to the last digit; translations are half right."""
+
+    def half_right(model: object, split: Split, *args: object) -> list[list[Hypothesis]]:
+        targets = [split.target_ids(i)[:-1] for i in range(len(split))]
+        return [[Hypothesis([p for p in t if p % 7], 0.0, 0.0)] for t in targets]
+
+    monkeypatch.setattr(run, "translate_split", half_right)
+    folder = small.train(f"data.tokenized={tokenized}", "trainer.max_steps=2")
+    found = record(folder)
+    options = " --tokenize none --lowercase --chrf-lowercase" if tokenized else ""
+    for name, mine in (("dev", found["dev"]), ("test", found["tests"]["test"])):
+        files = f"{small.corpus}/{name}.de -i {folder}/{name}.hyp"
+        command = f"-m sacrebleu {files} -m bleu chrf -w 14 --force{options}"
+        done = subprocess.run([sys.executable, *command.split()], capture_output=True, check=True)
+        bleu, chrf = json.loads(done.stdout)
+        assert 10 < bleu["score"] < 90
+        assert bleu["score"] == pytest.approx(mine["bleu"], abs=1e-12)
+        assert chrf["score"] == pytest.approx(mine["chrf"], abs=1e-12)
+        assert bleu["signature"] == mine["bleu_signature"]
+        assert chrf["signature"] == mine["chrf_signature"]
+        assert mine["sentences"] == 8
+
+
+def test_found_again(
+    made: tuple[Small, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is trained; neither order of features nor what is shown, or where, matters."""
+    small, folder = made
+    before = (folder / "result.json").stat().st_mtime_ns
+    monkeypatch.setattr(run, "_train", lambda *args: pytest.fail("trained again"))
+    settings = ["combiner=gate", "decoding.beam=3", "decoding.nbest=2"]
+    for more in (
+        ["features=[upos,deprel]"],
+        ["features=[deprel,upos]", "trainer.log_every=1"],
+        ["features=[deprel,upos]", "trainer.progress=false", "annotator.processes=1"],
+    ):
+        assert small.train(*settings, *more) == folder
+        assert f"finished before: {folder}" in capsys.readouterr().out.replace("\n", "")
+        assert not current.trained
+    assert (folder / "result.json").stat().st_mtime_ns == before
+
+
+def test_what_makes_another_run(small: Small) -> None:
+    """Each of these settings gives a folder of its own; none of those changes it."""
+    base = settle(small.config("combiner=gate"), False, run.Console())
+    settings = determining(base, "hash of the data")
+    name = folder_name(base, settings)
+    assert name.startswith("gate-deprel+upos-s1-")
+    names = {name, folder_name(base, determining(base, "other data"))}
+    for group, values in {
+        "model": {"dim": 32, "dropout": 0.2, "tie": "all", "embedding_std": 0.5},
+        "optimizer": {"lr": 0.1, "schedule": "linear", "warmup": 5, "betas": [0.9, 0.999]},
+        "trainer": {"max_steps": 7, "accumulate": 2, "threads": 2, "devices": 2, "patience": 1},
+        "decoding": {"beam": 2, "length_penalty": 0.5},
+        "combiner": {"bias": 1.0},
+    }.items():
+        for key, value in values.items():
+            part = replace(getattr(base, group), **{key: value})
+            changed = replace(base, **{group: part})
+            names.add(folder_name(changed, determining(changed, "hash of the data")))
+    other = replace(base, seed=2)
+    names.add(folder_name(other, determining(other, "hash of the data")))
+    assert len(names) == 19
+    moved = replace(base, paths=replace(base.paths, runs="elsewhere", cache="there"))
+    moved = replace(moved, trainer=replace(base.trainer, log_every=3, progress=False))
+    moved = replace(moved, data=replace(base.data, folder="/nowhere"))
+    assert determining(moved, "hash of the data") == settings
+
+
+def test_words_only(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = small.train("combiner=none")
+    assert folder.name.startswith("none-s1-")
+    assert "combiner=none: words only, without deprel, upos" in capsys.readouterr().out
+    assert record(folder)["features"] == []
+    assert record(folder)["parameters"]["combiner"] == 0
+    assert small.train("combiner=none", "features=[]") == folder
+
+
+def test_no_features_for_a_combiner(small: Small) -> None:
+    with pytest.raises(UserError) as error:
+        small.train("combiner=gate", "features=[]")
+    assert str(error.value) == (
+        "features=[]: the combiner has nothing to merge; choose features, for instance "
+        "features=[upos,deprel], or combiner=none"
+    )
+
+
+def test_a_run_in_use(small: Small) -> None:
+    cfg = settle(small.config(), False, run.Console())
+    data = run.fingerprint(cfg, cfg.features)
+    name = folder_name(cfg, determining(cfg, data))
+    runs = small.folder / "runs"
+    runs.mkdir()
+    with FileLock(runs / f".{name}.lock"):
+        process = SERVER.Process(target=started, args=(small.overrides(), small.folder))
+        process.start()
+        process.join(60)
+    out = (small.folder / "out").read_text()
+    assert process.exitcode == 2, out
+    expected = f"error: {runs / name}: another process is training this run; wait for it"
+    assert out.splitlines()[-1] == expected
+    assert not (runs / name).exists()
+
+
+def test_a_damaged_result(small: Small, made: tuple[Small, Path]) -> None:
+    folder = small.train()
+    good = outcome(folder)
+    path = folder / "result.json"
+    for text, what in (
+        ("", "no readable JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("[]", "no record of a run (the file is [], not RunRecord)"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError) as error:
+            small.train()
+        message = f"{path}: {what}; run the run again after deleting {folder}"
+        assert str(error.value) == message
+    for file in sorted(folder.rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    assert outcome(small.train()) == good
+
+
+def test_what_train_returns(small: Small) -> None:
+    """The dev BLEU, which a sweeper may optimise, is the record's."""
+    found = train_run(small.config("combiner=add"))
+    assert current.folder is not None
+    assert found.dev is not None
+    assert found.dev.bleu == record(current.folder)["dev"]["bleu"]
+    assert found == read_record(current.folder / "result.json")
+
+
+def test_a_defect_keeps_its_traceback(small: Small) -> None:
+    """Not the user's mistake: an optimiser whose step wants an argument."""
+    overrides = small.overrides("optimizer._target_=torch.optim.LBFGS")
+    process = SERVER.Process(target=started, args=(overrides, small.folder))
+    process.start()
+    process.join(60)
+    out = (small.folder / "out").read_text()
+    assert process.exitcode == 1, out
+    assert "Traceback" in out
+    assert "TypeError: LBFGS.step() missing 1 required positional argument: 'closure'" in out
