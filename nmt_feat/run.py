@@ -48,7 +48,7 @@ from nmt_feat.training.checkpoints import (
     write_atomically,
     write_sums,
 )
-from nmt_feat.training.loop import Progression, Trainer
+from nmt_feat.training.loop import Progression, Trainer, build_optimizer
 from nmt_feat.training.progress import Progress
 
 WEIGHTS = "model.safetensors"
@@ -91,6 +91,7 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
         ),
     )
     check_widths(cfg.combiner, features, cfg.model)
+    build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
     return cfg
 
 

@@ -70,6 +70,12 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
     return combiner
 
 
+def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:
+    """A feature's embedding, of `size` ids in `dim` numbers."""
+    made: nn.Module = build(feature._target_, size=size, dim=dim, std=std, **feature.args)
+    return made
+
+
 def wanted(
     cfg: CombinerConfig, features: dict[str, FeatureConfig], values: dict[str, int], dim: int
 ) -> dict[str, int]:
@@ -94,6 +100,8 @@ def check_widths(
                 f"{cfg._target_}: gives a width to {', '.join(combiner.widths)}; "
                 f"the parts are {', '.join(parts)}"
             )
+        for name, feature in features.items():
+            embedder(feature, 1, combiner.widths[name], 1.0)
         with blamed(type(combiner)):
             merged = combiner([torch.zeros(2, 3, width) for width in combiner.widths.values()])
             shape = tuple(merged.shape)
@@ -146,8 +154,7 @@ def build_model(
     embedders: dict[str, nn.Module] = {}
     for name, feature in features.items():
         with isolated(seed, f"feature {name}"):
-            settings = {"size": values[name], "dim": merge.widths[name], "std": std}
-            embedders[name] = build(feature._target_, **settings, **feature.args)
+            embedders[name] = embedder(feature, values[name], merge.widths[name], std)
     with isolated(seed, "target"):
         target = table(target_size, model.dim, std)
     if model.tie == "all":
