@@ -1,0 +1,40 @@
+"""The entry points as a user meets them, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from dataclasses import dataclass
+from unittest import mock
+
+from nmt_feat import cli
+
+
+@dataclass
+class Done:
+    """What a command has left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(name: str, *arguments: object, stdin: bytes = b"") -> Done:
+    """`python <name>.py <arguments>` in the current folder."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv = [f"{name}.py", *map(str, arguments)]
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.object(sys, "path", [*sys.path]),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+        mock.patch.dict(os.environ),
+    ):
+        try:
+            getattr(cli, name)()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Done(code, out.getvalue(), err.getvalue())
