@@ -27,6 +27,8 @@ SETTINGS = {
     "model.heads": 2,
     "model.encoder_layers": 1,
     "model.decoder_layers": 1,
+    "optimizer.lr": 2e-3,
+    "optimizer.schedule": "inverse_sqrt",
     "optimizer.warmup": 4,
     "trainer.max_steps": 6,
     "trainer.validate_every": 2,

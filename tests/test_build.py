@@ -13,7 +13,6 @@ from nmt_feat.model.build import (
     arithmetic,
     build_combiner,
     build_model,
-    check_widths,
     derive,
     isolated,
     unused,
@@ -223,7 +222,8 @@ def test_a_users_class() -> None:
     with pytest.raises(UserError) as error:
         build_combiner(CombinerConfig(f"{__name__}.Other"), {"word": 4}, 4)
     target = f"combiner._target_={__name__}.Other"
-    assert str(error.value) == f"{target} is no nmt_feat.combiners.Combiner"
+    expected = f"{target}: is no nmt_feat.combiners.Combiner; derive the class from it"
+    assert str(error.value) == expected
 
 
 def test_a_setting_that_the_method_does_not_take(small: Small) -> None:
@@ -236,7 +236,3 @@ def test_a_setting_that_the_method_does_not_take(small: Small) -> None:
     assert cfg == settle(small.config("combiner=add"), True, console)
     cfg = settle(small.config("combiner=gate", "combiner.bias=0.5"), False, console)
     assert cfg.combiner.bias == 0.5
-
-
-def test_widths_are_checked_without_memory() -> None:
-    check_widths(combiner("gate"), FEATURES, ModelConfig(dim=400_000))

@@ -316,7 +316,7 @@ def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
 
 def test_two_devices(small: Small) -> None:
     """Two processes, one batch each, are one process with two batches; SIGKILL and resume."""
-    settings = ["combiner=gate", "model.dropout=0", "trainer.max_steps=30"]
+    settings = ["combiner=gate", "model.dropout=0", "trainer.max_steps=16"]
     with small.elsewhere("one") as other:
         one = other.train(*settings, "trainer.accumulate=2")
     command = small.overrides(*settings, "trainer.devices=2")
@@ -336,7 +336,7 @@ def test_two_devices(small: Small) -> None:
     assert "resumed at update" in out
     (two,) = runs.glob("gate-*")
     assert record(two)["tests"]["test"]["sentences"] == 8
-    assert record(two)["updates"] == 30
+    assert record(two)["updates"] == 16
     a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert a.keys() == b.keys()
     for name, tensor in a.items():
