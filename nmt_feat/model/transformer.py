@@ -28,8 +28,8 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true where keys are real.
 
-    On CPU written out: for sentences, PyTorch's fused kernel takes twice as long (in bf16, with its
-    backward pass, eight times; docs/performance.md).
+    On CPU written out: PyTorch's fused CPU kernel is made for long sequences; for sentences it is
+    slower, and in bf16 its backward pass much slower.
     """
     if query.device.type != "cpu" or dropped:
         return F.scaled_dot_product_attention(query, key, value, mask, dropped, causal)
@@ -46,7 +46,7 @@ def attend(
 def linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
     """`blocks` linear layers side by side, each started by Glorot & Bengio (2010); no bias yet."""
     layer = nn.Linear(inputs, blocks * outputs)
-    for block in layer.weight.data.split(outputs):
+    for block in torch.split(layer.weight.data, outputs):
         nn.init.xavier_uniform_(block)
     nn.init.zeros_(layer.bias)
     return layer
