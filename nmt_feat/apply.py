@@ -130,8 +130,7 @@ class Run:
             decoding.beam = cfg.beam
         if cfg.length_penalty is not None:
             decoding.length_penalty = cfg.length_penalty
-        elif decoding.beam < cfg.nbest:
-            decoding.beam = cfg.nbest
+        decoding.beam = max(decoding.beam, decoding.nbest)
         full = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         results = [[("", Hypothesis([], 0.0, 0.0))] for _ in sentences]
         if not full:

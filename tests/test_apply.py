@@ -1,0 +1,391 @@
+"""`translate.py` and `score.py` with finished runs: the same code path as in training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from entry import Done, call
+from small import ROOT, Small
+
+from nmt_feat.apply import Run
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.schema import TranslateConfig
+
+FEW = ("trainer.max_steps=2", "trainer.validate_every=2")
+COMBINER = """
+from nmt_feat.combiners import Combiner
+
+class Half(Combiner):
+    def forward(self, parts):
+        return parts[0] + parts[1] / 2
+"""
+
+
+@dataclass
+class Runs:
+    """Finished runs, and the test set as CoNLL-U, raw text, and tokens."""
+
+    folder: Path
+    conllu: Path
+    text: Path
+    tokens: Path
+    target: Path
+    words: Path
+    annotated: Path
+    """Trained on the annotation of the corpus."""
+    tagged: Path
+    """Trained on plain text, annotated by HanTa."""
+    tokenized: Path
+    """Trained on tokens, annotated by HanTa on the raw text."""
+
+
+def plain(corpus: Path, folder: Path) -> None:
+    """The corpus as raw text and as lower-cased tokens."""
+    folder.mkdir()
+    for path in corpus.glob("*.conllu"):
+        sentences = list(read_conllu(path))
+        tokens = [" ".join(word.form for word in s.words).lower() for s in sentences]
+        for suffix, lines in ((".en", [s.text for s in sentences]), (".tok.en", tokens)):
+            (folder / f"{path.stem}{suffix}").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        shutil.copy(path.with_suffix(".de"), folder)
+
+
+def files(raw: bool) -> list[str]:
+    """Settings of `data=files` for what `plain` wrote."""
+    out = ["data=files", "data.source_lang=en", "data.target_lang=de", "annotator=hanta"]
+    out += ["annotator.processes=1", "subword.vocab_size=150", f"data.tokenized={raw}"]
+    for split, key in (("train", "train"), ("dev", "dev"), ("test", "tests.test")):
+        tok = ".tok" if raw else ""
+        out += [f"data.{key}.source={split}{tok}.en", f"data.{key}.target={split}.de"]
+        out += [f"data.{key}.raw={split}.en"] if raw else []
+    return out
+
+
+@pytest.fixture(scope="module")
+def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    pytest.importorskip("HanTa")
+    folder = tmp_path_factory.mktemp("apply")
+    plain(corpus, folder / "plain")
+    small = Small(corpus, corpus.parent / "cache", folder)
+    raw = Small(folder / "plain", corpus.parent / "cache", folder)
+    features = ("features=[lemma,upos]", "combiner=concat", "features.lemma.min_count=2")
+    return Runs(
+        folder=folder,
+        conllu=corpus / "test.conllu",
+        text=folder / "plain" / "test.en",
+        tokens=folder / "plain" / "test.tok.en",
+        target=corpus / "test.de",
+        words=small.train("combiner=none", *FEW),
+        annotated=small.train("combiner=gate", "features=[upos,deprel]", *FEW),
+        tagged=raw.train(*files(False), *features, *FEW),
+        tokenized=raw.train(*files(True), *features, *FEW),
+    )
+
+
+def good(done: Done) -> list[str]:
+    """The lines of standard output of a command without mistakes."""
+    assert (done.code, done.err) == (0, ""), done
+    assert done.out.endswith("\n") or not done.out
+    return done.out.split("\n")[:-1]
+
+
+def translate(run: Path, *arguments: object, stdin: bytes = b"") -> list[str]:
+    return good(call("translate", f"run={run}", *arguments, stdin=stdin))
+
+
+def hypotheses(run: Path) -> list[str]:
+    return (run / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1]
+
+
+# ---- the same translations as in training
+
+
+def test_words(runs: Runs) -> None:
+    """From a file, from standard input, from CoNLL-U: what the run itself wrote."""
+    expected = hypotheses(runs.words)
+    assert len(expected) == 8
+    assert len(set(expected)) > 1
+    assert translate(runs.words, f"input={runs.text}") == expected
+    assert translate(runs.words, stdin=runs.text.read_bytes()) == expected
+    assert translate(runs.words, f"input={runs.conllu}") == expected
+
+
+def test_annotated(runs: Runs) -> None:
+    expected = hypotheses(runs.annotated)
+    assert translate(runs.annotated, f"input={runs.conllu}") == expected
+    content = runs.conllu.read_bytes()
+    assert translate(runs.annotated, "format=conllu", stdin=content) == expected
+    assert translate(runs.annotated, "format=conllu", stdin=content.rstrip()) == expected
+
+
+def test_text_is_annotated_as_in_training(runs: Runs) -> None:
+    expected = hypotheses(runs.tagged)
+    assert translate(runs.tagged, f"input={runs.text}") == expected
+    windows = b"\xef\xbb\xbf" + runs.text.read_bytes().replace(b"\n", b"\r\n")
+    assert translate(runs.tagged, stdin=windows) == expected
+
+
+def test_tokens_are_annotated_by_their_raw_text(runs: Runs) -> None:
+    expected = hypotheses(runs.tokenized)
+    found = translate(runs.tokenized, f"input={runs.tokens}", f"raw={runs.text}", "chunk=3")
+    assert found == expected
+
+
+RAW = {
+    "none": (
+        None,
+        "{tokens}:1: the run was trained on tokens annotated by their raw text; give it: raw=FILE",
+    ),
+    "fewer": (
+        7,
+        "{tokens}:1: from here 8 lines of text, but 7 of raw; their lines must correspond",
+    ),
+    "more": (9, "raw=RAW: has more lines than input={tokens}, 8"),
+}
+
+
+@pytest.mark.parametrize("case", RAW)
+def test_raw_text_that_does_not_correspond(runs: Runs, tmp_path: Path, case: str) -> None:
+    count, message = RAW[case]
+    arguments = []
+    if count is not None:
+        lines = [*runs.text.read_text(encoding="utf-8").splitlines(), "More."][:count]
+        (tmp_path / "raw").write_text("\n".join(lines))
+        arguments.append(f"raw={tmp_path / 'raw'}")
+    message = message.format(tokens=runs.tokens).replace("RAW", str(tmp_path / "raw"))
+    done = call("translate", f"run={runs.tokenized}", f"input={runs.tokens}", *arguments)
+    assert (done.code, done.err) == (2, f"error: {message}\n")
+    if case != "more":
+        done = call(
+            "score",
+            f"run={runs.tokenized}",
+            f"source={runs.tokens}",
+            f"target={runs.target}",
+            *arguments,
+        )
+        message = message.replace(f"{runs.tokens}:1", str(runs.tokens))
+        assert (done.code, done.err) == (2, f"error: {message}\n")
+
+
+# ---- order, empty lines, chunks, n-best
+
+
+def test_chunks_change_nothing(runs: Runs) -> None:
+    text = runs.text.read_bytes()
+    expected = hypotheses(runs.words)
+    for chunk in (1, 3, 100):
+        assert translate(runs.words, f"chunk={chunk}", stdin=text) == expected
+
+
+@pytest.mark.parametrize("run", ["words", "tagged"])
+def test_empty_lines_stay(runs: Runs, run: str) -> None:
+    folder: Path = getattr(runs, run)
+    lines = runs.text.read_text(encoding="utf-8").splitlines()
+    expected = hypotheses(folder)
+    text = "\n".join(["", lines[0], " \t", *lines[1:3], "", ""])
+    found = translate(folder, "chunk=2", stdin=text.encode())
+    assert found == ["", expected[0], "", *expected[1:3], ""]
+    assert translate(folder, stdin=b"") == []
+    assert translate(folder, stdin=b"\n\n") == ["", ""]
+
+
+def test_empty_tokens_stay(runs: Runs, tmp_path: Path) -> None:
+    for name in ("tokens", "text"):
+        content = getattr(runs, name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(f"\n{content}", encoding="utf-8")
+    arguments = [f"input={tmp_path / 'tokens'}", f"raw={tmp_path / 'text'}"]
+    assert translate(runs.tokenized, *arguments) == ["", *hypotheses(runs.tokenized)]
+
+
+def test_nbest(runs: Runs) -> None:
+    lines = translate(runs.words, f"input={runs.text}", "nbest=3", "chunk=5")
+    rows = [line.split(" ||| ") for line in lines]
+    assert [int(number) for number, _, _ in rows] == [i for i in range(8) for _ in range(3)]
+    for i in range(0, len(rows), 3):
+        scores = [float(score) for *_, score in rows[i : i + 3]]
+        assert scores == sorted(scores, reverse=True)
+    single = translate(runs.words, f"input={runs.text}", "beam=3")
+    assert [text for _, text, _ in rows[::3]] == single
+    assert translate(runs.words, "nbest=2", stdin=b"\n") == ["0 |||  ||| 0.0000"]
+
+
+def test_length_penalty_and_beam_take_the_place_of_the_runs(runs: Runs) -> None:
+    run, (sentence, *_) = Run(runs.words), runs.text.read_text(encoding="utf-8").splitlines()
+
+    def logprobs(**settings: float) -> list[tuple[float, float, int]]:
+        cfg = TranslateConfig(run="", nbest=4, **settings)  # type: ignore[arg-type]
+        (found,) = run.translate(run.annotate([sentence], None, ""), ["input:1"], cfg)
+        return [(h.score, h.logprob, len(h.ids) + 1) for _, h in found]
+
+    for score, logprob, length in logprobs():
+        assert score == pytest.approx(logprob / length)
+    for score, logprob, _ in logprobs(length_penalty=0.0):
+        assert score == pytest.approx(logprob)
+    assert logprobs(beam=4) == logprobs()
+    assert logprobs(beam=6)[0][0] >= logprobs()[0][0] - 1e-6
+
+
+def test_output_file(runs: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "out.de"
+    assert translate(runs.words, f"input={runs.text}", f"output={path}") == []
+    assert read_lines(path) == hypotheses(runs.words)
+    arguments = [f"source={runs.text}", f"target={runs.target}"]
+    scores = good(call("score", f"run={runs.words}", *arguments))
+    assert good(call("score", f"run={runs.words}", *arguments, f"output={path}")) == []
+    assert read_lines(path) == scores
+
+
+# ---- the run's folder is enough
+
+
+def test_a_moved_run_needs_nothing_else(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the corpus nor the cache, nor the folder in which it was trained."""
+    shutil.copytree(runs.tagged, tmp_path / "moved")
+    text = runs.text.read_bytes()
+    kept = [runs.folder, runs.conllu.parent]
+    away = [path.rename(path.with_name(f"{path.name}.away")) for path in kept]
+    try:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert translate(Path("../moved"), stdin=text) == hypotheses(tmp_path / "moved")
+        assert list(Path(".").iterdir()) == []  # nothing is left behind
+    finally:
+        for path, old in zip(away, kept, strict=True):
+            path.rename(old)
+
+
+@pytest.mark.data
+def test_the_annotators_model_is_kept(runs: Runs) -> None:
+    """UDPipe's is a file of the user's: it is copied, and its sum is checked."""
+    pytest.importorskip("ufal.udpipe")
+    data = os.environ.get("NMT_FEAT_DATA")
+    if not data:
+        pytest.skip("NMT_FEAT_DATA is not set")
+    small = Small(runs.text.parent, runs.folder / "udpipe", runs.folder / "udpipe")
+    model = f"{data}/models/english-ewt.udpipe"
+    few = [o for o in files(False) if not o.startswith("annotator=")]
+    more = ("annotator=udpipe", f"annotator.model={model}", "features=[upos,deprel]", *FEW)
+    run = small.train(*few, *more, "combiner=add")
+    kept = run / "annotator" / "english-ewt.udpipe"
+    assert kept.read_bytes() == Path(model).read_bytes()
+    assert translate(run, f"input={runs.text}") == hypotheses(run)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    done = call("translate", f"run={run}", f"input={runs.text}")
+    assert done.err.startswith(f"error: {kept}: damaged, its SHA-256 is not the one in SHA256SUMS;")
+
+
+def test_ones_own_combiner_must_be_importable(
+    runs: Runs, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+    (tmp_path / "with" / "halves.py").write_text(COMBINER)
+    monkeypatch.chdir(tmp_path / "with")
+    small = Small(corpus, corpus.parent / "cache", tmp_path)
+    command = small.overrides("combiner._target_=halves.Half", "features=[upos]", *FEW)
+    assert call("train", *command).code == 0
+    (run,) = tmp_path.glob("runs/Half-upos-s1-*")
+    monkeypatch.delitem(sys.modules, "halves")
+    assert translate(run, f"input={runs.conllu}") == hypotheses(run)
+    monkeypatch.delitem(sys.modules, "halves")
+    monkeypatch.chdir(tmp_path / "without")
+    done = call("translate", f"run={run}", f"input={runs.conllu}")
+    assert (done.code, done.err) == (
+        2,
+        "error: _target_=halves.Half: no module 'halves', neither in the current folder nor "
+        "installed; known: none\n",
+    )
+
+
+# ---- score.py
+
+
+def scores(run: Path, source: Path, target: Path) -> list[tuple[float, int]]:
+    lines = good(call("score", f"run={run}", f"source={source}", f"target={target}"))
+    return [(float(a), int(b)) for a, b in (line.split("\t") for line in lines)]
+
+
+def test_scores_are_forced_decoding(runs: Runs) -> None:
+    """Step by step, as search does, and without its batches."""
+    found = scores(runs.annotated, runs.conllu, runs.target)
+    run, targets = Run(runs.annotated), read_lines(runs.target)
+    sentences = list(read_conllu(runs.conllu))
+    assert len(found) == len(targets) == len(sentences) == 8
+    for sentence, target, (logprob, pieces) in zip(sentences, targets, found, strict=True):
+        source = run.encoder.encode(sentence)
+        ids = [*run.target.encode_ids([target])[0], 3]  # and the end symbol
+        features = {name: torch.tensor([row]) for name, row in source.features.items()}
+        mask = torch.ones(1, len(source.ids), dtype=torch.bool)
+        with torch.no_grad():
+            memory = run.model.encode(torch.tensor([source.ids]), features, mask)
+            cache, last, total = run.model.start(memory, mask), 2, 0.0  # begins with BOS
+            for position, piece in enumerate(ids):
+                logits = run.model.step(torch.tensor([last]), position, cache)
+                total += float(torch.log_softmax(logits[0].double(), -1)[piece])
+                last = piece
+        assert pieces == len(ids)
+        assert logprob == pytest.approx(total, abs=1e-4)
+
+
+def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
+    """The log-probability that the beam reports is what `score.py` gives the same line."""
+    folder = Small(runs.conllu.parent, runs.folder / "cache", runs.folder).train(
+        "combiner=none",
+        "subword=none",  # so that encoding a translation again gives the same ids
+        *FEW,
+    )
+    run, texts = Run(folder), read_lines(runs.text)
+    cfg = TranslateConfig(run="", beam=3)
+    found = run.translate(run.annotate(texts, None, ""), texts, cfg)
+    best = [hypotheses[0] for hypotheses in found]
+    (tmp_path / "out.de").write_text("".join(f"{text}\n" for text, _ in best), encoding="utf-8")
+    for (_, h), (logprob, pieces) in zip(
+        best, scores(folder, runs.text, tmp_path / "out.de"), strict=True
+    ):
+        assert logprob == pytest.approx(h.logprob, abs=1e-4)
+        assert pieces == len(h.ids) + 1
+
+
+def test_scores_of_tokens_and_of_empty_lines(runs: Runs, tmp_path: Path) -> None:
+    command = [f"run={runs.tokenized}", f"source={runs.tokens}", f"target={runs.target}"]
+    assert len(good(call("score", *command, f"raw={runs.text}"))) == 8
+    (tmp_path / "source").write_text("\nThe dog sleeps.\n")
+    (tmp_path / "target").write_text("\nDer Hund schläft.\n", encoding="utf-8")
+    for run in (runs.words, runs.tagged):
+        first, second = scores(run, tmp_path / "source", tmp_path / "target")
+        assert first[1] == 1  # the end symbol
+        assert second[1] > 1
+
+
+# ---- streams
+
+
+def test_streams(runs: Runs) -> None:
+    """A line is translated before the next one is there; a closed pipe is no mistake."""
+    sentences = runs.text.read_bytes().splitlines(keepends=True)
+    expected = hypotheses(runs.words)
+    command = [sys.executable, ROOT / "translate.py", f"run={runs.words}", "chunk=1", "threads=1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        for sentence, translation in zip(sentences[:2], expected, strict=False):
+            process.stdin.write(sentence)
+            process.stdin.flush()
+            assert process.stdout.readline().decode() == f"{translation}\n"
+        process.stdout.close()  # as head does
+        process.stdin.write(b"".join(sentences))
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
