@@ -346,15 +346,6 @@ def test_disk(
     assert train(small, "combiner=none") == f"{message}; {hint}"
 
 
-def test_a_defect_keeps_its_traceback(
-    small: Small, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the user cannot mend is no `error:` line."""
-    monkeypatch.setattr(nmt_feat.run, "keep", lambda *arguments: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
-        call("train", *small.overrides("combiner=none"))
-
-
 # ---- data, each reader
 
 Change = Callable[[bytes], bytes]
@@ -548,11 +539,6 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
         "FILE: damaged, its SHA-256 is not the one in checkpoints.json; to train from the start, "
         "delete RUN",
     ),
-    "missing weights": (
-        "checkpoints/weights-2.safetensors",
-        None,
-        "FILE: cannot be read (No such file or directory)",
-    ),
     "state": (
         "checkpoints/state-2.safetensors",
         b"",
@@ -562,11 +548,6 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "index": (
         "checkpoints/checkpoints.json",
         b'{"steps": [2',
-        "FILE: damaged; to train from the start, delete RUN",
-    ),
-    "empty index": (
-        "checkpoints/checkpoints.json",
-        b"{}",
         "FILE: damaged; to train from the start, delete RUN",
     ),
 }
@@ -735,13 +716,3 @@ def test_damaged_run(small: Small, here: Path, runs: Runs, case: str) -> None:
         path.write_bytes(content)
     found = line(call("translate", "run=run", f"input={small.corpus}/test.conllu"), small)
     assert found == message.replace("FILE", f"run/{name}").replace("RUN", "run")
-
-
-def test_damaged_result_is_refused(small: Small, here: Path, runs: Runs) -> None:
-    """The same command finds the finished run, but not its result."""
-    shutil.copytree(runs.words, here / "runs" / runs.words.name)
-    (here / "runs" / runs.words.name / "result.json").write_text('{"method": ')
-    few = ("trainer.max_steps=1", "trainer.validate_every=1")
-    found = train(small, "combiner=none", *few)
-    assert found.startswith(f"HERE/runs/{runs.words.name}/result.json: no readable JSON (")
-    assert found.endswith(f"; run the run again after deleting HERE/runs/{runs.words.name}")

@@ -1,0 +1,250 @@
+"""Every shipped config does what it is for: composed, built, run for an update."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from entry import call
+from small import ROOT, Small, composed, record
+
+from nmt_feat.features import Categorical
+from nmt_feat.model.build import build_model, check_widths
+from nmt_feat.report.records import method_name
+from nmt_feat.schema import TrainConfig
+
+CONF = ROOT / "conf"
+FEW = ("trainer.max_steps=1", "trainer.validate_every=1")
+DATA = os.environ.get("NMT_FEAT_DATA")
+
+
+def options(group: str) -> list[str]:
+    """The options of a group."""
+    found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    assert found, group
+    return found
+
+
+def test_everything_is_here() -> None:
+    """A new group needs a test of its own; a new feature is to be run."""
+    assert sorted(",".join(SETS).split(",")) == options("features")
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert groups == {
+        *("annotator", "combiner", "data", "decoding", "experiment", "features", "hydra"),
+        *("model", "optimizer", "subword", "trainer"),
+    }
+
+
+@pytest.mark.parametrize("name", ["train", "translate", "score"])
+def test_printed_settings(name: str) -> None:
+    """`--cfg job` composes and prints, and runs nothing."""
+    done = call(name, "--cfg", "job")
+    assert (done.code, done.err) == (0, "")
+    for line in (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("  - ") and ": " in line and "override" not in line:
+            assert f"\n{line[4:].split(':')[0]}:" in f"\n{done.out}" or "experiment" in line
+
+
+# ---- a run with each option
+
+
+def run(small: Small, *overrides: str) -> Path:
+    folder = small.train(*FEW, *overrides)
+    found = record(folder)
+    assert found["updates"] == 1
+    assert found["dev"] is not None
+    assert len((folder / "test.hyp").read_text(encoding="utf-8").split("\n")) == 9
+    return folder
+
+
+SETS = ("upos", "lemma,case,subword_tag", "xpos,feats,head_upos,shape,number,deprel")
+"""Together all features; more than these do not fit into a model of this width."""
+
+
+@pytest.mark.parametrize("features", SETS)
+@pytest.mark.parametrize("combiner", options("combiner"))
+def test_combiners(small: Small, combiner: str, features: str) -> None:
+    found = record(run(small, f"combiner={combiner}", f"features=[{features}]", "model.dim=32"))
+    names = sorted(features.split(","))
+    assert found["features"] == ([] if combiner == "none" else names)
+    assert found["method"] == combiner
+    assert (found["parameters"]["features"] == 0) == (combiner == "none")
+    assert (found["parameters"]["combiner"] > 0) == (combiner == "gate")
+
+
+@pytest.mark.parametrize("feature", options("features"))
+def test_features(small: Small, feature: str) -> None:
+    cfg = small.config(f"features=[{feature}]", "combiner=add")
+    (name,) = cfg.features
+    assert name == feature
+    cfg.check()
+    check_widths(cfg.combiner, cfg.features, cfg.model)
+    assert cfg.features[name]._target_ == f"nmt_feat.features.{Categorical.__name__}"
+
+
+@pytest.mark.parametrize("widths", ["default", "tutorial", "sennrich"])
+def test_widths(small: Small, widths: str) -> None:
+    run(small, "combiner=concat", f"combiner.widths={widths}", "features=[upos,lemma]")
+
+
+@pytest.mark.parametrize("subword", options("subword"))
+@pytest.mark.parametrize("joint", [True, False])
+def test_subwords(small: Small, subword: str, joint: bool) -> None:
+    folder = run(small, f"subword={subword}", f"subword.joint={joint}", "combiner=none")
+    kept = sorted(path.name for path in (folder / "encoder").iterdir())
+    kind = "model" if subword in ("bpe", "unigram") else "json"
+    assert kept == ["features.json", f"source.{kind}", f"target.{kind}"]
+    models = [(folder / "encoder" / f"{side}.{kind}").read_bytes() for side in ("source", "target")]
+    assert (models[0] == models[1]) == joint
+
+
+@pytest.mark.parametrize("tie", ["target", "all"])
+def test_tying(small: Small, tie: str) -> None:
+    sizes = [
+        record(run(small, "combiner=add", "features=[upos]", f"model.tie={way}"))["parameters"]
+        for way in ("target", tie)
+    ]
+    pieces, dim = 200, 16
+    assert sizes[0]["total"] - sizes[1]["total"] == (pieces * dim if tie == "all" else 0)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [f"{group}={name}" for group in ("optimizer", "trainer", "decoding") for name in options(group)]
+    + [f"optimizer.schedule={name}" for name in ("inverse_sqrt", "cosine", "linear", "constant")]
+    + ["trainer.select=average", "trainer.fused_loss=false", "trainer.precision=bf16-mixed"]
+    + ["trainer.accumulate=2", "trainer.clip_norm=0", "model.attention_dropout=0.1"]
+    + ["decoding.length_penalty=0", "trainer.patience=1", "combiner=gate combiner.bias=1"],
+)
+def test_options(small: Small, option: str) -> None:
+    run(small, *option.split())
+
+
+def test_hanta_in_place_of_the_corpus_annotation(small: Small) -> None:
+    pytest.importorskip("HanTa")
+    small.cache = small.folder / "cache"
+    more = ("annotator=hanta", "annotator.processes=1", "features=[upos,lemma]")
+    found = record(run(small, "combiner=add", *more))
+    assert found["config"]["annotator"]["args"] == {"language": "en"}
+
+
+# ---- what is too large to run here
+
+
+def count(cfg: TrainConfig, pieces: int) -> int:
+    """Parameters of the words-only model, which is built without memory."""
+    with torch.device("meta"):
+        model = build_model(cfg.model, cfg.combiner, {}, {}, pieces, pieces, 1)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", options("model"))
+def test_models(name: str) -> None:
+    """The parameters by hand: a matrix and a vector per projection, two vectors per norm."""
+    cfg = composed((f"model={name}", "combiner=none"))
+    cfg.check()
+    model, pieces = cfg.model, 1000
+    d, f = model.dim, model.ffn_dim
+    norm, attention, feed_forward = 2 * d, 4 * (d * d + d), 2 * d * f + f + d
+    encoder = model.encoder_layers * (2 * norm + attention + feed_forward) + norm
+    decoder = model.decoder_layers * (3 * norm + 2 * attention + feed_forward) + norm
+    assert count(cfg, pieces) == 2 * pieces * d + encoder + decoder
+
+
+PUBLISHED = {"tiny": (128, 256, 4, 4), "base": (512, 2048, 8, 6), "big": (1024, 4096, 16, 6)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(name: str) -> None:
+    """Wu et al. 2021; Vaswani et al. 2017, table 3."""
+    model = composed((f"model={name}", "combiner=none")).model
+    sizes = model.dim, model.ffn_dim, model.heads, model.encoder_layers
+    assert sizes == PUBLISHED[name]
+    assert model.decoder_layers == model.encoder_layers
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+@pytest.mark.parametrize("combiner", options("combiner"))
+def test_experiments(name: str, combiner: str) -> None:
+    """They compose with every method, and their widths fit."""
+    cfg = composed((f"experiment={name}", f"combiner={combiner}"))
+    cfg.check()
+    features = cfg.features if combiner != "none" else {}
+    check_widths(cfg.combiner, features, cfg.model)
+    assert method_name(cfg.combiner._target_) == combiner
+
+
+def test_an_experiment_gives_way_to_the_command_line() -> None:
+    cfg = composed(("experiment=multi30k_tok", "model=base", "trainer.max_steps=7"))
+    assert (cfg.data.name, cfg.model.dim, cfg.trainer.max_steps) == ("multi30k_tok", 512, 7)
+    assert sorted(cfg.features) == ["deprel", "lemma", "upos"]
+
+
+SPLITS = ("train", "dev", "tests.test")
+FILES = tuple(f"data.{split}.{side}=x" for split in SPLITS for side in ("source", "target"))
+
+
+@pytest.mark.parametrize("name", options("data"))
+def test_corpora(name: str) -> None:
+    """The languages are all that the shipped ones leave open."""
+    cfg = composed(
+        (f"data={name}", "data.source_lang=en", "data.target_lang=de", "combiner=none")
+        + (FILES if name == "files" else ())
+    )
+    cfg.check()
+    assert cfg.data.name == name
+    assert cfg.data.tokenized == name.endswith("_tok")
+    assert cfg.data.readings == (name == "embedded")
+    assert next(iter(cfg.data.tests)) == ("test2016" if name.startswith("multi30k") else "test")
+
+
+# ---- real text
+
+LIMITS = (
+    "data.limit=200",
+    "subword.vocab_size=600",
+    "trainer.max_steps=2",
+    "trainer.validate_every=2",
+    "annotator=udpipe",
+)
+
+
+@pytest.fixture(scope="module")
+def multi30k(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """Very small runs on Multi30k; its English is annotated once."""
+    pytest.importorskip("ufal.udpipe")
+    if not DATA:
+        pytest.skip("NMT_FEAT_DATA is not set")
+    folder = tmp_path_factory.mktemp("multi30k")
+    return Small(Path(DATA) / "multi30k", folder / "cache", folder)
+
+
+def model_of(language: str) -> str:
+    names = {"en": "english-ewt", "de": "german-gsd-pud-lit"}
+    return f"annotator.model={DATA}/models/{names[language]}.udpipe"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("pair", [("en", "de"), ("de", "en"), ("en", "fr"), ("en", "cs")])
+def test_multi30k(multi30k: Small, pair: tuple[str, str]) -> None:
+    source, target = pair
+    languages = (f"data.source_lang={source}", f"data.target_lang={target}")
+    more = ("data=multi30k", *languages, model_of(source), "features=[upos,deprel]")
+    folder = multi30k.train(*LIMITS, *more, "combiner=gate")
+    found = record(folder)
+    assert list(found["tests"]) == ["test2016"]
+    assert len((folder / "test2016.hyp").read_text(encoding="utf-8").splitlines()) == 1000
+    assert "tok:13a" in found["tests"]["test2016"]["bleu_signature"]
+
+
+@pytest.mark.data
+def test_multi30k_tok(multi30k: Small) -> None:
+    folder = multi30k.train("experiment=multi30k_tok", *LIMITS, model_of("en"), "combiner=gate")
+    found = record(folder)
+    assert found["features"] == ["deprel", "lemma", "upos"]
+    signature = found["tests"]["test2016"]["bleu_signature"]
+    assert "tok:none" in signature
+    assert "case:lc" in signature
+    assert (folder / "annotator" / "english-ewt.udpipe").is_file()
