@@ -10,7 +10,6 @@ import torch
 from entry import call
 from small import ROOT, Small, composed, record
 
-from nmt_feat.features import Categorical
 from nmt_feat.model.build import build_model, check_widths
 from nmt_feat.report.records import method_name
 from nmt_feat.schema import TrainConfig
@@ -74,24 +73,14 @@ def test_combiners(small: Small, combiner: str, features: str) -> None:
     assert (found["parameters"]["combiner"] > 0) == (combiner == "gate")
 
 
-@pytest.mark.parametrize("feature", options("features"))
-def test_features(small: Small, feature: str) -> None:
-    cfg = small.config(f"features=[{feature}]", "combiner=add")
-    (name,) = cfg.features
-    assert name == feature
-    cfg.check()
-    check_widths(cfg.combiner, cfg.features, cfg.model)
-    assert cfg.features[name]._target_ == f"nmt_feat.features.{Categorical.__name__}"
-
-
-@pytest.mark.parametrize("widths", ["default", "tutorial", "sennrich"])
+@pytest.mark.parametrize("widths", ["tutorial", "sennrich"])
 def test_widths(small: Small, widths: str) -> None:
     run(small, "combiner=concat", f"combiner.widths={widths}", "features=[upos,lemma]")
 
 
 @pytest.mark.parametrize("subword", options("subword"))
-@pytest.mark.parametrize("joint", [True, False])
-def test_subwords(small: Small, subword: str, joint: bool) -> None:
+def test_subwords(small: Small, subword: str) -> None:
+    joint = subword in ("bpe", "none")
     folder = run(small, f"subword={subword}", f"subword.joint={joint}", "combiner=none")
     kept = sorted(path.name for path in (folder / "encoder").iterdir())
     kind = "model" if subword in ("bpe", "unigram") else "json"
@@ -110,16 +99,21 @@ def test_tying(small: Small, tie: str) -> None:
     assert sizes[0]["total"] - sizes[1]["total"] == (pieces * dim if tie == "all" else 0)
 
 
-@pytest.mark.parametrize(
-    "option",
-    [f"{group}={name}" for group in ("optimizer", "trainer", "decoding") for name in options(group)]
-    + [f"optimizer.schedule={name}" for name in ("inverse_sqrt", "cosine", "linear", "constant")]
-    + ["trainer.select=average", "trainer.fused_loss=false", "trainer.precision=bf16-mixed"]
-    + ["trainer.accumulate=2", "trainer.clip_norm=0", "model.attention_dropout=0.1"]
-    + ["decoding.length_penalty=0", "trainer.patience=1", "combiner=gate combiner.bias=1"],
+OPTIONS = (
+    "optimizer.schedule=inverse_sqrt trainer.select=average trainer.accumulate=2",
+    "optimizer.schedule=linear trainer.fused_loss=false model.attention_dropout=0.1",
+    "optimizer.schedule=cosine trainer.precision=bf16-mixed trainer.patience=1",
+    "optimizer.schedule=constant trainer.clip_norm=0 decoding.length_penalty=0",
+    "combiner=gate combiner.bias=1 optimizer._target_=torch.optim.SGD",
 )
-def test_options(small: Small, option: str) -> None:
-    run(small, *option.split())
+GROUPS = ("optimizer", "trainer", "decoding")
+
+
+@pytest.mark.parametrize(
+    "chosen", [*OPTIONS, *(f"{group}={name}" for group in GROUPS for name in options(group))]
+)
+def test_options(small: Small, chosen: str) -> None:
+    run(small, *chosen.split())
 
 
 def test_hanta_in_place_of_the_corpus_annotation(small: Small) -> None:

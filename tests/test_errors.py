@@ -115,10 +115,8 @@ UNSET += ("tests.test.target", "train.source", "train.target")
 SETTINGS = {
     # unknown names
     "combiner=gat": "combiner=gat: no such option; did you mean 'gate'?",
-    "combiner=x": "combiner=x: no such option; known: add, average, concat, gate, none",
     "features=[upos,deprl]": "features=deprl: no such option; did you mean 'deprel'?",
     "data=embeded": "data=embeded: no such option; did you mean 'embedded'?",
-    "annotator=hant": "annotator=hant: no such option; did you mean 'hanta'?",
     "--config-dir=my features=[gendr]": "features=gendr: no such option; did you mean 'gender'?",
     "-m combiner=gat,add": "combiner=gat: no such option; did you mean 'gate'?",
     "--config-name=trian": "config=trian: no such option; did you mean 'train'?",
@@ -126,11 +124,8 @@ SETTINGS = {
     "combin=gate": "combin: no such setting; did you mean 'combiner'?",
     "combiner.dimm=3": "combiner.dimm: no such setting; known: _target_, args, bias, widths",
     "model.dims=3": "model.dims: no such setting; did you mean 'dim'?",
-    "trainer.maxsteps=3": "trainer.maxsteps: no such setting; did you mean 'max_steps'?",
     "+trainer.maxsteps=3": "trainer.maxsteps: no such setting; did you mean 'max_steps'?",
-    "++sed=3": "sed: no such setting; did you mean 'seed'?",
     "+features.upos.colum=x": "features.upos.colum: no such setting; did you mean 'column'?",
-    "features.upos.colum=xpos": "features.upos.colum: no such setting; did you mean 'column'?",
     "data.tests.test.sorce=x": "data.tests.test.sorce: no such setting; did you mean 'source'?",
     "data.tests.more.source=x": "data.tests.more: no such test set; describe a new one in a file "
     "of the group data (see --config-dir)",
@@ -156,8 +151,6 @@ SETTINGS = {
     "'<stream end>' in \"HERE/my/combiner/yaml.yaml\", line 2, column 1",
     # types
     "model.dim=abc": "model.dim=abc: no whole number",
-    "model.dim=": "model.dim=: no whole number",
-    "seed=x": "seed=x: no whole number",
     "seed=1.5": "seed=1.5: no whole number",
     "seed=null": "seed=null: needs a value",
     "model.dropout=much": "model.dropout=much: no number",
@@ -175,13 +168,10 @@ SETTINGS = {
     "features.width.column=...",
     "features=[]": "features=[]: the combiner has nothing to merge; choose features, for instance "
     "features=[upos,deprel], or combiner=none",
-    "combiner=gate features=[]": "features=[]: the combiner has nothing to merge; choose features, "
-    "for instance features=[upos,deprel], or combiner=none",
     "~data.tests.test": "data.tests is empty; give a test set, as conf/data/files.yaml does",
     # bounds and choices
     "model.dim=0": "model.dim=0: must be at least 1",
     "model.dropout=1": "model.dropout=1.0: must be in [0, 1)",
-    "optimizer.lr=0": "optimizer.lr=0.0: must be above 0",
     "optimizer.betas=[0.9]": "optimizer.betas=[0.9]: must be two numbers in [0, 1)",
     "optimizer.betas=[0.9,1]": "optimizer.betas=[0.9, 1.0]: must be two numbers in [0, 1)",
     "subword.character_coverage=2": "subword.character_coverage=2.0: must be in [0.98, 1]",
@@ -213,8 +203,6 @@ SETTINGS = {
     # widths
     "features.upos.dim=20": "concat leaves the word -5 of the model's width 16: deprel 1 + upos 20 "
     "= 21; make features.<name>.dim smaller or model.dim larger",
-    "features.upos.dim=15": "concat leaves the word 0 of the model's width 16: deprel 1 + upos 15 "
-    "= 16; make features.<name>.dim smaller or model.dim larger",
     # classes
     "combiner._target_=Gate": "_target_=Gate: not a dotted name; write module.Class",
     "combiner._target_=nmt_feat.combiners.Gat": "_target_=nmt_feat.combiners.Gat: no class 'Gat' "
