@@ -141,7 +141,6 @@ BAD = {
         [GOOD, "2 b b X _ _ 9 dep _ _"],
         "f:2: the head 9 is outside the sentence (0 to 2)",
     ),
-    "own head": (["1 a a X _ _ 1 dep _ _"], "f:1: the word 1 is its own head; 0 is the root"),
     "empty form": (
         ["1  a X _ _ 0 root _ _"],
         "f:1: the column FORM is empty; write _ for no value",
@@ -152,11 +151,11 @@ BAD = {
     ),
     "range late": (
         [GOOD, "1-2 ab _ _ _ _ _ _ _ _", "2 b b X _ _ 1 dep _ _"],
-        "f:2: the range 1-2 must stand right before its first word, once",
+        "f:2: the range 1-2 must stand right before its first word",
     ),
     "range long": (
         ["1-3 a _ _ _ _ _ _ _ _", GOOD],
-        "f:1: the range ends at 3, the sentence at word 1",
+        "f:2: a range ends at 3, the sentence at word 1",
     ),
     "no words": (["# text = a"], "f:1: a sentence without words; remove it or annotate it"),
 }

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus import download
 from nmt_feat.corpus.download import fetch
 from nmt_feat.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000
 SUM = hashlib.sha256(CONTENT).hexdigest()
+HINT = "try again, it goes on where it broke, or get it by hand and put it into"
 
 
 class Server(ThreadingHTTPServer):
@@ -76,24 +76,16 @@ def test_download_once(server: Server, tmp_path: Path) -> None:
 
 def test_broken_transfer_goes_on_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.break_after, server.breaks = 1000, 2
+    for got in (1000, 2000):
+        with pytest.raises(UserError) as error:
+            fetch(server.url, tmp_path / "file", SUM)
+        assert str(error.value) == (
+            f"cannot download {server.url} (the connection broke after {got} bytes); {HINT} "
+            f"{tmp_path} or into a folder named by data.folder"
+        )
     fetch(server.url, tmp_path / "file", SUM)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=1000-", "bytes=2000-"]
-
-
-def test_next_run_goes_on(server: Server, tmp_path: Path) -> None:
-    server.break_after, server.breaks = 1000, 3
-    with pytest.raises(UserError) as error:
-        fetch(server.url, tmp_path / "file", SUM)
-    assert str(error.value) == (
-        f"cannot download {server.url} (the connection broke after 1000 of 510000 bytes); "
-        f"get it by hand and put it into {tmp_path}, or into a folder that you name by "
-        "data.folder=FOLDER"
-    )
-    assert (tmp_path / "file.part").stat().st_size == 3000
-    fetch(server.url, tmp_path / "file", SUM)
-    assert server.ranges[-1] == "bytes=3000-"
-    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
@@ -103,9 +95,8 @@ def test_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> N
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("part", [CONTENT, CONTENT + b"x"])
-def test_part_that_is_whole_or_too_long(server: Server, tmp_path: Path, part: bytes) -> None:
-    (tmp_path / "file.part").write_bytes(part)
+def test_part_that_is_whole(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT)
     fetch(server.url, tmp_path / "file", SUM)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
@@ -137,8 +128,8 @@ def test_missing_on_the_server(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         fetch(url, tmp_path / "file", SUM)
     assert str(error.value) == (
-        f"cannot download {url} (HTTP 404 Not Found); get it by hand and put it into {tmp_path}, "
-        "or into a folder that you name by data.folder=FOLDER"
+        f"cannot download {url} (Not Found); {HINT} {tmp_path} or into a folder named by "
+        "data.folder"
     )
     assert len(server.ranges) == 1
 
@@ -150,8 +141,7 @@ def test_offline(tmp_path: Path) -> None:
         fetch(url, tmp_path / "file", SUM)
     assert str(error.value).startswith(f"cannot download {url} ([Errno ")
     assert str(error.value).endswith(
-        f" Connection refused); get it by hand and put it into {tmp_path}, or into a folder that "
-        "you name by data.folder=FOLDER"
+        f" Connection refused); {HINT} {tmp_path} or into a folder named by data.folder"
     )
 
 
@@ -166,10 +156,3 @@ def test_several_at_once(server: Server, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: fetch(server.url, tmp_path / "file", SUM), range(4)))
     assert len(server.ranges) == 1
-
-
-def test_attempts_are_bounded(server: Server, tmp_path: Path) -> None:
-    server.break_after, server.breaks = 0, 99
-    with pytest.raises(UserError):
-        fetch(server.url, tmp_path / "file", SUM)
-    assert len(server.ranges) == download._ATTEMPTS

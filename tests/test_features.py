@@ -102,10 +102,7 @@ def test_vocabulary() -> None:
     assert vocab.counts == [9, 5, 5, 1]
     assert vocab.size == 7
     assert [vocab.id(v) for v in "abcd?"] == [4, 5, 3, 6, UNK]
-    assert [vocab.value(i) for i in range(7)] == ["<pad>", "<unk>", "<end>", "c", "a", "b", "d"]
     assert (PAD, UNK, END) == (0, 1, 2)
-    assert FeatureVocab.from_json(vocab.to_json()) == vocab
-    assert FeatureVocab.from_json(vocab.to_json()).id("a") == 4
 
 
 def test_vocabulary_limits() -> None:
@@ -136,7 +133,7 @@ def test_vocabulary_limits() -> None:
         ),
         (
             FeatureConfig(column="feats."),
-            "features.f.column=feats.: name an attribute, as in feats.Case",
+            "features.f.column=feats.: unknown column; did you mean 'feats' or 'feats.Case'?",
         ),
         (
             FeatureConfig(column="upos", policy="last"),

@@ -56,7 +56,8 @@ def test_content(wheel: Path) -> None:
         assert f"nmt_feat/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "data" / "embedded").iterdir():
         assert f"nmt_feat/data/embedded/{path.name}" in names
-    assert "nmt_feat/py.typed" in names
+    for name in ("py.typed", "corpus/hanta_tags.json"):
+        assert f"nmt_feat/{name}" in names
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} == {"nmt_feat"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)

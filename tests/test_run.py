@@ -98,7 +98,7 @@ def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, token
     """The command line's on the written files, to the last digit; translations are half right."""
 
     def half_right(model: object, split: Split, *args: object) -> list[list[Hypothesis]]:
-        targets = [split.target_ids(i)[:-1] for i in range(len(split))]
+        targets = [split.target.row(i)[:-1] for i in range(len(split))]
         return [[Hypothesis([p for p in t if p % 7], 0.0, 0.0)] for t in targets]
 
     monkeypatch.setattr(run, "translate_split", half_right)

@@ -29,10 +29,11 @@ def test_rows_come_back(stored: bool, tmp_path: Path) -> None:
     assert made.source_lengths.tolist() == [3, 1, 4]
     assert made.target_lengths.tolist() == [2, 4, 1]
     for i in range(3):
-        assert made.source_ids(i).tolist() == SOURCE[i].ids
-        assert made.target_ids(i).tolist() == TARGET[i]
+        assert made.source.row(i).tolist() == SOURCE[i].ids
+        assert made.target.row(i).tolist() == TARGET[i]
         for name in ("upos", "case"):
-            assert made.feature_ids(name, i).tolist() == SOURCE[i].features[name]
+            ids = made.features[name][slice(*made.source.offsets[i : i + 2])]
+            assert ids.tolist() == SOURCE[i].features[name]
     assert list(made.features) == ["upos", "case"]
     assert made.source_texts == TEXTS
     assert made.target_texts == ["a", "b", "ç"]
@@ -46,18 +47,11 @@ def test_ids_are_mapped_not_copied(tmp_path: Path) -> None:
         assert values.dtype == np.int32
         assert not values.flags.owndata
         assert not values.flags.writeable
-    assert np.shares_memory(stored.source_ids(2), stored.source.values)
+    assert np.shares_memory(stored.source.row(2), stored.source.values)
 
 
-def test_no_features_and_no_sentences(tmp_path: Path) -> None:
-    plain = Split.build([Encoded([3], {})], [[3]], [""], [""])
-    assert plain.features == {}
-    empty = Split.build([], [], [], [])
-    empty.save(tmp_path / "0.arrow")
-    for made in (empty, Split.open(tmp_path / "0.arrow")):
-        assert len(made) == 0
-        assert made.source_lengths.tolist() == []
-        assert made.source_texts == []
+def test_no_features() -> None:
+    assert Split.build([Encoded([3], {})], [[3]], [""], [""]).features == {}
 
 
 def test_places_of_padded_rows() -> None:

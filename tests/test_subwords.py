@@ -158,16 +158,6 @@ def test_given_segmentation_is_undone(text: str, plain: str) -> None:
             "subword.vocab_size=8: too small for this text, its characters alone need 15; set "
             "data.vocab_size=15 or more, or a lower subword.character_coverage",
         ),
-        (
-            {"kind": "bpe"},
-            ["", " "],
-            "no text to train the subword model on: all training lines are empty",
-        ),
-        (
-            {"kind": "bpr"},
-            ["a"],
-            "subword.kind=bpr: one of bpe, given, none, unigram",
-        ),
     ],
 )
 def test_errors(settings: dict, texts: list[str], message: str) -> None:

@@ -58,24 +58,16 @@ def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
     """The batch of these sentences with these features."""
     places, real = split.source.places(indices)
 
-    def padded(values: NDArray[np.int32]) -> NDArray[np.int64]:
-        return np.where(real, values[places], PAD).astype(np.int64)
+    def padded(values: NDArray[np.int32]) -> Tensor:
+        return torch.from_numpy(np.where(real, values[places], PAD).astype(np.int64))
 
-    source = torch.from_numpy(padded(split.source.values))
-    ids = {name: torch.from_numpy(padded(split.features[name])) for name in features}
+    source = padded(split.source.values)
+    ids = {name: padded(split.features[name]) for name in features}
     places, real = split.target.places(indices)
     target_out = padded(split.target.values)
-    target_in = np.full_like(target_out, PAD)
-    target_in[:, 1:] = np.where(real[:, 1:], target_out[:, :-1], PAD)
+    target_in = target_out.roll(1, dims=1).masked_fill(target_out == PAD, PAD)
     target_in[:, 0] = BOS
-    return Batch(
-        indices.tolist(),
-        source,
-        ids,
-        torch.from_numpy(target_in),
-        torch.from_numpy(target_out),
-        int(real.sum()),
-    )
+    return Batch(indices.tolist(), source, ids, target_in, target_out, int(real.sum()))
 
 
 def plan(split: Split, batch_tokens: int, seed: int, epoch: int) -> list[Indices]:

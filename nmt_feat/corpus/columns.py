@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from nmt_feat.corpus.conllu import Word
 from nmt_feat.errors import UserError, near
@@ -23,13 +24,11 @@ COLUMNS = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos", *TEXT_COLUMN
 def check(features: dict[str, FeatureConfig]) -> None:
     """Refuse unknown columns and policies, by the feature's name."""
     for name, cfg in features.items():
-        if cfg.column not in COLUMNS and not cfg.column.startswith("feats."):
+        if cfg.column not in COLUMNS and not re.match(r"feats\..", cfg.column):
             known = (*COLUMNS, "feats.Case")
             raise UserError(
                 f"features.{name}.column={cfg.column}: unknown column; {near(cfg.column, known)}"
             )
-        if cfg.column == "feats.":
-            raise UserError(f"features.{name}.column=feats.: name an attribute, as in feats.Case")
         if cfg.policy not in ("copy", "first"):
             raise UserError(f"features.{name}.policy={cfg.policy}: one of copy, first")
         if cfg.column == "subword_tag" and cfg.policy == "first":
@@ -44,7 +43,7 @@ def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
 def values(words: Sequence[Word], column: str) -> list[str]:
     """The column's value of each word, `_` for none. Not for `subword_tag` (values of pieces)."""
     if column.startswith("feats."):
-        return [attribute(word.feats, column[6:]) for word in words]
+        return [attribute(word.feats, column.removeprefix("feats.")) for word in words]
     if column == "shape":
         return [shape(word.form) for word in words]
     return [getattr(word, column) or NONE for word in words]
@@ -52,11 +51,11 @@ def values(words: Sequence[Word], column: str) -> list[str]:
 
 def attribute(feats: str, name: str) -> str:
     """`Case` of `Case=Nom|Number=Sing`; of joined words (`_+Case=Dat`) joined: `_+Dat`."""
-    found = [
-        next((item[len(name) + 1 :] for item in word.split("|") if item.startswith(name + "=")), "")
-        for word in feats.split("+")
+    parts = [
+        dict(item.partition("=")[::2] for item in part.split("|")) for part in feats.split("+")
     ]
-    return "+".join(value or NONE for value in found) if any(found) else NONE
+    found = [part.get(name) or NONE for part in parts]
+    return NONE if set(found) == {NONE} else "+".join(found)
 
 
 def shape(form: str) -> str:
@@ -78,13 +77,7 @@ def shape(form: str) -> str:
 
 def spaced(text: str) -> tuple[Word, ...]:
     """Words between spaces with no annotation but their span."""
-    words, start = [], 0
-    for form in text.split():
-        start = text.index(form, start)
-        end = start + len(form)
-        words.append(Word(form, start, end))
-        start = end
-    return tuple(words)
+    return tuple(Word(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", text))
 
 
 @dataclass(frozen=True)
@@ -95,39 +88,24 @@ class FeatureVocab:
     counts: list[int]
     """Occurrences in train (words; pieces for `subword_tag`; 0 for `<inside>`)."""
 
-    def __post_init__(self) -> None:
-        ids = {value: i for i, value in enumerate(self.values, FIRST)}
-        object.__setattr__(self, "_ids", ids)
-
     @classmethod
     def build(
         cls, counts: Counter[str], max_values: int | None, min_count: int, inside: bool
     ) -> FeatureVocab:
         """The most frequent values, ties by name; `inside` adds the value of later pieces."""
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        kept = [(v, n) for v, n in ranked if n >= min_count][:max_values]
-        kept = [(INSIDE, 0)] * inside + kept
-        return cls([v for v, _ in kept], [n for _, n in kept])
+        kept = [(INSIDE, 0)] * inside + [(v, n) for v, n in ranked if n >= min_count][:max_values]
+        return cls([value for value, _ in kept], [count for _, count in kept])
 
     @property
     def size(self) -> int:
         """Number of ids: rows of an embedding table."""
         return FIRST + len(self.values)
 
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {value: i for i, value in enumerate(self.values, FIRST)}
+
     def id(self, value: str) -> int:
         """The value's id, UNK where it is unknown."""
-        ids: dict[str, int] = self.__dict__["_ids"]
-        return ids.get(value, UNK)
-
-    def value(self, i: int) -> str:
-        """The value of an id."""
-        return ("<pad>", "<unk>", "<end>")[i] if i < FIRST else self.values[i - FIRST]
-
-    def to_json(self) -> dict[str, Any]:
-        """For a JSON file; `from_json` reads it."""
-        return {"values": self.values, "counts": self.counts}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> FeatureVocab:
-        """What `to_json` gave."""
-        return cls(content["values"], content["counts"])
+        return self._ids.get(value, UNK)

@@ -1,18 +1,17 @@
 """Annotated sentences, their CoNLL-U form, and how annotation is moved onto another text."""
 
+import html
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
-
-COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,61 +47,24 @@ class Sentence:
     words: tuple[Word, ...] = ()
 
 
-class Row(NamedTuple):
-    """A syntactic word as annotators and CoNLL-U give it; `head` counts rows from 1."""
+class _Row(NamedTuple):
+    """The columns of a line of CoNLL-U."""
 
+    id: str
+    form: str
     lemma: str
     upos: str
     xpos: str
     feats: str
-    head: int
+    head: str
     deprel: str
+    deps: str
+    misc: str
 
 
-class Span(NamedTuple):
-    """A surface token: rows `first` to `last` (from 1) stand at characters `start` to `end`."""
-
-    first: int
-    last: int
-    start: int
-    end: int
-
-
-def assemble(text: str, spans: Sequence[Span], rows: Sequence[Row]) -> Sentence:
-    """The sentence whose surface tokens are `spans`, which together cover all `rows`."""
-    word_of = [0]  # the word of each row
-    for number, span in enumerate(spans, 1):
-        word_of += [number] * (span.last - span.first + 1)
-    upos = ["ROOT", *(row.upos for row in rows), "_"]  # of the heads 0, 1 ... and -1
-    words = []
-    for number, span in enumerate(spans, 1):
-        parts = rows[span.first - 1 : span.last]
-        lemma, upos_, xpos, feats, _, deprel = parts[0] if len(parts) == 1 else _join(parts)
-        words.append(
-            Word(
-                text[span.start : span.end],
-                span.start,
-                span.end,
-                lemma,
-                upos_,
-                xpos,
-                feats,
-                deprel,
-                _plus(upos[p.head] for p in parts),
-                next((h for p in parts if p.head >= 0 and (h := word_of[p.head]) != number), -1),
-            )
-        )
-    return Sentence(text, tuple(words))
-
-
-def _join(parts: Sequence[Row]) -> Row:
-    lemma, upos, xpos, feats, _, deprel = zip(*parts, strict=True)
-    return Row(_plus(lemma), _plus(upos), _plus(xpos), _plus(feats), -1, _plus(deprel))
-
-
-def _plus(values: Iterable[str]) -> str:
-    values = list(values)
-    return "_" if set(values) == {"_"} else "+".join(values)
+def is_conllu(path: Path | str) -> bool:
+    """Whether a file is CoNLL-U, by its name."""
+    return str(path).removesuffix(".gz").endswith(".conllu")
 
 
 def read_conllu(path: Path | str) -> Iterator[Sentence]:
@@ -132,10 +94,11 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
         return UserError(f"{name}:{number}: {message}")
 
     text, text_line = None, block[0][0]
-    rows: list[Row] = []
+    rows: list[_Row] = []  # syntactic words
+    heads: list[int] = []  # as in `Word`, but numbers of rows
     numbers: list[int] = []  # the line of each row
-    surface: list[tuple[int, int, str, str]] = []  # first row, last row, form, misc
-    range_end = range_line = 0
+    tokens: list[tuple[_Row, range]] = []  # surface tokens and the indices of their rows
+    range_end = 0
     for number, line in block:
         if line.startswith("#"):
             if match := re.fullmatch(r"#\s*text\s*= ?(.*)", line):
@@ -144,69 +107,95 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
         columns = line.split("\t")
         if len(columns) != 10:
             raise fail(number, f"{len(columns)} columns, not 10 (CoNLL-U, by tabs): {line[:60]!r}")
-        if not all(map(str.strip, columns)):
-            empty = next(c for c, v in zip(COLUMNS, columns, strict=True) if not v.strip())
-            raise fail(number, f"the column {empty} is empty; write _ for no value")
-        id_, form, lemma, upos, xpos, feats, head, deprel, _, misc = columns
-        if match := re.fullmatch(r"(\d+)-(\d+)", id_):
-            range_line, first, last = number, int(match[1]), int(match[2])
-            if first != len(rows) + 1 or last < first or first <= range_end:
-                raise fail(number, f"the range {id_} must stand right before its first word, once")
-            surface.append((first, last, form, misc))
+        row = _Row(*columns)
+        for column, value in row._asdict().items():
+            if not value.strip():
+                raise fail(number, f"the column {column.upper()} is empty; write _ for no value")
+        if match := re.fullmatch(r"(\d+)-(\d+)", row.id):
+            first, last = int(match[1]), int(match[2])
+            if not range_end < first == len(rows) + 1 <= last:
+                raise fail(number, f"the range {row.id} must stand right before its first word")
+            tokens.append((row, range(first - 1, last)))
             range_end = last
-        elif id_.isdecimal():
-            if int(id_) != len(rows) + 1:
-                raise fail(number, f"id {id_} after {len(rows)} words; ids must count 1, 2, 3 ...")
-            if not head.isdecimal() and head != "_":
-                raise fail(number, f"the head {head!r} is not a number; 0 is the root, _ none")
-            if head == id_:
-                raise fail(number, f"the word {id_} is its own head; 0 is the root")
-            rows.append(Row(lemma, upos, xpos, feats, -1 if head == "_" else int(head), deprel))
+        elif row.id.isdecimal():
+            if int(row.id) != len(rows) + 1:
+                raise fail(
+                    number, f"id {row.id} after {len(rows)} words; ids must count 1, 2, 3 ..."
+                )
+            if not row.head.isdecimal() and row.head != "_":
+                raise fail(number, f"the head {row.head!r} is not a number; 0 is the root, _ none")
+            rows.append(row)
             numbers.append(number)
+            heads.append(-1 if row.head == "_" else int(row.head))
             if len(rows) > range_end:
-                surface.append((len(rows), len(rows), form, misc))
-        elif not re.fullmatch(r"\d+\.\d+", id_):
-            raise fail(number, f"the id {id_!r} is no number, range (1-2) or empty node (1.1)")
+                tokens.append((row, range(len(rows) - 1, len(rows))))
+        elif not re.fullmatch(r"\d+\.\d+", row.id):
+            raise fail(number, f"the id {row.id!r} is no number, range (1-2) or empty node (1.1)")
     if not rows:
         raise fail(block[0][0], "a sentence without words; remove it or annotate it")
     if range_end > len(rows):
-        raise fail(range_line, f"the range ends at {range_end}, the sentence at word {len(rows)}")
-    for number, row in zip(numbers, rows, strict=True):
-        if row.head > len(rows):
-            raise fail(number, f"the head {row.head} is outside the sentence (0 to {len(rows)})")
+        raise fail(block[-1][0], f"a range ends at {range_end}, the sentence at word {len(rows)}")
+    for number, head in zip(numbers, heads, strict=True):
+        if head > len(rows):
+            raise fail(number, f"the head {head} is outside the sentence (0 to {len(rows)})")
     if text is None:
-        after = ("" if "SpaceAfter=No" in misc.split("|") else " " for *_, misc in surface)
-        text = "".join(s[2] + space for s, space in zip(surface, after, strict=True)).rstrip()
+        after = ("" if "SpaceAfter=No" in token.misc.split("|") else " " for token, _ in tokens)
+        text = "".join(t.form + space for (t, _), space in zip(tokens, after, strict=True)).rstrip()
     try:
-        places = _find([form for _, _, form, _ in surface], text)
+        spans = _find([token.form for token, _ in tokens], text)
     except ValueError as error:
         raise fail(text_line, f"the forms differ from '# text': {error}; correct either") from None
-    spans = [Span(*s[:2], *place) for s, place in zip(surface, places, strict=True)]
-    sentence = assemble(text, spans, rows)
-    if not any("HeadUPOS=" in misc for *_, misc in surface):
-        return sentence
-    given = (re.search(r"HeadUPOS=([^|]+)", misc) for *_, misc in surface)  # by write_conllu
-    pairs = zip(sentence.words, given, strict=True)
-    return Sentence(text, tuple(replace(w, head_upos=g[1]) if g else w for w, g in pairs))
+    return Sentence(text, tuple(_words(text, spans, tokens, rows, heads)))
+
+
+def _words(
+    text: str,
+    spans: list[tuple[int, int]],
+    tokens: list[tuple[_Row, range]],
+    rows: list[_Row],
+    heads: list[int],
+) -> Iterator[Word]:
+    """A word for each surface token, with the values of its rows."""
+    upos = ["ROOT", *(row.upos for row in rows), "_"]  # of the heads 0, 1 ... and -1
+    word_of = [0, *(n for n, (_, parts) in enumerate(tokens, 1) for _ in parts), -1]
+    for number, ((start, end), (token, parts)) in enumerate(zip(spans, tokens, strict=True), 1):
+        outside = (word_of[heads[i]] for i in parts if word_of[heads[i]] != number)
+        given = re.search(r"HeadUPOS=([^|]+)", token.misc)  # by write_conllu
+        yield Word(
+            text[start:end],
+            start,
+            end,
+            _join(rows[i].lemma for i in parts),
+            _join(rows[i].upos for i in parts),
+            _join(rows[i].xpos for i in parts),
+            _join(rows[i].feats for i in parts),
+            _join(rows[i].deprel for i in parts),
+            given[1] if given else _join(upos[heads[i]] for i in parts),
+            next((head for head in outside if head >= 0), -1),
+        )
+
+
+def _join(values: Iterable[str]) -> str:
+    values = list(values)
+    return "_" if set(values) == {"_"} else "+".join(values)
 
 
 def _find(forms: Sequence[str], text: str) -> list[tuple[int, int]]:
     """The span of each form in a text that they make up, whitespace apart; else `ValueError`."""
     visible = [at for at, character in enumerate(text) if not character.isspace()]
     plain = "".join(text[at] for at in visible)
-    places, at = [], 0  # at: counts visible characters
+    spans, at = [], 0  # at: counts visible characters
     for form in forms:
         bare = "".join(form.split())
         if not plain.startswith(bare, at):
             where = visible[at] if at < len(visible) else len(text)
-            rest = text[where : where + 20]
-            raise ValueError(f"{form!r} is not at character {where} ({rest!r} ...)")
-        places.append((visible[at], visible[at + len(bare) - 1] + 1))
+            raise ValueError(f"{form!r} is not at character {where} ({text[where:][:20]!r} ...)")
+        spans.append((visible[at], visible[at + len(bare) - 1] + 1))
         at += len(bare)
     if at < len(visible):
-        rest = text[visible[at] : visible[at] + 20]
-        raise ValueError(f"no word covers {rest!r} at character {visible[at]}")
-    return places
+        where = visible[at]
+        raise ValueError(f"no word covers {text[where:][:20]!r} at character {where}")
+    return spans
 
 
 def write_conllu(sentences: Iterable[Sentence]) -> str:
@@ -214,14 +203,12 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
     out: list[str] = []
     for sentence in sentences:
         out.append(f"# text = {sentence.text}")
+        upos = ["ROOT", *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
         for number, word in enumerate(sentence.words, 1):
             head = "_" if word.head < 0 else str(word.head)
-            implied = "_" if word.head < 0 else "ROOT"
-            if word.head > 0:
-                implied = sentence.words[word.head - 1].upos
             after = sentence.text[word.end : word.end + 1]
             misc = ["SpaceAfter=No"] if after and not after.isspace() else []
-            if word.head_upos != implied:
+            if word.head_upos != upos[word.head]:  # that of a part of a multi-word token
                 misc.append(f"HeadUPOS={word.head_upos}")
             columns = [word.form, word.lemma, word.upos, word.xpos, word.feats, head, word.deprel]
             columns = [re.sub(r"[\t\n]", " ", c) for c in columns]
@@ -236,29 +223,27 @@ def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
     `name` (file:line) begins the `UserError` where they do not fit.
     """
     try:
-        places = _find([word.form for word in words], text)
+        spans = _find([word.form for word in words], text)
     except ValueError as error:
         raise UserError(
             f"{name}: the annotation does not fit the text {text!r}: {error}; "
             "annotate this very text"
         ) from None
     return tuple(
-        replace(w, form=text[s:e], start=s, end=e) for w, (s, e) in zip(words, places, strict=True)
+        replace(word, form=text[start:end], start=start, end=end)
+        for word, (start, end) in zip(words, spans, strict=True)
     )
 
 
-# What the Moses tokeniser writes in tokens, and its punctuation normaliser in raw text.
-_ENTITIES = {"&amp;": "&", "&#124;": "|", "&lt;": "<", "&gt;": ">", "&apos;": "'"}
-_ENTITIES |= {"&quot;": '"', "&#91;": "[", "&#93;": "]"}
-_ENTITY = re.compile("|".join(_ENTITIES))
+# What the Moses normaliser makes of punctuation.
 _PUNCTUATION = str.maketrans(
     dict.fromkeys("„“”«»″", '"') | dict.fromkeys("‘’‚‛´`′", "'") | dict.fromkeys("–—‐‑", "-")
 ) | {ord("…"): "..."}
 
 
-@lru_cache(10_000)
-def _comparable(characters: str) -> str:
-    return characters.translate(_PUNCTUATION).lower()
+def _comparable(part: str) -> str:
+    """A part of a raw or of a tokenised text as both would have it, without whitespace."""
+    return "".join(part.split()).translate(_PUNCTUATION).lower()
 
 
 def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sentence, int]:
@@ -272,37 +257,29 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     """
     if not raw.words:
         raise UserError(f"{name}: no annotation for {raw.text!r}")
-    here = [(m.start(), m.end()) for m in re.finditer(r"\S+", tokens)]
-    token_text, first = "", []  # comparable characters of all tokens; where each token begins
-    for start, end in here:
-        token = tokens[start:end]
-        first.append(len(token_text))
-        plain = _ENTITY.sub(lambda m: _ENTITIES[m[0]], token)
-        token_text += _comparable("-" if plain == "@-@" else plain)
-    starts = [word.start for word in raw.words]
-    raw_text, word_at = "", []  # comparable characters of the raw text; the word of each
-    for at, character in enumerate(raw.text):
-        if not character.isspace():
-            same = _comparable(character)
-            raw_text += same
-            word_at += [max(bisect_right(starts, at) - 1, 0)] * len(same)
-    if token_text == raw_text:
-        blocks = [(0, 0, len(raw_text))]
-    else:
-        matcher = SequenceMatcher(None, token_text, raw_text, autojunk=False)
-        blocks = [(b.a, b.b, b.size) for b in matcher.get_matching_blocks()]
-    raw_of = {a + i: b + i for a, b, size in blocks for i in range(size)}
-    matched = sorted(raw_of)
-    if not matched:
+    bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
+    raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
+    word_ends = list(accumulate(map(len, raw_parts)))  # as the token bounds, in all characters
+    found = list(re.finditer(r"\S+", tokens))
+    token_parts = [
+        _comparable("-" if token[0] == "@-@" else html.unescape(token[0])) for token in found
+    ]
+    token_bounds = pairwise(accumulate(map(len, token_parts), initial=0))
+    matcher = SequenceMatcher(None, "".join(token_parts), "".join(raw_parts), autojunk=False)
+    raw_of = {  # the raw character of each token character that matches one
+        block.a + i: block.b + i
+        for block in matcher.get_matching_blocks()
+        for i in range(block.size)
+    }
+    if not raw_of:
         raise UserError(f"{name}: the tokens {tokens!r} have no character of {raw.text!r}")
     words, missed = [], 0
-    for (start, end), at, behind in zip(here, first, [*first[1:], len(token_text)], strict=True):
-        if at not in raw_of:
+    for token, (first, behind) in zip(found, token_bounds, strict=True):
+        at = first
+        if first not in raw_of:
             missed += 1
-            right = bisect_left(matched, at)
-            near = matched[max(right - 1, 0) : right + 1]
-            own_or_right = near[-1] < behind or near[-1] - at < at - near[0]
-            at = near[-1] if own_or_right else near[0]
-        word = raw.words[word_at[raw_of[at]]]
-        words.append(replace(word, form=tokens[start:end], start=start, end=end, head=-1))
+            at = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
+        word = raw.words[bisect_right(word_ends, raw_of[at])]
+        start, end = token.span()
+        words.append(replace(word, form=token[0], start=start, end=end, head=-1))
     return Sentence(tokens, tuple(words)), missed

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,6 @@ class DataReport:
     features: dict[str, dict[str, Any]] = field(default_factory=dict)
     """See `describe_feature`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; `DataReport(**content)` reads it."""
-        return asdict(self)
-
     def __rich__(self) -> Group:
         """Two small tables: splits and, if any, features."""
         splits = _table("data", "split", "sentences", "words", "pieces", "unknown")
@@ -54,7 +50,7 @@ class DataReport:
         features.add_column("most frequent")
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
-            top = ", ".join(f"{_short(value)} {share:.0%}" for value, share in f["top"])
+            top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             features.add_row(name, count, f"{f['entropy']:.2f}", f"{f['unknown_dev']:.2%}", top)
         return Group(splits, f"{sizes}; {read}", features)
 
@@ -98,7 +94,3 @@ def _table(title: str, first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= 20 else value[:19] + "…"

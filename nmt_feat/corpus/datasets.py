@@ -2,20 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
-from nmt_feat.corpus import annotators, download, text
-from nmt_feat.corpus.annotators import Annotator, make_annotator
-from nmt_feat.corpus.conllu import Sentence, align, project, read_conllu
+from nmt_feat.corpus import download
+from nmt_feat.corpus.annotators import Annotator, annotate_cached, make_annotator
+from nmt_feat.corpus.conllu import Sentence, align, is_conllu, project, read_conllu
+from nmt_feat.corpus.text import read_lines, sha256
 from nmt_feat.errors import UserError
-from nmt_feat.schema import AnnotatorConfig, DataConfig
+from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
 
 
 @dataclass
@@ -26,8 +22,7 @@ class RawSplit:
     source: list[Sentence]
     target: list[str]
     source_path: str
-    """For messages, as `target_path`."""
-    target_path: str
+    """For messages."""
 
 
 @dataclass
@@ -39,7 +34,7 @@ class RawCorpus:
     tests: dict[str, RawSplit]
     fingerprint: str
     """Hash of the content of all files and of the annotator."""
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
     """What the user should know: missing optional test sets, tokens without annotation ..."""
 
 
@@ -49,6 +44,7 @@ class _Files:
 
     name: str
     key: str
+    """In the config."""
     source: Path
     target: Path
     conllu: Path | None = None
@@ -62,23 +58,24 @@ def load(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: 
     anything is annotated. An annotator that is set takes the place of annotation in files (noted).
     """
     tool = make_annotator(annotator) if annotate else None
-    files, notes = _locate(config, cache, annotate, tool)
-    splits = []
-    for where in files:
-        limit = config.limit if where.name == "train" else None
-        splits.append(_read(where, limit, annotate and tool is None))
-    for (split, raw), where in zip(splits, files, strict=True):
+    found, notes = _locate(config, cache, annotate, tool)
+    splits, raw = [], []
+    for files in found:
+        split, lines = _read(files, config.limit if files.name == "train" else None)
+        splits.append(split)
+        raw.append(lines)
+    for split, files, lines in zip(splits, found, raw, strict=True):
         if tool:
-            notes += _annotate(split, raw, where, tool, annotator.processes, cache)
+            annotated = annotate_cached(tool, lines, cache, annotator.processes)
+            if files.raw:
+                notes.append(_project(annotated, split, files.raw.name))
+            else:
+                split.source = annotated
         elif not annotate:
-            split.source = [Sentence(s.text) for s in split.source]
-    return RawCorpus(
-        train=splits[0][0],
-        dev=splits[1][0],
-        tests={split.name: split for split, _ in splits[2:]},
-        fingerprint=_fingerprint(config, files, annotate, tool),
-        notes=notes,
-    )
+            split.source = [Sentence(sentence.text) for sentence in split.source]
+    train, dev, *tests = splits
+    named = {test.name: test for test in tests}
+    return RawCorpus(train, dev, named, _fingerprint(config, found, annotate, tool), notes)
 
 
 def fingerprint(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> str:
@@ -88,11 +85,11 @@ def fingerprint(config: DataConfig, annotator: AnnotatorConfig, cache: Path, ann
 
 
 def _fingerprint(
-    config: DataConfig, files: list[_Files], annotate: bool, tool: Annotator | None
+    config: DataConfig, found: list[_Files], annotate: bool, tool: Annotator | None
 ) -> str:
     sums = {
-        f.name: [p and text.sha256(p, content=True) for p in (f.source, f.target, f.conllu, f.raw)]
-        for f in files
+        f.name: [p and sha256(p, content=True) for p in (f.source, f.target, f.conllu, f.raw)]
+        for f in found
     }
     known = [sums, config.limit, annotate, tool and tool.fingerprint()]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
@@ -106,13 +103,13 @@ def _locate(
         raise UserError(f"data.folder={config.folder}: no such folder")
     if clash := {"train", "dev"} & config.tests.keys():
         raise UserError(f"data.tests.{min(clash)}: the name is taken; give the test set another")
-    splits = {"train": ("data.train", config.train), "dev": ("data.dev", config.dev)}
-    splits |= {name: (f"data.tests.{name}", split) for name, split in config.tests.items()}
     found: list[_Files] = []
     notes: list[str] = []
-    for name, (key, split) in splits.items():
+    splits: dict[str, SplitConfig] = {"train": config.train, "dev": config.dev, **config.tests}
+    for name, split in splits.items():
+        key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
+        given = split.conllu or (split.source if is_conllu(split.source) else None)
         wanted = {"source": split.source, "target": split.target}
-        given = split.conllu or (split.source if _is_conllu(split.source) else None)
         if tool:
             wanted |= {"raw": split.raw} if split.raw else {}
             if given:
@@ -126,144 +123,86 @@ def _locate(
                     f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
                     f"or annotator=hanta, or {key}.conllu=FILE.conllu"
                 )
-        paths = {role: _find(config, cache, file, notes) for role, file in wanted.items()}
-        missing = [f"{key}.{role}={wanted[role]}" for role, path in paths.items() if path is None]
-        if not missing:
-            found.append(_Files(name, key, **{r: p for r, p in paths.items() if p}))
-            continue
-        places = " or ".join(str(folder) for folder in _folders(config, cache))
-        message = f"{missing[0]}: no such file in {places}"
-        if split.optional and name in config.tests:
-            notes.append(f"test set {name} is left out: {message}")
-        elif config.download.url is None:
-            raise UserError(f"{message}; correct the name or set data.folder")
-        else:
-            raise UserError(
-                f"{message}, and it is not downloaded as data.download.sha256 has no sum of it; "
-                "put it there or set data.folder"
-            )
+        try:
+            paths = {r: _find(config, cache, f"{key}.{r}", file) for r, file in wanted.items()}
+            found.append(_Files(name, key, **paths))
+        except UserError as error:
+            if not split.optional or name not in config.tests:
+                raise
+            notes.append(f"test set {name} is left out: {error}")
     if config.tests and len(found) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
     return found, notes
 
 
-def _folders(config: DataConfig, cache: Path) -> list[Path]:
-    given = [Path(config.folder).expanduser()] if config.folder is not None else []
-    public = [cache / config.name] if config.download.url is not None else []
-    return given + public or [Path(".")]
+def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
+    """The file `name` of the setting `key`, downloaded if its sum is pinned.
 
-
-def _find(config: DataConfig, cache: Path, name: str, notes: list[str]) -> Path | None:
-    """The file `name`, also without its folders, also with or without `.gz`; downloaded if pinned.
-
-    A file of `data.folder` that differs from its pinned sum is used, and noted.
+    In `data.folder` it may also lie without its own folders, and with or without `.gz`.
     """
+    downloads = cache / config.name
     pinned = config.download.sha256.get(name)
-    download_to = cache / config.name / name
-    zipped = name.endswith(".gz")
-    for folder in _folders(config, cache):
-        for base in dict.fromkeys((folder / name, folder / Path(name).name)):
-            for path in (base, base.with_suffix("") if zipped else Path(f"{base}.gz")):
-                if not path.exists() or (pinned and path == download_to):
-                    continue
-                # A sum is of the file as it is named, also where `X.gz` stands for `X`; where `X`
-                # stands for `X.gz`, there is nothing to compare.
-                if (
-                    pinned
-                    and (path.suffix == ".gz" or not zipped)
-                    and text.sha256(path, content=not zipped) != pinned
-                ):
-                    notes.append(f"{path} differs from the pinned revision of {config.name}")
-                return path
+    if config.folder is not None:
+        folder = Path(config.folder).expanduser()
+    else:
+        folder = downloads if config.download.url else Path(".")
+    if folder != downloads or not pinned:
+        names = [name, name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"]
+        for candidate in (*names, *(Path(n).name for n in names)):
+            if (folder / candidate).exists():
+                return folder / candidate
     if pinned is None or config.download.url is None:
-        return None
-    download.fetch(f"{config.download.url.rstrip('/')}/{name}", download_to, pinned)
-    return download_to
+        raise UserError(
+            f"{key}={name}: no such file in {folder}; correct the name or set data.folder"
+        )
+    download.fetch(f"{config.download.url.rstrip('/')}/{name}", downloads / name, pinned)
+    return downloads / name
 
 
-def _is_conllu(name: str | Path) -> bool:
-    return str(name).removesuffix(".gz").endswith(".conllu")
-
-
-def _read(files: _Files, limit: int | None, annotated: bool) -> tuple[RawSplit, list[str]]:
+def _read(files: _Files, limit: int | None) -> tuple[RawSplit, list[str]]:
     """A split, read and checked, with words where CoNLL-U gives them; the lines to annotate."""
-    if _is_conllu(files.source):
+    if is_conllu(files.source):
         source = list(read_conllu(files.source))
     else:
-        source = [Sentence(line) for line in text.read_lines(files.source)]
-    target = text.read_lines(files.target)
-    raw = text.read_lines(files.raw) if files.raw else [s.text for s in source]
-    for path, side in ((files.source, source), (files.target, target)):
-        if not side:
+        source = [Sentence(line) for line in read_lines(files.source)]
+    target = read_lines(files.target)
+    texts = [sentence.text for sentence in source]
+    raw = read_lines(files.raw) if files.raw else texts
+    annotation = list(read_conllu(files.conllu)) if files.conllu else source
+    sides: dict[Path | None, Sequence[object]]
+    sides = {files.source: texts, files.target: target, files.raw: raw, files.conllu: annotation}
+    for path, lines in sides.items():
+        if not lines:
             raise UserError(f"{path}: the file is empty; {files.key} needs sentences")
-    for other, count in ((files.target, len(target)), (files.raw, len(raw))):
-        if len(source) != count:
+        if len(lines) != len(source):
             raise UserError(
-                f"{files.key}: {files.source} has {len(source)} sentences, {other} has {count}; "
-                "their lines must correspond"
+                f"{files.key}: {files.source} has {len(source)} sentences, {path} has "
+                f"{len(lines)}; their lines must correspond"
             )
-    for number, (sentence, line, unsplit) in enumerate(zip(source, target, raw, strict=True), 1):
-        sides = ((files.source, sentence.text), (files.target, line), (files.raw, unsplit))
-        if empty := [file for file, side in sides if not side.strip()]:
-            raise UserError(
-                f"{empty[0]}:{number}: empty side of the pair {sentence.text!r} and {line!r}; "
-                "remove the line from every file"
-            )
-    if annotated and files.conllu:
-        source = _aligned(source, files.source, files.conllu)
-    if limit is not None and limit < 1:
-        raise UserError(f"data.limit={limit}: must be at least 1")
-    split = RawSplit(
-        files.name, source[:limit], target[:limit], str(files.source), str(files.target)
-    )
+    for number, pair in enumerate(zip(texts, target, raw, strict=True), 1):
+        for path, line in zip((files.source, files.target, files.raw), pair, strict=True):
+            if not line.strip():
+                raise UserError(
+                    f"{path}:{number}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
+                    "remove the line from every file"
+                )
+    if files.conllu:
+        source = [
+            Sentence(text, align(text, given.words, f"{files.conllu}: sentence {number}"))
+            for number, (text, given) in enumerate(zip(texts, annotation, strict=True), 1)
+        ]
+    split = RawSplit(files.name, source[:limit], target[:limit], str(files.source))
     return split, raw[:limit]
 
 
-def _aligned(source: list[Sentence], path: Path, conllu: Path) -> list[Sentence]:
-    """The annotation of the file `conllu` on the lines of the file `path`."""
-    out: list[Sentence] = []
-    annotation = list(read_conllu(conllu))
-    hint = f"({len(source)} lines, {len(annotation)} annotated sentences); annotate this very file"
-    for number, (line, given) in enumerate(zip_longest(source, annotation), 1):
-        texts = [s.text if s else None for s in (line, given)]
-        plain = ["".join(t.split()) if t else t for t in texts]
-        if plain[0] != plain[1]:
-            raise UserError(
-                f"{path}:{number}: {texts[0]!r} is not sentence {number} of {conllu}: "
-                f"{texts[1]!r} {hint}"
-            )
-        out.append(Sentence(line.text, align(line.text, given.words, f"{path}:{number}")))
-    return out
-
-
-def _annotate(
-    split: RawSplit, raw: list[str], files: _Files, tool: Annotator, processes: int, cache: Path
-) -> list[str]:
-    """Give the split's source sentences the words that `tool` finds in the lines `raw`; notes."""
-    with _progress(f"annotating {split.name}") as progress:
-        sentences = annotators.annotate_cached(tool, raw, cache, processes, progress)
-    if not files.raw:
-        split.source = sentences
-        return []
+def _project(annotated: list[Sentence], split: RawSplit, raw_name: str) -> str:
+    """Give the split's tokens the annotation of its raw text; a note."""
     missed = 0
-    for index, (sentence, line) in enumerate(zip(sentences, split.source, strict=True)):
-        where = f"{files.source}:{index + 1}"
-        split.source[index], count = project(sentence, line.text, where)
+    for i, (sentence, tokens) in enumerate(zip(annotated, split.source, strict=True)):
+        split.source[i], count = project(sentence, tokens.text, f"{split.source_path}:{i + 1}")
         missed += count
-    tokens = sum(len(sentence.words) for sentence in split.source)
-    return [
-        f"{split.name}: annotation of {files.raw.name} projected to {tokens} tokens; {missed} that "
+    total = sum(len(sentence.words) for sentence in split.source)
+    return (
+        f"{split.name}: annotation of {raw_name} projected to {total} tokens; {missed} that "
         "match no character of it have the values of the nearest that does"
-    ]
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[annotators.Progress | None]:
-    """A progress bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +34,10 @@ def word_of_piece(
         found = bisect_right(starts, position) - 1
         if found < 0 or words[found].end <= position:
             if at >= 0:
-                what = "it has no words" if not words else f"no word covers {text[at]!r}"
                 raise UserError(
-                    f"{where}: the annotation does not fit the text, {what} at character {at + 1} "
-                    f"of {text!r}; correct the annotation or make it again with an annotator"
+                    f"{where}: the annotation does not fit the text, no word covers {text[at]!r} "
+                    f"at character {at + 1} of {text!r}; correct the annotation or make it again "
+                    "with an annotator"
                 )
             found = min(found + 1, len(words) - 1)
         owner.append(found)
@@ -50,14 +50,48 @@ def _visible(char: str) -> bool:
 
 def subword_tags(owner: Sequence[int]) -> list[str]:
     """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow)."""
-    begins = [True, *(a != b for a, b in pairwise(owner))][: len(owner)]
-    ends = [*begins[1:], True]
-    return [("O" if e else "B") if b else ("E" if e else "I") for b, e in zip(begins, ends)]  # noqa: B905
+    begins = _begins(owner)
+    tags = {(True, True): "O", (True, False): "B", (False, False): "I", (False, True): "E"}
+    return [tags[pair] for pair in pairwise([*begins, True])]
 
 
-def described(words: Sequence[Word], owner: Sequence[int], column: str) -> list[str]:
-    """The column's values: of each word or, for `subword_tag`, of each piece."""
-    return subword_tags(owner) if column == "subword_tag" else values(words, column)
+def _begins(owner: Sequence[int]) -> list[bool]:
+    """Whether each piece is the first one of its word."""
+    return [i == 0 or owner[i - 1] != word for i, word in enumerate(owner)]
+
+
+class Described(NamedTuple):
+    """A sentence in pieces, and what is known of its words."""
+
+    pieces: list[Piece]
+    owner: list[int]
+    """The word of each piece, by `word_of_piece`."""
+    values: dict[str, list[str]]
+    """Of each feature: a value per word or, for `subword_tag`, per piece."""
+
+
+def describe(
+    sentence: Sentence, subwords: Subwords, columns: dict[str, str], where: str = "input"
+) -> Described:
+    """Pieces and values of the features, whose columns are given by name.
+
+    Where no column needs annotation, words are what stands between spaces.
+    """
+    text, words = sentence.text, sentence.words
+    if all(column in TEXT_COLUMNS for column in columns.values()):
+        words = spaced(text)
+    elif not words and any(map(_visible, text)):
+        raise UserError(
+            f"{where}: no annotation of {text!r}, but features need it; "
+            "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
+        )
+    pieces = subwords.encode(text)
+    owner = word_of_piece(pieces, words, text, where)
+    found = {
+        name: subword_tags(owner) if column == "subword_tag" else values(words, column)
+        for name, column in columns.items()
+    }
+    return Described(pieces, owner, found)
 
 
 @dataclass(frozen=True)
@@ -83,25 +117,20 @@ class SourceEncoder:
     def __init__(self, subwords: Subwords, features: dict[str, FeatureSpec]) -> None:
         self.subwords = subwords
         self.features = features
-        self.annotated = any(f.column not in TEXT_COLUMNS for f in features.values())
-        """Whether sentences need annotation (else words are what stands between spaces)."""
 
     def encode(self, sentence: Sentence, where: str = "input") -> Encoded:
         """Ids with EOS. `where` names file and line in errors."""
-        if not self.features:
-            return Encoded([*self.subwords.encode_ids([sentence.text])[0], EOS], {})
-        pieces = self.subwords.encode(sentence.text)
-        words = words_of(sentence, self.annotated, where)
-        owner = word_of_piece(pieces, words, sentence.text, where)
+        columns = {name: spec.column for name, spec in self.features.items()}
+        pieces, owner, found = describe(sentence, self.subwords, columns, where)
+        begins = _begins(owner)
         rows = {}
         for name, spec in self.features.items():
-            row = [spec.vocab.id(value) for value in described(words, owner, spec.column)]
+            row = [spec.vocab.id(value) for value in found[name]]
             if spec.column != "subword_tag":
-                row = [row[w] if words else UNK for w in owner]
+                row = [row[word] if word >= 0 else UNK for word in owner]
             if spec.policy == "first":
                 inside = spec.vocab.id(INSIDE)
-                later = [False, *(a == b for a, b in pairwise(owner))]
-                row = [inside if i else v for v, i in zip(row, later, strict=False)]
+                row = [i if begin else inside for i, begin in zip(row, begins, strict=True)]
             rows[name] = [*row, END]
         return Encoded([*(piece.id for piece in pieces), EOS], rows)
 
@@ -109,8 +138,8 @@ class SourceEncoder:
         """Write `source.model` or `source.json`, and `features.json`, into the folder."""
         self.subwords.save(folder / "source")
         specs = {
-            name: {"column": f.column, "policy": f.policy, **f.vocab.to_json()}
-            for name, f in self.features.items()
+            name: {"column": spec.column, "policy": spec.policy, **asdict(spec.vocab)}
+            for name, spec in self.features.items()
         }
         content = json.dumps(specs, ensure_ascii=False, indent=1)
         (folder / "features.json").write_text(content, encoding="utf-8")
@@ -120,19 +149,7 @@ class SourceEncoder:
         """What `save` wrote."""
         specs = json.loads((folder / "features.json").read_text(encoding="utf-8"))
         features = {
-            name: FeatureSpec(s["column"], s["policy"], FeatureVocab.from_json(s))
+            name: FeatureSpec(s["column"], s["policy"], FeatureVocab(s["values"], s["counts"]))
             for name, s in specs.items()
         }
         return cls(Subwords.load(folder / "source"), features)
-
-
-def words_of(sentence: Sentence, annotated: bool, where: str) -> tuple[Word, ...]:
-    """The sentence's annotated words or, where no annotation is needed, those between spaces."""
-    if not annotated:
-        return spaced(sentence.text)
-    if not sentence.words and any(map(_visible, sentence.text)):
-        raise UserError(
-            f"{where}: no annotation of {sentence.text!r}, but features need it; "
-            "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
-        )
-    return sentence.words

@@ -13,17 +13,17 @@ from typing import Any
 
 import pyarrow as pa
 import sentencepiece
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from nmt_feat.corpus import columns, datasets
 from nmt_feat.corpus.columns import FeatureVocab
 from nmt_feat.corpus.data_report import DataReport, describe_feature, describe_split
 from nmt_feat.corpus.datasets import RawSplit
-from nmt_feat.corpus.encoder import FeatureSpec, SourceEncoder, described, word_of_piece, words_of
+from nmt_feat.corpus.encoder import FeatureSpec, SourceEncoder, describe
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS, Subwords
 from nmt_feat.corpus.text import sha256
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError
 from nmt_feat.schema import DataConfig, FeatureConfig, TrainConfig
 
 FORMAT = 1  # of the cache folder: raise it whenever its content changes
@@ -78,59 +78,44 @@ def prepare(
     """
     found = fingerprint(cfg, features)
     folder = Path(cfg.paths.cache) / f"prepared-{found[:16]}"
-    notes: list[str] = []
-    if (prepared := _open(folder, found, notes)) is not None:
-        return prepared
-    lock = FileLock(f"{folder}.lock")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say("waiting for another run that prepares the same data")
-            lock.acquire()
-        notes.clear()  # another process may have mended it in the meantime
-        if (prepared := _open(folder, found, notes)) is None:
-            building = folder.with_name(f"{folder.name}.building")
-            for old in (building, folder):
-                shutil.rmtree(old, ignore_errors=True)
-            building.mkdir()
-            _build(cfg, dict(sorted(features.items())), building, say)
-            building.rename(folder)
-            prepared = _open(folder, found, notes)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error}); see paths.cache") from None
-    finally:
-        lock.release()
-    if prepared is None:
-        raise UserError(f"{folder}: cannot be read back ({notes[-1]}); see paths.cache")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    notes = []
+    with FileLock(f"{folder}.lock"):
+        if folder.exists():
+            try:
+                return _open(folder, found)
+            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+                notes.append(f"{folder}: damaged ({error}), made again")
+        building = folder.with_name(f"{folder.name}.building")
+        for old in (building, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        building.mkdir()
+        _build(cfg, dict(sorted(features.items())), building, say)
+        building.rename(folder)
+    prepared = _open(folder, found)
+    prepared.notes += notes
     return prepared
 
 
-def _open(folder: Path, found: str, notes: list[str]) -> Prepared | None:
-    """The folder's content, checked against its sums; None, and a note if it is damaged."""
-    if not folder.exists():
-        return None
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, digest in manifest["files"].items():
-            if sha256(folder / name) != digest:
-                raise ValueError(f"{name} has changed")
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        names = ["train", "dev", *manifest["tests"]]
-        splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
-    except (OSError, ValueError, KeyError, TypeError, UserError, pa.ArrowException) as error:
-        notes.append(f"{folder}: damaged ({error}), made again")
-        return None
+def _open(folder: Path, found: str) -> Prepared:
+    """The folder's content, checked against its sums."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        if sha256(folder / name) != digest:
+            raise ValueError(f"{name} has changed")
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    train, dev, *tests = (
+        Split.open(folder / f"{i}.arrow") for i in range(2 + len(manifest["tests"]))
+    )
     return Prepared(
-        train=splits.pop("train"),
-        dev=splits.pop("dev"),
-        tests=splits,
+        train,
+        dev,
+        tests=dict(zip(manifest["tests"], tests, strict=True)),
         encoder=SourceEncoder.load(folder),
         target=Subwords.load(folder / "target"),
         fingerprint=found,
         report=DataReport(**report),
-        notes=manifest["notes"] + notes,
+        notes=manifest["notes"],
         folder=folder,
     )
 
@@ -151,12 +136,14 @@ def _build(
     rows = {name: list(range(len(split.source))) for name, split in splits.items()}
     rows["train"], filtered = _filter(cfg.data, raw.train, source, target)
     values = {n: _values(split, rows[n], features, source) for n, split in splits.items()}
-    train, dev = values["train"][0], values["dev"][0]
+    counts, dev_counts = values["train"][0], values["dev"][0]
+    tool = cfg.annotator._target_
+    annotated_by = tool.rpartition(".")[2] if tool else cfg.data.train.conllu
     specs = {}
     for name, f in features.items():
         inside = f.policy == "first"
-        vocab = FeatureVocab.build(train[name], f.max_values, f.min_count, inside)
-        _refuse_constant(cfg, name, f, train[name], vocab, raw.train)
+        vocab = FeatureVocab.build(counts[name], f.max_values, f.min_count, inside)
+        _refuse_constant(name, f, counts[name], vocab, annotated_by or raw.train.source_path)
         specs[name] = FeatureSpec(f.column, f.policy, vocab)
     encoder = SourceEncoder(source, specs)
     report = DataReport(len(raw.train.source), filtered, source.size, target.size)
@@ -165,10 +152,10 @@ def _build(
         encoded.save(folder / f"{number}.arrow")
         report.splits[name] = describe_split(encoded)
     for name, spec in specs.items():
-        report.features[name] = describe_feature(train[name], dev[name], spec.vocab)
+        report.features[name] = describe_feature(counts[name], dev_counts[name], spec.vocab)
     encoder.save(folder)
     target.save(folder / "target")
-    _write_json(folder / "report.json", report.to_dict())
+    _write_json(folder / "report.json", asdict(report))
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     _write_json(folder / MANIFEST, {"files": files, "tests": list(raw.tests), "notes": raw.notes})
 
@@ -216,8 +203,7 @@ def _filter(
 
 
 def _where(split: RawSplit, i: int) -> str:
-    unit = ": sentence " if split.source_path.removesuffix(".gz").endswith(".conllu") else ":"
-    return f"{split.source_path}{unit}{i + 1}"
+    return f"{split.source_path}: sentence {i + 1}"
 
 
 def _values(
@@ -226,15 +212,10 @@ def _values(
     """Each feature's values in these sentences: counted, and as a line per sentence."""
     counts = {name: Counter[str]() for name in features}
     lines: dict[str, list[str]] = {name: [] for name in features}
-    annotated = columns.needs_annotation(features)
-    tagged = any(f.column == "subword_tag" for f in features.values())
+    columns_of = {name: feature.column for name, feature in features.items()}
     for i in rows if features else ():
-        sentence, where = split.source[i], _where(split, i)
-        words = words_of(sentence, annotated, where)
-        pieces = subwords.encode(sentence.text) if tagged else []
-        owner = word_of_piece(pieces, words, sentence.text, where)
-        for name, f in features.items():
-            found = described(words, owner, f.column)
+        described = describe(split.source[i], subwords, columns_of, _where(split, i))
+        for name, found in described.values.items():
             counts[name].update(found)
             lines[name].append(" ".join(found))
     return counts, lines
@@ -254,20 +235,12 @@ def _encode(
 
 
 def _refuse_constant(
-    cfg: TrainConfig,
-    name: str,
-    feature: FeatureConfig,
-    counts: Counter[str],
-    vocab: FeatureVocab,
-    train: RawSplit,
+    name: str, feature: FeatureConfig, counts: Counter[str], vocab: FeatureVocab, by: str
 ) -> None:
     """A feature that is the same everywhere teaches nothing: say why, and what to do."""
     kept = sum(vocab.id(value) >= columns.FIRST for value in counts)
     if kept + (kept < len(counts)) > 1:
         return
-    column = feature.column
-    tool = cfg.annotator._target_
-    by = tool.rpartition(".")[2] if tool else cfg.data.train.conllu or train.source_path
     if len(counts) > 1:
         raise UserError(
             f"features.{name} is constant: max_values={feature.max_values} and "
@@ -275,16 +248,10 @@ def _refuse_constant(
         )
     if set(counts) != {columns.NONE}:
         raise UserError(
-            f"features.{name} is constant: {column} is {min(counts)!r} on all of train "
+            f"features.{name} is constant: {feature.column} is {min(counts)!r} on all of train "
             f"(annotation: {by}); leave it out of features"
         )
-    hint = "leave it out of features or choose another annotation"
-    if column.startswith("feats."):
-        items = (
-            item.partition("=")[0]
-            for sentence in train.source
-            for word in sentence.words
-            for item in word.feats.replace("+", "|").split("|")
-        )
-        hint = f"attributes of words there: {near(column[6:], set(items) - {columns.NONE})}"
-    raise UserError(f"features.{name}: no word of train has {column} (annotation: {by}); {hint}")
+    raise UserError(
+        f"features.{name}: no word of train has {feature.column} (annotation: {by}); leave it out "
+        "of features or choose another annotation"
+    )

@@ -41,17 +41,19 @@ class Ragged:
 
 
 class Split:
-    """Encoded sentence pairs in the order of their files."""
+    """Encoded sentence pairs, at least one, in the order of their files.
+
+    Attributes:
+        source, target: ids, each row with EOS.
+        features: ids by feature, at the same places as the source's values.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
         self.source = _ragged(table["source"])
-        """Source ids with EOS."""
         self.target = _ragged(table["target"])
-        """Target ids with EOS."""
         names = [n.removeprefix(FEATURE) for n in table.column_names if n.startswith(FEATURE)]
         self.features = {name: _ragged(table[FEATURE + name]).values for name in names}
-        """Ids of each feature, at the same places as the source's values."""
         self.source_lengths = self.source.lengths
         self.target_lengths = self.target.lengths
 
@@ -76,7 +78,7 @@ class Split:
             "source_text": pa.array(source_text, pa.large_string()),
             "target_text": pa.array(target_text, pa.large_string()),
         }
-        for name in source[0].features if source else ():
+        for name in source[0].features:
             columns[FEATURE + name] = _lists([e.features[name] for e in source])
         for name, lines in (values or {}).items():
             columns[VALUES + name] = pa.array(lines, pa.large_string())
@@ -89,18 +91,6 @@ class Split:
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
-
-    def source_ids(self, i: int) -> NDArray[np.int32]:
-        """Source ids of sentence i, with EOS."""
-        return self.source.row(i)
-
-    def target_ids(self, i: int) -> NDArray[np.int32]:
-        """Target ids of sentence i, with EOS."""
-        return self.target.row(i)
-
-    def feature_ids(self, name: str, i: int) -> NDArray[np.int32]:
-        """Ids of a feature in sentence i, as long as `source_ids(i)`."""
-        return Ragged(self.features[name], self.source.offsets).row(i)
 
     @property
     def source_texts(self) -> list[str]:
@@ -119,15 +109,10 @@ class Split:
         return str(self._table[VALUES + name][i])
 
 
-def _lists(rows: Sequence[Sequence[int]]) -> pa.LargeListArray:
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    values = np.fromiter((i for row in rows for i in row), np.int32, int(offsets[-1]))
-    return pa.LargeListArray.from_arrays(offsets, values)
+def _lists(rows: Sequence[Sequence[int]]) -> pa.Array:
+    return pa.array(rows, pa.large_list(pa.int32()))
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
-    if column.num_chunks == 0:
-        return Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
-    chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    chunk = column.chunk(0)  # the only one
     return Ragged(chunk.values.to_numpy(), chunk.offsets.to_numpy())

@@ -37,11 +37,6 @@ class Subwords(ABC):
     @staticmethod
     def train(cfg: SubwordConfig, texts: Sequence[str]) -> Subwords:
         """The model of `texts` (lines): the same bytes for the same lines, on any machine."""
-        kinds = {"bpe", "unigram", "none", "given"}
-        if cfg.kind not in kinds:
-            raise UserError(f"subword.kind={cfg.kind}: one of {', '.join(sorted(kinds))}")
-        if not any(text.strip() for text in texts):
-            raise UserError("no text to train the subword model on: all training lines are empty")
         if cfg.kind in ("none", "given"):
             counts = Counter(word for text in texts for word in text.split())
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -52,11 +47,9 @@ class Subwords(ABC):
     @staticmethod
     def load(stem: Path) -> Subwords:
         """What `save(stem)` wrote."""
-        words = stem.with_name(stem.name + ".json")
-        if words.exists():
-            content = json.loads(words.read_text(encoding="utf-8"))
-            return Words(content["kind"], content["words"])
-        return SentencePieces(stem.with_name(stem.name + ".model").read_bytes())
+        if (words := stem.with_suffix(".json")).exists():
+            return Words(**json.loads(words.read_text(encoding="utf-8")))
+        return SentencePieces(stem.with_suffix(".model").read_bytes())
 
     @abstractmethod
     def save(self, stem: Path) -> None:
@@ -66,9 +59,9 @@ class Subwords(ABC):
     def encode(self, text: str) -> list[Piece]:
         """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
 
-    @abstractmethod
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts, the same as `encode` gives, faster."""
+        """Ids of many texts, the same as `encode` gives."""
+        return [[piece.id for piece in self.encode(text)] for text in texts]
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
@@ -84,15 +77,11 @@ class SentencePieces(Subwords):
         self.size = self._model.get_piece_size()
 
     def save(self, stem: Path) -> None:  # noqa: D102
-        stem.with_name(stem.name + ".model").write_bytes(self._proto)
+        stem.with_suffix(".model").write_bytes(self._proto)
 
     def encode(self, text: str) -> list[Piece]:  # noqa: D102
         found = self._model.encode(text, out_type="offset_mapping")
         return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
-
-    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
-        ids = [self._model.encode(text) for text in texts]  # of a list: starts threads
-        return ids
 
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
         text: str = self._model.decode([int(i) for i in ids])
@@ -111,16 +100,13 @@ class Words(Subwords):
 
     def save(self, stem: Path) -> None:  # noqa: D102
         content = json.dumps({"kind": self._kind, "words": self._words[4:]}, ensure_ascii=False)
-        stem.with_name(stem.name + ".json").write_text(content, encoding="utf-8")
+        stem.with_suffix(".json").write_text(content, encoding="utf-8")
 
     def encode(self, text: str) -> list[Piece]:  # noqa: D102
         return [
             Piece(self._ids.get(m.group(), UNK), m.start(), m.end())
             for m in re.finditer(r"\S+", text)
         ]
-
-    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
-        return [[self._ids.get(word, UNK) for word in text.split()] for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
         words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]
