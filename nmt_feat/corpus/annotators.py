@@ -204,15 +204,9 @@ def annotate_parallel(
     processes = min(processes or _cores(), max(1, len(chunks) // 2))
 
     def gather(results: Iterable[list[Sentence]]) -> list[Sentence]:
-        console, what = Console(stderr=True), f"annotating with {annotator.name}"
-        shown = track(
-            results,
-            what,
-            len(chunks),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        what, console = f"annotating with {annotator.name}", Console(stderr=True)
+        hidden = not console.is_terminal
+        shown = track(results, what, len(chunks), console=console, transient=True, disable=hidden)
         return [sentence for chunk in shown for sentence in chunk]
 
     if processes == 1:
@@ -253,7 +247,6 @@ def annotate_cached(
             if head == _checksum(body):
                 return list(parse_conllu(body.decode().split("\n"), str(path)))
             log.warning("%s is corrupt (its checksum differs): annotating again", path)
-        log.info("annotating %d lines with %s, kept in %s", len(texts), annotator.name, path)
         sentences = annotate_parallel(annotator, texts, processes)
         for number, sentence in enumerate(sentences, 1):
             if not sentence.words:

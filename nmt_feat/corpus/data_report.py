@@ -44,15 +44,13 @@ class DataReport:
         reasons = ", ".join(f"{n:,} {why}" for why, n in self.filtered.items()) or "none"
         sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
         read = f"filtered of {self.train_read:,} training pairs: {reasons}"
-        if not self.features:
-            return Group(splits, f"{sizes}; {read}")
         features = _table("features", "feature", "values", "bits", "unknown in dev")
         features.add_column("most frequent")
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             features.add_row(name, count, f"{f['entropy']:.2f}", f"{f['unknown_dev']:.2%}", top)
-        return Group(splits, f"{sizes}; {read}", features)
+        return Group(splits, f"{sizes}; {read}", *([features] if self.features else []))
 
 
 def describe_split(split: Split) -> dict[str, Any]:

@@ -60,22 +60,13 @@ def _begins(owner: Sequence[int]) -> list[bool]:
     return [i == 0 or owner[i - 1] != word for i, word in enumerate(owner)]
 
 
-class Described(NamedTuple):
-    """A sentence in pieces, and what is known of its words."""
-
-    pieces: list[Piece]
-    owner: list[int]
-    """The word of each piece, by `word_of_piece`."""
-    values: dict[str, list[str]]
-    """Of each feature: a value per word or, for `subword_tag`, per piece."""
-
-
 def describe(
-    sentence: Sentence, subwords: Subwords, columns: dict[str, str], where: str = "input"
-) -> Described:
-    """Pieces and values of the features, whose columns are given by name.
+    sentence: Sentence, subwords: Subwords, columns: dict[str, str], where: str
+) -> tuple[list[Piece], list[int], dict[str, list[str]]]:
+    """Pieces, the word of each piece, and the features' values; `columns` are by feature.
 
-    Where no column needs annotation, words are what stands between spaces.
+    A feature has a value per word or, for `subword_tag`, per piece. Where no column needs
+    annotation, words are what stands between spaces.
     """
     text, words = sentence.text, sentence.words
     if all(column in TEXT_COLUMNS for column in columns.values()):
@@ -91,7 +82,7 @@ def describe(
         name: subword_tags(owner) if column == "subword_tag" else values(words, column)
         for name, column in columns.items()
     }
-    return Described(pieces, owner, found)
+    return pieces, owner, found
 
 
 @dataclass(frozen=True)

@@ -121,16 +121,18 @@ def _open(folder: Path, found: str) -> Prepared:
 
 
 def _build(
-    cfg: TrainConfig,
-    features: dict[str, FeatureConfig],
-    folder: Path,
-    say: Callable[[str], None],
+    cfg: TrainConfig, features: dict[str, FeatureConfig], folder: Path, say: Callable[[str], None]
 ) -> None:
     annotate = columns.needs_annotation(features)
     say("reading the corpus" + " and its annotation" * annotate)
     raw = datasets.load(cfg.data, cfg.annotator, Path(cfg.paths.cache), annotate)
     say("training the subword model")
-    source, target = _subwords(cfg, raw.train)
+    source_texts, target_texts = [s.text for s in raw.train.source], raw.train.target
+    if cfg.subword.joint:
+        source = target = Subwords.train(cfg.subword, source_texts + target_texts)
+    else:
+        source = Subwords.train(cfg.subword, source_texts)
+        target = Subwords.train(cfg.subword, target_texts)
     say("encoding")
     splits = {"train": raw.train, "dev": raw.dev, **raw.tests}
     rows = {name: list(range(len(split.source))) for name, split in splits.items()}
@@ -162,15 +164,6 @@ def _build(
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
-def _subwords(cfg: TrainConfig, train: RawSplit) -> tuple[Subwords, Subwords]:
-    """Source's and target's model: one object where they are joint."""
-    texts = [sentence.text for sentence in train.source]
-    if cfg.subword.joint:
-        joint = Subwords.train(cfg.subword, texts + train.target)
-        return joint, joint
-    return Subwords.train(cfg.subword, texts), Subwords.train(cfg.subword, train.target)
 
 
 def _filter(
@@ -214,8 +207,8 @@ def _values(
     lines: dict[str, list[str]] = {name: [] for name in features}
     columns_of = {name: feature.column for name, feature in features.items()}
     for i in rows if features else ():
-        described = describe(split.source[i], subwords, columns_of, _where(split, i))
-        for name, found in described.values.items():
+        _, _, values = describe(split.source[i], subwords, columns_of, _where(split, i))
+        for name, found in values.items():
             counts[name].update(found)
             lines[name].append(" ".join(found))
     return counts, lines
