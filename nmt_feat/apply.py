@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import needs_annotation
-from nmt_feat.corpus.conllu import Sentence, parse_conllu, project
+from nmt_feat.corpus.conllu import Sentence, is_conllu, parse_conllu, project
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.store import Split
-from nmt_feat.corpus.subwords import EOS, Subwords
+from nmt_feat.corpus.store import Split, encode_split
+from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.model.build import build_model
@@ -117,9 +117,7 @@ class Run:
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
-        encoded = [self.encoder.encode(s, w) for s, w in zip(sentences, where, strict=True)]
-        ids = [[*row, EOS] for row in self.target.encode_ids(targets)]
-        return Split.build(encoded, ids, [s.text for s in sentences], targets)
+        return encode_split(self.encoder, self.target, sentences, targets, where)
 
     def translate(
         self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig
@@ -166,10 +164,10 @@ def _stdin() -> Iterator[str]:
             ) from None
 
 
-def _is_conllu(name: str, form: str) -> bool:
+def _reads_conllu(name: str, form: str) -> bool:
     if form not in ("auto", "text", "conllu"):
         raise UserError(f"format={form}: unknown; use auto, text or conllu")
-    return form == "conllu" or (form == "auto" and name.removesuffix(".gz").endswith(".conllu"))
+    return form == "conllu" or (form == "auto" and is_conllu(name))
 
 
 def translate_main(cfg: TranslateConfig) -> None:
@@ -182,7 +180,7 @@ def translate_main(cfg: TranslateConfig) -> None:
     run = Run(cfg.run, cfg.threads)
     lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
     name = "standard input" if cfg.input == "-" else cfg.input
-    conllu = _is_conllu(cfg.input, cfg.format)
+    conllu = _reads_conllu(cfg.input, cfg.format)
     items: Iterator[Sentence | str] = parse_conllu(lines, name) if conllu else lines
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
     number = 0
@@ -209,7 +207,7 @@ def score_main(cfg: ScoreConfig) -> None:
     """`score.py`: natural log-probability and pieces (the end symbol counts) of each line."""
     run = Run(cfg.run, cfg.threads)
     lines = read_lines(cfg.source)
-    if _is_conllu(cfg.source, "auto"):
+    if is_conllu(cfg.source):
         sentences = list(parse_conllu(lines, cfg.source))
     else:
         raw = read_lines(cfg.raw) if cfg.raw else None
@@ -222,7 +220,7 @@ def score_main(cfg: ScoreConfig) -> None:
         )
     if not sentences:
         raise UserError(f"{cfg.source}: the file is empty; nothing to score")
-    unit = ": sentence " if _is_conllu(cfg.source, "auto") else ":"
+    unit = ": sentence " if is_conllu(cfg.source) else ":"
     where = [f"{cfg.source}{unit}{i + 1}" for i in range(len(sentences))]
     split = run.split(sentences, targets, where)
     budget = run.cfg.trainer.batch_tokens

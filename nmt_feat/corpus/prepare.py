@@ -20,8 +20,8 @@ from nmt_feat.corpus.columns import FeatureVocab
 from nmt_feat.corpus.data_report import DataReport, describe_feature, describe_split
 from nmt_feat.corpus.datasets import RawSplit
 from nmt_feat.corpus.encoder import FeatureSpec, SourceEncoder, describe
-from nmt_feat.corpus.store import Split
-from nmt_feat.corpus.subwords import EOS, Subwords
+from nmt_feat.corpus.store import Split, encode_split
+from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import DataConfig, FeatureConfig, TrainConfig
@@ -150,7 +150,14 @@ def _build(
     encoder = SourceEncoder(source, specs)
     report = DataReport(len(raw.train.source), filtered, source.size, target.size)
     for number, (name, split) in enumerate(splits.items()):
-        encoded = _encode(split, rows[name], encoder, target, values[name][1])
+        encoded = encode_split(
+            encoder,
+            target,
+            [split.source[i] for i in rows[name]],
+            [split.target[i] for i in rows[name]],
+            [_where(split, i) for i in rows[name]],
+            values[name][1],
+        )
         encoded.save(folder / f"{number}.arrow")
         report.splits[name] = describe_split(encoded)
     for name, spec in specs.items():
@@ -212,19 +219,6 @@ def _values(
             counts[name].update(found)
             lines[name].append(" ".join(found))
     return counts, lines
-
-
-def _encode(
-    split: RawSplit,
-    rows: Sequence[int],
-    encoder: SourceEncoder,
-    target: Subwords,
-    values: dict[str, list[str]],
-) -> Split:
-    encoded = [encoder.encode(split.source[i], _where(split, i)) for i in rows]
-    texts = [split.target[i] for i in rows]
-    targets = [[*ids, EOS] for ids in target.encode_ids(texts)]
-    return Split.build(encoded, targets, [split.source[i].text for i in rows], texts, values)
 
 
 def _refuse_constant(

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.encoder import Encoded
+from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.corpus.encoder import Encoded, SourceEncoder
+from nmt_feat.corpus.subwords import EOS, Subwords
 
 FEATURE, VALUES = "feature:", "values:"
 
@@ -107,6 +109,20 @@ class Split:
     def feature_text(self, name: str, i: int) -> str:
         """A feature's values of the words of sentence i, with spaces between."""
         return str(self._table[VALUES + name][i])
+
+
+def encode_split(
+    encoder: SourceEncoder,
+    target: Subwords,
+    sentences: Sequence[Sentence],
+    targets: Sequence[str],
+    where: Sequence[str],
+    values: dict[str, list[str]] | None = None,
+) -> Split:
+    """Sentence pairs as a split in memory; `where` names each one's file and line in errors."""
+    encoded = [encoder.encode(s, w) for s, w in zip(sentences, where, strict=True)]
+    ids = [[*row, EOS] for row in target.encode_ids(targets)]
+    return Split.build(encoded, ids, [s.text for s in sentences], targets, values)
 
 
 def _lists(rows: Sequence[Sequence[int]]) -> pa.Array:

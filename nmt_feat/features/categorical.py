@@ -3,9 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.corpus.columns import FeatureVocab, values
 
-__all__ = ["Categorical", "FeatureVocab", "values"]
+def table(size: int, dim: int, std: float) -> nn.Embedding:
+    """A table of `size` embeddings ~ N(0, std^2); row 0, padding, is zero, also as looked up."""
+    embedding = nn.Embedding(size, dim, padding_idx=0)
+    nn.init.normal_(embedding.weight, std=std)
+    with torch.no_grad():
+        embedding.weight[0].zero_()
+    return embedding
 
 
 class Categorical(nn.Module):
@@ -13,10 +18,7 @@ class Categorical(nn.Module):
 
     def __init__(self, size: int, dim: int, std: float) -> None:
         super().__init__()
-        self.table = nn.Embedding(size, dim, padding_idx=0)
-        nn.init.normal_(self.table.weight, std=std)
-        with torch.no_grad():
-            self.table.weight[0].zero_()
+        self.table = table(size, dim, std)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) ids to (B, T, dim)."""

@@ -11,9 +11,10 @@ from torch import nn
 
 from nmt_feat.combiners import Combiner, NoFeatures
 from nmt_feat.errors import UserError
+from nmt_feat.features.categorical import table
 from nmt_feat.features.widths import default_width
 from nmt_feat.instantiate import blamed, build, locate
-from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, table
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
 

@@ -9,15 +9,6 @@ from nmt_feat.combiners import Combiner
 from nmt_feat.model.dropout import dropout
 
 
-def table(size: int, dim: int, std: float) -> nn.Embedding:
-    """A table of `size` embeddings ~ N(0, std^2); row 0, padding, is zero and gets no gradient."""
-    embedding = nn.Embedding(size, dim, padding_idx=0)
-    nn.init.normal_(embedding.weight, std=std)
-    with torch.no_grad():
-        embedding.weight[0].zero_()
-    return embedding
-
-
 def positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
     """Sinusoidal positions `(length, dim)` from `first` on (Vaswani et al. 2017, section 3.5).
 
