@@ -118,8 +118,6 @@ def run(name: str, job: Job) -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: "=" in a and not a.startswith("-"))
     # The sweep's folder is named by its command: the same sweep finds its table again.
     os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
-    if str(Path.cwd()) not in sys.path:  # a user's own combiner lies in the current folder
-        sys.path.insert(0, str(Path.cwd()))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
     main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
     try:

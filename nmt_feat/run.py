@@ -257,7 +257,7 @@ def _train(
     cfg: TrainConfig, settings: dict[str, Any], folder: Path, console: Console, begun: float
 ) -> RunRecord:
     fabric = make_fabric(cfg)
-    prepared = prepare(cfg, cfg.features)
+    prepared = prepare(cfg, cfg.features, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:
         console.print(note, markup=False, highlight=False)
     console.print(prepared.report)
