@@ -159,9 +159,11 @@ class ModelConfig:
     decoder_layers: int = 4
     """Layers of the decoder."""
     dropout: float = 0.1
-    """Dropout of embeddings, attention outputs and feed-forward layers."""
+    """Dropout of embeddings and of the outputs of attention and feed-forward layers."""
     attention_dropout: float = 0.0
-    """Dropout of attention weights; above 0 it leaves PyTorch's fast kernels on CPU."""
+    """Dropout of attention weights; above 0 attention is slower on CPU."""
+    activation_dropout: float = 0.0
+    """Dropout inside the feed-forward layers, after the ReLU."""
     tie: str = "target"
     """`target`: target table = output layer; `all`: the source's word table as well."""
     embedding_std: float | None = None
@@ -335,6 +337,7 @@ BOUNDS = [
     ("model.decoder_layers", *_at_least(1)),
     ("model.dropout", *SHARE),
     ("model.attention_dropout", *SHARE),
+    ("model.activation_dropout", *SHARE),
     ("model.embedding_std", *POSITIVE),
     ("subword.character_coverage", lambda value: 0.98 <= value <= 1, "in [0.98, 1]"),
     ("optimizer.lr", *POSITIVE),

@@ -13,7 +13,7 @@ from nmt_feat.features import Categorical
 from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions
 from nmt_feat.model.loss import fused_loss
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.transformer import Dropouts, Transformer
 
 DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
 SHAPE = {"dim": DIM, "ffn_dim": 24, "heads": 4, "encoder_layers": 2, "decoder_layers": 2}
@@ -31,8 +31,7 @@ def make(combiner: type[Combiner] = Add, dropout: float = 0.0, seed: int = 1) ->
     model = Transformer(
         SourceEmbedding(words, features, merge, dropout),
         TargetEmbedding(table(TARGET, DIM, DIM**-0.5), dropout),
-        dropout=dropout,
-        attention_dropout=dropout,
+        dropouts=Dropouts(dropout, dropout, dropout),
         **SHAPE,
     )
     for name, parameter in model.named_parameters():  # biases and norms that are not 0 and 1
@@ -213,8 +212,7 @@ def test_parameters_of_tiny() -> None:
         heads=4,
         encoder_layers=4,
         decoder_layers=4,
-        dropout=0.1,
-        attention_dropout=0.0,
+        dropouts=Dropouts(0.1, 0.0, 0.1),
     )
     norm, square, ffn = 2 * 128, 128 * 128 + 128, 128 * 256 + 256 + 256 * 128 + 128
     encoder = 4 * (2 * norm + 4 * square + ffn) + norm
@@ -237,8 +235,7 @@ def test_one_table_for_all_gets_the_gradient_of_all_uses() -> None:
         model = Transformer(
             SourceEmbedding(tables[0], {}, NoFeatures({"word": DIM}, DIM), 0.0),
             TargetEmbedding(tables[1], 0.0),
-            dropout=0.0,
-            attention_dropout=0.0,
+            dropouts=Dropouts(0.0, 0.0, 0.0),
             **SHAPE,
         )
         source, _, mask = batch([5, 3])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nmt_feat.errors import UserError
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.transformer import Dropouts, Transformer
 from nmt_feat.schema import DecodingConfig
 from nmt_feat.search import BOS, EOS, Hypothesis, score_batch, search, translate_split
 
@@ -258,8 +258,7 @@ def transformer() -> Transformer:
         heads=2,
         encoder_layers=2,
         decoder_layers=2,
-        dropout=0.5,
-        attention_dropout=0.5,
+        dropouts=Dropouts(0.5, 0.5, 0.5),
     )
 
 

@@ -15,7 +15,7 @@ from nmt_feat.features.categorical import table
 from nmt_feat.features.widths import default_width
 from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.transformer import Dropouts, Transformer
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
 
 WORD = "word"
@@ -172,6 +172,5 @@ def build_model(
             heads=model.heads,
             encoder_layers=model.encoder_layers,
             decoder_layers=model.decoder_layers,
-            dropout=model.dropout,
-            attention_dropout=model.attention_dropout,
+            dropouts=Dropouts(model.dropout, model.attention_dropout, model.activation_dropout),
         )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt_feat.model.dropout import dropout
+from nmt_feat.model.dropout import dropout, residual
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 
 
@@ -28,11 +29,13 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true where keys are real.
 
-    On CPU written out: PyTorch's fused CPU kernel is made for long sequences; for sentences it is
-    slower, and in bf16 its backward pass much slower.
+    On CPU written out, and in fp32: PyTorch's fused CPU kernel is made for long sequences; for
+    sentences it is slower, and bf16 is slower than fp32 in both.
     """
     if query.device.type != "cpu" or dropped:
         return F.scaled_dot_product_attention(query, key, value, mask, dropped, causal)
+    kind = query.dtype
+    query, key, value = query.float(), key.float(), value.float()
     with torch.autocast("cpu", enabled=False):
         scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
         if mask is not None:
@@ -40,7 +43,7 @@ def attend(
         if causal:
             length = scores.shape[-1]
             scores = scores + scores.new_full((length, length), -math.inf).triu(1)
-        return torch.matmul(scores.softmax(dim=-1), value)
+        return torch.matmul(scores.softmax(dim=-1), value).to(kind)
 
 
 def linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
@@ -107,47 +110,54 @@ class FeedForward(nn.Module):
         return out
 
 
+class Dropouts(NamedTuple):
+    """Probabilities of dropout in a layer."""
+
+    output: float
+    """Of what self-attention, cross-attention and feed-forward add."""
+    attention: float
+    """Of attention weights."""
+    activation: float
+    """Inside the feed-forward layers."""
+
+
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward, each `x + dropout(f(norm(x)))`."""
 
-    def __init__(
-        self, dim: int, inner: int, heads: int, dropout: float, attention_dropout: float
-    ) -> None:
+    def __init__(self, dim: int, inner: int, heads: int, dropouts: Dropouts) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads, attention_dropout, cross=False)
+        self.attention = Attention(dim, heads, dropouts.attention, cross=False)
         self.forward_norm = nn.LayerNorm(dim)
-        self.forward_layer = FeedForward(dim, inner, dropout)
-        self.dropout = dropout
+        self.forward_layer = FeedForward(dim, inner, dropouts.activation)
+        self.dropout = dropouts.output
 
-    def drop(self, x: Tensor) -> Tensor:
-        """Dropout before the residual sum."""
-        return dropout(x, self.dropout, self.training)
+    def add(self, x: Tensor, update: Tensor) -> Tensor:
+        """The residual sum, with dropout of the update."""
+        return residual(x, update, self.dropout, self.training)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`."""
-        x = x + self.drop(self.attention(self.attention_norm(x), mask))
-        return x + self.drop(self.forward_layer(self.forward_norm(x)))
+        x = self.add(x, self.attention(self.attention_norm(x), mask))
+        return self.add(x, self.forward_layer(self.forward_norm(x)))
 
 
 class DecoderLayer(EncoderLayer):
     """An encoder layer, causal, with attention to the memory between its two halves."""
 
-    def __init__(
-        self, dim: int, inner: int, heads: int, dropout: float, attention_dropout: float
-    ) -> None:
-        super().__init__(dim, inner, heads, dropout, attention_dropout)
+    def __init__(self, dim: int, inner: int, heads: int, dropouts: Dropouts) -> None:
+        super().__init__(dim, inner, heads, dropouts)
         self.cross_norm = nn.LayerNorm(dim)
-        self.cross = Attention(dim, heads, attention_dropout, cross=True)
+        self.cross = Attention(dim, heads, dropouts.attention, cross=True)
 
     def finish(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """What follows self-attention: cross-attention and feed-forward."""
-        x = x + self.drop(self.cross.across(self.cross_norm(x), key, value, mask))
-        return x + self.drop(self.forward_layer(self.forward_norm(x)))
+        x = self.add(x, self.cross.across(self.cross_norm(x), key, value, mask))
+        return self.add(x, self.forward_layer(self.forward_norm(x)))
 
     def decode(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """x `(B, T, D)` with memory `(B, S, D)`, to `(B, T, D)`."""
-        x = x + self.drop(self.attention(self.attention_norm(x), None, causal=True))
+        x = self.add(x, self.attention(self.attention_norm(x), None, causal=True))
         return self.finish(x, *self.cross.project(memory), mask)
 
     def step(self, x: Tensor, layer: LayerCache, mask: Tensor) -> Tensor:
@@ -203,8 +213,8 @@ class Transformer(nn.Module):
     Args:
         source: embedding of source pieces and features.
         target: embedding of target pieces.
-        dim, ffn_dim, heads, encoder_layers, decoder_layers, dropout, attention_dropout:
-            as in `schema.ModelConfig`.
+        dim, ffn_dim, heads, encoder_layers, decoder_layers: as in `schema.ModelConfig`.
+        dropouts: of each layer.
     """
 
     def __init__(
@@ -217,11 +227,10 @@ class Transformer(nn.Module):
         heads: int,
         encoder_layers: int,
         decoder_layers: int,
-        dropout: float,
-        attention_dropout: float,
+        dropouts: Dropouts,
     ) -> None:
         super().__init__()
-        shape = (dim, ffn_dim, heads, dropout, attention_dropout)
+        shape = (dim, ffn_dim, heads, dropouts)
         self.encoder = nn.ModuleList(EncoderLayer(*shape) for _ in range(encoder_layers))
         self.encoder_norm = nn.LayerNorm(dim)
         self.decoder = nn.ModuleList(DecoderLayer(*shape) for _ in range(decoder_layers))
