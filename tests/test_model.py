@@ -88,6 +88,37 @@ def test_order_of_the_embedding_layer(combiner: type[Combiner]) -> None:
             torch.testing.assert_close(got[n, t], expected)
 
 
+@pytest.mark.parametrize("combiner", [Add, Concat, Gate])
+def test_alike_positions_are_combined_once(combiner: type[Combiner]) -> None:
+    """Values and gradients are those of combining each position by itself."""
+    torch.manual_seed(1)
+    merge = combiner({"word": DIM, "upos": 3, "case": 2}, DIM)
+    widths = merge.widths
+    features: dict[str, nn.Module] = {
+        "upos": Categorical(2, widths["upos"], 0.5),
+        "case": Categorical(3, widths["case"], 0.5),
+    }
+    embedding = SourceEmbedding(table(4, widths["word"], 0.5), features, merge, 0.0)
+    generator = torch.Generator().manual_seed(2)
+    ids, upos, case = (
+        torch.randint(0, n, (6, 9), generator=generator) for n in (4, 2, 3)
+    )  # at most 24 distinct of 54, and some that a sum of ids would confuse
+    seen: list[int] = []
+    merge.register_forward_hook(lambda _, args, __: seen.append(args[0][0].shape[:-1].numel()))
+    weights = torch.randn(6, 9, DIM, generator=generator)
+    (embedding(ids, {"case": case, "upos": upos}) * weights).sum().backward()
+    assert seen == [len(set(zip(*(x.flatten().tolist() for x in (ids, upos, case)), strict=True)))]
+    got = [p.grad.clone() for p in embedding.parameters() if p.grad is not None]
+    embedding.zero_grad()
+    plain = embedding.merge(ids, upos, case) * DIM**0.5 + positions(0, 9, DIM, weights)
+    torch.testing.assert_close(embedding(ids, {"case": case, "upos": upos}), plain)
+    (plain * weights).sum().backward()
+    expected = [p.grad for p in embedding.parameters() if p.grad is not None]
+    assert len(got) == len(expected) >= 3
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_target_embedding() -> None:
     model = make()
     ids = targets(2, 6)

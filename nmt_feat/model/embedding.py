@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
 from nmt_feat.model.dropout import dropout
@@ -20,6 +21,19 @@ def positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
     places = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
     angles = places[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :dim].to(like.dtype)
+
+
+def distinct_columns(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct columns `(rows, distinct)` of ids `(rows, n)`, and which of them each is `(n,)`.
+
+    Combiners are position-wise, so that positions that are alike need to be combined only once.
+    """
+    place = ids[0]
+    for row in ids[1:]:
+        place = torch.unique(place * (row.max() + 1) + row, return_inverse=True)[1]
+    anywhere = torch.empty(int(place.max()) + 1, dtype=torch.int64)
+    anywhere[place] = torch.arange(len(place))
+    return ids[:, anywhere], place
 
 
 class TargetEmbedding(nn.Module):
@@ -61,11 +75,20 @@ class SourceEmbedding(nn.Module):
         self.combiner = combiner
         self.dropout = dropout
 
+    def merge(self, ids: Tensor, *features: Tensor) -> Tensor:
+        """Embed and combine ids of pieces and features, each `(batch, time)`."""
+        embedders = zip(self.features.values(), features, strict=True)
+        merged: Tensor = self.combiner([self.words(ids), *(embed(f) for embed, f in embedders)])
+        return merged
+
     def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
         """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`."""
-        parts = [self.words(ids)]
-        parts += [embed(features[name]) for name, embed in self.features.items()]
-        x = self.combiner(parts)
+        rows = [ids, *(features[name] for name in self.features)]
+        if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
+            distinct, place = distinct_columns(torch.stack(rows).flatten(1))
+            x = F.embedding(place, self.merge(*distinct[:, None])[0]).view(*ids.shape, -1)
+        else:
+            x = self.merge(*rows)
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
         x = x + positions(0, ids.shape[1], dim, x)
