@@ -244,7 +244,7 @@ class DecodingConfig:
     """Output pieces at most: ratio times source pieces plus `max_extra`."""
     max_extra: int = 20
     """See `max_ratio`."""
-    batch_tokens: int = 4096
+    batch_tokens: int = 8192
     """Source tokens times beam per batch at most."""
     nbest: int = 1
     """Hypotheses written per sentence; at most `beam`."""

@@ -151,8 +151,9 @@ def _continuations(logits: Tensor, beam: int) -> Continuations:
     end = logprobs[:, EOS].tolist()
     logprobs[:, NEVER] = -math.inf
     k = min(beam, logprobs.shape[1])
-    values, ids = logprobs.topk(k)
-    tied = (logprobs >= values[:, -1:]).sum(1) > k
+    values, ids = logprobs.topk(min(k + 1, logprobs.shape[1]))
+    tied = values[:, k - 1 : k].eq(values[:, k:]).any(1)
+    values, ids = values[:, :k], ids[:, :k]
     if tied.any():
         by_id = logprobs[tied].sort(dim=1, descending=True, stable=True)
         values[tied], ids[tied] = by_id.values[:, :k], by_id.indices[:, :k]

@@ -8,13 +8,13 @@ once (training, forced scoring), `step` one piece at a time with cached keys and
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt_feat.model.cache import Cache, LayerCache
 from nmt_feat.model.dropout import dropout, residual
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 
@@ -46,6 +46,11 @@ def attend(
         return torch.matmul(scores.softmax(dim=-1), value).to(kind)
 
 
+def joined(x: Tensor) -> Tensor:
+    """Heads side by side: `(B, H, T, D / H)` to `(B, T, D)`."""
+    return x.transpose(1, 2).flatten(2)
+
+
 def linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
     """`blocks` linear layers side by side, each started by Glorot & Bengio (2010); no bias yet."""
     layer = nn.Linear(inputs, blocks * outputs)
@@ -74,7 +79,7 @@ class Attention(nn.Module):
 
     def merge(self, x: Tensor) -> Tensor:
         """`(B, H, T, D / H)` to the output `(B, T, D)`."""
-        out: Tensor = self.output(x.transpose(1, 2).flatten(2))
+        out: Tensor = self.output(joined(x))
         return out
 
     def forward(self, x: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
@@ -150,61 +155,23 @@ class DecoderLayer(EncoderLayer):
         self.cross_norm = nn.LayerNorm(dim)
         self.cross = Attention(dim, heads, dropouts.attention, cross=True)
 
-    def finish(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """What follows self-attention: cross-attention and feed-forward."""
-        x = self.add(x, self.cross.across(self.cross_norm(x), key, value, mask))
-        return self.add(x, self.forward_layer(self.forward_norm(x)))
-
     def decode(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """x `(B, T, D)` with memory `(B, S, D)`, to `(B, T, D)`."""
         x = self.add(x, self.attention(self.attention_norm(x), None, causal=True))
-        return self.finish(x, *self.cross.project(memory), mask)
+        x = self.add(x, self.cross.across(self.cross_norm(x), *self.cross.project(memory), mask))
+        return self.add(x, self.forward_layer(self.forward_norm(x)))
 
-    def step(self, x: Tensor, layer: LayerCache, mask: Tensor) -> Tensor:
-        """x `(B, 1, D)`, the newest position, to `(B, 1, D)`; appends to the cache."""
-        query, key, value = self.attention.split(self.attention.inputs(self.attention_norm(x)), 3)
-        if layer.key is not None and layer.value is not None:
-            key = torch.cat([layer.key, key], dim=2)
-            value = torch.cat([layer.value, value], dim=2)
-        layer.key, layer.value = key, value
-        x = x + self.attention.merge(attend(query, key, value, None))
-        return self.finish(x, layer.cross_key, layer.cross_value, mask)
-
-
-@dataclass
-class LayerCache:
-    """Keys and values of a decoder layer: of the memory, and of the pieces so far."""
-
-    cross_key: Tensor
-    cross_value: Tensor
-    key: Tensor | None = None
-    value: Tensor | None = None
-
-
-@dataclass
-class Cache:
-    """What search keeps between steps: a row per hypothesis."""
-
-    layers: list[LayerCache]
-    mask: Tensor
-    """`(B, 1, 1, S)`, true at real source pieces."""
-
-    def select(self, index: Tensor) -> Cache:
-        """The cache whose rows are `index` `(B',)` of this one's, in that order."""
-
-        def rows(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.index_select(0, index)
-
-        layers = [
-            LayerCache(
-                layer.cross_key.index_select(0, index),
-                layer.cross_value.index_select(0, index),
-                rows(layer.key),
-                rows(layer.value),
-            )
-            for layer in self.layers
-        ]
-        return Cache(layers, self.mask.index_select(0, index))
+    def step(self, x: Tensor, layer: LayerCache, cache: Cache, seen: Tensor) -> Tensor:
+        """x `(R, D)`, the newest position, to `(R, D)`; seen `(B, 1, W, used)`. No dropout."""
+        grid = cache.lay(self.attention.inputs(self.attention_norm(x)))
+        query, key, value = self.attention.split(grid, 3)
+        written = layer.append(key, value, cache.used - cache.width)
+        x = x + self.attention.output(cache.pick(joined(attend(query, *written, seen))))
+        (query,) = self.cross.split(cache.lay(self.cross.query(self.cross_norm(x))), 1)
+        found = attend(query, layer.cross_key, layer.cross_value, cache.mask)
+        x = x + self.cross.output(cache.pick(joined(found)))
+        out: Tensor = x + self.forward_layer(self.forward_norm(x))
+        return out
 
 
 class Transformer(nn.Module):
@@ -267,16 +234,17 @@ class Transformer(nn.Module):
 
     def start(self, memory: Tensor, mask: Tensor) -> Cache:
         """The cache before the first step: memory `(B, S, D)`, mask `(B, S)`."""
-        layers = []
+        memories = []
         for layer in self.decoder:
             assert isinstance(layer, DecoderLayer)
-            layers.append(LayerCache(*layer.cross.project(memory)))
-        return Cache(layers, mask[:, None, None, :])
+            memories.append(layer.cross.project(memory))
+        return Cache.start(memories, mask)
 
     def step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
-        """Scores `(B, vocabulary)`, fp32, of the piece after `token` `(B,)` at `position`."""
-        x = self.target(token[:, None], position)
+        """Scores `(R, vocabulary)`, fp32, of the piece after `token` `(R,)` at `position`."""
+        x = self.target(token[:, None], position)[:, 0]
+        seen = cache.look()
         for layer, layer_cache in zip(self.decoder, cache.layers, strict=True):
             assert isinstance(layer, DecoderLayer)
-            x = layer.step(x, layer_cache, cache.mask)
-        return self.logits(self.decoder_norm(x)[:, 0]).float()
+            x = layer.step(x, layer_cache, cache, seen)
+        return self.logits(self.decoder_norm(x)).float()
