@@ -389,3 +389,30 @@ def test_streams(runs: Runs) -> None:
         process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 0
+
+
+def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
+    """`scripts/contrast.py` finds, of all readings' German, what `score.py` scores highest."""
+    blocks = runs.conllu.read_text(encoding="utf-8").strip().split("\n\n")
+    german = read_lines(runs.target)
+    # Two lines of one English, and its annotation with another part of speech.
+    changed = blocks[0].replace("\tDET\t", "\tNOUN\t").replace("\tPRON\t", "\tX\t")
+    assert changed != blocks[0]
+    source, target = tmp_path / "two.conllu", tmp_path / "two.de"
+    source.write_text("\n\n".join([blocks[0], changed, blocks[1], ""]), encoding="utf-8")
+    target.write_text("\n".join([german[0], german[1], german[2], ""]), encoding="utf-8")
+    right = 0.0
+    for block, own, other in ((blocks[0], *german[:2]), (changed, german[1], german[0])):
+        pair, texts = tmp_path / "pair.conllu", tmp_path / "pair.de"
+        pair.write_text("\n\n".join([block, block, ""]), encoding="utf-8")
+        texts.write_text(f"{own}\n{other}\n", encoding="utf-8")
+        (own_score, _), (other_score, _) = scores(runs.annotated, pair, texts)
+        right += own_score > other_score
+    command = [sys.executable, ROOT / "scripts" / "contrast.py", runs.annotated]
+    command += ["--source", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{right / 2:.1%} of 2 readings are the most probable of theirs\n"
+    target.write_text(f"{german[0]}\n", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True)
+    message = f"{source} has 3 sentences, {target} has 1; their lines must correspond\n"
+    assert (done.returncode, done.stderr) == (2, message)
