@@ -12,6 +12,7 @@ from rich.table import Table
 from nmt_feat.corpus.columns import FIRST, FeatureVocab
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK
+from nmt_feat.corpus.text import ranked
 
 TOP = 5
 
@@ -20,18 +21,12 @@ TOP = 5
 class DataReport:
     """Sentences, words and pieces of each split, what was filtered and why, and the features."""
 
-    train_read: int
-    """Training pairs before filtering."""
-    filtered: dict[str, int]
-    """Training pairs left out, by reason."""
-    source_size: int
-    """Size of the source vocabulary."""
+    train_read: int  # training pairs before filtering
+    filtered: dict[str, int]  # training pairs left out, by reason
+    source_size: int  # of the vocabulary, as the next
     target_size: int
-    """Size of the target vocabulary."""
-    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """See `describe_split`."""
-    features: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """See `describe_feature`."""
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_split`
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_feature`
 
     def __rich__(self) -> Group:
         """Two small tables: splits and, if any, features."""
@@ -56,15 +51,13 @@ class DataReport:
 def describe_split(split: Split) -> dict[str, Any]:
     """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
     found: dict[str, Any] = {"sentences": len(split)}
-    for side, ids, texts in (
-        ("source", split.source, split.source_texts),
-        ("target", split.target, split.target_texts),
-    ):
-        pieces = len(ids.values) - len(split)
+    for side in ("source", "target"):
+        ids = getattr(split, side).values
+        pieces = len(ids) - len(split)
         found[side] = {
-            "words": sum(len(text.split()) for text in texts),
+            "words": sum(len(text.split()) for text in getattr(split, f"{side}_texts")),
             "pieces": pieces,
-            "unknown": int(np.count_nonzero(ids.values == UNK)) / max(pieces, 1),
+            "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
         }
     return found
 
@@ -74,15 +67,14 @@ def describe_feature(train: Counter[str], dev: Counter[str], vocab: FeatureVocab
 
     Words are pieces for `subword_tag`.
     """
-    shares = [n / train.total() for n in train.values()]
-    ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
+    shares = {value: n / train.total() for value, n in train.items()}
     unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
     return {
         "values": len(train),
         "kept": sum(vocab.id(value) >= FIRST for value in train),
-        "entropy": -sum(p * math.log2(p) for p in shares),
+        "entropy": -sum(p * math.log2(p) for p in shares.values()),
         "unknown_dev": unknown / max(dev.total(), 1),
-        "top": [[value, n / train.total()] for value, n in ranked[:TOP]],
+        "top": [[value, shares[value]] for value, _ in ranked(train)[:TOP]],
     }
 
 

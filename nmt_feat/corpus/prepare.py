@@ -19,7 +19,7 @@ from nmt_feat.corpus import columns, datasets
 from nmt_feat.corpus.columns import FeatureVocab
 from nmt_feat.corpus.data_report import DataReport, describe_feature, describe_split
 from nmt_feat.corpus.datasets import RawSplit
-from nmt_feat.corpus.encoder import FeatureSpec, SourceEncoder, describe
+from nmt_feat.corpus.encoder import Described, SourceEncoder
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import sha256
@@ -127,41 +127,40 @@ def _build(
     say("reading the corpus" + " and its annotation" * annotate)
     raw = datasets.load(cfg.data, cfg.annotator, Path(cfg.paths.cache), annotate)
     say("training the subword model")
-    source_texts, target_texts = [s.text for s in raw.train.source], raw.train.target
+    texts = [sentence.text for sentence in raw.train.source]
     if cfg.subword.joint:
-        source = target = Subwords.train(cfg.subword, source_texts + target_texts)
+        source = target = Subwords.train(cfg.subword, texts + raw.train.target)
     else:
-        source = Subwords.train(cfg.subword, source_texts)
-        target = Subwords.train(cfg.subword, target_texts)
-    say("encoding")
-    splits = {"train": raw.train, "dev": raw.dev, **raw.tests}
-    rows = {name: list(range(len(split.source))) for name, split in splits.items()}
-    rows["train"], filtered = _filter(cfg.data, raw.train, source, target)
-    values = {n: _values(split, rows[n], features, source) for n, split in splits.items()}
-    counts, dev_counts = values["train"][0], values["dev"][0]
+        source = Subwords.train(cfg.subword, texts)
+        target = Subwords.train(cfg.subword, raw.train.target)
     tool = cfg.annotator._target_
     annotated_by = tool.rpartition(".")[2] if tool else cfg.data.train.conllu
-    specs = {}
-    for name, f in features.items():
-        inside = f.policy == "first"
-        vocab = FeatureVocab.build(counts[name], f.max_values, f.min_count, inside)
-        _refuse_constant(name, f, counts[name], vocab, annotated_by or raw.train.source_path)
-        specs[name] = FeatureSpec(f.column, f.policy, vocab)
-    encoder = SourceEncoder(source, specs)
-    report = DataReport(len(raw.train.source), filtered, source.size, target.size)
-    for number, (name, split) in enumerate(splits.items()):
-        encoded = encode_split(
-            encoder,
-            target,
-            [split.source[i] for i in rows[name]],
-            [split.target[i] for i in rows[name]],
-            [_where(split, i) for i in rows[name]],
-            values[name][1],
+    say("encoding")
+    kept, filtered = _filter(cfg.data, raw.train, source, target)
+    report = DataReport(len(texts), filtered, source.size, target.size)
+    empty = {name: FeatureVocab(f.column, f.policy) for name, f in features.items()}
+    encoder = SourceEncoder(source, empty)
+    splits = [raw.train, raw.dev, *raw.tests.values()]
+    described: dict[str, list[Described]] = {}
+    for split in splits:
+        rows = kept if split is raw.train else range(len(split.source))
+        described[split.name] = [
+            encoder.describe(split.source[i], f"{split.source_path}: sentence {i + 1}")
+            for i in rows
+        ]
+        split.target = [split.target[i] for i in rows]
+    for name, feature in features.items():
+        counts, dev_counts = (
+            Counter(value for d in described[split] for value in d.of_words[name])
+            for split in ("train", "dev")
         )
+        encoder.features[name] = vocab = FeatureVocab.build(feature, counts)
+        _refuse_constant(name, feature, counts, vocab, annotated_by or raw.train.source_path)
+        report.features[name] = describe_feature(counts, dev_counts, vocab)
+    for number, split in enumerate(splits):
+        encoded = encode_split(encoder, target, described[split.name], split.target)
         encoded.save(folder / f"{number}.arrow")
-        report.splits[name] = describe_split(encoded)
-    for name, spec in specs.items():
-        report.features[name] = describe_feature(counts[name], dev_counts[name], spec.vocab)
+        report.splits[split.name] = describe_split(encoded)
     encoder.save(folder)
     target.save(folder / "target")
     _write_json(folder / "report.json", asdict(report))
@@ -175,15 +174,14 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _filter(
     cfg: DataConfig, train: RawSplit, source: Subwords, target: Subwords
-) -> tuple[list[int], dict[str, int]]:
+) -> tuple[Sequence[int], dict[str, int]]:
     """Numbers of the training pairs that are kept, and why how many are not."""
     kept, filtered = [], Counter[str]()
-    sources = source.encode_ids([sentence.text for sentence in train.source])
-    targets = target.encode_ids(train.target)
-    for i, (ids, translation) in enumerate(zip(sources, targets, strict=True)):
-        words = min(len(train.source[i].text.split()), len(train.target[i].split()))
-        short, long = sorted((len(ids), len(translation)))
-        if words < cfg.min_words:
+    texts = [sentence.text for sentence in train.source]
+    encoded = zip(source.encode_ids(texts), target.encode_ids(train.target), strict=True)
+    for i, pair in enumerate(encoded):
+        short, long = sorted(map(len, pair))
+        if min(len(texts[i].split()), len(train.target[i].split())) < cfg.min_words:
             filtered[f"words < {cfg.min_words}"] += 1
         elif not short:
             filtered["empty"] += 1
@@ -196,29 +194,10 @@ def _filter(
     if not kept:
         reasons = ", ".join(f"{n} {why}" for why, n in filtered.items()) or "it is empty"
         raise UserError(
-            f"{train.source_path}: no training pair is left of {len(sources)} ({reasons}); "
+            f"{train.source_path}: no training pair is left of {len(texts)} ({reasons}); "
             "see data.min_words, data.max_pieces, data.max_ratio"
         )
     return kept, dict(filtered)
-
-
-def _where(split: RawSplit, i: int) -> str:
-    return f"{split.source_path}: sentence {i + 1}"
-
-
-def _values(
-    split: RawSplit, rows: Sequence[int], features: dict[str, FeatureConfig], subwords: Subwords
-) -> tuple[dict[str, Counter[str]], dict[str, list[str]]]:
-    """Each feature's values in these sentences: counted, and as a line per sentence."""
-    counts = {name: Counter[str]() for name in features}
-    lines: dict[str, list[str]] = {name: [] for name in features}
-    columns_of = {name: feature.column for name, feature in features.items()}
-    for i in rows if features else ():
-        _, _, values = describe(split.source[i], subwords, columns_of, _where(split, i))
-        for name, found in values.items():
-            counts[name].update(found)
-            lines[name].append(" ".join(found))
-    return counts, lines
 
 
 def _refuse_constant(

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from nmt_feat.errors import UserError
@@ -11,13 +12,13 @@ from nmt_feat.errors import UserError
 def read_bytes(path: Path | str) -> bytes:
     """The content of a file, decompressed where its name ends in `.gz`."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a file")
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a file") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: broken gzip file ({error}); get it again") from None
     except OSError as error:
@@ -47,3 +48,8 @@ def sha256(path: Path | str, content: bool = False) -> str:
     """Hexadecimal SHA-256 of a file; of what is in it, decompressed, where `content`."""
     data = read_bytes(path) if content else Path(path).read_bytes()
     return hashlib.sha256(data).hexdigest()
+
+
+def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Values and their counts, the most frequent first, ties by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
