@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nmt_feat.corpus import download
@@ -19,10 +19,15 @@ class RawSplit:
     """Sentence pairs of one split, line by line."""
 
     name: str
-    source: list[Sentence]
-    target: list[str]
-    source_path: str
-    """For messages."""
+    key: str  # in the config
+    files: dict[str, Path]  # those to use: source, target, and maybe conllu or raw
+    source: list[Sentence] = field(default_factory=list)
+    target: list[str] = field(default_factory=list)
+
+    @property
+    def source_path(self) -> str:
+        """For messages."""
+        return str(self.files["source"])
 
 
 @dataclass
@@ -32,23 +37,8 @@ class RawCorpus:
     train: RawSplit
     dev: RawSplit
     tests: dict[str, RawSplit]
-    fingerprint: str
-    """Hash of the content of all files and of the annotator."""
-    notes: list[str]
-    """What the user should know: missing optional test sets, tokens without annotation ..."""
-
-
-@dataclass
-class _Files:
-    """Where the files of one split are; of annotation, only those that are to be used."""
-
-    name: str
-    key: str
-    """In the config."""
-    source: Path
-    target: Path
-    conllu: Path | None = None
-    raw: Path | None = None
+    fingerprint: str  # hash of the content of all files and of the annotator
+    notes: list[str]  # what the user should know: missing test sets, tokens without annotation ...
 
 
 def load(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> RawCorpus:
@@ -58,81 +48,72 @@ def load(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: 
     anything is annotated. An annotator that is set takes the place of annotation in files (noted).
     """
     tool = make_annotator(annotator) if annotate else None
-    found, notes = _locate(config, cache, annotate, tool)
-    splits, raw = [], []
-    for files in found:
-        split, lines = _read(files, config.limit if files.name == "train" else None)
-        splits.append(split)
-        raw.append(lines)
-    for split, files, lines in zip(splits, found, raw, strict=True):
+    corpus = _locate(config, tool, cache, annotate)
+    splits = [corpus.train, corpus.dev, *corpus.tests.values()]
+    lines = [_read(split, config.limit if split is corpus.train else None) for split in splits]
+    for split, raw in zip(splits, lines, strict=True):
         if tool:
-            annotated = annotate_cached(tool, lines, cache, annotator.processes)
-            if files.raw:
-                notes.append(_project(annotated, split, files.raw.name))
-            else:
-                split.source = annotated
+            tokens = [sentence.text for sentence in split.source]
+            split.source = annotate_cached(tool, raw, cache, annotator.processes)
+            if "raw" in split.files:
+                corpus.notes.append(_project(split, tokens))
         elif not annotate:
             split.source = [Sentence(sentence.text) for sentence in split.source]
-    train, dev, *tests = splits
-    named = {test.name: test for test in tests}
-    return RawCorpus(train, dev, named, _fingerprint(config, found, annotate, tool), notes)
+    return corpus
 
 
 def fingerprint(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> str:
     """`load(...).fingerprint`, without annotating; files that are missing are downloaded."""
     tool = make_annotator(annotator) if annotate else None
-    return _fingerprint(config, _locate(config, cache, annotate, tool)[0], annotate, tool)
+    return _locate(config, tool, cache, annotate).fingerprint
 
 
-def _fingerprint(
-    config: DataConfig, found: list[_Files], annotate: bool, tool: Annotator | None
-) -> str:
-    sums = {
-        f.name: [p and sha256(p, content=True) for p in (f.source, f.target, f.conllu, f.raw)]
-        for f in found
-    }
-    known = [sums, config.limit, annotate, tool and tool.fingerprint()]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def _locate(
-    config: DataConfig, cache: Path, annotate: bool, tool: Annotator | None
-) -> tuple[list[_Files], list[str]]:
-    """The files of every split in order (train, dev, tests), downloaded where need be; notes."""
+def _locate(config: DataConfig, tool: Annotator | None, cache: Path, annotate: bool) -> RawCorpus:
+    """The corpus with the files of every split, downloaded where need be, but not read."""
     if config.folder is not None and not Path(config.folder).expanduser().is_dir():
         raise UserError(f"data.folder={config.folder}: no such folder")
     if clash := {"train", "dev"} & config.tests.keys():
         raise UserError(f"data.tests.{min(clash)}: the name is taken; give the test set another")
-    found: list[_Files] = []
+    splits: dict[str, RawSplit] = {}
     notes: list[str] = []
-    splits: dict[str, SplitConfig] = {"train": config.train, "dev": config.dev, **config.tests}
-    for name, split in splits.items():
+    given: dict[str, SplitConfig] = {"train": config.train, "dev": config.dev, **config.tests}
+    for name, split in given.items():
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
-        given = split.conllu or (split.source if is_conllu(split.source) else None)
+        annotation = split.conllu or (split.source if is_conllu(split.source) else None)
+        if annotate and not tool and not annotation:
+            raise UserError(
+                f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
+                f"or annotator=hanta, or {key}.conllu=FILE.conllu"
+            )
+        if tool and annotation:
+            notes.append(
+                f"{name}: annotated by {tool.name}; the annotation in {annotation} is unused"
+            )
         wanted = {"source": split.source, "target": split.target}
-        if tool:
-            wanted |= {"raw": split.raw} if split.raw else {}
-            if given:
-                notes.append(
-                    f"{name}: annotated by {tool.name}; the annotation in {given} is unused"
-                )
-        elif annotate:
-            wanted |= {"conllu": split.conllu} if split.conllu else {}
-            if not given:
-                raise UserError(
-                    f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
-                    f"or annotator=hanta, or {key}.conllu=FILE.conllu"
-                )
+        if tool and split.raw:
+            wanted["raw"] = split.raw
+        elif annotate and not tool and split.conllu:
+            wanted["conllu"] = split.conllu
         try:
-            paths = {r: _find(config, cache, f"{key}.{r}", file) for r, file in wanted.items()}
-            found.append(_Files(name, key, **paths))
+            files = {r: _find(config, cache, f"{key}.{r}", file) for r, file in wanted.items()}
+            splits[name] = RawSplit(name, key, files)
         except UserError as error:
             if not split.optional or name not in config.tests:
                 raise
             notes.append(f"test set {name} is left out: {error}")
-    if config.tests and len(found) == 2:
+    if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    return found, notes
+    sums: dict[str, list[str | None]] = {
+        name: [
+            sha256(split.files[role], content=True) if role in split.files else None
+            for role in ("source", "target", "conllu", "raw")
+        ]
+        for name, split in splits.items()
+    }
+    known = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint()])
+    train, dev, *tests = splits.values()
+    by_name = {test.name: test for test in tests}
+    return RawCorpus(train, dev, by_name, hashlib.sha256(known.encode()).hexdigest(), notes)
 
 
 def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
@@ -159,50 +140,49 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     return downloads / name
 
 
-def _read(files: _Files, limit: int | None) -> tuple[RawSplit, list[str]]:
-    """A split, read and checked, with words where CoNLL-U gives them; the lines to annotate."""
-    if is_conllu(files.source):
-        source = list(read_conllu(files.source))
-    else:
-        source = [Sentence(line) for line in read_lines(files.source)]
-    target = read_lines(files.target)
-    texts = [sentence.text for sentence in source]
-    raw = read_lines(files.raw) if files.raw else texts
-    annotation = list(read_conllu(files.conllu)) if files.conllu else source
-    sides: dict[Path | None, Sequence[object]]
-    sides = {files.source: texts, files.target: target, files.raw: raw, files.conllu: annotation}
-    for path, lines in sides.items():
+def _read(split: RawSplit, limit: int | None) -> list[str]:
+    """Read and check a split, with words where CoNLL-U gives them; the lines to annotate."""
+    path, files = split.files["source"], split.files
+    source = read_conllu(path) if is_conllu(path) else map(Sentence, read_lines(path))
+    split.source = list(source)
+    split.target = read_lines(files["target"])
+    sides = {"source": [sentence.text for sentence in split.source], "target": split.target}
+    if "raw" in files:
+        sides["raw"] = read_lines(files["raw"])
+    annotation = list(read_conllu(files["conllu"])) if "conllu" in files else split.source
+    checked: dict[str, Sequence[object]] = {**sides, "conllu": annotation}
+    for role, lines in checked.items():
         if not lines:
-            raise UserError(f"{path}: the file is empty; {files.key} needs sentences")
-        if len(lines) != len(source):
+            raise UserError(f"{files[role]}: the file is empty; {split.key} needs sentences")
+        if len(lines) != len(split.source):
             raise UserError(
-                f"{files.key}: {files.source} has {len(source)} sentences, {path} has "
+                f"{split.key}: {path} has {len(split.source)} sentences, {files[role]} has "
                 f"{len(lines)}; their lines must correspond"
             )
-    for number, pair in enumerate(zip(texts, target, raw, strict=True), 1):
-        for path, line in zip((files.source, files.target, files.raw), pair, strict=True):
+    for number, pair in enumerate(zip(*sides.values(), strict=True), 1):
+        for role, line in zip(sides, pair, strict=True):
             if not line.strip():
                 raise UserError(
-                    f"{path}:{number}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
+                    f"{files[role]}:{number}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
                     "remove the line from every file"
                 )
-    if files.conllu:
-        source = [
-            Sentence(text, align(text, given.words, f"{files.conllu}: sentence {number}"))
-            for number, (text, given) in enumerate(zip(texts, annotation, strict=True), 1)
+    if "conllu" in files:
+        split.source = [
+            Sentence(text, align(text, given.words, f"{files['conllu']}: sentence {number}"))
+            for number, (text, given) in enumerate(zip(sides["source"], annotation, strict=True), 1)
         ]
-    split = RawSplit(files.name, source[:limit], target[:limit], str(files.source))
-    return split, raw[:limit]
+    split.source, split.target = split.source[:limit], split.target[:limit]
+    return sides.get("raw", sides["source"])[:limit]
 
 
-def _project(annotated: list[Sentence], split: RawSplit, raw_name: str) -> str:
-    """Give the split's tokens the annotation of its raw text; a note."""
-    missed = 0
-    for i, (sentence, tokens) in enumerate(zip(annotated, split.source, strict=True)):
-        split.source[i], count = project(sentence, tokens.text, f"{split.source_path}:{i + 1}")
-        missed += count
+def _project(split: RawSplit, tokens: list[str]) -> str:
+    """Move the annotation of a split's raw text to its tokens; a note."""
+    pairs = enumerate(zip(split.source, tokens, strict=True), 1)
+    found = [project(raw, line, f"{split.source_path}:{n}") for n, (raw, line) in pairs]
+    split.source = [sentence for sentence, _ in found]
     total = sum(len(sentence.words) for sentence in split.source)
     return (
-        f"{split.name}: annotation of {raw_name} projected to {total} tokens; {missed} that "
-        "match no character of it have the values of the nearest that does"
+        f"{split.name}: annotation of {split.files['raw'].name} projected to {total} tokens; "
+        f"{sum(missed for _, missed in found)} that match no character of it have the values of "
+        "the nearest that does"
     )
