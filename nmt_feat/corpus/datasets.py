@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +20,9 @@ class RawSplit:
     name: str
     key: str  # in the config
     files: dict[str, Path]  # those to use: source, target, and maybe conllu or raw
+    source_path: str  # for messages
     source: list[Sentence] = field(default_factory=list)
     target: list[str] = field(default_factory=list)
-
-    @property
-    def source_path(self) -> str:
-        """For messages."""
-        return str(self.files["source"])
 
 
 @dataclass
@@ -89,27 +84,24 @@ def _locate(config: DataConfig, tool: Annotator | None, cache: Path, annotate: b
             notes.append(
                 f"{name}: annotated by {tool.name}; the annotation in {annotation} is unused"
             )
-        wanted = {"source": split.source, "target": split.target}
-        if tool and split.raw:
-            wanted["raw"] = split.raw
-        elif annotate and not tool and split.conllu:
-            wanted["conllu"] = split.conllu
+        roles = ["source", "target", *(["raw"] if tool else ["conllu"] if annotate else [])]
         try:
-            files = {r: _find(config, cache, f"{key}.{r}", file) for r, file in wanted.items()}
-            splits[name] = RawSplit(name, key, files)
+            files = {
+                role: _find(config, cache, f"{key}.{role}", file)
+                for role in roles
+                if (file := getattr(split, role))
+            }
+            splits[name] = RawSplit(name, key, files, str(files["source"]))
         except UserError as error:
             if not split.optional or name not in config.tests:
                 raise
             notes.append(f"test set {name} is left out: {error}")
     if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    sums: dict[str, list[str | None]] = {
-        name: [
-            sha256(split.files[role], content=True) if role in split.files else None
-            for role in ("source", "target", "conllu", "raw")
-        ]
-        for name, split in splits.items()
-    }
+    sums = {}
+    for name, found in splits.items():
+        paths = map(found.files.get, ("source", "target", "conllu", "raw"))
+        sums[name] = [path and sha256(path, content=True) for path in paths]
     known = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint()])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
@@ -143,35 +135,36 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
 def _read(split: RawSplit, limit: int | None) -> list[str]:
     """Read and check a split, with words where CoNLL-U gives them; the lines to annotate."""
     path, files = split.files["source"], split.files
-    source = read_conllu(path) if is_conllu(path) else map(Sentence, read_lines(path))
-    split.source = list(source)
-    split.target = read_lines(files["target"])
-    sides = {"source": [sentence.text for sentence in split.source], "target": split.target}
+    source = list(read_conllu(path) if is_conllu(path) else map(Sentence, read_lines(path)))
+    sides = {
+        "source": [sentence.text for sentence in source],
+        "target": read_lines(files["target"]),
+    }
     if "raw" in files:
         sides["raw"] = read_lines(files["raw"])
-    annotation = list(read_conllu(files["conllu"])) if "conllu" in files else split.source
-    checked: dict[str, Sequence[object]] = {**sides, "conllu": annotation}
-    for role, lines in checked.items():
+    annotation = list(read_conllu(files["conllu"])) if "conllu" in files else source
+    sides["conllu"] = [sentence.text for sentence in annotation]
+    for role, lines in sides.items():
         if not lines:
             raise UserError(f"{files[role]}: the file is empty; {split.key} needs sentences")
-        if len(lines) != len(split.source):
+        if len(lines) != len(source):
             raise UserError(
-                f"{split.key}: {path} has {len(split.source)} sentences, {files[role]} has "
+                f"{split.key}: {path} has {len(source)} sentences, {files[role]} has "
                 f"{len(lines)}; their lines must correspond"
             )
     for number, pair in enumerate(zip(*sides.values(), strict=True), 1):
-        for role, line in zip(sides, pair, strict=True):
+        for role, line in zip(sides, pair, strict=True):  # the source before its annotation
             if not line.strip():
                 raise UserError(
                     f"{files[role]}:{number}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
                     "remove the line from every file"
                 )
     if "conllu" in files:
-        split.source = [
+        source = [
             Sentence(text, align(text, given.words, f"{files['conllu']}: sentence {number}"))
             for number, (text, given) in enumerate(zip(sides["source"], annotation, strict=True), 1)
         ]
-    split.source, split.target = split.source[:limit], split.target[:limit]
+    split.source, split.target = source[:limit], sides["target"][:limit]
     return sides.get("raw", sides["source"])[:limit]
 
 

@@ -127,6 +127,6 @@ class SourceEncoder:
     @classmethod
     def load(cls, folder: Path) -> SourceEncoder:
         """What `save` wrote."""
-        content = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "features.json").read_bytes())
         features = {name: FeatureVocab(**feature) for name, feature in content.items()}
         return cls(Subwords.load(folder / "source"), features)

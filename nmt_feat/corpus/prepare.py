@@ -39,13 +39,10 @@ class Prepared:
     tests: dict[str, Split]
     encoder: SourceEncoder
     target: Subwords
-    fingerprint: str
-    """Hash of everything that determines the splits."""
+    fingerprint: str  # hash of everything that determines the splits
     report: DataReport
-    notes: list[str]
-    """What the user should know (missing optional test sets, a rebuilt cache ...)."""
-    folder: Path
-    """Where it is stored."""
+    notes: list[str]  # what the user should know: missing optional test sets, a rebuilt cache ...
+    folder: Path  # where it is stored
 
 
 def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
@@ -99,22 +96,20 @@ def prepare(
 
 def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = json.loads((folder / MANIFEST).read_bytes())
     for name, digest in manifest["files"].items():
         if sha256(folder / name) != digest:
             raise ValueError(f"{name} has changed")
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    train, dev, *tests = (
-        Split.open(folder / f"{i}.arrow") for i in range(2 + len(manifest["tests"]))
-    )
+    names = ["train", "dev", *manifest["tests"]]
+    splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
     return Prepared(
-        train,
-        dev,
-        tests=dict(zip(manifest["tests"], tests, strict=True)),
+        train=splits.pop("train"),
+        dev=splits.pop("dev"),
+        tests=splits,
         encoder=SourceEncoder.load(folder),
         target=Subwords.load(folder / "target"),
         fingerprint=found,
-        report=DataReport(**report),
+        report=DataReport(**json.loads((folder / "report.json").read_bytes())),
         notes=manifest["notes"],
         folder=folder,
     )
@@ -183,8 +178,6 @@ def _filter(
         short, long = sorted(map(len, pair))
         if min(len(texts[i].split()), len(train.target[i].split())) < cfg.min_words:
             filtered[f"words < {cfg.min_words}"] += 1
-        elif not short:
-            filtered["empty"] += 1
         elif long > cfg.max_pieces:
             filtered[f"pieces > {cfg.max_pieces}"] += 1
         elif long / short > cfg.max_ratio:
@@ -192,7 +185,7 @@ def _filter(
         else:
             kept.append(i)
     if not kept:
-        reasons = ", ".join(f"{n} {why}" for why, n in filtered.items()) or "it is empty"
+        reasons = ", ".join(f"{n} {why}" for why, n in filtered.items())
         raise UserError(
             f"{train.source_path}: no training pair is left of {len(texts)} ({reasons}); "
             "see data.min_words, data.max_pieces, data.max_ratio"
