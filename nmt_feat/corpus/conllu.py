@@ -2,7 +2,6 @@
 
 import html
 import re
-from bisect import bisect_right
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -215,7 +214,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
         raise UserError(f"{name}: no annotation for {raw.text!r}")
     bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
     raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
-    word_ends = list(accumulate(map(len, raw_parts)))  # as the token bounds, in all characters
+    raw_words = [word for word, part in zip(raw.words, raw_parts, strict=True) for _ in part]
     found = list(re.finditer(r"\S+", tokens))
     token_parts = [
         _comparable("-" if token[0] == "@-@" else html.unescape(token[0])) for token in found
@@ -235,7 +234,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
         if first not in raw_of:
             missed += 1
             at = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
-        word = raw.words[bisect_right(word_ends, raw_of[at])]
         start, end = token.span()
+        word = raw_words[raw_of[at]]
         words.append(replace(word, form=token[0], start=start, end=end, head=-1))
     return Sentence(tokens, tuple(words)), missed
