@@ -200,7 +200,8 @@ def annotate_parallel(
     Shows a progress bar on standard error, if that is a terminal.
     """
     chunks = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
-    processes = min(processes or _cores(), max(1, len(chunks) // 2))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = min(processes or cores or 1, max(1, len(chunks) // 2))
     what, console = f"annotating with {annotator.name}", Console(stderr=True)
     # Not forked: the parent may have threads.
     context = multiprocessing.get_context("spawn")
@@ -217,11 +218,6 @@ def annotate_parallel(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def annotate_cached(

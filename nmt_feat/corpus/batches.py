@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -39,13 +39,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        return replace(
-            self,
-            source=self.source.to(device),
-            features={name: ids.to(device) for name, ids in self.features.items()},
-            target_in=self.target_in.to(device),
-            target_out=self.target_out.to(device),
-        )
+        source, features, target_in, target_out = self.tensors
+        moved = {name: ids.to(device) for name, ids in features.items()}
+        pair = target_in.to(device), target_out.to(device)
+        return Batch(self.indices, source.to(device), moved, *pair, self.tokens)
 
 
 def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:

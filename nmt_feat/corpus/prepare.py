@@ -163,8 +163,6 @@ def _build(
     else:
         source = Subwords.train(cfg.subword, texts)
         target = Subwords.train(cfg.subword, raw.train.target)
-    tool = cfg.annotator._target_
-    annotated_by = tool.rpartition(".")[2] if tool else cfg.data.train.conllu
     say("encoding")
     kept, filtered = _filter(cfg.data, raw.train, source, target)
     report = DataReport(len(texts), filtered, source.size, target.size)
@@ -179,16 +177,19 @@ def _build(
             for i in rows
         ]
         split.target = [split.target[i] for i in rows]
+    annotated_by = (cfg.annotator._target_ or "").rpartition(".")[2] or cfg.data.train.conllu
     for name, feature in features.items():
         counts, dev_counts = (
             Counter(value for d in described[split] for value in d.of_words[name])
             for split in ("train", "dev")
         )
         encoder.features[name] = vocab = FeatureVocab.build(feature, counts)
-        _refuse_constant(name, feature, counts, vocab, annotated_by or raw.train.source_path)
-        report.features[name] = describe_feature(counts, dev_counts, vocab)
+        report.features[name] = found = describe_feature(counts, dev_counts, vocab)
+        _refuse_constant(
+            name, feature, counts, found["kept"], annotated_by or raw.train.source_path
+        )
     for number, split in enumerate(splits):
-        encoded = encode_split(encoder, target, described[split.name], split.target)
+        encoded = encode_split(encoder, target, described.pop(split.name), split.target)
         encoded.save(folder / f"{number}.arrow")
         report.splits[split.name] = describe_split(encoded)
     encoder.save(folder)
@@ -229,10 +230,9 @@ def _filter(
 
 
 def _refuse_constant(
-    name: str, feature: FeatureConfig, counts: Counter[str], vocab: FeatureVocab, by: str
+    name: str, feature: FeatureConfig, counts: Counter[str], kept: int, by: str
 ) -> None:
     """A feature that is the same everywhere teaches nothing: say why, and what to do."""
-    kept = sum(vocab.id(value) >= FIRST for value in counts)
     if kept + (kept < len(counts)) > 1:
         return
     if len(counts) > 1:
