@@ -59,10 +59,11 @@ def load(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: 
     lines = [_read(split, config.limit if split is corpus.train else None) for split in splits]
     for split, raw in zip(splits, lines, strict=True):
         if tool:
-            tokens = [sentence.text for sentence in split.source]
-            split.source = annotate_cached(tool, raw, cache, annotator.processes)
+            annotated = annotate_cached(tool, raw, cache, annotator.processes)
             if "raw" in split.files:
-                corpus.notes.append(_project(split, tokens))
+                corpus.notes.append(_project(annotated, split))
+            else:
+                split.source = annotated
         elif not annotate:
             split.source = [Sentence(sentence.text) for sentence in split.source]
     return corpus
@@ -124,22 +125,21 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
 
     In `data.folder` it may also lie without its own folders, and with or without `.gz`.
     """
+    url, pinned = config.download.url, config.download.sha256.get(name)
     downloads = cache / config.name
-    pinned = config.download.sha256.get(name)
+    folder = downloads if url else Path(".")
     if config.folder is not None:
         folder = Path(config.folder).expanduser()
-    else:
-        folder = downloads if config.download.url else Path(".")
     if folder != downloads or not pinned:
-        names = [name, name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"]
-        for candidate in (*names, *(Path(n).name for n in names)):
+        other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
+        for candidate in (name, other, Path(name).name, Path(other).name):
             if (folder / candidate).exists():
                 return folder / candidate
-    if pinned is None or config.download.url is None:
+    if pinned is None or url is None:
         raise UserError(
             f"{key}={name}: no such file in {folder}; correct the name or set data.folder"
         )
-    fetch(f"{config.download.url.rstrip('/')}/{name}", downloads / name, pinned)
+    fetch(f"{url.rstrip('/')}/{name}", downloads / name, pinned)
     return downloads / name
 
 
@@ -179,16 +179,16 @@ def _read(split: RawSplit, limit: int | None) -> list[str]:
     return sides.get("raw", sides["source"])[:limit]
 
 
-def _project(split: RawSplit, tokens: list[str]) -> str:
-    """Move the annotation of a split's raw text to its tokens; a note."""
-    pairs = enumerate(zip(split.source, tokens, strict=True), 1)
-    found = [project(raw, line, f"{split.source_path}:{n}") for n, (raw, line) in pairs]
-    split.source = [sentence for sentence, _ in found]
-    total = sum(len(sentence.words) for sentence in split.source)
+def _project(annotated: list[Sentence], split: RawSplit) -> str:
+    """Give a split's tokens the annotation of its raw text; a note."""
+    total = missed = 0
+    for i, raw in enumerate(annotated):
+        where = f"{split.source_path}:{i + 1}"
+        split.source[i], count = project(raw, split.source[i].text, where)
+        total, missed = total + len(split.source[i].words), missed + count
     return (
         f"{split.name}: annotation of {split.files['raw'].name} projected to {total} tokens; "
-        f"{sum(missed for _, missed in found)} that match no character of it have the values of "
-        "the nearest that does"
+        f"{missed} that match no character of it have the values of the nearest that does"
     )
 
 

@@ -1,7 +1,5 @@
 """From a configured corpus to encoded splits: once, in a cache folder that all runs share."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
