@@ -203,11 +203,10 @@ def annotate_parallel(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processes = min(processes or cores or 1, max(1, len(chunks) // 2))
     what, console = f"annotating with {annotator.name}", Console(stderr=True)
-    # Not forked: the parent may have threads.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _start, (annotator,))  # starts when it is used
+    spawn = multiprocessing.get_context("spawn")  # not forked: the parent may have threads
+    pool = ProcessPoolExecutor(processes, spawn, _start, (annotator,)) if processes > 1 else None
     try:
-        found = pool.map(_work, chunks) if processes > 1 else map(annotator.annotate, chunks)
+        found = pool.map(_work, chunks) if pool else map(annotator.annotate, chunks)
         hidden = not console.is_terminal
         shown = track(found, what, len(chunks), console=console, transient=True, disable=hidden)
         return [sentence for chunk in shown for sentence in chunk]
@@ -217,7 +216,8 @@ def annotate_parallel(
             f"set annotator.processes to less than {processes}"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool:
+            pool.shutdown(cancel_futures=True)
 
 
 def annotate_cached(

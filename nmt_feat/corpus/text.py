@@ -12,13 +12,13 @@ from nmt_feat.errors import UserError
 def read_bytes(path: Path | str) -> bytes:
     """The content of a file, decompressed where its name ends in `.gz`."""
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a file")
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give a file") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: broken gzip file ({error}); get it again") from None
     except OSError as error:
