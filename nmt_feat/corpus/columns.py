@@ -19,7 +19,6 @@ PAD, UNK, END = 0, 1, 2
 FIRST = 3  # id of the first real value
 INSIDE = "<inside>"
 NONE = "_"
-UNKNOWN = ""  # in no vocabulary
 TEXT_COLUMNS = ("shape", "subword_tag")  # need words, but no annotation
 COLUMNS = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos", *TEXT_COLUMNS)
 

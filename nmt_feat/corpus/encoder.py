@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from nmt_feat.corpus.columns import END, INSIDE, TEXT_COLUMNS, UNKNOWN, FeatureVocab, spaced, values
+from nmt_feat.corpus.columns import END, INSIDE, TEXT_COLUMNS, UNK, FeatureVocab, spaced, values
 from nmt_feat.corpus.conllu import Sentence, Word
 from nmt_feat.corpus.subwords import EOS, MARK, Piece, Subwords
 from nmt_feat.errors import UserError
@@ -56,12 +56,12 @@ def _begins(owner: Sequence[int]) -> list[bool]:
 
 
 class Described(NamedTuple):
-    """A sentence before its vocabularies: ids of its pieces, and values by feature."""
+    """A sentence before its vocabularies: id and word of each piece, values by feature."""
 
     text: str
     ids: list[int]
-    of_words: dict[str, list[str]]  # of pieces for `subword_tag`
-    of_pieces: dict[str, list[str]]
+    owner: list[int]
+    values: dict[str, list[str]]  # of the words; of the pieces for `subword_tag`
 
 
 class Encoded(NamedTuple):
@@ -93,24 +93,24 @@ class SourceEncoder:
             )
         pieces = self.subwords.encode(text)
         owner = word_of_piece(pieces, words, text, where)
-        found = Described(text, [piece.id for piece in pieces], {}, {})
-        for name, feature in self.features.items():
-            if feature.column == "subword_tag":
-                found.of_words[name] = found.of_pieces[name] = subword_tags(owner)
-                continue
-            found.of_words[name] = values(words, feature.column)
-            row = [found.of_words[name][word] if words else UNKNOWN for word in owner]
-            if feature.policy == "first":
-                row = [v if b else INSIDE for v, b in zip(row, _begins(owner), strict=True)]
-            found.of_pieces[name] = row
-        return found
+        columns = {name: feature.column for name, feature in self.features.items()}
+        found = {
+            name: subword_tags(owner) if column == "subword_tag" else values(words, column)
+            for name, column in columns.items()
+        }
+        return Described(text, [piece.id for piece in pieces], owner, found)
 
     def look_up(self, described: Described) -> Encoded:
         """Ids, with EOS."""
-        features = {
-            name: [*map(feature.id, described.of_pieces[name]), END]
-            for name, feature in self.features.items()
-        }
+        features = {}
+        for name, feature in self.features.items():
+            row = [feature.id(value) for value in described.values[name]]
+            if feature.column != "subword_tag":
+                row = [row[word] if word >= 0 else UNK for word in described.owner]
+            if feature.policy == "first":
+                begins, inside = _begins(described.owner), feature.id(INSIDE)
+                row = [i if begin else inside for i, begin in zip(row, begins, strict=True)]
+            features[name] = [*row, END]
         return Encoded([*described.ids, EOS], features)
 
     def encode(self, sentence: Sentence, where: str = "input") -> Encoded:

@@ -178,7 +178,7 @@ def _build(
     annotated_by = (cfg.annotator._target_ or "").rpartition(".")[2] or cfg.data.train.conllu
     for name, feature in features.items():
         counts, dev_counts = (
-            Counter(value for d in described[split] for value in d.of_words[name])
+            Counter(value for d in described[split] for value in d.values[name])
             for split in ("train", "dev")
         )
         encoder.features[name] = vocab = FeatureVocab.build(feature, counts)

@@ -113,7 +113,7 @@ def encode_split(
         [[*ids, EOS] for ids in target.encode_ids(targets)],
         [d.text for d in described],
         targets,
-        {name: [" ".join(d.of_words[name]) for d in described] for name in encoder.features},
+        {name: [" ".join(d.values[name]) for d in described] for name in encoder.features},
     )
 
 
