@@ -71,7 +71,7 @@ class Run:
 
     def _model(self) -> Transformer:
         cfg = self.cfg
-        sizes = {name: spec.vocab.size for name, spec in self.encoder.features.items()}
+        sizes = {name: vocab.size for name, vocab in self.encoder.features.items()}
         pieces = self.encoder.subwords.size, self.target.size
         model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
         path = self.folder / WEIGHTS
@@ -117,7 +117,8 @@ class Run:
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
-        return encode_split(self.encoder, self.target, sentences, targets, where)
+        described = list(map(self.encoder.describe, sentences, where))
+        return encode_split(self.encoder, self.target, described, targets)
 
     def translate(
         self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig

@@ -129,7 +129,7 @@ def model_for(cfg: TrainConfig, prepared: Prepared) -> Transformer:
         cfg.model,
         cfg.combiner,
         cfg.features,
-        {name: spec.vocab.size for name, spec in prepared.encoder.features.items()},
+        {name: vocab.size for name, vocab in prepared.encoder.features.items()},
         prepared.encoder.subwords.size,
         prepared.target.size,
         cfg.seed,

@@ -6,7 +6,6 @@ from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
 from nmt_feat.corpus.encoder import (
     Encoded,
-    FeatureSpec,
     SourceEncoder,
     subword_tags,
     word_of_piece,
@@ -88,8 +87,8 @@ def subwords() -> Subwords:
 def encoder(subwords: Subwords, policy: str = "copy", column: str = "upos") -> SourceEncoder:
     values = ["AB", "CD"] if column == "upos" else ["B", "E", "I", "O", "x"]
     values = [INSIDE, *values] if policy == "first" else values
-    vocab = FeatureVocab(values, [1] * len(values))
-    return SourceEncoder(subwords, {"f": FeatureSpec(column, policy, vocab)})
+    vocab = FeatureVocab(column, policy, values, [1] * len(values))
+    return SourceEncoder(subwords, {"f": vocab})
 
 
 def test_features_follow_pieces(subwords: Subwords) -> None:
@@ -115,7 +114,7 @@ def test_text_columns_need_no_annotation(subwords: Subwords) -> None:
     tagged = encoder(subwords, column="subword_tag")
     found = tagged.encode(Sentence("ab c"))
     assert tagged.encode(Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == found
-    ids = [tagged.features["f"].vocab.id(tag) for tag in "BIEBE"]
+    ids = [tagged.features["f"].id(tag) for tag in "BIEBE"]
     assert found.features["f"] == [*ids, END]
     shapes = encoder(subwords, column="shape").encode(Sentence("ab c"))
     assert shapes.features["f"] == [7] * 5 + [END]
@@ -139,8 +138,8 @@ def test_multiword_token_joins_values() -> None:
     (sentence,) = parse_conllu(["# text = im Haus", *rows, ""], "x")
     model = Subwords.train(SubwordConfig(kind="none", vocab_size=9), ["im Haus"])
     specs = {
-        "upos": FeatureSpec("upos", "copy", FeatureVocab(["ADP+DET", "NOUN"], [1, 1])),
-        "case": FeatureSpec("feats.Case", "copy", FeatureVocab(["Dat", "_+Dat"], [1, 1])),
+        "upos": FeatureVocab("upos", "copy", ["ADP+DET", "NOUN"], [1, 1]),
+        "case": FeatureVocab("feats.Case", "copy", ["Dat", "_+Dat"], [1, 1]),
     }
     found = SourceEncoder(model, specs).encode(sentence)
     assert found.features == {"upos": [3, 4, END], "case": [4, 3, END]}

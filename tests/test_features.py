@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -97,7 +98,7 @@ def test_spaced() -> None:
 
 def test_vocabulary() -> None:
     counts = Counter({"b": 5, "a": 5, "c": 9, "d": 1})
-    vocab = FeatureVocab.build(counts, None, 1, inside=False)
+    vocab = FeatureVocab.build(FeatureConfig(column="upos"), counts)
     assert vocab.values == ["c", "a", "b", "d"]
     assert vocab.counts == [9, 5, 5, 1]
     assert vocab.size == 7
@@ -107,9 +108,13 @@ def test_vocabulary() -> None:
 
 def test_vocabulary_limits() -> None:
     counts = Counter({"b": 5, "a": 5, "c": 9, "d": 1})
-    assert FeatureVocab.build(counts, 2, 1, inside=False).values == ["c", "a"]
-    assert FeatureVocab.build(counts, None, 2, inside=False).values == ["c", "a", "b"]
-    inside = FeatureVocab.build(counts, 2, 1, inside=True)
+
+    def build(**settings: Any) -> FeatureVocab:
+        return FeatureVocab.build(FeatureConfig(column="upos", **settings), counts)
+
+    assert build(max_values=2).values == ["c", "a"]
+    assert build(min_count=2).values == ["c", "a", "b"]
+    inside = build(max_values=2, policy="first")
     assert inside.values == [INSIDE, "c", "a"]
     assert inside.id(INSIDE) == 3
 

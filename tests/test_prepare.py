@@ -232,8 +232,8 @@ def test_vocabulary_limits(cfg: TrainConfig) -> None:
         "lemma": FeatureConfig(column="lemma", policy="first"),
     }
     made = prepare(cfg, chosen)
-    assert made.encoder.features["upos"].vocab.values == ["DET", "NOUN"]
-    assert made.encoder.features["lemma"].vocab.values[0] == "<inside>"
+    assert made.encoder.features["upos"].values == ["DET", "NOUN"]
+    assert made.encoder.features["lemma"].values[0] == "<inside>"
     assert made.report.features["upos"]["kept"] == 2
     assert made.report.features["upos"]["values"] == 5
 

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -91,19 +91,19 @@ class UDPipe(Annotator):
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
-        return [self._line(text) for text in texts]
-
-    def _line(self, text: str) -> Sentence:
         error = _package("ufal.udpipe", self.name).ProcessingError()
         _, pipeline = self._tagger
-        found = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
-        if error.occurred():
-            raise UserError(f"annotator=udpipe: {error.message.strip()} in {text!r}")
-        words: list[Word] = []
-        for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", found).split("\n"), "udpipe"):
-            before = len(words)
-            words += [replace(w, head=w.head + before * (w.head > 0)) for w in sentence.words]
-        return Sentence(text, align(text, words, "annotator=udpipe"))
+        out = []
+        for text in texts:
+            found = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
+            if error.occurred():
+                raise UserError(f"annotator=udpipe: {error.message.strip()} in {text!r}")
+            words: list[Word] = []
+            for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", found).split("\n"), "udpipe"):
+                before = len(words)
+                words += [replace(w, head=w.head + before * (w.head > 0)) for w in sentence.words]
+            out.append(Sentence(text, align(text, words, "annotator=udpipe")))
+        return out
 
 
 class HanTa(Annotator):
@@ -129,8 +129,7 @@ class HanTa(Annotator):
                 f"annotator=hanta: no language {language!r}; {near(language, self._models)}"
             )
         self.language = language
-        content = Path(__file__).with_name("hanta_tags.json").read_text(encoding="utf-8")
-        tags = json.loads(content)[language]
+        tags = json.loads(Path(__file__).with_name("hanta_tags.json").read_bytes())[language]
         self.upos = {tag: upos for upos, found in tags.items() for tag in found.split()}
 
     @functools.cached_property
@@ -201,33 +200,24 @@ def annotate_parallel(
     Shows a progress bar on standard error, if that is a terminal.
     """
     chunks = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
-    processes = min(processes or _cores(), max(1, len(chunks) // 2))
-
-    def gather(results: Iterable[list[Sentence]]) -> list[Sentence]:
-        what, console = f"annotating with {annotator.name}", Console(stderr=True)
-        hidden = not console.is_terminal
-        shown = track(results, what, len(chunks), console=console, transient=True, disable=hidden)
-        return [sentence for chunk in shown for sentence in chunk]
-
-    if processes == 1:
-        return gather(map(annotator.annotate, chunks))
-    # Not forked: the parent may have threads.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _start, (annotator,))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = min(processes or cores or 1, max(1, len(chunks) // 2))
+    what, console = f"annotating with {annotator.name}", Console(stderr=True)
+    spawn = multiprocessing.get_context("spawn")  # not forked: the parent may have threads
+    pool = ProcessPoolExecutor(processes, spawn, _start, (annotator,)) if processes > 1 else None
     try:
-        return gather(pool.map(_work, chunks))
+        found = pool.map(_work, chunks) if pool else map(annotator.annotate, chunks)
+        hidden = not console.is_terminal
+        shown = track(found, what, len(chunks), console=console, transient=True, disable=hidden)
+        return [sentence for chunk in shown for sentence in chunk]
     except BrokenProcessPool:
         raise UserError(
             f"annotator={annotator.name}: a process died, perhaps for want of memory; "
             f"set annotator.processes to less than {processes}"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+        if pool:
+            pool.shutdown(cancel_futures=True)
 
 
 def annotate_cached(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,20 +18,14 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentence pairs of a split, padded with 0: B rows, S source and T target columns."""
+    """Sentence pairs of a split, padded with 0: B rows, S source and T target columns, int64."""
 
-    indices: list[int]
-    """Their numbers in the split."""
-    source: Tensor
-    """(B, S) int64, with EOS."""
-    features: dict[str, Tensor]
-    """Each (B, S) int64."""
-    target_in: Tensor
-    """(B, T) int64: BOS and the target."""
-    target_out: Tensor
-    """(B, T) int64: the target and EOS."""
-    tokens: int
-    """Target tokens with EOS, without padding."""
+    indices: list[int]  # their numbers in the split
+    source: Tensor  # (B, S), with EOS
+    features: dict[str, Tensor]  # each (B, S)
+    target_in: Tensor  # (B, T): BOS and the target
+    target_out: Tensor  # (B, T): the target and EOS
+    tokens: int  # of the target, with EOS, without padding
 
     @property
     def source_mask(self) -> Tensor:
@@ -45,13 +39,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        return replace(
-            self,
-            source=self.source.to(device),
-            features={name: ids.to(device) for name, ids in self.features.items()},
-            target_in=self.target_in.to(device),
-            target_out=self.target_out.to(device),
-        )
+        source, features, target_in, target_out = self.tensors
+        moved = {name: ids.to(device) for name, ids in features.items()}
+        pair = target_in.to(device), target_out.to(device)
+        return Batch(self.indices, source.to(device), moved, *pair, self.tokens)
 
 
 def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
@@ -91,11 +82,11 @@ def ordered(split: Split, batch_tokens: int) -> list[Indices]:
 
 
 def _cut(split: Split, order: Indices, batch_tokens: int) -> list[Indices]:
-    lengths = np.maximum(split.source_lengths, split.target_lengths)[order].tolist()
     bounds, longest = [0], 0
-    for i, length in enumerate(lengths):
+    lengths = np.maximum(split.source_lengths, split.target_lengths)[order]
+    for i, length in enumerate(lengths.tolist()):
         longest = max(longest, length)
         if i > bounds[-1] and (i + 1 - bounds[-1]) * longest > batch_tokens:
             bounds.append(i)
             longest = length
-    return [part for part in np.split(order, bounds[1:]) if len(part)]
+    return np.split(order, bounds[1:])

@@ -6,10 +6,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 
 from nmt_feat.corpus.conllu import Word
+from nmt_feat.corpus.text import ranked
 from nmt_feat.errors import UserError, near
 from nmt_feat.schema import FeatureConfig
 
@@ -60,19 +62,12 @@ def attribute(feats: str, name: str) -> str:
 
 def shape(form: str) -> str:
     """Capital letters X, other letters x, digits d, the rest as it is; runs as one: `Xx-d`."""
-    out = ""
-    for char in form:
-        if unicodedata.category(char).startswith("M"):
-            continue  # an accent of its own belongs to the letter before
-        if char.isupper():
-            char = "X"
-        elif char.isalpha():
-            char = "x"
-        elif char.isnumeric():
-            char = "d"
-        if not out.endswith(char):
-            out += char
-    return out or NONE
+    letters = [char for char in form if not unicodedata.category(char).startswith("M")]  # accents
+    classes = [
+        "X" if char.isupper() else "x" if char.isalpha() else "d" if char.isnumeric() else char
+        for char in letters
+    ]
+    return "".join(kind for kind, _ in groupby(classes)) or NONE
 
 
 def spaced(text: str) -> tuple[Word, ...]:
@@ -82,20 +77,22 @@ def spaced(text: str) -> tuple[Word, ...]:
 
 @dataclass(frozen=True)
 class FeatureVocab:
-    """Values of a feature and their ids: PAD 0, UNK 1, END 2 (the end symbol's), values from 3."""
+    """A feature as training fixed it; ids: PAD 0, UNK 1, END 2 (the end symbol's), values from 3.
 
-    values: list[str]
-    counts: list[int]
-    """Occurrences in train (words; pieces for `subword_tag`; 0 for `<inside>`)."""
+    Policy `copy`: all pieces of a word carry its value; `first`: later ones are `<inside>`.
+    """
+
+    column: str
+    policy: str
+    values: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)  # in train; 0 for `<inside>`
 
     @classmethod
-    def build(
-        cls, counts: Counter[str], max_values: int | None, min_count: int, inside: bool
-    ) -> FeatureVocab:
-        """The most frequent values, ties by name; `inside` adds the value of later pieces."""
-        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        kept = [(INSIDE, 0)] * inside + [(v, n) for v, n in ranked if n >= min_count][:max_values]
-        return cls([value for value, _ in kept], [count for _, count in kept])
+    def build(cls, cfg: FeatureConfig, counts: Counter[str]) -> FeatureVocab:
+        """The most frequent values, ties by name; `first` adds the value of later pieces."""
+        frequent = [(value, n) for value, n in ranked(counts) if n >= cfg.min_count]
+        kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
+        return cls(cfg.column, cfg.policy, [v for v, _ in kept], [n for _, n in kept])
 
     @property
     def size(self) -> int:

@@ -2,13 +2,13 @@
 
 import html
 import re
-from bisect import bisect_right
+from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
@@ -22,21 +22,16 @@ class Word:
     `+` in order (`ADP+DET`).
     """
 
-    form: str
-    """The word as it stands in the text."""
-    start: int
-    """First character in the sentence's text."""
-    end: int
-    """First character behind the word."""
+    form: str  # as it stands in the text
+    start: int  # its first character in the sentence's text
+    end: int  # the first character behind it
     lemma: str = "_"
     upos: str = "_"
     xpos: str = "_"
     feats: str = "_"
     deprel: str = "_"
-    head_upos: str = "_"
-    """UPOS of the head, `ROOT` for the root."""
-    head: int = -1
-    """Number of the head in the sentence, from 1; 0 for the root, -1 where there is none."""
+    head_upos: str = "_"  # UPOS of the head, `ROOT` for the root
+    head: int = -1  # number of the head in the sentence, from 1; 0 for the root, -1 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +42,7 @@ class Sentence:
     words: tuple[Word, ...] = ()
 
 
-class _Row(NamedTuple):
-    """The columns of a line of CoNLL-U."""
-
-    id: str
-    form: str
-    lemma: str
-    upos: str
-    xpos: str
-    feats: str
-    head: str
-    deprel: str
-    deps: str
-    misc: str
+_Row = namedtuple("_Row", "line id form lemma upos xpos feats head deprel deps misc")
 
 
 def is_conllu(path: Path | str) -> bool:
@@ -78,101 +61,75 @@ def parse_conllu(lines: Iterable[str], name: str) -> Iterator[Sentence]:
     The text is that of `# text`, in which the forms must be found in order; without it, the forms
     joined as SpaceAfter says. Empty nodes are skipped.
     """
-    block: list[tuple[int, str]] = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            block.append((number, line))
-        elif block:
-            yield _sentence(block, name)
-            block = []
-    if block:
-        yield _sentence(block, name)
+    for full, block in groupby(enumerate(lines, 1), lambda item: bool(item[1].strip())):
+        if full:
+            yield _sentence(list(block), name)
 
 
 def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
-    def fail(number: int, message: str) -> UserError:
-        return UserError(f"{name}:{number}: {message}")
+    def fail(line: int, message: str) -> UserError:
+        return UserError(f"{name}:{line}: {message}")
 
     text, text_line = None, block[0][0]
     rows: list[_Row] = []  # syntactic words
-    heads: list[int] = []  # as in `Word`, but numbers of rows
-    numbers: list[int] = []  # the line of each row
-    tokens: list[tuple[_Row, range]] = []  # surface tokens and the indices of their rows
+    tokens: list[tuple[_Row, list[_Row]]] = []  # surface tokens and their syntactic words
     range_end = 0
-    for number, line in block:
-        if line.startswith("#"):
-            if match := re.fullmatch(r"#\s*text\s*= ?(.*)", line):
-                text, text_line = match[1], number
+    for line, content in block:
+        if content.startswith("#"):
+            if match := re.fullmatch(r"#\s*text\s*= ?(.*)", content):
+                text, text_line = match[1], line
             continue
-        columns = line.split("\t")
+        columns = content.split("\t")
         if len(columns) != 10:
-            raise fail(number, f"{len(columns)} columns, not 10 (CoNLL-U, by tabs): {line[:60]!r}")
-        row = _Row(*columns)
-        for column, value in row._asdict().items():
-            if not value.strip():
-                raise fail(number, f"the column {column.upper()} is empty; write _ for no value")
+            raise fail(line, f"{len(columns)} columns, not 10 (CoNLL-U, by tabs): {content[:60]!r}")
+        row = _Row(line, *columns)
+        if empty := [column for column, value in row._asdict().items() if not str(value).strip()]:
+            raise fail(line, f"the column {empty[0].upper()} is empty; write _ for no value")
         if match := re.fullmatch(r"(\d+)-(\d+)", row.id):
             first, last = int(match[1]), int(match[2])
             if not range_end < first == len(rows) + 1 <= last:
-                raise fail(number, f"the range {row.id} must stand right before its first word")
-            tokens.append((row, range(first - 1, last)))
+                raise fail(line, f"the range {row.id} must stand right before its first word")
+            tokens.append((row, []))
             range_end = last
         elif row.id.isdecimal():
             if int(row.id) != len(rows) + 1:
-                raise fail(
-                    number, f"id {row.id} after {len(rows)} words; ids must count 1, 2, 3 ..."
-                )
-            if not row.head.isdecimal() and row.head != "_":
-                raise fail(number, f"the head {row.head!r} is not a number; 0 is the root, _ none")
+                raise fail(line, f"id {row.id} after {len(rows)} words; ids must count 1, 2, 3 ...")
             rows.append(row)
-            numbers.append(number)
-            heads.append(-1 if row.head == "_" else int(row.head))
             if len(rows) > range_end:
-                tokens.append((row, range(len(rows) - 1, len(rows))))
+                tokens.append((row, []))
+            tokens[-1][1].append(row)
         elif not re.fullmatch(r"\d+\.\d+", row.id):
-            raise fail(number, f"the id {row.id!r} is no number, range (1-2) or empty node (1.1)")
+            raise fail(line, f"the id {row.id!r} is no number, range (1-2) or empty node (1.1)")
     if not rows:
         raise fail(block[0][0], "a sentence without words; remove it or annotate it")
     if range_end > len(rows):
         raise fail(block[-1][0], f"a range ends at {range_end}, the sentence at word {len(rows)}")
-    for number, head in zip(numbers, heads, strict=True):
-        if head > len(rows):
-            raise fail(number, f"the head {head} is outside the sentence (0 to {len(rows)})")
+    for row in rows:
+        if not row.head.isdecimal() and row.head != "_":
+            raise fail(row.line, f"the head {row.head!r} is not a number; 0 is the root, _ none")
+        if row.head != "_" and int(row.head) > len(rows):
+            raise fail(row.line, f"the head {row.head} is outside the sentence (0 to {len(rows)})")
     if text is None:
-        after = ("" if "SpaceAfter=No" in token.misc.split("|") else " " for token, _ in tokens)
-        text = "".join(t.form + space for (t, _), space in zip(tokens, after, strict=True)).rstrip()
-    try:
-        spans = _find([token.form for token, _ in tokens], text)
-    except ValueError as error:
-        raise fail(text_line, f"the forms differ from '# text': {error}; correct either") from None
-    return Sentence(text, tuple(_words(text, spans, tokens, rows, heads)))
-
-
-def _words(
-    text: str,
-    spans: list[tuple[int, int]],
-    tokens: list[tuple[_Row, range]],
-    rows: list[_Row],
-    heads: list[int],
-) -> Iterator[Word]:
-    """A word for each surface token, with the values of its rows."""
+        text = ""
+        for token, _ in tokens:
+            text += token.form + " " * ("SpaceAfter=No" not in token.misc.split("|"))
+        text = text.rstrip()
+    what = f"{name}:{text_line}: the forms differ from '# text'"
+    spans = _find([token.form for token, _ in tokens], text, what, "correct either")
     upos = ["ROOT", *(row.upos for row in rows), "_"]  # of the heads 0, 1 ... and -1
     word_of = [0, *(n for n, (_, parts) in enumerate(tokens, 1) for _ in parts), -1]
+    words = []
     for number, ((start, end), (token, parts)) in enumerate(zip(spans, tokens, strict=True), 1):
-        outside = (word_of[heads[i]] for i in parts if word_of[heads[i]] != number)
+        values: dict[str, Any] = {
+            column: _join(getattr(row, column) for row in parts)
+            for column in ("lemma", "upos", "xpos", "feats", "deprel")
+        }
+        heads = [-1 if row.head == "_" else int(row.head) for row in parts]
         given = re.search(r"HeadUPOS=([^|]+)", token.misc)  # by write_conllu
-        yield Word(
-            text[start:end],
-            start,
-            end,
-            _join(rows[i].lemma for i in parts),
-            _join(rows[i].upos for i in parts),
-            _join(rows[i].xpos for i in parts),
-            _join(rows[i].feats for i in parts),
-            _join(rows[i].deprel for i in parts),
-            given[1] if given else _join(upos[heads[i]] for i in parts),
-            next((head for head in outside if head >= 0), -1),
-        )
+        values["head_upos"] = given[1] if given else _join(upos[head] for head in heads)
+        outside = (word_of[head] for head in heads if word_of[head] not in (number, -1))
+        words.append(Word(text[start:end], start, end, **values, head=next(outside, -1)))
+    return Sentence(text, tuple(words))
 
 
 def _join(values: Iterable[str]) -> str:
@@ -180,8 +137,11 @@ def _join(values: Iterable[str]) -> str:
     return "_" if set(values) == {"_"} else "+".join(values)
 
 
-def _find(forms: Sequence[str], text: str) -> list[tuple[int, int]]:
-    """The span of each form in a text that they make up, whitespace apart; else `ValueError`."""
+def _find(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[int, int]]:
+    """The span of each form in a text that they make up, whitespace apart.
+
+    Where they do not, `what` begins the `UserError`, `hint` ends it.
+    """
     visible = [at for at, character in enumerate(text) if not character.isspace()]
     plain = "".join(text[at] for at in visible)
     spans, at = [], 0  # at: counts visible characters
@@ -189,12 +149,13 @@ def _find(forms: Sequence[str], text: str) -> list[tuple[int, int]]:
         bare = "".join(form.split())
         if not plain.startswith(bare, at):
             where = visible[at] if at < len(visible) else len(text)
-            raise ValueError(f"{form!r} is not at character {where} ({text[where:][:20]!r} ...)")
+            found = f"{form!r} is not at character {where} ({text[where:][:20]!r} ...)"
+            raise UserError(f"{what}: {found}; {hint}")
         spans.append((visible[at], visible[at + len(bare) - 1] + 1))
         at += len(bare)
     if at < len(visible):
-        where = visible[at]
-        raise ValueError(f"no word covers {text[where:][:20]!r} at character {where}")
+        found = f"no word covers {text[visible[at] :][:20]!r} at character {visible[at]}"
+        raise UserError(f"{what}: {found}; {hint}")
     return spans
 
 
@@ -205,16 +166,15 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
         out.append(f"# text = {sentence.text}")
         upos = ["ROOT", *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
         for number, word in enumerate(sentence.words, 1):
-            head = "_" if word.head < 0 else str(word.head)
-            after = sentence.text[word.end : word.end + 1]
-            misc = ["SpaceAfter=No"] if after and not after.isspace() else []
+            misc = ["SpaceAfter=No"] if sentence.text[word.end : word.end + 1].strip() else []
             if word.head_upos != upos[word.head]:  # that of a part of a multi-word token
                 misc.append(f"HeadUPOS={word.head_upos}")
+            head = "_" if word.head < 0 else str(word.head)
             columns = [word.form, word.lemma, word.upos, word.xpos, word.feats, head, word.deprel]
             columns = [re.sub(r"[\t\n]", " ", c) for c in columns]
             out.append("\t".join([str(number), *columns, "_", "|".join(misc) or "_"]))
         out.append("")
-    return "\n".join(out) + "\n" if out else ""
+    return "".join(f"{line}\n" for line in out)
 
 
 def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
@@ -222,13 +182,8 @@ def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
 
     `name` (file:line) begins the `UserError` where they do not fit.
     """
-    try:
-        spans = _find([word.form for word in words], text)
-    except ValueError as error:
-        raise UserError(
-            f"{name}: the annotation does not fit the text {text!r}: {error}; "
-            "annotate this very text"
-        ) from None
+    what = f"{name}: the annotation does not fit the text {text!r}"
+    spans = _find([word.form for word in words], text, what, "annotate this very text")
     return tuple(
         replace(word, form=text[start:end], start=start, end=end)
         for word, (start, end) in zip(words, spans, strict=True)
@@ -259,7 +214,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
         raise UserError(f"{name}: no annotation for {raw.text!r}")
     bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
     raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
-    word_ends = list(accumulate(map(len, raw_parts)))  # as the token bounds, in all characters
+    raw_words = [word for word, part in zip(raw.words, raw_parts, strict=True) for _ in part]
     found = list(re.finditer(r"\S+", tokens))
     token_parts = [
         _comparable("-" if token[0] == "@-@" else html.unescape(token[0])) for token in found
@@ -279,7 +234,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
         if first not in raw_of:
             missed += 1
             at = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
-        word = raw.words[bisect_right(word_ends, raw_of[at])]
         start, end = token.span()
+        word = raw_words[raw_of[at]]
         words.append(replace(word, form=token[0], start=start, end=end, head=-1))
     return Sentence(tokens, tuple(words)), missed

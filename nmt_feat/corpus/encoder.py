@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -25,22 +25,18 @@ def word_of_piece(
     mark, a byte, a control character) the word covering its position, else the next word, else
     the last. A visible character that no word covers is an annotation out of line: UserError.
     """
-    starts = [word.start for word in words]
+    ends = [word.end for word in words]
     owner = []
     for piece in pieces:
-        visible = (i for i in range(piece.start, piece.end) if _visible(text[i]))
-        at = next(visible, -1)
-        position = piece.start if at < 0 else at
-        found = bisect_right(starts, position) - 1
-        if found < 0 or words[found].end <= position:
-            if at >= 0:
-                raise UserError(
-                    f"{where}: the annotation does not fit the text, no word covers {text[at]!r} "
-                    f"at character {at + 1} of {text!r}; correct the annotation or make it again "
-                    "with an annotator"
-                )
-            found = min(found + 1, len(words) - 1)
-        owner.append(found)
+        at = next((i for i in range(piece.start, piece.end) if _visible(text[i])), None)
+        found = bisect_right(ends, piece.start if at is None else at)
+        if at is not None and (found == len(words) or at < words[found].start):
+            raise UserError(
+                f"{where}: the annotation does not fit the text, no word covers {text[at]!r} "
+                f"at character {at + 1} of {text!r}; correct the annotation or make it again "
+                "with an annotator"
+            )
+        owner.append(min(found, len(words) - 1))
     return owner
 
 
@@ -50,49 +46,22 @@ def _visible(char: str) -> bool:
 
 def subword_tags(owner: Sequence[int]) -> list[str]:
     """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow)."""
-    begins = _begins(owner)
     tags = {(True, True): "O", (True, False): "B", (False, False): "I", (False, True): "E"}
-    return [tags[pair] for pair in pairwise([*begins, True])]
+    return [tags[pair] for pair in pairwise([*_begins(owner), True])]
 
 
 def _begins(owner: Sequence[int]) -> list[bool]:
     """Whether each piece is the first one of its word."""
-    return [i == 0 or owner[i - 1] != word for i, word in enumerate(owner)]
+    return [before != word for before, word in pairwise([None, *owner])]
 
 
-def describe(
-    sentence: Sentence, subwords: Subwords, columns: dict[str, str], where: str
-) -> tuple[list[Piece], list[int], dict[str, list[str]]]:
-    """Pieces, the word of each piece, and the features' values; `columns` are by feature.
+class Described(NamedTuple):
+    """A sentence before its vocabularies: id and word of each piece, values by feature."""
 
-    A feature has a value per word or, for `subword_tag`, per piece. Where no column needs
-    annotation, words are what stands between spaces.
-    """
-    text, words = sentence.text, sentence.words
-    if all(column in TEXT_COLUMNS for column in columns.values()):
-        words = spaced(text)
-    elif not words and any(map(_visible, text)):
-        raise UserError(
-            f"{where}: no annotation of {text!r}, but features need it; "
-            "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
-        )
-    pieces = subwords.encode(text)
-    owner = word_of_piece(pieces, words, text, where)
-    found = {
-        name: subword_tags(owner) if column == "subword_tag" else values(words, column)
-        for name, column in columns.items()
-    }
-    return pieces, owner, found
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """A feature as training fixed it."""
-
-    column: str
-    policy: str
-    """`copy`: all pieces of a word carry its value; `first`: later ones are `<inside>`."""
-    vocab: FeatureVocab
+    text: str
+    ids: list[int]
+    owner: list[int]
+    values: dict[str, list[str]]  # of the words; of the pieces for `subword_tag`
 
 
 class Encoded(NamedTuple):
@@ -105,42 +74,59 @@ class Encoded(NamedTuple):
 class SourceEncoder:
     """The one way from a source sentence to ids, for training, validation, test, translation."""
 
-    def __init__(self, subwords: Subwords, features: dict[str, FeatureSpec]) -> None:
+    def __init__(self, subwords: Subwords, features: dict[str, FeatureVocab]) -> None:
         self.subwords = subwords
         self.features = features
 
-    def encode(self, sentence: Sentence, where: str = "input") -> Encoded:
-        """Ids with EOS. `where` names file and line in errors."""
-        columns = {name: spec.column for name, spec in self.features.items()}
-        pieces, owner, found = describe(sentence, self.subwords, columns, where)
-        begins = _begins(owner)
-        rows = {}
-        for name, spec in self.features.items():
-            row = [spec.vocab.id(value) for value in found[name]]
-            if spec.column != "subword_tag":
-                row = [row[word] if word >= 0 else UNK for word in owner]
-            if spec.policy == "first":
-                inside = spec.vocab.id(INSIDE)
+    def describe(self, sentence: Sentence, where: str = "input") -> Described:
+        """Pieces and values; needs no vocabulary. `where` names file and line in errors.
+
+        Where no feature needs annotation, words are what stands between spaces.
+        """
+        text, words = sentence.text, sentence.words
+        if all(feature.column in TEXT_COLUMNS for feature in self.features.values()):
+            words = spaced(text)
+        elif not words and any(map(_visible, text)):
+            raise UserError(
+                f"{where}: no annotation of {text!r}, but features need it; "
+                "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
+            )
+        pieces = self.subwords.encode(text)
+        owner = word_of_piece(pieces, words, text, where)
+        columns = {name: feature.column for name, feature in self.features.items()}
+        found = {
+            name: subword_tags(owner) if column == "subword_tag" else values(words, column)
+            for name, column in columns.items()
+        }
+        return Described(text, [piece.id for piece in pieces], owner, found)
+
+    def look_up(self, described: Described) -> Encoded:
+        """Ids, with EOS."""
+        features = {}
+        for name, feature in self.features.items():
+            row = [feature.id(value) for value in described.values[name]]
+            if feature.column != "subword_tag":
+                row = [row[word] if word >= 0 else UNK for word in described.owner]
+            if feature.policy == "first":
+                begins, inside = _begins(described.owner), feature.id(INSIDE)
                 row = [i if begin else inside for i, begin in zip(row, begins, strict=True)]
-            rows[name] = [*row, END]
-        return Encoded([*(piece.id for piece in pieces), EOS], rows)
+            features[name] = [*row, END]
+        return Encoded([*described.ids, EOS], features)
+
+    def encode(self, sentence: Sentence, where: str = "input") -> Encoded:
+        """Ids, with EOS; `where` as in `describe`."""
+        return self.look_up(self.describe(sentence, where))
 
     def save(self, folder: Path) -> None:
         """Write `source.model` or `source.json`, and `features.json`, into the folder."""
         self.subwords.save(folder / "source")
-        specs = {
-            name: {"column": spec.column, "policy": spec.policy, **asdict(spec.vocab)}
-            for name, spec in self.features.items()
-        }
-        content = json.dumps(specs, ensure_ascii=False, indent=1)
+        features = {name: asdict(feature) for name, feature in self.features.items()}
+        content = json.dumps(features, ensure_ascii=False, indent=1)
         (folder / "features.json").write_text(content, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> SourceEncoder:
         """What `save` wrote."""
-        specs = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-        features = {
-            name: FeatureSpec(s["column"], s["policy"], FeatureVocab(s["values"], s["counts"]))
-            for name, s in specs.items()
-        }
+        content = json.loads((folder / "features.json").read_bytes())
+        features = {name: FeatureVocab(**feature) for name, feature in content.items()}
         return cls(Subwords.load(folder / "source"), features)

@@ -1,33 +1,66 @@
 """From a configured corpus to encoded splits: once, in a cache folder that all runs share."""
 
-from __future__ import annotations
-
 import hashlib
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import sentencepiece
 from filelock import FileLock
+from rich.console import Group
+from rich.table import Table
 
 from nmt_feat.corpus import columns, datasets
-from nmt_feat.corpus.columns import FeatureVocab
-from nmt_feat.corpus.data_report import DataReport, describe_feature, describe_split
+from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
 from nmt_feat.corpus.datasets import RawSplit
-from nmt_feat.corpus.encoder import FeatureSpec, SourceEncoder, describe
+from nmt_feat.corpus.encoder import Described, SourceEncoder
 from nmt_feat.corpus.store import Split, encode_split
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.text import sha256
+from nmt_feat.corpus.subwords import UNK, Subwords
+from nmt_feat.corpus.text import ranked, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import DataConfig, FeatureConfig, TrainConfig
 
 FORMAT = 1  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
+TOP = 5  # values of a feature that the report shows
+
+
+@dataclass
+class DataReport:
+    """Sentences, words and pieces of each split, what was filtered and why, and the features."""
+
+    train_read: int  # training pairs before filtering
+    filtered: dict[str, int]  # training pairs left out, by reason
+    source_size: int  # of the vocabulary, as the next
+    target_size: int
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_split`
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_feature`
+
+    def __rich__(self) -> Group:
+        """Two small tables: splits and, if any, features."""
+        splits = _table("data", "split", "sentences", "words", "pieces", "unknown")
+        for name, s in self.splits.items():
+            sides = (s["source"], s["target"])
+            row = ["/".join(f"{x[c]:,}" for x in sides) for c in ("words", "pieces")]
+            unknown = "/".join(f"{x['unknown']:.2%}" for x in sides)
+            splits.add_row(name, f"{s['sentences']:,}", *row, unknown)
+        reasons = ", ".join(f"{n:,} {why}" for why, n in self.filtered.items()) or "none"
+        sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
+        read = f"filtered of {self.train_read:,} training pairs: {reasons}"
+        features = _table("features", "feature", "values", "bits", "unknown in dev")
+        features.add_column("most frequent")
+        for name, f in self.features.items():
+            count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
+            top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
+            features.add_row(name, count, f"{f['entropy']:.2f}", f"{f['unknown_dev']:.2%}", top)
+        return Group(splits, f"{sizes}; {read}", *([features] if self.features else []))
 
 
 @dataclass
@@ -39,13 +72,10 @@ class Prepared:
     tests: dict[str, Split]
     encoder: SourceEncoder
     target: Subwords
-    fingerprint: str
-    """Hash of everything that determines the splits."""
+    fingerprint: str  # hash of everything that determines the splits
     report: DataReport
-    notes: list[str]
-    """What the user should know (missing optional test sets, a rebuilt cache ...)."""
-    folder: Path
-    """Where it is stored."""
+    notes: list[str]  # what the user should know: missing optional test sets, a rebuilt cache ...
+    folder: Path  # where it is stored
 
 
 def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
@@ -99,22 +129,20 @@ def prepare(
 
 def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = json.loads((folder / MANIFEST).read_bytes())
     for name, digest in manifest["files"].items():
         if sha256(folder / name) != digest:
             raise ValueError(f"{name} has changed")
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    train, dev, *tests = (
-        Split.open(folder / f"{i}.arrow") for i in range(2 + len(manifest["tests"]))
-    )
+    names = ["train", "dev", *manifest["tests"]]
+    splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
     return Prepared(
-        train,
-        dev,
-        tests=dict(zip(manifest["tests"], tests, strict=True)),
+        train=splits.pop("train"),
+        dev=splits.pop("dev"),
+        tests=splits,
         encoder=SourceEncoder.load(folder),
         target=Subwords.load(folder / "target"),
         fingerprint=found,
-        report=DataReport(**report),
+        report=DataReport(**json.loads((folder / "report.json").read_bytes())),
         notes=manifest["notes"],
         folder=folder,
     )
@@ -127,41 +155,41 @@ def _build(
     say("reading the corpus" + " and its annotation" * annotate)
     raw = datasets.load(cfg.data, cfg.annotator, Path(cfg.paths.cache), annotate)
     say("training the subword model")
-    source_texts, target_texts = [s.text for s in raw.train.source], raw.train.target
+    texts = [sentence.text for sentence in raw.train.source]
     if cfg.subword.joint:
-        source = target = Subwords.train(cfg.subword, source_texts + target_texts)
+        source = target = Subwords.train(cfg.subword, texts + raw.train.target)
     else:
-        source = Subwords.train(cfg.subword, source_texts)
-        target = Subwords.train(cfg.subword, target_texts)
+        source = Subwords.train(cfg.subword, texts)
+        target = Subwords.train(cfg.subword, raw.train.target)
     say("encoding")
-    splits = {"train": raw.train, "dev": raw.dev, **raw.tests}
-    rows = {name: list(range(len(split.source))) for name, split in splits.items()}
-    rows["train"], filtered = _filter(cfg.data, raw.train, source, target)
-    values = {n: _values(split, rows[n], features, source) for n, split in splits.items()}
-    counts, dev_counts = values["train"][0], values["dev"][0]
-    tool = cfg.annotator._target_
-    annotated_by = tool.rpartition(".")[2] if tool else cfg.data.train.conllu
-    specs = {}
-    for name, f in features.items():
-        inside = f.policy == "first"
-        vocab = FeatureVocab.build(counts[name], f.max_values, f.min_count, inside)
-        _refuse_constant(name, f, counts[name], vocab, annotated_by or raw.train.source_path)
-        specs[name] = FeatureSpec(f.column, f.policy, vocab)
-    encoder = SourceEncoder(source, specs)
-    report = DataReport(len(raw.train.source), filtered, source.size, target.size)
-    for number, (name, split) in enumerate(splits.items()):
-        encoded = encode_split(
-            encoder,
-            target,
-            [split.source[i] for i in rows[name]],
-            [split.target[i] for i in rows[name]],
-            [_where(split, i) for i in rows[name]],
-            values[name][1],
+    kept, filtered = _filter(cfg.data, raw.train, source, target)
+    report = DataReport(len(texts), filtered, source.size, target.size)
+    empty = {name: FeatureVocab(f.column, f.policy) for name, f in features.items()}
+    encoder = SourceEncoder(source, empty)
+    splits = [raw.train, raw.dev, *raw.tests.values()]
+    described: dict[str, list[Described]] = {}
+    for split in splits:
+        rows = kept if split is raw.train else range(len(split.source))
+        described[split.name] = [
+            encoder.describe(split.source[i], f"{split.source_path}: sentence {i + 1}")
+            for i in rows
+        ]
+        split.target = [split.target[i] for i in rows]
+    annotated_by = (cfg.annotator._target_ or "").rpartition(".")[2] or cfg.data.train.conllu
+    for name, feature in features.items():
+        counts, dev_counts = (
+            Counter(value for d in described[split] for value in d.values[name])
+            for split in ("train", "dev")
         )
+        encoder.features[name] = vocab = FeatureVocab.build(feature, counts)
+        report.features[name] = found = describe_feature(counts, dev_counts, vocab)
+        _refuse_constant(
+            name, feature, counts, found["kept"], annotated_by or raw.train.source_path
+        )
+    for number, split in enumerate(splits):
+        encoded = encode_split(encoder, target, described.pop(split.name), split.target)
         encoded.save(folder / f"{number}.arrow")
-        report.splits[name] = describe_split(encoded)
-    for name, spec in specs.items():
-        report.features[name] = describe_feature(counts[name], dev_counts[name], spec.vocab)
+        report.splits[split.name] = describe_split(encoded)
     encoder.save(folder)
     target.save(folder / "target")
     _write_json(folder / "report.json", asdict(report))
@@ -175,18 +203,15 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _filter(
     cfg: DataConfig, train: RawSplit, source: Subwords, target: Subwords
-) -> tuple[list[int], dict[str, int]]:
+) -> tuple[Sequence[int], dict[str, int]]:
     """Numbers of the training pairs that are kept, and why how many are not."""
     kept, filtered = [], Counter[str]()
-    sources = source.encode_ids([sentence.text for sentence in train.source])
-    targets = target.encode_ids(train.target)
-    for i, (ids, translation) in enumerate(zip(sources, targets, strict=True)):
-        words = min(len(train.source[i].text.split()), len(train.target[i].split()))
-        short, long = sorted((len(ids), len(translation)))
-        if words < cfg.min_words:
+    texts = [sentence.text for sentence in train.source]
+    encoded = zip(source.encode_ids(texts), target.encode_ids(train.target), strict=True)
+    for i, pair in enumerate(encoded):
+        short, long = sorted(map(len, pair))
+        if min(len(texts[i].split()), len(train.target[i].split())) < cfg.min_words:
             filtered[f"words < {cfg.min_words}"] += 1
-        elif not short:
-            filtered["empty"] += 1
         elif long > cfg.max_pieces:
             filtered[f"pieces > {cfg.max_pieces}"] += 1
         elif long / short > cfg.max_ratio:
@@ -194,38 +219,18 @@ def _filter(
         else:
             kept.append(i)
     if not kept:
-        reasons = ", ".join(f"{n} {why}" for why, n in filtered.items()) or "it is empty"
+        reasons = ", ".join(f"{n} {why}" for why, n in filtered.items())
         raise UserError(
-            f"{train.source_path}: no training pair is left of {len(sources)} ({reasons}); "
+            f"{train.source_path}: no training pair is left of {len(texts)} ({reasons}); "
             "see data.min_words, data.max_pieces, data.max_ratio"
         )
     return kept, dict(filtered)
 
 
-def _where(split: RawSplit, i: int) -> str:
-    return f"{split.source_path}: sentence {i + 1}"
-
-
-def _values(
-    split: RawSplit, rows: Sequence[int], features: dict[str, FeatureConfig], subwords: Subwords
-) -> tuple[dict[str, Counter[str]], dict[str, list[str]]]:
-    """Each feature's values in these sentences: counted, and as a line per sentence."""
-    counts = {name: Counter[str]() for name in features}
-    lines: dict[str, list[str]] = {name: [] for name in features}
-    columns_of = {name: feature.column for name, feature in features.items()}
-    for i in rows if features else ():
-        _, _, values = describe(split.source[i], subwords, columns_of, _where(split, i))
-        for name, found in values.items():
-            counts[name].update(found)
-            lines[name].append(" ".join(found))
-    return counts, lines
-
-
 def _refuse_constant(
-    name: str, feature: FeatureConfig, counts: Counter[str], vocab: FeatureVocab, by: str
+    name: str, feature: FeatureConfig, counts: Counter[str], kept: int, by: str
 ) -> None:
     """A feature that is the same everywhere teaches nothing: say why, and what to do."""
-    kept = sum(vocab.id(value) >= columns.FIRST for value in counts)
     if kept + (kept < len(counts)) > 1:
         return
     if len(counts) > 1:
@@ -233,7 +238,7 @@ def _refuse_constant(
             f"features.{name} is constant: max_values={feature.max_values} and "
             f"min_count={feature.min_count} keep {kept} of its {len(counts)} values; relax them"
         )
-    if set(counts) != {columns.NONE}:
+    if set(counts) != {NONE}:
         raise UserError(
             f"features.{name} is constant: {feature.column} is {min(counts)!r} on all of train "
             f"(annotation: {by}); leave it out of features"
@@ -242,3 +247,41 @@ def _refuse_constant(
         f"features.{name}: no word of train has {feature.column} (annotation: {by}); leave it out "
         "of features or choose another annotation"
     )
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
+    found: dict[str, Any] = {"sentences": len(split)}
+    for side in ("source", "target"):
+        ids = getattr(split, side).values
+        pieces = len(ids) - len(split)
+        found[side] = {
+            "words": sum(len(text.split()) for text in getattr(split, f"{side}_texts")),
+            "pieces": pieces,
+            "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
+        }
+    return found
+
+
+def describe_feature(train: Counter[str], dev: Counter[str], vocab: FeatureVocab) -> dict[str, Any]:
+    """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
+
+    Words are pieces for `subword_tag`.
+    """
+    shares = {value: n / train.total() for value, n in train.items()}
+    unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
+    return {
+        "values": len(train),
+        "kept": sum(vocab.id(value) >= FIRST for value in train),
+        "entropy": -sum(p * math.log2(p) for p in shares.values()),
+        "unknown_dev": unknown / max(dev.total(), 1),
+        "top": [[value, shares[value]] for value, _ in ranked(train)[:TOP]],
+    }
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

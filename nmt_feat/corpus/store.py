@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.corpus.encoder import Encoded, SourceEncoder
+from nmt_feat.corpus.encoder import Described, Encoded, SourceEncoder
 from nmt_feat.corpus.subwords import EOS, Subwords
 
 FEATURE, VALUES = "feature:", "values:"
@@ -23,11 +22,6 @@ class Ragged:
 
     values: NDArray[np.int32]
     offsets: NDArray[np.int64]
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(rows,)"""
-        return np.diff(self.offsets)
 
     def row(self, i: int) -> NDArray[np.int32]:
         """One row, not copied."""
@@ -46,7 +40,7 @@ class Split:
     """Encoded sentence pairs, at least one, in the order of their files.
 
     Attributes:
-        source, target: ids, each row with EOS.
+        source, target: ids, each row with EOS; `source_lengths`, `target_lengths` are theirs.
         features: ids by feature, at the same places as the source's values.
     """
 
@@ -56,8 +50,8 @@ class Split:
         self.target = _ragged(table["target"])
         names = [n.removeprefix(FEATURE) for n in table.column_names if n.startswith(FEATURE)]
         self.features = {name: _ragged(table[FEATURE + name]).values for name in names}
-        self.source_lengths = self.source.lengths
-        self.target_lengths = self.target.lengths
+        self.source_lengths = np.diff(self.source.offsets)
+        self.target_lengths = np.diff(self.target.offsets)
 
     @classmethod
     def open(cls, path: Path) -> Split:
@@ -74,16 +68,17 @@ class Split:
         values: dict[str, list[str]] | None = None,
     ) -> Split:
         """A split in memory. `target`: ids with EOS; `values`: feature values per sentence."""
+        ids, text = pa.large_list(pa.int32()), pa.large_string()
         columns = {
-            "source": _lists([e.ids for e in source]),
-            "target": _lists(target),
-            "source_text": pa.array(source_text, pa.large_string()),
-            "target_text": pa.array(target_text, pa.large_string()),
+            "source": pa.array([encoded.ids for encoded in source], ids),
+            "target": pa.array(target, ids),
+            "source_text": pa.array(source_text, text),
+            "target_text": pa.array(target_text, text),
         }
         for name in source[0].features:
-            columns[FEATURE + name] = _lists([e.features[name] for e in source])
+            columns[FEATURE + name] = pa.array([e.features[name] for e in source], ids)
         for name, lines in (values or {}).items():
-            columns[VALUES + name] = pa.array(lines, pa.large_string())
+            columns[VALUES + name] = pa.array(lines, text)
         return cls(pa.table(columns))
 
     def save(self, path: Path) -> None:
@@ -97,14 +92,12 @@ class Split:
     @property
     def source_texts(self) -> list[str]:
         """Raw source texts."""
-        texts: list[str] = self._table["source_text"].to_pylist()
-        return texts
+        return list(self._table["source_text"].to_pylist())
 
     @property
     def target_texts(self) -> list[str]:
         """Raw target texts."""
-        texts: list[str] = self._table["target_text"].to_pylist()
-        return texts
+        return list(self._table["target_text"].to_pylist())
 
     def feature_text(self, name: str, i: int) -> str:
         """A feature's values of the words of sentence i, with spaces between."""
@@ -112,21 +105,16 @@ class Split:
 
 
 def encode_split(
-    encoder: SourceEncoder,
-    target: Subwords,
-    sentences: Sequence[Sentence],
-    targets: Sequence[str],
-    where: Sequence[str],
-    values: dict[str, list[str]] | None = None,
+    encoder: SourceEncoder, target: Subwords, described: Sequence[Described], targets: Sequence[str]
 ) -> Split:
-    """Sentence pairs as a split in memory; `where` names each one's file and line in errors."""
-    encoded = [encoder.encode(s, w) for s, w in zip(sentences, where, strict=True)]
-    ids = [[*row, EOS] for row in target.encode_ids(targets)]
-    return Split.build(encoded, ids, [s.text for s in sentences], targets, values)
-
-
-def _lists(rows: Sequence[Sequence[int]]) -> pa.Array:
-    return pa.array(rows, pa.large_list(pa.int32()))
+    """Sentences, described for `encoder`, and their translations as a split in memory."""
+    return Split.build(
+        [encoder.look_up(d) for d in described],
+        [[*ids, EOS] for ids in target.encode_ids(targets)],
+        [d.text for d in described],
+        targets,
+        {name: [" ".join(d.values[name]) for d in described] for name in encoder.features},
+    )
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import sentencepiece
 
+from nmt_feat.corpus.text import ranked
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig
 
@@ -29,63 +29,49 @@ class Piece(NamedTuple):
     end: int
 
 
-class Subwords(ABC):
-    """A subword model: raw text to ids and back. `size` counts the four special ids."""
+class Subwords:
+    """BPE or unigram pieces of raw text by SentencePiece (Kudo & Richardson 2018).
 
-    size: int
+    `size` counts the four special ids.
+    """
+
+    def __init__(self, proto: bytes) -> None:
+        self._proto = proto
+        self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        self.size: int = self._model.get_piece_size()
 
     @staticmethod
     def train(cfg: SubwordConfig, texts: Sequence[str]) -> Subwords:
         """The model of `texts` (lines): the same bytes for the same lines, on any machine."""
         if cfg.kind in ("none", "given"):
             counts = Counter(word for text in texts for word in text.split())
-            ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-            kept = [w for w, n in ranked if n >= cfg.min_count and w not in SPECIAL]
+            kept = [w for w, n in ranked(counts) if n >= cfg.min_count and w not in SPECIAL]
             return Words(cfg.kind, kept[: cfg.vocab_size])
-        return SentencePieces(_train_sentencepiece(cfg, texts))
+        return Subwords(_train_sentencepiece(cfg, texts))
 
     @staticmethod
     def load(stem: Path) -> Subwords:
         """What `save(stem)` wrote."""
         if (words := stem.with_suffix(".json")).exists():
-            return Words(**json.loads(words.read_text(encoding="utf-8")))
-        return SentencePieces(stem.with_suffix(".model").read_bytes())
+            return Words(**json.loads(words.read_bytes()))
+        return Subwords(stem.with_suffix(".model").read_bytes())
 
-    @abstractmethod
     def save(self, stem: Path) -> None:
         """Write `stem.model` (SentencePiece's own format) or `stem.json` (a list of words)."""
+        stem.with_suffix(".model").write_bytes(self._proto)
 
-    @abstractmethod
     def encode(self, text: str) -> list[Piece]:
         """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
+        found = self._model.encode(text, out_type="offset_mapping")
+        return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, the same as `encode` gives."""
         return [[piece.id for piece in self.encode(text)] for text in texts]
 
-    @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
         """Detokenised text; PAD, BOS and EOS are left out, unknown pieces are shown."""
-
-
-class SentencePieces(Subwords):
-    """BPE or unigram pieces of raw text by SentencePiece (Kudo & Richardson 2018)."""
-
-    def __init__(self, proto: bytes) -> None:
-        self._proto = proto
-        self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        self.size = self._model.get_piece_size()
-
-    def save(self, stem: Path) -> None:  # noqa: D102
-        stem.with_suffix(".model").write_bytes(self._proto)
-
-    def encode(self, text: str) -> list[Piece]:  # noqa: D102
-        found = self._model.encode(text, out_type="offset_mapping")
-        return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
-
-    def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
-        text: str = self._model.decode([int(i) for i in ids])
-        return text
+        return str(self._model.decode([int(i) for i in ids]))
 
 
 class Words(Subwords):
@@ -103,10 +89,8 @@ class Words(Subwords):
         stem.with_suffix(".json").write_text(content, encoding="utf-8")
 
     def encode(self, text: str) -> list[Piece]:  # noqa: D102
-        return [
-            Piece(self._ids.get(m.group(), UNK), m.start(), m.end())
-            for m in re.finditer(r"\S+", text)
-        ]
+        found = re.finditer(r"\S+", text)
+        return [Piece(self._ids.get(m[0], UNK), m.start(), m.end()) for m in found]
 
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
         words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from nmt_feat.errors import UserError
@@ -47,3 +48,8 @@ def sha256(path: Path | str, content: bool = False) -> str:
     """Hexadecimal SHA-256 of a file; of what is in it, decompressed, where `content`."""
     data = read_bytes(path) if content else Path(path).read_bytes()
     return hashlib.sha256(data).hexdigest()
+
+
+def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Values and their counts, the most frequent first, ties by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
