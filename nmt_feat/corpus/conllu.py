@@ -2,13 +2,12 @@
 
 import html
 import re
-from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
@@ -42,7 +41,20 @@ class Sentence:
     words: tuple[Word, ...] = ()
 
 
-_Row = namedtuple("_Row", "line id form lemma upos xpos feats head deprel deps misc")
+class _Row(NamedTuple):
+    """A line of CoNLL-U: its number and columns."""
+
+    line: int
+    id: str
+    form: str
+    lemma: str
+    upos: str
+    xpos: str
+    feats: str
+    head: str
+    deprel: str
+    deps: str
+    misc: str
 
 
 def is_conllu(path: Path | str) -> bool:

@@ -214,7 +214,7 @@ def _filter(
             filtered[f"words < {cfg.min_words}"] += 1
         elif long > cfg.max_pieces:
             filtered[f"pieces > {cfg.max_pieces}"] += 1
-        elif long / short > cfg.max_ratio:
+        elif long > cfg.max_ratio * short:
             filtered[f"ratio > {cfg.max_ratio:g}"] += 1
         else:
             kept.append(i)

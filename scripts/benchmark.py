@@ -1,0 +1,244 @@
+"""How fast training, translation and preparation are, with the settings of train.py.
+
+python scripts/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
+python scripts/benchmark.py translate --run runs/... --input FILE
+python scripts/benchmark.py prepare data=multi30k
+
+Prints a table; `--json FILE` writes the figures as well. Padding is never counted as a token.
+"""
+
+import time
+
+BEGUN = time.perf_counter()  # before the imports, which are part of the start
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from nmt_feat import cli, schema
+from nmt_feat.apply import Run
+from nmt_feat.corpus.conllu import is_conllu, read_conllu
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.errors import UserError
+from nmt_feat.report.records import (
+    code_revision,
+    library_versions,
+    machine,
+    peak_memory_mib,
+)
+from nmt_feat.resources import resource
+from nmt_feat.run import make_fabric, model_for, settle
+from nmt_feat.schema import ModelConfig, TrainConfig
+from nmt_feat.search import translate_split
+from nmt_feat.training.loop import Trainer
+from nmt_feat.training.progress import Progress
+
+Lengths = NDArray[np.int64]
+
+
+def composed(settings: list[str]) -> TrainConfig:
+    """The settings of train.py with these on its command line."""
+    schema.register()
+    cli._resolvers()
+    with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+        cfg: TrainConfig = cli._typed(compose("train", settings))
+    return cfg
+
+
+def needed_flops(model: ModelConfig, vocabulary: int, source: Lengths, target: Lengths) -> float:
+    """Floating-point operations that one update must do, padding and the combiner left out.
+
+    A multiplication and an addition are two; the backward pass does twice what the forward does.
+    Args: source and target are the sentences' lengths in pieces, the end symbol counts.
+    """
+    dim, inner = model.dim, model.ffn_dim
+    pieces, words = float(target.sum()), float(source.sum())
+    own, seen = float((target * (target + 1) / 2).sum()), float((source * target).sum())
+    encoder = words * (4 * dim**2 + 2 * dim * inner) + 2 * dim * float((source**2).sum())
+    decoder = pieces * (6 * dim**2 + 2 * dim * inner) + words * 2 * dim**2 + 2 * dim * (own + seen)
+    multiplied = model.encoder_layers * encoder + model.decoder_layers * decoder
+    return 6 * (multiplied + pieces * dim * vocabulary)
+
+
+def product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Best rate of 1024-square matrix products in this process, operations/s."""
+    a, b = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    return 2 * 1024**3 / min(seconds() for _ in range(30))
+
+
+def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
+    """Time updates; data loading counts, validation and the first `warmup` updates do not."""
+    cfg = settle(cfg, False, Console(stderr=True))
+    fabric = make_fabric(cfg)
+    fabric.launch()
+    prepared = prepare(cfg, cfg.features)
+    model = model_for(cfg, prepared)
+    on_cuda = fabric.device.type == "cuda"
+    with tempfile.TemporaryDirectory() as folder:
+        progress = Progress(Console(stderr=True), enabled=False)
+        trainer = Trainer(cfg, prepared, model, Path(folder), fabric, progress)
+        model.train()
+
+        def update() -> float:
+            begun = time.perf_counter()
+            trainer.update()
+            if on_cuda:
+                torch.cuda.synchronize()
+            return time.perf_counter() - begun
+
+        update()
+        start = time.perf_counter() - BEGUN
+        for _ in range(warmup - 1):
+            update()
+        before, drawn = dataclasses.replace(trainer.at), []
+        draw = trainer.draw
+        trainer.draw = lambda: drawn.append(draw()) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
+        seconds = [update() for _ in range(updates)]
+    flops = sum(
+        needed_flops(
+            cfg.model,
+            prepared.target.size,
+            prepared.train.source_lengths[indices],
+            prepared.train.target_lengths[indices],
+        )
+        for indices in drawn
+    )
+    total = sum(seconds)
+    rates = {
+        name: product_rate(dtype, fabric.device)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    tenths = statistics.quantiles(seconds, n=10)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sentences_per_second": (trainer.at.sentences - before.sentences) / total,
+        "target_tokens_per_second": (trainer.at.tokens - before.tokens) / total,
+        "update_ms_p10": 1000 * tenths[0],
+        "update_ms_median": 1000 * tenths[4],
+        "update_ms_p90": 1000 * tenths[8],
+        "start_to_first_update_seconds": start,
+        "gflops_needed_per_second": flops / total / 1e9,
+        **{f"gflops_product_{name}": rate / 1e9 for name, rate in rates.items()},
+        **{f"share_of_{name}_rate": flops / total / rate for name, rate in rates.items()},
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def translate(
+    folder: str, name: str, raw: str | None, beam: int | None, threads: int
+) -> dict[str, Any]:
+    """Time annotation and encoding, then search, of a file's sentences."""
+    run = Run(folder, threads)
+    begun = time.perf_counter()
+    if is_conllu(name):
+        sentences = list(read_conllu(name))
+    else:
+        sentences = run.annotate(read_lines(name), read_lines(raw) if raw else None, name)
+    where = [f"{name}: sentence {i + 1}" for i in range(len(sentences))]
+    split = run.split(sentences, [""] * len(sentences), where)
+    encoded = time.perf_counter()
+    decoding = dataclasses.replace(run.cfg.decoding, beam=beam or run.cfg.decoding.beam)
+    found = translate_split(run.model, split, list(run.cfg.features), decoding, run.device)
+    seconds = time.perf_counter() - encoded
+    return {
+        "beam": decoding.beam,
+        "sentences": len(sentences),
+        "annotating_and_encoding_seconds": encoded - begun,
+        "sentences_per_second": len(sentences) / seconds,
+        "target_tokens_per_second": sum(len(best[0].ids) + 1 for best in found) / seconds,
+        "start_seconds": begun - BEGUN,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def measure_preparation(cfg: TrainConfig) -> dict[str, Any]:
+    """Time preparation from nothing; downloads and annotation that are cached stay so."""
+    cfg = settle(cfg, False, Console(stderr=True))
+    phases: list[tuple[str, float]] = []
+    known = set(Path(cfg.paths.cache).glob("prepared-*"))
+    begun = time.perf_counter()
+    prepared = prepare(cfg, cfg.features, lambda text: phases.append((text, time.perf_counter())))
+    ended = time.perf_counter()
+    if prepared.folder in known:
+        raise UserError(f"{prepared.folder}: prepared before; remove it to time its preparation")
+    ends = [at for _, at in phases[1:]] + [ended]
+    pairs = sum(len(s) for s in (prepared.train, prepared.dev, *prepared.tests.values()))
+    spent = {text: end - at for (text, at), end in zip(phases, ends, strict=True)}
+    return {
+        "sentence_pairs": pairs,
+        "sentences_per_second": pairs / (ended - begun),
+        **{f"{text.replace(' ', '_')}_seconds": seconds for text, seconds in spent.items()},
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def show(title: str, figures: dict[str, Any]) -> None:
+    """A table of figures."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in figures.items():
+        shown = f"{value:,.3g}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
+        table.add_row(name.replace("_", " "), shown)
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure, show, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=["train", "translate", "prepare"])
+    parser.add_argument("settings", nargs="*", help="settings of train.py, name=value")
+    parser.add_argument("--warmup", type=int, default=50, help="updates that are not timed")
+    parser.add_argument("--updates", type=int, default=200, help="updates that are timed")
+    parser.add_argument("--run", help="translate: folder of a run")
+    parser.add_argument("--input", help="translate: file of sentences, text or CoNLL-U")
+    parser.add_argument("--raw", help="translate: raw counterpart of tokenised text")
+    parser.add_argument("--beam", type=int, help="translate: beam size, if not the run's")
+    parser.add_argument("--threads", type=int, default=0, help="translate: CPU threads")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    given = parser.parse_intermixed_args()
+    work: dict[str, Callable[[], dict[str, Any]]] = {
+        "train": lambda: train(composed(given.settings), max(1, given.warmup), given.updates),
+        "translate": lambda: translate(
+            given.run, given.input, given.raw, given.beam, given.threads
+        ),
+        "prepare": lambda: measure_preparation(composed(given.settings)),
+    }
+    if given.what == "translate" and not (given.run and given.input):
+        parser.error("translate needs --run and --input")
+    with cli._mistakes():
+        figures = work[given.what]()
+    show(" ".join(["benchmark", given.what, *given.settings]), figures)
+    if given.json:
+        record = {
+            "what": given.what,
+            "settings": given.settings,
+            "figures": figures,
+            "code": code_revision(),
+            "libraries": library_versions(),
+            "machine": machine(),
+        }
+        given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`scripts/benchmark.py`: what it counts, and that each of its commands runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import ROOT, SETTINGS, Small
+
+from nmt_feat.schema import ModelConfig
+
+SCRIPT = ROOT / "scripts" / "benchmark.py"
+
+
+def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_needed_operations() -> None:
+    """Each product of the model, forward and backward, counted one by one for two sentences."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        from benchmark import needed_flops
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    dim, inner, pieces = 8, 12, 30
+    model = ModelConfig(dim=dim, ffn_dim=inner, heads=2, encoder_layers=2, decoder_layers=3)
+    total = 0
+    for source, target in ((5, 4), (3, 7)):
+        for _ in range(2):  # encoder: queries, keys, values, output; feed-forward; attention
+            total += 4 * source * dim * dim + 2 * source * dim * inner
+            total += sum(2 * dim for _ in range(source) for _ in range(source))
+        for _ in range(3):  # decoder: the same with what is before, and the source
+            total += 4 * target * dim * dim + 2 * target * dim * inner
+            total += sum(2 * dim * (place + 1) for place in range(target))
+            total += 2 * target * dim * dim + 2 * source * dim * dim + 2 * dim * source * target
+        total += target * dim * pieces
+    found = needed_flops(model, pieces, np.array([5, 3]), np.array([4, 7]))
+    assert found == 3 * 2 * total  # backward twice; a multiplication and an addition
+
+
+def test_train_and_prepare(small: Small, tmp_path: Path) -> None:
+    paths = [f"data.folder={small.corpus}", f"paths.cache={tmp_path / 'cache'}"]
+    settings = [*(f"{k}={v}" for k, v in SETTINGS.items()), *paths, "combiner=gate"]
+    done = bench("prepare", *settings, "--json", tmp_path / "prepare.json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "prepare.json").read_text())["figures"]
+    assert figures["sentence_pairs"] == 96
+    again = bench("prepare", *settings)
+    assert again.returncode == 2
+    assert again.stderr.endswith(": prepared before; remove it to time its preparation\n")
+    report = tmp_path / "train.json"
+    done = bench("train", *settings, "--warmup", 2, "--updates", 12, "--json", report)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(report.read_text())["figures"]
+    quantiles = [figures[f"update_ms_{name}"] for name in ("p10", "median", "p90")]
+    assert 0 < quantiles[0] <= quantiles[1] <= quantiles[2]
+    ratio = figures["target_tokens_per_second"] / figures["sentences_per_second"]
+    assert 3 < ratio < 40  # pieces of a sentence
+    assert 0 < figures["share_of_fp32_rate"] < 1
+    assert figures["start_to_first_update_seconds"] > 0.1
+
+
+def test_translate(small: Small, tmp_path: Path) -> None:
+    run = small.train("combiner=none", "trainer.max_steps=2")
+    report = tmp_path / "translate.json"
+    source = small.corpus / "test.conllu"
+    done = bench("translate", "--run", run, "--input", source, "--beam", 2, "--json", report)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(report.read_text())["figures"]
+    assert (figures["sentences"], figures["beam"]) == (8, 2)
+    done = bench("translate", "--run", run)
+    assert done.returncode == 2
+    assert "translate needs --run and --input" in done.stderr
+
+
+@pytest.mark.parametrize("settings", [["model.dim=7"], ["trainer.nothing=1"]])
+def test_mistakes(settings: list[str]) -> None:
+    done = bench("train", *settings)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
