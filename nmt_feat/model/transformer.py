@@ -29,21 +29,19 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true where keys are real.
 
-    On CPU written out, and in fp32: PyTorch's fused CPU kernel is made for long sequences; for
-    sentences it is slower, and bf16 is slower than fp32 in both.
+    On CPU written out: PyTorch's fused CPU kernel is made for long sequences; for sentences it is
+    slower. Under bf16 the products are bf16 and the softmax is fp32.
     """
     if query.device.type != "cpu" or dropped:
         return F.scaled_dot_product_attention(query, key, value, mask, dropped, causal)
-    kind = query.dtype
-    query, key, value = query.float(), key.float(), value.float()
     with torch.autocast("cpu", enabled=False):
-        scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+        scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2)).float()
         if mask is not None:
             scores = scores + scores.new_zeros(mask.shape).masked_fill(~mask, -math.inf)
         if causal:
             length = scores.shape[-1]
             scores = scores + scores.new_full((length, length), -math.inf).triu(1)
-        return torch.matmul(scores.softmax(dim=-1), value).to(kind)
+        return torch.matmul(scores.softmax(dim=-1).to(value.dtype), value)
 
 
 def joined(x: Tensor) -> Tensor:
