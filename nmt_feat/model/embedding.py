@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from nmt_feat.combiners import Combiner
 from nmt_feat.model.dropout import dropout
 
+ROUND = 256
+
 
 def positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
     """Sinusoidal positions `(length, dim)` from `first` on (Vaswani et al. 2017, section 3.5).
@@ -24,14 +26,16 @@ def positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
 
 
 def distinct_columns(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct columns `(rows, distinct)` of ids `(rows, n)`, and which of them each is `(n,)`.
+    """The distinct columns `(rows, m)` of ids `(rows, n)`, and which of them each is `(n,)`.
 
     Combiners are position-wise, so that positions that are alike need to be combined only once.
+    The first column fills m up to a multiple of `ROUND`: oneDNN keeps a kernel for every shape.
     """
     place = ids[0]
     for row in ids[1:]:
         place = torch.unique(place * (row.max() + 1) + row, return_inverse=True)[1]
-    anywhere = torch.empty(int(place.max()) + 1, dtype=torch.int64)
+    count = int(place.max()) + 1
+    anywhere = torch.zeros(math.ceil(count / ROUND) * ROUND, dtype=torch.int64)
     anywhere[place] = torch.arange(len(place))
     return ids[:, anywhere], place
 
