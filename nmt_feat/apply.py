@@ -23,13 +23,17 @@ from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, near
+from nmt_feat.export import Exported
 from nmt_feat.model.build import build_model
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.run import CONFIG, DEFAULT_THREADS, WEIGHTS
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
+
+EXPORT = "ctranslate2"
+"""The folder of a run's export, in its own."""
 
 
 class Run:
@@ -68,6 +72,9 @@ class Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
         self._annotator: Annotator | None = None
+        self.exported: Exported | None = None
+        self.missed = 0
+        """Sentences that the exported model could not translate; the native engine did."""
 
     def _model(self) -> Transformer:
         cfg = self.cfg
@@ -131,11 +138,29 @@ class Run:
             decoding.length_penalty = cfg.length_penalty
         decoding.beam = max(decoding.beam, decoding.nbest)
         full = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
+        names = list(self.cfg.features)
         results = [[("", Hypothesis([], 0.0, 0.0))] for _ in sentences]
         if not full:
             return results
         split = self.split([sentences[i] for i in full], [""] * len(full), [where[i] for i in full])
-        found = translate_split(self.model, split, list(self.cfg.features), decoding, self.device)
+        if cfg.engine == "native":
+            found = translate_split(self.model, split, names, decoding, self.device)
+        else:
+            if self.exported is None:
+                self.exported = Exported(self.folder / EXPORT, cfg.threads)
+            found, missed = self.exported.translate(
+                split, names, decoding, nearest=cfg.fallback == "nearest"
+            )
+            self.missed += len(missed)
+            if missed:
+                rest = self.split(
+                    [sentences[full[i]] for i in missed],
+                    [""] * len(missed),
+                    [where[full[i]] for i in missed],
+                )
+                again = translate_split(self.model, rest, names, decoding, self.device)
+                for i, hypotheses in zip(missed, again, strict=True):
+                    found[i] = hypotheses
         for i, hypotheses in zip(full, found, strict=True):
             results[i] = [(self.target.decode(h.ids), h) for h in hypotheses]
         return results
@@ -178,6 +203,12 @@ def translate_main(cfg: TranslateConfig) -> None:
             raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
     if cfg.beam is not None and cfg.beam < cfg.nbest:
         raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
+    for name, known in (
+        ("engine", ("native", "ctranslate2")),
+        ("fallback", ("native", "nearest")),
+    ):
+        if (value := getattr(cfg, name)) not in known:
+            raise UserError(f"{name}={value}: unknown; {near(value, known)}")
     run = Run(cfg.run, cfg.threads)
     lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
     name = "standard input" if cfg.input == "-" else cfg.input
@@ -202,6 +233,12 @@ def translate_main(cfg: TranslateConfig) -> None:
             number += len(chunk)
         if raw is not None and next(raw, None) is not None:
             raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
+    if run.missed:
+        print(
+            f"{run.missed} of {number} sentences have a combination of piece and features that "
+            "training did not: translated by the native engine",
+            file=sys.stderr,
+        )
 
 
 def score_main(cfg: ScoreConfig) -> None:

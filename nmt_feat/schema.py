@@ -401,6 +401,11 @@ class TranslateConfig:
     """Beam size, if not the run's."""
     length_penalty: float | None = None
     """Length penalty, if not the run's."""
+    engine: str = "native"
+    """`native`, or `ctranslate2` for what `scripts/export.py` has exported."""
+    fallback: str = "native"
+    """A sentence with a combination of piece and features that was not exported: `native`
+    translates it exactly, `nearest` with its piece's most frequent combination if there is one."""
     chunk: int = 200
     """Sentences read and translated together."""
     threads: int = 0

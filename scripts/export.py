@@ -1,0 +1,60 @@
+"""Export a run to CTranslate2: `python scripts/export.py RUN`.
+
+Then `translate.py run=RUN engine=ctranslate2` translates with it. Any combiner can be exported: the
+table of sources has a row for each combination of piece and feature values in the training text,
+which is read again, or from the cache.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from nmt_feat.apply import EXPORT, Run
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.errors import UserError
+from nmt_feat.export import attested, export
+
+
+def main() -> int:
+    """Run; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--quantization", help="int8, float16 ... (CTranslate2's names)")
+    parser.add_argument("--cache", help="folder of prepared data, if not the run's")
+    parser.add_argument("--limit", type=int, default=1024, help="largest table, MiB")
+    given = parser.parse_args()
+    try:
+        run = Run(given.run)
+        out = given.run / EXPORT
+        if out.exists():
+            raise UserError(f"{out}: is there already; remove it to export again")
+        cfg = run.cfg
+        if given.cache:
+            cfg.paths.cache = given.cache
+        if cfg.annotator.model:
+            model = str(given.run / cfg.annotator.model)
+            cfg = dataclasses.replace(
+                cfg, annotator=dataclasses.replace(cfg.annotator, model=model)
+            )
+        tuples = attested(prepare(cfg, cfg.features, print).train, list(cfg.features))
+        size = len(tuples) * cfg.model.dim * 4 / 2**20
+        print(f"{len(tuples):,} combinations of piece and features: a table of {size:,.1f} MiB")
+        if size > given.limit:
+            raise UserError(
+                f"the table of {size:,.0f} MiB is above --limit {given.limit}; raise it, or train "
+                "with fewer feature values (max_values, min_count)"
+            )
+        export(run.model.cpu(), tuples, out, given.quantization)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(
+        f"written to {out}; translate with it: python translate.py run={given.run} "
+        "engine=ctranslate2"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""Export to CTranslate2: the same probabilities, the same translations, whatever the combiner."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from entry import call
+from small import ROOT, Small
+from torch import nn
+
+from nmt_feat.combiners import Add, Average, Combiner, Concat, Gate, NoFeatures
+from nmt_feat.corpus.encoder import Encoded
+from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.subwords import EOS
+from nmt_feat.export import Exported, attested, columns, export
+from nmt_feat.features import Categorical
+from nmt_feat.features.categorical import table
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+from nmt_feat.model.transformer import Dropouts, Transformer
+from nmt_feat.schema import DecodingConfig
+from nmt_feat.search import score_split, translate_split
+
+pytest.importorskip("ctranslate2")
+
+DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
+COMBINERS = [NoFeatures, Concat, Add, Average, Gate]
+CPU = torch.device("cpu")
+
+
+def random_split(seed: int, sentences: int, names: list[str], values: int = VALUES) -> Split:
+    """Pairs of random pieces; features have ids below `values`."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(1, 9, sentences)
+    source = [
+        Encoded(
+            [*generator.integers(4, SOURCE, n).tolist(), EOS],
+            {name: [*generator.integers(4, values, n).tolist(), 2] for name in names},
+        )
+        for n in lengths
+    ]
+    target = [[*generator.integers(4, TARGET, n).tolist(), EOS] for n in generator.permutation(9)]
+    texts = [""] * sentences
+    return Split.build(source, (target * sentences)[:sentences], texts, texts)
+
+
+@pytest.fixture(params=COMBINERS)
+def model(request: pytest.FixtureRequest) -> Transformer:
+    """Random weights, none of which is 0 or 1; it ends its sentences soon."""
+    torch.manual_seed(3)
+    kind: type[Combiner] = request.param
+    merge = kind({"word": DIM, "upos": 4, "case": 3}, DIM)
+    features: dict[str, nn.Module] = {
+        name: Categorical(VALUES, width, 0.5) for name, width in list(merge.widths.items())[1:]
+    }
+    model = Transformer(
+        SourceEmbedding(table(SOURCE, merge.widths["word"], 0.3), features, merge, 0.1),
+        TargetEmbedding(table(TARGET, DIM, 0.3), 0.1),
+        dim=DIM,
+        ffn_dim=24,
+        heads=4,
+        encoder_layers=2,
+        decoder_layers=3,
+        dropouts=Dropouts(0.1, 0.0, 0.0),
+    )
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    words = model.target.words.weight.data
+    model.decoder_norm.bias.data += 4 * words[EOS]
+    words[:EOS] = -5 * words[EOS]  # so improbable that their mass counts for nothing
+    return model.eval()
+
+
+def names_of(model: Transformer) -> list[str]:
+    return list(model.source.features)
+
+
+def test_probabilities(model: Transformer, tmp_path: Path) -> None:
+    """CTranslate2 gives each target the log-probability that forced scoring gives it."""
+    names = names_of(model)
+    split = random_split(1, 40, names)
+    export(model, attested(split, names), tmp_path / "out", None)
+    exported = Exported(tmp_path / "out", 1)
+    rows, bounds = columns(split, names), split.source.offsets
+    sources = [exported.tokens(rows[bounds[i] : bounds[i + 1]], False) for i in range(len(split))]
+    targets = [[str(piece) for piece in split.target.row(i)[:-1]] for i in range(len(split))]
+    found = exported.translator.score_batch(sources, targets)
+    expected = score_split(model, split, names, 512, CPU)
+    for result, (logprob, pieces) in zip(found, expected, strict=True):
+        assert len(result.log_probs) == pieces
+        assert sum(result.log_probs) == pytest.approx(logprob, abs=1e-4)
+
+
+def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:
+    names = names_of(model)
+    split = random_split(2, 40, names)
+    export(model, attested(split, names), tmp_path / "out", None)
+    cfg = DecodingConfig(beam=1, max_extra=30)
+    found, missed = Exported(tmp_path / "out", 1).translate(split, names, cfg, False)
+    own = translate_split(model, split, names, cfg, CPU)
+    assert missed == []
+    # Random weights repeat themselves for ever in some sentences; the engines cut these elsewhere.
+    ended = [i for i, hypotheses in enumerate(own) if len(hypotheses[0].ids) < 30]
+    assert len(ended) >= 15
+    for one, other in ((found[i][0], own[i][0]) for i in ended):
+        assert one.ids == other.ids
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
+    """What CTranslate2's beam finds has the log-probability that forced scoring gives it."""
+    names = names_of(model)
+    split = random_split(2, 40, names)
+    export(model, attested(split, names), tmp_path / "out", None)
+    cfg = DecodingConfig(beam=4, nbest=2, max_extra=30, length_penalty=0.7)
+    found, _ = Exported(tmp_path / "out", 1).translate(split, names, cfg, False)
+    ended = [i for i, hypotheses in enumerate(found) if len(hypotheses[0].ids) < 30]
+    assert len(ended) >= 15
+    for i in ended:
+        assert len(found[i]) == 2
+        assert found[i][0].score >= found[i][1].score
+        encoded = Encoded(
+            split.source.row(i).tolist(),
+            {
+                name: columns(split, names)[split.source.offsets[i] :, k].tolist()
+                for k, name in enumerate(names, 1)
+            },
+        )
+        rows = {n: ids[: len(encoded.ids)] for n, ids in encoded.features.items()}
+        best = found[i][0]
+        single = Split.build([Encoded(encoded.ids, rows)], [[*best.ids, EOS]], [""], [""])
+        ((logprob, pieces),) = score_split(model, single, names, 512, CPU)
+        assert best.logprob == pytest.approx(logprob, abs=1e-3)
+        assert best.score == pytest.approx(logprob / pieces**0.7, abs=1e-3)
+
+
+def test_quantized(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    words = table(SOURCE, 64, 0.3)
+    model = Transformer(
+        SourceEmbedding(words, {}, NoFeatures({"word": 64}, 64), 0.0),
+        TargetEmbedding(table(TARGET, 64, 0.3), 0.0),
+        dim=64,
+        ffn_dim=64,
+        heads=4,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropouts=Dropouts(0.0, 0.0, 0.0),
+    ).eval()
+    split = random_split(3, 10, [])
+    for name in ("int8", None):
+        export(model, attested(split, []), tmp_path / str(name), name)
+    sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("int8", "None")]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
+    """Such sentences are left out, or take their piece's most frequent tuple."""
+    torch.manual_seed(4)
+    merge = Add({"word": DIM, "upos": DIM}, DIM)
+    embedding = SourceEmbedding(
+        table(SOURCE, DIM, 0.3), {"upos": Categorical(VALUES, DIM, 0.5)}, merge, 0.0
+    )
+    model = Transformer(
+        embedding,
+        TargetEmbedding(table(TARGET, DIM, 0.3), 0.0),
+        dim=DIM,
+        ffn_dim=8,
+        heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropouts=Dropouts(0.0, 0.0, 0.0),
+    ).eval()
+    sources = [([5, 6], [4, 4]), ([5, 6], [5, 4]), ([5, 6], [5, 4]), ([5, 6], [6, 4])]
+    encoded = [Encoded([*ids, EOS], {"upos": [*upos, 2]}) for ids, upos in sources]
+    split = Split.build(encoded, [[EOS]] * 4, [""] * 4, [""] * 4)
+    train = Split.build(encoded[:3], [[EOS]] * 3, [""] * 3, [""] * 3)
+    tuples = attested(train, ["upos"])
+    assert sorted(map(tuple, tuples.tolist())) == [(EOS, 2), (5, 4), (5, 5), (6, 4)]
+    assert tuples.tolist()[-1] == [5, 4]  # seen once, the others more often
+    export(model, tuples, tmp_path / "out", None)
+    exported, cfg = Exported(tmp_path / "out", 1), DecodingConfig(beam=2)
+    found, missed = exported.translate(split, ["upos"], cfg, nearest=False)
+    assert missed == [3]
+    assert found[3] == []
+    found, missed = exported.translate(split, ["upos"], cfg, nearest=True)
+    assert missed == []
+    assert found[3] == found[1]  # (5, 5) is more frequent than (5, 4)
+    strange = Split.build([Encoded([9, EOS], {"upos": [4, 2]})], [[EOS]], [""], [""])
+    assert exported.translate(strange, ["upos"], cfg, nearest=True)[1] == [0]
+
+
+def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "scripts" / "export.py", *arguments]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+
+def test_export_and_translate(small: Small, tmp_path: Path) -> None:
+    """`scripts/export.py`, then `translate.py engine=ctranslate2`; mistakes in one line."""
+    run = small.train("combiner=gate", "features=[upos,deprel]", "trainer.max_steps=2")
+    source = small.corpus / "train.conllu"
+    command = [f"run={run}", f"input={source}", "engine=ctranslate2"]
+    done = call("translate", *command)
+    missing = f"error: {run / 'ctranslate2'}: no export; make it by: python scripts/export.py RUN\n"
+    assert (done.code, done.err) == (2, missing)
+    done2 = run_export(run, "--limit", 0)
+    assert done2.returncode == 2
+    assert "is above --limit 0; raise it" in done2.stderr
+    done2 = run_export(run)
+    assert done2.returncode == 0, done2.stderr
+    assert "combinations of piece and features: a table of" in done2.stdout
+    again = run_export(run)
+    text = f"{run / 'ctranslate2'}: is there already; remove it to export again\n"
+    assert (again.returncode, again.stderr) == (2, text)
+    done = call("translate", *command)
+    assert (done.code, done.err) == (0, "")  # all of training is there
+    assert done.out.count("\n") == 80
+    changed = tmp_path / "changed.conllu"
+    blocks = source.read_text(encoding="utf-8").split("\n\n")
+    changed.write_text(blocks[0].replace("\tPUNCT\t", "\tX\t") + "\n\n", encoding="utf-8")
+    done = call("translate", f"run={run}", f"input={changed}", "engine=ctranslate2")
+    note = "1 of 1 sentences have a combination of piece and features that training did not: "
+    assert (done.code, done.err) == (0, note + "translated by the native engine\n")
+    assert done.out == call("translate", f"run={run}", f"input={changed}").out
+    nearest = call(
+        "translate", f"run={run}", f"input={changed}", "engine=ctranslate2", "fallback=nearest"
+    )
+    assert (nearest.code, nearest.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("engine=ctranslate", "engine=ctranslate: unknown; did you mean 'ctranslate2'?"),
+        ("fallback=none", "fallback=none: unknown; known: native, nearest"),
+    ],
+)
+def test_mistakes(tmp_path: Path, setting: str, message: str) -> None:
+    done = call("translate", f"run={tmp_path}", setting)
+    assert (done.code, done.err) == (2, f"error: {message}\n")
+
+
+def test_package_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Small
+) -> None:
+    run = small.train("combiner=none", "trainer.max_steps=2")
+    (run / "ctranslate2").mkdir()
+    np.save(run / "ctranslate2" / "tuples.npy", np.zeros((1, 1), np.int32))
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    source = small.corpus / "test.conllu"
+    done = call("translate", f"run={run}", f"input={source}", "engine=ctranslate2")
+    message = "CTranslate2 is not installed; get it by: pip install 'nmt_feat[ctranslate2]'"
+    assert (done.code, done.err) == (2, f"error: {message}\n")
