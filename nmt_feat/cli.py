@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import sys
@@ -79,8 +80,8 @@ def _typed(cfg: DictConfig) -> Any:
         return OmegaConf.to_object(OmegaConf.merge(kind, OmegaConf.to_container(cfg)))
     except MissingMandatoryValue:
         missing = sorted(OmegaConf.missing_keys(cfg))
-        hint = f"give {missing[0]}=..."
-        raise UserError(f"not set, and needed: {', '.join(missing)}; {hint}") from None
+        names = ", ".join(missing)
+        raise UserError(f"not set, and needed: {names}; give {missing[0]}=...") from None
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from None
 
@@ -152,16 +153,7 @@ def _train(cfg: schema.TrainConfig) -> float:
     return record.dev.bleu
 
 
-def train() -> None:
-    """`train.py` and `nmt-feat-train`."""
-    run("train", _train)
-
-
-def translate() -> None:
-    """`translate.py` and `nmt-feat-translate`."""
-    run("translate", translate_main)
-
-
-def score() -> None:
-    """`score.py` and `nmt-feat-score`."""
-    run("score", score_main)
+# `train.py` and `nmt-feat-train`, and so on
+train = functools.partial(run, "train", _train)
+translate = functools.partial(run, "translate", translate_main)
+score = functools.partial(run, "score", score_main)

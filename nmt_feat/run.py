@@ -199,7 +199,6 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
 def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     """Train and test one run, or find it finished. Returns its record; its folder is printed."""
     console = Console()
-    begun = time.perf_counter()
     cfg = settle(cfg, sweep, console)
     settings = determining(cfg, fingerprint(cfg, cfg.features))
     folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
@@ -212,9 +211,9 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
                 except UserError as error:
                     raise UserError(f"{error} after deleting {folder}") from None
                 current.finished(folder, trained=False)
-                print(f"finished before: {folder}")
+                print(f"finished before: {folder}", flush=True)
             else:
-                record = _train(cfg, settings, folder, sweep, console, begun)
+                record = _train(cfg, settings, folder, sweep)
     except Timeout:
         raise UserError(f"{folder}: another process is training this run; wait for it") from None
     if not sweep:
@@ -226,14 +225,8 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     return record
 
 
-def _train(
-    cfg: TrainConfig,
-    settings: dict[str, Any],
-    folder: Path,
-    sweep: bool,
-    console: Console,
-    begun: float,
-) -> RunRecord:
+def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
+    console, begun = Console(), time.perf_counter()
     fabric = make_fabric(cfg)
     prepared = prepare(cfg, cfg.features, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:

@@ -34,9 +34,9 @@ class CurvePoint:
 
     step: int
     loss: float | None
-    """Mean negative log-likelihood of a dev piece, in nats; its exponential is the perplexity."""
+    """Mean negative log-likelihood of a dev piece, in nats."""
     bleu: float | None
-    """Greedy dev BLEU."""
+    """Greedy."""
 
 
 @dataclass
@@ -44,9 +44,7 @@ class RunRecord:
     """Everything that says what a run was and what it gave. Paths are relative to its folder."""
 
     method: str
-    """Name of the combiner: `method_name`."""
     features: list[str]
-    """Names of the features that it reads; none for words only."""
     seed: int
     data: str
     """Name of the corpus."""
@@ -69,9 +67,9 @@ class RunRecord:
     selected_step: int = 0
     """Update of the best validation."""
     train_seconds: float = 0.0
-    """Time in training and validation, over all interruptions."""
+    """In training and validation, of all starts of the run."""
     seconds: float = 0.0
-    """Time from start to end, over all interruptions."""
+    """From start to end, of all starts."""
     tokens_per_second: float = 0.0
     """Target pieces trained on per second of training, without validation."""
     peak_memory_mib: float = 0.0

@@ -103,7 +103,8 @@ class SweepTable(Callback):
         """Say what runs; start the clock."""
         if config.hydra.mode == RunMode.MULTIRUN:
             total = f" of {self.total}" if self.total else ""
-            print(f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}")
+            job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
+            print(job, flush=True)
         current.folder, current.trained = None, False
         self.began = time.monotonic()
 
@@ -128,7 +129,7 @@ class SweepTable(Callback):
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             job["error"] = kind + " ".join(str(error).split())
             job["traceback"] = "".join(traceback.format_exception(error))
-            print(f"Job {job['number']} failed: {job['error']}")
+            print(f"Job {job['number']} failed: {job['error']}", flush=True)
             if self.total is not None:
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = math.nan
@@ -137,7 +138,8 @@ class SweepTable(Callback):
             rest = self.total - job["number"]
             print(
                 f"The first run took {duration(seconds)}; {rest} more of {self.total} take about "
-                f"{duration(rest * seconds)}, less where runs are finished already."
+                f"{duration(rest * seconds)}, less where runs are finished already.",
+                flush=True,
             )
         path = self.folder / "jobs" / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
