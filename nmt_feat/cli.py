@@ -21,12 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt_feat import schema
-from nmt_feat.errors import UserError, near
+from nmt_feat.apply import score_main, translate_main
+from nmt_feat.errors import UserError, fail, near
 from nmt_feat.resources import resource
-from nmt_feat.run import digest, train_run
-
-Job = Callable[[DictConfig], float | None]
-
+from nmt_feat.run import train_run
+from nmt_feat.training.checkpoints import digest
 
 MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
@@ -66,71 +65,29 @@ def explain(error: Exception) -> str:
     keys = re.findall(r"(?:full_key: |merging override [+]*)([^\s=]+)", text)
     key = max(keys, key=len, default=getattr(error, "full_key", None) or "")
     if found := re.search(r"Key '(.*)' not in '(\w+)'", text):
-        return f"{where}{_unknown(key, getattr(schema, found[2]))}"
+        known = [field.name for field in dataclasses.fields(getattr(schema, found[2]))]
+        return f"{where}{key}: no such setting; {near(key.rpartition('.')[2], known)}"
     for pattern, message in MEANINGS.items():
         if found := re.search(pattern, text):
             return where + message.format(*found.groups(), key=key)
     return f"{where}{key and f'{key}: '}{first}"
 
 
-def _unknown(key: str, kind: Any) -> str:
-    names = [field.name for field in dataclasses.fields(kind)]
-    return f"{key}: no such setting; {near(key.rpartition('.')[2], names)}"
-
-
 def _typed(cfg: DictConfig) -> Any:
-    """The settings as their dataclass; each is set and known."""
+    """The settings as their dataclass; each is set and known (Hydra's `+` adds any name)."""
+    kind = OmegaConf.structured(OmegaConf.get_type(cfg))
     try:
-        typed = OmegaConf.to_object(cfg)
+        return OmegaConf.to_object(OmegaConf.merge(kind, OmegaConf.to_container(cfg)))
     except MissingMandatoryValue:
         missing = sorted(OmegaConf.missing_keys(cfg))
-        hint = f"give {missing[0]}=..."
-        raise UserError(f"not set, and needed: {', '.join(missing)}; {hint}") from None
+        names = ", ".join(missing)
+        raise UserError(f"not set, and needed: {names}; give {missing[0]}=...") from None
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from None
-    _refuse_unknown(typed, "")
-    return typed
-
-
-def _refuse_unknown(value: Any, path: str) -> None:
-    """Hydra's `+name=value` adds any name to a dataclass."""
-    if dataclasses.is_dataclass(value):
-        for name in vars(value).keys() - {field.name for field in dataclasses.fields(value)}:
-            raise UserError(_unknown(path + name, value))
-        value = vars(value)
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _refuse_unknown(inner, f"{path}{name}.")
 
 
 def _resolvers() -> None:
     OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
-
-
-def run(name: str, job: Job) -> None:
-    """Compose `conf/<name>.yaml` with the command line and run `job`, once or as a sweep.
-
-    Exit codes: 0 done, 1 a job of a sweep failed, 2 the user can mend it.
-    """
-    schema.register()
-    _resolvers()
-    # Hydra takes options before or after all settings, not between: settings go to the end.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: "=" in a and not a.startswith("-"))
-    # The sweep's folder is named by its command: the same sweep finds its table again.
-    os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
-    main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
-    try:
-        with _mistakes():
-            main(job)()
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if job.__code__ in frames:
-            raise  # a defect of ours: with its traceback
-        fail(f"the settings cannot be read: {' '.join(str(error).split())}")
 
 
 @contextlib.contextmanager
@@ -146,34 +103,46 @@ def _mistakes() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def fail(message: str) -> None:
-    """Print a message in one line and leave with exit code 2."""
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
-    sys.exit(2)
+def run(name: str, act: Callable[[Any], float | None]) -> None:
+    """Compose `conf/<name>.yaml` with the command line and do `act`, once or as a sweep.
 
+    Exit codes: 0 done, 1 a job of a sweep failed, 2 the user can mend it.
+    """
 
-def _job(job: Job) -> Job:
-    """A single run's mistakes end here, before Hydra adds lines of its own."""
-
-    @functools.wraps(job)
-    def run(cfg: DictConfig) -> float | None:
+    def job(cfg: DictConfig) -> float | None:
+        _resolvers()  # a launcher may have started this process
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return job(cfg)
+            return act(_typed(cfg))
+        with _mistakes():  # here, before Hydra adds lines of its own
+            return act(_typed(cfg))
+
+    schema.register()
+    _resolvers()
+    # Hydra takes options before or after all settings, not between: settings go to the end.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: "=" in a and not a.startswith("-"))
+    # The sweep's folder is named by its command: the same sweep finds its table again.
+    os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
+    main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
+    try:
         with _mistakes():
-            return job(cfg)
+            main(job)()
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise  # a defect of ours: with its traceback
+        fail(f"the settings cannot be read: {' '.join(str(error).split())}")
 
-    return run
 
-
-@_job
-def _train(cfg: DictConfig) -> float:
-    _resolvers()  # a launcher may have started this process
+def _train(cfg: schema.TrainConfig) -> float:
     for override in HydraConfig.get().overrides.task:
         names = re.findall(r"\w+", override)
         if override.startswith("features=[") and len(set(names)) < len(names):
             raise UserError(f"{override}: names a feature twice; leave one out")
     try:
-        record = train_run(_typed(cfg), HydraConfig.get().mode == RunMode.MULTIRUN)
+        record = train_run(cfg, HydraConfig.get().mode == RunMode.MULTIRUN)
     except OSError as error:
         if error.strerror is None or isinstance(error, BrokenPipeError):
             raise
@@ -184,30 +153,7 @@ def _train(cfg: DictConfig) -> float:
     return record.dev.bleu
 
 
-@_job
-def _translate(cfg: DictConfig) -> None:
-    from nmt_feat.apply import translate_main
-
-    translate_main(_typed(cfg))
-
-
-@_job
-def _score(cfg: DictConfig) -> None:
-    from nmt_feat.apply import score_main
-
-    score_main(_typed(cfg))
-
-
-def train() -> None:
-    """`train.py` and `nmt-feat-train`."""
-    run("train", _train)
-
-
-def translate() -> None:
-    """`translate.py` and `nmt-feat-translate`."""
-    run("translate", _translate)
-
-
-def score() -> None:
-    """`score.py` and `nmt-feat-score`."""
-    run("score", _score)
+# `train.py` and `nmt-feat-train`, and so on
+train = functools.partial(run, "train", _train)
+translate = functools.partial(run, "translate", translate_main)
+score = functools.partial(run, "score", score_main)

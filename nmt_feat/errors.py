@@ -1,7 +1,9 @@
-"""The one exception that users see."""
+"""The one exception that users see, and how it ends."""
 
 import difflib
+import sys
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -9,6 +11,12 @@ class UserError(Exception):
 
     The entry points print the message alone, without a traceback, and exit with code 2.
     """
+
+
+def fail(message: str) -> NoReturn:
+    """Print a message in one line and leave with exit code 2."""
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def near(name: str, known: Iterable[str]) -> str:

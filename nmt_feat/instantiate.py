@@ -1,11 +1,7 @@
-"""The one place where a config's `_target_` becomes an object.
-
-Hydra's policy on what `instantiate` may call is changing; only this module would have to follow.
-"""
+"""The one place where a config's `_target_` becomes an object."""
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import sys
@@ -13,8 +9,6 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from hydra.utils import get_class
 
 from nmt_feat.errors import UserError, near
 
@@ -24,34 +18,31 @@ def locate(target: str) -> type[Any]:
 
     An unknown module or class is a `UserError` with the near names.
     """
+    where = f"_target_={target}"
     module_name, _, class_name = target.rpartition(".")
     if not module_name:
-        raise UserError(f"_target_={target}: not a dotted name; write module.Class")
+        raise UserError(f"{where}: not a dotted name; write module.Class")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # an installed console script does not search the current folder
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not error.name or not f"{module_name}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"_target_={target}: importing {module_name} failed: {error}"
-            ) from error
-        parent = error.name.rpartition(".")[0]
-        path = getattr(sys.modules.get(parent), "__path__", None) if parent else [here]
-        known = [m.name for m in pkgutil.iter_modules(path)] if path else []
-        hint = near(error.name.rpartition(".")[2], known)
-        place = "" if parent else ", neither in the current folder nor installed"
-        raise UserError(f"_target_={target}: no module {error.name!r}{place}; {hint}") from None
     except Exception as error:
-        raise UserError(
-            f"_target_={target}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not inspect.isclass(getattr(module, class_name, None)):
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if not missing or not f"{module_name}.".startswith(f"{missing}."):  # inside of the module
+            kind = "" if missing else f"{type(error).__name__}: "
+            raise UserError(f"{where}: importing {module_name} failed: {kind}{error}") from error
+        parent, _, name = missing.rpartition(".")
+        path = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
+        hint = near(name, [m.name for m in pkgutil.iter_modules(path)])
+        place = "" if parent else ", neither in the current folder nor installed"
+        raise UserError(f"{where}: no module {missing!r}{place}; {hint}") from None
+    found = getattr(module, class_name, None)
+    if not inspect.isclass(found):
         classes = inspect.getmembers(module, inspect.isclass)
         known = [n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"]
         hint = near(class_name, known)
-        raise UserError(f"_target_={target}: no class {class_name!r} in {module_name}; {hint}")
-    return get_class(target)
+        raise UserError(f"{where}: no class {class_name!r} in {module_name}; {hint}")
+    return found
 
 
 @contextlib.contextmanager
@@ -69,18 +60,17 @@ def blamed(cls: type[Any]) -> Iterator[None]:
 
 
 def build(target: str, **values: Any) -> Any:
-    """An object of the class `target`, constructed with `values` by keyword.
+    """An object of the class `target`, constructed with `values` by keyword, as they are.
 
-    Values are passed as they are. A missing or an unknown argument is a `UserError`, and whatever
-    the class raises.
+    A missing or an unknown argument is a `UserError`, and whatever the class raises.
     """
     cls = locate(target)
     parameters = inspect.signature(cls).parameters
     named = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for name in values:
-            if name not in named:
-                raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in values:
+        if name not in named and not takes_any:
+            raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in values:
             raise UserError(f"{target} needs the argument {name!r}")

@@ -223,7 +223,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     """`auto`, `cpu`, `cuda` ... (Lightning Fabric's names)."""
     threads: int = 0
-    """CPU threads of a process; 0 keeps PyTorch's choice. Part of what fixes the exact bits."""
+    """CPU threads of a process; 0: PyTorch's choice, divided by `devices`. Fixes the exact bits."""
     deterministic: bool = False
     """Deterministic CUDA kernels (CPU always is)."""
     log_every: int = 20

@@ -93,7 +93,7 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
-    model = model_for(cfg, prepared)
+    model = model_for(cfg, prepared.encoder, prepared.target)
     on_cuda = fabric.device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
         progress = Progress(Console(stderr=True), enabled=False)

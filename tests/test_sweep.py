@@ -95,6 +95,7 @@ def test_what_is_said(swept: tuple[Small, str]) -> None:
     assert "combiner=gate: unused" not in out
     assert out.count("The first run took ") == 1
     assert "; 3 more of 4 take about " in out
+    assert out.count("filtered of 80 training pairs") == 1  # the data is the same for all
 
 
 def test_a_run_of_a_sweep_is_the_run_alone(swept: tuple[Small, str], small: Small) -> None:

@@ -47,7 +47,12 @@ def trainer(small: Small, *settings: str) -> Trainer:
     fabric = make_fabric(cfg)
     fabric.launch()
     return Trainer(
-        cfg, prepared, model_for(cfg, prepared), small.folder, fabric, Progress(Console(), False)
+        cfg,
+        prepared,
+        model_for(cfg, prepared.encoder, prepared.target),
+        small.folder,
+        fabric,
+        Progress(Console(), False),
     )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import inspect
 import json
-import math
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -25,19 +26,6 @@ from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.training.checkpoints import write_atomically
 
 STARTED, FINISHED = "run.json", "result.json"
-LIBRARIES = (
-    "torch",
-    "numpy",
-    "lightning-fabric",
-    "sentencepiece",
-    "sacrebleu",
-    "hydra-core",
-    "omegaconf",
-    "pyarrow",
-    "safetensors",
-    "ufal.udpipe",
-    "HanTa",
-)
 
 
 @dataclass
@@ -46,9 +34,9 @@ class CurvePoint:
 
     step: int
     loss: float | None
-    """Mean negative log-likelihood of a dev piece, in nats; its exponential is the perplexity."""
+    """Mean negative log-likelihood of a dev piece, in nats."""
     bleu: float | None
-    """Greedy dev BLEU."""
+    """Greedy."""
 
 
 @dataclass
@@ -56,9 +44,7 @@ class RunRecord:
     """Everything that says what a run was and what it gave. Paths are relative to its folder."""
 
     method: str
-    """Name of the combiner: `method_name`."""
     features: list[str]
-    """Names of the features that it reads; none for words only."""
     seed: int
     data: str
     """Name of the corpus."""
@@ -76,32 +62,34 @@ class RunRecord:
     parameters: dict[str, int] = field(default_factory=dict)
     """Trainable numbers: `total`, and of those `combiner` and `features`."""
     updates: int = 0
-    """Updates made."""
     selected: str = ""
-    """The tested weights: file or files of checkpoints."""
+    """The tested weights: the updates that they come from."""
     selected_step: int = 0
     """Update of the best validation."""
     train_seconds: float = 0.0
-    """Time in training and validation, over all interruptions."""
+    """In training and validation, of all starts of the run."""
     seconds: float = 0.0
-    """Time from start to end, over all interruptions."""
+    """From start to end, of all starts."""
     tokens_per_second: float = 0.0
     """Target pieces trained on per second of training, without validation."""
     peak_memory_mib: float = 0.0
-    """Largest resident memory of the process, or what CUDA allocated if more."""
     curve: list[CurvePoint] = field(default_factory=list)
-    """The validations."""
     dev: Scores | None = None
-    """Scores of the selected weights, with the search of `decoding`."""
+    """Scores of the selected weights, with the search of `decoding`; none until then."""
     tests: dict[str, Scores] = field(default_factory=dict)
     """Scores by test set; the first one is the table's."""
     files: dict[str, str] = field(default_factory=dict)
-    """What else lies in the folder: hypotheses, checkpoints."""
+    """The hypotheses' files by set."""
 
     @property
     def finished(self) -> bool:
         """Whether the run has its scores."""
         return self.dev is not None
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """The scores of dev and of each test set, once there are any."""
+        return {} if self.dev is None else {"dev": self.dev, **self.tests}
 
 
 def method_name(target: str | None) -> str:
@@ -117,42 +105,38 @@ def code_revision() -> dict[str, str]:
     found = {"version": importlib.metadata.version("nmt_feat")}
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
-
-        def git(*arguments: str) -> str:
-            command = ["git", "-C", str(root), *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-            return done.stdout.strip()
-
+        describe = ["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            changed = git("status", "--porcelain", "--untracked-files=no")
-            found["revision"] = git("rev-parse", "HEAD") + ("+" if changed else "")
+            revision = subprocess.check_output(
+                ["git", "-C", str(root), *describe], stderr=subprocess.DEVNULL, timeout=20
+            )
+            found["revision"] = revision.decode().strip()
     return found
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the installed libraries that take part in a result."""
+    """Versions of Python and of the package's dependencies, as far as they are installed."""
     versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+    for requirement in importlib.metadata.requires("nmt_feat") or ():
+        name, *_ = re.split(r"[^\w.-]", requirement)
+        if "dev" not in requirement.partition(";")[2]:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions[name] = importlib.metadata.version(name)
     return versions
 
 
 def machine() -> dict[str, Any]:
     """The processor, its cores, PyTorch's threads, the memory (GiB), the GPU if there is one."""
     cpu = platform.processor() or platform.machine()
-    memory = None
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line for line in lines if line.startswith("model name")).split(": ", 1)[1]
-    with contextlib.suppress(OSError, ValueError):
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
+        cpu = found[1] if found else cpu
     return {
         "system": platform.platform(),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": memory,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -174,26 +158,30 @@ def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
 def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:
     """Write `result.json` or, for a run that starts, `run.json`; never half of it."""
     path = folder / (FINISHED if finished else STARTED)
-    content = _plain(dataclasses.asdict(record))
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    # JSON has no NaN and no infinity: they become null.
+    content = json.loads(json.dumps(dataclasses.asdict(record)), parse_constant=lambda name: None)
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 
 
 def read_record(path: Path) -> RunRecord:
     """Read `result.json` or `run.json`; a `UserError` where it is missing or no such record."""
     try:
-        content = json.loads(path.read_bytes().decode())
+        record = _typed(json.loads(path.read_bytes().decode()), RunRecord)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the folder of a run") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
-    try:
-        record = _typed(content, RunRecord, "")
     except _Mismatch as error:
         raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
     assert isinstance(record, RunRecord)
     return record
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record in a run's folder: the finished run's or, before, the started one's."""
+    path = folder / FINISHED
+    return read_record(path if path.exists() else folder / STARTED)
 
 
 def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
@@ -205,9 +193,7 @@ def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
         runs = sorted({p.parent for name in (STARTED, FINISHED) for p in top.rglob(name)})
         if not runs:
             raise UserError(f"{top}: no {FINISHED} in it or below; give a folder of runs")
-        for folder in runs:
-            path = folder / FINISHED
-            found[folder.resolve()] = read_record(path if path.exists() else folder / STARTED)
+        found |= {folder.resolve(): read_run(folder) for folder in runs}
     return found
 
 
@@ -215,39 +201,27 @@ class _Mismatch(Exception):
     """A value that does not have its field's type."""
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _typed(value: Any, kind: Any, where: str) -> Any:
-    """`value` from JSON as `kind`: a dataclass, list, dict, union or plain type."""
+def _typed(value: Any, kind: Any, where: str = "") -> Any:
+    """`value` from JSON as `kind`: a dataclass, list, dict, optional or plain type."""
+    origin, inner = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         return value
-    origin, arguments = get_origin(kind), get_args(kind)
     if origin is types.UnionType:
-        return None if value is None else _typed(value, arguments[0], where)
-    if origin is list and isinstance(value, list):
-        return [_typed(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {k: _typed(v, arguments[1], f"{where}.{k}".lstrip(".")) for k, v in value.items()}
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        for f in dataclasses.fields(kind):
-            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-            if required and f.name not in value:
-                raise _Mismatch(f"{where}.{f.name} is missing".lstrip("."))
-        known = {k: v for k, v in value.items() if k in hints}
-        return kind(
-            **{k: _typed(v, hints[k], f"{where}.{k}".lstrip(".")) for k, v in known.items()}
-        )
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return None if value is None else _typed(value, inner[0], where)
+    if origin is float and type(value) is int:
         return float(value)
-    if origin is None and type(value) is kind:
+    if origin is list and isinstance(value, list):
+        return [_typed(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {k: _typed(v, inner[1], f"{where}.{k}") for k, v in value.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        for name, parameter in inspect.signature(kind).parameters.items():
+            if parameter.default is parameter.empty and name not in value:
+                raise _Mismatch(f"{where}.{name} is missing".lstrip("."))
+        hints = get_type_hints(kind)
+        known = {k: v for k, v in value.items() if k in hints}
+        return kind(**{k: _typed(v, hints[k], f"{where}.{k}") for k, v in known.items()})
+    if type(value) is kind:
         return value
-    name = getattr(kind, "__name__", str(kind))
-    raise _Mismatch(f"{where or 'the file'} is {json.dumps(value)[:40]}, not {name}")
+    place = where.lstrip(".") or "the file"
+    raise _Mismatch(f"{place} is {json.dumps(value)[:40]}, not {origin.__name__}")

@@ -8,17 +8,18 @@ as one that returned NaN; after the table the process exits with code 1.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import math
 import shutil
-import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -28,8 +29,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from nmt_feat.errors import UserError
-from nmt_feat.report.records import FINISHED, STARTED, RunRecord, method_name, read_record
+from nmt_feat.errors import UserError, fail
+from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.tables import Table
 from nmt_feat.training.checkpoints import write_atomically
 
@@ -40,6 +41,8 @@ class SweepState:
 
     folder: Path | None = None
     trained: bool = False
+    described: set[str] = field(default_factory=set)
+    """Fingerprints of the prepared data whose report this sweep has printed."""
 
     def started(self, folder: Path) -> None:
         """The run's folder is known; its `run.json` is written."""
@@ -54,16 +57,11 @@ current = SweepState()
 
 
 def count_jobs(config: DictConfig) -> int:
-    """Jobs of Hydra's own sweeper: the product of the choices in its overrides."""
+    """Jobs of Hydra's own sweeper."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
-    choices = {
-        override.get_key_element(): len(list(override.sweep_string_iterator()))
-        if override.is_discrete_sweep()
-        else 1
-        for override in parser.parse_overrides([*given, *config.hydra.overrides.task])
-    }
-    return math.prod(choices.values())
+    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+    return len(BasicSweeper.split_arguments(overrides, None)[0])
 
 
 def duration(seconds: float) -> str:
@@ -79,9 +77,9 @@ class SweepTable(Callback):
 
     def __init__(self) -> None:
         self.folder = Path()
-        self.total: int | None = None
-        self.own = False  # Hydra's own sweeper and launcher: one job after the other, here
-        self.estimated = self.summed = False
+        self.total: int | None = None  # jobs, as far as Hydra's own sweeper makes them
+        self.estimates = False  # one job after the other, here, and none has been trained yet
+        self.summed = False
         self.began = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -92,14 +90,13 @@ class SweepTable(Callback):
         try:
             self.lock.acquire(timeout=0)
         except Timeout:  # Hydra swallows other exceptions here
-            print(f"error: {self.folder}: another process runs it; wait for it", file=sys.stderr)
-            sys.exit(2)
+            fail(f"{self.folder}: another process runs it; wait for it")
         shutil.rmtree(self.folder / "jobs", ignore_errors=True)
         (self.folder / "jobs").mkdir()
-        targets = (config.hydra.sweeper._target_, config.hydra.launcher._target_)
-        self.own = all(target.startswith("hydra._internal.") for target in targets)
-        if targets[0].startswith("hydra._internal."):
+        if config.hydra.sweeper._target_.startswith("hydra._internal."):
             self.total = count_jobs(config)
+            self.estimates = config.hydra.launcher._target_.startswith("hydra._internal.")
+        current.described.clear()
         atexit.register(self.summary)  # other sweepers, Ctrl-C: the end of the sweep is not called
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -107,7 +104,7 @@ class SweepTable(Callback):
         if config.hydra.mode == RunMode.MULTIRUN:
             total = f" of {self.total}" if self.total else ""
             job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
-            Console(markup=False, highlight=False, soft_wrap=True).print(job)
+            print(job, flush=True)
         current.folder, current.trained = None, False
         self.began = time.monotonic()
 
@@ -116,30 +113,33 @@ class SweepTable(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         seconds = time.monotonic() - self.began
+        settings = job_return.cfg or OmegaConf.create()
+        with contextlib.suppress(OmegaConfBaseException):  # what cannot be resolved stays as it is
+            OmegaConf.resolve(settings)
         job: dict[str, Any] = {
             "number": config.hydra.job.num + 1,
             "overrides": list(config.hydra.overrides.task),
             "folder": str(current.folder.absolute()) if current.folder else None,
             "seconds": seconds,
             "error": None,
-            "config": _container(job_return.cfg),
+            "config": OmegaConf.to_container(settings),
         }
-        console = Console(highlight=False, soft_wrap=True, markup=False)
         if job_return.status == JobStatus.FAILED:
             error = job_return._return_value
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             job["error"] = kind + " ".join(str(error).split())
             job["traceback"] = "".join(traceback.format_exception(error))
-            console.print(f"Job {job['number']} failed: {job['error']}")
+            print(f"Job {job['number']} failed: {job['error']}", flush=True)
             if self.total is not None:
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = math.nan
-        elif current.trained and self.own and self.total and not self.estimated:
-            self.estimated = True
+        elif current.trained and self.estimates and self.total:
+            self.estimates = False
             rest = self.total - job["number"]
-            console.print(
+            print(
                 f"The first run took {duration(seconds)}; {rest} more of {self.total} take about "
-                f"{duration(rest * seconds)}, less where runs are finished already."
+                f"{duration(rest * seconds)}, less where runs are finished already.",
+                flush=True,
             )
         path = self.folder / "jobs" / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
@@ -151,53 +151,33 @@ class SweepTable(Callback):
 
     def summary(self) -> int:
         """Print the table, write it into the sweep's folder; the number of failed jobs. Once."""
-        if self.summed:
+        paths = sorted((self.folder / "jobs").glob("*.json"), key=lambda path: int(path.stem))
+        if self.summed or not paths:  # none: Hydra has refused the overrides and said so
             return 0
         self.summed = True
-        atexit.unregister(self.summary)
-        jobs = [json.loads(path.read_bytes()) for path in (self.folder / "jobs").glob("*.json")]
-        if not jobs:  # Hydra has refused the overrides and said so
-            return 0
-        jobs.sort(key=lambda job: int(job["number"]))
-        failed = [job for job in jobs if job["error"] is not None]
+        jobs = [json.loads(path.read_bytes()) for path in paths]
         notes = [
             f"Failed: job {job['number']} ({' '.join(job['overrides'])}): {job['error']}"
-            for job in failed
+            for job in jobs
+            if job["error"] is not None
         ]
+        failed = len(notes)
         if self.total and len(jobs) < self.total:
             notes.append(f"Not run: {self.total - len(jobs)} of {self.total} jobs")
         if failed:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
-        console = Console()
         table = Table(map(_record, jobs), notes)
-        table.print(console)
-        written = " and ".join(str(path) for path in table.write(self.folder))
-        console.print(f"Written: {written}", markup=False, highlight=False, soft_wrap=True)
-        return len(failed)
-
-
-def _container(config: DictConfig | None) -> Any:
-    """The job's configuration as plain values, unresolved where that is impossible."""
-    try:
-        return OmegaConf.to_container(config or OmegaConf.create(), resolve=True)
-    except OmegaConfBaseException:
-        return OmegaConf.to_container(config or OmegaConf.create(), resolve=False)
+        table.print(Console())
+        print("Written:", " and ".join(str(path) for path in table.write(self.folder)))
+        return failed
 
 
 def _record(job: dict[str, Any]) -> RunRecord:
-    """The job's record: the finished run's, the started one's, or a stub for its missing cell."""
-    if job["folder"] is not None:
-        for path in (Path(job["folder"]) / FINISHED, Path(job["folder"]) / STARTED):
-            if path.exists():
-                return read_record(path)
+    """The job's record, or a stub for its missing cell where it failed before it had one."""
+    if job["folder"] is not None and Path(job["folder"]).exists():
+        return read_run(Path(job["folder"]))
     config = job["config"]
     method = method_name((config.get("combiner") or {}).get("_target_"))
-    return RunRecord(
-        method=method,
-        features=[] if method == "none" else sorted(config.get("features") or {}),
-        seed=config.get("seed", job["number"]),
-        data=str((config.get("data") or {}).get("name")),
-        hash="",
-        settings=config,
-        config=config,
-    )
+    features = [] if method == "none" else sorted(config.get("features") or {})
+    seed = config.get("seed", job["number"])
+    return RunRecord(method, features, seed, data="", hash="", settings=config, config=config)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError
 
 INDEX = "checkpoints.json"
@@ -46,43 +48,46 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in named.items()}
 
 
+def packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as the content of a safetensors file."""
+    return serialize({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+
 def restore(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoint") -> None:
     """Copy `tensors` into the model; other names or shapes than its own are an error."""
     own = weights(model)
-    shapes = {k: tuple(t.shape) for k, t in own.items()}
-    given = {k: tuple(t.shape) for k, t in tensors.items()}
-    for key in sorted(shapes.keys() | given.keys()):
-        if shapes.get(key) != given.get(key):
+    for key in sorted(own.keys() | tensors.keys()):
+        given, expected = (
+            tuple(named[key].shape) if key in named else "missing" for named in (tensors, own)
+        )
+        if given != expected:
             raise UserError(
-                f"{name}: {key} is {given.get(key, 'missing')} but the model's is "
-                f"{shapes.get(key, 'missing')}; the file belongs to other settings"
+                f"{name}: {key} is {given} but the model's is {expected}; "
+                "the file belongs to other settings"
             )
-    for key, tensor in tensors.items():
-        own[key].copy_(tensor)
+        own[key].copy_(tensors[key])
 
 
-def checksum(index: dict[str, Any]) -> str:
-    """SHA-256 of the index itself."""
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+def digest(value: Any) -> str:
+    """SHA-256 of a value as JSON, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def average(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of the tensors of several checkpoints (Vaswani et al. 2017, section 6.1)."""
     return {
-        name: sum((s[name].double() for s in sets[1:]), sets[0][name].double())
-        .div(len(sets))
-        .to(first.dtype)
+        name: torch.stack([s[name].double() for s in sets]).mean(dim=0).to(first.dtype)
         for name, first in sets[0].items()
     }
 
 
-def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, verified by its sum if one is given."""
+def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, verified by its SHA-256 sum if that is given."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+    if expected is not None and hashlib.sha256(data).hexdigest() != expected:
         raise UserError(
             f"{path}: damaged, its SHA-256 is not the one in {INDEX}; "
             f"to train from the start, delete {path.parent.parent}"
@@ -96,8 +101,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 def write_sums(folder: Path, patterns: Iterable[str]) -> None:
     """Write the SHA-256 sums of files of `folder`, in the format of `sha256sum -c`."""
     paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    sums = ((hashlib.sha256(path.read_bytes()).hexdigest(), path) for path in paths)
-    lines = [f"{digest}  {path.relative_to(folder)}\n" for digest, path in sums]
+    lines = [f"{sha256(path)}  {path.relative_to(folder)}\n" for path in paths]
     write_atomically(folder / SUMS, "".join(lines).encode())
 
 
@@ -105,15 +109,15 @@ def check_sums(folder: Path) -> None:
     """Refuse files that have changed or gone since `write_sums`, where it has written."""
     sums = folder / SUMS
     for line in sums.read_text(encoding="utf-8").splitlines() if sums.exists() else ():
-        digest, _, name = line.partition("  ")
+        expected, _, name = line.partition("  ")
         path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if not path.is_file() or sha256(path) != expected:
             what = "damaged, its SHA-256 is not the one" if path.is_file() else "missing, but"
             raise UserError(f"{path}: {what} in {SUMS}; get the run's folder again, or train again")
 
 
 class Checkpoints:
-    """The checkpoints of one run, in one folder."""
+    """The checkpoints of one run, in one folder; the weights of the last `keep` and of the best."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
@@ -123,7 +127,7 @@ class Checkpoints:
         if path.exists():
             try:
                 self.index = json.loads(path.read_bytes())
-                if self.index.pop("sum") != checksum(self.index):
+                if self.index.pop("sum") != digest(self.index):
                     raise ValueError
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise UserError(
@@ -137,14 +141,14 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         sums = dict(self.index.get("sha256", {}))
         for kind, tensors in (("weights", weights(model)), ("state", state)):
-            data = serialize({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-            write_atomically(self.folder / f"{kind}-{step}.safetensors", data)
-            sums[f"{kind}-{step}.safetensors"] = hashlib.sha256(data).hexdigest()
-        steps = [*(s for s in self.index.get("steps", []) if s < step), step][-max(1, self.keep) :]
+            data, name = packed(tensors), f"{kind}-{step}.safetensors"
+            write_atomically(self.folder / name, data)
+            sums[name] = hashlib.sha256(data).hexdigest()
+        steps = [*(s for s in self.index.get("steps", []) if s < step), step][-self.keep :]
         files = {f"weights-{s}.safetensors" for s in (*steps, best)} | {f"state-{step}.safetensors"}
-        sums = {name: digest for name, digest in sums.items() if name in files}
+        sums = {name: sums[name] for name in sums if name in files}
         self.index = {"steps": steps, "best": best, "sha256": sums, "meta": meta}
-        index = {"sum": checksum(self.index), **self.index}
+        index = {"sum": digest(self.index), **self.index}
         write_atomically(self.folder / INDEX, json.dumps(index, indent=1).encode())
         for path in self.folder.iterdir():
             if path.name not in files and path.name != INDEX:
@@ -157,12 +161,13 @@ class Checkpoints:
 
     def weights(self, step: int) -> dict[str, Tensor]:
         """Weights at a kept step."""
-        name = f"weights-{step}.safetensors"
-        return read_tensors(self.folder / name, self.index["sha256"][name])
+        return self._read(f"weights-{step}.safetensors")
 
     def state(self) -> dict[str, Tensor]:
         """Optimiser and generators of the newest checkpoint."""
-        name = f"state-{self.step}.safetensors"
+        return self._read(f"state-{self.step}.safetensors")
+
+    def _read(self, name: str) -> dict[str, Tensor]:
         return read_tensors(self.folder / name, self.index["sha256"][name])
 
     def select(self, how: str) -> tuple[dict[str, Tensor], list[int]]:

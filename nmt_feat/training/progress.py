@@ -19,17 +19,16 @@ class Progress:
     def __init__(self, console: Console, enabled: bool = True, bar: bool = True) -> None:
         self.console = console
         self.enabled = enabled
-        self.bar: Bar | None = None
-        if enabled and bar and console.is_terminal:
-            self.bar = Bar(
-                TextColumn("{task.description:<10}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[state]}"),
-                TimeRemainingColumn(),
-                console=console,
-            )
-        self.loss = self.bleu = ""
+        self.bar = Bar(
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}{task.fields[speed]}{task.fields[bleu]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (enabled and bar and console.is_terminal),
+        )
+        self.task = self.bar.add_task("training", loss="", speed="", bleu="")
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -38,35 +37,29 @@ class Progress:
 
     def start(self, step: int, total: int) -> None:
         """Begin at `step` of `total` updates."""
-        if self.bar:
-            self.bar.start()
-            self.task = self.bar.add_task("training", total=total, completed=step, state="")
+        self.bar.reset(self.task, completed=step, total=total)
+        self.bar.start()
 
     def phase(self, name: str) -> None:
         """Show what is being done."""
-        if self.bar:
-            self.bar.update(self.task, description=name)
+        self.bar.update(self.task, description=name)
 
     def updated(self, step: int, loss: float, speed: float) -> None:
         """Show the mean loss per token (nats) and target tokens per second."""
-        self.loss = f"loss {loss:.2f}  {speed:,.0f} tokens/s"
-        if self.bar:
-            state = f"{self.loss}{self.bleu}"
-            self.bar.update(self.task, completed=step, description="training", state=state)
+        shown, rate = f"loss {loss:.2f}  ", f"{speed:,.0f} tokens/s"
+        self.bar.update(self.task, completed=step, description="training", loss=shown, speed=rate)
 
     def validated(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
         """Show a validation; without a bar, as a line."""
-        self.bleu = f"  dev BLEU {bleu:.1f}"
-        if self.bar:
-            state = f"{self.loss}{self.bleu}"
-            self.bar.update(self.task, completed=step, description="training", state=state)
-        else:
+        shown = f"  dev BLEU {bleu:.1f}"
+        self.bar.update(self.task, completed=step, description="training", bleu=shown)
+        if self.bar.disable:
             self.say(
                 f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
-                f"{bleu:.1f}, {self.loss.partition('  ')[2]}"
+                f"{bleu:.1f}, {self.bar.tasks[0].fields['speed']}"
             )
 
     def stop(self) -> None:
         """Take the bar away."""
-        if self.bar:
+        if not self.bar.disable:
             self.bar.stop()
