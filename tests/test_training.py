@@ -41,7 +41,7 @@ def trainer(small: Small, *settings: str) -> Trainer:
     """A trainer before its first update; no dropout unless asked for."""
     cfg = small.config(*settings)
     if not any(s.startswith("model.dropout") for s in settings):
-        cfg.model.dropout = 0.0
+        cfg.model.dropout = cfg.model.activation_dropout = 0.0
     cfg = settle(cfg, False, Console())
     prepared = prepare(cfg, cfg.features)
     fabric = make_fabric(cfg)
@@ -321,7 +321,8 @@ def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
 
 def test_two_devices(small: Small) -> None:
     """Two processes, one batch each, are one process with two batches; SIGKILL and resume."""
-    settings = ["combiner=gate", "model.dropout=0", "trainer.max_steps=16"]
+    settings = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
+    settings += ["trainer.max_steps=16"]
     with small.elsewhere("one") as other:
         one = other.train(*settings, "trainer.accumulate=2")
     command = small.overrides(*settings, "trainer.devices=2")
