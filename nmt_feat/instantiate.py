@@ -1,4 +1,7 @@
-"""The one place where a config's `_target_` becomes an object."""
+"""The one place where a config's `_target_` becomes an object.
+
+Hydra's policy on what may be called is changing; only this module would have to follow.
+"""
 
 import contextlib
 import importlib
@@ -9,6 +12,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from hydra.utils import get_class
 
 from nmt_feat.errors import UserError, near
 
@@ -36,13 +41,12 @@ def locate(target: str) -> type[Any]:
         hint = near(name, [m.name for m in pkgutil.iter_modules(path)])
         place = "" if parent else ", neither in the current folder nor installed"
         raise UserError(f"{where}: no module {missing!r}{place}; {hint}") from None
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
+    if not inspect.isclass(getattr(module, class_name, None)):
         classes = inspect.getmembers(module, inspect.isclass)
         known = [n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"]
         hint = near(class_name, known)
         raise UserError(f"{where}: no class {class_name!r} in {module_name}; {hint}")
-    return found
+    return get_class(target)  # by Hydra, which refuses what its policy blocks
 
 
 @contextlib.contextmanager
