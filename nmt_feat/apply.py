@@ -25,7 +25,7 @@ from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
-from nmt_feat.export import Exported
+from nmt_feat.export import LONGEST, Exported
 from nmt_feat.run import CONFIG, DEFAULT_THREADS, WEIGHTS, model_for, nbest_line
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
@@ -72,6 +72,8 @@ class Run:
         self.model.to(self.device).eval()
         self.missed = 0
         """Sentences that the exported model could not translate; the native engine did."""
+        self.replaced = 0
+        """Sentences in which `fallback=nearest` replaced a combination of piece and features."""
 
     @functools.cached_property
     def annotator(self) -> Annotator | None:
@@ -132,7 +134,8 @@ class Run:
         if cfg.engine == "native":
             return translate_split(self.model, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
-        found, missed = self.exported.translate(split, names, decoding, nearest)
+        found, missed, replaced = self.exported.translate(split, names, decoding, nearest)
+        self.replaced += len(replaced)
         if missed:
             self.missed += len(missed)
             native = dataclasses.replace(cfg, engine="native")
@@ -212,12 +215,20 @@ def translate_main(cfg: TranslateConfig) -> None:
             out.flush()
         if raw is not None and next(raw, None) is not None:
             raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
-    if run.missed:
-        print(
-            f"{run.missed} of {number} sentences have a combination of piece and features that "
-            "training did not: translated by the native engine",
-            file=sys.stderr,
-        )
+    for count, how in (
+        (
+            run.missed,
+            "were translated by the native engine: a combination of piece and features "
+            f"that training did not have, above {LONGEST} pieces, or a special piece in the output",
+        ),
+        (
+            run.replaced,
+            "have a combination of piece and features that training did not have; the "
+            "piece's most frequent one was used",
+        ),
+    ):
+        if count:
+            print(f"{count} of {number} sentences {how}", file=sys.stderr)
 
 
 def score_main(cfg: ScoreConfig) -> None:

@@ -1,23 +1,27 @@
 """Export to CTranslate2, and translation with what was exported.
 
-A combiner is position-wise, so embedding, features and combiner together are a function of the
-tuple (piece, feature values). CTranslate2 gets one table with a row for each tuple of the training
-text, whatever the combiner; a sentence with another tuple is left to the native engine.
+CTranslate2 has concatenation and addition of categorical features itself: it gets the tables as
+they are. Any other combiner is position-wise too, so embedding, features and combiner together are
+a function of the tuple (piece, feature values): CTranslate2 gets one table with a row for each
+tuple of the training text, and a sentence with another tuple is left to the native engine.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
+from nmt_feat.features import Categorical
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
 from nmt_feat.schema import DecodingConfig
@@ -25,11 +29,15 @@ from nmt_feat.search import Hypothesis
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 """The pieces 0 to 3, of which `search` produces only the last."""
+JOINER = "\uffe8"
+"""CTranslate2's, between the piece and its factors."""
 TUPLES = "tuples.npy"
+"""Written only where the combiner is not one of CTranslate2's own."""
 LONGEST = 1024
 """Positions that the exported model knows."""
 
 Tuples = NDArray[np.int32]
+Table = NDArray[np.float32]
 
 
 def ctranslate2() -> Any:
@@ -57,7 +65,25 @@ def attested(split: Split, features: Sequence[str]) -> Tuples:
 
 
 @torch.no_grad()
-def merged(embedding: SourceEmbedding, tuples: Tuples) -> NDArray[np.float32]:
+def factors(embedding: SourceEmbedding) -> list[Table] | None:
+    """The tables of words and features, with which a sum or concatenation of rows, as CTranslate2
+    makes it, is what the embedding layer makes of them, times sqrt(D); none for other combiners.
+    """
+    combiner, tables = embedding.combiner, [embedding.words.weight]
+    if type(combiner) not in (NoFeatures, Concat, Add, Average):
+        return None
+    for feature in embedding.features.values():
+        if not isinstance(feature, Categorical):
+            return None
+        tables.append(feature.table.weight)
+    scale = math.sqrt(combiner.model_dim)
+    if type(combiner) is Average:
+        scale /= len(tables)
+    return [(table * scale).cpu().numpy() for table in tables]
+
+
+@torch.no_grad()
+def merged(embedding: SourceEmbedding, tuples: Tuples) -> Table:
     """What the embedding layer makes of each tuple, times sqrt(D), without positions: `(n, D)`."""
     rows = []
     for part in np.array_split(tuples, max(1, len(tuples) // 8192)):
@@ -67,22 +93,38 @@ def merged(embedding: SourceEmbedding, tuples: Tuples) -> NDArray[np.float32]:
     return table * np.float32(np.sqrt(table.shape[1]))
 
 
-def export(model: Transformer, tuples: Tuples, folder: Path, quantization: str | None) -> None:
-    """Write `model` for CTranslate2, with a row of the source table for each of `tuples`.
+def export(
+    model: Transformer, tuples: Tuples | None, folder: Path, quantization: str | None
+) -> None:
+    """Write `model` for CTranslate2.
 
     Args:
         model: on CPU; `quantization` is one of CTranslate2's (int8, float16 ...) or None for fp32.
+        tuples: a row of the source table is made for each; None where `factors` has the tables.
         folder: is made; must not exist.
     """
     specs = ctranslate2().specs
+    if tuples is None:
+        tables = factors(model.source)
+        assert tables is not None, "this combiner needs tuples"
+    else:
+        tables = [merged(model.source, tuples)]
     encoder = [layer for layer in model.encoder if isinstance(layer, EncoderLayer)]
     decoder = [layer for layer in model.decoder if isinstance(layer, DecoderLayer)]
     heads, dim = encoder[0].attention.heads, model.target.words.embedding_dim
-    spec = specs.TransformerSpec.from_config((len(encoder), len(decoder)), heads, pre_norm=True)
-    table = merged(model.source, tuples)
-    spec.encoder.embeddings[0].weight = np.concatenate(
-        [np.zeros((len(SPECIAL), dim), np.float32), table]
+    merge = specs.EmbeddingsMerge
+    spec = specs.TransformerSpec.from_config(
+        (len(encoder), len(decoder)),
+        heads,
+        pre_norm=True,
+        num_source_embeddings=len(tables),
+        embeddings_merge=merge.CONCAT if type(model.source.combiner) is Concat else merge.ADD,
     )
+    for out, table in zip(spec.encoder.embeddings, tables, strict=True):
+        out.weight = np.concatenate(
+            [np.zeros_like(table, shape=(len(SPECIAL), table.shape[1])), table]
+        )
+        spec.register_source_vocabulary(SPECIAL + [f"t{i}" for i in range(len(table))])
     spec.encoder.scale_embeddings = False
     target = model.target.words.weight.detach().numpy()
     spec.decoder.embeddings.weight = target
@@ -102,14 +144,14 @@ def export(model: Transformer, tuples: Tuples, folder: Path, quantization: str |
             _norm(out.ffn.layer_norm, layer.forward_norm)
             _linear(out.ffn.linear_0, layer.forward_layer.inner)
             _linear(out.ffn.linear_1, layer.forward_layer.outer)
-    spec.register_source_vocabulary(SPECIAL + [f"t{i}" for i in range(len(tuples))])
     spec.register_target_vocabulary(SPECIAL + [str(i) for i in range(len(SPECIAL), len(target))])
     spec.config.add_source_eos = False  # it is among the tuples
     spec.validate()
     spec.optimize(quantization=quantization)
     folder.mkdir(parents=True)
     spec.save(str(folder))
-    np.save(folder / TUPLES, tuples)
+    if tuples is not None:
+        np.save(folder / TUPLES, tuples)
 
 
 def _norm(spec: Any, norm: nn.LayerNorm) -> None:
@@ -129,6 +171,14 @@ def _attention(spec: Any, attention: Attention, norm: nn.LayerNorm) -> None:
         _linear(out, layer)
 
 
+class Translated(NamedTuple):
+    """What CTranslate2 made of sentences."""
+
+    hypotheses: list[list[Hypothesis]]  # the n best of each, none for those below
+    missed: list[int]  # has a tuple that was not exported, is too long, or got a special piece
+    replaced: list[int]  # has a tuple for which its piece's most frequent one stood
+
+
 class Exported:
     """What `export` wrote, ready to translate.
 
@@ -138,60 +188,64 @@ class Exported:
     """
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
-        if not (folder / TUPLES).is_file():
+        if not (folder / "model.bin").is_file():
             raise UserError(f"{folder}: no export; make it by: python scripts/export.py RUN")
-        self.tuples: Tuples = np.load(folder / TUPLES)  # NumPy unpickles nothing unless asked to
-        self.places = {row.tobytes(): i for i, row in enumerate(self.tuples)}
+        self.places: dict[bytes, int] | None = None
         self.most_frequent: dict[int, int] = {}
-        for i, piece in enumerate(self.tuples[:, 0].tolist()):
-            self.most_frequent.setdefault(piece, i)
+        if (folder / TUPLES).is_file():
+            tuples: Tuples = np.load(folder / TUPLES)  # NumPy unpickles nothing unless asked to
+            self.places = {row.tobytes(): i for i, row in enumerate(tuples)}
+            for i, piece in enumerate(tuples[:, 0].tolist()):
+                self.most_frequent.setdefault(piece, i)
         self.translator = ctranslate2().Translator(str(folder), "auto", intra_threads=threads)
 
-    def tokens(self, rows: Tuples, nearest: bool) -> list[str] | None:
-        """The exported tokens of a sentence's tuples; none where one was not exported.
+    def tokens(self, rows: Tuples, nearest: bool) -> tuple[list[str] | None, bool]:
+        """The exported tokens of a sentence's tuples, none where one was not exported.
 
-        With `nearest`, its piece's most frequent tuple stands for it, if there is one.
+        With `nearest`, a piece's most frequent tuple stands for such a one, if there is any; the
+        second value says that it does.
         """
-        found = []
+        if self.places is None:
+            return [JOINER.join(f"t{i}" for i in row) for row in rows.tolist()], False
+        found, replaced = [], False
         for row in rows:
             place = self.places.get(row.tobytes())
             if place is None and nearest:
-                place = self.most_frequent.get(int(row[0]))
+                place, replaced = self.most_frequent.get(int(row[0])), True
             if place is None:
-                return None
+                return None, False
             found.append(f"t{place}")
-        return found
+        return found, replaced
 
     def translate(
         self, split: Split, features: Sequence[str], cfg: DecodingConfig, nearest: bool
-    ) -> tuple[list[list[Hypothesis]], list[int]]:
-        """Beam search by CTranslate2: the n best of each sentence, and the sentences without.
-
-        The latter have a tuple that was not exported, or got a piece that `search` never produces.
-        """
+    ) -> Translated:
+        """Beam search by CTranslate2."""
         rows, bounds = columns(split, features), split.source.offsets
-        tokens = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
-        known = [i for i, sentence in enumerate(tokens) if sentence]
-        longest = int(split.source_lengths.max()) - 1
+        found = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
+        tokens = {i: known for i, (known, _) in enumerate(found) if known and len(known) <= LONGEST}
+        longest = max(map(len, tokens.values()), default=1) - 1
         results = self.translator.translate_batch(
-            [tokens[i] for i in known],
+            list(tokens.values()),
             beam_size=cfg.beam,
             # Twice as many finished hypotheses as its default: as far as our own search looks.
             patience=2 if cfg.beam > 1 else 1,
             num_hypotheses=cfg.nbest,
             length_penalty=cfg.length_penalty,
             min_decoding_length=0,
-            max_decoding_length=int(cfg.max_ratio * longest) + cfg.max_extra,
+            max_decoding_length=min(int(cfg.max_ratio * longest) + cfg.max_extra, LONGEST),
             max_batch_size=max(1, cfg.batch_tokens // cfg.beam),
             batch_type="tokens",
             return_scores=True,
         )
-        hypotheses: list[list[Hypothesis]] = [[] for _ in tokens]
-        for i, result in zip(known, results, strict=True):
+        hypotheses: list[list[Hypothesis]] = [[] for _ in found]
+        for i, result in zip(tokens, results, strict=True):
             # To suppress these pieces would take their mass from the softmax: other scores.
             if any(piece in words for words in result.hypotheses for piece in SPECIAL):
                 continue
             for words, score in zip(result.hypotheses, result.scores, strict=True):
                 length = (len(words) + 1) ** cfg.length_penalty
                 hypotheses[i].append(Hypothesis([*map(int, words)], score, score * length))
-        return hypotheses, [i for i, found in enumerate(hypotheses) if not found]
+        missed = [i for i, best in enumerate(hypotheses) if not best]
+        replaced = [i for i, (_, other) in enumerate(found) if other and hypotheses[i]]
+        return Translated(hypotheses, missed, replaced)

@@ -1,6 +1,7 @@
 """Export a run to CTranslate2: `python scripts/export.py RUN`.
 
-Then `translate.py run=RUN engine=ctranslate2` translates with it. Any combiner can be exported: the
+Then `translate.py run=RUN engine=ctranslate2` translates with it. Any combiner can be exported:
+concat, add and average of categorical features as CTranslate2's own factors; for any other the
 table of sources has a row for each combination of piece and feature values in the training text,
 which is read again, or from the cache.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from nmt_feat.apply import EXPORT, Run
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
-from nmt_feat.export import attested, export
+from nmt_feat.export import attested, export, factors
 
 
 def main() -> int:
@@ -37,14 +38,20 @@ def main() -> int:
             cfg = dataclasses.replace(
                 cfg, annotator=dataclasses.replace(cfg.annotator, model=model)
             )
-        tuples = attested(prepare(cfg, cfg.features, print).train, list(cfg.features))
-        size = len(tuples) * cfg.model.dim * 4 / 2**20
-        print(f"{len(tuples):,} combinations of piece and features: a table of {size:,.1f} MiB")
-        if size > given.limit:
-            raise UserError(
-                f"the table of {size:,.0f} MiB is above --limit {given.limit}; raise it, or train "
-                "with fewer feature values (max_values, min_count)"
+        tuples = None
+        if tables := factors(run.model.source):
+            print(
+                f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings"
             )
+        else:
+            tuples = attested(prepare(cfg, cfg.features, print).train, list(cfg.features))
+            size = len(tuples) * cfg.model.dim * 4 / 2**20
+            print(f"{len(tuples):,} combinations of piece and features: a table of {size:,.1f} MiB")
+            if size > given.limit:
+                raise UserError(
+                    f"the table of {size:,.0f} MiB is above --limit {given.limit}; raise it, or "
+                    "train with fewer feature values (max_values, min_count)"
+                )
         export(run.model.cpu(), tuples, out, given.quantization)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -17,7 +17,7 @@ from nmt_feat.combiners import Add, Average, Combiner, Concat, Gate, NoFeatures
 from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS
-from nmt_feat.export import Exported, attested, columns, export
+from nmt_feat.export import LONGEST, Exported, Tuples, attested, columns, export, factors
 from nmt_feat.features import Categorical
 from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -80,14 +80,29 @@ def names_of(model: Transformer) -> list[str]:
     return list(model.source.features)
 
 
-def test_probabilities(model: Transformer, tmp_path: Path) -> None:
+def own_factors(model: Transformer) -> bool:
+    return not isinstance(model.source.combiner, Gate)
+
+
+def tuples_for(model: Transformer, split: Split) -> Tuples | None:
+    """What the export of `scripts/export.py` takes: nothing where CTranslate2 has the combiner."""
+    tables = factors(model.source)
+    assert (tables is not None) == own_factors(model)
+    return None if tables else attested(split, names_of(model))
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_probabilities(model: Transformer, tmp_path: Path, table: bool) -> None:
     """CTranslate2 gives each target the log-probability that forced scoring gives it."""
     names = names_of(model)
     split = random_split(1, 40, names)
-    export(model, attested(split, names), tmp_path / "out", None)
+    tuples = attested(split, names) if table else tuples_for(model, split)
+    export(model, tuples, tmp_path / "out", None)
     exported = Exported(tmp_path / "out", 1)
     rows, bounds = columns(split, names), split.source.offsets
-    sources = [exported.tokens(rows[bounds[i] : bounds[i + 1]], False) for i in range(len(split))]
+    sources = [
+        exported.tokens(rows[bounds[i] : bounds[i + 1]], False)[0] for i in range(len(split))
+    ]
     targets = [[str(piece) for piece in split.target.row(i)[:-1]] for i in range(len(split))]
     found = exported.translator.score_batch(sources, targets)
     expected = score_split(model, split, names, 512, CPU)
@@ -99,11 +114,11 @@ def test_probabilities(model: Transformer, tmp_path: Path) -> None:
 def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:
     names = names_of(model)
     split = random_split(2, 40, names)
-    export(model, attested(split, names), tmp_path / "out", None)
+    export(model, tuples_for(model, split), tmp_path / "out", None)
     cfg = DecodingConfig(beam=1, max_extra=30)
-    found, missed = Exported(tmp_path / "out", 1).translate(split, names, cfg, False)
+    found, missed, replaced = Exported(tmp_path / "out", 1).translate(split, names, cfg, False)
     own = translate_split(model, split, names, cfg, CPU)
-    assert missed == []
+    assert (missed, replaced) == ([], [])
     # Random weights repeat themselves for ever in some sentences; the engines cut these elsewhere.
     ended = [i for i, hypotheses in enumerate(own) if len(hypotheses[0].ids) < 30]
     assert len(ended) >= 15
@@ -117,9 +132,9 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
     """What CTranslate2's beam finds has the log-probability that forced scoring gives it."""
     names = names_of(model)
     split = random_split(2, 40, names)
-    export(model, attested(split, names), tmp_path / "out", None)
+    export(model, tuples_for(model, split), tmp_path / "out", None)
     cfg = DecodingConfig(beam=4, nbest=2, max_extra=30, length_penalty=0.7)
-    found, _ = Exported(tmp_path / "out", 1).translate(split, names, cfg, False)
+    found = Exported(tmp_path / "out", 1).translate(split, names, cfg, False).hypotheses
     ended = [i for i, hypotheses in enumerate(found) if len(hypotheses[0].ids) < 30]
     assert len(ended) >= 15
     for i in ended:
@@ -186,14 +201,17 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     assert tuples.tolist()[-1] == [5, 4]  # seen once, the others more often
     export(model, tuples, tmp_path / "out", None)
     exported, cfg = Exported(tmp_path / "out", 1), DecodingConfig(beam=2)
-    found, missed = exported.translate(split, ["upos"], cfg, nearest=False)
-    assert missed == [3]
+    found, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=False)
+    assert (missed, replaced) == ([3], [])
     assert found[3] == []
-    found, missed = exported.translate(split, ["upos"], cfg, nearest=True)
-    assert missed == []
+    found, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=True)
+    assert (missed, replaced) == ([], [3])
     assert found[3] == found[1]  # (5, 5) is more frequent than (5, 4)
     strange = Split.build([Encoded([9, EOS], {"upos": [4, 2]})], [[EOS]], [""], [""])
-    assert exported.translate(strange, ["upos"], cfg, nearest=True)[1] == [0]
+    assert exported.translate(strange, ["upos"], cfg, nearest=True) == ([[]], [0], [])
+    long = Encoded([5] * LONGEST + [EOS], {"upos": [5] * LONGEST + [2]})
+    split = Split.build([long, encoded[0]], [[EOS]] * 2, [""] * 2, [""] * 2)
+    assert exported.translate(split, ["upos"], cfg, nearest=False).missed == [0]
 
 
 def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -225,13 +243,34 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     blocks = source.read_text(encoding="utf-8").split("\n\n")
     changed.write_text(blocks[0].replace("\tPUNCT\t", "\tX\t") + "\n\n", encoding="utf-8")
     done = call("translate", f"run={run}", f"input={changed}", "engine=ctranslate2")
-    note = "1 of 1 sentences have a combination of piece and features that training did not: "
-    assert (done.code, done.err) == (0, note + "translated by the native engine\n")
+    note = (
+        "1 of 1 sentences were translated by the native engine: a combination of piece and "
+        "features that training did not have, above 1024 pieces, or a special piece in the output\n"
+    )
+    assert (done.code, done.err) == (0, note)
     assert done.out == call("translate", f"run={run}", f"input={changed}").out
     nearest = call(
         "translate", f"run={run}", f"input={changed}", "engine=ctranslate2", "fallback=nearest"
     )
-    assert (nearest.code, nearest.err) == (0, "")
+    note = (
+        "1 of 1 sentences have a combination of piece and features that training did not have; "
+        "the piece's most frequent one was used\n"
+    )
+    assert (nearest.code, nearest.err) == (0, note)
+
+
+def test_export_of_factors(small: Small, tmp_path: Path) -> None:
+    """A concatenation needs no table over tuples, and no sentence is left out."""
+    run = small.train("combiner=concat", "features=[upos,deprel]", "trainer.max_steps=2")
+    done2 = run_export(run, "--limit", 0)
+    assert (done2.returncode, done2.stderr) == (0, "")
+    assert done2.stdout.startswith("exact for all: ")
+    changed = tmp_path / "changed.conllu"
+    blocks = (small.corpus / "train.conllu").read_text(encoding="utf-8").split("\n\n")
+    changed.write_text(blocks[0].replace("\tPUNCT\t", "\tX\t") + "\n\n", encoding="utf-8")
+    done = call("translate", f"run={run}", f"input={changed}", "engine=ctranslate2")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == call("translate", f"run={run}", f"input={changed}").out
 
 
 @pytest.mark.parametrize(
@@ -251,7 +290,7 @@ def test_package_that_is_missing(
 ) -> None:
     run = small.train("combiner=none", "trainer.max_steps=2")
     (run / "ctranslate2").mkdir()
-    np.save(run / "ctranslate2" / "tuples.npy", np.zeros((1, 1), np.int32))
+    (run / "ctranslate2" / "model.bin").touch()
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     source = small.corpus / "test.conllu"
     done = call("translate", f"run={run}", f"input={source}", "engine=ctranslate2")
