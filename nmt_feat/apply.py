@@ -17,9 +17,10 @@ from typing import TextIO
 import torch
 from omegaconf import OmegaConf
 
+from nmt_feat.corpus import formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import needs_annotation
-from nmt_feat.corpus.conllu import Sentence, is_conllu, parse_conllu, project
+from nmt_feat.corpus.conllu import Sentence, project
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
@@ -188,23 +189,26 @@ def translate_main(cfg: TranslateConfig) -> None:
             raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
     if cfg.beam is not None and cfg.beam < cfg.nbest:
         raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
-    if cfg.format not in ("auto", "text", "conllu"):
-        raise UserError(f"format={cfg.format}: unknown; use auto, text or conllu")
+    if cfg.format not in (known := ("auto", *formats.FORMATS)):
+        raise UserError(f"format={cfg.format}: unknown; {near(cfg.format, known)}")
+    formats.check_factors(cfg.factors, "factors")
+    kind = formats.kind_of(cfg.input) if cfg.format == "auto" else cfg.format
+    if kind in formats.SEPARATORS and not cfg.factors:
+        raise UserError(f"format={kind}: name its factors, such as factors=[upos,lemma]")
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
             raise UserError(f"{name}={value}: unknown; {near(value, known)}")
     run = Run(cfg.run, cfg.threads)
     name = "standard input" if cfg.input == "-" else cfg.input
     lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
-    conllu = cfg.format == "conllu" or (cfg.format == "auto" and is_conllu(cfg.input))
-    sentences = parse_conllu(lines, name) if conllu else map(Sentence, lines)
+    sentences = formats.parse(lines, name, kind, cfg.factors)
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
-    unit = ": sentence " if conllu else ":"
+    unit = ": sentence " if kind == "conllu" else ":"
     number = 0
     with _output(cfg.output) as out:
         while chunk := list(islice(sentences, cfg.chunk)):
             where = [f"{name}{unit}{number + i}" for i in range(1, len(chunk) + 1)]
-            if not conllu:
+            if kind == "text":
                 beside = None if raw is None else list(islice(raw, len(chunk)))
                 chunk = run.annotate([sentence.text for sentence in chunk], beside, where[0])
             for hypotheses in run.translate(chunk, where, cfg):
@@ -235,8 +239,9 @@ def score_main(cfg: ScoreConfig) -> None:
     """`score.py`: natural log-probability and pieces (the end symbol counts) of each line."""
     run = Run(cfg.run, cfg.threads)
     lines, targets = read_lines(cfg.source), read_lines(cfg.target)
-    if is_conllu(cfg.source):
-        sentences, unit = list(parse_conllu(lines, cfg.source)), ": sentence "
+    if (kind := formats.kind_of(cfg.source)) != "text":
+        sentences = list(formats.parse(lines, cfg.source, kind))
+        unit = ": sentence " if kind == "conllu" else ":"
     else:
         raw = read_lines(cfg.raw) if cfg.raw else None
         sentences, unit = run.annotate(lines, raw, cfg.source), ":"

@@ -116,8 +116,8 @@ class FeatureConfig:
     _target_: str = "nmt_feat.features.Categorical"
     """Class of the feature's kind."""
     column: str = MISSING
-    """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `head_upos`,
-    `subword_tag` or `shape`."""
+    """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
+    key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`."""
     dim: int | None = None
     """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
     max_values: int | None = None
@@ -394,7 +394,10 @@ class TranslateConfig:
     raw: str | None = None
     """Raw counterpart of tokenised text, line by line; for runs that were trained on tokens."""
     format: str = "auto"
-    """`text`, `conllu` or `auto` (by the name; standard input is text)."""
+    """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), or `auto`
+    (by the name, else text)."""
+    factors: list[str] = field(default_factory=list)
+    """Names of the factors of `pipe`, `ffe8` and Sockeye's JSON lines, in order."""
     nbest: int = 1
     """Hypotheses per sentence; above 1, lines are `number ||| hypothesis ||| score`."""
     beam: int | None = None
@@ -419,7 +422,7 @@ class ScoreConfig:
     run: str = MISSING
     """Folder of the run."""
     source: str = MISSING
-    """Source sentences: text or CoNLL-U (`.conllu`)."""
+    """Source sentences: text, CoNLL-U (`.conllu`) or JSON lines (`.jsonl`)."""
     target: str = MISSING
     """Their translations, line by line."""
     raw: str | None = None

@@ -15,6 +15,7 @@ from entry import Done, call
 from small import ROOT, Small
 
 from nmt_feat.apply import Run
+from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.schema import TranslateConfig
@@ -124,6 +125,26 @@ def test_annotated(runs: Runs) -> None:
     content = runs.conllu.read_bytes()
     assert translate(runs.annotated, "format=conllu", stdin=content) == expected
     assert translate(runs.annotated, "format=conllu", stdin=content.rstrip()) == expected
+
+
+def test_other_formats(runs: Runs, tmp_path: Path) -> None:
+    """JSON lines keep the text; factored lines are the same as CoNLL-U of tokens between spaces."""
+    sentences, factors = list(read_conllu(runs.conllu)), ["deprel", "upos"]
+    lines = {"json": tmp_path / "test.jsonl", "spaced": tmp_path / "spaced.conllu"}
+    lines["json"].write_text("".join(f"{x}\n" for x in formats.write_jsonl(sentences)))
+    assert translate(runs.annotated, f"input={lines['json']}") == hypotheses(runs.annotated)
+    scored = f"run={runs.annotated} source={lines['json']} target={runs.target}".split()
+    conllu = [*scored[:1], f"source={runs.conllu}", scored[2]]
+    assert good(call("score", *scored)) == good(call("score", *conllu))
+    content = runs.conllu.read_text().replace("SpaceAfter=No", "_")
+    kept = [line for line in content.splitlines() if not line.startswith("# text")]
+    lines["spaced"].write_text("\n".join([*kept, ""]))
+    expected = translate(runs.annotated, f"input={lines['spaced']}")
+    for kind in formats.SEPARATORS:
+        factored = formats.write_factored(sentences, "x", factors, kind)
+        given = [f"format={kind}", f"factors=[{','.join(factors)}]"]
+        stdin = "\n".join(factored).encode()
+        assert translate(runs.annotated, *given, stdin=stdin) == expected
 
 
 def test_text_is_annotated_as_in_training(runs: Runs) -> None:

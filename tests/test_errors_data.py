@@ -283,7 +283,13 @@ APPLY = {
     "translate run=WORDS threads=-1": "threads=-1: must be at least 0",
     "translate run=WORDS input=text length_penalty=-1": "decoding.length_penalty=-1.0: give 0 or "
     "more",
-    "translate run=WORDS format=xml": "format=xml: unknown; use auto, text or conllu",
+    "translate run=WORDS format=xml": "format=xml: unknown; known: auto, conllu, ffe8, jsonl, "
+    "pipe, text",
+    "translate run=WORDS format=ffe": "format=ffe: unknown; did you mean 'ffe8'?",
+    "translate run=WORDS format=pipe": "format=pipe: name its factors, such as "
+    "factors=[upos,lemma]",
+    "translate run=WORDS factors=[pos]": "factors: unknown factor 'pos'; did you mean 'xpos' or "
+    "'upos'?",
     "translate run=nowhere": "nowhere: no finished run (it has no config.yaml or "
     "model.safetensors); give a folder that train.py wrote",
     "translate run=.": ".: no finished run (it has no config.yaml or model.safetensors); give a "

@@ -129,12 +129,12 @@ def test_vocabulary_limits() -> None:
         (
             FeatureConfig(column="Case"),
             "features.f.column=Case: unknown column; known: deprel, feats, feats.Case, head_upos, "
-            "lemma, shape, subword_tag, upos, xpos",
+            "lemma, misc.NER, shape, subword_tag, upos, xpos",
         ),
         (
             FeatureConfig(column="zzz"),
             "features.f.column=zzz: unknown column; known: deprel, feats, feats.Case, head_upos, "
-            "lemma, shape, subword_tag, upos, xpos",
+            "lemma, misc.NER, shape, subword_tag, upos, xpos",
         ),
         (
             FeatureConfig(column="feats."),

@@ -130,6 +130,8 @@ def test_words() -> None:
         ("the hou@@ ses are lo@@ w .", "the houses are low ."),
         ("▁the ▁hou ses ▁are ▁low .", "the houses are low."),
         ("an open hou@@", "an open hou"),
+        ("the hou￭ ses are low ￭.", "the houses are low."),
+        ("well ￭-￭ known", "well-known"),
     ],
 )
 def test_given_segmentation_is_undone(text: str, plain: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 
+from nmt_feat.corpus.conllu import NONE as NONE
 from nmt_feat.corpus.conllu import Word
 from nmt_feat.corpus.text import ranked
 from nmt_feat.errors import UserError, near
@@ -18,16 +19,16 @@ from nmt_feat.schema import FeatureConfig
 PAD, UNK, END = 0, 1, 2
 FIRST = 3  # id of the first real value
 INSIDE = "<inside>"
-NONE = "_"
 TEXT_COLUMNS = ("shape", "subword_tag")  # need words, but no annotation
-COLUMNS = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos", *TEXT_COLUMNS)
+ANNOTATION = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos")
+COLUMNS = (*ANNOTATION, *TEXT_COLUMNS)
 
 
 def check(features: dict[str, FeatureConfig]) -> None:
     """Refuse unknown columns and policies, by the feature's name."""
     for name, cfg in features.items():
-        if cfg.column not in COLUMNS and not re.match(r"feats\..", cfg.column):
-            known = (*COLUMNS, "feats.Case")
+        if cfg.column not in COLUMNS and not re.match(r"(feats|misc)\..", cfg.column):
+            known = (*COLUMNS, "feats.Case", "misc.NER")
             raise UserError(
                 f"features.{name}.column={cfg.column}: unknown column; {near(cfg.column, known)}"
             )
@@ -44,8 +45,9 @@ def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
 
 def values(words: Sequence[Word], column: str) -> list[str]:
     """The column's value of each word, `_` for none. Not for `subword_tag` (values of pieces)."""
-    if column.startswith("feats."):
-        return [attribute(word.feats, column.removeprefix("feats.")) for word in words]
+    if column.startswith(("feats.", "misc.")):
+        field, _, name = column.partition(".")
+        return [attribute(getattr(word, field), name) for word in words]
     if column == "shape":
         return [shape(word.form) for word in words]
     return [getattr(word, column) or NONE for word in words]

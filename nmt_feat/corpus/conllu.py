@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 
+NONE = "_"
+"""No value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -31,6 +34,7 @@ class Word:
     deprel: str = "_"
     head_upos: str = "_"  # UPOS of the head, `ROOT` for the root
     head: int = -1  # number of the head in the sentence, from 1; 0 for the root, -1 for none
+    misc: str = "_"  # `Key=Value|...` of one's own, without SpaceAfter
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
             text += token.form + " " * ("SpaceAfter=No" not in token.misc.split("|"))
         text = text.rstrip()
     what = f"{name}:{text_line}: the forms differ from '# text'"
-    spans = _find([token.form for token, _ in tokens], text, what, "correct either")
+    spans = locate([token.form for token, _ in tokens], text, what, "correct either")
     upos = ["ROOT", *(row.upos for row in rows), "_"]  # of the heads 0, 1 ... and -1
     word_of = [0, *(n for n, (_, parts) in enumerate(tokens, 1) for _ in parts), -1]
     words = []
@@ -139,6 +143,16 @@ def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
         heads = [-1 if row.head == "_" else int(row.head) for row in parts]
         given = re.search(r"HeadUPOS=([^|]+)", token.misc)  # by write_conllu
         values["head_upos"] = given[1] if given else _join(upos[head] for head in heads)
+        values["misc"] = (
+            "|".join(
+                item
+                for item in dict.fromkeys(
+                    item for row in [token, *parts] for item in row.misc.split("|")
+                )
+                if not item.startswith(("SpaceAfter=", "HeadUPOS=")) and item != NONE
+            )
+            or NONE
+        )
         outside = (word_of[head] for head in heads if word_of[head] not in (number, -1))
         words.append(Word(text[start:end], start, end, **values, head=next(outside, -1)))
     return Sentence(text, tuple(words))
@@ -149,7 +163,7 @@ def _join(values: Iterable[str]) -> str:
     return "_" if set(values) == {"_"} else "+".join(values)
 
 
-def _find(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[int, int]]:
+def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[int, int]]:
     """The span of each form in a text that they make up, whitespace apart.
 
     Where they do not, `what` begins the `UserError`, `hint` ends it.
@@ -178,13 +192,15 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
         out.append(f"# text = {sentence.text}")
         upos = ["ROOT", *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
         for number, word in enumerate(sentence.words, 1):
-            misc = ["SpaceAfter=No"] if sentence.text[word.end : word.end + 1].strip() else []
+            misc = [word.misc] if word.misc != NONE else []
+            if sentence.text[word.end : word.end + 1].strip():
+                misc.append("SpaceAfter=No")
             if word.head_upos != upos[word.head]:  # that of a part of a multi-word token
                 misc.append(f"HeadUPOS={word.head_upos}")
             head = "_" if word.head < 0 else str(word.head)
             columns = [word.form, word.lemma, word.upos, word.xpos, word.feats, head, word.deprel]
             columns = [re.sub(r"[\t\n]", " ", c) for c in columns]
-            out.append("\t".join([str(number), *columns, "_", "|".join(misc) or "_"]))
+            out.append("\t".join([str(number), *columns, "_", "|".join(misc) or NONE]))
         out.append("")
     return "".join(f"{line}\n" for line in out)
 
@@ -195,7 +211,7 @@ def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
     `name` (file:line) begins the `UserError` where they do not fit.
     """
     what = f"{name}: the annotation does not fit the text {text!r}"
-    spans = _find([word.form for word in words], text, what, "annotate this very text")
+    spans = locate([word.form for word in words], text, what, "annotate this very text")
     return tuple(
         replace(word, form=text[start:end], start=start, end=end)
         for word, (start, end) in zip(words, spans, strict=True)

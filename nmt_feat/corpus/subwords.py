@@ -20,6 +20,8 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 MARK = "▁"  # SentencePiece writes a space so, and one more at the start of the text
 
+JOINER = "￭"  # of OpenNMT's tokeniser: no space on this side
+
 
 class Piece(NamedTuple):
     """A piece and the characters `[start, end)` of the raw text that it stands for."""
@@ -98,7 +100,8 @@ class Words(Subwords):
             return " ".join(words)
         if self._marked:
             return "".join(words).replace(MARK, " ").strip()
-        return re.sub(r"@@( |$)", "", " ".join(words))
+        joined = re.sub(f" {JOINER}|{JOINER} ", "", " ".join(words)).replace(JOINER, "")
+        return re.sub(r"@@( |$)", "", joined)
 
 
 def _train_sentencepiece(cfg: SubwordConfig, texts: Sequence[str]) -> bytes:

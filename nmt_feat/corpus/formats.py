@@ -1,0 +1,261 @@
+"""Annotated text as other toolkits have it: factors on each token, parallel files, JSON lines.
+
+Names of factors are those of the features' columns (`upos`, `feats.Case`, `misc.NER`). Tokens are
+separated by spaces, which is the sentence's text; what a factored line cannot hold is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nmt_feat.corpus.columns import ANNOTATION, NONE, values
+from nmt_feat.corpus.conllu import Sentence, Word, locate, parse_conllu
+from nmt_feat.errors import UserError, near
+
+SEPARATORS = {"pipe": "|", "ffe8": "\uffe8"}
+"""`word|f1|f2` of Nematus and Sockeye, the same with U+FFE8 of OpenNMT."""
+FACTORS = (*ANNOTATION, "misc")
+FORMATS = ("text", "conllu", *SEPARATORS, "jsonl")
+_LOOKALIKES = {"|": "U+007C", "\uffe8": "U+FFE8", "\u2502": "U+2502", "\uff5c": "U+FF5C"}
+_ESCAPED = re.compile("&((?:amp;)*)#124;")
+
+
+def kind_of(path: Path | str) -> str:
+    """The format that a file's name tells: conllu or jsonl, else text."""
+    name = str(path).removesuffix(".gz")
+    return next((kind for kind in ("conllu", "jsonl") if name.endswith(f".{kind}")), "text")
+
+
+def check_factors(factors: Sequence[str], setting: str) -> None:
+    """Refuse names that are no column of an annotation; `setting` begins the message."""
+    for name in factors:
+        if name not in FACTORS and not re.fullmatch(r"(feats|misc)\..+", name):
+            known = (*FACTORS, "feats.Case", "misc.NER")
+            raise UserError(f"{setting}: unknown factor {name!r}; {near(name, known)}")
+    if twice := {name for name in factors if factors.count(name) > 1}:
+        raise UserError(f"{setting}: {min(twice)} stands twice")
+    if "feats" in factors and (one := next((n for n in factors if n.startswith("feats.")), None)):
+        raise UserError(f"{setting}: feats holds {one} already; name either")
+
+
+def parse(
+    lines: Iterable[str], name: str, kind: str, factors: Sequence[str] = ()
+) -> Iterator[Sentence]:
+    """Sentences of `lines` in one of `FORMATS`; `name` begins the errors."""
+    if kind == "conllu":
+        return parse_conllu(lines, name)
+    if kind == "jsonl":
+        return parse_jsonl(lines, name, factors)
+    if kind in SEPARATORS:
+        return parse_factored(lines, name, factors, kind)
+    return map(Sentence, lines)
+
+
+def parse_factored(
+    lines: Iterable[str], name: str, factors: Sequence[str], kind: str
+) -> Iterator[Sentence]:
+    """Sentences of `word|f1|f2 ...` lines; whatever is broken is a `UserError` at `name:line:`.
+
+    In `pipe`, `&#124;` is a literal `|`, and one `amp;` is taken from `&amp;#124;`.
+    """
+    separator = SEPARATORS[kind]
+    for number, line in enumerate(lines, 1):
+        rows = []
+        for place, token in enumerate(line.split(), 1):
+            parts = token.split(separator)
+            if len(parts) != 1 + len(factors):
+                _uneven(f"{name}:{number}", place, token, len(parts) - 1, factors, separator)
+            if "" in parts:
+                what = ("word", *factors)[parts.index("")]
+                raise UserError(
+                    f"{name}:{number}: token {place} {token!r} has an empty {what}; "
+                    "write _ for no value"
+                )
+            rows.append([_unescape(part) for part in parts] if kind == "pipe" else parts)
+        yield _sentence(rows, factors)
+
+
+def _uneven(
+    where: str, place: int, token: str, found: int, factors: Sequence[str], separator: str
+) -> NoReturn:
+    for other, code in _LOOKALIKES.items():
+        if other != separator and token.count(other) == len(factors) and not found:
+            kind = next((k for k, s in SEPARATORS.items() if s == other), None)
+            advice = f"set format={kind}" if kind else "replace it"
+            raise UserError(
+                f"{where}: token {place} {token!r} has no {separator!r} "
+                f"({_LOOKALIKES[separator]}), but {other!r} ({code}); {advice}"
+            )
+    names = ", ".join(factors) or "none"
+    raise UserError(
+        f"{where}: token {place} {token!r} has {found} factors, not {len(factors)} ({names})"
+    )
+
+
+def parse_parallel(
+    lines: Iterable[str], name: str, factors: Mapping[str, tuple[str, Iterable[str]]]
+) -> Iterator[Sentence]:
+    """Sentences of a file of words and, by factor, a file (name, lines) of values, as Sockeye has.
+
+    Files that are not token-parallel are a `UserError` that names both and the line.
+    """
+    sides = [iter(side) for _, side in factors.values()]
+    number = 0
+    for number, line in enumerate(lines, 1):
+        columns = [line.split()]
+        for (file, _), side in zip(factors.values(), sides, strict=True):
+            if (row := next(side, None)) is None:
+                raise UserError(f"{file}: has {number - 1} lines, {name} has more")
+            columns.append(row.split())
+            if len(columns[-1]) != len(columns[0]):
+                raise UserError(
+                    f"{file}:{number}: {len(columns[-1])} values for the {len(columns[0])} "
+                    f"tokens of {name}:{number}"
+                )
+        yield _sentence(list(map(list, zip(*columns, strict=True))), list(factors))
+    for (file, _), side in zip(factors.values(), sides, strict=True):
+        if next(side, None) is not None:
+            raise UserError(f"{file}: has more lines than {name}, which has {number}")
+
+
+def parse_jsonl(lines: Iterable[str], name: str, factors: Sequence[str]) -> Iterator[Sentence]:
+    """Sentences of JSON lines.
+
+    A line is `{"text": ..., "words": [{"form": ..., "upos": ..., ...}, ...]}`, whose forms stand
+    in the text in order, or Sockeye's `{"text": ..., "factors": ["f f f", ...]}`, whose factors
+    `factors` names. Other keys of the line are ignored, as in Sockeye; those of a word are not.
+    """
+    for number, line in enumerate(lines, 1):
+        where = f"{name}:{number}"
+        try:
+            content = json.loads(line)
+        except ValueError as error:  # RecursionError is one of its own
+            raise UserError(f"{where}: no JSON ({error})") from None
+        except RecursionError:
+            raise UserError(f"{where}: JSON nested too deep") from None
+        if not isinstance(content, dict) or not isinstance(content.get("text"), str):
+            raise UserError(f'{where}: no object with a "text": {line[:60]!r}')
+        text = content["text"]
+        if "\n" in text or "\r" in text:
+            raise UserError(f"{where}: the text has a line break; a sentence is one line")
+        if "words" in content:
+            yield _of_json(text, content["words"], where)
+            continue
+        given = content.get("factors", [])
+        if not isinstance(given, list) or not all(isinstance(row, str) for row in given):
+            raise UserError(f'{where}: "factors" is no list of strings')
+        if len(given) != len(factors):
+            names = ", ".join(factors) or "none"
+            raise UserError(f"{where}: {len(given)} factors, not {len(factors)} ({names})")
+        columns = [text.split(), *map(str.split, given)]
+        for factor, column in zip(factors, columns[1:], strict=True):
+            if len(column) != len(columns[0]):
+                raise UserError(
+                    f"{where}: {len(column)} values of {factor} for {len(columns[0])} tokens"
+                )
+        yield _sentence(list(map(list, zip(*columns, strict=True))), factors)
+
+
+def _of_json(text: str, words: Any, where: str) -> Sentence:
+    if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
+        raise UserError(f'{where}: "words" is no list of objects')
+    forms, rows = [], []
+    for place, word in enumerate(words, 1):
+        for key, value in word.items():
+            if not isinstance(value, str) or not value.strip():
+                raise UserError(f"{where}: word {place}: {key} is {value!r}, no text")
+        if "form" not in word:
+            raise UserError(f"{where}: word {place} has no form")
+        forms.append(word["form"])
+        rows.append({key: value for key, value in word.items() if key != "form"})
+        check_factors(list(rows[-1]), f"{where}: word {place}")
+    spans = locate(forms, text, f"{where}: the forms differ from the text", "correct either")
+    found = [_word(text[a:b], a, b, row) for (a, b), row in zip(spans, rows, strict=True)]
+    return Sentence(text, tuple(found))
+
+
+def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str]) -> Sentence:
+    """Of the tokens and their values, `rows`, joined by single spaces."""
+    words, at = [], 0
+    for form, *given in rows:
+        words.append(_word(form, at, at + len(form), dict(zip(factors, given, strict=True))))
+        at += len(form) + 1
+    return Sentence(" ".join(row[0] for row in rows), tuple(words))
+
+
+def _word(form: str, start: int, end: int, given: Mapping[str, str]) -> Word:
+    columns: dict[str, Any] = {n: value for n, value in given.items() if n in FACTORS}
+    for column in ("feats", "misc"):
+        pairs = [
+            f"{name.removeprefix(f'{column}.')}={value}"
+            for name, value in sorted(given.items())
+            if name.startswith(f"{column}.") and value != NONE
+        ]
+        if pairs:
+            columns[column] = "|".join(pairs)
+    return Word(form, start, end, **columns)
+
+
+def write_factored(
+    sentences: Iterable[Sentence], name: str, factors: Sequence[str], kind: str
+) -> Iterator[str]:
+    """Lines that `parse_factored` reads; `name` begins the error about what they cannot hold."""
+    separator = SEPARATORS[kind]
+    for number, sentence in enumerate(sentences, 1):
+        columns = _columns(sentence, factors, f"{name}: sentence {number}")
+        if kind == "pipe":
+            columns = [[_escape(value) for value in column] for column in columns]
+        for column in columns:
+            for value in column:
+                if separator in value:
+                    raise UserError(
+                        f"{name}: sentence {number}: {value!r} has the separator {separator!r}; "
+                        "convert to another format"
+                    )
+        yield " ".join(map(separator.join, zip(*columns, strict=True)))
+
+
+def write_parallel(
+    sentences: Iterable[Sentence], name: str, factors: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """A line of each file, words and factors, that `parse_parallel` reads."""
+    for number, sentence in enumerate(sentences, 1):
+        yield tuple(map(" ".join, _columns(sentence, factors, f"{name}: sentence {number}")))
+
+
+def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
+    """JSON lines that `parse_jsonl` reads back: the text, and forms with all values there are."""
+    for sentence in sentences:
+        words = []
+        for word in sentence.words:
+            filled = {name: getattr(word, name) for name in FACTORS}
+            words.append({"form": word.form} | {n: v for n, v in filled.items() if v != NONE})
+        yield json.dumps({"text": sentence.text, "words": words}, ensure_ascii=False)
+
+
+def _columns(sentence: Sentence, factors: Sequence[str], where: str) -> list[list[str]]:
+    """Forms and the values of each factor, none of which has a space."""
+    if not sentence.words and sentence.text.strip():
+        raise UserError(f"{where}: no annotation of {sentence.text!r}; annotate it first")
+    columns = [[word.form for word in sentence.words]]
+    columns += [values(sentence.words, factor) for factor in factors]
+    for name, column in zip(("form", *factors), columns, strict=True):
+        for value in column:
+            if len(value.split()) != 1:
+                raise UserError(
+                    f"{where}: the {name} {value!r} has a space, which factored text cannot "
+                    "hold; convert to conllu or jsonl"
+                )
+    return columns
+
+
+def _escape(value: str) -> str:
+    return _ESCAPED.sub(r"&amp;\1#124;", value).replace("|", "&#124;")
+
+
+def _unescape(value: str) -> str:
+    return _ESCAPED.sub(lambda m: f"&{m[1][4:]}#124;" if m[1] else "|", value)

@@ -1,0 +1,116 @@
+"""Convert annotated text between the formats of toolkits.
+
+python scripts/convert.py --to pipe --factors upos,lemma train.conllu train.factored
+python scripts/convert.py --from ffe8 --factors lemma,feats.Case train.txt train.conllu
+python scripts/convert.py --from parallel --factors upos train.en train.jsonl
+
+conllu; jsonl: a JSON object per line; pipe: `word|f1|f2` (Nematus, Sockeye); ffe8: the same with
+U+FFE8 (OpenNMT); parallel: FILE with the words, FILE.upos ... with a factor each (Sockeye).
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from nmt_feat.corpus import formats
+from nmt_feat.corpus.conllu import Sentence, write_conllu
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.errors import UserError
+
+KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
+
+
+def main() -> None:
+    """Read the command line, convert, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--from", dest="source", choices=KINDS, help="default: by INPUT's name")
+    parser.add_argument("--to", dest="target", choices=KINDS, help="default: by OUTPUT's name")
+    parser.add_argument("--factors", default="", help="their names, in order: upos,lemma")
+    parser.add_argument("input", metavar="INPUT")
+    parser.add_argument("output", metavar="OUTPUT")
+    options = parser.parse_args()
+    options.factors = [name for name in options.factors.split(",") if name]
+    formats.check_factors(options.factors, "--factors")
+    source = options.source or _by_name(options.input, "--from")
+    target = options.target or _by_name(options.output, "--to")
+    factored = {source, target} & {"pipe", "ffe8", "parallel"}
+    if factored and not options.factors:
+        raise UserError(f"--factors: name the factors of {min(factored)}, such as: upos,lemma")
+    count = _write(_read(options.input, source, options.factors), options, target)
+    print(f"{count:,} sentences written to {options.output}")
+
+
+def _by_name(path: str, option: str) -> str:
+    if (kind := formats.kind_of(path)) != "text":
+        return kind
+    raise UserError(f"{option}: {path} does not tell its format; one of {', '.join(KINDS)}")
+
+
+def _read(path: str, kind: str, factors: list[str]) -> Iterator[Sentence]:
+    lines = read_lines(path)
+    if kind != "parallel":
+        return formats.parse(lines, path, kind, factors)
+    sides = {name: (f"{path}.{name}", read_lines(f"{path}.{name}")) for name in factors}
+    return formats.parse_parallel(lines, path, sides)
+
+
+def _rows(
+    sentences: Iterator[Sentence], name: str, kind: str, factors: list[str]
+) -> Iterator[tuple[str, ...]]:
+    """What each sentence adds to each file; one file but for `parallel`."""
+    if kind == "parallel":
+        return formats.write_parallel(sentences, name, factors)
+    if kind == "conllu":
+        return ((write_conllu([sentence]).removesuffix("\n"),) for sentence in sentences)
+    if kind == "jsonl":
+        return ((line,) for line in formats.write_jsonl(sentences))
+    return ((line,) for line in formats.write_factored(sentences, name, factors, kind))
+
+
+def _write(sentences: Iterator[Sentence], options: argparse.Namespace, kind: str) -> int:
+    """Into files that get their names when they are whole; the number of sentences."""
+    count = respaced = 0
+
+    def counted() -> Iterator[Sentence]:
+        nonlocal count, respaced
+        for sentence in sentences:
+            count += 1
+            respaced += " ".join(word.form for word in sentence.words) != sentence.text
+            yield sentence
+
+    names = [options.output]
+    if kind == "parallel":
+        names += [f"{options.output}.{name}" for name in options.factors]
+    parts = [Path(f"{name}.part") for name in names]
+    try:
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(part.open("w", encoding="utf-8")) for part in parts]
+            for row in _rows(counted(), options.input, kind, options.factors):
+                for file, line in zip(files, row, strict=True):
+                    file.write(f"{line}\n")
+        for part, name in zip(parts, names, strict=True):
+            os.replace(part, name)
+    except OSError as error:
+        raise UserError(f"{options.output}: cannot be written ({error.strerror})") from None
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    if respaced and kind not in ("conllu", "jsonl"):
+        print(
+            f"{respaced:,} sentences have other spaces than their text: {kind} holds tokens only",
+            file=sys.stderr,
+        )
+    return count
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

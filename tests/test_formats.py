@@ -1,0 +1,320 @@
+"""Other toolkits' formats: what they say, round trips, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import ROOT
+
+from nmt_feat.corpus import formats
+from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu, write_conllu
+from nmt_feat.errors import UserError
+
+NAMES = ["upos", "feats.Case", "misc.NER"]
+
+
+def read(kind: str, *lines: str, factors: list[str] | None = None) -> list[Sentence]:
+    return list(formats.parse(lines, "file", kind, ["upos"] if factors is None else factors))
+
+
+def test_factors_become_columns() -> None:
+    (sentence,) = read("pipe", "the|DET|_|_ dog|NOUN|Nom|X", factors=NAMES)
+    the = Word("the", 0, 3, upos="DET")
+    dog = Word("dog", 4, 7, upos="NOUN", feats="Case=Nom", misc="NER=X")
+    assert sentence == Sentence("the dog", (the, dog))
+
+
+def test_both_separators_and_parallel_files_agree() -> None:
+    lines = "the￨DET￨_￨_ dog￨NOUN￨Nom￨X"
+    (sentence,) = read("ffe8", lines, factors=NAMES)
+    assert [sentence] == read("pipe", lines.replace("￨", "|"), factors=NAMES)
+    files = {"upos": ["DET NOUN"], "feats.Case": ["_ Nom"], "misc.NER": ["_ X"]}
+    sides = {name: (f"file.{name}", lines) for name, lines in files.items()}
+    assert [sentence] == list(formats.parse_parallel(["the dog"], "file", sides))
+    factors = '"factors": ["DET NOUN", "_ Nom", "_ X"]'
+    line = f'{{"text": "the dog", {factors}, "text_id": 7}}'
+    assert [sentence] == read("jsonl", line, factors=NAMES)
+
+
+def test_words_of_json_have_spans() -> None:
+    (sentence,) = read("jsonl", '{"text": "it\'s", "words": [{"form": "it"}, {"form": "\'s"}]}')
+    assert sentence == Sentence("it's", (Word("it", 0, 2), Word("'s", 2, 4)))
+
+
+def test_escaped_pipes() -> None:
+    (sentence,) = read("pipe", "a&#124;b|X &amp;#124;|Y &amp;amp;#124;|&#124;")
+    assert sentence.text == "a|b &#124; &amp;#124;"
+    assert [word.upos for word in sentence.words] == ["X", "Y", "|"]
+    (sentence,) = read("ffe8", "a&#124;b|￨X")
+    assert sentence.text == "a&#124;b|"
+
+
+VALUES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=6)
+"""Without white space and control characters."""
+
+
+@st.composite
+def sentences(draw: st.DrawFn) -> Sentence:
+    """Tokens between single spaces with a tag, an attribute and an entity each."""
+    words, at = [], 0
+    for form in draw(st.lists(VALUES, min_size=1, max_size=5)):
+        upos = draw(VALUES)
+        case, entity = (draw(VALUES.filter(lambda v: not set(v) & set("|=+"))) for _ in "ab")
+        feats = "_" if case == "_" else f"Case={case}"
+        misc = "_" if entity == "_" else f"NER={entity}"
+        words.append(Word(form, at, at + len(form), upos=upos, feats=feats, misc=misc))
+        at += len(form) + 1
+    return Sentence(" ".join(word.form for word in words), tuple(words))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(sentences(), max_size=3))
+def test_round_trips(originals: list[Sentence]) -> None:
+    def back(kind: str) -> list[Sentence]:
+        lines = formats.write_factored(originals, "x", NAMES, kind)
+        return list(formats.parse(lines, "file", kind, NAMES))
+
+    assert back("pipe") == originals
+    if any("￨" in str(sentence) for sentence in originals):
+        with pytest.raises(UserError, match="has the separator"):
+            back("ffe8")
+    else:
+        assert back("ffe8") == originals
+    lines = list(formats.write_jsonl(originals))
+    assert list(formats.parse(lines, "file", "jsonl")) == originals
+    rows = list(formats.write_parallel(originals, "x", NAMES))
+    words, *columns = map(list, zip(*rows, strict=True)) if rows else [[]] * (1 + len(NAMES))
+    sides = {name: ("f", column) for name, column in zip(NAMES, columns, strict=True)}
+    assert list(formats.parse_parallel(words, "file", sides)) == originals
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(sentences(), min_size=1, max_size=3))
+def test_conllu_round_trip(originals: list[Sentence]) -> None:
+    lines = write_conllu(originals).split("\n")
+    found = list(parse_conllu(lines, "file"))
+    assert found == originals
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=80), st.sampled_from(["pipe", "ffe8", "jsonl", "conllu"]))
+def test_any_line_is_read_or_refused(line: str, kind: str) -> None:
+    message = "file:1: "
+    try:
+        read(kind, line)
+    except UserError as error:
+        message = str(error)
+    assert message.startswith("file:1: ")
+    assert "\n" not in message
+
+
+REFUSED = {
+    "wrong separator": (
+        "pipe",
+        "the￨DET",
+        "file:1: token 1 'the￨DET' has no '|' (U+007C), but '￨' (U+FFE8); set format=ffe8",
+    ),
+    "wrong separator, other way": (
+        "ffe8",
+        "the|DET",
+        "file:1: token 1 'the|DET' has no '￨' (U+FFE8), but '|' (U+007C); set format=pipe",
+    ),
+    "box drawing": (
+        "ffe8",
+        "the│DET",
+        "file:1: token 1 'the│DET' has no '￨' (U+FFE8), but '│' (U+2502); replace it",
+    ),
+    "too few": ("pipe", "the|DET dog", "file:1: token 2 'dog' has 0 factors, not 1 (upos)"),
+    "too many": ("pipe", "the|DET|x", "file:1: token 1 'the|DET|x' has 2 factors, not 1 (upos)"),
+    "no word": (
+        "pipe",
+        "|DET",
+        "file:1: token 1 '|DET' has an empty word; write _ for no value",
+    ),
+    "no value": (
+        "pipe",
+        "a|X the|",
+        "file:1: token 2 'the|' has an empty upos; write _ for no value",
+    ),
+    "no JSON": (
+        "jsonl",
+        "the dog",
+        "file:1: no JSON (Expecting value: line 1 column 1 (char 0))",
+    ),
+    "no object": ("jsonl", "[1]", "file:1: no object with a \"text\": '[1]'"),
+    "text is a number": (
+        "jsonl",
+        '{"text": 1}',
+        'file:1: no object with a "text": \'{"text": 1}\'',
+    ),
+    "two lines": (
+        "jsonl",
+        '{"text": "a\\nb"}',
+        "file:1: the text has a line break; a sentence is one line",
+    ),
+    "no factors": ("jsonl", '{"text": "a"}', "file:1: 0 factors, not 1 (upos)"),
+    "factors of another type": (
+        "jsonl",
+        '{"text": "a", "factors": "X"}',
+        'file:1: "factors" is no list of strings',
+    ),
+    "factors of another length": (
+        "jsonl",
+        '{"text": "a b", "factors": ["X"]}',
+        "file:1: 1 values of upos for 2 tokens",
+    ),
+    "words of another type": (
+        "jsonl",
+        '{"text": "a", "words": ["a"]}',
+        'file:1: "words" is no list of objects',
+    ),
+    "no form": (
+        "jsonl",
+        '{"text": "a", "words": [{"upos": "X"}]}',
+        "file:1: word 1 has no form",
+    ),
+    "null": (
+        "jsonl",
+        '{"text": "a", "words": [{"form": "a", "upos": null}]}',
+        "file:1: word 1: upos is None, no text",
+    ),
+    "unknown key": (
+        "jsonl",
+        '{"text": "a", "words": [{"form": "a", "pos": "X"}]}',
+        "file:1: word 1: unknown factor 'pos'; did you mean 'xpos' or 'upos'?",
+    ),
+    "other forms": (
+        "jsonl",
+        '{"text": "a b", "words": [{"form": "a"}]}',
+        "file:1: the forms differ from the text: no word covers 'b' at character 2; correct either",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str) -> None:
+    kind, line, message = REFUSED[case]
+    with pytest.raises(UserError) as error:
+        read(kind, line)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "message"),
+    [
+        (["a b"], ["X"], "file.upos:1: 1 values for the 2 tokens of file:1"),
+        (["a", "b"], ["X"], "file.upos: has 1 lines, file has more"),
+        (["a"], ["X", "Y"], "file.upos: has more lines than file, which has 1"),
+    ],
+)
+def test_parallel_files_must_be_parallel(words: list[str], values: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        list(formats.parse_parallel(words, "file", {"upos": ("file.upos", values)}))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (["pos"], "x: unknown factor 'pos'; did you mean 'xpos' or 'upos'?"),
+        (["upos", "upos"], "x: upos stands twice"),
+        (["feats", "feats.Case"], "x: feats holds feats.Case already; name either"),
+    ],
+)
+def test_names_of_factors(factors: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        formats.check_factors(factors, "x")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "message"),
+    [
+        (
+            Word("a b", 0, 3),
+            "pipe",
+            "x: sentence 1: the form 'a b' has a space, which factored text cannot hold; "
+            "convert to conllu or jsonl",
+        ),
+        (
+            Word("a￨", 0, 2),
+            "ffe8",
+            "x: sentence 1: 'a￨' has the separator '￨'; convert to another format",
+        ),
+    ],
+)
+def test_what_factored_text_cannot_hold(word: Word, kind: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        list(formats.write_factored([Sentence(word.form, (word,))], "x", ["upos"], kind))
+    assert str(error.value) == message
+
+
+@pytest.fixture
+def annotated(tmp_path: Path) -> Path:
+    words = (
+        Word("the", 0, 3, "the", "DET", feats="Definite=Def"),
+        Word("dog", 4, 7, "dog", "NOUN", misc="NER=X"),
+        Word(".", 7, 8, ".", "PUNCT"),
+    )
+    path = tmp_path / "a.conllu"
+    path.write_text(write_conllu([Sentence("the dog.", words)] * 2), encoding="utf-8")
+    return path
+
+
+def convert(*arguments: object) -> tuple[int, str, str]:
+    command = [sys.executable, ROOT / "scripts" / "convert.py", *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_convert_in_a_circle(annotated: Path) -> None:
+    """By JSON lines nothing is lost; by factors the text's spaces are, which is said."""
+    folder = annotated.parent
+    assert convert(annotated, folder / "b.jsonl")[0] == 0
+    assert convert(folder / "b.jsonl", folder / "c.conllu")[0] == 0
+    assert (folder / "c.conllu").read_bytes() == annotated.read_bytes()
+    names = "upos,lemma,feats,misc"
+    said = "2 sentences have other spaces than their text: ffe8 holds tokens only\n"
+    done = convert("--to", "ffe8", "--factors", names, annotated, folder / "d")
+    assert done == (0, f"2 sentences written to {folder / 'd'}\n", said)
+    for source, target in (("d", "e"), ("e", "f"), ("f", "g.conllu")):
+        kinds = {"d": "ffe8", "e": "parallel", "f": "pipe", "g.conllu": "conllu"}
+        options = ["--from", kinds[source], "--to", kinds[target], "--factors", names]
+        assert convert(*options, folder / source, folder / target)[::2] == (0, "")
+    assert (folder / "e.lemma").read_text() == "the dog .\n" * 2
+    text = annotated.read_text().replace("the dog.", "the dog .").replace("|SpaceAfter=No", "")
+    assert (folder / "g.conllu").read_text() == text
+    assert not list(folder.glob("*.part"))
+
+
+def test_convert_refuses(annotated: Path) -> None:
+    out = annotated.parent / "out"
+    for arguments, message in (
+        (
+            [annotated, out],
+            f"--to: {out} does not tell its format; one of conllu, jsonl, pipe, ffe8, parallel",
+        ),
+        (
+            ["--to", "pipe", annotated, out],
+            "--factors: name the factors of pipe, such as: upos,lemma",
+        ),
+        (
+            ["--to", "pipe", "--factors", "upos", "nothing.conllu", out],
+            "nothing.conllu: no such file; check the path",
+        ),
+        (
+            ["--to", "pipe", "--factors", "upos", annotated, out / "x"],
+            f"{out / 'x'}: cannot be written (No such file or directory)",
+        ),
+        (
+            ["--to", "ffe8", "--from", "pipe", "--factors", "upos", annotated, out],
+            f"{annotated}:1: token 1 '#' has 0 factors, not 1 (upos)",
+        ),
+    ):
+        assert convert(*arguments) == (2, "", f"error: {message}\n")
+        assert not out.exists()
