@@ -88,7 +88,7 @@ def merged(embedding: SourceEmbedding, tuples: Tuples) -> Table:
     rows = []
     for part in np.array_split(tuples, max(1, len(tuples) // 8192)):
         ids = torch.from_numpy(part.T.astype(np.int64))[:, None]
-        rows.append(embedding.merge(*ids)[0].float().cpu().numpy())
+        rows.append(embedding.merge(ids.unbind(), {})[0].float().cpu().numpy())
     table = np.concatenate(rows)
     return table * np.float32(np.sqrt(table.shape[1]))
 
@@ -103,6 +103,9 @@ def export(
         tuples: a row of the source table is made for each; None where `factors` has the tables.
         folder: is made; must not exist.
     """
+    for name, embed in model.source.features.items():
+        if getattr(embed, "units", False):
+            raise UserError(f"features.{name}: units cannot be exported; use engine=native")
     specs = ctranslate2().specs
     if tuples is None:
         tables = factors(model.source)

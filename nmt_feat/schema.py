@@ -117,7 +117,12 @@ class FeatureConfig:
     """Class of the feature's kind."""
     column: str = MISSING
     """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
-    key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`."""
+    key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:
+    `char`, `syllable`, `jamo` or `ngram`."""
+    of: str = "piece"
+    """Whose units: of each `piece`, or of the `word` that it belongs to."""
+    n: int = 3
+    """Length of the units of `ngram`, in characters."""
     dim: int | None = None
     """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
     max_values: int | None = None

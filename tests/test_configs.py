@@ -58,7 +58,13 @@ def run(small: Small, *overrides: str) -> Path:
     return folder
 
 
-SETS = ("upos", "lemma,case,subword_tag", "xpos,feats,head_upos,shape,number,deprel")
+SETS = (
+    "upos",
+    "lemma,case,subword_tag",
+    "xpos,feats,head_upos,shape,number,deprel",
+    "char,jamo",
+    "ngram,syllable",
+)
 """Together all features; more than these do not fit into a model of this width."""
 
 

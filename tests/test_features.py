@@ -128,13 +128,13 @@ def test_vocabulary_limits() -> None:
         ),
         (
             FeatureConfig(column="Case"),
-            "features.f.column=Case: unknown column; known: deprel, feats, feats.Case, head_upos, "
-            "lemma, misc.NER, shape, subword_tag, upos, xpos",
+            "features.f.column=Case: unknown column; known: char, deprel, feats, feats.Case, "
+            "head_upos, jamo, lemma, misc.NER, ngram, shape, subword_tag, syllable, upos, xpos",
         ),
         (
             FeatureConfig(column="zzz"),
-            "features.f.column=zzz: unknown column; known: deprel, feats, feats.Case, head_upos, "
-            "lemma, misc.NER, shape, subword_tag, upos, xpos",
+            "features.f.column=zzz: unknown column; known: char, deprel, feats, feats.Case, "
+            "head_upos, jamo, lemma, misc.NER, ngram, shape, subword_tag, syllable, upos, xpos",
         ),
         (
             FeatureConfig(column="feats."),
@@ -147,6 +147,16 @@ def test_vocabulary_limits() -> None:
         (
             FeatureConfig(column="subword_tag", policy="first"),
             "features.f.policy=first: subword_tag has a value on each piece",
+        ),
+        (
+            FeatureConfig(column="jamo", policy="first"),
+            "features.f.policy=first: each piece has units; set of=word",
+        ),
+        (FeatureConfig(column="jamo", of="token"), "features.f.of=token: one of piece, word"),
+        (FeatureConfig(column="ngram", n=0), "features.f.n=0: must be at least 1"),
+        (
+            FeatureConfig(column="upos", of="word"),
+            "features.f.of=word: for char, syllable, jamo, ngram; leave it out",
         ),
     ],
 )

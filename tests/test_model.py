@@ -114,7 +114,7 @@ def test_alike_positions_are_combined_once(
     assert seen == [24]
     got = [p.grad.clone() for p in embedding.parameters() if p.grad is not None]
     embedding.zero_grad()
-    plain = embedding.merge(ids, upos, case) * DIM**0.5 + positions(0, 9, DIM, weights)
+    plain = embedding.merge([ids, upos, case], {}) * DIM**0.5 + positions(0, 9, DIM, weights)
     torch.testing.assert_close(embedding(ids, {"case": case, "upos": upos}), plain)
     (plain * weights).sum().backward()
     expected = [p.grad for p in embedding.parameters() if p.grad is not None]

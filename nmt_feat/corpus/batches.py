@@ -10,10 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.columns import END, FIRST, UNK
+from nmt_feat.corpus.store import Ragged, Split
 from nmt_feat.corpus.subwords import BOS, PAD
 
 Indices = NDArray[np.int64]
+
+UNITS = ":units"
+"""Ends the name under which a batch has the units of a feature's distinct tokens."""
+ROUND = 64, 4
+"""Rows and columns of units come in multiples of these: oneDNN keeps a kernel for every shape."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Batch:
 
     indices: list[int]  # their numbers in the split
     source: Tensor  # (B, S), with EOS
-    features: dict[str, Tensor]  # each (B, S)
+    features: dict[str, Tensor]  # each (B, S); see `distinct` for those of units
     target_in: Tensor  # (B, T): BOS and the target
     target_out: Tensor  # (B, T): the target and EOS
     tokens: int  # of the target, with EOS, without padding
@@ -54,11 +60,36 @@ def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
 
     source = padded(split.source.values)
     ids = {name: padded(split.features[name]) for name in features}
+    for name in split.units.keys() & ids.keys():
+        ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
     places, real = split.target.places(indices)
     target_out = padded(split.target.values)
     target_in = target_out.roll(1, dims=1).masked_fill(target_out == PAD, PAD)
     target_in[:, 0] = BOS
     return Batch(indices.tolist(), source, ids, target_in, target_out, int(real.sum()))
+
+
+def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
+    """A batch's own numbers for tokens with units, and the units: R rows of U at most.
+
+    Args:
+        ids: `(B, S)`, of the whole split.
+        units: those of the split's distinct tokens.
+
+    Returns:
+        Numbers `(B, S)`, of rows of the units `(R, U)`, padded with 0. PAD, UNK and END are rows of
+        their own, also where none is in the batch, with the number that they have everywhere.
+    """
+    found, places = np.unique(ids.numpy(), return_inverse=True)
+    special = int((found < FIRST).sum())
+    tokens = found[special:] - FIRST
+    where, real = units.places(tokens)
+    end, columns = FIRST + len(tokens), max(1, real.shape[1])
+    padded = np.zeros((end + -end % ROUND[0], columns + -columns % ROUND[1]), np.int64)
+    padded[UNK, 0], padded[END, 0] = UNK, END
+    padded[FIRST:end, : real.shape[1]] = np.where(real, units.values[where], PAD)
+    numbers = np.concatenate([found[:special], np.arange(FIRST, end)])
+    return torch.from_numpy(numbers[places].reshape(ids.shape)), torch.from_numpy(padded)
 
 
 def plan(split: Split, batch_tokens: int, seed: int, epoch: int) -> list[Indices]:

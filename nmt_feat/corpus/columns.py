@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 
+from nmt_feat.corpus import units
 from nmt_feat.corpus.conllu import NONE as NONE
 from nmt_feat.corpus.conllu import Word
 from nmt_feat.corpus.text import ranked
@@ -18,8 +19,10 @@ from nmt_feat.schema import FeatureConfig
 
 PAD, UNK, END = 0, 1, 2
 FIRST = 3  # id of the first real value
+Code = int | tuple[int, ...]
+"""What a feature says of a token: an id, or the ids of its units."""
 INSIDE = "<inside>"
-TEXT_COLUMNS = ("shape", "subword_tag")  # need words, but no annotation
+TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS)  # need words, but no annotation
 ANNOTATION = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos")
 COLUMNS = (*ANNOTATION, *TEXT_COLUMNS)
 
@@ -36,6 +39,9 @@ def check(features: dict[str, FeatureConfig]) -> None:
             raise UserError(f"features.{name}.policy={cfg.policy}: one of copy, first")
         if cfg.column == "subword_tag" and cfg.policy == "first":
             raise UserError(f"features.{name}.policy=first: subword_tag has a value on each piece")
+        units.check(name, cfg.column, cfg.of, cfg.n)
+        if cfg.column in units.KINDS and cfg.of == "piece" and cfg.policy == "first":
+            raise UserError(f"features.{name}.policy=first: each piece has units; set of=word")
 
 
 def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
@@ -44,7 +50,12 @@ def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
 
 
 def values(words: Sequence[Word], column: str) -> list[str]:
-    """The column's value of each word, `_` for none. Not for `subword_tag` (values of pieces)."""
+    """The column's value of each word, `_` for none; for units, the word's visible characters.
+
+    Not for values of pieces (`subword_tag`, units of pieces).
+    """
+    if column in units.KINDS:
+        return [units.visible(word.form) for word in words]
     if column.startswith(("feats.", "misc.")):
         field, _, name = column.partition(".")
         return [attribute(getattr(word, field), name) for word in words]
@@ -81,20 +92,34 @@ def spaced(text: str) -> tuple[Word, ...]:
 class FeatureVocab:
     """A feature as training fixed it; ids: PAD 0, UNK 1, END 2 (the end symbol's), values from 3.
 
-    Policy `copy`: all pieces of a word carry its value; `first`: later ones are `<inside>`.
+    Policy `copy`: all pieces of a word carry its value; `first`: later ones are `<inside>`. For a
+    column of units, a token's value is its text, the vocabulary that of its units.
     """
 
     column: str
     policy: str
     values: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)  # in train; 0 for `<inside>`
+    of: str = "piece"  # whose units
+    n: int = 1  # length of n-grams
 
     @classmethod
     def build(cls, cfg: FeatureConfig, counts: Counter[str]) -> FeatureVocab:
         """The most frequent values, ties by name; `first` adds the value of later pieces."""
         frequent = [(value, n) for value, n in ranked(counts) if n >= cfg.min_count]
         kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
-        return cls(cfg.column, cfg.policy, [v for v, _ in kept], [n for _, n in kept])
+        found = [v for v, _ in kept], [n for _, n in kept]
+        return cls(cfg.column, cfg.policy, *found, cfg.of, cfg.n)
+
+    @property
+    def has_units(self) -> bool:
+        """Whether a token has a sequence of units, not one value."""
+        return self.column in units.KINDS
+
+    @property
+    def of_pieces(self) -> bool:
+        """Whether values are those of pieces, not of words."""
+        return self.column == "subword_tag" or (self.has_units and self.of == "piece")
 
     @property
     def size(self) -> int:
@@ -108,3 +133,25 @@ class FeatureVocab:
     def id(self, value: str) -> int:
         """The value's id, UNK where it is unknown."""
         return self._ids.get(value, UNK)
+
+    def units(self, text: str) -> tuple[str, ...]:
+        """The units of a token."""
+        return units.decompose(text, self.column, self.n)
+
+    def count_units(self, tokens: Counter[str]) -> Counter[str]:
+        """How often each unit stands in tokens of these counts."""
+        found = Counter[str]()
+        for token, count in tokens.items():
+            for unit in self.units(token):
+                found[unit] += count
+        return found
+
+    def code(self, value: str) -> Code:
+        """The id of a token's value; for units, the ids of its text's units, at least one."""
+        if not self.has_units:
+            return self.id(value)
+        return tuple(self.id(unit) for unit in self.units(value))
+
+    def special(self, id: int) -> Code:
+        """UNK, END or the id of `<inside>` as `code` would give it."""
+        return (id,) if self.has_units else id

@@ -10,9 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from nmt_feat.corpus.columns import END, INSIDE, TEXT_COLUMNS, UNK, FeatureVocab, spaced, values
+from nmt_feat.corpus.columns import (
+    END,
+    INSIDE,
+    TEXT_COLUMNS,
+    UNK,
+    Code,
+    FeatureVocab,
+    spaced,
+    values,
+)
 from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.subwords import EOS, MARK, Piece, Subwords
+from nmt_feat.corpus.subwords import EOS, Piece, Subwords
+from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 
 
@@ -28,7 +38,7 @@ def word_of_piece(
     ends = [word.end for word in words]
     owner = []
     for piece in pieces:
-        at = next((i for i in range(piece.start, piece.end) if _visible(text[i])), None)
+        at = next((i for i in range(piece.start, piece.end) if visible(text[i])), None)
         found = bisect_right(ends, piece.start if at is None else at)
         if at is not None and (found == len(words) or at < words[found].start):
             raise UserError(
@@ -38,10 +48,6 @@ def word_of_piece(
             )
         owner.append(min(found, len(words) - 1))
     return owner
-
-
-def _visible(char: str) -> bool:
-    return char.isprintable() and char not in (" ", MARK)
 
 
 def subword_tags(owner: Sequence[int]) -> list[str]:
@@ -61,14 +67,14 @@ class Described(NamedTuple):
     text: str
     ids: list[int]
     owner: list[int]
-    values: dict[str, list[str]]  # of the words; of the pieces for `subword_tag`
+    values: dict[str, list[str]]  # of the words, or of the pieces (`subword_tag`, their units)
 
 
 class Encoded(NamedTuple):
     """Ids of a source sentence, EOS included; each feature has the same length, END at EOS."""
 
     ids: list[int]
-    features: dict[str, list[int]]
+    features: dict[str, list[Code]]
 
 
 class SourceEncoder:
@@ -86,31 +92,36 @@ class SourceEncoder:
         text, words = sentence.text, sentence.words
         if all(feature.column in TEXT_COLUMNS for feature in self.features.values()):
             words = spaced(text)
-        elif not words and any(map(_visible, text)):
+        elif not words and visible(text):
             raise UserError(
                 f"{where}: no annotation of {text!r}, but features need it; "
                 "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
             )
         pieces = self.subwords.encode(text)
         owner = word_of_piece(pieces, words, text, where)
-        columns = {name: feature.column for name, feature in self.features.items()}
-        found = {
-            name: subword_tags(owner) if column == "subword_tag" else values(words, column)
-            for name, column in columns.items()
-        }
+        found = {}
+        for name, feature in self.features.items():
+            if feature.column == "subword_tag":
+                found[name] = subword_tags(owner)
+            elif feature.of_pieces:
+                found[name] = [self.subwords.surface(text, piece) for piece in pieces]
+            else:
+                found[name] = values(words, feature.column)
         return Described(text, [piece.id for piece in pieces], owner, found)
 
     def look_up(self, described: Described) -> Encoded:
         """Ids, with EOS."""
         features = {}
         for name, feature in self.features.items():
-            row = [feature.id(value) for value in described.values[name]]
-            if feature.column != "subword_tag":
-                row = [row[word] if word >= 0 else UNK for word in described.owner]
+            row = [feature.code(value) for value in described.values[name]]
+            if not feature.of_pieces:
+                unknown = feature.special(UNK)
+                row = [row[word] if word >= 0 else unknown for word in described.owner]
             if feature.policy == "first":
-                begins, inside = _begins(described.owner), feature.id(INSIDE)
+                begins = _begins(described.owner)
+                inside = feature.special(feature.id(INSIDE))
                 row = [i if begin else inside for i, begin in zip(row, begins, strict=True)]
-            features[name] = [*row, END]
+            features[name] = [*row, feature.special(END)]
         return Encoded([*described.ids, EOS], features)
 
     def encode(self, sentence: Sentence, where: str = "input") -> Encoded:

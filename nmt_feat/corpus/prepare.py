@@ -90,7 +90,8 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
         "subword": asdict(cfg.subword),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
-            name: [f.column, f.max_values, f.min_count, f.policy] for name, f in features.items()
+            name: [f.column, f.max_values, f.min_count, f.policy, f.of, f.n]
+            for name, f in features.items()
         },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -164,7 +165,7 @@ def _build(
     say("encoding")
     kept, filtered = _filter(cfg.data, raw.train, source, target)
     report = DataReport(len(texts), filtered, source.size, target.size)
-    empty = {name: FeatureVocab(f.column, f.policy) for name, f in features.items()}
+    empty = {name: FeatureVocab.build(f, Counter()) for name, f in features.items()}
     encoder = SourceEncoder(source, empty)
     splits = [raw.train, raw.dev, *raw.tests.values()]
     described: dict[str, list[Described]] = {}
@@ -181,6 +182,8 @@ def _build(
             Counter(value for d in described[split] for value in d.values[name])
             for split in ("train", "dev")
         )
+        if empty[name].has_units:
+            counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
         encoder.features[name] = vocab = FeatureVocab.build(feature, counts)
         report.features[name] = found = describe_feature(counts, dev_counts, vocab)
         _refuse_constant(
@@ -266,7 +269,7 @@ def describe_split(split: Split) -> dict[str, Any]:
 def describe_feature(train: Counter[str], dev: Counter[str], vocab: FeatureVocab) -> dict[str, Any]:
     """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
 
-    Words are pieces for `subword_tag`.
+    Words are pieces for `subword_tag`, and units of a column of units.
     """
     shares = {value: n / train.total() for value, n in train.items()}
     unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from nmt_feat.corpus.columns import END, FIRST, UNK, Code
 from nmt_feat.corpus.encoder import Described, Encoded, SourceEncoder
 from nmt_feat.corpus.subwords import EOS, Subwords
 
-FEATURE, VALUES = "feature:", "values:"
+FEATURE, UNITS, VALUES = "feature:", "units:", "values:"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Split:
     Attributes:
         source, target: ids, each row with EOS; `source_lengths`, `target_lengths` are theirs.
         features: ids by feature, at the same places as the source's values.
+        units: by each feature whose tokens have units, those of its distinct tokens: id `FIRST + i`
+            is the token with row i.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -50,6 +53,8 @@ class Split:
         self.target = _ragged(table["target"])
         names = [n.removeprefix(FEATURE) for n in table.column_names if n.startswith(FEATURE)]
         self.features = {name: _ragged(table[FEATURE + name]).values for name in names}
+        names = [n.removeprefix(UNITS) for n in table.column_names if n.startswith(UNITS)]
+        self.units = {name: _inner(table[UNITS + name]) for name in names}
         self.source_lengths = np.diff(self.source.offsets)
         self.target_lengths = np.diff(self.target.offsets)
 
@@ -76,7 +81,11 @@ class Split:
             "target_text": pa.array(target_text, text),
         }
         for name in source[0].features:
-            columns[FEATURE + name] = pa.array([e.features[name] for e in source], ids)
+            rows = [encoded.features[name] for encoded in source]
+            if isinstance(rows[0][0], tuple):
+                rows, units = number(rows)
+                columns[UNITS + name] = pa.array(units, pa.large_list(ids))
+            columns[FEATURE + name] = pa.array(rows, ids)
         for name, lines in (values or {}).items():
             columns[VALUES + name] = pa.array(lines, text)
         return cls(pa.table(columns))
@@ -115,6 +124,29 @@ def encode_split(
         targets,
         {name: [" ".join(d.values[name]) for d in described] for name in encoder.features},
     )
+
+
+def number(rows: Sequence[Sequence[Code]]) -> tuple[list[list[Code]], list[list[Code]]]:
+    """Ids for the tokens of sentences by their units: UNK, END, or from FIRST on.
+
+    Also, by sentence, the units of the tokens that occur there for the first time, so that they
+    grow with the text.
+    """
+    known: dict[Code, int] = {(UNK,): UNK, (END,): END}
+    numbered: list[list[Code]] = []
+    new: list[list[Code]] = []
+    for row in rows:
+        new.append([])
+        for token in row:
+            if token not in known:
+                known[token] = FIRST + len(known) - 2
+                new[-1].append(token)
+        numbered.append([known[token] for token in row])
+    return numbered, new
+
+
+def _inner(column: pa.ChunkedArray) -> Ragged:
+    return _ragged(pa.chunked_array([column.chunk(0).values]))
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:

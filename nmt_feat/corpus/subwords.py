@@ -13,6 +13,7 @@ from typing import NamedTuple
 import sentencepiece
 
 from nmt_feat.corpus.text import ranked
+from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig
 
@@ -67,6 +68,10 @@ class Subwords:
         found = self._model.encode(text, out_type="offset_mapping")
         return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
 
+    def surface(self, text: str, piece: Piece) -> str:
+        """The visible characters of a piece of `text`: its units are taken of them."""
+        return visible(text[piece.start : piece.end])
+
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, the same as `encode` gives."""
         return [[piece.id for piece in self.encode(text)] for text in texts]
@@ -93,6 +98,12 @@ class Words(Subwords):
     def encode(self, text: str) -> list[Piece]:  # noqa: D102
         found = re.finditer(r"\S+", text)
         return [Piece(self._ids.get(m[0], UNK), m.start(), m.end()) for m in found]
+
+    def surface(self, text: str, piece: Piece) -> str:  # noqa: D102
+        shown = super().surface(text, piece)
+        if self._kind == "given":
+            shown = shown.removesuffix("@@").strip(JOINER)
+        return shown
 
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
         words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]

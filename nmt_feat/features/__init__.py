@@ -1,5 +1,6 @@
 """The kinds of feature: each turns what is known of tokens into one embedding per token."""
 
 from nmt_feat.features.categorical import Categorical
+from nmt_feat.features.sequence import CharCNN, Max, Mean
 
-__all__ = ["Categorical"]
+__all__ = ["Categorical", "CharCNN", "Max", "Mean"]

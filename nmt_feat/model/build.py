@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.corpus.units import KINDS
 from nmt_feat.errors import UserError
 from nmt_feat.features.categorical import table
 from nmt_feat.features.widths import default_width
@@ -73,6 +74,13 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
 
 def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:
     """A feature's embedding, of `size` ids in `dim` numbers."""
+    has_units = feature.column in KINDS
+    if getattr(locate(feature._target_), "units", False) != has_units:
+        kind = "CharCNN, Mean or Max" if has_units else "Categorical"
+        raise UserError(
+            f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
+            "of nmt_feat.features"
+        )
     made: nn.Module = build(feature._target_, size=size, dim=dim, std=std, **feature.args)
     return made
 

@@ -1,12 +1,14 @@
 """Embedding layer: look up, combine, times sqrt(dim), plus positions, dropout. Always so."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
+from nmt_feat.corpus.batches import UNITS
 from nmt_feat.model.dropout import dropout
 
 ROUND = 256
@@ -79,20 +81,38 @@ class SourceEmbedding(nn.Module):
         self.combiner = combiner
         self.dropout = dropout
 
-    def merge(self, ids: Tensor, *features: Tensor) -> Tensor:
-        """Embed and combine ids of pieces and features, each `(batch, time)`."""
-        embedders = zip(self.features.values(), features, strict=True)
-        merged: Tensor = self.combiner([self.words(ids), *(embed(f) for embed, f in embedders)])
+    def compose(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of each feature that has units, the embeddings `(R, dim_i)` of the batch's R tokens."""
+        return {
+            name: embed(features[name + UNITS])
+            for name, embed in self.features.items()
+            if name + UNITS in features
+        }
+
+    def merge(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
+        """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
+        parts = [self.words(rows[0])]
+        for (name, embed), row in zip(self.features.items(), rows[1:], strict=True):
+            tokens = composed.get(name)
+            parts.append(embed(row) if tokens is None else F.embedding(row, tokens))
+        merged: Tensor = self.combiner(parts)
         return merged
 
     def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`."""
+        """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`.
+
+        Where tokens have units, a feature's ids are rows of `features[name + UNITS]`, `(R, U)`,
+        each of which is composed once.
+        """
         rows = [ids, *(features[name] for name in self.features)]
+        composed = self.compose(features)
         if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
             distinct, place = distinct_columns(torch.stack(rows).flatten(1))
-            x = F.embedding(place, self.merge(*distinct[:, None])[0]).view(*ids.shape, -1)
+            x = F.embedding(place, self.merge(distinct[:, None].unbind(), composed)[0]).view(
+                *ids.shape, -1
+            )
         else:
-            x = self.merge(*rows)
+            x = self.merge(rows, composed)
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
         x = x + positions(0, ids.shape[1], dim, x)
