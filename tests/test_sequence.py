@@ -20,8 +20,10 @@ from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.prepare import fingerprint
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
+from nmt_feat.export import export
 from nmt_feat.features import CharCNN, Max, Mean
 from nmt_feat.features.categorical import table
+from nmt_feat.model.build import build_model
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.training.loop import Trainer
 
@@ -331,3 +333,33 @@ def test_units_determine_the_prepared_data(small: Small) -> None:
         cfg = small.config("features=[ngram]", f"features.ngram.{change}")
         found.add(fingerprint(cfg, cfg.features))
     assert len(found) == 4
+
+
+def test_units_cannot_be_exported(small: Small, units: tuple[str, ...], tmp_path: Path) -> None:
+    cfg = small.config("combiner=add", *units)
+    model = build_model(
+        cfg.model, cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 9), 9, 9, 1
+    )
+    with pytest.raises(UserError) as error:
+        export(model, None, tmp_path / "out", None)
+    assert str(error.value) == "features.jamo: units cannot be exported; use engine=native"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "column=upos",
+            "nmt_feat.features.CharCNN: cannot embed column=upos; its _target_ is Categorical of "
+            "nmt_feat.features",
+        ),
+        (
+            "_target_=nmt_feat.features.Categorical",
+            "nmt_feat.features.Categorical: cannot embed column=jamo; its _target_ is CharCNN, "
+            "Mean or Max of nmt_feat.features",
+        ),
+    ],
+)
+def test_kinds_that_do_not_fit(change: str, message: str, small: Small) -> None:
+    done = call("train", *small.overrides("features=[jamo]", f"features.jamo.{change}"))
+    assert (done.code, done.err) == (2, f"error: {message}\n")
