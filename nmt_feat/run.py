@@ -22,6 +22,7 @@ from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, reading_accuracy, score
+from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.model.build import arithmetic, build_model, check_widths, unused
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
@@ -167,6 +168,8 @@ def evaluate(
         lines = [nbest_line(i, *each) for i, several in enumerate(found) for each in several]
         write_hypotheses(folder, f"{name}.nbest", lines)
     scores = score(best, split.target_texts, cfg.data.tokenized)
+    counts = sentence_counts(best, split.target_texts, cfg.data.tokenized)
+    write_counts(folder / counts_file(name), counts, split.target_texts)
     if cfg.data.readings:
         values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
         scores.reading = reading_accuracy(split.source_texts, split.target_texts, best, values)
@@ -276,6 +279,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         for name, split in {"dev": prepared.dev, **prepared.tests}.items():
             record.tests[name] = evaluate(cfg, model, prepared.target, split, folder, name)
             record.files[name] = f"{name}.hyp"
+            record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")
     record.updates = at.step
     record.selected_step = at.best_step

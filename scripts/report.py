@@ -1,7 +1,9 @@
 """The table of finished runs: `python scripts/report.py FOLDER... [--out FOLDER]`.
 
-Each folder is a run's, or stands above runs (`runs`). With `--out`, the table is also written
-there as `table.md` and `table.csv`. Unfinished runs are listed.
+Each folder is a run's, or stands above runs (`runs`). Below the table stands what it supports:
+differences to the baseline (`--baseline`, or the row of words only) with intervals and p-values.
+With `--out`, the report is also written there as `table.md` and `table.csv`. Unfinished runs are
+listed.
 """
 
 import argparse
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from nmt_feat.errors import UserError
 from nmt_feat.report.records import find_runs
-from nmt_feat.report.tables import Table
+from nmt_feat.report.report import Report
 
 
 def main() -> int:
@@ -20,17 +22,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path, help="folder for table.md and table.csv")
+    parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
     try:
         runs = find_runs(arguments.folders)
+        notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
+        report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
-    table = Table(runs.values(), notes)
-    table.print(Console())
+    report.print(Console())
     if arguments.out:
-        print("Written:", *table.write(arguments.out))
+        print("Written:", *report.write(arguments.out))
     return 0
 
 

@@ -42,12 +42,14 @@ def test_its_folder(made: tuple[Small, Path]) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "SHA256SUMS",
         "config.yaml",
+        "dev.counts.parquet",
         "dev.hyp",
         "dev.nbest.hyp",
         "encoder",
         "model.safetensors",
         "result.json",
         "run.json",
+        "test.counts.parquet",
         "test.hyp",
         "test.nbest.hyp",
     }

@@ -16,7 +16,9 @@ import pytest
 from rich.console import Console
 
 from nmt_feat.evaluation.metrics import Reading, Scores
+from nmt_feat.report.formats import show
 from nmt_feat.report.records import RunRecord, write_record
+from nmt_feat.report.report import Report
 from nmt_feat.report.sweep import duration
 from nmt_feat.report.tables import Table
 
@@ -129,8 +131,8 @@ def test_readings_have_columns_where_there_are_some() -> None:
 
 def test_markdown_and_csv(tmp_path: Path) -> None:
     records = [run("My|Way", s, 30 + s / 7) for s in (1, 2, 3)]
-    table = Table(records, ["Failed: x"])
-    assert [p.name for p in table.write(tmp_path / "new")] == ["table.md", "table.csv"]
+    report = Report([(record, None) for record in records], ["Failed: x"])
+    assert [p.name for p in report.write(tmp_path / "new")] == ["table.md", "table.csv"]
     markdown = (tmp_path / "new" / "table.md").read_text(encoding="utf-8")
     assert markdown.splitlines()[0].startswith("| method | features | n | dev BLEU |")
     assert markdown.splitlines()[2].startswith("| My\\|Way | upos | 3 | 31.29 ± 0.14 |")
@@ -146,7 +148,7 @@ def test_markdown_and_csv(tmp_path: Path) -> None:
 def test_printing_cuts_nothing() -> None:
     table = Table([run("a[b]" * 20, s, 30.0 + s) for s in (1, 2)])
     console = Console(file=io.StringIO(), width=40)
-    table.print(console)
+    show(table.block(), console)
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert "a[b]" * 20 in out
     assert "31.50 ± 0.71" in out

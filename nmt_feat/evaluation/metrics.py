@@ -47,6 +47,12 @@ def one_line(text: str) -> str:
     return text.replace("\n", " ").rstrip()
 
 
+def make_metrics(tokenized: bool) -> tuple[BLEU, CHRF]:
+    """BLEU and chrF as `score` says."""
+    bleu = BLEU(tokenize="none", lowercase=True, force=True) if tokenized else BLEU(force=True)
+    return bleu, CHRF(lowercase=tokenized)
+
+
 def score(hypotheses: Sequence[str], references: Sequence[str], tokenized: bool = False) -> Scores:
     """BLEU (13a, cased) and chrF, as the `sacrebleu` command gives on the written files.
 
@@ -59,8 +65,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str], tokenized: bool 
             "give one hypothesis for each of at least one reference"
         )
     hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
-    bleu = BLEU(tokenize="none", lowercase=True, force=True) if tokenized else BLEU(force=True)
-    chrf = CHRF(lowercase=tokenized)
+    bleu, chrf = make_metrics(tokenized)
     return Scores(
         bleu=bleu.corpus_score(hypotheses, [references]).score,
         chrf=chrf.corpus_score(hypotheses, [references]).score,

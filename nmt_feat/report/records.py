@@ -80,6 +80,8 @@ class RunRecord:
     """Scores by test set; the first one is the table's."""
     files: dict[str, str] = field(default_factory=dict)
     """The hypotheses' files by set."""
+    counts: dict[str, str] = field(default_factory=dict)
+    """Files of the n-gram counts of each sentence by set: what intervals are computed from."""
 
     @property
     def finished(self) -> bool:

@@ -31,7 +31,7 @@ from rich.console import Console
 
 from nmt_feat.errors import UserError, fail
 from nmt_feat.report.records import RunRecord, method_name, read_run
-from nmt_feat.report.tables import Table
+from nmt_feat.report.report import Report
 from nmt_feat.training.checkpoints import write_atomically
 
 
@@ -166,18 +166,19 @@ class SweepTable(Callback):
             notes.append(f"Not run: {self.total - len(jobs)} of {self.total} jobs")
         if failed:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
-        table = Table(map(_record, jobs), notes)
-        table.print(Console())
-        print("Written:", " and ".join(str(path) for path in table.write(self.folder)))
+        report = Report(map(_record, jobs), notes)
+        report.print(Console())
+        print("Written:", " and ".join(str(path) for path in report.write(self.folder)))
         return failed
 
 
-def _record(job: dict[str, Any]) -> RunRecord:
-    """The job's record, or a stub for its missing cell where it failed before it had one."""
-    if job["folder"] is not None and Path(job["folder"]).exists():
-        return read_run(Path(job["folder"]))
+def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
+    """The job's record and folder; a stub for the missing cell where it failed before that."""
+    if job["folder"] is not None and (folder := Path(job["folder"])).exists():
+        return read_run(folder), folder
     config = job["config"]
     method = method_name((config.get("combiner") or {}).get("_target_"))
     features = [] if method == "none" else sorted(config.get("features") or {})
     seed = config.get("seed", job["number"])
-    return RunRecord(method, features, seed, data="", hash="", settings=config, config=config)
+    stub = RunRecord(method, features, seed, data="", hash="", settings=config, config=config)
+    return stub, None

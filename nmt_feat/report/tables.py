@@ -7,16 +7,13 @@ import io
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from nmt_feat.report.formats import Block
 from nmt_feat.report.records import RunRecord
-from nmt_feat.training.checkpoints import write_atomically
 
 SHOWN = {"data.name": "data", "model.tie": "tie"}
 """Settings that always label the rows when they differ, and their headings."""
@@ -128,12 +125,24 @@ class Table:
             rows.append(cells)
         return heading, rows
 
-    def markdown(self) -> str:
-        """A Markdown table, the notes as a list below it."""
+    def block(self) -> Block:
+        """The table as it is printed."""
         heading, rows = self.cells()
-        lines = [heading, ["---"] * len(heading), *rows]
-        table = ["| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines]
-        return "\n".join([*table, "", *(f"- {note}" for note in self.notes), ""])
+        left = frozenset({"method", "features", *self.labels})
+        return Block("", heading, rows, self.notes, left)
+
+    def named(self) -> dict[str, list[RunRecord]]:
+        """The runs of each row by its shortest name: the method, and what tells its rows apart."""
+        named = {}
+        for key, runs in self.rows.items():
+            alike = [other for other in self.rows if other[0] == key[0]]
+            parts = [key[0]]
+            for i, label in enumerate(("features", *self.labels), 1):
+                if len({other[i] for other in alike}) > 1:
+                    named_value = f"{label}={key[i]}"
+                    parts.append(key[i].replace(" ", "+") if i == 1 else named_value)
+            named[" ".join(parts)] = runs
+        return named
 
     def csv(self) -> str:
         """Comma-separated values in full precision: mean, sd and n of each figure."""
@@ -149,30 +158,6 @@ class Table:
                 cells += _statistics(runs, name)
             writer.writerow(cells)
         return text.getvalue()
-
-    def print(self, console: Console) -> None:
-        """Print the table and its notes; what a terminal has no room for is wrapped, never cut."""
-        heading, rows = self.cells()
-        table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for name in heading:
-            left = name in ("method", "features", *self.labels)
-            table.add_column(name, justify="left" if left else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        if not console.is_terminal:
-            wide = console.measure(table, options=console.options.update(width=10_000))
-            console.width = max(console.width, wide.maximum)
-        console.print(table)
-        for note in self.notes:
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
-
-    def write(self, folder: Path) -> list[Path]:
-        """Write `table.md` and `table.csv`; their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        written = {folder / "table.md": self.markdown(), folder / "table.csv": self.csv()}
-        for path, text in written.items():
-            write_atomically(path, text.encode())
-        return list(written)
 
 
 def summary(record: RunRecord) -> RichTable:

@@ -1,0 +1,261 @@
+"""What the runs of a table support: differences to the baseline, orders, in numbers and words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import TypeVar
+
+from nmt_feat.errors import UserError, near
+from nmt_feat.evaluation.statistics import (
+    METRICS,
+    RESAMPLES,
+    Counts,
+    Difference,
+    Sample,
+    difference,
+    holm,
+    paired_tests,
+    read_counts,
+    sentence_weights,
+)
+from nmt_feat.report.formats import Block
+from nmt_feat.report.records import RunRecord
+
+ALPHA = 0.05
+Key = TypeVar("Key")
+ENOUGH = 5
+"""Seeds that a published claim needs."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A difference and its p-value, corrected for the number of comparisons beside it."""
+
+    difference: Difference
+    p: float
+
+    @property
+    def supported(self) -> bool:
+        """Whether chance alone seldom makes such a difference."""
+        return self.p < ALPHA
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: its runs by seed and their counts on one test set, by metric."""
+
+    name: str
+    seeds: list[int]
+    counts: list[dict[str, Counts]]
+
+
+@dataclass
+class Evidence:
+    """The comparison of methods on one test set. By metric, then by method or pair of methods."""
+
+    test: str
+    methods: list[Method]
+    baseline: str | None
+    samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
+    against: dict[str, dict[str, Compared]] = field(default_factory=dict)
+    """Each other method less the baseline."""
+    orders: dict[str, dict[tuple[str, str], Compared]] = field(default_factory=dict)
+    """Each pair of other methods, the one with the higher mean first."""
+    shares: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
+    """Of resamples in which the first is above the second."""
+
+    def __post_init__(self) -> None:
+        sentences = len(self.methods[0].counts[0]["BLEU"])
+        weights = sentence_weights(sentences)
+        for metric, score in METRICS.items():
+            samples = {
+                m.name: Sample.of([counts[metric] for counts in m.counts], score, weights)
+                for m in self.methods
+            }
+            self.samples[metric] = samples
+            several = [m.name for m in self.methods if len(m.seeds) > 1]
+            ranked = sorted(several, key=lambda name: -samples[name].mean)
+            found = {
+                pair: difference(samples[pair[0]], samples[pair[1]], sentences)
+                for pair in combinations(ranked, 2)
+            }
+            self.shares[metric] = {pair: d.share for pair, d in found.items()}
+            base = self.baseline if self.baseline in several else None
+            others = [name for name in several if name != base]
+            against = {n: difference(samples[n], samples[base], sentences) for n in others if base}
+            orders = {pair: d for pair, d in found.items() if base not in pair}
+            self.against[metric] = _corrected(against)
+            self.orders[metric] = _corrected(orders)
+
+    @property
+    def alone(self) -> list[str]:
+        """Methods of one seed."""
+        return [m.name for m in self.methods if len(m.seeds) == 1]
+
+    def sentences(self, metric: str = "BLEU") -> list[str]:
+        """What is and what is not supported, in plain words."""
+        lines, base = [], self.baseline
+        if self.alone:
+            lines.append(
+                f"One seed supports no ranking: {', '.join(self.alone)}. "
+                "Run more seeds, for instance seed=1,2,3,4,5."
+            )
+        words = {1: f"above {base}", -1: f"below {base}", 0: f"not shown to differ from {base}"}
+        for sign, text in words.items():
+            names = [n for n, c in self.against[metric].items() if _sign(c) == sign]
+            if names:
+                lines.append(f"{', '.join(names)}: {text} in {metric}.")
+        for (one, other), compared in self.orders[metric].items():
+            verdict = "supported" if compared.supported else "not supported by these data"
+            lines.append(
+                f"{one} above {other} in {_percent(compared.difference.share)} of resamples; "
+                f"the order {one}, {other} is {verdict} (p {_p(compared.p, '= ')})."
+            )
+        fewest = min((len(m.seeds) for m in self.methods if len(m.seeds) > 1), default=ENOUGH)
+        if fewest < ENOUGH:
+            lines.append(f"{fewest} seeds: a claim that is published needs {ENOUGH}.")
+        return lines
+
+    def blocks(self, pairs: bool) -> list[Block]:
+        """Differences with the sentences, shares, and with `pairs` the tests of single pairs."""
+        found = [self._differences(), self._shares(), self._pairs() if pairs else None]
+        return [block for block in found if block]
+
+    def _differences(self) -> Block:
+        heading, rows = ["method", "n", *self.samples], []
+        for metric in self.samples if self.baseline else ():
+            heading += [f"{metric} difference", "95 % interval", "p"]
+        for method in self.methods:
+            row = [method.name, str(len(method.seeds))]
+            for samples in self.samples.values():
+                sample = samples[method.name]
+                spread = "" if sample.deviation is None else f" ± {sample.deviation:.2f}"
+                row.append(f"{sample.mean:.2f}{spread}")
+            for against in self.against.values() if self.baseline else ():
+                compared = against.get(method.name)
+                row += ["-"] * 3 if compared is None else _cells(compared)
+            rows.append(row)
+        notes = [
+            f"Interval and p: Welch's t over seeds with the variance of {RESAMPLES:,} resamples of "
+            "sentences; p by Holm for the table's methods (docs/statistics.md).",
+        ]
+        title = f"On {self.test}" + (f", against {self.baseline}" if self.baseline else "")
+        notes = notes * bool(any(self.against.values())) + self.sentences()
+        return Block(title, heading, rows, notes, frozenset({"method"}))
+
+    def _shares(self) -> Block | None:
+        shares = self.shares["BLEU"]
+        if not shares:
+            return None
+        names = list(dict.fromkeys(name for pair in shares for name in pair))
+        rows = []
+        for one in names:
+            row = [one]
+            for other in names:
+                share = shares.get((one, other), 1 - shares.get((other, one), 1))
+                row.append("-" if one == other else _percent(share))
+            rows.append(row)
+        title = "Share of resamples, over seeds and sentences, in which BLEU is above that of"
+        return Block(title, ["method", *names], rows, left=frozenset({"method"}))
+
+    def _pairs(self) -> Block | None:
+        rows, base = [], next((m for m in self.methods if m.name == self.baseline), None)
+        for seed, counts in zip(base.seeds, base.counts, strict=True) if base else ():
+            found = [
+                (m.name, m.counts[m.seeds.index(seed)]["BLEU"])
+                for m in self.methods
+                if m is not base and seed in m.seeds
+            ]
+            tests = paired_tests(counts["BLEU"], [c for _, c in found], "BLEU") if found else []
+            before = float(METRICS["BLEU"](counts["BLEU"].sum(axis=0)))
+            for (name, c), p in zip(found, tests, strict=True):
+                change = float(METRICS["BLEU"](c.sum(axis=0))) - before
+                values = [f"{change:+.2f}", *(_p(v) for v in p.values())]
+                rows.append((name, seed, [name, str(seed), *values]))
+        if not rows:
+            return None
+        order = [m.name for m in self.methods]
+        rows.sort(key=lambda row: (order.index(row[0]), row[1]))
+        return Block(
+            f"Single pairs of models: a run and the run of {self.baseline} with the same seed",
+            ["method", "seed", "BLEU difference", "p, paired bootstrap", "p, randomization"],
+            [row for _, _, row in rows],
+            ["sacreBLEU's tests, each about these two models, not about the methods."],
+            frozenset({"method"}),
+        )
+
+
+def _corrected(found: Mapping[Key, Difference]) -> dict[Key, Compared]:
+    corrected = holm([d.p for d in found.values()])
+    return {key: Compared(d, p) for (key, d), p in zip(found.items(), corrected, strict=True)}
+
+
+def _sign(compared: Compared) -> int:
+    if not compared.supported:
+        return 0
+    return 1 if compared.difference.value > 0 else -1
+
+
+def _cells(compared: Compared) -> list[str]:
+    d = compared.difference
+    return [f"{d.value:+.2f}", f"{d.low:+.2f} to {d.high:+.2f}", _p(compared.p)]
+
+
+def _p(p: float, equal: str = "") -> str:
+    return "< 0.001" if p < 0.001 else f"{equal}{p:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def gather(
+    rows: Mapping[str, Sequence[RunRecord]],
+    folders: Mapping[str, Path],
+    baseline: str | None = None,
+) -> tuple[list[Evidence], list[str]]:
+    """The evidence on the first test set, for each different one, and what is left out.
+
+    Args:
+        rows: the runs by the name of their row.
+        folders: the run's folder by its hash; what has no file of counts there cannot be compared.
+        baseline: name of a row; by default the first one of words only.
+    """
+    if baseline is not None and baseline not in rows:
+        raise UserError(f"baseline={baseline}: no such row; {near(baseline, rows)}")
+    tests: dict[tuple[str, str], list[Method]] = {}
+    missing: list[str] = []
+    for name, runs in rows.items():
+        finished = [run for run in runs if run.finished and run.tests]
+        if not finished:
+            continue
+        test = next(iter(finished[0].tests))
+        paths = [
+            folders[run.hash] / run.counts[test]
+            for run in finished
+            if run.hash in folders and test in run.counts
+        ]
+        if len(paths) < len(finished):
+            missing.append(name)
+            continue
+        read = [read_counts(path) for path in paths]
+        if len({references for _, references in read}) > 1:
+            raise UserError(f"{paths[0].parent}: its {test} is not that of {name}'s other runs")
+        seeds = [run.seed for run in finished]
+        method = Method(name, seeds, [counts for counts, _ in read])
+        tests.setdefault((test, read[0][1]), []).append(method)
+    notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)
+    found = []
+    for (test, _), methods in tests.items():
+        if len(methods) > 1:
+            names = [m.name for m in methods]
+            words_only = [name for name in names if rows[name][0].method == "none"]
+            chosen = baseline if baseline in names else next(iter(words_only), None)
+            found.append(Evidence(test, methods, chosen))
+        else:
+            alone = len(methods[0].seeds) == 1
+            notes += [f"One seed supports no ranking: {methods[0].name}."] * alone
+    return found, notes

@@ -1,0 +1,52 @@
+"""A table of text in the formats of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+@dataclass
+class Block:
+    """A titled table with notes below it; a block may be notes alone."""
+
+    title: str
+    heading: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
+    left: frozenset[str] = field(default_factory=frozenset)
+    """Headings of columns of words; the others are figures."""
+
+
+def markdown(block: Block) -> str:
+    """A section; pipes inside cells are escaped."""
+    lines = [f"## {block.title}", ""] if block.title else []
+    if block.heading:
+        table = [block.heading, ["---"] * len(block.heading), *block.rows]
+        lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in table]
+        lines.append("")
+    return "\n".join([*lines, *(f"- {note}" for note in block.notes), ""])
+
+
+def show(block: Block, console: Console) -> None:
+    """Print it; what a terminal has no room for is wrapped, never cut."""
+    if block.title:
+        console.print(block.title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    if block.heading:
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in block.heading:
+            side = "left" if name in block.left else "right"
+            table.add_column(escape(name), justify=side, overflow="fold")  # type: ignore[arg-type]
+        for row in block.rows:
+            table.add_row(*map(escape, row))
+        if not console.is_terminal:
+            wide = console.measure(table, options=console.options.update(width=10_000))
+            console.width = max(console.width, wide.maximum)
+        console.print(table)
+    for note in block.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,151 @@
+"""What a table supports: numbers from counts in the runs' folders, and the words for them."""
+
+from __future__ import annotations
+
+import runpy
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import Scores, score
+from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
+from nmt_feat.report.evidence import Evidence
+from nmt_feat.report.formats import markdown
+from nmt_feat.report.records import RunRecord, write_record
+from nmt_feat.report.report import Report
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
+REFERENCES = [" ".join(line) for line in LINES]
+
+
+def run(
+    folder: Path, method: str, seed: int, wrong: float, features: str = "upos", lines: int = 120
+) -> tuple[RunRecord, Path]:
+    """A run that has each word wrong with probability `wrong`, in a folder with its counts."""
+    random = np.random.default_rng([seed, *method.encode(), *features.encode()])
+    hypotheses = [
+        " ".join("oh" if random.random() < wrong else word for word in line)
+        for line in LINES[:lines]
+    ]
+    names = [] if method == "none" else features.split()
+    record = RunRecord(method, names, seed, "toy", f"{method}-{features}-{seed}", {}, {})
+    record.settings = {"seed": seed, "features": {n: {} for n in names}}
+    record.dev = Scores(50, 60, "BS", "CS", 9)
+    record.tests = {"test": score(hypotheses, REFERENCES[:lines])}
+    record.counts = {"test": counts_file("test")}
+    place = folder / record.hash
+    place.mkdir(parents=True)
+    counts = sentence_counts(hypotheses, REFERENCES[:lines])
+    write_counts(place / record.counts["test"], counts, REFERENCES[:lines])
+    write_record(place, record)
+    return record, place
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[RunRecord, Path]]:
+    folder = tmp_path_factory.mktemp("runs")
+    chances = {"none": 0.30, "add": 0.15, "gate": 0.15, "concat": 0.05}
+    return [run(folder, m, seed, wrong) for m, wrong in chances.items() for seed in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def evidence(runs: list[tuple[RunRecord, Path]]) -> Evidence:
+    [found] = Report(runs, pairs=False).evidence
+    return found
+
+
+def test_numbers(runs: list[tuple[RunRecord, Path]], evidence: Evidence) -> None:
+    bleu = {m: [r.tests["test"].bleu for r, _ in runs if r.method == m] for m in ("none", "add")}
+    assert evidence.baseline == "none"
+    assert list(evidence.against["BLEU"]) == ["add", "gate", "concat"]
+    compared = evidence.against["BLEU"]["add"]
+    means = {m: statistics.fmean(values) for m, values in bleu.items()}
+    assert compared.difference.value == pytest.approx(means["add"] - means["none"])
+    parts = sum(statistics.variance(values) / 3 for values in bleu.values())
+    assert compared.difference.seed_variance == pytest.approx(parts)
+    assert compared.difference.p <= compared.p <= 3 * compared.difference.p
+    assert evidence.against["chrF"]["concat"].supported
+    assert len(evidence.shares["BLEU"]) == 6
+    assert all(pair[0] == "concat" for pair in list(evidence.orders["BLEU"])[:2])
+    assert set(list(evidence.orders["BLEU"])[2]) == {"add", "gate"}
+
+
+def test_words(evidence: Evidence) -> None:
+    above, first, second, open_, few = evidence.sentences()
+    assert above == "add, gate, concat: above none in BLEU."
+    one, other = list(evidence.orders["BLEU"])[2]
+    assert "concat above" in first
+    assert " in 100 % of resamples; the order concat, " in second
+    assert " is supported (p = 0.00" in second
+    assert open_.startswith(f"{one} above {other} in ")
+    assert f"the order {one}, {other} is not supported by these data (p = 0." in open_
+    assert few == "3 seeds: a claim that is published needs 5."
+
+
+def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    runs = [(r, f) for r, f in runs if r.method != "add" and r.seed < 3]
+    report = Report(runs)
+    report.write(tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert text == "\n".join(map(markdown, report.blocks))
+    assert "## On test, against none\n\n| method | n | BLEU | chrF | BLEU difference |" in text
+    assert "- 2 seeds: a claim that is published needs 5.\n" in text
+    assert "| concat | - | 100 % |" in text
+    assert "## Single pairs of models: a run and the run of none with the same seed\n" in text
+    pairs = text[text.index("## Single") :].splitlines()
+    assert [line.split(" | ")[:2] for line in pairs if line.startswith("| gate")] == [
+        [f"| {'gate'}", str(seed)] for seed in (1, 2)
+    ]
+    assert "each about these two models, not about the methods" in text
+
+
+def test_one_seed_supports_no_ranking(tmp_path: Path) -> None:
+    runs = [run(tmp_path, m, 1, 0.1 * i) for i, m in enumerate(("none", "add"), 1)]
+    [found] = Report(runs, pairs=False).evidence
+    assert found.against == {"BLEU": {}, "chrF": {}}
+    assert found.sentences() == [
+        "One seed supports no ranking: none, add. Run more seeds, for instance seed=1,2,3,4,5."
+    ]
+    assert len(found.blocks(pairs=True)) == 2  # no shares
+    assert "One seed supports no ranking: add." in Report(runs[1:]).table.notes
+
+
+def test_a_baseline_of_choice(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    more = [run(tmp_path, "add", seed, 0.05, features="upos lemma") for seed in (1, 2)]
+    [found] = Report([*runs, *more], baseline="add upos", pairs=False).evidence
+    assert found.baseline == "add upos"
+    assert list(found.against["BLEU"]) == ["none", "gate", "concat", "add lemma+upos"]
+    assert "none: below add upos in BLEU." in found.sentences()
+    with pytest.raises(UserError) as error:
+        Report(runs, baseline="gat")
+    assert str(error.value) == "baseline=gat: no such row; did you mean 'gate'?"
+
+
+def test_what_cannot_be_compared_is_said(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
+    shorter = [run(tmp_path, "average", seed, 0.1, lines=100) for seed in (1, 2)]
+    bare = [(record, None) for record, _ in runs if record.method == "concat"]
+    others = [(r, f) for r, f in runs if r.method != "concat"]
+    report = Report([*others, *bare, *shorter], pairs=False)
+    assert [m.name for m in report.evidence[0].methods] == ["none", "add", "gate"]
+    assert len(report.evidence) == 1
+    assert "Without counts per sentence, so not compared: concat" in report.table.notes
+
+
+def test_script(
+    runs: list[tuple[RunRecord, Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    two = [str(place) for record, place in runs if record.hash in ("none-upos-1", "gate-upos-1")]
+    monkeypatch.setattr(sys, "argv", ["report.py", *two, "--baseline", "gate"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+    assert end.value.code == 0
+    assert "On test, against gate" in capsys.readouterr().out

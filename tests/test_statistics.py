@@ -1,0 +1,216 @@
+"""Counts give sacreBLEU's scores again; intervals and p-values equal a calculation by loops."""
+
+from __future__ import annotations
+
+import math
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import scipy.stats
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation import statistics
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.statistics import (
+    Sample,
+    difference,
+    holm,
+    paired_tests,
+    read_counts,
+    sentence_counts,
+    sentence_weights,
+    write_counts,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = [f"w{i}x" for i in range(30)]
+
+
+def texts(number: int, wrong: float, seed: int) -> tuple[list[str], list[str]]:
+    """Hypotheses and references; the references depend on their number alone."""
+    random, luck = np.random.default_rng(0), np.random.default_rng([1, seed])
+    lines = [list(random.choice(WORDS, random.integers(1, 12))) for _ in range(number)]
+    changed = [["oh" if luck.random() < wrong else word for word in line] for line in lines]
+    return [" ".join(line) for line in changed], [" ".join(line) for line in lines]
+
+
+@pytest.mark.parametrize("tokenized", [False, True])
+@pytest.mark.parametrize("wrong", [0.0, 0.3, 0.9, 1.0])
+def test_sums_of_counts_give_the_scores(wrong: float, tokenized: bool) -> None:
+    hypotheses, references = texts(30, wrong, 1)
+    hypotheses[3], hypotheses[4] = "W1X Ä\nß", ""
+    counts = sentence_counts(hypotheses, references, tokenized)
+    scores = score(hypotheses, references, tokenized)
+    assert statistics.bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(scores.bleu, rel=1e-12)
+    assert statistics.chrf(counts["chrF"].sum(axis=0)) == pytest.approx(scores.chrf, rel=1e-12)
+
+
+def test_scores_of_any_counts_are_those_of_sacrebleu() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        total = np.sort(random.integers(0, 6, 4))[::-1]
+        right = random.binomial(total, 0.5)
+        length, reference = total[0], random.integers(1, 7)
+        ours = statistics.bleu(np.array([length, reference, *right, *total]))
+        theirs = BLEU.compute_bleu(
+            [*right.tolist()], [*total.tolist()], int(length), int(reference), "exp"
+        )
+        assert ours == pytest.approx(theirs.score, abs=1e-9)
+        grams = np.sort(random.integers(0, 5, (6, 3)), axis=1)[:, [1, 2, 0]]
+        ours = statistics.chrf(grams.ravel())
+        assert ours == pytest.approx(CHRF()._compute_f_score(grams.ravel().tolist()), abs=1e-9)
+
+
+def test_the_file_has_counts_and_no_text(tmp_path: Path) -> None:
+    hypotheses, references = texts(20, 0.3, 1)
+    counts = sentence_counts(hypotheses, references)
+    path = tmp_path / statistics.counts_file("test")
+    write_counts(path, counts, references)
+    read, digest = read_counts(path)
+    assert all((read[metric] == counts[metric]).all() for metric in ("BLEU", "chrF"))
+    assert digest == statistics.digest(references) != statistics.digest(references[1:])
+    table = pq.read_table(path)
+    assert {str(field.type) for field in table.schema} == {"int32"}
+    assert table.column_names[:3] == ["BLEU length", "BLEU reference", "BLEU right1"]
+    assert len(table.column_names) == 28
+    for word in {*" ".join(references).split(), "oh"}:
+        assert f" {word} ".encode() not in path.read_bytes()
+    assert table["BLEU reference"].to_pylist() == [len(line.split()) for line in references]
+
+
+@pytest.mark.parametrize("content", [b"", b"no such file"])
+def test_no_file_of_counts(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "test.counts.parquet"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"test.counts.parquet: no file of counts \(.*\); run the"):
+        read_counts(path)
+
+
+def test_resamples_of_sentences() -> None:
+    weights = sentence_weights(50, 400)
+    assert weights.shape == (400, 50)
+    assert (weights.sum(axis=1) == 50).all()
+    assert weights.mean(axis=0) == pytest.approx(1, abs=0.2)
+    assert weights.var() == pytest.approx(1 - 1 / 50, abs=0.05)  # binomial
+    assert (sentence_weights(50, 400) == weights).all()
+    counts = [sentence_counts(*texts(50, 0.3, seed))["BLEU"] for seed in (1, 2)]
+    sample = Sample.of(counts, statistics.bleu, weights)
+    drawn = [i for i, times in enumerate(weights[7]) for _ in range(int(times))]
+    hypotheses, references = texts(50, 0.3, 2)
+    again = score([hypotheses[i] for i in drawn], [references[i] for i in drawn])
+    assert sample.resampled[7, 1] == pytest.approx(again.bleu)
+    assert sample.scores[1] == pytest.approx(score(hypotheses, references).bleu)
+
+
+def constant(scores: list[float], resamples: int = 10) -> Sample:
+    """A sample on which the sentences have no bearing."""
+    return Sample(np.array(scores), np.tile(np.array(scores), (resamples, 1)))
+
+
+def test_without_sentences_it_is_welchs_test() -> None:
+    one, other = [30.1, 30.5, 29.8], [29.0, 29.9, 28.8, 29.3]
+    found = difference(constant(one), constant(other), 1000)
+    test = scipy.stats.ttest_ind(one, other, equal_var=False)
+    interval = test.confidence_interval(0.95)
+    assert found.p == pytest.approx(test.pvalue)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.df == pytest.approx(test.df)
+    assert found.sentence_variance == 0
+
+
+def test_the_formula_by_loops() -> None:
+    random = np.random.default_rng(3)
+    made = [random.normal(m, 0.3, (1, n)) for m, n in ((30, 3), (29, 2))]
+    moves = random.normal(0, 0.4, (200, 1))
+    one, other = (
+        Sample(m[0], m + k * moves + random.normal(0, 0.2, (200, m.size)))
+        for k, m in enumerate(made, 1)
+    )
+    variance, parts, shared = 0.0, [], 0.0
+    for sample in (one, other):
+        n = len(sample.scores)
+        mean = sum(sample.scores) / n
+        seeds = sum((x - mean) ** 2 for x in sample.scores) / (n - 1) / n
+        parts.append((seeds, n - 1))
+        for s in range(n):
+            apart = [row[s] - sum(row) / n for row in sample.resampled]
+            center = sum(apart) / len(apart)
+            shared += sum((a - center) ** 2 for a in apart) / (len(apart) - 1) / (n * (n - 1))
+    gaps = [
+        sum(a) / len(a) - sum(b) / len(b)
+        for a, b in zip(one.resampled, other.resampled, strict=True)
+    ]
+    center = sum(gaps) / len(gaps)
+    bootstrap = sum((g - center) ** 2 for g in gaps) / (len(gaps) - 1)
+    assert bootstrap > shared > 0
+    parts.append((bootstrap - shared, 999))
+    variance = sum(v for v, _ in parts)
+    df = variance**2 / sum(v * v / d for v, d in parts)
+    value = sum(one.scores) / 3 - sum(other.scores) / 2
+    half = scipy.stats.t.ppf(0.975, df) * math.sqrt(variance)
+    found = difference(one, other, 1000)
+    assert (found.value, found.df) == pytest.approx((value, df))
+    assert (found.low, found.high) == pytest.approx((value - half, value + half))
+    assert found.p == pytest.approx(2 * scipy.stats.t.sf(value / math.sqrt(variance), df))
+    assert 0.5 < found.share < 1
+    assert difference(other, one, 1000).share == pytest.approx(1 - found.share, abs=0.05)
+
+
+def test_equal_scores_differ_by_nothing() -> None:
+    found = difference(constant([30.0, 30.0]), constant([30.0, 30.0]), 1000)
+    assert (found.value, found.low, found.high, found.p, found.share) == (0, 0, 0, 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "corrected"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.9], [1.0, 1.0]),
+        ([0.2], [0.2]),
+        ([], []),
+    ],
+)
+def test_holm(values: list[float], corrected: list[float]) -> None:
+    assert holm(values) == pytest.approx(corrected)
+
+
+def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
+    systems = [(str(seed), texts(40, 0.2 + seed / 10, seed)[0]) for seed in (1, 2, 3)]
+    _, references = texts(40, 0, 0)
+    counts = [sentence_counts(lines, references) for _, lines in systems]
+    for metric, kind in (("BLEU", BLEU), ("chrF", CHRF)):
+        found = paired_tests(counts[0][metric], [c[metric] for c in counts[1:]], metric)
+        for name, test in (("bootstrap", "bs"), ("randomization", "ar")):
+            _, scores = PairedTest(systems, {metric: kind()}, [references], test_type=test)()
+            (results,) = (v for k, v in scores.items() if k != "System")
+            expected = [result.p_value for result in results[1:]]  # type: ignore[union-attr]
+            assert [p[name] for p in found] == pytest.approx(expected, abs=0.002)
+
+
+@pytest.fixture(scope="module")
+def checked() -> Callable[[str, int, int], Any]:
+    script = runpy.run_path(str(ROOT / "scripts" / "check_statistics.py"))
+
+    def run(name: str, n: int, tables: int) -> Any:
+        world = next(w for key, w in script["WORLDS"].items() if key.startswith(name))
+        true = script["truths"](world, script["QUALITIES"], 0.5)
+        return script["check"](world, n, tables, 200, true)
+
+    return run
+
+
+def test_simulated_tables_hold_what_intervals_promise(checked: Any) -> None:
+    """The full check is scripts/check_statistics.py; here with few tables, so wider margins."""
+    found = checked("seeds differ by sentence", 3, 150)
+    assert 0.93 <= found.coverage <= 0.98
+    assert found.double > found.coverage + 0.015  # what seeds and sentences share counts once
+    assert 0.02 <= found.false <= 0.07
+    assert 0.01 <= found.table <= 0.09
