@@ -214,7 +214,7 @@ def test_translation_with_features(folder: Folder) -> None:
 
 def test_example_in_the_readme_is_the_file() -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
-    assert block in (ROOT / "examples" / "scaled_add.py").read_text(encoding="utf-8")
+    assert block in (ROOT / "examples" / "film.py").read_text(encoding="utf-8")
 
 
 def test_settings_page_is_fresh() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from entry import call
+from methods import SHIPPED
 from small import ROOT, Small
 from torch import nn
 
-from nmt_feat.combiners import Add, Average, Combiner, Concat, Gate, NoFeatures
+from nmt_feat.combiners import Add, NoFeatures
 from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS
@@ -28,7 +29,6 @@ from nmt_feat.search import score_split, translate_split
 pytest.importorskip("ctranslate2")
 
 DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
-COMBINERS = [NoFeatures, Concat, Add, Average, Gate]
 CPU = torch.device("cpu")
 
 
@@ -48,12 +48,11 @@ def random_split(seed: int, sentences: int, names: list[str], values: int = VALU
     return Split.build(source, (target * sentences)[:sentences], texts, texts)
 
 
-@pytest.fixture(params=COMBINERS)
+@pytest.fixture(params=SHIPPED)
 def model(request: pytest.FixtureRequest) -> Transformer:
     """Random weights, none of which is 0 or 1; it ends its sentences soon."""
     torch.manual_seed(3)
-    kind: type[Combiner] = request.param
-    merge = kind({"word": DIM, "upos": 4, "case": 3}, DIM)
+    merge = SHIPPED[request.param]({"word": DIM, "upos": 4, "case": 3}, DIM)
     features: dict[str, nn.Module] = {
         name: Categorical(VALUES, width, 0.5) for name, width in list(merge.widths.items())[1:]
     }
@@ -71,7 +70,7 @@ def model(request: pytest.FixtureRequest) -> Transformer:
         if parameter.ndim == 1:
             parameter.data += 0.2 * torch.randn_like(parameter)
     words = model.target.words.weight.data
-    model.decoder_norm.bias.data += 4 * words[EOS]
+    model.decoder_norm.bias.data += 6 * words[EOS]
     words[:EOS] = -5 * words[EOS]  # so improbable that their mass counts for nothing
     return model.eval()
 

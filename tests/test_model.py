@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from methods import METHODS, SHIPPED, Method
 from torch import Tensor, nn
 
-from nmt_feat.combiners import Add, Combiner, Concat, Gate, NoFeatures
+from nmt_feat.combiners import Add, Concat, Gate, NoFeatures
 from nmt_feat.features import Categorical
 from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions
@@ -19,7 +20,7 @@ DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
 SHAPE = {"dim": DIM, "ffn_dim": 24, "heads": 4, "encoder_layers": 2, "decoder_layers": 2}
 
 
-def make(combiner: type[Combiner] = Add, dropout: float = 0.0, seed: int = 1) -> Transformer:
+def make(combiner: Method = Add, dropout: float = 0.0, seed: int = 1) -> Transformer:
     """A small Transformer with one feature, `upos`, where the combiner wants one."""
     torch.manual_seed(seed)
     merge = combiner({"word": DIM, "upos": 4}, DIM)
@@ -70,16 +71,16 @@ def test_positions(dim: int, first: int) -> None:
     np.testing.assert_allclose(got.numpy(), expected[:, :dim], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("combiner", [NoFeatures, Add, Concat, Gate])
-def test_order_of_the_embedding_layer(combiner: type[Combiner]) -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_order_of_the_embedding_layer(name: str) -> None:
     """Look up, combine, times sqrt(dim), plus positions; nothing rescales after the combiner."""
-    model = make(combiner)
+    model = make(SHIPPED[name])
     source, features, _ = batch([5, 5])
     got = model.source(source, features)
     for n in range(2):
         for t in range(5):
             parts = [model.source.words.weight[source[n, t]]]
-            if combiner is not NoFeatures:
+            if name != "none":
                 embedder = model.source.features["upos"]
                 assert isinstance(embedder, Categorical)
                 parts.append(embedder.table.weight[features["upos"][n, t]])
@@ -88,13 +89,11 @@ def test_order_of_the_embedding_layer(combiner: type[Combiner]) -> None:
             torch.testing.assert_close(got[n, t], expected)
 
 
-@pytest.mark.parametrize("combiner", [Add, Concat, Gate])
-def test_alike_positions_are_combined_once(
-    combiner: type[Combiner], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_alike_positions_are_combined_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and gradients are those of combining each position by itself."""
     torch.manual_seed(1)
-    merge = combiner({"word": DIM, "upos": 3, "case": 2}, DIM)
+    merge = METHODS[name]({"word": DIM, "upos": 3, "case": 2}, DIM)
     widths = merge.widths
     features: dict[str, nn.Module] = {
         "upos": Categorical(2, widths["upos"], 0.5),

@@ -88,12 +88,12 @@ def test_training_from_another_folder(installed: Path, tmp_path: Path) -> None:
 
 def test_the_user_s_own_module_is_found(installed: Path, tmp_path: Path) -> None:
     """A console script does not search the current folder by itself; a combiner lies there."""
-    example = (ROOT / "examples" / "scaled_add.py").read_text(encoding="utf-8")
+    example = (ROOT / "examples" / "film.py").read_text(encoding="utf-8")
     (tmp_path / "mine.py").write_text(example, encoding="utf-8")
     script = str(installed / "bin" / "nmt-feat-train")
-    arguments = ["combiner._target_=mine.ScaledAdd", *LIMITS.split()]
+    arguments = ["combiner._target_=mine.FiLM", *LIMITS.split()]
     call(sys.executable, script, *arguments, cwd=tmp_path, path=str(installed))
-    assert list(tmp_path.glob("runs/ScaledAdd-*/result.json"))
+    assert list(tmp_path.glob("runs/FiLM-*/result.json"))
 
 
 @pytest.fixture

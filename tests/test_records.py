@@ -156,8 +156,9 @@ def test_hypotheses_are_one_line_each(tmp_path: Path) -> None:
 
 
 def test_names_of_methods() -> None:
-    names = map(method_name, (None, "nmt_feat.combiners.Gate", "my.module.MyCombiner", "Mine"))
-    assert list(names) == ["none", "gate", "MyCombiner", "Mine"]
+    targets = "nmt_feat.combiners.Gate", "nmt_feat.combiners.DMESigmoid"
+    names = map(method_name, (None, *targets, "my.module.MyCombiner", "Mine"))
+    assert list(names) == ["none", "gate", "dme_sigmoid", "MyCombiner", "Mine"]
 
 
 def test_environment() -> None:

@@ -21,6 +21,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
+from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.training.checkpoints import write_atomically
@@ -95,11 +96,11 @@ class RunRecord:
 
 
 def method_name(target: str | None) -> str:
-    """A combiner's name in tables: `nmt_feat.combiners.Gate` is gate, a user's class its name."""
+    """A combiner's name in tables: `nmt_feat.combiners.WordGate` is word_gate; others stay."""
     if target is None:
         return "none"
     module, _, name = target.rpartition(".")
-    return name.lower() if module.startswith("nmt_feat.") else name
+    return method(name) if module.startswith("nmt_feat.") else name
 
 
 def code_revision() -> dict[str, str]:

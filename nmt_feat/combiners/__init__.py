@@ -1,0 +1,36 @@
+"""Ways to merge a word's embedding with those of its features, side by side.
+
+A combiner is told the names of the parts (the word first), the width that each would like, and
+the width of the model. It decides `widths`, what each part gets, and maps the parts, tensors
+`(batch, time, widths[i])`, to one `(batch, time, model_dim)`. It is position-wise and sees
+neither ids nor masks, so it works on any tensors:
+
+    from nmt_feat.combiners import Gate
+
+    gate = Gate({"word": 512, "pos": 512}, model_dim=512)
+    merged = gate([words, tags])
+"""
+
+from nmt_feat.combiners.base import Combiner, NoFeatures
+from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
+from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
+from nmt_feat.combiners.mixed import Mixed
+from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
+
+__all__ = [
+    "DME",
+    "MLP",
+    "Add",
+    "AdditiveGate",
+    "Average",
+    "Combiner",
+    "Concat",
+    "ConcatProject",
+    "DMESigmoid",
+    "DynamicSwitch",
+    "Gate",
+    "Mixed",
+    "NoFeatures",
+    "WeightedSum",
+    "WordGate",
+]

@@ -1,0 +1,69 @@
+"""Side by side: the features keep widths of their own."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nmt_feat.combiners.base import Combiner, linear
+from nmt_feat.errors import UserError
+
+
+class Concat(Combiner):
+    """`[a; b; c]`, Sennrich & Haddow (2016), equation 2; Park & Zhao (2020), "Concat".
+
+    The features keep the widths they ask for and the word gets what they leave of the model's
+    (512 = 500 + 12), so neither the model's width nor, much, its size grows. It is `Add` with
+    tables that are zero outside of each part's own columns (Coates & Bollegala 2018).
+    """
+
+    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+        """Widths of the features as asked; the word's is the remainder."""
+        (word, _), *features = parts.items()
+        rest = model_dim - sum(width for _, width in features)
+        if rest < 1:
+            asked = " + ".join(f"{name} {width}" for name, width in features)
+            raise UserError(
+                f"concat leaves the {word} {rest} of the model's width {model_dim}: {asked} = "
+                f"{model_dim - rest}; make features.<name>.dim smaller or model.dim larger"
+            )
+        return {word: rest, **dict(features)}
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Concatenate along the last axis, `(batch, time, model_dim)`."""
+        return torch.cat(list(parts), dim=-1)
+
+
+class ConcatProject(Combiner):
+    """`W [a; b; c] + d`: concatenation, then a projection to the model's width.
+
+    The word is as wide as the model, the features as they ask. Since `W [a; b] = V a + U b`, each
+    of its functions is one of `Add`'s, with tables that are multiplied by W already; it is all of
+    them where a feature is as wide as it has values (or as the model). What differs is the rank of
+    the features' tables, the starting point, and that features share W.
+    """
+
+    def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
+        super().__init__(parts, model_dim)
+        self.project = linear(sum(self.widths.values()), model_dim)
+
+    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+        """The word's width is the model's, the features' are as asked."""
+        word, *features = parts
+        return {word: model_dim, **{name: parts[name] for name in features}}
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Project the concatenation, `(batch, time, model_dim)`."""
+        projected: Tensor = self.project(torch.cat(list(parts), dim=-1))
+        return projected
+
+
+class MLP(ConcatProject):
+    """`relu(W [a; b; c] + d)`, OpenNMT-py's `-feat_merge mlp`.
+
+    One layer, as there: no element of the result is negative, so the model sees half a space.
+    """
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """The layer's output, at least 0, `(batch, time, model_dim)`."""
+        return torch.relu(super().forward(parts))

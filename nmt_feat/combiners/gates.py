@@ -1,0 +1,118 @@
+"""Gates: weights per element. Several formulas have this name; each has a class of its own."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nmt_feat.combiners.base import Combiner, linear
+
+
+class Gate(Combiner):
+    """`g * a + (1 - g) * b`, `g = sigmoid(W [a; b] + c)`, element by element.
+
+    The gate of the tutorial "4 methods to combine embeddings"; the same functions as the dynamic
+    switch of Yang et al. (2020), equations 6 and 7. For n parts, weights per element that sum to
+    1 as in Park & Zhao (2020), who do not print how theirs are computed: a softmax over the parts
+    whose logits are linear in all parts, the last part's fixed at 0. For two parts that is exactly
+    the sigmoid, with the same parameters.
+
+    Args:
+        parts: see `Combiner`.
+        model_dim: see `Combiner`.
+        bias: initial value of c; 0 starts near the average, above 0 nearer to the first parts.
+    """
+
+    least = 2
+
+    def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
+        super().__init__(parts, model_dim)
+        self.logits = linear(len(parts) * model_dim, (len(parts) - 1) * model_dim, bias)
+
+    def weights(self, parts: Sequence[Tensor]) -> Tensor:
+        """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
+        logits = self.logits(torch.cat(list(parts), dim=-1))
+        logits = logits.unflatten(-1, (len(parts) - 1, self.model_dim))
+        fixed = torch.zeros_like(logits[..., :1, :])
+        return torch.softmax(torch.cat([logits, fixed], dim=-2), dim=-2)
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Gated sum of the parts, `(batch, time, model_dim)`."""
+        if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
+            a, b = parts
+            return torch.lerp(b, a, torch.sigmoid(self.logits(torch.cat([a, b], dim=-1))).to(a))
+        return (self.weights(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
+
+
+class DynamicSwitch(Gate):
+    """`g * h_lm + (1 - g) * h_nmt`, `g = sigmoid(W h_lm + U h_nmt + b)`: an alias of `Gate`.
+
+    The dynamic switch of CTNMT (Yang et al. 2020), equations 6 and 7. h_nmt is the word's
+    embedding, the first part, and h_lm the feature's: there, BERT's second-to-last layer. `Gate`
+    writes the same with 1 - g in place of g, so all signs turn: U and W are the first and the
+    second half of `logits.weight`, and b is `logits.bias`, times -1. `bias` therefore starts nearer
+    to h_lm when it is below 0. More parts than two: as in `Gate`.
+    """
+
+
+class WordGate(Combiner):
+    """`(1 - g) * a + g * b`, `g = sigmoid(W a + c)`: the word alone decides, element by element.
+
+    The vector gate of Balazs & Matsuo (2019), a the word's embedding and b the one of its
+    characters. For n parts a softmax over the parts whose logits are linear in the word, the
+    word's own fixed at 0; for two parts that is exactly the sigmoid. A `Gate` whose matrix is zero
+    but for the word's columns is the same function: this is its restriction.
+
+    Args:
+        parts: see `Combiner`.
+        model_dim: see `Combiner`.
+        bias: initial value of c; 0 starts near the average, above 0 nearer to the features.
+    """
+
+    least = 2
+
+    def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
+        super().__init__(parts, model_dim)
+        self.logits = linear(model_dim, (len(parts) - 1) * model_dim, bias)
+
+    def weights(self, word: Tensor) -> Tensor:
+        """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
+        logits = self.logits(word).unflatten(-1, (len(self.names) - 1, self.model_dim))
+        fixed = torch.zeros_like(logits[..., :1, :])
+        return torch.softmax(torch.cat([fixed, logits], dim=-2), dim=-2)
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Gated sum of the parts, `(batch, time, model_dim)`."""
+        if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
+            a, b = parts
+            return torch.lerp(a, b, torch.sigmoid(self.logits(a)).to(a))
+        return (self.weights(parts[0]) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
+
+
+class AdditiveGate(Combiner):
+    """`a + g * b`, `g = sigmoid(W [a; b] + c)`: the word stays whole, the feature is let in.
+
+    The gated fusion of Wu et al. (2021), who add an image's vector to the encoder's output. For n
+    parts `a + g * b + h * c`, each feature with a gate of its own from the word and itself.
+
+    Args:
+        parts: see `Combiner`.
+        model_dim: see `Combiner`.
+        bias: initial value of c; 0 starts with half of each feature, below 0 nearer to the word.
+    """
+
+    least = 2
+
+    def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
+        super().__init__(parts, model_dim)
+        layers = (linear(2 * model_dim, model_dim, bias) for _ in range(len(parts) - 1))
+        self.logits = nn.ModuleList(layers)
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """The word and its gated features, `(batch, time, model_dim)`."""
+        word, *features = parts
+        merged = word
+        for layer, feature in zip(self.logits, features, strict=True):
+            gate = torch.sigmoid(layer(torch.cat([word, feature], dim=-1))).to(word)
+            merged = merged + gate * feature
+        return merged
