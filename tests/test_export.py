@@ -14,7 +14,7 @@ from methods import SHIPPED
 from small import ROOT, Small
 from torch import nn
 
-from nmt_feat.combiners import Add, NoFeatures
+from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS
@@ -80,7 +80,7 @@ def names_of(model: Transformer) -> list[str]:
 
 
 def own_factors(model: Transformer) -> bool:
-    return not isinstance(model.source.combiner, Gate)
+    return type(model.source.combiner) in (NoFeatures, Concat, Add, Average)
 
 
 def tuples_for(model: Transformer, split: Split) -> Tuples | None:
