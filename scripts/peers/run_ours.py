@@ -1,0 +1,73 @@
+"""nmt_feat under `probe.py`."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from probe import Clock, Job, Stopwatch
+from rich.console import Console
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmark import composed
+
+from nmt_feat.apply import Run
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.run import WEIGHTS, keep, make_fabric, model_for, settle
+from nmt_feat.schema import TranslateConfig
+from nmt_feat.training import checkpoints
+from nmt_feat.training.loop import Trainer, dev_loss
+from nmt_feat.training.progress import Progress
+
+seen: dict[str, Any] = {}
+
+
+def train(job: Job, clock: Clock) -> None:
+    """Train until the clock says `Done`."""
+    console = Console(stderr=True)
+    cfg = settle(composed(job["settings"]), False, console)
+    fabric = make_fabric(cfg)
+    fabric.launch()
+    prepared = prepare(cfg, cfg.features)
+    model = model_for(cfg, prepared.encoder, prepared.target)
+    folder = Path(job["model"])
+    trainer = Trainer(cfg, prepared, model, folder, fabric, Progress(console, enabled=False))
+    seen.update(cfg=cfg, prepared=prepared, model=model, trainer=trainer)
+    model.train()
+    while True:
+        before = trainer.at.sentences
+        trainer.update()
+        clock.update(trainer.at.sentences - before)
+
+
+def finish(job: Job) -> dict[str, float]:
+    """Dev perplexity, in fp32, without label smoothing; what translation needs is kept."""
+    cfg, prepared, model, trainer = (seen[n] for n in ("cfg", "prepared", "model", "trainer"))
+    budget, device = cfg.trainer.batch_tokens, trainer.fabric.device
+    model.eval()
+    with torch.no_grad():
+        loss = dev_loss(trainer.inner, prepared.dev, trainer.names, budget, device)
+    folder = Path(job["model"])
+    keep(cfg, prepared, folder)
+    packed = checkpoints.packed(checkpoints.weights(model))
+    checkpoints.write_atomically(folder / WEIGHTS, packed)
+    checkpoints.write_sums(folder, (WEIGHTS, "encoder/*"))
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"dev_perplexity": math.exp(loss), "parameters": parameters}
+
+
+def translate(job: Job) -> dict[str, float]:
+    """Beam search of raw lines, natively or by the export; subwords and encoding count too."""
+    run = Run(job["model"], job["threads"])
+    engine = "ctranslate2" if job["exported"] else "native"
+    if job["exported"]:
+        _ = run.exported  # loaded before
+    cfg = TranslateConfig(run=job["model"], beam=job["beam"], engine=engine)
+    with Stopwatch() as watch:
+        sentences = run.annotate(read_lines(job["input"]), None, job["input"])
+        where = [f"{job['input']}:{i}" for i in range(1, len(sentences) + 1)]
+        found = run.search(sentences, where, cfg)
+    return watch.figures([len(best[0].ids) for best in found])
