@@ -56,7 +56,7 @@ def test_content(wheel: Path) -> None:
         assert f"nmt_feat/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "data" / "embedded").iterdir():
         assert f"nmt_feat/data/embedded/{path.name}" in names
-    for name in ("py.typed", "corpus/hanta_tags.json"):
+    for name in ("py.typed", "corpus/hanta_tags.json", "corpus/kiwi_tags.json"):
         assert f"nmt_feat/{name}" in names
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} == {"nmt_feat"}
