@@ -36,6 +36,7 @@ def markdown(block: Block) -> str:
 def show(block: Block, console: Console) -> None:
     """Print it; what a terminal has no room for is wrapped, never cut."""
     if block.title:
+        console.print()
         console.print(block.title, style="bold", markup=False, highlight=False, soft_wrap=True)
     if block.heading:
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
