@@ -22,6 +22,7 @@ from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import needs_annotation
 from nmt_feat.corpus.conllu import Sentence, project
 from nmt_feat.corpus.encoder import SourceEncoder
+from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
@@ -117,7 +118,7 @@ class Run:
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
-        described = list(map(self.encoder.describe, sentences, where))
+        described = self.encoder.describe(Sentences.of(sentences), where)
         return encode_split(self.encoder, self.target, described, targets)
 
     def search(

@@ -73,6 +73,8 @@ class DataConfig:
     """Training pairs with a ratio of pieces above this are filtered and counted."""
     limit: int | None = None
     """Keep only the first pairs of the training split."""
+    processes: int = 0
+    """Parallel processes that prepare the data; 0 means one per core. Never changes the result."""
     readings: bool = False
     """Report reading accuracy: equal source lines of the test set are readings of each other."""
 

@@ -2,14 +2,15 @@
 
 python scripts/annotate.py --annotator udpipe --model FILE.udpipe INPUT OUTPUT.conllu
 python scripts/annotate.py --annotator hanta --language de INPUT OUTPUT.conllu
+
+The same command continues an annotation that was interrupted.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from nmt_feat.corpus.annotators import Annotator, HanTa, UDPipe, annotate_parallel
-from nmt_feat.corpus.conllu import write_conllu
+from nmt_feat.corpus.annotators import Annotator, HanTa, UDPipe, annotate
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 
@@ -26,13 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     udpipe = options.annotator == "udpipe"
     annotator: Annotator = UDPipe(options.model) if udpipe else HanTa(options.language)
-    sentences = annotate_parallel(annotator, read_lines(options.input), options.processes)
-    for number, sentence in enumerate(sentences, 1):
-        if not sentence.words:
-            raise UserError(
-                f"{options.input}:{number}: no word in {sentence.text!r}; remove the line"
-            )
-    Path(options.output).write_text(write_conllu(sentences), encoding="utf-8")
+    annotate(annotator, read_lines(options.input), Path(options.output), options.processes)
 
 
 if __name__ == "__main__":

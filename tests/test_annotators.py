@@ -16,8 +16,8 @@ from nmt_feat.corpus.annotators import (
     Annotator,
     HanTa,
     UDPipe,
+    annotate,
     annotate_cached,
-    annotate_parallel,
     make_annotator,
 )
 from nmt_feat.corpus.conllu import Sentence, Word, read_conllu
@@ -224,12 +224,12 @@ def test_build_finds_modules_of_the_current_folder(
 # ---- in parallel, and once
 
 
-def test_processes_never_change_the_result() -> None:
+def test_processes_never_change_the_result(tmp_path: Path) -> None:
     texts = [f"They saw her duck number {i} ." for i in range(450)]
-    hanta = HanTa("en")
-    parallel = annotate_parallel(hanta, texts, 2)
-    assert parallel == hanta.annotate(texts)
-    assert [s.text for s in parallel] == texts
+    hanta, path = HanTa("en"), tmp_path / "a.conllu"
+    annotate(hanta, texts, path, 2)
+    assert list(read_conllu(path)) == hanta.annotate(texts)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_pickle_leaves_out_what_is_loaded() -> None:
@@ -240,11 +240,11 @@ def test_pickle_leaves_out_what_is_loaded() -> None:
 
 def test_annotation_is_kept(tmp_path: Path) -> None:
     upper, texts = Upper(), ["a", "b", "a"]
-    first = annotate_cached(upper, texts, tmp_path, 1)
-    assert annotate_cached(upper, texts, tmp_path, 1) == first
+    path = annotate_cached(upper, texts, tmp_path, 1)
+    assert annotate_cached(upper, texts, tmp_path, 1) == path
     assert upper.calls == 1
-    (path,) = tmp_path.glob("annotation-*.conllu")
-    assert list(read_conllu(path)) == first
+    assert list(tmp_path.glob("annotation-*.conllu")) == [path]
+    assert list(read_conllu(path)) == upper.annotate(texts)
     annotate_cached(upper, texts[:2], tmp_path, 1)  # other text
     annotate_cached(Upper(2), texts, tmp_path, 1)  # other annotator
     assert len(list(tmp_path.glob("annotation-*.conllu"))) == 3
@@ -264,12 +264,11 @@ def test_corrupt_annotation_is_said_and_made_again(
     damage: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     upper = Upper()
-    first = annotate_cached(upper, ["a", "b"], tmp_path, 1)
-    (path,) = tmp_path.glob("annotation-*.conllu")
+    path = annotate_cached(upper, ["a", "b"], tmp_path, 1)
     good = path.read_bytes()
     path.write_bytes(damage(good))
     with caplog.at_level(logging.WARNING):
-        assert annotate_cached(upper, ["a", "b"], tmp_path, 1) == first
+        assert annotate_cached(upper, ["a", "b"], tmp_path, 1) == path
     assert caplog.messages == [f"{path} is corrupt (its checksum differs): annotating again"]
     assert path.read_bytes() == good
     assert upper.calls == 2
@@ -291,14 +290,39 @@ def test_several_runs_at_once_annotate_once(tmp_path: Path) -> None:
     assert all(r == results[0] for r in results)
 
 
+class Stops(Upper):
+    """Is interrupted in its third call."""
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return super().annotate(texts)
+
+
+def test_an_interrupted_annotation_goes_on(tmp_path: Path) -> None:
+    texts = [f"line {i}" for i in range(450)]
+    with pytest.raises(KeyboardInterrupt):
+        annotate_cached(Stops(), texts, tmp_path, 1)
+    assert not list(tmp_path.glob("*.conllu"))
+    _, second = sorted(tmp_path.glob("*.parts/*"))
+    second.write_bytes(second.read_bytes()[:-9])  # cut short: made again
+    upper = Upper()
+    path = annotate_cached(upper, texts, tmp_path, 1)
+    assert upper.calls == 4
+    assert list(read_conllu(path)) == Upper().annotate(texts)
+    assert not list(tmp_path.glob("*.parts"))
+    annotate_cached(Upper(), texts, tmp_path / "at once", 1)
+    assert (tmp_path / "at once" / path.name).read_bytes() == path.read_bytes()
+
+
 class Dies(Upper):
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         os._exit(1)
 
 
-def test_process_that_dies() -> None:
+def test_process_that_dies(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        annotate_parallel(Dies(), ["a"] * 400, 2)
+        annotate(Dies(), ["a"] * 400, tmp_path / "a.conllu", 2)
     assert str(error.value) == (
         "annotator=upper: a process died, perhaps for want of memory; "
         "set annotator.processes to less than 2"

@@ -2,6 +2,7 @@ import dataclasses
 import gzip
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from omegaconf import OmegaConf
 
 from nmt_feat.corpus import text
 from nmt_feat.corpus.conllu import Sentence, write_conllu
-from nmt_feat.corpus.datasets import RawCorpus, fingerprint, load
+from nmt_feat.corpus.datasets import load as load_tables
+from nmt_feat.corpus.datasets import locate
+from nmt_feat.corpus.pool import Pool
+from nmt_feat.corpus.sentences import ANNOTATION
 from nmt_feat.errors import UserError
 from nmt_feat.resources import resource
 from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
@@ -53,8 +57,47 @@ def folder(config: DataConfig) -> Path:
     return Path(str(config.folder))
 
 
-def run(config: DataConfig, annotator: AnnotatorConfig = NONE, annotate: bool = False) -> RawCorpus:
+@dataclasses.dataclass
+class Pairs:
+    """A split, read into memory."""
+
+    source: list[Sentence]
+    target: list[str]
+
+
+@dataclasses.dataclass
+class Corpus:
+    """A corpus, read into memory."""
+
+    train: Pairs
+    dev: Pairs
+    tests: dict[str, Pairs]
+    fingerprint: str
+    notes: list[str]
+
+
+def load(
+    config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool, processes: int = 1
+) -> Corpus:
+    columns = ANNOTATION if annotate else ()
+    raw = locate(config, annotator, cache, annotate)
+    with tempfile.TemporaryDirectory() as work, Pool(processes, "reading", "") as pool:
+        load_tables(raw, config, annotator, cache, columns, Path(work), pool)
+        splits = {
+            split.name: Pairs(
+                list(split.source.rows(0, len(split.source))), list(split.target.texts)
+            )
+            for split in raw.splits
+        }
+    return Corpus(splits.pop("train"), splits.pop("dev"), splits, raw.fingerprint, raw.notes)
+
+
+def run(config: DataConfig, annotator: AnnotatorConfig = NONE, annotate: bool = False) -> Corpus:
     return load(config, annotator, folder(config).parent / "cache", annotate)
+
+
+def fingerprint(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> str:
+    return locate(config, annotator, cache, annotate).fingerprint
 
 
 def message(config: DataConfig, annotator: AnnotatorConfig = NONE, annotate: bool = False) -> str:
@@ -73,7 +116,6 @@ def test_words_only(small: DataConfig) -> None:
     assert corpus.train.source[1] == Sentence("Two cats see it.", ())
     assert corpus.train.target[1] == "Zwei Katzen sehen ihn."
     assert [len(s.target) for s in (corpus.train, corpus.dev, corpus.tests["test"])] == [4, 2, 1]
-    assert corpus.train.source_path == f"{small.folder}/train.en"
     assert corpus.notes == []
     assert not (folder(small).parent / "cache").exists()
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
@@ -10,13 +11,17 @@ from nmt_feat.corpus.encoder import (
     subword_tags,
     word_of_piece,
 )
-from nmt_feat.corpus.subwords import EOS, Piece, Subwords
+from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig
 
 
-def pieces(*spans: tuple[int, int]) -> list[Piece]:
-    return [Piece(9, *span) for span in spans]
+def pieces(*sentences: list[tuple[int, int]]) -> Pieces:
+    spans = [span for sentence in sentences for span in sentence]
+    starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
+    counts = np.array([len(sentence) for sentence in sentences])
+    return Pieces(np.full(len(spans), 9, np.int32), counts, starts, ends)
 
 
 def words(text: str, *forms: str) -> list[Word]:
@@ -60,22 +65,46 @@ def words(text: str, *forms: str) -> list[Word]:
     ],
 )
 def test_word_of_piece(text: str, forms: list, spans: list, owners: list) -> None:
-    assert word_of_piece(pieces(*spans), words(text, *forms), text) == owners
+    sentence = Sentence(text, tuple(words(text, *forms)))
+    found = word_of_piece(pieces(spans), Sentences.of([sentence]), [""])
+    assert found.tolist() == owners
+    # Between others, which end and begin without a space, the numbers of words go on.
+    other = Sentence("xy", tuple(words("xy", "x", "y")))
+    around = pieces([(0, 2), (2, 2)], spans, [], [(0, 1), (1, 2)])
+    found = word_of_piece(around, Sentences.of([other, sentence, Sentence(""), other]), [""] * 4)
+    moved = [owner if owner < 0 else owner + 2 for owner in owners]
+    assert found.tolist() == [0, 1, *moved, 2 + len(forms), 3 + len(forms)]
 
 
 def test_a_gap_in_the_annotation_is_an_error() -> None:
-    text = "He is (not) here"
-    with pytest.raises(UserError) as error:
-        word_of_piece(pieces((0, 5), (5, 11)), words(text, "He", "is", "not", "here"), text, "f:3")
-    assert str(error.value) == (
-        "f:3: the annotation does not fit the text, no word covers '(' at character 7 of "
+    text, forms = "He is (not) here", ["He", "is", "not", "here"]
+    sentences = [Sentence("a", tuple(words("a", "a"))), Sentence(text, tuple(words(text, *forms)))]
+    spans = [(0, 5), (5, 11), (11, 16)]
+    message = (
+        "f:3: the annotation does not fit the text, no word covers {!r} at character {} of "
         "'He is (not) here'; correct the annotation or make it again with an annotator"
     )
+    with pytest.raises(UserError) as error:
+        word_of_piece(pieces([(0, 1)], spans), Sentences.of(sentences), ["f:2", "f:3"])
+    assert str(error.value) == message.format("(", 7)
+    # behind the last word, though the next sentence has one there
+    sentences[1] = Sentence(text, sentences[1].words[:2])
+    with pytest.raises(UserError) as error:
+        word_of_piece(
+            pieces(spans, [(0, 1)]), Sentences.of([*sentences[1:], sentences[0]]), ["f:3", "f:4"]
+        )
+    assert str(error.value) == message.format("(", 7)
 
 
 def test_subword_tags() -> None:
-    assert subword_tags([0, 1, 1, 2, 2, 2, 2, 3]) == ["O", "B", "E", "B", "I", "I", "E", "O"]
-    assert subword_tags([]) == []
+    def tags(owner: list[int], *counts: int) -> str:
+        found = subword_tags(np.array(owner, np.int64), np.array(counts))
+        return "".join(found.strings().to_pylist())
+
+    assert tags([0, 1, 1, 2, 2, 2, 2, 3], 8) == "OBEBIIEO"
+    assert tags([0, 0, 1, 1], 2, 0, 2) == "BEBE"
+    assert tags([-1, -1, -1, 0], 1, 2, 1) == "OBEO"  # without words: tags end with the sentence
+    assert tags([], 0) == ""
 
 
 @pytest.fixture(scope="module")

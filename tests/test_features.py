@@ -20,7 +20,8 @@ from nmt_feat.corpus.columns import (
     spaced,
     values,
 )
-from nmt_feat.corpus.conllu import Word
+from nmt_feat.corpus.conllu import Sentence, Word
+from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.errors import UserError
 from nmt_feat.features import Categorical
 from nmt_feat.resources import resource
@@ -47,7 +48,9 @@ WORDS = (
     ],
 )
 def test_values(column: str, expected: list[str]) -> None:
-    assert values(WORDS, column) == expected
+    sentences = [Sentence("Im Haus", WORDS), Sentence(""), Sentence("Im Haus", WORDS[:1])]
+    found = values(Sentences.of(sentences), column)
+    assert found.strings().to_pylist() == [*expected, expected[0]]
 
 
 @pytest.mark.parametrize(

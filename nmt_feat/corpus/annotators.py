@@ -6,22 +6,23 @@ import importlib
 import importlib.metadata
 import json
 import logging
-import multiprocessing
 import os
 import re
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from nmt_feat.corpus.conllu import Sentence, Word, align, parse_conllu, write_conllu
+from nmt_feat.corpus.pool import Pool, cores
+from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError, near
 from nmt_feat.instantiate import build
@@ -101,7 +102,7 @@ class UDPipe(Annotator):
             words: list[Word] = []
             for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", found).split("\n"), "udpipe"):
                 before = len(words)
-                words += [replace(w, head=w.head + before * (w.head > 0)) for w in sentence.words]
+                words += [w._replace(head=w.head + before * (w.head > 0)) for w in sentence.words]
             out.append(Sentence(text, align(text, words, "annotator=udpipe")))
         return out
 
@@ -188,68 +189,96 @@ def _start(annotator: Annotator) -> None:
     _worker = annotator
 
 
-def _work(texts: Sequence[str]) -> list[Sentence]:
-    return _worker.annotate(texts)
+def _work(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> None:
+    """Leave in a file the annotation of lines of text, the first of which has this number."""
+    path, first, texts = task
+    annotator = annotator or _worker
+    sentences = annotator.annotate(texts)
+    for number, sentence in enumerate(sentences, first):
+        if not sentence.words:
+            raise UserError(
+                f"annotator={annotator.name} finds no word in line {number}: "
+                f"{sentence.text!r}; remove the line"
+            )
+    body = write_conllu(sentences).encode()
+    _write(path, [_head(hashlib.sha256(body).hexdigest()), body])
 
 
-def annotate_parallel(
-    annotator: Annotator, texts: Sequence[str], processes: int = 0
-) -> list[Sentence]:
-    """`annotator.annotate(texts)` by several processes (0: one per core), in order.
+def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0) -> None:
+    """Write as CoNLL-U what `annotator.annotate(texts)` gives, its checksum in the first line.
 
-    Shows a progress bar on standard error, if that is a terminal.
+    By several processes (0: one per core), with a progress bar on standard error, if that is a
+    terminal. What was annotated before an interruption is kept beside `path` and not made again.
     """
-    chunks = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    processes = min(processes or cores or 1, max(1, len(chunks) // 2))
-    what, console = f"annotating with {annotator.name}", Console(stderr=True)
-    spawn = multiprocessing.get_context("spawn")  # not forked: the parent may have threads
-    pool = ProcessPoolExecutor(processes, spawn, _start, (annotator,)) if processes > 1 else None
-    try:
-        found = pool.map(_work, chunks) if pool else map(annotator.annotate, chunks)
-        hidden = not console.is_terminal
-        shown = track(found, what, len(chunks), console=console, transient=True, disable=hidden)
-        return [sentence for chunk in shown for sentence in chunk]
-    except BrokenProcessPool:
-        raise UserError(
-            f"annotator={annotator.name}: a process died, perhaps for want of memory; "
-            f"set annotator.processes to less than {processes}"
-        ) from None
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
+    parts = path.with_name(f"{path.name}.{_key(annotator, texts)}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    files = [parts / f"{first:09}" for first in range(0, len(texts), _CHUNK)]
+
+    def tasks() -> Iterator[tuple[Path, int, list[str]]]:
+        lines = iter(texts)
+        for number, file in enumerate(files):
+            chunk = list(islice(lines, _CHUNK))
+            if not _sound(file):
+                yield file, number * _CHUNK + 1, chunk
+
+    console = Console(stderr=True)
+    done = sum(map(_sound, files))
+    processes = min(processes or cores(), max(1, (len(files) - done) // 2))
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    setting = f"annotator={annotator.name}", "annotator.processes"
+    with bar, Pool(processes, *setting, _start, (annotator,)) as pool:
+        work = partial(_work, annotator if processes == 1 else None)
+        shown = bar.add_task(f"annotating with {annotator.name}", total=len(files), completed=done)
+        for _ in pool.map(work, tasks()):
+            bar.advance(shown)
+    whole = hashlib.sha256()
+    for body in _bodies(files):
+        whole.update(body)
+    _write(path, chain([_head(whole.hexdigest())], _bodies(files)))
+    shutil.rmtree(parts)
 
 
-def annotate_cached(
-    annotator: Annotator, texts: Sequence[str], cache: Path, processes: int = 0
-) -> list[Sentence]:
-    """`annotate_parallel`, kept as CoNLL-U in the folder `cache` for the next time.
+def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: int = 0) -> Path:
+    """What `annotate` writes, kept in the folder `cache` for the next time.
 
-    The file is named by a hash of annotator and text and carries a checksum of its content; one
-    that is corrupt is said and made again. Of several runs at once, one annotates, others wait.
+    The file is named by a hash of annotator and text; one whose checksum is wrong is said and made
+    again. Of several runs at once, one annotates, others wait.
     """
-    key = "\n".join([_FORMAT, annotator.fingerprint(), *texts]).encode()
-    path = cache / f"annotation-{hashlib.sha256(key).hexdigest()[:16]}.conllu"
+    path = cache / f"annotation-{_key(annotator, texts)}.conllu"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        if path.exists():
-            head, _, body = path.read_bytes().partition(b"\n")
-            if head == _checksum(body):
-                return list(parse_conllu(body.decode().split("\n"), str(path)))
-            log.warning("%s is corrupt (its checksum differs): annotating again", path)
-        sentences = annotate_parallel(annotator, texts, processes)
-        for number, sentence in enumerate(sentences, 1):
-            if not sentence.words:
-                raise UserError(
-                    f"annotator={annotator.name} finds no word in line {number}: "
-                    f"{sentence.text!r}; remove the line"
-                )
-        body = write_conllu(sentences).encode()
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(_checksum(body) + b"\n" + body)
-        os.replace(temporary, path)
-    return sentences
+        if not _sound(path):
+            if path.exists():
+                log.warning("%s is corrupt (its checksum differs): annotating again", path)
+            annotate(annotator, texts, path, processes)
+    return path
 
 
-def _checksum(body: bytes) -> bytes:
-    return f"# sha256 = {hashlib.sha256(body).hexdigest()}".encode()
+def _key(annotator: Annotator, texts: Iterable[str]) -> str:
+    key = hashlib.sha256(f"{_FORMAT}\n{annotator.fingerprint()}".encode())
+    for text in texts:
+        key.update(f"\n{text}".encode())
+    return key.hexdigest()[:16]
+
+
+def _head(digest: str) -> bytes:
+    return f"# sha256 = {digest}\n".encode()
+
+
+def _sound(path: Path) -> bool:
+    """Whether a file is there and has its checksum."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return file.readline() == _head(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
+    return (file.read_bytes().partition(b"\n")[2] for file in files)
+
+
+def _write(path: Path, content: Iterable[bytes]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.writelines(content)
+    os.replace(temporary, path)

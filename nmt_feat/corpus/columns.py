@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -13,6 +13,7 @@ from itertools import groupby
 from nmt_feat.corpus import units
 from nmt_feat.corpus.conllu import NONE as NONE
 from nmt_feat.corpus.conllu import Word
+from nmt_feat.corpus.sentences import Coded, Sentences
 from nmt_feat.corpus.text import ranked
 from nmt_feat.errors import UserError, near
 from nmt_feat.schema import FeatureConfig
@@ -46,22 +47,25 @@ def check(features: dict[str, FeatureConfig]) -> None:
 
 def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
     """Whether any feature needs more than the text itself."""
-    return any(cfg.column not in TEXT_COLUMNS for cfg in features.values())
+    return bool(annotation(features))
 
 
-def values(words: Sequence[Word], column: str) -> list[str]:
+def annotation(features: Mapping[str, FeatureConfig | FeatureVocab]) -> tuple[str, ...]:
+    """The columns of an annotation that the features are made of."""
+    needed = {feature.column.partition(".")[0] for feature in features.values()}
+    return tuple(sorted(needed.difference(TEXT_COLUMNS)))
+
+
+def values(sentences: Sentences, column: str) -> Coded:
     """The column's value of each word, `_` for none; for units, the word's visible characters.
 
     Not for values of pieces (`subword_tag`, units of pieces).
     """
-    if column in units.KINDS:
-        return [units.visible(word.form) for word in words]
-    if column.startswith(("feats.", "misc.")):
-        field, _, name = column.partition(".")
-        return [attribute(getattr(word, field), name) for word in words]
-    if column == "shape":
-        return [shape(word.form) for word in words]
-    return [getattr(word, column) or NONE for word in words]
+    if column in TEXT_COLUMNS:
+        return Coded.of(sentences.forms()).map(shape if column == "shape" else units.visible)
+    name, _, key = column.partition(".")
+    found = Coded.of(sentences.annotation[name])
+    return found.map(lambda value: attribute(value, key) if key else value or NONE)
 
 
 def attribute(feats: str, name: str) -> str:
@@ -155,3 +159,20 @@ class FeatureVocab:
     def special(self, id: int) -> Code:
         """UNK, END or the id of `<inside>` as `code` would give it."""
         return (id,) if self.has_units else id
+
+    def numbers(self, values: Iterable[str]) -> tuple[list[int], list[Code]]:
+        """The ids of PAD, UNK, END, `<inside>` and of the values.
+
+        For a column of units, ids are those of tokens by their units (see `number`), which also
+        are given.
+        """
+        if not self.has_units:
+            return [PAD, UNK, END, self.id(INSIDE), *map(self.id, values)], []
+        (*ids, inside), units = number([*map(self.code, values), self.special(self.id(INSIDE))])
+        return [PAD, UNK, END, inside, *ids], units
+
+
+def number(codes: Iterable[Code]) -> tuple[list[int], list[Code]]:
+    """Ids for tokens by the ids of their units: UNK, END, or from FIRST on; the units of these."""
+    known: dict[Code, int] = {(UNK,): UNK, (END,): END}
+    return [known.setdefault(code, len(known) + FIRST - 2) for code in codes], list(known)[2:]

@@ -3,21 +3,20 @@
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from itertools import accumulate, groupby, pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.text import read_blocks
 from nmt_feat.errors import UserError
 
 NONE = "_"
 """No value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A word of a sentence, with `_` where it has no value.
 
     A multi-word token (im = in + dem) is one word; its values are those of its parts, joined with
@@ -37,28 +36,16 @@ class Word:
     misc: str = "_"  # `Key=Value|...` of one's own, without SpaceAfter
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A line of raw text with its words in order; without annotation, it has none."""
 
     text: str
     words: tuple[Word, ...] = ()
 
 
-class _Row(NamedTuple):
-    """A line of CoNLL-U: its number and columns."""
-
-    line: int
-    id: str
-    form: str
-    lemma: str
-    upos: str
-    xpos: str
-    feats: str
-    head: str
-    deprel: str
-    deps: str
-    misc: str
+_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_TEXT = re.compile(r"#\s*text\s*= ?(.*)")
+_NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
 
 
 def is_conllu(path: Path | str) -> bool:
@@ -66,96 +53,136 @@ def is_conllu(path: Path | str) -> bool:
     return str(path).removesuffix(".gz").endswith(".conllu")
 
 
+def sentence_end(data: bytes) -> int:
+    """Where the last sentence that is complete ends; 0 for nowhere."""
+    if at := data.rfind(b"\n\n") + 1:
+        return at + 1
+    return max((match.end() for match in re.finditer(rb"\n\s*\n", data)), default=0)
+
+
 def read_conllu(path: Path | str) -> Iterator[Sentence]:
     """The sentences of a CoNLL-U file, plain or gzipped."""
-    return parse_conllu(read_lines(path), str(path))
+    for block in read_blocks(path, sentence_end):
+        yield from parse_conllu(block.lines(), str(path), block.line)
 
 
-def parse_conllu(lines: Iterable[str], name: str) -> Iterator[Sentence]:
+def parse_conllu(lines: Iterable[str], name: str, first: int = 1) -> Iterator[Sentence]:
     """The sentences in `lines`; whatever is broken is a `UserError` that begins `name:line:`.
 
     The text is that of `# text`, in which the forms must be found in order; without it, the forms
-    joined as SpaceAfter says. Empty nodes are skipped.
+    joined as SpaceAfter says. Empty nodes are skipped. `first` is the number of the first line.
     """
-    for full, block in groupby(enumerate(lines, 1), lambda item: bool(item[1].strip())):
-        if full:
-            yield _sentence(list(block), name)
+    block: list[str] = []
+    number = first - 1
+    for number, line in enumerate(lines, first):
+        if line and not line.isspace():
+            block.append(line)
+        elif block:
+            yield _sentence(block, number - len(block), name)
+            block = []
+    if block:
+        yield _sentence(block, number + 1 - len(block), name)
 
 
-def _sentence(block: list[tuple[int, str]], name: str) -> Sentence:
+def _sentence(block: list[str], first: int, name: str) -> Sentence:
     def fail(line: int, message: str) -> UserError:
         return UserError(f"{name}:{line}: {message}")
 
-    text, text_line = None, block[0][0]
-    rows: list[_Row] = []  # syntactic words
-    tokens: list[tuple[_Row, list[_Row]]] = []  # surface tokens and their syntactic words
+    text, text_line = None, first
+    rows: list[list[str]] = []  # syntactic words, by columns
+    lines: list[int] = []  # of the rows
+    ranges: dict[int, tuple[list[str], int]] = {}  # by their first row: the token, its last row
     range_end = 0
-    for line, content in block:
-        if content.startswith("#"):
-            if match := re.fullmatch(r"#\s*text\s*= ?(.*)", content):
+    for line, content in enumerate(block, first):
+        if content[0] == "#":
+            if match := _TEXT.fullmatch(content):
                 text, text_line = match[1], line
             continue
-        columns = content.split("\t")
-        if len(columns) != 10:
-            raise fail(line, f"{len(columns)} columns, not 10 (CoNLL-U, by tabs): {content[:60]!r}")
-        row = _Row(line, *columns)
-        if empty := [column for column, value in row._asdict().items() if not str(value).strip()]:
-            raise fail(line, f"the column {empty[0].upper()} is empty; write _ for no value")
-        if match := re.fullmatch(r"(\d+)-(\d+)", row.id):
-            first, last = int(match[1]), int(match[2])
-            if not range_end < first == len(rows) + 1 <= last:
-                raise fail(line, f"the range {row.id} must stand right before its first word")
-            tokens.append((row, []))
-            range_end = last
-        elif row.id.isdecimal():
-            if int(row.id) != len(rows) + 1:
-                raise fail(line, f"id {row.id} after {len(rows)} words; ids must count 1, 2, 3 ...")
+        row = content.split("\t")
+        likely = row == content.split() and len(row) == 10  # else a space in a column, or a mistake
+        if not likely and (mistake := _mistake(row, content)):
+            raise fail(line, mistake)
+        number = row[0]
+        if _NUMBERS.get(number) == len(rows) + 1 or number.isdecimal():
+            if int(number) != len(rows) + 1:
+                raise fail(line, f"id {number} after {len(rows)} words; ids must count 1, 2, 3 ...")
             rows.append(row)
-            if len(rows) > range_end:
-                tokens.append((row, []))
-            tokens[-1][1].append(row)
-        elif not re.fullmatch(r"\d+\.\d+", row.id):
-            raise fail(line, f"the id {row.id!r} is no number, range (1-2) or empty node (1.1)")
+            lines.append(line)
+        elif match := re.fullmatch(r"(\d+)-(\d+)", number):
+            begin, end = int(match[1]), int(match[2])
+            if not range_end < begin == len(rows) + 1 <= end:
+                raise fail(line, f"the range {number} must stand right before its first word")
+            ranges[begin - 1] = row, end
+            range_end = end
+        elif not re.fullmatch(r"\d+\.\d+", number):
+            raise fail(line, f"the id {number!r} is no number, range (1-2) or empty node (1.1)")
     if not rows:
-        raise fail(block[0][0], "a sentence without words; remove it or annotate it")
+        raise fail(first, "a sentence without words; remove it or annotate it")
     if range_end > len(rows):
-        raise fail(block[-1][0], f"a range ends at {range_end}, the sentence at word {len(rows)}")
-    for row in rows:
-        if not row.head.isdecimal() and row.head != "_":
-            raise fail(row.line, f"the head {row.head!r} is not a number; 0 is the root, _ none")
-        if row.head != "_" and int(row.head) > len(rows):
-            raise fail(row.line, f"the head {row.head} is outside the sentence (0 to {len(rows)})")
+        message = f"a range ends at {range_end}, the sentence at word {len(rows)}"
+        raise fail(first + len(block) - 1, message)
+    _, forms, lemma, upos, xpos, feats, given, deprel, _, misc = map(list, zip(*rows, strict=True))
+    heads = [_NUMBERS[head] if head in _NUMBERS else _number(head) for head in given]
+    if max(heads) > len(rows) or min(heads) < -1:
+        for line, head in zip(lines, given, strict=True):
+            if _number(head) < -1:
+                raise fail(line, f"the head {head!r} is not a number; 0 is the root, _ none")
+            if _number(head) > len(rows):
+                raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
+    tags = ["ROOT", *upos, "_"]  # of the heads 0, 1 ... and -1
+    head_upos = [tags[head] for head in heads]
+    values = [lemma, upos, xpos, feats, deprel, head_upos]
+    if ranges:
+        parts, at = [], 0
+        while at < len(rows):
+            parts.append(slice(at, ranges[at][1] if at in ranges else at + 1))
+            at = parts[-1].stop
+        tokens = [ranges.get(part.start, (rows[part.start], 0))[0] for part in parts]
+        several = [(token[9], *misc[part]) for token, part in zip(tokens, parts, strict=True)]
+        forms, misc = [token[1] for token in tokens], [token[9] for token in tokens]
+        values = [[_join(column[part]) for part in parts] for column in values]
+        head_upos = values[-1]
+        word_of = [0, *(n for n, part in enumerate(parts, 1) for _ in rows[part]), -1]
+        outside = [[word_of[head] for head in heads[part]] for part in parts]
+    else:
+        outside = [[head] for head in heads]
+        several = [(each,) for each in misc]
+    heads = [
+        next((head for head in several if head not in (number, -1)), -1)
+        for number, several in enumerate(outside, 1)
+    ]
+    for i, found in enumerate(misc):
+        if "HeadUPOS=" in found and (match := re.search(r"HeadUPOS=([^|]+)", found)):
+            head_upos[i] = match[1]  # by write_conllu
     if text is None:
-        text = ""
-        for token, _ in tokens:
-            text += token.form + " " * ("SpaceAfter=No" not in token.misc.split("|"))
-        text = text.rstrip()
+        spaces = (" " * ("SpaceAfter=No" not in found.split("|")) for found in misc)
+        text = "".join(map(str.__add__, forms, spaces)).rstrip()
     what = f"{name}:{text_line}: the forms differ from '# text'"
-    spans = locate([token.form for token, _ in tokens], text, what, "correct either")
-    upos = ["ROOT", *(row.upos for row in rows), "_"]  # of the heads 0, 1 ... and -1
-    word_of = [0, *(n for n, (_, parts) in enumerate(tokens, 1) for _ in parts), -1]
-    words = []
-    for number, ((start, end), (token, parts)) in enumerate(zip(spans, tokens, strict=True), 1):
-        values: dict[str, Any] = {
-            column: _join(getattr(row, column) for row in parts)
-            for column in ("lemma", "upos", "xpos", "feats", "deprel")
-        }
-        heads = [-1 if row.head == "_" else int(row.head) for row in parts]
-        given = re.search(r"HeadUPOS=([^|]+)", token.misc)  # by write_conllu
-        values["head_upos"] = given[1] if given else _join(upos[head] for head in heads)
-        values["misc"] = (
-            "|".join(
-                item
-                for item in dict.fromkeys(
-                    item for row in [token, *parts] for item in row.misc.split("|")
-                )
-                if not item.startswith(("SpaceAfter=", "HeadUPOS=")) and item != NONE
-            )
-            or NONE
-        )
-        outside = (word_of[head] for head in heads if word_of[head] not in (number, -1))
-        words.append(Word(text[start:end], start, end, **values, head=next(outside, -1)))
-    return Sentence(text, tuple(words))
+    spans = locate(forms, text, what, "correct either")
+    starts, ends = zip(*spans, strict=True)
+    forms = [text[start:end] for start, end in spans]
+    own = map(_own, several)
+    return Sentence(text, tuple(map(Word, forms, starts, ends, *values, heads, own)))
+
+
+@lru_cache(maxsize=1 << 14)
+def _own(misc: tuple[str, ...]) -> str:
+    """What a word's column MISC, of its token and its parts, has of one's own."""
+    items = dict.fromkeys(item for each in misc for item in each.split("|"))
+    own = (i for i in items if not i.startswith(("SpaceAfter=", "HeadUPOS=")) and i != NONE)
+    return "|".join(own) or NONE
+
+
+def _mistake(row: list[str], content: str) -> str | None:
+    if len(row) != 10:
+        return f"{len(row)} columns, not 10 (CoNLL-U, by tabs): {content[:60]!r}"
+    empty = [column for column, value in zip(_COLUMNS, row, strict=True) if not value.strip()]
+    return f"the column {empty[0].upper()} is empty; write _ for no value" if empty else None
+
+
+def _number(head: str) -> int:
+    """A head's number, -1 for `_`; -2 for anything else."""
+    return -1 if head == "_" else int(head) if head.isdecimal() else -2
 
 
 def _join(values: Iterable[str]) -> str:
@@ -168,6 +195,15 @@ def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[
 
     Where they do not, `what` begins the `UserError`, `hint` ends it.
     """
+    spans, behind = [], 0
+    for form in forms:  # as they mostly are: with nothing but white space between
+        start = text.find(form, behind)
+        if start < 0 or text[behind:start].strip() or form != form.strip():
+            break
+        spans.append((start, behind := start + len(form)))
+    else:
+        if not text[behind:].strip():
+            return spans
     visible = [at for at, character in enumerate(text) if not character.isspace()]
     plain = "".join(text[at] for at in visible)
     spans, at = [], 0  # at: counts visible characters
@@ -213,7 +249,7 @@ def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
     what = f"{name}: the annotation does not fit the text {text!r}"
     spans = locate([word.form for word in words], text, what, "annotate this very text")
     return tuple(
-        replace(word, form=text[start:end], start=start, end=end)
+        word._replace(form=text[start:end], start=start, end=end)
         for word, (start, end) in zip(words, spans, strict=True)
     )
 
@@ -264,5 +300,5 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
             at = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
         start, end = token.span()
         word = raw_words[raw_of[at]]
-        words.append(replace(word, form=token[0], start=start, end=end, head=-1))
+        words.append(word._replace(form=token[0], start=start, end=end, head=-1))
     return Sentence(tokens, tuple(words)), missed

@@ -9,13 +9,18 @@ import shutil
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
-from nmt_feat.corpus.annotators import Annotator, annotate_cached, make_annotator
-from nmt_feat.corpus.conllu import Sentence, align, is_conllu, project, read_conllu
-from nmt_feat.corpus.text import read_lines, sha256
+from nmt_feat.corpus import tables
+from nmt_feat.corpus.annotators import annotate_cached, make_annotator
+from nmt_feat.corpus.conllu import Sentence, align, is_conllu, project
+from nmt_feat.corpus.pool import Pool
+from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.tables import Table
+from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
 
@@ -26,14 +31,14 @@ _TIMEOUT = 30.0  # seconds without an answer
 
 @dataclass
 class RawSplit:
-    """Sentence pairs of one split, line by line."""
+    """Sentence pairs of one split, row by row."""
 
     name: str
     key: str  # in the config
     files: dict[str, Path]  # those to use: source, target, and maybe conllu or raw
     source_path: str  # for messages
-    source: list[Sentence] = field(default_factory=list)
-    target: list[str] = field(default_factory=list)
+    source: Table = field(init=False)
+    target: Table = field(init=False)
 
 
 @dataclass
@@ -46,37 +51,20 @@ class RawCorpus:
     fingerprint: str  # hash of the content of all files and of the annotator
     notes: list[str]  # what the user should know: missing test sets, tokens without annotation ...
 
+    @property
+    def splits(self) -> list[RawSplit]:
+        """Train, dev and the test sets."""
+        return [self.train, self.dev, *self.tests.values()]
 
-def load(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> RawCorpus:
-    """The corpus of `config`; its source sentences have words where `annotate`.
 
-    Downloads and annotation go into the folder `cache`. All files are read and checked before
-    anything is annotated. An annotator that is set takes the place of annotation in files (noted).
+def locate(
+    config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool
+) -> RawCorpus:
+    """The corpus with the files of every split, but not read; `annotate`: words are needed.
+
+    What is missing is downloaded into the folder `cache`.
     """
     tool = make_annotator(annotator) if annotate else None
-    corpus = _locate(config, tool, cache, annotate)
-    splits = [corpus.train, corpus.dev, *corpus.tests.values()]
-    lines = [_read(split, config.limit if split is corpus.train else None) for split in splits]
-    for split, raw in zip(splits, lines, strict=True):
-        if tool:
-            annotated = annotate_cached(tool, raw, cache, annotator.processes)
-            if "raw" in split.files:
-                corpus.notes.append(_project(annotated, split))
-            else:
-                split.source = annotated
-        elif not annotate:
-            split.source = [Sentence(sentence.text) for sentence in split.source]
-    return corpus
-
-
-def fingerprint(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> str:
-    """`load(...).fingerprint`, without annotating; files that are missing are downloaded."""
-    tool = make_annotator(annotator) if annotate else None
-    return _locate(config, tool, cache, annotate).fingerprint
-
-
-def _locate(config: DataConfig, tool: Annotator | None, cache: Path, annotate: bool) -> RawCorpus:
-    """The corpus with the files of every split, downloaded where need be, but not read."""
     if config.folder is not None and not Path(config.folder).expanduser().is_dir():
         raise UserError(f"data.folder={config.folder}: no such folder")
     if clash := {"train", "dev"} & config.tests.keys():
@@ -113,11 +101,43 @@ def _locate(config: DataConfig, tool: Annotator | None, cache: Path, annotate: b
     sums = {}
     for name, found in splits.items():
         paths = map(found.files.get, ("source", "target", "conllu", "raw"))
-        sums[name] = [path and sha256(path, content=True) for path in paths]
+        sums[name] = [path and known_sha256(path, cache, content=True) for path in paths]
     known = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint()])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
     return RawCorpus(train, dev, by_name, hashlib.sha256(known.encode()).hexdigest(), notes)
+
+
+def load(
+    corpus: RawCorpus,
+    config: DataConfig,
+    annotator: AnnotatorConfig,
+    cache: Path,
+    columns: tuple[str, ...],
+    folder: Path,
+    pool: Pool,
+) -> None:
+    """Read the located corpus into `folder`; words have these columns of their annotation.
+
+    Annotation is kept in the folder `cache`. All files are read and checked before anything is
+    annotated. An annotator that is set takes the place of annotation in files (noted).
+    """
+    tool = make_annotator(annotator) if columns else None
+    for split in corpus.splits:
+        limit = config.limit if split is corpus.train else None
+        _read(split, limit, () if tool else columns, folder, pool)
+    for split in corpus.splits if tool else ():
+        assert tool
+        texts = split.source
+        if "raw" in split.files:
+            texts = Table(folder / f"{split.name}.raw.arrow").limited(len(split.source))
+        path = annotate_cached(tool, texts.texts, cache, annotator.processes)
+        out = folder / f"{split.name}.annotated.arrow"
+        annotated, _ = tables.read(path, columns, out, pool)
+        if "raw" in split.files:
+            corpus.notes.append(_project(annotated, split, columns, folder, pool))
+        else:
+            split.source = annotated
 
 
 def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
@@ -143,53 +163,76 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     return downloads / name
 
 
-def _read(split: RawSplit, limit: int | None) -> list[str]:
-    """Read and check a split, with words where CoNLL-U gives them; the lines to annotate."""
-    path, files = split.files["source"], split.files
-    source = list(read_conllu(path) if is_conllu(path) else map(Sentence, read_lines(path)))
-    sides = {
-        "source": [sentence.text for sentence in source],
-        "target": read_lines(files["target"]),
-    }
-    if "raw" in files:
-        sides["raw"] = read_lines(files["raw"])
-    annotation = list(read_conllu(files["conllu"])) if "conllu" in files else source
-    sides["conllu"] = [sentence.text for sentence in annotation]
-    for role, lines in sides.items():
-        if not lines:
+def _read(
+    split: RawSplit, limit: int | None, columns: tuple[str, ...], folder: Path, pool: Pool
+) -> None:
+    """Read and check a split, with words where CoNLL-U gives them."""
+    files, found = split.files, {}
+    blanks: list[tuple[int, int, str]] = []
+    for role, path in files.items():
+        given = columns if role in ("source", "conllu") else ()
+        out = folder / f"{split.name}.{role}.arrow"
+        found[role], blank = tables.read(path, given, out, pool)
+        blanks += [] if blank is None else [(blank, len(blanks), role)]
+    count = len(found["source"])
+    for role, table in found.items():
+        if not len(table):
             raise UserError(f"{files[role]}: the file is empty; {split.key} needs sentences")
-        if len(lines) != len(source):
+        if len(table) != count:
             raise UserError(
-                f"{split.key}: {path} has {len(source)} sentences, {files[role]} has "
-                f"{len(lines)}; their lines must correspond"
+                f"{split.key}: {files['source']} has {count} sentences, {files[role]} has "
+                f"{len(table)}; their lines must correspond"
             )
-    for number, pair in enumerate(zip(*sides.values(), strict=True), 1):
-        for role, line in zip(sides, pair, strict=True):  # the source before its annotation
-            if not line.strip():
-                raise UserError(
-                    f"{files[role]}:{number}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
-                    "remove the line from every file"
-                )
+    if blanks:
+        row, _, role = min(blanks)  # the source before its annotation
+        pair = found["source"].texts[row], found["target"].texts[row]
+        raise UserError(
+            f"{files[role]}:{row + 1}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
+            "remove the line from every file"
+        )
     if "conllu" in files:
-        source = [
-            Sentence(text, align(text, given.words, f"{files['conllu']}: sentence {number}"))
-            for number, (text, given) in enumerate(zip(sides["source"], annotation, strict=True), 1)
-        ]
-    split.source, split.target = source[:limit], sides["target"][:limit]
-    return sides.get("raw", sides["source"])[:limit]
+        work, out = partial(_aligned, columns, files["conllu"]), folder / f"{split.name}.arrow"
+        found["source"], _ = tables.merge(work, found["conllu"], found["source"], out, pool)
+    split.source, split.target = found["source"].limited(limit), found["target"].limited(limit)
 
 
-def _project(annotated: list[Sentence], split: RawSplit) -> str:
+def _aligned(
+    columns: tuple[str, ...], path: Path, annotated: Sentences, texts: list[str], row: int
+) -> tuple[Sentences, int]:
+    """The texts with the words of their annotation in `path`."""
+    if annotated.texts == texts:
+        return annotated, 0
+    return Sentences.of(
+        [
+            Sentence(text, align(text, given.words, f"{path}: sentence {number}"))
+            for number, (text, given) in enumerate(zip(texts, annotated, strict=True), row + 1)
+        ],
+        columns,
+    ), 0
+
+
+def _project(
+    annotated: Table, split: RawSplit, columns: tuple[str, ...], folder: Path, pool: Pool
+) -> str:
     """Give a split's tokens the annotation of its raw text; a note."""
-    total = missed = 0
-    for i, raw in enumerate(annotated):
-        where = f"{split.source_path}:{i + 1}"
-        split.source[i], count = project(raw, split.source[i].text, where)
-        total, missed = total + len(split.source[i].words), missed + count
+    work, out = partial(_projected, columns, split.source_path), folder / f"{split.name}.arrow"
+    split.source, missed = tables.merge(work, annotated, split.source, out, pool)
     return (
-        f"{split.name}: annotation of {split.files['raw'].name} projected to {total} tokens; "
+        f"{split.name}: annotation of {split.files['raw'].name} projected to "
+        f"{split.source.words()} tokens; "
         f"{missed} that match no character of it have the values of the nearest that does"
     )
+
+
+def _projected(
+    columns: tuple[str, ...], path: str, annotated: Sentences, texts: list[str], row: int
+) -> tuple[Sentences, int]:
+    """The tokens with the annotation of their raw texts, and how many matched nothing."""
+    found = [
+        project(raw, text, f"{path}:{number}")
+        for number, (raw, text) in enumerate(zip(annotated, texts, strict=True), row + 1)
+    ]
+    return Sentences.of([s for s, _ in found], columns), sum(missed for _, missed in found)
 
 
 def fetch(url: str, path: Path, pinned: str) -> None:

@@ -1,73 +1,121 @@
-"""A source sentence to ids: pieces, and each feature carried from words to pieces."""
+"""Source sentences to ids: pieces, and each feature carried from words to pieces."""
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import pairwise
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from nmt_feat.corpus.columns import (
-    END,
-    INSIDE,
-    TEXT_COLUMNS,
-    UNK,
-    Code,
-    FeatureVocab,
-    spaced,
-    values,
-)
-from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.subwords import EOS, Piece, Subwords
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.corpus import columns
+from nmt_feat.corpus.columns import END, PAD, UNK, Code, FeatureVocab, spaced
+from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.corpus.sentences import Coded, Integers, Sentences
+from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 
+NOWHERE = -1  # the word of a piece of a sentence without words
+INSIDE_WORD = 3  # beside UNK and END in `Described.carried`
+VALUES = 4
+Ids = NDArray[np.int32]
+Booleans = NDArray[np.bool_]
 
-def word_of_piece(
-    pieces: Sequence[Piece], words: Sequence[Word], text: str, where: str = "input"
-) -> list[int]:
-    """For each piece the index of the word whose features it takes; -1 where there is no word.
+
+def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) -> Integers:
+    """For each piece the number of the word whose features it takes; `NOWHERE` without words.
 
     The word that covers the piece's first visible character; for a piece without one (a lone word
     mark, a byte, a control character) the word covering its position, else the next word, else
-    the last. A visible character that no word covers is an annotation out of line: UserError.
+    the last of its sentence. A visible character that no word covers is an annotation out of line:
+    UserError, which begins with the sentence's `where`. Sentences without words must have none.
     """
-    ends = [word.end for word in words]
-    owner = []
-    for piece in pieces:
-        at = next((i for i in range(piece.start, piece.end) if visible(text[i])), None)
-        found = bisect_right(ends, piece.start if at is None else at)
-        if at is not None and (found == len(words) or at < words[found].start):
-            raise UserError(
-                f"{where}: the annotation does not fit the text, no word covers {text[at]!r} "
-                f"at character {at + 1} of {text!r}; correct the annotation or make it again "
-                "with an annotator"
-            )
-        owner.append(min(found, len(words) - 1))
-    return owner
+    # All positions are those in the text of all sentences, one after another.
+    lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
+    text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
+    base = np.repeat(bases, sentences.counts)
+    starts, ends = sentences.starts + base, sentences.ends + base
+    base = np.repeat(bases, pieces.counts)
+    first, behind = pieces.starts + base, pieces.ends + base
+    shown = np.append(_next(_visible(text)), len(text))[first]
+    found = shown < behind  # whether there is a visible character in the piece
+    at = np.where(found, shown, first)
+    owner = np.searchsorted(ends, at, side="right")
+    last = np.repeat(np.cumsum(sentences.counts) - 1, pieces.counts)
+    gap = found & ((owner > last) | (at < np.append(starts, 0)[owner]))
+    if gap.any():
+        piece = int(np.argmax(gap))
+        i = int(np.searchsorted(np.cumsum(pieces.counts), piece, side="right"))
+        character = int((at - base)[piece])
+        raise UserError(
+            f"{where[i]}: the annotation does not fit the text, no word covers "
+            f"{sentences.texts[i][character]!r} at character {character + 1} of "
+            f"{sentences.texts[i]!r}; correct the annotation or make it again with an annotator"
+        )
+    known = np.repeat(sentences.counts > 0, pieces.counts)
+    return np.where(known, np.minimum(owner, last), NOWHERE)
 
 
-def subword_tags(owner: Sequence[int]) -> list[str]:
-    """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow)."""
-    tags = {(True, True): "O", (True, False): "B", (False, False): "I", (False, True): "E"}
-    return [tags[pair] for pair in pairwise([*_begins(owner), True])]
+def _visible(text: str) -> Booleans:
+    """Of each character whether it has a shape."""
+    table = np.zeros(0x110000, bool)
+    table[list(map(ord, visible("".join(set(text)))))] = True
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    shapes: Booleans = table[codes]
+    return shapes
 
 
-def _begins(owner: Sequence[int]) -> list[bool]:
+def _next(true: Booleans) -> Integers:
+    """For each place the next one, itself or later, that is true; else the length."""
+    places = np.where(true, np.arange(len(true)), len(true))
+    following: Integers = np.minimum.accumulate(places[::-1])[::-1]
+    return following
+
+
+def _begins(owner: Integers, counts: Integers) -> Booleans:
     """Whether each piece is the first one of its word."""
-    return [before != word for before, word in pairwise([None, *owner])]
+    begins: Booleans = np.diff(owner, prepend=NOWHERE - 1) != 0
+    begins[(np.cumsum(counts) - counts)[counts > 0]] = True  # of its sentence
+    return begins
 
 
-class Described(NamedTuple):
-    """A sentence before its vocabularies: id and word of each piece, values by feature."""
+def subword_tags(owner: Integers, counts: Integers) -> Coded:
+    """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
 
-    text: str
-    ids: list[int]
-    owner: list[int]
-    values: dict[str, list[str]]  # of the words, or of the pieces (`subword_tag`, their units)
+    Args: the word of each piece, and how many pieces each sentence has.
+    """
+    begins = _begins(owner, counts)
+    ends = np.append(begins[1:], True)
+    return Coded((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
+
+
+def carry(values: Coded, owner: Integers) -> Ids:
+    """Of each piece `VALUES +` the number of its word's value; UNK where it has no word."""
+    known = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
+    return known[owner].astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Described:
+    """Sentences before their vocabularies; EOS ends the pieces of each.
+
+    Attributes:
+        ids, counts: the pieces of all, and how many each sentence has.
+        values: by feature the values of the words, or of the pieces (without EOS).
+        value_counts: by feature how many values each sentence has.
+        carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
+    """
+
+    texts: list[str]
+    ids: Ids
+    counts: Integers
+    values: dict[str, Coded]
+    value_counts: dict[str, Integers]
+    carried: dict[str, Ids]
 
 
 class Encoded(NamedTuple):
@@ -78,55 +126,71 @@ class Encoded(NamedTuple):
 
 
 class SourceEncoder:
-    """The one way from a source sentence to ids, for training, validation, test, translation."""
+    """The one way from source sentences to ids, for training, validation, test, translation."""
 
     def __init__(self, subwords: Subwords, features: dict[str, FeatureVocab]) -> None:
         self.subwords = subwords
         self.features = features
 
-    def describe(self, sentence: Sentence, where: str = "input") -> Described:
-        """Pieces and values; needs no vocabulary. `where` names file and line in errors.
+    def describe(self, sentences: Sentences, where: Sequence[str]) -> Described:
+        """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
 
         Where no feature needs annotation, words are what stands between spaces.
         """
-        text, words = sentence.text, sentence.words
-        if all(feature.column in TEXT_COLUMNS for feature in self.features.values()):
-            words = spaced(text)
-        elif not words and visible(text):
-            raise UserError(
-                f"{where}: no annotation of {text!r}, but features need it; "
-                "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
-            )
-        pieces = self.subwords.encode(text)
-        owner = word_of_piece(pieces, words, text, where)
-        found = {}
+        texts = sentences.texts
+        if not columns.annotation(self.features):
+            words = self.features and [Sentence(text, spaced(text)) for text in texts]
+            sentences = Sentences.of(words or map(Sentence, texts), ())
+        for i in np.flatnonzero(sentences.counts == 0).tolist() if self.features else ():
+            if _visible(texts[i]).any():
+                raise UserError(
+                    f"{where[i]}: no annotation of {texts[i]!r}, but features need it; "
+                    "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
+                )
+        pieces = self.subwords.pieces(texts)
+        counts = pieces.counts + 1
+        real = np.ones(counts.sum(), bool)
+        real[np.cumsum(counts) - 1] = False
+        ids = np.full(len(real), EOS, np.int32)
+        ids[real] = pieces.ids
+        values, value_counts, carried = {}, {}, {}
+        owner = word_of_piece(pieces, sentences, where) if self.features else None
         for name, feature in self.features.items():
+            assert owner is not None
             if feature.column == "subword_tag":
-                found[name] = subword_tags(owner)
+                values[name] = subword_tags(owner, pieces.counts)
             elif feature.of_pieces:
-                found[name] = [self.subwords.surface(text, piece) for piece in pieces]
+                values[name] = self.subwords.surfaces(texts, pieces)
             else:
-                found[name] = values(words, feature.column)
-        return Described(text, [piece.id for piece in pieces], owner, found)
-
-    def look_up(self, described: Described) -> Encoded:
-        """Ids, with EOS."""
-        features = {}
-        for name, feature in self.features.items():
-            row = [feature.code(value) for value in described.values[name]]
-            if not feature.of_pieces:
-                unknown = feature.special(UNK)
-                row = [row[word] if word >= 0 else unknown for word in described.owner]
+                values[name] = columns.values(sentences, feature.column)
+            value_counts[name] = pieces.counts if feature.of_pieces else sentences.counts
+            own = VALUES + values[name].codes
+            row = own if feature.of_pieces else carry(values[name], owner)
             if feature.policy == "first":
-                begins = _begins(described.owner)
-                inside = feature.special(feature.id(INSIDE))
-                row = [i if begin else inside for i, begin in zip(row, begins, strict=True)]
-            features[name] = [*row, feature.special(END)]
-        return Encoded([*described.ids, EOS], features)
+                row = np.where(_begins(owner, pieces.counts), row, INSIDE_WORD)
+            carried[name] = np.full(len(real), END, np.int32)
+            carried[name][real] = row
+        return Described(texts, ids, counts, values, value_counts, carried)
+
+    def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
+        """By feature the ids of all pieces; for those of units, of tokens, and their units."""
+        ids, units = {}, {}
+        for name, feature in self.features.items():
+            numbers, found = feature.numbers(described.values[name].values)
+            ids[name] = np.array(numbers, np.int32)[described.carried[name]]
+            if feature.has_units:
+                units[name] = found
+        return ids, units
 
     def encode(self, sentence: Sentence, where: str = "input") -> Encoded:
-        """Ids, with EOS; `where` as in `describe`."""
-        return self.look_up(self.describe(sentence, where))
+        """Ids of one sentence, with EOS; `where` as in `describe`."""
+        described = self.describe(Sentences.of([sentence]), [where])
+        ids, units = self.look_up(described)
+        features: dict[str, list[Code]] = {name: found.tolist() for name, found in ids.items()}
+        for name, tokens in units.items():
+            codes = [(PAD,), (UNK,), (END,), *tokens]
+            features[name] = [codes[i] for i in ids[name].tolist()]
+        return Encoded(described.ids.tolist(), features)
 
     def save(self, folder: Path) -> None:
         """Write `source.model` or `source.json`, and `features.json`, into the folder."""

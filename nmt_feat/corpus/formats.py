@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from nmt_feat.corpus.columns import ANNOTATION, NONE, values
 from nmt_feat.corpus.conllu import Sentence, Word, locate, parse_conllu
+from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.errors import UserError, near
 
 SEPARATORS = {"pipe": "|", "ffe8": "\uffe8"}
@@ -242,7 +243,8 @@ def _columns(sentence: Sentence, factors: Sequence[str], where: str) -> list[lis
     if not sentence.words and sentence.text.strip():
         raise UserError(f"{where}: no annotation of {sentence.text!r}; annotate it first")
     columns = [[word.form for word in sentence.words]]
-    columns += [values(sentence.words, factor) for factor in factors]
+    own = Sentences.of([sentence])
+    columns += [values(own, factor).strings().to_pylist() for factor in factors]
     for name, column in zip(("form", *factors), columns, strict=True):
         for value in column:
             if len(value.split()) != 1:

@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,18 @@ from rich.table import Table
 
 from nmt_feat.corpus import columns, datasets
 from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
-from nmt_feat.corpus.datasets import RawSplit
-from nmt_feat.corpus.encoder import Described, SourceEncoder
-from nmt_feat.corpus.store import Split, encode_split
+from nmt_feat.corpus.encoder import SourceEncoder
+from nmt_feat.corpus.encoding import Filters, encode
+from nmt_feat.corpus.pool import Pool, cores
+from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK, Subwords
-from nmt_feat.corpus.text import ranked, sha256
+from nmt_feat.corpus.text import known_sha256, ranked
 from nmt_feat.errors import UserError
-from nmt_feat.schema import DataConfig, FeatureConfig, TrainConfig
+from nmt_feat.schema import FeatureConfig, TrainConfig
 
 FORMAT = 1  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
+PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 TOP = 5  # values of a feature that the report shows
 
 
@@ -82,11 +84,11 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     """Hash of everything that determines the prepared data; reads files, but prepares nothing."""
     columns.check(features)
     annotate = columns.needs_annotation(features)
-    data = cfg.data
+    data, cache = cfg.data, Path(cfg.paths.cache)
     content = {
         "format": FORMAT,
         "sentencepiece": sentencepiece.__version__,
-        "corpus": datasets.fingerprint(data, cfg.annotator, Path(cfg.paths.cache), annotate),
+        "corpus": datasets.locate(data, cfg.annotator, cache, annotate).fingerprint,
         "subword": asdict(cfg.subword),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
@@ -132,7 +134,7 @@ def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     for name, digest in manifest["files"].items():
-        if sha256(folder / name) != digest:
+        if known_sha256(folder / name, folder.parent) != digest:
             raise ValueError(f"{name} has changed")
     names = ["train", "dev", *manifest["tests"]]
     splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
@@ -152,82 +154,58 @@ def _open(folder: Path, found: str) -> Prepared:
 def _build(
     cfg: TrainConfig, features: dict[str, FeatureConfig], folder: Path, say: Callable[[str], None]
 ) -> None:
-    annotate = columns.needs_annotation(features)
-    say("reading the corpus" + " and its annotation" * annotate)
-    raw = datasets.load(cfg.data, cfg.annotator, Path(cfg.paths.cache), annotate)
-    say("training the subword model")
-    texts = [sentence.text for sentence in raw.train.source]
-    if cfg.subword.joint:
-        source = target = Subwords.train(cfg.subword, texts + raw.train.target)
-    else:
-        source = Subwords.train(cfg.subword, texts)
-        target = Subwords.train(cfg.subword, raw.train.target)
-    say("encoding")
-    kept, filtered = _filter(cfg.data, raw.train, source, target)
-    report = DataReport(len(texts), filtered, source.size, target.size)
-    empty = {name: FeatureVocab.build(f, Counter()) for name, f in features.items()}
-    encoder = SourceEncoder(source, empty)
-    splits = [raw.train, raw.dev, *raw.tests.values()]
-    described: dict[str, list[Described]] = {}
-    for split in splits:
-        rows = kept if split is raw.train else range(len(split.source))
-        described[split.name] = [
-            encoder.describe(split.source[i], f"{split.source_path}: sentence {i + 1}")
-            for i in rows
-        ]
-        split.target = [split.target[i] for i in rows]
+    wanted, cache, temporary = columns.annotation(features), Path(cfg.paths.cache), folder / "raw"
+    raw = datasets.locate(cfg.data, cfg.annotator, cache, bool(wanted))
+    size = sum(path.stat().st_size for path in raw.train.files.values())
+    processes = min(cfg.data.processes or cores(), 1 + size // PER_PROCESS)
+    temporary.mkdir()
+    with Pool(processes, "preparing the data", "data.processes") as pool:
+        say("reading the corpus" + " and its annotation" * bool(wanted))
+        datasets.load(raw, cfg.data, cfg.annotator, cache, wanted, temporary, pool)
+        say("training the subword model")
+        sides = raw.train.source.texts, raw.train.target.texts
+        if cfg.subword.joint:
+            source = target = Subwords.train(cfg.subword, *sides)
+        else:
+            source, target = (Subwords.train(cfg.subword, side) for side in sides)
+        empty = {name: FeatureVocab.build(f, Counter()) for name, f in features.items()}
+        encoder = SourceEncoder(source, empty)
+        encoder.save(folder)
+        target.save(folder / "target")
+        say("encoding")
+        found = []
+        for number, split in enumerate(raw.splits):
+            filters = Filters.of(cfg.data) if split is raw.train else None
+            path = folder / f"{number}.arrow"
+            found.append(encode(split, filters, encoder, path, pool))
+    train, dev, *_ = found
+    report = DataReport(len(raw.train.source), dict(train.filtered), source.size, target.size)
+    if train.filtered.total() == report.train_read:
+        reasons = ", ".join(f"{n} {why}" for why, n in train.filtered.items())
+        raise UserError(
+            f"{raw.train.source_path}: no training pair is left of {report.train_read} "
+            f"({reasons}); see data.min_words, data.max_pieces, data.max_ratio"
+        )
     annotated_by = (cfg.annotator._target_ or "").rpartition(".")[2] or cfg.data.train.conllu
     for name, feature in features.items():
-        counts, dev_counts = (
-            Counter(value for d in described[split] for value in d.values[name])
-            for split in ("train", "dev")
-        )
+        counts, dev_counts = train.counts(name), dev.counts(name)
         if empty[name].has_units:
             counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
         encoder.features[name] = vocab = FeatureVocab.build(feature, counts)
-        report.features[name] = found = describe_feature(counts, dev_counts, vocab)
-        _refuse_constant(
-            name, feature, counts, found["kept"], annotated_by or raw.train.source_path
-        )
-    for number, split in enumerate(splits):
-        encoded = encode_split(encoder, target, described.pop(split.name), split.target)
-        encoded.save(folder / f"{number}.arrow")
-        report.splits[split.name] = describe_split(encoded)
+        report.features[name] = shown = describe_feature(counts, dev_counts, vocab)
+        by = annotated_by or raw.train.source_path
+        _refuse_constant(name, feature, counts, shown["kept"], by)
+    for split, each in zip(raw.splits, found, strict=True):
+        report.splits[split.name] = describe_split(each.finish(encoder))
+    shutil.rmtree(temporary)
     encoder.save(folder)
-    target.save(folder / "target")
     _write_json(folder / "report.json", asdict(report))
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    files = {path.name: known_sha256(path, cache) for path in sorted(folder.iterdir())}
     _write_json(folder / MANIFEST, {"files": files, "tests": list(raw.tests), "notes": raw.notes})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
-def _filter(
-    cfg: DataConfig, train: RawSplit, source: Subwords, target: Subwords
-) -> tuple[Sequence[int], dict[str, int]]:
-    """Numbers of the training pairs that are kept, and why how many are not."""
-    kept, filtered = [], Counter[str]()
-    texts = [sentence.text for sentence in train.source]
-    encoded = zip(source.encode_ids(texts), target.encode_ids(train.target), strict=True)
-    for i, pair in enumerate(encoded):
-        short, long = sorted(map(len, pair))
-        if min(len(texts[i].split()), len(train.target[i].split())) < cfg.min_words:
-            filtered[f"words < {cfg.min_words}"] += 1
-        elif long > cfg.max_pieces:
-            filtered[f"pieces > {cfg.max_pieces}"] += 1
-        elif long > cfg.max_ratio * short:
-            filtered[f"ratio > {cfg.max_ratio:g}"] += 1
-        else:
-            kept.append(i)
-    if not kept:
-        reasons = ", ".join(f"{n} {why}" for why, n in filtered.items())
-        raise UserError(
-            f"{train.source_path}: no training pair is left of {len(texts)} ({reasons}); "
-            "see data.min_words, data.max_pieces, data.max_ratio"
-        )
-    return kept, dict(filtered)
 
 
 def _refuse_constant(
@@ -259,7 +237,7 @@ def describe_split(split: Split) -> dict[str, Any]:
         ids = getattr(split, side).values
         pieces = len(ids) - len(split)
         found[side] = {
-            "words": sum(len(text.split()) for text in getattr(split, f"{side}_texts")),
+            "words": sum(len(text.split()) for text in split.texts(side)),
             "pieces": pieces,
             "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
         }

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.columns import END, FIRST, UNK, Code
-from nmt_feat.corpus.encoder import Described, Encoded, SourceEncoder
+from nmt_feat.corpus.columns import Code, number
+from nmt_feat.corpus.encoder import Described, Encoded, Ids, SourceEncoder
 from nmt_feat.corpus.subwords import EOS, Subwords
+from nmt_feat.corpus.tables import Texts
 
 FEATURE, UNITS, VALUES = "feature:", "units:", "values:"
+_IDS = pa.large_list(pa.int32())
+_STEP = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,15 @@ class Split:
         }
         for name in source[0].features:
             rows = [encoded.features[name] for encoded in source]
+            codes = list(chain.from_iterable(rows))
             if isinstance(rows[0][0], tuple):
-                rows, units = number(rows)
-                columns[UNITS + name] = pa.array(units, pa.large_list(ids))
-            columns[FEATURE + name] = pa.array(rows, ids)
+                numbers, units = number(codes)
+                codes = list(numbers)
+                columns[UNITS + name] = _in_first_row(units, len(rows))
+            bounds = _bounds(np.array(list(map(len, rows))))
+            columns[FEATURE + name] = pa.LargeListArray.from_arrays(
+                bounds, pa.array(codes, pa.int32())
+            )
         for name, lines in (values or {}).items():
             columns[VALUES + name] = pa.array(lines, text)
         return cls(pa.table(columns))
@@ -101,12 +111,16 @@ class Split:
     @property
     def source_texts(self) -> list[str]:
         """Raw source texts."""
-        return list(self._table["source_text"].to_pylist())
+        return list(self.texts("source"))
 
     @property
     def target_texts(self) -> list[str]:
         """Raw target texts."""
-        return list(self._table["target_text"].to_pylist())
+        return list(self.texts("target"))
+
+    def texts(self, side: str) -> Texts:
+        """Raw texts of `source` or `target`, which stay on disk until they are asked for."""
+        return Texts(self._table[f"{side}_text"])
 
     def feature_text(self, name: str, i: int) -> str:
         """A feature's values of the words of sentence i, with spaces between."""
@@ -114,35 +128,112 @@ class Split:
 
 
 def encode_split(
-    encoder: SourceEncoder, target: Subwords, described: Sequence[Described], targets: Sequence[str]
+    encoder: SourceEncoder, target: Subwords, described: Described, targets: Sequence[str]
 ) -> Split:
     """Sentences, described for `encoder`, and their translations as a split in memory."""
-    return Split.build(
-        [encoder.look_up(d) for d in described],
-        [[*ids, EOS] for ids in target.encode_ids(targets)],
-        [d.text for d in described],
-        targets,
-        {name: [" ".join(d.values[name]) for d in described] for name in encoder.features},
-    )
+    ids, units = encoder.look_up(described)
+    table = pa.Table.from_batches([encoded(described, ids, target, targets)])
+    for name, tokens in units.items():
+        table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
+    return Split(table)
 
 
-def number(rows: Sequence[Sequence[Code]]) -> tuple[list[list[Code]], list[list[Code]]]:
-    """Ids for the tokens of sentences by their units: UNK, END, or from FIRST on.
+def encoded(
+    described: Described, features: dict[str, Ids], target: Subwords, targets: Sequence[str]
+) -> pa.RecordBatch:
+    """A row for each sentence and its translation. `features`: ids of the pieces."""
+    bounds = _bounds(described.counts)
+    columns = {
+        "source": pa.LargeListArray.from_arrays(bounds, pa.array(described.ids)),
+        "target": pa.array([[*ids, EOS] for ids in target.encode_ids(targets)], _IDS),
+        "source_text": pa.array(described.texts, pa.large_string()),
+        "target_text": pa.array(targets, pa.large_string()),
+    }
+    for name, ids in features.items():
+        columns[FEATURE + name] = pa.LargeListArray.from_arrays(bounds, pa.array(ids))
+    for name, values in described.values.items():
+        offsets = _bounds(described.value_counts[name])
+        words = pa.LargeListArray.from_arrays(offsets, values.strings().cast(pa.large_string()))
+        columns[VALUES + name] = pc.binary_join(words, pa.scalar(" ", pa.large_string()))
+    return pa.record_batch(columns)
 
-    Also, by sentence, the units of the tokens that occur there for the first time, so that they
-    grow with the text.
+
+def _bounds(counts: NDArray[np.int64]) -> pa.Array:
+    return pa.array(np.append(0, np.cumsum(counts)))
+
+
+class Writer:
+    """A split that grows block by block on disk; `finish` makes one of its blocks.
+
+    Until then each buffer of each column has a file of its own, so that nothing is in memory.
     """
-    known: dict[Code, int] = {(UNK,): UNK, (END,): END}
-    numbered: list[list[Code]] = []
-    new: list[list[Code]] = []
-    for row in rows:
-        new.append([])
-        for token in row:
-            if token not in known:
-                known[token] = FIRST + len(known) - 2
-                new[-1].append(token)
-        numbered.append([known[token] for token in row])
-    return numbered, new
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._schema = pa.schema([])
+        self._rows = 0
+        self._sizes: list[int] = []  # values by column
+
+    def append(self, rows: pa.RecordBatch, numbers: dict[str, Ids]) -> None:
+        """Add rows as `encoded` makes them, with `numbers[f][i]` for each id i of a feature f."""
+        self._schema = rows.schema
+        if not self._sizes:
+            self._sizes = [0] * rows.num_columns
+            for i in range(rows.num_columns):
+                self._file(i, "offsets").write_bytes(bytes(8))
+        self._rows += rows.num_rows
+        for i, column in enumerate(rows.columns):
+            (_, offsets, *_, values), size = column.buffers(), self._sizes[i]
+            ends = np.frombuffer(offsets, np.int64)[1 : len(column) + 1]
+            kind = np.int32 if pa.types.is_large_list(column.type) else np.uint8
+            content = np.frombuffer(values or b"", kind)[: ends[-1] if len(ends) else 0]
+            if (name := rows.schema.names[i].removeprefix(FEATURE)) in numbers:
+                content = numbers[name][content]
+            for part, array in (("offsets", ends + size), ("values", content)):
+                with self._file(i, part).open("ab") as file:
+                    file.write(array.tobytes())
+            self._sizes[i] += len(content)
+
+    def renumber(self, feature: str, numbers: Ids) -> None:
+        """Put `numbers[i]` into the place of each id i of a feature."""
+        file = self._file(self._schema.get_field_index(FEATURE + feature), "values")
+        ids = np.memmap(file, np.int32, "r+")
+        for start in range(0, len(ids), _STEP):
+            ids[start : start + _STEP] = numbers[ids[start : start + _STEP]]
+
+    def finish(self, units: dict[str, list[Code]]) -> Split:
+        """Write and open the file. `units`: those of the tokens of features that have them."""
+        columns = []
+        for i, field in enumerate(self._schema):
+            offsets, values = map(_mapped, (self._file(i, "offsets"), self._file(i, "values")))
+            if pa.types.is_large_list(field.type):
+                bounds = pa.Array.from_buffers(pa.int64(), self._rows + 1, [None, offsets])
+                ids = pa.Array.from_buffers(pa.int32(), self._sizes[i], [None, values])
+                columns.append(pa.LargeListArray.from_arrays(bounds, ids))
+            else:
+                buffers = [None, offsets, values]
+                columns.append(pa.Array.from_buffers(field.type, self._rows, buffers))
+        table = pa.table(columns, schema=self._schema)
+        for name, tokens in units.items():
+            table = table.append_column(UNITS + name, _in_first_row(tokens, self._rows))
+        Split(table).save(self._path)
+        for i in range(len(columns)):
+            for part in ("offsets", "values"):
+                self._file(i, part).unlink()
+        return Split.open(self._path)
+
+    def _file(self, column: int, part: str) -> Path:
+        return self._path.with_suffix(f".{column}.{part}")
+
+
+def _mapped(path: Path) -> pa.Buffer:
+    return pa.memory_map(str(path)).read_buffer() if path.stat().st_size else pa.py_buffer(b"")
+
+
+def _in_first_row(units: Sequence[Code], rows: int) -> pa.Array:
+    """A column whose first row has the units of all tokens."""
+    bounds = pa.array(np.where(np.arange(rows + 1) > 0, len(units), 0))
+    return pa.LargeListArray.from_arrays(bounds, pa.array(units, _IDS))
 
 
 def _inner(column: pa.ChunkedArray) -> Ragged:

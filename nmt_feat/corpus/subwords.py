@@ -6,12 +6,16 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 
+from nmt_feat.corpus.sentences import Coded, slices
 from nmt_feat.corpus.text import ranked
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
@@ -19,9 +23,19 @@ from nmt_feat.schema import SubwordConfig
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
+SAMPLE = 1_000_000
+"""Lines at most that SentencePiece is trained on."""
 MARK = "▁"  # SentencePiece writes a space so, and one more at the start of the text
 
 JOINER = "￭"  # of OpenNMT's tokeniser: no space on this side
+
+
+class Lines(Protocol):
+    """Texts, whose number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[str]: ...
 
 
 class Piece(NamedTuple):
@@ -30,6 +44,15 @@ class Piece(NamedTuple):
     id: int
     start: int
     end: int
+
+
+class Pieces(NamedTuple):
+    """Pieces of several texts, one text's behind the other's."""
+
+    ids: NDArray[np.int32]
+    counts: NDArray[np.int64]  # pieces of each text
+    starts: NDArray[np.int64]  # of each piece: its first character in its text
+    ends: NDArray[np.int64]  # and the first behind it
 
 
 class Subwords:
@@ -42,15 +65,27 @@ class Subwords:
         self._proto = proto
         self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
         self.size: int = self._model.get_piece_size()
+        names = map(self._model.id_to_piece, range(self.size))
+        odd = (self._model.is_byte, self._model.is_control, self._model.is_unknown)
+        self._lengths = np.array(  # in characters; 0 for what does not spell itself
+            [0 if any(is_odd(i) for is_odd in odd) else len(name) for i, name in enumerate(names)]
+        )
 
     @staticmethod
-    def train(cfg: SubwordConfig, texts: Sequence[str]) -> Subwords:
-        """The model of `texts` (lines): the same bytes for the same lines, on any machine."""
+    def train(cfg: SubwordConfig, *texts: Lines) -> Subwords:
+        """The model of the lines of `texts`: the same bytes for the same lines, on any machine.
+
+        Of more than `SAMPLE` lines SentencePiece sees so many, evenly spaced.
+        """
         if cfg.kind in ("none", "given"):
-            counts = Counter(word for text in texts for word in text.split())
+            counts = Counter(word for text in chain(*texts) for word in text.split())
             kept = [w for w, n in ranked(counts) if n >= cfg.min_count and w not in SPECIAL]
             return Words(cfg.kind, kept[: cfg.vocab_size])
-        return Subwords(_train_sentencepiece(cfg, texts))
+        lines: Iterator[str] = chain(*texts)
+        count = sum(map(len, texts))
+        if count > SAMPLE:
+            lines = (text for i, text in enumerate(lines) if i * SAMPLE % count < SAMPLE)
+        return Subwords(_train_sentencepiece(cfg, lines))
 
     @staticmethod
     def load(stem: Path) -> Subwords:
@@ -72,9 +107,32 @@ class Subwords:
         """The visible characters of a piece of `text`: its units are taken of them."""
         return visible(text[piece.start : piece.end])
 
+    def surfaces(self, texts: Sequence[str], pieces: Pieces) -> Coded:
+        """The `surface` of each piece of the texts."""
+        found = Coded.of(slices(texts, pieces.counts, pieces.starts, pieces.ends))
+        return found.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
+
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, the same as `encode` gives."""
-        return [[piece.id for piece in self.encode(text)] for text in texts]
+        return list(self._model.encode(texts))
+
+    def pieces(self, texts: Sequence[str]) -> Pieces:
+        """What `encode` gives for each of the texts.
+
+        Lengths of pieces are spans where pieces spell the text and the mark that begins it.
+        """
+        rows = self.encode_ids(texts)
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        bounds = np.append(0, np.cumsum(counts))
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
+        before = np.append(0, np.cumsum(self._lengths[ids]))  # characters before each piece
+        ends = before[1:] - np.repeat(before[bounds[:-1]], counts) - 1
+        starts = np.maximum(ends - self._lengths[ids], 0)
+        spelled = np.diff(before[bounds]) == np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+        for i in np.flatnonzero(~spelled).tolist():
+            for at, piece in enumerate(self.encode(texts[i]), bounds[i]):
+                starts[at], ends[at] = piece.start, piece.end
+        return Pieces(ids, counts, starts, ends)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Detokenised text; PAD, BOS and EOS are left out, unknown pieces are shown."""
@@ -105,6 +163,15 @@ class Words(Subwords):
             shown = shown.removesuffix("@@").strip(JOINER)
         return shown
 
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
+        return [[self._ids.get(word, UNK) for word in text.split()] for text in texts]
+
+    def pieces(self, texts: Sequence[str]) -> Pieces:  # noqa: D102
+        rows = list(map(self.encode, texts))
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids, starts, ends = np.array(list(chain.from_iterable(rows)), np.int64).reshape(-1, 3).T
+        return Pieces(ids.astype(np.int32), counts, starts, ends)
+
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
         words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]
         if self._kind == "none":
@@ -115,12 +182,12 @@ class Words(Subwords):
         return re.sub(r"@@( |$)", "", joined)
 
 
-def _train_sentencepiece(cfg: SubwordConfig, texts: Sequence[str]) -> bytes:
+def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
     """SentencePiece's model file. No normalisation, so that spans are those of the raw text."""
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
+            sentence_iterator=texts,
             model_writer=model,
             model_type=cfg.kind,
             vocab_size=cfg.vocab_size,

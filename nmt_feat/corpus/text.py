@@ -1,22 +1,58 @@
-"""Lines of plain or gzipped UTF-8 text."""
+"""Lines of plain or gzipped UTF-8 text, whole or in blocks; sums of files."""
 
 import gzip
 import hashlib
+import json
+import os
 import zlib
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from nmt_feat.errors import UserError
 
+BLOCK = 1 << 20
+"""Bytes of text that are read and worked on at a time."""
+REMEMBER = 1 << 26
+"""Files of at least so many bytes are not hashed again while their size and time are the same."""
 
-def read_bytes(path: Path | str) -> bytes:
-    """The content of a file, decompressed where its name ends in `.gz`."""
+
+class Block(NamedTuple):
+    """Some lines of a file, undecoded."""
+
+    path: str
+    data: bytes
+    line: int  # number of its first line
+    offset: int  # of its first byte in the (decompressed) file
+
+    def lines(self) -> list[str]:
+        r"""The lines, split on "\n" only, without "\r" at their ends; bad UTF-8 is an error."""
+        try:
+            text = self.data.decode()
+        except UnicodeDecodeError as error:
+            number = self.line + self.data.count(b"\n", 0, error.start)
+            raise UserError(
+                f"{self.path}:{number}: invalid UTF-8 at byte offset {self.offset + error.start} "
+                f"(0x{self.data[error.start]:02x}); convert the file: iconv -f ENCODING -t UTF-8"
+            ) from None
+        text = text if self.offset else text.removeprefix("\ufeff")
+        lines = text.split("\n")
+        if "\r" in text:
+            lines = [line.rstrip("\r") for line in lines]
+        return lines if lines[-1] else lines[:-1]
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[IO[bytes]]:
+    """The content of a file as a stream, decompressed where its name ends in `.gz`."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file")
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file  # type: ignore[misc]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -25,29 +61,63 @@ def read_bytes(path: Path | str) -> bytes:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def line_end(data: bytes) -> int:
+    """Where the last line that is complete ends; 0 for nowhere."""
+    return data.rfind(b"\n") + 1
+
+
+def read_blocks(path: Path | str, end: Callable[[bytes], int] = line_end) -> Iterator[Block]:
+    """A file in blocks of about `BLOCK` bytes, each of which ends where `end` says."""
+    with opened(path) as file:
+        rest, line, offset = b"", 1, 0
+        while data := file.read(BLOCK):
+            data = rest + data
+            cut = end(data)
+            if cut:
+                yield Block(str(path), data[:cut], line, offset)
+                line += data.count(b"\n", 0, cut)
+                offset += cut
+            rest = data[cut:]
+        if rest:
+            yield Block(str(path), rest, line, offset)
+
+
 def read_lines(path: Path | str) -> list[str]:
     r"""The lines of a UTF-8 file, split on "\n" only, without "\r" at their ends.
 
     A byte-order mark at the start is no part of the text. Invalid UTF-8 is a `UserError` with the
     offset of the first bad byte in the (decompressed) file.
     """
-    data = read_bytes(path)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}:{number}: invalid UTF-8 at byte offset {error.start} "
-            f"(0x{data[error.start]:02x}); convert the file: iconv -f ENCODING -t UTF-8"
-        ) from None
-    lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
-    return lines if lines[-1] else lines[:-1]
+    with opened(path) as file:
+        return Block(str(path), file.read(), 1, 0).lines()
 
 
 def sha256(path: Path | str, content: bool = False) -> str:
     """Hexadecimal SHA-256 of a file; of what is in it, decompressed, where `content`."""
-    data = read_bytes(path) if content else Path(path).read_bytes()
-    return hashlib.sha256(data).hexdigest()
+    with opened(path) if content else Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
+    """`sha256`, for large files remembered in the folder `cache` by size and time of change."""
+    if not path.is_file() or path.stat().st_size < REMEMBER:
+        return sha256(path, content)
+    key = hashlib.sha256(f"{path.resolve()} {content}".encode()).hexdigest()
+    memory, before = cache / "sums" / f"{key[:16]}.json", path.stat()
+    state = [before.st_size, before.st_mtime_ns]
+    try:
+        known = json.loads(memory.read_bytes())
+        if known["state"] == state:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    found, after = sha256(path, content), path.stat()
+    if state == [after.st_size, after.st_mtime_ns]:  # nobody wrote meanwhile
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({"state": state, "sha256": found}))
+        os.replace(temporary, memory)
+    return found
 
 
 def ranked(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -1,0 +1,143 @@
+"""Rows of a corpus to rows of the store, in several processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nmt_feat.corpus.datasets import RawSplit
+from nmt_feat.corpus.encoder import VALUES, SourceEncoder
+from nmt_feat.corpus.pool import Pool
+from nmt_feat.corpus.sentences import Integers
+from nmt_feat.corpus.store import Split, Writer, encoded
+from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.corpus.tables import Table
+from nmt_feat.schema import DataConfig
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What training pairs must be like; see `DataConfig`."""
+
+    min_words: int
+    max_pieces: int
+    max_ratio: float
+
+    @classmethod
+    def of(cls, cfg: DataConfig) -> Filters:
+        """Those of a config."""
+        return cls(cfg.min_words, cfg.max_pieces, cfg.max_ratio)
+
+    def apply(self, words: Integers, pieces: Integers) -> tuple[NDArray[np.bool_], Counter[str]]:
+        """Whether each pair is kept, and why how many are not; `(pairs, 2)` numbers, of a side."""
+        short, long = pieces.min(axis=1), pieces.max(axis=1)
+        reasons = {
+            f"words < {self.min_words}": words.min(axis=1) < self.min_words,
+            f"pieces > {self.max_pieces}": long > self.max_pieces,
+            f"ratio > {self.max_ratio:g}": long > self.max_ratio * short,
+        }
+        why = np.select(list(reasons.values()), range(len(reasons)), -1)
+        names = list(reasons)
+        return why < 0, Counter(names[i] for i in why[why >= 0])
+
+
+class EncodedSplit:
+    """A split on its way to the disk: features are numbers of values, in the order they came."""
+
+    def __init__(self, path: Path, features: Iterable[str]) -> None:
+        self.filtered = Counter[str]()  # pairs left out, by reason
+        self._writer = Writer(path)
+        self._known: dict[str, dict[str, int]] = {name: {} for name in features}
+        self._counts: dict[str, list[int]] = {name: [] for name in features}
+
+    def append(self, rows: _Rows) -> None:
+        """Add rows; values that are new get the next numbers."""
+        self.filtered.update(rows.filtered)
+        numbers = {}
+        for name, (values, counts) in rows.values.items():
+            known, total = self._known[name], self._counts[name]
+            places = [known.setdefault(value, len(known)) for value in values]
+            total += [0] * (len(known) - len(total))
+            for place, count in zip(places, counts, strict=True):
+                total[place] += count
+            own = (VALUES + place for place in places)
+            numbers[name] = np.array([*range(VALUES), *own], np.int32)
+        self._writer.append(rows.batch, numbers)
+
+    def counts(self, feature: str) -> Counter[str]:
+        """How often each value of a feature occurs."""
+        return Counter(dict(zip(self._known[feature], self._counts[feature], strict=True)))
+
+    def finish(self, encoder: SourceEncoder) -> Split:
+        """The split in the file, with the final ids."""
+        units = {}
+        for name, feature in encoder.features.items():
+            numbers, found = feature.numbers(self._known[name])
+            self._writer.renumber(name, np.array(numbers, np.int32))
+            if feature.has_units:
+                units[name] = found
+        return self._writer.finish(units)
+
+
+class _Rows(NamedTuple):
+    batch: pa.RecordBatch  # as `encoded` makes them, features by the number of their value
+    filtered: Counter[str]
+    values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
+
+
+@dataclass(frozen=True)
+class _Task:
+    models: Path
+    source: Path
+    target: Path
+    name: str
+    filters: Filters | None
+
+
+def encode(
+    split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
+) -> EncodedSplit:
+    """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
+    made = EncodedSplit(path, encoder.features)
+    files = path.parent, split.source.path, split.target.path
+    task = partial(_encode, _Task(*files, split.source_path, filters))
+    for rows in pool.map(task, split.source.ranges()):
+        made.append(rows)
+    return made
+
+
+def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
+    state = (task.models / "features.json").stat()
+    encoder, target = _load(task.models, state.st_ino, state.st_mtime_ns)
+    sentences = Table(task.source).rows(*rows)
+    targets = Table(task.target).rows(*rows).texts
+    where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
+    filtered = Counter[str]()
+    if task.filters:
+        sides = sentences.texts, targets
+        words = [[len(text.split()) for text in side] for side in sides]
+        models = encoder.subwords, target
+        pieces = [
+            [len(ids) for ids in model.encode_ids(side)]
+            for model, side in zip(models, sides, strict=True)
+        ]
+        kept, filtered = task.filters.apply(np.array(words).T, np.array(pieces).T)
+        places = np.flatnonzero(kept)
+        sentences = sentences.rows(kept)
+        targets, where = [targets[i] for i in places], [where[i] for i in places]
+    described = encoder.describe(sentences, where)
+    values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
+    return _Rows(encoded(described, described.carried, target, targets), filtered, values)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, inode: int, changed: int) -> tuple[SourceEncoder, Subwords]:
+    return SourceEncoder.load(folder), Subwords.load(folder / "target")

@@ -1,0 +1,145 @@
+"""Files of text and annotation as Arrow tables on disk, read in blocks by several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nmt_feat.corpus.conllu import is_conllu, parse_conllu, sentence_end
+from nmt_feat.corpus.pool import Pool
+from nmt_feat.corpus.sentences import START, TEXT, Sentences
+from nmt_feat.corpus.text import Block, line_end, read_blocks
+
+ROWS = 2000
+"""Sentences that are worked on at a time."""
+
+
+class Texts:
+    """A column of strings that stay on disk until they are asked for."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, i: int) -> str:
+        return str(self._column[i])
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), ROWS):
+            yield from self._column.slice(start, ROWS).to_pylist()
+
+
+class Table:
+    """Sentences in an Arrow file, one a row, its words as lists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, state = path, path.stat()
+        self._rows = _mapped(path, state.st_ino, state.st_mtime_ns)
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    @property
+    def texts(self) -> Texts:
+        """The sentences' texts."""
+        return Texts(self._rows[TEXT])
+
+    def words(self) -> int:
+        """How many words all the sentences have."""
+        return int(pc.sum(pc.list_value_length(self._rows[START])).as_py() or 0)
+
+    def limited(self, limit: int | None) -> Table:
+        """Only the first sentences."""
+        made = Table(self.path)
+        made._rows = self._rows.slice(0, limit)
+        return made
+
+    def rows(self, start: int, stop: int) -> Sentences:
+        """The sentences `[start, stop)`, read now."""
+        return Sentences.read(self._rows.slice(start, stop - start))
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The rows in pieces of a size to work on."""
+        ends = [*range(ROWS, len(self), ROWS), len(self)]
+        return [(end - 1 - (end - 1) % ROWS, end) for end in ends]
+
+
+@lru_cache(maxsize=8)
+def _mapped(path: Path, inode: int, changed: int) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def write(batches: Iterable[pa.RecordBatch], path: Path) -> Table:
+    """A table of these rows."""
+    found = iter(batches)
+    first = next(found, None)
+    if first is None:
+        first = pa.record_batch({TEXT: pa.array([], pa.large_string())})
+    with pa.ipc.new_file(str(path), first.schema) as file:
+        file.write_batch(first)
+        for batch in found:
+            file.write_batch(batch)
+    return Table(path)
+
+
+def read(path: Path, columns: tuple[str, ...], out: Path, pool: Pool) -> tuple[Table, int | None]:
+    """A file's sentences, with words where it is CoNLL-U and `columns` of them are asked for.
+
+    Also the first row without a visible character, if there is one.
+    """
+    conllu = is_conllu(path)
+    blocks = read_blocks(path, sentence_end if conllu else line_end)
+    blank, rows = None, 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal blank, rows
+        for batch, found in pool.map(partial(_parse, conllu, columns), blocks):
+            if blank is None and found is not None:
+                blank = rows + found
+            rows += batch.num_rows
+            yield batch
+
+    return write(batches(), out), blank
+
+
+def _parse(
+    conllu: bool, columns: tuple[str, ...], block: Block
+) -> tuple[pa.RecordBatch, int | None]:
+    lines = block.lines()
+    if conllu:
+        sentences = Sentences.of(parse_conllu(lines, block.path, block.line), columns)
+        lines = sentences.texts
+    blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
+    if conllu and columns:
+        return sentences.table(), blank
+    return pa.record_batch({TEXT: pa.array(lines, pa.large_string())}), blank
+
+
+Merge = Callable[[Sentences, list[str], int], tuple[Sentences, int]]
+
+
+def merge(work: Merge, annotation: Table, texts: Table, out: Path, pool: Pool) -> tuple[Table, int]:
+    """`work(annotated, texts, first row)` of all rows: a table, and its numbers added up."""
+    total = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal total
+        task = partial(_merge, work, annotation.path, texts.path)
+        for batch, number in pool.map(task, texts.ranges()):
+            total += number
+            yield batch
+
+    return write(batches(), out), total
+
+
+def _merge(
+    work: Merge, annotation: Path, texts: Path, rows: tuple[int, int]
+) -> tuple[pa.RecordBatch, int]:
+    made, number = work(Table(annotation).rows(*rows), Table(texts).rows(*rows).texts, rows[0])
+    return made.table(), number
