@@ -194,15 +194,16 @@ def translate_main(cfg: TranslateConfig) -> None:
         raise UserError(f"format={cfg.format}: unknown; {near(cfg.format, known)}")
     formats.check_factors(cfg.factors, "factors")
     kind = formats.kind_of(cfg.input) if cfg.format == "auto" else cfg.format
-    if kind in formats.SEPARATORS and not cfg.factors:
-        raise UserError(f"format={kind}: name its factors, such as factors=[upos,lemma]")
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
             raise UserError(f"{name}={value}: unknown; {near(value, known)}")
     run = Run(cfg.run, cfg.threads)
+    factors = cfg.factors or run.cfg.data.factors
+    if kind in formats.SEPARATORS and not factors:
+        raise UserError(f"format={kind}: name its factors, such as factors=[upos,lemma]")
     name = "standard input" if cfg.input == "-" else cfg.input
     lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
-    sentences = formats.parse(lines, name, kind, cfg.factors)
+    sentences = formats.parse(lines, name, kind, factors)
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
     unit = ": sentence " if kind == "conllu" else ":"
     number = 0
@@ -241,7 +242,7 @@ def score_main(cfg: ScoreConfig) -> None:
     run = Run(cfg.run, cfg.threads)
     lines, targets = read_lines(cfg.source), read_lines(cfg.target)
     if (kind := formats.kind_of(cfg.source)) != "text":
-        sentences = list(formats.parse(lines, cfg.source, kind))
+        sentences = list(formats.parse(lines, cfg.source, kind, run.cfg.data.factors))
         unit = ": sentence " if kind == "conllu" else ":"
     else:
         raw = read_lines(cfg.raw) if cfg.raw else None

@@ -20,11 +20,14 @@ class SplitConfig:
     """One split: two files, line by line translations of each other. `.gz` is read as such."""
 
     source: str = MISSING
-    """Source side: plain text, a sentence a line, or CoNLL-U (name ending in `.conllu`)."""
+    """Source side, see `data.format`."""
     target: str = MISSING
     """Target side: plain text, a sentence a line."""
     conllu: str | None = None
-    """Annotation of a plain source side; its words are aligned to the source text."""
+    """Annotation of a plain source side (CoNLL-U, or `.jsonl`); its words are aligned to the
+    text."""
+    factors: dict[str, str] = field(default_factory=dict)
+    """Files of factors by column, as `upos: train.upos`: a value for each token of the source."""
     raw: str | None = None
     """Raw counterpart of a tokenised source: annotated in its place, projected by characters."""
     optional: bool = False
@@ -53,6 +56,11 @@ class DataConfig:
     """Target language, an ISO 639-1 code."""
     folder: str | None = None
     """Folder that relative file names of the splits start from (default: the current one)."""
+    format: str = "auto"
+    """Of the source side: `text` (a sentence a line), `conllu`, `jsonl`, `pipe` (`word|f1|f2`),
+    `ffe8` (the same with U+FFE8), or `auto`: by the name's ending, else text."""
+    factors: list[str] = field(default_factory=list)
+    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order."""
     train: SplitConfig = field(default_factory=SplitConfig)
     """Training split."""
     dev: SplitConfig = field(default_factory=SplitConfig)
@@ -404,7 +412,8 @@ class TranslateConfig:
     """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), or `auto`
     (by the name, else text)."""
     factors: list[str] = field(default_factory=list)
-    """Names of the factors of `pipe`, `ffe8` and Sockeye's JSON lines, in order."""
+    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
+    those of training."""
     nbest: int = 1
     """Hypotheses per sentence; above 1, lines are `number ||| hypothesis ||| score`."""
     beam: int | None = None

@@ -2,13 +2,15 @@ import multiprocessing
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from nmt_feat.corpus import formats
 from nmt_feat.corpus import prepare as module
 from nmt_feat.corpus.columns import END
-from nmt_feat.corpus.conllu import Sentence, Word, write_conllu
+from nmt_feat.corpus.conllu import Sentence, Word, read_conllu, write_conllu
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
@@ -103,6 +105,86 @@ def test_prepared_corpus(cfg: TrainConfig) -> None:
         for name, ids in encoded.features.items():
             assert feature_ids(made.dev, name, i) == ids
     assert made.notes == []
+
+
+def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
+    """CoNLL-U, factors behind either separator, parallel files, JSON lines: bit for bit."""
+    folder, factors = Path(str(cfg.data.folder)), ["feats", "upos", "lemma"]
+    for split in ("train", "dev", "test"):
+        path = folder / f"{split}.conllu"
+        lines = [line for line in path.read_text().split("\n") if not line.startswith("# text")]
+        path.write_text("\n".join(lines).replace("SpaceAfter=No", "_"))
+        found, stem = list(read_conllu(path)), folder / split
+        rows = {
+            stem.with_suffix(".pipe"): formats.write_factored(found, "x", factors, "pipe"),
+            stem.with_suffix(".ffe8"): formats.write_factored(found, "x", factors, "ffe8"),
+            stem.with_suffix(".jsonl"): formats.write_jsonl(found),
+        }
+        columns = zip(*formats.write_parallel(found, "x", factors), strict=True)
+        for name, column in zip(["words", *factors], columns, strict=True):
+            rows[stem.with_suffix(f".{name}")] = iter(column)
+        for path, content in rows.items():
+            path.write_text("".join(f"{row}\n" for row in content))
+    names = dict.fromkeys(("pipe", "ffe8", "jsonl", "conllu", "words"), cfg)
+    chosen = features("upos", "lemma", "feats", "subword_tag")
+    contents = []
+    for suffix in names:
+        given = deepcopy(cfg)
+        given.data.factors = factors if suffix in formats.SEPARATORS else []
+        given.data.format = suffix if suffix in formats.SEPARATORS else "auto"
+        for split in (given.data.train, given.data.dev, given.data.tests["test"]):
+            stem = split.source.removesuffix(".conllu")
+            split.source = f"{stem}.{suffix}"
+            if suffix == "words":
+                split.factors = {name: f"{stem}.{name}" for name in factors}
+        made = prepare(given, chosen)
+        files = sorted(path for path in made.folder.iterdir() if path.name != "manifest.json")
+        contents.append({path.name: path.read_bytes() for path in files})
+    assert contents[0]["0.arrow"]
+    assert all(content == contents[0] for content in contents)
+    assert len({path.name for path in Path(cfg.paths.cache).glob("prepared-*/")}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "pip"}, "data.format=pip: unknown; did you mean 'pipe'?"),
+        (
+            {"format": "ffe8"},
+            "data.format=ffe8: name its factors, such as data.factors=[upos,lemma]",
+        ),
+        (
+            {"factors": ["pos"]},
+            "data.factors: unknown factor 'pos'; did you mean 'xpos' or 'upos'?",
+        ),
+        (
+            {"train": SplitConfig("train.conllu", "train.de", factors={"upos": "x"})},
+            "data: train.conllu has factors in files and an annotation in conllu; give one of them",
+        ),
+        (
+            {"train": SplitConfig("train.en", "train.de", factors={"upos": "train.upos"})},
+            "data.train.factors.upos=train.upos: no such file in FOLDER; correct the name or set "
+            "data.folder",
+        ),
+        (
+            {"train": SplitConfig("train.en", "train.de", factors={"upos": "train.de"})},
+            "FOLDER/train.de:1: 6 values for the 5 tokens of FOLDER/train.en:1",
+        ),
+        (
+            {"train": SplitConfig("factored", "train.de")},
+            "FOLDER/factored: every token has a '|', as factored text has; set data.format=pipe "
+            "and data.factors, or data.format=text if it is plain",
+        ),
+    ],
+)
+def test_formats_that_do_not_fit(cfg: TrainConfig, settings: dict[str, Any], message: str) -> None:
+    folder = str(cfg.data.folder)
+    (Path(folder) / "factored").write_text("the|DET dog|NOUN\n" * 18)
+    for name, value in settings.items():
+        setattr(cfg.data, name, value)
+    with pytest.raises(UserError) as error:
+        prepare(cfg, {} if "factored" in message.split(":")[0] else features("upos"))
+    assert str(error.value).replace(folder, "FOLDER") == message
 
 
 def test_second_time_comes_from_the_cache(cfg: TrainConfig) -> None:

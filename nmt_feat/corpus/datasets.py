@@ -10,22 +10,25 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock
 
-from nmt_feat.corpus import tables
+from nmt_feat.corpus import formats, tables
 from nmt_feat.corpus.annotators import annotate_cached, make_annotator
-from nmt_feat.corpus.conllu import Sentence, align, is_conllu, project
+from nmt_feat.corpus.conllu import Sentence, align, project
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.tables import Table
+from nmt_feat.corpus.tables import Format, Table
 from nmt_feat.corpus.text import known_sha256, sha256
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, near
 from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
 
 log = logging.getLogger(__name__)
 
+FACTOR = "factors."
+"""Begins the role of a file of one factor's values."""
 _TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -35,7 +38,8 @@ class RawSplit:
 
     name: str
     key: str  # in the config
-    files: dict[str, Path]  # those to use: source, target, and maybe conllu or raw
+    files: dict[str, Path]  # to use: source, target, and maybe conllu, raw, `factors.upos` ...
+    form: Format  # of the source
     source_path: str  # for messages
     source: Table = field(init=False)
     target: Table = field(init=False)
@@ -69,12 +73,15 @@ def locate(
         raise UserError(f"data.folder={config.folder}: no such folder")
     if clash := {"train", "dev"} & config.tests.keys():
         raise UserError(f"data.tests.{min(clash)}: the name is taken; give the test set another")
+    check_formats(config)
     splits: dict[str, RawSplit] = {}
     notes: list[str] = []
     given: dict[str, SplitConfig] = {"train": config.train, "dev": config.dev, **config.tests}
     for name, split in given.items():
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
-        annotation = split.conllu or (split.source if is_conllu(split.source) else None)
+        form = Format(_kind(config, split), tuple(config.factors))
+        own = split.source if form.kind != "text" else None
+        annotation = split.conllu or ", ".join(split.factors.values()) or own
         if annotate and not tool and not annotation:
             raise UserError(
                 f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
@@ -84,28 +91,60 @@ def locate(
             notes.append(
                 f"{name}: annotated by {tool.name}; the annotation in {annotation} is unused"
             )
-        roles = ["source", "target", *(["raw"] if tool else ["conllu"] if annotate else [])]
+        wanted = {"source": split.source, "target": split.target}
+        if tool:
+            wanted |= {"raw": split.raw or ""}
+        elif annotate:
+            factors = {FACTOR + column: file for column, file in split.factors.items()}
+            wanted |= {"conllu": split.conllu or ""} | factors
         try:
             files = {
                 role: _find(config, cache, f"{key}.{role}", file)
-                for role in roles
-                if (file := getattr(split, role))
+                for role, file in wanted.items()
+                if file
             }
-            splits[name] = RawSplit(name, key, files, str(files["source"]))
+            splits[name] = RawSplit(name, key, files, form, str(files["source"]))
         except UserError as error:
             if not split.optional or name not in config.tests:
                 raise
             notes.append(f"test set {name} is left out: {error}")
     if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    sums = {}
+    sums: dict[str, list[Path | str | None]] = {}
     for name, found in splits.items():
-        paths = map(found.files.get, ("source", "target", "conllu", "raw"))
+        others = sorted(role for role in found.files if role.startswith(FACTOR))
+        paths = map(found.files.get, ("source", "target", "conllu", "raw", *others))
         sums[name] = [path and known_sha256(path, cache, content=True) for path in paths]
-    known = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint()])
+        sums[name] += others
+    forms = [split.form for split in splits.values() if split.form.factors]
+    known = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
     return RawCorpus(train, dev, by_name, hashlib.sha256(known.encode()).hexdigest(), notes)
+
+
+def check_formats(config: DataConfig) -> None:
+    """Refuse formats and factors that contradict each other."""
+    if config.format not in (known := ("auto", *formats.FORMATS)):
+        raise UserError(f"data.format={config.format}: unknown; {near(config.format, known)}")
+    formats.check_factors(config.factors, "data.factors")
+    if config.format in formats.SEPARATORS and not config.factors:
+        raise UserError(
+            f"data.format={config.format}: name its factors, such as data.factors=[upos,lemma]"
+        )
+    for split in (config.train, config.dev, *config.tests.values()):
+        formats.check_factors(list(split.factors), "data: factors of a split")
+        kind = _kind(config, split)
+        if split.factors and (split.conllu or kind != "text"):
+            raise UserError(
+                f"data: {split.source} has factors in files and an annotation in "
+                f"{split.conllu or kind}; give one of them"
+            )
+
+
+def _kind(config: DataConfig, split: SplitConfig) -> str:
+    """The format of a split's source side."""
+    return formats.kind_of(split.source) if config.format == "auto" else config.format
 
 
 def load(
@@ -126,6 +165,8 @@ def load(
     for split in corpus.splits:
         limit = config.limit if split is corpus.train else None
         _read(split, limit, () if tool else columns, folder, pool)
+        if config.format == "auto" and split.form.kind == "text":
+            _refuse_factored(split)
     for split in corpus.splits if tool else ():
         assert tool
         texts = split.source
@@ -133,7 +174,7 @@ def load(
             texts = Table(folder / f"{split.name}.raw.arrow").limited(len(split.source))
         path = annotate_cached(tool, texts.texts, cache, annotator.processes)
         out = folder / f"{split.name}.annotated.arrow"
-        annotated, _ = tables.read(path, columns, out, pool)
+        annotated, _ = tables.read(path, Format("conllu"), columns, out, pool)
         if "raw" in split.files:
             corpus.notes.append(_project(annotated, split, columns, folder, pool))
         else:
@@ -166,13 +207,18 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
 def _read(
     split: RawSplit, limit: int | None, columns: tuple[str, ...], folder: Path, pool: Pool
 ) -> None:
-    """Read and check a split, with words where CoNLL-U gives them."""
+    """Read and check a split, with words where files give them."""
     files, found = split.files, {}
     blanks: list[tuple[int, int, str]] = []
     for role, path in files.items():
         given = columns if role in ("source", "conllu") else ()
-        out = folder / f"{split.name}.{role}.arrow"
-        found[role], blank = tables.read(path, given, out, pool)
+        out, form = folder / f"{split.name}.{role}.arrow", Format("text")
+        if role == "source":
+            form = split.form
+        elif role == "conllu":
+            kind = formats.kind_of(path)
+            form = Format("conllu" if kind == "text" else kind)
+        found[role], blank = tables.read(path, form, given, out, pool)
         blanks += [] if blank is None else [(blank, len(blanks), role)]
     count = len(found["source"])
     for role, table in found.items():
@@ -192,14 +238,31 @@ def _read(
         )
     if "conllu" in files:
         work, out = partial(_aligned, columns, files["conllu"]), folder / f"{split.name}.arrow"
-        found["source"], _ = tables.merge(work, found["conllu"], found["source"], out, pool)
+        parts = [found["conllu"], found["source"]]
+        found["source"], _ = tables.merge(work, parts, out, pool)
+    if factors := {role: str(path) for role, path in files.items() if role.startswith(FACTOR)}:
+        work = partial(_factored, columns, factors, files["source"])
+        parts, out = (
+            [*(found[role] for role in factors), found["source"]],
+            folder / f"{split.name}.arrow",
+        )
+        found["source"], _ = tables.merge(work, parts, out, pool)
     split.source, split.target = found["source"].limited(limit), found["target"].limited(limit)
 
 
+def _refuse_factored(split: RawSplit) -> None:
+    if kind := formats.seems(list(islice(split.source.texts, 10))):
+        raise UserError(
+            f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "
+            f"text has; set data.format={kind} and data.factors, or data.format=text if it is plain"
+        )
+
+
 def _aligned(
-    columns: tuple[str, ...], path: Path, annotated: Sentences, texts: list[str], row: int
+    columns: tuple[str, ...], path: Path, parts: list[Sentences], row: int
 ) -> tuple[Sentences, int]:
     """The texts with the words of their annotation in `path`."""
+    annotated, texts = parts[0], parts[1].texts
     if annotated.texts == texts:
         return annotated, 0
     return Sentences.of(
@@ -211,12 +274,29 @@ def _aligned(
     ), 0
 
 
+def _factored(
+    columns: tuple[str, ...],
+    factors: dict[str, str],
+    path: Path,
+    parts: list[Sentences],
+    row: int,
+) -> tuple[Sentences, int]:
+    """The tokens of `path` with the values of these files, token by token."""
+    *values, tokens = (part.texts for part in parts)
+    sides = {
+        role.removeprefix(FACTOR): (file, lines)
+        for (role, file), lines in zip(factors.items(), values, strict=True)
+    }
+    found = formats.parse_parallel(tokens, str(path), sides, row + 1)
+    return Sentences.of(found, columns), 0
+
+
 def _project(
     annotated: Table, split: RawSplit, columns: tuple[str, ...], folder: Path, pool: Pool
 ) -> str:
     """Give a split's tokens the annotation of its raw text; a note."""
     work, out = partial(_projected, columns, split.source_path), folder / f"{split.name}.arrow"
-    split.source, missed = tables.merge(work, annotated, split.source, out, pool)
+    split.source, missed = tables.merge(work, [annotated, split.source], out, pool)
     return (
         f"{split.name}: annotation of {split.files['raw'].name} projected to "
         f"{split.source.words()} tokens; "
@@ -225,9 +305,10 @@ def _project(
 
 
 def _projected(
-    columns: tuple[str, ...], path: str, annotated: Sentences, texts: list[str], row: int
+    columns: tuple[str, ...], path: str, parts: list[Sentences], row: int
 ) -> tuple[Sentences, int]:
     """The tokens with the annotation of their raw texts, and how many matched nothing."""
+    annotated, texts = parts[0], parts[1].texts
     found = [
         project(raw, text, f"{path}:{number}")
         for number, (raw, text) in enumerate(zip(annotated, texts, strict=True), row + 1)

@@ -31,6 +31,16 @@ def kind_of(path: Path | str) -> str:
     return next((kind for kind in ("conllu", "jsonl") if name.endswith(f".{kind}")), "text")
 
 
+def seems(lines: Sequence[str]) -> str | None:
+    """The format of factored text that plain text seems to be: every token has a separator."""
+    tokens = [token for line in lines for token in line.split()]
+    for kind, separator in SEPARATORS.items():
+        counts = {token.count(separator) for token in tokens}
+        if len(tokens) > 4 and len(counts) == 1 and 0 not in counts:
+            return kind
+    return None
+
+
 def check_factors(factors: Sequence[str], setting: str) -> None:
     """Refuse names that are no column of an annotation; `setting` begins the message."""
     for name in factors:
@@ -44,27 +54,30 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
 
 
 def parse(
-    lines: Iterable[str], name: str, kind: str, factors: Sequence[str] = ()
+    lines: Iterable[str], name: str, kind: str, factors: Sequence[str] = (), first: int = 1
 ) -> Iterator[Sentence]:
-    """Sentences of `lines` in one of `FORMATS`; `name` begins the errors."""
+    """Sentences of `lines`, the first of which has the number `first`, in one of `FORMATS`.
+
+    `name` begins the errors.
+    """
     if kind == "conllu":
-        return parse_conllu(lines, name)
+        return parse_conllu(lines, name, first)
     if kind == "jsonl":
-        return parse_jsonl(lines, name, factors)
+        return parse_jsonl(lines, name, factors, first)
     if kind in SEPARATORS:
-        return parse_factored(lines, name, factors, kind)
+        return parse_factored(lines, name, factors, kind, first)
     return map(Sentence, lines)
 
 
 def parse_factored(
-    lines: Iterable[str], name: str, factors: Sequence[str], kind: str
+    lines: Iterable[str], name: str, factors: Sequence[str], kind: str, first: int = 1
 ) -> Iterator[Sentence]:
     """Sentences of `word|f1|f2 ...` lines; whatever is broken is a `UserError` at `name:line:`.
 
     In `pipe`, `&#124;` is a literal `|`, and one `amp;` is taken from `&amp;#124;`.
     """
     separator = SEPARATORS[kind]
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         rows = []
         for place, token in enumerate(line.split(), 1):
             parts = token.split(separator)
@@ -98,15 +111,18 @@ def _uneven(
 
 
 def parse_parallel(
-    lines: Iterable[str], name: str, factors: Mapping[str, tuple[str, Iterable[str]]]
+    lines: Iterable[str],
+    name: str,
+    factors: Mapping[str, tuple[str, Iterable[str]]],
+    first: int = 1,
 ) -> Iterator[Sentence]:
     """Sentences of a file of words and, by factor, a file (name, lines) of values, as Sockeye has.
 
     Files that are not token-parallel are a `UserError` that names both and the line.
     """
     sides = [iter(side) for _, side in factors.values()]
-    number = 0
-    for number, line in enumerate(lines, 1):
+    number = first - 1
+    for number, line in enumerate(lines, first):
         columns = [line.split()]
         for (file, _), side in zip(factors.values(), sides, strict=True):
             if (row := next(side, None)) is None:
@@ -123,14 +139,16 @@ def parse_parallel(
             raise UserError(f"{file}: has more lines than {name}, which has {number}")
 
 
-def parse_jsonl(lines: Iterable[str], name: str, factors: Sequence[str]) -> Iterator[Sentence]:
+def parse_jsonl(
+    lines: Iterable[str], name: str, factors: Sequence[str], first: int = 1
+) -> Iterator[Sentence]:
     """Sentences of JSON lines.
 
     A line is `{"text": ..., "words": [{"form": ..., "upos": ..., ...}, ...]}`, whose forms stand
     in the text in order, or Sockeye's `{"text": ..., "factors": ["f f f", ...]}`, whose factors
     `factors` names. Other keys of the line are ignored, as in Sockeye; those of a word are not.
     """
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         where = f"{name}:{number}"
         try:
             content = json.loads(line)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nmt_feat.corpus.conllu import is_conllu, parse_conllu, sentence_end
+from nmt_feat.corpus import formats
+from nmt_feat.corpus.conllu import sentence_end
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import START, TEXT, Sentences
 from nmt_feat.corpus.text import Block, line_end, read_blocks
@@ -88,18 +90,26 @@ def write(batches: Iterable[pa.RecordBatch], path: Path) -> Table:
     return Table(path)
 
 
-def read(path: Path, columns: tuple[str, ...], out: Path, pool: Pool) -> tuple[Table, int | None]:
-    """A file's sentences, with words where it is CoNLL-U and `columns` of them are asked for.
+class Format(NamedTuple):
+    """What a file holds: one of `formats.FORMATS`, the names of its factors if it has any."""
+
+    kind: str
+    factors: tuple[str, ...] = ()
+
+
+def read(
+    path: Path, form: Format, columns: tuple[str, ...], out: Path, pool: Pool
+) -> tuple[Table, int | None]:
+    """A file's sentences, with words where it has any and `columns` of them are asked for.
 
     Also the first row without a visible character, if there is one.
     """
-    conllu = is_conllu(path)
-    blocks = read_blocks(path, sentence_end if conllu else line_end)
+    blocks = read_blocks(path, sentence_end if form.kind == "conllu" else line_end)
     blank, rows = None, 0
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal blank, rows
-        for batch, found in pool.map(partial(_parse, conllu, columns), blocks):
+        for batch, found in pool.map(partial(_parse, form, columns), blocks):
             if blank is None and found is not None:
                 blank = rows + found
             rows += batch.num_rows
@@ -109,37 +119,36 @@ def read(path: Path, columns: tuple[str, ...], out: Path, pool: Pool) -> tuple[T
 
 
 def _parse(
-    conllu: bool, columns: tuple[str, ...], block: Block
+    form: Format, columns: tuple[str, ...], block: Block
 ) -> tuple[pa.RecordBatch, int | None]:
-    lines = block.lines()
-    if conllu:
-        sentences = Sentences.of(parse_conllu(lines, block.path, block.line), columns)
+    lines, annotated = block.lines(), form.kind != "text"
+    if annotated:
+        parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line)
+        sentences = Sentences.of(parsed, columns)
         lines = sentences.texts
     blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
-    if conllu and columns:
+    if annotated and columns:
         return sentences.table(), blank
     return pa.record_batch({TEXT: pa.array(lines, pa.large_string())}), blank
 
 
-Merge = Callable[[Sentences, list[str], int], tuple[Sentences, int]]
+Merge = Callable[[list[Sentences], int], tuple[Sentences, int]]
 
 
-def merge(work: Merge, annotation: Table, texts: Table, out: Path, pool: Pool) -> tuple[Table, int]:
-    """`work(annotated, texts, first row)` of all rows: a table, and its numbers added up."""
+def merge(work: Merge, parts: Sequence[Table], out: Path, pool: Pool) -> tuple[Table, int]:
+    """`work(sentences of each part, first row)` of all rows: a table, and its numbers added up."""
     total = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal total
-        task = partial(_merge, work, annotation.path, texts.path)
-        for batch, number in pool.map(task, texts.ranges()):
+        task = partial(_merge, work, [part.path for part in parts])
+        for batch, number in pool.map(task, parts[-1].ranges()):
             total += number
             yield batch
 
     return write(batches(), out), total
 
 
-def _merge(
-    work: Merge, annotation: Path, texts: Path, rows: tuple[int, int]
-) -> tuple[pa.RecordBatch, int]:
-    made, number = work(Table(annotation).rows(*rows), Table(texts).rows(*rows).texts, rows[0])
+def _merge(work: Merge, parts: list[Path], rows: tuple[int, int]) -> tuple[pa.RecordBatch, int]:
+    made, number = work([Table(part).rows(*rows) for part in parts], rows[0])
     return made.table(), number
