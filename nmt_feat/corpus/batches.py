@@ -113,11 +113,11 @@ def ordered(split: Split, batch_tokens: int) -> list[Indices]:
 
 
 def _cut(split: Split, order: Indices, batch_tokens: int) -> list[Indices]:
-    bounds, longest = [0], 0
     lengths = np.maximum(split.source_lengths, split.target_lengths)[order]
-    for i, length in enumerate(lengths.tolist()):
-        longest = max(longest, length)
-        if i > bounds[-1] and (i + 1 - bounds[-1]) * longest > batch_tokens:
-            bounds.append(i)
-            longest = length
-    return np.split(order, bounds[1:])
+    bounds = [0]
+    while (begin := bounds[-1]) < len(lengths):
+        rows = lengths[begin : begin + batch_tokens // int(lengths[begin]) + 1]  # more never fit
+        cells = np.maximum.accumulate(rows) * np.arange(1, len(rows) + 1)
+        fit = int(np.searchsorted(cells, batch_tokens, side="right"))
+        bounds.append(begin + max(1, fit))
+    return np.split(order, bounds[1:-1])
