@@ -143,14 +143,14 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         values = [[_join(column[part]) for part in parts] for column in values]
         head_upos = values[-1]
         word_of = [0, *(n for n, part in enumerate(parts, 1) for _ in rows[part]), -1]
-        outside = [[word_of[head] for head in heads[part]] for part in parts]
+        outside = (
+            (word_of[head] for head in heads[part] if word_of[head] not in (number, -1))
+            for number, part in enumerate(parts, 1)
+        )
+        heads = [next(found, -1) for found in outside]
     else:
-        outside = [[head] for head in heads]
+        heads = [-1 if head == number else head for number, head in enumerate(heads, 1)]
         several = [(each,) for each in misc]
-    heads = [
-        next((head for head in several if head not in (number, -1)), -1)
-        for number, several in enumerate(outside, 1)
-    ]
     for i, found in enumerate(misc):
         if "HeadUPOS=" in found and (match := re.search(r"HeadUPOS=([^|]+)", found)):
             head_upos[i] = match[1]  # by write_conllu

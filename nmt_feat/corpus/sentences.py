@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -65,10 +66,13 @@ class Sentences:
         """Sentences with these columns of their annotation."""
         texts, words = zip(*sentences, strict=True) if (sentences := list(sentences)) else ((), ())
         counts = np.fromiter(map(len, words), np.int64, len(words))
-        every = list(zip(*chain.from_iterable(words), strict=True)) or [()] * len(Word._fields)
-        column = dict(zip(Word._fields, every, strict=True))
-        starts, ends = (np.array(column[name], np.int64) for name in (START, END))
-        strings = {name: pa.array(column[name], pa.string()) for name in columns}
+        every = list(chain.from_iterable(words))
+        starts, ends = (
+            np.fromiter(map(attrgetter(name), every), np.int64, len(every)) for name in (START, END)
+        )
+        strings = {
+            name: pa.array(list(map(attrgetter(name), every)), pa.string()) for name in columns
+        }
         return cls(list(texts), counts, starts, ends, strings)
 
     def __iter__(self) -> Iterator[Sentence]:
