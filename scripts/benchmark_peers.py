@@ -117,16 +117,23 @@ def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Pa
     return out
 
 
-def ratios(runs: Sequence[dict[str, Any]], ours: str, peer: str) -> list[float]:
+def ratios(
+    runs: Sequence[dict[str, Any]], ours: str, peer: str, unit: str = "sentences_per_second"
+) -> list[float]:
     """How many times as fast as a peer ours was, round by round."""
-    speed = {(r["round"], r["contender"]): r["sentences_per_second"] for r in runs}
-    rounds = sorted({r for r, name in speed if name == ours} & {r for r, n in speed if n == peer})
-    return [speed[r, ours] / speed[r, peer] for r in rounds]
+    speed = {(run["round"], run["contender"]): run[unit] for run in runs if unit in run}
+    numbers = sorted({number for number, _ in speed})
+    return [
+        speed[number, ours] / speed[number, peer]
+        for number in numbers
+        if (number, ours) in speed and (number, peer) in speed
+    ]
 
 
 COLUMNS = {
     "sentences_per_second": ("sentences/s", ",.1f"),
     "sentences_per_update": ("sentences/update", ".1f"),
+    "pieces_per_second": ("pieces/s", ",.0f"),
     "pieces_per_sentence": ("pieces/sentence", ".1f"),
     "cores": ("cores", ".2f"),
     "peak_memory_mib": ("peak memory, MiB", ",.0f"),
@@ -136,7 +143,10 @@ COLUMNS = {
 
 
 def tables(record: dict[str, Any]) -> str:
-    """Two Markdown tables: medians of each contender, and ratios: minimum, median, maximum."""
+    """Markdown tables: medians of each contender, and ratios: median, minimum and maximum.
+
+    Translations of different models differ in length, so their ratios are also those of pieces/s.
+    """
     runs = record["runs"]
     names = list(dict.fromkeys(run["contender"] for run in runs))
     shown = [key for key in COLUMNS if any(key in run for run in runs)]
@@ -149,13 +159,17 @@ def tables(record: dict[str, Any]) -> str:
             cells.append(format(statistics.median(found), COLUMNS[key][1]) if found else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     ours = [name for name in names if name.startswith("ours")]
-    lines += ["", "| times as fast as | " + " | ".join(ours) + " |", "|---|" + "---|" * len(ours)]
-    for name in (name for name in names if name not in ours):
-        pairs = [ratios(runs, own, name) for own in ours]
-        cells = [
-            f"{statistics.median(p):.2f} ({min(p):.2f} to {max(p):.2f})" if p else "" for p in pairs
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for unit in ("sentences_per_second", "pieces_per_second"):
+        if unit in shown:
+            title = f"| times as fast as, {COLUMNS[unit][0]} | " + " | ".join(ours) + " |"
+            lines += ["", title, "|---|" + "---|" * len(ours)]
+            for name in (name for name in names if name not in ours):
+                pairs = [ratios(runs, own, name, unit) for own in ours]
+                cells = [
+                    f"{statistics.median(p):.2f} ({min(p):.2f} to {max(p):.2f})" if p else ""
+                    for p in pairs
+                ]
+                lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

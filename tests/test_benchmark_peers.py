@@ -116,10 +116,27 @@ def test_tables(peers: ModuleType) -> None:
         "| sockeye | 140.0 | 810 |  |",
         "| opennmt | 1,800.0 |  |  |",
         "",
-        "| times as fast as | ours-bf16 |",
+        "| times as fast as, sentences/s | ours-bf16 |",
         "|---|---|",
         "| sockeye | 5.00 (4.00 to 9.00) |",
         "| opennmt | 0.50 (0.50 to 0.50) |",
+    ]
+
+
+def test_translations_of_other_lengths_are_compared_by_pieces_too(peers: ModuleType) -> None:
+    figures = {"ours": (60.0, 600.0), "joeynmt": (30.0, 30.0)}
+    runs = [
+        {"round": 1, "contender": name, "sentences_per_second": s, "pieces_per_second": p}
+        for name, (s, p) in figures.items()
+    ]
+    assert peers.tables({"runs": runs}).splitlines()[5:] == [
+        "| times as fast as, sentences/s | ours |",
+        "|---|---|",
+        "| joeynmt | 2.00 (2.00 to 2.00) |",
+        "",
+        "| times as fast as, pieces/s | ours |",
+        "|---|---|",
+        "| joeynmt | 20.00 (20.00 to 20.00) |",
     ]
 
 
