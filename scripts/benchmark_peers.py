@@ -6,7 +6,7 @@ python scripts/benchmark_peers.py translate --data FOLDER --shape tiny --threads
 Sockeye, OpenNMT-py, JoeyNMT and CTranslate2 are installed each in an environment of its own. All
 get the same pieces, model, token budget per batch and threads, and run one after the other, round
 by round. `sockeye@1.13.1` is Sockeye with another PyTorch. A command that is given again continues
-where the file of --json ends. Needs about 4 GiB of disk.
+where the file of --json ends. The environments take several GiB where PyTorch brings CUDA.
 """
 
 import argparse
