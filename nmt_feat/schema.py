@@ -141,6 +141,10 @@ class FeatureConfig:
     """Rarer values are unknown."""
     policy: str = "copy"
     """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
+    dropout: float = 0.0
+    """Share of tokens whose value is unknown at random, anew in each update of training."""
+    sentence_dropout: float = 0.0
+    """Share of sentences in which all values are unknown at random, in training."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
 
@@ -331,6 +335,9 @@ class TrainConfig:
             for key in ("dim", "max_values", "min_count"):
                 if (value := getattr(feature, key)) is not None and value < 1:
                     raise UserError(f"features.{name}.{key}={value}: must be at least 1")
+            for key in ("dropout", "sentence_dropout"):
+                if not 0 <= (share := getattr(feature, key)) <= 1:
+                    raise UserError(f"features.{name}.{key}={share}: must be in [0, 1]")
             if not name.isidentifier():
                 raise UserError(f"features.{name}: a name has letters, digits and _ only")
 

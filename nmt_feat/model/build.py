@@ -171,9 +171,14 @@ def build_model(
     else:
         with isolated(seed, "source"):
             words = table(source_size, merge.widths[WORD], std)
+    masked = {
+        name: (feature.dropout, feature.sentence_dropout)
+        for name, feature in features.items()
+        if feature.dropout or feature.sentence_dropout
+    }
     with isolated(seed, "transformer"):
         return Transformer(
-            SourceEmbedding(words, embedders, merge, model.dropout),
+            SourceEmbedding(words, embedders, merge, model.dropout, masked),
             TargetEmbedding(target, model.dropout),
             dim=model.dim,
             ffn_dim=model.ffn_dim,

@@ -1,7 +1,7 @@
 """Embedding layer: look up, combine, times sqrt(dim), plus positions, dropout. Always so."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
 from nmt_feat.corpus.batches import UNITS
+from nmt_feat.corpus.columns import FIRST, UNK
 from nmt_feat.model.dropout import dropout
 
 ROUND = 256
@@ -42,6 +43,15 @@ def distinct_columns(ids: Tensor) -> tuple[Tensor, Tensor]:
     return ids[:, anywhere], place
 
 
+def mask(ids: Tensor, token: float, sentence: float) -> Tensor:
+    """Ids `(batch, time)`, those of values UNK at random: of tokens, and of whole sentences."""
+    for share, shape in ((token, ids.shape), (sentence, (len(ids), 1))):
+        if share:
+            drawn = torch.rand(shape, device=ids.device) < share
+            ids = ids.masked_fill(drawn & (ids >= FIRST), UNK)
+    return ids
+
+
 class TargetEmbedding(nn.Module):
     """Target pieces, `(batch, time)` ids, to `(batch, time, dim)`."""
 
@@ -66,6 +76,8 @@ class SourceEmbedding(nn.Module):
         features: the features' embedders by name, in the combiner's order.
         combiner: the method.
         dropout: dropout of the result.
+        masked: of some features, the share of tokens and that of sentences whose values training
+            makes unknown at random, so that the model works where they are missing.
     """
 
     def __init__(
@@ -74,8 +86,10 @@ class SourceEmbedding(nn.Module):
         features: dict[str, nn.Module],
         combiner: Combiner,
         dropout: float,
+        masked: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         super().__init__()
+        self.masked = dict(masked or {})
         self.words = words
         self.features = nn.ModuleDict(features)
         self.combiner = combiner
@@ -104,6 +118,8 @@ class SourceEmbedding(nn.Module):
         Where tokens have units, a feature's ids are rows of `features[name + UNITS]`, `(R, U)`,
         each of which is composed once.
         """
+        if self.training:
+            features = features | {n: mask(features[n], *p) for n, p in self.masked.items()}
         rows = [ids, *(features[name] for name in self.features)]
         composed = self.compose(features)
         if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device

@@ -1,0 +1,106 @@
+"""Values that are unknown at random in training, and only there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from entry import call
+from small import Small, outcome
+
+from nmt_feat.combiners import Add
+from nmt_feat.corpus.batches import UNITS
+from nmt_feat.corpus.columns import END, UNK
+from nmt_feat.features import Categorical, Mean
+from nmt_feat.features.categorical import table
+from nmt_feat.model.embedding import SourceEmbedding, mask
+from nmt_feat.training.loop import Trainer
+
+IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 1)
+
+
+def test_tokens_are_masked_at_the_rate_given() -> None:
+    torch.manual_seed(0)
+    found = mask(IDS, 0.3, 0.0)
+    values = IDS > END
+    assert torch.equal(found[~values], IDS[~values])
+    changed = found != IDS
+    assert set(found[changed].tolist()) == {UNK}
+    assert abs(float(changed[values].float().mean()) - 0.3) < 0.01
+    assert float(changed[values].float().mean()) not in (0.0, 1.0)
+
+
+def test_sentences_are_masked_as_a_whole() -> None:
+    torch.manual_seed(0)
+    found = mask(IDS, 0.0, 0.25)
+    values = IDS > END
+    shares = (found != IDS).sum(1) / values.sum(1)
+    assert set(shares.tolist()) == {0.0, 1.0}
+    assert abs(float(shares.mean()) - 0.25) < 0.03
+    assert torch.equal(found[:, -1], IDS[:, -1])
+
+
+def test_both_and_neither() -> None:
+    torch.manual_seed(0)
+    changed = (mask(IDS, 0.5, 0.5) != IDS)[IDS > END].float().mean()
+    assert abs(float(changed) - 0.75) < 0.02
+    state = torch.get_rng_state()
+    assert mask(IDS, 0.0, 0.0) is IDS
+    assert torch.equal(torch.get_rng_state(), state), "no random numbers are drawn for nothing"
+    assert torch.equal(mask(IDS, 1.0, 0.0) > END, torch.zeros_like(IDS, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_only_training_masks(units: bool) -> None:
+    torch.manual_seed(0)
+    feature = (Mean if units else Categorical)(10, 4, 1.0)
+    masked = {"f": (1.0, 0.0)}
+    combiner = Add({"word": 4, "f": 4}, 4)
+    embedding = SourceEmbedding(table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
+    ids = torch.tensor([[3, 4, 5], [5, 3, 0]])
+    given = {"f": ids}
+    if units:
+        given["f" + UNITS] = torch.tensor([[0, 0], [UNK, 0], [END, 0], [3, 4], [5, 6], [7, 0]])
+    unknown = {"f": torch.where(ids > END, UNK, ids)} | {k: v for k, v in given.items() if k != "f"}
+    trained = embedding(ids, given)
+    embedding.eval()
+    assert torch.equal(trained, embedding(ids, unknown))
+    assert not torch.equal(trained, embedding(ids, given))
+    assert torch.equal(given["f"], ids), "the batch is left as it was"
+
+
+SETTINGS = (
+    "combiner=add",
+    "features=[upos,jamo]",
+    "features.upos.dropout=0.4",
+    "features.jamo.sentence_dropout=0.4",
+    "features.jamo._target_=nmt_feat.features.Mean",
+    "model.dropout=0",
+    "trainer.max_steps=4",
+)
+
+
+def test_resume_is_exact(small: Small) -> None:
+    whole = outcome(small.train(*SETTINGS))
+    save = Trainer.save
+
+    def stop(trainer: Trainer) -> None:
+        save(trainer)
+        if trainer.at.step == 2:
+            raise KeyboardInterrupt
+
+    with small.elsewhere("stopped") as other:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "save", stop)
+            with pytest.raises(KeyboardInterrupt):
+                other.train(*SETTINGS)
+        assert outcome(other.train(*SETTINGS)) == whole
+    plain = [s for s in SETTINGS if "dropout=0.4" not in s]
+    assert outcome(small.train(*plain))["curve"] != whole["curve"]
+
+
+@pytest.mark.parametrize("key", ["dropout", "sentence_dropout"])
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_shares_that_cannot_be(key: str, value: float, small: Small) -> None:
+    done = call("train", *small.overrides("combiner=add", f"features.upos.{key}={value}"))
+    assert done.code == 2
+    assert done.err == f"error: features.upos.{key}={value}: must be in [0, 1]\n"
