@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
@@ -17,12 +18,15 @@ from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.prepare import VECTORS, Prepared, fingerprint, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, reading_accuracy, score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
+from nmt_feat.features import Vectors
+from nmt_feat.instantiate import locate
 from nmt_feat.model.build import arithmetic, build_model, check_widths, unused
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
@@ -67,6 +71,17 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
         )
     combiner.bias = None if "bias" in left else combiner.bias
     combiner.args = {k: v for k, v in combiner.args.items() if k not in left}
+    for name, feature in cfg.features.items():
+        if bool(feature.file) != issubclass(locate(feature._target_), Vectors):
+            raise UserError(
+                f"features.{name}.file={feature.file}: goes with "
+                f"_target_=nmt_feat.features.Vectors, not {feature._target_}"
+                if feature.file
+                else f"features.{name}: {feature._target_} needs word vectors; set "
+                f"features.{name}.file=FILE"
+            )
+        if feature.file:
+            feature.args["width"] = vector_width(feature.file)
     check_widths(cfg.combiner, cfg.features, cfg.model)
     build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
     return cfg
@@ -81,6 +96,8 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     del settings["paths"], settings["trainer"]["progress"], settings["trainer"]["log_every"]
     source = ("name", "source_lang", "target_lang", "tokenized", "limit")
     settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
+    for feature in settings["features"].values():
+        feature["file"] = bool(feature["file"])  # its content is in the fingerprint
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     return settings
 
@@ -92,11 +109,17 @@ def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     return "-".join([method, *features, f"s{cfg.seed}", digest(settings)[:8]])
 
 
-def model_for(cfg: TrainConfig, encoder: SourceEncoder, target: Subwords) -> Transformer:
-    """The untrained model for data that is encoded so."""
+def model_for(
+    cfg: TrainConfig, encoder: SourceEncoder, target: Subwords, folder: Path | None = None
+) -> Transformer:
+    """The untrained model for data that is encoded so; `folder` has its ready-made vectors."""
     sizes = {name: vocab.size for name, vocab in encoder.features.items()}
     pieces = (encoder.subwords.size, target.size)
-    return build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
+    model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
+    for name, feature in model.source.features.items():
+        if folder and isinstance(feature, Vectors):
+            feature.load(np.load(folder / f"{VECTORS}{name}.npy"))
+    return model
 
 
 def set_up_torch(cfg: TrainConfig) -> None:
@@ -130,7 +153,7 @@ def fit(
     set_up_torch(cfg)
     if made is None:
         prepared = prepare(cfg, cfg.features)
-        made = prepared, model_for(cfg, prepared.encoder, prepared.target)
+        made = prepared, model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
     progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
     trainer = Trainer(cfg, *made, folder, fabric, progress)
     trainer.resume()
@@ -239,7 +262,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         console.print(prepared.report)
         current.described.add(prepared.fingerprint)
     keep(cfg, prepared, folder)
-    model = model_for(cfg, prepared.encoder, prepared.target)
+    model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
     record = RunRecord(
         method=method_name(cfg.combiner._target_),
         features=list(cfg.features),

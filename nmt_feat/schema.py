@@ -128,9 +128,12 @@ class FeatureConfig:
     column: str = MISSING
     """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
     key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:
-    `char`, `syllable`, `jamo` or `ngram`."""
+    `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case."""
     of: str = "piece"
-    """Whose units: of each `piece`, or of the `word` that it belongs to."""
+    """Whose units or form: of each `piece`, or of the `word` that it belongs to."""
+    file: str | None = None
+    """Ready-made vectors of forms in word2vec's, GloVe's or fastText's text format, maybe gzipped;
+    `max_values` are then the first ones, whatever the corpus has."""
     n: int = 3
     """Length of the units of `ngram`, in characters."""
     dim: int | None = None

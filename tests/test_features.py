@@ -132,12 +132,14 @@ def test_vocabulary_limits() -> None:
         (
             FeatureConfig(column="Case"),
             "features.f.column=Case: unknown column; known: char, deprel, feats, feats.Case, "
-            "head_upos, jamo, lemma, misc.NER, ngram, shape, subword_tag, syllable, upos, xpos",
+            "form, head_upos, jamo, lemma, lower, misc.NER, ngram, shape, subword_tag, "
+            "syllable, upos, xpos",
         ),
         (
             FeatureConfig(column="zzz"),
             "features.f.column=zzz: unknown column; known: char, deprel, feats, feats.Case, "
-            "head_upos, jamo, lemma, misc.NER, ngram, shape, subword_tag, syllable, upos, xpos",
+            "form, head_upos, jamo, lemma, lower, misc.NER, ngram, shape, subword_tag, "
+            "syllable, upos, xpos",
         ),
         (
             FeatureConfig(column="feats."),
@@ -153,13 +155,17 @@ def test_vocabulary_limits() -> None:
         ),
         (
             FeatureConfig(column="jamo", policy="first"),
-            "features.f.policy=first: each piece has units; set of=word",
+            "features.f.policy=first: each piece has a value; set of=word",
         ),
         (FeatureConfig(column="jamo", of="token"), "features.f.of=token: one of piece, word"),
+        (
+            FeatureConfig(column="upos", file="v"),
+            "features.f.file=v: needs column=form or column=lower, policy=copy",
+        ),
         (FeatureConfig(column="ngram", n=0), "features.f.n=0: must be at least 1"),
         (
             FeatureConfig(column="upos", of="word"),
-            "features.f.of=word: for char, syllable, jamo, ngram; leave it out",
+            "features.f.of=word: for char, syllable, jamo, ngram, form, lower; leave it out",
         ),
     ],
 )
@@ -187,7 +193,7 @@ def test_shipped_features(path: Path) -> None:
 
 def test_every_column_is_shipped() -> None:
     shipped = {path.stem for path in resource("conf").glob("features/*.yaml")}
-    assert shipped == {*COLUMNS, "case", "number"}
+    assert shipped | {"form", "lower"} == {*COLUMNS, "case", "number", "vectors"}
 
 
 def test_categorical() -> None:

@@ -23,7 +23,7 @@ FIRST = 3  # id of the first real value
 Code = int | tuple[int, ...]
 """What a feature says of a token: an id, or the ids of its units."""
 INSIDE = "<inside>"
-TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS)  # need words, but no annotation
+TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS, *units.FORMS)  # need no annotation
 ANNOTATION = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos")
 COLUMNS = (*ANNOTATION, *TEXT_COLUMNS)
 
@@ -41,8 +41,15 @@ def check(features: dict[str, FeatureConfig]) -> None:
         if cfg.column == "subword_tag" and cfg.policy == "first":
             raise UserError(f"features.{name}.policy=first: subword_tag has a value on each piece")
         units.check(name, cfg.column, cfg.of, cfg.n)
-        if cfg.column in units.KINDS and cfg.of == "piece" and cfg.policy == "first":
-            raise UserError(f"features.{name}.policy=first: each piece has units; set of=word")
+        if cfg.column in (*units.KINDS, *units.FORMS) and (cfg.of, cfg.policy) == (
+            "piece",
+            "first",
+        ):
+            raise UserError(f"features.{name}.policy=first: each piece has a value; set of=word")
+        if cfg.file and (cfg.column not in units.FORMS or cfg.policy == "first"):
+            raise UserError(
+                f"features.{name}.file={cfg.file}: needs column=form or column=lower, policy=copy"
+            )
 
 
 def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
@@ -57,15 +64,21 @@ def annotation(features: Mapping[str, FeatureConfig | FeatureVocab]) -> tuple[st
 
 
 def values(sentences: Sentences, column: str) -> Coded:
-    """The column's value of each word, `_` for none; for units, the word's visible characters.
+    """The column's value of each word, `_` for none; for units, its visible characters, as `form`.
 
     Not for values of pieces (`subword_tag`, units of pieces).
     """
     if column in TEXT_COLUMNS:
-        return Coded.of(sentences.forms()).map(shape if column == "shape" else units.visible)
+        forms = Coded.of(sentences.forms())
+        return forms.map(shape) if column == "shape" else cased(forms.map(units.visible), column)
     name, _, key = column.partition(".")
     found = Coded.of(sentences.annotation[name])
     return found.map(lambda value: attribute(value, key) if key else value or NONE)
+
+
+def cased(forms: Coded, column: str) -> Coded:
+    """Forms in lower case for the column `lower`, else as they are."""
+    return forms.map(str.lower) if column == "lower" else forms
 
 
 def attribute(feats: str, name: str) -> str:
@@ -115,6 +128,11 @@ class FeatureVocab:
         found = [v for v, _ in kept], [n for _, n in kept]
         return cls(cfg.column, cfg.policy, *found, cfg.of, cfg.n)
 
+    @classmethod
+    def of_words(cls, cfg: FeatureConfig, words: list[str], counts: Counter[str]) -> FeatureVocab:
+        """That of ready-made vectors, whether training has the words or not."""
+        return cls(cfg.column, cfg.policy, words, [counts[word] for word in words], cfg.of)
+
     @property
     def has_units(self) -> bool:
         """Whether a token has a sequence of units, not one value."""
@@ -123,7 +141,8 @@ class FeatureVocab:
     @property
     def of_pieces(self) -> bool:
         """Whether values are those of pieces, not of words."""
-        return self.column == "subword_tag" or (self.has_units and self.of == "piece")
+        own = self.column in (*units.KINDS, *units.FORMS) and self.of == "piece"
+        return self.column == "subword_tag" or own
 
     @property
     def size(self) -> int:

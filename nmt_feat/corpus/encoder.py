@@ -160,7 +160,8 @@ class SourceEncoder:
             if feature.column == "subword_tag":
                 values[name] = subword_tags(owner, pieces.counts)
             elif feature.of_pieces:
-                values[name] = self.subwords.surfaces(texts, pieces)
+                surfaces = self.subwords.surfaces(texts, pieces)
+                values[name] = columns.cased(surfaces, feature.column)
             else:
                 values[name] = columns.values(sentences, feature.column)
             value_counts[name] = pieces.counts if feature.of_pieces else sentences.counts

@@ -25,12 +25,14 @@ from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK, Subwords
 from nmt_feat.corpus.text import known_sha256, ranked
+from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
 FORMAT = 1  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
+VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
 TOP = 5  # values of a feature that the report shows
 
 
@@ -92,7 +94,15 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
         "subword": asdict(cfg.subword),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
-            name: [f.column, f.max_values, f.min_count, f.policy, f.of, f.n]
+            name: [
+                f.column,
+                f.max_values,
+                f.min_count,
+                f.policy,
+                f.of,
+                f.n,
+                f.file and known_sha256(Path(f.file), cache),
+            ]
             for name, f in features.items()
         },
     }
@@ -191,7 +201,14 @@ def _build(
         counts, dev_counts = train.counts(name), dev.counts(name)
         if empty[name].has_units:
             counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
-        encoder.features[name] = vocab = FeatureVocab.build(feature, counts)
+        if feature.file:
+            words, vectors = read_vectors(feature.file, feature.max_values)
+            vocab = FeatureVocab.of_words(feature, words, counts)
+            np.save(folder / f"{VECTORS}{name}.npy", vectors)
+            raw.notes.append(_coverage(name, feature, vocab, counts))
+        else:
+            vocab = FeatureVocab.build(feature, counts)
+        encoder.features[name] = vocab
         report.features[name] = shown = describe_feature(counts, dev_counts, vocab)
         by = annotated_by or raw.train.source_path
         _refuse_constant(name, feature, counts, shown["kept"], by)
@@ -206,6 +223,20 @@ def _build(
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _coverage(name: str, feature: FeatureConfig, vocab: FeatureVocab, counts: Counter[str]) -> str:
+    """How many words of train have a vector; none is an error."""
+    known = Counter({word: n for word, n in counts.items() if vocab.id(word) >= FIRST})
+    if not known:
+        raise UserError(
+            f"features.{name}.file={feature.file}: has no vector of any word of train; give "
+            "vectors of its language, or set column=lower"
+        )
+    return (
+        f"features.{name}: {len(known):,} of {len(counts):,} different words of train have a "
+        f"vector ({len(known) / len(counts):.1%}), {known.total() / counts.total():.1%} of all"
+    )
 
 
 def _refuse_constant(

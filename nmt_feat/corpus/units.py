@@ -13,6 +13,8 @@ import unicodedata
 from nmt_feat.errors import UserError
 
 KINDS = ("char", "syllable", "jamo", "ngram")
+FORMS = ("form", "lower")
+"""The token as a whole, as it is and in lower case."""
 EMPTY = "<E>"
 """Stands in the place of the final consonant of a syllable that has none (Park & Zhao 2020)."""
 BLANK = "▁"
@@ -79,5 +81,6 @@ def check(name: str, column: str, of: str, n: int) -> None:
         raise UserError(f"features.{name}.of={of}: one of piece, word")
     if n < 1:
         raise UserError(f"features.{name}.n={n}: must be at least 1")
-    if column not in KINDS and of != "piece":
-        raise UserError(f"features.{name}.of={of}: for {', '.join(KINDS)}; leave it out")
+    known = (*KINDS, *FORMS)
+    if column not in known and of != "piece":
+        raise UserError(f"features.{name}.of={of}: for {', '.join(known)}; leave it out")

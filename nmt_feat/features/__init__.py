@@ -2,5 +2,6 @@
 
 from nmt_feat.features.categorical import Categorical
 from nmt_feat.features.sequence import CharCNN, Max, Mean
+from nmt_feat.features.vectors import Vectors
 
-__all__ = ["Categorical", "CharCNN", "Max", "Mean"]
+__all__ = ["Categorical", "CharCNN", "Max", "Mean", "Vectors"]
