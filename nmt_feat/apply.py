@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
-from nmt_feat.corpus.columns import needs_annotation
+from nmt_feat.corpus.columns import needs_annotation, strict
 from nmt_feat.corpus.conllu import Sentence, project
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.sentences import Sentences
@@ -33,6 +33,7 @@ from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
 
+BARE = "have no annotation: their features are unknown"
 EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
 
@@ -72,6 +73,8 @@ class Run:
         restore(self.model, read_tensors(weights), str(weights))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
+        self.unannotated = 0
+        """Sentences whose features are unknown, where the run's `missing=unknown` allows it."""
         self.missed = 0
         """Sentences that the exported model could not translate; the native engine did."""
         self.replaced = 0
@@ -99,6 +102,10 @@ class Run:
                 "their lines must correspond"
             )
         if not needs_annotation(self.cfg.features):
+            return [Sentence(text) for text in texts]
+        required = strict(self.cfg.features)
+        if not required and (self.annotator is None or (self.cfg.data.tokenized and raw is None)):
+            self.unannotated += sum(bool(text.strip()) for text in texts)
             return [Sentence(text) for text in texts]
         if self.annotator is None:
             names = ", ".join(self.cfg.features)
@@ -222,6 +229,7 @@ def translate_main(cfg: TranslateConfig) -> None:
         if raw is not None and next(raw, None) is not None:
             raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
     for count, how in (
+        (run.unannotated, BARE),
         (
             run.missed,
             "were translated by the native engine: a combination of piece and features "
@@ -261,3 +269,5 @@ def score_main(cfg: ScoreConfig) -> None:
     with _output(cfg.output) as out:
         for logprob, pieces in found:
             out.write(f"{logprob:.6f}\t{pieces}\n")
+    if run.unannotated:
+        print(f"{run.unannotated} of {len(found)} sentences {BARE}", file=sys.stderr)

@@ -144,6 +144,8 @@ class FeatureConfig:
     """Rarer values are unknown."""
     policy: str = "copy"
     """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
+    missing: str = "error"
+    """Sentences without annotation: an `error`, or `unknown` values, which are counted."""
     dropout: float = 0.0
     """Share of tokens whose value is unknown at random, anew in each update of training."""
     sentence_dropout: float = 0.0

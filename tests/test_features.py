@@ -159,6 +159,10 @@ def test_vocabulary_limits() -> None:
         ),
         (FeatureConfig(column="jamo", of="token"), "features.f.of=token: one of piece, word"),
         (
+            FeatureConfig(column="upos", missing="zero"),
+            "features.f.missing=zero: one of error, unknown",
+        ),
+        (
             FeatureConfig(column="upos", file="v"),
             "features.f.file=v: needs column=form or column=lower, policy=copy",
         ),

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from nmt_feat.corpus import units
 from nmt_feat.corpus.conllu import NONE as NONE
-from nmt_feat.corpus.conllu import Word
+from nmt_feat.corpus.conllu import Sentence, Word
 from nmt_feat.corpus.sentences import Coded, Sentences
 from nmt_feat.corpus.text import ranked
 from nmt_feat.errors import UserError, near
@@ -23,6 +23,7 @@ FIRST = 3  # id of the first real value
 Code = int | tuple[int, ...]
 """What a feature says of a token: an id, or the ids of its units."""
 INSIDE = "<inside>"
+MISSING = "<missing>"  # a value that is not known, as where a sentence has no annotation
 TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS, *units.FORMS)  # need no annotation
 ANNOTATION = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos")
 COLUMNS = (*ANNOTATION, *TEXT_COLUMNS)
@@ -38,6 +39,8 @@ def check(features: dict[str, FeatureConfig]) -> None:
             )
         if cfg.policy not in ("copy", "first"):
             raise UserError(f"features.{name}.policy={cfg.policy}: one of copy, first")
+        if cfg.missing not in ("error", "unknown"):
+            raise UserError(f"features.{name}.missing={cfg.missing}: one of error, unknown")
         if cfg.column == "subword_tag" and cfg.policy == "first":
             raise UserError(f"features.{name}.policy=first: subword_tag has a value on each piece")
         units.check(name, cfg.column, cfg.of, cfg.n)
@@ -50,6 +53,23 @@ def check(features: dict[str, FeatureConfig]) -> None:
             raise UserError(
                 f"features.{name}.file={cfg.file}: needs column=form or column=lower, policy=copy"
             )
+
+
+def strict(features: Mapping[str, FeatureConfig | FeatureVocab]) -> list[str]:
+    """The features that every sentence must have: annotated ones with `missing=error`."""
+    return [
+        name
+        for name, feature in features.items()
+        if feature.missing == "error" and feature.column not in TEXT_COLUMNS
+    ]
+
+
+def unannotated(text: str) -> Sentence:
+    """Words between spaces whose annotation is missing."""
+    word = Word("", 0, 0, MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, misc=MISSING)
+    found = re.finditer(r"\S+", text)
+    words = (word._replace(form=m[0], start=m.start(), end=m.end()) for m in found)
+    return Sentence(text, tuple(words))
 
 
 def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
@@ -72,8 +92,13 @@ def values(sentences: Sentences, column: str) -> Coded:
         forms = Coded.of(sentences.forms())
         return forms.map(shape) if column == "shape" else cased(forms.map(units.visible), column)
     name, _, key = column.partition(".")
-    found = Coded.of(sentences.annotation[name])
-    return found.map(lambda value: attribute(value, key) if key else value or NONE)
+
+    def value(found: str) -> str:
+        if found == MISSING:
+            return MISSING
+        return attribute(found, key) if key else found or NONE
+
+    return Coded.of(sentences.annotation[name]).map(value)
 
 
 def cased(forms: Coded, column: str) -> Coded:
@@ -119,14 +144,16 @@ class FeatureVocab:
     counts: list[int] = field(default_factory=list)  # in train; 0 for `<inside>`
     of: str = "piece"  # whose units
     n: int = 1  # length of n-grams
+    missing: str = "error"  # what a sentence without annotation is
 
     @classmethod
     def build(cls, cfg: FeatureConfig, counts: Counter[str]) -> FeatureVocab:
         """The most frequent values, ties by name; `first` adds the value of later pieces."""
-        frequent = [(value, n) for value, n in ranked(counts) if n >= cfg.min_count]
+        known = Counter({value: n for value, n in counts.items() if value != MISSING})
+        frequent = [(value, n) for value, n in ranked(known) if n >= cfg.min_count]
         kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
         found = [v for v, _ in kept], [n for _, n in kept]
-        return cls(cfg.column, cfg.policy, *found, cfg.of, cfg.n)
+        return cls(cfg.column, cfg.policy, *found, cfg.of, cfg.n, cfg.missing)
 
     @classmethod
     def of_words(cls, cfg: FeatureConfig, words: list[str], counts: Counter[str]) -> FeatureVocab:

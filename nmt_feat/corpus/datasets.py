@@ -62,11 +62,16 @@ class RawCorpus:
 
 
 def locate(
-    config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool
+    config: DataConfig,
+    annotator: AnnotatorConfig,
+    cache: Path,
+    annotate: bool,
+    required: bool = True,
 ) -> RawCorpus:
     """The corpus with the files of every split, but not read; `annotate`: words are needed.
 
-    What is missing is downloaded into the folder `cache`.
+    They are needed of train only where not `required`. What is missing is downloaded into the
+    folder `cache`.
     """
     tool = make_annotator(annotator) if annotate else None
     if config.folder is not None and not Path(config.folder).expanduser().is_dir():
@@ -82,7 +87,7 @@ def locate(
         form = Format(_kind(config, split), tuple(config.factors))
         own = split.source if form.kind != "text" else None
         annotation = split.conllu or ", ".join(split.factors.values()) or own
-        if annotate and not tool and not annotation:
+        if annotate and not tool and not annotation and (required or name == "train"):
             raise UserError(
                 f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
                 f"or annotator=hanta, or {key}.conllu=FILE.conllu"

@@ -141,12 +141,22 @@ class SourceEncoder:
         if not columns.annotation(self.features):
             words = self.features and [Sentence(text, spaced(text)) for text in texts]
             sentences = Sentences.of(words or map(Sentence, texts), ())
-        for i in np.flatnonzero(sentences.counts == 0).tolist() if self.features else ():
-            if _visible(texts[i]).any():
-                raise UserError(
-                    f"{where[i]}: no annotation of {texts[i]!r}, but features need it; "
-                    "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
-                )
+        bare = {
+            i
+            for i in (np.flatnonzero(sentences.counts == 0).tolist() if self.features else ())
+            if _visible(texts[i]).any()
+        }
+        if bare and columns.strict(self.features):
+            i = min(bare)
+            raise UserError(
+                f"{where[i]}: no annotation of {texts[i]!r}, but features need it; "
+                "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
+            )
+        if bare:
+            made = (
+                columns.unannotated(s.text) if i in bare else s for i, s in enumerate(sentences)
+            )
+            sentences = Sentences.of(made, columns.annotation(self.features))
         pieces = self.subwords.pieces(texts)
         counts = pieces.counts + 1
         real = np.ones(counts.sum(), bool)

@@ -85,12 +85,12 @@ class Prepared:
 def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     """Hash of everything that determines the prepared data; reads files, but prepares nothing."""
     columns.check(features)
-    annotate = columns.needs_annotation(features)
+    annotate, required = columns.needs_annotation(features), bool(columns.strict(features))
     data, cache = cfg.data, Path(cfg.paths.cache)
     content = {
         "format": FORMAT,
         "sentencepiece": sentencepiece.__version__,
-        "corpus": datasets.locate(data, cfg.annotator, cache, annotate).fingerprint,
+        "corpus": datasets.locate(data, cfg.annotator, cache, annotate, required).fingerprint,
         "subword": asdict(cfg.subword),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
@@ -101,6 +101,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
                 f.policy,
                 f.of,
                 f.n,
+                f.missing,
                 f.file and known_sha256(Path(f.file), cache),
             ]
             for name, f in features.items()
@@ -165,7 +166,8 @@ def _build(
     cfg: TrainConfig, features: dict[str, FeatureConfig], folder: Path, say: Callable[[str], None]
 ) -> None:
     wanted, cache, temporary = columns.annotation(features), Path(cfg.paths.cache), folder / "raw"
-    raw = datasets.locate(cfg.data, cfg.annotator, cache, bool(wanted))
+    required = bool(columns.strict(features))
+    raw = datasets.locate(cfg.data, cfg.annotator, cache, bool(wanted), required)
     size = sum(path.stat().st_size for path in raw.train.files.values())
     processes = min(cfg.data.processes or cores(), 1 + size // PER_PROCESS)
     temporary.mkdir()
@@ -210,6 +212,9 @@ def _build(
             vocab = FeatureVocab.build(feature, counts)
         encoder.features[name] = vocab
         report.features[name] = shown = describe_feature(counts, dev_counts, vocab)
+        for split, each in zip(raw.splits, found, strict=True):
+            if missing := each.counts(name)[columns.MISSING]:
+                raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
         by = annotated_by or raw.train.source_path
         _refuse_constant(name, feature, counts, shown["kept"], by)
     for split, each in zip(raw.splits, found, strict=True):
