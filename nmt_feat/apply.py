@@ -21,6 +21,7 @@ from nmt_feat.corpus import formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import needs_annotation, strict
 from nmt_feat.corpus.conllu import Sentence, project
+from nmt_feat.corpus.controls import CONTROLS
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
@@ -65,6 +66,11 @@ class Run:
             raise UserError(f"{config}: not the settings of a run ({first})") from None
         assert isinstance(cfg, TrainConfig)
         cfg.check()
+        if cfg.control in CONTROLS:
+            raise UserError(
+                f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
+                "it; give a run with control=none"
+            )
         check_sums(self.folder)
         self.cfg = cfg
         self.encoder = SourceEncoder.load(self.folder / "encoder")

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import VECTORS, Prepared, fingerprint, prepare
 from nmt_feat.corpus.store import Split
@@ -69,6 +70,15 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
             "features=[]: the combiner has nothing to merge; choose features, for instance "
             "features=[upos,deprel], or combiner=none"
         )
+    if cfg.control != "none" and not cfg.features:
+        if not sweep:
+            meant = "names the method to match" if cfg.control == "matched" else "has no features"
+            raise UserError(
+                f"combiner=none control={cfg.control}: combiner {meant}; choose another combiner, "
+                "or control=none"
+            )
+        console.print(f"combiner=none: unused: control={cfg.control}")
+        cfg.control = "none"
     combiner.bias = None if "bias" in left else combiner.bias
     combiner.args = {k: v for k, v in combiner.args.items() if k not in left}
     for name, feature in cfg.features.items():
@@ -99,14 +109,51 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     for feature in settings["features"].values():
         feature["file"] = bool(feature["file"])  # its content is in the fingerprint
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
+    if cfg.control == "none":  # as if there were no controls
+        del settings["control"]
     return settings
 
 
+def match(cfg: TrainConfig, console: Console) -> TrainConfig:
+    """Words only, `model.ffn_dim` such that there are as many parameters as `cfg` has.
+
+    Within 0.5 %, else a `UserError`. The data with the features is prepared for their sizes.
+    """
+    prepared = prepare(cfg, cfg.features)
+    plain = copy.deepcopy(cfg)
+    plain.combiner, plain.features = CombinerConfig(), {}
+
+    def count(cfg: TrainConfig, ffn_dim: int) -> int:
+        changed = copy.deepcopy(cfg)
+        changed.model.ffn_dim = ffn_dim
+        vocabs = {name: prepared.encoder.features[name] for name in cfg.features}
+        encoder = SourceEncoder(prepared.encoder.subwords, vocabs)
+        return parameter_counts(model_for(changed, encoder, prepared.target))["total"]
+
+    width, goal = cfg.model.ffn_dim, count(cfg, cfg.model.ffn_dim)
+    start = count(plain, width)
+    step = count(plain, width + 1) - start
+    plain.model.ffn_dim = max(1, width + round((goal - start) / step))
+    found = count(plain, plain.model.ffn_dim)
+    name = method_name(cfg.combiner._target_)
+    if abs(found / goal - 1) > 0.005:
+        raise UserError(
+            f"control=matched: model.ffn_dim={plain.model.ffn_dim} gives {found:,} parameters, "
+            f"combiner={name} has {goal:,}; widen the model"
+        )
+    console.print(
+        f"control=matched: words only with model.ffn_dim={plain.model.ffn_dim}, not {width}: "
+        f"{found:,} parameters, {name} has {goal:,}"
+    )
+    return plain
+
+
 def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
-    """`<combiner>-<features>-s<seed>-<hash8>`."""
+    """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
     features = ["+".join(cfg.features)] if cfg.features else []
     method = method_name(cfg.combiner._target_)
-    return "-".join([method, *features, f"s{cfg.seed}", digest(settings)[:8]])
+    control = [cfg.control] if cfg.control != "none" else []
+    return "-".join([method, *features, *control, f"s{cfg.seed}", digest(settings)[:8]])
 
 
 def model_for(
@@ -152,7 +199,7 @@ def fit(
     """Train or resume in each process; a spawned one has nothing made for it."""
     set_up_torch(cfg)
     if made is None:
-        prepared = prepare(cfg, cfg.features)
+        prepared = prepare_run(cfg)
         made = prepared, model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
     progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
     trainer = Trainer(cfg, *made, folder, fabric, progress)
@@ -227,7 +274,9 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     """Train and test one run, or find it finished. Returns its record; its folder is printed."""
     console = Console()
     cfg = settle(cfg, sweep, console)
-    settings = determining(cfg, fingerprint(cfg, cfg.features))
+    if cfg.control == "matched":
+        cfg = match(cfg, console)
+    settings = determining(cfg, fingerprint(cfg, wanted(cfg)))
     folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -247,7 +296,8 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
         console.print(summary(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
         print(f"written to {folder}")
-        print(f"translate with it: python translate.py run={folder} input=FILE")
+        if cfg.control not in CONTROLS:
+            print(f"translate with it: python translate.py run={folder} input=FILE")
         print(f"try next: python train.py -m combiner={following} seed=1,2,3")
     return record
 
@@ -255,7 +305,7 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
     console, begun = Console(), time.perf_counter()
     fabric = make_fabric(cfg)
-    prepared = prepare(cfg, cfg.features, lambda phase: console.print(phase, style="dim"))
+    prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:
         print(note)
     if not sweep or prepared.fingerprint not in current.described:

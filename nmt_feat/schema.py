@@ -298,6 +298,10 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    control: str = "none"
+    """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
+    other words, anew in every epoch), `by_type` (random ones for each word type); or `matched`:
+    words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
     seed: int = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""
 
@@ -313,6 +317,8 @@ class TrainConfig:
             value = getattr(getattr(self, group), name)
             if value not in known:
                 raise UserError(f"{path}={value}: unknown; {near(value, known)}")
+        if self.control not in CONTROLS:
+            raise UserError(f"control={self.control}: unknown; {near(self.control, CONTROLS)}")
         model, trainer = self.model, self.trainer
         if model.dim % model.heads:
             raise UserError(
@@ -396,6 +402,7 @@ BOUNDS = [
 ]
 """Settings with bounds: path, test, and what the message says."""
 
+CONTROLS = ("none", "shuffled", "resampled", "by_type", "matched")
 CHOICES = {
     "model.tie": ("target", "all"),
     "combiner.widths": ("default", "tutorial", "sennrich"),

@@ -33,6 +33,7 @@ FORMAT = 1  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
+WORD = "word"  # where words begin, for controls (controls.py); no feature has the name
 TOP = 5  # values of a feature that the report shows
 
 
@@ -80,6 +81,7 @@ class Prepared:
     report: DataReport
     notes: list[str]  # what the user should know: missing optional test sets, a rebuilt cache ...
     folder: Path  # where it is stored
+    redraw: Callable[[int], Split] | None = None  # train of an epoch, where each has its own
 
 
 def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
@@ -248,7 +250,7 @@ def _refuse_constant(
     name: str, feature: FeatureConfig, counts: Counter[str], kept: int, by: str
 ) -> None:
     """A feature that is the same everywhere teaches nothing: say why, and what to do."""
-    if kept + (kept < len(counts)) > 1:
+    if kept + (kept < len(counts)) > 1 or name == WORD:
         return
     if len(counts) > 1:
         raise UserError(

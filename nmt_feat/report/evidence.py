@@ -252,7 +252,12 @@ def gather(
     for (test, _), methods in tests.items():
         if len(methods) > 1:
             names = [m.name for m in methods]
-            words_only = [name for name in names if rows[name][0].method == "none"]
+            first = {name: rows[name][0] for name in names}
+            words_only = [
+                name
+                for name, run in first.items()
+                if run.method == "none" and "control" not in run.settings
+            ]
             chosen = baseline if baseline in names else next(iter(words_only), None)
             found.append(Evidence(test, methods, chosen))
         else:

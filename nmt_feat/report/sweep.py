@@ -180,5 +180,7 @@ def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     method = method_name((config.get("combiner") or {}).get("_target_"))
     features = [] if method == "none" else sorted(config.get("features") or {})
     seed = config.get("seed", job["number"])
+    if config.get("control") == "none":  # as in the records of other runs
+        del config["control"]
     stub = RunRecord(method, features, seed, data="", hash="", settings=config, config=config)
     return stub, None

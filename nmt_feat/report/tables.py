@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import RunRecord
 
-SHOWN = {"data.name": "data", "model.tie": "tie"}
+SHOWN = {"control": "control", "data.name": "data", "model.tie": "tie"}
 """Settings that always label the rows when they differ, and their headings."""
 FOLLOWING = ("combiner.", "features.", "annotator.", "data.hash.")
 """Settings that follow from method and features; labels only where they split such a row."""
@@ -139,9 +139,9 @@ class Table:
             parts = [key[0]]
             for i, label in enumerate(("features", *self.labels), 1):
                 if len({other[i] for other in alike}) > 1:
-                    named_value = f"{label}={key[i]}"
-                    parts.append(key[i].replace(" ", "+") if i == 1 else named_value)
-            named[" ".join(parts)] = runs
+                    value = key[i].replace(" ", "+")
+                    parts.append(value if label in ("features", "control") else f"{label}={value}")
+            named[" ".join(part for part in parts if part != "-")] = runs
         return named
 
     def csv(self) -> str:
@@ -166,6 +166,7 @@ def summary(record: RunRecord) -> RichTable:
     facts = {
         "method": record.method,
         "features": ", ".join(record.features) or "none: words only",
+        "control": record.settings.get("control", "none"),
         "parameters": f"{record.parameters['total']:,} (of these {parts})",
     }
     for name, scores in record.scores.items():

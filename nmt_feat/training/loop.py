@@ -137,7 +137,7 @@ class Trainer:
         optimizer = build_optimizer(cfg.optimizer, objective)
         self.model, self.inner = model, objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
-        self.epoch, self.plan = -1, self.batches(0)
+        self.epoch, self.plan, self.train = -1, self.batches(0), prepared.train
         self.checkpoints = Checkpoints(folder / "checkpoints", cfg.trainer.average)
         self.at = Progression()
         torch.manual_seed(derive(cfg.seed, "dropout", fabric.global_rank))
@@ -165,6 +165,8 @@ class Trainer:
         epoch, index = divmod(self.at.batches, len(self.plan))
         if epoch != self.epoch:
             self.epoch, self.plan = epoch, self.batches(epoch)
+            if self.prepared.redraw is not None:
+                self.train = self.prepared.redraw(epoch)
         self.at.batches += 1
         return self.plan[index]
 
@@ -189,13 +191,13 @@ class Trainer:
     def update(self) -> tuple[Tensor, int]:
         """One update. Returns the summed loss and the target tokens of this process's batches."""
         settings, world = self.cfg.trainer, self.fabric.world_size
-        drawn = [self.draw() for _ in range(settings.accumulate * world)]
-        counts = [int(self.prepared.train.target_lengths[indices].sum()) for indices in drawn]
+        drawn = [(self.draw(), self.train) for _ in range(settings.accumulate * world)]
+        counts = [int(train.target_lengths[indices].sum()) for indices, train in drawn]
         tokens, rank = sum(counts), self.fabric.global_rank
         mine = drawn[rank::world]
         total = torch.zeros((), device=self.fabric.device)
-        for number, indices in enumerate(mine, start=1):
-            batch = collate(self.prepared.train, indices, self.names).to(self.fabric.device)
+        for number, (indices, train) in enumerate(mine, start=1):
+            batch = collate(train, indices, self.names).to(self.fabric.device)
             # Data-parallel training sums gradients at the last batch, and averages: undone here.
             with self.fabric.no_backward_sync(self.objective, enabled=number < len(mine)):
                 loss, _ = self.objective(*batch.tensors)
@@ -212,7 +214,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.at.step = step
         self.at.tokens += tokens
-        self.at.sentences += sum(len(indices) for indices in drawn)
+        self.at.sentences += sum(len(indices) for indices, _ in drawn)
         return total, sum(counts[rank::world])
 
     def validate(self, train_loss: float) -> None:
