@@ -56,10 +56,8 @@ def write(folder: Path) -> Path:
         blocks += [one, two]
         german += [first, second]
         other += [swapped(one, two), swapped(two, one)]
-    for name, source in [
-        *((split, blocks) for split in ("train", "dev", "test")),
-        ("swapped", other),
-    ]:
+    for name in ("train", "dev", "test", "swapped"):
+        source = other if name == "swapped" else blocks
         joined = "".join("\n".join(block) + "\n\n" for block in source)
         (folder / f"{name}.conllu").write_text(joined, encoding="utf-8")
         (folder / f"{name}.de").write_text("\n".join([*german, ""]), encoding="utf-8")

@@ -226,7 +226,7 @@ def test_mixed_with_a_class_of_ones_own() -> None:
         ),
         (
             {"methods": "gate"},
-            "combiner.args.methods=gate: name the features, combiner.args.methods={deprel:concat}",
+            "combiner.args.methods=gate: name the feature, +combiner.args.methods.deprel=gate",
         ),
     ],
 )

@@ -14,6 +14,8 @@ from methods import EXAMPLES, METHODS
 from readings import SENTENCES, pairs, write
 from small import Small, record
 
+from nmt_feat.corpus.conllu import read_conllu
+
 SETTINGS = {
     "subword": "none",
     "subword.vocab_size": 1000,
@@ -30,7 +32,7 @@ SETTINGS = {
     "trainer.label_smoothing": 0,
     "decoding.max_ratio": 1,
 }
-MIXED = "combiner.args.methods={upos:concat,deprel:additive_gate,lemma:gate}"
+MIXED = "+combiner.args.methods={upos:concat,deprel:additive_gate,lemma:gate}"
 CASES: dict[str, tuple[str, ...]] = {
     **{name: (f"combiner={name}",) for name in METHODS},
     "mixed by name": ("combiner=mixed", MIXED),
@@ -83,14 +85,12 @@ def test_words_alone(readings: Path, tmp_path: Path) -> None:
 
 def test_the_corpus(readings: Path) -> None:
     """Swapping moves what was annotated, and no word."""
-    texts = {
-        name: (readings / f"{name}.conllu").read_text(encoding="utf-8")
+    test, other = (
+        [sentence.words for sentence in read_conllu(readings / f"{name}.conllu")]
         for name in ("test", "swapped")
-    }
-    forms = {n: [row.split("\t")[:2] for row in t.splitlines()] for n, t in texts.items()}
-    assert forms["test"] == forms["swapped"]
-    blocks = {name: text.strip("\n").split("\n\n") for name, text in texts.items()}
-    assert len(blocks["test"]) == 2 * SENTENCES
+    )
+    assert len(test) == len(other) == 2 * SENTENCES
     for i in range(0, 2 * SENTENCES, 2):
-        assert blocks["test"][i : i + 2] == blocks["swapped"][i : i + 2][::-1]
-        assert blocks["test"][i] != blocks["test"][i + 1]
+        assert test[i : i + 2] == other[i : i + 2][::-1]
+        assert test[i] != test[i + 1]
+        assert [word.form for word in test[i]] == [word.form for word in test[i + 1]]

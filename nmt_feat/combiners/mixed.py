@@ -53,8 +53,8 @@ class Mixed(Combiner):
         super().__init__(parts, model_dim)
         word, *features = parts
         if isinstance(methods, str):
-            example = f"combiner.args.methods={{{features[0]}:concat}}"
-            raise UserError(f"combiner.args.methods={methods}: name the features, {example}")
+            example = f"combiner.args.methods.{features[0]}={methods}"
+            raise UserError(f"combiner.args.methods={methods}: name the feature, +{example}")
         for name in methods:
             if name not in features:
                 where = f"combiner.args.methods.{name}"
