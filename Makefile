@@ -1,7 +1,7 @@
 # make demo    install into .venv, then train with a gate on the embedded corpus
 # make test    install into .venv, then run the tests
 # make lint    ruff and mypy
-# make docs    write docs/config.md again
+# make docs    write docs/config.md and the table of docs/combiners.md again
 #
 # Variables: PYTHON (the Python that .venv is made of), ARGS (further arguments of demo and test).
 
@@ -31,6 +31,7 @@ lint: $(READY)
 
 docs: $(READY)
 	$(PY) scripts/config_docs.py
+	$(PY) scripts/combiner_docs.py
 
 $(READY): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing the tested versions into $(VENV); PyTorch takes the longest."

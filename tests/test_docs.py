@@ -238,6 +238,18 @@ def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     assert "| `beam` | `int` | `6` |" in (tmp_path / "docs" / "config.md").read_text("utf-8")
 
 
+def test_combiners_page_is_fresh() -> None:
+    command = [sys.executable, "scripts/combiner_docs.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_combiners_page_has_a_section_for_each_method() -> None:
+    page = (ROOT / "docs" / "combiners.md").read_text(encoding="utf-8")
+    shipped = {path.stem for path in (ROOT / "conf" / "combiner").glob("*.yaml")}
+    assert set(re.findall(r"^## (\w+)$", page, re.M)) == shipped
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links(document: Path) -> None:
     """Links to files and to headings of the same document lead somewhere."""
