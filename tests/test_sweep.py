@@ -15,7 +15,7 @@ from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from small import Small, outcome, record
+from small import ROOT, Small, outcome, record
 from test_resume import command, saved, wait_for
 
 from nmt_feat.errors import UserError
@@ -244,3 +244,16 @@ def test_other_sweepers_see_failures(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_every_method_in_one_sweep(small: Small) -> None:
+    """`combiner='glob(*)'` needs no special case: a row for each file of the group."""
+    shipped = sorted(path.stem for path in (ROOT / "conf" / "combiner").glob("*.yaml"))
+    code, out = sweep(small, "combiner=glob(*)", "trainer.max_steps=1", "trainer.validate_every=1")
+    assert code == 0, out
+    (folder,) = tables(small)
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["method"] for row in rows) == shipped
+    labels = {name for name in rows[0] if name.startswith("combiner")}
+    assert not labels, labels
