@@ -223,7 +223,10 @@ class TrainerConfig:
     max_steps: int = 1000
     """Updates at most."""
     batch_tokens: int = 4096
-    """Tokens of a batch at most: sentences times the longest, the larger of the two sides."""
+    """Tokens of a batch at most: sentences times the longest, of the side that `batch_by` says."""
+    batch_by: str = "larger"
+    """`larger`: neither side of a batch has more tokens than `batch_tokens`; `target`: only the
+    target side is counted, so that batches hold nearly as many target tokens as they may."""
     accumulate: int = 1
     """Batches per update (and per process)."""
     clip_norm: float = 1.0
@@ -405,6 +408,7 @@ BOUNDS = [
 CONTROLS = ("none", "shuffled", "resampled", "by_type", "matched")
 CHOICES = {
     "model.tie": ("target", "all"),
+    "trainer.batch_by": ("larger", "target"),
     "combiner.widths": ("default", "tutorial", "sennrich"),
     "subword.kind": ("bpe", "unigram", "none", "given"),
     "optimizer.schedule": ("inverse_sqrt", "cosine", "linear", "constant"),

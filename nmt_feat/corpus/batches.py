@@ -92,28 +92,34 @@ def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(numbers[places].reshape(ids.shape)), torch.from_numpy(padded)
 
 
-def plan(split: Split, batch_tokens: int, seed: int, epoch: int) -> list[Indices]:
+def plan(
+    split: Split, batch_tokens: int, seed: int, epoch: int, by_target: bool = False
+) -> list[Indices]:
     """The batches of an epoch: random order, sorted by length, cut by budget, batches shuffled.
 
-    A batch has at most `batch_tokens` cells: its rows times its longest sentence, of either side;
-    a sentence above the budget is a batch by itself. The number of batches is the same in every
+    A batch has at most `batch_tokens` cells: its rows times its longest sentence, of either side,
+    or of the target; a sentence above the budget is a batch by itself. The number of batches is the same in every
     epoch. Only raw PCG64 numbers are used, whose stream NumPy guarantees.
     """
     random = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
     order = np.argsort(random.random_raw(len(split)), kind="stable")
     order = order[np.lexsort((split.source_lengths[order], split.target_lengths[order]))]
-    batches = _cut(split, order, batch_tokens)
+    lengths = split.target_lengths if by_target else _larger(split)
+    batches = _cut(lengths[order], order, batch_tokens)
     return [batches[i] for i in np.argsort(random.random_raw(len(batches)), kind="stable")]
 
 
 def ordered(split: Split, batch_tokens: int) -> list[Indices]:
     """All sentences in batches of the same budget, the longest source first."""
     order = np.lexsort((-split.target_lengths, -split.source_lengths))
-    return _cut(split, order, batch_tokens)
+    return _cut(_larger(split)[order], order, batch_tokens)
 
 
-def _cut(split: Split, order: Indices, batch_tokens: int) -> list[Indices]:
-    lengths = np.maximum(split.source_lengths, split.target_lengths)[order]
+def _larger(split: Split) -> Indices:
+    return np.maximum(split.source_lengths, split.target_lengths)
+
+
+def _cut(lengths: Indices, order: Indices, batch_tokens: int) -> list[Indices]:
     bounds = [0]
     while (begin := bounds[-1]) < len(lengths):
         rows = lengths[begin : begin + batch_tokens // int(lengths[begin]) + 1]  # more never fit

@@ -157,8 +157,9 @@ class Trainer:
 
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, of all processes together."""
-        seed = derive(self.cfg.seed, "order")
-        return plan(self.prepared.train, self.cfg.trainer.batch_tokens, seed, epoch)
+        seed, settings = derive(self.cfg.seed, "order"), self.cfg.trainer
+        by_target = settings.batch_by == "target"
+        return plan(self.prepared.train, settings.batch_tokens, seed, epoch, by_target)
 
     def draw(self) -> Indices:
         """The next batch; epochs follow one another without a seam."""
