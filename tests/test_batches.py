@@ -77,6 +77,17 @@ def test_a_sentence_above_the_budget_is_a_batch_by_itself() -> None:
         assert sorted(i for batch in found for i in batch) == [0, 1, 2, 3]
 
 
+def test_budget_of_the_target_side(random_split: Split) -> None:
+    """Batches are as full of target tokens as can be, however long their sources."""
+    lengths = random_split.target_lengths
+    batches = plan(random_split, BUDGET, 1, 0, by_target=True)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+    assert len(batches) < len(plan(random_split, BUDGET, 1, 0))
+    cells = [len(indices) * int(lengths[indices].max()) for indices in batches]
+    assert max(cells) <= BUDGET
+    assert max(len(i) * int(random_split.source_lengths[i].max()) for i in batches) > BUDGET
+
+
 def test_plan_depends_on_seed_and_epoch_only(random_split: Split) -> None:
     def made(seed: int, epoch: int) -> list[list[int]]:
         return [indices.tolist() for indices in plan(random_split, BUDGET, seed, epoch)]

@@ -98,8 +98,8 @@ def plan(
     """The batches of an epoch: random order, sorted by length, cut by budget, batches shuffled.
 
     A batch has at most `batch_tokens` cells: its rows times its longest sentence, of either side,
-    or of the target; a sentence above the budget is a batch by itself. The number of batches is the same in every
-    epoch. Only raw PCG64 numbers are used, whose stream NumPy guarantees.
+    or of the target; a sentence above the budget is a batch by itself. The number of batches is
+    the same in every epoch. Only raw PCG64 numbers are used, whose stream NumPy guarantees.
     """
     random = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
     order = np.argsort(random.random_raw(len(split)), kind="stable")
