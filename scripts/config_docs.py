@@ -151,8 +151,10 @@ def render() -> str:
             if rows:
                 header = "| setting | type | default | meaning |\n|---|---|---|---|\n"
                 parts.append(header + "\n".join(rows) + "\n")
-    parts.append("## Experiments\n\nSeveral settings under one name.\n")
+    parts.append("## Experiments\n\nSeveral settings under one name; with `-m`, a whole table.\n")
     parts.append(options("experiment"))
+    parts.append("## Rows\n\nOf tables whose rows are no product of settings.\n")
+    parts.append(options("row"))
     return "\n".join(part for part in parts if part)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from entry import call
 from small import ROOT, Small, composed, record
 
@@ -32,7 +34,7 @@ def test_everything_is_here() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert groups == {
         *("annotator", "combiner", "data", "decoding", "experiment", "features", "hydra"),
-        *("model", "optimizer", "subword", "trainer"),
+        *("model", "optimizer", "row", "subword", "trainer"),
     }
 
 
@@ -43,7 +45,7 @@ def test_printed_settings(name: str) -> None:
     assert (done.code, done.err) == (0, "")
     for line in (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
         if line.startswith("  - ") and ": " in line and "override" not in line:
-            assert f"\n{line[4:].split(':')[0]}:" in f"\n{done.out}" or "experiment" in line
+            assert f"\n{line[4:].split(':')[0]}:" in f"\n{done.out}" or "null" in line
 
 
 # ---- a run with each option
@@ -180,6 +182,34 @@ def test_experiments(name: str, combiner: str) -> None:
     features = cfg.features if combiner != "none" else {}
     check_widths(cfg.combiner, features, cfg.model)
     assert method_name(cfg.combiner._target_) == combiner
+
+
+ROWS = {"none_tied": ("none", "none", "all"), "gate_matched": ("gate", "matched", "target")}
+
+
+@pytest.mark.parametrize("name", options("row"))
+def test_rows(name: str) -> None:
+    """A row is a method, and what else its name says."""
+    cfg = composed((f"row={name}",))
+    cfg.check()
+    method, _, control = name.partition("_")
+    expected = ROWS.get(name, (method, control or "none", "target"))
+    assert (method_name(cfg.combiner._target_), cfg.control, cfg.model.tie) == expected
+
+
+TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "multi30k_tok": 0}
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_tables(name: str) -> None:
+    """An experiment's sweep: all its rows compose, no two are the same."""
+    found = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+    params = found.get("hydra", {}).get("sweeper", {}).get("params", {})
+    choices = [[f"{key}={v}" for v in str(values).split(",")] for key, values in params.items()]
+    jobs = list(itertools.product(*choices)) if choices else []
+    assert len(jobs) == TABLES[name]
+    rows = [job for job in jobs if "seed=1" in job]
+    assert len({repr(composed((f"experiment={name}", *row))) for row in rows}) == len(rows)
 
 
 def test_an_experiment_gives_way_to_the_command_line() -> None:
