@@ -147,7 +147,7 @@ def test_a_failed_job(small: Small) -> None:
     rows = [
         [cell.strip() for cell in r.split("|")[1:-1]] for r in text.splitlines() if r[:1] == "|"
     ]
-    assert [row[:3] for row in rows[2:]] == [
+    assert [row[:3] for row in rows[2:5]] == [
         ["concat", "deprel, upos", "0/1"],
         ["none", "-", "1"],
         ["gate", "deprel, upos", "1"],

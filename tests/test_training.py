@@ -322,7 +322,7 @@ def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
 def test_two_devices(small: Small) -> None:
     """Two processes, one batch each, are one process with two batches; SIGKILL and resume."""
     settings = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
-    settings += ["trainer.max_steps=16"]
+    settings += ["trainer.max_steps=28"]
     with small.elsewhere("one") as other:
         one = other.train(*settings, "trainer.accumulate=2")
     command = small.overrides(*settings, "trainer.devices=2")
@@ -342,7 +342,7 @@ def test_two_devices(small: Small) -> None:
     assert "resumed at update" in out
     (two,) = runs.glob("gate-*")
     assert record(two)["tests"]["test"]["sentences"] == 8
-    assert record(two)["updates"] == 16
+    assert record(two)["updates"] == 28
     a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert a.keys() == b.keys()
     for name, tensor in a.items():
