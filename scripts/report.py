@@ -2,8 +2,8 @@
 
 Each folder is a run's, or stands above runs (`runs`). Below the table stands what it supports:
 differences to the baseline (`--baseline`, or the row of words only) with intervals and p-values.
-With `--out`, the report is also written there as `table.md` and `table.csv`. Unfinished runs are
-listed.
+With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and with
+`--figures` differences and learning curves as PNG and PDF. Unfinished runs are listed.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nmt_feat.errors import UserError
+from nmt_feat.report.figures import write_figures
 from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
 
@@ -21,19 +22,22 @@ def main() -> int:
     """Run; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--out", type=Path, help="folder for table.md and table.csv")
+    parser.add_argument("--out", type=Path, help="folder to write the report into")
+    parser.add_argument("--figures", action="store_true", help="with --out: figures, by Matplotlib")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
     try:
         runs = find_runs(arguments.folders)
         notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
         report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
+        report.print(Console())
+        if arguments.out:
+            print("Written:", *report.write(arguments.out))
+            if arguments.figures:
+                print("Written:", *write_figures(report, arguments.out))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    report.print(Console())
-    if arguments.out:
-        print("Written:", *report.write(arguments.out))
     return 0
 
 

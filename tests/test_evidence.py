@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import runpy
+import shutil
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +18,9 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.report.evidence import Evidence
-from nmt_feat.report.formats import markdown
-from nmt_feat.report.records import RunRecord, write_record
+from nmt_feat.report.figures import curves, forest, write_figures
+from nmt_feat.report.formats import Block, latex, markdown
+from nmt_feat.report.records import CurvePoint, RunRecord, write_record
 from nmt_feat.report.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +98,7 @@ def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Pat
     report.write(tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert text == "\n".join(map(markdown, report.blocks))
-    assert "## On test, against none\n\n| method | n | BLEU | chrF | BLEU difference |" in text
+    assert "## BLEU on test, against none\n\n| method | n | BLEU | difference |" in text
     assert "- 2 seeds: a claim that is published needs 5.\n" in text
     assert "| concat | - | 100 % |" in text
     assert "## Single pairs of models: a run and the run of none with the same seed\n" in text
@@ -111,7 +116,7 @@ def test_one_seed_supports_no_ranking(tmp_path: Path) -> None:
     assert found.sentences() == [
         "One seed supports no ranking: none, add. Run more seeds, for instance seed=1,2,3,4,5."
     ]
-    assert len(found.blocks(pairs=True)) == 2  # no shares
+    assert len(found.blocks(pairs=True)) == 3  # no shares
     assert "One seed supports no ranking: add." in Report(runs[1:]).table.notes
 
 
@@ -148,4 +153,92 @@ def test_script(
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
     assert end.value.code == 0
-    assert "On test, against gate" in capsys.readouterr().out
+    assert "BLEU on test, against gate" in capsys.readouterr().out
+
+
+def test_files_for_machines(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    report = Report(runs, pairs=False)
+    names = ["table.md", "table.csv", "table.json", "table.tex", "comparisons.csv"]
+    assert [path.name for path in report.write(tmp_path)] == names
+    [evidence] = report.evidence
+    found = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in found["rows"]] == ["none", "add", "gate", "concat"]
+    none = found["rows"][0]
+    assert [r["test BLEU"] for r in none["runs"]] == [r.tests["test"].bleu for r, _ in runs[:3]]
+    assert none["statistics"]["test BLEU"]["n"] == 3
+    [saved] = found["evidence"]
+    assert saved["sentences"]["BLEU"] == evidence.sentences()
+    with (tmp_path / "comparisons.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(saved["comparisons"]) == 2 * (3 + 3)
+    assert rows[0]["method"] == "add"
+    assert float(rows[0]["low"]) == evidence.against["BLEU"]["add"].difference.low
+    assert float(rows[0]["corrected p"]) == evidence.against["BLEU"]["add"].p
+
+
+def test_latex(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    report = Report(runs, pairs=False)
+    report.write(tmp_path)
+    text = (tmp_path / "table.tex").read_text(encoding="utf-8")
+    assert text.startswith("% \\usepackage{booktabs}\n\\begin{table}\n")
+    best = next(row for row in report.blocks[1].rows if row[0] == "concat")[2].replace(
+        "±", r"$\pm$"
+    )
+    assert rf"concat & 3 & \textbf{{{best}}}$^\dagger$ & " in text
+    assert text.count(r"\textbf") == 2
+    assert r"differs from the baseline, $p < 0.05$" in text
+    odd = latex(Block("50 % & more", ["a_b", "c"], [["x\\y", "#1 ~ {2}^$"]], ["< 3"]))
+    assert r"a\_b & c \\" in odd
+    assert r"x\textbackslash{}y & \#1 \textasciitilde{} \{2\}\textasciicircum{}\$ \\" in odd
+    assert r"\caption{50 \% \& more. $<$ 3.}" in odd
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    Report(runs, pairs=False).write(tmp_path)
+    odd = latex(Block("50 % & more", ["a_b", "c"], [["x\\y", "#1 ~ {2}^$"]], ["< 3"]))
+    tables = (tmp_path / "table.tex").read_text(encoding="utf-8")
+    whole = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    (tmp_path / "all.tex").write_text(f"{whole}\n{tables}\n{odd}\\end{{document}}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "all.pdf").stat().st_size > 10_000
+
+
+def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    report = Report(runs, pairs=False)
+    [evidence] = report.evidence
+    [axes] = forest(evidence).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == list(evidence.against["BLEU"])
+    for drawn, compared in zip(axes.containers, evidence.against["BLEU"].values(), strict=True):
+        point, _, [bar] = drawn.lines
+        d = compared.difference
+        assert point.get_xdata() == pytest.approx([d.value])
+        assert bar.get_segments()[0][:, 0] == pytest.approx([d.low, d.high])
+        assert (point.get_markerfacecolor() == "white") != compared.supported
+    for record, _ in runs:
+        bleu = {100: 10.0, 200: 20.0 + record.seed, 300: 30.0}
+        record.curve = [CurvePoint(step, 1.0, b) for step, b in bleu.items()][: 1 + record.seed]
+    [axes] = curves(report.table.named()).axes
+    line = axes.lines[0]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([100, 200], [10.0, 22.0])
+    assert line.get_label() == "none (n=3)"
+    names = [path.name for path in write_figures(report, tmp_path)]
+    assert names == [
+        f"{name}.{k}" for name in ("differences-test", "curves") for k in ("png", "pdf")
+    ]
+    again = tmp_path / "again"
+    write_figures(report, again)
+    assert all((again / name).read_bytes() == (tmp_path / name).read_bytes() for name in names)
+
+
+def test_without_matplotlib(
+    runs: list[tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    [evidence] = Report(runs, pairs=False).evidence
+    with pytest.raises(UserError) as error:
+        forest(evidence)
+    assert str(error.value) == "figures need Matplotlib: pip install -e '.[figures]'"

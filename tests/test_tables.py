@@ -132,7 +132,7 @@ def test_readings_have_columns_where_there_are_some() -> None:
 def test_markdown_and_csv(tmp_path: Path) -> None:
     records = [run("My|Way", s, 30 + s / 7) for s in (1, 2, 3)]
     report = Report([(record, None) for record in records], ["Failed: x"])
-    assert [p.name for p in report.write(tmp_path / "new")] == ["table.md", "table.csv"]
+    assert [p.name for p in report.write(tmp_path / "new")][:2] == ["table.md", "table.csv"]
     markdown = (tmp_path / "new" / "table.md").read_text(encoding="utf-8")
     assert markdown.splitlines()[0].startswith("| method | features | n | dev BLEU |")
     assert markdown.splitlines()[2].startswith("| My\\|Way | upos | 3 | 31.29 ± 0.14 |")

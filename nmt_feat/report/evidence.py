@@ -121,30 +121,43 @@ class Evidence:
 
     def blocks(self, pairs: bool) -> list[Block]:
         """Differences with the sentences, shares, and with `pairs` the tests of single pairs."""
-        found = [self._differences(), self._shares(), self._pairs() if pairs else None]
+        differences = [self._differences(metric) for metric in self.samples]
+        found = [*differences, self._shares(), self._pairs() if pairs else None]
         return [block for block in found if block]
 
-    def _differences(self) -> Block:
-        heading, rows = ["method", "n", *self.samples], []
-        for metric in self.samples if self.baseline else ():
-            heading += [f"{metric} difference", "95 % interval", "p"]
+    def _differences(self, metric: str) -> Block:
+        samples, against = self.samples[metric], self.against[metric]
+        heading, rows = ["method", "n", metric], []
+        heading += ["difference", "95 % interval", "p"] * bool(self.baseline)
         for method in self.methods:
-            row = [method.name, str(len(method.seeds))]
-            for samples in self.samples.values():
-                sample = samples[method.name]
-                spread = "" if sample.deviation is None else f" ± {sample.deviation:.2f}"
-                row.append(f"{sample.mean:.2f}{spread}")
-            for against in self.against.values() if self.baseline else ():
-                compared = against.get(method.name)
+            sample = samples[method.name]
+            spread = "" if sample.deviation is None else f" ± {sample.deviation:.2f}"
+            row = [method.name, str(len(method.seeds)), f"{sample.mean:.2f}{spread}"]
+            compared = against.get(method.name)
+            if self.baseline:
                 row += ["-"] * 3 if compared is None else _cells(compared)
             rows.append(row)
-        notes = [
-            f"Interval and p: Welch's t over seeds with the variance of {RESAMPLES:,} resamples of "
-            "sentences; p by Holm for the table's methods (docs/statistics.md).",
-        ]
-        title = f"On {self.test}" + (f", against {self.baseline}" if self.baseline else "")
-        notes = notes * bool(any(self.against.values())) + self.sentences()
-        return Block(title, heading, rows, notes, frozenset({"method"}))
+        title = f"{metric} on {self.test}" + (f", against {self.baseline}" if self.baseline else "")
+        notes = []
+        if metric == "BLEU":
+            text = f"Welch's t over seeds with the variance of {RESAMPLES:,} resamples of sentences"
+            notes = [f"{text}; p by Holm for the table's methods (docs/statistics.md)."]
+            notes = notes * bool(against) + self.sentences()
+        names = [m.name for m in self.methods]
+        means = [samples[name].mean for name in names]
+        best = frozenset((i, 2) for i, mean in enumerate(means) if mean == max(means))
+        sure = frozenset((names.index(name), 2) for name, c in against.items() if c.supported)
+        return Block(title, heading, rows, notes, frozenset({"method"}), best, sure)
+
+    def rows(self) -> list[dict[str, str | float | None]]:
+        """All comparisons in full precision: with the baseline, and of the other methods."""
+        found: list[dict[str, str | float | None]] = []
+        for metric, against in self.against.items():
+            pairs = {(name, str(self.baseline)): c for name, c in against.items()}
+            for (one, other), c in (pairs | self.orders[metric]).items():
+                names = {"test": self.test, "metric": metric, "method": one, "other": other}
+                found.append(names | vars(c.difference) | {"corrected p": c.p})
+        return found
 
     def _shares(self) -> Block | None:
         shares = self.shares["BLEU"]
@@ -158,7 +171,7 @@ class Evidence:
                 share = shares.get((one, other), 1 - shares.get((other, one), 1))
                 row.append("-" if one == other else _percent(share))
             rows.append(row)
-        title = "Share of resamples, over seeds and sentences, in which BLEU is above that of"
+        title = "Share of resamples, over seeds and sentences, in which the row has more BLEU"
         return Block(title, ["method", *names], rows, left=frozenset({"method"}))
 
     def _pairs(self) -> Block | None:

@@ -21,6 +21,49 @@ class Block:
     notes: Sequence[str] = ()
     left: frozenset[str] = field(default_factory=frozenset)
     """Headings of columns of words; the others are figures."""
+    best: frozenset[tuple[int, int]] = frozenset()
+    """Cells, by row and column, that are the best of their column: bold."""
+    sure: frozenset[tuple[int, int]] = frozenset()
+    """Cells with a significant difference: a dagger."""
+
+
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
+    "`": "",
+}
+
+
+def latex(block: Block) -> str:
+    """A table float for `booktabs`, with title and notes as its caption."""
+    columns = "".join("l" if name in block.left else "r" for name in block.heading)
+    rows = []
+    for i, row in enumerate(block.rows):
+        cells = list(map(_latex, row))
+        for j, cell in enumerate(cells):
+            bold = rf"\textbf{{{cell}}}" if (i, j) in block.best else cell
+            cells[j] = bold + (r"$^\dagger$" if (i, j) in block.sure else "")
+        rows.append(" & ".join(cells) + r" \\")
+    heading = " & ".join(map(_latex, block.heading)) + r" \\"
+    notes = [f"{note.rstrip('.')}." for note in block.notes]
+    legend = ["Bold: best of its column."] * bool(block.best)
+    legend += [r"$^\dagger$: differs from the baseline, $p < 0.05$."] * bool(block.sure)
+    title = [f"{_latex(block.title)}."] if block.title else []
+    caption = " ".join([*title, *legend, *map(_latex, notes)])
+    lines = [
+        *(r"\begin{table}", r"\centering", r"\small", rf"\begin{{tabular}}{{{columns}}}"),
+        *(r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"),
+        *(rf"\caption{{{caption}}}", r"\end{table}", ""),
+    ]
+    return "\n".join(lines)
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(char, char) for char in text)
 
 
 def markdown(block: Block) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from nmt_feat.report.evidence import gather
-from nmt_feat.report.formats import markdown, show
+from nmt_feat.report.formats import latex, markdown, show
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.training.checkpoints import write_atomically
@@ -36,11 +39,43 @@ class Report:
         for block in self.blocks:
             show(block, console)
 
+    def json(self) -> str:
+        """Rows, comparisons and sentences in full precision."""
+        content = {
+            "rows": self.table.data(),
+            "evidence": [
+                {
+                    "test": e.test,
+                    "baseline": e.baseline,
+                    "comparisons": e.rows(),
+                    "sentences": {metric: e.sentences(metric) for metric in e.samples},
+                }
+                for e in self.evidence
+            ],
+            "notes": self.table.notes,
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    def comparisons(self) -> str:
+        """The comparisons as comma-separated values."""
+        text = io.StringIO()
+        rows = [row for e in self.evidence for row in e.rows()]
+        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
     def write(self, folder: Path) -> list[Path]:
-        """Write `table.md` and `table.csv`; their paths."""
+        """Write `table.md`, `.csv`, `.json`, `.tex` and, if any, `comparisons.csv`; their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = "\n".join(map(markdown, self.blocks))
-        written = {folder / "table.md": text, folder / "table.csv": self.table.csv()}
-        for path, content in written.items():
-            write_atomically(path, content.encode())
-        return list(written)
+        written = {
+            "table.md": "\n".join(map(markdown, self.blocks)),
+            "table.csv": self.table.csv(),
+            "table.json": self.json(),
+            "table.tex": "\n".join(["% \\usepackage{booktabs}", *map(latex, self.blocks)]),
+        }
+        if any(e.rows() for e in self.evidence):
+            written["comparisons.csv"] = self.comparisons()
+        for name, content in written.items():
+            write_atomically(folder / name, content.encode())
+        return [folder / name for name in written]

@@ -144,6 +144,23 @@ class Table:
             named[" ".join(part for part in parts if part != "-")] = runs
         return named
 
+    def data(self) -> list[dict[str, Any]]:
+        """Each row with the figures of all its runs, for JSON."""
+        return [
+            {
+                "name": name,
+                "method": runs[0].method,
+                "features": runs[0].features,
+                "settings": dict(zip(self.labels, key[2:], strict=True)),
+                "runs": [{"seed": r.seed, "hash": r.hash, **figures(r)} for r in runs],
+                "statistics": {
+                    figure: dict(zip(("mean", "sd", "n"), _statistics(runs, figure), strict=True))
+                    for figure in self.figures
+                },
+            }
+            for (name, runs), key in zip(self.named().items(), self.rows, strict=True)
+        ]
+
     def csv(self) -> str:
         """Comma-separated values in full precision: mean, sd and n of each figure."""
         text = io.StringIO()
