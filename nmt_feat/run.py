@@ -31,6 +31,7 @@ from nmt_feat.instantiate import locate
 from nmt_feat.model.build import arithmetic, build_model, check_widths, unused
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
+from nmt_feat.report.advice import advice
 from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name, write_hypotheses
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
@@ -313,8 +314,12 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         current.described.add(prepared.fingerprint)
     keep(cfg, prepared, folder)
     model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+    method = method_name(cfg.combiner._target_)
+    if not sweep and cfg.control == "none":
+        for line in advice(prepared.report.features, model.source.combiner.widths, method):
+            print(line)
     record = RunRecord(
-        method=method_name(cfg.combiner._target_),
+        method=method,
         features=list(cfg.features),
         seed=cfg.seed,
         data=cfg.data.name,

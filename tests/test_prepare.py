@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 from collections.abc import Sequence
 from copy import deepcopy
@@ -330,17 +331,22 @@ def test_report(cfg: TrainConfig) -> None:
         "target": {"words": 6, "pieces": 6, "unknown": 0.0},
     }
     assert report.splits["dev"]["source"] == {"words": 7, "pieces": 7, "unknown": 3 / 7}
-    assert report.features["upos"] == {
+    one, two = 1.5 / 8.5, 2.5 / 8.5  # p of a value seen once, twice; two verbs are new words
+    words = [*[(1 + one) / 2] * 3, *[(2 + two) / 3] * 2, *[(1 + two) / 2] * 2, *[0.5 / 8.5] * 2]
+    found = dict(report.features["upos"])
+    assert 0 < found.pop("random_by_type") < math.log2(17)
+    assert found == {
         "values": 4,
         "kept": 4,
         "entropy": pytest.approx(2 * (1 / 3 * 1.5849625) + 2 * (1 / 6 * 2.5849625)),
+        "given_word": pytest.approx(-sum(map(math.log2, words)) / 9),
         "unknown_dev": pytest.approx(2 / 9),
         "top": [["DET", 1 / 3], ["NOUN", 1 / 3], ["PROPN", 1 / 6], ["PUNCT", 1 / 6]],
     }
     console = Console(width=80, file=None)
     with console.capture() as capture:
         console.print(report)
-    shown = capture.get()
+    shown = " ".join(capture.get().split())
     assert "filtered of 3 training pairs: none" in shown
     assert "DET 33%, NOUN 33%, PROPN 17%, PUNCT 17%" in shown
 

@@ -105,6 +105,7 @@ class Described:
 
     Attributes:
         ids, counts: the pieces of all, and how many each sentence has.
+        forms: the words of all.
         values: by feature the values of the words, or of the pieces (without EOS).
         value_counts: by feature how many values each sentence has.
         carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
@@ -113,6 +114,7 @@ class Described:
     texts: list[str]
     ids: Ids
     counts: Integers
+    forms: Coded
     values: dict[str, Coded]
     value_counts: dict[str, Integers]
     carried: dict[str, Ids]
@@ -181,7 +183,8 @@ class SourceEncoder:
                 row = np.where(_begins(owner, pieces.counts), row, INSIDE_WORD)
             carried[name] = np.full(len(real), END, np.int32)
             carried[name][real] = row
-        return Described(texts, ids, counts, values, value_counts, carried)
+        forms = Coded.of(sentences.forms())
+        return Described(texts, ids, counts, forms, values, value_counts, carried)
 
     def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nmt_feat.corpus.datasets import RawSplit
 from nmt_feat.corpus.encoder import VALUES, SourceEncoder
 from nmt_feat.corpus.pool import Pool
-from nmt_feat.corpus.sentences import Integers
+from nmt_feat.corpus.sentences import Coded, Integers
 from nmt_feat.corpus.store import Split, Writer, encoded
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.tables import Table
@@ -49,12 +49,18 @@ class Filters:
         return why < 0, Counter(names[i] for i in why[why >= 0])
 
 
+INFORMATION = 50_000
+"""Sentences of a split, from the first one on, of which words and values are counted together."""
+
+
 class EncodedSplit:
     """A split on its way to the disk: features are numbers of values, in the order they came."""
 
     def __init__(self, path: Path, features: Iterable[str]) -> None:
         self.filtered = Counter[str]()  # pairs left out, by reason
         self._writer = Writer(path)
+        self.joint: dict[str, Counter[tuple[str, str]]] = {}
+        """Of features of words: how often each form has each value, in the first sentences."""
         self._known: dict[str, dict[str, int]] = {name: {} for name in features}
         self._counts: dict[str, list[int]] = {name: [] for name in features}
 
@@ -70,6 +76,8 @@ class EncodedSplit:
                 total[place] += count
             own = (VALUES + place for place in places)
             numbers[name] = np.array([*range(VALUES), *own], np.int32)
+        for name, joint in rows.joint.items():
+            self.joint.setdefault(name, Counter()).update(joint)
         self._writer.append(rows.batch, numbers)
 
     def counts(self, feature: str) -> Counter[str]:
@@ -91,6 +99,7 @@ class _Rows(NamedTuple):
     batch: pa.RecordBatch  # as `encoded` makes them, features by the number of their value
     filtered: Counter[str]
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
+    joint: dict[str, dict[tuple[str, str], int]]  # by feature, of forms and values
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,23 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
         targets, where = [targets[i] for i in places], [where[i] for i in places]
     described = encoder.describe(sentences, where)
     values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
-    return _Rows(encoded(described, described.carried, target, targets), filtered, values)
+    joint = {}
+    if rows[0] < INFORMATION:
+        for name, coded in described.values.items():
+            feature = encoder.features[name]
+            if not (feature.of_pieces or feature.has_units):
+                joint[name] = _together(described.forms, coded)
+    batch = encoded(described, described.carried, target, targets)
+    return _Rows(batch, filtered, values, joint)
+
+
+def _together(forms: Coded, values: Coded) -> dict[tuple[str, str], int]:
+    """How often each form has each value."""
+    pairs = forms.codes.astype(np.int64) * len(values.values) + values.codes
+    found, counts = np.unique(pairs, return_counts=True)
+    form, value = np.divmod(found, max(len(values.values), 1))
+    names = zip(form.tolist(), value.tolist(), counts.tolist(), strict=True)
+    return {(forms.values[f], values.values[v]): n for f, v, n in names}
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from filelock import FileLock
 from rich.console import Group
 from rich.table import Table
 
-from nmt_feat.corpus import columns, datasets
+from nmt_feat.corpus import columns, datasets, information
 from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.encoding import Filters, encode
+from nmt_feat.corpus.information import Joint
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK, Subwords
@@ -29,11 +29,12 @@ from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
-FORMAT = 1  # of the cache folder: raise it whenever its content changes
+FORMAT = 2  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
 WORD = "word"  # where words begin, for controls (controls.py); no feature has the name
+BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
 TOP = 5  # values of a feature that the report shows
 
 
@@ -59,12 +60,14 @@ class DataReport:
         reasons = ", ".join(f"{n:,} {why}" for why, n in self.filtered.items()) or "none"
         sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
         read = f"filtered of {self.train_read:,} training pairs: {reasons}"
-        features = _table("features", "feature", "values", "bits", "unknown in dev")
+        bits = ("bits", "given word", "random")
+        features = _table("features", "feature", "values", *bits, "unknown in dev")
         features.add_column("most frequent")
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
-            features.add_row(name, count, f"{f['entropy']:.2f}", f"{f['unknown_dev']:.2%}", top)
+            shown = ("-" if f[b] is None else f"{f[b]:.2f}" for b in BITS)
+            features.add_row(name, count, *shown, f"{f['unknown_dev']:.2%}", top)
         return Group(splits, f"{sizes}; {read}", *([features] if self.features else []))
 
 
@@ -213,7 +216,8 @@ def _build(
         else:
             vocab = FeatureVocab.build(feature, counts)
         encoder.features[name] = vocab
-        report.features[name] = shown = describe_feature(counts, dev_counts, vocab)
+        joints = [each.joint.get(name) for each in (train, dev)]
+        report.features[name] = shown = describe_feature(counts, dev_counts, vocab, *joints)
         for split, each in zip(raw.splits, found, strict=True):
             if missing := each.counts(name)[columns.MISSING]:
                 raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
@@ -282,17 +286,27 @@ def describe_split(split: Split) -> dict[str, Any]:
     return found
 
 
-def describe_feature(train: Counter[str], dev: Counter[str], vocab: FeatureVocab) -> dict[str, Any]:
+def describe_feature(
+    train: Counter[str],
+    dev: Counter[str],
+    vocab: FeatureVocab,
+    train_joint: Joint | None = None,
+    dev_joint: Joint | None = None,
+) -> dict[str, Any]:
     """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
 
-    Words are pieces for `subword_tag`, and units of a column of units.
+    Words are pieces for `subword_tag`, and units of a column of units. With the counts of forms and
+    values, also the entropy given the word, and that of random values by word type.
     """
     shares = {value: n / train.total() for value, n in train.items()}
+    joint = (train_joint, dev_joint) if train_joint and dev_joint else None
     unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
     return {
         "values": len(train),
         "kept": sum(vocab.id(value) >= FIRST for value in train),
-        "entropy": -sum(p * math.log2(p) for p in shares.values()),
+        "entropy": information.entropy(train),
+        "given_word": joint and information.given_word(*joint),
+        "random_by_type": joint and information.random_by_type(*joint),
         "unknown_dev": unknown / max(dev.total(), 1),
         "top": [[value, shares[value]] for value, _ in ranked(train)[:TOP]],
     }

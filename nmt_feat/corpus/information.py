@@ -1,0 +1,63 @@
+"""How much a feature says, and how much of it the word says already, in bits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+Joint = Mapping[tuple[str, str], int]
+"""How often each word form has each value."""
+
+
+def entropy(counts: Mapping[str, int]) -> float:
+    """H(feature): bits of a value drawn from these counts."""
+    total = sum(counts.values())
+    return -sum(n / total * math.log2(n / total) for n in counts.values() if n)
+
+
+def given_word(train: Joint, dev: Joint) -> float:
+    """H(feature | word form): bits a word of dev takes for its value, by a model of train.
+
+    The model is that of Witten & Bell (1991), p(v | w) = (c(w, v) + t(w) p(v)) / (c(w) + t(w)) with
+    t(w) the number of different values of w; p(v) counts half a value more of each that train has,
+    and of one that stands for all others.
+    """
+    values, forms, kinds = Counter[str](), Counter[str](), Counter[str]()
+    for (form, value), n in train.items():
+        values[value] += n
+        forms[form] += n
+        kinds[form] += 1
+    total, bits, words = values.total() + (len(values) + 1) / 2, 0.0, 0
+    for (form, value), n in dev.items():
+        p = (values[value] + 0.5) / total
+        if forms[form]:
+            p = (train.get((form, value), 0) + kinds[form] * p) / (forms[form] + kinds[form])
+        bits -= n * math.log2(p)
+        words += n
+    return bits / max(words, 1)
+
+
+def random_by_type(train: Joint, dev: Joint) -> float:
+    """`given_word` where each form has one value, drawn from train's tokens, wherever it stands.
+
+    What is left then is the price of words that train does not have.
+    """
+    values = Counter[str]()
+    for (_, value), n in train.items():
+        values[value] += n
+    names = sorted(values)
+    share = np.array([values[name] for name in names]) / values.total()
+    forms = sorted({form for form, _ in (*train, *dev)})
+    drawn = np.random.default_rng(0).choice(len(names), size=len(forms), p=share)
+    value_of = {form: names[i] for form, i in zip(forms, drawn.tolist(), strict=True)}
+
+    def moved(joint: Joint) -> Joint:
+        found = Counter[tuple[str, str]]()
+        for (form, _), n in joint.items():
+            found[form, value_of[form]] += n
+        return found
+
+    return given_word(moved(train), moved(dev))

@@ -1,0 +1,82 @@
+"""What features say: bits, bits given the word, advice, and the first sentences with their values.
+
+python scripts/inspect_features.py 'features=[upos,deprel]' combiner=gate
+python scripts/inspect_features.py data=multi30k annotator=hanta 'features=[upos]' --page page.md
+
+Takes the settings of train.py; the data is prepared as there, or comes from the cache.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark import composed
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nmt_feat.corpus.prepare import Prepared, prepare
+from nmt_feat.errors import UserError
+from nmt_feat.model.build import build_combiner, wanted
+from nmt_feat.report.advice import advice
+from nmt_feat.report.records import method_name
+from nmt_feat.run import settle
+from nmt_feat.schema import TrainConfig
+
+
+def example(prepared: Prepared, i: int) -> Table:
+    """The pieces of a sentence of dev, a row each, and their values."""
+    split, vocabs = prepared.dev, prepared.encoder.features
+    shown = [name for name, vocab in vocabs.items() if not vocab.has_units]
+    table = Table("piece", *shown, box=None, pad_edge=False)
+    start, end = split.source.offsets[i : i + 2]
+    columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
+    for name in shown:
+        values = ["<pad>", "<unk>", "<end>", *vocabs[name].values]
+        columns.append([values[id] for id in split.features[name][start : end - 1].tolist()])
+    for row in zip(*columns, strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def show(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) -> None:
+    """Print the report, the advice and the examples."""
+    console.print(prepared.report)
+    sizes = {name: vocab.size for name, vocab in prepared.encoder.features.items()}
+    parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model.dim)
+    widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
+    method = method_name(cfg.combiner._target_)
+    for line in advice(prepared.report.features, widths, method):
+        console.print(f"- {line}")
+    for i in range(min(examples, len(prepared.dev))):
+        console.print()
+        console.print(Text(f"{prepared.dev.texts('source')[i]}  →  "), end="")
+        console.print(Text(prepared.dev.texts("target")[i]))
+        console.print(example(prepared, i))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--examples", type=int, default=5, help="sentences of dev to show")
+    parser.add_argument("--page", help="write it as Markdown as well")
+    parser.add_argument("settings", nargs="*", help="as of train.py")
+    given = parser.parse_intermixed_args(arguments)
+    try:
+        cfg = settle(composed(given.settings), sweep=False, console=Console(stderr=True))
+        prepared = prepare(cfg, cfg.features, print)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(cfg, prepared, given.examples, Console())
+    if given.page:
+        with Path(given.page).open("w", encoding="utf-8") as file:
+            file.write(f"# Features of {cfg.data.name}\n\n```\n")
+            show(cfg, prepared, given.examples, Console(file=file, width=160))
+            file.write("```\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Entropies of features, by hand and by properties."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from small import ROOT, Small
+
+from nmt_feat.corpus.information import entropy, given_word, random_by_type
+from nmt_feat.report.advice import advice
+
+
+def test_entropy() -> None:
+    assert entropy({"a": 2, "b": 1, "c": 1}) == pytest.approx(1.5)
+    assert entropy({"a": 7}) == 0.0
+    assert entropy({"a": 1, "b": 0}) == 0.0
+
+
+def test_given_word_by_hand() -> None:
+    train = {("duck", "NOUN"): 3, ("duck", "VERB"): 1, ("the", "DET"): 4}
+    p = {"NOUN": 3.5 / 10, "VERB": 1.5 / 10, "DET": 4.5 / 10, "X": 0.5 / 10}
+    probabilities = {
+        ("duck", "NOUN"): (3 + 2 * p["NOUN"]) / 6,
+        ("duck", "DET"): 2 * p["DET"] / 6,
+        ("the", "DET"): (4 + p["DET"]) / 5,
+        ("cat", "VERB"): p["VERB"],  # a word that train does not have
+        ("the", "X"): p["X"] / 5,  # and such a value
+    }
+    for pair, q in probabilities.items():
+        assert given_word(train, {pair: 3}) == pytest.approx(-math.log2(q)), pair
+    mean = -sum(map(math.log2, probabilities.values())) / len(probabilities)
+    assert given_word(train, dict.fromkeys(probabilities, 2)) == pytest.approx(mean)
+    assert sum(p.values()) == pytest.approx(1)
+
+
+def corpus(seed: int, tokens: int, depends: bool) -> Counter[tuple[str, str]]:
+    """Words of 40 types, each token with one of 8 values: the type's own, or any."""
+    random = np.random.default_rng(seed)
+    types = random.integers(40, size=tokens)
+    values = types % 8 if depends else random.integers(8, size=tokens)
+    return Counter((f"w{t}", f"v{v}") for t, v in zip(types, values, strict=True))
+
+
+def test_what_the_word_does_not_tell() -> None:
+    """Three bits whatever the word, or none: and random values by type cost next to nothing."""
+    free, told = ((corpus(1, 20000, d), corpus(2, 2000, d)) for d in (False, True))
+    assert given_word(*free) == pytest.approx(3, abs=0.05)
+    assert given_word(*told) < 0.02
+    for joint in (free, told):
+        assert random_by_type(*joint) < 0.02
+        assert random_by_type(*joint) == random_by_type(*joint)
+
+
+def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any]:
+    return {"entropy": bits, "given_word": given, "random_by_type": given and 0.05, "kept": kept}
+
+
+@pytest.mark.parametrize(
+    ("found", "width", "method", "lines"),
+    [
+        (described(3.0, 1.0), 16, "gate", []),
+        (described(3.0, 1.0), 16, "concat", []),
+        (described(1.0, None), 4, "concat", []),
+        (
+            described(0.1, 0.1),
+            4,
+            "add",
+            ["features.f is nearly constant, 0.10 bits: leave it out"],
+        ),
+        (
+            described(3.0, 0.06),
+            16,
+            "add",
+            [
+                "features.f: the word tells it already, 0.06 of 3.00 bits are left (0.05 for "
+                "random values): see what control=by_type reaches"
+            ],
+        ),
+        (
+            described(1.5, 1.0),
+            128,
+            "word_gate",
+            [
+                "features.f knows little, 1.50 bits, for word_gate: by the tutorial's rule a "
+                "narrow concat suits it, as combiner=mixed gives it"
+            ],
+        ),
+        (
+            described(1.5, 1.0, 4),
+            8,
+            "concat",
+            ["features.f.dim=8 is more than its 4 values can use"],
+        ),
+    ],
+)
+def test_advice(found: dict[str, Any], width: int, method: str, lines: list[str]) -> None:
+    assert advice({"f": found}, {"word": 128, "f": width}, method) == lines
+
+
+def test_script(small: Small) -> None:
+    """`scripts/inspect_features.py`: the report, advice, and sentences over their values."""
+    page = small.folder / "page.md"
+    settings = small.overrides("features=[upos,shape,subword_tag]", "combiner=gate")
+    command = [sys.executable, ROOT / "scripts" / "inspect_features.py", *settings]
+    done = subprocess.run(
+        [*map(str, command), "--page", str(page), "--examples", "2"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "given word" in done.stdout
+    assert "- features.shape: the word tells it already, " in done.stdout
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# Features of embedded\n")
+    header, *rows = text[text.index("piece ") :].splitlines()
+    assert header.split() == ["piece", "shape", "subword_tag", "upos"]
+    assert rows[0].split()[2] in "BO"
+    done = subprocess.run([*map(str, command), "features=[]"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: features=[]: the combiner has nothing to merge")
+
+
+def test_new_words_cost_the_whole_entropy() -> None:
+    train = corpus(1, 20000, True)
+    dev = Counter({(f"new{i}", value): 1 for i in range(1000) for value in ("v1", "v5")})
+    assert given_word(train, dev) == pytest.approx(3, abs=0.1)
+    assert random_by_type(train, dev) == pytest.approx(3, abs=0.3)
