@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from nmt_feat.corpus.encoder import (
     Encoded,
     SourceEncoder,
     subword_tags,
+    word_begins,
     word_of_piece,
 )
 from nmt_feat.corpus.sentences import Sentences
@@ -98,13 +100,42 @@ def test_a_gap_in_the_annotation_is_an_error() -> None:
 
 def test_subword_tags() -> None:
     def tags(owner: list[int], *counts: int) -> str:
-        found = subword_tags(np.array(owner, np.int64), np.array(counts))
+        begins = word_begins(np.array(owner, np.int64), np.array(counts))
+        found = subword_tags(begins)
         return "".join(found.strings().to_pylist())
 
     assert tags([0, 1, 1, 2, 2, 2, 2, 3], 8) == "OBEBIIEO"
     assert tags([0, 0, 1, 1], 2, 0, 2) == "BEBE"
     assert tags([-1, -1, -1, 0], 1, 2, 1) == "OBEO"  # without words: tags end with the sentence
     assert tags([], 0) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("the hou@@ ses@@ boat is lo@@ w", "OBIEOBE"),
+        ("▁the ▁hou s e ▁low", "OBIEO"),
+        ("the hou￭ ￭ses are low ￭.", "OBEOBE"),
+        ("ses the hou", "OOO"),
+    ],
+)
+def test_tags_of_another_toolkits_pieces(text: str, tags: str) -> None:
+    """Joiners tell what belongs together, in annotated text as well; a sentence begins a word."""
+    given = Subwords.train(SubwordConfig(kind="given", vocab_size=99), [text])
+    vocabs = {
+        "tag": FeatureVocab("subword_tag", "copy", ["B", "I", "E", "O"], [1] * 4),
+        "upos": FeatureVocab("upos", "first", ["<inside>", "X"], [0, 1]),
+    }
+    words = tuple(Word(m[0], *m.span(), upos="X") for m in re.finditer(r"\S+", text))
+    for features in (vocabs, {"tag": vocabs["tag"]}):
+        encoder = SourceEncoder(given, features)
+        found = encoder.encode(Sentence(text, words))
+        assert "".join(vocabs["tag"].values[i - 3] for i in found.features["tag"][:-1]) == tags
+        if "upos" in features:
+            inside = [
+                vocabs["upos"].values[i - 3] == "<inside>" for i in found.features["upos"][:-1]
+            ]
+            assert inside == [tag in "IE" for tag in tags]
 
 
 @pytest.fixture(scope="module")

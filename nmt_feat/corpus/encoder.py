@@ -76,19 +76,18 @@ def _next(true: Booleans) -> Integers:
     return following
 
 
-def _begins(owner: Integers, counts: Integers) -> Booleans:
+def word_begins(owner: Integers, counts: Integers) -> Booleans:
     """Whether each piece is the first one of its word."""
     begins: Booleans = np.diff(owner, prepend=NOWHERE - 1) != 0
     begins[(np.cumsum(counts) - counts)[counts > 0]] = True  # of its sentence
     return begins
 
 
-def subword_tags(owner: Integers, counts: Integers) -> Coded:
+def subword_tags(begins: Booleans) -> Coded:
     """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
 
-    Args: the word of each piece, and how many pieces each sentence has.
+    `begins` says whether each is the first of its word.
     """
-    begins = _begins(owner, counts)
     ends = np.append(begins[1:], True)
     return Coded((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
 
@@ -167,10 +166,13 @@ class SourceEncoder:
         ids[real] = pieces.ids
         values, value_counts, carried = {}, {}, {}
         owner = word_of_piece(pieces, sentences, where) if self.features else None
+        begins = np.zeros(0, bool)
+        if owner is not None:
+            begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
         for name, feature in self.features.items():
             assert owner is not None
             if feature.column == "subword_tag":
-                values[name] = subword_tags(owner, pieces.counts)
+                values[name] = subword_tags(begins)
             elif feature.of_pieces:
                 surfaces = self.subwords.surfaces(texts, pieces)
                 values[name] = columns.cased(surfaces, feature.column)
@@ -180,7 +182,7 @@ class SourceEncoder:
             own = VALUES + values[name].codes
             row = own if feature.of_pieces else carry(values[name], owner)
             if feature.policy == "first":
-                row = np.where(_begins(owner, pieces.counts), row, INSIDE_WORD)
+                row = np.where(begins, row, INSIDE_WORD)
             carried[name] = np.full(len(real), END, np.int32)
             carried[name][real] = row
         forms = Coded.of(sentences.forms())

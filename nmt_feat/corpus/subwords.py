@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig
 
+Booleans = NDArray[np.bool_]
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 SAMPLE = 1_000_000
@@ -112,6 +113,10 @@ class Subwords:
         found = Coded.of(slices(texts, pieces.counts, pieces.starts, pieces.ends))
         return found.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
 
+    def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:
+        """Whether each piece goes on with the word of the one before though a space parts them."""
+        return np.zeros(len(pieces.ids), bool)
+
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, the same as `encode` gives."""
         return list(self._model.encode(texts))
@@ -162,6 +167,19 @@ class Words(Subwords):
         if self._kind == "given":
             shown = shown.removesuffix("@@").strip(JOINER)
         return shown
+
+    def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:  # noqa: D102
+        glued = np.zeros(len(pieces.ids), bool)
+        if self._kind == "given":
+            tokens = slices(texts, pieces.counts, pieces.starts, pieces.ends)
+            first = (np.cumsum(pieces.counts) - pieces.counts)[pieces.counts > 0]
+            for i, (before, token) in enumerate(pairwise(["", *tokens])):
+                if self._marked:
+                    glued[i] = not token.startswith(MARK)
+                else:
+                    glued[i] = before.endswith(("@@", JOINER)) or token.startswith(JOINER)
+            glued[first] = False
+        return glued
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
         return [[self._ids.get(word, UNK) for word in text.split()] for text in texts]
