@@ -328,7 +328,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         config=dataclasses.asdict(cfg),
         data_hashes={"prepared": prepared.fingerprint},
         code=records.code_revision(),
-        libraries=records.library_versions(),
+        libraries=records.package_versions(),
         machine=records.machine(),
         parameters=parameter_counts(model),
     )

@@ -29,14 +29,15 @@ from rich.table import Table
 
 from nmt_feat import cli, schema
 from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import is_conllu, read_conllu
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.report.records import (
     code_revision,
-    library_versions,
     machine,
+    package_versions,
     peak_memory_mib,
 )
 from nmt_feat.resources import resource
@@ -151,7 +152,7 @@ def translate(
     """Time annotation and encoding, then search, of a file's sentences."""
     run = Run(folder, threads)
     begun = time.perf_counter()
-    if is_conllu(name):
+    if kind_of(name) == "conllu":
         sentences = list(read_conllu(name))
     else:
         sentences = run.annotate(read_lines(name), read_lines(raw) if raw else None, name)
@@ -234,7 +235,7 @@ def main() -> None:
             "settings": given.settings,
             "figures": figures,
             "code": code_revision(),
-            "libraries": library_versions(),
+            "libraries": package_versions(),
             "machine": machine(),
         }
         given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -33,7 +33,7 @@ from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import SPECIAL
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import attested, export
-from nmt_feat.report.records import code_revision, library_versions, machine
+from nmt_feat.report.records import code_revision, machine, package_versions
 from nmt_feat.run import settle
 
 PROBE = Path(__file__).parent / "peers" / "probe.py"
@@ -184,7 +184,7 @@ class Benchmark:
         settings = {k: str(v) for k, v in vars(given).items() if k not in free}
         self.record: dict[str, Any] = {"settings": settings, "shape": asdict(self.shape)}
         self.record |= {"code": code_revision(), "machine": machine()}
-        self.record |= {"versions": {"ours": library_versions()}, "runs": []}
+        self.record |= {"versions": {"ours": package_versions()}, "runs": []}
         if given.json.exists():
             before = json.loads(given.json.read_bytes())
             if before["settings"] != settings or before["shape"] != asdict(self.shape):

@@ -16,9 +16,9 @@ from nmt_feat.report.records import (
     RunRecord,
     code_revision,
     find_runs,
-    library_versions,
     machine,
     method_name,
+    package_versions,
     peak_memory_mib,
     read_record,
     write_hypotheses,
@@ -43,7 +43,7 @@ def record(**changes: Any) -> RunRecord:
             "tests": {"test": Scores(30, 54, "a", "b", 9, Reading(4, 0.5, 0, None))},
             "machine": machine(),
             "code": code_revision(),
-            "libraries": library_versions(),
+            "libraries": package_versions(),
             **changes,
         }
     )
@@ -163,6 +163,6 @@ def test_names_of_methods() -> None:
 
 def test_environment() -> None:
     assert code_revision()["version"]
-    assert {"python", "torch", "sacrebleu", "hydra-core"} <= library_versions().keys()
+    assert {"python", "torch", "sacrebleu", "hydra-core"} <= package_versions().keys()
     assert machine()["threads"] >= 1
     assert 50 < peak_memory_mib() < 100_000

@@ -13,7 +13,7 @@ from itertools import groupby
 from nmt_feat.corpus import units
 from nmt_feat.corpus.conllu import NONE as NONE
 from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.sentences import Coded, Sentences
+from nmt_feat.corpus.sentences import ANNOTATION, Coded, Sentences
 from nmt_feat.corpus.text import ranked
 from nmt_feat.errors import UserError, near
 from nmt_feat.schema import FeatureConfig
@@ -25,8 +25,7 @@ Code = int | tuple[int, ...]
 INSIDE = "<inside>"
 MISSING = "<missing>"  # a value that is not known, as where a sentence has no annotation
 TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS, *units.FORMS)  # need no annotation
-ANNOTATION = ("upos", "xpos", "lemma", "deprel", "feats", "head_upos")
-COLUMNS = (*ANNOTATION, *TEXT_COLUMNS)
+COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *TEXT_COLUMNS)
 
 
 def check(features: dict[str, FeatureConfig]) -> None:

@@ -48,11 +48,6 @@ _TEXT = re.compile(r"#\s*text\s*= ?(.*)")
 _NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
 
 
-def is_conllu(path: Path | str) -> bool:
-    """Whether a file is CoNLL-U, by its name."""
-    return str(path).removesuffix(".gz").endswith(".conllu")
-
-
 def sentence_end(data: bytes) -> int:
     """Where the last sentence that is complete ends; 0 for nowhere."""
     if at := data.rfind(b"\n\n") + 1:

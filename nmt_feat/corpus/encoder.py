@@ -104,7 +104,7 @@ class Described:
 
     Attributes:
         ids, counts: the pieces of all, and how many each sentence has.
-        forms: the words of all.
+        words: the sentences, with the words whose values these are.
         values: by feature the values of the words, or of the pieces (without EOS).
         value_counts: by feature how many values each sentence has.
         carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
@@ -113,7 +113,7 @@ class Described:
     texts: list[str]
     ids: Ids
     counts: Integers
-    forms: Coded
+    words: Sentences
     values: dict[str, Coded]
     value_counts: dict[str, Integers]
     carried: dict[str, Ids]
@@ -185,8 +185,7 @@ class SourceEncoder:
                 row = np.where(begins, row, INSIDE_WORD)
             carried[name] = np.full(len(real), END, np.int32)
             carried[name][real] = row
-        forms = Coded.of(sentences.forms())
-        return Described(texts, ids, counts, forms, values, value_counts, carried)
+        return Described(texts, ids, counts, sentences, values, value_counts, carried)
 
     def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""

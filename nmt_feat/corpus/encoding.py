@@ -145,11 +145,12 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     described = encoder.describe(sentences, where)
     values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
     joint = {}
-    if rows[0] < INFORMATION:
+    if rows[0] < INFORMATION and described.values:
+        forms = Coded.of(described.words.forms())
         for name, coded in described.values.items():
             feature = encoder.features[name]
             if not (feature.of_pieces or feature.has_units):
-                joint[name] = _together(described.forms, coded)
+                joint[name] = _together(forms, coded)
     batch = encoded(described, described.carried, target, targets)
     return _Rows(batch, filtered, values, joint)
 

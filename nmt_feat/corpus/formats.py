@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nmt_feat.corpus.columns import ANNOTATION, NONE, values
+from nmt_feat.corpus.columns import NONE, values
 from nmt_feat.corpus.conllu import Sentence, Word, locate, parse_conllu
-from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.errors import UserError, near
 
 SEPARATORS = {"pipe": "|", "ffe8": "\uffe8"}
 """`word|f1|f2` of Nematus and Sockeye, the same with U+FFE8 of OpenNMT."""
-FACTORS = (*ANNOTATION, "misc")
 FORMATS = ("text", "conllu", *SEPARATORS, "jsonl")
 _LOOKALIKES = {"|": "U+007C", "\uffe8": "U+FFE8", "\u2502": "U+2502", "\uff5c": "U+FF5C"}
 _ESCAPED = re.compile("&((?:amp;)*)#124;")
@@ -44,8 +43,8 @@ def seems(lines: Sequence[str]) -> str | None:
 def check_factors(factors: Sequence[str], setting: str) -> None:
     """Refuse names that are no column of an annotation; `setting` begins the message."""
     for name in factors:
-        if name not in FACTORS and not re.fullmatch(r"(feats|misc)\..+", name):
-            known = (*FACTORS, "feats.Case", "misc.NER")
+        if name not in ANNOTATION and not re.fullmatch(r"(feats|misc)\..+", name):
+            known = (*ANNOTATION, "feats.Case", "misc.NER")
             raise UserError(f"{setting}: unknown factor {name!r}; {near(name, known)}")
     if twice := {name for name in factors if factors.count(name) > 1}:
         raise UserError(f"{setting}: {min(twice)} stands twice")
@@ -207,7 +206,7 @@ def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str]) -> Sentence
 
 
 def _word(form: str, start: int, end: int, given: Mapping[str, str]) -> Word:
-    columns: dict[str, Any] = {n: value for n, value in given.items() if n in FACTORS}
+    columns: dict[str, Any] = {n: value for n, value in given.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
         pairs = [
             f"{name.removeprefix(f'{column}.')}={value}"
@@ -251,7 +250,7 @@ def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
     for sentence in sentences:
         words = []
         for word in sentence.words:
-            filled = {name: getattr(word, name) for name in FACTORS}
+            filled = {name: getattr(word, name) for name in ANNOTATION}
             words.append({"form": word.form} | {n: v for n, v in filled.items() if v != NONE})
         yield json.dumps({"text": sentence.text, "words": words}, ensure_ascii=False)
 

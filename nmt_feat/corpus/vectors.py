@@ -6,11 +6,11 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmt_feat.corpus.text import opened
 from nmt_feat.errors import UserError
 
 
@@ -99,21 +99,10 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a file")
-    try:
-        return cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-
-
 def _lines(path: Path) -> Iterator[str]:
     r"""Lines with their "\n", one after the other: these files are large."""
     number = 1
-    with _open(path) as file:
+    with opened(path) as file:
         try:
             for line in file:
                 yield line.decode()

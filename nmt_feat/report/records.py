@@ -117,7 +117,7 @@ def code_revision() -> dict[str, str]:
     return found
 
 
-def library_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of Python and of the package's dependencies, as far as they are installed."""
     versions = {"python": platform.python_version()}
     for requirement in importlib.metadata.requires("nmt_feat") or ():
