@@ -31,6 +31,7 @@ class Batch:
     features: dict[str, Tensor]  # each (B, S); see `distinct` for those of units
     target_in: Tensor  # (B, T): BOS and the target
     target_out: Tensor  # (B, T): the target and EOS
+    real: Tensor  # (tokens,): places in target_out, flattened, that are not padding
     tokens: int  # of the target, with EOS, without padding
 
     @property
@@ -39,16 +40,20 @@ class Batch:
         return self.source != PAD
 
     @property
-    def tensors(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
-        """Source, features, target after BOS and target: what the training objective takes."""
-        return self.source, self.features, self.target_in, self.target_out
+    def tensors(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Source, features, target after BOS, target, its real places: what the objective takes."""
+        return self.source, self.features, self.target_in, self.target_out, self.real
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
-        source, features, target_in, target_out = self.tensors
-        moved = {name: ids.to(device) for name, ids in features.items()}
-        pair = target_in.to(device), target_out.to(device)
-        return Batch(self.indices, source.to(device), moved, *pair, self.tokens)
+        """The same batch on a device; copies to CUDA do not wait for what it is doing."""
+        cuda = torch.device(device).type == "cuda"
+
+        def moved(ids: Tensor) -> Tensor:
+            return (ids.pin_memory() if cuda else ids).to(device, non_blocking=cuda)
+
+        features = {name: moved(ids) for name, ids in self.features.items()}
+        target = moved(self.target_in), moved(self.target_out), moved(self.real)
+        return Batch(self.indices, moved(self.source), features, *target, self.tokens)
 
 
 def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
@@ -66,7 +71,8 @@ def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
     target_out = padded(split.target.values)
     target_in = target_out.roll(1, dims=1).masked_fill(target_out == PAD, PAD)
     target_in[:, 0] = BOS
-    return Batch(indices.tolist(), source, ids, target_in, target_out, int(real.sum()))
+    cells = torch.from_numpy(np.flatnonzero(real))
+    return Batch(indices.tolist(), source, ids, target_in, target_out, cells, len(cells))
 
 
 def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:

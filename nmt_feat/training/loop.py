@@ -44,13 +44,21 @@ class Objective(nn.Module):
         self.loss = fused_loss if fused else plain_loss
 
     def forward(
-        self, source: Tensor, features: dict[str, Tensor], target_in: Tensor, target_out: Tensor
+        self,
+        source: Tensor,
+        features: dict[str, Tensor],
+        target_in: Tensor,
+        target_out: Tensor,
+        real: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Summed smoothed loss and negative log-likelihood, in nats; ids `(B, S)`, `(B, T)`."""
-        hidden = self.model(source, features, source != PAD, target_in)
-        real = target_out != PAD
-        table = self.model.target.words.weight
-        return self.loss(hidden[real], table, target_out[real], self.smoothing)
+        """Summed smoothed loss and negative log-likelihood, in nats.
+
+        Ids `(B, S)` and `(B, T)`; `real` are the places `(N,)` in the flattened target that are
+        not padding: given, because to find them a CUDA device would be waited for.
+        """
+        hidden = self.model(source, features, source != PAD, target_in).flatten(0, 1)
+        states, right = hidden.index_select(0, real), target_out.flatten().index_select(0, real)
+        return self.loss(states, self.model.target.words.weight, right, self.smoothing)
 
 
 @dataclass
