@@ -3,7 +3,10 @@
 python scripts/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
 python scripts/benchmark.py translate --run runs/... --input FILE
 python scripts/benchmark.py prepare data=multi30k
+python scripts/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
 
+`--pairs N` writes a corpus of N pairs first (the embedded one again and again, each sentence with a
+number of its own) in the folder `paths.cache`, and keeps it; `train --pairs N` trains on it.
 Prints a table; `--json FILE` writes the figures as well. Padding is never counted as a token.
 """
 
@@ -14,9 +17,13 @@ BEGUN = time.perf_counter()  # before the imports, which are part of the start
 import argparse
 import dataclasses
 import json
+import os
+import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +32,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nmt_feat import cli, schema
@@ -57,6 +65,62 @@ def composed(settings: list[str]) -> TrainConfig:
     with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
         cfg: TrainConfig = cli._typed(compose("train", settings))
     return cfg
+
+
+def synthetic(cfg: TrainConfig, pairs: int) -> None:
+    """Have the settings read a corpus of so many training pairs, written once."""
+    embedded = resource("data/embedded")
+    folder = Path(cfg.paths.cache) / f"synthetic-{pairs}"
+    if not folder.exists():
+        made = folder.with_name(folder.name + ".part")
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.copytree(embedded, made)
+        blocks = (embedded / "train.conllu").read_text(encoding="utf-8").strip().split("\n\n")
+        rows = ["\n".join(r for r in b.split("\n") if not r.startswith("#")) for b in blocks]
+        targets = (embedded / "train.de").read_text(encoding="utf-8").splitlines()
+        with (
+            (made / "train.conllu").open("w", encoding="utf-8") as source,
+            (made / "train.de").open("w", encoding="utf-8") as target,
+        ):
+            for i in range(pairs):
+                words = rows[i % len(rows)]
+                last = words.count("\n") + 2
+                source.write(f"{words}\n{last}\t{i}\t{i}\tNUM\tCD\t_\t0\tdep\t_\t_\n\n")
+                target.write(f"{targets[i % len(rows)]} {i}\n")
+        made.rename(folder)
+    cfg.data.folder = str(folder)
+
+
+def anonymous_mib(process: int) -> float:
+    """Memory of a process now that no file backs, MiB; 0 where the system does not tell."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    return next((int(r.split()[1]) for r in status.splitlines() if "RssAnon" in r), 0) / 2**10
+
+
+@contextmanager
+def watched() -> Iterator[dict[int, float]]:
+    """The largest `anonymous_mib` of this process and of each of its children, while inside."""
+    found: dict[int, float] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        own = os.getpid()
+        while not ended.wait(0.1):
+            children = Path(f"/proc/{own}/task/{own}/children")
+            family = children.read_text().split() if children.exists() else []
+            for process in (own, *map(int, family)):
+                found[process] = max(found.get(process, 0.0), anonymous_mib(process))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
 
 
 def needed_flops(model: ModelConfig, vocabulary: int, source: Lengths, target: Lengths) -> float:
@@ -143,6 +207,7 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
         **{f"gflops_product_{name}": rate / 1e9 for name, rate in rates.items()},
         **{f"share_of_{name}_rate": flops / total / rate for name, rate in rates.items()},
         "peak_memory_mib": peak_memory_mib(),
+        "anonymous_memory_mib": anonymous_mib(os.getpid()),
     }
 
 
@@ -179,8 +244,12 @@ def measure_preparation(cfg: TrainConfig) -> dict[str, Any]:
     phases: list[tuple[str, float]] = []
     known = set(Path(cfg.paths.cache).glob("prepared-*"))
     begun = time.perf_counter()
-    prepared = prepare(cfg, cfg.features, lambda text: phases.append((text, time.perf_counter())))
+    with watched() as memory:
+        prepared = prepare(
+            cfg, cfg.features, lambda text: phases.append((text, time.perf_counter()))
+        )
     ended = time.perf_counter()
+    own = memory.pop(os.getpid(), 0.0)
     if prepared.folder in known:
         raise UserError(f"{prepared.folder}: prepared before; remove it to time its preparation")
     ends = [at for _, at in phases[1:]] + [ended]
@@ -191,12 +260,14 @@ def measure_preparation(cfg: TrainConfig) -> dict[str, Any]:
         "sentences_per_second": pairs / (ended - begun),
         **{f"{text.replace(' ', '_')}_seconds": seconds for text, seconds in spent.items()},
         "peak_memory_mib": peak_memory_mib(),
+        "peak_anonymous_memory_mib": own,
+        "peak_anonymous_memory_of_a_worker_mib": max(memory.values(), default=0.0),
     }
 
 
 def show(title: str, figures: dict[str, Any]) -> None:
     """A table of figures."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     for name, value in figures.items():
         shown = f"{value:,.3g}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
         table.add_row(name.replace("_", " "), shown)
@@ -210,6 +281,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="settings of train.py, name=value")
     parser.add_argument("--warmup", type=int, default=50, help="updates that are not timed")
     parser.add_argument("--updates", type=int, default=200, help="updates that are timed")
+    parser.add_argument("--pairs", type=int, help="train, prepare: on a corpus of this size")
     parser.add_argument("--run", help="translate: folder of a run")
     parser.add_argument("--input", help="translate: file of sentences, text or CoNLL-U")
     parser.add_argument("--raw", help="translate: raw counterpart of tokenised text")
@@ -217,12 +289,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="translate: CPU threads")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_intermixed_args()
+
+    def settings() -> TrainConfig:
+        cfg = composed(given.settings)
+        if given.pairs:
+            synthetic(cfg, given.pairs)
+        return cfg
+
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "train": lambda: train(composed(given.settings), max(1, given.warmup), given.updates),
+        "train": lambda: train(settings(), max(1, given.warmup), given.updates),
         "translate": lambda: translate(
             given.run, given.input, given.raw, given.beam, given.threads
         ),
-        "prepare": lambda: measure_preparation(composed(given.settings)),
+        "prepare": lambda: measure_preparation(settings()),
     }
     if given.what == "translate" and not (given.run and given.input):
         parser.error("translate needs --run and --input")

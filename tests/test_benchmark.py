@@ -67,6 +67,16 @@ def test_train_and_prepare(small: Small, tmp_path: Path) -> None:
     assert figures["start_to_first_update_seconds"] > 0.1
 
 
+def test_prepare_a_corpus_of_any_size(tmp_path: Path) -> None:
+    settings = ["features=[upos,lemma]", f"paths.cache={tmp_path}"]
+    report = tmp_path / "prepare.json"
+    done = bench("prepare", *settings, "--pairs", 120, "--json", report)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text())["figures"]["sentence_pairs"] > 120  # dev and test too
+    lines = (tmp_path / "synthetic-120" / "train.de").read_text(encoding="utf-8").splitlines()
+    assert len(set(lines)) == 120
+
+
 def test_translate(small: Small, tmp_path: Path) -> None:
     run = small.train("combiner=none", "trainer.max_steps=2")
     report = tmp_path / "translate.json"
