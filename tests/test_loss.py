@@ -16,7 +16,12 @@ Loss = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 Array = NDArray[np.float64]
 COUNT, SIZE, DIM = 7, 11, 5
 SMOOTHING = [0.0, 0.1, 0.37, 1.0]
-CHUNKS = [1, 2 * SIZE, 3 * SIZE + 5, 2**21]  # rows at once: 1, 2, 3 (7 = 3 + 3 + 1), all
+CHUNKS = [
+    4,
+    8 * SIZE,
+    12 * SIZE + 20,
+    2**23,
+]  # rows in fp32: 1, 2, 3 (7 = 3 + 3 + 1), all
 
 
 def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,6 +115,20 @@ def test_large_logits() -> None:
     assert nll.item() == pytest.approx(300.0)
     assert hidden.grad is not None
     assert bool(hidden.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0, -40.0])
+def test_large_logits_in_bf16(scale: float) -> None:
+    """All logits of a row large or small: the sum of exponentials overflows, or vanishes."""
+    results = []
+    for function in (plain_loss, fused_loss):
+        hidden = torch.tensor([[scale], [0.5]], requires_grad=True)
+        table = torch.tensor([[4.0], [3.0], [3.5]], requires_grad=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss, nll = function(hidden, table, torch.tensor([0, 1]), 0.1)
+        loss.backward()
+        results.append((loss.detach(), nll, hidden.grad, table.grad))
+    torch.testing.assert_close(results[1], results[0], rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("function", [plain_loss, fused_loss])

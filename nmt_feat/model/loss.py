@@ -6,14 +6,25 @@ on every piece. Both functions take hidden states `(N, D)` of real (unpadded) po
 negative log-likelihood, for perplexity, in nats.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 2**23
-"""Logits that the fused loss holds at once: 32 MiB in fp32; less makes thin, slow products."""
+CHUNK = 2**25
+"""Bytes of logits that the fused loss holds at once; less makes thin, slow products."""
+
+TINY = 1e-30
+"""Least sum of exponentials that is trusted: far above fp32's and bf16's least number, 1e-38."""
+
+
+@lru_cache(maxsize=2)
+def _room(rows: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for logits `(rows, size)`, kept: to get it anew costs as much as to fill it."""
+    with torch.inference_mode(False):
+        return torch.empty((rows, size), dtype=dtype, device=device)
 
 
 def plain_loss(
@@ -25,6 +36,28 @@ def plain_loss(
     with torch.no_grad():
         nll = F.cross_entropy(logits, target, reduction="sum")
     return loss, nll
+
+
+def _softmax(
+    states: Tensor, weight: Tensor, target: Tensor, held: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of a chunk's states `(N, D)`, all in `held`: weights `(N, V)`; in fp32 `(N,)`, their sums,
+    by which they are to be divided, the log of the normaliser, and the right piece's logit.
+
+    In bf16 on CPU `exp` alone takes half the time of a softmax. Where a sum has overflowed, or
+    vanished, and elsewhere, the largest logit is subtracted, as usual.
+    """
+    logits = torch.mm(states, weight.t(), out=held)
+    right = logits.gather(1, target[:, None])[:, 0].float()
+    if logits.dtype == torch.bfloat16 and logits.device.type == "cpu":
+        sums = logits.exp_().sum(-1).float()
+        if bool(((sums > TINY) & (sums < torch.inf)).all()):
+            return logits, sums, sums.log(), right
+        torch.mm(states, weight.t(), out=held)
+    top = logits.amax(-1).float()
+    softmax = torch.softmax(logits, dim=-1, out=logits)
+    # The normaliser from the largest element: softmax = exp(logit - norm).
+    return softmax, torch.ones_like(top), top - softmax.amax(-1).float().log(), right
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -40,24 +73,21 @@ class _FusedLoss(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         size = table.shape[0]
-        rows = min(max(1, CHUNK // size), max(1, len(target)))
+        rows = max(1, CHUNK // (size * dtype.itemsize))
         states, weight = hidden.to(dtype), table.to(dtype)
         hidden_grad = torch.empty_like(hidden)
         table_grad = torch.zeros_like(table)
         norm = hidden.new_zeros((), dtype=torch.float32)
         nll = torch.zeros_like(norm)
-        held = torch.empty((rows, size), dtype=dtype, device=table.device)
+        room = _room(rows, size, dtype, table.device)
         for first in range(0, len(target), rows):
             part = slice(first, first + rows)
-            logits = torch.mm(states[part], weight.t(), out=held[: len(states[part])])
-            right, top = logits.gather(1, target[part, None])[:, 0].float(), logits.amax(-1)
-            softmax = torch.softmax(logits, dim=-1, out=logits)
-            # The log of the normaliser, from the largest element: softmax = exp(logit - norm).
-            norms = top.float() - softmax.amax(-1).float().log()
+            chunk = states[part]
+            weights, sums, norms, right = _softmax(chunk, weight, target[part], room[: len(chunk)])
             norm += norms.sum()
             nll += (norms - right).sum()
-            hidden_grad[part] = torch.mm(softmax, weight)
-            table_grad += torch.mm(softmax.t(), states[part])
+            hidden_grad[part] = torch.mm(weights, weight) / sums[:, None]
+            table_grad += torch.mm(weights.t(), (chunk / sums[:, None]).to(dtype))
         # d loss / d logits = softmax - target distribution; the latter is added here, at once:
         # 1 - smoothing on the right piece, smoothing / size on every one. So is the sum of all
         # logits, which is linear in the states.
