@@ -17,7 +17,7 @@ from typing import TextIO
 import torch
 from omegaconf import OmegaConf
 
-from nmt_feat.corpus import formats
+from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import needs_annotation, strict
 from nmt_feat.corpus.conllu import Sentence, project
@@ -29,7 +29,15 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
-from nmt_feat.run import CONFIG, DEFAULT_THREADS, WEIGHTS, model_for, nbest_line
+from nmt_feat.run import (
+    ANNOTATOR,
+    CONFIG,
+    DEFAULT_THREADS,
+    FINGERPRINT,
+    WEIGHTS,
+    model_for,
+    nbest_line,
+)
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
@@ -88,10 +96,18 @@ class Run:
 
     @functools.cached_property
     def annotator(self) -> Annotator | None:
-        """What annotated the training text, if anything did."""
+        """What annotated the training text, if anything did; another version of it is said."""
         settings = self.cfg.annotator
-        model = settings.model and str(self.folder / settings.model)
-        return make_annotator(dataclasses.replace(settings, model=model))
+        if settings.model and (kept := self.folder / settings.model).exists():
+            settings = dataclasses.replace(settings, model=str(kept))
+        annotator, known = make_annotator(settings), self.folder / ANNOTATOR / FINGERPRINT
+        if annotator and known.is_file():
+            before, now = known.read_text(encoding="utf-8").strip(), annotator.fingerprint()
+            if before != now:
+                print(
+                    f"the training text was annotated by {before}; here is {now}", file=sys.stderr
+                )
+        return annotator
 
     @functools.cached_property
     def exported(self) -> Exported:
@@ -120,13 +136,13 @@ class Run:
                 "annotator; give CoNLL-U (input=FILE.conllu or format=conllu)"
             )
         if not self.cfg.data.tokenized:
-            return self.annotator.annotate(texts)
+            return annotators.apply(self.annotator, texts)
         if raw is None:
             raise UserError(
                 f"{where}: the run was trained on tokens annotated by their raw text; give it: "
                 "raw=FILE"
             )
-        pairs = zip(self.annotator.annotate(raw), texts, strict=True)
+        pairs = zip(annotators.apply(self.annotator, raw), texts, strict=True)
         return [project(s, text, where)[0] if text.strip() else Sentence(text) for s, text in pairs]
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:

@@ -21,6 +21,7 @@ from torch import nn
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
+from nmt_feat.extras import optional
 from nmt_feat.features import Categorical
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
@@ -42,13 +43,7 @@ Table = NDArray[np.float32]
 
 def ctranslate2() -> Any:
     """The package, an extra."""
-    try:
-        import ctranslate2
-    except ImportError:
-        raise UserError(
-            "CTranslate2 is not installed; get it by: pip install 'nmt_feat[ctranslate2]'"
-        ) from None
-    return ctranslate2
+    return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
 
 
 def columns(split: Split, features: Sequence[str]) -> Tuples:

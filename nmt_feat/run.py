@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from nmt_feat.corpus.annotators import make_annotator
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import VECTORS, Prepared, fingerprint, prepare
@@ -44,6 +45,9 @@ from nmt_feat.training.progress import Progress
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
+ANNOTATOR = "annotator"
+"""The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
+FINGERPRINT = "FINGERPRINT"
 DEFAULT_THREADS = torch.get_num_threads()
 
 
@@ -263,11 +267,18 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
     kept = dataclasses.asdict(cfg)
-    if cfg.features and cfg.annotator.model:
-        copied = folder / "annotator" / Path(cfg.annotator.model).name
-        copied.parent.mkdir(exist_ok=True)
-        shutil.copyfile(Path(cfg.annotator.model).expanduser(), copied)
-        kept["annotator"]["model"] = f"annotator/{copied.name}"
+    if cfg.features and (annotator := make_annotator(cfg.annotator)):
+        beside = folder / ANNOTATOR
+        beside.mkdir(exist_ok=True)
+        (beside / FINGERPRINT).write_text(annotator.fingerprint() + "\n", encoding="utf-8")
+        model = Path(cfg.annotator.model or "").expanduser()
+        if cfg.annotator.model and model.exists():  # else the name of a package that is installed
+            copy = beside / model.resolve().name
+            if model.is_dir():
+                shutil.copytree(model, copy, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(model, copy)
+            kept["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
     checkpoints.write_atomically(folder / CONFIG, OmegaConf.to_yaml(kept).encode())
 
 
@@ -351,7 +362,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     checkpoints.restore(model, chosen)
     tensors = checkpoints.weights(model)
     checkpoints.write_atomically(folder / WEIGHTS, checkpoints.packed(tensors))
-    checkpoints.write_sums(folder, (WEIGHTS, "encoder/*", "annotator/*"))
+    checkpoints.write_sums(folder, (WEIGHTS, "encoder/*", f"{ANNOTATOR}/**/*"))
     model.to(fabric.device).eval()
     with console.status("translating"):
         for name, split in {"dev": prepared.dev, **prepared.tests}.items():

@@ -94,7 +94,7 @@ class AnnotatorConfig:
     _target_: str | None = None
     """Class of the annotator; none where the corpus brings its annotation."""
     model: str | None = None
-    """File of the annotator's model (UDPipe)."""
+    """The annotator's model: a file (UDPipe), a folder or the name of an installed one (spaCy)."""
     processes: int = 0
     """Parallel processes; 0 means one per core. Never changes the result."""
     args: dict[str, Any] = field(default_factory=dict)

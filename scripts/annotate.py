@@ -1,38 +1,83 @@
-"""Annotate a text, a sentence a line, as CoNLL-U.
+"""Annotate a text, a sentence a line, or a folder of texts, as CoNLL-U.
 
-python scripts/annotate.py --annotator udpipe --model FILE.udpipe INPUT OUTPUT.conllu
-python scripts/annotate.py --annotator hanta --language de INPUT OUTPUT.conllu
+python scripts/annotate.py INPUT OUTPUT.conllu annotator=spacy annotator.model=en_core_web_sm
+python scripts/annotate.py TEXTS ANNOTATED annotator=hanta data.source_lang=de
 
-The same command continues an annotation that was interrupted.
+Takes the annotator's settings of train.py. Of a folder, each file at any depth becomes one of its
+name and `.conllu` in the folder OUTPUT. The same command continues an annotation that was
+interrupted; what is whole already, of the same text by the same annotator, stays.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from nmt_feat.corpus.annotators import Annotator, HanTa, UDPipe, annotate
+from nmt_feat.corpus.annotators import annotate, make_annotator
+from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 
 
-def main() -> None:
-    """Read the command line, annotate, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--annotator", choices=["udpipe", "hanta"], required=True)
-    parser.add_argument("--model", help="model file (udpipe)")
-    parser.add_argument("--language", default="en", help="en or de (hanta)")
-    parser.add_argument("--processes", type=int, default=0, help="0: one per core")
-    parser.add_argument("input", help="text; .gz is read as such")
-    parser.add_argument("output", help="CoNLL-U file to write")
-    options = parser.parse_args()
-    udpipe = options.annotator == "udpipe"
-    annotator: Annotator = UDPipe(options.model) if udpipe else HanTa(options.language)
-    annotate(annotator, read_lines(options.input), Path(options.output), options.processes)
+def outputs(source: Path, target: Path) -> dict[Path, Path]:
+    """The files to write, by the text that each is of."""
+    if not source.is_dir():
+        if target.is_dir():
+            raise UserError(f"{target}: is a folder; give a file")
+        return {source: target}
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"{target}: is in {source}; choose a folder outside")
+    texts = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith("."))
+    if not texts:
+        raise UserError(f"{source}: the folder has no file to annotate")
+    found: dict[Path, Path] = {}
+    for text in texts:
+        name = f"{text.name.removesuffix('.gz')}.conllu"
+        found[text] = target / text.relative_to(source).with_name(name)
+    twice = next((p for p in texts if p.name.endswith(".gz") and p.with_suffix("") in found), None)
+    if twice:
+        raise UserError(f"{twice}: stands beside {twice.with_suffix('')}; remove one of them")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; the exit code."""
+    from benchmark import composed  # not in the processes that annotate, which import this file
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", type=Path, help="text or folder of texts; .gz is read as such")
+    parser.add_argument("output", type=Path, help="file or folder to write")
+    parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
+    given = parser.parse_intermixed_args(arguments)
+    try:
+        cfg = composed(given.settings).annotator
+        annotator = make_annotator(cfg)
+        if annotator is None:
+            raise UserError("no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy")
+        for source, target in outputs(given.input, given.output).items():
+            if (kind := kind_of(source)) != "text":
+                raise UserError(f"{source}: is annotated text ({kind}), not plain; leave it out")
+            if not (lines := read_lines(source)):
+                raise UserError(f"{source}: the file is empty; leave it out")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                annotate(annotator, lines, target, cfg.processes)
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from None
+            print(f"{source}: {len(lines):,} sentences in {target}", flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

@@ -30,7 +30,9 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from numpy.typing import NDArray
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -59,11 +61,14 @@ Lengths = NDArray[np.int64]
 
 
 def composed(settings: list[str]) -> TrainConfig:
-    """The settings of train.py with these on its command line."""
+    """The settings of train.py with these on its command line; mistakes are `UserError`s."""
     schema.register()
     cli._resolvers()
-    with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
-        cfg: TrainConfig = cli._typed(compose("train", settings))
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+            cfg: TrainConfig = cli._typed(compose("train", settings))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(cli.explain(error)) from None
     return cfg
 
 

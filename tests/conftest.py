@@ -30,3 +30,19 @@ def small(corpus: Path, tmp_path: Path) -> Small:
     from small import Small
 
     return Small(corpus, corpus.parent / "cache", tmp_path)
+
+
+@pytest.fixture(scope="session")
+def udpipe_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A UDPipe model that was trained here."""
+    from pipelines import train_udpipe
+
+    return train_udpipe(tmp_path_factory.mktemp("udpipe") / "small.udpipe")
+
+
+@pytest.fixture(scope="session")
+def spacy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of spaCy that was trained here."""
+    from pipelines import train_spacy
+
+    return train_spacy(tmp_path_factory.mktemp("spacy") / "en_small")

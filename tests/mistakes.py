@@ -42,8 +42,30 @@ class Other:
 """
 """A user's module with every mistake that a combiner can have."""
 
+ANNOTATORS = """
+from nmt_feat.corpus.annotators import Annotator
+from nmt_feat.corpus.conllu import Sentence
+
+class Fewer(Annotator):
+    name = "fewer"
+    def fingerprint(self):
+        return self.name
+    def annotate(self, texts):
+        return [Sentence(text) for text in texts[1:]]
+
+class Failing(Fewer):
+    name = "failing"
+    def annotate(self, texts):
+        return 1 / 0
+
+class Plain:
+    pass
+"""
+"""A user's annotators, with mistakes."""
+
 FILES = {
     "mine.py": COMBINERS,
+    "tools.py": ANNOTATORS,
     "needs_other.py": "import not_installed",
     "syntax.py": "class Mine(\n",
     "my/combiner/typo.yaml": "_target_: nmt_feat.combiners.Add\ndimm: 3\n",
@@ -66,7 +88,7 @@ def here(small: Small, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = small.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    for name in ("mine", "needs_other", "syntax"):
+    for name in ("mine", "tools", "needs_other", "syntax"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return small.folder
 

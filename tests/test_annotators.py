@@ -1,17 +1,18 @@
+import gzip
 import importlib
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nmt_feat.corpus import annotators
 from nmt_feat.corpus.annotators import (
     Annotator,
     HanTa,
@@ -22,6 +23,7 @@ from nmt_feat.corpus.annotators import (
 )
 from nmt_feat.corpus.conllu import Sentence, Word, read_conllu
 from nmt_feat.errors import UserError
+from nmt_feat.extras import optional
 from nmt_feat.instantiate import build
 from nmt_feat.schema import AnnotatorConfig
 
@@ -180,23 +182,30 @@ def test_broken_model(tmp_path: Path) -> None:
     [
         (AnnotatorConfig(f"{MODULE}.UDPipe", model="x"), "ufal.udpipe", "udpipe"),
         (AnnotatorConfig(f"{MODULE}.HanTa", args={"language": "en"}), "HanTa", "hanta"),
+        (AnnotatorConfig("nmt_feat.corpus.kiwi.Kiwi"), "kiwipiepy", "kiwi"),
+        (AnnotatorConfig("nmt_feat.corpus.spacy.SpaCy", model="x"), "spacy", "spacy"),
     ],
 )
 def test_missing_package(
     config: AnnotatorConfig, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = importlib.import_module
-
-    def fake(name: str, *args: Any) -> Any:
-        if name.startswith(package):
-            raise ModuleNotFoundError(name=name)
-        return real(name, *args)
-
-    monkeypatch.setattr(annotators.importlib, "import_module", fake)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as error:
         make_annotator(config)
     assert str(error.value) == (
         f"annotator={extra} needs the package {package}: pip install 'nmt_feat[{extra}]'"
+    )
+
+
+def test_package_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there but cannot be imported is not called missing."""
+    (tmp_path / "half_there.py").write_text("import nothing_like_it\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as error:
+        optional("half_there", "a test", "half")
+    assert str(error.value) == (
+        "a test needs the package half_there (importing it failed: No module named "
+        "'nothing_like_it'): pip install 'nmt_feat[half]'"
     )
 
 
@@ -290,6 +299,64 @@ def test_several_runs_at_once_annotate_once(tmp_path: Path) -> None:
     assert all(r == results[0] for r in results)
 
 
+def test_what_is_annotated_stays(tmp_path: Path) -> None:
+    """The same text by the same annotator; a damaged file is made again."""
+    upper, path = Upper(), tmp_path / "a.conllu"
+    annotate(upper, ["a", "b"], path, 1)
+    annotate(upper, ["a", "b"], path, 1)
+    assert upper.calls == 1
+    before = path.read_bytes()
+    for other, texts in ((upper, ["a", "c"]), (Upper(2), ["a", "c"]), (upper, ["a", "b"])):
+        calls = other.calls
+        annotate(other, texts, path, 1)
+        assert other.calls == calls + 1
+        assert list(read_conllu(path)) == other.annotate(texts)
+    assert path.read_bytes() == before
+    path.write_bytes(before[:-5])
+    annotate(upper, ["a", "b"], path, 1)
+    assert path.read_bytes() == before
+
+
+class Fewer(Upper):
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        return super().annotate(texts)[:-1]
+
+
+class More(Upper):
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        return super().annotate([*texts, "more"])
+
+
+class Other(Upper):
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        return super().annotate([text.upper() for text in texts])
+
+
+class Raises(Upper):
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        raise ValueError(f"cannot do {texts[0]}")
+
+
+RULE = "; it must give one sentence for each line, its text the line"
+
+
+@pytest.mark.parametrize(
+    ("annotator", "message"),
+    [
+        (Fewer(), f"annotator=upper makes 1 sentences of 2 lines{RULE}"),
+        (More(), f"annotator=upper makes 3 sentences of 2 lines{RULE}"),
+        (Other(), f"annotator=upper makes 'B' of the line 'b'{RULE}"),
+        (Raises(), "test_annotators.Raises, line LINE: ValueError: cannot do A"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_annotator_that_breaks_the_rules(annotator: Upper, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        annotate_cached(annotator, ["A", "b"], tmp_path, 1)
+    assert re.sub(r"line \d+:", "line LINE:", str(error.value)) == message
+    assert not list(tmp_path.glob("*.conllu"))
+
+
 class Stops(Upper):
     """Is interrupted in its third call."""
 
@@ -381,24 +448,119 @@ def test_udpipe_in_german(udpipe: UDPipe) -> None:
 
 # ---- the script
 
+SCRIPT = Path(__file__).parent.parent / "scripts" / "annotate.py"
+GERMAN = ("annotator=hanta", "data.source_lang=de", "annotator.processes=1")
+
+
+@pytest.fixture
+def script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """`python scripts/annotate.py` in this process, in a folder: exit code, output, errors."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.chdir(tmp_path)
+    run = importlib.import_module("annotate").main
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = run(arguments)
+        except SystemExit as end:
+            code = int(str(end.code))
+        return code, *capsys.readouterr()
+
+    return call
+
 
 def test_script(tmp_path: Path) -> None:
-    (tmp_path / "in.txt").write_text("Der Hund schläft.\nEr träumt.\n")
-    script = Path(__file__).parent.parent / "scripts" / "annotate.py"
+    (tmp_path / "in.txt").write_text("Der Hund schläft.\nEr träumt.\n", encoding="utf-8")
+    command = [sys.executable, str(SCRIPT), "in.txt", "out.conllu", *GERMAN]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "in.txt: 2 sentences in out.conllu\n"
+    found = list(read_conllu(tmp_path / "out.conllu"))
+    assert found == HanTa("de").annotate(["Der Hund schläft.", "Er träumt."])
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(script), *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
 
-    done = run("--annotator", "hanta", "--language", "de", "in.txt", "out.conllu")
-    assert done.returncode == 0, done.stderr
-    assert [s.text for s in read_conllu(tmp_path / "out.conllu")] == [
-        "Der Hund schläft.",
-        "Er träumt.",
-    ]
-    done = run("--annotator", "udpipe", "in.txt", "out.conllu", "--model", "none.udpipe")
-    assert done.returncode == 2
-    assert done.stderr == (
-        "annotator.model=none.udpipe: no such file; set annotator.model to a model\n"
+def test_script_annotates_a_folder(
+    script: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file at any depth; once more after a stop, what is done is not done again."""
+    texts = {"a.de": "Der Hund schläft.\n", "deep/er/b.de.gz": "Er träumt.\n", "c": "Ja.\n"}
+    for name, text in texts.items():
+        path = tmp_path / "texts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = text.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (tmp_path / "texts" / ".hidden").write_bytes(b"\xff")
+    seen: list[str] = []
+    real = HanTa.annotate
+
+    def watched(self: HanTa, lines: Sequence[str]) -> list[Sentence]:
+        seen.extend(lines)
+        if lines[0] == "Ja." and seen.count("Ja.") == 1:
+            raise KeyboardInterrupt
+        return real(self, lines)
+
+    monkeypatch.setattr(HanTa, "annotate", watched)
+    code, _, errors = script("texts", "out", *GERMAN)
+    assert (code, errors) == (130, "interrupted; the same command continues\n")
+    assert script("texts", "out", *GERMAN) == (
+        0,
+        "texts/a.de: 1 sentences in out/a.de.conllu\n"
+        "texts/c: 1 sentences in out/c.conllu\n"
+        "texts/deep/er/b.de.gz: 1 sentences in out/deep/er/b.de.conllu\n",
+        "",
     )
+    assert sorted(seen) == ["Der Hund schläft.", "Er träumt.", "Ja.", "Ja."]
+    made = sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert [str(p.relative_to(tmp_path / "out")) for p in made] == [
+        "a.de.conllu",
+        "c.conllu",
+        "deep/er/b.de.conllu",
+    ]
+    for path, text in zip(made, sorted(texts), strict=True):
+        assert list(read_conllu(path)) == real(HanTa("de"), texts[text].splitlines())
+
+
+SAID = {
+    ("nothing", "out", *GERMAN): "nothing: no such file; check the path",
+    ("empty", "out", *GERMAN): "empty: the file is empty; leave it out",
+    ("latin", "out", *GERMAN): "latin:1: invalid UTF-8 at byte offset 0 (0xff); convert the file: "
+    "iconv -f ENCODING -t UTF-8",
+    ("blank", "out", *GERMAN): "blank: annotator=hanta finds no word in line 2: ' '; remove the "
+    "line",
+    ("x.conllu", "out", *GERMAN): "x.conllu: is annotated text (conllu), not plain; leave it out",
+    ("one", "texts", *GERMAN): "texts: is a folder; give a file",
+    ("one", "one/out", *GERMAN): "one: cannot be written (File exists)",
+    ("texts", "texts/out", *GERMAN): "texts/out: is in texts; choose a folder outside",
+    ("nofile", "out", *GERMAN): "nofile: the folder has no file to annotate",
+    ("twice", "out", *GERMAN): "twice/a.gz: stands beside twice/a; remove one of them",
+    ("one", "out"): "no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy",
+    ("one", "out", "annotator=hanto"): "annotator=hanto: no such option; did you mean 'hanta'?",
+    ("one", "out", "annotator=hanta", "annotator.process=2"): "annotator.process: no such setting; "
+    "did you mean 'processes'?",
+    ("one", "out", "annotator=hanta", "data.source_lang=fr"): "annotator=hanta: no language 'fr'; "
+    "known: de, en",
+    ("one", "out", "annotator=udpipe", "annotator.model=no.udpipe"): "annotator.model=no.udpipe: "
+    "no such file; set annotator.model to a model",
+}
+
+
+@pytest.mark.parametrize("arguments", SAID, ids=" ".join)
+def test_script_says(
+    script: Callable[..., tuple[int, str, str]], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    for name, content in {
+        "one": b"Ja.\n",
+        "empty": b"",
+        "latin": b"\xff\n",
+        "blank": b"Ja.\n \n",
+        "x.conllu": b"1\tJa\n",
+        "texts/a": b"Ja.\n",
+        "twice/a": b"Ja.\n",
+        "twice/a.gz": gzip.compress(b"Ja.\n"),
+        "nofile/.hidden": b"",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert script(*arguments) == (2, "", f"error: {SAID[arguments]}\n")

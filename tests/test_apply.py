@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from small import ROOT, Small
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus import formats
+from nmt_feat.corpus.annotators import HanTa
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.schema import TranslateConfig
@@ -285,20 +285,26 @@ def test_a_moved_run_needs_nothing_else(
             path.rename(old)
 
 
-@pytest.mark.data
-def test_the_annotators_model_is_kept(runs: Runs) -> None:
+def test_another_version_of_the_annotator_is_said(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (runs.tagged / "annotator" / "FINGERPRINT").read_text(encoding="utf-8").strip()
+    assert before.startswith("hanta HanTa=")
+    monkeypatch.setattr(HanTa, "fingerprint", lambda self: "hanta HanTa=99")
+    done = call("translate", f"run={runs.tagged}", f"input={runs.text}")
+    assert (done.code, done.out.split("\n")[:-1]) == (0, hypotheses(runs.tagged))
+    assert done.err == f"the training text was annotated by {before}; here is hanta HanTa=99\n"
+
+
+def test_the_annotators_model_is_kept(runs: Runs, udpipe_model: Path) -> None:
     """UDPipe's is a file of the user's: it is copied, and its sum is checked."""
-    pytest.importorskip("ufal.udpipe")
-    data = os.environ.get("NMT_FEAT_DATA")
-    if not data:
-        pytest.skip("NMT_FEAT_DATA is not set")
     small = Small(runs.text.parent, runs.folder / "udpipe", runs.folder / "udpipe")
-    model = f"{data}/models/english-ewt.udpipe"
+    model = udpipe_model
     few = [o for o in files(False) if not o.startswith("annotator=")]
     more = ("annotator=udpipe", f"annotator.model={model}", "features=[upos,deprel]", *FEW)
     run = small.train(*few, *more, "combiner=add")
-    kept = run / "annotator" / "english-ewt.udpipe"
-    assert kept.read_bytes() == Path(model).read_bytes()
+    kept = run / "annotator" / model.name
+    assert kept.read_bytes() == model.read_bytes()
     assert translate(run, f"input={runs.text}") == hypotheses(run)
     kept.write_bytes(kept.read_bytes()[:-1])
     done = call("translate", f"run={run}", f"input={runs.text}")

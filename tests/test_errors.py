@@ -7,9 +7,10 @@ Each case goes through `train.py`, `translate.py` or `score.py` themselves. In t
 from __future__ import annotations
 
 import errno
-import importlib
+import importlib.metadata
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from mistakes import here, train
 from small import Small
 
 import nmt_feat.run
-from nmt_feat.corpus import annotators
+from nmt_feat.errors import near
 
 __all__ = ["here"]  # a fixture
 
@@ -157,6 +158,21 @@ SETTINGS = {
     "annotator=udpipe annotator.model=text": "annotator.model=text: not a UDPipe 1 model; get it "
     "again",
     "annotator=hanta data.source_lang=fr": "annotator=hanta: no language 'fr'; known: de, en",
+    "annotator=hanto": "annotator=hanto: no such option; did you mean 'hanta'?",
+    "annotator=hanta annotator.model=x": "nmt_feat.corpus.annotators.HanTa takes no argument "
+    "'model'; known: language",
+    "annotator=spacy": "annotator=spacy needs a model: set annotator.model to an installed "
+    "pipeline (python -m spacy download en_core_web_sm) or to the folder of one",
+    "annotator=spacy annotator.model=text": "annotator.model=text: no folder, and no pipeline of "
+    "that name is installed; INSTALLED",
+    "annotator=spacy annotator.model=my": "annotator.model=my: no pipeline of spaCy, it has no "
+    "meta.json and no config.cfg",
+    "annotator._target_=tools.Fewer": "annotator=fewer makes 79 sentences of 80 lines; it must "
+    "give one sentence for each line, its text the line",
+    "annotator._target_=tools.Failing": "tools.Failing, line 15: ZeroDivisionError: division by "
+    "zero",
+    "annotator._target_=tools.Plain": "annotator._target_=tools.Plain: is no "
+    "nmt_feat.corpus.annotators.Annotator; derive the class from it",
     # data
     "data.folder=nowhere": "data.folder=nowhere: no such folder",
     "data.train.source=trian.conllu": "data.train.source=trian.conllu: no such file in CORPUS; "
@@ -182,11 +198,16 @@ def test_settings(small: Small, here: Path, command: str) -> None:
         pytest.importorskip("ufal.udpipe")
     if "hanta" in command:
         pytest.importorskip("HanTa")
+    if "spacy" in command:
+        pytest.importorskip("spacy")
     arguments = command.split()
     if not any(argument.startswith("combiner") for argument in arguments):
         arguments.append("combiner=concat")
     found = train(small, *arguments)
     expected = SETTINGS[command]
+    if "INSTALLED" in expected:
+        installed = [e.name for e in importlib.metadata.entry_points(group="spacy_models")]
+        expected = expected.replace("INSTALLED", near("text", installed))
     for name in ("MOST", "LEAST"):  # depend on the corpus; the number itself is tested elsewhere
         expected = expected.replace(name, r"\d+") if name in expected else expected
     if r"\d" in expected:
@@ -210,20 +231,20 @@ def test_options_stand_anywhere(small: Small, here: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("annotator", "package"), [("udpipe annotator.model=text", "ufal.udpipe"), ("hanta", "HanTa")]
-)
+PACKAGES = {
+    "udpipe annotator.model=text": "ufal.udpipe",
+    "hanta": "HanTa",
+    "kiwi": "kiwipiepy",
+    "spacy annotator.model=my": "spacy",
+}
+
+
+@pytest.mark.parametrize("annotator", PACKAGES)
 def test_annotator_without_its_package(
-    small: Small, here: Path, annotator: str, package: str, monkeypatch: pytest.MonkeyPatch
+    small: Small, here: Path, annotator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = importlib.import_module
-
-    def fake(name: str, *rest: str) -> object:
-        if name.startswith(package):
-            raise ModuleNotFoundError(name=name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(annotators.importlib, "import_module", fake)
+    package = PACKAGES[annotator]
+    monkeypatch.setitem(sys.modules, package, None)
     extra = annotator.split()[0]
     assert train(small, *f"annotator={annotator}".split()) == (
         f"annotator={extra} needs the package {package}: pip install 'nmt_feat[{extra}]'"

@@ -237,8 +237,10 @@ def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: 
 def test_without_matplotlib(
     runs: list[tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     [evidence] = Report(runs, pairs=False).evidence
     with pytest.raises(UserError) as error:
         forest(evidence)
-    assert str(error.value) == "figures need Matplotlib: pip install -e '.[figures]'"
+    assert str(error.value) == (
+        "a figure needs the package matplotlib: pip install 'nmt_feat[figures]'"
+    )

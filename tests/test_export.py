@@ -293,5 +293,8 @@ def test_package_that_is_missing(
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     source = small.corpus / "test.conllu"
     done = call("translate", f"run={run}", f"input={source}", "engine=ctranslate2")
-    message = "CTranslate2 is not installed; get it by: pip install 'nmt_feat[ctranslate2]'"
+    message = (
+        "an export to CTranslate2 needs the package ctranslate2: "
+        "pip install 'nmt_feat[ctranslate2]'"
+    )
     assert (done.code, done.err) == (2, f"error: {message}\n")

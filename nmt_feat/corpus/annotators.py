@@ -25,7 +25,8 @@ from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError, near
-from nmt_feat.instantiate import build
+from nmt_feat.extras import optional
+from nmt_feat.instantiate import blamed, build
 from nmt_feat.schema import AnnotatorConfig
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,10 @@ class Annotator(ABC):
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line, its words with spans in that line; no words in a blank one."""
 
+    def package(self, module: str) -> Any:
+        """The package that it needs, an extra of the annotator's name."""
+        return optional(module, f"annotator={self.name}", self.name)
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what was loaded: each process loads its own."""
         return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
@@ -63,7 +68,7 @@ class UDPipe(Annotator):
     name = "udpipe"
 
     def __init__(self, model: str | None = None) -> None:
-        _package("ufal.udpipe", self.name)
+        self.package("ufal.udpipe")
         if model is None:
             raise UserError(
                 "annotator=udpipe needs a model: set annotator.model=FILE.udpipe "
@@ -77,7 +82,7 @@ class UDPipe(Annotator):
 
     @functools.cached_property
     def _tagger(self) -> Any:
-        udpipe = _package("ufal.udpipe", self.name)
+        udpipe = self.package("ufal.udpipe")
         model = udpipe.Model.load(str(self.model))
         if model is None:
             raise UserError(f"annotator.model={self.model}: not a UDPipe 1 model; get it again")
@@ -92,7 +97,7 @@ class UDPipe(Annotator):
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
-        error = _package("ufal.udpipe", self.name).ProcessingError()
+        error = self.package("ufal.udpipe").ProcessingError()
         _, pipeline = self._tagger
         out = []
         for text in texts:
@@ -124,7 +129,7 @@ class HanTa(Annotator):
     _clitic = r"[^\W\d_]+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|"
 
     def __init__(self, language: str) -> None:
-        _package("HanTa", self.name)
+        self.package("HanTa")
         if language not in self._models:
             raise UserError(
                 f"annotator=hanta: no language {language!r}; {near(language, self._models)}"
@@ -135,7 +140,7 @@ class HanTa(Annotator):
 
     @functools.cached_property
     def _tagger(self) -> Any:
-        tagger = _package("HanTa.HanoverTagger", self.name)
+        tagger = importlib.import_module("HanTa.HanoverTagger")
         return tagger.HanoverTagger(self._models[self.language])
 
     def fingerprint(self) -> str:
@@ -157,16 +162,6 @@ class HanTa(Annotator):
         return out
 
 
-def _package(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UserError(
-            f"annotator={extra} needs the package {module.removesuffix('.HanoverTagger')}: "
-            f"pip install 'nmt_feat[{extra}]'"
-        ) from None
-
-
 def make_annotator(config: AnnotatorConfig) -> Annotator | None:
     """The annotator that a config describes, if any."""
     if config._target_ is None:
@@ -181,6 +176,24 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
     return annotator
 
 
+def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
+    """What it makes of lines of text; whatever it raises, and any other lines, are `UserError`s."""
+    with blamed(type(annotator)):
+        sentences = annotator.annotate(texts)
+        found = [sentence.text for sentence in sentences]
+    if found == list(texts):
+        return sentences
+    if len(sentences) != len(texts):
+        made = f"{len(sentences)} sentences of {len(texts)} lines"
+    else:
+        pairs = zip(found, texts, strict=True)
+        made = next(f"{own!r} of the line {text!r}" for own, text in pairs if own != text)
+    raise UserError(
+        f"annotator={annotator.name} makes {made}; it must give one sentence for each line, its "
+        "text the line"
+    )
+
+
 _worker: Annotator
 
 
@@ -193,8 +206,7 @@ def _work(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> Non
     """Leave in a file the annotation of lines of text, the first of which has this number."""
     path, first, texts = task
     annotator = annotator or _worker
-    sentences = annotator.annotate(texts)
-    for number, sentence in enumerate(sentences, first):
+    for number, sentence in enumerate(sentences := apply(annotator, texts), first):
         if not sentence.words:
             raise UserError(
                 f"annotator={annotator.name} finds no word in line {number}: "
@@ -208,9 +220,13 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
     """Write as CoNLL-U what `annotator.annotate(texts)` gives, its checksum in the first line.
 
     By several processes (0: one per core), with a progress bar on standard error, if that is a
-    terminal. What was annotated before an interruption is kept beside `path` and not made again.
+    terminal. What was annotated before an interruption is kept beside `path` and not made again;
+    nor is `path` itself, where it is whole and of the same text by the same annotator.
     """
-    parts = path.with_name(f"{path.name}.{_key(annotator, texts)}.parts")
+    key = _key(annotator, texts)
+    if _sound(path, key):
+        return
+    parts = path.with_name(f"{path.name}.{key}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     files = [parts / f"{first:09}" for first in range(0, len(texts), _CHUNK)]
 
@@ -231,10 +247,10 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
         shown = bar.add_task(f"annotating with {annotator.name}", total=len(files), completed=done)
         for _ in pool.map(work, tasks()):
             bar.advance(shown)
-    whole = hashlib.sha256()
+    whole = hashlib.sha256(_source(key))
     for body in _bodies(files):
         whole.update(body)
-    _write(path, chain([_head(whole.hexdigest())], _bodies(files)))
+    _write(path, chain([_head(whole.hexdigest()), _source(key)], _bodies(files)))
     shutil.rmtree(parts)
 
 
@@ -265,12 +281,21 @@ def _head(digest: str) -> bytes:
     return f"# sha256 = {digest}\n".encode()
 
 
-def _sound(path: Path) -> bool:
-    """Whether a file is there and has its checksum."""
-    if not path.exists():
+def _source(key: str) -> bytes:
+    """The line that says which text and annotator a file is of."""
+    return f"# annotation = {key}\n".encode()
+
+
+def _sound(path: Path, key: str = "") -> bool:
+    """Whether a file is there and has its checksum, and is the annotation `key`, if given."""
+    if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.readline() == _head(hashlib.file_digest(file, "sha256").hexdigest())
+        head, begin = file.readline(), file.tell()
+        if key and file.readline() != _source(key):
+            return False
+        file.seek(begin)
+        return head == _head(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _bodies(files: Iterable[Path]) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.corpus.annotators import Annotator, _package
+from nmt_feat.corpus.annotators import Annotator
 from nmt_feat.corpus.conllu import Sentence, Word
 
 
@@ -25,13 +25,13 @@ class Kiwi(Annotator):
     name = "kiwi"
 
     def __init__(self) -> None:
-        _package("kiwipiepy", self.name)
+        self.package("kiwipiepy")
         tags = json.loads(Path(__file__).with_name("kiwi_tags.json").read_bytes())
         self.upos = {tag: upos for upos, found in tags.items() for tag in found.split()}
 
     @functools.cached_property
     def _tagger(self) -> Any:
-        return _package("kiwipiepy", self.name).Kiwi(num_workers=1)
+        return self.package("kiwipiepy").Kiwi(num_workers=1)
 
     def fingerprint(self) -> str:
         """Versions of package and model."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmt_feat.errors import UserError
+from nmt_feat.extras import optional
 from nmt_feat.report.evidence import Evidence
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import Report
@@ -81,10 +81,9 @@ def curves(rows: Mapping[str, Sequence[RunRecord]]) -> Figure:
 
 def _axes(height: float) -> tuple[Figure, Axes]:
     """A figure that needs no display."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("figures need Matplotlib: pip install -e '.[figures]'") from None
+    optional("matplotlib", "a figure", "figures")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)

@@ -100,7 +100,8 @@ def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
 
 def write_sums(folder: Path, patterns: Iterable[str]) -> None:
     """Write the SHA-256 sums of files of `folder`, in the format of `sha256sum -c`."""
-    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    found = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
+    paths = [path for path in found if path.is_file()]
     lines = [f"{sha256(path)}  {path.relative_to(folder)}\n" for path in paths]
     write_atomically(folder / SUMS, "".join(lines).encode())
 

@@ -1,0 +1,104 @@
+"""Text through its annotator and the same text annotated beforehand: the same translations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from entry import call
+from small import Small
+
+from nmt_feat.apply import Run
+from nmt_feat.corpus.annotators import annotate
+from nmt_feat.corpus.conllu import Sentence, read_conllu
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.resources import resource
+from nmt_feat.search import score_split
+
+Pairs = list[tuple[str, str]]
+
+
+def english() -> Pairs:
+    folder = resource("data/embedded")
+    texts = [sentence.text for sentence in itertools.islice(read_conllu(folder / "dev.conllu"), 40)]
+    return list(zip(texts, read_lines(folder / "dev.de"), strict=False))
+
+
+def korean() -> Pairs:
+    parts = (
+        {"나는": "ich", "그는": "er", "우리는": "wir", "친구가": "der Freund"},
+        {"밥을": "Reis", "책을": "das Buch", "물을": "Wasser", "집을": "das Haus"},
+        {"봤다.": "sah", "샀다.": "kaufte", "찾았어요.": "fand"},
+    )
+    rows = itertools.product(*(part.items() for part in parts))
+    return [(" ".join(k for k, _ in row), " ".join(v for _, v in row) + ".") for row in rows]
+
+
+@dataclass
+class Tool:
+    """An annotator of config, and text of its language."""
+
+    settings: tuple[str, ...]
+    package: str
+    features: str
+    pairs: Callable[[], Pairs] = english
+
+
+TOOLS = {
+    "udpipe": Tool(("annotator=udpipe", "annotator.model=UDPIPE"), "ufal.udpipe", "upos,deprel"),
+    "hanta": Tool(("annotator=hanta",), "HanTa", "upos,lemma"),
+    "kiwi": Tool(("annotator=kiwi",), "kiwipiepy", "upos,lemma", korean),
+    "spacy": Tool(("annotator=spacy", "annotator.model=SPACY"), "spacy", "upos,deprel,lemma"),
+}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_same_translations(
+    name: str, small: Small, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Of the text and of its annotation as CoNLL-U; another annotation has other scores."""
+    tool = TOOLS[name]
+    pytest.importorskip(tool.package)
+    settings = ["data=files", f"data.source_lang={'ko' if name == 'kiwi' else 'en'}"]
+    settings += ["data.target_lang=de", "annotator.processes=1", *tool.settings, "combiner=gate"]
+    for word, fixture in (("UDPIPE", "udpipe_model"), ("SPACY", "spacy_folder")):
+        if tool.settings[-1].endswith(word):
+            settings.append(f"annotator.model={request.getfixturevalue(fixture)}")
+            settings.remove(tool.settings[-1])
+    pairs = tool.pairs()
+    for split, key, part in (
+        ("train", "train", pairs),
+        ("dev", "dev", pairs[:4]),
+        ("test", "tests.test", pairs[-8:]),
+    ):
+        for side, column in (("source", 0), ("target", 1)):
+            path = tmp_path / f"{split}.{side}"
+            path.write_text("".join(f"{pair[column]}\n" for pair in part), encoding="utf-8")
+            settings.append(f"data.{key}.{side}={path}")
+    few = ("subword=none", "trainer.max_steps=4", "trainer.validate_every=4", "decoding.beam=2")
+    folder = small.train(*settings, f"features=[{tool.features}]", *few)
+    text, annotated = tmp_path / "test.source", tmp_path / "test.conllu"
+    run = Run(folder)
+    assert run.annotator
+    annotate(run.annotator, read_lines(text), annotated, 1)
+    expected = (folder / "test.hyp").read_text(encoding="utf-8")
+    for source in (text, annotated):
+        done = call("translate", f"run={folder}", f"input={source}")
+        assert (done.code, done.err, done.out) == (0, "", expected)
+    sentences = list(read_conllu(annotated))
+    assert len({word.upos for sentence in sentences for word in sentence.words}) > 2
+    other = [
+        Sentence(sentence.text, tuple(word._replace(upos="X") for word in sentence.words))
+        for sentence in sentences
+    ]
+
+    def scores(sentences: list[Sentence]) -> list[tuple[float, int]]:
+        split = run.split(sentences, read_lines(tmp_path / "test.target"), ["x"] * len(sentences))
+        return score_split(run.model, split, list(run.cfg.features), 512, run.device)
+
+    found = scores(run.annotate(read_lines(text), None, "x"))
+    assert scores(sentences) == found
+    assert scores(other) != found
