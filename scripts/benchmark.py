@@ -1,13 +1,16 @@
 """How fast training, translation and preparation are, with the settings of train.py.
 
 python scripts/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
+python scripts/benchmark.py rows model=tiny --rows none,concat_upos,gate --rounds 5 --updates 30
 python scripts/benchmark.py translate --run runs/... --input FILE
 python scripts/benchmark.py prepare data=multi30k
 python scripts/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
 
 `--pairs N` writes a corpus of N pairs first (the embedded one again and again, each sentence with a
 number of its own) in the folder `paths.cache`, and keeps it; `train --pairs N` trains on it.
-Prints a table; `--json FILE` writes the figures as well. Padding is never counted as a token.
+`rows` trains rows of conf/row side by side, an update of each in turn: how many times the first
+one's time an update of each takes, the median of the rounds. Prints a table; `--json FILE` writes
+the figures as well. Padding is never counted as a token.
 """
 
 import time
@@ -157,34 +160,41 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * 1024**3 / min(seconds() for _ in range(30))
 
 
-def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
-    """Time updates; data loading counts, validation and the first `warmup` updates do not."""
+def make_trainer(cfg: TrainConfig, folder: Path) -> Trainer:
+    """A trainer of the settings with its data and its model, which keeps nothing in `folder`."""
     cfg = settle(cfg, False, Console(stderr=True))
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
-    model = model_for(cfg, prepared.encoder, prepared.target)
-    on_cuda = fabric.device.type == "cuda"
+    model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+    progress = Progress(Console(stderr=True), enabled=False)
+    trainer = Trainer(cfg, prepared, model, folder, fabric, progress)
+    model.train()
+    return trainer
+
+
+def update(trainer: Trainer) -> float:
+    """Seconds of an update."""
+    begun = time.perf_counter()
+    trainer.update()
+    if trainer.fabric.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
+    """Time updates; data loading counts, validation and the first `warmup` updates do not."""
     with tempfile.TemporaryDirectory() as folder:
-        progress = Progress(Console(stderr=True), enabled=False)
-        trainer = Trainer(cfg, prepared, model, Path(folder), fabric, progress)
-        model.train()
-
-        def update() -> float:
-            begun = time.perf_counter()
-            trainer.update()
-            if on_cuda:
-                torch.cuda.synchronize()
-            return time.perf_counter() - begun
-
-        update()
+        trainer = make_trainer(cfg, Path(folder))
+        update(trainer)
         start = time.perf_counter() - BEGUN
         for _ in range(warmup - 1):
-            update()
+            update(trainer)
         before, drawn = dataclasses.replace(trainer.at), []
         draw = trainer.draw
         trainer.draw = lambda: drawn.append(draw()) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
-        seconds = [update() for _ in range(updates)]
+        seconds = [update(trainer) for _ in range(updates)]
+    cfg, prepared, model = trainer.cfg, trainer.prepared, trainer.model
     flops = sum(
         needed_flops(
             cfg.model,
@@ -196,7 +206,7 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
     )
     total = sum(seconds)
     rates = {
-        name: product_rate(dtype, fabric.device)
+        name: product_rate(dtype, trainer.fabric.device)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
     tenths = statistics.quantiles(seconds, n=10)
@@ -214,6 +224,35 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
         "peak_memory_mib": peak_memory_mib(),
         "anonymous_memory_mib": anonymous_mib(os.getpid()),
     }
+
+
+def rows(
+    settings: Callable[..., TrainConfig], names: list[str], warmup: int, updates: int, rounds: int
+) -> dict[str, Any]:
+    """Time updates of rows of a table in one process, by turns, so that noise falls on all alike.
+
+    All see the same batches. By row: median milliseconds, and by round the ratio to the first row.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        trainers = {name: make_trainer(settings(f"row={name}"), Path(folder)) for name in names}
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(-1, rounds):
+            spent = dict.fromkeys(names, 0.0)
+            for _ in range(updates if number >= 0 else warmup):
+                for name, trainer in trainers.items():
+                    spent[name] += update(trainer)
+            for name in names if number >= 0 else ():
+                seconds[name].append(spent[name])
+    figures: dict[str, Any] = {"peak_memory_mib": peak_memory_mib()}
+    for name, found in seconds.items():
+        ratios = [own / first for own, first in zip(found, seconds[names[0]], strict=True)]
+        figures[f"{name}_update_ms"] = 1000 * statistics.median(found) / updates
+        if name == names[0]:
+            continue
+        figures[f"{name}_times_{names[0]}"] = statistics.median(ratios)
+        figures[f"{name}_times_{names[0]}_lowest"] = min(ratios)
+        figures[f"{name}_times_{names[0]}_highest"] = max(ratios)
+    return figures
 
 
 def translate(
@@ -282,11 +321,13 @@ def show(title: str, figures: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["train", "translate", "prepare"])
+    parser.add_argument("what", choices=["train", "rows", "translate", "prepare"])
     parser.add_argument("settings", nargs="*", help="settings of train.py, name=value")
     parser.add_argument("--warmup", type=int, default=50, help="updates that are not timed")
     parser.add_argument("--updates", type=int, default=200, help="updates that are timed")
     parser.add_argument("--pairs", type=int, help="train, prepare: on a corpus of this size")
+    parser.add_argument("--rows", default="none,concat,gate", help="rows: names, the first is 1")
+    parser.add_argument("--rounds", type=int, default=5, help="rows: rounds of `--updates` each")
     parser.add_argument("--run", help="translate: folder of a run")
     parser.add_argument("--input", help="translate: file of sentences, text or CoNLL-U")
     parser.add_argument("--raw", help="translate: raw counterpart of tokenised text")
@@ -295,14 +336,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_intermixed_args()
 
-    def settings() -> TrainConfig:
-        cfg = composed(given.settings)
+    def settings(*more: str) -> TrainConfig:
+        cfg = composed([*given.settings, *more])
         if given.pairs:
             synthetic(cfg, given.pairs)
         return cfg
 
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "train": lambda: train(settings(), max(1, given.warmup), given.updates),
+        "rows": lambda: rows(
+            settings, given.rows.split(","), max(1, given.warmup), given.updates, given.rounds
+        ),
         "translate": lambda: translate(
             given.run, given.input, given.raw, given.beam, given.threads
         ),

@@ -77,6 +77,28 @@ def test_prepare_a_corpus_of_any_size(tmp_path: Path) -> None:
     assert len(set(lines)) == 120
 
 
+def test_rows(small: Small, tmp_path: Path) -> None:
+    """Each row is timed, and set against the first one, of the same round."""
+    settings = [o for o in small.overrides() if not o.startswith("paths.runs")]
+    report = tmp_path / "rows.json"
+    given = ["--rows", "none,concat_upos,gate", "--warmup", "1", "--updates", "2", "--rounds", "3"]
+    done = bench("rows", *settings, *given, "--json", report)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(report.read_text())["figures"]
+    for row in ("concat_upos", "gate"):
+        low, middle, high = (
+            figures[f"{row}_times_none{end}"] for end in ("_lowest", "", "_highest")
+        )
+        assert 0 < low <= middle <= high
+    assert all(figures[f"{row}_update_ms"] > 0 for row in ("none", "concat_upos", "gate"))
+    assert "none_times_none" not in figures
+    done = bench("rows", *settings, "--rows", "none,gat")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "error: row=gat: no such option; did you mean 'gate'?",
+    )
+
+
 def test_translate(small: Small, tmp_path: Path) -> None:
     run = small.train("combiner=none", "trainer.max_steps=2")
     report = tmp_path / "translate.json"

@@ -184,7 +184,9 @@ def test_experiments(name: str, combiner: str) -> None:
     assert method_name(cfg.combiner._target_) == combiner
 
 
+SIX = ("upos", "xpos", "deprel", "feats", "lemma", "subword_tag")
 ROWS = {"none_tied": ("none", "none", "all"), "gate_matched": ("gate", "matched", "target")}
+ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six")}
 
 
 @pytest.mark.parametrize("name", options("row"))
@@ -197,7 +199,15 @@ def test_rows(name: str) -> None:
     assert (method_name(cfg.combiner._target_), cfg.control, cfg.model.tie) == expected
 
 
+@pytest.mark.parametrize("name", [*SIX, "six"])
+def test_rows_of_single_features(name: str) -> None:
+    cfg = composed(("experiment=single_features", f"row=concat_{name}"))
+    assert sorted(cfg.features) == (sorted(SIX) if name == "six" else [name])
+    assert (cfg.data.name, method_name(cfg.combiner._target_)) == ("multi30k_tok", "concat")
+
+
 TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "multi30k_tok": 0}
+TABLES |= {"single_features": 24}
 
 
 @pytest.mark.parametrize("name", options("experiment"))
@@ -284,3 +294,14 @@ def test_multi30k_tok(multi30k: Small) -> None:
     assert "tok:none" in signature
     assert "case:lc" in signature
     assert (folder / "annotator" / "english-ewt.udpipe").is_file()
+
+
+@pytest.mark.data
+def test_single_features(multi30k: Small) -> None:
+    """One command: each feature of UDPipe alone and all together."""
+    command = multi30k.overrides("experiment=single_features", "seed=1", *LIMITS, model_of("en"))
+    done = call("train", "-m", *command)
+    assert done.code == 0, done.err
+    found = [record(path.parent) for path in multi30k.folder.glob("runs/*/result.json")]
+    swept = {(r["method"], *r["features"]) for r in found if r["method"] in ("none", "concat")}
+    assert swept == {("none",), ("concat", *sorted(SIX)), *(("concat", name) for name in SIX)}

@@ -37,6 +37,7 @@ NOT_RUN = {
     "pip install -e '.[udpipe]'": "needs a network",
     "python train.py data=multi30k ": "needs a download and a UDPipe model",
     "python train.py experiment=multi30k_tok ": "needs a download and a UDPipe model",
+    "python scripts/annotate.py texts annotated annotator=spacy ": "needs a pipeline of spaCy",
 }
 """The commands (their beginnings) that are not run here, and why."""
 CHANGED = {"seed=1,2,3": "seed=1,2", "=none,shuffled,by_type,matched": "=none,matched"}
@@ -182,6 +183,7 @@ def test_training(folder: Folder, command: str) -> None:
 def test_every_command_is_known() -> None:
     """A new command of the README is run here or stands in `NOT_RUN`; nothing else stands there."""
     kinds = ("python train.py ", "python translate.py ", "python score.py ", "RUN=runs/")
+    kinds += ("python scripts/annotate.py sentences.txt ",)
     for command in commands():
         assert command.startswith(kinds) or not is_run(command), command
     for beginning in NOT_RUN:
@@ -212,6 +214,13 @@ def test_translation_with_features(folder: Folder) -> None:
     assert re.fullmatch(r"gate-deprel\+upos-s1-[0-9a-f]{8}", run.name)
     out = folder.run(f"python translate.py run=runs/{run.name} input=sentences.conllu nbest=2")
     assert [line.split(" ||| ")[0] for line in out.splitlines()] == list("0011223344")
+
+
+def test_annotation(folder: Folder) -> None:
+    pytest.importorskip("HanTa")
+    (command,) = [c for c in commands() if c.startswith("python scripts/annotate.py sentences")]
+    assert folder.shell(command) == "sentences.txt: 5 sentences in annotated.conllu\n"
+    assert (folder.path / "annotated.conllu").read_text(encoding="utf-8").count("# text = ") == 5
 
 
 def test_example_in_the_readme_is_the_file() -> None:
