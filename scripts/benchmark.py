@@ -238,9 +238,10 @@ def rows(
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for number in range(-1, rounds):
             spent = dict.fromkeys(names, 0.0)
-            for _ in range(updates if number >= 0 else warmup):
-                for name, trainer in trainers.items():
-                    spent[name] += update(trainer)
+            for turn in range(updates if number >= 0 else warmup):
+                first = turn % len(names)  # another row begins: to be first is no handicap
+                for name in names[first:] + names[:first]:
+                    spent[name] += update(trainers[name])
             for name in names if number >= 0 else ():
                 seconds[name].append(spent[name])
     figures: dict[str, Any] = {"peak_memory_mib": peak_memory_mib()}

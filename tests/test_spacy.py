@@ -251,6 +251,18 @@ def test_feature_that_the_pipeline_lacks(
     )
 
 
+def test_an_installed_pipeline_stays_where_it_is(
+    small: Small, plain: list[str], installed: str
+) -> None:
+    """The run has its name, and what it was."""
+    few = ("trainer.max_steps=2", "trainer.validate_every=2", f"annotator.model={installed}")
+    run = small.train(*plain, *few)
+    assert [path.name for path in (run / "annotator").iterdir()] == ["FINGERPRINT"]
+    done = call("translate", f"run={run}", f"input={small.folder / 'test.en'}")
+    assert (done.err, done.code) == ("", 0)
+    assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
+
+
 def test_the_run_keeps_the_pipeline(small: Small, plain: list[str], spacy_folder: Path) -> None:
     """Its files are copied and summed: without the folder the run translates."""
     own = small.folder / "own"
