@@ -25,7 +25,13 @@ from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores, reading_accuracy, score
+from nmt_feat.evaluation.metrics import (
+    Scores,
+    edit_rate,
+    reading_accuracy,
+    score,
+    word_perplexity,
+)
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.features import Vectors
 from nmt_feat.instantiate import locate
@@ -37,7 +43,7 @@ from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, DecodingConfig, TrainConfig
-from nmt_feat.search import Hypothesis, translate_split
+from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training import checkpoints
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Progression, Trainer, build_optimizer
@@ -243,6 +249,10 @@ def evaluate(
         lines = [nbest_line(i, *each) for i, several in enumerate(found) for each in several]
         write_hypotheses(folder, f"{name}.nbest", lines)
     scores = score(best, split.target_texts, cfg.data.tokenized)
+    scores.ter, scores.ter_signature = edit_rate(best, split.target_texts)
+    device = next(model.parameters()).device
+    forced = score_split(model, split, list(cfg.features), cfg.trainer.batch_tokens, device)
+    scores.perplexity = word_perplexity([logprob for logprob, _ in forced], split.target_texts)
     counts = sentence_counts(best, split.target_texts, cfg.data.tokenized)
     write_counts(folder / counts_file(name), counts, split.target_texts)
     if cfg.data.readings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from entry import Done, call
-from small import ROOT, Small
+from small import ROOT, Small, record
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus import formats
@@ -362,6 +363,14 @@ def test_scores_are_forced_decoding(runs: Runs) -> None:
                 last = piece
         assert pieces == len(ids)
         assert logprob == pytest.approx(total, abs=1e-4)
+
+
+def test_perplexity_is_that_of_the_scores(runs: Runs) -> None:
+    found = scores(runs.annotated, runs.conllu, runs.target)
+    words = sum(len(line.split()) + 1 for line in read_lines(runs.target))
+    expected = math.exp(-sum(logprob for logprob, _ in found) / words)
+    kept = record(runs.annotated)["tests"]["test"]["perplexity"]
+    assert kept == pytest.approx(expected, rel=1e-5)
 
 
 def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:

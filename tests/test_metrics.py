@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Reading, reading_accuracy, score
+from nmt_feat.evaluation.metrics import (
+    Reading,
+    edit_rate,
+    reading_accuracy,
+    score,
+    word_perplexity,
+)
 from nmt_feat.report.records import write_hypotheses
 
 LINES = [
@@ -32,7 +38,7 @@ def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: 
     (tmp_path / "ref").write_text("".join(f"{r}\n" for r in references), encoding="utf-8")
     name = write_hypotheses(tmp_path, "test", hypotheses)
     flags = ["-tok", "none", "-lc", "--chrf-lowercase"] if tokenized else []
-    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", name, "-m", "bleu", "chrf"]
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", name, "-m", "bleu", "chrf", "ter"]
     done = subprocess.run(
         [*command, "-w", "15", "-f", "json", *flags],
         cwd=tmp_path,
@@ -40,10 +46,11 @@ def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: 
         text=True,
         check=True,
     )
-    bleu, chrf = json.loads(done.stdout)
+    bleu, chrf, ter = json.loads(done.stdout)
     ours = score(hypotheses, references, tokenized)
     assert round(ours.bleu, 15) == bleu["score"]
     assert round(ours.chrf, 15) == chrf["score"]
+    assert edit_rate(hypotheses, references) == (ter["score"], ter["signature"])
     assert 0 < ours.bleu < 100
     assert ours.bleu_signature == bleu["signature"]
     assert ours.chrf_signature == chrf["signature"]
@@ -60,6 +67,12 @@ def test_other_counts_are_an_error(hypotheses: list[str], references: list[str])
         f"scoring: {len(hypotheses)} hypotheses for {len(references)} references; "
         "give one hypothesis for each of at least one reference"
     )
+
+
+def test_perplexity_counts_words_and_ends() -> None:
+    """Two words and one, an end each; an empty reference has its end alone."""
+    assert word_perplexity([-3.0, -7.0, 0.0], ["ein  Hund", "ja ", ""]) == np.exp(10 / 6)
+    assert word_perplexity([-1e6], ["nie"]) == np.inf
 
 
 DUCK = "I saw her duck."

@@ -109,14 +109,16 @@ def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, token
     options = " --tokenize none --lowercase --chrf-lowercase" if tokenized else ""
     for name, mine in (("dev", found["dev"]), ("test", found["tests"]["test"])):
         files = f"{small.corpus}/{name}.de -i {folder}/{name}.hyp"
-        command = f"-m sacrebleu {files} -m bleu chrf -w 14 --force{options}"
+        command = f"-m sacrebleu {files} -m bleu chrf ter -w 14 --force{options}"
         done = subprocess.run([sys.executable, *command.split()], capture_output=True, check=True)
-        bleu, chrf = json.loads(done.stdout)
+        bleu, chrf, ter = json.loads(done.stdout)
         assert 10 < bleu["score"] < 90
         assert bleu["score"] == pytest.approx(mine["bleu"], abs=1e-12)
         assert chrf["score"] == pytest.approx(mine["chrf"], abs=1e-12)
+        assert ter["score"] == pytest.approx(mine["ter"], abs=1e-12)
         assert bleu["signature"] == mine["bleu_signature"]
         assert chrf["signature"] == mine["chrf_signature"]
+        assert ter["signature"] == mine["ter_signature"]
         assert mine["sentences"] == 8
 
 

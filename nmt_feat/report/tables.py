@@ -20,7 +20,7 @@ SHOWN = {"control": "control", "data.name": "data", "model.tie": "tie"}
 FOLLOWING = ("combiner.", "features.", "annotator.", "data.hash.")
 """Settings that follow from method and features; labels only where they split such a row."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
-"""By the last word of a figure's heading; two for BLEU and chrF."""
+"""By the last word of a figure's heading; two for the others."""
 COSTS = ("parameters", "minutes")
 """The last figures: without deviation."""
 
@@ -30,7 +30,10 @@ def figures(record: RunRecord) -> dict[str, float]:
     found: dict[str, float | None] = {}
     for name, scores in record.scores.items():
         found |= {f"{name} BLEU": scores.bleu, f"{name} chrF": scores.chrf}
-        if scores.reading and name != "dev":
+        if name == "dev":
+            continue
+        found |= {f"{name} TER": scores.ter, f"{name} perplexity": scores.perplexity}
+        if scores.reading:
             found[f"{name} readings %"] = scores.reading.accuracy
             found[f"{name} settled %"] = scores.reading.settled_accuracy
     if record.finished:
@@ -188,6 +191,10 @@ def summary(record: RunRecord) -> RichTable:
     }
     for name, scores in record.scores.items():
         facts[name] = f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}"
+        if scores.ter is not None:
+            facts[name] += f", TER {scores.ter:.2f}"
+        if scores.perplexity is not None:
+            facts[name] += f", perplexity per word {scores.perplexity:.2f}"
         if (reading := scores.reading) and reading.accuracy is not None:
             facts[name] += f", right readings {reading.accuracy:.1%} of {reading.readings}"
             if reading.settled_accuracy is not None:
@@ -207,7 +214,8 @@ def summary(record: RunRecord) -> RichTable:
 
 
 def _signatures(records: Iterable[RunRecord]) -> list[str]:
-    """Each different pair of sacreBLEU signatures."""
+    """Each different set of sacreBLEU signatures; those of TER, once, in a line of their own."""
     scores = [scores for record in records for scores in record.scores.values()]
     pairs = dict.fromkeys((s.bleu_signature, s.chrf_signature) for s in scores)
-    return [f"BLEU `{bleu}`, chrF `{chrf}`" for bleu, chrf in pairs]
+    ter = dict.fromkeys(s.ter_signature for s in scores if s.ter_signature)
+    return [f"BLEU `{bleu}`, chrF `{chrf}`" for bleu, chrf in pairs] + [f"TER `{t}`" for t in ter]
