@@ -32,6 +32,7 @@ from nmt_feat.evaluation.metrics import (
     score,
     word_perplexity,
 )
+from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.features import Vectors
 from nmt_feat.instantiate import locate
@@ -348,6 +349,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         settings=settings,
         config=dataclasses.asdict(cfg),
         data_hashes={"prepared": prepared.fingerprint},
+        data_report=dataclasses.asdict(prepared.report),
         code=records.code_revision(),
         libraries=records.package_versions(),
         machine=records.machine(),
@@ -380,6 +382,8 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
             record.files[name] = f"{name}.hyp"
             record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")
+    vocabs = prepared.encoder.features
+    record.parts = part_use(model, prepared.dev, vocabs, cfg.trainer.batch_tokens)
     record.updates = at.step
     record.selected_step = at.best_step
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"

@@ -3,7 +3,9 @@
 Each folder is a run's, or stands above runs (`runs`). Below the table stands what it supports:
 differences to the baseline (`--baseline`, or the row of words only) with intervals and p-values.
 With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and with
-`--figures` differences and learning curves as PNG and PDF. Unfinished runs are listed.
+`--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by length
+of the reference, gain against corpus size, BLEU against the bits of the features, mean gates by
+feature value, shares of the embedding's norm. Unfinished runs are listed.
 """
 
 import argparse
@@ -34,7 +36,8 @@ def main() -> int:
         if arguments.out:
             print("Written:", *report.write(arguments.out))
             if arguments.figures:
-                print("Written:", *write_figures(report, arguments.out))
+                for path, shows in write_figures(report, arguments.out).items():
+                    print(f"Written: {path}: {shows}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

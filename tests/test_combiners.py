@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from formulas import FORMULAS, Array, everywhere
-from methods import ADDITIVE, ALL, METHODS, SHIPPED
+from methods import ADDITIVE, ALL, EXAMPLES, METHODS, SHIPPED
 from torch import Tensor
 
 from nmt_feat.combiners import Add, Average, Combiner, DynamicSwitch, Gate, NoFeatures, WordGate
@@ -141,11 +141,34 @@ def test_convex_gates(name: str, count: int) -> None:
     gate, parts = build(name, count)
     parts = [part / 10 for part in parts]
     assert isinstance(gate, Gate | WordGate)
-    weights = gate.weights(parts) if isinstance(gate, Gate) else gate.weights(parts[0])
+    weights = gate.weights_of(parts)
     assert weights.shape == (BATCH, TIME, count, DIM)
     assert bool((weights > 0).all())
     torch.testing.assert_close(weights.sum(-2), torch.ones(BATCH, TIME, DIM, dtype=torch.float64))
     torch.testing.assert_close(gate(parts), (weights * torch.stack(parts, dim=-2)).sum(-2))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("name", ALL)
+def test_what_each_part_adds(name: str, count: int) -> None:
+    """The sum is the result, but for the bias of a projection; other methods say that it is not."""
+    combiner, parts = build(name, count)
+    added, weights = combiner.contributions_of(parts), combiner.weights_of(parts)
+    gates = ("gate", "dynamic_switch", "word_gate", "additive_gate", "dme", "dme_sigmoid")
+    assert (weights is not None) == (name in gates)
+    assert (added is None) == (name in ("mlp", "mixed", *EXAMPLES))
+    if weights is not None:
+        assert weights.shape == (BATCH, TIME, count, 1 if name.startswith("dme") else DIM)
+    if added is not None:
+        assert added.shape == (BATCH, TIME, count, DIM)
+        bias = combiner.get_parameter("project.bias") if name == "concat_project" else 0
+        torch.testing.assert_close(added.sum(-2) + bias, combiner(parts))
+        # What a part adds is nothing where the part is nothing, but for DME's own biases.
+        if not name.startswith("dme"):
+            silent = [*parts[:-1], torch.zeros_like(parts[-1])]
+            last = combiner.contributions_of(silent)
+            assert last is not None
+            assert not last[..., -1, :].any()
 
 
 # --- the same functions under two names ----------------------------------------------------------
@@ -228,7 +251,7 @@ def test_gate_bias_shifts_towards_the_first_parts(count: int) -> None:
     for bias in (0.0, 1.5):
         gate = Gate(parts, DIM, bias=bias)
         assert set(gate.logits.bias.tolist()) == {bias}
-        weights = gate.weights(zeros)[0, 0, :, 0].tolist()
+        weights = gate.weights_of(zeros)[0, 0, :, 0].tolist()
         first = math.exp(bias) / ((count - 1) * math.exp(bias) + 1)
         assert weights == pytest.approx([first] * (count - 1) + [first / math.exp(bias)])
         shares.append(weights[-1])

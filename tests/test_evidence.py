@@ -227,7 +227,9 @@ def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: 
     assert line.get_label() == "none (n=3)"
     names = [path.name for path in write_figures(report, tmp_path)]
     assert names == [
-        f"{name}.{k}" for name in ("differences-test", "curves") for k in ("png", "pdf")
+        f"{name}.{kind}"
+        for name in ("differences-test", "lengths-test", "curves")
+        for kind in ("png", "pdf")
     ]
     again = tmp_path / "again"
     write_figures(report, again)

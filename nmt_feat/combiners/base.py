@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from nmt_feat.errors import UserError
@@ -66,6 +67,21 @@ class Combiner(nn.Module):
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Merge tensors `(batch, time, width_i)` into `(batch, time, model_dim)`."""
         raise NotImplementedError
+
+    def weights_of(self, parts: Sequence[Tensor]) -> Tensor | None:
+        """A gate's values: what each part is multiplied by, in any shape that broadcasts.
+
+        `(batch, time, parts, model_dim or 1)`; none where the method has no gate. For reports only.
+        """
+        return None
+
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor | None:
+        """What each part adds to the result, `(batch, time, parts, model_dim)`; for reports only.
+
+        Their sum is the result but for a bias; none where the result is no such sum.
+        """
+        weights = self.weights_of(parts)
+        return None if weights is None else weights * torch.stack(list(parts), dim=-2)
 
 
 class NoFeatures(Combiner):

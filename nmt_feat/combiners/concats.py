@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nmt_feat.combiners.base import Combiner, linear
 from nmt_feat.errors import UserError
@@ -33,6 +34,15 @@ class Concat(Combiner):
         """Concatenate along the last axis, `(batch, time, model_dim)`."""
         return torch.cat(list(parts), dim=-1)
 
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """Each part in its own columns, zeros elsewhere."""
+        padded, before = [], 0
+        for part in parts:
+            after = self.model_dim - before - part.shape[-1]
+            padded.append(F.pad(part, (before, after)))
+            before += part.shape[-1]
+        return torch.stack(padded, dim=-2)
+
 
 class ConcatProject(Combiner):
     """`W [a; b; c] + d`: concatenation, then a projection to the model's width.
@@ -57,6 +67,15 @@ class ConcatProject(Combiner):
         projected: Tensor = self.project(torch.cat(list(parts), dim=-1))
         return projected
 
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor | None:
+        """Each part times its columns of W; d belongs to none."""
+        added, before = [], 0
+        for part in parts:
+            columns = self.project.weight.narrow(1, before, part.shape[-1])
+            added.append(part @ columns.T)
+            before += part.shape[-1]
+        return torch.stack(added, dim=-2)
+
 
 class MLP(ConcatProject):
     """`relu(W [a; b; c] + d)`, OpenNMT-py's `-feat_merge mlp`.
@@ -67,3 +86,6 @@ class MLP(ConcatProject):
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """The layer's output, at least 0, `(batch, time, model_dim)`."""
         return torch.relu(super().forward(parts))
+
+    def contributions_of(self, parts: Sequence[Tensor]) -> None:
+        """None: what one part adds depends on the others."""

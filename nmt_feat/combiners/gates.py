@@ -29,7 +29,7 @@ class Gate(Combiner):
         super().__init__(parts, model_dim)
         self.logits = linear(len(parts) * model_dim, (len(parts) - 1) * model_dim, bias)
 
-    def weights(self, parts: Sequence[Tensor]) -> Tensor:
+    def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
         logits = self.logits(torch.cat(list(parts), dim=-1))
         logits = logits.unflatten(-1, (len(parts) - 1, self.model_dim))
@@ -41,7 +41,7 @@ class Gate(Combiner):
         if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
             a, b = parts
             return torch.lerp(b, a, torch.sigmoid(self.logits(torch.cat([a, b], dim=-1))).to(a))
-        return (self.weights(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
+        return (self.weights_of(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
 
 
 class DynamicSwitch(Gate):
@@ -75,9 +75,9 @@ class WordGate(Combiner):
         super().__init__(parts, model_dim)
         self.logits = linear(model_dim, (len(parts) - 1) * model_dim, bias)
 
-    def weights(self, word: Tensor) -> Tensor:
+    def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
-        logits = self.logits(word).unflatten(-1, (len(self.names) - 1, self.model_dim))
+        logits = self.logits(parts[0]).unflatten(-1, (len(self.names) - 1, self.model_dim))
         fixed = torch.zeros_like(logits[..., :1, :])
         return torch.softmax(torch.cat([fixed, logits], dim=-2), dim=-2)
 
@@ -86,7 +86,7 @@ class WordGate(Combiner):
         if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
             a, b = parts
             return torch.lerp(a, b, torch.sigmoid(self.logits(a)).to(a))
-        return (self.weights(parts[0]) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
+        return (self.weights_of(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
 
 
 class AdditiveGate(Combiner):
@@ -108,11 +108,19 @@ class AdditiveGate(Combiner):
         layers = (linear(2 * model_dim, model_dim, bias) for _ in range(len(parts) - 1))
         self.logits = nn.ModuleList(layers)
 
+    def gate(self, feature: int, parts: Sequence[Tensor]) -> Tensor:
+        """What part `feature` is multiplied by, `(batch, time, model_dim)`."""
+        word, own = parts[0], parts[feature]
+        return torch.sigmoid(self.logits[feature - 1](torch.cat([word, own], dim=-1))).to(word)
+
+    def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """The gates, `(batch, time, parts, model_dim)`; the word's is 1."""
+        gates = (self.gate(i, parts) for i in range(1, len(parts)))
+        return torch.stack([torch.ones_like(parts[0]), *gates], dim=-2)
+
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """The word and its gated features, `(batch, time, model_dim)`."""
-        word, *features = parts
-        merged = word
-        for layer, feature in zip(self.logits, features, strict=True):
-            gate = torch.sigmoid(layer(torch.cat([word, feature], dim=-1))).to(word)
-            merged = merged + gate * feature
+        merged = parts[0]
+        for i in range(1, len(parts)):
+            merged = merged + self.gate(i, parts) * parts[i]
         return merged

@@ -15,6 +15,10 @@ class Add(Combiner):
         """Sum of the parts, `(batch, time, model_dim)`."""
         return torch.stack(list(parts)).sum(dim=0)
 
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """The parts themselves."""
+        return torch.stack(list(parts), dim=-2)
+
 
 class Average(Combiner):
     """`(a + b + c) / 3`, Coates & Bollegala (2018); Park & Zhao (2020), "Aver".
@@ -26,6 +30,10 @@ class Average(Combiner):
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Mean of the parts, `(batch, time, model_dim)`."""
         return torch.stack(list(parts)).mean(dim=0)
+
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """Each part, divided by their number."""
+        return torch.stack(list(parts), dim=-2) / len(parts)
 
 
 class WeightedSum(Combiner):
@@ -43,6 +51,10 @@ class WeightedSum(Combiner):
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Weighted sum of the parts, `(batch, time, model_dim)`."""
         return (torch.stack(list(parts), dim=-1) * self.scalars).sum(dim=-1)
+
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """Each part times its scalar."""
+        return torch.stack(list(parts), dim=-2) * self.scalars[:, None]
 
 
 class DME(Combiner):
@@ -71,12 +83,25 @@ class DME(Combiner):
         """Scores of the parts, `(batch, time, 1, parts)`, to weights."""
         return torch.softmax(scores, dim=-1)
 
-    def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        """Weighted sum of the projected parts, `(batch, time, model_dim)`."""
+    def weighed(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The projected parts, `(batch, time, model_dim, parts)`, and weights: 1 for the width."""
         projected = [layer(part) for layer, part in zip(self.project, parts, strict=True)]
         scores = torch.stack([self.score(part) for part in projected], dim=-1)
-        weights = self.normalize(scores).to(projected[0])
-        return (torch.stack(projected, dim=-1) * weights).sum(dim=-1)
+        return torch.stack(projected, dim=-1), self.normalize(scores).to(projected[0])
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Weighted sum of the projected parts, `(batch, time, model_dim)`."""
+        projected, weights = self.weighed(parts)
+        return (projected * weights).sum(dim=-1)
+
+    def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """The weights, `(batch, time, parts, 1)`."""
+        return self.weighed(parts)[1].transpose(-1, -2)
+
+    def contributions_of(self, parts: Sequence[Tensor]) -> Tensor:
+        """Each projected part times its weight."""
+        projected, weights = self.weighed(parts)
+        return (projected * weights).transpose(-1, -2)
 
 
 class DMESigmoid(DME):

@@ -103,13 +103,17 @@ class SourceEmbedding(nn.Module):
             if name + UNITS in features
         }
 
-    def merge(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
-        """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
+    def parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
+        """Embed ids of pieces and of the features, each `(batch, time)`: the combiner's parts."""
         parts = [self.words(rows[0])]
         for (name, embed), row in zip(self.features.items(), rows[1:], strict=True):
             tokens = composed.get(name)
             parts.append(embed(row) if tokens is None else F.embedding(row, tokens))
-        merged: Tensor = self.combiner(parts)
+        return parts
+
+    def merge(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
+        """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
+        merged: Tensor = self.combiner(self.parts(rows, composed))
         return merged
 
     def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:

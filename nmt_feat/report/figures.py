@@ -1,17 +1,22 @@
-"""Figures of a report: differences with their intervals, and learning curves."""
+"""Figures of a report, each drawn where the runs have what it shows."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nmt_feat.evaluation.statistics import Difference
 from nmt_feat.extras import optional
 from nmt_feat.report.evidence import Evidence
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import Report
+from nmt_feat.report.series import Gain, Gates, Points, gains, gates, informative, lengths, shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,21 +25,55 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Okabe & Ito (2008): told apart also by the colour-blind."""
 STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 FORMATS = ("png", "pdf")
+BANDS = "line: mean over seeds; band: from the least to the most"
+LINES = 8
+"""In one figure at most."""
+SHOWN = 12
+"""Values of a feature whose gates are shown, the most frequent ones."""
+
+Row = TypeVar("Row")
 
 
-def write_figures(report: Report, folder: Path) -> list[Path]:
-    """Write what there is to see: `differences-<test>` and `curves`, as PNG and PDF; the paths."""
-    drawn = {f"differences-{e.test}": forest(e) for e in report.evidence if e.against["BLEU"]}
+def write_figures(report: Report, folder: Path) -> dict[Path, str]:
+    """Write each figure that the runs have data for, as PNG and PDF; by path, what it shows."""
+    drawn: dict[str, tuple[Figure, str]] = {}
+
+    def add(name: str, figure: Figure, shows: str) -> None:
+        name = re.sub(r"[^\w.=+-]+", "-", name)
+        same = sum(other == name or other.startswith(f"{name}--") for other in drawn)
+        drawn[f"{name}--{same + 1}" if same else name] = figure, shows
+
+    for evidence in report.evidence:
+        test = evidence.test
+        if evidence.against["BLEU"]:
+            add(f"differences-{test}", forest(evidence), "differences to the baseline, intervals")
+        for some in _few(lengths(evidence), evidence.baseline):
+            add(f"lengths-{test}", by_length(test, some), "BLEU by length of the reference")
     rows = report.table.named()
-    if any(len(run.curve) > 1 for runs in rows.values() for run in runs):
-        drawn["curves"] = curves(rows)
+    trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
+    for several in _few(trained, next(iter(trained), None)):
+        add("curves", curves(several), "BLEU on dev in training")
+    for data, found in gains(report).items():
+        add(f"gain-{data}", against_size(data, found), "gain against corpus size")
+    for data, known in informative(rows).items():
+        shows = "BLEU against the bits of the features"
+        add(f"information-{data}", against_information(data, known), shows)
+    for name, runs in rows.items():
+        if values := gates(runs):
+            add(f"gates-{name}", by_value(name, values), "mean gate by feature value")
+    if shared := shares(rows):
+        add("shares", of_the_norm(shared), "what words and features hold of the embedding's norm")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for name in drawn for kind in FORMATS]
-    for path in paths:
-        undated = {"CreationDate": None} if path.suffix == ".pdf" else {}
-        drawn[path.stem].savefig(path, dpi=150, metadata=undated)
-    return paths
+    written = {}
+    for name, (figure, shows) in drawn.items():
+        for kind in FORMATS:
+            written[folder / f"{name}.{kind}"] = shows
+            undated = {"CreationDate": None} if kind == "pdf" else {}
+            figure.savefig(folder / f"{name}.{kind}", dpi=150, metadata=undated)
+    return written
 
 
 def forest(evidence: Evidence) -> Figure:
@@ -43,48 +82,214 @@ def forest(evidence: Evidence) -> Figure:
     figure, axes = _axes(1.2 + 0.35 * len(against))
     for place, (name, compared) in enumerate(against.items()):
         d, sure = compared.difference, compared.supported
-        error = [[d.value - d.low], [d.high - d.value]]
-        face = COLORS[0] if sure else "white"
-        axes.errorbar(
-            d.value, place, xerr=error, fmt="o", color=COLORS[0], mfc=face, capsize=3, label=name
-        )
+        look: dict[str, Any] = {"color": COLORS[0], "mfc": COLORS[0] if sure else "white"}
+        axes.errorbar(d.value, place, xerr=_ends(d), fmt="o", capsize=3, label=name, **look)
     axes.axvline(0, color="0.5", linewidth=1)
     axes.set_yticks(range(len(against)), list(against))
     axes.set_ylim(len(against) - 0.5, -0.5)
-    axes.set_xlabel(
-        f"BLEU on {evidence.test} less that of {evidence.baseline}: mean, 95 % interval\n"
-        "(filled: p < 0.05, Holm)"
+    figure.supxlabel(  # below names of any length
+        f"BLEU on {evidence.test} less that of {evidence.baseline}\n"
+        "mean, 95 % interval (filled: p < 0.05, Holm)",
+        fontsize="medium",
     )
     return figure
 
 
 def curves(rows: Mapping[str, Sequence[RunRecord]]) -> Figure:
-    """Greedy BLEU on dev over the updates: the mean over seeds, the band from least to most."""
+    """Greedy BLEU on dev over the updates."""
     figure, axes = _axes(4)
     for number, (name, runs) in enumerate(rows.items()):
         points = [{p.step: p.bleu for p in run.curve if p.bleu is not None} for run in runs]
         steps = sorted(set.intersection(*map(set, points))) if points else []
-        if not steps:
-            continue
-        values = np.array([[run[step] for step in steps] for run in points])
-        color = COLORS[number % len(COLORS)]
-        style = STYLES[number // len(COLORS) % len(STYLES)]
-        label = f"{name} (n={len(points)})"
-        axes.plot(steps, values.mean(axis=0), style, color=color, label=label)
-        band = values.min(axis=0), values.max(axis=0)
-        axes.fill_between(steps, *band, color=color, alpha=0.2, linewidth=0)
-    axes.set_xlabel("updates (line: mean over seeds; band: from the least to the most)")
+        if steps:
+            values = {float(step): [run[step] for run in points] for step in steps}
+            _band(axes, number, f"{name} (n={len(points)})", values, marker="")
+    axes.set_xlabel(f"updates ({BANDS})")
     axes.set_ylabel("BLEU on dev, greedy")
-    axes.legend(frameon=False)
+    _legend(figure, axes)
     return figure
 
 
+def by_length(test: str, methods: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """BLEU by the length of the reference."""
+    figure, axes = _axes(4)
+    names: list[str] = []
+    for number, (method, found) in enumerate(methods.items()):
+        names = list(found)
+        values = {float(i): bleu for i, bleu in enumerate(found.values())}
+        _band(axes, number, f"{method} (n={len(values[0])})", values)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel(f"tokens of the reference (sentences)\n{BANDS}")
+    axes.set_ylabel(f"BLEU on {test}")
+    _legend(figure, axes)
+    return figure
+
+
+def against_size(data: str, found: Mapping[str, Mapping[int, Gain]]) -> Figure:
+    """What features add to words only, over the size of the training corpus."""
+    figure, axes = _axes(4)
+    sizes = sorted({size for points in found.values() for size in points})
+    for number, (name, points) in enumerate(found.items()):
+        aside = 1.03 ** (number - (len(found) - 1) / 2)  # so that intervals do not hide each other
+        x = [size * aside for size in points]
+        label = f"{name} (n={min(n for _, _, n in points.values())})"
+        axes.plot(x, [value for value, _, _ in points.values()], label=label, **_look(number))
+        for place, (value, interval, _) in zip(x, points.values(), strict=True):
+            if interval is not None:
+                bar: dict[str, Any] = {"color": _look(number)["color"], "capsize": 3, "fmt": "none"}
+                axes.errorbar(place, value, yerr=_ends(interval), **bar)
+    axes.axhline(0, color="0.5", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    bars = "bars: 95 % intervals, where there are several seeds"
+    axes.set_xlabel(f"training pairs of {data}\n{bars}")
+    axes.set_ylabel("BLEU above words only")
+    _legend(figure, axes)
+    return figure
+
+
+def against_information(data: str, series: Mapping[str, Points]) -> Figure:
+    """BLEU against what the features say, and against what they say that the word does not."""
+    figure, panels = _panels(2, 4, share=True)
+    for axes, place, label in zip(
+        panels, (0, 1), ("H(feature), bits", "H(feature | word), bits"), strict=True
+    ):
+        number = 0
+        for name, points in series.items():
+            if name == "none":
+                (bleu,) = points.values()
+                axes.axhline(float(np.mean(bleu)), color="0.4", label=f"none (n={len(bleu)})")
+                axes.axhspan(min(bleu), max(bleu), color="0.4", alpha=0.2, linewidth=0)
+                continue
+            values: dict[float, list[float]] = defaultdict(list)
+            for bits, bleu in sorted(points.items()):
+                values[bits[place]] += bleu
+            fewest = min(map(len, values.values()))
+            _band(axes, number, f"{name} (n={fewest})", dict(sorted(values.items())))
+            number += 1
+        axes.set_xlabel(label)
+    panels[0].set_ylabel(f"BLEU on the test set of {data}")
+    _legend(figure, panels[0], BANDS)
+    return figure
+
+
+def by_value(name: str, found: Gates) -> Figure:
+    """The mean gate of each part by the value of each feature."""
+    most = max(min(len(values), SHOWN) for values in found.values())
+    every = [w for values in found.values() for _, by in values.values() for w in by.values()]
+    figure, panels = _panels(len(found), 1.6 + 0.3 * most)
+    for axes, (feature, values) in zip(panels, found.items(), strict=True):
+        shown = dict(list(values.items())[:SHOWN])
+        parts = list(next(iter(shown.values()))[1])
+        for number, part in enumerate(parts):
+            weights = [w[part] for _, w in shown.values()]
+            means = [float(np.mean(w)) for w in weights]
+            places = np.arange(len(shown)) + 0.18 * (number - (len(parts) - 1) / 2)
+            axes.hlines(places, [min(w) for w in weights], [max(w) for w in weights], color="0.6")
+            axes.plot(means, places, label=part, **(_look(number) | {"linestyle": ""}))
+        labels = [f"{value} ({pieces:,})" for value, (pieces, _) in shown.items()]
+        axes.set_yticks(range(len(shown)), labels)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlim(min(0, *map(min, every)) - 0.03, max(1, *map(max, every)) + 0.03)
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+        axes.set_xlabel("mean weight")
+        axes.set_title(f"{feature} (pieces of dev)", fontsize="medium")
+    _legend(figure, panels[0], f"{name} (n={len(every[0])}; line: from the least to the most)")
+    return figure
+
+
+def of_the_norm(shared: Mapping[str, Mapping[str, float]]) -> Figure:
+    """What words and features hold of the source embedding's squared norm."""
+    figure, axes = _axes(1.3 + 0.4 * len(shared))
+    parts = list(dict.fromkeys(part for row in shared.values() for part in row))
+    left = np.zeros(len(shared))
+    for number, part in enumerate(parts):
+        widths = np.array([row.get(part, 0.0) for row in shared.values()])
+        bars = axes.barh(
+            *(range(len(shared)), widths, 0.7, left),
+            color=COLORS[number % len(COLORS)],
+            hatch=HATCHES[number % len(HATCHES)],
+            edgecolor="white",
+            label=part,
+        )
+        texts = [f"{width:.0%}" if width >= 0.07 else "" for width in widths]
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        for text in axes.bar_label(bars, texts, label_type="center", fontsize="small"):
+            text.set_bbox(box if text.get_text() else None)
+        left += widths
+    axes.set_yticks(range(len(shared)), list(shared))
+    axes.set_ylim(len(shared) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xticks(np.linspace(0, 1, 5), [f"{x:.0%}" for x in np.linspace(0, 1, 5)])
+    axes.set_xlabel("share of the squared norm of what\nthe parts add to the embedding, on dev")
+    _legend(figure, axes)
+    return figure
+
+
+def _few(rows: Mapping[str, Row], first: str | None) -> list[dict[str, Row]]:
+    """The rows in as many parts as lines can be told apart in, the first row in each of them."""
+    others = [name for name in rows if name != first]
+    leading = {name: rows[name] for name in rows if name == first}
+    step = LINES - len(leading)
+    found = [others[i : i + step] for i in range(0, len(others), step)] or [[]]
+    return [leading | {name: rows[name] for name in part} for part in found if leading or part]
+
+
+def _ends(d: Difference) -> list[list[float]]:
+    """The interval as Matplotlib's errors."""
+    return [[d.value - d.low], [d.high - d.value]]
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Colour, line and marker of a series: each is told apart without colour too."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": STYLES[number % len(STYLES)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def _band(
+    axes: Axes,
+    number: int,
+    label: str,
+    values: Mapping[float, Sequence[float]],
+    marker: str | None = None,
+) -> None:
+    """A line through the means, and a band from the least to the most."""
+    look = _look(number) | ({} if marker is None else {"marker": marker})
+    axes.plot(list(values), [float(np.mean(v)) for v in values.values()], label=label, **look)
+    low, high = ([extreme(v) for v in values.values()] for extreme in (min, max))
+    axes.fill_between(list(values), low, high, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
+    """Below the axes, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    room = int(11 * figure.get_figwidth())  # characters beside each other
+    columns = max(1, min(len(labels), room // (max(map(len, labels), default=0) + 6)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(labels) / columns))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=title
+    )
+
+
 def _axes(height: float) -> tuple[Figure, Axes]:
+    figure, [axes] = _panels(1, height, width=6)
+    return figure, axes
+
+
+def _panels(
+    count: int, height: float, share: bool = False, width: float = 4
+) -> tuple[Figure, list[Axes]]:
     """A figure that needs no display."""
     optional("matplotlib", "a figure", "figures")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    panels = list(figure.subplots(1, count, sharey=share, squeeze=False)[0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels

@@ -24,6 +24,7 @@ import torch
 from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, one_line
+from nmt_feat.evaluation.parts import Parts
 from nmt_feat.training.checkpoints import write_atomically
 
 STARTED, FINISHED = "run.json", "result.json"
@@ -83,6 +84,10 @@ class RunRecord:
     """The hypotheses' files by set."""
     counts: dict[str, str] = field(default_factory=dict)
     """Files of the n-gram counts of each sentence by set: what intervals are computed from."""
+    data_report: dict[str, Any] = field(default_factory=dict)
+    """What was printed of the data: sizes of the splits, bits of the features and so on."""
+    parts: Parts | None = None
+    """What the tested weights make of word and features, on dev."""
 
     @property
     def finished(self) -> bool:

@@ -27,9 +27,9 @@ class Report:
         baseline: str | None = None,
         pairs: bool = True,
     ) -> None:
-        found = list(runs)
-        self.table = Table([record for record, _ in found])
-        folders = {record.hash: folder for record, folder in found if folder is not None}
+        self.runs = list(runs)
+        self.table = Table([record for record, _ in self.runs])
+        folders = {record.hash: folder for record, folder in self.runs if folder is not None}
         self.evidence, missing = gather(self.table.named(), folders, baseline)
         self.table.notes += [*missing, *notes]
         self.blocks = [self.table.block(), *(b for e in self.evidence for b in e.blocks(pairs))]

@@ -1,0 +1,210 @@
+"""What figures show: counted again by hand, and found in what is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_evidence import LINES, REFERENCES, run
+
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.parts import GateValue, Parts
+from nmt_feat.report import figures, series
+from nmt_feat.report.records import RunRecord
+from nmt_feat.report.report import Report
+
+pytest.importorskip("matplotlib")
+
+SEEDS = (1, 2, 3)
+
+
+def made(
+    folder: Path, method: str, seed: int, wrong: float, features: str = "upos", **settings: Any
+) -> tuple[RunRecord, Path]:
+    """A run with a data report: `size` training pairs, `bits` of its features."""
+    size, bits = settings.pop("size", 1000), settings.pop("bits", (2.0, 0.5))
+    record, place = run(folder / f"{size}-{bits}", method, seed, wrong, features)
+    record.hash += f"-{size}-{bits}-{settings}"
+    record.settings |= settings | {"data": {"limit": size}}
+    record.settings["features"] = {n: {"column": n, "max": bits[0]} for n in record.features}
+    known = dict(zip(("entropy", "given_word"), bits, strict=True))
+    record.data_report = {
+        "splits": {"train": {"sentences": size}},
+        "features": dict.fromkeys(record.features, known),
+    }
+    return record, place
+
+
+def hypotheses(record: RunRecord, wrong: float) -> list[str]:
+    """Those that `run` scored, made again from its random numbers."""
+    features = " ".join(record.features) or "upos"
+    random = np.random.default_rng([record.seed, *record.method.encode(), *features.encode()])
+    return [" ".join("oh" if random.random() < wrong else w for w in line) for line in LINES]
+
+
+def drawn(axes: Any, label: str) -> tuple[list[float], list[float]]:
+    """The line with this label."""
+    [line] = [line for line in axes.lines if line.get_label() == label]
+    return list(line.get_xdata()), list(line.get_ydata())
+
+
+def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
+    chances = {"none": 0.3, "gate": 0.1}
+    runs = [made(tmp_path, m, seed, wrong) for m, wrong in chances.items() for seed in SEEDS]
+    [evidence] = Report(runs, pairs=False).evidence
+    found = series.lengths(evidence)
+    assert list(found) == ["none", "gate"]
+    counted = 0
+    for name in found["gate"]:
+        span, count = name.rstrip(")").split("\n(")
+        low, *high = (int(n) for n in span.split("–"))
+        chosen = [i for i, line in enumerate(LINES) if low <= len(line) <= (high or [low])[0]]
+        assert len(chosen) == int(count)
+        counted += len(chosen)
+        for method, wrong in chances.items():
+            records = [r for r, _ in runs if r.method == method]
+            expected = []
+            for record in records:
+                lines = hypotheses(record, wrong)
+                scores = score([lines[i] for i in chosen], [REFERENCES[i] for i in chosen])
+                expected.append(scores.bleu)
+            assert found[method][name] == pytest.approx(expected)
+    assert counted == len(LINES)
+    [axes] = figures.by_length("test", found).axes
+    means = [np.mean(bleu) for bleu in found["gate"].values()]
+    assert drawn(axes, "gate (n=3)") == (list(range(len(means))), pytest.approx(means))
+    assert [t.get_text() for t in axes.get_xticklabels()] == list(found["gate"])
+
+
+def test_gain_against_corpus_size(tmp_path: Path) -> None:
+    """At each size the difference of means; one seed has no interval; one size is no figure."""
+    chances = {(500, "none"): 0.5, (500, "gate"): 0.3, (4000, "none"): 0.3, (4000, "gate"): 0.2}
+    runs = [
+        made(tmp_path, method, seed, wrong, size=size)
+        for (size, method), wrong in chances.items()
+        for seed in SEEDS
+    ]
+    runs.append(made(tmp_path, "add", 1, 0.2, size=4000))
+    [(data, found)] = series.gains(Report(runs, pairs=False)).items()
+    assert (data, list(found), list(found["gate"])) == ("toy", ["gate", "add"], [500, 4000])
+    for size, (value, interval, seeds) in found["gate"].items():
+        bleu = {
+            method: np.mean(
+                [
+                    r.tests["test"].bleu
+                    for r, _ in runs
+                    if r.method == method and r.settings["data"]["limit"] == size
+                ]
+            )
+            for method in ("none", "gate")
+        }
+        assert value == pytest.approx(bleu["gate"] - bleu["none"])
+        assert interval is not None
+        assert interval.low < value < interval.high
+        assert seeds == 3
+    [(value, interval, seeds)] = found["add"].values()
+    assert (interval, seeds) == (None, 1)
+    [axes] = figures.against_size(data, found).axes
+    x, y = drawn(axes, "gate (n=3)")
+    assert x == pytest.approx([500, 4000], rel=0.1)
+    assert y == pytest.approx([value for value, _, _ in found["gate"].values()])
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["500", "4,000"]
+    assert len(axes.collections) == 2  # the intervals of gate
+    one_size = [(r, f) for r, f in runs if r.settings["data"]["limit"] == 500]
+    assert series.gains(Report(one_size, pairs=False)) == {}
+
+
+def test_bleu_against_information(tmp_path: Path) -> None:
+    """A line for each method over the bits of a feature; controls and what is not known are out."""
+    dial = {(2.0, 0.5): 0.1, (1.0, 0.4): 0.2, (0.5, 0.1): 0.3}
+    runs = [made(tmp_path, "none", seed, 0.4) for seed in SEEDS]
+    for bits, wrong in dial.items():
+        runs += [made(tmp_path, "gate", seed, wrong, bits=bits) for seed in SEEDS]
+    runs.append(made(tmp_path, "gate", 1, 0.4, bits=(2.0, 0.6), control="shuffled"))
+    runs.append(made(tmp_path, "gate", 1, 0.4, "jamo", bits=(2.0, None)))
+    [(data, found)] = series.informative(Report(runs, pairs=False).table.named()).items()
+    assert (data, list(found)) == ("toy", ["none", "gate"])
+    assert list(found["none"]) == [(0, 0)]
+    assert set(found["gate"]) == set(dial)
+    expected = [r.tests["test"].bleu for r, _ in runs[3:6]]
+    assert found["gate"][2.0, 0.5] == expected
+    left, right = figures.against_information(data, found).axes
+    for axes, place in ((left, 0), (right, 1)):
+        x, y = drawn(axes, "gate (n=3)")
+        assert x == sorted(bits[place] for bits in dial)
+        assert y[-1] == pytest.approx(np.mean(expected))
+        _, level = drawn(axes, "none (n=3)")
+        assert level[0] == pytest.approx(np.mean([r.tests["test"].bleu for r, _ in runs[:3]]))
+
+
+def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) -> None:
+    runs = [
+        made(tmp_path, "gate", 1, 0.1, features, bits=bits)
+        for features in ("upos", "lemma")
+        for bits in ((1.0, 0.5), (2.0, 1.0))
+    ]
+    runs.append(made(tmp_path, "gate", 1, 0.1, "upos lemma"))
+    [found] = series.informative(Report(runs, pairs=False).table.named()).values()
+    assert list(found) == ["gate upos", "gate lemma"]
+    several = [
+        made(tmp_path, "gate", 1, 0.1, f, bits=(b, b)) for f, b in (("xpos", 3), ("case", 2))
+    ]
+    [found] = series.informative(Report(several, pairs=False).table.named()).values()
+    assert list(found) == ["gate"]  # no dial: over the features
+    assert series.informative(Report(several[:1], pairs=False).table.named()) == {}
+    sizes = [made(tmp_path, "gate", 1, 0.1, bits=(b, b), size=int(b)) for b in (1.0, 2.0)]
+    assert series.informative(Report(sizes, pairs=False).table.named()) == {}
+    sizes.append(made(tmp_path, "gate", 1, 0.1, bits=(3.0, 3.0), size=2))
+    [name] = series.informative(Report(sizes, pairs=False).table.named())
+    assert name == "toy 2"
+
+
+def with_parts(folder: Path, seed: int, noun: float, word: float) -> tuple[RunRecord, Path]:
+    record, place = made(folder, "gate", seed, 0.1)
+    values = {"NOUN": (30, noun), "VERB": (20, 0.25)} | ({"X": (1, 0.5)} if seed == 1 else {})
+    gates = [GateValue(v, n, {"word": w, "upos": 1 - w}) for v, (n, w) in values.items()]
+    record.parts = Parts({"word": word, "upos": 1 - word}, {"upos": gates})
+    return record, place
+
+
+def test_gates_and_shares(tmp_path: Path) -> None:
+    runs = [with_parts(tmp_path, 1, 0.5, 0.9), with_parts(tmp_path, 2, 0.75, 0.7)]
+    runs.append(made(tmp_path, "none", 1, 0.3))
+    rows = Report(runs, pairs=False).table.named()
+    found = series.gates(rows["gate"])
+    assert found == {
+        "upos": {
+            "NOUN": (30, {"word": [0.5, 0.75], "upos": [0.5, 0.25]}),
+            "VERB": (20, {"word": [0.25, 0.25], "upos": [0.75, 0.75]}),
+        }
+    }
+    assert series.gates(rows["none"]) == {}
+    [axes] = figures.by_value("gate", found).axes
+    for part, weights in {"word": [0.625, 0.25], "upos": [0.375, 0.75]}.items():
+        x, y = drawn(axes, part)
+        assert (x, [round(place) for place in y]) == (weights, [0, 1])
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["NOUN (30)", "VERB (20)"]
+    shared = series.shares(rows)
+    assert shared == {"gate (n=2)": pytest.approx({"word": 0.8, "upos": 0.2})}
+    [axes] = figures.of_the_norm(shared).axes
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
+    assert widths == {"word": pytest.approx([0.8]), "upos": pytest.approx([0.2])}
+    assert [bar.get_x() for bars in axes.containers for bar in bars] == pytest.approx([0, 0.8])
+
+
+def test_names_and_no_more_lines_than_can_be_told_apart(tmp_path: Path) -> None:
+    names = ["none", *(f"m{i}" for i in range(9))]
+    runs = [made(tmp_path, name, 1, 0.1 + i / 50) for i, name in enumerate(names)]
+    runs.append(with_parts(tmp_path, 1, 0.5, 0.9))
+    written = figures.write_figures(Report(runs, pairs=False), tmp_path / "out")
+    expected = ["lengths-test", "lengths-test--2", "gates-gate", "shares"]
+    assert [path.name for path in written] == [f"{n}.{k}" for n in expected for k in ("png", "pdf")]
+    assert written[tmp_path / "out" / "shares.png"] == (
+        "what words and features hold of the embedding's norm"
+    )
+    parts = figures._few(dict.fromkeys(names), "none")
+    assert parts == [dict.fromkeys(names[:8]), dict.fromkeys(["none", "m7", "m8"])]
+    assert figures._few({"none": 1}, "none") == [{"none": 1}]
+    assert figures._few({}, None) == []
