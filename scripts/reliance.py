@@ -1,0 +1,141 @@
+"""How much a run relies on its annotation: `python scripts/reliance.py RUN`.
+
+The same weights translate a text with its true annotation, with all of it unknown, and with that of
+other words: one permutation of the words moves all their values together, drawn `--draws` times.
+The text is the embedded corpus's test set, or `--source FILE.conllu --target FILE`; plain text is
+annotated as in training. What follows from the pieces (subword tag, units of pieces) is left alone.
+"""
+
+import argparse
+import copy
+import statistics
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from nmt_feat.apply import Run
+from nmt_feat.corpus import formats
+from nmt_feat.corpus.columns import FIRST, INSIDE, UNK, FeatureVocab
+from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.corpus.controls import Tokens
+from nmt_feat.corpus.encoder import SourceEncoder
+from nmt_feat.corpus.prepare import WORD
+from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.store import Split, encode_split
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import reading_accuracy, score
+from nmt_feat.resources import resource
+from nmt_feat.schema import FeatureConfig
+from nmt_feat.search import translate_split
+
+
+class Reliance:
+    """A run, and a text with its translation, encoded with the places where words begin."""
+
+    def __init__(self, run: Run, sentences: list[Sentence], targets: list[str], name: str) -> None:
+        self.run, vocabs = run, run.encoder.features
+        self.moved = [name for name, vocab in vocabs.items() if not vocab.of_pieces]
+        if not self.moved:
+            raise UserError(f"{run.folder}: has no features of words; there is nothing to replace")
+        tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))
+        encoder = SourceEncoder(run.encoder.subwords, vocabs | {WORD: tag})
+        where = [f"{name}: sentence {i}" for i in range(1, len(sentences) + 1)]
+        described = encoder.describe(Sentences.of(sentences), where)
+        self.true = encode_split(encoder, run.target, described, targets)
+        whole = run.cfg.subword.kind == "none"  # each piece is a word
+        begins = None if whole else [tag.id("B"), tag.id("O")]
+        self.tokens = Tokens.of(self.true, self.moved, begins)
+
+    def unknown(self) -> Split:
+        """All values of words unknown, as those of a sentence without annotation."""
+        changed = copy.copy(self.true)
+        changed.features = dict(self.true.features)
+        for name in self.moved:
+            ids = changed.features[name]
+            vocab = self.run.encoder.features[name]
+            kept = (ids < FIRST) | ((vocab.policy == "first") & (ids == vocab.id(INSIDE)))
+            changed.features[name] = np.where(kept, ids, np.int32(UNK))
+        return changed
+
+    def shuffled(self, draw: int) -> Split:
+        """The values of other words, those of a word together."""
+        order = np.random.default_rng(draw).permutation(len(self.tokens.starts))
+        values = {name: ids[order] for name, ids in self.tokens.values.items()}
+        return self.tokens.with_values(values, self.true)
+
+    def scores(self, split: Split) -> dict[str, float]:
+        """BLEU, chrF and, where sources have several readings, the share of right ones."""
+        run = self.run
+        found = translate_split(
+            run.model, split, list(run.cfg.features), run.cfg.decoding, run.device
+        )
+        best = [run.target.decode(hypotheses[0].ids) for hypotheses in found]
+        scores = score(best, split.target_texts, run.cfg.data.tokenized)
+        values = {"BLEU": scores.bleu, "chrF": scores.chrf}
+        reading = reading_accuracy(split.source_texts, split.target_texts, best).accuracy
+        return values if reading is None else values | {"right readings, %": 100 * reading}
+
+
+def read(
+    run: Run, source: Path, target: Path, raw: Path | None
+) -> tuple[list[Sentence], list[str]]:
+    """The annotated text and its translation."""
+    lines, targets = read_lines(source), read_lines(target)
+    if (kind := formats.kind_of(str(source))) == "text":
+        sentences = run.annotate(lines, read_lines(raw) if raw else None, str(source))
+    else:
+        sentences = list(formats.parse(lines, str(source), kind, run.cfg.data.factors))
+    if len(sentences) != len(targets):
+        raise UserError(
+            f"{source} has {len(sentences)} sentences, {target} has {len(targets)}; "
+            "their lines must correspond"
+        )
+    if not sentences:
+        raise UserError(f"{source}: the file is empty; nothing to translate")
+    return sentences, targets
+
+
+def main() -> int:
+    """Run; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    test = resource("data/embedded") / "test.conllu"
+    parser.add_argument("--source", type=Path, default=test, help="text, CoNLL-U or JSON lines")
+    parser.add_argument("--target", type=Path, help="its translation; default: beside it, as .de")
+    parser.add_argument("--raw", type=Path, help="raw counterpart of a source of tokens")
+    parser.add_argument("--draws", type=int, default=3, help="permutations of the words")
+    given = parser.parse_args()
+    try:
+        if given.draws < 1:
+            raise UserError(f"--draws {given.draws}: must be at least 1")
+        run = Run(given.run)
+        target = given.target or given.source.with_suffix(".de")
+        text = Reliance(run, *read(run, given.source, target, given.raw), str(given.source))
+        rows = {"true": [text.scores(text.true)], "unknown": [text.scores(text.unknown())]}
+        rows["shuffled"] = [text.scores(text.shuffled(i)) for i in range(given.draws)]
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("annotation", *rows["true"][0], sep="\t")
+    for name, draws in rows.items():
+        cells = []
+        for key in draws[0]:
+            values = [draw[key] for draw in draws]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.2f}{spread}")
+        print(name, *cells, sep="\t")
+    print(f"replaced: {', '.join(text.moved)}", file=sys.stderr)
+    seen = [f.dropout or f.sentence_dropout for f in run.cfg.features.values()]
+    if not any(seen):
+        print(
+            "unknown: the run was trained without features.*.dropout, it hardly knows that value",
+            file=sys.stderr,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

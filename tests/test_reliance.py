@@ -1,0 +1,131 @@
+"""Annotation replaced at test time: what is replaced, and that a model which needs it fails."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from entry import call
+from small import ROOT, Small, record
+
+from nmt_feat.apply import Run
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.evaluation.metrics import score
+
+SCRIPT = ROOT / "scripts" / "reliance.py"
+FEW = ("trainer.max_steps=2", "trainer.validate_every=2", "optimizer.lr=0.1")
+
+
+def opened(run: Path, source: Path) -> Any:
+    """The script's view of a run and a text."""
+    sentences, targets = list(read_conllu(source)), read_lines(source.with_suffix(".de"))
+    return runpy.run_path(str(SCRIPT))["Reliance"](Run(run, 1), sentences, targets, "x")
+
+
+def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
+    """True: the run's own scores; unknown: those of values that training does not have."""
+    run = small.train("combiner=gate", "features=[upos,subword_tag]", *FEW)
+    source = small.corpus / "test.conllu"
+    text = opened(run, source)
+    own = record(run)["tests"]["test"]
+    found = text.scores(text.true)
+    assert found["BLEU"] == pytest.approx(own["bleu"])
+    assert found["chrF"] == pytest.approx(own["chrf"])
+    rows = [line.split("\t") for line in source.read_text(encoding="utf-8").split("\n")]
+    changed = [[*row[:3], "NEW", *row[4:]] if len(row) == 10 else row for row in rows]
+    other = tmp_path / "new.conllu"
+    other.write_text("\n".join("\t".join(row) for row in changed), encoding="utf-8")
+    done = call("translate", f"run={run}", f"input={other}")
+    assert done.code == 0, done
+    expected = score(done.out.split("\n")[:-1], read_lines(source.with_suffix(".de")))
+    unknown = text.unknown()
+    assert text.scores(unknown)["chrF"] == pytest.approx(expected.chrf)
+    encoded = Run(run, 1).split(list(read_conllu(other)), [""] * 8, ["x"] * 8)
+    for name in ("upos", "subword_tag"):
+        assert (unknown.features[name] == encoded.features[name]).all()
+    assert text.true.features["upos"].max() > 2  # the true ones are still there
+    for draw in (0, 1):
+        shuffled = text.shuffled(draw)
+        assert (shuffled.features["subword_tag"] == text.true.features["subword_tag"]).all()
+        words = [split.features["upos"][text.tokens.starts] for split in (text.true, shuffled)]
+        assert sorted(words[0].tolist()) == sorted(words[1].tolist())
+        assert (words[0] != words[1]).mean() > 0.3
+        for piece, word in zip(text.tokens.pieces, text.tokens.owner, strict=True):
+            assert shuffled.features["upos"][piece] == words[1][word]
+
+
+def lines(values: list[str]) -> str:
+    """One word, whose part of speech alone says how it is translated."""
+    return "".join(f"# text = duck\n1\tduck\t_\t{v}" + "\t_" * 6 + "\n\n" for v in values)
+
+
+def test_a_model_that_has_learned_to_need_it(small: Small, tmp_path: Path) -> None:
+    """`duck` is `Ente` or `ducken` by its part of speech: with that of others, half is wrong."""
+    german = {"NOUN": "Die Ente ist es .", "VERB": "Sich ducken muss man ."}
+    corpus = tmp_path / "ducks"
+    corpus.mkdir()
+    for name, count in (("train", 60), ("dev", 20), ("test", 40)):
+        values = np.random.default_rng(count).choice(list(german), count).tolist()
+        (corpus / f"{name}.conllu").write_text(lines(values), encoding="utf-8")
+        text = "".join(f"{german[value]}\n" for value in values)
+        (corpus / f"{name}.de").write_text(text, encoding="utf-8")
+    small.corpus = corpus
+    learned = ("trainer.max_steps=60", "trainer.validate_every=30", "optimizer.lr=0.02")
+    longer = ("decoding.max_extra=10", "subword=none", "trainer.batch_tokens=100")
+    run = small.train("combiner=add", "features=[upos]", *learned, *longer)
+    command = [sys.executable, SCRIPT, run, "--source", corpus / "test.conllu", "--draws", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert rows[0] == ["annotation", "BLEU", "chrF", "right readings, %"]
+    assert [row[0] for row in rows[1:]] == ["true", "unknown", "shuffled"]
+    true, unknown, shuffled = ([float(v.split(" ")[0]) for v in row[1:]] for row in rows[1:])
+    assert true == [100.0, 100.0, 100.0]
+    assert unknown[2] <= 50.0  # one answer for both
+    assert unknown[0] < 80
+    assert shuffled[0] < 80
+    assert re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d", rows[3][1])
+    assert done.stderr.splitlines() == [
+        "replaced: upos",
+        "unknown: the run was trained without features.*.dropout, it hardly knows that value",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        (
+            ("combiner=none",),
+            (),
+            "{run}: has no features of words; there is nothing to replace",
+        ),
+        (
+            ("combiner=add", "features=[subword_tag]"),
+            (),
+            "{run}: has no features of words; there is nothing to replace",
+        ),
+        (("combiner=none",), ("--draws", "0"), "--draws 0: must be at least 1"),
+    ],
+)
+def test_mistakes(
+    small: Small,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    run = small.train(*settings, *FEW)
+    capsys.readouterr()
+    source = ("--source", str(small.corpus / "test.conllu"))
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(run), *source, *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert end.value.code == 2
+    assert capsys.readouterr().err == message.format(run=run) + "\n"
