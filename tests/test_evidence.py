@@ -185,9 +185,10 @@ def test_latex(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
         "±", r"$\pm$"
     )
     assert rf"concat & 3 & \textbf{{{best}}}$^\dagger$ & " in text
-    assert text.count(r"\textbf") == 2
+    assert text.count(r"\textbf") == 4  # BLEU and chrF, of the first table too
+    assert r"nrefs:1\textbar{}case:mixed" in text
     assert r"differs from the baseline, $p < 0.05$" in text
-    odd = latex(Block("50 % & more", ["a_b", "c"], [["x\\y", "#1 ~ {2}^$"]], ["< 3"]))
+    odd = latex(Block("50 % & more", ["a_b", "c"], [["x\\y", "#1 ~ {2}^$"], ["[0]", ""]], ["< 3"]))
     assert r"a\_b & c \\" in odd
     assert r"x\textbackslash{}y & \#1 \textasciitilde{} \{2\}\textasciicircum{}\$ \\" in odd
     assert r"\caption{50 \% \& more. $<$ 3.}" in odd
@@ -196,7 +197,7 @@ def test_latex(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     Report(runs, pairs=False).write(tmp_path)
-    odd = latex(Block("50 % & more", ["a_b", "c"], [["x\\y", "#1 ~ {2}^$"]], ["< 3"]))
+    odd = latex(Block("50 % & more", ["a_b", "c"], [["x\\y", "#1 ~ {2}^$"], ["[0]", ""]], ["< 3"]))
     tables = (tmp_path / "table.tex").read_text(encoding="utf-8")
     whole = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
     (tmp_path / "all.tex").write_text(f"{whole}\n{tables}\n{odd}\\end{{document}}\n")

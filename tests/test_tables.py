@@ -72,6 +72,22 @@ def test_rows_means_and_deviations() -> None:
     assert Table(records[3:]).notes == ["BLEU `BS`, chrF `CS`"]
 
 
+def test_the_best_of_each_score() -> None:
+    """Less is better of TER and perplexity; dev and costs are no contest, nor are other corpora."""
+    records = [run("none", 1, 30), run("gate", 1, 35)]
+    for record, ter, perplexity in zip(records, (60.0, 50.0), (4.0, 5.0), strict=True):
+        record.tests["test"].ter, record.tests["test"].perplexity = ter, perplexity
+    table = Table(records)
+    heading, _ = table.cells()
+    best = {(i, heading[j]) for i, j in table.block().best}
+    assert best == {
+        *((1, "test BLEU"), (1, "test chrF"), (1, "test TER")),
+        (0, "test perplexity"),
+    }
+    assert Table([run("none", 1, 30, data="x"), run("none", 1, 35, data="y")]).best() == frozenset()
+    assert Table(records[:1]).best() == frozenset()
+
+
 def test_missing_cells() -> None:
     partly = run("add", 3, 30.0)
     partly.tests = {}

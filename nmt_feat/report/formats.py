@@ -35,6 +35,8 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "<": "$<$",
     ">": "$>$",
     "`": "",
+    "|": r"\textbar{}",  # else a dash, in LaTeX's first encoding
+    "[": "{[}",  # else an argument, after the end of a row
 }
 
 

@@ -21,6 +21,8 @@ FOLLOWING = ("combiner.", "features.", "annotator.", "data.hash.")
 """Settings that follow from method and features; labels only where they split such a row."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 """By the last word of a figure's heading; two for the others."""
+LESS = ("TER", "perplexity")
+"""Scores of which less is better, by the last word of their heading."""
 COSTS = ("parameters", "minutes")
 """The last figures: without deviation."""
 
@@ -132,7 +134,19 @@ class Table:
         """The table as it is printed."""
         heading, rows = self.cells()
         left = frozenset({"method", "features", *self.labels})
-        return Block("", heading, rows, self.notes, left)
+        return Block("", heading, rows, self.notes, left, self.best())
+
+    def best(self) -> frozenset[tuple[int, int]]:
+        """Row and column of the best mean of each score of a test set, if one corpus is shown."""
+        found: set[tuple[int, int]] = set()
+        before = len(("method", "features", *self.labels, "n"))
+        for column, name in enumerate(self.figures, before):
+            means = [_statistics(runs, name)[0] for runs in self.rows.values()]
+            known = [mean for mean in means if mean is not None]
+            if len(known) > 1 and name not in COSTS and not name.startswith("dev "):
+                best = min(known) if name.split()[-1] in LESS else max(known)
+                found |= {(row, column) for row, mean in enumerate(means) if mean == best}
+        return frozenset(found if "data" not in self.labels else ())
 
     def named(self) -> dict[str, list[RunRecord]]:
         """The runs of each row by its shortest name: the method, and what tells its rows apart."""
