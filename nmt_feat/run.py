@@ -382,8 +382,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
             record.files[name] = f"{name}.hyp"
             record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")
-    vocabs = prepared.encoder.features
-    record.parts = part_use(model, prepared.dev, vocabs, cfg.trainer.batch_tokens)
+    record.parts = part_use(model, prepared.dev, prepared.encoder.features)
     record.updates = at.step
     record.selected_step = at.best_step
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"

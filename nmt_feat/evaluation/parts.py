@@ -17,6 +17,9 @@ from nmt_feat.model.transformer import Transformer
 
 SPECIAL = ["<pad>", "<unknown>", "<end>"]
 MOST = 20
+"""Values of a feature at most."""
+PIECES = 4096
+"""Of a batch at most: each needs `parts * model_dim` numbers, several times."""
 
 
 @dataclass
@@ -42,9 +45,7 @@ class Parts:
 
 
 @torch.inference_mode()
-def part_use(
-    model: Transformer, split: Split, vocabs: Mapping[str, FeatureVocab], batch_tokens: int
-) -> Parts:
+def part_use(model: Transformer, split: Split, vocabs: Mapping[str, FeatureVocab]) -> Parts:
     """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
 
     Features whose values are units or single words (vectors) have no gates by value.
@@ -57,7 +58,7 @@ def part_use(
     pieces = {name: torch.zeros(vocabs[name].size, dtype=torch.int64) for name in named}
     sums = {name: torch.zeros(vocabs[name].size, len(names), dtype=torch.float64) for name in named}
     gated = False
-    for indices in ordered(split, batch_tokens):
+    for indices in ordered(split, PIECES):
         batch = collate(split, indices, features).to(device)
         rows = [batch.source, *(batch.features[name] for name in features)]
         real = (batch.source != PAD) & (batch.source != EOS)  # (B, S)
@@ -65,11 +66,11 @@ def part_use(
         parts = [part[real][None] for part in embedded]  # (1, N, width)
         added = source.combiner.contributions_of(parts)  # (1, N, parts, dim)
         if added is not None:
-            norms += added.double().square().sum((0, 1, 3)).cpu()
+            norms += added.square().sum(-1).double().sum((0, 1)).cpu()
         weights: Tensor | None = source.combiner.weights_of(parts)
         if weights is not None:
             gated = True
-            mean = weights.double().mean(-1)[0].cpu()  # (N, parts)
+            mean = weights.mean(-1)[0].double().cpu()  # (N, parts)
             for name in named:
                 ids = batch.features[name][real].cpu()
                 pieces[name] += torch.bincount(ids, minlength=len(pieces[name]))
