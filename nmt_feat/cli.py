@@ -26,6 +26,7 @@ from nmt_feat.errors import UserError, fail, near
 from nmt_feat.resources import resource
 from nmt_feat.run import train_run
 from nmt_feat.training.checkpoints import digest
+from nmt_feat.training.signals import AT_ONCE, STOPPED, Interrupted, signals
 
 MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
@@ -106,7 +107,8 @@ def _mistakes() -> Iterator[None]:
 def run(name: str, act: Callable[[Any], float | None]) -> None:
     """Compose `conf/<name>.yaml` with the command line and do `act`, once or as a sweep.
 
-    Exit codes: 0 done, 1 a job of a sweep failed, 2 the user can mend it.
+    Exit codes: 0 done, 1 a job of a sweep failed, 2 the user can mend it, 75 a signal has stopped
+    training and the same command continues, 130 interrupted at once.
     """
 
     def job(cfg: DictConfig) -> float | None:
@@ -125,11 +127,14 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
     main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
     try:
-        with _mistakes():
+        with _mistakes(), signals.handled() if name == "train" else contextlib.nullcontext():
             main(job)()
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(STOPPED)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(AT_ONCE)
     except Exception as error:
         if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a defect of ours: with its traceback

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from rich.console import Console
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from nmt_feat.corpus.annotators import make_annotator
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
@@ -49,6 +51,8 @@ from nmt_feat.training import checkpoints
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Progression, Trainer, build_optimizer
 from nmt_feat.training.progress import Progress
+from nmt_feat.training.resume import CHECKPOINTS, adopt, refuse_changes, unfinished
+from nmt_feat.training.signals import AT_ONCE, Interrupted, signals
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -115,7 +119,9 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     Where files lie, how many processes annotate and what is shown change nothing.
     """
     settings = dataclasses.asdict(cfg)
-    del settings["paths"], settings["trainer"]["progress"], settings["trainer"]["log_every"]
+    del settings["paths"], settings["resume"]
+    for name in ("progress", "log_every", "resume_exact"):
+        del settings["trainer"][name]
     source = ("name", "source_lang", "target_lang", "tokenized", "limit")
     settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
     for feature in settings["features"].values():
@@ -209,16 +215,48 @@ def fit(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer] | None
 ) -> Progression:
     """Train or resume in each process; a spawned one has nothing made for it."""
-    set_up_torch(cfg)
-    if made is None:
-        prepared = prepare_run(cfg)
-        made = prepared, model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
-    progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
-    trainer = Trainer(cfg, *made, folder, fabric, progress)
-    trainer.resume()
-    if trainer.at.step and not trainer.at.finished:
-        progress.say(f"resumed at update {trainer.at.step} of {cfg.trainer.max_steps}")
-    return trainer.fit()
+    with signals.handled(), signals.deferred():
+        set_up_torch(cfg)
+        if made is None:
+            prepared = prepare_run(cfg)
+            made = prepared, model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+        progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
+        trainer = Trainer(cfg, *made, folder, fabric, progress)
+        trainer.resume()
+        if trainer.checkpoints.damaged:
+            progress.say(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
+        if trainer.at.step and not trainer.at.finished:
+            progress.say(f"resumed at update {trainer.at.step} of {cfg.trainer.max_steps}")
+        return trainer.fit()
+
+
+def launch(
+    fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer]
+) -> Progression:
+    """`fit` here or in spawned processes, whose errors end in one line as well."""
+    given = made if cfg.trainer.devices == 1 else None
+    try:
+        with signals.deferred():
+            at: Progression = fabric.launch(fit, cfg, folder, given)  # type: ignore[arg-type]
+    except ProcessRaisedException as error:  # it has the traceback as text
+        _, mistake, message = str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
+        if mistake:
+            raise UserError(message) from None
+        raise
+    except ProcessExitedException as error:
+        if signals.caught or error.exit_code == AT_ONCE:
+            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
+        raise UserError(
+            f"trainer.devices={cfg.trainer.devices}: process {error.error_index} was ended by "
+            f"{error.signal_name or error.exit_code}, perhaps for want of memory; the same command "
+            "continues from the last checkpoint"
+        ) from None
+    if not at.finished:
+        raise Interrupted(
+            f"{signals.caught or 'a signal'}: stopped after update {at.step} of "
+            f"{cfg.trainer.max_steps}, saved in {folder}; the same command continues"
+        )
+    return at
 
 
 def translations(
@@ -293,6 +331,35 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     checkpoints.write_atomically(folder / CONFIG, OmegaConf.to_yaml(kept).encode())
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from a run's folder; the system frees the lock of a killed one."""
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"{folder}: another process is training this run; wait for it") from None
+
+
+def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float:
+    """Make ready what an earlier start has left in `folder`, or in `cfg.resume`; its seconds.
+
+    Settings that would change the result are refused.
+    """
+    checkpoints.remove_leftovers(folder)
+    run, found = folder, Checkpoints(folder / CHECKPOINTS, 1, verify=False)
+    if foreign := bool(cfg.resume and not found.step):
+        run = Path(str(cfg.resume))
+        found = unfinished(run)
+    if found.step and (run / records.STARTED).exists():
+        before = records.read_record(run / records.STARTED).settings
+        refuse_changes(run, before, settings, found.step, cfg.trainer.resume_exact)
+    if foreign:
+        with locked(run):
+            adopt(run, folder)
+    return float(found.index["meta"]["elapsed"]) if found.step else 0.0
+
+
 def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     """Train and test one run, or find it finished. Returns its record; its folder is printed."""
     console = Console()
@@ -302,19 +369,16 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     settings = determining(cfg, fingerprint(cfg, wanted(cfg)))
     folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            if (folder / FINISHED).exists():
-                try:
-                    record = records.read_record(folder / FINISHED)
-                except UserError as error:
-                    raise UserError(f"{error} after deleting {folder}") from None
-                current.finished(folder, trained=False)
-                print(f"finished before: {folder}", flush=True)
-            else:
-                record = _train(cfg, settings, folder, sweep)
-    except Timeout:
-        raise UserError(f"{folder}: another process is training this run; wait for it") from None
+    with signals.handled(), locked(folder):
+        if (folder / FINISHED).exists():
+            try:
+                record = records.read_record(folder / FINISHED)
+            except UserError as error:
+                raise UserError(f"{error} after deleting {folder}") from None
+            current.finished(folder, trained=False)
+            print(f"finished before: {folder}", flush=True)
+        else:
+            record = _train(cfg, settings, folder, sweep)
     if not sweep:
         console.print(summary(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
@@ -327,6 +391,7 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
 
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
     console, begun = Console(), time.perf_counter()
+    before = continued(cfg, settings, folder)
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:
@@ -359,17 +424,9 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     current.started(folder)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    saved = folder / "checkpoints"
-    before = Checkpoints(saved, 1).index.get("meta", {}).get("elapsed", 0.0)
-    made = (prepared, model) if cfg.trainer.devices == 1 else None
-    try:
-        at: Progression = fabric.launch(fit, cfg, folder, made)  # type: ignore[arg-type]
-    except ProcessRaisedException as error:  # it has the traceback as text
-        _, mistake, message = str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
-        if mistake:
-            raise UserError(message) from None
-        raise
-    chosen, steps = Checkpoints(saved, cfg.trainer.average).select(cfg.trainer.select)
+    at = launch(fabric, cfg, folder, (prepared, model))
+    saved = folder / CHECKPOINTS
+    chosen, steps = Checkpoints(saved, 1, verify=False).select(cfg.trainer.select)
     model.float()  # a model trained in another precision is tested as it will be used
     checkpoints.restore(model, chosen)
     tensors = checkpoints.weights(model)

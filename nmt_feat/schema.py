@@ -253,6 +253,8 @@ class TrainerConfig:
     """CPU threads of a process; 0: PyTorch's choice, divided by `devices`. Fixes the exact bits."""
     deterministic: bool = False
     """Deterministic CUDA kernels (CPU always is)."""
+    resume_exact: bool = True
+    """Refuse to resume with another number of processes or threads, which changes the last bits."""
     log_every: int = 20
     """Updates between lines of the training log."""
     progress: bool = True
@@ -307,6 +309,10 @@ class TrainConfig:
     words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
     seed: int = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""
+    resume: str | None = None
+    """Folder of an unfinished run to start from its checkpoint, with settings that do not change
+    what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)
+    """
 
     def check(self) -> None:
         """Refuse, before any data is read, what cannot work; `UserError` in one line."""

@@ -209,17 +209,17 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "weights": (
         "checkpoints/weights-2.safetensors",
         b"?",
-        "FILE: damaged, its SHA-256 is not the one in checkpoints.json; to train from the start, "
+        "FILE: damaged, its SHA-256 is not the one in checkpoint-2.json; to train from the start, "
         "delete RUN",
     ),
     "state": (
         "checkpoints/state-2.safetensors",
         b"",
-        "FILE: damaged, its SHA-256 is not the one in checkpoints.json; to train from the start, "
+        "FILE: damaged, its SHA-256 is not the one in checkpoint-2.json; to train from the start, "
         "delete RUN",
     ),
     "index": (
-        "checkpoints/checkpoints.json",
+        "checkpoints/checkpoint-2.json",
         b'{"steps": [2',
         "FILE: damaged; to train from the start, delete RUN",
     ),

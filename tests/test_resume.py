@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,45 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from lives import SERVER, command, saved, wait_for
 from small import Small, outcome, record
 
-from nmt_feat import cli
 from nmt_feat.errors import UserError
 from nmt_feat.report.sweep import current
-from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Trainer
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli"])
-"""Imports PyTorch once; its children start at once and can be killed."""
-
-
-def command(overrides: list[str], folder: Path) -> None:
-    """`python train.py OVERRIDES`, in a child process."""
-    os.chdir(folder)
-    with (folder / "out").open("wb") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    sys.argv = ["train.py", *overrides]
-    cli.train()
-
-
-def wait_for(what: Callable[[], object], process: Any, folder: Path) -> None:
-    """Until it is true; an error if the process ends before."""
-    deadline = time.monotonic() + 60
-    while not what():
-        text = (folder / "out").read_text() if (folder / "out").exists() else ""
-        assert process.is_alive(), text
-        assert time.monotonic() < deadline, text
-        time.sleep(0.002)
-
-
-def saved(runs: Path) -> int:
-    """Step of the newest checkpoint of the only run."""
-    for path in runs.glob("*/checkpoints/checkpoints.json"):
-        with contextlib.suppress(FileNotFoundError):
-            return int(json.loads(path.read_text())["steps"][-1])
-    return 0
 
 
 @pytest.mark.parametrize(("threads", "steps"), [(1, [0, 2, 8]), (2, [4])])
@@ -175,34 +140,75 @@ def stopped(small: Small, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_files_of_a_checkpoint(stopped: Path) -> None:
-    index = json.loads((stopped / "checkpoints" / "checkpoints.json").read_text())
-    names = {"weights-2.safetensors", "weights-4.safetensors", "state-4.safetensors"}
+    """Two whole ones, each with its own index."""
+    names = {f"{kind}-{step}.safetensors" for kind in ("weights", "state") for step in (2, 4)}
     assert {path.name for path in (stopped / "checkpoints").iterdir()} == {
-        "checkpoints.json",
+        "checkpoint-2.json",
+        "checkpoint-4.json",
         *names,
     }
-    assert index["steps"] == [2, 4]
-    assert index["sha256"].keys() == names
+    index = json.loads((stopped / "checkpoints" / "checkpoint-4.json").read_text())
+    assert index["format"] == 1
+    assert (index["step"], index["steps"]) == (4, [2, 4])
+    assert index["sha256"].keys() == names - {"state-2.safetensors"}
     assert index["meta"]["step"] == 4
     assert [point["step"] for point in index["meta"]["curve"]] == [2, 4]
 
 
-@pytest.mark.parametrize("name", ["weights-4.safetensors", "state-4.safetensors"])
-def test_a_flipped_bit(small: Small, stopped: Path, name: str) -> None:
-    path = stopped / "checkpoints" / name
+def flip(path: Path) -> None:
+    """Change one bit of a file."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+OTHER_SUM = "damaged, its SHA-256 is not the one in checkpoint-4.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "said"),
+    [
+        ("weights-4.safetensors", flip, OTHER_SUM),
+        ("state-4.safetensors", flip, OTHER_SUM),
+        ("state-4.safetensors", lambda path: path.write_bytes(b""), OTHER_SUM),
+        ("state-4.safetensors", Path.unlink, "missing"),
+        ("checkpoint-4.json", flip, "damaged"),
+        ("checkpoint-4.json", lambda path: path.write_bytes(b""), "damaged"),
+    ],
+)
+def test_damaged_the_one_before_is_used(
+    small: Small,
+    stopped: Path,
+    name: str,
+    how: Callable[[Path], None],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with small.elsewhere("whole") as other:
+        expected = outcome(other.train())
+    path = stopped / "checkpoints" / name
+    how(path)
+    capsys.readouterr()
+    assert outcome(small.train()) == expected
+    out = "".join(capsys.readouterr().out.split())  # lines are wrapped
+    assert f"{path}:{said};the checkpoint before is used".replace(" ", "") in out
+    assert "resumedatupdate2of6" in out
+
+
+def test_all_damaged(small: Small, stopped: Path) -> None:
+    """One of the files that both need, too."""
+    text = f"; to train from the start, delete {stopped}"
+    for path in (stopped / "checkpoints").glob("weights-*"):
+        flip(path)
+    path = stopped / "checkpoints" / "weights-2.safetensors"
     with pytest.raises(UserError) as error:
         small.train()
-    assert str(error.value) == (
-        f"{path}: damaged, its SHA-256 is not the one in checkpoints.json; "
-        f"to train from the start, delete {stopped}"
-    )
-    path.unlink()
+    assert str(error.value) == f"{path}: {OTHER_SUM}{text}"
+    for path in sorted((stopped / "checkpoints").glob("checkpoint-*")):
+        flip(path)
     with pytest.raises(UserError) as error:
         small.train()
-    assert str(error.value) == f"{path}: cannot be read (No such file or directory)"
+    assert str(error.value) == f"{path}: damaged{text}"
 
 
 @pytest.mark.parametrize(
@@ -217,18 +223,30 @@ def test_a_flipped_bit(small: Small, stopped: Path, name: str) -> None:
         lambda text: text.replace('"meta"', '"beta"'),
     ],
 )
-def test_a_damaged_index(small: Small, stopped: Path, damage: Callable[[str], str]) -> None:
-    path = stopped / "checkpoints" / "checkpoints.json"
+def test_a_damaged_index(stopped: Path, damage: Callable[[str], str]) -> None:
+    path = stopped / "checkpoints" / "checkpoint-4.json"
     text = path.read_text()
     assert damage(text) != text
     path.write_text(damage(text))
+    found = Checkpoints(stopped / "checkpoints", 5)
+    assert (found.step, found.damaged) == (2, f"{path}: damaged")
+
+
+def test_of_a_later_version(small: Small, stopped: Path) -> None:
+    path = stopped / "checkpoints" / "checkpoint-4.json"
+    index = json.loads(path.read_text()) | {"format": 2}
+    del index["sum"]
+    path.write_text(json.dumps({"sum": digest(index), **index}))
     with pytest.raises(UserError) as error:
         small.train()
-    assert str(error.value) == f"{path}: damaged; to train from the start, delete {stopped}"
+    assert str(error.value) == (
+        f"{path}: format 2, this version of nmt_feat reads up to 1; update nmt_feat"
+    )
 
 
 def test_deleted_as_the_message_says(small: Small, stopped: Path) -> None:
-    (stopped / "checkpoints" / "checkpoints.json").write_text("x")
+    for path in (stopped / "checkpoints").glob("checkpoint-*"):
+        path.write_text("x")
     with small.elsewhere("whole") as other:
         expected = outcome(other.train())
     for path in sorted(stopped.rglob("*"), reverse=True):
@@ -237,7 +255,7 @@ def test_deleted_as_the_message_says(small: Small, stopped: Path) -> None:
 
 
 def test_time_counts_all_starts(small: Small, stopped: Path) -> None:
-    before = json.loads((stopped / "checkpoints" / "checkpoints.json").read_text())["meta"]
+    before = json.loads((stopped / "checkpoints" / "checkpoint-4.json").read_text())["meta"]
     begun = time.perf_counter()
     found = record(small.train())
     last = time.perf_counter() - begun
@@ -254,7 +272,7 @@ def save(checkpoints: Checkpoints, step: int, value: float, best: int) -> torch.
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
-    """The last two and the best; states only of the newest; nothing else."""
+    """Of each of the newest two the last two and the best weights, and the state; nothing else."""
     checkpoints = Checkpoints(tmp_path / "c", keep=2)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / ".weights-9.safetensors.1.tmp").write_text("left by a killed process")
@@ -262,9 +280,9 @@ def test_what_is_kept(tmp_path: Path) -> None:
         save(checkpoints, step, float(step), best)
     names = {path.name for path in (tmp_path / "c").iterdir()}
     assert names == {
-        "checkpoints.json",
-        "state-5.safetensors",
-        *(f"weights-{step}.safetensors" for step in (2, 4, 5)),
+        *(f"checkpoint-{step}.json" for step in (4, 5)),
+        *(f"state-{step}.safetensors" for step in (4, 5)),
+        *(f"weights-{step}.safetensors" for step in (2, 3, 4, 5)),
     }
     again = Checkpoints(tmp_path / "c", keep=2)
     assert again.step == 5
@@ -295,7 +313,7 @@ def test_a_failed_write_leaves_the_previous_one(
     assert again.weights(1)["weight"].unique().tolist() == [1.0]
     assert again.state()["x"] == 1
     save(again, 2, 2.0, 2)
-    assert len(list((tmp_path / "c").iterdir())) == 3
+    assert len(list((tmp_path / "c").iterdir())) == 6
 
 
 def test_synced_before_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +334,7 @@ def test_synced_before_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "replace", renamed)
     save(Checkpoints(tmp_path / "c", keep=1), 1, 1.0, 1)
     expected = []
-    for name in ("weights-1.safetensors", "state-1.safetensors", "checkpoints.json"):
+    for name in ("weights-1.safetensors", "state-1.safetensors", "checkpoint-1.json"):
         temporary = f".{name}.{os.getpid()}.tmp"
         expected += [f"fsync {temporary}", f"rename {temporary} {name}", "fsync c"]
     assert done == expected

@@ -329,7 +329,7 @@ def test_two_devices(small: Small) -> None:
     process = started(command, small.folder)
     runs = small.folder / "runs"
     deadline = time.monotonic() + 100
-    while not list(runs.glob("*/checkpoints/checkpoints.json")):
+    while not list(runs.glob("*/checkpoints/checkpoint-*.json")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -365,7 +365,7 @@ def test_two_devices_to_the_bit(small: Small) -> None:
     for count in (0, 1, 2):
         process = started(["-m", *command], small.folder)
         while (
-            len(list(runs.glob("*/checkpoints/checkpoints.json")))
+            len(list(runs.glob("*/checkpoints/checkpoint-*.json")))
             + len(list(runs.glob("*/result.json")))
             <= count
         ):

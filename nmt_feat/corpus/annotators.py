@@ -303,7 +303,7 @@ def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
 
 
 def _write(path: Path, content: Iterable[bytes]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.tmp")  # under a lock, if others want the same
     with temporary.open("wb") as file:
         file.writelines(content)
     os.replace(temporary, path)

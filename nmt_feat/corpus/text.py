@@ -1,5 +1,6 @@
 """Lines of plain or gzipped UTF-8 text, whole or in blocks; sums of files."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -114,9 +115,10 @@ def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
     found, after = sha256(path, content), path.stat()
     if state == [after.st_size, after.st_mtime_ns]:  # nobody wrote meanwhile
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
+        temporary = memory.with_suffix(".tmp")
         temporary.write_text(json.dumps({"state": state, "sha256": found}))
-        os.replace(temporary, memory)
+        with contextlib.suppress(FileNotFoundError):  # another process, with the same content
+            os.replace(temporary, memory)
     return found
 
 

@@ -1,9 +1,10 @@
 """Checkpoints: safetensors and JSON, never code.
 
-A checkpoint is two files, `weights-STEP.safetensors` (kept while it is the best or among the last
-k) and `state-STEP.safetensors` (optimiser and generators; only the newest is kept). The index
-`checkpoints.json` names them with their SHA-256 sums; replacing it, atomically, is what makes a
-checkpoint exist, so a process killed at any point leaves the previous one whole.
+A checkpoint is `weights-STEP.safetensors`, `state-STEP.safetensors` (optimiser and generators) and
+`checkpoint-STEP.json`, which names them, and the weights that may be tested, with their SHA-256
+sums. It is renamed into place last: that makes the checkpoint exist, so a process killed at any
+point leaves the previous one whole. The newest two are kept; where the newest is damaged, the one
+before is used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from torch import Tensor, nn
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError
 
-INDEX = "checkpoints.json"
+INDEX = "checkpoint-"
+"""Begins the names of the indices."""
+FORMAT = 1
+"""Of run folders and checkpoints: raised when what is in them changes; older ones are read."""
 SUMS = "SHA256SUMS"
 
 
@@ -89,13 +93,28 @@ def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if expected is not None and hashlib.sha256(data).hexdigest() != expected:
         raise UserError(
-            f"{path}: damaged, its SHA-256 is not the one in {INDEX}; "
-            f"to train from the start, delete {path.parent.parent}"
+            f"{path}: damaged, its SHA-256 is not the one of its checkpoint; the same command "
+            "uses the checkpoint before"
         )
     try:
         return dict(parse(data))
     except Exception:
         raise UserError(f"{path}: damaged, not a safetensors file") from None
+
+
+def check_format(number: int, path: Path) -> None:
+    """Refuse what a later version has written."""
+    if number > FORMAT:
+        raise UserError(
+            f"{path}: format {number}, this version of nmt_feat reads up to {FORMAT}; "
+            "update nmt_feat"
+        )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process has left of `write_atomically`; one process writes a run."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink()
 
 
 def write_sums(folder: Path, patterns: Iterable[str]) -> None:
@@ -117,48 +136,106 @@ def check_sums(folder: Path) -> None:
             raise UserError(f"{path}: {what} in {SUMS}; get the run's folder again, or train again")
 
 
-class Checkpoints:
-    """The checkpoints of one run, in one folder; the weights of the last `keep` and of the best."""
+class Damaged(UserError):
+    """A checkpoint, or a file of it, that is not what was written."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder = folder
-        self.keep = keep
-        self.index: dict[str, Any] = {}
-        path = folder / INDEX
-        if path.exists():
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder; the weights of the last `keep` and of the best.
+
+    Args:
+        folder: where they are.
+        keep: how many weights are kept beside the best.
+        verify: whether the files of the newest are checked, to use the one before if need be;
+            otherwise each is when it is read.
+
+    Attributes:
+        index: the newest checkpoint that is whole; empty if there is none.
+        damaged: what is wrong with a newer one, if there is one.
+    """
+
+    def __init__(self, folder: Path, keep: int, verify: bool = True) -> None:
+        self.folder, self.keep = folder, keep
+        self.damaged: str | None = None
+        names = [path.stem.removeprefix(INDEX) for path in folder.glob(f"{INDEX}*.json")]
+        whole: list[dict[str, Any]] = []
+        for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
             try:
-                self.index = json.loads(path.read_bytes())
-                if self.index.pop("sum") != digest(self.index):
-                    raise ValueError
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise UserError(
-                    f"{path}: damaged; to train from the start, delete {folder.parent}"
-                ) from None
+                whole.append(self._index(step, verify and not whole))
+            except Damaged as error:
+                self.damaged = self.damaged or (None if whole else str(error))
+        if self.damaged and not whole:
+            raise UserError(f"{self.damaged}; to train from the start, delete {folder.parent}")
+        self.index, self._before = [*whole, {}, {}][:2]
+
+    def _index(self, step: int, verify: bool) -> dict[str, Any]:
+        path = self.folder / f"{INDEX}{step}.json"
+        try:
+            index: dict[str, Any] = json.loads(path.read_bytes())
+            if index.pop("sum") != digest(index):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise Damaged(f"{path}: damaged") from None
+        check_format(index["format"], path)
+        for name, expected in index["sha256"].items() if verify else ():
+            if not (file := self.folder / name).is_file():
+                raise Damaged(f"{file}: missing")
+            if sha256(file) != expected:
+                raise Damaged(f"{file}: damaged, its SHA-256 is not the one in {path.name}")
+        return index
 
     def save(
-        self, step: int, model: nn.Module, state: dict[str, Tensor], meta: dict[str, Any], best: int
+        self,
+        step: int,
+        model: nn.Module,
+        state: dict[str, Tensor],
+        meta: dict[str, Any],
+        best: int,
+        validated: bool = True,
     ) -> None:
-        """Write the checkpoint of `step`; `meta` is JSON, `best` the step with the best score."""
+        """Write the checkpoint of `step`.
+
+        Args:
+            step: the update that it follows.
+            model: its weights.
+            state: other tensors.
+            meta: what else there is, as JSON.
+            best: the step with the best score; 0 if there is none yet.
+            validated: whether the weights count among the last `keep`.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         sums = dict(self.index.get("sha256", {}))
         for kind, tensors in (("weights", weights(model)), ("state", state)):
             data, name = packed(tensors), f"{kind}-{step}.safetensors"
             write_atomically(self.folder / name, data)
             sums[name] = hashlib.sha256(data).hexdigest()
-        steps = [*(s for s in self.index.get("steps", []) if s < step), step][-self.keep :]
-        files = {f"weights-{s}.safetensors" for s in (*steps, best)} | {f"state-{step}.safetensors"}
-        sums = {name: sums[name] for name in sums if name in files}
-        self.index = {"steps": steps, "best": best, "sha256": sums, "meta": meta}
-        index = {"sum": digest(self.index), **self.index}
-        write_atomically(self.folder / INDEX, json.dumps(index, indent=1).encode())
+        steps = [s for s in self.index.get("steps", []) if s < step]
+        steps = [*steps, step][-self.keep :] if validated else steps
+        names = {f"weights-{s}.safetensors" for s in (*steps, best, step) if s}
+        names |= {f"state-{step}.safetensors"}
+        index: dict[str, Any] = {
+            "format": FORMAT,
+            "step": step,
+            "steps": steps,
+            "best": best,
+            "sha256": {name: sums[name] for name in sums if name in names},
+            "meta": meta,
+        }
+        content = json.dumps({"sum": digest(index), **index}, indent=1)
+        write_atomically(self.folder / f"{INDEX}{step}.json", content.encode())
+        before = self._before if self.step == step else self.index
+        self.index, self._before = index, before
+        whole = [each for each in (index, before) if each]
+        kept = {f"{INDEX}{each['step']}.json" for each in whole}
+        kept |= {name for each in whole for name in each["sha256"]}
         for path in self.folder.iterdir():
-            if path.name not in files and path.name != INDEX:
+            if path.name not in kept:
                 path.unlink()
 
     @property
     def step(self) -> int:
         """Step of the newest checkpoint; 0 if there is none."""
-        return int(self.index["steps"][-1]) if self.index else 0
+        return int(self.index["step"]) if self.index else 0
 
     def weights(self, step: int) -> dict[str, Tensor]:
         """Weights at a kept step."""

@@ -7,6 +7,7 @@ tokens divided by their number, however the batches fall.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import time
@@ -22,6 +23,7 @@ from nmt_feat.corpus.batches import Indices, collate, ordered, plan
 from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import PAD
+from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.instantiate import build, locate
 from nmt_feat.model.build import derive
@@ -32,6 +34,7 @@ from nmt_feat.search import translate_split
 from nmt_feat.training.checkpoints import Checkpoints, restore
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.schedules import factor
+from nmt_feat.training.signals import Interrupted, signals
 
 
 class Objective(nn.Module):
@@ -80,6 +83,13 @@ class Progression:
     curve: list[dict[str, float]] = field(default_factory=list)
     """A point per validation: step, dev BLEU (greedy), dev loss (nats per piece)."""
     finished: bool = False
+    processes: int = 0
+    """That made the updates, each with so many threads; 0 where that does not matter."""
+    threads: int = 0
+    loss: float = 0.0
+    """Summed over the tokens of the first process since the last validation, to be shown."""
+    counted: int = 0
+    """Those tokens."""
 
 
 def build_optimizer(cfg: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
@@ -147,21 +157,38 @@ class Trainer:
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
         self.epoch, self.plan, self.train = -1, self.batches(0), prepared.train
         self.checkpoints = Checkpoints(folder / "checkpoints", cfg.trainer.average)
-        self.at = Progression()
+        threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
+        self.at = Progression(processes=fabric.world_size, threads=threads)
+        self.saved = 0  # the step of the last checkpoint
         torch.manual_seed(derive(cfg.seed, "dropout", fabric.global_rank))
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint, if there is one, exactly where it was."""
-        if not self.checkpoints.step:
-            return
-        self.at = Progression(**self.checkpoints.index["meta"])
-        restore(self.model, self.checkpoints.weights(self.at.step))
-        state = self.checkpoints.state()
-        load_optimizer(self.optimizer.optimizer, state)
-        rank = self.fabric.global_rank
-        torch.set_rng_state(state[f"generator.{rank}.cpu"])
-        if self.fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(state[f"generator.{rank}.cuda"], self.fabric.device)
+        """Continue from the newest checkpoint, if there is one, exactly where it was.
+
+        Another number of processes or (on CPU) threads is an error, for the bits depend on it,
+        unless `trainer.resume_exact=false`.
+        """
+        fabric, settings = self.fabric, self.cfg.trainer
+        self.saved = self.checkpoints.step
+        if self.saved:
+            processes, threads = self.at.processes, self.at.threads
+            self.at = Progression(**self.checkpoints.index["meta"])
+            restore(self.model, self.checkpoints.weights(self.at.step))
+            state = self.checkpoints.state()
+            load_optimizer(self.optimizer.optimizer, state)
+            for kind, found in (("processes", processes), ("threads", threads)):
+                if settings.resume_exact and (before := getattr(self.at, kind)) not in (0, found):
+                    raise UserError(
+                        f"{self.checkpoints.folder.parent}: its updates were made with {before} "
+                        f"{kind}, here are {found}, whose result differs in its last bits; give it "
+                        f"{before}, or set trainer.resume_exact=false"
+                    )
+            rank = fabric.global_rank
+            if (name := f"generator.{rank}.cpu") in state:
+                torch.set_rng_state(state[name])
+            if (name := f"generator.{rank}.cuda") in state and fabric.device.type == "cuda":
+                torch.cuda.set_rng_state(state[name], fabric.device)
+            self.at.processes, self.at.threads = processes, threads
 
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, of all processes together."""
@@ -179,7 +206,7 @@ class Trainer:
         self.at.batches += 1
         return self.plan[index]
 
-    def save(self) -> None:
+    def save(self, validated: bool = True) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""
         generators = {"cpu": torch.get_rng_state()}
         if self.fabric.device.type == "cuda":
@@ -192,9 +219,9 @@ class Trainer:
             state |= {f"generator.{rank}.{name}": every[rank].clone() for rank in range(len(every))}
         if self.fabric.global_rank == 0:
             state |= optimizer_tensors(self.optimizer.optimizer)
-            self.checkpoints.save(
-                self.at.step, self.model, state, asdict(self.at), self.at.best_step
-            )
+            at = self.at
+            self.checkpoints.save(at.step, self.model, state, asdict(at), at.best_step, validated)
+        self.saved = self.at.step
         self.fabric.barrier()
 
     def update(self) -> tuple[Tensor, int]:
@@ -226,26 +253,52 @@ class Trainer:
         self.at.sentences += sum(len(indices) for indices, _ in drawn)
         return total, sum(counts[rank::world])
 
-    def validate(self, train_loss: float) -> None:
-        """Dev perplexity and greedy BLEU; the first process works, the others learn the result."""
-        values = [0.0, 0.0]
+    def validate(self) -> bool:
+        """Dev perplexity and greedy BLEU; the first process works, the others learn the result.
+
+        A signal interrupts it: then the result is false, and the same is done after resuming.
+        """
+        values: list[float] | None = None
         if self.fabric.global_rank == 0:
             self.progress.phase("validating")
             dev, budget = self.prepared.dev, self.cfg.trainer.batch_tokens
             self.model.eval()
-            # Not the data-parallel wrapper: the other processes wait, they do not take part.
-            with torch.no_grad():
-                values[1] = dev_loss(self.inner, dev, self.names, budget, self.fabric.device)
-            greedy = replace(self.cfg.decoding, beam=1, nbest=1)
-            found = translate_split(self.model, dev, self.names, greedy, self.fabric.device)
-            texts = [self.prepared.target.decode(best[0].ids) for best in found]
-            values[0] = score(texts, dev.target_texts, self.cfg.data.tokenized).bleu
+            with contextlib.suppress(Interrupted), signals.at_once():
+                # Not the data-parallel wrapper: the other processes wait, they do not take part.
+                with torch.no_grad():
+                    loss = dev_loss(self.inner, dev, self.names, budget, self.fabric.device)
+                greedy = replace(self.cfg.decoding, beam=1, nbest=1)
+                found = translate_split(self.model, dev, self.names, greedy, self.fabric.device)
+                texts = [self.prepared.target.decode(best[0].ids) for best in found]
+                bleu = score(texts, dev.target_texts, self.cfg.data.tokenized).bleu
+                values = [bleu, loss]
             self.model.train()
-        bleu, loss = (float(v) for v in self.fabric.broadcast(values))
+        values = self.fabric.broadcast(values)
+        if values is None:
+            return False
+        bleu, loss = values
         if bleu > self.at.best_bleu:
             self.at.best_bleu, self.at.best_step = bleu, self.at.step
         self.at.curve.append({"step": self.at.step, "bleu": bleu, "loss": loss})
-        self.progress.validated(self.at.step, bleu, math.exp(loss), train_loss)
+        mean = self.at.loss / max(self.at.counted, 1)
+        self.progress.validated(self.at.step, bleu, math.exp(loss), mean)
+        return True
+
+    def due(self) -> bool:
+        """Whether the next thing to do is a validation."""
+        step, settings = self.at.step, self.cfg.trainer
+        done = self.at.curve and self.at.curve[-1]["step"] == step
+        last = step >= settings.max_steps
+        return not done and step > 0 and (step % settings.validate_every == 0 or last)
+
+    def stopping(self) -> bool:
+        """Whether a signal has come, to any of the processes."""
+        if self.fabric.world_size == 1:
+            return bool(signals.caught)
+        caught = torch.tensor(float(bool(signals.caught)), device=self.fabric.device)
+        found = self.fabric.all_reduce(caught, reduce_op="sum")
+        assert isinstance(found, Tensor)
+        return bool(found > 0)
 
     def stale(self) -> bool:
         """Whether the last `patience` validations were no better than the best."""
@@ -253,32 +306,36 @@ class Trainer:
         return bool(self.cfg.trainer.patience) and since >= self.cfg.trainer.patience
 
     def fit(self) -> Progression:
-        """Train to the end, from wherever `resume` left the run."""
+        """Train to the end, from wherever `resume` left the run, or until a signal comes."""
         settings = self.cfg.trainer
         self.model.train()
         self.progress.start(self.at.step, settings.max_steps)
-        losses = torch.zeros((), device=self.fabric.device)
-        tokens = 0
+        losses = torch.tensor(self.at.loss, device=self.fabric.device)
         begun = time.perf_counter()
-        while not self.at.finished:
-            loss, count = self.update()
-            losses += loss
-            tokens += count
-            step = self.at.step
-            last = step >= settings.max_steps
-            if step % settings.log_every == 0:
-                now = self.at.seconds + time.perf_counter() - begun
-                self.progress.updated(step, float(losses) / tokens, self.at.tokens / now)
-            if step % settings.validate_every == 0 or last:
-                mean = float(losses) / tokens
-                trained = time.perf_counter() - begun
-                self.validate(mean)
-                self.at.finished = last or self.stale()
+        while not self.at.finished and not self.stopping():
+            if not self.due():
+                loss, count = self.update()
+                losses += loss
+                self.at.counted += count
+                if self.at.step % settings.log_every == 0:
+                    now = self.at.seconds + time.perf_counter() - begun
+                    mean = float(losses) / self.at.counted
+                    self.progress.updated(self.at.step, mean, self.at.tokens / now)
+                continue
+            self.at.loss = float(losses)
+            trained = time.perf_counter() - begun
+            if self.validate():
+                self.at.finished = self.at.step >= settings.max_steps or self.stale()
                 self.at.seconds += trained
                 self.at.elapsed += time.perf_counter() - begun
+                self.at.loss, self.at.counted = 0.0, 0
                 self.save()
                 losses.zero_()
-                tokens = 0
                 begun = time.perf_counter()
+        if not self.at.finished and self.at.step > self.saved:
+            self.at.loss = float(losses)
+            self.at.seconds += time.perf_counter() - begun
+            self.at.elapsed += time.perf_counter() - begun
+            self.save(validated=False)
         self.progress.stop()
         return self.at

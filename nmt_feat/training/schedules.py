@@ -28,6 +28,9 @@ def constant(step: int, warmup: int, total: int) -> float:
 
 SCHEDULES: dict[str, Schedule] = {f.__name__: f for f in (inverse_sqrt, cosine, linear, constant)}
 
+ENDLESS = ("inverse_sqrt", "constant")
+"""Those that do not depend on the number of steps."""
+
 
 def factor(schedule: str, step: int, warmup: int, total: int) -> float:
     """The factor at `step`, counted from 1, of `total` steps."""

@@ -1,0 +1,73 @@
+"""Continuing with other settings: those that would change the result are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.errors import UserError
+from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.schedules import ENDLESS
+
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints, in its own."""
+
+
+def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
+    return found
+
+
+def refuse_changes(
+    run: Path, before: dict[str, Any], now: dict[str, Any], step: int, exact: bool
+) -> None:
+    """Refuse settings with which the result would not be that of training with them from the start.
+
+    Allowed are another `trainer.max_steps`, where it is not below `step` and the schedule does not
+    depend on it, and, unless `exact`, other `devices` and `accumulate` of the same product. Threads
+    are compared as they are, not as they are set (see `Trainer.resume`).
+
+    Args:
+        run: the run's folder, for the message.
+        before: settings that determined the result so far.
+        now: the same of the run that is to continue.
+        step: the last update.
+        exact: whether the bits must be the same.
+    """
+    old, new = flat(before), flat(json.loads(json.dumps(now)))
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    changed.discard("trainer.threads")
+    if new["optimizer.schedule"] in ENDLESS and new["trainer.max_steps"] >= step:
+        changed.discard("trainer.max_steps")
+    batches = [each["trainer.devices"] * each["trainer.accumulate"] for each in (old, new)]
+    hint = "leave them as they were, or train from the start"
+    if changed and changed <= {"trainer.devices", "trainer.accumulate"} and len({*batches}) == 1:
+        if not exact:
+            return
+        hint = "leave them as they were, or set trainer.resume_exact=false: only rounding differs"
+    if changed:
+        listed = (f"{n}={old.get(n)}, here {new.get(n)}" for n in sorted(changed))
+        raise UserError(f"{run}: was trained with {'; '.join(listed)}; {hint}")
+
+
+def unfinished(run: Path) -> Checkpoints:
+    """The checkpoints of the unfinished run in a folder; an error if it is none."""
+    found = Checkpoints(run / CHECKPOINTS, 1)
+    if not found.step or found.index["meta"]["finished"]:
+        what = "has finished training" if found.step else "has no checkpoint"
+        raise UserError(f"resume={run}: {what}; give the folder of an unfinished run")
+    return found
+
+
+def adopt(run: Path, folder: Path) -> None:
+    """Copy the checkpoints of a run into the folder of another, whole or not at all."""
+    copied = folder / f".{CHECKPOINTS}.copy"
+    shutil.rmtree(copied, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(run / CHECKPOINTS, copied)
+    copied.rename(folder / CHECKPOINTS)

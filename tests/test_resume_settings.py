@@ -1,0 +1,139 @@
+"""Continuing with other settings: refused, with the differences, where the result would change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from entry import call
+from small import Small, outcome
+from test_signals import send_at
+
+import nmt_feat.run
+from nmt_feat.errors import UserError
+from nmt_feat.run import locked
+from nmt_feat.training.loop import Trainer
+
+LEFT = "leave them as they were, or train from the start"
+
+
+def stop(small: Small, *settings: str, update: int = 5) -> Path:
+    """The folder of a run that was stopped after an update."""
+    with pytest.MonkeyPatch.context() as patch:
+        send_at(patch, Trainer, "update", update)
+        assert call("train", *small.overrides(*settings)).code == 75
+    (folder,) = (small.folder / "runs").glob("*/checkpoints")
+    return folder.parent
+
+
+def refused(small: Small, *settings: str) -> str:
+    """The one line."""
+    done = call("train", *small.overrides(*settings))
+    assert done.code == 2, done.err
+    assert done.err.count("\n") == 1
+    return done.err.removeprefix("error: ").rstrip("\n")
+
+
+def test_a_longer_limit(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    """As if it had been the limit from the start; the shorter run is left as it is."""
+    with small.elsewhere("whole") as other:
+        expected = outcome(other.train("trainer.max_steps=8"))
+    run = stop(small)
+    capsys.readouterr()
+    longer = small.train("trainer.max_steps=8", f"resume={run}")
+    assert longer != run
+    assert "resumed at update 5 of 8" in capsys.readouterr().out
+    assert outcome(longer) == expected
+    assert (run / "checkpoints").exists()
+    with small.elsewhere("whole") as other:
+        expected = outcome(other.train())
+    assert outcome(small.train()) == expected
+
+
+def test_logging_is_harmless(small: Small) -> None:
+    run = stop(small, "trainer.log_every=3")
+    assert small.train("trainer.log_every=7", "trainer.progress=false") == run
+
+
+@pytest.mark.parametrize(
+    ("settings", "differences"),
+    [
+        ("seed=2", "seed=1, here 2"),
+        ("trainer.max_steps=4", "trainer.max_steps=6, here 4"),
+        (
+            "optimizer.lr=0.1 combiner=gate +optimizer.args.amsgrad=true",
+            "combiner._target_=nmt_feat.combiners.Concat, here nmt_feat.combiners.Gate; "
+            "optimizer.args.amsgrad=None, here True; optimizer.lr=0.002, here 0.1",
+        ),
+        ("trainer.accumulate=2", "trainer.accumulate=1, here 2"),
+        ("trainer.accumulate=2 trainer.resume_exact=false", "trainer.accumulate=1, here 2"),
+    ],
+)
+def test_other_settings(small: Small, settings: str, differences: str) -> None:
+    run = stop(small)
+    for _ in range(2):  # it leaves nothing behind
+        found = refused(small, *settings.split(), f"resume={run}")
+        assert found == f"{run}: was trained with {differences}; {LEFT}"
+
+
+def test_a_schedule_that_knows_the_limit(small: Small) -> None:
+    schedule = "optimizer.schedule=cosine"
+    run = stop(small, schedule)
+    found = refused(small, schedule, "trainer.max_steps=9", f"resume={run}")
+    assert found == f"{run}: was trained with trainer.max_steps=6, here 9; {LEFT}"
+
+
+def test_a_folder_by_another_name(small: Small) -> None:
+    """Its name says what it was trained with; its record knows better."""
+    run = stop(small)
+    with small.elsewhere("other") as other:
+        name = stop(other, "seed=1", "trainer.label_smoothing=0.2").name
+    shutil.rmtree(small.folder / "other")
+    run.rename(moved := run.with_name(name))
+    found = refused(small, "trainer.label_smoothing=0.2")
+    assert found == f"{moved}: was trained with trainer.label_smoothing=0.1, here 0.2; {LEFT}"
+
+
+def test_other_threads(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with other cores."""
+    monkeypatch.setattr(nmt_feat.run, "DEFAULT_THREADS", 1)
+    run = stop(small, "trainer.threads=0")
+    monkeypatch.setattr(nmt_feat.run, "DEFAULT_THREADS", 2)
+    assert refused(small, "trainer.threads=0") == (
+        f"{run}: its updates were made with 1 threads, here are 2, whose result differs in its "
+        "last bits; give it 1, or set trainer.resume_exact=false"
+    )
+    assert small.train("trainer.threads=0", "trainer.resume_exact=false") == run
+
+
+def test_other_processes(small: Small) -> None:
+    """Of the same batches; two processes are tested elsewhere."""
+    run = stop(small, "trainer.accumulate=2")
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["trainer"] |= {"devices": 2, "accumulate": 1}
+    (run / "run.json").write_text(json.dumps(record))
+    assert refused(small, "trainer.accumulate=2") == (
+        f"{run}: was trained with trainer.accumulate=1, here 2; trainer.devices=2, here 1; leave "
+        "them as they were, or set trainer.resume_exact=false: only rounding differs"
+    )
+    assert small.train("trainer.accumulate=2", "trainer.resume_exact=false") == run
+
+
+def test_nothing_to_resume(small: Small) -> None:
+    give = "give the folder of an unfinished run"
+    nowhere = small.folder / "nowhere"
+    assert refused(small, f"resume={nowhere}") == f"resume={nowhere}: has no checkpoint; {give}"
+    run = stop(small)
+    with locked(run), pytest.raises(UserError) as error:
+        small.train("trainer.max_steps=8", f"resume={run}")
+    assert str(error.value) == f"{run}: another process is training this run; wait for it"
+    shutil.copytree(run, copied := run.with_name("copied"))
+    with pytest.MonkeyPatch.context() as patch:
+        send_at(patch, nmt_feat.run, "evaluate", 1)
+        assert call("train", *small.overrides()).code == 75
+    assert refused(small, "trainer.max_steps=8", f"resume={run}") == (
+        f"resume={run}: has finished training; {give}"
+    )
+    assert small.train("trainer.max_steps=8", f"resume={copied}") != run

@@ -1,0 +1,196 @@
+"""A signal lets training finish its update and write; the same command continues to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from entry import Done, call
+from lives import SERVER, command, saved
+from small import ROOT, Small, outcome
+
+import nmt_feat.run
+from nmt_feat.corpus.pool import Pool
+from nmt_feat.training import loop
+from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.loop import Trainer
+
+NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+
+
+def send_at(
+    patch: pytest.MonkeyPatch, owner: Any, name: str, at: int, number: int = signal.SIGTERM
+) -> None:
+    """Let this process get a signal in the `at`-th call of a function, before its work."""
+    original = getattr(owner, name)
+    calls = [0]
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == at:
+            os.kill(os.getpid(), number)
+        return original(*args, **kwargs)
+
+    patch.setattr(owner, name, function)
+
+
+def index(small: Small) -> dict[str, Any]:
+    """The newest checkpoint of the only run."""
+    (folder,) = (small.folder / "runs").glob("*/checkpoints")
+    return Checkpoints(folder, 5).index
+
+
+def continues(small: Small) -> None:
+    """The same command ends as a run that nobody stopped."""
+    with small.elsewhere("whole") as other:
+        expected = outcome(other.train())
+    folder = small.train()
+    assert outcome(folder) == expected
+    assert not (folder / "checkpoints").exists()
+
+
+def stopped(done: Done, small: Small, name: str, update: int) -> None:
+    """Exit code and the one line."""
+    (run,) = (small.folder / "runs").glob("concat-*")
+    assert done.code == 75
+    assert done.err == (
+        f"{name}: stopped after update {update} of 6, saved in {run}; the same command continues\n"
+    )
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_in_an_update(small: Small, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        send_at(patch, Trainer, "update", 3, number)
+        done = call("train", *small.overrides())
+    stopped(done, small, signal.Signals(number).name, 3)
+    assert (index(small)["step"], index(small)["steps"]) == (3, [2])
+    assert signal.getsignal(number) == before
+    continues(small)
+
+
+@pytest.mark.parametrize("place", ["dev_loss", "translate_split", "score"])
+def test_in_a_validation(small: Small, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """It is given up, and made when training continues."""
+    with monkeypatch.context() as patch:
+        send_at(patch, loop, place, 2)
+        done = call("train", *small.overrides())
+    stopped(done, small, "SIGTERM", 4)
+    assert (index(small)["step"], index(small)["steps"]) == (4, [2])
+    continues(small)
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int) -> None:
+    """What is being written is finished, and not written twice."""
+    with monkeypatch.context() as patch:
+        send_at(patch, Path, "replace", 2 + write)  # after the settings and the record
+        done = call("train", *small.overrides())
+    stopped(done, small, "SIGTERM", 2)
+    assert (index(small)["step"], index(small)["steps"]) == (2, [2])
+    continues(small)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(nmt_feat.run, "prepare_run"), (nmt_feat.run, "evaluate")]
+)
+def test_elsewhere(small: Small, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    """Where there is no checkpoint to write, at once."""
+    with monkeypatch.context() as patch:
+        send_at(patch, owner, name, 1)
+        done = call("train", *small.overrides())
+    assert (done.code, done.err) == (75, "SIGTERM: stopped; the same command continues\n")
+    continues(small)
+
+
+def interrupted_twice(overrides: list[str], folder: Path) -> None:
+    patch = pytest.MonkeyPatch()
+    for at in (1, 2):  # both in the third update
+        send_at(patch, Trainer, "draw", at + 2, signal.SIGINT)
+    overrides.append("trainer.accumulate=2")
+    command(overrides, folder)
+
+
+def test_a_second_interrupt_leaves_at_once(small: Small) -> None:
+    settings = small.overrides("trainer.validate_every=1", "trainer.max_steps=6")
+    process = SERVER.Process(target=interrupted_twice, args=(settings, small.folder))
+    process.start()
+    process.join(100)
+    text = (small.folder / "out").read_text()
+    assert process.exitcode == 130, text
+    assert text.splitlines()[-1] == (
+        "left at once; the same command continues from the last checkpoint"
+    )
+    assert saved(small.folder / "runs") == 1  # in the second update
+
+
+def test_a_sweep_ends_with_its_table(small: Small) -> None:
+    program = f"""
+import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
+import pytest, test_signals
+from nmt_feat import cli
+from nmt_feat.training.loop import Trainer
+test_signals.send_at(pytest.MonkeyPatch(), Trainer, "update", 3)
+cli.train()
+"""
+    settings = small.overrides("combiner=none", "seed=1,2,3", "trainer.max_steps=2")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-m", *settings],
+        cwd=small.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 75, done.stderr
+    assert "stopped after update 1 of 2" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Job 2 of 3" in done.stdout
+    assert "Job 3 of 3" not in done.stdout
+    assert "Not run: 2 of 3 jobs" in done.stdout
+    (table,) = (small.folder / "runs").glob("sweeps/*/table.json")
+    assert len(json.loads(table.read_text())["rows"]) == 1
+
+
+def wait(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def pool(queue: Any) -> None:
+    with Pool(2, "waiting", "") as made:
+        for found in made.map(wait, [0.01] * 100_000):
+            queue.put(found)
+
+
+def test_a_killed_parent_leaves_no_children() -> None:
+    queue = SERVER.Queue()
+    parent = SERVER.Process(target=pool, args=(queue,))
+    parent.start()
+    children: set[int] = set()
+    while len(children) < 2:
+        children.add(queue.get(timeout=100))
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 60
+    for child in children:
+        while running(child):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def running(process: int) -> bool:
+    """Whether it has not ended, on a system that tells."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
