@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from rich.console import Console
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from nmt_feat.corpus.annotators import make_annotator
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
@@ -47,19 +47,19 @@ from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, DecodingConfig, TrainConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
-from nmt_feat.training import checkpoints
+from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Progression, Trainer, build_optimizer
+from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.resume import CHECKPOINTS, adopt, refuse_changes, unfinished
-from nmt_feat.training.signals import AT_ONCE, Interrupted, signals
+from nmt_feat.training.signals import Interrupted, signals
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 ANNOTATOR = "annotator"
 """The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
 FINGERPRINT = "FINGERPRINT"
-DEFAULT_THREADS = torch.get_num_threads()
 
 
 def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
@@ -187,35 +187,15 @@ def model_for(
     return model
 
 
-def set_up_torch(cfg: TrainConfig) -> None:
-    """What holds for a whole process: threads, deterministic kernels."""
-    shared = max(1, DEFAULT_THREADS // cfg.trainer.devices)
-    torch.set_num_threads(cfg.trainer.threads or shared)
-    torch.use_deterministic_algorithms(cfg.trainer.deterministic)
-
-
-def make_fabric(cfg: TrainConfig) -> Fabric:
-    """Devices, processes and precision by Lightning Fabric."""
-    set_up_torch(cfg)
-    accelerator, devices = cfg.trainer.accelerator, cfg.trainer.devices
-    try:
-        return Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
-            strategy="ddp_spawn" if devices > 1 else "auto",
-            precision=cfg.trainer.precision,  # type: ignore[arg-type]
-        )
-    except Exception as error:  # of several types: devices that are not there
-        found = f"trainer.accelerator={accelerator} trainer.devices={devices}"
-        raise UserError(f"{found}: cannot be had here ({error})") from error
-
-
 def fit(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer] | None
 ) -> Progression:
     """Train or resume in each process; a spawned one has nothing made for it."""
-    with signals.handled(), signals.deferred():
+    with (
+        signals.handled(),
+        signals.deferred(),
+        processes.own_errors_first(fabric.world_size),
+    ):
         set_up_torch(cfg)
         if made is None:
             prepared = prepare_run(cfg)
@@ -230,27 +210,12 @@ def fit(
         return trainer.fit()
 
 
-def launch(
+def train(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer]
 ) -> Progression:
-    """`fit` here or in spawned processes, whose errors end in one line as well."""
-    given = made if cfg.trainer.devices == 1 else None
-    try:
-        with signals.deferred():
-            at: Progression = fabric.launch(fit, cfg, folder, given)  # type: ignore[arg-type]
-    except ProcessRaisedException as error:  # it has the traceback as text
-        _, mistake, message = str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
-        if mistake:
-            raise UserError(message) from None
-        raise
-    except ProcessExitedException as error:
-        if signals.caught or error.exit_code == AT_ONCE:
-            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
-        raise UserError(
-            f"trainer.devices={cfg.trainer.devices}: process {error.error_index} was ended by "
-            f"{error.signal_name or error.exit_code}, perhaps for want of memory; the same command "
-            "continues from the last checkpoint"
-        ) from None
+    """`fit` here or in spawned processes, to its end."""
+    here = cfg.trainer.devices == processes.started().world
+    at = processes.launch(fabric, fit, cfg, folder, made if here else None)
     if not at.finished:
         raise Interrupted(
             f"{signals.caught or 'a signal'}: stopped after update {at.step} of "
@@ -334,6 +299,9 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from a run's folder; the system frees the lock of a killed one."""
+    if processes.started().rank:  # the first has the lock
+        yield
+        return
     try:
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             yield
@@ -362,6 +330,12 @@ def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float
 
 def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     """Train and test one run, or find it finished. Returns its record; its folder is printed."""
+    processes.check(cfg.trainer.devices, sweep)
+    with processes.first_speaks():
+        return _train_run(cfg, sweep)
+
+
+def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
     console = Console()
     cfg = settle(cfg, sweep, console)
     if cfg.control == "matched":
@@ -369,6 +343,9 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
     settings = determining(cfg, fingerprint(cfg, wanted(cfg)))
     folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if processes.started().rank and not (folder / FINISHED).exists():
+        _help(cfg, folder)
+        sys.exit()
     with signals.handled(), locked(folder):
         if (folder / FINISHED).exists():
             try:
@@ -387,6 +364,14 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
             print(f"translate with it: python translate.py run={folder} input=FILE")
         print(f"try next: python train.py -m combiner={following} seed=1,2,3")
     return record
+
+
+def _help(cfg: TrainConfig, folder: Path) -> None:
+    """Take part in the training of the first of the processes that torchrun or srun has started."""
+    with signals.handled():
+        fabric, prepared = make_fabric(cfg), prepare_run(cfg)
+        model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+        train(fabric, cfg, folder, (prepared, model))
 
 
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
@@ -424,7 +409,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     current.started(folder)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    at = launch(fabric, cfg, folder, (prepared, model))
+    at = train(fabric, cfg, folder, (prepared, model))
     saved = folder / CHECKPOINTS
     chosen, steps = Checkpoints(saved, 1, verify=False).select(cfg.trainer.select)
     model.float()  # a model trained in another precision is tested as it will be used

@@ -14,6 +14,7 @@ from test_signals import send_at
 import nmt_feat.run
 from nmt_feat.errors import UserError
 from nmt_feat.run import locked
+from nmt_feat.training import processes
 from nmt_feat.training.loop import Trainer
 
 LEFT = "leave them as they were, or train from the start"
@@ -98,9 +99,9 @@ def test_a_folder_by_another_name(small: Small) -> None:
 
 def test_other_threads(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine with other cores."""
-    monkeypatch.setattr(nmt_feat.run, "DEFAULT_THREADS", 1)
+    monkeypatch.setattr(processes, "DEFAULT_THREADS", 1)
     run = stop(small, "trainer.threads=0")
-    monkeypatch.setattr(nmt_feat.run, "DEFAULT_THREADS", 2)
+    monkeypatch.setattr(processes, "DEFAULT_THREADS", 2)
     assert refused(small, "trainer.threads=0") == (
         f"{run}: its updates were made with 1 threads, here are 2, whose result differs in its "
         "last bits; give it 1, or set trainer.resume_exact=false"

@@ -23,7 +23,7 @@ from nmt_feat.corpus.batches import collate, plan
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.instantiate import locate
-from nmt_feat.run import make_fabric, model_for, settle
+from nmt_feat.run import model_for, settle
 from nmt_feat.schema import OptimizerConfig
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import Checkpoints
@@ -34,6 +34,7 @@ from nmt_feat.training.loop import (
     load_optimizer,
     optimizer_tensors,
 )
+from nmt_feat.training.processes import make_fabric
 from nmt_feat.training.progress import Progress
 
 
@@ -317,38 +318,6 @@ def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def test_two_devices(small: Small) -> None:
-    """Two processes, one batch each, are one process with two batches; SIGKILL and resume."""
-    settings = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
-    settings += ["trainer.max_steps=28"]
-    with small.elsewhere("one") as other:
-        one = other.train(*settings, "trainer.accumulate=2")
-    command = small.overrides(*settings, "trainer.devices=2")
-    process = started(command, small.folder)
-    runs = small.folder / "runs"
-    deadline = time.monotonic() + 100
-    while not list(runs.glob("*/checkpoints/checkpoint-*.json")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    assert not list(runs.glob("*/result.json")), "killed too late; the test proves nothing"
-    process = started(command, small.folder)
-    out, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, out
-    assert "resumed at update" in out
-    (two,) = runs.glob("gate-*")
-    assert record(two)["tests"]["test"]["sentences"] == 8
-    assert record(two)["updates"] == 28
-    a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
-    assert a.keys() == b.keys()
-    for name, tensor in a.items():
-        torch.testing.assert_close(tensor, b[name], atol=1e-5, rtol=1e-4)
-    for x, y in zip(record(one)["curve"], record(two)["curve"], strict=True):
-        assert x["loss"] == pytest.approx(y["loss"], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -1,0 +1,193 @@
+"""Several processes train one model: the same losses, one writer, one error where one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lives import saved
+from safetensors.torch import load_file
+from small import ROOT, Small, record
+
+from nmt_feat.corpus.batches import plan
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.errors import UserError
+from nmt_feat.model.build import derive
+from nmt_feat.training import processes
+from nmt_feat.training.processes import check, started
+
+PLAIN = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
+"""Dropout is another in each process."""
+DIES = """
+import os, signal
+from nmt_feat.combiners import Gate
+
+class Dies(Gate):
+    calls = 0
+
+    def forward(self, parts):
+        Dies.calls += self.training
+        if Dies.calls == 3 and os.environ.get("LOCAL_RANK") == "1":
+            HOW
+        return super().forward(parts)
+"""
+
+
+def run(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
+    """A Python program in a user's folder."""
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def same(one: Path, two: Path) -> None:
+    """Equal to rounding: dev losses after every update, weights, counts."""
+    a, b = record(one), record(two)
+    assert len(a["curve"]) == a["updates"] == b["updates"]
+    for x, y in zip(a["curve"], b["curve"], strict=True):
+        assert x["loss"] == pytest.approx(y["loss"], rel=1e-5)
+    found = load_file(two / "model.safetensors")
+    for name, tensor in load_file(one / "model.safetensors").items():
+        torch.testing.assert_close(tensor, found[name], atol=1e-5, rtol=1e-4)
+
+
+EVERY = ["trainer.validate_every=1", "trainer.max_steps=20", "trainer.batch_tokens=160"]
+
+
+@pytest.fixture
+def single(small: Small) -> Path:
+    """One process with two batches an update, over the end of an epoch with an odd number."""
+    cfg = small.config(*PLAIN, *EVERY)
+    count = len(plan(prepare(cfg, cfg.features).train, 160, derive(1, "order"), 0))
+    assert count % 2 == 1
+    assert count < 2 * 20
+    with small.elsewhere("one") as other:
+        return other.train(*PLAIN, *EVERY, "trainer.accumulate=2")
+
+
+def test_torchrun(small: Small, single: Path) -> None:
+    command = small.overrides(*PLAIN, *EVERY, "trainer.devices=2")
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
+    out, err = process.communicate(timeout=250)
+    assert process.returncode == 0, err
+    (two,) = (small.folder / "runs").glob("gate-*")
+    same(single, two)
+    assert out.count("written to ") == 1
+    assert out.count("step 20: ") == 1
+    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
+    out, err = process.communicate(timeout=250)
+    assert process.returncode == 0, err
+    assert out.count("finished before: ") == 1
+
+
+def test_sigterm(small: Small, single: Path) -> None:
+    """After SIGKILL; to the first process, which tells the others. In the end it is as if nothing
+    had been.
+    """
+    command = [str(ROOT / "train.py"), *small.overrides(*PLAIN, *EVERY, "trainer.devices=2")]
+    runs = small.folder / "runs"
+    for step, number in ((1, signal.SIGKILL), (3, signal.SIGTERM)):
+        process = run(small.folder, *command)
+        deadline = time.monotonic() + 100
+        while saved(runs) < step:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=100)
+        assert not list(runs.glob("*/result.json")), "killed too late; the test proves nothing"
+    assert process.returncode == 75, err
+    assert "SIGTERM: stopped after update " in err.splitlines()[-1]
+    process = run(small.folder, *command)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "resumed at update" in out
+    (two,) = runs.glob("gate-*")
+    same(single, two)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raise ValueError('as a test')", "ValueError: as a test"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "error: trainer.devices=2: process 1 was ended by SIGKILL, perhaps for want of memory; "
+            "the same command continues from the last checkpoint",
+        ),
+    ],
+)
+def test_a_dead_process(small: Small, how: str, message: str) -> None:
+    """The job ends with its error, soon."""
+    (small.folder / "dies.py").write_text(DIES.replace("HOW", how))
+    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2")
+    process = run(small.folder, str(ROOT / "train.py"), *settings)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=150)
+    assert time.monotonic() - begun < 90  # the start among it
+    assert process.returncode not in (0, 75)
+    assert err.rstrip().splitlines()[-1] == message
+
+
+def test_a_killed_starter_leaves_nobody(small: Small) -> None:
+    command = [str(ROOT / "train.py"), *small.overrides("trainer.devices=2")]
+    process = run(small.folder, *command, "trainer.max_steps=100000")
+    while not saved(small.folder / "runs"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while True:  # none of its session
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "x",
+    "RANK": "5",
+    "WORLD_SIZE": "8",
+    "LOCAL_WORLD_SIZE": "4",
+}
+SRUN = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "5"}
+
+
+@pytest.mark.parametrize(("by", "environment"), [("torchrun", TORCHRUN), ("srun", SRUN)])
+def test_what_others_have_started(
+    by: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert started() == processes.Started()
+    check(3, sweep=True)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert started() == processes.Started(by, 5, 8, 2)
+    check(8, sweep=False)
+    with pytest.raises(UserError) as error:
+        check(2, sweep=False)
+    assert str(error.value) == (
+        f"trainer.devices=2, but {by} has started 8 processes; set trainer.devices=8"
+    )
+    with pytest.raises(UserError) as error:
+        check(8, sweep=True)
+    assert str(error.value) == (
+        f"-m: each of the 8 processes of {by} would run the sweep by itself; start one process, "
+        "which starts trainer.devices by itself for each run"
+    )
