@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
@@ -32,7 +32,7 @@ from nmt_feat.export import LONGEST, Exported
 from nmt_feat.run import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_for, nbest_line
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
-from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
+from nmt_feat.training.checkpoints import check_format, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 
 BARE = "have no annotation: their features are unknown"
@@ -60,8 +60,13 @@ class Run:
                 "train.py wrote"
             )
         try:
-            settings = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(config))
+            content = OmegaConf.load(config)
+            if isinstance(content, DictConfig):
+                check_format(int(content.pop("format", 1)), config)
+            settings = OmegaConf.merge(OmegaConf.structured(TrainConfig), content)
             cfg = OmegaConf.to_object(settings)
+        except UserError:
+            raise
         except Exception as error:  # of YAML, OmegaConf or the file's encoding
             first = str(error).splitlines()[0]
             raise UserError(f"{config}: not the settings of a run ({first})") from None

@@ -48,7 +48,7 @@ from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, DecodingConfig, TrainConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training import checkpoints, processes
-from nmt_feat.training.checkpoints import Checkpoints, digest
+from nmt_feat.training.checkpoints import FORMAT, Checkpoints, digest
 from nmt_feat.training.loop import Progression, Trainer, build_optimizer
 from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
@@ -280,7 +280,7 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     (folder / "encoder").mkdir(parents=True, exist_ok=True)
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
-    kept = dataclasses.asdict(cfg)
+    kept = {"format": FORMAT, **dataclasses.asdict(cfg)}
     if cfg.features and (annotator := make_annotator(cfg.annotator)):
         beside = folder / ANNOTATOR
         beside.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.parts import Parts
-from nmt_feat.training.checkpoints import write_atomically
+from nmt_feat.training.checkpoints import FORMAT, check_format, write_atomically
 
 STARTED, FINISHED = "run.json", "result.json"
 
@@ -82,6 +82,8 @@ class RunRecord:
     """Scores by test set; the first one is the table's."""
     files: dict[str, str] = field(default_factory=dict)
     """The hypotheses' files by set."""
+    format: int = FORMAT
+    """Of the run's folder."""
     counts: dict[str, str] = field(default_factory=dict)
     """Files of the n-gram counts of each sentence by set: what intervals are computed from."""
     data_report: dict[str, Any] = field(default_factory=dict)
@@ -183,6 +185,7 @@ def read_record(path: Path) -> RunRecord:
     except _Mismatch as error:
         raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
     assert isinstance(record, RunRecord)
+    check_format(record.format, path)
     return record
 
 
