@@ -19,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
-from nmt_feat.corpus.columns import needs_annotation, strict
+from nmt_feat.corpus.columns import FeatureVocab, needs_annotation, strict
 from nmt_feat.corpus.conllu import Sentence, project
+from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS
 from nmt_feat.corpus.encoder import SourceEncoder
+from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
@@ -85,12 +87,29 @@ class Run:
         restore(self.model, read_tensors(weights), str(weights))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
+        self.encoders = {
+            name: self._encoder(name, vocab)
+            for name, vocab in self.encoder.features.items()
+            if vocab.contextual
+        }
         self.unannotated = 0
         """Sentences whose features are unknown, where the run's `missing=unknown` allows it."""
         self.missed = 0
         """Sentences that the exported model could not translate; the native engine did."""
         self.replaced = 0
         """Sentences in which `fallback=nearest` replaced a combination of piece and features."""
+
+    def _encoder(self, name: str, vocab: FeatureVocab) -> LanguageModel:
+        """That of a feature: the folder's own `encoder/NAME`, else where training had it."""
+        own = self.folder / "encoder" / name
+        folder = str(own) if own.exists() else vocab.encoder
+        model = LanguageModel(name, folder, vocab.layer, vocab.precision, self.device.type)
+        if model.sum(Path(self.cfg.paths.cache)) != vocab.sum:
+            raise UserError(
+                f"features.{name}: {folder} is not the encoder of training, its files have "
+                f"changed; put that one there, or as {own}"
+            )
+        return model
 
     @functools.cached_property
     def annotator(self) -> Annotator | None:
@@ -146,7 +165,12 @@ class Run:
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
         described = self.encoder.describe(Sentences.of(sentences), where)
-        return encode_split(self.encoder, self.target, described, targets)
+        split = encode_split(self.encoder, self.target, described, targets)
+        for name, model in self.encoders.items():
+            states = model.states(described.texts)
+            missing = self.encoder.features[name].missing
+            split, _ = attach(split, name, self.encoder.subwords, states, where, missing)
+        return split
 
     def search(
         self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig

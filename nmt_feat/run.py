@@ -22,7 +22,7 @@ from rich.console import Console
 from nmt_feat.corpus.annotators import make_annotator
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import VECTORS, Prepared, fingerprint, prepare
+from nmt_feat.corpus.prepare import VECTORS, Prepared, fingerprint, language_model, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.vectors import vector_width
@@ -36,7 +36,7 @@ from nmt_feat.evaluation.metrics import (
 )
 from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
-from nmt_feat.features import Vectors
+from nmt_feat.features import Contextual, Vectors
 from nmt_feat.instantiate import locate
 from nmt_feat.model.build import arithmetic, build_model, check_widths, unused
 from nmt_feat.model.transformer import Transformer
@@ -45,7 +45,7 @@ from nmt_feat.report.advice import advice
 from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name, write_hypotheses
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
-from nmt_feat.schema import CombinerConfig, DecodingConfig, TrainConfig
+from nmt_feat.schema import CombinerConfig, DecodingConfig, FeatureConfig, TrainConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import FORMAT, Checkpoints, digest
@@ -98,19 +98,38 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     combiner.bias = None if "bias" in left else combiner.bias
     combiner.args = {k: v for k, v in combiner.args.items() if k not in left}
     for name, feature in cfg.features.items():
-        if bool(feature.file) != issubclass(locate(feature._target_), Vectors):
-            raise UserError(
-                f"features.{name}.file={feature.file}: goes with "
-                f"_target_=nmt_feat.features.Vectors, not {feature._target_}"
-                if feature.file
-                else f"features.{name}: {feature._target_} needs word vectors; set "
-                f"features.{name}.file=FILE"
-            )
+        _check_source(name, feature)
         if feature.file:
             feature.args["width"] = vector_width(feature.file)
+        if feature.encoder:
+            if cfg.subword.kind == "given":
+                raise UserError(
+                    f"features.{name}: an encoder reads text, not the pieces of another toolkit; "
+                    "set subword to another than given"
+                )
+            model = language_model(cfg, name, feature)
+            assert model.tokenizer
+            feature.args["width"], feature.layer = model.width, model.layer
     check_widths(cfg.combiner, cfg.features, cfg.model)
     build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
     return cfg
+
+
+def _check_source(name: str, feature: FeatureConfig) -> None:
+    """A feature that comes from a file is of the kind that reads such a file."""
+    cls = locate(feature._target_)
+    for key, kind, what in (
+        ("file", Vectors, "word vectors; set features.{}.file=FILE"),
+        ("encoder", Contextual, "an encoder; set features.{}.encoder=FOLDER"),
+    ):
+        given = getattr(feature, key)
+        if given and not issubclass(cls, kind):
+            raise UserError(
+                f"features.{name}.{key}={given}: goes with "
+                f"_target_=nmt_feat.features.{kind.__name__}, not {feature._target_}"
+            )
+        if not given and issubclass(cls, kind):
+            raise UserError(f"features.{name}: {feature._target_} needs {what.format(name)}")
 
 
 def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
@@ -126,6 +145,10 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
     for feature in settings["features"].values():
         feature["file"] = bool(feature["file"])  # its content is in the fingerprint
+        if feature["encoder"] is None:  # as if there were none
+            del feature["encoder"], feature["layer"], feature["precision"]
+        else:
+            feature["encoder"] = True
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     if cfg.control == "none":  # as if there were no controls
         del settings["control"]
@@ -184,6 +207,8 @@ def model_for(
     for name, feature in model.source.features.items():
         if folder and isinstance(feature, Vectors):
             feature.load(np.load(folder / f"{VECTORS}{name}.npy"))
+        if isinstance(feature, Contextual):
+            feature.scale = encoder.features[name].scale
     return model
 
 
@@ -278,6 +303,11 @@ def parameter_counts(model: Transformer) -> dict[str, int]:
 def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     """Write into the run's folder all that translation needs beside the weights."""
     (folder / "encoder").mkdir(parents=True, exist_ok=True)
+    for name, feature in cfg.features.items():
+        if feature.encoder:  # which is named, not copied
+            path = str(Path(feature.encoder).expanduser().resolve())
+            vocab = dataclasses.replace(prepared.encoder.features[name], encoder=path)
+            prepared.encoder.features[name] = vocab
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
     kept = {"format": FORMAT, **dataclasses.asdict(cfg)}

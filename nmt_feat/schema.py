@@ -128,12 +128,19 @@ class FeatureConfig:
     column: str = MISSING
     """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
     key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:
-    `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case."""
+    `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case; or `context`,
+    the vectors of `encoder`."""
     of: str = "piece"
     """Whose units or form: of each `piece`, or of the `word` that it belongs to."""
     file: str | None = None
     """Ready-made vectors of forms in word2vec's, GloVe's or fastText's text format, maybe gzipped;
     `max_values` are then the first ones, whatever the corpus has."""
+    encoder: str | None = None
+    """Folder of an encoder of Hugging Face whose states are the vectors of pieces."""
+    layer: int = -2
+    """Of the encoder: 0 for its embeddings, 1 the first layer, -1 the last."""
+    precision: str = "float16"
+    """Of the encoder's stored vectors: `float16` or `float32`."""
     n: int = 3
     """Length of the units of `ngram`, in characters."""
     dim: int | None = None
@@ -145,7 +152,8 @@ class FeatureConfig:
     policy: str = "copy"
     """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
     missing: str = "error"
-    """Sentences without annotation: an `error`, or `unknown` values, which are counted."""
+    """Sentences without annotation, or pieces that the encoder does not read: an `error`, or
+    `unknown` values, which are counted."""
     dropout: float = 0.0
     """Share of tokens whose value is unknown at random, anew in each update of training."""
     sentence_dropout: float = 0.0

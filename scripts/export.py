@@ -14,7 +14,7 @@ from pathlib import Path
 from nmt_feat.apply import EXPORT, Run
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
-from nmt_feat.export import attested, export, factors
+from nmt_feat.export import attested, check_exportable, export, factors
 
 
 def main() -> int:
@@ -30,6 +30,7 @@ def main() -> int:
         out = given.run / EXPORT
         if out.exists():
             raise UserError(f"{out}: is there already; remove it to export again")
+        check_exportable(run.model)
         cfg = run.cfg
         if given.cache:
             cfg.paths.cache = given.cache

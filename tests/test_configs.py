@@ -30,7 +30,7 @@ def options(group: str) -> list[str]:
 
 def test_everything_is_here() -> None:
     """A new group needs a test of its own; a new feature is to be run."""
-    assert sorted([*",".join(SETS).split(","), "vectors"]) == options("features")
+    assert sorted([*",".join(SETS).split(","), "vectors", "contextual"]) == options("features")
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert groups == {
         *("annotator", "combiner", "data", "decoding", "experiment", "features", "hydra"),

@@ -131,14 +131,14 @@ def test_vocabulary_limits() -> None:
         ),
         (
             FeatureConfig(column="Case"),
-            "features.f.column=Case: unknown column; known: char, deprel, feats, feats.Case, "
-            "form, head_upos, jamo, lemma, lower, misc.NER, ngram, shape, subword_tag, "
+            "features.f.column=Case: unknown column; known: char, context, deprel, feats, "
+            "feats.Case, form, head_upos, jamo, lemma, lower, misc.NER, ngram, shape, subword_tag, "
             "syllable, upos, xpos",
         ),
         (
             FeatureConfig(column="zzz"),
-            "features.f.column=zzz: unknown column; known: char, deprel, feats, feats.Case, "
-            "form, head_upos, jamo, lemma, lower, misc.NER, ngram, shape, subword_tag, "
+            "features.f.column=zzz: unknown column; known: char, context, deprel, feats, "
+            "feats.Case, form, head_upos, jamo, lemma, lower, misc.NER, ngram, shape, subword_tag, "
             "syllable, upos, xpos",
         ),
         (
@@ -197,7 +197,13 @@ def test_shipped_features(path: Path) -> None:
 
 def test_every_column_is_shipped() -> None:
     shipped = {path.stem for path in resource("conf").glob("features/*.yaml")}
-    assert shipped | {"form", "lower"} == {*COLUMNS, "case", "number", "vectors"}
+    assert shipped | {"form", "lower", "context"} == {
+        *COLUMNS,
+        "case",
+        "number",
+        "vectors",
+        "contextual",
+    }
 
 
 def test_categorical() -> None:

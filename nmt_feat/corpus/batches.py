@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,10 @@ def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
     source = padded(split.source.values)
     ids = {name: padded(split.features[name]) for name in features}
     for name in split.units.keys() & ids.keys():
-        ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
+        if (vectors := split.vectors.get(name)) is not None:
+            ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
+        else:
+            ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
     places, real = split.target.places(indices)
     target_out = padded(split.target.values)
     target_in = target_out.roll(1, dims=1).masked_fill(target_out == PAD, PAD)
@@ -86,16 +90,40 @@ def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
         Numbers `(B, S)`, of rows of the units `(R, U)`, padded with 0. PAD, UNK and END are rows of
         their own, also where none is in the batch, with the number that they have everywhere.
     """
-    found, places = np.unique(ids.numpy(), return_inverse=True)
-    special = int((found < FIRST).sum())
-    tokens = found[special:] - FIRST
+    numbers, tokens = _numbered(ids)
     where, real = units.places(tokens)
     end, columns = FIRST + len(tokens), max(1, real.shape[1])
     padded = np.zeros((end + -end % ROUND[0], columns + -columns % ROUND[1]), np.int64)
     padded[UNK, 0], padded[END, 0] = UNK, END
     padded[FIRST:end, : real.shape[1]] = np.where(real, units.values[where], PAD)
-    numbers = np.concatenate([found[:special], np.arange(FIRST, end)])
-    return torch.from_numpy(numbers[places].reshape(ids.shape)), torch.from_numpy(padded)
+    return numbers, torch.from_numpy(padded)
+
+
+def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """A batch's own numbers for tokens with vectors, and a vector `(R, width)`, float32, of each.
+
+    `units` has the rows of `vectors` of which a token's is the mean, at least one; otherwise as
+    `distinct`. The first rows, those of PAD, UNK and END, are 0.
+    """
+    numbers, tokens = _numbered(ids)
+    end = FIRST + len(tokens)
+    found = np.zeros((end + -end % ROUND[0], vectors.shape[1]), np.float32)
+    if len(tokens):
+        where, real = units.places(tokens)
+        rows, counts = np.unique(units.values[where[real]], return_inverse=True), real.sum(axis=1)
+        read = vectors[rows[0]].astype(np.float32)[rows[1]]
+        sums = np.add.reduceat(read, np.cumsum(counts) - counts)
+        found[FIRST:end] = sums / counts[:, None]
+    return numbers, torch.from_numpy(found)
+
+
+def _numbered(ids: Tensor) -> tuple[Tensor, Indices]:
+    """Ids of a batch numbered from FIRST on, special ones as they are; the rows of the others."""
+    found, places = np.unique(ids.numpy(), return_inverse=True)
+    special = int((found < FIRST).sum())
+    tokens = found[special:] - FIRST
+    numbers = np.concatenate([found[:special], np.arange(FIRST, FIRST + len(tokens))])
+    return torch.from_numpy(numbers[places].reshape(ids.shape)), tokens
 
 
 def plan(

@@ -23,8 +23,10 @@ FIRST = 3  # id of the first real value
 Code = int | tuple[int, ...]
 """What a feature says of a token: an id, or the ids of its units."""
 INSIDE = "<inside>"
+PRECISIONS = ("float16", "float32")
 MISSING = "<missing>"  # a value that is not known, as where a sentence has no annotation
-TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS, *units.FORMS)  # need no annotation
+CONTEXT = "context"  # an encoder's vectors
+TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS, *units.FORMS, CONTEXT)  # no annotation
 COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *TEXT_COLUMNS)
 
 
@@ -51,6 +53,20 @@ def check(features: dict[str, FeatureConfig]) -> None:
         if cfg.file and (cfg.column not in units.FORMS or cfg.policy == "first"):
             raise UserError(
                 f"features.{name}.file={cfg.file}: needs column=form or column=lower, policy=copy"
+            )
+        if bool(cfg.encoder) != (cfg.column == CONTEXT):
+            raise UserError(
+                f"features.{name}.encoder={cfg.encoder}: goes with column={CONTEXT}, not "
+                f"{cfg.column}"
+            )
+        if cfg.precision not in PRECISIONS:
+            raise UserError(
+                f"features.{name}.precision={cfg.precision}: one of {', '.join(PRECISIONS)}"
+            )
+        if cfg.encoder and (cfg.policy, cfg.max_values, cfg.min_count) != ("copy", None, 1):
+            raise UserError(
+                f"features.{name}: an encoder's vectors have no policy, max_values or min_count; "
+                "leave them out"
             )
 
 
@@ -143,7 +159,12 @@ class FeatureVocab:
     counts: list[int] = field(default_factory=list)  # in train; 0 for `<inside>`
     of: str = "piece"  # whose units
     n: int = 1  # length of n-grams
-    missing: str = "error"  # what a sentence without annotation is
+    missing: str = "error"  # what a sentence without annotation is, or a piece without vector
+    encoder: str = ""  # folder of the encoder whose vectors these are
+    layer: int = 0  # of it
+    precision: str = "float16"  # of the vectors
+    sum: str = ""  # of the encoder's files
+    scale: float = 1.0  # root mean square of the numbers in train
 
     @classmethod
     def build(cls, cfg: FeatureConfig, counts: Counter[str]) -> FeatureVocab:
@@ -152,7 +173,9 @@ class FeatureVocab:
         frequent = [(value, n) for value, n in ranked(known) if n >= cfg.min_count]
         kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
         found = [v for v, _ in kept], [n for _, n in kept]
-        return cls(cfg.column, cfg.policy, *found, cfg.of, cfg.n, cfg.missing)
+        return cls(
+            cfg.column, cfg.policy, *found, cfg.of, cfg.n, cfg.missing, precision=cfg.precision
+        )
 
     @classmethod
     def of_words(cls, cfg: FeatureConfig, words: list[str], counts: Counter[str]) -> FeatureVocab:
@@ -163,6 +186,11 @@ class FeatureVocab:
     def has_units(self) -> bool:
         """Whether a token has a sequence of units, not one value."""
         return self.column in units.KINDS
+
+    @property
+    def contextual(self) -> bool:
+        """Whether it has vectors of an encoder, no values."""
+        return self.column == CONTEXT
 
     @property
     def of_pieces(self) -> bool:

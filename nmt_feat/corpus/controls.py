@@ -98,15 +98,20 @@ class Tokens:
     def with_values(self, values: dict[str, Ids], units: Split) -> Split:
         """The split with other values of its words, numbered as in `units`.
 
-        Pieces that said the same as their word's first one do so again; `<inside>` stays.
+            Pieces that said the same as their word's first one do so again; `<inside>` stays. Of an
+        encoder's vectors, all pieces of a word get that of the other word's first.
         """
         changed = copy.copy(self.split)
         changed.features = {n: ids for n, ids in self.split.features.items() if n != WORD}
         changed.units = self.split.units | {n: units.units[n] for n in values if n in units.units}
+        changed.vectors = self.split.vectors | {
+            n: units.vectors[n] for n in values if n in units.vectors
+        }
         for name, new in values.items():
             ids = self.split.features[name].copy()
             carried = ids[self.pieces] == self.values[name][self.owner]
             carried[np.isin(self.pieces, self.starts)] = True
+            carried |= name in changed.vectors  # each piece has its own: none of them stays
             ids[self.pieces[carried]] = new[self.owner[carried]]
             assert (ids[self.split.source.offsets[1:] - 1] == END).all()
             changed.features[name] = ids

@@ -41,7 +41,7 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
     starts, ends = sentences.starts + base, sentences.ends + base
     base = np.repeat(bases, pieces.counts)
     first, behind = pieces.starts + base, pieces.ends + base
-    shown = np.append(_next(_visible(text)), len(text))[first]
+    shown = np.append(following(visible_places(text)), len(text))[first]
     found = shown < behind  # whether there is a visible character in the piece
     at = np.where(found, shown, first)
     owner = np.searchsorted(ends, at, side="right")
@@ -60,7 +60,7 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
     return np.where(known, np.minimum(owner, last), NOWHERE)
 
 
-def _visible(text: str) -> Booleans:
+def visible_places(text: str) -> Booleans:
     """Of each character whether it has a shape."""
     table = np.zeros(0x110000, bool)
     table[list(map(ord, visible("".join(set(text)))))] = True
@@ -69,7 +69,7 @@ def _visible(text: str) -> Booleans:
     return shapes
 
 
-def _next(true: Booleans) -> Integers:
+def following(true: Booleans) -> Integers:
     """For each place the next one, itself or later, that is true; else the length."""
     places = np.where(true, np.arange(len(true)), len(true))
     following: Integers = np.minimum.accumulate(places[::-1])[::-1]
@@ -133,6 +133,11 @@ class SourceEncoder:
         self.subwords = subwords
         self.features = features
 
+    @property
+    def valued(self) -> dict[str, FeatureVocab]:
+        """The features that give words or pieces a value; vectors of an encoder are not here."""
+        return {name: f for name, f in self.features.items() if not f.contextual}
+
     def describe(self, sentences: Sentences, where: Sequence[str]) -> Described:
         """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
 
@@ -145,7 +150,7 @@ class SourceEncoder:
         bare = {
             i
             for i in (np.flatnonzero(sentences.counts == 0).tolist() if self.features else ())
-            if _visible(texts[i]).any()
+            if visible_places(texts[i]).any()
         }
         if bare and columns.strict(self.features):
             i = min(bare)
@@ -169,7 +174,7 @@ class SourceEncoder:
         begins = np.zeros(0, bool)
         if owner is not None:
             begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
-        for name, feature in self.features.items():
+        for name, feature in self.valued.items():
             assert owner is not None
             if feature.column == "subword_tag":
                 values[name] = subword_tags(begins)
@@ -190,7 +195,7 @@ class SourceEncoder:
     def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""
         ids, units = {}, {}
-        for name, feature in self.features.items():
+        for name, feature in self.valued.items():
             numbers, found = feature.numbers(described.values[name].values)
             ids[name] = np.array(numbers, np.int32)[described.carried[name]]
             if feature.has_units:

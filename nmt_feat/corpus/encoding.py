@@ -58,6 +58,7 @@ class EncodedSplit:
 
     def __init__(self, path: Path, features: Iterable[str]) -> None:
         self.filtered = Counter[str]()  # pairs left out, by reason
+        self.path = path
         self._writer = Writer(path)
         self.joint: dict[str, Counter[tuple[str, str]]] = {}
         """Of features of words: how often each form has each value, in the first sentences."""
@@ -87,7 +88,7 @@ class EncodedSplit:
     def finish(self, encoder: SourceEncoder) -> Split:
         """The split in the file, with the final ids."""
         units = {}
-        for name, feature in encoder.features.items():
+        for name, feature in encoder.valued.items():
             numbers, found = feature.numbers(self._known[name])
             self._writer.renumber(name, np.array(numbers, np.int32))
             if feature.has_units:
@@ -115,7 +116,7 @@ def encode(
     split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
 ) -> EncodedSplit:
     """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
-    made = EncodedSplit(path, encoder.features)
+    made = EncodedSplit(path, encoder.valued)
     files = path.parent, split.source.path, split.target.path
     task = partial(_encode, _Task(*files, split.source_path, filters))
     for rows in pool.map(task, split.source.ranges()):

@@ -5,22 +5,25 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import sentencepiece
+import torch
 from filelock import FileLock
 from rich.console import Group
 from rich.table import Table
 
-from nmt_feat.corpus import columns, datasets, information
+from nmt_feat.corpus import columns, contextual, datasets, information
 from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
+from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.encoding import Filters, encode
 from nmt_feat.corpus.information import Joint
+from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK, Subwords
@@ -109,6 +112,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
                 f.missing,
                 f.file and known_sha256(Path(f.file), cache),
             ]
+            + ([language_model(cfg, name, f).identity(cache)] if f.encoder else [])
             for name, f in features.items()
         },
     }
@@ -154,6 +158,9 @@ def _open(folder: Path, found: str) -> Prepared:
             raise ValueError(f"{name} has changed")
     names = ["train", "dev", *manifest["tests"]]
     splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
+    for feature, folders in manifest.get("vectors", {}).items():
+        for split, states in zip(splits.values(), folders, strict=True):
+            split.vectors[feature] = contextual.opened(folder.parent / states).vectors
     return Prepared(
         train=splits.pop("train"),
         dev=splits.pop("dev"),
@@ -204,7 +211,7 @@ def _build(
             f"({reasons}); see data.min_words, data.max_pieces, data.max_ratio"
         )
     annotated_by = (cfg.annotator._target_ or "").rpartition(".")[2] or cfg.data.train.conllu
-    for name, feature in features.items():
+    for name, feature in ((name, features[name]) for name in encoder.valued):
         counts, dev_counts = train.counts(name), dev.counts(name)
         if empty[name].has_units:
             counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
@@ -223,13 +230,41 @@ def _build(
                 raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
         by = annotated_by or raw.train.source_path
         _refuse_constant(name, feature, counts, shown["kept"], by)
+    models = {name: language_model(cfg, name, f) for name, f in features.items() if f.encoder}
+    folders: dict[str, list[str]] = {name: [] for name in models}
     for split, each in zip(raw.splits, found, strict=True):
-        report.splits[split.name] = describe_split(each.finish(encoder))
+        made = each.finish(encoder)
+        report.splits[split.name] = describe_split(made)
+        for name, model in models.items():
+            say(f"features.{name}: vectors of {split.name}, {len(made):,} sentences")
+            states = contextual.stored(model, made.texts("source"), cache, say)
+            folders[name].append(states.name)
+            vocab, theirs = encoder.features[name], contextual.opened(states)
+            if split is raw.train:
+                scale, content = contextual.scale(theirs.vectors), model.sum(cache)
+                vocab = replace(vocab, scale=scale, sum=content, layer=model.layer)
+                encoder.features[name] = vocab
+            where = [split.source_path] * len(made)
+            made, missing = attach(made, name, source, theirs, where, vocab.missing)
+            if missing:
+                raw.notes.append(f"features.{name}: unknown for {missing:,} pieces of {split.name}")
+        if models:
+            made.save(folder / "made.arrow")
+            (folder / "made.arrow").replace(each.path)
     shutil.rmtree(temporary)
     encoder.save(folder)
     _write_json(folder / "report.json", asdict(report))
     files = {path.name: known_sha256(path, cache) for path in sorted(folder.iterdir())}
-    _write_json(folder / MANIFEST, {"files": files, "tests": list(raw.tests), "notes": raw.notes})
+    about = {"tests": list(raw.tests), "notes": raw.notes, "vectors": folders}
+    _write_json(folder / MANIFEST, {"files": files, **about})
+
+
+def language_model(cfg: TrainConfig, name: str, feature: FeatureConfig) -> LanguageModel:
+    """The encoder of the feature `name`, not loaded yet."""
+    assert feature.encoder
+    cuda = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    device = "cuda" if cuda else "cpu"
+    return LanguageModel(name, feature.encoder, feature.layer, feature.precision, device)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,8 @@ class Split:
         features: ids by feature, at the same places as the source's values.
         units: by each feature whose tokens have units, those of its distinct tokens: id `FIRST + i`
             is the token with row i.
+        vectors: by each feature of an encoder's vectors, these; its units are their rows, of which
+            a token has the mean.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -62,6 +65,7 @@ class Split:
         self.units = {name: _inner(table[UNITS + name]) for name in names}
         self.source_lengths = np.diff(self.source.offsets)
         self.target_lengths = np.diff(self.target.offsets)
+        self.vectors: dict[str, NDArray[Any]] = {}
 
     @classmethod
     def open(cls, path: Path) -> Split:
@@ -100,8 +104,19 @@ class Split:
             columns[VALUES + name] = pa.array(lines, text)
         return cls(pa.table(columns))
 
+    def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: NDArray[Any]) -> Split:
+        """The split and a feature of vectors. `ids` are at the same places as the source's."""
+        bounds = pa.array(self.source.offsets)
+        rows = pa.LargeListArray.from_arrays(pa.array(units.offsets), pa.array(units.values))
+        table = self._table.append_column(
+            FEATURE + name, pa.LargeListArray.from_arrays(bounds, pa.array(ids))
+        ).append_column(UNITS + name, _first_row(rows, len(self)))
+        made = Split(table)
+        made.vectors = self.vectors | {name: vectors}
+        return made
+
     def save(self, path: Path) -> None:
-        """Write an Arrow IPC file."""
+        """Write an Arrow IPC file; vectors are not in it."""
         with pa.ipc.new_file(str(path), self._table.schema) as file:
             file.write_table(self._table)
 
@@ -123,8 +138,8 @@ class Split:
         return Texts(self._table[f"{side}_text"])
 
     def feature_text(self, name: str, i: int) -> str:
-        """A feature's values of the words of sentence i, with spaces between."""
-        return str(self._table[VALUES + name][i])
+        """A feature's values of the words of sentence i, with spaces between; of vectors none."""
+        return "" if name in self.vectors else str(self._table[VALUES + name][i])
 
 
 def encode_split(
@@ -232,8 +247,12 @@ def _mapped(path: Path) -> pa.Buffer:
 
 def _in_first_row(units: Sequence[Code], rows: int) -> pa.Array:
     """A column whose first row has the units of all tokens."""
+    return _first_row(pa.array(units, _IDS), rows)
+
+
+def _first_row(units: pa.Array, rows: int) -> pa.Array:
     bounds = pa.array(np.where(np.arange(rows + 1) > 0, len(units), 0))
-    return pa.LargeListArray.from_arrays(bounds, pa.array(units, _IDS))
+    return pa.LargeListArray.from_arrays(bounds, units)
 
 
 def _inner(column: pa.ChunkedArray) -> Ragged:

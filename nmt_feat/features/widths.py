@@ -5,14 +5,14 @@ from nmt_feat.corpus.units import KINDS
 SENNRICH = {"subword_tag": 5, "lemma": 115}
 """Widths of 500 in `factored_sample/config.py` of Sennrich & Haddow (2016); others have 10."""
 
-WIDE = ("lemma", "form", "lower", *KINDS)
+WIDE = ("lemma", "form", "lower", "context", *KINDS)
 """Columns that tell nearly as much as the word does."""
 
 
 def default_width(column: str, values: int, dim: int, preset: str) -> int:
     """Width of a feature with `values` values in a model of width `dim`.
 
-    `default`: min(values, 16, dim/8), a lemma, form or units dim/4. `tutorial`: 12 of 512.
+    `default`: min(values, 16, dim/8), a lemma, form, units or vectors dim/4. `tutorial`: 12 of 512.
     `sennrich`: 5, 115 or 10 of 500, but at least 4.
     """
     if preset == "default":

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.corpus.columns import CONTEXT
 from nmt_feat.corpus.units import KINDS
 from nmt_feat.errors import UserError
 from nmt_feat.features.categorical import table
@@ -74,9 +75,10 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
 
 def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:
     """A feature's embedding, of `size` ids in `dim` numbers."""
-    has_units = feature.column in KINDS
-    if getattr(locate(feature._target_), "units", False) != has_units:
-        kind = "CharCNN, Mean or Max" if has_units else "Categorical"
+    cls, has_units = locate(feature._target_), feature.column in KINDS
+    context = feature.column == CONTEXT
+    if (getattr(cls, "units", False), getattr(cls, "context", False)) != (has_units, context):
+        kind = "CharCNN, Mean or Max" if has_units else "Contextual" if context else "Categorical"
         raise UserError(
             f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
             "of nmt_feat.features"

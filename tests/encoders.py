@@ -1,0 +1,81 @@
+"""Encoders of Hugging Face made on the spot: random weights, a tokeniser of the texts given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+import transformers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from tokenizers import trainers as training
+
+WIDTH, LAYERS = 8, 3
+
+
+def word_piece(texts: Iterable[str], size: int = 120) -> Tokenizer:
+    """BERT's own, lower-cased and without accents."""
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    made.train_from_iterator(
+        texts, training.WordPieceTrainer(vocab_size=size, special_tokens=special)
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return made
+
+
+def byte_pairs(texts: Iterable[str], size: int = 320) -> Tokenizer:
+    """GPT-2's: bytes, spaces begin pieces."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.train_from_iterator(
+        texts,
+        training.BpeTrainer(
+            vocab_size=size,
+            special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return made
+
+
+def save(folder: Path, tokenizer: Tokenizer, longest: int = 64, seed: int = 0) -> Path:
+    """A small BERT with this tokeniser, as `save_pretrained` writes it."""
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep")}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=longest, **names
+    ).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.BertModel(
+            transformers.BertConfig(
+                vocab_size=tokenizer.get_vocab_size(),
+                hidden_size=WIDTH,
+                num_hidden_layers=LAYERS,
+                num_attention_heads=2,
+                intermediate_size=16,
+                max_position_embeddings=longest,
+                initializer_range=0.5,
+            )
+        )
+    model.save_pretrained(folder)
+    return folder

@@ -1,0 +1,603 @@
+"""Vectors of an encoder made on the spot: values, mapping to our pieces, whole runs, mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from encoders import LAYERS, WIDTH, byte_pairs, save, transformers, word_piece
+from entry import call
+from hypothesis import given
+from hypothesis import strategies as st
+from small import ROOT, Small, outcome, record
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from nmt_feat.corpus.batches import UNITS, collate
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.contextual import LanguageModel, opened, scale, stored
+from nmt_feat.corpus.overlaps import overlaps
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.subwords import Pieces
+from nmt_feat.errors import UserError
+from nmt_feat.features import Contextual
+
+TEXTS = [
+    "I saw her duck.",
+    "  Naïve ducks\tsaw   a saw ",
+    "Schön, schöner: e\u0301t\u0301e\u0301 \u200b!",
+    "",
+    "학교에서 duck 123",
+]
+
+
+def corpus_texts(corpus: Path) -> list[str]:
+    return [sentence.text for sentence in read_conllu(corpus / "train.conllu")]
+
+
+@pytest.fixture(scope="session")
+def encoder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("encoder") / "tiny", word_piece(corpus_texts(corpus)))
+
+
+@pytest.fixture(scope="session")
+def bytewise(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder") / "bytes"
+    return save(folder, byte_pairs(corpus_texts(corpus)), longest=12, seed=1)
+
+
+def loaded(folder: Path) -> tuple[Any, Any]:
+    """Tokeniser and model by nothing but `transformers`."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return tokenizer, transformers.AutoModel.from_pretrained(folder).eval()
+
+
+# ---- values
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1, -2, -LAYERS - 1])
+def test_states(encoder: Path, layer: int) -> None:
+    """Those of each text alone, without special pieces."""
+    found = LanguageModel("bert", str(encoder), layer, "float32").states(TEXTS)
+    tokenizer, model = loaded(encoder)
+    start = 0
+    for text, count in zip(TEXTS, found.counts.tolist(), strict=True):
+        coded = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
+        offsets = coded.pop("offset_mapping")[0, 1:-1].tolist()
+        with torch.no_grad():
+            states = model(**coded, output_hidden_states=True).hidden_states[layer][0, 1:-1]
+        assert found.spans[start : start + count].tolist() == offsets
+        np.testing.assert_allclose(found.vectors[start : start + count], states, atol=1e-5)
+        start += count
+    assert start == len(found.vectors)
+
+
+def test_windows(bytewise: Path) -> None:
+    """A text that is too long: each piece's state is that in the window that knows most of it."""
+    text = "I saw her duck and the ducks saw me, and then we saw what she saw in the morning."
+    made = LanguageModel("bert", str(bytewise), -1, "float32")
+    found = made.states(["short", text, "I"])
+    tokenizer, model = loaded(bytewise)
+    whole = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, room = whole["input_ids"], 10
+    assert len(ids) > 3 * room
+    overlap = room // 4
+    step, expected = room - overlap, []
+    starts = [0]
+    while starts[-1] + room < len(ids):
+        starts.append(starts[-1] + step)
+    for place in range(len(ids)):
+        holding = [s for s in starts if s <= place < s + room]
+        # In an overlap of 2, its first piece belongs to the window before, the second to the next.
+        start = holding[0] if len(holding) == 1 or place - holding[1] < overlap / 2 else holding[1]
+        window = [2, *ids[start : start + room], 3]
+        with torch.no_grad():
+            states = model(torch.tensor([window])).last_hidden_state[0]
+        expected.append(states[1 + place - start].numpy())
+    first = int(found.counts[0])
+    assert found.counts[1] == len(ids)
+    own = slice(first, first + len(ids))
+    assert found.spans[own].tolist() == [list(span) for span in whole["offset_mapping"]]
+    np.testing.assert_allclose(found.vectors[own], np.array(expected), atol=1e-5)
+
+
+def test_precision(encoder: Path) -> None:
+    exact, rounded = (
+        LanguageModel("bert", str(encoder), -2, precision).states(TEXTS).vectors
+        for precision in ("float32", "float16")
+    )
+    assert rounded.dtype == np.float16
+    np.testing.assert_array_equal(exact.astype(np.float16), rounded)
+    assert scale(exact) == pytest.approx(float(np.sqrt((exact.astype(float) ** 2).mean())))
+
+
+# ---- mapping
+
+SIGNS = "ab1é \u0301\u200b▁학"
+
+
+@st.composite
+def segmented(draw: st.DrawFn) -> tuple[str, list[tuple[int, int]], list[tuple[int, int]]]:
+    """A text and two segmentations, ours whole, the encoder's with gaps and repeated spans."""
+    text = draw(st.text(SIGNS, max_size=12))
+
+    def cut() -> list[tuple[int, int]]:
+        at = sorted(draw(st.lists(st.integers(0, len(text)), max_size=8)))
+        bounds = [0, *at, len(text)]
+        return [*pairwise(bounds)]
+
+    theirs = [span for span in cut() for _ in range(draw(st.integers(0, 2)))]
+    return text, cut(), theirs
+
+
+def by_loops(text: str, start: int, end: int, theirs: list[tuple[int, int]]) -> list[int] | None:
+    """The encoder's pieces for one of ours; None if letters or digits are in none of them."""
+
+    def visible(a: int, b: int) -> list[int]:
+        return [i for i in range(a, b) if text[i] not in " \u200b▁"]
+
+    real = [(n, visible(*span)) for n, span in enumerate(theirs) if visible(*span)]
+    own = visible(start, end)
+    if own:
+        found = [n for n, at in real if at[0] <= own[-1] and at[-1] >= own[0]]
+        if found:
+            return found
+        if any(text[i].isalnum() for i in own):
+            return None
+    position = own[0] if own else start
+    later = [n for n, at in real if at[-1] >= position]
+    return later[:1] or [n for n, _ in real][-1:]
+
+
+@given(st.lists(segmented(), min_size=1, max_size=4))
+def test_overlaps(
+    sentences: list[tuple[str, list[tuple[int, int]], list[tuple[int, int]]]],
+) -> None:
+    texts = [text for text, _, _ in sentences]
+    ours = np.array([span for _, spans, _ in sentences for span in spans]).reshape(-1, 2)
+    theirs = np.array([s for _, _, spans in sentences for s in spans], np.int64).reshape(-1, 2)
+    counts = np.array([len(spans) for _, spans, _ in sentences])
+    pieces = Pieces(np.zeros(len(ours), np.int32), counts, ours[:, 0], ours[:, 1])
+    found = overlaps(texts, pieces, np.array([len(s) for _, _, s in sentences]), theirs)
+    rows, place, before = found.rows.tolist(), 0, 0
+    number = 0
+    for text, spans, others in sentences:
+        for span in spans:
+            expected = by_loops(text, *span, others)
+            assert found.gaps[number] == (expected is None)
+            count = int(found.counts[number])
+            got = [row - before for row in rows[place : place + count]]
+            assert got == (expected or []), (text, span, others)
+            place, number = place + count, number + 1
+        before += len(others)
+    assert place == len(rows)
+
+
+def settings(encoder: Path, *more: str) -> tuple[str, ...]:
+    given = ("features=[contextual]", f"features.contextual.encoder={encoder}")
+    return (*given, "trainer.max_steps=4", "model.dim=32", *more)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "bytewise"])
+def test_vectors_of_a_batch(kind: str, small: Small, request: pytest.FixtureRequest) -> None:
+    """The mean over the encoder's pieces that have a letter in common with ours, by loops."""
+    folder = request.getfixturevalue(kind)
+    cfg = small.config("combiner=add", *settings(folder, "features.contextual.precision=float32"))
+    prepared = prepare(cfg, cfg.features)
+    indices = np.array([5, 0, 17])
+    batch = collate(prepared.train, indices, ["contextual"])
+    vectors = batch.features["contextual" + UNITS].numpy()
+    assert vectors.dtype == np.float32
+    assert not vectors[:3].any()
+    model = LanguageModel("bert", str(folder), -2, "float32")
+    for row, i in enumerate(indices.tolist()):
+        text = prepared.train.texts("source")[i]
+        states = model.states([text])
+        pieces = prepared.encoder.subwords.encode(text)
+        ids = batch.features["contextual"][row].tolist()
+        for piece, id in zip(pieces, ids, strict=False):
+            letters = {j for j in range(piece.start, piece.end) if not text[j].isspace()}
+            spans = [{j for j in range(*s) if not text[j].isspace()} for s in states.spans.tolist()]
+            inside = [n for n, span in enumerate(spans) if letters & span]
+            if not letters:  # a lone word mark goes with what follows
+                inside = [
+                    n for n, span in enumerate(spans) if max(span, default=-1) >= piece.start
+                ][:1]
+            assert inside
+            mean = sum(states.vectors[n].astype(np.float64) for n in inside) / len(inside)
+            np.testing.assert_allclose(vectors[id], mean, atol=1e-5)
+        assert ids[len(pieces)] == 2  # the end symbol
+        assert not any(ids[len(pieces) + 1 :])
+
+
+def test_module() -> None:
+    torch.manual_seed(0)
+    feature = Contextual(3, 4, 0.5, width=2)
+    feature.scale = 2.0
+    vectors = torch.tensor([[0.0, 0], [0, 0], [0, 0], [1, 2], [-3, 4]])
+    out = feature(vectors).detach().numpy()
+    p, b = feature.projection.weight.detach().numpy(), feature.projection.bias.detach().numpy()
+    for found, vector in zip(out[3:], vectors[3:].numpy(), strict=True):
+        np.testing.assert_allclose(
+            found, [sum(r * vector / 2) + c for r, c in zip(p, b, strict=True)], rtol=1e-5
+        )
+    special = feature.special.weight.detach().numpy()
+    np.testing.assert_array_equal(out[:3], special)
+    assert not out[0].any()
+    feature(vectors)[0].sum().backward()
+    assert feature.special.weight.grad is not None
+    assert not feature.special.weight.grad.any()  # padding is not trained
+
+
+# ---- whole runs
+
+
+@pytest.mark.parametrize("combiner", ["concat", "dynamic_switch"])
+def test_whole_path(combiner: str, small: Small, encoder: Path, tmp_path: Path) -> None:
+    """Raw text gives the run's own hypotheses; the encoder is named by path and hash."""
+    folder = small.train(f"combiner={combiner}", *settings(encoder))
+    found = record(folder)
+    assert found["config"]["features"]["contextual"]["layer"] == LAYERS - 1
+    assert found["config"]["features"]["contextual"]["args"] == {"width": WIDTH}
+    trained = found["parameters"]["features"]
+    dim = 8 if combiner == "concat" else 32
+    assert trained == (3 + WIDTH + 1) * dim
+    kept = json.loads((folder / "encoder" / "features.json").read_bytes())["contextual"]
+    assert kept["encoder"] == str(encoder)
+    text = tmp_path / "text"
+    sentences = [sentence.text for sentence in read_conllu(small.corpus / "test.conllu")]
+    text.write_text("".join(f"{sentence}\n" for sentence in sentences))
+    done = call("translate", f"run={folder}", f"input={text}", "chunk=3")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (folder / "test.hyp").read_text()
+    done = call("score", f"run={folder}", f"source={text}", f"target={folder / 'test.hyp'}")
+    assert (done.code, len(done.out.splitlines())) == (0, len(sentences)), done.err
+
+
+def test_states_are_made_once(small: Small, encoder: Path, tmp_path: Path) -> None:
+    """Whatever the subwords, the seed and the other features are; and gone ones again."""
+    small.cache = tmp_path / "cache"
+    first = small.train("combiner=add", *settings(encoder))
+    made = sorted(small.cache.glob("contextual-*/vectors"))
+    times = [path.stat().st_mtime_ns for path in made]
+    assert len(made) == 3
+    more = ("subword.vocab_size=150", "features=[contextual,upos]", "seed=2")
+    small.train("combiner=add", *settings(encoder, *more))
+    assert sorted(small.cache.glob("contextual-*/vectors")) == made
+    assert [path.stat().st_mtime_ns for path in made] == times
+    content = made[0].read_bytes()
+    before = outcome(first)
+    for harm in (lambda: made[0].write_bytes(b"\0" + content[1:]), lambda: made[0].unlink()):
+        harm()
+        shutil.rmtree(first)
+        assert small.train("combiner=add", *settings(encoder)) == first
+        assert made[0].read_bytes() == content
+        assert outcome(first) == before
+
+
+def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
+    """One makes the states, the others wait for them."""
+    begin, made, texts = threading.Barrier(3), [], ["I saw her duck."] * 2100
+
+    def work() -> None:
+        model = LanguageModel("bert", str(encoder), -2, "float16")
+        begin.wait()
+        made.append(stored(model, texts, tmp_path, said.append))
+
+    said: list[str] = []
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 1
+    assert said == [
+        "vectors of tiny: 2,000 of 2,100 sentences",
+        "vectors of tiny: 2,100 of 2,100 sentences",
+    ]
+    states = opened(made[0])
+    assert len(states.counts) == 2100
+    assert states.vectors.shape == (states.counts.sum(), WIDTH)
+
+
+def test_a_sweep_is_no_other_run(small: Small, encoder: Path, tmp_path: Path) -> None:
+    """Same bits from a cache of its own, and with another name of the encoder's folder."""
+    folder = small.train("combiner=gate", *settings(encoder), sweep=True)
+    other = shutil.copytree(encoder, tmp_path / "other")
+    alone = Small(small.corpus, tmp_path / "cache", tmp_path / "alone")
+    again = alone.train("combiner=gate", *settings(other))
+    assert again.name == folder.name
+    assert outcome(again) == outcome(folder)
+
+
+def test_what_changes_the_run(small: Small, encoder: Path) -> None:
+    base = ("combiner=add", *settings(encoder, "trainer.max_steps=2"))
+    names = {
+        small.train(*base, *more).name
+        for more in (
+            (),
+            ("features.contextual.layer=1",),
+            ("features.contextual.precision=float32",),
+        )
+    }
+    assert len(names) == 3
+    assert small.train(*base, f"features.contextual.layer={LAYERS - 1}").name in names
+
+
+def test_masked_controlled_and_beside_others(small: Small, encoder: Path) -> None:
+    shared = ("combiner=mixed", "features=[contextual,upos,char]", "trainer.max_steps=2")
+    dropped = ("features.contextual.dropout=0.5", "features.contextual.sentence_dropout=0.2")
+    for more in (dropped, ("control=shuffled",), ("control=by_type",)):
+        given = [o for o in settings(encoder) if not o.startswith(("features=", "trainer"))]
+        assert record(small.train(*shared, *given, *more))["updates"] == 2
+
+
+def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
+    """What training used is looked for where it was and in the run's folder, and is checked."""
+    mine = shutil.copytree(encoder, tmp_path / "mine")
+    folder = small.train("combiner=add", *settings(mine))
+    (tmp_path / "text").write_text("I saw her duck.\n")
+    command = (f"run={folder}", f"input={tmp_path / 'text'}")
+    right = call("translate", *command)
+    assert right.code == 0
+    moved = mine.rename(tmp_path / "moved")
+    own = folder / "encoder" / "contextual"
+    done = call("translate", *command)
+    assert (done.code, done.err) == (
+        2,
+        f"error: features.contextual.encoder={mine}: no such folder; give that of an encoder, as "
+        "hf download NAME --local-dir FOLDER makes it\n",
+    )
+    own.symlink_to(moved)
+    assert call("translate", *command) == right
+    own.unlink()
+    save(mine, word_piece(["I saw her duck."]), seed=5)
+    done = call("translate", *command)
+    assert (done.code, done.err) == (
+        2,
+        f"error: features.contextual: {mine} is not the encoder of training, its files have "
+        f"changed; put that one there, or as {own}\n",
+    )
+
+
+def test_export_is_refused(
+    small: Small, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("ctranslate2")
+    sys.path.append(str(ROOT / "scripts"))
+    import export
+
+    folder = small.train("combiner=concat", *settings(encoder))
+    monkeypatch.setattr(sys, "argv", ["export.py", str(folder)])
+    capsys.readouterr()
+    assert export.main() == 2
+    assert capsys.readouterr().err == (
+        "features.contextual: an encoder's vectors differ from sentence to sentence and cannot be "
+        "exported; use engine=native\n"
+    )
+
+
+# ---- mistakes
+
+
+def only_letters(texts: list[str]) -> Tokenizer:
+    """Drops what it has not seen."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    made.train_from_iterator(texts, trainers.BpeTrainer(special_tokens=special))
+    return made
+
+
+def test_pieces_without_vector(small: Small, tmp_path: Path) -> None:
+    texts = [
+        sentence.text
+        for split in ("train", "dev", "test")
+        for sentence in read_conllu(small.corpus / f"{split}.conllu")
+    ]
+    folder = save(tmp_path / "few", only_letters([text.replace("I", "") for text in texts]))
+    command = ["combiner=add", "subword=none", *settings(folder)]
+    done = call("train", *small.overrides(*command))
+    first = next(text for text in texts if "I" in text.split())
+    assert (done.code, done.err) == (
+        2,
+        f"error: {small.corpus}/train.conllu: features.contextual: the encoder's tokeniser has no "
+        f"piece for 'I' of {first!r}; give another encoder, or set "
+        "features.contextual.missing=unknown\n",
+    )
+    done = call("train", *small.overrides(*command, "features.contextual.missing=unknown"))
+    assert done.code == 0, done.err
+    count = sum(text.split().count("I") for text in corpus_texts(small.corpus))
+    assert f"features.contextual: unknown for {count} pieces of train" in done.out
+
+
+def harm(folder: Path, kind: str) -> None:
+    """One thing that is wrong with an encoder."""
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(weights)
+    if kind == "pickle":
+        weights.unlink()
+        torch.save(tensors, folder / "pytorch_model.bin")
+    elif kind == "code":
+        (folder / "mine.py").write_text("raise SystemExit('this ran')")
+        names = {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}
+        config.write_text(json.dumps({"model_type": "mine", "auto_map": names}))
+    elif kind == "no config":
+        config.unlink()
+    elif kind == "no tokeniser":
+        (folder / "tokenizer.json").unlink()
+        (folder / "tokenizer_config.json").unlink()
+    elif kind == "slow tokeniser":
+        (folder / "tokenizer.json").unlink()
+        slow = {"tokenizer_class": "ByT5Tokenizer"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(slow))
+    elif kind == "another's tokeniser":
+        small_model = transformers.AutoModel.from_pretrained(folder)
+        small_model.resize_token_embeddings(50)
+        small_model.save_pretrained(folder)
+    elif kind == "a weight is missing":
+        del tensors["encoder.layer.1.output.dense.weight"]
+        safetensors.torch.save_file(tensors, weights, {"format": "pt"})
+    elif kind == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif kind in ("nan", "large"):
+        value = float("nan") if kind == "nan" else 1e6
+        tensors["encoder.layer.1.output.LayerNorm.bias"].fill_(value)
+        safetensors.torch.save_file(tensors, weights, {"format": "pt"})
+    elif kind == "no folder":
+        shutil.rmtree(folder)
+
+
+GET = "; get it again, with config.json, tokenizer.json and model.safetensors"
+HARMS = {
+    "pickle": "features.contextual.encoder=ENC: AutoModel cannot read it (Error no file named "
+    "model.safetensors found in directory ENC.)" + GET,
+    "code": None,
+    "no config": None,
+    "no tokeniser": "features.contextual.encoder=ENC: has no tokeniser; give a folder with "
+    "tokenizer.json, vocab.txt, vocab.json or another vocabulary",
+    "another's tokeniser": "features.contextual.encoder=ENC: its tokeniser has more pieces than "
+    "its model has embeddings, 50; get it again",
+    "slow tokeniser": "features.contextual.encoder=ENC: its tokeniser ByT5Tokenizer does not say "
+    "where its pieces stand in the text; give an encoder with a fast one (tokenizer.json)",
+    "a weight is missing": "features.contextual.encoder=ENC: model.safetensors lacks or misfits 1 "
+    "weights, such as encoder.layer.1.output.dense.weight; get it again",
+    "cut": None,
+    "nan": "features.contextual.encoder=ENC: a vector of TEXT is not finite in float16; give "
+    "another layer or encoder, or set precision=float32",
+    "large": "features.contextual.encoder=ENC: a vector of TEXT is not finite in float16; give "
+    "another layer or encoder, or set precision=float32",
+    "no folder": "features.contextual.encoder=ENC: no such folder; give that of an encoder, as "
+    "hf download NAME --local-dir FOLDER makes it",
+}
+"""What is said; where `transformers` says why, only the ends are ours."""
+
+
+@pytest.mark.parametrize("kind", HARMS)
+def test_broken_encoders(kind: str, small: Small, encoder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(encoder, tmp_path / "broken")
+    harm(folder, kind)
+    done = call("train", *small.overrides("combiner=add", *settings(folder)))
+    assert (done.code, done.err.count("\n")) == (2, 1), done
+    first = corpus_texts(small.corpus)[0]
+    said = done.err.replace(str(folder), "ENC").replace(repr(first), "TEXT")
+    expected = HARMS[kind]
+    if expected is None:
+        assert said.startswith("error: features.contextual.encoder=ENC: Auto"), said
+        assert said.endswith(f"){GET}\n"), said
+    else:
+        assert said == f"error: {expected}\n"
+    assert not [*small.folder.glob("runs/*/")]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("features.contextual.layer=4",),
+            "features.contextual.layer=4: the encoder has the layers 1 to 3, and 0, its "
+            "embeddings; give -4 to 3",
+        ),
+        (
+            ("features.contextual.layer=-5",),
+            "features.contextual.layer=-5: the encoder has the "
+            "layers 1 to 3, and 0, its embeddings; give -4 to 3",
+        ),
+        (
+            ("features.contextual.precision=int8",),
+            "features.contextual.precision=int8: one of float16, float32",
+        ),
+        (
+            ("features.contextual.encoder=null",),
+            "features.contextual: nmt_feat.features.Contextual needs an encoder; set "
+            "features.contextual.encoder=FOLDER",
+        ),
+        (
+            ("features.contextual._target_=nmt_feat.features.Categorical",),
+            "features.contextual.encoder=ENC: goes with _target_=nmt_feat.features.Contextual, not "
+            "nmt_feat.features.Categorical",
+        ),
+        (
+            ("features.contextual.column=upos",),
+            "nmt_feat.features.Contextual: cannot embed column=upos; its _target_ is Categorical "
+            "of nmt_feat.features",
+        ),
+        (
+            ("features.contextual.max_values=5",),
+            "features.contextual: an encoder's vectors have no policy, max_values or min_count; "
+            "leave them out",
+        ),
+        (
+            ("features.contextual.of=word",),
+            "features.contextual.of=word: for char, syllable, jamo, ngram, form, lower; leave it "
+            "out",
+        ),
+        (
+            ("subword=given",),
+            "features.contextual: an encoder reads text, not the pieces of another toolkit; set "
+            "subword to another than given",
+        ),
+        (
+            ("features=[upos]", "+features.upos.encoder=ENC"),
+            "features.upos.encoder=ENC: goes with _target_=nmt_feat.features.Contextual, not "
+            "nmt_feat.features.Categorical",
+        ),
+    ],
+)
+def test_bad_settings(
+    overrides: tuple[str, ...], message: str, small: Small, encoder: Path
+) -> None:
+    names = {override.partition("=")[0] for override in overrides}
+    given = [
+        o
+        for o in settings(encoder)
+        if o.partition("=")[0] not in names
+        and ("features=[upos]" not in overrides or "contextual" not in o)
+    ]
+    more = [o.replace("=ENC", f"={encoder}") for o in overrides]
+    done = call("train", *small.overrides("combiner=add", *given, *more))
+    assert done.code == 2
+    assert done.err.replace(str(encoder), "ENC") == f"error: {message}\n"
+
+
+def test_places_that_do_not_ascend(encoder: Path) -> None:
+    """No tokeniser that is known does so; nothing else would notice."""
+    made = LanguageModel("bert", str(encoder), -2, "float16")
+    own = made.tokenizer
+
+    class Turned:
+        model_max_length = own.model_max_length
+        pad_token_id = own.pad_token_id
+
+        def num_special_tokens_to_add(self) -> int:
+            return 2
+
+        def __call__(self, texts: list[str], **how: Any) -> dict[str, Any]:
+            coded = dict(own(texts, **how))
+            coded["offset_mapping"] = [spans[::-1] for spans in coded["offset_mapping"]]
+            return coded
+
+    made.tokenizer = Turned()
+    with pytest.raises(UserError) as error:
+        made.states(["I saw her duck."])
+    assert str(error.value) == (
+        f"features.bert.encoder={encoder}: its tokeniser cannot be aligned, the places of its "
+        "pieces do not ascend in 'I saw her duck.'; give another encoder"
+    )
+
+
+def test_missing_package(small: Small, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    done = call("train", *small.overrides("combiner=add", *settings(encoder)))
+    assert (done.code, done.err) == (
+        2,
+        "error: transformers is not installed; get it by: pip install 'nmt_feat[transformers]'\n",
+    )
