@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
@@ -22,9 +21,10 @@ from rich.console import Console
 from nmt_feat.corpus.annotators import make_annotator
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import VECTORS, Prepared, fingerprint, language_model, prepare
+from nmt_feat.corpus.prepare import Prepared, fingerprint, language_model, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.corpus.text import known_sha256
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import (
@@ -38,7 +38,14 @@ from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.features import Contextual, Vectors
 from nmt_feat.instantiate import locate
-from nmt_feat.model.build import arithmetic, build_model, check_widths, unused
+from nmt_feat.model.build import (
+    arithmetic,
+    build_model,
+    check_vectors,
+    check_widths,
+    unused,
+)
+from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
 from nmt_feat.report.advice import advice
@@ -111,6 +118,9 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
             assert model.tokenizer
             feature.args["width"], feature.layer = model.width, model.layer
     check_widths(cfg.combiner, cfg.features, cfg.model)
+    if cfg.model.source_vectors:
+        width = vector_width(cfg.model.source_vectors)
+        check_vectors(cfg.combiner, cfg.features, cfg.model, width)
     build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
     return cfg
 
@@ -149,6 +159,12 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
             del feature["encoder"], feature["layer"], feature["precision"]
         else:
             feature["encoder"] = True
+    model = settings["model"]
+    if cfg.model.source_vectors is None:  # as if there were none
+        del model["source_vectors"], model["source_frozen"]
+    else:
+        file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
+        model["source_vectors"] = known_sha256(file, cache, content=True)
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     if cfg.control == "none":  # as if there were no controls
         del settings["control"]
@@ -197,16 +213,12 @@ def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     return "-".join([method, *features, *control, f"s{cfg.seed}", digest(settings)[:8]])
 
 
-def model_for(
-    cfg: TrainConfig, encoder: SourceEncoder, target: Subwords, folder: Path | None = None
-) -> Transformer:
-    """The untrained model for data that is encoded so; `folder` has its ready-made vectors."""
+def model_for(cfg: TrainConfig, encoder: SourceEncoder, target: Subwords) -> Transformer:
+    """The untrained model for data that is encoded so, without ready-made vectors."""
     sizes = {name: vocab.size for name, vocab in encoder.features.items()}
     pieces = (encoder.subwords.size, target.size)
     model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
     for name, feature in model.source.features.items():
-        if folder and isinstance(feature, Vectors):
-            feature.load(np.load(folder / f"{VECTORS}{name}.npy"))
         if isinstance(feature, Contextual):
             feature.scale = encoder.features[name].scale
     return model
@@ -224,7 +236,9 @@ def fit(
         set_up_torch(cfg)
         if made is None:
             prepared = prepare_run(cfg)
-            made = prepared, model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+            model = model_for(cfg, prepared.encoder, prepared.target)
+            start(model, cfg, prepared)
+            made = prepared, model
         progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
         trainer = Trainer(cfg, *made, folder, fabric, progress)
         trainer.resume()
@@ -294,10 +308,12 @@ def parameter_counts(model: Transformer) -> dict[str, int]:
     """Trainable numbers: all, the combiner's, the features' tables'."""
     source = model.source
     parts = {"total": model, "combiner": source.combiner, "features": source.features}
-    return {
+    counts = {
         name: sum(p.numel() for p in part.parameters() if p.requires_grad)
         for name, part in parts.items()
     }
+    counts["total"] -= source.fixed
+    return counts
 
 
 def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
@@ -426,7 +442,9 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         console.print(prepared.report)
         current.described.add(prepared.fingerprint)
     keep(cfg, prepared, folder)
-    model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+    model = model_for(cfg, prepared.encoder, prepared.target)
+    for note in start(model, cfg, prepared):
+        print(note)
     method = method_name(cfg.combiner._target_)
     if not sweep and cfg.control == "none":
         for line in advice(prepared.report.features, model.source.combiner.widths, method):

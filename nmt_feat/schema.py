@@ -198,6 +198,11 @@ class ModelConfig:
     """Dropout inside the feed-forward layers, after the ReLU."""
     tie: str = "target"
     """`target`: target table = output layer; `all`: the source's word table as well."""
+    source_vectors: str | None = None
+    """Ready-made vectors from which the source's word table starts, in word2vec's, GloVe's or
+    fastText's text format, maybe gzipped; as wide as the combiner makes the word."""
+    source_frozen: bool = False
+    """Whether the rows of the table that have such a vector stay as they are."""
     embedding_std: float | None = None
     """Standard deviation of every table at the start; default 1/sqrt(dim)."""
 
@@ -347,6 +352,18 @@ class TrainConfig:
             raise UserError(
                 "model.tie=all needs one vocabulary for both sides; set subword.joint=true or "
                 "model.tie=target"
+            )
+        if model.source_vectors and model.tie == "all":
+            raise UserError(
+                f"model.source_vectors={model.source_vectors}: with model.tie=all the table is the "
+                "target's as well; set model.tie=target"
+            )
+        if model.source_frozen and not model.source_vectors:
+            raise UserError("model.source_frozen=true: set model.source_vectors=FILE, or leave it")
+        if model.source_frozen and self.optimizer.weight_decay:
+            raise UserError(
+                f"optimizer.weight_decay={self.optimizer.weight_decay}: frozen rows would decay; "
+                "set it to 0, or model.source_frozen=false"
             )
         if self.decoding.nbest > self.decoding.beam:
             raise UserError(

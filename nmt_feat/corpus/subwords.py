@@ -99,6 +99,11 @@ class Subwords:
         """Write `stem.model` (SentencePiece's own format) or `stem.json` (a list of words)."""
         stem.with_suffix(".model").write_bytes(self._proto)
 
+    @property
+    def names(self) -> list[str]:
+        """The pieces by id, as they are written."""
+        return [str(self._model.id_to_piece(i)) for i in range(self.size)]
+
     def encode(self, text: str) -> list[Piece]:
         """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
         found = self._model.encode(text, out_type="offset_mapping")
@@ -157,6 +162,10 @@ class Words(Subwords):
     def save(self, stem: Path) -> None:  # noqa: D102
         content = json.dumps({"kind": self._kind, "words": self._words[4:]}, ensure_ascii=False)
         stem.with_suffix(".json").write_text(content, encoding="utf-8")
+
+    @property
+    def names(self) -> list[str]:  # noqa: D102
+        return self._words
 
     def encode(self, text: str) -> list[Piece]:  # noqa: D102
         found = re.finditer(r"\S+", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,18 @@ from nmt_feat.errors import UserError
 
 
 def read_vectors(
-    path: Path | str, limit: int | None = None
+    path: Path | str, limit: int | None = None, wanted: Container[str] | None = None
 ) -> tuple[list[str], NDArray[np.float32]]:
     """The words of a file and their vectors `(words, width)`, at most the first `limit`.
 
+    Of those, only `wanted` ones are given, if that says which; all are checked.
     A line is a word and its numbers, with spaces between; plain, or gzipped (`.gz`). word2vec and
     fastText have a first line of two integers: how many words follow, and their width. GloVe has
     none, and a few words with spaces inside. What is broken is a `UserError` that names the line:
     another width, no number, NaN or infinity, a word that was there before, a file that ends early.
     """
     words: dict[str, int] = {}  # and their lines
+    kept: list[str] = []
     rows: list[NDArray[np.float32]] = []
     promised, width, number = None, 0, 0
     for number, line in enumerate(_lines(Path(path)), 1):
@@ -35,7 +37,7 @@ def read_vectors(
             if not width:
                 raise UserError(f"{where}: width 0; get the file again")
             continue
-        if limit is not None and len(rows) == limit:
+        if limit is not None and len(words) == limit:
             break
         width = width or len(fields) - 1
         word, numbers = _split(fields, width, promised is not None, where)
@@ -49,16 +51,18 @@ def read_vectors(
                 "end the line"
             )
         words[word] = number
-        rows.append(numbers)
+        if wanted is None or word in wanted:
+            kept.append(word)
+            rows.append(numbers)
     else:
-        if promised is not None and promised != len(rows):
+        if promised is not None and promised != len(words):
             raise UserError(
-                f"{path}:{number}: the file ends after {len(rows)} words, its first line promises "
+                f"{path}:{number}: the file ends after {len(words)} words, its first line promises "
                 f"{promised}; get it again"
             )
-    if not rows:
+    if not words:
         raise UserError(f"{path}: no vectors; give a file of word2vec, fastText or GloVe (text)")
-    return list(words), np.stack(rows)
+    return kept, np.stack(rows) if rows else np.zeros((0, width), np.float32)
 
 
 def vector_width(path: Path | str) -> int:

@@ -1,5 +1,6 @@
 """From settings to a model, each part's weights from a generator of its own."""
 
+import contextlib
 import hashlib
 import inspect
 from collections.abc import Iterator, Mapping
@@ -130,6 +131,30 @@ def check_tie(combiner: Combiner, model: ModelConfig) -> None:
         raise UserError(
             f"model.tie=all needs one table of width {model.dim}, but the combiner gives the word "
             f"{word} = {model.dim} - {sum(others)}; use model.tie=target or another combiner"
+        )
+
+
+def check_vectors(
+    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig, width: int
+) -> None:
+    """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
+    tried = []
+    for values in (1, 1 << 30):
+        parts = wanted(cfg, features, dict.fromkeys(features, values), model.dim)
+        with isolated(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
+            tried.append(build_combiner(cfg, parts, model.dim))
+    if len({combiner.widths[WORD] for combiner in tried}) == 1:
+        refuse_width(tried[0], model, width)
+
+
+def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:
+    """Refuse vectors of another width than the combiner gives the word."""
+    word = combiner.widths[WORD]
+    if word != width:
+        raise UserError(
+            f"model.source_vectors={model.source_vectors}: its vectors have {width} numbers, the "
+            f"word has {word} ({arithmetic(combiner)}); change model.dim, the combiner or a "
+            "feature's dim"
         )
 
 

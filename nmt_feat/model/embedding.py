@@ -91,6 +91,8 @@ class SourceEmbedding(nn.Module):
         super().__init__()
         self.masked = dict(masked or {})
         self.words = words
+        self.fixed = 0
+        """Numbers of the words' table that are not trained."""
         self.features = nn.ModuleDict(features)
         self.combiner = combiner
         self.dropout = dropout
