@@ -224,6 +224,12 @@ def model_for(cfg: TrainConfig, encoder: SourceEncoder, target: Subwords) -> Tra
     return model
 
 
+def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[str]]:
+    """The model that training starts from, with its ready-made vectors, and notes on these."""
+    model = model_for(cfg, prepared.encoder, prepared.target)
+    return model, start(model, cfg, prepared)
+
+
 def fit(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer] | None
 ) -> Progression:
@@ -236,9 +242,7 @@ def fit(
         set_up_torch(cfg)
         if made is None:
             prepared = prepare_run(cfg)
-            model = model_for(cfg, prepared.encoder, prepared.target)
-            start(model, cfg, prepared)
-            made = prepared, model
+            made = prepared, untrained(cfg, prepared)[0]
         progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
         trainer = Trainer(cfg, *made, folder, fabric, progress)
         trainer.resume()
@@ -427,8 +431,7 @@ def _help(cfg: TrainConfig, folder: Path) -> None:
     """Take part in the training of the first of the processes that torchrun or srun has started."""
     with signals.handled():
         fabric, prepared = make_fabric(cfg), prepare_run(cfg)
-        model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
-        train(fabric, cfg, folder, (prepared, model))
+        train(fabric, cfg, folder, (prepared, untrained(cfg, prepared)[0]))
 
 
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
@@ -442,8 +445,8 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         console.print(prepared.report)
         current.described.add(prepared.fingerprint)
     keep(cfg, prepared, folder)
-    model = model_for(cfg, prepared.encoder, prepared.target)
-    for note in start(model, cfg, prepared):
+    model, notes = untrained(cfg, prepared)
+    for note in notes:
         print(note)
     method = method_name(cfg.combiner._target_)
     if not sweep and cfg.control == "none":

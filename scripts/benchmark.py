@@ -54,7 +54,7 @@ from nmt_feat.report.records import (
     peak_memory_mib,
 )
 from nmt_feat.resources import resource
-from nmt_feat.run import model_for, settle
+from nmt_feat.run import settle, untrained
 from nmt_feat.schema import ModelConfig, TrainConfig
 from nmt_feat.search import translate_split
 from nmt_feat.training.loop import Trainer
@@ -167,7 +167,7 @@ def make_trainer(cfg: TrainConfig, folder: Path) -> Trainer:
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
-    model = model_for(cfg, prepared.encoder, prepared.target, prepared.folder)
+    model = untrained(cfg, prepared)[0]
     progress = Progress(Console(stderr=True), enabled=False)
     trainer = Trainer(cfg, prepared, model, folder, fabric, progress)
     model.train()

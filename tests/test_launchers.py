@@ -77,7 +77,9 @@ def test_again(swept: tuple[Small, str]) -> None:
     log = folder / "jobs" / "4.log"
     with lock:
         process.start()
-        wait_for(lambda: log.exists() and "waiting for it" in log.read_text(), process, small.folder)
+        wait_for(
+            lambda: log.exists() and "waiting for it" in log.read_text(), process, small.folder
+        )
     process.join(100)
     out = (small.folder / "out").read_text()
     assert process.exitcode == 1, out

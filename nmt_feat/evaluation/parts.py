@@ -48,11 +48,12 @@ class Parts:
 def part_use(model: Transformer, split: Split, vocabs: Mapping[str, FeatureVocab]) -> Parts:
     """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
 
-    Features whose values are units or single words (vectors) have no gates by value.
+    Features whose values are units or single words, and vectors, have no gates by value.
     """
     source, features = model.source, list(model.source.features)
     device = source.words.weight.device
-    named = [n for n, v in vocabs.items() if not v.has_units and v.column not in units.FORMS]
+    valued = {name: v for name, v in vocabs.items() if not (v.has_units or v.contextual)}
+    named = [name for name, v in valued.items() if v.column not in units.FORMS]
     names = source.combiner.names
     norms = torch.zeros(len(names), dtype=torch.float64)
     pieces = {name: torch.zeros(vocabs[name].size, dtype=torch.int64) for name in named}

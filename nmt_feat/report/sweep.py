@@ -81,7 +81,7 @@ def at_once(config: DictConfig) -> int | None:
         return 1
     if (count := launcher.get("n_jobs")) is None:  # joblib's; -1: as many as there are cores
         return None
-    return count if count > 0 else max(1, cores() + 1 + count)
+    return int(count) if count > 0 else max(1, cores() + 1 + int(count))
 
 
 class SweepTable(Callback):
