@@ -347,27 +347,16 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keep other processes from a run's folder; the system frees the lock of a killed one.
-
-    Where another process has it: `wait` for that one, else a `UserError`.
-    """
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from a run's folder; the system frees the lock of a killed one."""
     if processes.started().rank:  # the first has the lock
         yield
         return
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    busy = f"{folder}: another process is training this run"
     try:
-        lock.acquire(timeout=0)
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
     except Timeout:
-        if not wait:
-            raise UserError(f"{busy}; wait for it") from None
-        print(f"{busy}; waiting for it", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        raise UserError(f"{folder}: another process is training this run; wait for it") from None
 
 
 def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float:
@@ -407,7 +396,7 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
     if processes.started().rank and not (folder / FINISHED).exists():
         _help(cfg, folder)
         sys.exit()
-    with signals.handled(), locked(folder, wait=sweep):
+    with signals.handled(), locked(folder):
         if (folder / FINISHED).exists():
             try:
                 record = records.read_record(folder / FINISHED)
