@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from entry import call
 from methods import EXAMPLES, METHODS
@@ -41,7 +42,14 @@ CASES: dict[str, tuple[str, ...]] = {
         for name, cls in EXAMPLES.items()
     },
 }
-"""Overrides of a run that must learn the readings. Add those of a new kind of feature here."""
+"""Overrides of a run that must learn the readings."""
+KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("char", "syllable", "jamo", "ngram"), ()),
+    "vectors": ("features.vectors.file=FOLDER/vectors.txt",),
+    "contextual": ("features.contextual.encoder=FOLDER/encoder",),
+}
+"""Features that are functions of the text, which both readings share. None of them, nor a model
+trained on all of them, can tell the readings apart; beside tags they must not be in the way."""
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +58,23 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("readings") / "corpus")
 
 
+@pytest.fixture(scope="module")
+def outside(readings: Path) -> Path:
+    """The folder of the corpus, with vectors of its words and an encoder."""
+    from encoders import save, word_piece
+
+    texts = [sentence.text for sentence in read_conllu(readings / "train.conllu")]
+    save(readings / "encoder", word_piece(texts))
+    words = sorted({word for text in texts for word in text.split()})
+    rows = np.random.default_rng(1).normal(size=(len(words), 8))
+    lines = (f"{w} {' '.join(map(str, row))}\n" for w, row in zip(words, rows, strict=True))
+    (readings / "vectors.txt").write_text("".join(lines), encoding="utf-8")
+    return readings
+
+
 def train(corpus: Path, folder: Path, *overrides: str) -> Path:
-    return Small(corpus, corpus.parent / "cache", folder, SETTINGS).train(*overrides)
+    given = (override.replace("FOLDER", str(corpus)) for override in overrides)
+    return Small(corpus, corpus.parent / "cache", folder, SETTINGS).train(*given)
 
 
 def accuracy(run: Path) -> float:
@@ -68,7 +91,30 @@ def translated(run: Path, source: Path) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_readings(case: str, readings: Path, tmp_path: Path) -> None:
-    run = train(readings, tmp_path, *CASES[case])
+    learns_readings(train(readings, tmp_path, *CASES[case]), readings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_beside_tags(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if kind == "contextual":
+        pytest.importorskip("transformers")
+    fixture = "outside" if KINDS[kind] else "readings"
+    readings = request.getfixturevalue(fixture)
+    features = f"features=[upos,deprel,{kind}]"
+    learns_readings(train(readings, tmp_path, "combiner=concat", features, *KINDS[kind]), readings)
+
+
+def test_kinds_alone(outside: Path, tmp_path: Path) -> None:
+    """All that the text says, six times over, is no more than one reading of each sentence."""
+    more = [override for overrides in KINDS.values() for override in overrides]
+    run = train(outside, tmp_path, "combiner=add", f"features=[{','.join(KINDS)}]", *more)
+    assert 0.45 <= accuracy(run) <= 0.5
+    hypotheses = translated(run, outside / "swapped.conllu")
+    assert hypotheses[::2] == hypotheses[1::2]
+
+
+def learns_readings(run: Path, readings: Path) -> None:
+    """Right on both readings of each sentence, and the other one with the other one's tags."""
     assert accuracy(run) >= 0.98
     other = [reading for one, two in pairs() for reading in (two[1], one[1])]
     hypotheses = translated(run, readings / "swapped.conllu")
