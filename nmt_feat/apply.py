@@ -162,6 +162,25 @@ class Run:
         pairs = zip(annotators.apply(self.annotator, raw), texts, strict=True)
         return [project(s, text, where)[0] if text.strip() else Sentence(text) for s, text in pairs]
 
+    def read(
+        self, source: str, target: str, raw: str | None = None
+    ) -> tuple[list[Sentence], list[str], list[str]]:
+        """A text, annotated if it is plain, and its translation; file and line of each sentence."""
+        lines, targets = read_lines(source), read_lines(target)
+        if (kind := formats.kind_of(source)) != "text":
+            sentences = list(formats.parse(lines, source, kind, self.cfg.data.factors))
+            unit = ": sentence " if kind == "conllu" else ":"
+        else:
+            sentences, unit = self.annotate(lines, read_lines(raw) if raw else None, source), ":"
+        if len(sentences) != len(targets):
+            raise UserError(
+                f"{source} has {len(sentences)} sentences, {target} has {len(targets)}; "
+                "their lines must correspond"
+            )
+        if not sentences:
+            raise UserError(f"{source}: the file is empty; nothing to score")
+        return sentences, targets, [f"{source}{unit}{i}" for i in range(1, len(sentences) + 1)]
+
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
         described = self.encoder.describe(Sentences.of(sentences), where)
@@ -292,21 +311,7 @@ def translate_main(cfg: TranslateConfig) -> None:
 def score_main(cfg: ScoreConfig) -> None:
     """`score.py`: natural log-probability and pieces (the end symbol counts) of each line."""
     run = Run(cfg.run, cfg.threads)
-    lines, targets = read_lines(cfg.source), read_lines(cfg.target)
-    if (kind := formats.kind_of(cfg.source)) != "text":
-        sentences = list(formats.parse(lines, cfg.source, kind, run.cfg.data.factors))
-        unit = ": sentence " if kind == "conllu" else ":"
-    else:
-        raw = read_lines(cfg.raw) if cfg.raw else None
-        sentences, unit = run.annotate(lines, raw, cfg.source), ":"
-    if len(sentences) != len(targets):
-        raise UserError(
-            f"{cfg.source} has {len(sentences)} sentences, {cfg.target} has {len(targets)}; "
-            "their lines must correspond"
-        )
-    if not sentences:
-        raise UserError(f"{cfg.source}: the file is empty; nothing to score")
-    where = [f"{cfg.source}{unit}{i}" for i in range(1, len(sentences) + 1)]
+    sentences, targets, where = run.read(cfg.source, cfg.target, cfg.raw)
     split = run.split(sentences, targets, where)
     budget = run.cfg.trainer.batch_tokens
     found = score_split(run.model, split, list(run.cfg.features), budget, run.device)

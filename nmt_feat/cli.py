@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,18 @@ def _typed(cfg: DictConfig) -> Any:
 
 def _resolvers() -> None:
     OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
+
+
+def composed(settings: Sequence[str]) -> schema.TrainConfig:
+    """The settings of train.py with these on its command line; mistakes are `UserError`s."""
+    schema.register()
+    _resolvers()
+    try:
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+            cfg: schema.TrainConfig = _typed(hydra.compose("train", list(settings)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from None
+    return cfg
 
 
 @contextlib.contextmanager

@@ -55,11 +55,11 @@ from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, DecodingConfig, FeatureConfig, TrainConfig
 from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.training import checkpoints, processes
-from nmt_feat.training.checkpoints import FORMAT, Checkpoints, digest
+from nmt_feat.training.checkpoints import CHECKPOINTS, FORMAT, Checkpoints, digest
 from nmt_feat.training.loop import Progression, Trainer, build_optimizer
 from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
-from nmt_feat.training.resume import CHECKPOINTS, adopt, refuse_changes, unfinished
+from nmt_feat.training.resume import adopt, refuse_changes, unfinished
 from nmt_feat.training.signals import Interrupted, signals
 
 WEIGHTS = "model.safetensors"
@@ -115,7 +115,7 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
                     "set subword to another than given"
                 )
             model = language_model(cfg, name, feature)
-            assert model.tokenizer
+            _ = model.tokenizer  # an unfit one is an error before data is read
             feature.args["width"], feature.layer = model.width, model.layer
     check_widths(cfg.combiner, cfg.features, cfg.model)
     if cfg.model.source_vectors:

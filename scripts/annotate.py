@@ -42,7 +42,7 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code."""
-    from benchmark import composed  # not in the processes that annotate, which import this file
+    from nmt_feat.cli import composed  # not in the processes that annotate, which import this file
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

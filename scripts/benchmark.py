@@ -32,15 +32,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from numpy.typing import NDArray
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nmt_feat import cli, schema
+from nmt_feat import cli
 from nmt_feat.apply import Run
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.formats import kind_of
@@ -62,18 +59,6 @@ from nmt_feat.training.processes import make_fabric
 from nmt_feat.training.progress import Progress
 
 Lengths = NDArray[np.int64]
-
-
-def composed(settings: list[str]) -> TrainConfig:
-    """The settings of train.py with these on its command line; mistakes are `UserError`s."""
-    schema.register()
-    cli._resolvers()
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
-            cfg: TrainConfig = cli._typed(compose("train", settings))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(cli.explain(error)) from None
-    return cfg
 
 
 def synthetic(cfg: TrainConfig, pairs: int) -> None:
@@ -339,7 +324,7 @@ def main() -> None:
     given = parser.parse_intermixed_args()
 
     def settings(*more: str) -> TrainConfig:
-        cfg = composed([*given.settings, *more])
+        cfg = cli.composed([*given.settings, *more])
         if given.pairs:
             synthetic(cfg, given.pairs)
         return cfg

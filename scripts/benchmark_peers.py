@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from benchmark import composed
 from peer_environments import environment, toolkit, versions
 from rich.console import Console
 
 from nmt_feat import cli
 from nmt_feat.apply import EXPORT, Run
+from nmt_feat.cli import composed
 from nmt_feat.corpus.prepare import Prepared, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import SPECIAL

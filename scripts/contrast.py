@@ -11,8 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import Sentence, read_conllu
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.conllu import Sentence
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
 from nmt_feat.resources import resource
@@ -49,13 +48,9 @@ def main() -> int:
     given = parser.parse_args()
     target = given.target or given.source.with_suffix(".de")
     try:
-        sentences, targets = list(read_conllu(given.source)), read_lines(target)
-        if len(sentences) != len(targets):
-            raise UserError(
-                f"{given.source} has {len(sentences)} sentences, {target} has {len(targets)}; "
-                "their lines must correspond"
-            )
-        found = contrast(Run(given.run), sentences, targets, str(given.source))
+        run = Run(given.run)
+        sentences, targets, _ = run.read(str(given.source), str(target))
+        found = contrast(run, sentences, targets, str(given.source))
         if found.accuracy is None:
             raise UserError(f"{given.source}: no two lines have the same English")
     except UserError as error:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark import composed
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nmt_feat.cli import composed
 from nmt_feat.corpus.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.model.build import build_combiner, wanted

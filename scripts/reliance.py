@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from nmt_feat.apply import Run
-from nmt_feat.corpus import formats
 from nmt_feat.corpus.columns import FIRST, INSIDE, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence
 from nmt_feat.corpus.controls import Tokens
@@ -24,7 +23,6 @@ from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import WORD
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
-from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import reading_accuracy, score
 from nmt_feat.resources import resource
@@ -35,14 +33,15 @@ from nmt_feat.search import translate_split
 class Reliance:
     """A run, and a text with its translation, encoded with the places where words begin."""
 
-    def __init__(self, run: Run, sentences: list[Sentence], targets: list[str], name: str) -> None:
+    def __init__(
+        self, run: Run, sentences: list[Sentence], targets: list[str], where: list[str]
+    ) -> None:
         self.run, vocabs = run, run.encoder.features
         self.moved = [name for name, vocab in vocabs.items() if not vocab.of_pieces]
         if not self.moved:
             raise UserError(f"{run.folder}: has no features of words; there is nothing to replace")
         tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))
         encoder = SourceEncoder(run.encoder.subwords, vocabs | {WORD: tag})
-        where = [f"{name}: sentence {i}" for i in range(1, len(sentences) + 1)]
         described = encoder.describe(Sentences.of(sentences), where)
         self.true = encode_split(encoder, run.target, described, targets)
         whole = run.cfg.subword.kind == "none"  # each piece is a word
@@ -79,25 +78,6 @@ class Reliance:
         return values if reading is None else values | {"right readings, %": 100 * reading}
 
 
-def read(
-    run: Run, source: Path, target: Path, raw: Path | None
-) -> tuple[list[Sentence], list[str]]:
-    """The annotated text and its translation."""
-    lines, targets = read_lines(source), read_lines(target)
-    if (kind := formats.kind_of(str(source))) == "text":
-        sentences = run.annotate(lines, read_lines(raw) if raw else None, str(source))
-    else:
-        sentences = list(formats.parse(lines, str(source), kind, run.cfg.data.factors))
-    if len(sentences) != len(targets):
-        raise UserError(
-            f"{source} has {len(sentences)} sentences, {target} has {len(targets)}; "
-            "their lines must correspond"
-        )
-    if not sentences:
-        raise UserError(f"{source}: the file is empty; nothing to translate")
-    return sentences, targets
-
-
 def main() -> int:
     """Run; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -105,7 +85,7 @@ def main() -> int:
     test = resource("data/embedded") / "test.conllu"
     parser.add_argument("--source", type=Path, default=test, help="text, CoNLL-U or JSON lines")
     parser.add_argument("--target", type=Path, help="its translation; default: beside it, as .de")
-    parser.add_argument("--raw", type=Path, help="raw counterpart of a source of tokens")
+    parser.add_argument("--raw", help="raw counterpart of a source of tokens")
     parser.add_argument("--draws", type=int, default=3, help="permutations of the words")
     given = parser.parse_args()
     try:
@@ -113,7 +93,7 @@ def main() -> int:
             raise UserError(f"--draws {given.draws}: must be at least 1")
         run = Run(given.run)
         target = given.target or given.source.with_suffix(".de")
-        text = Reliance(run, *read(run, given.source, target, given.raw), str(given.source))
+        text = Reliance(run, *run.read(str(given.source), str(target), given.raw))
         rows = {"true": [text.scores(text.true)], "unknown": [text.scores(text.unknown())]}
         rows["shuffled"] = [text.scores(text.shuffled(i)) for i in range(given.draws)]
     except UserError as error:

@@ -11,9 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-
-from nmt_feat import cli, schema
+from nmt_feat import cli
 from nmt_feat.report.sweep import current
 from nmt_feat.resources import resource
 from nmt_feat.run import train_run
@@ -56,11 +54,7 @@ def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
 @cache
 def composed(overrides: tuple[str, ...]) -> TrainConfig:
     """The settings that a command line gives."""
-    schema.register()
-    cli._resolvers()
-    with initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
-        cfg: TrainConfig = cli._typed(compose("train", list(overrides)))
-    return cfg
+    return cli.composed(overrides)
 
 
 @dataclass

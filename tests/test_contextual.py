@@ -599,5 +599,6 @@ def test_missing_package(small: Small, encoder: Path, monkeypatch: pytest.Monkey
     done = call("train", *small.overrides("combiner=add", *settings(encoder)))
     assert (done.code, done.err) == (
         2,
-        "error: transformers is not installed; get it by: pip install 'nmt_feat[transformers]'\n",
+        "error: an encoder of Hugging Face needs the package transformers: pip install "
+        "'nmt_feat[transformers]'\n",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import importlib.metadata
 import json
 import math
@@ -27,6 +26,7 @@ from nmt_feat.corpus.sentences import Integers
 from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import known_sha256
 from nmt_feat.errors import UserError
+from nmt_feat.extras import optional
 
 FORMAT = 1  # of the folders of states: raise it whenever their content changes
 BLOCK = 2000
@@ -59,12 +59,7 @@ class _Window(NamedTuple):
 
 def transformers() -> Any:
     """The package, an extra, kept silent."""
-    try:
-        package = importlib.import_module("transformers")
-    except ImportError:
-        raise UserError(
-            "transformers is not installed; get it by: pip install 'nmt_feat[transformers]'"
-        ) from None
+    package = optional("transformers", "an encoder of Hugging Face", "transformers")
     package.utils.logging.set_verbosity_error()
     package.utils.logging.disable_progress_bar()
     return package

@@ -98,7 +98,7 @@ class Tokens:
     def with_values(self, values: dict[str, Ids], units: Split) -> Split:
         """The split with other values of its words, numbered as in `units`.
 
-            Pieces that said the same as their word's first one do so again; `<inside>` stays. Of an
+        Pieces that said the same as their word's first one do so again; `<inside>` stays. Of an
         encoder's vectors, all pieces of a word get that of the other word's first.
         """
         changed = copy.copy(self.split)

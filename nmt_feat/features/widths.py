@@ -1,11 +1,12 @@
 """How wide a feature's embedding is where its combiner leaves that free."""
 
+from nmt_feat.corpus.columns import CONTEXT
 from nmt_feat.corpus.units import KINDS
 
 SENNRICH = {"subword_tag": 5, "lemma": 115}
 """Widths of 500 in `factored_sample/config.py` of Sennrich & Haddow (2016); others have 10."""
 
-WIDE = ("lemma", "form", "lower", "context", *KINDS)
+WIDE = ("lemma", "form", "lower", CONTEXT, *KINDS)
 """Columns that tell nearly as much as the word does."""
 
 

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints, in its own."""
 INDEX = "checkpoint-"
 """Begins the names of the indices."""
 FORMAT = 1

@@ -31,7 +31,7 @@ from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import OptimizerConfig, TrainConfig
 from nmt_feat.search import translate_split
-from nmt_feat.training.checkpoints import Checkpoints, restore
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, restore
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.schedules import factor
 from nmt_feat.training.signals import Interrupted, signals
@@ -156,7 +156,7 @@ class Trainer:
         self.model, self.inner = model, objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
         self.epoch, self.plan, self.train = -1, self.batches(0), prepared.train
-        self.checkpoints = Checkpoints(folder / "checkpoints", cfg.trainer.average)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, cfg.trainer.average)
         threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
         self.at = Progression(processes=fabric.world_size, threads=threads)
         self.saved = 0  # the step of the last checkpoint

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.errors import UserError
-from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.schedules import ENDLESS
-
-CHECKPOINTS = "checkpoints"
-"""The folder of a run's checkpoints, in its own."""
 
 
 def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
