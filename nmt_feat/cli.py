@@ -47,6 +47,11 @@ MEANINGS = {
 }
 """What Hydra and OmegaConf say of a setting, as regular expressions, and what we say instead."""
 
+EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+}
+"""Hydra's plugins, and the extra that installs each."""
+
 
 def explain(error: Exception) -> str:
     """An error of Hydra or OmegaConf in one line."""
@@ -59,6 +64,8 @@ def explain(error: Exception) -> str:
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if extra := EXTRAS.get(f"{group}={name}"):
+            return f"{group}={name}: not installed; do: pip install 'nmt_feat[{extra}]'"
         folders = re.findall(r"path=file://(.*)", text)
         names = {path.stem for folder in folders for path in Path(folder, group).glob("*.yaml")}
         return f"{group or 'config'}={name}: no such option; {near(name, names)}"

@@ -347,16 +347,27 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from a run's folder; the system frees the lock of a killed one."""
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keep other processes from a run's folder; the system frees the lock of a killed one.
+
+    Where another process has it: `wait` for that one, else a `UserError`.
+    """
     if processes.started().rank:  # the first has the lock
         yield
         return
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    busy = f"{folder}: another process is training this run"
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{folder}: another process is training this run; wait for it") from None
+        if not wait:
+            raise UserError(f"{busy}; wait for it") from None
+        print(f"{busy}; waiting for it", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float:
@@ -396,7 +407,7 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
     if processes.started().rank and not (folder / FINISHED).exists():
         _help(cfg, folder)
         sys.exit()
-    with signals.handled(), locked(folder):
+    with signals.handled(), locked(folder, wait=sweep):
         if (folder / FINISHED).exists():
             try:
                 record = records.read_record(folder / FINISHED)

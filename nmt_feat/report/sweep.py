@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from nmt_feat.corpus.pool import cores
 from nmt_feat.errors import UserError, fail
 from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
@@ -54,6 +55,7 @@ class SweepState:
 
 
 current = SweepState()
+_log = contextlib.ExitStack()  # where this process's job prints to, if not to the terminal
 
 
 def count_jobs(config: DictConfig) -> int:
@@ -72,13 +74,23 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
+def at_once(config: DictConfig) -> int | None:
+    """How many jobs run at a time; None where that is a cluster's affair."""
+    launcher = config.hydra.launcher
+    if launcher._target_.startswith("hydra._internal."):
+        return 1
+    if (count := launcher.get("n_jobs")) is None:  # joblib's; -1: as many as there are cores
+        return None
+    return int(count) if count > 0 else max(1, cores() + 1 + int(count))
+
+
 class SweepTable(Callback):
     """`hydra.callbacks.table._target_`: records each job in `<sweep dir>/jobs`, ends in a table."""
 
     def __init__(self) -> None:
         self.folder = Path()
         self.total: int | None = None  # jobs, as far as Hydra's own sweeper makes them
-        self.estimates = False  # one job after the other, here, and none has been trained yet
+        self.apart = False  # jobs run in other processes, side by side
         self.summed = False
         self.began = 0.0
 
@@ -86,25 +98,30 @@ class SweepTable(Callback):
         """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
         try:
-            self.lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
         shutil.rmtree(self.folder / "jobs", ignore_errors=True)
         (self.folder / "jobs").mkdir()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             self.total = count_jobs(config)
-            self.estimates = config.hydra.launcher._target_.startswith("hydra._internal.")
+        self.apart = not config.hydra.launcher._target_.startswith("hydra._internal.")
         current.described.clear()
+        atexit.register(lock.release)
         atexit.register(self.summary)  # other sweepers, Ctrl-C: the end of the sweep is not called
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say what runs; start the clock."""
+        """Say what runs; start the clock. What jobs say side by side goes to files."""
         if config.hydra.mode == RunMode.MULTIRUN:
             total = f" of {self.total}" if self.total else ""
             job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
             print(job, flush=True)
+            if self.apart:
+                path = self.folder / "jobs" / f"{config.hydra.job.num + 1}.log"
+                file = _log.enter_context(path.open("w", 1, encoding="utf-8"))
+                _log.enter_context(contextlib.redirect_stdout(file))
         current.folder, current.trained = None, False
         self.began = time.monotonic()
 
@@ -112,6 +129,7 @@ class SweepTable(Callback):
         """Write the job's file; turn a failure into a value; say how long the sweep will take."""
         if config.hydra.mode != RunMode.MULTIRUN:
             return
+        _log.close()
         seconds = time.monotonic() - self.began
         settings = job_return.cfg or OmegaConf.create()
         with contextlib.suppress(OmegaConfBaseException):  # what cannot be resolved stays as it is
@@ -121,6 +139,7 @@ class SweepTable(Callback):
             "overrides": list(config.hydra.overrides.task),
             "folder": str(current.folder.absolute()) if current.folder else None,
             "seconds": seconds,
+            "trained": current.trained,
             "error": None,
             "config": OmegaConf.to_container(settings),
         }
@@ -133,14 +152,18 @@ class SweepTable(Callback):
             if self.total is not None:
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = math.nan
-        elif current.trained and self.estimates and self.total:
-            self.estimates = False
-            rest = self.total - job["number"]
-            print(
-                f"The first run took {duration(seconds)}; {rest} more of {self.total} take about "
-                f"{duration(rest * seconds)}, less where runs are finished already.",
-                flush=True,
-            )
+        elif self.apart:
+            print(f"Job {job['number']} has ended: {duration(seconds)}", flush=True)
+        if current.trained and self.total and (count := at_once(config)):
+            others = self.jobs()
+            if not any(other["trained"] for other in others):
+                rest = self.total - len(others) - 1
+                print(
+                    f"The first run took {duration(seconds)}; {rest} more of {self.total} take "
+                    f"about {duration(rest * seconds / count)}, less where runs are finished "
+                    "already.",
+                    flush=True,
+                )
         path = self.folder / "jobs" / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
 
@@ -149,13 +172,17 @@ class SweepTable(Callback):
         if self.summary():
             raise SystemExit(1)
 
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs that have ended, in order."""
+        paths = sorted((self.folder / "jobs").glob("*.json"), key=lambda path: int(path.stem))
+        return [json.loads(path.read_bytes()) for path in paths]
+
     def summary(self) -> int:
         """Print the table, write it into the sweep's folder; the number of failed jobs. Once."""
-        paths = sorted((self.folder / "jobs").glob("*.json"), key=lambda path: int(path.stem))
-        if self.summed or not paths:  # none: Hydra has refused the overrides and said so
+        jobs = self.jobs()
+        if self.summed or not jobs:  # none: Hydra has refused the overrides and said so
             return 0
         self.summed = True
-        jobs = [json.loads(path.read_bytes()) for path in paths]
         notes = [
             f"Failed: job {job['number']} ({' '.join(job['overrides'])}): {job['error']}"
             for job in jobs

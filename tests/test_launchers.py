@@ -1,0 +1,108 @@
+"""Sweeps whose jobs run in processes of their own: the same runs, the same table."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from entry import call
+from filelock import FileLock
+from small import Small, outcome, record
+from test_resume import wait_for
+from test_sweep import FAILING, SERVER, command, sweep, tables
+
+from nmt_feat.corpus.pool import cores
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+JOBS = ("combiner=add,concat,none,gate", FAILING, "seed=1")
+
+
+@pytest.fixture(scope="module")
+def swept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Small, str]:
+    """Four methods, one of which fails, two at a time; what was printed."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    folder = tmp_path_factory.mktemp("joblib")
+    small = Small(corpus, folder / "cache", folder)
+    code, out = sweep(small, *JOBS, *JOBLIB)
+    assert code == 1, out
+    return small, out
+
+
+def test_the_same_bits_and_the_same_table(swept: tuple[Small, str], tmp_path: Path) -> None:
+    small, _ = swept
+    one = Small(small.corpus, small.cache, tmp_path)
+    code, out = sweep(one, *JOBS)
+    assert code == 1, out
+    mine, theirs = (
+        {path.parent.name: outcome(path.parent) for path in s.folder.glob("runs/*/result.json")}
+        for s in (small, one)
+    )
+    assert len(mine) == 3
+    assert mine == theirs
+    rows = []
+    for folder in (*tables(small), *tables(one)):
+        with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+            rows.append([{k: r[k] for k in r if "minutes" not in k} for r in csv.DictReader(file)])
+    assert rows[0] == rows[1]
+    assert [row["method"] for row in rows[0]] == ["add", "concat", "none", "gate"]
+
+
+def test_what_is_said(swept: tuple[Small, str]) -> None:
+    small, out = swept
+    message = "concat leaves the word 0 of the model's width 16: deprel 1 + upos 15 = 16; "
+    assert f"Job 2 failed: {message}" in out
+    assert f"Failed: job 2 (combiner=concat {FAILING}" in out.replace("\n", " ")
+    assert [n for n in range(1, 5) if f"Job {n} has ended: " in out] == [1, 3, 4]
+    assert "The first run took " in out
+    assert "step 2: loss" not in out  # what two jobs say at a time goes to files
+    (folder,) = tables(small)
+    logs = [(folder / "jobs" / f"{n}.log").read_text(encoding="utf-8") for n in (1, 3, 4)]
+    assert all("step 2: loss" in log for log in logs)
+    # the data with the features is prepared once, by add or gate, and so is that without
+    assert sum(log.count("encoding\n") for log in logs) == 2
+
+
+def test_again(swept: tuple[Small, str]) -> None:
+    """Nothing is trained twice, and a run that another process trains is waited for."""
+    small, _ = swept
+    times = {p: p.stat().st_mtime_ns for p in small.folder.glob("runs/*/result.json")}
+    (run,) = small.folder.glob("runs/gate-*")
+    (folder,) = tables(small)
+    lock = FileLock(run.with_name(f".{run.name}.lock"))
+    arguments = (["-m", *small.overrides(*JOBS, *JOBLIB)], small.folder)
+    process = SERVER.Process(target=command, args=arguments)
+    log = folder / "jobs" / "4.log"
+    with lock:
+        process.start()
+        wait_for(
+            lambda: log.exists() and "waiting for it" in log.read_text(), process, small.folder
+        )
+    process.join(100)
+    out = (small.folder / "out").read_text()
+    assert process.exitcode == 1, out
+    assert "The first run took " not in out
+    assert f"{run}: another process is training this run; waiting for it" in log.read_text()
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+
+
+def test_threads_are_divided(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    more = ("combiner=none", "seed=1,2", "trainer.threads=0", "trainer.max_steps=2")
+    argv = ["-m", *small.overrides(*more, *JOBLIB)]
+    code = f"import sys; sys.argv[1:] = {argv!r}; from nmt_feat.cli import train; train()"
+    assert os.spawnlp(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
+    found = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
+    assert [run["machine"]["threads"] for run in found] == [max(1, cores() // 2)] * 2
+
+
+def test_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nmt_feat.cli as cli
+
+    monkeypatch.setitem(cli.EXTRAS, "hydra/launcher=elsewhere", "joblib")
+    done = call("train", "-m", "hydra/launcher=elsewhere", "seed=1,2")
+    expected = "hydra/launcher=elsewhere: not installed; do: pip install 'nmt_feat[joblib]'"
+    assert (done.code, done.err) == (2, f"error: {expected}\n")
