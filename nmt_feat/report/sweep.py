@@ -79,7 +79,8 @@ def at_once(config: DictConfig) -> int | None:
     launcher = config.hydra.launcher
     if launcher._target_.startswith("hydra._internal."):
         return 1
-    if (count := launcher.get("n_jobs")) is None:  # joblib's; -1: as many as there are cores
+    count: int | None = launcher.get("n_jobs")
+    if count is None:  # joblib's; -1: as many as there are cores
         return None
     return int(count) if count > 0 else max(1, cores() + 1 + int(count))
 
