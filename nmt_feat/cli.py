@@ -49,6 +49,9 @@ MEANINGS = {
 
 EXTRAS = {
     "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_slurm": "submitit",
+    "hydra/launcher=submitit_local": "submitit",
+    "hydra/sweeper=optuna": "optuna",
 }
 """Hydra's plugins, and the extra that installs each."""
 

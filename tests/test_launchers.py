@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from entry import call
 from filelock import FileLock
+from hydra import compose, initialize_config_dir
 from small import ROOT, Small, outcome, record
 from test_sweep import FAILING, sweep, tables
 
-from nmt_feat import cli
+from nmt_feat import cli, schema
 from nmt_feat.corpus.pool import cores
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -114,3 +116,64 @@ def test_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     done = call("train", "-m", "hydra/launcher=elsewhere", "seed=1,2")
     expected = "hydra/launcher=elsewhere: not installed; do: pip install 'nmt_feat[joblib]'"
     assert (done.code, done.err) == (2, f"error: {expected}\n")
+
+
+def test_submitit_on_this_machine(swept: tuple[Small, str]) -> None:
+    """What Slurm would start, as plain processes: they find what is finished."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    small, _ = swept
+    process = start(small, *JOBS, "hydra/launcher=submitit_local")
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, out
+    assert "Failed: job 2 (" in out
+    logs = [path.read_text() for path in small.folder.glob("runs/sweeps/*/.submitit/*/*_log.out")]
+    assert len(logs) == 4
+    assert [n for n in range(1, 5) if sum(f"\nJob {n} of 4: " in log for log in logs) == 1] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert sum("Job 2 failed: concat leaves the word 0" in log for log in logs) == 1
+
+
+def test_slurm_composes() -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    schema.register()
+    more = ["experiment=four_methods", "hydra/launcher=submitit_slurm"]
+    limits = ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=120"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        config = compose("train", more + limits, return_hydra_config=True)
+    launcher = config.hydra.launcher
+    assert launcher._target_.endswith(".SlurmLauncher")
+    assert (launcher.partition, launcher.timeout_min) == ("gpu", 120)
+
+
+SEARCH = (
+    "combiner=add",
+    "trainer.max_steps=2",
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.n_trials=2",
+    "hydra.sweeper.n_jobs=1",
+    "features.upos.dim=choice(3,4)",
+    "model.dropout=interval(0.0,0.3)",
+)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_search(small: Small, direction: str) -> None:
+    """Two trials, which Optuna chooses; the wrong direction, its default, is refused."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    code, out = sweep(small, *SEARCH, f"hydra.sweeper.direction={direction}")
+    if direction == "minimize":
+        assert (code, out.count("\n")) == (2, 1), out
+        assert out.endswith("set hydra.sweeper.direction=maximize\n")
+        return
+    assert code == 0, out
+    found = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
+    assert len({run["settings"]["model"]["dropout"] for run in found}) == 2
+    assert all(0 <= run["settings"]["model"]["dropout"] <= 0.3 for run in found)
+    assert {run["settings"]["features"]["upos"]["dim"] for run in found} <= {3, 4}
+    (folder,) = tables(small)
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    assert best["best_value"] == max(run["dev"]["bleu"] for run in found)

@@ -108,6 +108,11 @@ class SweepTable(Callback):
         (self.folder / "jobs").mkdir()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             self.total = count_jobs(config)
+        elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
+            fail(
+                "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
+                "set hydra.sweeper.direction=maximize"
+            )
         self.apart = not config.hydra.launcher._target_.startswith("hydra._internal.")
         current.described.clear()
         atexit.register(lock.release)
