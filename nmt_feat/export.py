@@ -201,7 +201,7 @@ class Exported:
         self.places: dict[bytes, int] | None = None
         self.most_frequent: dict[int, int] = {}
         if (folder / TUPLES).is_file():
-            tuples: Tuples = np.load(folder / TUPLES)  # NumPy unpickles nothing unless asked to
+            tuples: Tuples = np.load(folder / TUPLES, allow_pickle=False)
             self.places = {row.tobytes(): i for i, row in enumerate(tuples)}
             for i, piece in enumerate(tuples[:, 0].tolist()):
                 self.most_frequent.setdefault(piece, i)

@@ -1,11 +1,15 @@
 """The one place where a config's `_target_` becomes an object.
 
-Hydra's policy on what may be called is changing; only this module would have to follow.
+Settings come from files, also from those of a run that somebody else has trained. So only a few
+packages and the user's own modules are imported, and only classes of the kind that is wanted are
+made. Hydra's policy on what may be called is changing; only this module would have to follow.
 """
 
 import contextlib
 import importlib
+import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import traceback
@@ -17,11 +21,39 @@ from hydra.utils import get_class
 
 from nmt_feat.errors import UserError, near
 
+MODULES = ("nmt_feat", "torch.nn", "torch.optim")
+"""What may be imported with all that is in it, beside modules of the current folder."""
+TRUSTED = "NMT_FEAT_MODULES"
+"""The environment variable that names further ones, with commas between."""
+
+
+def may_import(module: str) -> bool:
+    """Whether a module is one of those, or of the current folder, or is not there at all."""
+    further = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
+    if any(f"{module}.".startswith(f"{name}.") for name in (*MODULES, *further) if name):
+        return True
+    folder, names = Path.cwd().resolve(), module.split(".")
+    for i, name in enumerate(names, 1):
+        try:
+            spec = importlib.util.find_spec(".".join(names[:i]))
+        except ValueError:  # such as __main__
+            return False
+        if spec is None:
+            break
+        if spec.origin:  # what is imported first; a folder without __init__.py is nothing yet
+            file = Path(spec.origin)
+            if file.name == "__init__.py":
+                file = file.parent
+            return file.stem == name and file.parent.resolve() == folder
+        folder /= name
+    return True
+
 
 def locate(target: str) -> type[Any]:
     """The class of a dotted name, `package.module.Class`; user modules in the current folder too.
 
-    An unknown module or class is a `UserError` with the near names.
+    An unknown module or class is a `UserError` with the near names, and so is a module that may not
+    be imported.
     """
     where = f"_target_={target}"
     module_name, _, class_name = target.rpartition(".")
@@ -29,6 +61,11 @@ def locate(target: str) -> type[Any]:
         raise UserError(f"{where}: not a dotted name; write module.Class")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # an installed console script does not search the current folder
+    if not may_import(module_name):
+        raise UserError(
+            f"{where}: {module_name} is not of {', '.join(MODULES)} nor in the current folder; if "
+            f"you know what its import does, allow it: {TRUSTED}={module_name.partition('.')[0]}"
+        )
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -63,12 +100,16 @@ def blamed(cls: type[Any]) -> Iterator[None]:
         raise UserError(f"{place}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
-def build(target: str, **values: Any) -> Any:
+def build(target: str, kind: type[Any], /, **values: Any) -> Any:
     """An object of the class `target`, constructed with `values` by keyword, as they are.
 
-    A missing or an unknown argument is a `UserError`, and whatever the class raises.
+    A class that is no `kind` is a `UserError`, a missing or an unknown argument, and whatever the
+    class raises.
     """
     cls = locate(target)
+    if not issubclass(cls, kind):
+        name = f"{kind.__module__.removesuffix('.base')}.{kind.__qualname__}"
+        raise UserError(f"_target_={target}: is no {name}; derive the class from it")
     parameters = inspect.signature(cls).parameters
     named = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

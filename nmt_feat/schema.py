@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,7 @@ class DownloadConfig:
     """Where a public corpus comes from. Files are fetched once, resumably, and verified."""
 
     url: str | None = None
-    """Folder URL (`https://...` or `file://...`) to which the file names are appended."""
+    """Folder URL (`https://...` or `file://...`, others are refused) of the files' names."""
     sha256: dict[str, str] = field(default_factory=dict)
     """Pinned SHA-256 sum of each file; a file without one is not downloaded."""
 
@@ -374,6 +375,9 @@ class TrainConfig:
             raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
         if not self.data.tests:
             raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")
+        for name in self.data.tests:  # begins names of files
+            if not re.fullmatch(r"\w[\w.+-]*", name):
+                raise UserError(f"data.tests.{name}: a name has letters, digits, _ . + and - only")
         if "word" in self.features:
             raise UserError("features.word: the name of the words themselves; choose another")
         for name, feature in self.features.items():

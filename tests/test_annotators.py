@@ -147,8 +147,8 @@ WRONG = {
     ),
     "no annotator": (
         AnnotatorConfig("nmt_feat.schema.DataConfig"),
-        "annotator._target_=nmt_feat.schema.DataConfig: is no nmt_feat.corpus.annotators.Annotator;"
-        " derive the class from it",
+        "_target_=nmt_feat.schema.DataConfig: is no nmt_feat.corpus.annotators.Annotator; derive "
+        "the class from it",
     ),
     "no model": (
         AnnotatorConfig(f"{MODULE}.UDPipe"),
@@ -217,7 +217,7 @@ def test_build_finds_modules_of_the_current_folder(
     Path("mine_ok.py").write_text("class Mine:\n    def __init__(self, a, *, b=2): self.x = a, b\n")
     Path("other.py").write_text("import nothing_like_it\n")
     Path("typo_in_it.py").write_text("class\n")
-    assert build("mine_ok.Mine", a=[1]).x == ([1], 2)
+    assert build("mine_ok.Mine", object, a=[1]).x == ([1], 2)
     for target, message in {
         "mine_okk.Mine": "no module 'mine_okk', neither in the current folder nor installed; "
         "did you mean 'mine_ok'?",
@@ -226,7 +226,7 @@ def test_build_finds_modules_of_the_current_folder(
         "(typo_in_it.py, line 1)",
     }.items():
         with pytest.raises(UserError) as error:
-            build(target)
+            build(target, object)
         assert str(error.value) == f"_target_={target}: {message}"
 
 

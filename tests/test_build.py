@@ -213,7 +213,8 @@ class Other(torch.nn.Module):
         super().__init__()
 
 
-def test_a_users_class() -> None:
+def test_a_users_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMT_FEAT_MODULES", __name__)
     given = CombinerConfig(f"{__name__}.Mine", args={"depth": 3})
     assert unused(given) == []
     made = build_combiner(given, {"word": 4}, 4)

@@ -171,7 +171,7 @@ SETTINGS = {
     "give one sentence for each line, its text the line",
     "annotator._target_=tools.Failing": "tools.Failing, line 15: ZeroDivisionError: division by "
     "zero",
-    "annotator._target_=tools.Plain": "annotator._target_=tools.Plain: is no "
+    "annotator._target_=tools.Plain": "_target_=tools.Plain: is no "
     "nmt_feat.corpus.annotators.Annotator; derive the class from it",
     # data
     "data.folder=nowhere": "data.folder=nowhere: no such folder",

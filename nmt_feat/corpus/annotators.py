@@ -167,12 +167,7 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
     if config._target_ is None:
         return None
     model = {} if config.model is None else {"model": config.model}
-    annotator = build(config._target_, **model, **config.args)
-    if not isinstance(annotator, Annotator):
-        raise UserError(
-            f"annotator._target_={config._target_}: is no nmt_feat.corpus.annotators.Annotator; "
-            "derive the class from it"
-        )
+    annotator: Annotator = build(config._target_, Annotator, **model, **config.args)
     return annotator
 
 

@@ -308,7 +308,7 @@ def opened(folder: Path) -> States:
         np.memmap(folder / name, kind, "r") if (folder / name).stat().st_size else np.zeros(0, kind)
         for name, kind in (("spans", np.int64), ("vectors", about["precision"]))
     )
-    counts = np.load(folder / "counts.npy")
+    counts = np.load(folder / "counts.npy", allow_pickle=False)
     return States(counts, spans.reshape(-1, 2), vectors.reshape(-1, about["width"]))
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from functools import partial
@@ -205,6 +206,11 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
         raise UserError(
             f"{key}={name}: no such file in {folder}; correct the name or set data.folder"
         )
+    if not (downloads / name).resolve().is_relative_to(cache.resolve()):
+        raise UserError(
+            f"{key}={name}: would be written to {downloads / name}, out of paths.cache; "
+            "give names without .. (data.name, data.download.sha256)"
+        )
     fetch(f"{url.rstrip('/')}/{name}", downloads / name, pinned)
     return downloads / name
 
@@ -328,6 +334,7 @@ def fetch(url: str, path: Path, pinned: str) -> None:
     `path` + `.part`, from where the next one goes on. Of several processes one downloads, the
     others wait.
     """
+    _refuse_insecure(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with FileLock(f"{path}.lock"):
@@ -353,6 +360,14 @@ def fetch(url: str, path: Path, pinned: str) -> None:
         os.replace(part, path)
 
 
+def _refuse_insecure(url: str) -> None:
+    """Only https, a file, or a server on this machine."""
+    parts = urllib.parse.urlsplit(url)
+    here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if parts.scheme not in ("https", "file") and not here:
+        raise UserError(f"data.download.url: {url} is not https; give a URL that begins with it")
+
+
 def _transfer(url: str, part: Path) -> None:
     """Append to `part` what it lacks, or write it anew where the server cannot go on."""
     have = part.stat().st_size if part.exists() else 0
@@ -365,6 +380,7 @@ def _transfer(url: str, part: Path) -> None:
         if error.code == 416:  # nothing is left to get
             return
         raise
+    _refuse_insecure(answer.url)  # where it was sent on to
     with answer, part.open("ab" if getattr(answer, "status", None) == 206 else "wb") as file:
         begin = file.tell()
         shutil.copyfileobj(answer, file)

@@ -70,7 +70,7 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
         settings["bias"] = cfg.bias
     left = unused(cfg)
     settings = {name: value for name, value in settings.items() if name not in left}
-    combiner: Combiner = build(cfg._target_, parts=parts, model_dim=dim, **settings)
+    combiner: Combiner = build(cfg._target_, Combiner, parts=parts, model_dim=dim, **settings)
     return combiner
 
 
@@ -84,7 +84,9 @@ def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Modu
             f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
             "of nmt_feat.features"
         )
-    made: nn.Module = build(feature._target_, size=size, dim=dim, std=std, **feature.args)
+    made: nn.Module = build(
+        feature._target_, nn.Module, size=size, dim=dim, std=std, **feature.args
+    )
     return made
 
 

@@ -82,7 +82,7 @@ def start(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]
     """Give an untrained model the vectors that the settings name; notes on them."""
     for name, feature in model.source.features.items():
         if isinstance(feature, Vectors):
-            feature.load(np.load(prepared.folder / f"{VECTORS}{name}.npy"))
+            feature.load(np.load(prepared.folder / f"{VECTORS}{name}.npy", allow_pickle=False))
     if not (file := cfg.model.source_vectors):
         return []
     refuse_width(model.source.combiner, cfg.model, vector_width(file))

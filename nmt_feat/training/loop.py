@@ -99,8 +99,9 @@ def build_optimizer(cfg: OptimizerConfig, module: nn.Module) -> torch.optim.Opti
     if "betas" in taken:
         values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
     values = {name: value for name, value in values.items() if name in taken} | cfg.args
-    optimizer = build(cfg._target_, params=list(module.parameters()), **values)
-    assert isinstance(optimizer, torch.optim.Optimizer)
+    optimizer: torch.optim.Optimizer = build(
+        cfg._target_, torch.optim.Optimizer, params=list(module.parameters()), **values
+    )
     return optimizer
 
 
