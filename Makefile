@@ -22,7 +22,7 @@ demo: $(READY)
 	$(PY) train.py combiner=gate $(ARGS)
 
 test: $(READY)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(READY)
 	$(PY) -m ruff check
