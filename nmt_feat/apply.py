@@ -17,6 +17,7 @@ from typing import TextIO
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nmt_feat.checks import check
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import FeatureVocab, needs_annotation, strict
@@ -73,7 +74,7 @@ class Run:
             first = str(error).splitlines()[0]
             raise UserError(f"{config}: not the settings of a run ({first})") from None
         assert isinstance(cfg, TrainConfig)
-        cfg.check()
+        check(cfg)
         if cfg.control in CONTROLS:
             raise UserError(
                 f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "

@@ -51,9 +51,10 @@ from nmt_feat.report.records import (
     peak_memory_mib,
 )
 from nmt_feat.resources import resource
-from nmt_feat.run import settle, untrained
+from nmt_feat.run import untrained
 from nmt_feat.schema import ModelConfig, TrainConfig
 from nmt_feat.search import translate_split
+from nmt_feat.settings import settle
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.processes import make_fabric
 from nmt_feat.training.progress import Progress

@@ -34,7 +34,7 @@ from nmt_feat.corpus.subwords import SPECIAL
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import attested, export
 from nmt_feat.report.records import code_revision, machine, package_versions
-from nmt_feat.run import settle
+from nmt_feat.settings import settle
 
 PROBE = Path(__file__).parent / "peers" / "probe.py"
 ROOT = Path(__file__).parents[1]

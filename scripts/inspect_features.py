@@ -21,8 +21,8 @@ from nmt_feat.errors import UserError
 from nmt_feat.model.build import build_combiner, wanted
 from nmt_feat.report.advice import advice
 from nmt_feat.report.records import method_name
-from nmt_feat.run import settle
 from nmt_feat.schema import TrainConfig
+from nmt_feat.settings import settle
 
 
 def example(prepared: Prepared, i: int) -> Table:

@@ -19,8 +19,9 @@ from nmt_feat.model.build import (
     wanted,
 )
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.run import parameter_counts, settle
+from nmt_feat.run import parameter_counts
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.settings import settle
 
 METHODS = ("none", "concat", "add", "average", "gate")
 FEATURES = {"deprel": FeatureConfig(column="deprel"), "upos": FeatureConfig(column="upos")}

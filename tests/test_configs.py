@@ -12,6 +12,7 @@ import yaml
 from entry import call
 from small import ROOT, Small, composed, record
 
+from nmt_feat.checks import check
 from nmt_feat.model.build import build_model, check_widths
 from nmt_feat.report.records import method_name
 from nmt_feat.schema import TrainConfig
@@ -152,7 +153,7 @@ def count(cfg: TrainConfig, pieces: int) -> int:
 def test_models(name: str) -> None:
     """The parameters by hand: a matrix and a vector per projection, two vectors per norm."""
     cfg = composed((f"model={name}", "combiner=none"))
-    cfg.check()
+    check(cfg)
     model, pieces = cfg.model, 1000
     d, f = model.dim, model.ffn_dim
     norm, attention, feed_forward = 2 * d, 4 * (d * d + d), 2 * d * f + f + d
@@ -178,7 +179,7 @@ def test_published_sizes(name: str) -> None:
 def test_experiments(name: str, combiner: str) -> None:
     """They compose with every method, and their widths fit."""
     cfg = composed((f"experiment={name}", f"combiner={combiner}"))
-    cfg.check()
+    check(cfg)
     features = cfg.features if combiner != "none" else {}
     check_widths(cfg.combiner, features, cfg.model)
     assert method_name(cfg.combiner._target_) == combiner
@@ -193,7 +194,7 @@ ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six"
 def test_rows(name: str) -> None:
     """A row is a method, and what else its name says."""
     cfg = composed((f"row={name}",))
-    cfg.check()
+    check(cfg)
     method, _, control = name.partition("_")
     expected = ROWS.get(name, (method, control or "none", "target"))
     assert (method_name(cfg.combiner._target_), cfg.control, cfg.model.tie) == expected
@@ -239,7 +240,7 @@ def test_corpora(name: str) -> None:
         (f"data={name}", "data.source_lang=en", "data.target_lang=de", "combiner=none")
         + (FILES if name == "files" else ("data.folder=x",) * name.startswith("korean"))
     )
-    cfg.check()
+    check(cfg)
     assert cfg.data.name == name
     assert cfg.data.tokenized == name.endswith("_tok")
     assert cfg.data.readings == (name == "embedded")

@@ -19,8 +19,9 @@ from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
 from nmt_feat.report.records import read_record
 from nmt_feat.report.sweep import current
-from nmt_feat.run import determining, digest, folder_name, settle, train_run
+from nmt_feat.run import digest, train_run
 from nmt_feat.search import Hypothesis
+from nmt_feat.settings import determining, folder_name, settle
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["nmt_feat.cli"])

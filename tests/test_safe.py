@@ -25,6 +25,7 @@ from entry import call
 from small import ROOT, Small
 from test_resume_settings import stop
 
+from nmt_feat.checks import check
 from nmt_feat.corpus.datasets import fetch
 from nmt_feat.errors import UserError
 from nmt_feat.instantiate import build, locate, may_import
@@ -430,5 +431,5 @@ def test_names_of_test_sets_are_no_paths(small: Small, name: str) -> None:
     cfg = small.config()
     cfg.data.tests[name] = cfg.data.tests["test"]
     with pytest.raises(UserError) as error:
-        cfg.check()
+        check(cfg)
     assert str(error.value) == f"data.tests.{name}: a name has letters, digits, _ . + and - only"

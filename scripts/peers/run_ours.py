@@ -15,8 +15,9 @@ from nmt_feat.apply import Run
 from nmt_feat.cli import composed
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.run import WEIGHTS, keep, model_for, settle
+from nmt_feat.run import WEIGHTS, keep, model_for
 from nmt_feat.schema import TranslateConfig
+from nmt_feat.settings import settle
 from nmt_feat.training import checkpoints
 from nmt_feat.training.loop import Trainer, dev_loss
 from nmt_feat.training.processes import make_fabric

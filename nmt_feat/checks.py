@@ -1,0 +1,135 @@
+"""What settings may be, each and together: asked before any data is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from nmt_feat.errors import UserError, near
+from nmt_feat.schema import TrainConfig
+
+
+def _at_least(low: float) -> tuple[Callable[[float], bool], str]:
+    return lambda value: value >= low, f"at least {low}"
+
+
+POSITIVE: tuple[Callable[[float], bool], str] = (lambda value: value > 0, "above 0")
+SHARE: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value < 1, "in [0, 1)")
+
+PAIR = "two numbers in [0, 1)"
+
+BOUNDS = [
+    ("model.dim", *_at_least(1)),
+    ("model.ffn_dim", *_at_least(1)),
+    ("model.heads", *_at_least(1)),
+    ("model.encoder_layers", *_at_least(1)),
+    ("model.decoder_layers", *_at_least(1)),
+    ("model.dropout", *SHARE),
+    ("model.attention_dropout", *SHARE),
+    ("model.activation_dropout", *SHARE),
+    ("model.embedding_std", *POSITIVE),
+    ("subword.character_coverage", lambda value: 0.98 <= value <= 1, "in [0.98, 1]"),
+    ("optimizer.lr", *POSITIVE),
+    ("optimizer.betas", lambda value: len(value) == 2 and 0 <= min(value) <= max(value) < 1, PAIR),
+    ("optimizer.eps", *POSITIVE),
+    ("optimizer.weight_decay", *_at_least(0)),
+    ("optimizer.warmup", *_at_least(0)),
+    ("trainer.max_steps", *_at_least(1)),
+    ("trainer.batch_tokens", *_at_least(1)),
+    ("trainer.accumulate", *_at_least(1)),
+    ("trainer.clip_norm", *_at_least(0)),
+    ("trainer.label_smoothing", *SHARE),
+    ("trainer.validate_every", *_at_least(1)),
+    ("trainer.patience", *_at_least(0)),
+    ("trainer.average", *_at_least(1)),
+    ("trainer.devices", *_at_least(1)),
+    ("trainer.threads", *_at_least(0)),
+    ("trainer.log_every", *_at_least(1)),
+    ("decoding.beam", *_at_least(1)),
+    ("decoding.length_penalty", *_at_least(0)),
+    ("decoding.max_ratio", *_at_least(0)),
+    ("decoding.max_extra", *_at_least(1)),
+    ("decoding.batch_tokens", *_at_least(1)),
+    ("decoding.nbest", *_at_least(1)),
+    ("subword.vocab_size", *_at_least(1)),
+    ("subword.min_count", *_at_least(1)),
+    ("data.limit", *_at_least(1)),
+    ("annotator.processes", *_at_least(0)),
+]
+"""Settings with bounds: path, test, and what the message says."""
+
+CONTROLS = ("none", "shuffled", "resampled", "by_type", "matched")
+CHOICES = {
+    "model.tie": ("target", "all"),
+    "trainer.batch_by": ("larger", "target"),
+    "combiner.widths": ("default", "tutorial", "sennrich"),
+    "subword.kind": ("bpe", "unigram", "none", "given"),
+    "optimizer.schedule": ("inverse_sqrt", "cosine", "linear", "constant"),
+    "trainer.precision": ("32-true", "bf16-mixed", "bf16-true"),
+    "trainer.select": ("best", "average"),
+    "trainer.accelerator": ("auto", "cpu", "cuda", "gpu", "mps"),
+}
+"""Settings that are one of a few words."""
+
+
+def check(cfg: TrainConfig) -> None:
+    """Refuse, before any data is read, what cannot work; `UserError` in one line."""
+    for path, test, what in BOUNDS:
+        group, _, name = path.partition(".")
+        value = getattr(getattr(cfg, group), name)
+        if value is not None and not test(value):
+            raise UserError(f"{path}={value}: must be {what}")
+    for path, known in CHOICES.items():
+        group, _, name = path.partition(".")
+        value = getattr(getattr(cfg, group), name)
+        if value not in known:
+            raise UserError(f"{path}={value}: unknown; {near(value, known)}")
+    if cfg.control not in CONTROLS:
+        raise UserError(f"control={cfg.control}: unknown; {near(cfg.control, CONTROLS)}")
+    model, trainer = cfg.model, cfg.trainer
+    if model.dim % model.heads:
+        raise UserError(
+            f"model.heads={model.heads} does not divide model.dim={model.dim} "
+            f"({model.dim} = {model.heads} * {model.dim // model.heads} + "
+            f"{model.dim % model.heads}); change one of them"
+        )
+    if model.tie == "all" and not cfg.subword.joint:
+        raise UserError(
+            "model.tie=all needs one vocabulary for both sides; set subword.joint=true or "
+            "model.tie=target"
+        )
+    if model.source_vectors and model.tie == "all":
+        raise UserError(
+            f"model.source_vectors={model.source_vectors}: with model.tie=all the table is the "
+            "target's as well; set model.tie=target"
+        )
+    if model.source_frozen and not model.source_vectors:
+        raise UserError("model.source_frozen=true: set model.source_vectors=FILE, or leave it")
+    if model.source_frozen and cfg.optimizer.weight_decay:
+        raise UserError(
+            f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
+            "set it to 0, or model.source_frozen=false"
+        )
+    if cfg.decoding.nbest > cfg.decoding.beam:
+        raise UserError(
+            f"decoding.nbest={cfg.decoding.nbest} is above "
+            f"decoding.beam={cfg.decoding.beam}; set decoding.beam={cfg.decoding.nbest}"
+        )
+    if trainer.deterministic and trainer.accelerator == "cpu":
+        raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
+    if not cfg.data.tests:
+        raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")
+    for name in cfg.data.tests:  # begins names of files
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise UserError(f"data.tests.{name}: a name has letters, digits, _ . + and - only")
+    if "word" in cfg.features:
+        raise UserError("features.word: the name of the words themselves; choose another")
+    for name, feature in cfg.features.items():
+        for key in ("dim", "max_values", "min_count"):
+            if (value := getattr(feature, key)) is not None and value < 1:
+                raise UserError(f"features.{name}.{key}={value}: must be at least 1")
+        for key in ("dropout", "sentence_dropout"):
+            if not 0 <= (share := getattr(feature, key)) <= 1:
+                raise UserError(f"features.{name}.{key}={share}: must be in [0, 1]")
+        if not name.isidentifier():
+            raise UserError(f"features.{name}: a name has letters, digits and _ only")

@@ -1,0 +1,134 @@
+"""The settings of a run as they take effect, and those of them that make it another run."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from nmt_feat.checks import check
+from nmt_feat.corpus.prepare import language_model
+from nmt_feat.corpus.text import known_sha256
+from nmt_feat.corpus.vectors import vector_width
+from nmt_feat.errors import UserError
+from nmt_feat.features import Contextual, Vectors
+from nmt_feat.instantiate import locate
+from nmt_feat.model.build import check_vectors, check_widths, unused
+from nmt_feat.report.records import method_name
+from nmt_feat.schema import CombinerConfig, FeatureConfig, TrainConfig
+from nmt_feat.training.checkpoints import digest
+from nmt_feat.training.loop import build_optimizer
+
+
+def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
+    """The settings as they take effect; wrong ones are errors, unused ones of a sweep are said.
+
+    Features are sorted by name, since order carries no meaning, and dropped for words only.
+    """
+    check(cfg)
+    cfg = copy.deepcopy(cfg)
+    cfg.features = dict(sorted(cfg.features.items()))
+    combiner, name = cfg.combiner, method_name(cfg.combiner._target_)
+    left = unused(combiner)
+    if left and not sweep:
+        path = "combiner.bias" if left[0] == "bias" else f"combiner.args.{left[0]}"
+        raise UserError(f"combiner={name} takes no {', '.join(left)}; leave {path} out")
+    if left:
+        console.print(f"combiner={name}: unused: {', '.join(left)}")
+    if combiner._target_ is None:
+        if cfg.features:
+            console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
+        cfg.combiner, cfg.features = CombinerConfig(), {}
+    elif not cfg.features:
+        raise UserError(
+            "features=[]: the combiner has nothing to merge; choose features, for instance "
+            "features=[upos,deprel], or combiner=none"
+        )
+    if cfg.control != "none" and not cfg.features:
+        if not sweep:
+            meant = "names the method to match" if cfg.control == "matched" else "has no features"
+            raise UserError(
+                f"combiner=none control={cfg.control}: combiner {meant}; choose another combiner, "
+                "or control=none"
+            )
+        console.print(f"combiner=none: unused: control={cfg.control}")
+        cfg.control = "none"
+    combiner.bias = None if "bias" in left else combiner.bias
+    combiner.args = {k: v for k, v in combiner.args.items() if k not in left}
+    for name, feature in cfg.features.items():
+        _check_source(name, feature)
+        if feature.file:
+            feature.args["width"] = vector_width(feature.file)
+        if feature.encoder:
+            if cfg.subword.kind == "given":
+                raise UserError(
+                    f"features.{name}: an encoder reads text, not the pieces of another toolkit; "
+                    "set subword to another than given"
+                )
+            model = language_model(cfg, name, feature)
+            _ = model.tokenizer  # an unfit one is an error before data is read
+            feature.args["width"], feature.layer = model.width, model.layer
+    check_widths(cfg.combiner, cfg.features, cfg.model)
+    if cfg.model.source_vectors:
+        width = vector_width(cfg.model.source_vectors)
+        check_vectors(cfg.combiner, cfg.features, cfg.model, width)
+    build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
+    return cfg
+
+
+def _check_source(name: str, feature: FeatureConfig) -> None:
+    """A feature that comes from a file is of the kind that reads such a file."""
+    cls = locate(feature._target_)
+    for key, kind, what in (
+        ("file", Vectors, "word vectors; set features.{}.file=FILE"),
+        ("encoder", Contextual, "an encoder; set features.{}.encoder=FOLDER"),
+    ):
+        given = getattr(feature, key)
+        if given and not issubclass(cls, kind):
+            raise UserError(
+                f"features.{name}.{key}={given}: goes with "
+                f"_target_=nmt_feat.features.{kind.__name__}, not {feature._target_}"
+            )
+        if not given and issubclass(cls, kind):
+            raise UserError(f"features.{name}: {feature._target_} needs {what.format(name)}")
+
+
+def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
+    """The settings that determine the result; `data` is the fingerprint of the prepared data.
+
+    Where files lie, how many processes annotate and what is shown change nothing.
+    """
+    settings = dataclasses.asdict(cfg)
+    del settings["paths"], settings["resume"]
+    for name in ("progress", "log_every", "resume_exact"):
+        del settings["trainer"][name]
+    source = ("name", "source_lang", "target_lang", "tokenized", "limit")
+    settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
+    for feature in settings["features"].values():
+        feature["file"] = bool(feature["file"])  # its content is in the fingerprint
+        if feature["encoder"] is None:  # as if there were none
+            del feature["encoder"], feature["layer"], feature["precision"]
+        else:
+            feature["encoder"] = True
+    model = settings["model"]
+    if cfg.model.source_vectors is None:  # as if there were none
+        del model["source_vectors"], model["source_frozen"]
+    else:
+        file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
+        model["source_vectors"] = known_sha256(file, cache, content=True)
+    settings["annotator"] = cfg.annotator._target_ if cfg.features else None
+    if cfg.control == "none":  # as if there were no controls
+        del settings["control"]
+    return settings
+
+
+def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
+    """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
+    features = ["+".join(cfg.features)] if cfg.features else []
+    method = method_name(cfg.combiner._target_)
+    control = [cfg.control] if cfg.control != "none" else []
+    return "-".join([method, *features, *control, f"s{cfg.seed}", digest(settings)[:8]])
