@@ -215,7 +215,7 @@ def test_rows_of_single_features(name: str) -> None:
 def test_rows_of_corpus_sizes(pairs: int | None) -> None:
     """The smaller, the fewer updates; the method is the command line's."""
     cfg = composed(("experiment=low_resource", f"row=pairs_{pairs or 'all'}", "combiner=add"))
-    cfg.check()
+    check(cfg)
     assert (cfg.data.limit, method_name(cfg.combiner._target_)) == (pairs, "add")
     whole = composed(("experiment=multi30k_tok", "combiner=add"))
     assert (cfg == whole) == (pairs is None)
