@@ -5,7 +5,9 @@ differences to the baseline (`--baseline`, or the row of words only) with interv
 With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and with
 `--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by length
 of the reference, gain against corpus size, BLEU against the bits of the features, mean gates by
-feature value, shares of the embedding's norm. Unfinished runs are listed.
+feature value, shares of the embedding's norm. `--html FILE` writes all of it as one HTML page, with
+data, configuration and origin of each run and the test sentences as each method translated them.
+Unfinished runs are listed.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from rich.console import Console
 
 from nmt_feat.errors import UserError
 from nmt_feat.report.figures import write_figures
+from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
 
@@ -26,6 +29,7 @@ def main() -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path, help="folder to write the report into")
     parser.add_argument("--figures", action="store_true", help="with --out: figures, by Matplotlib")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="one HTML page of everything")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
     try:
@@ -38,6 +42,10 @@ def main() -> int:
             if arguments.figures:
                 for path, shows in write_figures(report, arguments.out).items():
                     print(f"Written: {path}: {shows}")
+        if arguments.html:
+            for line in write_page(report, arguments.html):
+                print(line, file=sys.stderr)
+            print(f"Written: {arguments.html}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

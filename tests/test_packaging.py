@@ -56,6 +56,8 @@ def test_content(wheel: Path) -> None:
         assert f"nmt_feat/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "data" / "embedded").iterdir():
         assert f"nmt_feat/data/embedded/{path.name}" in names
+    for name in ("page.html", "page.css", "page.js"):
+        assert f"nmt_feat/report/static/{name}" in names
     for name in ("py.typed", "corpus/hanta_tags.json", "corpus/kiwi_tags.json"):
         assert f"nmt_feat/{name}" in names
     tops = {name.split("/")[0] for name in names}

@@ -39,6 +39,18 @@ Row = TypeVar("Row")
 
 def write_figures(report: Report, folder: Path) -> dict[Path, str]:
     """Write each figure that the runs have data for, as PNG and PDF; by path, what it shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for name, (figure, shows) in draw(report).items():
+        for kind in FORMATS:
+            written[folder / f"{name}.{kind}"] = shows
+            undated = {"CreationDate": None} if kind == "pdf" else {}
+            figure.savefig(folder / f"{name}.{kind}", dpi=150, metadata=undated)
+    return written
+
+
+def draw(report: Report) -> dict[str, tuple[Figure, str]]:
+    """Each figure that the runs have data for, by a name for its files, and what it shows."""
     drawn: dict[str, tuple[Figure, str]] = {}
 
     def add(name: str, figure: Figure, shows: str) -> None:
@@ -66,14 +78,7 @@ def write_figures(report: Report, folder: Path) -> dict[Path, str]:
             add(f"gates-{name}", by_value(name, values), "mean gate by feature value")
     if shared := shares(rows):
         add("shares", of_the_norm(shared), "what words and features hold of the embedding's norm")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for name, (figure, shows) in drawn.items():
-        for kind in FORMATS:
-            written[folder / f"{name}.{kind}"] = shows
-            undated = {"CreationDate": None} if kind == "pdf" else {}
-            figure.savefig(folder / f"{name}.{kind}", dpi=150, metadata=undated)
-    return written
+    return drawn
 
 
 def forest(evidence: Evidence) -> Figure:

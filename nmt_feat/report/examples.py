@@ -1,0 +1,220 @@
+"""Test sentences as the methods of a report translated them, for people to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nmt_feat.corpus import columns, datasets
+from nmt_feat.corpus.pool import Pool
+from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import one_line
+from nmt_feat.evaluation.statistics import METRICS, digest, read_counts
+from nmt_feat.report.records import RunRecord
+from nmt_feat.schema import DownloadConfig, TrainConfig
+
+MOST = 2000
+"""Sentences of a test set that are shown."""
+CORPUS = ("data", "annotator", "paths", "features")
+"""What of a run's configuration says how its test set is read."""
+
+
+@dataclass
+class Output:
+    """One run's translation of a sentence."""
+
+    words: list[str]
+    """Between spaces."""
+    differ: list[int]
+    """Places of those that are not the reference's, counted from 0."""
+    scores: dict[str, float]
+    """BLEU and chrF of the sentence; BLEU is 0 where it has fewer than four tokens."""
+
+
+@dataclass
+class Example:
+    """One sentence pair and its translations."""
+
+    number: int
+    """From 1, in the test set."""
+    words: list[list[str]]
+    """Each source word, or the whole text where it is not annotated, with its features' values."""
+    reference: str
+    ambiguous: bool
+    """Whether the test set has the same source with another reference."""
+    length: int
+    """Words of the reference between spaces."""
+    outputs: list[Output]
+
+
+@dataclass
+class Examples:
+    """A test set and its translations by one run of each row that has any."""
+
+    test: str
+    features: list[str]
+    """The columns whose values words have."""
+    methods: list[str]
+    """Of the outputs, in order: the row's name and the seed."""
+    sentences: list[Example]
+    notes: list[str] = field(default_factory=list)
+
+
+def examples(
+    rows: Mapping[str, Sequence[RunRecord]], folders: Mapping[str, Path]
+) -> tuple[list[Examples], list[str]]:
+    """The first test set of the rows, for each different one, and what cannot be shown.
+
+    One run of each row is shown, of the seed that most rows have. Nothing is downloaded.
+
+    Args:
+        rows: the runs by the name of their row.
+        folders: the run's folder by its hash.
+    """
+    tests: dict[tuple[str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
+    lacking = []
+    for name, runs in rows.items():
+        for run in runs:
+            test = next(iter(run.tests), None)
+            if run.hash not in folders or test is None:
+                continue
+            kept = [folders[run.hash] / found.get(test, "") for found in (run.counts, run.files)]
+            if all(path.is_file() for path in kept):
+                references = read_counts(kept[0])[1]
+                tests[test, references].setdefault(name, []).append(run)
+        if any(run.finished for run in runs) and not any(name in found for found in tests.values()):
+            lacking.append(name)
+    notes = [
+        f"Without text: {', '.join(lacking)}. Their folders hold results, but no translations with "
+        "counts of each sentence, or are not here."
+    ] * bool(lacking)
+    shown = []
+    for (test, references), found in tests.items():
+        seeds = [run.seed for runs in found.values() for run in runs]
+        common = max(sorted(set(seeds)), key=seeds.count)
+        chosen = {
+            name: next((run for run in runs if run.seed == common), runs[0])
+            for name, runs in found.items()
+        }
+        try:
+            shown.append(_of_test(test, references, chosen, folders))
+        except UserError as error:
+            notes.append(f"The text of {test} ({', '.join(found)}) cannot be shown: {error}")
+    return shown, notes
+
+
+def _of_test(
+    test: str, references: str, runs: Mapping[str, RunRecord], folders: Mapping[str, Path]
+) -> Examples:
+    source, targets, names, notes = _read(test, list(runs.values()))
+    if digest(targets) != references:
+        raise UserError("the corpus's files are no longer those that the runs were tested on")
+    meanings = defaultdict(set)
+    for text, target in zip(source.texts, targets, strict=True):
+        meanings[text].add(one_line(target))
+    values = [columns.values(source, name).strings().to_pylist() for name in names]
+    words = iter(zip(source.forms(), *values, strict=True))
+    found = [
+        Example(
+            number,
+            [list(next(words)) for _ in range(count)] or [[text]],
+            one_line(target),
+            len(meanings[text]) > 1,
+            len(target.split()),
+            [],
+        )
+        for number, (text, count, target) in enumerate(
+            zip(source.texts, source.counts.tolist(), targets, strict=True), 1
+        )
+    ]
+    for run in runs.values():
+        folder = folders[run.hash]
+        hypotheses = read_lines(str(folder / run.files[test]))
+        counts, _ = read_counts(folder / run.counts[test])
+        if len(hypotheses) != len(found) or len(counts["BLEU"]) != len(found):
+            raise UserError(f"{folder / run.files[test]}: not {len(found)} lines")
+        scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
+        for i, (example, text) in enumerate(zip(found[:MOST], hypotheses[:MOST], strict=True)):
+            given = text.split()
+            of_this = {name: round(values[i], 1) for name, values in scores.items()}
+            example.outputs.append(Output(given, differing(given, targets[i].split()), of_this))
+    if len(found) > MOST:
+        notes.append(f"The first {MOST:,} of {len(found):,} sentences.")
+    names_seeds = [f"{name}, seed {run.seed}" for name, run in runs.items()]
+    return Examples(test, names, names_seeds, found[:MOST], notes)
+
+
+def differing(words: Sequence[str], reference: Sequence[str]) -> list[int]:
+    """Places of the words outside the blocks that are equal in the reference, in order."""
+    blocks = SequenceMatcher(None, words, reference, autojunk=False).get_matching_blocks()
+    equal = {i for block in blocks for i in range(block.a, block.a + block.size)}
+    return [i for i in range(len(words)) if i not in equal]
+
+
+def _read(
+    test: str, runs: Sequence[RunRecord]
+) -> tuple[Sentences, list[str], list[str], list[str]]:
+    """The test set as the runs read it: source with words, references, columns, notes.
+
+    Without the features where the corpus or its annotator is not there for them.
+    """
+    wanted: dict[str, Any] = {}
+    for run in runs:
+        wanted |= run.config.get("features") or {}
+    given = {key: runs[0].config[key] for key in CORPUS if key in runs[0].config}
+    annotated = next(
+        (run for run in runs if (run.config.get("annotator") or {}).get("_target_")), None
+    )
+    if annotated:
+        given["annotator"] = annotated.config["annotator"]
+    try:
+        made = OmegaConf.merge(OmegaConf.structured(TrainConfig), given | {"features": wanted})
+        cfg = OmegaConf.to_object(made)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"the runs' configuration is not one ({str(error).splitlines()[0]})"
+        ) from None
+    assert isinstance(cfg, TrainConfig)
+    if test not in cfg.data.tests:
+        raise UserError(f"{cfg.data.name} has no such test set")
+    split = cfg.data.tests[test]
+    cache = Path(cfg.paths.cache)
+    downloads = str(cache / cfg.data.name) if cfg.data.download.url else "."
+    # Only this split is read, and what is not there is not fetched.
+    data = dataclasses.replace(
+        cfg.data,
+        folder=cfg.data.folder or downloads,
+        download=DownloadConfig(),
+        train=split,
+        dev=split,
+        tests={test: split},
+        limit=None,
+    )
+    needed, notes = columns.annotation(cfg.features), []
+    names = list(dict.fromkeys(f.column for f in cfg.features.values()))
+    names = [name for name in names if name not in columns.TEXT_COLUMNS]
+    for some in (needed, ()) if needed else ((),):
+        with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
+            try:
+                found = datasets.locate(data, cfg.annotator, cache, bool(some))
+                datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
+            except UserError as error:
+                if not some:
+                    raise
+                notes.append(f"Without features: {error}")
+                continue
+            table = found.tests[test]
+            source = table.source.rows(0, len(table.source))
+            return source, list(table.target.texts), names if some else [], notes
+    raise AssertionError

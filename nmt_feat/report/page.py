@@ -1,0 +1,116 @@
+"""A report as one HTML page that needs nothing else: no server, no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nmt_feat.errors import UserError
+from nmt_feat.report.examples import examples
+from nmt_feat.report.figures import draw
+from nmt_feat.report.report import Report
+from nmt_feat.training.checkpoints import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+PROVENANCE = ("code", "libraries", "machine", "data_hashes", "parameters")
+FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "peak_memory_mib")
+
+
+def write_page(report: Report, path: Path) -> list[str]:
+    """Write the page; what it lacks and why, a sentence each."""
+    rows = report.table.named()
+    folders = {record.hash: folder for record, folder in report.runs if folder is not None}
+    shown, missing = examples(rows, folders)
+    try:
+        figures = [
+            (svg(figure, f"f{number}-", shows), shows)
+            for number, (figure, shows) in enumerate(draw(report).values(), 1)
+        ]
+    except UserError as error:  # no Matplotlib
+        figures, lacking = [], [f"Without figures: {error}"]
+    else:
+        lacking = []
+    # By the data's fingerprint: runs on the same prepared data share a report.
+    data = {str(r.data_report): (r.data, r.data_report) for r, _ in report.runs if r.data_report}
+    loader = PackageLoader("nmt_feat.report", "static")
+    templates = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    templates.tests["table"] = _is_table
+    # Our own files; the page's policy allows no other style and no other script.
+    style, script = (
+        Markup(loader.get_source(templates, f"page.{kind}")[0]) for kind in ("css", "js")
+    )
+    content = templates.get_template("page.html").render(
+        style=style,
+        script=script,
+        script_sum=_sum(script),
+        blocks=report.blocks,
+        figures=figures,
+        data=list(data.values()),
+        runs=[(name, record) for name, records in rows.items() for record in records],
+        provenance=PROVENANCE,
+        facts=FACTS,
+        dump=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+        examples=[dataclasses.asdict(some) for some in shown],
+        missing=[*missing, *lacking],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.encode("utf-8", "backslashreplace"))  # lone surrogates
+    return [*missing, *lacking]
+
+
+def svg(figure: Figure, prefix: str, label: str) -> Markup:
+    """The figure as an SVG element whose ids begin with `prefix`, its text as text."""
+    from matplotlib import rc_context
+
+    drawn = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    for name, namespace in (("", SVG), ("xlink", XLINK)):
+        ElementTree.register_namespace(name, namespace)
+    root = ElementTree.fromstring(drawn.getvalue())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("metadata", "style"):  # would be the page's too
+                parent.remove(child)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, prefix + value)
+            elif key in ("href", f"{{{XLINK}}}href"):
+                element.set(key, re.sub(r"^#", f"#{prefix}", value))
+            else:
+                element.set(key, value.replace("url(#", f"url(#{prefix}"))
+    width, height = root.attrib.pop("width"), root.attrib.pop("height")
+    root.set("style", f"width:{width};aspect-ratio:{width[:-2]}/{height[:-2]}")
+    root.set("stroke-linejoin", "round")
+    root.set("role", "img")
+    root.set("aria-label", label)
+    # ElementTree has escaped every text and attribute.
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _sum(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a part of a data report is rows by name, of equal columns."""
+    if not isinstance(value, dict) or not value:
+        return False
+    rows = list(value.values())
+    return all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows)

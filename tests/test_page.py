@@ -1,0 +1,261 @@
+"""The HTML page: complete, self-contained, everything escaped; driven in a browser if asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import runpy
+import shutil
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sacrebleu.metrics.chrf import CHRF
+
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
+from nmt_feat.report.examples import differing, examples
+from nmt_feat.report.page import write_page
+from nmt_feat.report.records import CurvePoint, RunRecord, write_hypotheses, write_record
+from nmt_feat.report.report import Report
+from nmt_feat.schema import FeatureConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+ATTACK = "<script>alert(1)</script>"
+SOURCES = [
+    [("They", "PRON"), ("fish", "NOUN")],
+    [("They", "PRON"), ("fish", "VERB")],
+    [(ATTACK, "</script><b>"), ("&amp;", "X"), ("\u0639", "X")],
+    [("Good", "ADJ"), ("morning", "NOUN"), ("to", "ADP"), ("all", "PRON")],
+]
+REFERENCES = [
+    "Sie Fisch hier und dort",
+    "Sie fischen hier und dort",
+    f"{ATTACK} bleibt was es ist",
+    "Guten Morgen an euch alle",
+]
+OUTPUTS = {
+    "none": ["Sie fischen hier und dort"] * 2
+    + [f"{ATTACK} <!-- bleibt", "Guten Abend an euch alle"],
+    "gate</script><img src=x onerror=alert(2)>": REFERENCES,
+}
+
+
+def conllu(folder: Path) -> None:
+    """The test set's files."""
+    blocks = []
+    for words in SOURCES:
+        lines = [f"# text = {' '.join(word for word, _ in words)}"]
+        for i, (word, upos) in enumerate(words, 1):
+            lines.append("\t".join([str(i), word, "_", upos, "_", "_", str(i - 1), *"___"]))
+        blocks.append("\n".join(lines) + "\n")
+    (folder / "test.conllu").write_text("\n".join(blocks), encoding="utf-8")
+    (folder / "test.de").write_text("".join(f"{r}\n" for r in REFERENCES), encoding="utf-8")
+
+
+def made(folder: Path, method: str, seed: int) -> tuple[RunRecord, Path]:
+    """A finished run with its translations in its folder."""
+    split = {"source": "test.conllu", "target": "test.de"}
+    data = {"name": "toy", "folder": str(folder), "source_lang": "en", "target_lang": "de"}
+    config: dict[str, Any] = {
+        "data": data | {"train": split, "dev": split, "tests": {"test": split}},
+        "paths": {"cache": str(folder / "cache")},
+        "features": {"upos": dataclasses.asdict(FeatureConfig(column="upos"))},
+        "seed": ATTACK,
+    }
+    outputs = OUTPUTS[method]
+    record = RunRecord(method, ["upos"], seed, "toy", f"{len(method)}-{seed}", {}, config)
+    record.settings = {"seed": seed}
+    record.dev = score(outputs, REFERENCES)
+    record.tests = {"test": score(outputs, REFERENCES)}
+    record.machine = {"cpu": ATTACK}
+    record.curve = [CurvePoint(step, 1.0, 10.0 * step + seed) for step in (1, 2)]
+    record.data_report = {"splits": {"train": {"sentences": 4, "top": [[ATTACK, 0.5]]}}}
+    place = folder / record.hash
+    place.mkdir(parents=True, exist_ok=True)
+    record.files = {"test": write_hypotheses(place, "test", outputs)}
+    record.counts = {"test": counts_file("test")}
+    write_counts(place / record.counts["test"], sentence_counts(outputs, REFERENCES), REFERENCES)
+    write_record(place, record)
+    return record, place
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[tuple[RunRecord, Path]]:
+    conllu(tmp_path)
+    return [made(tmp_path, method, seed) for method in OUTPUTS for seed in (1, 2)]
+
+
+class Page(HTMLParser):
+    """Elements and the text in scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.shown = ""
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script":
+            self.scripts[-1] += data
+        elif self.inside != "style":
+            self.shown += data
+
+
+def test_everything_is_shown_and_escaped(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert write_page(Report(runs), tmp_path / "page.html") == []
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = Page(text)
+    names = Counter(tag for tag, _ in page.elements)
+    assert names["script"] == 2
+    assert not names["img"]
+    assert not names["b"]
+    given, own = page.scripts
+    assert own == (ROOT / "nmt_feat/report/static/page.js").read_text(encoding="utf-8")
+    [found] = json.loads(given)
+    assert found["sentences"][2]["words"][0] == [ATTACK, "</script><b>"]
+    assert [s["reference"] for s in found["sentences"]] == REFERENCES
+    assert text.count(ATTACK) == 0
+    assert page.shown.count(ATTACK) >= 2 * len(runs)  # machine and configuration
+    assert next(name for name in OUTPUTS if "<" in name) in page.shown
+    assert names["svg"] > 1
+    assert "Welch's t over seeds" in page.shown
+
+
+def test_nothing_is_fetched_and_no_two_ids_are_equal(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
+    write_page(Report(runs), tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    ids = Counter(given["id"] for _, given in page.elements if "id" in given)
+    assert max(ids.values()) == 1
+    for tag, given in page.elements:
+        assert "src" not in given
+        assert not any(name.startswith("on") for name in given)
+        for name, value in given.items():
+            if name.endswith("href"):
+                assert value == "data:," or str(value)[1:] in ids, (tag, value)
+            elif "url(#" in str(value):
+                assert str(value).partition("url(#")[2].partition(")")[0] in ids
+
+
+def test_examples(runs: list[tuple[RunRecord, Path]]) -> None:
+    rows = Report(runs).table.named()
+    [found], missing = examples(rows, {record.hash: place for record, place in runs})
+    assert (missing, found.notes, found.features) == ([], [], ["upos"])
+    assert found.methods == [f"{name}, seed 1" for name in OUTPUTS]
+    assert [s.ambiguous for s in found.sentences] == [True, True, False, False]
+    assert [s.length for s in found.sentences] == [5] * 4
+    assert [tuple(word) for word in found.sentences[1].words] == SOURCES[1]
+    first = found.sentences[0].outputs[0]
+    assert (first.words[1], first.differ) == ("fischen", [1])
+    chrf = CHRF().sentence_score(OUTPUTS["none"][0], [REFERENCES[0]]).score
+    assert first.scores["chrF"] == pytest.approx(chrf, abs=0.051)
+    assert found.sentences[0].outputs[1].differ == []
+
+
+def test_differing() -> None:
+    assert differing(["a", "b", "c"], ["a", "c"]) == [1]
+    assert differing(["b", "a"], ["a", "b"]) in ([0], [1])  # the order counts
+    assert differing([], ["a"]) == []
+
+
+def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    report = Report(runs)
+    (tmp_path / "test.conllu").write_text(
+        (tmp_path / "test.conllu").read_text(encoding="utf-8").replace("\tPRON", "\tPRON\t_"),
+        encoding="utf-8",
+    )
+    [line] = write_page(report, page)
+    assert line.startswith("The text of test (none, gate")
+    lines = "".join(f"{r}.\n" for r in REFERENCES)
+    (tmp_path / "test.de").write_text(lines, encoding="utf-8")
+    conllu_only = tmp_path / "test.conllu"
+    conllu_only.write_text(
+        conllu_only.read_text(encoding="utf-8").replace("\tPRON\t_", "\tPRON"), encoding="utf-8"
+    )
+    [line] = write_page(report, page)
+    assert "no longer those that the runs were tested on" in line
+    for _, place in runs:
+        (place / "test.hyp").unlink()
+    [line] = write_page(report, page)
+    assert line.startswith("Without text: none, gate")
+    assert "hold no text to show" in page.read_text(encoding="utf-8")
+
+
+def test_script(
+    runs: list[tuple[RunRecord, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = tmp_path / "new" / "page.html"
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path), "--html", str(page)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+    assert end.value.code == 0
+    assert f"Written: {page}" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.browser
+def test_in_a_browser(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    """No messages in the console; sorting, filters and the keyboard work; nothing overflows."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
+        pytest.skip("needs Chromium on the PATH")
+    write_page(Report(runs), tmp_path / "page.html")
+    said: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for scheme in ("light", "dark"):
+            for width in (1280, 360):
+                size = {"width": width, "height": 800}
+                page = browser.new_context(color_scheme=scheme, viewport=size).new_page()
+                page.on("console", lambda message: said.append(message.text))
+                page.on("pageerror", lambda error: said.append(str(error)))
+                page.on("dialog", lambda dialog: said.append(dialog.message))
+                page.goto((tmp_path / "page.html").as_uri())
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                assert page.locator("figure svg").count() > 1
+                back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert (back == "rgb(255, 255, 255)") == (scheme == "light")
+        table = page.locator("table.sortable").first
+        heading = table.locator("th[scope=col]", has_text="test BLEU")
+        heading.locator("button").focus()
+        for order, best in (("descending", 0), ("ascending", -1)):
+            page.keyboard.press("Enter")
+            assert heading.get_attribute("aria-sort") == order
+            rows = table.locator("tbody th").all_inner_texts()
+            assert rows[best].startswith("gate</script>")
+        assert page.locator("article").count() == 4
+        assert page.locator("article").nth(2).locator("li").first.inner_text().startswith(ATTACK)
+        page.get_by_label("Only sources with several readings").check()
+        assert page.locator("article").count() == 2
+        assert page.get_by_role("status").inner_text() == "2 of 4 sentences, 1 to 2 shown"
+        page.get_by_label("Method", exact=True).select_option("1")
+        page.get_by_label("is better than").select_option("0")
+        assert page.locator("article").count() == 1
+        assert page.locator("article mark").all_inner_texts() == ["fischen"]
+        page.get_by_label("Reference words, from").fill("6")
+        assert page.locator("article").count() == 0
+        browser.close()
+    assert said == []
