@@ -1,6 +1,7 @@
 """The one exception that users see, and how it ends."""
 
 import difflib
+import reprlib
 import sys
 from collections.abc import Iterable
 from typing import NoReturn
@@ -13,6 +14,15 @@ class UserError(Exception):
     """
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+
+
+def shown(value: object) -> str:
+    """What stands in a file, for a message: as `repr`, its middle left out where it is long."""
+    return _SHORT.repr(value)
+
+
 def fail(message: str) -> NoReturn:
     """Print a message in one line and leave with exit code 2."""
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
@@ -22,7 +32,7 @@ def fail(message: str) -> NoReturn:
 def near(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the near ones if any, else all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = len(name) < 100 and difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(repr(c) for c in close)}?"
     return f"known: {', '.join(names) if names else 'none'}"

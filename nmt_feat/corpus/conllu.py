@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nmt_feat.corpus.text import read_blocks
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, shown
 
 NONE = "_"
 """No value."""
@@ -98,19 +98,21 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         if not likely and (mistake := _mistake(row, content)):
             raise fail(line, mistake)
         number = row[0]
-        if _NUMBERS.get(number) == len(rows) + 1 or number.isdecimal():
+        if _NUMBERS.get(number) == len(rows) + 1 or _number(number) >= 0:
             if int(number) != len(rows) + 1:
                 raise fail(line, f"id {number} after {len(rows)} words; ids must count 1, 2, 3 ...")
             rows.append(row)
             lines.append(line)
-        elif match := re.fullmatch(r"(\d+)-(\d+)", number):
+        elif match := re.fullmatch(r"(\d{1,9})-(\d{1,9})", number):
             begin, end = int(match[1]), int(match[2])
             if not range_end < begin == len(rows) + 1 <= end:
                 raise fail(line, f"the range {number} must stand right before its first word")
             ranges[begin - 1] = row, end
             range_end = end
         elif not re.fullmatch(r"\d+\.\d+", number):
-            raise fail(line, f"the id {number!r} is no number, range (1-2) or empty node (1.1)")
+            raise fail(
+                line, f"the id {shown(number)} is no number, range (1-2) or empty node (1.1)"
+            )
     if not rows:
         raise fail(first, "a sentence without words; remove it or annotate it")
     if range_end > len(rows):
@@ -121,7 +123,7 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
     if max(heads) > len(rows) or min(heads) < -1:
         for line, head in zip(lines, given, strict=True):
             if _number(head) < -1:
-                raise fail(line, f"the head {head!r} is not a number; 0 is the root, _ none")
+                raise fail(line, f"the head {shown(head)} is not a number; 0 is the root, _ none")
             if _number(head) > len(rows):
                 raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
     tags = ["ROOT", *upos, "_"]  # of the heads 0, 1 ... and -1
@@ -176,8 +178,8 @@ def _mistake(row: list[str], content: str) -> str | None:
 
 
 def _number(head: str) -> int:
-    """A head's number, -1 for `_`; -2 for anything else."""
-    return -1 if head == "_" else int(head) if head.isdecimal() else -2
+    """A number of at most 9 digits, -1 for `_`; -2 for anything else."""
+    return -1 if head == "_" else int(head) if head.isdecimal() and len(head) < 10 else -2
 
 
 def _join(values: Iterable[str]) -> str:
@@ -206,7 +208,7 @@ def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[
         bare = "".join(form.split())
         if not plain.startswith(bare, at):
             where = visible[at] if at < len(visible) else len(text)
-            found = f"{form!r} is not at character {where} ({text[where:][:20]!r} ...)"
+            found = f"{shown(form)} is not at character {where} ({text[where:][:20]!r} ...)"
             raise UserError(f"{what}: {found}; {hint}")
         spans.append((visible[at], visible[at + len(bare) - 1] + 1))
         at += len(bare)
@@ -241,7 +243,7 @@ def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
 
     `name` (file:line) begins the `UserError` where they do not fit.
     """
-    what = f"{name}: the annotation does not fit the text {text!r}"
+    what = f"{name}: the annotation does not fit the text {shown(text)}"
     spans = locate([word.form for word in words], text, what, "annotate this very text")
     return tuple(
         word._replace(form=text[start:end], start=start, end=end)
@@ -270,7 +272,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     another token. A line of which no character matches is a `UserError` that begins with `name`.
     """
     if not raw.words:
-        raise UserError(f"{name}: no annotation for {raw.text!r}")
+        raise UserError(f"{name}: no annotation for {shown(raw.text)}")
     bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
     raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
     raw_words = [word for word, part in zip(raw.words, raw_parts, strict=True) for _ in part]
@@ -286,7 +288,9 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
         for i in range(block.size)
     }
     if not raw_of:
-        raise UserError(f"{name}: the tokens {tokens!r} have no character of {raw.text!r}")
+        raise UserError(
+            f"{name}: the tokens {shown(tokens)} have no character of {shown(raw.text)}"
+        )
     words, missed = [], 0
     for token, (first, behind) in zip(found, token_bounds, strict=True):
         at = first

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from nmt_feat.corpus.columns import NONE, values
 from nmt_feat.corpus.conllu import Sentence, Word, locate, parse_conllu
 from nmt_feat.corpus.sentences import ANNOTATION, Sentences
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, near, shown
+from nmt_feat.strict import loads
 
 SEPARATORS = {"pipe": "|", "ffe8": "\uffe8"}
 """`word|f1|f2` of Nematus and Sockeye, the same with U+FFE8 of OpenNMT."""
@@ -45,7 +46,7 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
     for name in factors:
         if name not in ANNOTATION and not re.fullmatch(r"(feats|misc)\..+", name):
             known = (*ANNOTATION, "feats.Case", "misc.NER")
-            raise UserError(f"{setting}: unknown factor {name!r}; {near(name, known)}")
+            raise UserError(f"{setting}: unknown factor {shown(name)}; {near(name, known)}")
     if twice := {name for name in factors if factors.count(name) > 1}:
         raise UserError(f"{setting}: {min(twice)} stands twice")
     if "feats" in factors and (one := next((n for n in factors if n.startswith("feats.")), None)):
@@ -85,7 +86,7 @@ def parse_factored(
             if "" in parts:
                 what = ("word", *factors)[parts.index("")]
                 raise UserError(
-                    f"{name}:{number}: token {place} {token!r} has an empty {what}; "
+                    f"{name}:{number}: token {place} {shown(token)} has an empty {what}; "
                     "write _ for no value"
                 )
             rows.append([_unescape(part) for part in parts] if kind == "pipe" else parts)
@@ -100,12 +101,12 @@ def _uneven(
             kind = next((k for k, s in SEPARATORS.items() if s == other), None)
             advice = f"set format={kind}" if kind else "replace it"
             raise UserError(
-                f"{where}: token {place} {token!r} has no {separator!r} "
+                f"{where}: token {place} {shown(token)} has no {separator!r} "
                 f"({_LOOKALIKES[separator]}), but {other!r} ({code}); {advice}"
             )
     names = ", ".join(factors) or "none"
     raise UserError(
-        f"{where}: token {place} {token!r} has {found} factors, not {len(factors)} ({names})"
+        f"{where}: token {place} {shown(token)} has {found} factors, not {len(factors)} ({names})"
     )
 
 
@@ -150,11 +151,9 @@ def parse_jsonl(
     for number, line in enumerate(lines, first):
         where = f"{name}:{number}"
         try:
-            content = json.loads(line)
-        except ValueError as error:  # RecursionError is one of its own
+            content = loads(line)
+        except ValueError as error:
             raise UserError(f"{where}: no JSON ({error})") from None
-        except RecursionError:
-            raise UserError(f"{where}: JSON nested too deep") from None
         if not isinstance(content, dict) or not isinstance(content.get("text"), str):
             raise UserError(f'{where}: no object with a "text": {line[:60]!r}')
         text = content["text"]
@@ -185,7 +184,9 @@ def _of_json(text: str, words: Any, where: str) -> Sentence:
     for place, word in enumerate(words, 1):
         for key, value in word.items():
             if not isinstance(value, str) or not value.strip():
-                raise UserError(f"{where}: word {place}: {key} is {value!r}, no text")
+                raise UserError(
+                    f"{where}: word {place}: {shown(key)[1:-1]} is {shown(value)}, no text"
+                )
         if "form" not in word:
             raise UserError(f"{where}: word {place} has no form")
         forms.append(word["form"])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.corpus.text import opened
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, shown
 
 
 def read_vectors(
@@ -32,7 +32,7 @@ def read_vectors(
     for number, line in enumerate(_lines(Path(path)), 1):
         where = f"{path}:{number}"
         fields = line.rstrip("\r\n ").split(" ")
-        if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
+        if number == 1 and len(fields) == 2 and all(map(_is_count, fields)):
             promised, width = map(int, fields)
             if not width:
                 raise UserError(f"{where}: width 0; get the file again")
@@ -43,7 +43,8 @@ def read_vectors(
         word, numbers = _split(fields, width, promised is not None, where)
         if word in words:
             raise UserError(
-                f"{where}: the word {word!r} is in line {words[word]} already; remove one of them"
+                f"{where}: the word {shown(word)} is in line {words[word]} already; "
+                "remove one of them"
             )
         if not line.endswith("\n") and promised is None:
             raise UserError(
@@ -77,7 +78,7 @@ def _split(
     inside = fields[1 : len(fields) - width]  # what else belongs to a word with spaces
     if len(fields) <= width or (inside and (header or _is_number(inside[-1]))) or not width:
         raise UserError(
-            f"{where}: {len(fields) - 1} numbers behind {fields[0]!r}, the file's width is "
+            f"{where}: {len(fields) - 1} numbers behind {shown(fields[0])}, the file's width is "
             f"{width}; correct the line or get the file again"
         )
     word = " ".join(fields[: len(fields) - width])
@@ -88,11 +89,16 @@ def _split(
             numbers = np.array(fields[-width:], np.float32)
     except ValueError:
         wrong = next(field for field in fields[-width:] if not _is_number(field))
-        raise UserError(f"{where}: {wrong!r} is no number; correct the line") from None
+        raise UserError(f"{where}: {shown(wrong)} is no number; correct the line") from None
     if not np.isfinite(numbers).all():
         wrong = fields[-width:][int(np.flatnonzero(~np.isfinite(numbers))[0])]
-        raise UserError(f"{where}: the vector of {word!r} has {wrong}; remove the line")
+        number = shown(wrong.strip())[1:-1]
+        raise UserError(f"{where}: the vector of {shown(word)} has {number}; remove the line")
     return word, numbers
+
+
+def _is_count(field: str) -> bool:
+    return field.isdecimal() and len(field) < 10
 
 
 def _is_number(field: str) -> bool:
@@ -109,7 +115,8 @@ def _lines(path: Path) -> Iterator[str]:
     with opened(path) as file:
         try:
             for line in file:
-                yield line.decode()
+                text = line.decode()
+                yield text if number > 1 else text.removeprefix("\ufeff")
                 number += 1
         except UnicodeDecodeError as error:
             raise UserError(

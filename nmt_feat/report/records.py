@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
@@ -13,11 +12,10 @@ import re
 import resource
 import subprocess
 import sys
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 
@@ -25,6 +23,7 @@ from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.parts import Parts
+from nmt_feat.strict import Mismatch, loads, typed
 from nmt_feat.training.checkpoints import FORMAT, check_format, write_atomically
 
 STARTED, FINISHED = "run.json", "result.json"
@@ -177,12 +176,12 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
 def read_record(path: Path) -> RunRecord:
     """Read `result.json` or `run.json`; a `UserError` where it is missing or no such record."""
     try:
-        record = _typed(json.loads(path.read_bytes().decode()), RunRecord)
+        record = typed(loads(path.read_bytes().decode()), RunRecord)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the folder of a run") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
-    except _Mismatch as error:
+    except Mismatch as error:
         raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
     assert isinstance(record, RunRecord)
     check_format(record.format, path)
@@ -206,33 +205,3 @@ def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
             raise UserError(f"{top}: no {FINISHED} in it or below; give a folder of runs")
         found |= {folder.resolve(): read_run(folder) for folder in runs}
     return found
-
-
-class _Mismatch(Exception):
-    """A value that does not have its field's type."""
-
-
-def _typed(value: Any, kind: Any, where: str = "") -> Any:
-    """`value` from JSON as `kind`: a dataclass, list, dict, optional or plain type."""
-    origin, inner = get_origin(kind) or kind, get_args(kind)
-    if kind is Any:
-        return value
-    if origin is types.UnionType:
-        return None if value is None else _typed(value, inner[0], where)
-    if origin is float and type(value) is int:
-        return float(value)
-    if origin is list and isinstance(value, list):
-        return [_typed(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {k: _typed(v, inner[1], f"{where}.{k}") for k, v in value.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        for name, parameter in inspect.signature(kind).parameters.items():
-            if parameter.default is parameter.empty and name not in value:
-                raise _Mismatch(f"{where}.{name} is missing".lstrip("."))
-        hints = get_type_hints(kind)
-        known = {k: v for k, v in value.items() if k in hints}
-        return kind(**{k: _typed(v, hints[k], f"{where}.{k}") for k, v in known.items()})
-    if type(value) is kind:
-        return value
-    place = where.lstrip(".") or "the file"
-    raise _Mismatch(f"{place} is {json.dumps(value)[:40]}, not {origin.__name__}")

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError
+from nmt_feat.strict import Mismatch, loads, typed
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run's checkpoints, in its own."""
@@ -31,6 +34,7 @@ INDEX = "checkpoint-"
 FORMAT = 1
 """Of run folders and checkpoints: raised when what is in them changes; older ones are read."""
 SUMS = "SHA256SUMS"
+_NAME = re.compile(r"(weights|state)-\d+\.safetensors")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -138,6 +142,46 @@ def check_sums(folder: Path) -> None:
             raise UserError(f"{path}: {what} in {SUMS}; get the run's folder again, or train again")
 
 
+@dataclass
+class Progression:
+    """What a stopped run needs to know beside tensors; saved with each checkpoint."""
+
+    step: int = 0
+    batches: int = 0
+    """Batches drawn from the stream by all processes together."""
+    best_step: int = 0
+    best_bleu: float = -1.0
+    seconds: float = 0.0
+    """Time in updates, validation not counted."""
+    elapsed: float = 0.0
+    """Time in updates and validation."""
+    tokens: int = 0
+    """Target tokens trained on."""
+    sentences: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """A point per validation: step, dev BLEU (greedy), dev loss (nats per piece)."""
+    finished: bool = False
+    processes: int = 0
+    """That made the updates, each with so many threads; 0 where that does not matter."""
+    threads: int = 0
+    loss: float = 0.0
+    """Summed over the tokens of the first process since the last validation, to be shown."""
+    counted: int = 0
+    """Those tokens."""
+
+
+@dataclass
+class Index:
+    """What an index says beside its own sum."""
+
+    format: int
+    step: int
+    steps: list[int]
+    best: int
+    sha256: dict[str, str]
+    meta: Progression
+
+
 class Damaged(UserError):
     """A checkpoint, or a file of it, that is not what was written."""
 
@@ -173,12 +217,14 @@ class Checkpoints:
     def _index(self, step: int, verify: bool) -> dict[str, Any]:
         path = self.folder / f"{INDEX}{step}.json"
         try:
-            index: dict[str, Any] = json.loads(path.read_bytes())
+            index: dict[str, Any] = loads(path.read_bytes().decode())
             if index.pop("sum") != digest(index):
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            check_format(index["format"], path)
+            if typed(index, Index).step != step or not all(map(_NAME.fullmatch, index["sha256"])):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, Mismatch):
             raise Damaged(f"{path}: damaged") from None
-        check_format(index["format"], path)
         for name, expected in index["sha256"].items() if verify else ():
             if not (file := self.folder / name).is_file():
                 raise Damaged(f"{file}: missing")
@@ -248,9 +294,13 @@ class Checkpoints:
         return self._read(f"state-{self.step}.safetensors")
 
     def _read(self, name: str) -> dict[str, Tensor]:
-        return read_tensors(self.folder / name, self.index["sha256"][name])
+        if not (expected := self.index["sha256"].get(name)):
+            raise UserError(f"{self.folder}: its newest checkpoint has no {name}; train again")
+        return read_tensors(self.folder / name, expected)
 
     def select(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
         """The weights to test, and the steps they come from; `how`: `best` or `average`."""
         steps = [self.index["best"]] if how == "best" else list(self.index["steps"])
+        if not steps:
+            raise UserError(f"{self.folder}: no checkpoint was validated; train again")
         return average([self.weights(step) for step in steps]), steps

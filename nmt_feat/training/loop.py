@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import OptimizerConfig, TrainConfig
 from nmt_feat.search import translate_split
-from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, restore
+from nmt_feat.strict import typed
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, restore
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.schedules import factor
 from nmt_feat.training.signals import Interrupted, signals
@@ -62,34 +63,6 @@ class Objective(nn.Module):
         hidden = self.model(source, features, source != PAD, target_in).flatten(0, 1)
         states, right = hidden.index_select(0, real), target_out.flatten().index_select(0, real)
         return self.loss(states, self.model.target.words.weight, right, self.smoothing)
-
-
-@dataclass
-class Progression:
-    """What a stopped run needs to know beside tensors; saved with each checkpoint."""
-
-    step: int = 0
-    batches: int = 0
-    """Batches drawn from the stream by all processes together."""
-    best_step: int = 0
-    best_bleu: float = -1.0
-    seconds: float = 0.0
-    """Time in updates, validation not counted."""
-    elapsed: float = 0.0
-    """Time in updates and validation."""
-    tokens: int = 0
-    """Target tokens trained on."""
-    sentences: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """A point per validation: step, dev BLEU (greedy), dev loss (nats per piece)."""
-    finished: bool = False
-    processes: int = 0
-    """That made the updates, each with so many threads; 0 where that does not matter."""
-    threads: int = 0
-    loss: float = 0.0
-    """Summed over the tokens of the first process since the last validation, to be shown."""
-    counted: int = 0
-    """Those tokens."""
 
 
 def build_optimizer(cfg: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
@@ -173,7 +146,7 @@ class Trainer:
         self.saved = self.checkpoints.step
         if self.saved:
             processes, threads = self.at.processes, self.at.threads
-            self.at = Progression(**self.checkpoints.index["meta"])
+            self.at = typed(self.checkpoints.index["meta"], Progression)
             restore(self.model, self.checkpoints.weights(self.at.step))
             state = self.checkpoints.state()
             load_optimizer(self.optimizer.optimizer, state)

@@ -1,0 +1,80 @@
+"""JSON that somebody else may have written: what is doubtful is refused, what is read is typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import types
+from typing import Any, get_args, get_origin, get_type_hints
+
+from nmt_feat.errors import shown
+
+DEEPEST = 100
+"""Lists and objects in one another."""
+
+
+class Mismatch(Exception):
+    """A value that does not have its field's type."""
+
+
+def loads(text: str) -> Any:
+    """The value of a JSON text.
+
+    A `ValueError` where `json.loads` has one, and for a key that stands twice in an object, of
+    which it would take the last, a lone surrogate, and nesting deeper than `DEEPEST`.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST}") from None
+    if text.count("[") + text.count("{") > DEEPEST:
+        level, depth = [value], 0
+        while level := [each for each in level if isinstance(each, (list, dict))]:
+            level = [v for each in level for v in (each.values() if type(each) is dict else each)]
+            depth += 1
+        if depth > DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST}")
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            found = error.object[error.start]
+            raise ValueError(f"a lone surrogate, {found!r}, is no character") from None
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in an object")
+    return found
+
+
+def typed(value: Any, kind: Any, where: str = "") -> Any:
+    """`value` from JSON as `kind`: a dataclass, list, dict, optional or plain type."""
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:
+        return None if value is None else typed(value, inner[0], where)
+    if origin is float and type(value) is int and abs(value) < 1 << 1000:
+        return float(value)
+    if origin is list and isinstance(value, list):
+        return [typed(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {k: typed(v, inner[1], f"{where}.{k}") for k, v in value.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        for name, parameter in inspect.signature(kind).parameters.items():
+            if parameter.default is parameter.empty and name not in value:
+                raise Mismatch(f"{where}.{name} is missing".lstrip("."))
+        hints = get_type_hints(kind)
+        known = {k: v for k, v in value.items() if k in hints}
+        return kind(**{k: typed(v, hints[k], f"{where}.{k}") for k, v in known.items()})
+    if type(value) is kind:
+        return value
+    place = where.lstrip(".") or "the file"
+    raise Mismatch(f"{place} is {json.dumps(value)[:40]}, not {origin.__name__}")
