@@ -125,10 +125,10 @@ def check(cfg: TrainConfig) -> None:
     if "word" in cfg.features:
         raise UserError("features.word: the name of the words themselves; choose another")
     for name, feature in cfg.features.items():
-        for key in ("dim", "max_values", "min_count"):
+        for key in ("dim", "max_values", "min_count", "classes"):
             if (value := getattr(feature, key)) is not None and value < 1:
                 raise UserError(f"features.{name}.{key}={value}: must be at least 1")
-        for key in ("dropout", "sentence_dropout"):
+        for key in ("dropout", "sentence_dropout", "erase"):
             if not 0 <= (share := getattr(feature, key)) <= 1:
                 raise UserError(f"features.{name}.{key}={share}: must be in [0, 1]")
         if not name.isidentifier():

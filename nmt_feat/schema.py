@@ -155,6 +155,11 @@ class FeatureConfig:
     """Share of tokens whose value is unknown at random, anew in each update of training."""
     sentence_dropout: float = 0.0
     """Share of sentences in which all values are unknown at random, in training."""
+    erase: float = 0.0
+    """Share of words whose value is unknown in all splits and when translating, the same for the
+    whole run; drawn from its seed, all features lose the same words. For experiments."""
+    classes: int | None = None
+    """Give each value one of so many classes, drawn from the run's seed. For experiments."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
 

@@ -110,6 +110,9 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
     for feature in settings["features"].values():
         feature["file"] = bool(feature["file"])  # its content is in the fingerprint
+        for dial in ("erase", "classes"):
+            if not feature[dial]:  # as if there were none
+                del feature[dial]
         if feature["encoder"] is None:  # as if there were none
             del feature["encoder"], feature["layer"], feature["precision"]
         else:

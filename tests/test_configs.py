@@ -190,7 +190,7 @@ ROWS = {"none_tied": ("none", "none", "all"), "gate_matched": ("gate", "matched"
 ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six")}
 
 
-OF_ANY_METHOD = ("pairs",)
+OF_ANY_METHOD = ("pairs", "erase", "classes")
 """What rows are about that leave the method to the command line, as their names begin."""
 
 
@@ -224,7 +224,7 @@ def test_rows_of_corpus_sizes(pairs: int | None) -> None:
 
 
 TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "multi30k_tok": 0}
-TABLES |= {"single_features": 24, "low_resource": 60}
+TABLES |= {"single_features": 24, "low_resource": 60, "information": 225}
 
 
 @pytest.mark.parametrize("name", options("experiment"))

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 
@@ -59,6 +59,12 @@ def check(features: dict[str, FeatureConfig]) -> None:
                 f"features.{name}.encoder={cfg.encoder}: goes with column={CONTEXT}, not "
                 f"{cfg.column}"
             )
+        if dialled(cfg) and cfg.column in TEXT_COLUMNS:
+            dial = f"erase={cfg.erase}" if cfg.erase else f"classes={cfg.classes}"
+            raise UserError(
+                f"features.{name}.{dial}: is for values of an annotation, not for {cfg.column}; "
+                "leave it out"
+            )
         if cfg.precision not in PRECISIONS:
             raise UserError(
                 f"features.{name}.precision={cfg.precision}: one of {', '.join(PRECISIONS)}"
@@ -77,6 +83,11 @@ def strict(features: Mapping[str, FeatureConfig | FeatureVocab]) -> list[str]:
         for name, feature in features.items()
         if feature.missing == "error" and feature.column not in TEXT_COLUMNS
     ]
+
+
+def dialled(feature: FeatureConfig | FeatureVocab) -> bool:
+    """Whether a dial (dials.py) changes its values, by the seed."""
+    return bool(feature.erase or feature.classes)
 
 
 def unannotated(text: str) -> Sentence:
@@ -165,17 +176,26 @@ class FeatureVocab:
     precision: str = "float16"  # of the vectors
     sum: str = ""  # of the encoder's files
     scale: float = 1.0  # root mean square of the numbers in train
+    erase: float = 0.0  # its dials, see dials.py
+    classes: int | None = None
+    seed: int = 0  # of the dials
 
     @classmethod
-    def build(cls, cfg: FeatureConfig, counts: Counter[str]) -> FeatureVocab:
-        """The most frequent values, ties by name; `first` adds the value of later pieces."""
+    def build(cls, cfg: FeatureConfig, counts: Counter[str], seed: int = 0) -> FeatureVocab:
+        """The most frequent values, ties by name; `first` adds the value of later pieces.
+
+        `seed`: of the feature's dials.
+        """
         known = Counter({value: n for value, n in counts.items() if value != MISSING})
         frequent = [(value, n) for value, n in ranked(known) if n >= cfg.min_count]
         kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
         found = [v for v, _ in kept], [n for _, n in kept]
-        return cls(
+        vocab = cls(
             cfg.column, cfg.policy, *found, cfg.of, cfg.n, cfg.missing, precision=cfg.precision
         )
+        if dialled(cfg):
+            vocab = replace(vocab, erase=cfg.erase, classes=cfg.classes, seed=seed)
+        return vocab
 
     @classmethod
     def of_words(cls, cfg: FeatureConfig, words: list[str], counts: Counter[str]) -> FeatureVocab:

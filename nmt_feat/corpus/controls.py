@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.corpus.columns import END
+from nmt_feat.corpus.dials import mixed
 from nmt_feat.corpus.prepare import WORD, Prepared, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
@@ -121,9 +122,9 @@ class Tokens:
         """A random number for each word's type, its sequence of pieces; the same in all splits."""
         place = (self.pieces - self.starts[self.owner]).astype(np.uint64)
         ids = self.split.source.values[self.pieces].astype(np.uint64)
-        mixed = _mixed(ids + (place << np.uint64(32)) + _mixed(np.uint64(seed)))
+        each = mixed(ids + (place << np.uint64(32)) + mixed(np.uint64(seed)))
         firsts = np.searchsorted(self.pieces, self.starts)
-        return _mixed(np.add.reduceat(mixed, firsts))
+        return mixed(np.add.reduceat(each, firsts))
 
 
 def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> Split:
@@ -138,11 +139,3 @@ def _by_type(tokens: Tokens, train: Tokens, seed: int) -> Split:
     drawn = (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
     values = {name: ids[drawn] for name, ids in train.values.items()}
     return tokens.with_values(values, train.split)
-
-
-def _mixed(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """Numbers whose bits all depend on all bits of x (the finalizer of splitmix64)."""
-    z = np.atleast_1d(np.asarray(x, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nmt_feat.corpus import columns
 from nmt_feat.corpus.columns import END, PAD, UNK, Code, FeatureVocab, spaced
 from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.corpus.dials import turned
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
 from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
 from nmt_feat.corpus.units import visible
@@ -182,7 +183,7 @@ class SourceEncoder:
                 surfaces = self.subwords.surfaces(texts, pieces)
                 values[name] = columns.cased(surfaces, feature.column)
             else:
-                values[name] = columns.values(sentences, feature.column)
+                values[name] = turned(columns.values(sentences, feature.column), sentences, feature)
             value_counts[name] = pieces.counts if feature.of_pieces else sentences.counts
             own = VALUES + values[name].codes
             row = own if feature.of_pieces else carry(values[name], owner)

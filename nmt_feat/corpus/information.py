@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
+from nmt_feat.corpus.columns import MISSING
+
 Joint = Mapping[tuple[str, str], int]
 """How often each word form has each value."""
+Key = TypeVar("Key", str, tuple[str, str])
+
+
+def told(counts: Mapping[Key, int]) -> tuple[dict[Key, int], float]:
+    """The counts of values that are known, alone or with forms, and their share of all words."""
+    known = {
+        key: n for key, n in counts.items() if (key if isinstance(key, str) else key[1]) != MISSING
+    }
+    return known, sum(known.values()) / max(sum(counts.values()), 1)
 
 
 def entropy(counts: Mapping[str, int]) -> float:
@@ -48,6 +60,8 @@ def random_by_type(train: Joint, dev: Joint) -> float:
     values = Counter[str]()
     for (_, value), n in train.items():
         values[value] += n
+    if not values:
+        return 0.0
     names = sorted(values)
     share = np.array([values[name] for name in names]) / values.total()
     forms = sorted({form for form, _ in (*train, *dev)})

@@ -91,7 +91,10 @@ class Prepared:
 
 
 def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
-    """Hash of everything that determines the prepared data; reads files, but prepares nothing."""
+    """Hash of everything that determines the prepared data; reads files, but prepares nothing.
+
+    Except for the seed of dials, which a run's settings have beside it.
+    """
     columns.check(features)
     annotate, required = columns.needs_annotation(features), bool(columns.strict(features))
     data, cache = cfg.data, Path(cfg.paths.cache)
@@ -113,6 +116,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
                 f.file and known_sha256(Path(f.file), cache),
             ]
             + ([language_model(cfg, name, f).identity(cache)] if f.encoder else [])
+            + ([{"erase": f.erase, "classes": f.classes}] if columns.dialled(f) else [])
             for name, f in features.items()
         },
     }
@@ -130,6 +134,8 @@ def prepare(
     long. A damaged cache folder is made again, with a note.
     """
     found = fingerprint(cfg, features)
+    if any(map(columns.dialled, features.values())):
+        found = hashlib.sha256(f"{found} {cfg.seed}".encode()).hexdigest()
     folder = Path(cfg.paths.cache) / f"prepared-{found[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     notes = []
@@ -192,7 +198,7 @@ def _build(
             source = target = Subwords.train(cfg.subword, *sides)
         else:
             source, target = (Subwords.train(cfg.subword, side) for side in sides)
-        empty = {name: FeatureVocab.build(f, Counter()) for name, f in features.items()}
+        empty = {name: FeatureVocab.build(f, Counter(), cfg.seed) for name, f in features.items()}
         encoder = SourceEncoder(source, empty)
         encoder.save(folder)
         target.save(folder / "target")
@@ -221,7 +227,7 @@ def _build(
             np.save(folder / f"{VECTORS}{name}.npy", vectors)
             raw.notes.append(_coverage(name, feature, vocab, counts))
         else:
-            vocab = FeatureVocab.build(feature, counts)
+            vocab = FeatureVocab.build(feature, counts, cfg.seed)
         encoder.features[name] = vocab
         joints = [each.joint.get(name) for each in (train, dev)]
         report.features[name] = shown = describe_feature(counts, dev_counts, vocab, *joints)
@@ -289,7 +295,7 @@ def _refuse_constant(
     name: str, feature: FeatureConfig, counts: Counter[str], kept: int, by: str
 ) -> None:
     """A feature that is the same everywhere teaches nothing: say why, and what to do."""
-    if kept + (kept < len(counts)) > 1 or name == WORD:
+    if kept + (kept < len(counts)) > 1 or name == WORD or columns.dialled(feature):
         return
     if len(counts) > 1:
         raise UserError(
@@ -331,17 +337,22 @@ def describe_feature(
     """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
 
     Words are pieces for `subword_tag`, and units of a column of units. With the counts of forms and
-    values, also the entropy given the word, and that of random values by word type.
+    values, also the entropy given the word, and that of random values by word type. A word whose
+    value is missing or erased is told nothing: it counts as a word, of 0 bits.
     """
     shares = {value: n / train.total() for value, n in train.items()}
-    joint = (train_joint, dev_joint) if train_joint and dev_joint else None
+    known, share = information.told(train)
+    joint, dev_share = None, 1.0
+    if train_joint and dev_joint:
+        known_dev, dev_share = information.told(dev_joint)
+        joint = (information.told(train_joint)[0], known_dev)
     unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
     return {
-        "values": len(train),
+        "values": len(known),
         "kept": sum(vocab.id(value) >= FIRST for value in train),
-        "entropy": information.entropy(train),
-        "given_word": joint and information.given_word(*joint),
-        "random_by_type": joint and information.random_by_type(*joint),
+        "entropy": share * information.entropy(known),
+        "given_word": joint and dev_share * information.given_word(*joint),
+        "random_by_type": joint and dev_share * information.random_by_type(*joint),
         "unknown_dev": unknown / max(dev.total(), 1),
         "top": [[value, shares[value]] for value, _ in ranked(train)[:TOP]],
     }
