@@ -51,6 +51,7 @@ from nmt_feat.settings import determining, folder_name, settle
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import CHECKPOINTS, FORMAT, Checkpoints, Progression, digest
 from nmt_feat.training.loop import Trainer
+from nmt_feat.training.loggers import Loggers, make_loggers
 from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.resume import adopt, refuse_changes, unfinished
@@ -134,7 +135,12 @@ def fit(
             progress.say(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
         if trainer.at.step and not trainer.at.finished:
             progress.say(f"resumed at update {trainer.at.step} of {cfg.trainer.max_steps}")
-        return trainer.fit()
+        if fabric.global_rank:
+            return trainer.fit()
+        loggers = Loggers(make_loggers(cfg.logger), folder, progress.say)
+        progress.log = loggers.log
+        with contextlib.closing(loggers):
+            return trainer.fit()
 
 
 def train(

@@ -295,6 +295,16 @@ class DecodingConfig:
 
 
 @dataclass
+class LoggerConfig:
+    """Where a training's numbers go beside the screen; never changes the result."""
+
+    _target_: str = MISSING
+    """A class derived from `nmt_feat.training.loggers.Logger`."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Its arguments."""
+
+
+@dataclass
 class PathsConfig:
     """Where things are written."""
 
@@ -317,6 +327,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    logger: dict[str, LoggerConfig] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
     control: str = "none"
     """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of

@@ -21,6 +21,7 @@ from nmt_feat.model.build import check_vectors, check_widths, unused
 from nmt_feat.report.records import method_name
 from nmt_feat.schema import CombinerConfig, FeatureConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
+from nmt_feat.training.loggers import make_loggers
 from nmt_feat.training.loop import build_optimizer
 
 
@@ -30,6 +31,7 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     Features are sorted by name, since order carries no meaning, and dropped for words only.
     """
     check(cfg)
+    make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))
     combiner, name = cfg.combiner, method_name(cfg.combiner._target_)
@@ -103,7 +105,7 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     Where files lie, how many processes annotate and what is shown change nothing.
     """
     settings = dataclasses.asdict(cfg)
-    del settings["paths"], settings["resume"]
+    del settings["paths"], settings["resume"], settings["logger"]
     for name in ("progress", "log_every", "resume_exact"):
         del settings["trainer"][name]
     source = ("name", "source_lang", "target_lang", "tokenized", "limit")

@@ -35,7 +35,7 @@ def test_everything_is_here() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert groups == {
         *("annotator", "combiner", "data", "decoding", "experiment", "features", "hydra"),
-        *("model", "optimizer", "row", "subword", "trainer"),
+        *("logger", "model", "optimizer", "row", "subword", "trainer"),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -15,6 +17,9 @@ class Progress:
         enabled: whether to print at all (the first of several processes does).
         bar: whether to draw a bar, if the console is a terminal.
     """
+
+    log: Callable[[Mapping[str, float], int], None] | None = None
+    """Also gets the numbers, by name, and the updates that they come after."""
 
     def __init__(self, console: Console, enabled: bool = True, bar: bool = True) -> None:
         self.console = console
@@ -48,11 +53,15 @@ class Progress:
         """Show the mean loss per token (nats) and target tokens per second."""
         shown, rate = f"loss {loss:.2f}  ", f"{speed:,.0f} tokens/s"
         self.bar.update(self.task, completed=step, description="training", loss=shown, speed=rate)
+        if self.log:
+            self.log({"train/loss": loss, "train/tokens_per_second": speed}, step)
 
     def validated(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
         """Show a validation; without a bar, as a line."""
         shown = f"  dev BLEU {bleu:.1f}"
         self.bar.update(self.task, completed=step, description="training", bleu=shown)
+        if self.log:
+            self.log({"dev/bleu": bleu, "dev/perplexity": perplexity}, step)
         if self.bar.disable:
             self.say(
                 f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
