@@ -50,8 +50,8 @@ from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.settings import determining, folder_name, settle
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import CHECKPOINTS, FORMAT, Checkpoints, Progression, digest
-from nmt_feat.training.loop import Trainer
 from nmt_feat.training.loggers import Loggers, make_loggers
+from nmt_feat.training.loop import Trainer
 from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.resume import adopt, refuse_changes, unfinished
