@@ -96,6 +96,8 @@ def test_what_is_said(swept: tuple[Small, str]) -> None:
     assert out.count("The first run took ") == 1
     assert "; 3 more of 4 take about " in out
     assert out.count("filtered of 80 training pairs") == 1  # the data is the same for all
+    unknown = "Plan: 4 runs; minutes unknown, no run of this size is finished here\n"
+    assert out.startswith(unknown)
 
 
 def test_a_run_of_a_sweep_is_the_run_alone(swept: tuple[Small, str], small: Small) -> None:
@@ -114,6 +116,7 @@ def test_again(swept: tuple[Small, str]) -> None:
     code, out = sweep(small, "combiner=add,gate", "combiner.bias=0", "seed=1,2")
     assert code == 0, out
     assert out.count("finished before: ") == 4
+    assert out.startswith("Plan: 4 runs, 4 of them finished when this sweep last ran\n")
     assert "The first run took" not in out
     assert tables(small) == [folder]
     assert (folder / "table.md").read_text(encoding="utf-8") == before
@@ -121,6 +124,12 @@ def test_again(swept: tuple[Small, str]) -> None:
     code, out = sweep(small, "combiner=add,gate", "combiner.bias=0", "seed=2,3")
     assert code == 0, out
     assert out.count("finished before: ") == 2
+    seconds = statistics.median(record(path.parent)["seconds"] for path in times)
+    each, whole = f"{seconds / 60:.1f}", f"{4 * seconds / 60:,.0f}"
+    assert out.startswith(
+        f"Plan: 4 runs; {each} min each, about {whole} min in all one after another, if all take "
+        "as long as 4 finished runs of the sweep's common settings\n"
+    )
     assert len(tables(small)) == 2  # another sweep does not overwrite the first one's table
     assert (folder / "table.md").read_text(encoding="utf-8") == before
     for path in small.folder.glob("runs/*-s3-*/result.json"):

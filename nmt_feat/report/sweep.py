@@ -31,6 +31,7 @@ from rich.console import Console
 
 from nmt_feat.corpus.pool import cores
 from nmt_feat.errors import UserError, fail
+from nmt_feat.report.plan import plan
 from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
 from nmt_feat.training.checkpoints import write_atomically
@@ -58,12 +59,12 @@ current = SweepState()
 _log = contextlib.ExitStack()  # where this process's job prints to, if not to the terminal
 
 
-def count_jobs(config: DictConfig) -> int:
-    """Jobs of Hydra's own sweeper."""
+def listed(config: DictConfig) -> list[list[str]]:
+    """The settings of each job of Hydra's own sweeper."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
     overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-    return len(BasicSweeper.split_arguments(overrides, None)[0])
+    return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
 def duration(seconds: float) -> str:
@@ -104,10 +105,14 @@ class SweepTable(Callback):
             lock.acquire(timeout=0)
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
+        before = self.before()
         shutil.rmtree(self.folder / "jobs", ignore_errors=True)
         (self.folder / "jobs").mkdir()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
-            self.total = count_jobs(config)
+            jobs = listed(config)
+            self.total = len(jobs)
+            with contextlib.suppress(Exception):  # a plan is no reason to fail
+                print(plan(config, jobs, before), flush=True)
         elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
             fail(
                 "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
@@ -182,6 +187,12 @@ class SweepTable(Callback):
         """The jobs that have ended, in order."""
         paths = sorted((self.folder / "jobs").glob("*.json"), key=lambda path: int(path.stem))
         return [json.loads(path.read_bytes()) for path in paths]
+
+    def before(self) -> list[dict[str, Any]]:
+        """The jobs of an earlier start, none if their files are damaged."""
+        with contextlib.suppress(OSError, ValueError):
+            return self.jobs()
+        return []
 
     def summary(self) -> int:
         """Print the table, write it into the sweep's folder; the number of failed jobs. Once."""
