@@ -7,7 +7,8 @@ With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (book
 of the reference, gain against corpus size, BLEU against the bits of the features, mean gates by
 feature value, shares of the embedding's norm. `--html FILE` writes all of it as one HTML page, with
 data, configuration and origin of each run and the test sentences as each method translated them.
-Unfinished runs are listed.
+Unfinished runs are listed. `--watch` shows instead, until all is done, what runs and the table so
+far, from the files alone: in another terminal, or on another machine that sees the folder.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
+from nmt_feat.report.watch import watch
 
 
 def main() -> int:
@@ -30,9 +32,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder to write the report into")
     parser.add_argument("--figures", action="store_true", help="with --out: figures, by Matplotlib")
     parser.add_argument("--html", type=Path, metavar="FILE", help="one HTML page of everything")
+    parser.add_argument("--watch", action="store_true", help="a live view, until all is done")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
     try:
+        if arguments.watch:
+            watch(arguments.folders, Console())
+            return 0
         runs = find_runs(arguments.folders)
         notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
         report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)

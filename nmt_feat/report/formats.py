@@ -78,18 +78,24 @@ def markdown(block: Block) -> str:
     return "\n".join([*lines, *(f"- {note}" for note in block.notes), ""])
 
 
+def drawn(block: Block) -> Table:
+    """Its table for a terminal."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in block.heading:
+        side = "left" if name in block.left else "right"
+        table.add_column(escape(name), justify=side, overflow="fold")  # type: ignore[arg-type]
+    for row in block.rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def show(block: Block, console: Console) -> None:
     """Print it; what a terminal has no room for is wrapped, never cut."""
     if block.title:
         console.print()
         console.print(block.title, style="bold", markup=False, highlight=False, soft_wrap=True)
     if block.heading:
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for name in block.heading:
-            side = "left" if name in block.left else "right"
-            table.add_column(escape(name), justify=side, overflow="fold")  # type: ignore[arg-type]
-        for row in block.rows:
-            table.add_row(*map(escape, row))
+        table = drawn(block)
         if not console.is_terminal:
             wide = console.measure(table, options=console.options.update(width=10_000))
             console.width = max(console.width, wide.maximum)

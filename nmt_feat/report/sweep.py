@@ -36,6 +36,9 @@ from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
 from nmt_feat.training.checkpoints import write_atomically
 
+STATE, JOBS = "sweep.json", "jobs"
+"""In a sweep's folder: how many jobs it has and whether it has ended; a file for each that has."""
+
 
 @dataclass
 class SweepState:
@@ -118,10 +121,16 @@ class SweepTable(Callback):
                 "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
                 "set hydra.sweeper.direction=maximize"
             )
+        self.note(ended=False)
         self.apart = not config.hydra.launcher._target_.startswith("hydra._internal.")
         current.described.clear()
         atexit.register(lock.release)
         atexit.register(self.summary)  # other sweepers, Ctrl-C: the end of the sweep is not called
+
+    def note(self, ended: bool) -> None:
+        """Write what others may know of the sweep while it runs."""
+        state = {"total": self.total, "ended": ended}
+        write_atomically(self.folder / STATE, json.dumps(state).encode())
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what runs; start the clock. What jobs say side by side goes to files."""
@@ -197,6 +206,8 @@ class SweepTable(Callback):
     def summary(self) -> int:
         """Print the table, write it into the sweep's folder; the number of failed jobs. Once."""
         jobs = self.jobs()
+        if not self.summed:
+            self.note(ended=True)
         if self.summed or not jobs:  # none: Hydra has refused the overrides and said so
             return 0
         self.summed = True

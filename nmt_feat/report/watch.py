@@ -1,0 +1,136 @@
+"""A live view of a sweep in the terminal, from nothing but the files in the runs' folders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from nmt_feat.errors import UserError
+from nmt_feat.report.formats import drawn
+from nmt_feat.report.records import FINISHED, STARTED, RunRecord, read_run
+from nmt_feat.report.sweep import JOBS, STATE
+from nmt_feat.report.tables import Table
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
+
+SECONDS = 2.0
+"""Between two looks."""
+
+
+@dataclass
+class Watched:
+    """What the folders hold at one moment."""
+
+    finished: list[RunRecord] = field(default_factory=list)
+    unfinished: dict[Path, RunRecord] = field(default_factory=dict)
+    """Runs that train, or that something has stopped."""
+    failed: list[str] = field(default_factory=list)
+    """The sweeps' failed jobs: number and reason."""
+    left: int | None = 0
+    """Jobs of running sweeps that have not begun; None where their sweeper alone knows."""
+    sweeping: bool = False
+    """Whether a sweep runs."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to come."""
+        return not self.sweeping and not self.unfinished and bool(self.finished or self.failed)
+
+
+def look(folders: Sequence[Path]) -> Watched:
+    """What is in or below `folders` now; a file that is just being written waits for the next."""
+    found, failed_runs = Watched(), set[Path]()
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; give folders of runs, or folders above them"
+            )
+    for path in sorted({path.resolve() for top in folders for path in top.rglob(STATE)}):
+        state = _json(path)
+        jobs = [_json(job) for job in (path.parent / JOBS).glob("*.json")]
+        for job in sorted(jobs, key=lambda job: int(job.get("number", 0))):
+            if job.get("error"):
+                found.failed.append(f"job {job['number']}: {job['error']}")
+                failed_runs.add(Path(job.get("folder") or "").resolve())
+        if state and not state.get("ended"):
+            found.sweeping, total = True, state.get("total")
+            known = total is not None and found.left is not None
+            found.left = found.left + total - len(jobs) if known else None  # type: ignore[operator]
+    names = (STARTED, FINISHED)
+    places = {p.parent.resolve() for top in folders for name in names for p in top.rglob(name)}
+    for place in sorted(places):
+        with contextlib.suppress(UserError):
+            record = read_run(place)
+            if record.finished:
+                found.finished.append(record)
+            elif place not in failed_runs:
+                found.unfinished[place] = record
+    if found.sweeping and found.left is not None:
+        found.left = max(0, found.left - len(found.unfinished))
+    return found
+
+
+def view(found: Watched) -> RenderableType:
+    """The moment as it is shown."""
+    left = "an unknown number" if found.left is None else str(found.left)
+    counts = [f"{len(found.finished)} done", f"{len(found.unfinished)} running or stopped"]
+    counts += [f"{len(found.failed)} failed"] * bool(found.failed)
+    counts += [f"{left} left"] * found.sweeping
+    parts: list[RenderableType] = [Text(", ".join(counts), style="bold")]
+    running = RichTable.grid(padding=(0, 2, 0, 0))
+    for place, record in found.unfinished.items():
+        step, bleu = _progress(place)
+        most = int(record.settings.get("trainer", {}).get("max_steps", 0))
+        bar = ProgressBar(total=max(most, 1), completed=min(step, most), width=24)
+        shown = f"saved at {step:,} of {most:,}" + (f", dev BLEU {bleu:.1f}" if bleu >= 0 else "")
+        running.add_row(Text(place.name), bar, Text(shown))
+    if found.unfinished:
+        parts.append(running)
+    parts += [Text(f"Failed: {line}") for line in found.failed]
+    if found.finished:
+        parts.append(drawn(Table(found.finished).block()))
+    return Group(*parts)
+
+
+def watch(
+    folders: Sequence[Path], console: Console, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Show the moment again and again, until all is done or Ctrl-C is pressed."""
+    with contextlib.suppress(KeyboardInterrupt):
+        found = look(folders)
+        with Live(view(found), console=console, auto_refresh=False) as live:
+            while not found.over:
+                pause(SECONDS)
+                found = look(folders)
+                live.update(view(found), refresh=True)
+
+
+def _progress(place: Path) -> tuple[int, float]:
+    """The update and the dev BLEU of the newest checkpoint; 0 and -1 without."""
+    try:
+        index = Checkpoints(place / CHECKPOINTS, 1, verify=False).index
+    except UserError:  # it has just been replaced
+        return 0, -1.0
+    if not index:
+        return 0, -1.0
+    curve = index["meta"]["curve"]
+    return int(index["step"]), float(curve[-1]["bleu"]) if curve else -1.0
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A file's object; empty where it has just gone."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found
