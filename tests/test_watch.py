@@ -89,5 +89,5 @@ def test_it_ends_on_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder; give one of runs"):
+    with pytest.raises(UserError, match="no such folder; give folders of runs"):
         watch([tmp_path / "nowhere"], Console(file=io.StringIO()))
