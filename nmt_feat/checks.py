@@ -38,6 +38,7 @@ BOUNDS = [
     ("trainer.batch_tokens", *_at_least(1)),
     ("trainer.accumulate", *_at_least(1)),
     ("trainer.clip_norm", *_at_least(0)),
+    ("trainer.max_skipped", *_at_least(1)),
     ("trainer.label_smoothing", *SHARE),
     ("trainer.validate_every", *_at_least(1)),
     ("trainer.patience", *_at_least(0)),

@@ -377,7 +377,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
             record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")
     record.parts = part_use(model, prepared.dev, prepared.encoder.features)
-    record.updates = at.step
+    record.updates, record.skipped = at.step, at.skipped
     record.selected_step = at.best_step
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
     record.curve = [CurvePoint(int(p["step"]), p["loss"], p["bleu"]) for p in at.curve]

@@ -246,6 +246,8 @@ class TrainerConfig:
     """Batches per update (and per process)."""
     clip_norm: float = 1.0
     """Largest gradient norm; 0 for no clipping."""
+    max_skipped: int = 10
+    """Updates in a row that are skipped as loss or gradient is not finite, before training ends."""
     label_smoothing: float = 0.1
     """Mass that label smoothing spreads over the vocabulary."""
     precision: str = "32-true"

@@ -106,7 +106,7 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     """
     settings = dataclasses.asdict(cfg)
     del settings["paths"], settings["resume"], settings["logger"]
-    for name in ("progress", "log_every", "resume_exact"):
+    for name in ("progress", "log_every", "resume_exact", "max_skipped"):
         del settings["trainer"][name]
     source = ("name", "source_lang", "target_lang", "tokenized", "limit")
     settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}

@@ -63,6 +63,8 @@ class RunRecord:
     parameters: dict[str, int] = field(default_factory=dict)
     """Trainable numbers: `total`, and of those `combiner` and `features`."""
     updates: int = 0
+    skipped: int = 0
+    """Of these, for a loss or gradient that was not finite."""
     selected: str = ""
     """The tested weights: the updates that they come from."""
     selected_step: int = 0

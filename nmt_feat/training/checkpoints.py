@@ -168,6 +168,10 @@ class Progression:
     """Summed over the tokens of the first process since the last validation, to be shown."""
     counted: int = 0
     """Those tokens."""
+    skipped: int = 0
+    """Updates whose loss or gradient was not finite."""
+    in_a_row: int = 0
+    """The last ones of them."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ from nmt_feat.corpus.batches import Indices, collate, ordered, plan
 from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import PAD
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, shown
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.instantiate import build, locate
 from nmt_feat.model.build import derive
@@ -134,6 +134,11 @@ class Trainer:
         threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
         self.at = Progression(processes=fabric.world_size, threads=threads)
         self.saved = 0  # the step of the last checkpoint
+        # Whether the optimiser can skip an update that the device finds to be not finite.
+        adam = isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
+        fused = adam and optimizer.defaults.get("fused")
+        self.masks = bool(fused) and fabric.device.type == "cuda"
+        self.unsure: list[tuple[Tensor, list[Indices]]] = []  # updates, whether they are skipped
         torch.manual_seed(derive(cfg.seed, "dropout", fabric.global_rank))
 
     def resume(self) -> None:
@@ -182,6 +187,7 @@ class Trainer:
 
     def save(self, validated: bool = True) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""
+        self.count_skipped()
         generators = {"cpu": torch.get_rng_state()}
         if self.fabric.device.type == "cuda":
             generators["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
@@ -206,26 +212,63 @@ class Trainer:
         tokens, rank = sum(counts), self.fabric.global_rank
         mine = drawn[rank::world]
         total = torch.zeros((), device=self.fabric.device)
+        # A loss that is not finite makes the gradient so, whatever its own, in every process.
         for number, (indices, train) in enumerate(mine, start=1):
             batch = collate(train, indices, self.names).to(self.fabric.device)
             # Data-parallel training sums gradients at the last batch, and averages: undone here.
             with self.fabric.no_backward_sync(self.objective, enabled=number < len(mine)):
                 loss, _ = self.objective(*batch.tensors)
-                self.fabric.backward(loss * (world / tokens))
+                self.fabric.backward(loss * (world / tokens) * (1 + 0 * loss.detach()))
             total += loss.detach()
         if settings.clip_norm:
-            nn.utils.clip_grad_norm_(self.objective.parameters(), settings.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.objective.parameters(), settings.clip_norm)
+        else:
+            given = [p.grad for p in self.objective.parameters() if p.grad is not None]
+            norm = nn.utils.get_total_norm(given)
+        skip = ~torch.isfinite(norm)
         step = self.at.step + 1
         optimizer = self.cfg.optimizer
         rate = factor(optimizer.schedule, step, optimizer.warmup, settings.max_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = optimizer.lr * rate
-        self.optimizer.step()
+        if self.masks:  # what is on the device decides there, and is not waited for
+            self.optimizer.optimizer.found_inf = skip.float()
+        if self.masks or not skip:
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.unsure.append((skip, [indices for indices, _ in drawn]))
         self.at.step = step
         self.at.tokens += tokens
         self.at.sentences += sum(len(indices) for indices, _ in drawn)
-        return total, sum(counts[rank::world])
+        if not self.masks:
+            self.count_skipped()
+        return torch.where(skip, 0, total), sum(counts[rank::world])
+
+    def count_skipped(self) -> None:
+        """Count the updates that were skipped, as far as not yet done; too many in a row end all.
+
+        Raises:
+            UserError: which sentences were in the last of `trainer.max_skipped` in a row.
+        """
+        flags = torch.stack([skip for skip, _ in self.unsure]).tolist() if self.unsure else []
+        first, most = self.at.step - len(flags) + 1, self.cfg.trainer.max_skipped
+        for step, (skipped, (_, batches)) in enumerate(
+            zip(flags, self.unsure, strict=True), start=first
+        ):
+            self.at.in_a_row = self.at.in_a_row + 1 if skipped else 0
+            self.at.skipped += skipped
+            if self.at.in_a_row == 1:
+                self.progress.say(f"step {step}: loss or gradient is not finite; update skipped")
+            if self.at.in_a_row == most:
+                rows = sorted(int(row) for indices in batches for row in indices)
+                named = ", ".join(str(row + 1) for row in rows[:20]) + ", ..." * (len(rows) > 20)
+                raise UserError(
+                    f"step {step}: loss or gradient is not finite, in {most} updates in a row; the "
+                    f"last is of {len(rows)} training pairs, by number after filters: {named}, the "
+                    f"first {shown(self.prepared.train.source_texts[rows[0]])}; look at these, or "
+                    "train with a lower optimizer.lr"
+                )
+        self.unsure.clear()
 
     def validate(self) -> bool:
         """Dev perplexity and greedy BLEU; the first process works, the others learn the result.
@@ -255,7 +298,7 @@ class Trainer:
             self.at.best_bleu, self.at.best_step = bleu, self.at.step
         self.at.curve.append({"step": self.at.step, "bleu": bleu, "loss": loss})
         mean = self.at.loss / max(self.at.counted, 1)
-        self.progress.validated(self.at.step, bleu, math.exp(loss), mean)
+        self.progress.validated(self.at.step, bleu, math.exp(min(loss, 700)), mean)
         return True
 
     def due(self) -> bool:
@@ -292,6 +335,7 @@ class Trainer:
                 losses += loss
                 self.at.counted += count
                 if self.at.step % settings.log_every == 0:
+                    self.count_skipped()
                     now = self.at.seconds + time.perf_counter() - begun
                     mean = float(losses) / self.at.counted
                     self.progress.updated(self.at.step, mean, self.at.tokens / now)
@@ -312,4 +356,8 @@ class Trainer:
             self.at.elapsed += time.perf_counter() - begun
             self.save(validated=False)
         self.progress.stop()
+        if self.at.skipped:
+            self.progress.say(
+                f"{self.at.skipped} of {self.at.step} updates skipped: loss or gradient not finite"
+            )
         return self.at
