@@ -317,6 +317,18 @@ class PathsConfig:
 
 
 @dataclass
+class PublishedConfig:
+    """Figures of a paper that a report shows in a table of their own; they change nothing."""
+
+    source: str | None = None
+    """Where they stand."""
+    settings: str | None = None
+    """Corpus, model and scoring that they were made with."""
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By system, its scores by test set and metric."""
+
+
+@dataclass
 class TrainConfig:
     """`train.py`: one run."""
 
@@ -331,6 +343,7 @@ class TrainConfig:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     logger: dict[str, LoggerConfig] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    published: PublishedConfig = field(default_factory=PublishedConfig)
     control: str = "none"
     """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
     other words, anew in every epoch), `by_type` (random ones for each word type); or `matched`:

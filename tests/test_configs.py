@@ -178,7 +178,9 @@ def test_published_sizes(name: str) -> None:
 @pytest.mark.parametrize("combiner", OFTEN)
 def test_experiments(name: str, combiner: str) -> None:
     """They compose with any method, and their widths fit."""
-    cfg = composed((f"experiment={name}", f"combiner={combiner}"))
+    words_only = name == "wu2021_tiny"  # with one table for all
+    more = ("model.tie=target",) if words_only else ()
+    cfg = composed((f"experiment={name}", f"combiner={combiner}", *more))
     check(cfg)
     features = cfg.features if combiner != "none" else {}
     check_widths(cfg.combiner, features, cfg.model)
@@ -187,7 +189,7 @@ def test_experiments(name: str, combiner: str) -> None:
 
 SIX = ("upos", "xpos", "deprel", "feats", "lemma", "subword_tag")
 ROWS = {"none_tied": ("none", "none", "all"), "gate_matched": ("gate", "matched", "target")}
-ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six")}
+ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six", "five")}
 
 
 OF_ANY_METHOD = ("pairs", "erase", "classes")
@@ -225,6 +227,7 @@ def test_rows_of_corpus_sizes(pairs: int | None) -> None:
 
 TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "multi30k_tok": 0}
 TABLES |= {"single_features": 24, "low_resource": 60, "information": 225}
+TABLES |= {"sennrich2016_en_de": 14, "sennrich2016_de_en": 14, "wu2021_tiny": 0}
 
 
 @pytest.mark.parametrize("name", options("experiment"))
@@ -244,6 +247,46 @@ def test_an_experiment_gives_way_to_the_command_line() -> None:
     cfg = composed(("experiment=multi30k_tok", "model=base", "trainer.max_steps=7"))
     assert (cfg.data.name, cfg.model.dim, cfg.trainer.max_steps) == ("multi30k_tok", 512, 7)
     assert sorted(cfg.features) == ["deprel", "lemma", "upos"]
+
+
+@pytest.mark.parametrize("pair", ["en_de", "de_en"])
+def test_sennrich2016(pair: str) -> None:
+    """Of 500 they give 5, 115 and 10; a model of 128 gives as much, at least 4."""
+    cfg = composed((f"experiment=sennrich2016_{pair}", "row=concat_five"))
+    check(cfg)
+    assert f"{cfg.data.source_lang}_{cfg.data.target_lang}" == pair
+    assert sorted(cfg.features) == ["deprel", "feats", "lemma", "subword_tag", "upos"]
+    assert (cfg.combiner.widths, cfg.model.dim) == ("sennrich", 128)
+    assert cfg.published.figures["all features"].keys() == {
+        *("newstest2015 BLEU", "newstest2016 BLEU"),
+    }
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        *(f"information row={row}" for row in ("erase_0", "erase_75", "classes_4", "classes_all")),
+        "low_resource row=pairs_1000",
+        "sennrich2016_en_de row=concat_five",
+        "sennrich2016_de_en row=concat_feats",
+        "wu2021_tiny combiner=none",
+    ],
+)
+def test_dry_runs(small: Small, chosen: str) -> None:
+    """An update of each kind of row, on the corpus that is here."""
+    name, row = chosen.split()
+    corpus = ("data=embedded", "annotator=none", "model.dim=32", "trainer.accumulate=1")
+    run(small, f"experiment={name}", row, *corpus)
+
+
+def test_wu2021_tiny() -> None:
+    """The size of their model: 9,712 pieces gave 2.57 million parameters."""
+    cfg = composed(("experiment=wu2021_tiny",))
+    check(cfg)
+    assert (cfg.combiner._target_, cfg.model.tie, cfg.trainer.select) == (None, "all", "average")
+    assert cfg.trainer.accumulate * cfg.trainer.batch_tokens == 8192
+    assert cfg.published.figures["Transformer-Tiny, text only"] == {"test2016 BLEU": 41.02}
+    assert count(cfg, 9712) == pytest.approx(2.57e6, rel=0.01)
 
 
 SPLITS = ("train", "dev", "tests.test")

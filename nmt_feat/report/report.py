@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nmt_feat.report.evidence import gather
 from nmt_feat.report.formats import latex, markdown, show
+from nmt_feat.report.published import published
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.training.checkpoints import write_atomically
@@ -33,6 +34,7 @@ class Report:
         self.evidence, missing = gather(self.table.named(), folders, baseline)
         self.table.notes += [*missing, *notes]
         self.blocks = [self.table.block(), *(b for e in self.evidence for b in e.blocks(pairs))]
+        self.blocks += published(record for record, _ in self.runs)
 
     def print(self, console: Console) -> None:
         """Everything, for a terminal."""
