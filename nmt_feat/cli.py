@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import re
@@ -22,7 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt_feat import schema
 from nmt_feat.apply import score_main, translate_main
-from nmt_feat.errors import UserError, fail, near
+from nmt_feat.errors import UserError, fail, near, out_of_memory
 from nmt_feat.resources import resource
 from nmt_feat.run import train_run
 from nmt_feat.training.checkpoints import digest
@@ -122,6 +123,13 @@ def _mistakes() -> Iterator[None]:
         fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error))
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        fail(
+            "out of memory outside of an update; lower decoding.batch_tokens, or give it more: the "
+            "same command continues from what is finished"
+        )
     except BrokenPipeError:  # head has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -175,6 +183,8 @@ def _train(cfg: schema.TrainConfig) -> float:
             raise
         place = f"{error.filename}: " if error.filename else ""
         hint = "set paths.runs and paths.cache to folders that can be written"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "make room, then the same command continues from what is finished"
         raise UserError(f"{place}{error.strerror}; {hint}") from error
     assert record.dev is not None
     return record.dev.bleu

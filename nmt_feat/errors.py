@@ -23,6 +23,15 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory, of the CPU or of a GPU, is not enough."""
+    # torch.OutOfMemoryError is a RuntimeError, too; the CPU's allocator has no type of its own.
+    said = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in said)
+    )
+
+
 def fail(message: str) -> NoReturn:
     """Print a message in one line and leave with exit code 2."""
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)

@@ -3,10 +3,10 @@
     python scripts/fuzz.py all --inputs 100000 --seed 1
 
 The readers: CoNLL-U, factored text, token-parallel files, JSON lines, word vectors, records of
-runs, checkpoints and weights. Another exception than `UserError`, more than 10 s or 1 GiB for an
-input, a message of several lines or of another file, and a file that is read with another number
-of sentences or words than a simple count of its lines gives, end the script with exit code 1; the
-input is kept in FOLDER.
+runs, checkpoints and weights. Another exception than `UserError`, more than 10 s of CPU or 1 GiB
+for an input, a message of several lines or of another file, and a file that is read with another
+number of sentences or words than a simple count of its lines gives, end the script with exit code
+1; the input is kept in the current folder.
 """
 
 from __future__ import annotations
@@ -414,7 +414,7 @@ def main() -> int:
     def late(number: int, frame: object) -> None:
         raise Defect("longer than 10 s")
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGPROF, late)
     defects = 0
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(Path(folder))
@@ -428,8 +428,9 @@ def main() -> int:
             for number in range(given.inputs):
                 chance = random.Random(f"{given.seed} {name} {number}")
                 data = fuzzer.input(name, chance)
-                block, begun = chance.choice((7, 100, text.BLOCK)), time.perf_counter()
-                signal.setitimer(signal.ITIMER_REAL, 10)
+                block, begun = chance.choice((7, 100, text.BLOCK)), time.process_time()
+                block = max(block, len(data) // 100)
+                signal.setitimer(signal.ITIMER_PROF, 10)
                 try:
                     message = fuzzer.read(name, data, block)
                 except Defect as error:
@@ -439,8 +440,8 @@ def main() -> int:
                     defects += 1
                     continue
                 finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                slowest = max(slowest, time.perf_counter() - begun)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
+                slowest = max(slowest, time.process_time() - begun)
                 refused += message is not None
                 messages.add(re.sub(r"\d+|'.*'|\".*\"", "", message or "").partition(": ")[2])
             counts = {"inputs": given.inputs, "read": given.inputs - refused, "refused": refused}

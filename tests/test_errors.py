@@ -272,4 +272,6 @@ def test_disk(
 
     monkeypatch.setattr(nmt_feat.run, "keep", full)
     hint = "set paths.runs and paths.cache to folders that can be written"
+    if code == errno.ENOSPC:
+        hint = "make room, then the same command continues from what is finished"
     assert train(small, "combiner=none") == f"{message}; {hint}"

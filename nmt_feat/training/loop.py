@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from nmt_feat.corpus.batches import Indices, collate, ordered, plan
 from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import PAD
-from nmt_feat.errors import UserError, shown
+from nmt_feat.errors import UserError, out_of_memory, shown
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.instantiate import build, locate
 from nmt_feat.model.build import derive
@@ -200,9 +201,42 @@ class Trainer:
         if self.fabric.global_rank == 0:
             state |= optimizer_tensors(self.optimizer.optimizer)
             at = self.at
-            self.checkpoints.save(at.step, self.model, state, asdict(at), at.best_step, validated)
+            try:
+                self.checkpoints.save(
+                    at.step, self.model, state, asdict(at), at.best_step, validated
+                )
+            except OSError as error:
+                raise UserError(
+                    f"{error.filename or self.checkpoints.folder}: {error.strerror}, while update "
+                    f"{at.step} was saved; {self.kept()}; make room, then the same command "
+                    "continues"
+                ) from error
         self.saved = self.at.step
         self.fabric.barrier()
+
+    def kept(self) -> str:
+        """What of the training is saved, for a message."""
+        if not self.saved:
+            return "no update is saved yet"
+        return f"update {self.saved} is saved in {self.checkpoints.folder.parent}"
+
+    @contextlib.contextmanager
+    def memory(self, indices: Indices) -> Iterator[None]:
+        """Where memory does not suffice for a batch, an error that says how large it is."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            train, allowed = self.prepared.train, self.cfg.trainer.batch_tokens
+            longest = (int(n[indices].max()) for n in (train.source_lengths, train.target_lengths))
+            sizes = " and ".join(map(str, longest))
+            raise UserError(
+                f"out of memory in update {self.at.step + 1}, by a batch of {len(indices)} pairs "
+                f"of up to {sizes} tokens (source, target); {self.kept()}; the same command "
+                "continues where there is more memory; else train from the start with a lower "
+                f"trainer.batch_tokens (here {allowed}) and a higher trainer.accumulate"
+            ) from error
 
     def update(self) -> tuple[Tensor, int]:
         """One update. Returns the summed loss and the target tokens of this process's batches."""
@@ -214,11 +248,12 @@ class Trainer:
         total = torch.zeros((), device=self.fabric.device)
         # A loss that is not finite makes the gradient so, whatever its own, in every process.
         for number, (indices, train) in enumerate(mine, start=1):
-            batch = collate(train, indices, self.names).to(self.fabric.device)
-            # Data-parallel training sums gradients at the last batch, and averages: undone here.
-            with self.fabric.no_backward_sync(self.objective, enabled=number < len(mine)):
-                loss, _ = self.objective(*batch.tensors)
-                self.fabric.backward(loss * (world / tokens) * (1 + 0 * loss.detach()))
+            with self.memory(indices):
+                batch = collate(train, indices, self.names).to(self.fabric.device)
+                # Data-parallel training sums gradients at the last batch, and averages: undone.
+                with self.fabric.no_backward_sync(self.objective, enabled=number < len(mine)):
+                    loss, _ = self.objective(*batch.tensors)
+                    self.fabric.backward(loss * (world / tokens) * (1 + 0 * loss.detach()))
             total += loss.detach()
         if settings.clip_norm:
             norm = nn.utils.clip_grad_norm_(self.objective.parameters(), settings.clip_norm)
