@@ -143,7 +143,7 @@ def test_tested_versions_suit_the_declared_ranges() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith("#")]
     tested = {pin.name.lower(): str(pin.specifier) for pin in pins}
-    assert all(re.fullmatch(r"==[0-9.]+(post[0-9]+)?", version) for version in tested.values())
+    assert all(re.fullmatch(r"==[0-9.]+((post|b)[0-9]+)?", version) for version in tested.values())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for group in project["optional-dependencies"].values() for line in group]
     for line in [*project["dependencies"], *extras]:
