@@ -205,6 +205,7 @@ def test_checkpoint_of_another_kind(fuzzer: Fuzzer, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint-2.json"
     for change in (
         {"sha256": {"../../x": "0"}},
+        {"sha256": {f"state-{'9' * 300}.safetensors": "0"}},
         {"steps": "2"},
         {"meta": {**whole["meta"], "step": "2"}},
         {"step": 3},

@@ -34,7 +34,7 @@ INDEX = "checkpoint-"
 FORMAT = 1
 """Of run folders and checkpoints: raised when what is in them changes; older ones are read."""
 SUMS = "SHA256SUMS"
-_NAME = re.compile(r"(weights|state)-\d+\.safetensors")
+_NAME = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
