@@ -176,9 +176,9 @@ def count(sentences: Iterable[Sentence]) -> Counts:
 
 
 def lines_of(data: bytes) -> list[str]:
-    """The lines of a file, simply."""
+    """The lines of a file, simply; behind the last line break, one that has more than `\\r`."""
     found = data.decode().removeprefix("\ufeff").split("\n")
-    return [line.rstrip("\r") for line in (found if found[-1] else found[:-1])]
+    return [line.rstrip("\r") for line in (found if found[-1].strip("\r") else found[:-1])]
 
 
 def blocks(path: Path, kind: str, factors: tuple[str, ...]) -> Iterable[Sentence]:
