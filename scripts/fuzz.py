@@ -74,63 +74,17 @@ CONLLU = """# text = Im Haus, da sitzt's.
 
 """
 SPLICES = [
-    *(
-        b"\0",
-        b"\r\n",
-        b"\r",
-        b"\n",
-        b"\n\n",
-        b" ",
-        b"\t",
-        b"\xef\xbb\xbf",
-        b"\xff",
-        b"\xed\xa0\x80",
-    ),
-    *(
-        "\u200b\u200d|\u0301\u0323|\u202e\u05d0|\u2028|\x85|\u3000|\x1c|\U0010ffff|\u0661".encode().split(
-            b"|"
-        )
-    ),
-    *(
-        b"|",
-        "\uffe8".encode(),
-        "\u2502".encode(),
-        b"_",
-        b"&#124;",
-        b"&amp;#124;",
-        b"=",
-        b"#",
-        b"# text = x\n",
-    ),
-    *(
-        b"9" * 5000,
-        b"-1",
-        b"1e999",
-        b"-0",
-        b"nan",
-        b"Infinity",
-        b"1-2",
-        b"1.1",
-        b"0",
-        b"1_0",
-        b"2147483648",
-    ),
-    *(
-        b"[" * 3000,
-        b'{"a":' * 3000,
-        b"[]",
-        b"{}",
-        b"null",
-        b"true",
-        b'""',
-        b'"',
-        b"\\ud800",
-        b"\\u0000",
-        b"\\n",
-        b"\\",
-    ),
+    *(b"\0", b"\r\n", b"\r", b"\n", b"\n\n", b" ", b"\t"),
+    *(b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80"),
+    *"\u200b\u200d|\u0301\u0323|\u202e\u05d0|\u2028|\x85".encode().split(b"|"),
+    *"\u3000|\x1c|\U0010ffff|\u0661".encode().split(b"|"),
+    *"| \uffe8 \u2502 _ &#124; &amp;#124; = #".encode().split(b" "),
+    *(b"# text = x\n", b"9" * 5000),
+    *b"-1 1e999 -0 nan Infinity 1-2 1.1 0 1_0 2147483648".split(),
+    *(b"[" * 3000, b'{"a":' * 3000),
+    *b'[] {} null true "" " \\ud800 \\u0000 \\n \\'.split(),
     *(b"x" * 100_000, b"a " * 3000, b"\n" * 3000, b"../" * 3, b"\x1f\x8b\x08"),
-]
+]  # fmt: skip
 """Hostile fragments."""
 
 
@@ -238,14 +192,14 @@ def read_parallel(path: Path) -> Counts:
 def words_of_parallel(data: bytes) -> Counts:
     """Of each side the same."""
     side, _, other = data.partition(b"==\n")
-    assert words_of_factored(side) == words_of_factored(other)
-    return words_of_factored(side)
+    found, given = words_of_factored(side), words_of_factored(other)
+    return found if found == given else (*found, *given)
 
 
 def vectors(path: Path) -> Counts:
     """Words of a file of vectors, and numbers."""
     words, numbers = read_vectors(path)
-    assert "".join(words).encode() is not None
+    "".join(words).encode()  # raises where one is no text
     return len(words), int(numbers.size)
 
 
@@ -261,7 +215,7 @@ def words_of_vectors(data: bytes) -> Counts:
 def records(path: Path) -> Counts:
     """Points of the curve and test sets of a record that can be written again."""
     record = read_record(path)
-    assert json.dumps(asdict(record), ensure_ascii=False).encode()
+    json.dumps(asdict(record), ensure_ascii=False).encode()  # raises where it cannot be
     return len(record.curve), len(record.tests)
 
 
@@ -424,7 +378,7 @@ def main() -> int:
         if given.reader not in ("all", *fuzzer.readers):
             parser.error(f"readers: all, {', '.join(fuzzer.readers)}")
         for name in fuzzer.readers if given.reader == "all" else (given.reader,):
-            refused, slowest, messages = 0, 0.0, set()
+            read, refused, slowest, messages = 0, 0, 0.0, set()
             for number in range(given.inputs):
                 chance = random.Random(f"{given.seed} {name} {number}")
                 data = fuzzer.input(name, chance)
@@ -443,8 +397,9 @@ def main() -> int:
                     signal.setitimer(signal.ITIMER_PROF, 0)
                 slowest = max(slowest, time.process_time() - begun)
                 refused += message is not None
+                read += message is None
                 messages.add(re.sub(r"\d+|'.*'|\".*\"", "", message or "").partition(": ")[2])
-            counts = {"inputs": given.inputs, "read": given.inputs - refused, "refused": refused}
+            counts = {"inputs": given.inputs, "read": read, "refused": refused}
             counts |= {"kinds of message": len(messages)}
             print(
                 json.dumps({"reader": name, **counts, "slowest_s": round(slowest, 3)}), flush=True

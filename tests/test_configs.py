@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import os
 from pathlib import Path
 
@@ -175,9 +175,9 @@ def test_published_sizes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", options("experiment"))
-@pytest.mark.parametrize("combiner", OFTEN)
+@pytest.mark.parametrize("combiner", options("combiner"))
 def test_experiments(name: str, combiner: str) -> None:
-    """They compose with any method, and their widths fit."""
+    """They compose with every method, and their widths fit."""
     words_only = name == "wu2021_tiny"  # with one table for all
     more = ("model.tie=target",) if words_only else ()
     cfg = composed((f"experiment={name}", f"combiner={combiner}", *more))
@@ -232,15 +232,14 @@ TABLES |= {"sennrich2016_en_de": 14, "sennrich2016_de_en": 14, "wu2021_tiny": 0}
 
 @pytest.mark.parametrize("name", options("experiment"))
 def test_tables(name: str) -> None:
-    """An experiment's sweep: each choice composes, no two of one setting are the same."""
+    """An experiment's sweep: all its rows compose, no two are the same."""
     found = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
     params = found.get("hydra", {}).get("sweeper", {}).get("params", {})
     choices = [[f"{key}={v}" for v in str(values).split(",")] for key, values in params.items()]
-    assert (math.prod(map(len, choices)) if choices else 0) == TABLES[name]
-    for chosen in choices:
-        if not chosen[0].startswith("seed="):
-            made = [repr(composed((f"experiment={name}", choice))) for choice in chosen]
-            assert len(set(made)) == len(made)
+    jobs = list(itertools.product(*choices)) if choices else []
+    assert len(jobs) == TABLES[name]
+    rows = [job for job in jobs if "seed=1" in job]
+    assert len({repr(composed((f"experiment={name}", *row))) for row in rows}) == len(rows)
 
 
 def test_an_experiment_gives_way_to_the_command_line() -> None:

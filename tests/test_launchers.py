@@ -69,7 +69,8 @@ def test_what_is_said(swept: tuple[Small, str]) -> None:
     small, out = swept
     message = "concat leaves the word 0 of the model's width 16: deprel 1 + upos 15 = 16; "
     assert f"Job 2 failed: {message}" in out
-    assert "Failed: job 2 (" in out
+    settings = out.replace("\n", " ").partition("Failed: job 2 (")[2].partition("): ")[0]
+    assert f"combiner=concat {FAILING}" in settings
     assert [n for n in range(1, 5) if f"Job {n} has ended: " in out] == [1, 3, 4]
     assert "The first run took " in out
     assert "step 2: loss" not in out  # what two jobs say at a time goes to files
@@ -125,7 +126,8 @@ def test_submitit_on_this_machine(swept: tuple[Small, str]) -> None:
     process = start(small, *JOBS, "hydra/launcher=submitit_local")
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 1, out
-    assert "Failed: job 2 (" in out
+    settings = out.replace("\n", " ").partition("Failed: job 2 (")[2].partition("): ")[0]
+    assert f"combiner=concat {FAILING}" in settings
     logs = [path.read_text() for path in small.folder.glob("runs/sweeps/*/.submitit/*/*_log.out")]
     assert len(logs) == 4
     assert [n for n in range(1, 5) if sum(f"\nJob {n} of 4: " in log for log in logs) == 1] == [

@@ -109,8 +109,8 @@ class SweepTable(Callback):
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
         before = self.before()
-        shutil.rmtree(self.folder / "jobs", ignore_errors=True)
-        (self.folder / "jobs").mkdir()
+        shutil.rmtree(self.folder / JOBS, ignore_errors=True)
+        (self.folder / JOBS).mkdir()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             jobs = listed(config)
             self.total = len(jobs)
@@ -139,7 +139,7 @@ class SweepTable(Callback):
             job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
             print(job, flush=True)
             if self.apart:
-                path = self.folder / "jobs" / f"{config.hydra.job.num + 1}.log"
+                path = self.folder / JOBS / f"{config.hydra.job.num + 1}.log"
                 file = _log.enter_context(path.open("w", 1, encoding="utf-8"))
                 _log.enter_context(contextlib.redirect_stdout(file))
         current.folder, current.trained = None, False
@@ -184,7 +184,7 @@ class SweepTable(Callback):
                     "already.",
                     flush=True,
                 )
-        path = self.folder / "jobs" / f"{job['number']}.json"
+        path = self.folder / JOBS / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -194,7 +194,7 @@ class SweepTable(Callback):
 
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs that have ended, in order."""
-        paths = sorted((self.folder / "jobs").glob("*.json"), key=lambda path: int(path.stem))
+        paths = sorted((self.folder / JOBS).glob("*.json"), key=lambda path: int(path.stem))
         return [json.loads(path.read_bytes()) for path in paths]
 
     def before(self) -> list[dict[str, Any]]:

@@ -35,15 +35,13 @@ class Logger(ABC):
         """End; what was logged is kept."""
 
 
-class CSV(Logger):
-    """Lightning Fabric's: `csv/version_N/metrics.csv`, another N whenever training starts again."""
+class OfFabric(Logger):
+    """A logger of Lightning Fabric, which `open` makes."""
 
-    def open(self, folder: Path) -> None:
-        """Begin a file."""
-        self.logger = CSVLogger(folder, name="csv", flush_logs_every_n_steps=1)
+    logger: CSVLogger | TensorBoardLogger
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Write a line."""
+        """Write numbers."""
         self.logger.log_metrics(dict(values), step)
 
     def close(self) -> None:
@@ -51,7 +49,15 @@ class CSV(Logger):
         self.logger.finalize("finished")
 
 
-class TensorBoard(Logger):
+class CSV(OfFabric):
+    """Lightning Fabric's: `csv/version_N/metrics.csv`, another N whenever training starts again."""
+
+    def open(self, folder: Path) -> None:
+        """Begin a file."""
+        self.logger = CSVLogger(folder, name="csv", flush_logs_every_n_steps=1)
+
+
+class TensorBoard(OfFabric):
     """Lightning Fabric's: event files in the run's folder `tensorboard`."""
 
     def __init__(self) -> None:
@@ -60,14 +66,6 @@ class TensorBoard(Logger):
     def open(self, folder: Path) -> None:
         """Begin a file of events."""
         self.logger = TensorBoardLogger(folder, name="tensorboard", version="")
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Log scalars."""
-        self.logger.log_metrics(dict(values), step)
-
-    def close(self) -> None:
-        """Write what is left."""
-        self.logger.finalize("finished")
 
 
 class WandB(Logger):
