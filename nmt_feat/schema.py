@@ -14,7 +14,10 @@ from omegaconf import MISSING
 
 @dataclass
 class SplitConfig:
-    """One split: two files, line by line translations of each other. `.gz` is read as such."""
+    """One split: two files, line by line translations of each other. `.gz` is read as such.
+
+    A name with `*` stands for several files, read as one, in the order of the numbers in them.
+    """
 
     source: str = MISSING
     """Source side, see `data.format`."""

@@ -22,7 +22,7 @@ from nmt_feat.corpus.conllu import Sentence, align, project
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.tables import Format, Table
-from nmt_feat.corpus.text import known_sha256, sha256
+from nmt_feat.corpus.text import known_sha256, sha256, shards
 from nmt_feat.errors import UserError, near
 from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
 
@@ -116,17 +116,23 @@ def locate(
             notes.append(f"test set {name} is left out: {error}")
     if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    sums: dict[str, list[Path | str | None]] = {}
+    sums: dict[str, list[str | list[str] | None]] = {}
     for name, found in splits.items():
         others = sorted(role for role in found.files if role.startswith(FACTOR))
-        paths = map(found.files.get, ("source", "target", "conllu", "raw", *others))
-        sums[name] = [path and known_sha256(path, cache, content=True) for path in paths]
+        sums[name] = []
+        for role in ("source", "target", "conllu", "raw", *others):
+            parts = shards(found.files[role]) if role in found.files else []
+            known = [known_sha256(path, cache, content=True) for path in parts]
+            sums[name].append(known if len(known) > 1 else next(iter(known), None))
+            if len(known) > 1:
+                first, last = parts[0].name, parts[-1].name
+                notes.append(f"{name}: {role} is {len(known)} files, {first} to {last}")
         sums[name] += others
     forms = [split.form for split in splits.values() if split.form.factors]
-    known = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])
+    content = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
-    return RawCorpus(train, dev, by_name, hashlib.sha256(known.encode()).hexdigest(), notes)
+    return RawCorpus(train, dev, by_name, hashlib.sha256(content.encode()).hexdigest(), notes)
 
 
 def check_formats(config: DataConfig) -> None:
@@ -200,7 +206,7 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     if folder != downloads or not pinned:
         other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
         for candidate in (name, other, Path(name).name, Path(other).name):
-            if (folder / candidate).exists():
+            if any(path.exists() for path in shards(folder / candidate)):
                 return folder / candidate
     if pinned is None or url is None:
         raise UserError(

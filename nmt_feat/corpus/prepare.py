@@ -27,7 +27,7 @@ from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK, Subwords
-from nmt_feat.corpus.text import known_sha256, ranked
+from nmt_feat.corpus.text import known_sha256, ranked, shards
 from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
@@ -186,7 +186,7 @@ def _build(
     wanted, cache, temporary = columns.annotation(features), Path(cfg.paths.cache), folder / "raw"
     required = bool(columns.strict(features))
     raw = datasets.locate(cfg.data, cfg.annotator, cache, bool(wanted), required)
-    size = sum(path.stat().st_size for path in raw.train.files.values())
+    size = sum(p.stat().st_size for name in raw.train.files.values() for p in shards(name))
     processes = min(cfg.data.processes or cores(), 1 + size // PER_PROCESS)
     temporary.mkdir()
     with Pool(processes, "preparing the data", "data.processes") as pool:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -62,25 +63,41 @@ def opened(path: Path | str) -> Iterator[IO[bytes]]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def shards(path: Path | str) -> list[Path]:
+    """The files of a name with `*`, by the numbers in theirs: part-2 before part-10.
+
+    A name without `*` is its one file, whether it is there or not.
+    """
+    path = Path(path)
+    if "*" not in path.name or path.exists():
+        return [path]
+
+    def parts(file: Path) -> list[str | int]:
+        return [int(p) if i % 2 else p for i, p in enumerate(re.split("([0-9]+)", file.name))]
+
+    return sorted(path.parent.glob(path.name), key=parts)
+
+
 def line_end(data: bytes) -> int:
     """Where the last line that is complete ends; 0 for nowhere."""
     return data.rfind(b"\n") + 1
 
 
 def read_blocks(path: Path | str, end: Callable[[bytes], int] = line_end) -> Iterator[Block]:
-    """A file in blocks of about `BLOCK` bytes, each of which ends where `end` says."""
-    with opened(path) as file:
-        rest, line, offset = b"", 1, 0
-        while data := file.read(BLOCK):
-            data = rest + data
-            cut = end(data)
-            if cut:
-                yield Block(str(path), data[:cut], line, offset)
-                line += data.count(b"\n", 0, cut)
-                offset += cut
-            rest = data[cut:]
-        if rest:
-            yield Block(str(path), rest, line, offset)
+    """A file, or its `shards`, in blocks of about `BLOCK` bytes; each ends where `end` says."""
+    for shard in shards(path):
+        with opened(shard) as file:
+            rest, line, offset = b"", 1, 0
+            while data := file.read(BLOCK):
+                data = rest + data
+                cut = end(data)
+                if cut:
+                    yield Block(str(shard), data[:cut], line, offset)
+                    line += data.count(b"\n", 0, cut)
+                    offset += cut
+                rest = data[cut:]
+            if rest:
+                yield Block(str(shard), rest, line, offset)
 
 
 def read_lines(path: Path | str) -> list[str]:
