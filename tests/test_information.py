@@ -13,6 +13,7 @@ import pytest
 from small import ROOT, Small
 
 from nmt_feat.corpus.information import entropy, given_word, random_by_type
+from nmt_feat.corpus.prepare import prepare
 from nmt_feat.report.advice import advice
 
 
@@ -129,3 +130,15 @@ def test_new_words_cost_the_whole_entropy() -> None:
     dev = Counter({(f"new{i}", value): 1 for i in range(1000) for value in ("v1", "v5")})
     assert given_word(train, dev) == pytest.approx(3, abs=0.1)
     assert random_by_type(train, dev) == pytest.approx(3, abs=0.3)
+
+
+def test_coverage(small: Small) -> None:
+    """Counted in the CoNLL-U file itself: words with a UPOS, words with a Case."""
+    lines = (small.corpus / "train.conllu").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if line[:1].isdigit()]
+    cased = sum("Case=" in row[5] for row in rows)
+    assert 0 < cased < len(rows)
+    cfg = small.config("combiner=add", "features=[upos,case]")
+    features = prepare(cfg, cfg.features).report.features
+    assert features["upos"]["coverage"] == 1
+    assert features["case"]["coverage"] == pytest.approx(cased / len(rows))

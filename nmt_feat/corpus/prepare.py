@@ -32,7 +32,7 @@ from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
-FORMAT = 2  # of the cache folder: raise it whenever its content changes
+FORMAT = 3  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
@@ -64,13 +64,14 @@ class DataReport:
         sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
         read = f"filtered of {self.train_read:,} training pairs: {reasons}"
         bits = ("bits", "given word", "random")
-        features = _table("features", "feature", "values", *bits, "unknown in dev")
+        features = _table("features", "feature", "values", "coverage", *bits, "unknown in dev")
         features.add_column("most frequent")
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             shown = ("-" if f[b] is None else f"{f[b]:.2f}" for b in BITS)
-            features.add_row(name, count, *shown, f"{f['unknown_dev']:.2%}", top)
+            row = [count, f"{f['coverage']:.1%}", *shown, f"{f['unknown_dev']:.2%}"]
+            features.add_row(name, *row, top)
         return Group(splits, f"{sizes}; {read}", *([features] if self.features else []))
 
 
@@ -219,6 +220,7 @@ def _build(
     annotated_by = (cfg.annotator._target_ or "").rpartition(".")[2] or cfg.data.train.conllu
     for name, feature in ((name, features[name]) for name in encoder.valued):
         counts, dev_counts = train.counts(name), dev.counts(name)
+        covered = coverage(counts)
         if empty[name].has_units:
             counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
         if feature.file:
@@ -230,7 +232,8 @@ def _build(
             vocab = FeatureVocab.build(feature, counts, cfg.seed)
         encoder.features[name] = vocab
         joints = [each.joint.get(name) for each in (train, dev)]
-        report.features[name] = shown = describe_feature(counts, dev_counts, vocab, *joints)
+        shown = describe_feature(counts, dev_counts, vocab, *joints)
+        report.features[name] = shown = {"coverage": covered} | shown
         for split, each in zip(raw.splits, found, strict=True):
             if missing := each.counts(name)[columns.MISSING]:
                 raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
@@ -325,6 +328,15 @@ def describe_split(split: Split) -> dict[str, Any]:
             "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
         }
     return found
+
+
+def coverage(values: Counter[str]) -> float:
+    """Share of words that carry a value: annotated, and neither missing nor `_`.
+
+    Words are pieces where values are those of pieces, as in `FeatureVocab.of_pieces`.
+    """
+    without = values[columns.MISSING] + values[NONE]
+    return 1 - without / max(values.total(), 1)
 
 
 def describe_feature(
