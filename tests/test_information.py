@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from small import ROOT, Small
 
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.encoding import alike
 from nmt_feat.corpus.information import entropy, given_word, random_by_type
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.report.advice import advice
@@ -114,6 +116,8 @@ def test_script(small: Small) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "given word" in done.stdout
+    assert "coverage" in done.stdout
+    assert "pieces agree" in done.stdout
     assert "- features.shape: the word tells it already, " in done.stdout
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Features of embedded\n")
@@ -142,3 +146,33 @@ def test_coverage(small: Small) -> None:
     features = prepare(cfg, cfg.features).report.features
     assert features["upos"]["coverage"] == 1
     assert features["case"]["coverage"] == pytest.approx(cased / len(rows))
+
+
+def test_alike() -> None:
+    carried = np.array([5, 5, 6, 7, 7, 7, 8, 8, 9], np.int32)
+    begins = np.array([1, 0, 1, 1, 0, 0, 1, 0, 0], bool)  # 5 5, 6, 7 7 7, 8 8 9
+    assert alike(carried, begins) == (2, 3)
+    assert alike(carried[:0], begins[:0]) == (0, 0)
+
+
+def test_agreement(small: Small) -> None:
+    """Counted by loops: the words' spans, the pieces' spans, and what each piece carries."""
+    chosen = "features=[upos,deprel,subword_tag]"
+    cfg = small.config("combiner=add", chosen, "features.deprel.policy=first")
+    made = prepare(cfg, cfg.features)
+    same, several = Counter[str](), 0
+    for i, sentence in enumerate(read_conllu(small.corpus / "train.conllu")):
+        words: dict[int, list[int]] = {}
+        for place, piece in enumerate(made.encoder.subwords.encode(sentence.text)):
+            inside = range(piece.start, piece.end)
+            shown = next((c for c in inside if not sentence.text[c].isspace()), piece.start)
+            owner = next(n for n, word in enumerate(sentence.words) if shown < word.end)
+            words.setdefault(owner, []).append(int(made.train.source.offsets[i]) + place)
+        for places in words.values():
+            several += len(places) > 1
+            for name, ids in made.train.features.items():
+                same[name] += len(places) > 1 and len({int(ids[p]) for p in places}) == 1
+    assert several > 20
+    for name, found in made.report.features.items():
+        assert found["agreement"] == same[name] / several, name
+    assert same == {"upos": several, "deprel": 0, "subword_tag": 0}

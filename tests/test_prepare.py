@@ -337,6 +337,7 @@ def test_report(cfg: TrainConfig) -> None:
     assert 0 < found.pop("random_by_type") < math.log2(17)
     assert found == {
         "coverage": 1.0,
+        "agreement": None,  # each word is one piece
         "values": 4,
         "kept": 4,
         "entropy": pytest.approx(2 * (1 / 3 * 1.5849625) + 2 * (1 / 6 * 2.5849625)),

@@ -109,6 +109,7 @@ class Described:
         values: by feature the values of the words, or of the pieces (without EOS).
         value_counts: by feature how many values each sentence has.
         carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
+        begins: whether each piece (without EOS) is the first of its word; empty without features.
     """
 
     texts: list[str]
@@ -118,6 +119,7 @@ class Described:
     values: dict[str, Coded]
     value_counts: dict[str, Integers]
     carried: dict[str, Ids]
+    begins: Booleans
 
 
 class Encoded(NamedTuple):
@@ -191,7 +193,7 @@ class SourceEncoder:
                 row = np.where(begins, row, INSIDE_WORD)
             carried[name] = np.full(len(real), END, np.int32)
             carried[name][real] = row
-        return Described(texts, ids, counts, sentences, values, value_counts, carried)
+        return Described(texts, ids, counts, sentences, values, value_counts, carried, begins)
 
     def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nmt_feat.corpus.datasets import RawSplit
-from nmt_feat.corpus.encoder import VALUES, SourceEncoder
+from nmt_feat.corpus.encoder import VALUES, Booleans, Ids, SourceEncoder
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Coded, Integers
 from nmt_feat.corpus.store import Split, Writer, encoded
@@ -62,6 +62,7 @@ class EncodedSplit:
         self._writer = Writer(path)
         self.joint: dict[str, Counter[tuple[str, str]]] = {}
         """Of features of words: how often each form has each value, in the first sentences."""
+        self._alike: dict[str, tuple[int, int]] = {}
         self._known: dict[str, dict[str, int]] = {name: {} for name in features}
         self._counts: dict[str, list[int]] = {name: [] for name in features}
 
@@ -79,11 +80,22 @@ class EncodedSplit:
             numbers[name] = np.array([*range(VALUES), *own], np.int32)
         for name, joint in rows.joint.items():
             self.joint.setdefault(name, Counter()).update(joint)
+        for name, (same, several) in rows.alike.items():
+            before = self._alike.get(name, (0, 0))
+            self._alike[name] = before[0] + same, before[1] + several
         self._writer.append(rows.batch, numbers)
 
     def counts(self, feature: str) -> Counter[str]:
         """How often each value of a feature occurs."""
         return Counter(dict(zip(self._known[feature], self._counts[feature], strict=True)))
+
+    def agreement(self, feature: str) -> float | None:
+        """Of the words of several pieces, the share whose pieces all carry the same value.
+
+        None where each word is one piece. Pieces of a word that has no value agree.
+        """
+        same, several = self._alike.get(feature, (0, 0))
+        return same / several if several else None
 
     def finish(self, encoder: SourceEncoder) -> Split:
         """The split in the file, with the final ids."""
@@ -101,6 +113,7 @@ class _Rows(NamedTuple):
     filtered: Counter[str]
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
     joint: dict[str, dict[tuple[str, str], int]]  # by feature, of forms and values
+    alike: dict[str, tuple[int, int]]  # by feature, see `alike`
 
 
 @dataclass(frozen=True)
@@ -152,8 +165,26 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
             feature = encoder.features[name]
             if not (feature.of_pieces or feature.has_units):
                 joint[name] = _together(forms, coded)
+    ends = np.cumsum(described.counts) - 1
+    same = {
+        name: alike(np.delete(carried, ends), described.begins)
+        for name, carried in described.carried.items()
+    }
     batch = encoded(described, described.carried, target, targets)
-    return _Rows(batch, filtered, values, joint)
+    return _Rows(batch, filtered, values, joint, same)
+
+
+def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:
+    """How many words of several pieces carry one value on all of them; how many there are.
+
+    Of each piece what it carries, and whether it begins a word.
+    """
+    starts = np.flatnonzero(begins)
+    if not len(starts):
+        return 0, 0
+    several = np.diff(np.append(starts, len(begins))) > 1
+    same = np.minimum.reduceat(carried, starts) == np.maximum.reduceat(carried, starts)
+    return int((same & several).sum()), int(several.sum())
 
 
 def _together(forms: Coded, values: Coded) -> dict[tuple[str, str], int]:

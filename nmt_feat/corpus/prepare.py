@@ -32,7 +32,7 @@ from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
-FORMAT = 3  # of the cache folder: raise it whenever its content changes
+FORMAT = 4  # of the cache folder: raise it whenever its content changes
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
@@ -53,7 +53,7 @@ class DataReport:
     features: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_feature`
 
     def __rich__(self) -> Group:
-        """Two small tables: splits and, if any, features."""
+        """Small tables: splits and, if any, features."""
         splits = _table("data", "split", "sentences", "words", "pieces", "unknown")
         for name, s in self.splits.items():
             sides = (s["source"], s["target"])
@@ -64,15 +64,17 @@ class DataReport:
         sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
         read = f"filtered of {self.train_read:,} training pairs: {reasons}"
         bits = ("bits", "given word", "random")
-        features = _table("features", "feature", "values", "coverage", *bits, "unknown in dev")
+        features = _table("features", "feature", "values", *bits, "unknown in dev")
         features.add_column("most frequent")
+        words = _table("features on words", "feature", "coverage", "pieces agree")
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             shown = ("-" if f[b] is None else f"{f[b]:.2f}" for b in BITS)
-            row = [count, f"{f['coverage']:.1%}", *shown, f"{f['unknown_dev']:.2%}"]
-            features.add_row(name, *row, top)
-        return Group(splits, f"{sizes}; {read}", *([features] if self.features else []))
+            features.add_row(name, count, *shown, f"{f['unknown_dev']:.2%}", top)
+            agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
+            words.add_row(name, f"{f['coverage']:.1%}", agree)
+        return Group(splits, f"{sizes}; {read}", *([features, words] if self.features else []))
 
 
 @dataclass
@@ -233,7 +235,8 @@ def _build(
         encoder.features[name] = vocab
         joints = [each.joint.get(name) for each in (train, dev)]
         shown = describe_feature(counts, dev_counts, vocab, *joints)
-        report.features[name] = shown = {"coverage": covered} | shown
+        shown = {"coverage": covered, "agreement": train.agreement(name)} | shown
+        report.features[name] = shown
         for split, each in zip(raw.splits, found, strict=True):
             if missing := each.counts(name)[columns.MISSING]:
                 raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
