@@ -355,7 +355,7 @@ def describe_feature(
     values, also the entropy given the word, and that of random values by word type. A word whose
     value is missing or erased is told nothing: it counts as a word, of 0 bits.
     """
-    shares = {value: n / train.total() for value, n in train.items()}
+    words = train.total()
     known, share = information.told(train)
     joint, dev_share = None, 1.0
     if train_joint and dev_joint:
@@ -369,7 +369,7 @@ def describe_feature(
         "given_word": joint and dev_share * information.given_word(*joint),
         "random_by_type": joint and dev_share * information.random_by_type(*joint),
         "unknown_dev": unknown / max(dev.total(), 1),
-        "top": [[value, shares[value]] for value, _ in ranked(train)[:TOP]],
+        "top": [[value, n / words] for value, n in ranked(train)[:TOP]],
     }
 
 
