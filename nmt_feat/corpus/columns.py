@@ -186,8 +186,7 @@ class FeatureVocab:
 
         `seed`: of the feature's dials.
         """
-        known = Counter({value: n for value, n in counts.items() if value != MISSING})
-        frequent = [(value, n) for value, n in ranked(known) if n >= cfg.min_count]
+        frequent = [(v, n) for v, n in ranked(counts) if v != MISSING and n >= cfg.min_count]
         kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
         found = [v for v, _ in kept], [n for _, n in kept]
         vocab = cls(

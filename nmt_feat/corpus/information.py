@@ -16,11 +16,12 @@ Joint = Mapping[tuple[str, str], int]
 Key = TypeVar("Key", str, tuple[str, str])
 
 
-def told(counts: Mapping[Key, int]) -> tuple[dict[Key, int], float]:
+def told(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
     """The counts of values that are known, alone or with forms, and their share of all words."""
-    known = {
-        key: n for key, n in counts.items() if (key if isinstance(key, str) else key[1]) != MISSING
-    }
+    gone = {k for k in counts if (k if isinstance(k, str) else k[1]) == MISSING}
+    known = (
+        {k: n for k, n in counts.items() if k not in gone} if gone else counts
+    )  # may be millions
     return known, sum(known.values()) / max(sum(counts.values()), 1)
 
 

@@ -141,4 +141,6 @@ def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
 
 def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
     """Values and their counts, the most frequent first, ties by name."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    values = sorted(counts)
+    values.sort(key=counts.__getitem__, reverse=True)  # ties keep their order
+    return [(value, counts[value]) for value in values]
