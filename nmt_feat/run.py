@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -50,6 +50,7 @@ from nmt_feat.search import Hypothesis, score_split, translate_split
 from nmt_feat.settings import determining, folder_name, settle
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import CHECKPOINTS, FORMAT, Checkpoints, Progression, digest
+from nmt_feat.training.locks import lock_of
 from nmt_feat.training.loggers import Loggers, make_loggers
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.processes import make_fabric, set_up_torch
@@ -245,15 +246,15 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     if processes.started().rank:  # the first has the lock
         yield
         return
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = lock_of(folder)
     busy = f"{folder}: another process is training this run"
     try:
-        lock.acquire(timeout=0)
+        lock.acquire()
     except Timeout:
         if not wait:
             raise UserError(f"{busy}; wait for it") from None
         print(f"{busy}; waiting for it", flush=True)
-        lock.acquire()
+        lock.acquire(timeout=-1)
     try:
         yield
     finally:

@@ -7,8 +7,9 @@ With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (book
 of the reference, gain against corpus size, BLEU against the bits of the features, mean gates by
 feature value, shares of the embedding's norm. `--html FILE` writes all of it as one HTML page, with
 data, configuration and origin of each run and the test sentences as each method translated them.
-Unfinished runs are listed. `--watch` shows instead, until all is done, what runs and the table so
-far, from the files alone: in another terminal, or on another machine that sees the folder.
+Unfinished runs are listed. `--watch` shows instead, until nothing runs any more, what runs and the
+table so far, from the files alone: in another terminal, or on another machine that sees the folder
+and its locks. What is unfinished then, as after a sweep that was killed, is named at the end.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder to write the report into")
     parser.add_argument("--figures", action="store_true", help="with --out: figures, by Matplotlib")
     parser.add_argument("--html", type=Path, metavar="FILE", help="one HTML page of everything")
-    parser.add_argument("--watch", action="store_true", help="a live view, until all is done")
+    parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
     try:

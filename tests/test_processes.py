@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -37,6 +38,30 @@ class Dies(Gate):
             HOW
         return super().forward(parts)
 """
+
+
+LOGS = """
+from nmt_feat.training.loggers import CSV
+
+class Logs(CSV):
+    def open(self, folder):
+        import torch.distributed
+        with open("logged", "a") as file:
+            file.write(f"{torch.distributed.get_rank()}\\n")
+        super().open(folder)
+"""
+"""A CSV logger that leaves word of each process that logs."""
+LOGGED = ["logger=csv", "logger.csv._target_=logs.Logs"]
+
+
+def logged(small: Small, starts: int) -> None:
+    """Only the first process has logged, once each time that training started."""
+    assert (small.folder / "logged").read_text().split() == ["0"] * starts
+    files = sorted((small.folder / "runs").glob("gate-*/csv/version_*/metrics.csv"))
+    assert len(files) == starts
+    with files[-1].open(encoding="utf-8", newline="") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["dev/bleu"]]
+    assert steps == list(range(steps[0], 21))
 
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
@@ -78,7 +103,8 @@ def single(small: Small) -> Path:
 
 
 def test_torchrun(small: Small, single: Path) -> None:
-    command = small.overrides(*PLAIN, *EVERY, "trainer.devices=2")
+    (small.folder / "logs.py").write_text(LOGS)
+    command = small.overrides(*PLAIN, *EVERY, *LOGGED, "trainer.devices=2")
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
     torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
@@ -92,13 +118,16 @@ def test_torchrun(small: Small, single: Path) -> None:
     out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
     assert out.count("finished before: ") == 1
+    logged(small, starts=1)
 
 
 def test_sigterm(small: Small, single: Path) -> None:
     """After SIGKILL; to the first process, which tells the others. In the end it is as if nothing
     had been.
     """
-    command = [str(ROOT / "train.py"), *small.overrides(*PLAIN, *EVERY, "trainer.devices=2")]
+    (small.folder / "logs.py").write_text(LOGS)
+    settings = small.overrides(*PLAIN, *EVERY, *LOGGED, "trainer.devices=2")
+    command = [str(ROOT / "train.py"), *settings]
     runs = small.folder / "runs"
     for step, number in ((1, signal.SIGKILL), (3, signal.SIGTERM)):
         process = run(small.folder, *command)
@@ -118,6 +147,7 @@ def test_sigterm(small: Small, single: Path) -> None:
     assert "resumed at update" in out
     (two,) = runs.glob("gate-*")
     same(single, two)
+    logged(small, starts=3)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import re
+import threading
 from pathlib import Path
 
 import pytest
+from lives import SERVER, command, saved, wait_for
 from rich.console import Console
+from small import Small
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.report.records import RunRecord, write_record
 from nmt_feat.report.sweep import JOBS, STATE
 from nmt_feat.report.watch import look, view, watch
+from nmt_feat.training.locks import held, lock_of
+
+SWEEP = Path("sweeps", "one")
 
 
 def run(runs: Path, method: str, finished: bool) -> Path:
@@ -29,7 +37,7 @@ def run(runs: Path, method: str, finished: bool) -> Path:
 
 def sweep(runs: Path, total: int | None, ended: bool, **errors: str | None) -> None:
     """A sweep's folder: its jobs that have ended, by method, with their errors."""
-    folder = runs / "sweeps" / "one"
+    folder = runs / SWEEP
     (folder / JOBS).mkdir(parents=True, exist_ok=True)
     (folder / STATE).write_text(json.dumps({"total": total, "ended": ended}))
     for number, (method, error) in enumerate(errors.items(), 1):
@@ -45,18 +53,22 @@ def shown(runs: Path) -> str:
 
 def test_done_running_failed_and_left(tmp_path: Path) -> None:
     run(tmp_path, "add", finished=True)
-    run(tmp_path, "gate", finished=False)
+    run(tmp_path, "average", finished=False)
+    gate = run(tmp_path, "gate", finished=False)
     run(tmp_path, "dme[/]", finished=False)
     sweep(tmp_path, 5, False, add=None, **{"dme[/]": "no space [red]left"})
-    found = look([tmp_path])
+    with lock_of(tmp_path / SWEEP), lock_of(gate):
+        found = look([tmp_path])
+        text = shown(tmp_path)
     assert (len(found.finished), found.left, found.over) == (1, 2, False)
-    text = shown(tmp_path)
-    assert "1 done, 1 running or stopped, 1 failed, 2 left" in text
-    assert "saved at 0 of 1,000" in text
+    assert "1 done, 1 running, 1 stopped, 1 failed, 2 left" in text
+    assert re.search(r"gate-s1 .* saved at 0 of 1,000", text)
+    assert re.search(r"average-s1 .* stopped, saved at 0 of 1,000", text)
     assert "Failed: job 2: no space [red]left" in text
     assert "30.50" in text
     sweep(tmp_path, None, False, add=None)
-    assert "an unknown number left" in shown(tmp_path)
+    with lock_of(tmp_path / SWEEP):
+        assert "an unknown number left" in shown(tmp_path)
 
 
 def test_a_half_written_file_waits(tmp_path: Path) -> None:
@@ -75,10 +87,61 @@ def test_it_ends_when_all_is_done(tmp_path: Path) -> None:
     ]
     left = iter(moments)
     console = Console(file=io.StringIO(), width=200)
-    watch([tmp_path], console, lambda seconds: next(left)())
+    with lock_of(tmp_path / SWEEP):
+        watch([tmp_path], console, lambda seconds: next(left)())
     assert next(left, None) is None
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "2 done, 0 running or stopped\n" in "".join(f"{x.rstrip()}\n" for x in text.split("\n"))
+    assert "2 done, 0 running\n" in "".join(f"{x.rstrip()}\n" for x in text.split("\n"))
+    assert "unfinished" not in text
+
+
+def test_it_ends_when_the_sweep_was_killed(small: Small) -> None:
+    runs = small.folder / "runs"
+    settings = small.overrides("combiner=none,add", "seed=1,2", "trainer.max_steps=100000")
+    process = SERVER.Process(target=command, args=(["-m", *settings], small.folder))
+    process.start()
+    wait_for(lambda: saved(runs), process, small.folder)
+    seen = []
+
+    def kill(seconds: float) -> None:
+        seen.append(look([runs]))
+        process.kill()
+        process.join()
+
+    console = Console(file=io.StringIO(), width=40)
+    watch([runs], console, kill)
+    assert [(len(f.running), len(f.stopped), f.left, f.over) for f in seen] == [(1, 0, 3, False)]
+    [one], [batch] = runs.glob("none-*"), (runs / "sweeps").glob("[!.]*")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.splitlines()[-1] == (
+        f"Nothing runs, unfinished: sweep {batch.name} (4 of 4 jobs), {one.name}; "
+        "the same command continues"
+    )
+
+
+def test_a_lock_that_is_looked_at_stays_free(tmp_path: Path) -> None:
+    """Also one in a folder that cannot be written, and for who looks at the same time."""
+    folder = tmp_path / "run"
+    assert not held(folder)
+    assert not list(tmp_path.iterdir())
+    with lock_of(folder) as lock:
+        assert held(folder)
+        lock.release()
+        (tmp_path / ".run.lock").chmod(0o400)
+        assert not held(folder)
+        with (tmp_path / ".run.lock").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_SH)
+            assert not held(folder)
+
+
+def test_who_looks_holds_nobody_up(tmp_path: Path) -> None:
+    """A run begins although its lock is being looked at."""
+    (tmp_path / ".run.lock").touch()
+    with (tmp_path / ".run.lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        threading.Timer(0.02, lambda: fcntl.flock(other, fcntl.LOCK_UN)).start()
+        with lock_of(tmp_path / "run"):
+            assert held(tmp_path / "run")
 
 
 def test_it_ends_on_ctrl_c(tmp_path: Path) -> None:

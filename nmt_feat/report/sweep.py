@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,6 +35,7 @@ from nmt_feat.report.plan import plan
 from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
 from nmt_feat.training.checkpoints import write_atomically
+from nmt_feat.training.locks import lock_of
 
 STATE, JOBS = "sweep.json", "jobs"
 """In a sweep's folder: how many jobs it has and whether it has ended; a file for each that has."""
@@ -103,9 +104,9 @@ class SweepTable(Callback):
         """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        lock = lock_of(self.folder)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire()
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
         before = self.before()

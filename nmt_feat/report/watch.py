@@ -22,6 +22,7 @@ from nmt_feat.report.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.report.sweep import JOBS, STATE
 from nmt_feat.report.tables import Table
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
+from nmt_feat.training.locks import held
 
 SECONDS = 2.0
 """Between two looks."""
@@ -32,19 +33,23 @@ class Watched:
     """What the folders hold at one moment."""
 
     finished: list[RunRecord] = field(default_factory=list)
-    unfinished: dict[Path, RunRecord] = field(default_factory=dict)
-    """Runs that train, or that something has stopped."""
+    running: dict[Path, RunRecord] = field(default_factory=dict)
+    stopped: dict[Path, RunRecord] = field(default_factory=dict)
+    """Unfinished runs that no process works at."""
     failed: list[str] = field(default_factory=list)
     """The sweeps' failed jobs: number and reason."""
     left: int | None = 0
     """Jobs of running sweeps that have not begun; None where their sweeper alone knows."""
     sweeping: bool = False
     """Whether a sweep runs."""
+    broken: list[str] = field(default_factory=list)
+    """Sweeps that have been killed, and how many of their jobs have not ended."""
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to come."""
-        return not self.sweeping and not self.unfinished and bool(self.finished or self.failed)
+        """Whether there is something, and nothing more to come."""
+        some = self.finished or self.failed or self.stopped or self.broken
+        return not self.sweeping and not self.running and bool(some)
 
 
 def look(folders: Sequence[Path]) -> Watched:
@@ -56,6 +61,7 @@ def look(folders: Sequence[Path]) -> Watched:
                 f"{folder}: no such folder; give folders of runs, or folders above them"
             )
     for path in sorted({path.resolve() for top in folders for path in top.rglob(STATE)}):
+        works = held(path.parent)  # before its state is read, which is the last that it writes
         state = _json(path)
         jobs = [_json(job) for job in (path.parent / JOBS).glob("*.json")]
         for job in sorted(jobs, key=lambda job: int(job.get("number", 0))):
@@ -63,38 +69,49 @@ def look(folders: Sequence[Path]) -> Watched:
                 found.failed.append(f"job {job['number']}: {job['error']}")
                 failed_runs.add(Path(job.get("folder") or "").resolve())
         if state and not state.get("ended"):
-            found.sweeping, total = True, state.get("total")
-            known = total is not None and found.left is not None
-            found.left = found.left + total - len(jobs) if known else None  # type: ignore[operator]
+            total = state.get("total")
+            if works:
+                found.sweeping = True
+                known = total is not None and found.left is not None
+                found.left = found.left + total - len(jobs) if known else None  # type: ignore[operator]
+            else:
+                count = "" if total is None else f" ({total - len(jobs)} of {total} jobs)"
+                found.broken.append(f"sweep {path.parent.name}{count}")
     names = (STARTED, FINISHED)
     places = {p.parent.resolve() for top in folders for name in names for p in top.rglob(name)}
     for place in sorted(places):
         with contextlib.suppress(UserError):
+            works = held(place)  # before its record is read, as above
             record = read_run(place)
             if record.finished:
                 found.finished.append(record)
             elif place not in failed_runs:
-                found.unfinished[place] = record
+                (found.running if works else found.stopped)[place] = record
     if found.sweeping and found.left is not None:
-        found.left = max(0, found.left - len(found.unfinished))
+        found.left = max(0, found.left - len(found.running))
     return found
 
 
 def view(found: Watched) -> RenderableType:
     """The moment as it is shown."""
     left = "an unknown number" if found.left is None else str(found.left)
-    counts = [f"{len(found.finished)} done", f"{len(found.unfinished)} running or stopped"]
+    counts = [f"{len(found.finished)} done", f"{len(found.running)} running"]
+    counts += [f"{len(found.stopped)} stopped"] * bool(found.stopped)
     counts += [f"{len(found.failed)} failed"] * bool(found.failed)
     counts += [f"{left} left"] * found.sweeping
     parts: list[RenderableType] = [Text(", ".join(counts), style="bold")]
     running = RichTable.grid(padding=(0, 2, 0, 0))
-    for place, record in found.unfinished.items():
+    unfinished = found.running | found.stopped
+    for place, record in unfinished.items():
         step, bleu = _progress(place)
         most = int(record.settings.get("trainer", {}).get("max_steps", 0))
         bar = ProgressBar(total=max(most, 1), completed=min(step, most), width=24)
-        shown = f"saved at {step:,} of {most:,}" + (f", dev BLEU {bleu:.1f}" if bleu >= 0 else "")
+        state = "" if place in found.running else "stopped, "
+        shown = f"{state}saved at {step:,} of {most:,}" + (
+            f", dev BLEU {bleu:.1f}" if bleu >= 0 else ""
+        )
         running.add_row(Text(place.name), bar, Text(shown))
-    if found.unfinished:
+    if unfinished:
         parts.append(running)
     parts += [Text(f"Failed: {line}") for line in found.failed]
     if found.finished:
@@ -105,7 +122,10 @@ def view(found: Watched) -> RenderableType:
 def watch(
     folders: Sequence[Path], console: Console, pause: Callable[[float], None] = time.sleep
 ) -> None:
-    """Show the moment again and again, until all is done or Ctrl-C is pressed."""
+    """Show the moment again and again, until nothing runs any more or Ctrl-C is pressed.
+
+    What is unfinished then is named in a last line.
+    """
     with contextlib.suppress(KeyboardInterrupt):
         found = look(folders)
         with Live(view(found), console=console, auto_refresh=False) as live:
@@ -113,6 +133,15 @@ def watch(
                 pause(SECONDS)
                 found = look(folders)
                 live.update(view(found), refresh=True)
+        if not console.is_terminal:  # where Live ends its last line
+            console.line()
+        if unfinished := found.broken + [place.name for place in found.stopped]:
+            console.print(
+                f"Nothing runs, unfinished: {', '.join(unfinished)}; the same command continues",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _progress(place: Path) -> tuple[int, float]:
