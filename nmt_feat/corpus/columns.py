@@ -186,11 +186,20 @@ class FeatureVocab:
 
         `seed`: of the feature's dials.
         """
-        frequent = [(v, n) for v, n in ranked(counts) if v != MISSING and n >= cfg.min_count]
-        kept = [(INSIDE, 0)] * (cfg.policy == "first") + frequent[: cfg.max_values]
-        found = [v for v, _ in kept], [n for _, n in kept]
+        kept = [v for v in ranked(counts) if v != MISSING and counts[v] >= cfg.min_count]
+        kept = kept[: cfg.max_values]
+        numbers = [counts[v] for v in kept]
+        if cfg.policy == "first":
+            kept, numbers = [INSIDE, *kept], [0, *numbers]
         vocab = cls(
-            cfg.column, cfg.policy, *found, cfg.of, cfg.n, cfg.missing, precision=cfg.precision
+            cfg.column,
+            cfg.policy,
+            kept,
+            numbers,
+            cfg.of,
+            cfg.n,
+            cfg.missing,
+            precision=cfg.precision,
         )
         if dialled(cfg):
             vocab = replace(vocab, erase=cfg.erase, classes=cfg.classes, seed=seed)

@@ -64,6 +64,7 @@ class EncodedSplit:
         """Of features of words: how often each form has each value, in the first sentences."""
         self._alike: dict[str, tuple[int, int]] = {}
         self._known: dict[str, dict[str, int]] = {name: {} for name in features}
+        self._values: dict[str, list[str]] = {}
         self._counts: dict[str, list[int]] = {name: [] for name in features}
 
     def append(self, rows: _Rows) -> None:
@@ -85,9 +86,14 @@ class EncodedSplit:
             self._alike[name] = before[0] + same, before[1] + several
         self._writer.append(rows.batch, numbers)
 
+    def close(self) -> None:
+        """Nothing is added any more: of the values, which may be millions, only a list stays."""
+        self._values = {name: list(known) for name, known in self._known.items()}
+        self._known.clear()
+
     def counts(self, feature: str) -> Counter[str]:
         """How often each value of a feature occurs."""
-        return Counter(dict(zip(self._known[feature], self._counts[feature], strict=True)))
+        return Counter(dict(zip(self._values[feature], self._counts[feature], strict=True)))
 
     def agreement(self, feature: str) -> float | None:
         """Of the words of several pieces, the share whose pieces all carry the same value.
@@ -101,7 +107,7 @@ class EncodedSplit:
         """The split in the file, with the final ids."""
         units = {}
         for name, feature in encoder.valued.items():
-            numbers, found = feature.numbers(self._known[name])
+            numbers, found = feature.numbers(self._values[name])
             self._writer.renumber(name, np.array(numbers, np.int32))
             if feature.has_units:
                 units[name] = found
@@ -134,6 +140,7 @@ def encode(
     task = partial(_encode, _Task(*files, split.source_path, filters))
     for rows in pool.map(task, split.source.ranges()):
         made.append(rows)
+    made.close()
     return made
 
 

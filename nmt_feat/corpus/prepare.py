@@ -369,7 +369,7 @@ def describe_feature(
         "given_word": joint and dev_share * information.given_word(*joint),
         "random_by_type": joint and dev_share * information.random_by_type(*joint),
         "unknown_dev": unknown / max(dev.total(), 1),
-        "top": [[value, n / words] for value, n in ranked(train)[:TOP]],
+        "top": [[value, train[value] / words] for value in ranked(train)[:TOP]],
     }
 
 

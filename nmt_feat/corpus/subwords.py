@@ -80,7 +80,7 @@ class Subwords:
         """
         if cfg.kind in ("none", "given"):
             counts = Counter(word for text in chain(*texts) for word in text.split())
-            kept = [w for w, n in ranked(counts) if n >= cfg.min_count and w not in SPECIAL]
+            kept = [w for w in ranked(counts) if counts[w] >= cfg.min_count and w not in SPECIAL]
             return Words(cfg.kind, kept[: cfg.vocab_size])
         lines: Iterator[str] = chain(*texts)
         count = sum(map(len, texts))

@@ -139,8 +139,8 @@ def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
     return found
 
 
-def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Values and their counts, the most frequent first, ties by name."""
+def ranked(counts: Counter[str]) -> list[str]:
+    """Values, the most frequent first, ties by name."""
     values = sorted(counts)
     values.sort(key=counts.__getitem__, reverse=True)  # ties keep their order
-    return [(value, counts[value]) for value in values]
+    return values
