@@ -63,7 +63,7 @@ CONTROLS = ("none", "shuffled", "resampled", "by_type", "matched")
 CHOICES = {
     "model.tie": ("target", "all"),
     "trainer.batch_by": ("larger", "target"),
-    "combiner.widths": ("default", "tutorial", "sennrich"),
+    "combiner.widths": ("default", "tutorial", "sennrich", "equal"),
     "subword.kind": ("bpe", "unigram", "none", "given"),
     "optimizer.schedule": ("inverse_sqrt", "cosine", "linear", "constant"),
     "trainer.precision": ("32-true", "bf16-mixed", "bf16-true"),
@@ -99,6 +99,14 @@ def check(cfg: TrainConfig) -> None:
             "model.tie=all needs one vocabulary for both sides; set subword.joint=true or "
             "model.tie=target"
         )
+    if not model.source_words:
+        for other in ("model.tie=all",) * (model.tie == "all") + (
+            f"model.source_vectors={model.source_vectors}",
+        ) * bool(model.source_vectors):
+            raise UserError(
+                f"model.source_words=false: {other} is about the words' table, which is then not "
+                "there; leave one of them out"
+            )
     if model.source_vectors and model.tie == "all":
         raise UserError(
             f"model.source_vectors={model.source_vectors}: with model.tie=all the table is the "

@@ -62,11 +62,13 @@ def attested(split: Split, features: Sequence[str]) -> Tuples:
 @torch.no_grad()
 def factors(embedding: SourceEmbedding) -> list[Table] | None:
     """The tables of words and features, with which a sum or concatenation of rows, as CTranslate2
-    makes it, is what the embedding layer makes of them, times sqrt(D); none for other combiners.
+    makes it, is what the embedding layer makes of them, times sqrt(D); none for other combiners
+    and for features without words.
     """
-    combiner, tables = embedding.combiner, [embedding.words.weight]
-    if type(combiner) not in (NoFeatures, Concat, Add, Average):
+    combiner, words = embedding.combiner, embedding.words
+    if words is None or type(combiner) not in (NoFeatures, Concat, Add, Average):
         return None
+    tables = [words.weight]
     for feature in embedding.features.values():
         if not isinstance(feature, Categorical):
             return None

@@ -73,6 +73,7 @@ def match(cfg: TrainConfig, console: Console) -> TrainConfig:
     prepared = prepare(cfg, cfg.features)
     plain = copy.deepcopy(cfg)
     plain.combiner, plain.features = CombinerConfig(), {}
+    plain.model.source_words = True
 
     def count(cfg: TrainConfig, ffn_dim: int) -> int:
         changed = copy.deepcopy(cfg)

@@ -174,7 +174,8 @@ class CombinerConfig:
     _target_: str | None = None
     """Class of the method; none for the words-only baseline, which drops the features."""
     widths: str = "default"
-    """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`."""
+    """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`, or
+    `equal`, as the word's."""
     bias: float | None = None
     """Initial value of the gate's bias (methods that have one; their default is 0)."""
     args: dict[str, Any] = field(default_factory=dict)
@@ -203,6 +204,9 @@ class ModelConfig:
     """Dropout inside the feed-forward layers, after the ReLU."""
     tie: str = "target"
     """`target`: target table = output layer; `all`: the source's word table as well."""
+    source_words: bool = True
+    """Whether the source pieces have embeddings of their own, the word of all methods; false:
+    the features alone, such as units of the pieces, the first in the word's place."""
     source_vectors: str | None = None
     """Ready-made vectors from which the source's word table starts, in word2vec's, GloVe's or
     fastText's text format, maybe gzipped; as wide as the combiner makes the word."""

@@ -42,6 +42,11 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     if left:
         console.print(f"combiner={name}: unused: {', '.join(left)}")
     if combiner._target_ is None:
+        if not cfg.model.source_words:
+            raise UserError(
+                "combiner=none model.source_words=false: neither words nor features are left; "
+                "choose another combiner, such as concat"
+            )
         if cfg.features:
             console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
         cfg.combiner, cfg.features = CombinerConfig(), {}
@@ -120,6 +125,8 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
         else:
             feature["encoder"] = True
     model = settings["model"]
+    if cfg.model.source_words:  # as if there were no such setting
+        del model["source_words"]
     if cfg.model.source_vectors is None:  # as if there were none
         del model["source_vectors"], model["source_frozen"]
     else:

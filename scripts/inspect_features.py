@@ -44,7 +44,7 @@ def show(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) 
     """Print the report, the advice and the examples."""
     console.print(prepared.report)
     sizes = {name: vocab.size for name, vocab in prepared.encoder.features.items()}
-    parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model.dim)
+    parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     method = method_name(cfg.combiner._target_)
     for line in advice(prepared.report.features, widths, method):

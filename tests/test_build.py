@@ -172,15 +172,40 @@ def test_words_take_what_features_leave(small: Small) -> None:
             "512 = 362 word + 16 upos + 128 lemma + 6 case",
         ),
         ("default", 64, ["upos", "case"], "64 = 50 word + 8 upos + 6 case"),
+        ("equal", 128, ["upos"], "128 = 64 word + 64 upos"),  # Park & Zhao 2020
+        ("equal", 128, ["upos", "case"], "128 = 44 word + 42 upos + 42 case"),
     ],
 )
 def test_presets_of_widths(preset: str, dim: int, columns: list[str], expected: str) -> None:
     values = {"upos": 17, "lemma": 1000, "case": 6, "subword_tag": 8, "deprel": 40}
     features = {name: FeatureConfig(column=name) for name in columns}
     settings = combiner("concat", widths=preset)
-    merge = build_combiner(settings, wanted(settings, features, values, dim), dim)
+    parts = wanted(settings, features, values, ModelConfig(dim=dim))
+    merge = build_combiner(settings, parts, dim)
     assert isinstance(merge, Concat)
     assert arithmetic(merge) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("concat", "128 = 64 upos + 64 case"),
+        ("average", "128 upos, 128 case to 128"),
+        ("gate", "128 upos, 128 case to 128"),
+    ],
+)
+def test_features_in_the_place_of_words(name: str, expected: str) -> None:
+    """Without the words' table: the features are all parts, and equal widths are of them alone."""
+    model, settings = ModelConfig(dim=128, source_words=False), combiner(name, widths="equal")
+    features = {name: FeatureConfig(column=name) for name in ("upos", "case")}
+    made = build_model(model, settings, features, {"upos": 17, "case": 6}, 50, 50, 1)
+    assert arithmetic(made.source.combiner) == expected
+    assert made.source.words is None
+    ids, values = torch.tensor([[4, 5], [6, 4]]), torch.tensor([[3, 4], [5, 3]])
+    rows = {"upos": values, "case": values.flip(0)}
+    made.eval()
+    assert made.source(ids, rows).equal(made.source(ids.flip(0), rows))
+    assert not made.source(ids, rows).equal(made.source(ids, {**rows, "case": values}))
 
 
 def test_arithmetic_of_the_others() -> None:

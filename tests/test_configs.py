@@ -179,7 +179,7 @@ def test_published_sizes(name: str) -> None:
 def test_experiments(name: str, combiner: str) -> None:
     """They compose with every method, and their widths fit."""
     words_only = name == "wu2021_tiny"  # with one table for all
-    more = ("model.tie=target",) if words_only else ()
+    more = ("data.folder=x", *("model.tie=target",) * words_only)
     cfg = composed((f"experiment={name}", f"combiner={combiner}", *more))
     check(cfg)
     features = cfg.features if combiner != "none" else {}
@@ -192,6 +192,13 @@ ROWS = {"none_tied": ("none", "none", "all"), "gate_matched": ("gate", "matched"
 ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six", "five")}
 
 
+UNITS = {"jamo": ["jamo"], "syllable": ["syllable"], "jamo_syllable": ["jamo", "syllable"]}
+THREE = ("concat", "average", "gate")
+KOREAN = {f"{units}_{m}": (m, columns, True) for units, columns in UNITS.items() for m in THREE}
+KOREAN |= {f"units_{m}": (m, ["jamo", "syllable"], False) for m in THREE}
+KOREAN |= {unit: ("concat", [unit], False) for unit in ("jamo", "syllable")}
+
+
 OF_ANY_METHOD = ("pairs", "erase", "classes")
 """What rows are about that leave the method to the command line, as their names begin."""
 
@@ -202,6 +209,8 @@ def test_rows(name: str) -> None:
     cfg = composed((f"row={name}",))
     check(cfg)
     method, _, control = name.partition("_")
+    if method == "park2020":
+        method, control = KOREAN[control][0], ""
     expected = ROWS.get(name, (method, control or "none", "target"))
     assert (method_name(cfg.combiner._target_), cfg.control, cfg.model.tie) == expected
 
@@ -211,6 +220,16 @@ def test_rows_of_single_features(name: str) -> None:
     cfg = composed(("experiment=single_features", f"row=concat_{name}"))
     assert sorted(cfg.features) == (sorted(SIX) if name == "six" else [name])
     assert (cfg.data.name, method_name(cfg.combiner._target_)) == ("multi30k_tok", "concat")
+
+
+@pytest.mark.parametrize("name", KOREAN)
+def test_rows_of_park2020(name: str) -> None:
+    """Each of their rows but words only: method, units, and whether pieces have embeddings."""
+    cfg = composed(("experiment=park2020_ko_en", f"row=park2020_{name}", "data.folder=x"))
+    found = (method_name(cfg.combiner._target_), [*cfg.features], cfg.model.source_words)
+    assert found == KOREAN[name]
+    assert len(cfg.published.figures) == len(KOREAN) + 1
+    assert (cfg.data.name, cfg.combiner.widths) == ("korean", "equal")
 
 
 @pytest.mark.parametrize("pairs", [1000, 3000, 10000, None])
@@ -228,6 +247,7 @@ def test_rows_of_corpus_sizes(pairs: int | None) -> None:
 TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "multi30k_tok": 0}
 TABLES |= {"single_features": 24, "low_resource": 60, "information": 225}
 TABLES |= {"sennrich2016_en_de": 14, "sennrich2016_de_en": 14, "wu2021_tiny": 0}
+TABLES |= {"park2020_ko_en": 30}
 
 
 @pytest.mark.parametrize("name", options("experiment"))
@@ -238,7 +258,7 @@ def test_tables(name: str) -> None:
     choices = [[f"{key}={v}" for v in str(values).split(",")] for key, values in params.items()]
     jobs = list(itertools.product(*choices)) if choices else []
     assert len(jobs) == TABLES[name]
-    rows = [job for job in jobs if "seed=1" in job]
+    rows = [("data.folder=x", *job) for job in jobs if "seed=1" in job]
     assert len({repr(composed((f"experiment={name}", *row))) for row in rows}) == len(rows)
 
 
@@ -269,6 +289,7 @@ def test_sennrich2016(pair: str) -> None:
         "sennrich2016_en_de row=concat_five",
         "sennrich2016_de_en row=concat_feats",
         "wu2021_tiny combiner=none",
+        *(f"park2020_ko_en row=park2020_{row}" for row in ("jamo", "units_gate", "jamo_concat")),
     ],
 )
 def test_dry_runs(small: Small, chosen: str) -> None:

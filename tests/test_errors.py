@@ -111,6 +111,13 @@ SETTINGS = {
     "decoding.nbest=3": "decoding.nbest=3 is above decoding.beam=1; set decoding.beam=3",
     "model.tie=all": "model.tie=all needs one table of width 16, but the combiner gives the word "
     "14 = 16 - 2; use model.tie=target or another combiner",
+    "model.source_words=false model.tie=all": "model.source_words=false: model.tie=all is about "
+    "the words' table, which is then not there; leave one of them out",
+    "model.source_words=false model.source_vectors=x": "model.source_words=false: "
+    "model.source_vectors=x is about the words' table, which is then not there; leave one of them "
+    "out",
+    "model.source_words=false combiner=none": "combiner=none model.source_words=false: neither "
+    "words nor features are left; choose another combiner, such as concat",
     "model.tie=all subword.joint=false combiner=add": "model.tie=all needs one vocabulary for both "
     "sides; set subword.joint=true or model.tie=target",
     "features=[upos,deprel,upos]": "features=[upos,deprel,upos]: names a feature twice; leave one "

@@ -51,7 +51,7 @@ def part_use(model: Transformer, split: Split, vocabs: Mapping[str, FeatureVocab
     Features whose values are units or single words, and vectors, have no gates by value.
     """
     source, features = model.source, list(model.source.features)
-    device = source.words.weight.device
+    device = next(source.parameters()).device
     valued = {name: v for name, v in vocabs.items() if not (v.has_units or v.contextual)}
     named = [name for name, v in valued.items() if v.column not in units.FORMS]
     names = source.combiner.names

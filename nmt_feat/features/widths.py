@@ -10,12 +10,15 @@ WIDE = ("lemma", "form", "lower", CONTEXT, *KINDS)
 """Columns that tell nearly as much as the word does."""
 
 
-def default_width(column: str, values: int, dim: int, preset: str) -> int:
+def default_width(column: str, values: int, dim: int, preset: str, parts: int = 2) -> int:
     """Width of a feature with `values` values in a model of width `dim`.
 
     `default`: min(values, 16, dim/8), a lemma, form, units or vectors dim/4. `tutorial`: 12 of 512.
-    `sennrich`: 5, 115 or 10 of 500, but at least 4.
+    `sennrich`: 5, 115 or 10 of 500, but at least 4. `equal`: the share of one of so many `parts`,
+    "at an equal rate" (Park & Zhao 2020).
     """
+    if preset == "equal":
+        return max(1, dim // parts)
     if preset == "default":
         return max(1, dim // 4 if column in WIDE else min(values, 16, dim // 8))
     if preset == "tutorial":

@@ -91,13 +91,17 @@ def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Modu
 
 
 def wanted(
-    cfg: CombinerConfig, features: dict[str, FeatureConfig], values: dict[str, int], dim: int
+    cfg: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    values: dict[str, int],
+    model: ModelConfig,
 ) -> dict[str, int]:
     """The width that each part would like; `values`: number of values of each feature."""
-    parts = {WORD: dim}
+    dim, parts = model.dim, {WORD: model.dim} if model.source_words else {}
+    count = len(parts) + len(features)
     for name, feature in features.items():
-        width = feature.dim or default_width(feature.column, values[name], dim, cfg.widths)
-        parts[name] = width
+        preset = default_width(feature.column, values[name], dim, cfg.widths, count)
+        parts[name] = feature.dim or preset
     return parts
 
 
@@ -105,7 +109,7 @@ def check_widths(
     cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig
 ) -> None:
     """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
-    parts = wanted(cfg, features, dict.fromkeys(features, 1), model.dim)
+    parts = wanted(cfg, features, dict.fromkeys(features, 1), model)
     with isolated(0, "check"), torch.no_grad():
         combiner = build_combiner(cfg, parts, model.dim)
         check_tie(combiner, model)
@@ -142,7 +146,7 @@ def check_vectors(
     """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
     tried = []
     for values in (1, 1 << 30):
-        parts = wanted(cfg, features, dict.fromkeys(features, values), model.dim)
+        parts = wanted(cfg, features, dict.fromkeys(features, values), model)
         with isolated(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
             tried.append(build_combiner(cfg, parts, model.dim))
     if len({combiner.widths[WORD] for combiner in tried}) == 1:
@@ -187,7 +191,7 @@ def build_model(
     """
     std = model.embedding_std or model.dim**-0.5
     with isolated(seed, "combiner"):
-        merge = build_combiner(combiner, wanted(combiner, features, values, model.dim), model.dim)
+        merge = build_combiner(combiner, wanted(combiner, features, values, model), model.dim)
     check_tie(merge, model)
     embedders: dict[str, nn.Module] = {}
     for name, feature in features.items():
@@ -195,9 +199,8 @@ def build_model(
             embedders[name] = embedder(feature, values[name], merge.widths[name], std)
     with isolated(seed, "target"):
         target = table(target_size, model.dim, std)
-    if model.tie == "all":
-        words = target
-    else:
+    words = target if model.tie == "all" else None
+    if words is None and model.source_words:
         with isolated(seed, "source"):
             words = table(source_size, merge.widths[WORD], std)
     masked = {

@@ -72,7 +72,7 @@ class SourceEmbedding(nn.Module):
     """Source pieces and their features, merged by a combiner.
 
     Args:
-        words: table of the pieces, as wide as `combiner.widths` says.
+        words: table of the pieces, as wide as `combiner.widths` says; none: features alone.
         features: the features' embedders by name, in the combiner's order.
         combiner: the method.
         dropout: dropout of the result.
@@ -82,7 +82,7 @@ class SourceEmbedding(nn.Module):
 
     def __init__(
         self,
-        words: nn.Embedding,
+        words: nn.Embedding | None,
         features: dict[str, nn.Module],
         combiner: Combiner,
         dropout: float,
@@ -107,7 +107,7 @@ class SourceEmbedding(nn.Module):
 
     def parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
         """Embed ids of pieces and of the features, each `(batch, time)`: the combiner's parts."""
-        parts = [self.words(rows[0])]
+        parts = [] if self.words is None else [self.words(rows[0])]
         for (name, embed), row in zip(self.features.items(), rows[1:], strict=True):
             tokens = composed.get(name)
             parts.append(embed(row) if tokens is None else F.embedding(row, tokens))

@@ -85,6 +85,7 @@ def start(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]
             feature.load(np.load(prepared.folder / f"{VECTORS}{name}.npy", allow_pickle=False))
     if not (file := cfg.model.source_vectors):
         return []
+    assert model.source.words is not None
     refuse_width(model.source.combiner, cfg.model, vector_width(file))
     ids, vectors = pieces_with_vectors(file, prepared.encoder.subwords)
     std, frozen = cfg.model.embedding_std or cfg.model.dim**-0.5, cfg.model.source_frozen
