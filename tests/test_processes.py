@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from lives import saved
+from lives import SERVER, saved
 from safetensors.torch import load_file
 from small import ROOT, Small, record
 
@@ -21,7 +22,7 @@ from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.model.build import derive
 from nmt_feat.training import processes
-from nmt_feat.training.processes import check, started
+from nmt_feat.training.processes import Agreement, check, started
 
 PLAIN = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
 """Dropout is another in each process."""
@@ -189,6 +190,29 @@ def test_a_killed_starter_leaves_nobody(small: Small) -> None:
             break
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def ask(rank: int, meeting: Path, told: Any) -> None:
+    """One of two processes; the second wants something at its third question."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
+    )
+    agreement = Agreement(2)
+    told.put([agreement.agreed(rank == 1 and question == 2) for question in range(5)])
+    torch.distributed.barrier()
+
+
+def test_agreement(tmp_path: Path) -> None:
+    """All learn it after the same question: the one behind that of who wanted it."""
+    told = SERVER.SimpleQueue()
+    both = [SERVER.Process(target=ask, args=(rank, tmp_path / "m", told)) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(100)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert [told.get(), told.get()] == [[False, False, False, True, False]] * 2
+    assert [Agreement(1).agreed(wanted) for wanted in (False, True)] == [False, True]
 
 
 TORCHRUN = {

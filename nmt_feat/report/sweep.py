@@ -115,7 +115,8 @@ class SweepTable(Callback):
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             jobs = listed(config)
             self.total = len(jobs)
-            with contextlib.suppress(Exception):  # a plan is no reason to fail
+            # Runs may go while it is made, and what cannot be resolved ends the job that has it.
+            with contextlib.suppress(OSError, OmegaConfBaseException):
                 print(plan(config, jobs, before), flush=True)
         elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
             fail(

@@ -34,6 +34,7 @@ from nmt_feat.schema import OptimizerConfig, TrainConfig
 from nmt_feat.search import translate_split
 from nmt_feat.strict import typed
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, restore
+from nmt_feat.training.processes import Agreement
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.schedules import factor
 from nmt_feat.training.signals import Interrupted, signals
@@ -133,6 +134,7 @@ class Trainer:
         self.epoch, self.plan, self.train = -1, self.batches(0), prepared.train
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, cfg.trainer.average)
         threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
+        self.stopping = Agreement(fabric.world_size)
         self.at = Progression(processes=fabric.world_size, threads=threads)
         self.saved = 0  # the step of the last checkpoint
         # Whether the optimiser can skip an update that the device finds to be not finite.
@@ -343,15 +345,6 @@ class Trainer:
         last = step >= settings.max_steps
         return not done and step > 0 and (step % settings.validate_every == 0 or last)
 
-    def stopping(self) -> bool:
-        """Whether a signal has come, to any of the processes."""
-        if self.fabric.world_size == 1:
-            return bool(signals.caught)
-        caught = torch.tensor(float(bool(signals.caught)), device=self.fabric.device)
-        found = self.fabric.all_reduce(caught, reduce_op="sum")
-        assert isinstance(found, Tensor)
-        return bool(found > 0)
-
     def stale(self) -> bool:
         """Whether the last `patience` validations were no better than the best."""
         since = sum(point["step"] > self.at.best_step for point in self.at.curve)
@@ -364,7 +357,7 @@ class Trainer:
         self.progress.start(self.at.step, settings.max_steps)
         losses = torch.tensor(self.at.loss, device=self.fabric.device)
         begun = time.perf_counter()
-        while not self.at.finished and not self.stopping():
+        while not self.at.finished and not self.stopping.agreed(bool(signals.caught)):
             if not self.due():
                 loss, count = self.update()
                 losses += loss

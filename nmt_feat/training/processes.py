@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
@@ -63,6 +64,31 @@ def check(devices: int, sweep: bool) -> None:
             f"trainer.devices={devices}, but {place.by} has started {place.world} processes; "
             f"set trainer.devices={place.world}"
         )
+
+
+class Agreement:
+    """Whether any of the processes wants something, known to all after the same update.
+
+    The answer comes with the next question, while they work: neither the others nor a GPU is
+    waited for.
+    """
+
+    def __init__(self, world: int) -> None:
+        self._group = dist.new_group(backend="gloo") if world > 1 else None
+        self._wanted = torch.zeros(())
+        self._pending: dist.Work | None = None
+
+    def agreed(self, wanted: bool) -> bool:
+        """Whether any wanted it at the question before; a process alone knows it at once."""
+        if self._group is None:
+            return wanted
+        if self._pending is not None:
+            self._pending.wait()
+        before, self._wanted = bool(self._wanted), torch.tensor(float(wanted))
+        self._pending = dist.all_reduce(
+            self._wanted, dist.ReduceOp.MAX, group=self._group, async_op=True
+        )
+        return before
 
 
 def first_speaks() -> contextlib.AbstractContextManager[object]:
