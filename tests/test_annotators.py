@@ -4,7 +4,6 @@ import logging
 import os
 import pickle
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lives import python
 
 from nmt_feat.corpus.annotators import (
     Annotator,
@@ -473,8 +473,7 @@ def script(
 
 def test_script(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("Der Hund schläft.\nEr träumt.\n", encoding="utf-8")
-    command = [sys.executable, str(SCRIPT), "in.txt", "out.conllu", *GERMAN]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = python(SCRIPT, "in.txt", "out.conllu", *GERMAN, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "in.txt: 2 sentences in out.conllu\n"
     found = list(read_conllu(tmp_path / "out.conllu"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from entry import Done, call
+from lives import python
 from small import ROOT, Small, record
 
 from nmt_feat.apply import Run
@@ -444,11 +445,11 @@ def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
         texts.write_text(f"{own}\n{other}\n", encoding="utf-8")
         (own_score, _), (other_score, _) = scores(runs.annotated, pair, texts)
         right += own_score > other_score
-    command = [sys.executable, ROOT / "scripts" / "contrast.py", runs.annotated]
-    command += ["--source", source]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [ROOT / "scripts" / "contrast.py", runs.annotated, "--source", source]
+    done = python(*command)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"{right / 2:.1%} of 2 readings are the most probable of theirs\n"
     target.write_text(f"{german[0]}\n", encoding="utf-8")
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python(*command)
     message = f"{source} has 3 sentences, {target} has 1; their lines must correspond\n"
     assert (done.returncode, done.stderr) == (2, message)

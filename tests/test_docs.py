@@ -1,9 +1,7 @@
 """What the documents say is so: the README's commands run, the settings' page is fresh."""
 
-import multiprocessing
 import os
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from lives import python
 from omegaconf import DictConfig, OmegaConf
 
 import nmt_feat
@@ -55,23 +54,6 @@ def is_run(command: str) -> bool:
     return not any(command.startswith(beginning) for beginning in NOT_RUN)
 
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli"])
-"""Has PyTorch imported once; a command that runs in its child starts at once."""
-
-
-def python(arguments: list[str], folder: Path, out: Path) -> None:
-    """Run a script in this process, a child of `SERVER`, as `python <arguments>` would."""
-    os.chdir(folder)
-    with out.open("wb") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    sys.argv = arguments
-    sys.path.insert(0, str(folder))
-    runpy.run_path(arguments[0], run_name="__main__")
-    sys.stdout.flush()
-
-
 @dataclass
 class Folder:
     """A user's folder in which the README's commands are run."""
@@ -100,12 +82,9 @@ class Folder:
         """What `python SCRIPT ...` prints, errors too; no shell, and no time spent on imports."""
         name, *arguments = shlex.split(command)
         assert name == "python"
-        out = self.path / "out"
-        process = SERVER.Process(target=python, args=(arguments, self.path, out))
-        process.start()
-        process.join(300)
-        text = out.read_text(encoding="utf-8")
-        assert process.exitcode == 0, f"{command}\n{text}"
+        done = python(*arguments, cwd=self.path)
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, f"{command}\n{text}"
         return text
 
 
@@ -229,8 +208,7 @@ def test_example_in_the_readme_is_the_file() -> None:
 
 
 def test_settings_page_is_fresh() -> None:
-    command = [sys.executable, "scripts/config_docs.py", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python("scripts/config_docs.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
@@ -250,8 +228,7 @@ def test_settings_page_tells_staleness(tmp_path: Path) -> None:
 
 
 def test_combiners_page_is_fresh() -> None:
-    command = [sys.executable, "scripts/combiner_docs.py", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python("scripts/combiner_docs.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

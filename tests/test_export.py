@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from entry import call
+from lives import python
 from methods import SHIPPED
 from small import ROOT, Small
 from torch import nn
@@ -214,8 +215,7 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
 
 
 def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "export.py", *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    return python(ROOT / "scripts" / "export.py", *arguments)
 
 
 def test_export_and_translate(small: Small, tmp_path: Path) -> None:

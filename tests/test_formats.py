@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lives import python
 from small import ROOT
 
 from nmt_feat.corpus import formats
@@ -267,8 +266,7 @@ def annotated(tmp_path: Path) -> Path:
 
 
 def convert(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, ROOT / "scripts" / "convert.py", *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    done = python(ROOT / "scripts" / "convert.py", *arguments)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+from lives import python
 from small import ROOT, Small
 
 from nmt_feat.corpus.conllu import read_conllu
@@ -110,10 +109,8 @@ def test_script(small: Small) -> None:
     """`scripts/inspect_features.py`: the report, advice, and sentences over their values."""
     page = small.folder / "page.md"
     settings = small.overrides("features=[upos,shape,subword_tag]", "combiner=gate")
-    command = [sys.executable, ROOT / "scripts" / "inspect_features.py", *settings]
-    done = subprocess.run(
-        [*map(str, command), "--page", str(page), "--examples", "2"], capture_output=True, text=True
-    )
+    command = [ROOT / "scripts" / "inspect_features.py", *settings]
+    done = python(*command, "--page", page, "--examples", "2")
     assert done.returncode == 0, done.stderr
     assert "given word" in done.stdout
     assert "coverage" in done.stdout
@@ -124,7 +121,7 @@ def test_script(small: Small) -> None:
     header, *rows = text[text.index("piece ") :].splitlines()
     assert header.split() == ["piece", "shape", "subword_tag", "upos"]
     assert rows[0].split()[2] in "BO"
-    done = subprocess.run([*map(str, command), "features=[]"], capture_output=True, text=True)
+    done = python(*command, "features=[]")
     assert done.returncode == 2
     assert done.stderr.startswith("error: features=[]: the combiner has nothing to merge")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from entry import call
+from lives import python
 from small import ROOT, Small, record
 
 from nmt_feat.apply import Run
@@ -80,8 +80,8 @@ def test_a_model_that_has_learned_to_need_it(small: Small, tmp_path: Path) -> No
     learned = ("trainer.max_steps=60", "trainer.validate_every=30", "optimizer.lr=0.02")
     longer = ("decoding.max_extra=10", "subword=none", "trainer.batch_tokens=100")
     run = small.train("combiner=add", "features=[upos]", *learned, *longer)
-    command = [sys.executable, SCRIPT, run, "--source", corpus / "test.conllu", "--draws", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = python(SCRIPT, run, "--source", corpus / "test.conllu", "--draws", "2")
+    assert done.returncode == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert rows[0] == ["annotation", "BLEU", "chrF", "right readings, %"]
     assert [row[0] for row in rows[1:]] == ["true", "unknown", "shuffled"]
