@@ -1,0 +1,76 @@
+"""Two sets of word vectors from a corpus, and the experiment that merges them, reduced."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import ROOT, Small, record
+
+from nmt_feat.corpus.vectors import read_vectors
+
+main = runpy.run_path(str(ROOT / "scripts" / "train_vectors.py"))["main"]
+TEXT = "a b c\na b\nc d a\nb d\n"
+WORDS = [line.split() for line in TEXT.splitlines()]
+
+
+def matrices() -> dict[str, np.ndarray]:
+    """What is decomposed, from the definitions."""
+    names = sorted({word for sentence in WORDS for word in sentence})
+    near = np.zeros((4, 4))
+    inside = np.zeros((4, len(WORDS)))
+    for s, sentence in enumerate(WORDS):
+        for i, a in enumerate(sentence):
+            inside[names.index(a), s] += 1
+            for j, b in enumerate(sentence):
+                if 0 < abs(i - j) <= 2:
+                    near[names.index(a), names.index(b)] += 1
+    window = np.zeros_like(near)
+    for i, j in np.argwhere(near):
+        odds = near[i, j] * near.sum() / (near[i].sum() * near[:, j].sum())
+        window[i, j] = max(0.0, np.log(odds))
+    rarity = np.log(len(WORDS) / (inside > 0).sum(1))
+    return {"window": window, "sentence": inside * rarity[:, None]}
+
+
+def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """V V' is U S U' of NumPy's decomposition, whatever the signs."""
+    (tmp_path / "text").write_text(TEXT)
+    assert main([str(tmp_path / "v"), "--source", str(tmp_path / "text"), "--dim", "3"]) == 0
+    for kind, matrix in matrices().items():
+        words, vectors = read_vectors(tmp_path / "v" / f"{kind}.txt")
+        assert words == ["a", "b", "c", "d"]
+        left, values, _ = np.linalg.svd(matrix)
+        expected = left[:, :3] * values[:3] @ left[:, :3].T
+        np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4)
+    (tmp_path / "alone").write_text("a\nb\nc\n")
+    assert main([str(tmp_path / "v"), "--source", str(tmp_path / "alone"), "--dim", "1"]) == 2
+    assert capsys.readouterr().err == (
+        "the text's words do not differ in where they stand; give more text\n"
+    )
+    assert main([str(tmp_path / "v"), "--source", str(tmp_path / "text"), "--dim", "9"]) == 2
+    assert capsys.readouterr().err == (
+        f"--dim 9: {tmp_path / 'text'} has 4 words in 4 sentences; give 1 to 3, or more text\n"
+    )
+
+
+def test_meta_embedding(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The experiment's two steps; without the words' table, only the sets differ."""
+    monkeypatch.chdir(tmp_path)
+    source = str(small.corpus / "train.conllu")
+    assert main(["vectors", "--source", source, "--dim", "12"]) == 0
+    sizes = {}
+    for row in ("none", "meta_window", "meta_sentence", "meta_concat", "meta_average"):
+        folder = small.train("experiment=meta_embedding", f"row={row}", "trainer.max_steps=2")
+        found = record(folder)
+        assert found["updates"] == 2
+        assert (folder / "test.hyp").is_file()
+        sizes[row] = found["parameters"]
+    width, dim, special = 12, 16, 3
+    alone = (special + 1 + width) * dim  # tables of special values, projection with bias
+    both = {"meta_window": alone, "meta_sentence": alone, "meta_concat": alone}
+    for row, features in (both | {"meta_average": 2 * alone}).items():
+        assert sizes[row]["features"] == features
+        assert sizes["none"]["total"] - sizes[row]["total"] == 200 * dim - features
