@@ -84,15 +84,15 @@ class Run:
         self.cfg = cfg
         self.encoder = SourceEncoder.load(self.folder / "encoder")
         self.target = Subwords.load(self.folder / "encoder" / "target")
-        self.model = model_for(cfg, self.encoder, self.target)
-        restore(self.model, read_tensors(weights), str(weights))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model.to(self.device).eval()
         self.encoders = {
             name: self._encoder(name, vocab)
             for name, vocab in self.encoder.features.items()
             if vocab.contextual
         }
+        self.model = model_for(cfg, self.encoder, self.target, self.encoders)
+        restore(self.model, read_tensors(weights), str(weights))
+        self.model.to(self.device).eval()
         self.unannotated = 0
         """Sentences whose features are unknown, where the run's `missing=unknown` allows it."""
         self.missed = 0
@@ -187,7 +187,8 @@ class Run:
         described = self.encoder.describe(Sentences.of(sentences), where)
         split = encode_split(self.encoder, self.target, described, targets)
         for name, model in self.encoders.items():
-            states = model.states(described.texts)
+            live = self.cfg.features[name].live
+            states = (model.coded if live else model.states)(described.texts)
             missing = self.encoder.features[name].missing
             split, _ = attach(split, name, self.encoder.subwords, states, where, missing)
         return split

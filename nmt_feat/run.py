@@ -8,7 +8,7 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from nmt_feat.corpus.annotators import make_annotator
+from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.prepare import Prepared, fingerprint, language_model, prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.errors import UserError
@@ -37,6 +38,7 @@ from nmt_feat.features import Contextual
 from nmt_feat.model.build import (
     arithmetic,
     build_model,
+    isolated,
 )
 from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
@@ -100,21 +102,43 @@ def match(cfg: TrainConfig, console: Console) -> TrainConfig:
     return plain
 
 
-def model_for(cfg: TrainConfig, encoder: SourceEncoder, target: Subwords) -> Transformer:
-    """The untrained model for data that is encoded so, without ready-made vectors."""
+def model_for(
+    cfg: TrainConfig,
+    encoder: SourceEncoder,
+    target: Subwords,
+    encoders: Mapping[str, LanguageModel] | None = None,
+) -> Transformer:
+    """The untrained model for data that is encoded so, without ready-made vectors.
+
+    `encoders`: those in the model, if they are no longer where the settings say.
+    """
     sizes = {name: vocab.size for name, vocab in encoder.features.items()}
     pieces = (encoder.subwords.size, target.size)
     model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
     for name, feature in model.source.features.items():
         if isinstance(feature, Contextual):
-            feature.scale = encoder.features[name].scale
+            feature.scale, own = encoder.features[name].scale, cfg.features[name]
+            if own.live:
+                made = encoders[name] if encoders else language_model(cfg, name, own)
+                with isolated(cfg.seed, f"encoder {name}"):  # of what its files need not have
+                    feature.bring(made.model, made.layer, made.padding, own.trained)
     return model
 
 
 def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[str]]:
     """The model that training starts from, with its ready-made vectors, and notes on these."""
     model = model_for(cfg, prepared.encoder, prepared.target)
-    return model, start(model, cfg, prepared)
+    notes = start(model, cfg, prepared)
+    for name, feature in model.source.features.items():
+        if isinstance(feature, Contextual) and cfg.features[name].live:
+            encoder = feature.encoder or feature.frozen[0]
+            total = sum(p.numel() for p in encoder.parameters())
+            trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+            notes.append(
+                f"features.{name}: its encoder, in the model, has {total:,} parameters; "
+                f"{trained:,} of them are trained"
+            )
+    return model, notes
 
 
 def fit(
@@ -201,7 +225,7 @@ def evaluate(
 
 
 def parameter_counts(model: Transformer) -> dict[str, int]:
-    """Trainable numbers: all, the combiner's, the features' tables'."""
+    """Trainable numbers: all, the combiner's, the features'; apart, those of trained encoders."""
     source = model.source
     parts = {"total": model, "combiner": source.combiner, "features": source.features}
     counts = {
@@ -209,6 +233,10 @@ def parameter_counts(model: Transformer) -> dict[str, int]:
         for name, part in parts.items()
     }
     counts["total"] -= source.fixed
+    encoders = [f.encoder for f in source.features.values() if isinstance(f, Contextual)]
+    if trained := [p for e in encoders if e is not None for p in e.parameters()]:
+        counts["encoders"] = sum(p.numel() for p in trained if p.requires_grad)
+        counts["features"] -= counts["encoders"]
     return counts
 
 

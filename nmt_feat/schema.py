@@ -141,6 +141,13 @@ class FeatureConfig:
     """Of the encoder: 0 for its embeddings, 1 the first layer, -1 the last."""
     precision: str = "float16"
     """Of the encoder's stored vectors: `float16` or `float32`."""
+    live: bool = False
+    """Whether the encoder is part of the model, in place of vectors that are stored beforehand;
+    `precision` is then the model's."""
+    trained: bool = False
+    """Whether an encoder in the model is trained along with it."""
+    learning_rate: float | None = None
+    """Highest learning rate of a trained encoder; default that of the optimiser."""
     n: int = 3
     """Length of the units of `ngram`, in characters."""
     dim: int | None = None

@@ -124,6 +124,10 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
             del feature["encoder"], feature["layer"], feature["precision"]
         else:
             feature["encoder"] = True
+        if feature["live"]:
+            del feature["precision"]
+        else:  # as if there were none
+            del feature["live"], feature["trained"], feature["learning_rate"]
     model = settings["model"]
     if cfg.model.source_words:  # as if there were no such setting
         del model["source_words"]

@@ -368,14 +368,19 @@ def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("live", ["false", "true"])
 def test_export_is_refused(
-    small: Small, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    live: str,
+    small: Small,
+    encoder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     pytest.importorskip("ctranslate2")
     sys.path.append(str(ROOT / "scripts"))
     import export
 
-    folder = small.train("combiner=concat", *settings(encoder))
+    folder = small.train("combiner=concat", *settings(encoder, f"features.contextual.live={live}"))
     monkeypatch.setattr(sys, "argv", ["export.py", str(folder)])
     capsys.readouterr()
     assert export.main() == 2

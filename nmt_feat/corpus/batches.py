@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nmt_feat.corpus.columns import END, FIRST, UNK
-from nmt_feat.corpus.store import Ragged, Split
+from nmt_feat.corpus.store import Ragged, Split, Windows
 from nmt_feat.corpus.subwords import BOS, PAD
 
 Indices = NDArray[np.int64]
 
 UNITS = ":units"
 """Ends the name under which a batch has the units of a feature's distinct tokens."""
+TEXTS = ":texts"
+"""Ends the name under which it has what an encoder in the model reads."""
 ROUND = 64, 4
 """Rows and columns of units come in multiples of these: oneDNN keeps a kernel for every shape."""
 
@@ -67,7 +69,11 @@ def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
     source = padded(split.source.values)
     ids = {name: padded(split.features[name]) for name in features}
     for name in split.units.keys() & ids.keys():
-        if (vectors := split.vectors.get(name)) is not None:
+        vectors = split.vectors.get(name)
+        if isinstance(vectors, Windows):
+            found = windows(ids[name], split.units[name], vectors)
+            ids[name], ids[name + UNITS], ids[name + TEXTS] = found
+        elif vectors is not None:
             ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
         else:
             ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
@@ -115,6 +121,31 @@ def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Te
         sums = np.add.reduceat(read, np.cumsum(counts) - counts)
         found[FIRST:end] = sums / counts[:, None]
     return numbers, torch.from_numpy(found)
+
+
+def windows(ids: Tensor, units: Ragged, read: Windows) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch's own numbers for tokens whose vectors an encoder in the model makes; otherwise as
+    `means`.
+
+    Returns:
+        Numbers `(B, S)`; of each token `(R, K)` the places of the states whose mean it has, in the
+        flattened texts, -1 where there is none; the texts `(W, L)` that the encoder reads, padded
+        with -1.
+    """
+    numbers, tokens = _numbered(ids)
+    where, real = units.places(tokens)
+    places = read.places[units.values[where[real]]]
+    text = np.searchsorted(read.texts.offsets, places, side="right") - 1
+    rows = np.unique(text) if len(text) else np.zeros(1, np.int64)
+    cells, inside = read.texts.places(rows)
+    texts = np.where(inside, read.texts.values[cells], -1).astype(np.int64)
+    end = FIRST + len(tokens)
+    found = np.full((end + -end % ROUND[0], max(1, real.shape[1])), -1, np.int64)
+    own = np.full(real.shape, -1, np.int64)
+    column = places - read.texts.offsets[text]
+    own[real] = np.searchsorted(rows, text) * inside.shape[1] + column
+    found[FIRST:end, : real.shape[1]] = own
+    return numbers, torch.from_numpy(found), torch.from_numpy(texts)
 
 
 def _numbered(ids: Tensor) -> tuple[Tensor, Indices]:

@@ -6,13 +6,14 @@ without code of its own. Of a corpus, states are made once and kept in the cache
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +22,10 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nmt_feat.corpus.sentences import Integers
+from nmt_feat.corpus.store import Ragged, Windows
 from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import known_sha256
 from nmt_feat.errors import UserError
@@ -48,6 +51,14 @@ class States(NamedTuple):
     vectors: NDArray[Any]  # (pieces, width), float16 or float32
 
 
+class Coded(NamedTuple):
+    """The same before the encoder has read them."""
+
+    counts: Integers
+    spans: Integers
+    vectors: Windows
+
+
 class _Window(NamedTuple):
     """Pieces that the encoder reads at once, special ones included."""
 
@@ -55,6 +66,13 @@ class _Window(NamedTuple):
     ids: list[int]
     own: slice  # those whose states are taken
     spans: list[tuple[int, int]]  # of these
+
+
+def layer_states(model: Any, ids: Tensor, real: Tensor, layer: int) -> Tensor:
+    """States `(rows, time, width)` of a layer, of ids `(rows, time)` that are real, or padding."""
+    done = model(input_ids=ids, attention_mask=real, output_hidden_states=True)
+    states: Tensor = done.hidden_states[layer]
+    return states
 
 
 def transformers() -> Any:
@@ -186,6 +204,49 @@ class LanguageModel:
             own = slice(int(start), int(end))
             yield _Window(text, coded["input_ids"][i], own, coded["offset_mapping"][i][own])
 
+    @property
+    def padding(self) -> int:
+        """The id that fills rows."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def coded(self, texts: list[str]) -> Coded:
+        """What the encoder reads of texts; what the tokeniser says of its pieces must fit them."""
+        windows = list(self._windows(texts)) if texts else []
+        lengths = np.array([len(window.ids) for window in windows], np.int64)
+        offsets = np.append(0, np.cumsum(lengths))
+        ids = np.array([id for window in windows for id in window.ids], np.int32)
+        starts = zip(windows, offsets.tolist(), strict=False)
+        places = [start + i for w, start in starts for i in range(w.own.start, w.own.stop)]
+        counts, spans = self._spans(texts, windows)
+        self._check_ids(ids)
+        read = Windows(Ragged(ids, offsets), np.array(places, np.int64))
+        return Coded(counts, spans, read)
+
+    def _spans(self, texts: Sequence[str], windows: list[_Window]) -> tuple[Integers, Integers]:
+        sizes = [len(window.spans) for window in windows]
+        counts = np.bincount([w.text for w in windows], sizes, minlength=len(texts))
+        counts = counts.astype(np.int64)
+        spans = np.array([span for w in windows for span in w.spans], np.int64).reshape(-1, 2)
+        owner = np.repeat(np.arange(len(texts)), counts)
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        (start, end), same = spans.T, np.diff(owner) == 0
+        wrong = (start > end) | (end > lengths[owner])
+        wrong[1:] |= same & ((np.diff(start) < 0) | (np.diff(end) < 0))
+        if wrong.any():
+            raise UserError(
+                f"{self.where}: its tokeniser cannot be aligned, the places of its pieces do not "
+                f"ascend in {texts[owner[int(np.argmax(wrong))]]!r}; give another encoder"
+            )
+        return counts, spans
+
+    def _check_ids(self, ids: NDArray[Any]) -> None:
+        size = self.model.get_input_embeddings().num_embeddings
+        if ids.max(initial=0) >= size:
+            raise UserError(
+                f"{self.where}: its tokeniser has more pieces than its model has embeddings, "
+                f"{size}; get it again"
+            )
+
     @torch.inference_mode()
     def states(self, texts: list[str]) -> States:
         """The states of texts; what the tokeniser says of its pieces must fit them."""
@@ -195,8 +256,7 @@ class LanguageModel:
         windows = list(self._windows(texts))
         sizes = [len(window.spans) for window in windows]
         ends = np.cumsum(sizes)
-        counts = np.bincount([w.text for w in windows], sizes, minlength=len(texts))
-        spans = np.array([span for w in windows for span in w.spans], np.int64).reshape(-1, 2)
+        counts, spans = self._spans(texts, windows)
         vectors = np.zeros((len(spans), self.width), self.precision)
         lengths = np.array([len(window.ids) for window in windows])
         rest = np.argsort(-lengths, kind="stable")
@@ -207,47 +267,29 @@ class LanguageModel:
             with np.errstate(over="ignore"):  # found below
                 for i, states in zip(rows.tolist(), found, strict=True):
                     vectors[ends[i] - sizes[i] : ends[i]] = states[windows[i].own]
-        made = States(counts.astype(np.int64), spans, vectors)
-        self._check(texts, made)
-        return made
+        self._check_finite(texts, counts, vectors)
+        return States(counts, spans, vectors)
 
     def _forward(self, rows: list[list[int]]) -> NDArray[np.float32]:
         """States `(rows, longest, width)` of the layer."""
-        ids = np.full((len(rows), max(map(len, rows))), self.tokenizer.pad_token_id or 0)
+        ids = np.full((len(rows), max(map(len, rows))), self.padding)
         real = np.zeros_like(ids)
         for i, row in enumerate(rows):
             ids[i, : len(row)], real[i, : len(row)] = row, 1
-        size = self.model.get_input_embeddings().num_embeddings
-        if ids.max() >= size:
-            raise UserError(
-                f"{self.where}: its tokeniser has more pieces than its model has embeddings, "
-                f"{size}; get it again"
-            )
+        self._check_ids(ids)
         threads = torch.get_num_threads()
         torch.set_num_threads(THREADS)
         try:
-            given = (torch.from_numpy(array).to(self.device) for array in (ids, real))
-            done = self.model(
-                **dict(zip(("input_ids", "attention_mask"), given, strict=True)),
-                output_hidden_states=True,
-            )
+            given = [torch.from_numpy(array).to(self.device) for array in (ids, real)]
+            states = layer_states(self.model, given[0], given[1], self.layer)
         finally:
             torch.set_num_threads(threads)
-        found: NDArray[np.float32] = done.hidden_states[self.layer].float().cpu().numpy()
+        found: NDArray[np.float32] = states.float().cpu().numpy()
         return found
 
-    def _check(self, texts: Sequence[str], made: States) -> None:
-        owner = np.repeat(np.arange(len(texts)), made.counts)
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        (start, end), same = made.spans.T, np.diff(owner) == 0
-        wrong = (start > end) | (end > lengths[owner])
-        wrong[1:] |= same & ((np.diff(start) < 0) | (np.diff(end) < 0))
-        if wrong.any():
-            raise UserError(
-                f"{self.where}: its tokeniser cannot be aligned, the places of its pieces do not "
-                f"ascend in {texts[owner[int(np.argmax(wrong))]]!r}; give another encoder"
-            )
-        strange = ~np.isfinite(made.vectors).all(axis=1)
+    def _check_finite(self, texts: Sequence[str], counts: Integers, vectors: NDArray[Any]) -> None:
+        owner = np.repeat(np.arange(len(texts)), counts)
+        strange = ~np.isfinite(vectors).all(axis=1)
         if strange.any():
             more = ", or set precision=float32" if self.precision == "float16" else ""
             raise UserError(
@@ -256,26 +298,35 @@ class LanguageModel:
             )
 
 
-def stored(model: LanguageModel, texts: Lines, cache: Path, say: Callable[[str], None]) -> Path:
+def stored(
+    model: LanguageModel,
+    texts: Lines,
+    cache: Path,
+    say: Callable[[str], None],
+    live: bool = False,
+) -> Path:
     """The folder in `cache` with the states of these texts, from before or made there now.
+
+    If `live`, with what the encoder reads in their place.
 
     Its name is a hash of the texts, the model's files and the layer. Of several processes one
     makes it, the others wait.
     """
-    key = hashlib.sha256(json.dumps(model.identity(cache)).encode())
+    kind = [*model.identity(cache), *(["live"] if live else [])]
+    key = hashlib.sha256(json.dumps(kind).encode())
     for text in texts:
         key.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     folder = cache / f"contextual-{key.hexdigest()[:16]}"
     with FileLock(f"{folder}.lock"):
         try:
-            opened(folder)
+            (opened_live if live else opened)(folder)
             return folder
         except (OSError, ValueError, KeyError, TypeError):
             building = folder.with_name(f"{folder.name}.building")
             for old in (building, folder):
                 shutil.rmtree(old, ignore_errors=True)
             building.mkdir()
-            _write(model, texts, building, say)
+            (_write_live if live else _write)(model, texts, building, say)
             building.rename(folder)
     return folder
 
@@ -292,24 +343,66 @@ def _write(model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str]
             if len(texts) > BLOCK:
                 say(f"vectors of {model.folder.name}: {done:,} of {len(texts):,} sentences")
     np.save(folder / "counts.npy", np.concatenate(counts))
-    names = ("counts.npy", "spans", "vectors")
+    about = {"width": model.width, "precision": model.precision}
+    _describe(folder, ("counts.npy", "spans", "vectors"), about)
+
+
+def _write_live(
+    model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str], None]
+) -> None:
+    iterator, counts, lengths, done = iter(texts), [], [np.zeros(1, np.int64)], 0
+    names = ("spans", "ids", "places")
+    with contextlib.ExitStack() as files:
+        spans, ids, places = (files.enter_context((folder / n).open("wb")) for n in names)
+        while block := list(islice(iterator, BLOCK)):
+            made = model.coded(block)
+            counts.append(made.counts)
+            lengths.append(np.diff(made.vectors.texts.offsets))
+            spans.write(made.spans.tobytes())
+            ids.write(made.vectors.texts.values.tobytes())
+            places.write((made.vectors.places + done).tobytes())
+            done += len(made.vectors.texts.values)
+    np.save(folder / "counts.npy", np.concatenate(counts))
+    np.save(folder / "offsets.npy", np.cumsum(np.concatenate(lengths)))
+    _describe(folder, ("counts.npy", "offsets.npy", *names), {})
+
+
+def _describe(folder: Path, names: Iterable[str], about: dict[str, Any]) -> None:
     sums = {name: known_sha256(folder / name, folder.parent) for name in names}
-    about = {"width": model.width, "precision": model.precision, "files": sums}
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    content = json.dumps({**about, "files": sums})
+    (folder / "about.json").write_text(content, encoding="utf-8")
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    """What `about.json` says, the files as they were written."""
+    about: dict[str, Any] = json.loads((folder / "about.json").read_bytes())
+    for name, expected in about["files"].items():
+        if known_sha256(folder / name, folder.parent) != expected:
+            raise ValueError(f"{folder / name} has changed")
+    return about
+
+
+def _mapped(path: Path, kind: Any) -> NDArray[Any]:
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
 
 def opened(folder: Path) -> States:
     """What `stored` has made, memory-mapped; OSError or ValueError where it is damaged."""
-    about = json.loads((folder / "about.json").read_bytes())
-    for name, expected in about["files"].items():
-        if known_sha256(folder / name, folder.parent) != expected:
-            raise ValueError(f"{folder / name} has changed")
-    spans, vectors = (
-        np.memmap(folder / name, kind, "r") if (folder / name).stat().st_size else np.zeros(0, kind)
-        for name, kind in (("spans", np.int64), ("vectors", about["precision"]))
+    about = _checked(folder)
+    spans = _mapped(folder / "spans", np.int64).reshape(-1, 2)
+    vectors = _mapped(folder / "vectors", about["precision"]).reshape(-1, about["width"])
+    return States(np.load(folder / "counts.npy", allow_pickle=False), spans, vectors)
+
+
+def opened_live(folder: Path) -> Coded:
+    """What `stored` has made if `live`; otherwise as `opened`."""
+    _checked(folder)
+    counts, offsets = (
+        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("counts", "offsets")
     )
-    counts = np.load(folder / "counts.npy", allow_pickle=False)
-    return States(counts, spans.reshape(-1, 2), vectors.reshape(-1, about["width"]))
+    texts = Ragged(_mapped(folder / "ids", np.int32), offsets)
+    places = _mapped(folder / "places", np.int64)
+    return Coded(counts, _mapped(folder / "spans", np.int64).reshape(-1, 2), Windows(texts, places))
 
 
 def scale(vectors: NDArray[Any]) -> float:
@@ -319,3 +412,10 @@ def scale(vectors: NDArray[Any]) -> float:
         float(np.square(vectors[a:b].astype(np.float64)).sum()) for a, b in pairwise(bounds)
     )
     return max(math.sqrt(total / max(vectors.size, 1)), 1e-12)
+
+
+def scale_of(model: LanguageModel, made: States | Coded, texts: Iterable[str]) -> float:
+    """`scale` of the vectors of texts; of the first `BLOCK` where none are made yet."""
+    if isinstance(made, States):
+        return scale(made.vectors)
+    return scale(model.states(list(islice(texts, BLOCK))).vectors)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.corpus.columns import END, FIRST, UNK
-from nmt_feat.corpus.contextual import BLOCK, States
+from nmt_feat.corpus.contextual import BLOCK, Coded, States
 from nmt_feat.corpus.encoder import following, visible_places
 from nmt_feat.corpus.sentences import Integers
 from nmt_feat.corpus.store import Ragged, Split
@@ -68,7 +68,7 @@ def attach(
     split: Split,
     name: str,
     subwords: Subwords,
-    states: States,
+    states: States | Coded,
     where: Sequence[str],
     missing: str = "error",
 ) -> tuple[Split, int]:

@@ -119,6 +119,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
                 f.file and known_sha256(Path(f.file), cache),
             ]
             + ([language_model(cfg, name, f).identity(cache)] if f.encoder else [])
+            + (["live"] if f.live else [])
             + ([{"erase": f.erase, "classes": f.classes}] if columns.dialled(f) else [])
             for name, f in features.items()
         },
@@ -168,8 +169,9 @@ def _open(folder: Path, found: str) -> Prepared:
     names = ["train", "dev", *manifest["tests"]]
     splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
     for feature, folders in manifest.get("vectors", {}).items():
+        read = contextual.opened_live if feature in manifest["live"] else contextual.opened
         for split, states in zip(splits.values(), folders, strict=True):
-            split.vectors[feature] = contextual.opened(folder.parent / states).vectors
+            split.vectors[feature] = read(folder.parent / states).vectors
     return Prepared(
         train=splits.pop("train"),
         dev=splits.pop("dev"),
@@ -248,12 +250,15 @@ def _build(
         made = each.finish(encoder)
         report.splits[split.name] = describe_split(made)
         for name, model in models.items():
-            say(f"features.{name}: vectors of {split.name}, {len(made):,} sentences")
-            states = contextual.stored(model, made.texts("source"), cache, say)
+            live, texts = features[name].live, made.texts("source")
+            what = "pieces" if live else "vectors"
+            say(f"features.{name}: {what} of {split.name}, {len(made):,} sentences")
+            states = contextual.stored(model, texts, cache, say, live)
             folders[name].append(states.name)
-            vocab, theirs = encoder.features[name], contextual.opened(states)
+            vocab = encoder.features[name]
+            theirs = (contextual.opened_live if live else contextual.opened)(states)
             if split is raw.train:
-                scale, content = contextual.scale(theirs.vectors), model.sum(cache)
+                scale, content = contextual.scale_of(model, theirs, texts), model.sum(cache)
                 vocab = replace(vocab, scale=scale, sum=content, layer=model.layer)
                 encoder.features[name] = vocab
             where = [split.source_path] * len(made)
@@ -268,6 +273,7 @@ def _build(
     _write_json(folder / "report.json", asdict(report))
     files = {path.name: known_sha256(path, cache) for path in sorted(folder.iterdir())}
     about = {"tests": list(raw.tests), "notes": raw.notes, "vectors": folders}
+    about["live"] = [name for name in models if features[name].live]
     _write_json(folder / MANIFEST, {"files": files, **about})
 
 
@@ -276,7 +282,8 @@ def language_model(cfg: TrainConfig, name: str, feature: FeatureConfig) -> Langu
     assert feature.encoder
     cuda = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
-    return LanguageModel(name, feature.encoder, feature.layer, feature.precision, device)
+    precision = "float32" if feature.live else feature.precision
+    return LanguageModel(name, feature.encoder, feature.layer, precision, device)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -43,6 +43,20 @@ class Ragged:
         return np.where(real, starts[:, None] + column, 0), real
 
 
+@dataclass(frozen=True)
+class Windows:
+    """What an encoder reads to make vectors of a split's pieces while the model runs."""
+
+    texts: Ragged
+    """Ids of its own pieces, special ones included, a row for each text or part of a long one."""
+    places: NDArray[np.int64]
+    """Where in `texts.values` each of its pieces stands of which there is a vector."""
+
+
+Vectors = NDArray[Any] | Windows
+"""Those of an encoder's pieces, or what it makes them of."""
+
+
 class Split:
     """Encoded sentence pairs, at least one, in the order of their files.
 
@@ -51,8 +65,8 @@ class Split:
         features: ids by feature, at the same places as the source's values.
         units: by each feature whose tokens have units, those of its distinct tokens: id `FIRST + i`
             is the token with row i.
-        vectors: by each feature of an encoder's vectors, these; its units are their rows, of which
-            a token has the mean.
+        vectors: by each feature of an encoder's vectors, these or what they are made of; its units
+            are their rows, of which a token has the mean.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -65,7 +79,7 @@ class Split:
         self.units = {name: _inner(table[UNITS + name]) for name in names}
         self.source_lengths = np.diff(self.source.offsets)
         self.target_lengths = np.diff(self.target.offsets)
-        self.vectors: dict[str, NDArray[Any]] = {}
+        self.vectors: dict[str, Vectors] = {}
 
     @classmethod
     def open(cls, path: Path) -> Split:
@@ -104,7 +118,7 @@ class Split:
             columns[VALUES + name] = pa.array(lines, text)
         return cls(pa.table(columns))
 
-    def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: NDArray[Any]) -> Split:
+    def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: Vectors) -> Split:
         """The split and a feature of vectors. `ids` are at the same places as the source's."""
         bounds = pa.array(self.source.offsets)
         rows = pa.LargeListArray.from_arrays(pa.array(units.offsets), pa.array(units.values))

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
-from nmt_feat.corpus.batches import UNITS
+from nmt_feat.corpus.batches import TEXTS, UNITS
 from nmt_feat.corpus.columns import FIRST, UNK
+from nmt_feat.features import Contextual
 from nmt_feat.model.dropout import dropout
 
 ROUND = 256
@@ -99,11 +100,14 @@ class SourceEmbedding(nn.Module):
 
     def compose(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each feature that has units, the embeddings `(R, dim_i)` of the batch's R tokens."""
-        return {
-            name: embed(features[name + UNITS])
-            for name, embed in self.features.items()
-            if name + UNITS in features
-        }
+        composed = {}
+        for name, embed in self.features.items():
+            if name + UNITS in features:
+                units = features[name + UNITS]
+                if isinstance(embed, Contextual) and name + TEXTS in features:
+                    units = embed.read(units, features[name + TEXTS])
+                composed[name] = embed(units)
+        return composed
 
     def parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
         """Embed ids of pieces and of the features, each `(batch, time)`: the combiner's parts."""

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,32 @@ class Objective(nn.Module):
         return self.loss(states, self.model.target.words.weight, right, self.smoothing)
 
 
-def build_optimizer(cfg: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser, in PyTorch's fused form where its class has one."""
+HIGHEST = "highest"
+"""The key, in an optimiser's group, of its learning rate before the schedule's factor."""
+
+
+def build_optimizer(
+    cfg: OptimizerConfig, module: nn.Module, rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser, in PyTorch's fused form where its class has one.
+
+    `rates`: the highest learning rates of parameters whose names begin so.
+    """
     taken = inspect.signature(locate(cfg._target_)).parameters
     values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
     if "betas" in taken:
         values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
     values = {name: value for name, value in values.items() if name in taken} | cfg.args
+    groups: dict[str, list[nn.Parameter]] = {"": []}
+    for name, parameter in module.named_parameters():
+        prefix = next((p for p in rates or () if name.startswith(p)), "")
+        groups.setdefault(prefix, []).append(parameter)
+    given = [
+        {"params": found, HIGHEST: (rates or {}).get(prefix, cfg.lr)}
+        for prefix, found in groups.items()
+    ]
     optimizer: torch.optim.Optimizer = build(
-        cfg._target_, torch.optim.Optimizer, params=list(module.parameters()), **values
+        cfg._target_, torch.optim.Optimizer, params=given, **values
     )
     return optimizer
 
@@ -128,7 +145,12 @@ class Trainer:
         self.names = list(prepared.encoder.features)
         objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
         objective.to(fabric.device)
-        optimizer = build_optimizer(cfg.optimizer, objective)
+        rates = {
+            f"model.source.features.{name}.encoder.": feature.learning_rate
+            for name, feature in cfg.features.items()
+            if feature.learning_rate
+        }
+        optimizer = build_optimizer(cfg.optimizer, objective, rates)
         self.model, self.inner = model, objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
         self.epoch, self.plan, self.train = -1, self.batches(0), prepared.train
@@ -267,7 +289,7 @@ class Trainer:
         optimizer = self.cfg.optimizer
         rate = factor(optimizer.schedule, step, optimizer.warmup, settings.max_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = optimizer.lr * rate
+            group["lr"] = group[HIGHEST] * rate
         if self.masks:  # what is on the device decides there, and is not waited for
             self.optimizer.optimizer.found_inf = skip.float()
         if self.masks or not skip:
