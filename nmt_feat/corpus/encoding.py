@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from nmt_feat.corpus.columns import MISSING
 from nmt_feat.corpus.datasets import RawSplit
 from nmt_feat.corpus.encoder import VALUES, Booleans, Ids, SourceEncoder
 from nmt_feat.corpus.pool import Pool
@@ -93,7 +94,14 @@ class EncodedSplit:
 
     def counts(self, feature: str) -> Counter[str]:
         """How often each value of a feature occurs."""
-        return Counter(dict(zip(self._values[feature], self._counts[feature], strict=True)))
+        found = Counter[str]()
+        dict.update(found, zip(self._values[feature], self._counts[feature], strict=True))
+        return found
+
+    def missing(self, feature: str) -> int:
+        """How many words have no value where they may (`missing=unknown`)."""
+        values = self._values[feature]
+        return self._counts[feature][values.index(MISSING)] if MISSING in values else 0
 
     def agreement(self, feature: str) -> float | None:
         """Of the words of several pieces, the share whose pieces all carry the same value.

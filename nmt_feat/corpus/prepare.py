@@ -240,7 +240,7 @@ def _build(
         shown = {"coverage": covered, "agreement": train.agreement(name)} | shown
         report.features[name] = shown
         for split, each in zip(raw.splits, found, strict=True):
-            if missing := each.counts(name)[columns.MISSING]:
+            if missing := each.missing(name):
                 raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
         by = annotated_by or raw.train.source_path
         _refuse_constant(name, feature, counts, shown["kept"], by)
