@@ -60,6 +60,7 @@ BOUNDS = [
 """Settings with bounds: path, test, and what the message says."""
 
 CONTROLS = ("none", "shuffled", "resampled", "by_type", "matched")
+SCALES = ("reduced", "full")
 CHOICES = {
     "model.tie": ("target", "all"),
     "trainer.batch_by": ("larger", "target"),
@@ -87,6 +88,15 @@ def check(cfg: TrainConfig) -> None:
             raise UserError(f"{path}={value}: unknown; {near(value, known)}")
     if cfg.control not in CONTROLS:
         raise UserError(f"control={cfg.control}: unknown; {near(cfg.control, CONTROLS)}")
+    if cfg.scale not in (None, *SCALES):
+        raise UserError(f"scale={cfg.scale}: unknown; {near(cfg.scale, SCALES)}")
+    if cfg.scale and not cfg.published.source:
+        raise UserError(
+            f"scale={cfg.scale}: is about a paper's experiment; choose one, such as "
+            "experiment=wu2021_tiny, or leave it out"
+        )
+    if cfg.scale == "full" and cfg.published.no_full:
+        raise UserError(f"scale=full: {cfg.published.no_full}; leave scale=reduced")
     model, trainer = cfg.model, cfg.trainer
     if model.dim % model.heads:
         raise UserError(

@@ -98,8 +98,14 @@ def _typed(cfg: DictConfig) -> Any:
         raise UserError(explain(error)) from None
 
 
+def by_scale(reduced: Any, full: Any, _root_: DictConfig) -> Any:
+    """`${nmt_scale:500,8000}`: one of two values by `scale`."""
+    return full if _root_.scale == "full" else reduced
+
+
 def _resolvers() -> None:
     OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
+    OmegaConf.register_new_resolver("nmt_scale", by_scale, replace=True)
 
 
 def composed(settings: Sequence[str]) -> schema.TrainConfig:
@@ -171,7 +177,27 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
         fail(f"the settings cannot be read: {' '.join(str(error).split())}")
 
 
+KEEPING = (
+    *("experiment", "scale", "seed", "published", "resume", "paths", "logger", "annotator"),
+    *("data.folder", "data.processes", "trainer.threads", "trainer.accelerator"),
+    *("trainer.progress", "trainer.log_every", "trainer.resume_exact"),
+)
+"""Settings that leave a paper's experiment what it is."""
+
+
+def scaled(cfg: schema.TrainConfig, overrides: Sequence[str]) -> schema.TrainConfig:
+    """The settings, `reduced` and no more `full` if the command line changes others; it is said."""
+    names = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    kept = tuple(f"{name}." for name in KEEPING)
+    changed = [n for n in names if not f"{n}.".startswith(kept)]
+    if cfg.scale == "full" and changed:
+        print(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
+        cfg.scale = "reduced"
+    return cfg
+
+
 def _train(cfg: schema.TrainConfig) -> float:
+    cfg = scaled(cfg, HydraConfig.get().overrides.task)
     for override in HydraConfig.get().overrides.task:
         names = re.findall(r"\w+", override)
         if override.startswith("features=[") and len(set(names)) < len(names):

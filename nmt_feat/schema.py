@@ -340,6 +340,8 @@ class PublishedConfig:
     """Corpus, model and scoring that they were made with."""
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     """By system, its scores by test set and metric."""
+    no_full: str | None = None
+    """Why there is no `scale=full`."""
 
 
 @dataclass
@@ -358,6 +360,10 @@ class TrainConfig:
     logger: dict[str, LoggerConfig] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
     published: PublishedConfig = field(default_factory=PublishedConfig)
+    scale: str | None = None
+    """Of an experiment after a paper: `full` with the paper's data, sizes and schedule, where its
+    data can be had, or `reduced`, what a machine of two cores does in hours. The report says it; a
+    `full` whose other settings the command line changes is `reduced`."""
     control: str = "none"
     """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
     other words, anew in every epoch), `by_type` (random ones for each word type); or `matched`:

@@ -110,7 +110,8 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     Where files lie, how many processes annotate and what is shown change nothing.
     """
     settings = dataclasses.asdict(cfg)
-    del settings["paths"], settings["resume"], settings["published"], settings["logger"]
+    for name in ("paths", "resume", "published", "logger", "scale"):
+        del settings[name]
     for name in ("progress", "log_every", "resume_exact", "max_skipped"):
         del settings["trainer"][name]
     source = ("name", "source_lang", "target_lang", "tokenized", "limit")

@@ -294,14 +294,20 @@ def test_sennrich2016(pair: str) -> None:
         "low_resource row=pairs_1000",
         "sennrich2016_en_de row=concat_five",
         "sennrich2016_de_en row=concat_feats",
-        "wu2021_tiny combiner=none",
+        *(f"wu2021_tiny scale={scale}" for scale in ("reduced", "full")),
         *(f"park2020_ko_en row=park2020_{row}" for row in ("jamo", "units_gate", "jamo_concat")),
     ],
 )
 def test_dry_runs(small: Small, chosen: str) -> None:
     """An update of each kind of row, on the corpus that is here."""
     name, row = chosen.split()
-    corpus = ("data=embedded", "annotator=none", "model.dim=32", "trainer.accumulate=1")
+    corpus = (
+        "data=embedded",
+        *("combiner=none",) * (name == "wu2021_tiny"),
+        "annotator=none",
+        "model.dim=32",
+        "trainer.accumulate=1",
+    )
     run(small, f"experiment={name}", row, *corpus)
 
 
@@ -311,6 +317,9 @@ def test_wu2021_tiny() -> None:
     check(cfg)
     assert (cfg.combiner._target_, cfg.model.tie, cfg.trainer.select) == (None, "all", "average")
     assert cfg.trainer.accumulate * cfg.trainer.batch_tokens == 8192
+    reduced = composed(("experiment=wu2021_tiny", "scale=reduced")).trainer
+    assert (cfg.scale, cfg.trainer.max_steps) == ("full", 8000)
+    assert (reduced.max_steps, reduced.accumulate) == (4000, 1)
     assert cfg.published.figures["Transformer-Tiny, text only"] == {"test2016 BLEU": 41.02}
     assert count(cfg, 9712) == pytest.approx(2.57e6, rel=0.01)
 

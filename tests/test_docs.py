@@ -277,6 +277,7 @@ def compose() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
     schema.register()
     OmegaConf.register_new_resolver("nmt_resource", lambda name: name, replace=True)
+    OmegaConf.register_new_resolver("nmt_scale", lambda reduced, full: full, replace=True)
     OmegaConf.register_new_resolver("nmt_digest", lambda value: "0", replace=True)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield lambda overrides: hydra_compose("train", overrides)

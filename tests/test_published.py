@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from small import Small, record
+from copy import deepcopy
 
+import pytest
+from small import Small, composed, record
+
+from nmt_feat.checks import check
+from nmt_feat.cli import scaled
+from nmt_feat.errors import UserError
 from nmt_feat.report.formats import markdown
 from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
@@ -14,6 +20,51 @@ ONE = (
     "+published.figures.base={news BLEU: 27.8}",
     "+published.figures.all={news BLEU: 28.4, news chrF: 57.2}",
 )
+
+
+def test_scale(small: Small) -> None:
+    """A column of its own, no part of a run's name; full no more if other settings change."""
+    few = ("combiner=none", "trainer.max_steps=1", *ONE)
+    folder = small.train(*few, "scale=reduced")
+    assert "scale" not in record(folder)["settings"]
+    (run,) = find_runs([folder]).values()
+    *_, block = (report := Report([(run, folder)])).blocks
+    place = list(report.blocks[0].heading).index("scale")
+    assert report.blocks[0].rows[0][place] == "reduced"
+    assert block.notes[2].startswith("Settings of runs above: reduced: embedded, ")
+    for more, expected in (("seed=2", "full"), ("trainer.max_steps=9", "reduced")):
+        overrides = ["experiment=wu2021_tiny", "scale=full", "data.folder=x", more]
+        assert scaled(deepcopy(composed(tuple(overrides))), overrides).scale == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("scale=half", "scale=half: unknown; known: full, reduced"),
+        (
+            "scale=full",
+            "scale=full: is about a paper's experiment; choose one, such as "
+            "experiment=wu2021_tiny, or leave it out",
+        ),
+        (
+            "experiment=sennrich2016_en_de scale=full",
+            "scale=full: their WMT 2016 text has no checksum that is known here; "
+            "leave scale=reduced",
+        ),
+        (
+            "experiment=park2020_ko_en data.folder=x scale=full",
+            "scale=full: their AIHub text has no public address; leave scale=reduced",
+        ),
+        (
+            "experiment=meta_embedding scale=full",
+            "scale=full: the paper has no translation; leave scale=reduced",
+        ),
+    ],
+)
+def test_no_such_scale(given: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(composed(tuple(given.split())))
+    assert str(error.value) == message
 
 
 def test_a_table_of_their_own(small: Small) -> None:
@@ -31,8 +82,10 @@ def test_a_table_of_their_own(small: Small) -> None:
     assert block.rows == [["base", "27.8", "-"], ["all", "28.4", "57.2"]]
     assert block.notes == [
         "Source: A paper.",
-        "Their settings: other text. Those of the runs above are in their records; where they "
-        "differ, the runs are no reproduction.",
+        "Their settings: other text.",
+        "Settings of runs above: embedded, en to de, width 16, 1 + 1 layers, at most 1 updates of "
+        "1 x 256 tokens.",
+        "Where they differ, the runs are no reproduction.",
     ]
     (without,) = [(run, path) for path, run in find_runs([plain]).items()]
     assert all(each.title != "Published" for each in Report([without]).blocks)

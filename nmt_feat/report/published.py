@@ -12,18 +12,36 @@ from nmt_feat.report.records import RunRecord
 
 def published(runs: Iterable[RunRecord]) -> list[Block]:
     """A block for each different `published` among the runs' configurations."""
-    every = (run.config.get("published") or {} for run in runs)
-    known = {json.dumps(one, sort_keys=True): one for one in every if one.get("figures")}
-    return [_block(one) for one in known.values()]
+    known: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
+    for run in runs:
+        one = run.config.get("published") or {}
+        if one.get("figures"):
+            found = known.setdefault(json.dumps(one, sort_keys=True), (one, {}))
+            found[1][_own(run.config)] = None
+    return [_block(one, list(own)) for one, own in known.values()]
 
 
-def _block(one: dict[str, Any]) -> Block:
+def _own(config: dict[str, Any]) -> str:
+    """What a run was made with, in a line."""
+    data, model, trainer = (config[name] for name in ("data", "model", "trainer"))
+    pairs = f"the first {data['limit']:,} pairs of " if data["limit"] else ""
+    scale = f"{config['scale']}: " if config.get("scale") else ""
+    return (
+        f"{scale}{pairs}{data['name']}, {data['source_lang']} to {data['target_lang']}, width "
+        f"{model['dim']}, {model['encoder_layers']} + {model['decoder_layers']} layers, at most "
+        f"{trainer['max_steps']:,} updates of {trainer['accumulate']} x "
+        f"{trainer['batch_tokens']:,} tokens"
+    )
+
+
+def _block(one: dict[str, Any], own: list[str]) -> Block:
     figures: dict[str, dict[str, float]] = one["figures"]
     scores = list(dict.fromkeys(score for row in figures.values() for score in row))
     rows = [[n, *(str(row.get(score, "-")) for score in scores)] for n, row in figures.items()]
     notes = [
         f"Source: {one['source']}.",
-        f"Their settings: {one['settings']}. Those of the runs above are in their records; where "
-        "they differ, the runs are no reproduction.",
+        f"Their settings: {one['settings']}.",
+        *(f"Settings of runs above: {settings}." for settings in own),
+        "Where they differ, the runs are no reproduction.",
     ]
     return Block("Published", ["system", *scores], rows, notes, frozenset({"system"}))

@@ -102,9 +102,12 @@ class Table:
         keys = _labels(known)
         self.labels = [SHOWN.get(key, key) for key in keys]
         self.rows: dict[tuple[str, ...], list[RunRecord]] = {}
+        scaled = any(record.config.get("scale") for record in runs.values())
+        self.labels += ["scale"] * scaled
         for record in runs.values():
             flat = _flat(record.settings)
-            labels = (flat.get(key, "-") for key in keys)
+            labels = [flat.get(key, "-") for key in keys]
+            labels += [record.config.get("scale") or "-"] * scaled
             self.rows.setdefault((*_method(record), *labels), []).append(record)
         found = dict.fromkeys(name for record in known for name in figures(record))
         found = {"dev BLEU": None, "dev chrF": None, **found}
