@@ -202,6 +202,8 @@ def test_every_column_is_shipped() -> None:
         "case",
         "number",
         "vectors",
+        "vectors_sentence",
+        "vectors_window",
         "contextual",
     }
 

@@ -68,7 +68,7 @@ class Objective(nn.Module):
 
 
 HIGHEST = "highest"
-"""The key, in an optimiser's group, of its learning rate before the schedule's factor."""
+"""The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""
 
 
 def build_optimizer(
@@ -88,7 +88,7 @@ def build_optimizer(
         prefix = next((p for p in rates or () if name.startswith(p)), "")
         groups.setdefault(prefix, []).append(parameter)
     given = [
-        {"params": found, HIGHEST: (rates or {}).get(prefix, cfg.lr)}
+        {"params": found} | ({HIGHEST: rates[prefix]} if rates and prefix else {})
         for prefix, found in groups.items()
     ]
     optimizer: torch.optim.Optimizer = build(
@@ -289,7 +289,7 @@ class Trainer:
         optimizer = self.cfg.optimizer
         rate = factor(optimizer.schedule, step, optimizer.warmup, settings.max_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group[HIGHEST] * rate
+            group["lr"] = group.get(HIGHEST, optimizer.lr) * rate
         if self.masks:  # what is on the device decides there, and is not waited for
             self.optimizer.optimizer.found_inf = skip.float()
         if self.masks or not skip:
