@@ -50,6 +50,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Features that are functions of the text, which both readings share. None of them, nor a model
 trained on all of them, can tell the readings apart; beside tags they must not be in the way."""
+LIVE = ("features.contextual.live=true", "features.contextual.trained=true")
+BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
+    **{kind: (kind, more) for kind, more in KINDS.items()},
+    "live": ("contextual", (*KINDS["contextual"], LIVE[0])),
+    "trained": ("contextual", (*KINDS["contextual"], *LIVE)),
+}
+"""What stands beside tags: a kind, and its settings."""
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +101,21 @@ def test_readings(case: str, readings: Path, tmp_path: Path) -> None:
     learns_readings(train(readings, tmp_path, *CASES[case]), readings)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_kinds_beside_tags(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", BESIDE)
+def test_kinds_beside_tags(case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    kind, more = BESIDE[case]
     if kind == "contextual":
         pytest.importorskip("transformers")
     fixture = "outside" if KINDS[kind] else "readings"
     readings = request.getfixturevalue(fixture)
     features = f"features=[upos,deprel,{kind}]"
-    learns_readings(train(readings, tmp_path, "combiner=concat", features, *KINDS[kind]), readings)
+    learns_readings(train(readings, tmp_path, "combiner=concat", features, *more), readings)
 
 
-def test_kinds_alone(outside: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("live", [(), LIVE], ids=["stored", "live"])
+def test_kinds_alone(live: tuple[str, ...], outside: Path, tmp_path: Path) -> None:
     """All that the text says, six times over, is no more than one reading of each sentence."""
-    more = [override for overrides in KINDS.values() for override in overrides]
+    more = [*(override for overrides in KINDS.values() for override in overrides), *live]
     run = train(outside, tmp_path, "combiner=add", f"features=[{','.join(KINDS)}]", *more)
     assert 0.45 <= accuracy(run) <= 0.5
     hypotheses = translated(run, outside / "swapped.conllu")
