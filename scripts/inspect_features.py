@@ -28,7 +28,7 @@ from nmt_feat.settings import settle
 def example(prepared: Prepared, i: int) -> Table:
     """The pieces of a sentence of dev, a row each, and their values."""
     split, vocabs = prepared.dev, prepared.encoder.features
-    shown = [name for name, vocab in vocabs.items() if not vocab.has_units]
+    shown = [name for name, v in vocabs.items() if not (v.has_units or v.contextual)]
     table = Table("piece", *shown, box=None, pad_edge=False)
     start, end = split.source.offsets[i : i + 2]
     columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]

@@ -18,6 +18,7 @@ from encoders import LAYERS, WIDTH, byte_pairs, save, transformers, word_piece
 from entry import call
 from hypothesis import given
 from hypothesis import strategies as st
+from lives import python
 from small import ROOT, Small, outcome, record
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -338,6 +339,17 @@ def test_masked_controlled_and_beside_others(small: Small, encoder: Path) -> Non
     for more in (dropped, ("control=shuffled",), ("control=by_type",)):
         given = [o for o in settings(encoder) if not o.startswith(("features=", "trainer"))]
         assert record(small.train(*shared, *given, *more))["updates"] == 2
+
+
+def test_inspected_beside_others(small: Small, encoder: Path) -> None:
+    """Vectors have no values to show; the other features are shown as ever."""
+    command = small.overrides(
+        "features=[upos,contextual]", f"features.contextual.encoder={encoder}"
+    )
+    done = python(ROOT / "scripts" / "inspect_features.py", *command, "--examples", "1")
+    assert done.returncode == 0, done.stderr
+    header = next(line for line in done.stdout.splitlines() if line.startswith("piece "))
+    assert header.split() == ["piece", "upos"]
 
 
 def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
