@@ -22,6 +22,7 @@ from scipy.sparse.linalg import svds
 
 from nmt_feat.corpus.columns import unannotated
 from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
@@ -33,7 +34,7 @@ WINDOW = 2
 
 def words_of(path: Path) -> list[list[str]]:
     """The words of each sentence, as the column `form` has them: of CoNLL-U, or between spaces."""
-    conllu = path.name.removesuffix(".gz").endswith(".conllu")
+    conllu = kind_of(path) == "conllu"
     read = read_conllu(path) if conllu else map(unannotated, read_lines(path))
     return [[visible(word.form) for word in sentence.words] for sentence in read]
 
