@@ -33,8 +33,9 @@ from torch import nn
 
 from nmt_feat.corpus import formats, text
 from nmt_feat.corpus.columns import values
-from nmt_feat.corpus.conllu import Sentence, parse_conllu, read_conllu
-from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.conllu import Sentence, parse_conllu, read_conllu, sentence_end
+from nmt_feat.corpus.conllu_blocks import parse_block
+from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
@@ -139,6 +140,23 @@ def blocks(path: Path, kind: str, factors: tuple[str, ...]) -> Iterable[Sentence
     """Sentences as they are read from a corpus, block by block."""
     for block in text.read_blocks(path):
         yield from formats.parse(block.lines(), str(path), kind, factors, block.line)
+
+
+def read_both_ways(path: Path) -> Counts:
+    """A file of CoNLL-U word by word; in columns it is the same, or refused in the same words."""
+    for block in text.read_blocks(path, sentence_end):
+        lines, found = block.lines(), list[pa.RecordBatch | str]()
+        for columns in (False, True):
+            try:
+                if columns:
+                    made = parse_block(lines, str(path), block.line, ANNOTATION)
+                else:
+                    made = Sentences.of(parse_conllu(lines, str(path), block.line))
+                found.append(made.table())
+            except UserError as error:
+                found.append(str(error))
+        assert found[0] == found[1], found
+    return count(read_conllu(path))
 
 
 def words_of_conllu(data: bytes) -> Counts:
@@ -290,9 +308,7 @@ def _readers(folder: Path) -> dict[str, Reader]:
         return lambda path: count(blocks(path, kind, tuple(factors)))
 
     return {
-        "conllu": Reader(
-            "x.conllu", lambda p: count(read_conllu(p)), words_of_conllu, (CONLLU.encode(),)
-        ),
+        "conllu": Reader("x.conllu", read_both_ways, words_of_conllu, (CONLLU.encode(),)),
         "pipe": Reader("x.txt", factored("pipe"), words_of_factored, (written["pipe"].encode(),)),
         "ffe8": Reader("x.txt", factored("ffe8"), words_of_factored, (written["ffe8"].encode(),)),
         "parallel": Reader("x.both", read_parallel, words_of_parallel, (parallel.encode(),)),

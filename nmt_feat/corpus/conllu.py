@@ -14,6 +14,8 @@ from nmt_feat.errors import UserError, shown
 
 NONE = "_"
 """No value."""
+ROOT = "ROOT"
+"""The UPOS of the root's head."""
 
 
 class Word(NamedTuple):
@@ -43,9 +45,9 @@ class Sentence(NamedTuple):
     words: tuple[Word, ...] = ()
 
 
-_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-_TEXT = re.compile(r"#\s*text\s*= ?(.*)")
-_NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
+COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+TEXT_COMMENT = re.compile(r"#\s*text\s*= ?(.*)")
+NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
 
 
 def sentence_end(data: bytes) -> int:
@@ -90,7 +92,7 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
     range_end = 0
     for line, content in enumerate(block, first):
         if content[0] == "#":
-            if match := _TEXT.fullmatch(content):
+            if match := TEXT_COMMENT.fullmatch(content):
                 text, text_line = match[1], line
             continue
         row = content.split("\t")
@@ -98,7 +100,7 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         if not likely and (mistake := _mistake(row, content)):
             raise fail(line, mistake)
         number = row[0]
-        if _NUMBERS.get(number) == len(rows) + 1 or _number(number) >= 0:
+        if NUMBERS.get(number) == len(rows) + 1 or _number(number) >= 0:
             if int(number) != len(rows) + 1:
                 raise fail(line, f"id {number} after {len(rows)} words; ids must count 1, 2, 3 ...")
             rows.append(row)
@@ -119,14 +121,14 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         message = f"a range ends at {range_end}, the sentence at word {len(rows)}"
         raise fail(first + len(block) - 1, message)
     _, forms, lemma, upos, xpos, feats, given, deprel, _, misc = map(list, zip(*rows, strict=True))
-    heads = [_NUMBERS[head] if head in _NUMBERS else _number(head) for head in given]
+    heads = [NUMBERS[head] if head in NUMBERS else _number(head) for head in given]
     if max(heads) > len(rows) or min(heads) < -1:
         for line, head in zip(lines, given, strict=True):
             if _number(head) < -1:
                 raise fail(line, f"the head {shown(head)} is not a number; 0 is the root, _ none")
             if _number(head) > len(rows):
                 raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
-    tags = ["ROOT", *upos, "_"]  # of the heads 0, 1 ... and -1
+    tags = [ROOT, *upos, "_"]  # of the heads 0, 1 ... and -1
     head_upos = [tags[head] for head in heads]
     values = [lemma, upos, xpos, feats, deprel, head_upos]
     if ranges:
@@ -152,18 +154,22 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         if "HeadUPOS=" in found and (match := re.search(r"HeadUPOS=([^|]+)", found)):
             head_upos[i] = match[1]  # by write_conllu
     if text is None:
-        spaces = (" " * ("SpaceAfter=No" not in found.split("|")) for found in misc)
-        text = "".join(map(str.__add__, forms, spaces)).rstrip()
+        text = "".join(map(str.__add__, forms, map(space_after, misc))).rstrip()
     what = f"{name}:{text_line}: the forms differ from '# text'"
     spans = locate(forms, text, what, "correct either")
     starts, ends = zip(*spans, strict=True)
     forms = [text[start:end] for start, end in spans]
-    own = map(_own, several)
+    own = map(own_misc, several)
     return Sentence(text, tuple(map(Word, forms, starts, ends, *values, heads, own)))
 
 
+def space_after(misc: str) -> str:
+    """What follows a word with this column MISC: a space, or nothing."""
+    return "" if "SpaceAfter=No" in misc.split("|") else " "
+
+
 @lru_cache(maxsize=1 << 14)
-def _own(misc: tuple[str, ...]) -> str:
+def own_misc(misc: tuple[str, ...]) -> str:
     """What a word's column MISC, of its token and its parts, has of one's own."""
     items = dict.fromkeys(item for each in misc for item in each.split("|"))
     own = (i for i in items if not i.startswith(("SpaceAfter=", "HeadUPOS=")) and i != NONE)
@@ -173,7 +179,7 @@ def _own(misc: tuple[str, ...]) -> str:
 def _mistake(row: list[str], content: str) -> str | None:
     if len(row) != 10:
         return f"{len(row)} columns, not 10 (CoNLL-U, by tabs): {content[:60]!r}"
-    empty = [column for column, value in zip(_COLUMNS, row, strict=True) if not value.strip()]
+    empty = [column for column, value in zip(COLUMNS, row, strict=True) if not value.strip()]
     return f"the column {empty[0].upper()} is empty; write _ for no value" if empty else None
 
 
@@ -223,7 +229,7 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
     out: list[str] = []
     for sentence in sentences:
         out.append(f"# text = {sentence.text}")
-        upos = ["ROOT", *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
+        upos = [ROOT, *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
         for number, word in enumerate(sentence.words, 1):
             misc = [word.misc] if word.misc != NONE else []
             if sentence.text[word.end : word.end + 1].strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,10 +141,13 @@ class SourceEncoder:
         """The features that give words or pieces a value; vectors of an encoder are not here."""
         return {name: f for name, f in self.features.items() if not f.contextual}
 
-    def describe(self, sentences: Sentences, where: Sequence[str]) -> Described:
+    def describe(
+        self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
+    ) -> Described:
         """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
 
-        Where no feature needs annotation, words are what stands between spaces.
+        Where no feature needs annotation, words are what stands between spaces. `pieces` are those
+        of the texts where they are known.
         """
         texts = sentences.texts
         if not columns.annotation(self.features):
@@ -166,7 +169,7 @@ class SourceEncoder:
                 columns.unannotated(s.text) if i in bare else s for i, s in enumerate(sentences)
             )
             sentences = Sentences.of(made, columns.annotation(self.features))
-        pieces = self.subwords.pieces(texts)
+        pieces = pieces or self.subwords.pieces(texts)
         counts = pieces.counts + 1
         real = np.ones(counts.sum(), bool)
         real[np.cumsum(counts) - 1] = False
@@ -218,7 +221,8 @@ class SourceEncoder:
     def save(self, folder: Path) -> None:
         """Write `source.model` or `source.json`, and `features.json`, into the folder."""
         self.subwords.save(folder / "source")
-        features = {name: asdict(feature) for name, feature in self.features.items()}
+        kept = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
+        features = {n: {k: getattr(f, k) for k in kept} for n, f in self.features.items()}
         content = json.dumps(features, ensure_ascii=False, indent=1)
         (folder / "features.json").write_text(content, encoding="utf-8")
 

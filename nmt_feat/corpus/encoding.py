@@ -158,20 +158,17 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     sentences = Table(task.source).rows(*rows)
     targets = Table(task.target).rows(*rows).texts
     where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
+    pieces, target_ids = encoder.subwords.pieces(sentences.texts), target.encode_ids(targets)
     filtered = Counter[str]()
     if task.filters:
-        sides = sentences.texts, targets
-        words = [[len(text.split()) for text in side] for side in sides]
-        models = encoder.subwords, target
-        pieces = [
-            [len(ids) for ids in model.encode_ids(side)]
-            for model, side in zip(models, sides, strict=True)
-        ]
-        kept, filtered = task.filters.apply(np.array(words).T, np.array(pieces).T)
-        places = np.flatnonzero(kept)
-        sentences = sentences.rows(kept)
+        words = [[len(text.split()) for text in side] for side in (sentences.texts, targets)]
+        sizes = [pieces.counts, [len(ids) for ids in target_ids]]
+        kept, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
+        sentences, pieces = sentences.rows(kept), pieces.rows(kept)
+        places = np.flatnonzero(kept).tolist()
         targets, where = [targets[i] for i in places], [where[i] for i in places]
-    described = encoder.describe(sentences, where)
+        target_ids = [target_ids[i] for i in places]
+    described = encoder.describe(sentences, where, pieces)
     values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
     joint = {}
     if rows[0] < INFORMATION and described.values:
@@ -185,7 +182,7 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
         name: alike(np.delete(carried, ends), described.begins)
         for name, carried in described.carried.items()
     }
-    batch = encoded(described, described.carried, target, targets)
+    batch = encoded(described, described.carried, target_ids, targets)
     return _Rows(batch, filtered, values, joint, same)
 
 

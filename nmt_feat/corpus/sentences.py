@@ -103,6 +103,31 @@ class Sentences:
             {name: strings.filter(pa.array(words)) for name, strings in self.annotation.items()},
         )
 
+    def taken(self, order: Integers) -> Sentences:
+        """The sentences with these numbers, in this order."""
+        counts = self.counts[order]
+        first = (np.cumsum(self.counts) - self.counts)[order]
+        words = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+        return Sentences(
+            [self.texts[i] for i in order.tolist()],
+            counts,
+            self.starts[words],
+            self.ends[words],
+            {name: strings.take(pa.array(words)) for name, strings in self.annotation.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sentences]) -> Sentences:
+        """The sentences of several that have the same columns, one after another."""
+        counts, starts, ends = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("counts", "starts", "ends")
+        )
+        strings = {
+            n: pa.concat_arrays([p.annotation[n] for p in parts]) for n in parts[0].annotation
+        }
+        return cls([t for part in parts for t in part.texts], counts, starts, ends, strings)
+
     def table(self) -> pa.RecordBatch:
         """A row of Arrow for each sentence, its words as lists."""
         bounds = pa.array(np.append(0, np.cumsum(self.counts)), pa.int32())

@@ -161,20 +161,26 @@ def encode_split(
 ) -> Split:
     """Sentences, described for `encoder`, and their translations as a split in memory."""
     ids, units = encoder.look_up(described)
-    table = pa.Table.from_batches([encoded(described, ids, target, targets)])
+    table = pa.Table.from_batches([encoded(described, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
         table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
     return Split(table)
 
 
 def encoded(
-    described: Described, features: dict[str, Ids], target: Subwords, targets: Sequence[str]
+    described: Described,
+    features: dict[str, Ids],
+    target: Sequence[Sequence[int]],
+    targets: Sequence[str],
 ) -> pa.RecordBatch:
-    """A row for each sentence and its translation. `features`: ids of the pieces."""
+    """A row for each sentence and its translation.
+
+    `features`: ids of the pieces; `target`: those of the translations, without EOS.
+    """
     bounds = _bounds(described.counts)
     columns = {
         "source": pa.LargeListArray.from_arrays(bounds, pa.array(described.ids)),
-        "target": pa.array([[*ids, EOS] for ids in target.encode_ids(targets)], _IDS),
+        "target": pa.array([[*ids, EOS] for ids in target], _IDS),
         "source_text": pa.array(described.texts, pa.large_string()),
         "target_text": pa.array(targets, pa.large_string()),
     }

@@ -55,6 +55,13 @@ class Pieces(NamedTuple):
     starts: NDArray[np.int64]  # of each piece: its first character in its text
     ends: NDArray[np.int64]  # and the first behind it
 
+    def rows(self, kept: Booleans) -> Pieces:
+        """The pieces of some of the texts."""
+        if kept.all():
+            return self
+        pieces = np.repeat(kept, self.counts)
+        return Pieces(self.ids[pieces], self.counts[kept], self.starts[pieces], self.ends[pieces])
+
 
 class Subwords:
     """BPE or unigram pieces of raw text by SentencePiece (Kudo & Richardson 2018).

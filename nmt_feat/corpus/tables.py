@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import sentence_end
+from nmt_feat.corpus.conllu_blocks import parse_block
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import START, TEXT, Sentences
 from nmt_feat.corpus.text import Block, line_end, read_blocks
@@ -122,10 +123,12 @@ def _parse(
     form: Format, columns: tuple[str, ...], block: Block
 ) -> tuple[pa.RecordBatch, int | None]:
     lines, annotated = block.lines(), form.kind != "text"
-    if annotated:
+    if form.kind == "conllu":
+        sentences = parse_block(lines, block.path, block.line, columns)
+    elif annotated:
         parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line)
         sentences = Sentences.of(parsed, columns)
-        lines = sentences.texts
+    lines = sentences.texts if annotated else lines
     blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
     if annotated and columns:
         return sentences.table(), blank
