@@ -153,7 +153,7 @@ class Trainer:
         optimizer = build_optimizer(cfg.optimizer, objective, rates)
         self.model, self.inner = model, objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
-        self.epoch, self.plan, self.train = -1, self.batches(0), prepared.train
+        self.begin(0)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, cfg.trainer.average)
         threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
         self.stopping = Agreement(fabric.world_size)
@@ -200,13 +200,17 @@ class Trainer:
         by_target = settings.batch_by == "target"
         return plan(self.prepared.train, settings.batch_tokens, seed, epoch, by_target)
 
+    def begin(self, epoch: int) -> None:
+        """Draw the order of an epoch, and its data where each has its own."""
+        self.epoch, self.plan, self.train = epoch, self.batches(epoch), self.prepared.train
+        if self.prepared.redraw is not None:
+            self.train = self.prepared.redraw(epoch)
+
     def draw(self) -> Indices:
         """The next batch; epochs follow one another without a seam."""
         epoch, index = divmod(self.at.batches, len(self.plan))
         if epoch != self.epoch:
-            self.epoch, self.plan = epoch, self.batches(epoch)
-            if self.prepared.redraw is not None:
-                self.train = self.prepared.redraw(epoch)
+            self.begin(epoch)
         self.at.batches += 1
         return self.plan[index]
 
