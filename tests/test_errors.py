@@ -187,9 +187,9 @@ SETTINGS = {
     "data.min_words=100": "CORPUS/train.conllu: no training pair is left of 80 (80 words < 100); "
     "see data.min_words, data.max_pieces, data.max_ratio",
     "subword.vocab_size=9999": "subword.vocab_size=9999: too large for this text, bpe finds at "
-    "most MOST pieces; set data.vocab_size=MOST or less",
+    "most MOST pieces; set subword.vocab_size=MOST or less",
     "subword.vocab_size=10": "subword.vocab_size=10: too small for this text, its characters "
-    "alone need LEAST; set data.vocab_size=LEAST or more, or a lower subword.character_coverage",
+    "alone need LEAST; set subword.vocab_size=LEAST or more, or a lower subword.character_coverage",
     "features.upos.min_count=9999": "features.upos is constant: max_values=None and "
     "min_count=9999 keep 0 of its 13 values; relax them",
     "paths.runs=text": "text: File exists; set paths.runs and paths.cache to folders that can be "

@@ -50,12 +50,12 @@ def test_a_vocabulary_of_one(subword: list[str], sizes: str, small: Small) -> No
         (
             ["subword=bpe", "subword.vocab_size=5"],
             "subword.vocab_size=5: too small for this text, its characters alone need 6; set "
-            "data.vocab_size=6 or more, or a lower subword.character_coverage",
+            "subword.vocab_size=6 or more, or a lower subword.character_coverage",
         ),
         (
             ["subword=unigram"],
             "subword.vocab_size=200: too large for this text, unigram finds at most 7 pieces; set "
-            "data.vocab_size=7 or less",
+            "subword.vocab_size=7 or less",
         ),
         (
             ["subword=none", "features=[upos]"],

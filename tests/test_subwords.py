@@ -146,19 +146,19 @@ def test_given_segmentation_is_undone(text: str, plain: str) -> None:
             {"kind": "bpe", "vocab_size": 8000},
             ["the houses are low", "low houses"],
             "subword.vocab_size=8000: too large for this text, bpe finds at most 45 pieces; "
-            "set data.vocab_size=45 or less",
+            "set subword.vocab_size=45 or less",
         ),
         (
             {"kind": "unigram", "vocab_size": 8000},
             ["the houses are low", "low houses"],
             "subword.vocab_size=8000: too large for this text, unigram finds at most 17 pieces; "
-            "set data.vocab_size=17 or less",
+            "set subword.vocab_size=17 or less",
         ),
         (
             {"kind": "bpe", "vocab_size": 8},
             ["the houses are low"],
             "subword.vocab_size=8: too small for this text, its characters alone need 15; set "
-            "data.vocab_size=15 or more, or a lower subword.character_coverage",
+            "subword.vocab_size=15 or more, or a lower subword.character_coverage",
         ),
     ],
 )

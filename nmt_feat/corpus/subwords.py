@@ -243,12 +243,12 @@ def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
         if high := re.search(r"value <= (\d+)", said):
             raise UserError(
                 f"{size}: too large for this text, {cfg.kind} finds at most {high[1]} pieces; "
-                f"set data.vocab_size={high[1]} or less"
+                f"set subword.vocab_size={high[1]} or less"
             ) from None
         if low := re.search(r"required_chars\. \d+ vs (\d+)", said):
             raise UserError(
                 f"{size}: too small for this text, its characters alone need {low[1]}; set "
-                f"data.vocab_size={low[1]} or more, or a lower subword.character_coverage"
+                f"subword.vocab_size={low[1]} or more, or a lower subword.character_coverage"
             ) from None
         raise UserError(f"{size}: SentencePiece cannot train on this text: {said}") from None
     return model.getvalue()
