@@ -22,18 +22,11 @@ from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import Prepared, fingerprint, language_model, prepare
-from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import (
-    Scores,
-    edit_rate,
-    reading_accuracy,
-    score,
-    word_perplexity,
-)
 from nmt_feat.evaluation.parts import part_use
-from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
+from nmt_feat.evaluation.statistics import counts_file
+from nmt_feat.evaluation.testing import Tested, evaluate, tested
 from nmt_feat.features import Contextual
 from nmt_feat.model.build import (
     arithmetic,
@@ -44,11 +37,10 @@ from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
 from nmt_feat.report.advice import advice
-from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name, write_hypotheses
+from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
-from nmt_feat.schema import CombinerConfig, DecodingConfig, TrainConfig
-from nmt_feat.search import Hypothesis, score_split, translate_split
+from nmt_feat.schema import CombinerConfig, TrainConfig
 from nmt_feat.settings import determining, folder_name, settle
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import CHECKPOINTS, FORMAT, Checkpoints, Progression, digest
@@ -143,8 +135,11 @@ def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[s
 
 def fit(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer] | None
-) -> Progression:
-    """Train or resume in each process; a spawned one has nothing made for it."""
+) -> tuple[Progression, dict[str, Tested]]:
+    """Train or resume in each process, to the end or a signal; test what is at its end.
+
+    A spawned process has nothing made for it.
+    """
     with (
         signals.handled(),
         signals.deferred(),
@@ -161,67 +156,45 @@ def fit(
             progress.say(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
         if trainer.at.step and not trainer.at.finished:
             progress.say(f"resumed at update {trainer.at.step} of {cfg.trainer.max_steps}")
-        if fabric.global_rank:
-            return trainer.fit()
-        loggers = Loggers(make_loggers(cfg.logger), folder, progress.say)
-        progress.log = loggers.log
-        with contextlib.closing(loggers):
-            return trainer.fit()
+        with contextlib.ExitStack() as stack:
+            if fabric.global_rank == 0:
+                loggers = Loggers(make_loggers(cfg.logger), folder, progress.say)
+                stack.enter_context(contextlib.closing(loggers))
+                progress.log = loggers.log
+            at = trainer.fit()
+        if not at.finished:
+            return at, {}
+        prepared, model = made
+        restore_chosen(cfg, folder, model)
+        model.to(fabric.device).eval()
+        with progress.working("translating"):
+            splits = {"dev": prepared.dev, **prepared.tests}
+            found = {name: tested(fabric, cfg, model, split) for name, split in splits.items()}
+        return at, {name: one for name, one in found.items() if one}
+
+
+def restore_chosen(cfg: TrainConfig, folder: Path, model: Transformer) -> list[int]:
+    """Give the model the weights to test, in fp32; of which updates they are."""
+    chosen, steps = Checkpoints(folder / CHECKPOINTS, 1, verify=False).select(cfg.trainer.select)
+    model.float()  # a model trained in another precision is tested as it will be used
+    checkpoints.restore(model, chosen)
+    return steps
 
 
 def train(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer]
-) -> Progression:
+) -> tuple[Progression, dict[str, Tested]]:
     """`fit` here or in spawned processes, to its end."""
     here = cfg.trainer.devices == processes.started().world
-    at = processes.launch(fabric, fit, cfg, folder, made if here else None)
+    at, found = processes.launch(fabric, fit, cfg, folder, made if here else None)
     if not at.finished:
         raise Interrupted(
             f"{signals.caught or 'a signal'}: stopped after update {at.step} of "
             f"{cfg.trainer.max_steps}, saved in {folder}; the same command continues"
         )
-    return at
-
-
-def translations(
-    model: Transformer,
-    split: Split,
-    features: list[str],
-    decoding: DecodingConfig,
-    target: Subwords,
-) -> list[list[tuple[str, Hypothesis]]]:
-    """The texts that search finds for each sentence, best first."""
-    device = next(model.parameters()).device
-    found = translate_split(model, split, features, decoding, device)
-    return [[(target.decode(h.ids), h) for h in hypotheses] for hypotheses in found]
-
-
-def nbest_line(number: int, text: str, hypothesis: Hypothesis) -> str:
-    """One of several translations of a sentence, as it is written."""
-    return f"{number} ||| {text} ||| {hypothesis.score:.4f}"
-
-
-def evaluate(
-    cfg: TrainConfig, model: Transformer, target: Subwords, split: Split, folder: Path, name: str
-) -> Scores:
-    """Translate a split by the run's decoding, write the hypotheses, score them."""
-    found = translations(model, split, list(cfg.features), cfg.decoding, target)
-    best = [hypotheses[0][0] for hypotheses in found]
-    write_hypotheses(folder, name, best)
-    if cfg.decoding.nbest > 1:
-        lines = [nbest_line(i, *each) for i, several in enumerate(found) for each in several]
-        write_hypotheses(folder, f"{name}.nbest", lines)
-    scores = score(best, split.target_texts, cfg.data.tokenized)
-    scores.ter, scores.ter_signature = edit_rate(best, split.target_texts)
-    device = next(model.parameters()).device
-    forced = score_split(model, split, list(cfg.features), cfg.trainer.batch_tokens, device)
-    scores.perplexity = word_perplexity([logprob for logprob, _ in forced], split.target_texts)
-    counts = sentence_counts(best, split.target_texts, cfg.data.tokenized)
-    write_counts(folder / counts_file(name), counts, split.target_texts)
-    if cfg.data.readings:
-        values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
-        scores.reading = reading_accuracy(split.source_texts, split.target_texts, best, values)
-    return scores
+    if len(found) < 1 + len(made[0].tests):
+        raise Interrupted(f"{signals.caught or 'a signal'}: stopped; the same command continues")
+    return at, found
 
 
 def parameter_counts(model: Transformer) -> dict[str, int]:
@@ -391,20 +364,15 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     current.started(folder)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    at = train(fabric, cfg, folder, (prepared, model))
-    saved = folder / CHECKPOINTS
-    chosen, steps = Checkpoints(saved, 1, verify=False).select(cfg.trainer.select)
-    model.float()  # a model trained in another precision is tested as it will be used
-    checkpoints.restore(model, chosen)
+    at, found = train(fabric, cfg, folder, (prepared, model))
+    steps = restore_chosen(cfg, folder, model.eval())
     tensors = checkpoints.weights(model)
     checkpoints.write_atomically(folder / WEIGHTS, checkpoints.packed(tensors))
     checkpoints.write_sums(folder, (WEIGHTS, "encoder/*", f"{ANNOTATOR}/**/*"))
-    model.to(fabric.device).eval()
-    with console.status("translating"):
-        for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-            record.tests[name] = evaluate(cfg, model, prepared.target, split, folder, name)
-            record.files[name] = f"{name}.hyp"
-            record.counts[name] = counts_file(name)
+    for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+        record.tests[name] = evaluate(cfg, found[name], prepared.target, split, folder, name)
+        record.files[name] = f"{name}.hyp"
+        record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")
     record.parts = part_use(model, prepared.dev, prepared.encoder.features)
     record.updates, record.skipped = at.step, at.skipped
@@ -417,5 +385,5 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     record.peak_memory_mib = records.peak_memory_mib()
     records.write_record(folder, record)
     current.finished(folder)
-    shutil.rmtree(saved, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return record

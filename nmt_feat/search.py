@@ -26,6 +26,8 @@ NEVER = (PAD, UNK, BOS)
 """Pieces that search never produces; their probability mass still counts in the softmax."""
 SCORED = 2048
 """Positions whose logits forced scoring holds at once."""
+WHOLE = slice(None)
+"""All batches: the share of a process that is alone."""
 
 
 class Cache(Protocol):
@@ -64,8 +66,7 @@ class Seq2Seq(Protocol[C]):
         """Hidden states (..., D): logits (..., V)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
+class Hypothesis(NamedTuple):
     """A translation: pieces without BOS and EOS, normalised score, natural log-probability."""
 
     ids: list[int]
@@ -224,13 +225,15 @@ def translate_split(
     cfg: DecodingConfig,
     device: torch.device,
     advance: Callable[[int], None] | None = None,
+    share: slice = WHOLE,
 ) -> list[list[Hypothesis]]:
     """The n best translations of each sentence, in the split's order, from length-sorted batches.
 
-    `advance` is called with the number of sentences of each finished batch.
+    `advance` is called with the number of sentences of each finished batch. Those of other shares
+    have no translation.
     """
     results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
-    for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam)):
+    for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
         batch = collate(split, indices, features).to(device)
         found = search(
             model,
@@ -273,10 +276,14 @@ def score_split(
     features: Sequence[str],
     batch_tokens: int,
     device: torch.device,
+    share: slice = WHOLE,
 ) -> list[tuple[float, int]]:
-    """`score_batch` of each sentence, in the split's order, from length-sorted batches."""
+    """`score_batch` of each sentence, in the split's order, from length-sorted batches.
+
+    Those of other shares have no pieces.
+    """
     results: list[tuple[float, int]] = [(0.0, 0)] * len(split)
-    for indices in ordered(split, batch_tokens):
+    for indices in ordered(split, batch_tokens)[share]:
         batch = collate(split, indices, features).to(device)
         for index, score in zip(batch.indices, score_batch(model, batch), strict=True):
             results[index] = score

@@ -22,7 +22,7 @@ from nmt_feat.report.records import method_name
 from nmt_feat.schema import CombinerConfig, FeatureConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.loggers import make_loggers
-from nmt_feat.training.loop import build_optimizer
+from nmt_feat.training.optimizers import build_optimizer
 
 
 def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:

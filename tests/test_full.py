@@ -63,7 +63,7 @@ def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update
 
 
 def test_memory_in_search(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(*given: Any) -> None:
+    def search(*given: Any, **share: Any) -> None:
         raise ERRORS["GPU"]
 
     monkeypatch.setattr(loop, "translate_split", search)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from nmt_feat.combiners import Gate
 from nmt_feat.errors import UserError
-from nmt_feat.training.loop import Objective, Trainer, optimizer_tensors
+from nmt_feat.training.loop import Objective, Trainer
+from nmt_feat.training.optimizers import optimizer_tensors
 
 GATE = ("combiner=gate", "features=[upos]")
 

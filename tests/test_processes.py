@@ -22,7 +22,8 @@ from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.model.build import derive
 from nmt_feat.training import processes
-from nmt_feat.training.processes import Agreement, check, started
+from nmt_feat.training.processes import Agreement, check, shared, started
+from nmt_feat.training.signals import signals
 
 PLAIN = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
 """Dropout is another in each process."""
@@ -79,11 +80,15 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str
 
 
 def same(one: Path, two: Path) -> None:
-    """Equal to rounding: dev losses after every update, weights, counts."""
+    """Equal to rounding: dev losses after every update, weights, counts, tests; translations."""
     a, b = record(one), record(two)
     assert len(a["curve"]) == a["updates"] == b["updates"]
     for x, y in zip(a["curve"], b["curve"], strict=True):
-        assert x["loss"] == pytest.approx(y["loss"], rel=1e-5)
+        assert x == y | {"loss": pytest.approx(y["loss"], rel=1e-5)}
+    for name in ("dev.hyp", "test.hyp"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    for x, y in ((a["dev"], b["dev"]), (a["tests"]["test"], b["tests"]["test"])):
+        assert x == y | {"perplexity": pytest.approx(y["perplexity"], rel=1e-5)}
     found = load_file(two / "model.safetensors")
     for name, tensor in load_file(one / "model.safetensors").items():
         torch.testing.assert_close(tensor, found[name], atol=1e-5, rtol=1e-4)
@@ -213,6 +218,51 @@ def test_agreement(tmp_path: Path) -> None:
     assert [process.exitcode for process in both] == [0, 0]
     assert [told.get(), told.get()] == [[False, False, False, True, False]] * 2
     assert [Agreement(1).agreed(wanted) for wanted in (False, True)] == [False, True]
+
+
+class Pair:
+    """As much of a Fabric of two processes as `shared` asks for."""
+
+    def __init__(self, rank: int) -> None:
+        self.global_rank, self.world_size, self.device = rank, 2, torch.device("cpu")
+
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """By process its tensor."""
+        every = [torch.empty_like(tensor) for _ in range(2)]
+        torch.distributed.all_gather(every, tensor)
+        return torch.stack(every)
+
+
+def share(rank: int, meeting: Path, told: Any) -> None:
+    """One of two processes; the second is told to stop in the last piece of work."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
+    )
+    lists = [[[0.5], [1, 1e-300], [], [3, 3, 2**53 - 1]], [[7.0]], []]
+    found = [shared(Pair(rank), lambda part, rows=rows: rows[part]) for rows in lists]  # type: ignore
+
+    def stopped(part: slice) -> list[list[float]]:
+        if rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return [[float(rank)]]
+
+    with signals.handled(), signals.deferred():
+        found.append(shared(Pair(rank), stopped))  # type: ignore[arg-type]
+    told.put(found)
+    torch.distributed.barrier()
+
+
+def test_shared_work(tmp_path: Path) -> None:
+    """Both have the work of both, also where one has nothing to do; after a signal to one, none."""
+    told = SERVER.SimpleQueue()
+    both = [SERVER.Process(target=share, args=(rank, tmp_path / "m", told)) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(100)
+    assert [process.exitcode for process in both] == [0, 0]
+    rows = [[0.5], [], [1, 1e-300], [3, 3, 2**53 - 1]]
+    assert [told.get(), told.get()] == [[rows, [[7.0]], [], None]] * 2
 
 
 TORCHRUN = {

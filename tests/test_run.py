@@ -17,6 +17,7 @@ from test_resume import command as started
 from nmt_feat import run
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation import testing
 from nmt_feat.report.records import read_record
 from nmt_feat.report.sweep import current
 from nmt_feat.run import digest, train_run
@@ -100,11 +101,11 @@ def test_its_record(made: tuple[Small, Path]) -> None:
 def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, tokenized: bool) -> None:
     """The command line's on the written files, to the last digit; translations are half right."""
 
-    def half_right(model: object, split: Split, *args: object) -> list[list[Hypothesis]]:
+    def half_right(model: object, split: Split, *_: object, **__: object) -> list[list[Hypothesis]]:
         targets = [split.target.row(i)[:-1] for i in range(len(split))]
         return [[Hypothesis([p for p in t if p % 7], 0.0, 0.0)] for t in targets]
 
-    monkeypatch.setattr(run, "translate_split", half_right)
+    monkeypatch.setattr(testing, "translate_split", half_right)
     folder = small.train(f"data.tokenized={tokenized}", "trainer.max_steps=2")
     found = record(folder)
     options = " --tokenize none --lowercase --chrf-lowercase" if tokenized else ""

@@ -367,3 +367,7 @@ def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
     found = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), done.append)
     assert found == run(ToyModel(), SOURCES, beam=4, nbest=2)
     assert (done, asked) == ([2, 2, 1], [25])
+    for part, its in enumerate(([3, 1, 2], [0, 4])):
+        share = slice(part, None, 2)
+        mine = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), share=share)
+        assert mine == [best if i in its else [] for i, best in enumerate(found)]

@@ -8,13 +8,11 @@ tokens divided by their number, however the batches fall.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,18 +24,23 @@ from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import PAD
 from nmt_feat.errors import UserError, out_of_memory, shown
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.instantiate import build, locate
 from nmt_feat.model.build import derive
 from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.schema import OptimizerConfig, TrainConfig
-from nmt_feat.search import translate_split
+from nmt_feat.schema import TrainConfig
+from nmt_feat.search import WHOLE, translate_split
 from nmt_feat.strict import typed
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, restore
-from nmt_feat.training.processes import Agreement
+from nmt_feat.training.optimizers import (
+    HIGHEST,
+    build_optimizer,
+    load_optimizer,
+    optimizer_tensors,
+)
+from nmt_feat.training.processes import Agreement, shared
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.schedules import factor
-from nmt_feat.training.signals import Interrupted, signals
+from nmt_feat.training.signals import signals
 
 
 class Objective(nn.Module):
@@ -67,66 +70,21 @@ class Objective(nn.Module):
         return self.loss(states, self.model.target.words.weight, right, self.smoothing)
 
 
-HIGHEST = "highest"
-"""The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""
-
-
-def build_optimizer(
-    cfg: OptimizerConfig, module: nn.Module, rates: Mapping[str, float] | None = None
-) -> torch.optim.Optimizer:
-    """The optimiser, in PyTorch's fused form where its class has one.
-
-    `rates`: the highest learning rates of parameters whose names begin so.
-    """
-    taken = inspect.signature(locate(cfg._target_)).parameters
-    values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
-    if "betas" in taken:
-        values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
-    values = {name: value for name, value in values.items() if name in taken} | cfg.args
-    groups: dict[str, list[nn.Parameter]] = {"": []}
-    for name, parameter in module.named_parameters():
-        prefix = next((p for p in rates or () if name.startswith(p)), "")
-        groups.setdefault(prefix, []).append(parameter)
-    given = [
-        {"params": found} | ({HIGHEST: rates[prefix]} if rates and prefix else {})
-        for prefix, found in groups.items()
-    ]
-    optimizer: torch.optim.Optimizer = build(
-        cfg._target_, torch.optim.Optimizer, params=given, **values
-    )
-    return optimizer
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{index}.{name}": torch.as_tensor(value)
-        for index, values in state.items()
-        for name, value in values.items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
 def dev_loss(
-    objective: nn.Module, split: Split, names: list[str], tokens: int, device: torch.device
-) -> float:
-    """Mean negative log-likelihood of a target piece (the end symbol counts), in nats."""
+    objective: nn.Module,
+    split: Split,
+    names: list[str],
+    tokens: int,
+    device: torch.device,
+    share: slice = WHOLE,
+) -> tuple[float, int]:
+    """Summed negative log-likelihood of the target pieces, in nats, and their number, with EOS."""
     total, count = 0.0, 0
-    for indices in ordered(split, tokens):
+    for indices in ordered(split, tokens)[share]:
         batch = collate(split, indices, names).to(device)
         total += float(objective(*batch.tensors)[1])
         count += batch.tokens
-    return total / count
+    return total, count
 
 
 class Trainer:
@@ -334,29 +292,40 @@ class Trainer:
         self.unsure.clear()
 
     def validate(self) -> bool:
-        """Dev perplexity and greedy BLEU; the first process works, the others learn the result.
+        """Dev perplexity and greedy BLEU; each process does its share, and all know the result.
 
-        A signal interrupts it: then the result is false, and the same is done after resuming.
+        A signal to any of them interrupts it: then the result is false, and the same is done after
+        resuming.
         """
-        values: list[float] | None = None
-        if self.fabric.global_rank == 0:
-            self.progress.phase("validating")
-            dev, budget = self.prepared.dev, self.cfg.trainer.batch_tokens
-            self.model.eval()
-            with contextlib.suppress(Interrupted), signals.at_once():
-                # Not the data-parallel wrapper: the other processes wait, they do not take part.
-                with torch.no_grad():
-                    loss = dev_loss(self.inner, dev, self.names, budget, self.fabric.device)
-                greedy = replace(self.cfg.decoding, beam=1, nbest=1)
-                found = translate_split(self.model, dev, self.names, greedy, self.fabric.device)
-                texts = [self.prepared.target.decode(best[0].ids) for best in found]
-                bleu = score(texts, dev.target_texts, self.cfg.data.tokenized).bleu
-                values = [bleu, loss]
-            self.model.train()
-        values = self.fabric.broadcast(values)
-        if values is None:
+        self.progress.phase("validating")
+        dev, budget, device = self.prepared.dev, self.cfg.trainer.batch_tokens, self.fabric.device
+        greedy = replace(self.cfg.decoding, beam=1, nbest=1)
+
+        def lose(share: slice) -> list[tuple[float, int]]:
+            with torch.no_grad():  # not by the data-parallel wrapper, which would wait for others
+                return [dev_loss(self.inner, dev, self.names, budget, device, share)]
+
+        def translate(share: slice) -> list[list[int]]:
+            found = translate_split(self.model, dev, self.names, greedy, device, share=share)
+            return [[i, *best[0].ids] for i, best in enumerate(found) if best]
+
+        self.model.eval()
+        losses, translated = (shared(self.fabric, work) for work in (lose, translate))
+        self.model.train()
+        if losses is None or translated is None:
             return False
-        bleu, loss = values
+        total, pieces = map(sum, zip(*losses, strict=True))
+        loss, ids = total / pieces, {int(i): map(int, ids) for i, *ids in translated}
+        texts = [self.prepared.target.decode(ids[i]) for i in range(len(dev))]
+
+        def measure(share: slice) -> list[list[float]]:
+            several = [texts][share]  # one piece of work, that of the first process
+            return [[score(t, dev.target_texts, self.cfg.data.tokenized).bleu] for t in several]
+
+        measured = shared(self.fabric, measure)
+        if measured is None:
+            return False
+        ((bleu,),) = measured
         if bleu > self.at.best_bleu:
             self.at.best_bleu, self.at.best_step = bleu, self.at.step
         self.at.curve.append({"step": self.at.step, "bleu": bleu, "loss": loss})
@@ -396,14 +365,15 @@ class Trainer:
                 continue
             self.at.loss = float(losses)
             trained = time.perf_counter() - begun
-            if self.validate():
-                self.at.finished = self.at.step >= settings.max_steps or self.stale()
-                self.at.seconds += trained
-                self.at.elapsed += time.perf_counter() - begun
-                self.at.loss, self.at.counted = 0.0, 0
-                self.save()
-                losses.zero_()
-                begun = time.perf_counter()
+            if not self.validate():
+                break
+            self.at.finished = self.at.step >= settings.max_steps or self.stale()
+            self.at.seconds += trained
+            self.at.elapsed += time.perf_counter() - begun
+            self.at.loss, self.at.counted = 0.0, 0
+            self.save()
+            losses.zero_()
+            begun = time.perf_counter()
         if not self.at.finished and self.at.step > self.saved:
             self.at.loss = float(losses)
             self.at.seconds += time.perf_counter() - begun

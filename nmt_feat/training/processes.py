@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -89,6 +89,40 @@ class Agreement:
             self._wanted, dist.ReduceOp.MAX, group=self._group, async_op=True
         )
         return before
+
+
+def shared(
+    fabric: Fabric, work: Callable[[slice], Sequence[Sequence[float]]]
+) -> list[list[float]] | None:
+    """Rows of numbers that the processes work out together, known to each; None after a signal.
+
+    `work` makes the rows of the share of any list that it is given. A signal to any of the
+    processes interrupts its work; then none of them has a result.
+    """
+    rows: list[Sequence[float]] = [[False]]
+    with contextlib.suppress(Interrupted), signals.at_once():
+        rows = [[True], *work(slice(fabric.global_rank, None, fabric.world_size))]
+    every = _gathered(fabric, rows) if fabric.world_size > 1 else [rows]
+    if not all(first[0] for first, *_ in every):
+        return None
+    return [list(row) for _, *found in every for row in found]
+
+
+def _gathered(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list[float]]]:
+    """By process its rows; each begins with its length, the rest is padding."""
+    longest = max(map(len, rows))
+    sizes = fabric.all_gather(torch.tensor([len(rows), longest], device=fabric.device))
+    assert isinstance(sizes, torch.Tensor)
+    count, width = sizes.amax(0).tolist()
+    padded = torch.zeros(count, 1 + width, dtype=torch.float64)
+    for i, row in enumerate(rows):
+        padded[i, : 1 + len(row)] = torch.tensor([len(row), *row], dtype=torch.float64)
+    every = fabric.all_gather(padded.to(fabric.device))
+    assert isinstance(every, torch.Tensor)
+    return [
+        [row[1 : 1 + int(row[0])] for row in process[:own]]
+        for process, own in zip(every.tolist(), sizes[:, 0].tolist(), strict=True)
+    ]
 
 
 def first_speaks() -> contextlib.AbstractContextManager[object]:

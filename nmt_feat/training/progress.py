@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -67,6 +68,10 @@ class Progress:
                 f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
                 f"{bleu:.1f}, {self.bar.tasks[0].fields['speed']}"
             )
+
+    def working(self, name: str) -> AbstractContextManager[object]:
+        """Show what is being done, while it is, without the bar."""
+        return self.console.status(name) if self.enabled else nullcontext()
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -50,14 +50,14 @@ def finish(job: Job) -> dict[str, float]:
     budget, device = cfg.trainer.batch_tokens, trainer.fabric.device
     model.eval()
     with torch.no_grad():
-        loss = dev_loss(trainer.inner, prepared.dev, trainer.names, budget, device)
+        loss, pieces = dev_loss(trainer.inner, prepared.dev, trainer.names, budget, device)
     folder = Path(job["model"])
     keep(cfg, prepared, folder)
     packed = checkpoints.packed(checkpoints.weights(model))
     checkpoints.write_atomically(folder / WEIGHTS, packed)
     checkpoints.write_sums(folder, (WEIGHTS, "encoder/*"))
     parameters = sum(p.numel() for p in model.parameters())
-    return {"dev_perplexity": math.exp(loss), "parameters": parameters}
+    return {"dev_perplexity": math.exp(loss / pieces), "parameters": parameters}
 
 
 def translate(job: Job) -> dict[str, float]:

@@ -1,0 +1,62 @@
+"""The optimiser of a config, and its state as tensors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt_feat.instantiate import build, locate
+from nmt_feat.schema import OptimizerConfig
+
+HIGHEST = "highest"
+"""The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""
+
+
+def build_optimizer(
+    cfg: OptimizerConfig, module: nn.Module, rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser, in PyTorch's fused form where its class has one.
+
+    `rates`: the highest learning rates of parameters whose names begin so.
+    """
+    taken = inspect.signature(locate(cfg._target_)).parameters
+    values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
+    if "betas" in taken:
+        values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
+    values = {name: value for name, value in values.items() if name in taken} | cfg.args
+    groups: dict[str, list[nn.Parameter]] = {"": []}
+    for name, parameter in module.named_parameters():
+        prefix = next((p for p in rates or () if name.startswith(p)), "")
+        groups.setdefault(prefix, []).append(parameter)
+    given = [
+        {"params": found} | ({HIGHEST: rates[prefix]} if rates and prefix else {})
+        for prefix, found in groups.items()
+    ]
+    optimizer: torch.optim.Optimizer = build(
+        cfg._target_, torch.optim.Optimizer, params=given, **values
+    )
+    return optimizer
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
