@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nmt_feat.errors import UserError
 from nmt_feat.report.examples import examples
@@ -50,6 +50,7 @@ def write_page(report: Report, path: Path) -> list[str]:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     templates.tests["table"] = _is_table
+    templates.filters["code"] = _code
     # Our own files; the page's policy allows no other style and no other script.
     style, script = (
         Markup(loader.get_source(templates, f"page.{kind}")[0]) for kind in ("css", "js")
@@ -102,6 +103,11 @@ def svg(figure: Figure, prefix: str, label: str) -> Markup:
     root.set("aria-label", label)
     # ElementTree has escaped every text and attribute.
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _code(text: str) -> Markup:
+    """Escaped, and what is between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _sum(text: str) -> str:
