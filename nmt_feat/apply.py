@@ -17,6 +17,7 @@ from typing import TextIO
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nmt_feat.artifacts import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_for
 from nmt_feat.checks import check
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
@@ -31,11 +32,9 @@ from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
-from nmt_feat.evaluation.testing import nbest_line
 from nmt_feat.export import LONGEST, Exported
-from nmt_feat.run import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_for
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
-from nmt_feat.search import Hypothesis, score_split, translate_split
+from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.training.checkpoints import check_format, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 

@@ -25,7 +25,6 @@ from nmt_feat import schema
 from nmt_feat.apply import score_main, translate_main
 from nmt_feat.errors import UserError, fail, near, out_of_memory
 from nmt_feat.resources import resource
-from nmt_feat.run import train_run
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.signals import AT_ONCE, STOPPED, Interrupted, signals
 
@@ -202,6 +201,8 @@ def _train(cfg: schema.TrainConfig) -> float:
         names = re.findall(r"\w+", override)
         if override.startswith("features=[") and len(set(names)) < len(names):
             raise UserError(f"{override}: names a feature twice; leave one out")
+    from nmt_feat.run import train_run  # a second that only training takes
+
     try:
         record = train_run(cfg, HydraConfig.get().mode == RunMode.MULTIRUN)
     except OSError as error:

@@ -8,21 +8,18 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 from lightning_fabric import Fabric
-from omegaconf import OmegaConf
 from rich.console import Console
 
-from nmt_feat.corpus.annotators import make_annotator
-from nmt_feat.corpus.contextual import LanguageModel
+from nmt_feat.artifacts import ANNOTATOR, WEIGHTS, keep, model_for
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import Prepared, fingerprint, language_model, prepare
-from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file
@@ -30,8 +27,6 @@ from nmt_feat.evaluation.testing import Tested, evaluate, tested
 from nmt_feat.features import Contextual
 from nmt_feat.model.build import (
     arithmetic,
-    build_model,
-    isolated,
 )
 from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
@@ -43,7 +38,7 @@ from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, TrainConfig
 from nmt_feat.settings import determining, folder_name, settle
 from nmt_feat.training import checkpoints, processes
-from nmt_feat.training.checkpoints import CHECKPOINTS, FORMAT, Checkpoints, Progression, digest
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, digest
 from nmt_feat.training.locks import lock_of
 from nmt_feat.training.loggers import Loggers, make_loggers
 from nmt_feat.training.loop import Trainer
@@ -51,12 +46,6 @@ from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.resume import adopt, refuse_changes, unfinished
 from nmt_feat.training.signals import Interrupted, signals
-
-WEIGHTS = "model.safetensors"
-CONFIG = "config.yaml"
-ANNOTATOR = "annotator"
-"""The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
-FINGERPRINT = "FINGERPRINT"
 
 
 def match(cfg: TrainConfig, console: Console) -> TrainConfig:
@@ -92,29 +81,6 @@ def match(cfg: TrainConfig, console: Console) -> TrainConfig:
         f"{found:,} parameters, {name} has {goal:,}"
     )
     return plain
-
-
-def model_for(
-    cfg: TrainConfig,
-    encoder: SourceEncoder,
-    target: Subwords,
-    encoders: Mapping[str, LanguageModel] | None = None,
-) -> Transformer:
-    """The untrained model for data that is encoded so, without ready-made vectors.
-
-    `encoders`: those in the model, if they are no longer where the settings say.
-    """
-    sizes = {name: vocab.size for name, vocab in encoder.features.items()}
-    pieces = (encoder.subwords.size, target.size)
-    model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
-    for name, feature in model.source.features.items():
-        if isinstance(feature, Contextual):
-            feature.scale, own = encoder.features[name].scale, cfg.features[name]
-            if own.live:
-                made = encoders[name] if encoders else language_model(cfg, name, own)
-                with isolated(cfg.seed, f"encoder {name}"):  # of what its files need not have
-                    feature.bring(made.model, made.layer, made.padding, own.trained)
-    return model
 
 
 def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[str]]:
@@ -211,32 +177,6 @@ def parameter_counts(model: Transformer) -> dict[str, int]:
         counts["encoders"] = sum(p.numel() for p in trained if p.requires_grad)
         counts["features"] -= counts["encoders"]
     return counts
-
-
-def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
-    """Write into the run's folder all that translation needs beside the weights."""
-    (folder / "encoder").mkdir(parents=True, exist_ok=True)
-    for name, feature in cfg.features.items():
-        if feature.encoder:  # which is named, not copied
-            path = str(Path(feature.encoder).expanduser().resolve())
-            vocab = dataclasses.replace(prepared.encoder.features[name], encoder=path)
-            prepared.encoder.features[name] = vocab
-    prepared.encoder.save(folder / "encoder")
-    prepared.target.save(folder / "encoder" / "target")
-    kept = {"format": FORMAT, **dataclasses.asdict(cfg)}
-    if cfg.features and (annotator := make_annotator(cfg.annotator)):
-        beside = folder / ANNOTATOR
-        beside.mkdir(exist_ok=True)
-        (beside / FINGERPRINT).write_text(annotator.fingerprint() + "\n", encoding="utf-8")
-        model = Path(cfg.annotator.model or "").expanduser()
-        if cfg.annotator.model and model.exists():  # else the name of a package that is installed
-            copy = beside / model.resolve().name
-            if model.is_dir():
-                shutil.copytree(model, copy, dirs_exist_ok=True)
-            else:
-                shutil.copyfile(model, copy)
-            kept["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
-    checkpoints.write_atomically(folder / CONFIG, OmegaConf.to_yaml(kept).encode())
 
 
 @contextlib.contextmanager

@@ -74,6 +74,11 @@ class Hypothesis(NamedTuple):
     logprob: float
 
 
+def nbest_line(number: int, text: str, hypothesis: Hypothesis) -> str:
+    """One of several translations of a sentence, as it is written."""
+    return f"{number} ||| {text} ||| {hypothesis.score:.4f}"
+
+
 class Continuations(NamedTuple):
     """Of R prefixes: log-probabilities and ids (R, k) of the next k best pieces, those of EOS."""
 

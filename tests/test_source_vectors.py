@@ -11,11 +11,11 @@ from entry import call
 from safetensors.numpy import load_file
 from small import Small, record
 
+from nmt_feat.artifacts import model_for
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.model.pretrained import start
-from nmt_feat.run import model_for
 
 WIDTH = 16
 BASE = ("subword=none", "combiner=add", "features=[upos]", "model.dim=16", "trainer.max_steps=4")

@@ -19,11 +19,11 @@ from small import ROOT, Small, outcome, record
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt_feat.artifacts import model_for
 from nmt_feat.corpus.batches import collate, plan
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.instantiate import locate
-from nmt_feat.run import model_for
 from nmt_feat.schema import OptimizerConfig
 from nmt_feat.settings import settle
 from nmt_feat.training import loop

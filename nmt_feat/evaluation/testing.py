@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, NamedTuple
 
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
@@ -20,8 +18,11 @@ from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_c
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report.records import write_hypotheses
 from nmt_feat.schema import TrainConfig
-from nmt_feat.search import Hypothesis, score_split, translate_split
+from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.training.processes import shared
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Tested(NamedTuple):
@@ -57,11 +58,6 @@ def tested(fabric: Fabric, cfg: TrainConfig, model: Transformer, split: Split) -
     for i, logprob in forced:
         whole.logprobs[int(i)] = logprob
     return whole
-
-
-def nbest_line(number: int, text: str, hypothesis: Hypothesis) -> str:
-    """One of several translations of a sentence, as it is written."""
-    return f"{number} ||| {text} ||| {hypothesis.score:.4f}"
 
 
 def evaluate(

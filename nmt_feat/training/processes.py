@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from nmt_feat.errors import UserError
 from nmt_feat.schema import TrainConfig
 from nmt_feat.training.signals import AT_ONCE, Interrupted, signals
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DEFAULT_THREADS = torch.get_num_threads()
 Given = TypeVar("Given")
@@ -153,6 +154,9 @@ def set_up_torch(cfg: TrainConfig) -> None:
 
 def make_fabric(cfg: TrainConfig) -> Fabric:
     """Devices, processes and precision by Lightning Fabric."""
+    from lightning_fabric import Fabric  # a second that only training takes
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
     set_up_torch(cfg)
     accelerator, devices = cfg.trainer.accelerator, cfg.trainer.devices
     place = started()

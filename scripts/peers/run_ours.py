@@ -12,10 +12,10 @@ from rich.console import Console
 sys.path.append(str(Path(__file__).parents[1]))
 
 from nmt_feat.apply import Run
+from nmt_feat.artifacts import WEIGHTS, keep, model_for
 from nmt_feat.cli import composed
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.run import WEIGHTS, keep, model_for
 from nmt_feat.schema import TranslateConfig
 from nmt_feat.settings import settle
 from nmt_feat.training import checkpoints
