@@ -134,7 +134,15 @@ def test_the_report_shows_the_dial(small: Small) -> None:
         runs = find_runs([here.folder / "runs"])
     report = Report([(run, folder) for folder, run in runs.items()])
     rows = report.table.named()
-    assert sorted(len(row) for row in rows.values()) == [2, 2, 2]
+    assert {name: len(row) for name, row in rows.items()} == {
+        "add": 2,
+        "add erase=0.5": 2,
+        "none": 2,
+    }
+    heading, cells = report.table.cells()
+    assert heading[:4] == ["method", "features", "erase", "n"]
+    assert sorted(row[2] for row in cells) == ["-", "-", "0.5"]
+    assert all(not evidence.orders["BLEU"] for evidence in report.evidence)
     (methods,) = informative(rows).values()
     points = methods["add"]
     assert [len(bleu) for bleu in points.values()] == [2, 2]

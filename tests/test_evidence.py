@@ -247,3 +247,33 @@ def test_without_matplotlib(
     assert str(error.value) == (
         "a figure needs the package matplotlib: pip install 'nmt_feat[figures]'"
     )
+
+
+def test_orders_are_of_methods_at_the_same_dial(tmp_path: Path) -> None:
+    """Rows are named by the dial, and so are the tables of shares, each with the baseline."""
+    runs = [run(tmp_path, "none", seed, 0.3) for seed in (1, 2)]
+    dialled: list[dict[str, dict[str, object]]] = [
+        {"upos": {}, "lemma": {}},
+        {"upos": {"erase": 0.5}, "lemma": {"erase": 0.5}},
+        {"upos": {"erase": 0.5}, "lemma": {"classes": 4}},
+    ]
+    for number, features in enumerate(dialled):
+        for method in ("add", "gate"):
+            for seed in (1, 2):
+                folder = tmp_path / str(number)
+                record, place = run(folder, method, seed, 0.1 + 0.05 * number, "upos lemma")
+                record.hash += str(number)
+                record.settings = {"features": features, "data": {"hash": str(number) * 64}}
+                runs.append((record, place))
+    report = Report(runs)
+    names = ["", " erase=0.5", " classes=lemma=4 erase=upos=0.5"]
+    assert list(report.table.named()) == ["none"] + [
+        f"{m}{n}" for n in names for m in ("add", "gate")
+    ]
+    (found,) = report.evidence
+    assert {frozenset(pair) for pair in found.orders["BLEU"]} == {
+        frozenset({f"add{n}", f"gate{n}"}) for n in names
+    }
+    assert len(found.against["BLEU"]) == 6
+    titles = [b.title.rpartition(": ")[2] for b in report.blocks if b.title.startswith("Share")]
+    assert titles == ["lemma+upos" + n for n in names]

@@ -23,6 +23,7 @@ from nmt_feat.evaluation.statistics import (
 )
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import RunRecord
+from nmt_feat.report.tables import dials
 
 ALPHA = 0.05
 Key = TypeVar("Key")
@@ -50,6 +51,8 @@ class Method:
     name: str
     seeds: list[int]
     counts: list[dict[str, Counts]]
+    dial: str = ""
+    """What its features say, where a table dials that: orders are of methods at the same dial."""
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Evidence:
     against: dict[str, dict[str, Compared]] = field(default_factory=dict)
     """Each other method less the baseline."""
     orders: dict[str, dict[tuple[str, str], Compared]] = field(default_factory=dict)
-    """Each pair of other methods, the one with the higher mean first."""
+    """Each pair of other methods at the same dial, the one with the higher mean first."""
     shares: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
     """Of resamples in which the first is above the second."""
 
@@ -86,7 +89,12 @@ class Evidence:
             base = self.baseline if self.baseline in several else None
             others = [name for name in several if name != base]
             against = {n: difference(samples[n], samples[base], sentences) for n in others if base}
-            orders = {pair: d for pair, d in found.items() if base not in pair}
+            dial = {m.name: m.dial for m in self.methods}
+            orders = {
+                (one, other): d
+                for (one, other), d in found.items()
+                if base not in (one, other) and dial[one] == dial[other]
+            }
             self.against[metric] = _corrected(against)
             self.orders[metric] = _corrected(orders)
 
@@ -122,7 +130,7 @@ class Evidence:
     def blocks(self, pairs: bool) -> list[Block]:
         """Differences with the sentences, shares, and with `pairs` the tests of single pairs."""
         differences = [self._differences(metric) for metric in self.samples]
-        found = [*differences, self._shares(), self._pairs() if pairs else None]
+        found = [*differences, *self._shares(), self._pairs() if pairs else None]
         return [block for block in found if block]
 
     def _differences(self, metric: str) -> Block:
@@ -159,20 +167,24 @@ class Evidence:
                 found.append(names | vars(c.difference) | {"corrected p": c.p})
         return found
 
-    def _shares(self) -> Block | None:
-        shares = self.shares["BLEU"]
-        if not shares:
-            return None
-        names = list(dict.fromkeys(name for pair in shares for name in pair))
-        rows = []
-        for one in names:
-            row = [one]
-            for other in names:
-                share = shares.get((one, other), 1 - shares.get((other, one), 1))
-                row.append("-" if one == other else _percent(share))
-            rows.append(row)
-        title = "Share of resamples, over seeds and sentences, in which the row has more BLEU"
-        return Block(title, ["method", *names], rows, left=frozenset({"method"}))
+    def _shares(self) -> list[Block]:
+        """For each dial the methods there, and the baseline."""
+        shares, blocks = self.shares["BLEU"], []
+        dials = dict.fromkeys(m.dial for m in self.methods if m.name != self.baseline)
+        for dial in dials:
+            there = {m.name for m in self.methods if m.dial == dial or m.name == self.baseline}
+            names = [n for n in dict.fromkeys(n for pair in shares for n in pair) if n in there]
+            rows = []
+            for one in names:
+                row = [one]
+                for other in names:
+                    share = shares.get((one, other), 1 - shares.get((other, one), 1))
+                    row.append("-" if one == other else _percent(share))
+                rows.append(row)
+            title = "Share of resamples, over seeds and sentences, in which the row has more BLEU"
+            title += f": {dial}" * bool(dial)
+            blocks.append(Block(title, ["method", *names], rows, left=frozenset({"method"})))
+        return [block for block in blocks if len(block.rows) > 1]
 
     def _pairs(self) -> Block | None:
         rows, base = [], next((m for m in self.methods if m.name == self.baseline), None)
@@ -225,6 +237,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def _dial(run: RunRecord) -> str:
+    values = (f"{dial}={value}" for dial, value in dials(run).items())
+    return " ".join(["+".join(sorted(run.features)), *values])
+
+
 def gather(
     rows: Mapping[str, Sequence[RunRecord]],
     folders: Mapping[str, Path],
@@ -239,6 +256,7 @@ def gather(
     """
     if baseline is not None and baseline not in rows:
         raise UserError(f"baseline={baseline}: no such row; {near(baseline, rows)}")
+    dialled = any(dials(run) for runs in rows.values() for run in runs)
     tests: dict[tuple[str, str], list[Method]] = {}
     missing: list[str] = []
     for name, runs in rows.items():
@@ -258,7 +276,8 @@ def gather(
         if len({references for _, references in read}) > 1:
             raise UserError(f"{paths[0].parent}: its {test} is not that of {name}'s other runs")
         seeds = [run.seed for run in finished]
-        method = Method(name, seeds, [counts for counts, _ in read])
+        dial = _dial(finished[0]) if dialled else ""
+        method = Method(name, seeds, [counts for counts, _ in read], dial)
         tests.setdefault((test, read[0][1]), []).append(method)
     notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)
     found = []

@@ -155,12 +155,18 @@ def against_size(data: str, found: Mapping[str, Mapping[int, Gain]]) -> Figure:
 
 
 def against_information(data: str, series: Mapping[str, Points]) -> Figure:
-    """BLEU against what the features say, and against what they say that the word does not."""
+    """BLEU against what the features say, and against what they say that the word does not.
+
+    A method has a colour; where several features are dialled, each of these has a kind of line.
+    """
     figure, panels = _panels(2, 4, share=True)
+    names = [name.split(" ", 1) for name in series if name != "none"]
+    methods, dialled = (
+        list(dict.fromkeys(name[i] for name in names if i < len(name))) for i in (0, 1)
+    )
     for axes, place, label in zip(
         panels, (0, 1), ("H(feature), bits", "H(feature | word), bits"), strict=True
     ):
-        number = 0
         for name, points in series.items():
             if name == "none":
                 (bleu,) = points.values()
@@ -171,8 +177,12 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
             for bits, bleu in sorted(points.items()):
                 values[bits[place]] += bleu
             fewest = min(map(len, values.values()))
-            _band(axes, number, f"{name} (n={fewest})", dict(sorted(values.items())))
-            number += 1
+            method, *features = name.split(" ", 1)
+            look = (
+                {"linestyle": STYLES[dialled.index(features[0]) % len(STYLES)]} if features else {}
+            )
+            label, ranked = f"{name} (n={fewest})", dict(sorted(values.items()))
+            _band(axes, methods.index(method), label, ranked, **look)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"BLEU on the test set of {data}")
     _legend(figure, panels[0], BANDS)
@@ -261,10 +271,10 @@ def _band(
     number: int,
     label: str,
     values: Mapping[float, Sequence[float]],
-    marker: str | None = None,
+    **changed: str,
 ) -> None:
     """A line through the means, and a band from the least to the most."""
-    look = _look(number) | ({} if marker is None else {"marker": marker})
+    look = _look(number) | changed
     axes.plot(list(values), [float(np.mean(v)) for v in values.values()], label=label, **look)
     low, high = ([extreme(v) for v in values.values()] for extreme in (min, max))
     axes.fill_between(list(values), low, high, color=look["color"], alpha=0.2, linewidth=0)

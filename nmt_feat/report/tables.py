@@ -15,9 +15,14 @@ from rich.table import Table as RichTable
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import RunRecord
 
-SHOWN = {"control": "control", "data.name": "data", "model.tie": "tie"}
+DIALS = ("classes", "erase")
+"""Settings of features that make them say less; see corpus/dials.py."""
+FULL = {(dial, "-") for dial in DIALS}
+"""What is not dialled down has no need to be named."""
+SHOWN = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d: d for d in DIALS}
 """Settings that always label the rows when they differ, and their headings."""
-FOLLOWING = ("combiner.", "features.", "annotator.", "data.hash.")
+HASH = "data.hash"
+FOLLOWING = ("combiner.", "features.", "annotator.", f"{HASH}.")
 """Settings that follow from method and features; labels only where they split such a row."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 """By the last word of a figure's heading; two for the others."""
@@ -56,16 +61,37 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def dials(record: RunRecord) -> dict[str, str]:
+    """How far a run's features are dialled down: each dial's value, by feature if they differ."""
+    features, found = record.settings.get("features", {}), {}
+    for dial in DIALS:
+        values = {name: feature[dial] for name, feature in features.items() if dial in feature}
+        if values:
+            alike = len(values) == len(features) and len(set(values.values())) == 1
+            each = [f"{name}={value}" for name, value in values.items()]
+            found[dial] = str(*set(values.values())) if alike else " ".join(each)
+    return found
+
+
+def _settings(record: RunRecord) -> dict[str, str]:
+    """The settings that may label a row."""
+    dialled = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
+    flat = {k: v for k, v in _flat(record.settings).items() if k not in dialled}
+    if HASH in flat:
+        flat[HASH] = flat[HASH][:8]
+    return flat | dials(record)
+
+
 def _method(record: RunRecord) -> tuple[str, str]:
     return record.method, " ".join(sorted(record.features))
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:
     """The fewest settings that tell apart all runs whose settings differ in more than the seed."""
-    flat = [_flat(record.settings) for record in records]
+    flat = [_settings(record) for record in records]
     follows = {key: f"{key}.".startswith(FOLLOWING) for settings in flat for key in settings}
     chosen: list[str] = []
-    for key in sorted(follows, key=lambda k: (follows[k], k not in SHOWN, k)):
+    for key in sorted(follows, key=lambda k: (follows[k], k not in SHOWN, k == HASH, k)):
         groups, split = set(), set()
         for record, settings in zip(records, flat, strict=True):
             labels = tuple(settings.get(k, "-") for k in chosen)
@@ -105,7 +131,7 @@ class Table:
         scaled = any(record.config.get("scale") for record in runs.values())
         self.labels += ["scale"] * scaled
         for record in runs.values():
-            flat = _flat(record.settings)
+            flat = _settings(record)
             labels = [flat.get(key, "-") for key in keys]
             labels += [record.config.get("scale") or "-"] * scaled
             self.rows.setdefault((*_method(record), *labels), []).append(record)
@@ -158,7 +184,7 @@ class Table:
             alike = [other for other in self.rows if other[0] == key[0]]
             parts = [key[0]]
             for i, label in enumerate(("features", *self.labels), 1):
-                if len({other[i] for other in alike}) > 1:
+                if len({other[i] for other in alike}) > 1 and (label, key[i]) not in FULL:
                     value = key[i].replace(" ", "+")
                     parts.append(value if label in ("features", "control") else f"{label}={value}")
             named[" ".join(part for part in parts if part != "-")] = runs
