@@ -131,6 +131,8 @@ def test_bleu_against_information(tmp_path: Path) -> None:
     expected = [r.tests["test"].bleu for r, _ in runs[3:6]]
     assert found["gate"][2.0, 0.5] == expected
     left, right = figures.against_information(data, found).axes
+    labels = ("H(feature), bits", "H(feature | word), bits")
+    assert (left.get_xlabel(), right.get_xlabel()) == labels
     for axes, place in ((left, 0), (right, 1)):
         x, y = drawn(axes, "gate (n=3)")
         assert x == sorted(bits[place] for bits in dial)
@@ -148,6 +150,10 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
     runs.append(made(tmp_path, "gate", 1, 0.1, "upos lemma"))
     [found] = series.informative(Report(runs, pairs=False).table.named()).values()
     assert list(found) == ["gate upos", "gate lemma"]
+    for axes in figures.against_information("toy", found).axes:
+        one, other = (line for line in axes.lines if line.get_label().startswith("gate"))
+        assert one.get_color() == other.get_color()
+        assert one.get_linestyle() != other.get_linestyle()
     several = [
         made(tmp_path, "gate", 1, 0.1, f, bits=(b, b)) for f, b in (("xpos", 3), ("case", 2))
     ]

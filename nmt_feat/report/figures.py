@@ -181,8 +181,8 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
             look = (
                 {"linestyle": STYLES[dialled.index(features[0]) % len(STYLES)]} if features else {}
             )
-            label, ranked = f"{name} (n={fewest})", dict(sorted(values.items()))
-            _band(axes, methods.index(method), label, ranked, **look)
+            title, ranked = f"{name} (n={fewest})", dict(sorted(values.items()))
+            _band(axes, methods.index(method), title, ranked, **look)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"BLEU on the test set of {data}")
     _legend(figure, panels[0], BANDS)
