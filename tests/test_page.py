@@ -137,6 +137,7 @@ def test_everything_is_shown_and_escaped(
     assert next(name for name in OUTPUTS if "<" in name) in page.shown
     assert names["svg"] > 1
     assert "Welch's t over seeds" in page.shown
+    assert "BLEU <code>nrefs:1|" in text
 
 
 def test_nothing_is_fetched_and_no_two_ids_are_equal(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,18 @@ def test_a_killed_starter_leaves_nobody(small: Small) -> None:
         time.sleep(0.05)
 
 
+def pair(target: Callable[[int, Path, Any], None], folder: Path) -> list[Any]:
+    """What two processes, which meet in a folder, tell."""
+    told = SERVER.SimpleQueue()
+    both = [SERVER.Process(target=target, args=(rank, folder / "m", told)) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(100)
+    assert [process.exitcode for process in both] == [0, 0]
+    return [told.get(), told.get()]
+
+
 def ask(rank: int, meeting: Path, told: Any) -> None:
     """One of two processes; the second wants something at its third question."""
     torch.distributed.init_process_group(
@@ -209,14 +222,7 @@ def ask(rank: int, meeting: Path, told: Any) -> None:
 
 def test_agreement(tmp_path: Path) -> None:
     """All learn it after the same question: the one behind that of who wanted it."""
-    told = SERVER.SimpleQueue()
-    both = [SERVER.Process(target=ask, args=(rank, tmp_path / "m", told)) for rank in (0, 1)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(100)
-    assert [process.exitcode for process in both] == [0, 0]
-    assert [told.get(), told.get()] == [[False, False, False, True, False]] * 2
+    assert pair(ask, tmp_path) == [[False, False, False, True, False]] * 2
     assert [Agreement(1).agreed(wanted) for wanted in (False, True)] == [False, True]
 
 
@@ -254,15 +260,8 @@ def share(rank: int, meeting: Path, told: Any) -> None:
 
 def test_shared_work(tmp_path: Path) -> None:
     """Both have the work of both, also where one has nothing to do; after a signal to one, none."""
-    told = SERVER.SimpleQueue()
-    both = [SERVER.Process(target=share, args=(rank, tmp_path / "m", told)) for rank in (0, 1)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(100)
-    assert [process.exitcode for process in both] == [0, 0]
     rows = [[0.5], [], [1, 1e-300], [3, 3, 2**53 - 1]]
-    assert [told.get(), told.get()] == [[rows, [[7.0]], [], None]] * 2
+    assert pair(share, tmp_path) == [[rows, [[7.0]], [], None]] * 2
 
 
 TORCHRUN = {

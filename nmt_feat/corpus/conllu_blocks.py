@@ -24,7 +24,7 @@ from nmt_feat.corpus.conllu import (
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
 
 Booleans = NDArray[np.bool_]
-NO_NUMBER = -2
+_NO_NUMBER = -2
 _TYPES = dict.fromkeys(COLUMNS, pa.dictionary(pa.int32(), pa.string()))
 
 
@@ -82,7 +82,7 @@ def _plain(
     begins = np.flatnonzero(np.diff(part, prepend=-1))
     counts = np.diff(np.append(begins, len(part)))
     begin, count = np.repeat(begins, counts), np.repeat(counts, counts)
-    number, head = (_each(given[c], lambda s: NUMBERS.get(s, NO_NUMBER)) for c in ("id", "head"))
+    number, head = (_each(given[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head"))
     odd = (number != np.arange(len(words)) - begin + 1) | (head < -1) | (head > count)
     for column in given.values():
         odd |= _each(column, lambda s: s.split() != [s])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.corpus.annotators import Annotator
-from nmt_feat.corpus.conllu import NONE, Sentence, Word, align
+from nmt_feat.corpus.conllu import NONE, ROOT, Sentence, Word, align
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError, near
 
@@ -116,7 +116,7 @@ def _words(text: str, doc: Any) -> tuple[Word, ...]:
             while above.is_space and above.head.i != above.i:
                 above = above.head
             root = above.i == token.i or above.is_space
-            head, head_upos = (0, "ROOT") if root else (numbers[above.i], above.pos_ or NONE)
+            head, head_upos = (0, ROOT) if root else (numbers[above.i], above.pos_ or NONE)
         values = token.lemma_, token.pos_, token.tag_, str(token.morph), token.dep_
         lemma, upos, xpos, feats, deprel = (value or NONE for value in values)
         words.append(Word(token.text, 0, 0, lemma, upos, xpos, feats, deprel, head_upos, head))
