@@ -28,7 +28,7 @@ def told(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
 def entropy(counts: Mapping[str, int]) -> float:
     """H(feature): bits of a value drawn from these counts."""
     total = sum(counts.values())
-    return -sum(n / total * math.log2(n / total) for n in counts.values() if n)
+    return sum(n / total * math.log2(total / n) for n in counts.values() if n)
 
 
 def given_word(train: Joint, dev: Joint) -> float:

@@ -140,6 +140,17 @@ class Sample:
         sums = weights @ counts.reshape(len(counts), -1)
         return cls(score(counts.sum(axis=0)), score(sums.reshape(len(weights), *counts.shape[1:])))
 
+    @classmethod
+    def combined(cls, samples: Sequence[Sample], weights: Sequence[float]) -> Sample:
+        """Their weighted sum, seed by seed: all have the same seeds in the same order."""
+        pairs = list(zip(weights, samples, strict=True))
+        scores = sum((w * s.scores for w, s in pairs), np.zeros(1))
+        return cls(scores, sum((w * s.resampled for w, s in pairs), np.zeros(1)))
+
+    def chosen(self, places: Sequence[int]) -> Sample:
+        """The runs at these places."""
+        return Sample(self.scores[list(places)], self.resampled[:, list(places)])
+
     @property
     def mean(self) -> float:
         """Mean over the seeds."""
@@ -217,6 +228,12 @@ def difference(one: Sample, other: Sample, sentences: int, corrected: bool = Tru
         *(value, value - half, value + half, p, share),
         *(variance - sentence, sentence, df),
     )
+
+
+def against_zero(sample: Sample, sentences: int) -> Difference:
+    """`difference` of a sample of differences, paired by seed, to none: one sample's t."""
+    nothing = Sample(np.zeros(2), np.zeros((len(sample.resampled), 2)))
+    return difference(sample, nothing, sentences)
 
 
 def holm(values: Sequence[float]) -> list[float]:

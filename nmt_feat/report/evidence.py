@@ -23,7 +23,7 @@ from nmt_feat.evaluation.statistics import (
 )
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import RunRecord
-from nmt_feat.report.tables import dials
+from nmt_feat.report.tables import bits, dials
 
 ALPHA = 0.05
 Key = TypeVar("Key")
@@ -53,6 +53,11 @@ class Method:
     counts: list[dict[str, Counts]]
     dial: str = ""
     """What its features say, where a table dials that: orders are of methods at the same dial."""
+    kind: str = ""
+    """The method without its features, `concat` say."""
+    features: str = ""
+    bits: float | None = None
+    """Of its features, added up; None for controls and for what has none."""
 
 
 @dataclass
@@ -95,8 +100,8 @@ class Evidence:
                 for (one, other), d in found.items()
                 if base not in (one, other) and dial[one] == dial[other]
             }
-            self.against[metric] = _corrected(against)
-            self.orders[metric] = _corrected(orders)
+            self.against[metric] = corrected(against)
+            self.orders[metric] = corrected(orders)
 
     @property
     def alone(self) -> list[str]:
@@ -120,7 +125,7 @@ class Evidence:
             verdict = "supported" if compared.supported else "not supported by these data"
             lines.append(
                 f"{one} above {other} in {_percent(compared.difference.share)} of resamples; "
-                f"the order {one}, {other} is {verdict} (p {_p(compared.p, '= ')})."
+                f"the order {one}, {other} is {verdict} (p {p_value(compared.p, '= ')})."
             )
         fewest = min((len(m.seeds) for m in self.methods if len(m.seeds) > 1), default=ENOUGH)
         if fewest < ENOUGH:
@@ -143,7 +148,7 @@ class Evidence:
             row = [method.name, str(len(method.seeds)), f"{sample.mean:.2f}{spread}"]
             compared = against.get(method.name)
             if self.baseline:
-                row += ["-"] * 3 if compared is None else _cells(compared)
+                row += ["-"] * 3 if compared is None else cells(compared)
             rows.append(row)
         title = f"{metric} on {self.test}" + (f", against {self.baseline}" if self.baseline else "")
         notes = []
@@ -198,7 +203,7 @@ class Evidence:
             before = float(METRICS["BLEU"](counts["BLEU"].sum(axis=0)))
             for (name, c), p in zip(found, tests, strict=True):
                 change = float(METRICS["BLEU"](c.sum(axis=0))) - before
-                values = [f"{change:+.2f}", *(_p(v) for v in p.values())]
+                values = [f"{change:+.2f}", *(p_value(v) for v in p.values())]
                 rows.append((name, seed, [name, str(seed), *values]))
         if not rows:
             return None
@@ -213,9 +218,10 @@ class Evidence:
         )
 
 
-def _corrected(found: Mapping[Key, Difference]) -> dict[Key, Compared]:
-    corrected = holm([d.p for d in found.values()])
-    return {key: Compared(d, p) for (key, d), p in zip(found.items(), corrected, strict=True)}
+def corrected(found: Mapping[Key, Difference]) -> dict[Key, Compared]:
+    """With p-values by Holm for the number of them."""
+    values = holm([d.p for d in found.values()])
+    return {key: Compared(d, p) for (key, d), p in zip(found.items(), values, strict=True)}
 
 
 def _sign(compared: Compared) -> int:
@@ -224,12 +230,14 @@ def _sign(compared: Compared) -> int:
     return 1 if compared.difference.value > 0 else -1
 
 
-def _cells(compared: Compared) -> list[str]:
+def cells(compared: Compared) -> list[str]:
+    """Value, interval and p for a table."""
     d = compared.difference
-    return [f"{d.value:+.2f}", f"{d.low:+.2f} to {d.high:+.2f}", _p(compared.p)]
+    return [f"{d.value:+.2f}", f"{d.low:+.2f} to {d.high:+.2f}", p_value(compared.p)]
 
 
-def _p(p: float, equal: str = "") -> str:
+def p_value(p: float, equal: str = "") -> str:
+    """In three decimals."""
     return "< 0.001" if p < 0.001 else f"{equal}{p:.3f}"
 
 
@@ -276,8 +284,14 @@ def gather(
         if len({references for _, references in read}) > 1:
             raise UserError(f"{paths[0].parent}: its {test} is not that of {name}'s other runs")
         seeds = [run.seed for run in finished]
-        dial = _dial(finished[0]) if dialled else ""
-        method = Method(name, seeds, [counts for counts, _ in read], dial)
+        first_run = finished[0]
+        dial = _dial(first_run) if dialled else ""
+        known = [sum(b for b, _ in each) for run in finished if (each := bits(run))]
+        method = Method(
+            *(name, seeds, [counts for counts, _ in read], dial, first_run.method),
+            features="+".join(sorted(first_run.features)),
+            bits=sum(known) / len(known) if len(known) == len(finished) else None,
+        )
         tests.setdefault((test, read[0][1]), []).append(method)
     notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)
     found = []

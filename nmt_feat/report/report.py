@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nmt_feat.report import leads
 from nmt_feat.report.evidence import gather
 from nmt_feat.report.formats import latex, markdown, show
 from nmt_feat.report.published import published
@@ -33,7 +34,11 @@ class Report:
         folders = {record.hash: folder for record, folder in self.runs if folder is not None}
         self.evidence, missing = gather(self.table.named(), folders, baseline)
         self.table.notes += [*missing, *notes]
-        self.blocks = [self.table.block(), *(b for e in self.evidence for b in e.blocks(pairs))]
+        self.leads = [leads.leads(evidence) for evidence in self.evidence]
+        self.blocks = [self.table.block()]
+        for evidence, found in zip(self.evidence, self.leads, strict=True):
+            self.blocks += [leads.block(found, evidence.test)] * bool(found)
+            self.blocks += evidence.blocks(pairs)
         self.blocks += published(record for record, _ in self.runs)
 
     def print(self, console: Console) -> None:
@@ -50,9 +55,10 @@ class Report:
                     "test": e.test,
                     "baseline": e.baseline,
                     "comparisons": e.rows(),
+                    "leads": leads.rows(found),
                     "sentences": {metric: e.sentences(metric) for metric in e.samples},
                 }
-                for e in self.evidence
+                for e, found in zip(self.evidence, self.leads, strict=True)
             ],
             "notes": self.table.notes,
         }

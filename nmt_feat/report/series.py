@@ -11,6 +11,7 @@ from nmt_feat.evaluation.statistics import METRICS, Difference
 from nmt_feat.report.evidence import Evidence
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import Report
+from nmt_feat.report.tables import bits
 
 BUCKETS = 5
 """Ranges of lengths."""
@@ -80,21 +81,20 @@ def informative(rows: Mapping[str, Sequence[RunRecord]]) -> dict[str, dict[str, 
     """
     found: dict[tuple[str, int], dict[tuple[str, str], Points]] = {}
     for runs in rows.values():
-        bits: list[tuple[float, float]] = []
+        said: list[tuple[float, float]] = []
         bleu = []
         for run in runs:
-            features = run.data_report.get("features")
-            if run.tests and features is not None and "control" not in run.settings:
-                each = [(f.get("entropy"), f.get("given_word")) for f in features.values()]
-                if all(None not in pair for pair in each):
-                    bits.append((sum(b for b, _ in each), sum(b for _, b in each)))
-                    bleu.append(next(iter(run.tests.values())).bleu)
-        if bits:
+            words_only = run.data_report.get("features") == {} and "control" not in run.settings
+            each = bits(run)
+            if run.tests and (each or words_only):
+                said.append((sum(b for b, _ in each), sum(b for _, b in each)))
+                bleu.append(next(iter(run.tests.values())).bleu)
+        if said:
             run = runs[0]
             columns = (run.settings["features"][n].get("column", n) for n in run.features)
             series = found.setdefault((run.data, _size(run) or 0), {})
             points = series.setdefault((run.method, "+".join(columns)), {})
-            entropy, given = np.mean(bits, axis=0).round(6).tolist()
+            entropy, given = np.mean(said, axis=0).round(6).tolist()
             points.setdefault((entropy, given), []).extend(bleu)
     several = {data for data, _ in found if sum(data == other for other, _ in found) > 1}
     return {

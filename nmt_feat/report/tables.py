@@ -73,6 +73,14 @@ def dials(record: RunRecord) -> dict[str, str]:
     return found
 
 
+def bits(record: RunRecord) -> list[tuple[float, float]]:
+    """H(feature) and H(feature | word) of each feature; empty where unknown, and for controls."""
+    features = record.data_report.get("features") or {}
+    each = [(f.get("entropy"), f.get("given_word")) for f in features.values()]
+    whole = "control" not in record.settings and all(None not in pair for pair in each)
+    return each if whole else []
+
+
 def _settings(record: RunRecord) -> dict[str, str]:
     """The settings that may label a row."""
     dialled = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
