@@ -124,6 +124,12 @@ def test_only_seeds_and_dials_of_both(runs: list[tuple[RunRecord, Path]]) -> Non
     assert (lead.seeds, lead.dials) == (3, 3)
     whole = [(r, f) for r, f in runs if not r.features or not r.settings["features"]["upos"]]
     assert of(whole) == []
+    apart = [
+        (r, f)
+        for r, f in runs
+        if not r.features or (r.method == "add") == bool(r.settings["features"]["upos"])
+    ]
+    assert of(apart) == []  # no dial of both
     one_seed = [(r, f) for r, f in runs if r.seed == 1 or r.method == "concat"]
     assert of(one_seed) == []
 

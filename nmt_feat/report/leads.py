@@ -50,9 +50,11 @@ def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
             pairs = [
                 (m, at_dials[other][d]) for d, m in at_dials[one].items() if d in at_dials[other]
             ]
-            seeds = sorted(set.intersection(*(set(m.seeds) for pair in pairs for m in pair)))
             x = np.array([(a.bits or 0.0) for a, _ in pairs])
-            if len(seeds) < 2 or len(set(x.round(6))) < 2:
+            if len(set(x.round(6))) < 2:
+                continue
+            seeds = sorted(set.intersection(*(set(m.seeds) for pair in pairs for m in pair)))
+            if len(seeds) < 2:
                 continue
             samples = evidence.samples[metric]
             each = [
