@@ -141,6 +141,15 @@ def test_bleu_against_information(tmp_path: Path) -> None:
         assert level[0] == pytest.approx(np.mean([r.tests["test"].bleu for r, _ in runs[:3]]))
 
 
+def test_lines_whose_points_have_unequal_seeds(tmp_path: Path) -> None:
+    runs = [made(tmp_path, "none", seed, 0.4) for seed in SEEDS]
+    runs += [made(tmp_path, "gate", seed, 0.1, bits=(2.0, 0.5)) for seed in SEEDS]
+    runs += [made(tmp_path, "gate", seed, 0.2, bits=(1.0, 0.4)) for seed in SEEDS[:2]]
+    [(data, found)] = series.informative(Report(runs, pairs=False).table.named()).items()
+    left, _ = figures.against_information(data, found).axes
+    assert len(drawn(left, "gate (n=2 to 3)")[0]) == 2
+
+
 def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) -> None:
     runs = [
         made(tmp_path, "gate", 1, 0.1, features, bits=bits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -137,7 +137,7 @@ def against_size(data: str, found: Mapping[str, Mapping[int, Gain]]) -> Figure:
     for number, (name, points) in enumerate(found.items()):
         aside = 1.03 ** (number - (len(found) - 1) / 2)  # so that intervals do not hide each other
         x = [size * aside for size in points]
-        label = f"{name} (n={min(n for _, _, n in points.values())})"
+        label = f"{name} ({_n(n for _, _, n in points.values())})"
         axes.plot(x, [value for value, _, _ in points.values()], label=label, **_look(number))
         for place, (value, interval, _) in zip(x, points.values(), strict=True):
             if interval is not None:
@@ -176,12 +176,14 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
             values: dict[float, list[float]] = defaultdict(list)
             for bits, bleu in sorted(points.items()):
                 values[bits[place]] += bleu
-            fewest = min(map(len, values.values()))
             method, *features = name.split(" ", 1)
             look = (
                 {"linestyle": STYLES[dialled.index(features[0]) % len(STYLES)]} if features else {}
             )
-            title, ranked = f"{name} (n={fewest})", dict(sorted(values.items()))
+            title, ranked = (
+                f"{name} ({_n(map(len, values.values()))})",
+                dict(sorted(values.items())),
+            )
             _band(axes, methods.index(method), title, ranked, **look)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"BLEU on the test set of {data}")
@@ -264,6 +266,13 @@ def _look(number: int) -> dict[str, Any]:
         "linestyle": STYLES[number % len(STYLES)],
         "marker": MARKERS[number % len(MARKERS)],
     }
+
+
+def _n(seeds: Iterable[int]) -> str:
+    """How many seeds the points of a line have."""
+    found = set(seeds)
+    least, most = min(found), max(found)
+    return f"n={least}" if least == most else f"n={least} to {most}"
 
 
 def _band(
