@@ -6,20 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from small import ROOT, Small, outcome, record
+from test_resume import Killed, stop_at
+from test_training import trainer
 
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.errors import UserError
-from nmt_feat.run import untrained
 from nmt_feat.training.loop import Trainer
-from nmt_feat.training.processes import make_fabric
-from nmt_feat.training.progress import Progress
 
-DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
-THERE = f"trainer.accelerator={DEVICE}"
+THERE = "trainer.accelerator=cuda"
 STILL = ["model.dropout=0", "model.activation_dropout=0"]
 """Random numbers of a GPU are others."""
 COMBINERS = sorted(p.stem for p in (ROOT / "conf" / "combiner").glob("*.yaml") if p.stem != "mixed")
@@ -50,37 +45,23 @@ def test_bf16(small: Small) -> None:
 
 def test_resumed_in_the_same_bits(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropout's numbers too, of the device's own generator."""
-    settings = ["combiner=gate", THERE]
-    settings += ["trainer.deterministic=true"] if DEVICE == "cuda" else []
+    settings = ["combiner=gate", "trainer.deterministic=true", THERE]
     with small.elsewhere("whole") as other:
         expected = outcome(other.train(*settings))
-    update, made = Trainer.update, []
-
-    def stops(self: Trainer) -> object:
-        if len(made) == 5:
-            raise UserError("as a test")
-        made.append(self.at.step)
-        return update(self)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", stops)
-        with pytest.raises(UserError, match="as a test"):
+        stop_at(patch, Trainer, "update", 5, after=True)
+        with pytest.raises(Killed):
             small.train(*settings)
     assert outcome(small.train(*settings)) == expected
 
 
-def test_an_update_waits_for_nothing(small: Small, tmp_path: Path) -> None:
-    cfg = small.config("combiner=gate", "trainer.precision=bf16-mixed", THERE)
-    fabric = make_fabric(cfg)
-    fabric.launch()
-    prepared = prepare(cfg, cfg.features)
-    model = untrained(cfg, prepared)[0]
-    trainer = Trainer(cfg, prepared, model, tmp_path, fabric, Progress(Console(), enabled=False))
-    model.train()
-    trainer.update()  # the first makes the optimiser's state
+def test_an_update_waits_for_nothing(small: Small) -> None:
+    made = trainer(small, "combiner=gate", "trainer.precision=bf16-mixed", THERE)
+    made.model.train()
+    made.update()  # the first makes the optimiser's state
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer.update()
+        made.update()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer.at.step == 2
+    assert made.at.step == 2

@@ -59,6 +59,25 @@ def test_without_sentences_it_is_students_test() -> None:
     assert found.df == pytest.approx(3)
 
 
+@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("deviations", [(1, 0, 1), (0.3, 0.3, 1), (0, 0.5, 1), (0.5, 0.5, 0.5)])
+def test_simulated_intervals_hold_what_they_promise(
+    n: int, deviations: tuple[float, float, float]
+) -> None:
+    """Scores that vary with the seed, with each seed's luck with sentences, and with sentences."""
+    random, (seed, luck, sentences) = np.random.default_rng(1), deviations
+    covered, rare, tables, resamples = 0, 0, 1000, 200
+    for _ in range(tables):
+        scores = sentences * random.normal() + np.hypot(seed, luck) * random.normal(size=n)
+        resampled = scores + sentences * random.normal(size=(resamples, 1))
+        resampled += luck * random.normal(size=(resamples, n))
+        found = against_zero(Sample(scores, resampled), 1000)
+        covered += found.low <= 0 <= found.high
+        rare += found.p < 0.002
+    assert rare / tables <= 0.01
+    assert 0.93 <= covered / tables <= 0.97
+
+
 def test_what_the_seeds_of_a_pair_share_cancels() -> None:
     luck = np.array([5.0, -3.0, 1.0])
     one, other = (Sample(luck + k, np.tile(luck + k, (10, 1))) for k in (2.0, 1.5))
@@ -95,6 +114,7 @@ def test_words(runs: list[tuple[RunRecord, Path]]) -> None:
     assert sentences([lead]) == [
         f"upos: concat above add over all dials, by {gap:.2f} (p < 0.001).",
         f"upos: the lead of concat over add grows by {slope:.2f} with each bit (p < 0.001).",
+        "4 seeds: a claim that is published needs 5.",
     ]
     assert block([lead], "test").rows[0][:5] == ["upos", "concat - add", "4", "3", f"{gap:+.2f}"]
 
@@ -110,7 +130,7 @@ def test_the_lead_that_shrinks_and_the_one_that_is_none(tmp_path: Path) -> None:
     assert "upos: the lead of concat over gate shrinks by " in text
     assert "gate over add" not in text
     assert "add over gate" not in text
-    assert text.endswith("No other lead or change is supported by these data.")
+    assert "\nNo other lead or change is supported by these data.\n" in text
 
 
 def test_only_seeds_and_dials_of_both(runs: list[tuple[RunRecord, Path]]) -> None:

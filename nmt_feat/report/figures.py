@@ -180,11 +180,8 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
             look = (
                 {"linestyle": STYLES[dialled.index(features[0]) % len(STYLES)]} if features else {}
             )
-            title, ranked = (
-                f"{name} ({_n(map(len, values.values()))})",
-                dict(sorted(values.items())),
-            )
-            _band(axes, methods.index(method), title, ranked, **look)
+            title = f"{name} ({_n(map(len, values.values()))})"
+            _band(axes, methods.index(method), title, dict(sorted(values.items())), **look)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"BLEU on the test set of {data}")
     _legend(figure, panels[0], BANDS)

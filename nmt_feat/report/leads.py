@@ -9,9 +9,10 @@ from itertools import combinations
 import numpy as np
 
 from nmt_feat.evaluation.statistics import Difference, Sample, against_zero
-from nmt_feat.report.evidence import Compared, Evidence, Method, cells, corrected, p_value
+from nmt_feat.report.evidence import ENOUGH, Compared, Evidence, Method, cells, corrected, p_value
 from nmt_feat.report.formats import Block
 
+METRIC = "BLEU"
 OVER = ("mean", "per bit")
 
 
@@ -30,7 +31,7 @@ class Lead:
     """Least-squares slope over H(feature): how much more the lead is with each bit that is said."""
 
 
-def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
+def leads(evidence: Evidence) -> list[Lead]:
     """Of every two methods with the same features at two dials or more and two seeds or more.
 
     The one with the higher mean is first. p-values are corrected for all that are returned.
@@ -56,7 +57,7 @@ def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
             seeds = sorted(set.intersection(*(set(m.seeds) for pair in pairs for m in pair)))
             if len(seeds) < 2:
                 continue
-            samples = evidence.samples[metric]
+            samples = evidence.samples[METRIC]
             each = [
                 Sample.combined([_at(samples, m, seeds) for m in pair], [1, -1]) for pair in pairs
             ]
@@ -66,7 +67,7 @@ def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
             if means.mean < 0:
                 one, other = other, one
                 means, slopes = Sample.combined([means], [-1]), Sample.combined([slopes], [-1])
-            sentences = len(evidence.methods[0].counts[0][metric])
+            sentences = len(evidence.methods[0].counts[0][METRIC])
             for over, sample in zip(OVER, (means, slopes), strict=True):
                 found[features, one, other, over] = against_zero(sample, sentences)
             sizes[features, one, other] = len(seeds), len(pairs)
@@ -74,14 +75,14 @@ def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
     return [Lead(*key, *size, *(sure[*key, over] for over in OVER)) for key, size in sizes.items()]
 
 
-def block(found: Sequence[Lead], test: str, metric: str = "BLEU") -> Block:
+def block(found: Sequence[Lead], test: str) -> Block:
     """A table of leads and what it supports in words."""
     heading = ["features", "less", "n", "dials", "mean", "95 % interval", "p"]
     rows = []
     for lead in found:
         row = [lead.features, f"{lead.one} - {lead.other}", str(lead.seeds), str(lead.dials)]
         rows.append([*row, *cells(lead.mean), *cells(lead.per_bit)])
-    title = f"Leads over the dials of what the features say: {metric} on {test}"
+    title = f"Leads over the dials of what the features say: {METRIC} on {test}"
     notes = [
         "Paired by seed: the mean over the dials, and the change with each bit of H(feature); "
         "p by Holm for all of this table (docs/statistics.md).",
@@ -108,7 +109,10 @@ def sentences(found: Sequence[Lead]) -> list[str]:
                 f"(p {p_value(lead.per_bit.p, '= ')})."
             )
     all_of_them = len(lines) == len(OVER) * len(found)
-    return lines + ["No other lead or change is supported by these data."] * (not all_of_them)
+    lines += ["No other lead or change is supported by these data."] * (not all_of_them)
+    fewest = min(lead.seeds for lead in found)
+    few = f"{fewest} seeds: a claim that is published needs {ENOUGH}."
+    return lines + [few] * (fewest < ENOUGH)
 
 
 def rows(found: Sequence[Lead]) -> list[dict[str, object]]:

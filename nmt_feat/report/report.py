@@ -37,7 +37,8 @@ class Report:
         self.leads = [leads.leads(evidence) for evidence in self.evidence]
         self.blocks = [self.table.block()]
         for evidence, found in zip(self.evidence, self.leads, strict=True):
-            self.blocks += [leads.block(found, evidence.test)] * bool(found)
+            if found:
+                self.blocks.append(leads.block(found, evidence.test))
             self.blocks += evidence.blocks(pairs)
         self.blocks += published(record for record, _ in self.runs)
 
