@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,17 +23,33 @@ from tokenizers import (
 from tokenizers import trainers as training
 
 WIDTH, LAYERS = 8, 3
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 def word_piece(texts: Iterable[str], size: int = 120) -> Tokenizer:
-    """BERT's own, lower-cased and without accents."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(
-        texts, training.WordPieceTrainer(vocab_size=size, special_tokens=special)
+    """BERT's own, lower-cased and without accents: characters, then the most frequent words.
+
+    Not trained: the library's trainer finds other pieces of the same texts each time, and with them
+    come other weights and other roundings.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
     )
+    letters = sorted(set("".join(words)))
+    frequent = sorted(words, key=lambda word: (-words[word], word))
+    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *frequent]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    made = Tokenizer(
+        models.WordPiece(
+            {piece: number for piece, number in vocabulary.items() if number < size},
+            unk_token="[UNK]",
+        )
+    )
+    made.normalizer = normalizer
+    made.pre_tokenizer = splitter
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -48,7 +65,7 @@ def byte_pairs(texts: Iterable[str], size: int = 320) -> Tokenizer:
         texts,
         training.BpeTrainer(
             vocab_size=size,
-            special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"],
+            special_tokens=SPECIAL,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         ),
     )
