@@ -46,3 +46,11 @@ def spacy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipelines import train_spacy
 
     return train_spacy(tmp_path_factory.mktemp("spacy") / "en_small")
+
+
+@pytest.fixture(scope="session")
+def encoder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder of Hugging Face that was made here."""
+    from encoders import corpus_texts, save, word_piece
+
+    return save(tmp_path_factory.mktemp("encoder") / "tiny", word_piece(corpus_texts(corpus)))

@@ -22,6 +22,8 @@ from tokenizers import (
 )
 from tokenizers import trainers as training
 
+from nmt_feat.corpus.conllu import read_conllu
+
 WIDTH, LAYERS = 8, 3
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
@@ -96,3 +98,14 @@ def save(folder: Path, tokenizer: Tokenizer, longest: int = 64, seed: int = 0) -
         )
     model.save_pretrained(folder)
     return folder
+
+
+def corpus_texts(corpus: Path) -> list[str]:
+    """The sentences of the training split."""
+    return [sentence.text for sentence in read_conllu(corpus / "train.conllu")]
+
+
+def settings(encoder: Path, *more: str) -> tuple[str, ...]:
+    """Overrides of a short run with the encoder's vectors as its only feature."""
+    given = ("features=[contextual]", f"features.contextual.encoder={encoder}")
+    return (*given, "trainer.max_steps=4", "model.dim=32", *more)

@@ -1,4 +1,4 @@
-"""Vectors of an encoder made on the spot: values, mapping to our pieces, whole runs, mistakes."""
+"""Vectors of an encoder made on the spot: values, mapping to our pieces, whole runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from encoders import LAYERS, WIDTH, byte_pairs, save, transformers, word_piece
+from encoders import (
+    LAYERS,
+    WIDTH,
+    byte_pairs,
+    corpus_texts,
+    save,
+    settings,
+    transformers,
+    word_piece,
+)
 from entry import call
 from hypothesis import given
 from hypothesis import strategies as st
 from lives import python
 from small import ROOT, Small, outcome, record
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from nmt_feat.corpus.batches import UNITS, collate
 from nmt_feat.corpus.conllu import read_conllu
@@ -28,7 +35,6 @@ from nmt_feat.corpus.contextual import LanguageModel, opened, scale, stored
 from nmt_feat.corpus.overlaps import overlaps
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.subwords import Pieces
-from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual
 
 TEXTS = [
@@ -38,15 +44,6 @@ TEXTS = [
     "",
     "학교에서 duck 123",
 ]
-
-
-def corpus_texts(corpus: Path) -> list[str]:
-    return [sentence.text for sentence in read_conllu(corpus / "train.conllu")]
-
-
-@pytest.fixture(scope="session")
-def encoder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("encoder") / "tiny", word_piece(corpus_texts(corpus)))
 
 
 @pytest.fixture(scope="session")
@@ -180,11 +177,6 @@ def test_overlaps(
             place, number = place + count, number + 1
         before += len(others)
     assert place == len(rows)
-
-
-def settings(encoder: Path, *more: str) -> tuple[str, ...]:
-    given = ("features=[contextual]", f"features.contextual.encoder={encoder}")
-    return (*given, "trainer.max_steps=4", "model.dim=32", *more)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "bytewise"])
@@ -399,223 +391,4 @@ def test_export_is_refused(
     assert capsys.readouterr().err == (
         "features.contextual: an encoder's vectors differ from sentence to sentence and cannot be "
         "exported; use engine=native\n"
-    )
-
-
-# ---- mistakes
-
-
-def only_letters(texts: list[str]) -> Tokenizer:
-    """Drops what it has not seen."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(texts, trainers.BpeTrainer(special_tokens=special))
-    return made
-
-
-def test_pieces_without_vector(small: Small, tmp_path: Path) -> None:
-    texts = [
-        sentence.text
-        for split in ("train", "dev", "test")
-        for sentence in read_conllu(small.corpus / f"{split}.conllu")
-    ]
-    folder = save(tmp_path / "few", only_letters([text.replace("I", "") for text in texts]))
-    command = ["combiner=add", "subword=none", *settings(folder)]
-    done = call("train", *small.overrides(*command))
-    first = next(text for text in texts if "I" in text.split())
-    assert (done.code, done.err) == (
-        2,
-        f"error: {small.corpus}/train.conllu: features.contextual: the encoder's tokeniser has no "
-        f"piece for 'I' of {first!r}; give another encoder, or set "
-        "features.contextual.missing=unknown\n",
-    )
-    done = call("train", *small.overrides(*command, "features.contextual.missing=unknown"))
-    assert done.code == 0, done.err
-    count = sum(text.split().count("I") for text in corpus_texts(small.corpus))
-    assert f"features.contextual: unknown for {count} pieces of train" in done.out
-
-
-def harm(folder: Path, kind: str) -> None:
-    """One thing that is wrong with an encoder."""
-    config, weights = folder / "config.json", folder / "model.safetensors"
-    tensors = safetensors.torch.load_file(weights)
-    if kind == "pickle":
-        weights.unlink()
-        torch.save(tensors, folder / "pytorch_model.bin")
-    elif kind == "code":
-        (folder / "mine.py").write_text("raise SystemExit('this ran')")
-        names = {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}
-        config.write_text(json.dumps({"model_type": "mine", "auto_map": names}))
-    elif kind == "no config":
-        config.unlink()
-    elif kind == "no tokeniser":
-        (folder / "tokenizer.json").unlink()
-        (folder / "tokenizer_config.json").unlink()
-    elif kind == "slow tokeniser":
-        (folder / "tokenizer.json").unlink()
-        slow = {"tokenizer_class": "ByT5Tokenizer"}
-        (folder / "tokenizer_config.json").write_text(json.dumps(slow))
-    elif kind == "another's tokeniser":
-        small_model = transformers.AutoModel.from_pretrained(folder)
-        small_model.resize_token_embeddings(50)
-        small_model.save_pretrained(folder)
-    elif kind == "a weight is missing":
-        del tensors["encoder.layer.1.output.dense.weight"]
-        safetensors.torch.save_file(tensors, weights, {"format": "pt"})
-    elif kind == "cut":
-        weights.write_bytes(weights.read_bytes()[:-100])
-    elif kind in ("nan", "large"):
-        value = float("nan") if kind == "nan" else 1e6
-        tensors["encoder.layer.1.output.LayerNorm.bias"].fill_(value)
-        safetensors.torch.save_file(tensors, weights, {"format": "pt"})
-    elif kind == "no folder":
-        shutil.rmtree(folder)
-
-
-GET = "; get it again, with config.json, tokenizer.json and model.safetensors"
-HARMS = {
-    "pickle": "features.contextual.encoder=ENC: AutoModel cannot read it (Error no file named "
-    "model.safetensors found in directory ENC.)" + GET,
-    "code": None,
-    "no config": None,
-    "no tokeniser": "features.contextual.encoder=ENC: has no tokeniser; give a folder with "
-    "tokenizer.json, vocab.txt, vocab.json or another vocabulary",
-    "another's tokeniser": "features.contextual.encoder=ENC: its tokeniser has more pieces than "
-    "its model has embeddings, 50; get it again",
-    "slow tokeniser": "features.contextual.encoder=ENC: its tokeniser ByT5Tokenizer does not say "
-    "where its pieces stand in the text; give an encoder with a fast one (tokenizer.json)",
-    "a weight is missing": "features.contextual.encoder=ENC: model.safetensors lacks or misfits 1 "
-    "weights, such as encoder.layer.1.output.dense.weight; get it again",
-    "cut": None,
-    "nan": "features.contextual.encoder=ENC: a vector of TEXT is not finite in float16; give "
-    "another layer or encoder, or set precision=float32",
-    "large": "features.contextual.encoder=ENC: a vector of TEXT is not finite in float16; give "
-    "another layer or encoder, or set precision=float32",
-    "no folder": "features.contextual.encoder=ENC: no such folder; give that of an encoder, as "
-    "hf download NAME --local-dir FOLDER makes it",
-}
-"""What is said; where `transformers` says why, only the ends are ours."""
-
-
-@pytest.mark.parametrize("kind", HARMS)
-def test_broken_encoders(kind: str, small: Small, encoder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(encoder, tmp_path / "broken")
-    harm(folder, kind)
-    done = call("train", *small.overrides("combiner=add", *settings(folder)))
-    assert (done.code, done.err.count("\n")) == (2, 1), done
-    first = corpus_texts(small.corpus)[0]
-    said = done.err.replace(str(folder), "ENC").replace(repr(first), "TEXT")
-    expected = HARMS[kind]
-    if expected is None:
-        assert said.startswith("error: features.contextual.encoder=ENC: Auto"), said
-        assert said.endswith(f"){GET}\n"), said
-    else:
-        assert said == f"error: {expected}\n"
-    assert not [*small.folder.glob("runs/*/")]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ("features.contextual.layer=4",),
-            "features.contextual.layer=4: the encoder has the layers 1 to 3, and 0, its "
-            "embeddings; give -4 to 3",
-        ),
-        (
-            ("features.contextual.layer=-5",),
-            "features.contextual.layer=-5: the encoder has the "
-            "layers 1 to 3, and 0, its embeddings; give -4 to 3",
-        ),
-        (
-            ("features.contextual.precision=int8",),
-            "features.contextual.precision=int8: one of float16, float32",
-        ),
-        (
-            ("features.contextual.encoder=null",),
-            "features.contextual: nmt_feat.features.Contextual needs an encoder; set "
-            "features.contextual.encoder=FOLDER",
-        ),
-        (
-            ("features.contextual._target_=nmt_feat.features.Categorical",),
-            "features.contextual.encoder=ENC: goes with _target_=nmt_feat.features.Contextual, not "
-            "nmt_feat.features.Categorical",
-        ),
-        (
-            ("features.contextual.column=upos",),
-            "nmt_feat.features.Contextual: cannot embed column=upos; its _target_ is Categorical "
-            "of nmt_feat.features",
-        ),
-        (
-            ("features.contextual.max_values=5",),
-            "features.contextual: an encoder's vectors have no policy, max_values or min_count; "
-            "leave them out",
-        ),
-        (
-            ("features.contextual.of=word",),
-            "features.contextual.of=word: for char, syllable, jamo, ngram, form, lower; leave it "
-            "out",
-        ),
-        (
-            ("subword=given",),
-            "features.contextual: an encoder reads text, not the pieces of another toolkit; set "
-            "subword to another than given",
-        ),
-        (
-            ("features=[upos]", "+features.upos.encoder=ENC"),
-            "features.upos.encoder=ENC: goes with _target_=nmt_feat.features.Contextual, not "
-            "nmt_feat.features.Categorical",
-        ),
-    ],
-)
-def test_bad_settings(
-    overrides: tuple[str, ...], message: str, small: Small, encoder: Path
-) -> None:
-    names = {override.partition("=")[0] for override in overrides}
-    given = [
-        o
-        for o in settings(encoder)
-        if o.partition("=")[0] not in names
-        and ("features=[upos]" not in overrides or "contextual" not in o)
-    ]
-    more = [o.replace("=ENC", f"={encoder}") for o in overrides]
-    done = call("train", *small.overrides("combiner=add", *given, *more))
-    assert done.code == 2
-    assert done.err.replace(str(encoder), "ENC") == f"error: {message}\n"
-
-
-def test_places_that_do_not_ascend(encoder: Path) -> None:
-    """No tokeniser that is known does so; nothing else would notice."""
-    made = LanguageModel("bert", str(encoder), -2, "float16")
-    own = made.tokenizer
-
-    class Turned:
-        model_max_length = own.model_max_length
-        pad_token_id = own.pad_token_id
-
-        def num_special_tokens_to_add(self) -> int:
-            return 2
-
-        def __call__(self, texts: list[str], **how: Any) -> dict[str, Any]:
-            coded = dict(own(texts, **how))
-            coded["offset_mapping"] = [spans[::-1] for spans in coded["offset_mapping"]]
-            return coded
-
-    made.tokenizer = Turned()
-    with pytest.raises(UserError) as error:
-        made.states(["I saw her duck."])
-    assert str(error.value) == (
-        f"features.bert.encoder={encoder}: its tokeniser cannot be aligned, the places of its "
-        "pieces do not ascend in 'I saw her duck.'; give another encoder"
-    )
-
-
-def test_missing_package(small: Small, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    done = call("train", *small.overrides("combiner=add", *settings(encoder)))
-    assert (done.code, done.err) == (
-        2,
-        "error: an encoder of Hugging Face needs the package transformers: pip install "
-        "'nmt_feat[transformers]'\n",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from encoders import LAYERS, byte_pairs, save, transformers, word_piece
+from encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece
 from entry import call
 from rich.console import Console
 from safetensors.torch import load_file
@@ -32,7 +32,7 @@ TRAINED = ("features.contextual.live=true", "features.contextual.trained=true")
 def encoders(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two encoders, one of which reads many sentences in parts."""
     folder = tmp_path_factory.mktemp("encoders")
-    texts = [sentence.text for sentence in read_conllu(corpus / "train.conllu")]
+    texts = corpus_texts(corpus)
     save(folder / "tiny", word_piece(texts))
     save(folder / "bytes", byte_pairs(texts), longest=12, seed=1)
     return folder

@@ -68,9 +68,9 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outside(readings: Path) -> Path:
     """The folder of the corpus, with vectors of its words and an encoder."""
-    from encoders import save, word_piece
+    from encoders import corpus_texts, save, word_piece
 
-    texts = [sentence.text for sentence in read_conllu(readings / "train.conllu")]
+    texts = corpus_texts(readings)
     save(readings / "encoder", word_piece(texts))
     words = sorted({word for text in texts for word in text.split()})
     rows = np.random.default_rng(1).normal(size=(len(words), 8))
