@@ -18,6 +18,7 @@ from lives import python
 
 from nmt_feat.corpus.annotators import Annotator, HanTa, annotate, annotate_cached
 from nmt_feat.corpus.conllu import Sentence, Word, read_conllu
+from nmt_feat.corpus.pool import Pool
 from nmt_feat.errors import UserError
 
 
@@ -50,6 +51,18 @@ def test_processes_never_change_the_result(tmp_path: Path) -> None:
     annotate(hanta, texts, path, 2)
     assert list(read_conllu(path)) == hanta.annotate(texts)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def absolutes(numbers: list[int]) -> list[int]:
+    with Pool(2, "a test", "processes") as pool:
+        return list(pool.map(abs, numbers))
+
+
+def test_processes_of_a_job_of_joblib() -> None:
+    """Its jobs have a start method that their own processes do not know."""
+    joblib = pytest.importorskip("joblib")
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(absolutes)([-i, i]) for i in range(2))
+    assert found == [[0, 0], [1, 1]]
 
 
 def test_pickle_leaves_out_what_is_loaded() -> None:

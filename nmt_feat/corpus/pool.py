@@ -60,6 +60,9 @@ class Pool:
         self._executor = None
         if processes > 1:
             spawn = multiprocessing.get_context("spawn")  # not forked: the parent may have threads
+            if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+                # joblib's, in a job of its launcher: children are told of it, but do not know it.
+                multiprocessing.set_start_method("spawn", force=True)
             self._executor = ProcessPoolExecutor(processes, spawn, _begin, (start, given))
         elif start:
             start(*given)
