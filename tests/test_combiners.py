@@ -314,16 +314,23 @@ def test_dtypes(name: str, dtype: torch.dtype, count: int) -> None:
     torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("composed", [False, True])
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("name", ALL)
-def test_autocast(name: str, count: int) -> None:
+def test_autocast(name: str, count: int, composed: bool) -> None:
+    """Tables give float32 there; what layers compose of units or vectors is bfloat16."""
     combiner, parts = build(name, count)
     combiner = combiner.float()
-    values = [(part / 10).float().requires_grad_() for part in parts]
+    values = [(part / 10).float() for part in parts]
+    if composed:
+        values[1:] = [value.bfloat16() for value in values[1:]]
+    for value in values:
+        value.requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = combiner(values)
     out.sum().backward()
-    torch.testing.assert_close(out.float(), combiner(values), rtol=0.05, atol=0.05)
+    expected = combiner([value.float() for value in values])
+    torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
     assert all(value.grad is not None and value.grad.isfinite().all() for value in values)
 
 

@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from nmt_feat.combiners.base import Combiner, linear
 
 
+def between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """`(1 - share) * a + share * b`, in the wider of their types, which differ in bf16-mixed."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return torch.lerp(a.to(dtype), b.to(dtype), share.to(dtype))
+
+
 class Gate(Combiner):
     """`g * a + (1 - g) * b`, `g = sigmoid(W [a; b] + c)`, element by element.
 
@@ -40,7 +46,7 @@ class Gate(Combiner):
         """Gated sum of the parts, `(batch, time, model_dim)`."""
         if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
             a, b = parts
-            return torch.lerp(b, a, torch.sigmoid(self.logits(torch.cat([a, b], dim=-1))).to(a))
+            return between(b, a, torch.sigmoid(self.logits(torch.cat([a, b], dim=-1))))
         return (self.weights_of(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
 
 
@@ -85,7 +91,7 @@ class WordGate(Combiner):
         """Gated sum of the parts, `(batch, time, model_dim)`."""
         if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
             a, b = parts
-            return torch.lerp(a, b, torch.sigmoid(self.logits(a)).to(a))
+            return between(a, b, torch.sigmoid(self.logits(a)))
         return (self.weights_of(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
 
 
