@@ -184,6 +184,26 @@ def test_first_pieces_alone_keep_to_themselves(larger: Small) -> None:
     assert Counter(before.tolist()) == Counter(after.tolist())
 
 
+def test_units_of_first_pieces(larger: Small) -> None:
+    """Pieces that are not the first of their word say so in all splits, as they did."""
+    settings = ["features=[char,upos]", "features.char.of=word", "features.char.policy=first"]
+    cfg = larger.config(*settings, "control=by_type")
+    true, moved = prepare(cfg, cfg.features), prepare_run(cfg)
+    inside = (moved.encoder.features["char"].id("<inside>"),)
+
+    def units(split: Split) -> list[tuple[int, ...]]:
+        table = split.units["char"]
+        ids = split.features["char"].tolist()
+        return [tuple(table.row(i - 3).tolist()) if i >= 3 else (-i,) for i in ids]
+
+    drawn = set(units(splits(true)["train"]))
+    for name, split in splits(moved).items():
+        before, after = units(splits(true)[name]), units(split)
+        assert [u == inside for u in before] == [u == inside for u in after]
+        assert set(after) <= drawn
+        assert before != after
+
+
 def test_words_without_subwords(small: Small) -> None:
     cfg = small.config("subword=none", "subword.vocab_size=5000", "control=shuffled")
     true, moved = prepare(cfg, cfg.features), prepare_run(cfg)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.columns import END
+from nmt_feat.corpus.columns import END, FIRST
 from nmt_feat.corpus.dials import mixed
 from nmt_feat.corpus.prepare import WORD, Prepared, prepare
 from nmt_feat.corpus.store import Split
@@ -104,7 +104,7 @@ class Tokens:
         """
         changed = copy.copy(self.split)
         changed.features = {n: ids for n, ids in self.split.features.items() if n != WORD}
-        changed.units = self.split.units | {n: units.units[n] for n in values if n in units.units}
+        changed.units = dict(self.split.units)
         changed.vectors = self.split.vectors | {
             n: units.vectors[n] for n in values if n in units.vectors
         }
@@ -113,6 +113,12 @@ class Tokens:
             carried = ids[self.pieces] == self.values[name][self.owner]
             carried[np.isin(self.pieces, self.starts)] = True
             carried |= name in changed.vectors  # each piece has its own: none of them stays
+            if name in changed.vectors:
+                changed.units[name] = units.units[name]
+            elif name in units.units and units is not self.split:
+                own = self.split.units[name]  # those of pieces that stay
+                changed.units[name] = own.followed_by(units.units[name])
+                new = np.where(new < FIRST, new, new + np.int32(len(own.offsets) - 1))
             ids[self.pieces[carried]] = new[self.owner[carried]]
             assert (ids[self.split.source.offsets[1:] - 1] == END).all()
             changed.features[name] = ids

@@ -34,6 +34,11 @@ class Ragged:
         """One row, not copied."""
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
+    def followed_by(self, more: Ragged) -> Ragged:
+        """These rows, then those of another."""
+        values = np.concatenate([self.values, more.values])
+        return Ragged(values, np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]))
+
     def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where in `values` the padded rows are read, and what is real: both (rows, longest)."""
         starts = self.offsets[rows]
