@@ -186,9 +186,13 @@ class Run:
         """Encoded sentences with their translations, or with empty ones."""
         described = self.encoder.describe(Sentences.of(sentences), where)
         split = encode_split(self.encoder, self.target, described, targets)
+        return self.attached(split, described.texts, where)
+
+    def attached(self, split: Split, texts: list[str], where: list[str]) -> Split:
+        """The split with the vectors of each encoder that is a feature."""
         for name, model in self.encoders.items():
             live = self.cfg.features[name].live
-            states = (model.coded if live else model.states)(described.texts)
+            states = (model.coded if live else model.states)(texts)
             missing = self.encoder.features[name].missing
             split, _ = attach(split, name, self.encoder.subwords, states, where, missing)
         return split

@@ -43,7 +43,8 @@ class Reliance:
         tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))
         encoder = SourceEncoder(run.encoder.subwords, vocabs | {WORD: tag})
         described = encoder.describe(Sentences.of(sentences), where)
-        self.true = encode_split(encoder, run.target, described, targets)
+        encoded = encode_split(encoder, run.target, described, targets)
+        self.true = run.attached(encoded, described.texts, where)
         whole = run.cfg.subword.kind == "none"  # each piece is a word
         begins = None if whole else [tag.id("B"), tag.id("O")]
         self.tokens = Tokens.of(self.true, self.moved, begins)

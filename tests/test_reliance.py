@@ -61,6 +61,17 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
             assert shuffled.features["upos"][piece] == words[1][word]
 
 
+def test_vectors_of_an_encoder(small: Small, encoder: Path) -> None:
+    """They are left out and moved as other features are."""
+    more = ("features=[upos,contextual]", f"features.contextual.encoder={encoder}")
+    text = opened(small.train("combiner=add", *more, *FEW), small.corpus / "test.conllu")
+    true = text.scores(text.true)
+    assert true["BLEU"] == pytest.approx(record(text.run.folder)["tests"]["test"]["bleu"])
+    for split in (text.unknown(), text.shuffled(0)):
+        assert (split.features["contextual"] != text.true.features["contextual"]).any()
+        assert set(text.scores(split)) == set(true)
+
+
 def lines(values: list[str]) -> str:
     """One word, whose part of speech alone says how it is translated."""
     return "".join(f"# text = duck\n1\tduck\t_\t{v}" + "\t_" * 6 + "\n\n" for v in values)
