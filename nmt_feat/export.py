@@ -36,6 +36,8 @@ TUPLES = "tuples.npy"
 """Written only where the combiner is not one of CTranslate2's own."""
 LONGEST = 1024
 """Positions that the exported model knows."""
+STEP = 64
+"""Limits of output pieces are rounded up to multiples of these."""
 
 Tuples = NDArray[np.int32]
 Table = NDArray[np.float32]
@@ -227,6 +229,23 @@ class Exported:
             found.append(f"t{place}")
         return found, replaced
 
+    def _search(self, sentences: list[list[str]], limit: int, cfg: DecodingConfig) -> list[Any]:
+        """Results of CTranslate2, of at most `limit` pieces."""
+        found: list[Any] = self.translator.translate_batch(
+            sentences,
+            beam_size=cfg.beam,
+            # Twice as many finished hypotheses as its default: as far as our own search looks.
+            patience=2 if cfg.beam > 1 else 1,
+            num_hypotheses=cfg.nbest,
+            length_penalty=cfg.length_penalty,
+            min_decoding_length=0,
+            max_decoding_length=limit,
+            max_batch_size=max(1, cfg.batch_tokens // cfg.beam),
+            batch_type="tokens",
+            return_scores=True,
+        )
+        return found
+
     def translate(
         self, split: Split, features: Sequence[str], cfg: DecodingConfig, nearest: bool
     ) -> Translated:
@@ -234,22 +253,23 @@ class Exported:
         rows, bounds = columns(split, features), split.source.offsets
         found = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
         tokens = {i: known for i, (known, _) in enumerate(found) if known and len(known) <= LONGEST}
-        longest = max(map(len, tokens.values()), default=1) - 1
-        results = self.translator.translate_batch(
-            list(tokens.values()),
-            beam_size=cfg.beam,
-            # Twice as many finished hypotheses as its default: as far as our own search looks.
-            patience=2 if cfg.beam > 1 else 1,
-            num_hypotheses=cfg.nbest,
-            length_penalty=cfg.length_penalty,
-            min_decoding_length=0,
-            max_decoding_length=min(int(cfg.max_ratio * longest) + cfg.max_extra, LONGEST),
-            max_batch_size=max(1, cfg.batch_tokens // cfg.beam),
-            batch_type="tokens",
-            return_scores=True,
-        )
+        limits = {
+            i: min(int(cfg.max_ratio * (len(known) - 1)) + cfg.max_extra, LONGEST)
+            for i, known in tokens.items()
+        }
+        # CTranslate2 has one limit a call: rounded up first, so that few calls do, then the own one
+        # of sentences that went beyond it. Thus a sentence's neighbours have no say in it.
+        rounded = {i: min(limit + -limit % STEP, LONGEST) for i, limit in limits.items()}
+        results: dict[int, Any] = {}
+        left = list(tokens)
+        for limit_of in (rounded, limits):
+            for bound in sorted({limit_of[i] for i in left}):
+                members = [i for i in left if limit_of[i] == bound]
+                batch = self._search([tokens[i] for i in members], bound, cfg)
+                results |= zip(members, batch, strict=True)
+            left = [i for i in left if max(map(len, results[i].hypotheses)) > limits[i]]
         hypotheses: list[list[Hypothesis]] = [[] for _ in found]
-        for i, result in zip(tokens, results, strict=True):
+        for i, result in results.items():
             # To suppress these pieces would take their mass from the softmax: other scores.
             if any(piece in words for words in result.hypotheses for piece in SPECIAL):
                 continue

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 from nmt_feat.apply import EXPORT, Run
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.controls import prepare_run
 from nmt_feat.errors import UserError
 from nmt_feat.export import attested, check_exportable, export, factors
+from nmt_feat.report.records import read_run
 
 
 def main() -> int:
@@ -34,10 +35,9 @@ def main() -> int:
         cfg = run.cfg
         if given.cache:
             cfg.paths.cache = given.cache
-        if cfg.annotator.model:
-            model = str(given.run / cfg.annotator.model)
+        if cfg.annotator.model and (kept := given.run / cfg.annotator.model).exists():
             cfg = dataclasses.replace(
-                cfg, annotator=dataclasses.replace(cfg.annotator, model=model)
+                cfg, annotator=dataclasses.replace(cfg.annotator, model=str(kept))
             )
         tuples = None
         if tables := factors(run.model.source):
@@ -45,7 +45,13 @@ def main() -> int:
                 f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings"
             )
         else:
-            tuples = attested(prepare(cfg, cfg.features, print).train, list(cfg.features))
+            prepared = prepare_run(cfg, print)
+            if prepared.fingerprint != read_run(given.run).data_hashes["prepared"]:
+                raise UserError(
+                    f"{given.run}: its training data, prepared again, differs from that of "
+                    "training; put the same files, and the same annotator, where they were"
+                )
+            tuples = attested(prepared.train, list(cfg.features))
             size = len(tuples) * cfg.model.dim * 4 / 2**20
             print(f"{len(tuples):,} combinations of piece and features: a table of {size:,.1f} MiB")
             if size > given.limit:

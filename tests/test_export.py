@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -214,6 +215,25 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     assert exported.translate(split, ["upos"], cfg, nearest=False).missed == [0]
 
 
+@pytest.mark.parametrize("model", ["add", "gate"], indirect=True)
+def test_neighbours_have_no_say_in_the_limit(model: Transformer, tmp_path: Path) -> None:
+    """A short sentence that does not end is cut off at its own limit, beside a long one too."""
+    words = model.target.words.weight.data
+    model.decoder_norm.bias.data -= 12 * words[EOS]  # it never ends its sentences
+    words[:EOS] = words[EOS]
+    names = names_of(model)
+    split = random_split(7, 12, names)
+    export(model, tuples_for(model, split), tmp_path / "out", None)
+    exported = Exported(tmp_path / "out", 1)
+    cfg = DecodingConfig(beam=2, max_ratio=2.0, max_extra=60)  # on both sides of a step
+    together = exported.translate(split, names, cfg, nearest=False)
+    assert together.missed == []
+    pieces = np.diff(split.source.offsets) - 1
+    assert len(set(pieces.tolist())) > 4
+    for i, best in enumerate(together.hypotheses):
+        assert len(best[0].ids) == 2 * pieces[i] + 60
+
+
 def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
     return python(ROOT / "scripts" / "export.py", *arguments)
 
@@ -256,6 +276,22 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
         "the piece's most frequent one was used\n"
     )
     assert (nearest.code, nearest.err) == (0, note)
+
+
+def test_changed_training_text(small: Small, tmp_path: Path) -> None:
+    """The table would be that of another text, and ids those of other values."""
+    corpus = shutil.copytree(small.corpus, tmp_path / "corpus")
+    own = Small(corpus, tmp_path / "cache", tmp_path / "folder")
+    run = own.train("combiner=gate", "features=[upos]", "trainer.max_steps=2")
+    shutil.copy(corpus / "dev.conllu", corpus / "train.conllu")
+    shutil.copy(corpus / "dev.de", corpus / "train.de")
+    done = run_export(run)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"{run}: its training data, prepared again, differs from that of training; put the same "
+        "files, and the same annotator, where they were\n",
+    )
+    assert not (run / "ctranslate2").exists()
 
 
 def test_export_of_factors(small: Small, tmp_path: Path) -> None:
