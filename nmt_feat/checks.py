@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from torch import nn
+
 from nmt_feat.errors import UserError, near
 from nmt_feat.schema import TrainConfig
 
@@ -67,7 +69,7 @@ CHOICES = {
     "combiner.widths": ("default", "tutorial", "sennrich", "equal"),
     "subword.kind": ("bpe", "unigram", "none", "given"),
     "optimizer.schedule": ("inverse_sqrt", "cosine", "linear", "constant"),
-    "trainer.precision": ("32-true", "bf16-mixed", "bf16-true"),
+    "trainer.precision": ("32-true", "bf16-mixed"),
     "trainer.select": ("best", "average"),
     "trainer.accelerator": ("auto", "cpu", "cuda", "gpu", "mps"),
 }
@@ -167,3 +169,5 @@ def check(cfg: TrainConfig) -> None:
             raise UserError(f"{where}.learning_rate={rate}: must be above 0")
         if not name.isidentifier():
             raise UserError(f"features.{name}: a name has letters, digits and _ only")
+        if hasattr(nn.ModuleDict(), name):
+            raise UserError(f"features.{name}: a name of PyTorch's own; choose another")

@@ -234,9 +234,9 @@ class OptimizerConfig:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
     """Adam's decay rates of the moments."""
     eps: float = 1e-9
-    """Adam's epsilon."""
+    """Adam's epsilon; like the others of Adam, only for classes that have `betas`."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW)."""
+    """Weight decay, decoupled by AdamW."""
     schedule: str = "inverse_sqrt"
     """`inverse_sqrt`, `cosine`, `linear` or `constant`, each after a linear warm-up."""
     warmup: int = 400

@@ -75,6 +75,7 @@ FILES = {
     "my/features/plain.yaml": "gender: feats.Gender\n",
     "my/features/width.yaml": "width: {dim: 3}\n",
     "my/features/word.yaml": "word: {column: upos}\n",
+    "my/features/half.yaml": "half: {column: upos}\n",
     "text": "no folder",
 }
 """The user's files in the current folder."""

@@ -98,7 +98,7 @@ SETTINGS = {
     "subword.character_coverage=2": "subword.character_coverage=2.0: must be in [0.98, 1]",
     "subword.kind=bp": "subword.kind=bp: unknown; did you mean 'bpe'?",
     "model.tie=everything": "model.tie=everything: unknown; known: all, target",
-    "trainer.precision=bf16": "trainer.precision=bf16: unknown; did you mean 'bf16-true'?",
+    "trainer.precision=bf16": "trainer.precision=bf16: unknown; known: 32-true, bf16-mixed",
     "combiner.widths=senrich": "combiner.widths=senrich: unknown; did you mean 'sennrich'?",
     "features.upos.dim=0": "features.upos.dim=0: must be at least 1",
     "features.upos.max_values=-1": "features.upos.max_values=-1: must be at least 1",
@@ -123,6 +123,8 @@ SETTINGS = {
     "features=[upos,deprel,upos]": "features=[upos,deprel,upos]: names a feature twice; leave one "
     "out",
     "--config-dir=my features=[word]": "features.word: the name of the words themselves; choose "
+    "another",
+    "--config-dir=my features=[upos,half]": "features.half: a name of PyTorch's own; choose "
     "another",
     "combiner.bias=1": "combiner=concat takes no bias; leave combiner.bias out",
     "combiner=gate +combiner.args.bais=1": "combiner=gate takes no bais; leave combiner.args.bais "
@@ -155,6 +157,11 @@ SETTINGS = {
     "'(' was never closed (syntax.py, line 1)",
     "optimizer._target_=torch.optim.Adamm": "_target_=torch.optim.Adamm: no class 'Adamm' in "
     "torch.optim; did you mean 'Adam' or 'RAdam' or 'NAdam'?",
+    "optimizer._target_=torch.optim.SGD optimizer.weight_decay=0.3": "optimizer.weight_decay=0.3: "
+    "is for Adam and its kin, torch.optim.SGD has no betas; leave it out, or give an argument of "
+    "its own by +optimizer.args",
+    "optimizer._target_=torch.optim.LBFGS": "optimizer._target_=torch.optim.LBFGS: computes the "
+    "loss several times an update, which training does not; choose another",
     "features.upos._target_=torch.nn.ReLU": "torch.nn.ReLU takes no argument 'size'; known: "
     "inplace",
     # annotators

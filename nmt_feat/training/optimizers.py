@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nmt_feat.errors import UserError
 from nmt_feat.instantiate import build, locate
 from nmt_feat.schema import OptimizerConfig
 
@@ -21,12 +22,27 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser, in PyTorch's fused form where its class has one.
 
-    `rates`: the highest learning rates of parameters whose names begin so.
+    `rates`: the highest learning rates of parameters whose names begin so. `UserError` where the
+    class would ignore a setting, or needs a closure.
     """
-    taken = inspect.signature(locate(cfg._target_)).parameters
+    kind = locate(cfg._target_)
+    taken = inspect.signature(kind).parameters
     values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
     if "betas" in taken:
         values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
+    else:
+        for name in ("betas", "eps", "weight_decay"):
+            if (value := getattr(cfg, name)) != getattr(OptimizerConfig(), name):
+                raise UserError(
+                    f"optimizer.{name}={value}: is for Adam and its kin, {cfg._target_} has no "
+                    f"betas; leave it out, or give an argument of its own by +optimizer.args"
+                )
+    step = inspect.signature(kind.step).parameters if hasattr(kind, "step") else {}
+    if "closure" in step and step["closure"].default is inspect.Parameter.empty:
+        raise UserError(
+            f"optimizer._target_={cfg._target_}: computes the loss several times an update, which "
+            "training does not; choose another"
+        )
     values = {name: value for name, value in values.items() if name in taken} | cfg.args
     groups: dict[str, list[nn.Parameter]] = {"": []}
     for name, parameter in module.named_parameters():
