@@ -269,6 +269,7 @@ def _help(cfg: TrainConfig, folder: Path) -> None:
 
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
     console, begun = Console(), time.perf_counter()
+    records.restart_peak_memory()
     before = continued(cfg, settings, folder)
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))

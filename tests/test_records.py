@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nmt_feat.errors import UserError
@@ -21,6 +23,7 @@ from nmt_feat.report.records import (
     package_versions,
     peak_memory_mib,
     read_record,
+    restart_peak_memory,
     write_hypotheses,
     write_record,
 )
@@ -166,3 +169,12 @@ def test_environment() -> None:
     assert {"python", "torch", "sacrebleu", "hydra-core"} <= package_versions().keys()
     assert machine()["threads"] >= 1
     assert 50 < peak_memory_mib() < 100_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system keeps it for the whole process")
+def test_peak_memory_of_one_run_after_another() -> None:
+    large = np.ones(50_000_000)
+    before = peak_memory_mib()
+    del large
+    restart_peak_memory()
+    assert peak_memory_mib() < before - 300

@@ -16,6 +16,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.run import locked
 from nmt_feat.training import processes
 from nmt_feat.training.loop import Trainer
+from nmt_feat.training.resume import adopt
 
 LEFT = "leave them as they were, or train from the start"
 
@@ -138,3 +139,12 @@ def test_nothing_to_resume(small: Small) -> None:
         f"resume={run}: has finished training; {give}"
     )
     assert small.train("trainer.max_steps=8", f"resume={copied}") != run
+
+
+def test_into_a_folder_killed_in_its_first_checkpoint(tmp_path: Path) -> None:
+    """Files without an index are no checkpoint, and not in the way of others."""
+    for name in ("run/checkpoints/whole", "folder/checkpoints/half"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    adopt(tmp_path / "run", tmp_path / "folder")
+    assert [path.name for path in (tmp_path / "folder").rglob("*")] == ["checkpoints", "whole"]

@@ -152,6 +152,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def restart_peak_memory() -> None:
+    """Let `peak_memory_mib` count from now on: a sweep's runs are in one process (Linux, CUDA)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_mib() -> float:
     """Largest resident memory of this process so far, or what CUDA allocated where that is more."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes or KiB

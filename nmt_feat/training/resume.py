@@ -67,4 +67,5 @@ def adopt(run: Path, folder: Path) -> None:
     shutil.rmtree(copied, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(run / CHECKPOINTS, copied)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # at most a first one, killed half-way
     copied.rename(folder / CHECKPOINTS)
