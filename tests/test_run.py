@@ -232,13 +232,25 @@ def test_what_train_returns(small: Small) -> None:
     assert found == read_record(current.folder / "result.json")
 
 
+FAULTY = """
+from nmt_feat.combiners import Add
+
+class Faulty(Add):
+    def forward(self, parts):
+        if self.training:
+            raise ZeroDivisionError("as a test")
+        return super().forward(parts)
+"""
+
+
 def test_a_defect_keeps_its_traceback(small: Small) -> None:
-    """Not the user's mistake: an optimiser whose step wants an argument."""
-    overrides = small.overrides("optimizer._target_=torch.optim.LBFGS")
+    """No setting's mistake: code that fails in the middle of training."""
+    (small.folder / "faulty.py").write_text(FAULTY)
+    overrides = small.overrides("combiner._target_=faulty.Faulty")
     process = SERVER.Process(target=started, args=(overrides, small.folder))
     process.start()
     process.join(60)
     out = (small.folder / "out").read_text()
     assert process.exitcode == 1, out
     assert "Traceback" in out
-    assert "TypeError: LBFGS.step() missing 1 required positional argument: 'closure'" in out
+    assert "ZeroDivisionError: as a test" in out
