@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from filelock import FileLock
@@ -23,6 +24,7 @@ from nmt_feat.report.sweep import current
 from nmt_feat.run import digest, train_run
 from nmt_feat.search import Hypothesis
 from nmt_feat.settings import determining, folder_name, settle
+from nmt_feat.training.loop import Trainer
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["nmt_feat.cli"])
@@ -232,22 +234,19 @@ def test_what_train_returns(small: Small) -> None:
     assert found == read_record(current.folder / "result.json")
 
 
-FAULTY = """
-from nmt_feat.combiners import Add
+def faulty(overrides: list[str], folder: Path) -> None:
+    """`python train.py` whose training fails."""
 
-class Faulty(Add):
-    def forward(self, parts):
-        if self.training:
-            raise ZeroDivisionError("as a test")
-        return super().forward(parts)
-"""
+    def update(*_: object) -> None:
+        raise ZeroDivisionError("as a test")
+
+    with mock.patch.object(Trainer, "update", update):
+        started(overrides, folder)
 
 
 def test_a_defect_keeps_its_traceback(small: Small) -> None:
-    """No setting's mistake: code that fails in the middle of training."""
-    (small.folder / "faulty.py").write_text(FAULTY)
-    overrides = small.overrides("combiner._target_=faulty.Faulty")
-    process = SERVER.Process(target=started, args=(overrides, small.folder))
+    """No mistake of the user's."""
+    process = SERVER.Process(target=faulty, args=(small.overrides(), small.folder))
     process.start()
     process.join(60)
     out = (small.folder / "out").read_text()
