@@ -58,6 +58,7 @@ BOUNDS = [
     ("subword.min_count", *_at_least(1)),
     ("data.limit", *_at_least(1)),
     ("annotator.processes", *_at_least(0)),
+    ("data.processes", *_at_least(0)),
 ]
 """Settings with bounds: path, test, and what the message says."""
 
@@ -88,6 +89,8 @@ def check(cfg: TrainConfig) -> None:
         value = getattr(getattr(cfg, group), name)
         if value not in known:
             raise UserError(f"{path}={value}: unknown; {near(value, known)}")
+    if cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed}: must be at least 0")
     if cfg.control not in CONTROLS:
         raise UserError(f"control={cfg.control}: unknown; {near(cfg.control, CONTROLS)}")
     if cfg.scale not in (None, *SCALES):

@@ -24,6 +24,8 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
     if not source.is_dir():
         if target.is_dir():
             raise UserError(f"{target}: is a folder; give a file")
+        if target.resolve() == source.resolve():
+            raise UserError(f"{target}: is the text itself; give another file")
         return {source: target}
     if target.resolve().is_relative_to(source.resolve()):
         raise UserError(f"{target}: is in {source}; choose a folder outside")

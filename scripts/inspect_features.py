@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nmt_feat.cli import composed
-from nmt_feat.corpus.prepare import Prepared, prepare
+from nmt_feat.corpus.controls import prepare_run
+from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.errors import UserError
 from nmt_feat.model.build import build_combiner, wanted
 from nmt_feat.report.advice import advice
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     try:
         cfg = settle(composed(given.settings), sweep=False, console=Console(stderr=True))
-        prepared = prepare(cfg, cfg.features, print)
+        prepared = prepare_run(cfg, print)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

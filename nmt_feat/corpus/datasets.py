@@ -128,7 +128,8 @@ def locate(
                 first, last = parts[0].name, parts[-1].name
                 notes.append(f"{name}: {role} is {len(known)} files, {first} to {last}")
         sums[name] += others
-    forms = [split.form for split in splits.values() if split.form.factors]
+    # The same bytes are other sentences as JSON; plain text and CoNLL-U are told apart by content.
+    forms = [s.form for s in splits.values() if s.form.factors or s.form.kind == "jsonl"]
     content = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}

@@ -162,6 +162,9 @@ def parse_jsonl(
         if "words" in content:
             yield _of_json(text, content["words"], where)
             continue
+        if not factors and "factors" not in content:
+            yield Sentence(text)
+            continue
         given = content.get("factors", [])
         if not isinstance(given, list) or not all(isinstance(row, str) for row in given):
             raise UserError(f'{where}: "factors" is no list of strings')
