@@ -131,7 +131,7 @@ def test_bleu_against_information(tmp_path: Path) -> None:
     expected = [r.tests["test"].bleu for r, _ in runs[3:6]]
     assert found["gate"][2.0, 0.5] == expected
     left, right = figures.against_information(data, found).axes
-    labels = ("H(feature), bits", "H(feature | word), bits")
+    labels = ("H(feature), bits, added up", "H(feature | word), bits, added up")
     assert (left.get_xlabel(), right.get_xlabel()) == labels
     for axes, place in ((left, 0), (right, 1)):
         x, y = drawn(axes, "gate (n=3)")

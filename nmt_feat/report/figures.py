@@ -165,7 +165,10 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
         list(dict.fromkeys(name[i] for name in names if i < len(name))) for i in (0, 1)
     )
     for axes, place, label in zip(
-        panels, (0, 1), ("H(feature), bits", "H(feature | word), bits"), strict=True
+        panels,
+        (0, 1),
+        ("H(feature), bits, added up", "H(feature | word), bits, added up"),
+        strict=True,
     ):
         for name, points in series.items():
             if name == "none":

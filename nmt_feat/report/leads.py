@@ -84,8 +84,8 @@ def block(found: Sequence[Lead], test: str) -> Block:
         rows.append([*row, *cells(lead.mean), *cells(lead.per_bit)])
     title = f"Leads over the dials of what the features say: {METRIC} on {test}"
     notes = [
-        "Paired by seed: the mean over the dials, and the change with each bit of H(feature); "
-        "p by Holm for all of this table (docs/statistics.md).",
+        "Paired by seed: the mean over the dials, and the change with each bit of H(feature), "
+        "added up over features; p by Holm for all of this table (docs/statistics.md).",
         *sentences(found),
     ]
     left = frozenset({"features", "less"})
