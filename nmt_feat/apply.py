@@ -33,7 +33,7 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
-from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
+from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.training.checkpoints import check_format, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
@@ -112,13 +112,18 @@ class Run:
             )
         return model
 
+    @property
+    def annotation(self) -> AnnotatorConfig:
+        """The annotator's settings; its model is that which the run keeps, where it keeps one."""
+        settings = self.cfg.annotator
+        if settings.model and (kept := self.folder / settings.model).exists():
+            return dataclasses.replace(settings, model=str(kept))
+        return settings
+
     @functools.cached_property
     def annotator(self) -> Annotator | None:
         """What annotated the training text, if anything did; another version of it is said."""
-        settings = self.cfg.annotator
-        if settings.model and (kept := self.folder / settings.model).exists():
-            settings = dataclasses.replace(settings, model=str(kept))
-        annotator, known = make_annotator(settings), self.folder / ANNOTATOR / FINGERPRINT
+        annotator, known = make_annotator(self.annotation), self.folder / ANNOTATOR / FINGERPRINT
         if annotator and known.is_file():
             before, now = known.read_text(encoding="utf-8").strip(), annotator.fingerprint()
             if before != now:

@@ -32,13 +32,9 @@ def main() -> int:
         if out.exists():
             raise UserError(f"{out}: is there already; remove it to export again")
         check_exportable(run.model)
-        cfg = run.cfg
+        cfg = dataclasses.replace(run.cfg, annotator=run.annotation)
         if given.cache:
             cfg.paths.cache = given.cache
-        if cfg.annotator.model and (kept := given.run / cfg.annotator.model).exists():
-            cfg = dataclasses.replace(
-                cfg, annotator=dataclasses.replace(cfg.annotator, model=str(kept))
-            )
         tuples = None
         if tables := factors(run.model.source):
             print(

@@ -304,6 +304,7 @@ SAID = {
     "line",
     ("x.conllu", "out", *GERMAN): "x.conllu: is annotated text (conllu), not plain; leave it out",
     ("one", "texts", *GERMAN): "texts: is a folder; give a file",
+    ("one", "./one", *GERMAN): "one: is the text itself; give another file",
     ("one", "one/out", *GERMAN): "one: cannot be written (File exists)",
     ("texts", "texts/out", *GERMAN): "texts/out: is in texts; choose a folder outside",
     ("nofile", "out", *GERMAN): "nofile: the folder has no file to annotate",

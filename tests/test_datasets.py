@@ -147,6 +147,12 @@ def test_gz_and_windows_lines_and_bom_are_the_same_text(small: DataConfig) -> No
     assert run(small).train.source == before.train.source
 
 
+def test_the_same_bytes_as_json_are_other_data(small: DataConfig) -> None:
+    other = dataclasses.replace(small, format="jsonl")
+    cache = folder(small).parent / "cache"
+    assert fingerprint(small, NONE, cache, False) != fingerprint(other, NONE, cache, False)
+
+
 def test_lines_end_at_newline_only(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("a\u2028b\x85c\x0cd\n\ne", newline="")

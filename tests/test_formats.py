@@ -45,6 +45,11 @@ def test_words_of_json_have_spans() -> None:
     assert sentence == Sentence("it's", (Word("it", 0, 2), Word("'s", 2, 4)))
 
 
+def test_json_with_text_alone_is_not_annotated() -> None:
+    (sentence,) = read("jsonl", '{"text": "it  is"}', factors=[])
+    assert sentence == Sentence("it  is")
+
+
 def test_escaped_pipes() -> None:
     (sentence,) = read("pipe", "a&#124;b|X &amp;#124;|Y &amp;amp;#124;|&#124;")
     assert sentence.text == "a|b &#124; &amp;#124;"

@@ -121,6 +121,13 @@ def test_script(small: Small) -> None:
     header, *rows = text[text.index("piece ") :].splitlines()
     assert header.split() == ["piece", "shape", "subword_tag", "upos"]
     assert rows[0].split()[2] in "BO"
+    other = small.folder / "other.md"
+    done = python(*command, "control=shuffled", "--page", other, "--examples", "2")
+    assert done.returncode == 0, done.stderr
+    moved = other.read_text(encoding="utf-8")
+    _, *changed = moved[moved.index("piece ") :].splitlines()
+    assert changed[0].split()[::2] == rows[0].split()[::2]  # the piece and its tag stay
+    assert changed != rows
     done = python(*command, "features=[]")
     assert done.returncode == 2
     assert done.stderr.startswith("error: features=[]: the combiner has nothing to merge")

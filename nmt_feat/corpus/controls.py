@@ -112,8 +112,8 @@ class Tokens:
             ids = self.split.features[name].copy()
             carried = ids[self.pieces] == self.values[name][self.owner]
             carried[np.isin(self.pieces, self.starts)] = True
-            carried |= name in changed.vectors  # each piece has its own: none of them stays
-            if name in changed.vectors:
+            if name in changed.vectors:  # each piece has its own: none of them stays
+                carried[:] = True
                 changed.units[name] = units.units[name]
             elif name in units.units and units is not self.split:
                 own = self.split.units[name]  # those of pieces that stay

@@ -161,7 +161,10 @@ def restart_peak_memory() -> None:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, or what CUDA allocated where that is more."""
+    """Largest resident memory of this process, or what CUDA allocated where that is more.
+
+    Since its start, or since `restart_peak_memory`.
+    """
     unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes or KiB
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return max(resident, torch.cuda.max_memory_allocated() / 2**20)

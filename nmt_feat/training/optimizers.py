@@ -35,7 +35,7 @@ def build_optimizer(
             if (value := getattr(cfg, name)) != getattr(OptimizerConfig(), name):
                 raise UserError(
                     f"optimizer.{name}={value}: is for Adam and its kin, {cfg._target_} has no "
-                    f"betas; leave it out, or give an argument of its own by +optimizer.args"
+                    "betas; leave it out, or give an argument of its own by +optimizer.args"
                 )
     step = inspect.signature(kind.step).parameters if hasattr(kind, "step") else {}
     if "closure" in step and step["closure"].default is inspect.Parameter.empty:
