@@ -143,7 +143,7 @@ def test_the_report_shows_the_dial(small: Small) -> None:
     assert heading[:4] == ["method", "features", "erase", "n"]
     assert sorted(row[2] for row in cells) == ["-", "-", "0.5"]
     assert all(not evidence.orders["BLEU"] for evidence in report.evidence)
-    (methods,) = informative(rows).values()
+    (methods,) = informative(report.table).values()
     points = methods["add"]
     assert [len(bleu) for bleu in points.values()] == [2, 2]
     more, less = sorted(points, reverse=True)

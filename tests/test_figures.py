@@ -124,7 +124,7 @@ def test_bleu_against_information(tmp_path: Path) -> None:
         runs += [made(tmp_path, "gate", seed, wrong, bits=bits) for seed in SEEDS]
     runs.append(made(tmp_path, "gate", 1, 0.4, bits=(2.0, 0.6), control="shuffled"))
     runs.append(made(tmp_path, "gate", 1, 0.4, "jamo", bits=(2.0, None)))
-    [(data, found)] = series.informative(Report(runs, pairs=False).table.named()).items()
+    [(data, found)] = series.informative(Report(runs, pairs=False).table).items()
     assert (data, list(found)) == ("toy", ["none", "gate"])
     assert list(found["none"]) == [(0, 0)]
     assert set(found["gate"]) == set(dial)
@@ -145,7 +145,7 @@ def test_lines_whose_points_have_unequal_seeds(tmp_path: Path) -> None:
     runs = [made(tmp_path, "none", seed, 0.4) for seed in SEEDS]
     runs += [made(tmp_path, "gate", seed, 0.1, bits=(2.0, 0.5)) for seed in SEEDS]
     runs += [made(tmp_path, "gate", seed, 0.2, bits=(1.0, 0.4)) for seed in SEEDS[:2]]
-    [(data, found)] = series.informative(Report(runs, pairs=False).table.named()).items()
+    [(data, found)] = series.informative(Report(runs, pairs=False).table).items()
     left, _ = figures.against_information(data, found).axes
     assert len(drawn(left, "gate (n=2 to 3)")[0]) == 2
 
@@ -157,7 +157,7 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
         for bits in ((1.0, 0.5), (2.0, 1.0))
     ]
     runs.append(made(tmp_path, "gate", 1, 0.1, "upos lemma"))
-    [found] = series.informative(Report(runs, pairs=False).table.named()).values()
+    [found] = series.informative(Report(runs, pairs=False).table).values()
     assert list(found) == ["gate upos", "gate lemma"]
     for axes in figures.against_information("toy", found).axes:
         one, other = (line for line in axes.lines if line.get_label().startswith("gate"))
@@ -166,14 +166,14 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
     several = [
         made(tmp_path, "gate", 1, 0.1, f, bits=(b, b)) for f, b in (("xpos", 3), ("case", 2))
     ]
-    [found] = series.informative(Report(several, pairs=False).table.named()).values()
+    [found] = series.informative(Report(several, pairs=False).table).values()
     assert list(found) == ["gate"]  # no dial: over the features
-    assert series.informative(Report(several[:1], pairs=False).table.named()) == {}
+    assert series.informative(Report(several[:1], pairs=False).table) == {}
     sizes = [made(tmp_path, "gate", 1, 0.1, bits=(b, b), size=int(b)) for b in (1.0, 2.0)]
-    assert series.informative(Report(sizes, pairs=False).table.named()) == {}
+    assert series.informative(Report(sizes, pairs=False).table) == {}
     sizes.append(made(tmp_path, "gate", 1, 0.1, bits=(3.0, 3.0), size=2))
-    [name] = series.informative(Report(sizes, pairs=False).table.named())
-    assert name == "toy 2"
+    [name] = series.informative(Report(sizes, pairs=False).table)
+    assert name == "toy data.limit=2"
 
 
 def with_parts(folder: Path, seed: int, noun: float, word: float) -> tuple[RunRecord, Path]:

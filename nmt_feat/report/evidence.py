@@ -23,7 +23,7 @@ from nmt_feat.evaluation.statistics import (
 )
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import RunRecord
-from nmt_feat.report.tables import bits, dials
+from nmt_feat.report.tables import Table, bits, dials
 
 ALPHA = 0.05
 Key = TypeVar("Key")
@@ -53,11 +53,16 @@ class Method:
     counts: list[dict[str, Counts]]
     dial: str = ""
     """What its features say, where a table dials that: orders are of methods at the same dial."""
+    said: str = ""
+    """What its features are and say, wherever that differs in the table."""
     kind: str = ""
-    """The method without its features, `concat` say."""
+    """The method without its features, `concat` say, with what tells it apart from others."""
     features: str = ""
-    bits: float | None = None
-    """Of its features, added up; None for controls and for what has none."""
+    bits: list[float] | None = None
+    """Of its features, added up, for each seed; None for controls and for what has none."""
+    conditions: str = ""
+    """What else than the method tells the row apart from others."""
+    words_only: bool = False
 
 
 @dataclass
@@ -67,6 +72,8 @@ class Evidence:
     test: str
     methods: list[Method]
     baseline: str | None
+    conditions: str = ""
+    """What all its methods share, where a table has several comparisons on one test set."""
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
     against: dict[str, dict[str, Compared]] = field(default_factory=dict)
     """Each other method less the baseline."""
@@ -102,6 +109,11 @@ class Evidence:
             }
             self.against[metric] = corrected(against)
             self.orders[metric] = corrected(orders)
+
+    @property
+    def where(self) -> str:
+        """The test set and what the methods share, in words."""
+        return self.test + f" ({self.conditions})" * bool(self.conditions)
 
     @property
     def alone(self) -> list[str]:
@@ -150,7 +162,9 @@ class Evidence:
             if self.baseline:
                 row += ["-"] * 3 if compared is None else cells(compared)
             rows.append(row)
-        title = f"{metric} on {self.test}" + (f", against {self.baseline}" if self.baseline else "")
+        title = f"{metric} on {self.where}" + (
+            f", against {self.baseline}" if self.baseline else ""
+        )
         notes = []
         if metric == "BLEU":
             text = f"Welch's t over seeds with the variance of {RESAMPLES:,} resamples of sentences"
@@ -251,17 +265,17 @@ def _dial(run: RunRecord) -> str:
 
 
 def gather(
-    rows: Mapping[str, Sequence[RunRecord]],
-    folders: Mapping[str, Path],
-    baseline: str | None = None,
+    table: Table, folders: Mapping[str, Path], baseline: str | None = None
 ) -> tuple[list[Evidence], list[str]]:
     """The evidence on the first test set, for each different one, and what is left out.
 
     Args:
-        rows: the runs by the name of their row.
+        table: the runs.
         folders: the run's folder by its hash; what has no file of counts there cannot be compared.
-        baseline: name of a row; by default the first one of words only.
+        baseline: name of a row, with which all others are compared; by default words only, see
+            `_comparisons`.
     """
+    rows, apart = table.named(), table.apart()
     if baseline is not None and baseline not in rows:
         raise UserError(f"baseline={baseline}: no such row; {near(baseline, rows)}")
     dialled = any(dials(run) for runs in rows.values() for run in runs)
@@ -283,30 +297,55 @@ def gather(
         read = [read_counts(path) for path in paths]
         if len({references for _, references in read}) > 1:
             raise UserError(f"{paths[0].parent}: its {test} is not that of {name}'s other runs")
-        seeds = [run.seed for run in finished]
-        first_run = finished[0]
-        dial = _dial(first_run) if dialled else ""
-        known = [sum(b for b, _ in each) for run in finished if (each := bits(run))]
+        run = finished[0]
+        known = [sum(b for b, _ in each) for other in finished if (each := bits(other))]
         method = Method(
-            *(name, seeds, [counts for counts, _ in read], dial, first_run.method),
-            features="+".join(sorted(first_run.features)),
-            bits=sum(known) / len(known) if len(known) == len(finished) else None,
+            *(name, [run.seed for run in finished], [counts for counts, _ in read]),
+            said=apart[name].said,
+            dial=_dial(run) if dialled else "",
+            kind=" ".join(filter(None, (run.method, apart[name].variant))),
+            features="+".join(sorted(run.features)),
+            bits=known if len(known) == len(finished) else None,
+            conditions=apart[name].conditions,
+            words_only=run.method == "none" and "control" not in run.settings,
         )
         tests.setdefault((test, read[0][1]), []).append(method)
     notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)
     found = []
     for (test, _), methods in tests.items():
-        if len(methods) > 1:
-            names = [m.name for m in methods]
-            first = {name: rows[name][0] for name in names}
-            words_only = [
-                name
-                for name, run in first.items()
-                if run.method == "none" and "control" not in run.settings
-            ]
-            chosen = baseline if baseline in names else next(iter(words_only), None)
-            found.append(Evidence(test, methods, chosen))
-        else:
-            alone = len(methods[0].seeds) == 1
-            notes += [f"One seed supports no ranking: {methods[0].name}."] * alone
+        for shared, some, base in _comparisons(methods, baseline):
+            name = some[0].name
+            if len(some) > 1:
+                found.append(Evidence(test, some, base, shared))
+            elif len(some) < len(methods):
+                notes.append(f"Not compared, for no other row has its settings: {name}.")
+            elif len(some[0].seeds) == 1:
+                notes.append(f"One seed supports no ranking: {name}.")
     return found, notes
+
+
+def _comparisons(
+    methods: Sequence[Method], baseline: str | None
+) -> list[tuple[str, list[Method], str | None]]:
+    """What to compare: the conditions that are shared, the methods, and their baseline.
+
+    All methods, with the named row or else the first one of words only that shares its conditions
+    with another method. Where words only and other methods meet under several conditions, as with
+    the sizes of a corpus, each of these is a comparison of its own.
+    """
+    if any(m.name == baseline for m in methods):
+        return [("", list(methods), baseline)]
+    groups: dict[str, list[Method]] = {}
+    for method in methods:
+        groups.setdefault(method.conditions, []).append(method)
+    whole = {c: group for c, group in groups.items() if len({m.words_only for m in group}) == 2}
+    if len(whole) < 2:
+        likely = [m.name for group in (*whole.values(), methods) for m in group if m.words_only]
+        return [("", list(methods), next(iter(likely), None))]
+    found: list[tuple[str, list[Method], str | None]] = [
+        (conditions, group, next(m.name for m in group if m.words_only))
+        for conditions, group in whole.items()
+    ]
+    rest = [m for m in methods if m.conditions not in whole]
+    base = next((m.name for m in rest if m.words_only), None)
+    return [*found, *([("other settings", rest, base)] if rest else [])]

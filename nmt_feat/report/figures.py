@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -66,11 +67,12 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
             add(f"lengths-{test}", by_length(test, some), "BLEU by length of the reference")
     rows = report.table.named()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
-    for several in _few(trained, next(iter(trained), None)):
+    baselines = (evidence.baseline for evidence in report.evidence if evidence.baseline in trained)
+    for several in _few(trained, next(baselines, next(iter(trained), None))):
         add("curves", curves(several), "BLEU on dev in training")
     for data, found in gains(report).items():
         add(f"gain-{data}", against_size(data, found), "gain against corpus size")
-    for data, known in informative(rows).items():
+    for data, known in informative(report.table).items():
         shows = "BLEU against the bits of the features"
         add(f"information-{data}", against_information(data, known), shows)
     for name, runs in rows.items():
@@ -104,7 +106,8 @@ def curves(rows: Mapping[str, Sequence[RunRecord]]) -> Figure:
     """Greedy BLEU on dev over the updates."""
     figure, axes = _axes(4)
     for number, (name, runs) in enumerate(rows.items()):
-        points = [{p.step: p.bleu for p in run.curve if p.bleu is not None} for run in runs]
+        known = (run.curve for run in runs if run.curve)  # an unfinished run has none
+        points = [{p.step: p.bleu for p in curve if p.bleu is not None} for curve in known]
         steps = sorted(set.intersection(*map(set, points))) if points else []
         if steps:
             values = {float(step): [run[step] for run in points] for step in steps}
@@ -294,9 +297,15 @@ def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     room = int(11 * figure.get_figwidth())  # characters beside each other
     columns = max(1, min(len(labels), room // (max(map(len, labels), default=0) + 6)))
-    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(labels) / columns))
+    lines = textwrap.wrap(title or "", room)
+    rows = math.ceil(len(labels) / columns) + max(0, len(lines) - 1)
+    figure.set_figheight(figure.get_figheight() + 0.2 * rows)
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=title
+        *(handles, labels),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        title="\n".join(lines) or None,
     )
 
 

@@ -36,26 +36,26 @@ def leads(evidence: Evidence) -> list[Lead]:
 
     The one with the higher mean is first. p-values are corrected for all that are returned.
     """
-    families: dict[str, dict[str, list[Method]]] = {}
+    families: dict[tuple[str, str], dict[str, dict[str, Method]]] = {}
     for method in evidence.methods:
         if method.features and method.bits is not None:
-            family = families.setdefault(method.features, {})
-            family.setdefault(method.kind, []).append(method)
+            family = families.setdefault((method.features, method.conditions), {})
+            family.setdefault(method.kind, {})[method.said] = method
     found: dict[tuple[str, str, str, str], Difference] = {}
     sizes: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for features, kinds in families.items():
-        at_dials = {kind: {m.dial: m for m in methods} for kind, methods in kinds.items()}
-        # Rows that differ in more than the dial are no series.
-        names = [kind for kind, methods in kinds.items() if len(at_dials[kind]) == len(methods)]
-        for one, other in combinations(names, 2):
+    for (features, conditions), at_dials in families.items():
+        said = " ".join(filter(None, (features, conditions)))
+        for one, other in combinations(at_dials, 2):
             pairs = [
                 (m, at_dials[other][d]) for d, m in at_dials[one].items() if d in at_dials[other]
             ]
-            x = np.array([(a.bits or 0.0) for a, _ in pairs])
-            if len(set(x.round(6))) < 2:
+            if not pairs:
                 continue
             seeds = sorted(set.intersection(*(set(m.seeds) for pair in pairs for m in pair)))
             if len(seeds) < 2:
+                continue
+            x = np.array([_bits(m, seeds) for m, _ in pairs])
+            if len(set(x.round(6))) < 2:
                 continue
             samples = evidence.samples[METRIC]
             each = [
@@ -69,8 +69,8 @@ def leads(evidence: Evidence) -> list[Lead]:
                 means, slopes = Sample.combined([means], [-1]), Sample.combined([slopes], [-1])
             sentences = len(evidence.methods[0].counts[0][METRIC])
             for over, sample in zip(OVER, (means, slopes), strict=True):
-                found[features, one, other, over] = against_zero(sample, sentences)
-            sizes[features, one, other] = len(seeds), len(pairs)
+                found[said, one, other, over] = against_zero(sample, sentences)
+            sizes[said, one, other] = len(seeds), len(pairs)
     sure = corrected(found)
     return [Lead(*key, *size, *(sure[*key, over] for over in OVER)) for key, size in sizes.items()]
 
@@ -131,3 +131,9 @@ def rows(found: Sequence[Lead]) -> list[dict[str, object]]:
 
 def _at(samples: Mapping[str, Sample], method: Method, seeds: Sequence[int]) -> Sample:
     return samples[method.name].chosen([method.seeds.index(seed) for seed in seeds])
+
+
+def _bits(method: Method, seeds: Sequence[int]) -> float:
+    """Mean over these seeds, for what is erased is drawn anew with each."""
+    assert method.bits is not None
+    return float(np.mean([method.bits[method.seeds.index(seed)] for seed in seeds]))

@@ -32,8 +32,7 @@ FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "p
 def write_page(report: Report, path: Path) -> list[str]:
     """Write the page; what it lacks and why, a sentence each."""
     rows = report.table.named()
-    folders = {record.hash: folder for record, folder in report.runs if folder is not None}
-    shown, missing = examples(rows, folders)
+    shown, missing = examples(rows, report.folders)
     try:
         figures = [
             (svg(figure, f"f{number}-", shows), shows)

@@ -31,14 +31,16 @@ class Report:
     ) -> None:
         self.runs = list(runs)
         self.table = Table([record for record, _ in self.runs])
-        folders = {record.hash: folder for record, folder in self.runs if folder is not None}
-        self.evidence, missing = gather(self.table.named(), folders, baseline)
+        # A copy of a run that did not finish has no counts, and may stand beside the finished one.
+        finished = [(r, folder) for r, folder in self.runs if r.finished]
+        self.folders = {r.hash: folder for r, folder in finished if folder is not None}
+        self.evidence, missing = gather(self.table, self.folders, baseline)
         self.table.notes += [*missing, *notes]
         self.leads = [leads.leads(evidence) for evidence in self.evidence]
         self.blocks = [self.table.block()]
         for evidence, found in zip(self.evidence, self.leads, strict=True):
             if found:
-                self.blocks.append(leads.block(found, evidence.test))
+                self.blocks.append(leads.block(found, evidence.where))
             self.blocks += evidence.blocks(pairs)
         self.blocks += published(record for record, _ in self.runs)
 
@@ -54,6 +56,7 @@ class Report:
             "evidence": [
                 {
                     "test": e.test,
+                    "conditions": e.conditions,
                     "baseline": e.baseline,
                     "comparisons": e.rows(),
                     "leads": leads.rows(found),

@@ -11,7 +11,7 @@ from nmt_feat.evaluation.statistics import METRICS, Difference
 from nmt_feat.report.evidence import Evidence
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import Report
-from nmt_feat.report.tables import bits
+from nmt_feat.report.tables import Table, bits
 
 BUCKETS = 5
 """Ranges of lengths."""
@@ -72,15 +72,17 @@ def gains(report: Report) -> dict[str, dict[str, dict[int, Gain]]]:
     return found
 
 
-def informative(rows: Mapping[str, Sequence[RunRecord]]) -> dict[str, dict[str, Points]]:
+def informative(table: Table) -> dict[str, dict[str, Points]]:
     """By corpus, then by method, the BLEU of a row's runs by the bits of its features, added up.
 
     Words only have no bits; controls are left out. Of corpora where a method has features that say
-    more and features that say less. Several features that are dialled are series of their own, as
-    are several sizes of a corpus.
+    more and features that say less. Several features that are dialled are series of their own; so
+    are methods that differ in their settings, and for itself each size of a corpus and whatever
+    else was trained differently.
     """
-    found: dict[tuple[str, int], dict[tuple[str, str], Points]] = {}
-    for runs in rows.values():
+    apart = table.apart()
+    found: dict[tuple[str, int, str], dict[tuple[str, str], Points]] = {}
+    for name, runs in table.named().items():
         said: list[tuple[float, float]] = []
         bleu = []
         for run in runs:
@@ -92,14 +94,15 @@ def informative(rows: Mapping[str, Sequence[RunRecord]]) -> dict[str, dict[str, 
         if said:
             run = runs[0]
             columns = (run.settings["features"][n].get("column", n) for n in run.features)
-            series = found.setdefault((run.data, _size(run) or 0), {})
-            points = series.setdefault((run.method, "+".join(columns)), {})
+            series = found.setdefault((run.data, _size(run) or 0, apart[name].conditions), {})
+            method = " ".join(filter(None, (run.method, apart[name].variant)))
+            points = series.setdefault((method, "+".join(columns)), {})
             entropy, given = np.mean(said, axis=0).round(6).tolist()
             points.setdefault((entropy, given), []).extend(bleu)
-    several = {data for data, _ in found if sum(data == other for other, _ in found) > 1}
+    several = {data for data, *_ in found if sum(data == other for other, *_ in found) > 1}
     return {
-        f"{data} {size:,}" if data in several else data: named
-        for (data, size), series in found.items()
+        f"{data} {shared or format(size, ',')}" if data in several else data: named
+        for (data, size, shared), series in found.items()
         if (named := _named(series))
     }
 
@@ -122,10 +125,17 @@ def _named(series: Mapping[tuple[str, str], Points]) -> dict[str, Points]:
 
 
 def gates(runs: Sequence[RunRecord]) -> Gates:
-    """The mean gates of runs; only of values that all of them have."""
+    """The mean gates of runs; only of values that all of them have.
+
+    Without features dialled down to `classes`, whose values have no name: each seed draws its own.
+    """
     known = [run.parts.gates for run in runs if run.parts and run.parts.gates]
+    features = (item for run in runs for item in run.settings.get("features", {}).items())
+    drawn = {name for name, settings in features if settings.get("classes")}
     found: Gates = {}
     for feature in known[0] if known else ():
+        if feature in drawn:
+            continue
         values = [{v.value: v for v in gates[feature]} for gates in known]
         for value in values[0]:
             each = [run[value] for run in values if value in run]

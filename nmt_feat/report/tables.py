@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rich.markup import escape
@@ -21,9 +23,13 @@ FULL = {(dial, "-") for dial in DIALS}
 """What is not dialled down has no need to be named."""
 SHOWN = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d: d for d in DIALS}
 """Settings that always label the rows when they differ, and their headings."""
+CORPORA = {"data", "data.source_lang", "data.target_lang"}
+"""Labels of rows whose scores are of different references."""
 HASH = "data.hash"
 FOLLOWING = ("combiner.", "features.", "annotator.", f"{HASH}.")
 """Settings that follow from method and features; labels only where they split such a row."""
+VARIANT = re.compile(r"combiner\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)")
+"""Settings of a method that leave what its features say as it is."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 """By the last word of a figure's heading; two for the others."""
 LESS = ("TER", "perplexity")
@@ -118,6 +124,24 @@ def _statistics(runs: Iterable[RunRecord], name: str) -> tuple[float | None, flo
     return mean, statistics.stdev(values) if len(values) > 1 else None, len(values)
 
 
+@dataclass(frozen=True)
+class Apart:
+    """What tells a row apart from others, as `label=value` between spaces."""
+
+    said: str
+    """What its features are and how much of it they say."""
+    variant: str
+    """How its method is set."""
+    conditions: str
+    """All else but the control: other data, another model, other training."""
+
+
+def _kind(key: str) -> str:
+    if key == "control" or VARIANT.fullmatch(key):
+        return "control" if key == "control" else "variant"
+    return "said" if f"{key}.".startswith(FOLLOWING) or key in DIALS else "conditions"
+
+
 class Table:
     """The table of some runs, in the order in which they are first seen.
 
@@ -129,15 +153,19 @@ class Table:
     def __init__(self, records: Iterable[RunRecord], notes: Sequence[str] = ()) -> None:
         runs: dict[tuple[str, ...], RunRecord] = {}
         for record in records:
-            key = (record.hash, str(record.seed), *_method(record))
+            # What failed before it had a hash is told apart by all that was asked for.
+            asked = record.hash or json.dumps(record.settings, sort_keys=True)
+            key = (asked, str(record.seed), *_method(record))
             if key not in runs or record.finished:
                 runs[key] = record
         known = [record for record in runs.values() if record.hash]
         keys = _labels(known)
         self.labels = [SHOWN.get(key, key) for key in keys]
+        self._kinds = [_kind(key) for key in keys]
         self.rows: dict[tuple[str, ...], list[RunRecord]] = {}
         scaled = any(record.config.get("scale") for record in runs.values())
         self.labels += ["scale"] * scaled
+        self._kinds += ["conditions"] * scaled
         for record in runs.values():
             flat = _settings(record)
             labels = [flat.get(key, "-") for key in keys]
@@ -148,7 +176,8 @@ class Table:
         self.figures = [*(name for name in found if name not in COSTS), *COSTS]
         several = any(sum(run.finished for run in row) > 1 for row in self.rows.values())
         means = ["Mean ± sample standard deviation over n seeds."] if several else []
-        self.notes = [*means, *_signatures(known), *notes]
+        mixed = _mixed(self.rows.values())
+        self.notes = [*means, *mixed, *_signatures(known), *notes]
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Heading and rows as they are printed."""
@@ -183,7 +212,7 @@ class Table:
             if len(known) > 1 and name not in COSTS and not name.startswith("dev "):
                 best = min(known) if name.split()[-1] in LESS else max(known)
                 found |= {(row, column) for row, mean in enumerate(means) if mean == best}
-        return frozenset(found if "data" not in self.labels else ())
+        return frozenset(found if CORPORA.isdisjoint(self.labels) else ())
 
     def named(self) -> dict[str, list[RunRecord]]:
         """The runs of each row by its shortest name: the method, and what tells its rows apart."""
@@ -197,6 +226,17 @@ class Table:
                     parts.append(value if label in ("features", "control") else f"{label}={value}")
             named[" ".join(part for part in parts if part != "-")] = runs
         return named
+
+    def apart(self) -> dict[str, Apart]:
+        """By a row's name, the labels that tell it apart from others, by their kind."""
+        found = {}
+        for name, (_, features, *values) in zip(self.named(), self.rows, strict=True):
+            parts: dict[str, list[str]] = {"said": [features] * bool(features)}
+            for label, value, kind in zip(self.labels, values, self._kinds, strict=True):
+                parts.setdefault(kind, []).append(f"{label}={value}")
+            joined = {kind: " ".join(texts) for kind, texts in parts.items()}
+            found[name] = Apart(**{f.name: joined.get(f.name, "") for f in fields(Apart)})
+        return found
 
     def data(self) -> list[dict[str, Any]]:
         """Each row with the figures of all its runs, for JSON."""
@@ -262,6 +302,24 @@ def summary(record: RunRecord) -> RichTable:
     for fact in facts.items():
         table.add_row(*map(escape, fact))
     return table
+
+
+def _mixed(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
+    """What else than settings and seeds differs between runs that are averaged, and not in bits."""
+    found: dict[str, dict[str, None]] = {"revisions": {}, "devices": {}}
+    for runs in rows:
+        done = [run for run in runs if run.finished]
+        revisions = dict.fromkeys(run.code.get("revision", "")[:7] for run in done)
+        devices = dict.fromkeys(
+            run.machine.get("gpu") or run.machine.get("cpu", "") for run in done
+        )
+        for name, values in (("revisions", revisions), ("devices", devices)):
+            found[name] |= values if len(values) > 1 else {}
+    return [
+        f"Means are over runs of {len(values)} {name}: {', '.join(v or 'unknown' for v in values)}."
+        for name, values in found.items()
+        if values
+    ]
 
 
 def _signatures(records: Iterable[RunRecord]) -> list[str]:

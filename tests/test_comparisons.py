@@ -1,0 +1,172 @@
+"""What is compared with what, where rows differ in more than their method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_evidence import run
+
+from nmt_feat.evaluation.parts import GateValue, Parts
+from nmt_feat.report.records import CurvePoint, RunRecord
+from nmt_feat.report.report import Report
+from nmt_feat.report.series import gates, informative
+from nmt_feat.report.tables import Apart, Table
+
+Runs = list[tuple[RunRecord, Path]]
+
+
+def made(folder: Path, method: str, seeds: int = 2, wrong: float = 0.2, **settings: Any) -> Runs:
+    """Runs of a row; `settings` are its own, with `features` the settings of upos."""
+    feature = settings.pop("features", {})
+    found = []
+    for seed in range(1, seeds + 1):
+        record, place = run(folder / f"{settings}{feature}", method, seed, wrong)
+        record.hash += f"{settings}{feature}"
+        record.settings |= settings | {"features": dict.fromkeys(record.features, feature)}
+        found.append((record, place))
+    return found
+
+
+def compared(report: Report) -> list[tuple[str, str | None, list[str]]]:
+    """Conditions, baseline and methods of each comparison on BLEU."""
+    return [(e.conditions, e.baseline, list(e.against["BLEU"])) for e in report.evidence]
+
+
+@pytest.mark.parametrize("first", ["all", "target"])
+def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, first: str) -> None:
+    """Whichever comes first: a row of words only with other settings is a method like the others"""
+    other = {"all": "target", "target": "all"}[first]
+    runs = [
+        *made(tmp_path, "none", model={"tie": first}),
+        *made(tmp_path, "none", model={"tie": other}),
+        *made(tmp_path, "gate", model={"tie": "target"}),
+        *made(tmp_path, "add", model={"tie": "target"}),
+    ]
+    report = Report(runs, pairs=False)
+    [(conditions, baseline, methods)] = compared(report)
+    assert (conditions, baseline) == ("", "none tie=target")
+    assert set(methods) == {"none tie=all", "gate", "add"}
+    given = Report(runs, pairs=False, baseline="none tie=all")
+    assert [baseline for _, baseline, _ in compared(given)] == ["none tie=all"]
+
+
+def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
+    runs = [
+        r
+        for limit in (100, 200)
+        for method, wrong in (("none", 0.4), ("gate", 0.1), ("add", 0.12))
+        for r in made(tmp_path, method, wrong=wrong, data={"limit": limit})
+    ]
+    report = Report(runs, pairs=False)
+    assert compared(report) == [
+        (
+            f"data.limit={n}",
+            f"none data.limit={n}",
+            [f"{m} data.limit={n}" for m in ("gate", "add")],
+        )
+        for n in (100, 200)
+    ]
+    for evidence in report.evidence:
+        [pair] = evidence.orders["BLEU"]
+        assert {name.split()[1] for name in pair} == {evidence.conditions}
+    assert any(b.title.startswith("BLEU on test (data.limit=100), against") for b in report.blocks)
+    # A row that fits nowhere is named, several are compared without a baseline of words only.
+    report = Report([*runs, *made(tmp_path, "gate", data={"limit": 300})], pairs=False)
+    assert len(report.evidence) == 2
+    note = "Not compared, for no other row has its settings: gate data.limit=300."
+    assert note in report.table.notes
+    more = [r for m in ("average", "add") for r in made(tmp_path, m, data={"limit": 300})]
+    assert compared(Report([*runs, *more], pairs=False))[2:] == [("other settings", None, [])]
+
+
+def test_what_tells_rows_apart(tmp_path: Path) -> None:
+    runs = [
+        *made(tmp_path, "gate", 1, combiner={"bias": 1}, features={"erase": 0.5, "dim": 8}),
+        *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"erase": 0.5, "dim": 8}),
+        *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"dim": 8}, control="shuffled"),
+        *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"dim": 9}, trainer={"lr": 1}),
+        *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"dim": 9, "max_values": 7}),
+        *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"dim": 9, "max_values": 8}),
+    ]
+    first, *_, last = Table(record for record, _ in runs).apart().values()
+    assert first == Apart(
+        "upos erase=0.5 features.upos.max_values=-",
+        "combiner.bias=1",
+        "trainer.lr=-",
+    )
+    assert last.said == "upos erase=- features.upos.max_values=8"
+
+
+def test_an_unfinished_copy_of_a_run_leaves_its_counts_alone(tmp_path: Path) -> None:
+    runs = [r for m in ("none", "gate") for r in made(tmp_path, m)]
+    record, _ = runs[0]
+    copy = RunRecord(record.method, [], record.seed, "toy", record.hash, record.settings, {})
+    for some in ([*runs, (copy, tmp_path)], [(copy, tmp_path), *runs]):
+        assert [methods for *_, methods in compared(Report(some, pairs=False))] == [["gate"]]
+
+
+def test_points_over_bits_are_of_runs_with_the_same_settings(tmp_path: Path) -> None:
+    runs = []
+    for erase, bits in ((0.0, 2.0), (0.5, 1.0)):
+        for settings in ({"trainer": {"precision": p}} for p in ("bf16", "fp32")):
+            for dim in (8, 9):
+                feature = {"erase": erase, "dim": dim}
+                runs += made(tmp_path, "gate", 1, 0.1, features=feature, **settings)
+                said = {"entropy": bits, "given_word": bits / 2}
+                runs[-1][0].data_report = {"features": {"upos": said}}
+    found = informative(Table(record for record, _ in runs))
+    assert list(found) == [f"toy trainer.precision={p}" for p in ("bf16", "fp32")]
+    for lines in found.values():
+        assert list(lines) == [f"gate features.upos.dim={dim}" for dim in (8, 9)]
+        for points in lines.values():
+            assert {bits: len(bleu) for bits, bleu in points.items()} == {(2, 1): 1, (1, 0.5): 1}
+
+
+def test_a_seed_that_is_not_finished_leaves_the_curves_of_the_others(tmp_path: Path) -> None:
+    figures = pytest.importorskip("nmt_feat.report.figures")
+    pytest.importorskip("matplotlib")
+    runs = [r for m in ("gate", "none") for r in made(tmp_path, m)]
+    for record, _ in runs:
+        record.curve = [CurvePoint(step, 1.0, float(step)) for step in (1, 2)]
+    runs[0][0].curve, runs[0][0].dev = [], None
+    [axes] = figures.curves(Table(record for record, _ in runs).named()).axes
+    assert [line.get_label() for line in axes.lines] == ["gate (n=1)", "none (n=2)"]
+
+
+def test_classes_have_no_gates_over_seeds(tmp_path: Path) -> None:
+    """Each seed draws which values are in class 1."""
+    whole, classes = (made(tmp_path, "gate", 2, features=f) for f in ({}, {"classes": 4}))
+    for record, _ in [*whole, *classes]:
+        value = GateValue("1", 10, {"word": 0.5, "upos": 0.5})
+        record.parts = Parts({"word": 0.5, "upos": 0.5}, {"upos": [value]})
+    assert list(gates([record for record, _ in whole])) == ["upos"]
+    assert gates([record for record, _ in classes]) == {}
+
+
+def test_no_score_is_the_best_of_two_directions(tmp_path: Path) -> None:
+    for key, best in (("target_lang", 0), ("limit", 2)):
+        runs = [r for v in ("a", "b") for r in made(tmp_path / key, "none", 1, data={key: v})]
+        found = {column for _, column in Table(record for record, _ in runs).best()}
+        assert len(found) == best
+
+
+def test_means_over_revisions_and_devices_say_so(tmp_path: Path) -> None:
+    runs = [record for record, _ in [*made(tmp_path, "none", 2), *made(tmp_path, "gate", 2)]]
+    for number, record in enumerate(runs):
+        record.code = {"revision": f"{number // 2:040x}"}
+        record.machine = {"cpu": "C", "gpu": None}
+    assert not any("Means are" in note for note in Table(runs).notes)  # each row has one
+    runs[1].machine = {"cpu": "C", "gpu": "G"}
+    runs[3].code = {"revision": "f" * 40}
+    notes = Table(runs).notes
+    assert "Means are over runs of 2 revisions: 0000000, fffffff." in notes
+    assert "Means are over runs of 2 devices: C, G." in notes
+
+
+def test_jobs_that_failed_early_are_told_apart_by_what_was_asked(tmp_path: Path) -> None:
+    stubs = [RunRecord("gate", ["upos"], 1, "", "", {"optimizer": {"lr": lr}}, {}) for lr in (1, 2)]
+    finished = made(tmp_path, "gate", 1, optimizer={"lr": 1})
+    table = Table([*stubs, finished[0][0]])
+    assert sum(len(runs) for runs in table.rows.values()) == 3
