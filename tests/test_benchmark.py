@@ -14,6 +14,8 @@ from small import ROOT, SETTINGS, Small
 
 from nmt_feat.schema import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "scripts" / "benchmark.py"
 
 

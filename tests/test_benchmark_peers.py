@@ -277,6 +277,7 @@ def test_unknown_contender(
     )
 
 
+@pytest.mark.slow
 def test_ours_is_timed(small: Small) -> None:
     """The command as it is, with nmt_feat alone."""
     settings = [f"{k}={v}" for k, v in SETTINGS.items() if k != "subword.vocab_size"]

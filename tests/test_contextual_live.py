@@ -24,6 +24,8 @@ from nmt_feat.schema import TrainConfig
 from nmt_feat.settings import settle
 from nmt_feat.training.loop import Objective, Trainer, dev_loss
 
+pytestmark = pytest.mark.slow
+
 OWN = "source.features.contextual.encoder."
 TRAINED = ("features.contextual.live=true", "features.contextual.trained=true")
 

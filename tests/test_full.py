@@ -41,6 +41,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException, update: int) ->
     return batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "update"), [(k, 4) for k in ERRORS] + [("GPU", 1)])
 def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update: int) -> None:
     """The batch is described, and what was saved; with memory, the run ends in the same bits."""

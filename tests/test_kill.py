@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from small import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_killed_again_and_again(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from test_sweep import FAILING, sweep, tables
 from nmt_feat import cli, schema
 from nmt_feat.corpus.pool import cores
 
+pytestmark = pytest.mark.slow
+
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 JOBS = ("combiner=add,concat,none,gate", FAILING, "seed=1")
 

@@ -181,6 +181,7 @@ class OneSide(Gate):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_skip_together(small: Small) -> None:
     """What one of them finds, both skip: else they would differ, or wait for each other."""
     (small.folder / "mine.py").write_text(RANK)

@@ -66,6 +66,7 @@ def test_content(wheel: Path) -> None:
     assert not any("__pycache__" in name for name in names)
 
 
+@pytest.mark.slow
 def test_training_from_another_folder(installed: Path, tmp_path: Path) -> None:
     """`nmt-feat-train combiner=gate` finds config and corpus inside the installed package."""
     where = "import nmt_feat; print(nmt_feat.__file__)"
@@ -88,6 +89,7 @@ def test_training_from_another_folder(installed: Path, tmp_path: Path) -> None:
     assert len(out.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_the_user_s_own_module_is_found(installed: Path, tmp_path: Path) -> None:
     """A console script does not search the current folder by itself; a combiner lies there."""
     example = (ROOT / "examples" / "film.py").read_text(encoding="utf-8")

@@ -435,6 +435,7 @@ def _work(cfg: TrainConfig, queue: multiprocessing.Queue) -> None:
     queue.put(("encoding" in said, made.notes, made.train.source.values.tolist()))
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once(cfg: TrainConfig) -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

@@ -26,6 +26,8 @@ from nmt_feat.training import processes
 from nmt_feat.training.processes import Agreement, check, shared, started
 from nmt_feat.training.signals import signals
 
+pytestmark = pytest.mark.slow
+
 PLAIN = ["combiner=gate", "model.dropout=0", "model.activation_dropout=0"]
 """Dropout is another in each process."""
 DIES = """

@@ -101,6 +101,7 @@ def test_readings(case: str, readings: Path, tmp_path: Path) -> None:
     learns_readings(train(readings, tmp_path, *CASES[case]), readings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BESIDE)
 def test_kinds_beside_tags(case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     kind, more = BESIDE[case]
@@ -112,6 +113,7 @@ def test_kinds_beside_tags(case: str, request: pytest.FixtureRequest, tmp_path: 
     learns_readings(train(readings, tmp_path, "combiner=concat", features, *more), readings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [(), LIVE], ids=["stored", "live"])
 def test_kinds_alone(live: tuple[str, ...], outside: Path, tmp_path: Path) -> None:
     """All that the text says, six times over, is no more than one reading of each sentence."""

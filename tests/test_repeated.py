@@ -19,6 +19,8 @@ from nmt_feat.corpus import prepare
 from nmt_feat.report.records import read_run
 from nmt_feat.training.checkpoints import FORMAT, Checkpoints
 
+pytestmark = pytest.mark.slow
+
 FORMATS = sorted((ROOT / "tests" / "formats").iterdir())
 """Run folders by their format; `make_format` says how they were made."""
 

@@ -21,6 +21,7 @@ from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threads", "steps"), [(1, [0, 2, 8]), (2, [4])])
 def test_sigkill(small: Small, threads: int, steps: list[int]) -> None:
     """Killed before the first checkpoint, then after each of several others."""
@@ -80,6 +81,7 @@ def stop_at(
     return calls
 
 
+@pytest.mark.slow
 def test_stopped_at_every_file(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are renamed into place: stopped before each one, so after the one before."""
     settings = ["trainer.max_steps=4", "trainer.accumulate=2", "trainer.select=average"]

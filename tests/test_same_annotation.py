@@ -18,6 +18,8 @@ from nmt_feat.corpus.text import read_lines
 from nmt_feat.resources import resource
 from nmt_feat.search import score_split
 
+pytestmark = pytest.mark.slow
+
 Pairs = list[tuple[str, str]]
 
 

@@ -132,6 +132,7 @@ def test_a_second_interrupt_leaves_at_once(small: Small) -> None:
     assert saved(small.folder / "runs") == 1  # in the second update
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_its_table(small: Small) -> None:
     program = f"""
 import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
@@ -171,6 +172,7 @@ def pool(queue: Any) -> None:
             queue.put(found)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_children() -> None:
     queue = SERVER.Queue()
     parent = SERVER.Process(target=pool, args=(queue,))

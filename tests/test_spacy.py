@@ -95,6 +95,7 @@ def test_what_the_pipeline_lacks_is_not_given(spacy_folder: Path) -> None:
     assert (word.lemma, word.deprel, word.head, word.head_upos) == ("_", "_", -1, "_")
 
 
+@pytest.mark.slow
 def test_processes_never_change_the_result(small_spacy: SpaCy, tmp_path: Path) -> None:
     texts = [f"They saw her duck number {i} ." for i in range(401)]
     one, two = tmp_path / "one.conllu", tmp_path / "two.conllu"

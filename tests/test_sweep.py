@@ -21,6 +21,8 @@ from test_resume import command, saved, wait_for
 from nmt_feat.errors import UserError
 from nmt_feat.report.sweep import SweepTable, current, duration
 
+pytestmark = pytest.mark.slow
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["nmt_feat.cli"])
 FAILING = "features.upos.dim=15"  # two features leave concat no word; the others take any width

@@ -257,6 +257,7 @@ def sweep(tmp_path: Path) -> Any:
     return go
 
 
+@pytest.mark.slow
 def test_failed_jobs_lose_nothing_and_are_listed(tmp_path: Path, sweep: Any) -> None:
     add, early = "nmt_feat.combiners.Add", "early.Fails"
     done = sweep(f"combiner._target_={early},{add}", "seed=range(1,4)", "broken=2")
@@ -283,6 +284,7 @@ def test_failed_jobs_lose_nothing_and_are_listed(tmp_path: Path, sweep: Any) -> 
     assert "The first run took 0 s; 1 more of 3 take about 0 s" in again.stdout  # seed 2's
 
 
+@pytest.mark.slow
 def test_stopped_sweep_shows_what_there_is(tmp_path: Path, sweep: Any) -> None:
     done = sweep("seed=1,2,3", "stopped=2")
     assert done.returncode != 0

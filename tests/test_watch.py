@@ -95,6 +95,7 @@ def test_it_ends_when_all_is_done(tmp_path: Path) -> None:
     assert "unfinished" not in text
 
 
+@pytest.mark.slow
 def test_it_ends_when_the_sweep_was_killed(small: Small) -> None:
     runs = small.folder / "runs"
     settings = small.overrides("combiner=none,add", "seed=1,2", "trainer.max_steps=100000")
