@@ -37,7 +37,7 @@ class Reliance:
         self, run: Run, sentences: list[Sentence], targets: list[str], where: list[str]
     ) -> None:
         self.run, vocabs = run, run.encoder.features
-        self.moved = [name for name, vocab in vocabs.items() if not vocab.of_pieces]
+        self.moved = {name: vocab for name, vocab in vocabs.items() if not vocab.of_pieces}
         if not self.moved:
             raise UserError(f"{run.folder}: has no features of words; there is nothing to replace")
         tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))

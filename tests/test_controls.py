@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,32 @@ def test_units_of_first_pieces(larger: Small) -> None:
         assert [u == inside for u in before] == [u == inside for u in after]
         assert set(after) <= drawn
         assert before != after
+
+
+def test_pieces_that_are_given_with_values_of_their_own(tmp_path: Path) -> None:
+    """Each piece of a word has another value: none of them keeps the true one."""
+    random = np.random.default_rng(1)
+    for split, count in (("train", 60), ("dev", 9), ("test", 9)):
+        drawn = random.integers(9, size=(count, 4)).tolist()
+        text = (" ".join(f"w{i}@@|{i} e{i}@@|{i + 10} d|{i + 20}" for i in row) for row in drawn)
+        (tmp_path / f"{split}.src").write_text("".join(f"{line}\n" for line in text))
+        (tmp_path / f"{split}.trg").write_text("ja .\n" * count)
+    files = []
+    for key, name in (("train", "train"), ("dev", "dev"), ("tests.test", "test")):
+        files += [f"data.{key}.source={name}.src", f"data.{key}.target={name}.trg"]
+    kind = ("data=files", "data.source_lang=en", "data.target_lang=de", "data.format=pipe")
+    given = ("data.factors=[lemma]", "features=[lemma]", "subword=given", "subword.vocab_size=99")
+    cfg = Small(tmp_path, tmp_path / "cache", tmp_path).config(*kind, *files, *given)
+    true = prepare(cfg, cfg.features)
+    cfg.control = "shuffled"
+    moved = prepare_run(cfg)
+    for name, split in splits(moved).items():
+        before, after = splits(true)[name].features["lemma"], split.features["lemma"]
+        ends = split.source.offsets[1:] - 1
+        old, new = (np.delete(ids, ends).reshape(-1, 3) for ids in (before, after))
+        assert (new == new[:, :1]).all()
+        assert Counter(old[:, 0].tolist()) == Counter(new[:, 0].tolist())
+        assert (old[:, 1:] != new[:, 1:]).all()
 
 
 def test_words_without_subwords(small: Small) -> None:

@@ -12,13 +12,13 @@ tasks of Hewitt & Liang (2019): same combiner, same parameters, nothing learned 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.columns import END, FIRST
+from nmt_feat.corpus.columns import END, FIRST, FeatureVocab
 from nmt_feat.corpus.dials import mixed
 from nmt_feat.corpus.prepare import WORD, Prepared, prepare
 from nmt_feat.corpus.store import Split
@@ -45,7 +45,7 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
     vocabs = prepared.encoder.features
     tag = vocabs.pop(WORD, None)
     prepared.report.features.pop(WORD, None)
-    moved = [name for name, vocab in vocabs.items() if not vocab.of_pieces]
+    moved = {name: vocab for name, vocab in vocabs.items() if not vocab.of_pieces}
     left = [name for name in vocabs if name not in moved]
     if not moved:
         raise UserError(
@@ -85,22 +85,28 @@ class Tokens:
     """The word of each of `pieces`."""
     values: dict[str, Ids]
     """By feature of words: the id at each word's first piece."""
+    first: frozenset[str]
+    """Of these features, those that say `<inside>` on later pieces."""
 
     @classmethod
-    def of(cls, split: Split, moved: list[str], begins: list[int] | None) -> Tokens:
+    def of(
+        cls, split: Split, moved: Mapping[str, FeatureVocab], begins: list[int] | None
+    ) -> Tokens:
         """`begins`: ids of the tags that begin a word; without them each piece is a word."""
         real = np.ones(len(split.source.values), bool)
         real[split.source.offsets[1:] - 1] = False  # the end symbol
         begin = real if begins is None else real & np.isin(split.features[WORD], begins)
         starts, pieces = np.flatnonzero(begin), np.flatnonzero(real)
         owner = np.cumsum(begin)[pieces] - 1
-        return cls(split, starts, pieces, owner, {n: split.features[n][starts] for n in moved})
+        values = {name: split.features[name][starts] for name in moved}
+        first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
+        return cls(split, starts, pieces, owner, values, first)
 
     def with_values(self, values: dict[str, Ids], units: Split) -> Split:
         """The split with other values of its words, numbered as in `units`.
 
-        Pieces that said the same as their word's first one do so again; `<inside>` stays. Of an
-        encoder's vectors, all pieces of a word get that of the other word's first.
+        All pieces of a word get what the other word's first one says, whatever each said before
+        (vectors, or values of text that was given in pieces); `<inside>` stays.
         """
         changed = copy.copy(self.split)
         changed.features = {n: ids for n, ids in self.split.features.items() if n != WORD}
@@ -110,16 +116,16 @@ class Tokens:
         }
         for name, new in values.items():
             ids = self.split.features[name].copy()
-            carried = ids[self.pieces] == self.values[name][self.owner]
-            carried[np.isin(self.pieces, self.starts)] = True
-            if name in changed.vectors:  # each piece has its own: none of them stays
-                carried[:] = True
-                changed.units[name] = units.units[name]
-            elif name in units.units and units is not self.split:
-                own = self.split.units[name]  # those of pieces that stay
+            places, owner = self.pieces, self.owner
+            if name in self.first:
+                places, owner = self.starts, np.arange(len(self.starts))
+            if name in self.first and name in units.units and units is not self.split:
+                own = self.split.units[name]  # that of `<inside>`
                 changed.units[name] = own.followed_by(units.units[name])
                 new = np.where(new < FIRST, new, new + np.int32(len(own.offsets) - 1))
-            ids[self.pieces[carried]] = new[self.owner[carried]]
+            elif name in units.units:
+                changed.units[name] = units.units[name]
+            ids[places] = new[owner]
             assert (ids[self.split.source.offsets[1:] - 1] == END).all()
             changed.features[name] = ids
         return changed
