@@ -7,7 +7,6 @@ annotated as in training. What follows from the pieces (subword tag, units of pi
 """
 
 import argparse
-import copy
 import statistics
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nmt_feat.apply import Run
-from nmt_feat.corpus.columns import FIRST, INSIDE, UNK, FeatureVocab
+from nmt_feat.corpus.columns import UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence
 from nmt_feat.corpus.controls import Tokens
 from nmt_feat.corpus.encoder import SourceEncoder
@@ -51,14 +50,8 @@ class Reliance:
 
     def unknown(self) -> Split:
         """All values of words unknown, as those of a sentence without annotation."""
-        changed = copy.copy(self.true)
-        changed.features = dict(self.true.features)
-        for name in self.moved:
-            ids = changed.features[name]
-            vocab = self.run.encoder.features[name]
-            kept = (ids < FIRST) | ((vocab.policy == "first") & (ids == vocab.id(INSIDE)))
-            changed.features[name] = np.where(kept, ids, np.int32(UNK))
-        return changed
+        values = {name: np.full_like(ids, UNK) for name, ids in self.tokens.values.items()}
+        return self.tokens.with_values(values, self.true)
 
     def shuffled(self, draw: int) -> Split:
         """The values of other words, those of a word together."""

@@ -15,6 +15,7 @@ from lives import python
 from small import ROOT, Small, record
 
 from nmt_feat.apply import Run
+from nmt_feat.corpus.columns import FIRST, INSIDE, UNK
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.evaluation.metrics import score
@@ -70,6 +71,21 @@ def test_vectors_of_an_encoder(small: Small, encoder: Path) -> None:
     for split in (text.unknown(), text.shuffled(0)):
         assert (split.features["contextual"] != text.true.features["contextual"]).any()
         assert set(text.scores(split)) == set(true)
+
+
+def test_units_of_first_pieces(small: Small) -> None:
+    """Of words that are unknown, later pieces are `<inside>` still, and nothing else is known."""
+    units = ("features=[char]", "features.char.of=word", "features.char.policy=first")
+    text = opened(small.train("combiner=add", *units, *FEW), small.corpus / "test.conllu")
+    inside = [text.run.encoder.features["char"].id(INSIDE)]
+    unknown, table = text.unknown().features["char"], text.true.units["char"]
+    starts = set(text.tokens.starts.tolist())
+    for piece in text.tokens.pieces.tolist():
+        if piece in starts:
+            assert unknown[piece] == UNK
+        else:
+            assert table.row(unknown[piece] - FIRST).tolist() == inside
+    assert len(starts) < len(text.tokens.pieces)
 
 
 def lines(values: list[str]) -> str:
