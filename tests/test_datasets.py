@@ -196,6 +196,21 @@ def test_source_in_conllu(small: DataConfig) -> None:
     ]
 
 
+def test_factors_beside_a_text_with_other_spaces(small: DataConfig) -> None:
+    """The text is the same with features and without."""
+    lines = ["A  dog sleeps.", "Two cats\u2003see it. "]
+    for name, split, count in (("train", small.train, 2), ("dev", small.dev, 1)):
+        tags = ["X X X", "X X X X"]
+        for suffix, rows in (("en", lines), ("upos", tags), ("de", ["Ja.", "Ja."])):
+            (folder(small) / f"{name}.{suffix}").write_text("\n".join(rows[:count]))
+        split.factors = {"upos": f"{name}.upos"}
+    small.tests = {}
+    annotated, plain = run(small, annotate=True), run(small)
+    for split, other in ((annotated.train, plain.train), (annotated.dev, plain.dev)):
+        assert [s.text for s in split.source] == [s.text for s in other.source]
+    assert [w.form for w in annotated.train.source[1].words] == ["Two", "cats", "see", "it."]
+
+
 # ---- bad input
 
 

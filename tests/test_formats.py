@@ -40,6 +40,13 @@ def test_both_separators_and_parallel_files_agree() -> None:
     assert [sentence] == read("jsonl", line, factors=NAMES)
 
 
+def test_parallel_files_keep_the_spaces_of_the_text() -> None:
+    sides = {"upos": ("file.upos", ["DET  NOUN"])}
+    (sentence,) = formats.parse_parallel([" the  dog\u3000"], "file", sides)
+    words = Word("the", 1, 4, upos="DET"), Word("dog", 6, 9, upos="NOUN")
+    assert sentence == Sentence(" the  dog\u3000", words)
+
+
 def test_words_of_json_have_spans() -> None:
     (sentence,) = read("jsonl", '{"text": "it\'s", "words": [{"form": "it"}, {"form": "\'s"}]}')
     assert sentence == Sentence("it's", (Word("it", 0, 2), Word("'s", 2, 4)))

@@ -127,7 +127,8 @@ def locate(
             if len(known) > 1:
                 first, last = parts[0].name, parts[-1].name
                 notes.append(f"{name}: {role} is {len(known)} files, {first} to {last}")
-        sums[name] += others
+        if others:
+            sums[name] += [*others, "spaces"]  # of the text, which were single ones once
     # The same bytes are other sentences as JSON; plain text and CoNLL-U are told apart by content.
     forms = [s.form for s in splits.values() if s.form.factors or s.form.kind == "jsonl"]
     content = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])

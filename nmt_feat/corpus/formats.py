@@ -1,7 +1,8 @@
 """Annotated text as other toolkits have it: factors on each token, parallel files, JSON lines.
 
-Names of factors are those of the features' columns (`upos`, `feats.Case`, `misc.NER`). Tokens are
-separated by spaces, which is the sentence's text; what a factored line cannot hold is refused.
+Names of factors are those of the features' columns (`upos`, `feats.Case`, `misc.NER`). Tokens with
+factors on them, separated by spaces, are the sentence's text; what such a line cannot hold is
+refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nmt_feat.corpus.columns import NONE, values
+from nmt_feat.corpus.columns import NONE, spaced, values
 from nmt_feat.corpus.conllu import Sentence, Word, locate, parse_conllu
 from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.errors import UserError, near, shown
@@ -118,22 +119,27 @@ def parse_parallel(
 ) -> Iterator[Sentence]:
     """Sentences of a file of words and, by factor, a file (name, lines) of values, as Sockeye has.
 
-    Files that are not token-parallel are a `UserError` that names both and the line.
+    The text is the line as it stands, as it is where no factor is wanted. Files that are not
+    token-parallel are a `UserError` that names both and the line.
     """
     sides = [iter(side) for _, side in factors.values()]
     number = first - 1
     for number, line in enumerate(lines, first):
-        columns = [line.split()]
+        tokens, columns = spaced(line), []
         for (file, _), side in zip(factors.values(), sides, strict=True):
             if (row := next(side, None)) is None:
                 raise UserError(f"{file}: has {number - 1} lines, {name} has more")
             columns.append(row.split())
-            if len(columns[-1]) != len(columns[0]):
+            if len(columns[-1]) != len(tokens):
                 raise UserError(
-                    f"{file}:{number}: {len(columns[-1])} values for the {len(columns[0])} "
+                    f"{file}:{number}: {len(columns[-1])} values for the {len(tokens)} "
                     f"tokens of {name}:{number}"
                 )
-        yield _sentence(list(map(list, zip(*columns, strict=True))), list(factors))
+        words = [
+            _word(token.form, token.start, token.end, dict(zip(factors, given, strict=True)))
+            for token, *given in zip(tokens, *columns, strict=True)
+        ]
+        yield Sentence(line, tuple(words))
     for (file, _), side in zip(factors.values(), sides, strict=True):
         if next(side, None) is not None:
             raise UserError(f"{file}: has more lines than {name}, which has {number}")
