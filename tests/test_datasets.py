@@ -450,6 +450,18 @@ def test_a_folder_comes_before_the_download(small: DataConfig, tmp_path: Path) -
     assert not (tmp_path / "cache").exists()
 
 
+def test_only_public_files_are_found_without_their_folders(
+    small: DataConfig, tmp_path: Path
+) -> None:
+    small.dev.target = "new/dev.de"
+    assert message(small) == (
+        f"data.dev.target=new/dev.de: no such file in {small.folder}; correct the name or set "
+        "data.folder"
+    )
+    small.download.url = tmp_path.as_uri()
+    assert run(small).dev.target == ["Ein Hund schläft.", "Zwei Katzen sehen ihn."]
+
+
 def test_file_without_sum_is_not_downloaded(small: DataConfig, tmp_path: Path) -> None:
     public(small, tmp_path)
     del small.download.sha256["dev.de.gz"]

@@ -198,7 +198,8 @@ def load(
 def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     """The file `name` of the setting `key`, downloaded if its sum is pinned.
 
-    In `data.folder` it may also lie without its own folders, and with or without `.gz`.
+    In `data.folder` it may lie with or without `.gz`, one of a public corpus, whose names are not
+    the user's own, also without its folders.
     """
     url, pinned = config.download.url, config.download.sha256.get(name)
     downloads = cache / config.name
@@ -207,7 +208,10 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
         folder = Path(config.folder).expanduser()
     if folder != downloads or not pinned:
         other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
-        for candidate in (name, other, Path(name).name, Path(other).name):
+        names = [name, other]
+        if url:
+            names += [Path(each).name for each in names]
+        for candidate in names:
             if any(path.exists() for path in shards(folder / candidate)):
                 return folder / candidate
     if pinned is None or url is None:
