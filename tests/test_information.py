@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lives import python
-from small import ROOT, Small
+from small import ROOT, Small, cut
 
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.encoding import alike
@@ -138,6 +138,26 @@ def test_new_words_cost_the_whole_entropy() -> None:
     dev = Counter({(f"new{i}", value): 1 for i in range(1000) for value in ("v1", "v5")})
     assert given_word(train, dev) == pytest.approx(3, abs=0.1)
     assert random_by_type(train, dev) == pytest.approx(3, abs=0.3)
+
+
+def test_values_that_are_not_kept_are_one(small: Small) -> None:
+    """As if the annotation had one in their place."""
+    limited = small.config("combiner=add", "features=[xpos]", "features.xpos.max_values=5")
+    made = prepare(limited, limited.features)
+    small.corpus = cut(small.folder / "other")
+    for path in small.corpus.glob("*.conllu"):
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n")]
+        for row in rows:
+            if len(row) == 10 and row[4] not in made.encoder.features["xpos"].values:
+                row[4] = "<other>"
+        path.write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
+    whole = small.config("combiner=add", "features=[xpos]")
+    found = made.report.features["xpos"]
+    expected = prepare(whole, whole.features).report.features["xpos"]
+    for name in ("entropy", "given_word", "random_by_type"):
+        assert found[name] == pytest.approx(expected[name])
+    assert (found["kept"], expected["kept"]) == (5, 6)
+    assert found["values"] > 10
 
 
 def test_coverage(small: Small) -> None:

@@ -392,17 +392,20 @@ def test_useless_features_are_refused(
     assert not list(Path(cfg.paths.cache).glob("prepared-*[!k]/manifest.json"))
 
 
-@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest"])
+@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest", "version"])
 def test_damaged_cache_is_made_again(cfg: TrainConfig, damage: str) -> None:
     first = prepare(cfg, features("upos"))
     ids = first.train.source.values.tolist()
-    path = first.folder / ("manifest.json" if damage == "manifest" else "0.arrow")
+    of_manifest = damage in ("manifest", "version")
+    path = first.folder / ("manifest.json" if of_manifest else "0.arrow")
     content = path.read_bytes()
     del first
     if damage == "change":
         path.write_bytes(content[:-400] + bytes([content[-400] ^ 1]) + content[-399:])
     elif damage == "remove":
         path.unlink()
+    elif damage == "version":
+        path.write_bytes(content.replace(b'"report": ', b'"report": 1'))
     else:
         path.write_bytes(content[: len(content) // 2])
     again = prepare(cfg, features("upos"))

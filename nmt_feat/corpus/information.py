@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
 import numpy as np
 
-from nmt_feat.corpus.columns import MISSING
+from nmt_feat.corpus.columns import FIRST, MISSING, FeatureVocab
 
 Joint = Mapping[tuple[str, str], int]
 """How often each word form has each value."""
+OTHER = "<other>"
+"""Any value that a vocabulary does not have, as beyond `max_values`: one for the model."""
+Old = TypeVar("Old", bound=Hashable)
+New = TypeVar("New", bound=Hashable)
 Key = TypeVar("Key", str, tuple[str, str])
 
 
@@ -23,6 +27,19 @@ def told(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
         {k: n for k, n in counts.items() if k not in gone} if gone else counts
     )  # may be millions
     return known, sum(known.values()) / max(sum(counts.values()), 1)
+
+
+def merged(counts: Mapping[Old, int], change: Callable[[Old], New]) -> Counter[New]:
+    """The counts of what `change` makes of each key."""
+    found = Counter[New]()
+    for key, n in counts.items():
+        found[change(key)] += n
+    return found
+
+
+def as_read(value: str, vocab: FeatureVocab) -> str:
+    """What a model knows of a value."""
+    return value if value == MISSING or vocab.id(value) >= FIRST else OTHER
 
 
 def entropy(counts: Mapping[str, int]) -> float:
@@ -69,10 +86,5 @@ def random_by_type(train: Joint, dev: Joint) -> float:
     drawn = np.random.default_rng(0).choice(len(names), size=len(forms), p=share)
     value_of = {form: names[i] for form, i in zip(forms, drawn.tolist(), strict=True)}
 
-    def moved(joint: Joint) -> Joint:
-        found = Counter[tuple[str, str]]()
-        for (form, _), n in joint.items():
-            found[form, value_of[form]] += n
-        return found
-
-    return given_word(moved(train), moved(dev))
+    moved = (merged(joint, lambda key: (key[0], value_of[key[0]])) for joint in (train, dev))
+    return given_word(*moved)

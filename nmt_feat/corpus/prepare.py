@@ -32,7 +32,8 @@ from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
-FORMAT = 4  # of the cache folder: raise it whenever its content changes
+FORMAT = 4  # of the cache folder: raise it whenever its splits change; each run's hash does then
+REPORT = 2  # of the report alone
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
@@ -163,6 +164,8 @@ def prepare(
 def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
+    if manifest.get("report") != REPORT:
+        raise ValueError("its report is of another version")
     for name, digest in manifest["files"].items():
         if known_sha256(folder / name, folder.parent) != digest:
             raise ValueError(f"{name} has changed")
@@ -274,7 +277,7 @@ def _build(
     files = {path.name: known_sha256(path, cache) for path in sorted(folder.iterdir())}
     about = {"tests": list(raw.tests), "notes": raw.notes, "vectors": folders}
     about["live"] = [name for name in models if features[name].live]
-    _write_json(folder / MANIFEST, {"files": files, **about})
+    _write_json(folder / MANIFEST, {"files": files, "report": REPORT, **about})
 
 
 def language_model(cfg: TrainConfig, name: str, feature: FeatureConfig) -> LanguageModel:
@@ -359,19 +362,27 @@ def describe_feature(
     """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
 
     Words are pieces for `subword_tag`, and units of a column of units. With the counts of forms and
-    values, also the entropy given the word, and that of random values by word type. A word whose
-    value is missing or erased is told nothing: it counts as a word, of 0 bits.
+    values, also the entropy given the word, and that of random values by word type. Values that are
+    not kept are one, as they are for the model. A word whose value is missing or erased is told
+    nothing: it counts as a word, of 0 bits.
     """
-    words = train.total()
-    known, share = information.told(train)
+    words, unknown = train.total(), sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
+    values, kept = len(train.keys() - {columns.MISSING}), sum(vocab.id(v) >= FIRST for v in train)
+    seen: Counter[str] = train
+    if kept < values:
+        seen = information.merged(train, lambda value: information.as_read(value, vocab))
+        train_joint, dev_joint = (
+            joint and information.merged(joint, lambda k: (k[0], information.as_read(k[1], vocab)))
+            for joint in (train_joint, dev_joint)
+        )
+    known, share = information.told(seen)
     joint, dev_share = None, 1.0
     if train_joint and dev_joint:
         known_dev, dev_share = information.told(dev_joint)
         joint = (information.told(train_joint)[0], known_dev)
-    unknown = sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
     return {
-        "values": len(known),
-        "kept": sum(vocab.id(value) >= FIRST for value in train),
+        "values": values,
+        "kept": kept,
         "entropy": share * information.entropy(known),
         "given_word": joint and dev_share * information.given_word(*joint),
         "random_by_type": joint and dev_share * information.random_by_type(*joint),
