@@ -1,0 +1,127 @@
+"""The data report: what is in a prepared corpus, and what its features say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+
+from nmt_feat.corpus import columns, information
+from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
+from nmt_feat.corpus.information import Joint
+from nmt_feat.corpus.store import Split
+from nmt_feat.corpus.subwords import UNK
+from nmt_feat.corpus.text import ranked
+
+BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
+TOP = 5  # values of a feature that the report shows
+
+
+@dataclass
+class DataReport:
+    """Sentences, words and pieces of each split, what was filtered and why, and the features."""
+
+    train_read: int  # training pairs before filtering
+    filtered: dict[str, int]  # training pairs left out, by reason
+    source_size: int  # of the vocabulary, as the next
+    target_size: int
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_split`
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_feature`
+
+    def __rich__(self) -> Group:
+        """Small tables: splits and, if any, features."""
+        splits = _table("data", "split", "sentences", "words", "pieces", "unknown")
+        for name, s in self.splits.items():
+            sides = (s["source"], s["target"])
+            row = ["/".join(f"{x[c]:,}" for x in sides) for c in ("words", "pieces")]
+            unknown = "/".join(f"{x['unknown']:.2%}" for x in sides)
+            splits.add_row(name, f"{s['sentences']:,}", *row, unknown)
+        reasons = ", ".join(f"{n:,} {why}" for why, n in self.filtered.items()) or "none"
+        sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
+        read = f"filtered of {self.train_read:,} training pairs: {reasons}"
+        bits = ("bits", "given word", "random")
+        features = _table("features", "feature", "values", *bits, "unknown in dev")
+        features.add_column("most frequent")
+        words = _table("features on words", "feature", "coverage", "pieces agree")
+        for name, f in self.features.items():
+            count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
+            top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
+            shown = ("-" if f[b] is None else f"{f[b]:.2f}" for b in BITS)
+            features.add_row(name, count, *shown, f"{f['unknown_dev']:.2%}", top)
+            agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
+            words.add_row(name, f"{f['coverage']:.1%}", agree)
+        return Group(splits, f"{sizes}; {read}", *([features, words] if self.features else []))
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
+    found: dict[str, Any] = {"sentences": len(split)}
+    for side in ("source", "target"):
+        ids = getattr(split, side).values
+        pieces = len(ids) - len(split)
+        found[side] = {
+            "words": sum(len(text.split()) for text in split.texts(side)),
+            "pieces": pieces,
+            "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
+        }
+    return found
+
+
+def coverage(values: Counter[str]) -> float:
+    """Share of words that carry a value: annotated, and neither missing nor `_`.
+
+    Words are pieces where values are those of pieces, as in `FeatureVocab.of_pieces`.
+    """
+    without = values[columns.MISSING] + values[NONE]
+    return 1 - without / max(values.total(), 1)
+
+
+def describe_feature(
+    train: Counter[str],
+    dev: Counter[str],
+    vocab: FeatureVocab,
+    train_joint: Joint | None = None,
+    dev_joint: Joint | None = None,
+) -> dict[str, Any]:
+    """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
+
+    Words are pieces for `subword_tag`, and units of a column of units. With the counts of forms and
+    values, also the entropy given the word, and that of random values by word type. Values that are
+    not kept are one, as they are for the model. A word whose value is missing or erased is told
+    nothing: it counts as a word, of 0 bits.
+    """
+    words, unknown = train.total(), sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
+    values, kept = len(train.keys() - {columns.MISSING}), sum(vocab.id(v) >= FIRST for v in train)
+    seen: Counter[str] = train
+    if kept < values:
+        seen = information.merged(train, lambda value: information.as_read(value, vocab))
+        train_joint, dev_joint = (
+            joint and information.merged(joint, lambda k: (k[0], information.as_read(k[1], vocab)))
+            for joint in (train_joint, dev_joint)
+        )
+    known, share = information.told(seen)
+    joint, dev_share = None, 1.0
+    if train_joint and dev_joint:
+        known_dev, dev_share = information.told(dev_joint)
+        joint = (information.told(train_joint)[0], known_dev)
+    return {
+        "values": values,
+        "kept": kept,
+        "entropy": share * information.entropy(known),
+        "given_word": joint and dev_share * information.given_word(*joint),
+        "random_by_type": joint and dev_share * information.random_by_type(*joint),
+        "unknown_dev": unknown / max(dev.total(), 1),
+        "top": [[value, train[value] / words] for value in ranked(train)[:TOP]],
+    }
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
