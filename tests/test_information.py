@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lives import python
+from rich.console import Console
 from small import ROOT, Small, cut
 
 from nmt_feat.corpus.conllu import read_conllu
@@ -158,6 +159,58 @@ def test_values_that_are_not_kept_are_one(small: Small) -> None:
         assert found[name] == pytest.approx(expected[name])
     assert (found["kept"], expected["kept"]) == (5, 6)
     assert found["values"] > 10
+
+
+def pairs(small: Small, split: str) -> Counter[tuple[str, tuple[str, ...]]]:
+    """Forms of a split's file with deprel and upos of each word."""
+    sentences = read_conllu(small.corpus / f"{split}.conllu")
+    return Counter((w.form, (w.deprel, w.upos)) for s in sentences for w in s.words)
+
+
+def test_several_features_together(small: Small) -> None:
+    """Bits of the pair, counted in the files: fewer than those of both added up."""
+    cfg = small.config("combiner=add", "features=[upos,deprel,subword_tag]")
+    report = prepare(cfg, cfg.features).report
+    train, dev = pairs(small, "train"), pairs(small, "dev")
+    tags = Counter[Any]()
+    for (_, pair), n in train.items():
+        tags[pair] += n
+    assert report.together == {
+        "features": ["deprel", "upos"],
+        "values": len(tags),
+        "entropy": pytest.approx(entropy(tags)),
+        "given_word": pytest.approx(given_word(train, dev)),
+        "random_by_type": pytest.approx(random_by_type(train, dev)),
+    }
+    each = [report.features[name]["entropy"] for name in ("deprel", "upos")]
+    assert max(each) < report.together["entropy"] < sum(each) - 0.5
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(report)
+    (row,) = (line for line in capture.get().splitlines() if line.startswith("together"))
+    assert row.split()[:3] == ["together", str(len(tags)), f"{entropy(tags):.2f}"]
+    assert row.rstrip().endswith("of deprel, upos")
+
+
+def test_one_feature_or_one_that_is_erased_has_no_bits_with_others(small: Small) -> None:
+    for chosen in (["features=[upos]"], ["features=[upos,deprel]", "features.upos.erase=0.5"]):
+        cfg = small.config("combiner=add", *chosen)
+        assert prepare(cfg, cfg.features).report.together == {}
+
+
+def test_words_that_lose_all_values_have_no_bits(small: Small) -> None:
+    """Half of the words, half of the bits; rare values are one, also in pairs."""
+    whole, half, few = (
+        small.config("combiner=add", "features=[upos,deprel]", *more)
+        for more in (
+            (),
+            ("features.upos.erase=0.5", "features.deprel.erase=0.5"),
+            ("features.upos.max_values=2", "features.deprel.max_values=2"),
+        )
+    )
+    found = [prepare(cfg, cfg.features).report.together for cfg in (whole, half, few)]
+    assert found[1]["entropy"] == pytest.approx(found[0]["entropy"] / 2, rel=0.1)
+    assert 2 < found[2]["values"] <= 9 < found[0]["values"]
 
 
 def test_coverage(small: Small) -> None:

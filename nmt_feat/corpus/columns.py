@@ -227,6 +227,11 @@ class FeatureVocab:
         return self.column == "subword_tag" or own
 
     @property
+    def single(self) -> bool:
+        """Whether each word has one value."""
+        return not (self.of_pieces or self.has_units or self.contextual)
+
+    @property
     def size(self) -> int:
         """Number of ids: rows of an embedding table."""
         return FIRST + len(self.values)

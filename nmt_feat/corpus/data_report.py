@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from rich.console import Group
 from rich.table import Table
 
-from nmt_feat.corpus import columns, information
-from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
+from nmt_feat.corpus import information
+from nmt_feat.corpus.columns import FIRST, MISSING, NONE, FeatureVocab
 from nmt_feat.corpus.information import Joint
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK
@@ -31,6 +33,7 @@ class DataReport:
     target_size: int
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_split`
     features: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_feature`
+    together: dict[str, Any] = field(default_factory=dict)  # see `describe_together`
 
     def __rich__(self) -> Group:
         """Small tables: splits and, if any, features."""
@@ -50,10 +53,12 @@ class DataReport:
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
-            shown = ("-" if f[b] is None else f"{f[b]:.2f}" for b in BITS)
-            features.add_row(name, count, *shown, f"{f['unknown_dev']:.2%}", top)
+            features.add_row(name, count, *_shown(f), f"{f['unknown_dev']:.2%}", top)
             agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
             words.add_row(name, f"{f['coverage']:.1%}", agree)
+        if t := self.together:
+            names = ", ".join(t["features"])
+            features.add_row("together", f"{t['values']:,}", *_shown(t), "-", f"of {names}")
         return Group(splits, f"{sizes}; {read}", *([features, words] if self.features else []))
 
 
@@ -76,7 +81,7 @@ def coverage(values: Counter[str]) -> float:
 
     Words are pieces where values are those of pieces, as in `FeatureVocab.of_pieces`.
     """
-    without = values[columns.MISSING] + values[NONE]
+    without = values[MISSING] + values[NONE]
     return 1 - without / max(values.total(), 1)
 
 
@@ -95,7 +100,7 @@ def describe_feature(
     nothing: it counts as a word, of 0 bits.
     """
     words, unknown = train.total(), sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
-    values, kept = len(train.keys() - {columns.MISSING}), sum(vocab.id(v) >= FIRST for v in train)
+    values, kept = len(train.keys() - {MISSING}), sum(vocab.id(v) >= FIRST for v in train)
     seen: Counter[str] = train
     if kept < values:
         seen = information.merged(train, lambda value: information.as_read(value, vocab))
@@ -103,20 +108,52 @@ def describe_feature(
             joint and information.merged(joint, lambda k: (k[0], information.as_read(k[1], vocab)))
             for joint in (train_joint, dev_joint)
         )
-    known, share = information.told(seen)
-    joint, dev_share = None, 1.0
-    if train_joint and dev_joint:
-        known_dev, dev_share = information.told(dev_joint)
-        joint = (information.told(train_joint)[0], known_dev)
     return {
         "values": values,
         "kept": kept,
-        "entropy": share * information.entropy(known),
-        "given_word": joint and dev_share * information.given_word(*joint),
-        "random_by_type": joint and dev_share * information.random_by_type(*joint),
+        **_bits(seen, train_joint, dev_joint),
         "unknown_dev": unknown / max(dev.total(), 1),
         "top": [[value, train[value] / words] for value in ranked(train)[:TOP]],
     }
+
+
+def describe_together(
+    train: Joint, dev: Joint, vocabs: Mapping[str, FeatureVocab]
+) -> dict[str, Any]:
+    """The bits of several features of words as one, whose values are their combinations.
+
+    Counted as theirs given the word are, in the first sentences, by the form and a value of each
+    feature. Empty where a word has some of the values only: what is missing has no bits.
+    """
+    if any(MISSING in key[1:] and {*key[1:]} != {MISSING} for key in (*train, *dev)):
+        return {}
+
+    def combined(key: tuple[str, ...]) -> tuple[str, str | tuple[str, ...]]:
+        form, *values = key
+        if MISSING in values:
+            return form, MISSING
+        return form, tuple(map(information.as_read, values, vocabs.values()))
+
+    joint, dev_joint = (information.merged(each, combined) for each in (train, dev))
+    values = information.merged(joint, itemgetter(1))
+    bits = _bits(values, joint, dev_joint)
+    return {"features": list(vocabs), "values": len(values.keys() - {MISSING}), **bits}
+
+
+def _bits(
+    values: Mapping[Any, int], train: Joint | None, dev: Joint | None
+) -> dict[str, float | None]:
+    known, share = information.told(values)
+    found = dict.fromkeys(BITS, None) | {"entropy": share * information.entropy(known)}
+    if train and dev:
+        (known_train, _), (known_dev, share) = map(information.told, (train, dev))
+        found["given_word"] = share * information.given_word(known_train, known_dev)
+        found["random_by_type"] = share * information.random_by_type(known_train, known_dev)
+    return found
+
+
+def _shown(found: Mapping[str, Any]) -> list[str]:
+    return ["-" if found[b] is None else f"{found[b]:.2f}" for b in BITS]
 
 
 def _table(title: str, first: str, *others: str) -> Table:

@@ -52,6 +52,8 @@ class Filters:
 
 INFORMATION = 50_000
 """Sentences of a split, from the first one on, of which words and values are counted together."""
+ALL = ""
+"""In the place of a feature's name: all together; no feature has the name."""
 
 
 class EncodedSplit:
@@ -61,8 +63,11 @@ class EncodedSplit:
         self.filtered = Counter[str]()  # pairs left out, by reason
         self.path = path
         self._writer = Writer(path)
-        self.joint: dict[str, Counter[tuple[str, str]]] = {}
-        """Of features of words: how often each form has each value, in the first sentences."""
+        self.joint: dict[str, Counter[tuple[str, ...]]] = {}
+        """How often each form has each value, by feature of words, in the first sentences.
+
+        If there are several features also `ALL`: how often it has each combination of values.
+        """
         self._alike: dict[str, tuple[int, int]] = {}
         self._known: dict[str, dict[str, int]] = {name: {} for name in features}
         self._values: dict[str, list[str]] = {}
@@ -126,7 +131,7 @@ class _Rows(NamedTuple):
     batch: pa.RecordBatch  # as `encoded` makes them, features by the number of their value
     filtered: Counter[str]
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
-    joint: dict[str, dict[tuple[str, str], int]]  # by feature, of forms and values
+    joint: dict[str, dict[tuple[str, ...], int]]  # as in `EncodedSplit`
     alike: dict[str, tuple[int, int]]  # by feature, see `alike`
 
 
@@ -173,10 +178,10 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     joint = {}
     if rows[0] < INFORMATION and described.values:
         forms = Coded.of(described.words.forms())
-        for name, coded in described.values.items():
-            feature = encoder.features[name]
-            if not (feature.of_pieces or feature.has_units):
-                joint[name] = _together(forms, coded)
+        single = {n: described.values[n] for n, f in encoder.valued.items() if f.single}
+        joint = {name: _together(forms, coded) for name, coded in single.items()}
+        if len(single) > 1:
+            joint[ALL] = _together(forms, *single.values())
     ends = np.cumsum(described.counts) - 1
     same = {
         name: alike(np.delete(carried, ends), described.begins)
@@ -199,13 +204,17 @@ def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:
     return int((same & several).sum()), int(several.sum())
 
 
-def _together(forms: Coded, values: Coded) -> dict[tuple[str, str], int]:
-    """How often each form has each value."""
-    pairs = forms.codes.astype(np.int64) * len(values.values) + values.codes
-    found, counts = np.unique(pairs, return_counts=True)
-    form, value = np.divmod(found, max(len(values.values), 1))
-    names = zip(form.tolist(), value.tolist(), counts.tolist(), strict=True)
-    return {(forms.values[f], values.values[v]): n for f, v, n in names}
+def _together(*columns: Coded) -> dict[tuple[str, ...], int]:
+    """How often each combination of the columns' values occurs."""
+    codes = np.zeros(len(columns[0].codes), np.int64)
+    names: list[tuple[str, ...]] = [()]
+    for column in columns:
+        pairs = codes * len(column.values) + column.codes
+        found, codes = np.unique(pairs, return_inverse=True)
+        before, value = np.divmod(found, max(len(column.values), 1))
+        places = zip(before.tolist(), value.tolist(), strict=True)
+        names = [(*names[i], column.values[j]) for i, j in places]
+    return dict(zip(names, np.bincount(codes).tolist(), strict=True))
 
 
 @lru_cache(maxsize=1)

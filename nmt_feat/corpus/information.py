@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from nmt_feat.corpus.columns import FIRST, MISSING, FeatureVocab
 
-Joint = Mapping[tuple[str, str], int]
-"""How often each word form has each value."""
+Joint = Mapping[tuple[Any, ...], int]
+"""How often each word form has each value, which may be a combination of several features'."""
 OTHER = "<other>"
 """Any value that a vocabulary does not have, as beyond `max_values`: one for the model."""
 Old = TypeVar("Old", bound=Hashable)
 New = TypeVar("New", bound=Hashable)
-Key = TypeVar("Key", str, tuple[str, str])
+Key = TypeVar("Key", str, tuple[Any, ...])
 
 
 def told(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:

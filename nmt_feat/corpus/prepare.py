@@ -23,9 +23,10 @@ from nmt_feat.corpus.data_report import (
     coverage,
     describe_feature,
     describe_split,
+    describe_together,
 )
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.encoding import Filters, encode
+from nmt_feat.corpus.encoding import ALL, Filters, encode
 from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
@@ -36,7 +37,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
 FORMAT = 4  # of the cache folder: raise it whenever its splits change; each run's hash does then
-REPORT = 2  # of the report alone
+REPORT = 3  # of the report alone
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
@@ -212,6 +213,9 @@ def _build(
                 raw.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
         by = annotated_by or raw.train.source_path
         _refuse_constant(name, feature, counts, shown["kept"], by)
+    single = {name: vocab for name, vocab in encoder.features.items() if vocab.single}
+    if len(single) > 1:
+        report.together = describe_together(train.joint[ALL], dev.joint[ALL], single)
     models = {name: language_model(cfg, name, f) for name, f in features.items() if f.encoder}
     folders: dict[str, list[str]] = {name: [] for name in models}
     for split, each in zip(raw.splits, found, strict=True):
