@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from nmt_feat.corpus.columns import values
 from nmt_feat.corpus.conllu import (
     Sentence,
     Word,
@@ -11,6 +12,7 @@ from nmt_feat.corpus.conllu import (
     read_conllu,
     write_conllu,
 )
+from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.errors import UserError
 
 
@@ -59,6 +61,19 @@ def test_multiword_token_joins_its_parts() -> None:
         "NOUN+NOUN",
         head=2,
     )
+
+
+def test_own_keys_of_a_multiword_token() -> None:
+    """Those of the token, then of its parts; what is said twice is there once."""
+    lines = conllu(
+        "1-2 im _ _ _ _ _ _ _ NER=O",
+        "1 in in ADP _ _ 0 root _ Gloss=in|NER=O",
+        "2 dem der DET _ _ 1 det _ Gloss=the+dat",
+    )
+    sentences = Sentences.of(parse_conllu(lines, "x"))
+    assert values(sentences, "misc").values == ["NER=O|Gloss=in|Gloss=the+dat"]
+    assert values(sentences, "misc.Gloss").values == ["in+the+dat"]
+    assert values(sentences, "misc.NER").values == ["O"]
 
 
 def test_head_inside_and_outside_of_a_multiword_token() -> None:

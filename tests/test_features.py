@@ -16,6 +16,7 @@ from nmt_feat.corpus.columns import (
     attribute,
     check,
     needs_annotation,
+    own,
     shape,
     spaced,
     values,
@@ -68,6 +69,22 @@ def test_values(column: str, expected: list[str]) -> None:
 )
 def test_attribute(feats: str, name: str, expected: str) -> None:
     assert attribute(feats, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("misc", "name", "expected"),
+    [
+        ("NER=A+B|Phone=+49=0", "NER", "A+B"),
+        ("NER=A+B|Phone=+49=0", "Phone", "+49=0"),
+        ("Gloss=in|Gloss=the|NER=X", "Gloss", "in+the"),
+        ("Gloss=in|Gloss=the|NER=X", "NER", "X"),
+        ("Note|NER=", "NER", "_"),
+        ("Note", "Note", "_"),
+        ("_", "NER", "_"),
+    ],
+)
+def test_own_keys(misc: str, name: str, expected: str) -> None:
+    assert own(misc, name) == expected
 
 
 @pytest.mark.parametrize(

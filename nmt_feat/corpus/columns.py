@@ -122,7 +122,9 @@ def values(sentences: Sentences, column: str) -> Coded:
     def value(found: str) -> str:
         if found == MISSING:
             return MISSING
-        return attribute(found, key) if key else found or NONE
+        if not key:
+            return found or NONE
+        return (own if name == "misc" else attribute)(found, key)
 
     return Coded.of(sentences.annotation[name]).map(value)
 
@@ -139,6 +141,12 @@ def attribute(feats: str, name: str) -> str:
     ]
     found = [part.get(name) or NONE for part in parts]
     return NONE if set(found) == {NONE} else "+".join(found)
+
+
+def own(misc: str, name: str) -> str:
+    """`NER` of `NER=A+B|Gloss=in|Gloss=the`; `Gloss`, of parts of a token, joined: `in+the`."""
+    items = (item.partition("=") for item in misc.split("|"))
+    return "+".join(value for key, _, value in items if key == name and value) or NONE
 
 
 def shape(form: str) -> str:

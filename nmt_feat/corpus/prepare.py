@@ -87,6 +87,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
             ]
             + ([language_model(cfg, name, f).identity(cache)] if f.encoder else [])
             + (["live"] if f.live else [])
+            + (["whole"] if f.column.startswith("misc.") else [])  # they were cut at `+` once
             + ([{"erase": f.erase, "classes": f.classes}] if columns.dialled(f) else [])
             for name, f in features.items()
         },
