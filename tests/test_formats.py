@@ -65,6 +65,16 @@ def test_escaped_pipes() -> None:
     assert sentence.text == "a&#124;b|"
 
 
+def test_attributes_of_a_multiword_token() -> None:
+    """As they are joined in writing, so they come back."""
+    feats = "_+Case=Dat|Gender=Neut+Number=Sing"
+    sentence = Sentence("im", (Word("im", 0, 2, feats=feats, misc="Gloss=in+the"),))
+    factors = ["feats.Case", "feats.Gender", "feats.Number", "misc.Gloss"]
+    (line,) = formats.write_factored([sentence], "x", factors, "pipe")
+    assert line == "im|_+Dat+_|_+Neut+_|_+_+Sing|in+the"
+    assert read("pipe", line, factors=factors) == [sentence]
+
+
 VALUES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=6)
 """Without white space and control characters."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -218,13 +219,20 @@ def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str]) -> Sentence
 def _word(form: str, start: int, end: int, given: Mapping[str, str]) -> Word:
     columns: dict[str, Any] = {n: value for n, value in given.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
-        pairs = [
-            f"{name.removeprefix(f'{column}.')}={value}"
+        prefix = f"{column}."
+        named = {
+            name.removeprefix(prefix): value
             for name, value in sorted(given.items())
-            if name.startswith(f"{column}.") and value != NONE
-        ]
-        if pairs:
-            columns[column] = "|".join(pairs)
+            if name.startswith(prefix) and value != NONE
+        }
+        # Of a multi-word token: `_+Dat` is the Case of `_+Case=Dat`.
+        parts = [v.split("+") if column == "feats" else [v] for v in named.values()]
+        rows = [zip(named, row, strict=True) for row in zip_longest(*parts, fillvalue=NONE)]
+        if rows:
+            columns[column] = "+".join(
+                "|".join(f"{name}={value}" for name, value in row if value != NONE) or NONE
+                for row in rows
+            )
     return Word(form, start, end, **columns)
 
 
