@@ -245,6 +245,7 @@ def test_parallel_files_must_be_parallel(words: list[str], values: list[str], me
         (["pos"], "x: unknown factor 'pos'; did you mean 'xpos' or 'upos'?"),
         (["upos", "upos"], "x: upos stands twice"),
         (["feats", "feats.Case"], "x: feats holds feats.Case already; name either"),
+        (["upos", "misc.NER", "misc"], "x: misc holds misc.NER already; name either"),
     ],
 )
 def test_names_of_factors(factors: list[str], message: str) -> None:

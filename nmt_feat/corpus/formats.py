@@ -51,8 +51,10 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
             raise UserError(f"{setting}: unknown factor {shown(name)}; {near(name, known)}")
     if twice := {name for name in factors if factors.count(name) > 1}:
         raise UserError(f"{setting}: {min(twice)} stands twice")
-    if "feats" in factors and (one := next((n for n in factors if n.startswith("feats.")), None)):
-        raise UserError(f"{setting}: feats holds {one} already; name either")
+    for whole in ("feats", "misc"):
+        one = next((name for name in factors if name.startswith(f"{whole}.")), None)
+        if one and whole in factors:
+            raise UserError(f"{setting}: {whole} holds {one} already; name either")
 
 
 def parse(
