@@ -137,36 +137,47 @@ class Run:
         """What `scripts/export.py` wrote."""
         return Exported(self.folder / EXPORT, self.threads)
 
-    def annotate(self, texts: list[str], raw: list[str] | None, where: str) -> list[Sentence]:
-        """Sentences of plain text, annotated as in training where the model needs it."""
-        if raw is not None and not self.cfg.data.tokenized:
-            raise UserError("raw: for runs that were trained on tokens; leave it out")
+    def annotate(
+        self, texts: list[str], raw: list[str] | None, name: str, first: int = 1
+    ) -> list[Sentence]:
+        """Sentences of plain text, annotated as in training where the model needs it.
+
+        `name` and the number of the `first` line are for errors.
+        """
+        projected = self.cfg.data.train.raw is not None
+        if raw is not None and not projected:
+            raise UserError(
+                "raw: for runs whose training text has one (data.train.raw); leave it out"
+            )
         if raw is not None and len(raw) != len(texts):
             raise UserError(
-                f"{where}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
+                f"{name}:{first}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
                 "their lines must correspond"
             )
         if not needs_annotation(self.cfg.features):
             return [Sentence(text) for text in texts]
         required = strict(self.cfg.features)
-        if not required and (self.annotator is None or (self.cfg.data.tokenized and raw is None)):
+        if not required and (self.annotator is None or (projected and raw is None)):
             self.unannotated += sum(bool(text.strip()) for text in texts)
             return [Sentence(text) for text in texts]
         if self.annotator is None:
             names = ", ".join(self.cfg.features)
             raise UserError(
-                f"{where}: the run needs {names} and was trained on annotated text, without an "
-                "annotator; give CoNLL-U (input=FILE.conllu or format=conllu)"
+                f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
+                "an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)"
             )
-        if not self.cfg.data.tokenized:
+        if not projected:
             return annotators.apply(self.annotator, texts)
         if raw is None:
             raise UserError(
-                f"{where}: the run was trained on tokens annotated by their raw text; give it: "
-                "raw=FILE"
+                f"{name}:{first}: the run was trained on text annotated by its raw counterpart; "
+                "give it: raw=FILE"
             )
         pairs = zip(annotators.apply(self.annotator, raw), texts, strict=True)
-        return [project(s, text, where)[0] if text.strip() else Sentence(text) for s, text in pairs]
+        return [
+            project(s, text, f"{name}:{number}")[0] if text.strip() else Sentence(text)
+            for number, (s, text) in enumerate(pairs, first)
+        ]
 
     def read(
         self, source: str, target: str, raw: str | None = None
@@ -293,7 +304,9 @@ def translate_main(cfg: TranslateConfig) -> None:
             where = [f"{name}{unit}{number + i}" for i in range(1, len(chunk) + 1)]
             if kind == "text":
                 beside = None if raw is None else list(islice(raw, len(chunk)))
-                chunk = run.annotate([sentence.text for sentence in chunk], beside, where[0])
+                chunk = run.annotate(
+                    [sentence.text for sentence in chunk], beside, name, number + 1
+                )
             for hypotheses in run.translate(chunk, where, cfg):
                 for text, hypothesis in hypotheses:
                     line = nbest_line(number, text, hypothesis) if cfg.nbest > 1 else text

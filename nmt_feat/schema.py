@@ -387,7 +387,7 @@ class TranslateConfig:
     output: str = "-"
     """File of translations; `-` is standard output."""
     raw: str | None = None
-    """Raw counterpart of tokenised text, line by line; for runs that were trained on tokens."""
+    """Raw counterpart of the text, line by line; for runs whose training text has one."""
     format: str = "auto"
     """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), or `auto`
     (by the name, else text)."""
@@ -422,7 +422,7 @@ class ScoreConfig:
     target: str = MISSING
     """Their translations, line by line."""
     raw: str | None = None
-    """Raw counterpart of tokenised text, line by line; for runs that were trained on tokens."""
+    """Raw counterpart of the text, line by line; for runs whose training text has one."""
     output: str = "-"
     """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
     threads: int = 0

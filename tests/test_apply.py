@@ -165,7 +165,8 @@ def test_tokens_are_annotated_by_their_raw_text(runs: Runs) -> None:
 RAW = {
     "none": (
         None,
-        "{tokens}:1: the run was trained on tokens annotated by their raw text; give it: raw=FILE",
+        "{tokens}:1: the run was trained on text annotated by its raw counterpart; give it: "
+        "raw=FILE",
     ),
     "fewer": (
         7,
@@ -173,6 +174,30 @@ RAW = {
     ),
     "more": (9, "raw=RAW: has more lines than input={tokens}, 8"),
 }
+
+
+def test_a_line_that_is_not_its_raw_text(runs: Runs, tmp_path: Path) -> None:
+    lines = runs.tokens.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "tokens").write_text("\n".join([*lines[:4], "†", *lines[5:]]), encoding="utf-8")
+    for command, name in (("translate", "input"), ("score", f"target={runs.target}\nsource")):
+        arguments = f"{name}={tmp_path / 'tokens'}\nraw={runs.text}".split("\n")
+        done = call(command, f"run={runs.tokenized}", *arguments)
+        assert done.code == 2
+        assert done.err.startswith(f"error: {tmp_path / 'tokens'}:5: the tokens '†' have no char")
+
+
+@pytest.mark.parametrize("tokenized", [True, False])
+def test_raw_text_is_asked_for_where_training_had_it(
+    runs: Runs, tmp_path: Path, tokenized: bool
+) -> None:
+    """Whatever `data.tokenized` says, which is how translations are scored."""
+    small = Small(runs.text.parent, tmp_path / "cache", tmp_path)
+    chosen = ("features=[upos]", "combiner=add", f"data.tokenized={tokenized}")
+    run = small.train(*files(not tokenized), *chosen, *FEW)
+    if tokenized:
+        assert translate(run, f"input={runs.text}") == hypotheses(run)
+    else:
+        assert translate(run, f"input={runs.tokens}", f"raw={runs.text}") == hypotheses(run)
 
 
 @pytest.mark.parametrize("case", RAW)
@@ -194,7 +219,6 @@ def test_raw_text_that_does_not_correspond(runs: Runs, tmp_path: Path, case: str
             f"target={runs.target}",
             *arguments,
         )
-        message = message.replace(f"{runs.tokens}:1", str(runs.tokens))
         assert (done.code, done.err) == (2, f"error: {message}\n")
 
 

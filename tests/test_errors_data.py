@@ -305,8 +305,8 @@ APPLY = {
     "translate run=WORDS input=broken.conllu": "broken.conllu:1: 2 columns, not 10 (CoNLL-U, by "
     "tabs): '1\\tA'",
     "translate run=WORDS input=text output=no/such": "output=no/such: No such file or directory",
-    "translate run=WORDS input=text raw=text": "raw: for runs that were trained on tokens; leave "
-    "it out",
+    "translate run=WORDS input=text raw=text": "raw: for runs whose training text has one "
+    "(data.train.raw); leave it out",
     "translate run=UPOS input=text": "text:1: the run needs upos and was trained on annotated "
     "text, without an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)",
     "score run=WORDS source=two.en target=text": "two.en has 2 sentences, text has 1; their lines "
@@ -315,7 +315,7 @@ APPLY = {
     "score run=WORDS source=no.en target=text": "no.en: no such file; check the path",
     "score run=WORDS source=text target=latin.en": "latin.en:2: invalid UTF-8 at byte offset 3 "
     "(0xff); " + CONVERT,
-    "score run=UPOS source=text target=text": "text: the run needs upos and was trained on "
+    "score run=UPOS source=text target=text": "text:1: the run needs upos and was trained on "
     "annotated text, without an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)",
     "score run=nowhere source=text target=text": "nowhere: no finished run (it has no config.yaml "
     "or model.safetensors); give a folder that train.py wrote",
