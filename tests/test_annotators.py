@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
-from nmt_feat.corpus.annotators import HanTa, UDPipe, make_annotator
+from nmt_feat.corpus.annotators import HanTa, UDPipe, apply, make_annotator
 from nmt_feat.corpus.conllu import Sentence
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
@@ -62,6 +63,30 @@ def test_hanta_takes_anything(text: str) -> None:
     (sentence,) = HanTa("en").annotate([text])
     assert sentence.text == text
     assert "".join(w.form for w in sentence.words) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Der müde Mann fährt über Köln.",
+        "  ệ\u212b é\u0323x 한국 각\u11a8 ",  # marks in any order, a sign that is another, jamo
+    ],
+)
+def test_decomposed_text_is_annotated_as_composed(text: str) -> None:
+    """The same words and values, in the text as it is."""
+    hanta, given = HanTa("de"), normalize("NFD", text)
+    composed, decomposed = (apply(hanta, [t])[0] for t in (normalize("NFC", text), given))
+    assert decomposed.text == given
+    assert all(given[w.start : w.end] == w.form for w in decomposed.words)
+    found = [(normalize("NFC", w.form), *w[3:]) for w in decomposed.words]
+    assert found == [(w.form, *w[3:]) for w in composed.words]
+    assert "".join(w.form for w in decomposed.words) == "".join(given.split())
+
+
+def test_text_that_composition_takes_apart_is_annotated_as_it_is() -> None:
+    """U+0958 is two characters in NFC, one place of which is nowhere in the text."""
+    text = "\u0958 mu\u0308de"
+    assert apply(HanTa("de"), [text]) == HanTa("de").annotate([text])
 
 
 # ---- choosing an annotator

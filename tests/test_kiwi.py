@@ -6,11 +6,12 @@ import os
 import pickle
 import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from small import Small, record
 
-from nmt_feat.corpus.annotators import make_annotator
+from nmt_feat.corpus.annotators import apply, make_annotator
 from nmt_feat.corpus.kiwi import Kiwi
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
@@ -92,6 +93,16 @@ def test_every_visible_character_is_in_one_word(text: str, kiwi: Kiwi) -> None:
     assert covered == sorted(set(covered))
     assert all(text[w.start : w.end] == w.form for w in sentence.words)
     assert not visible("".join(c for i, c in enumerate(text) if i not in covered))
+
+
+def test_decomposed_text(kiwi: Kiwi) -> None:
+    """Jamo of their own code points: the morphemes of the syllables that they make up."""
+    text = "한국어를 배웠습니다."
+    given = normalize("NFD", text)
+    composed, decomposed = apply(kiwi, [text, given])
+    assert [w[3:] for w in decomposed.words] == [w[3:] for w in composed.words]
+    assert [normalize("NFC", w.form) for w in decomposed.words] == [w.form for w in composed.words]
+    assert "".join(given[w.start : w.end] for w in decomposed.words) == "".join(given.split())
 
 
 def test_lines_on_their_own_and_blank_ones(kiwi: Kiwi) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
+from unicodedata import is_normalized, normalize
 
 from filelock import FileLock
 from rich.console import Console
@@ -172,12 +173,22 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
 
 
 def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
-    """What it makes of lines of text; whatever it raises, and any other lines, are `UserError`s."""
+    """What it makes of lines of text; whatever it raises, and any other lines, are `UserError`s.
+
+    It reads composed characters (NFC), as its model was trained on: of a decomposed text (NFD) it
+    would know few words. Words stand in the text as it is.
+    """
+    places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
+    given, texts = (
+        texts,
+        [normalize("NFC", text) if at else text for text, at in zip(texts, places, strict=True)],
+    )
     with blamed(type(annotator)):
         sentences = annotator.annotate(texts)
         found = [sentence.text for sentence in sentences]
-    if found == list(texts):
-        return sentences
+    if found == texts:
+        rows = zip(sentences, given, places, strict=True)
+        return [_placed(sentence, text, at) if at else sentence for sentence, text, at in rows]
     if len(sentences) != len(texts):
         made = f"{len(sentences)} sentences of {len(texts)} lines"
     else:
@@ -187,6 +198,26 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
         f"annotator={annotator.name} makes {made}; it must give one sentence for each line, its "
         "text the line"
     )
+
+
+def _composition(text: str) -> list[int]:
+    """Where in the text each place of its composed form is; empty where one is nowhere."""
+    composed, at = normalize("NFC", text), {}
+    for place in range(len(text) + 1):
+        before = normalize("NFC", text[:place])
+        if composed.startswith(before):  # else the next character belongs to the last one
+            at[len(before)] = place
+    return list(at.values()) if list(at) == list(range(len(composed) + 1)) else []
+
+
+def _placed(sentence: Sentence, text: str, at: Sequence[int]) -> Sentence:
+    """A sentence of a composed text, in the text itself."""
+    spans = [(at[word.start], at[word.end]) for word in sentence.words]
+    words = [
+        word._replace(form=text[start:end], start=start, end=end)
+        for word, (start, end) in zip(sentence.words, spans, strict=True)
+    ]
+    return Sentence(text, tuple(words))
 
 
 _worker: Annotator
@@ -269,6 +300,8 @@ def _key(annotator: Annotator, texts: Iterable[str]) -> str:
     key = hashlib.sha256(f"{_FORMAT}\n{annotator.fingerprint()}".encode())
     for text in texts:
         key.update(f"\n{text}".encode())
+        if not is_normalized("NFC", text):
+            key.update(b"composed")  # it was not once
     return key.hexdigest()[:16]
 
 
