@@ -1,7 +1,7 @@
 """Dials: how much a feature of words says, set between nothing and all of it.
 
     erase    each word loses its value with this probability: what the feature says falls linearly
-    classes  each value becomes one of so many classes: from 1, nothing, up to the values themselves
+    classes  each value, `_` too, becomes one of so many classes: from 1, nothing, up to themselves
 
 Drawn from the run's seed and from what is read alone, the sentence's text and the word's place in
 it or the value, so that training, test and translation agree. All features lose the same words.
