@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import Timeout
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -101,10 +102,10 @@ def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[s
 
 def fit(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer] | None
-) -> tuple[Progression, dict[str, Tested]]:
+) -> tuple[Progression, dict[str, Tested], float]:
     """Train or resume in each process, to the end or a signal; test what is at its end.
 
-    A spawned process has nothing made for it.
+    A spawned process has nothing made for it. The number is the peak memory (MiB) of the largest.
     """
     with (
         signals.handled(),
@@ -129,14 +130,17 @@ def fit(
                 progress.log = loggers.log
             at = trainer.fit()
         if not at.finished:
-            return at, {}
+            return at, {}, 0.0
         prepared, model = made
         restore_chosen(cfg, folder, model)
         model.to(fabric.device).eval()
         with progress.working("translating"):
             splits = {"dev": prepared.dev, **prepared.tests}
             found = {name: tested(fabric, cfg, model, split) for name, split in splits.items()}
-        return at, {name: one for name, one in found.items() if one}
+        own = torch.tensor(records.peak_memory_mib(), device=fabric.device)
+        peak = fabric.all_reduce(own, reduce_op="max")
+        assert isinstance(peak, torch.Tensor)
+        return at, {name: one for name, one in found.items() if one}, float(peak)
 
 
 def restore_chosen(cfg: TrainConfig, folder: Path, model: Transformer) -> list[int]:
@@ -149,10 +153,10 @@ def restore_chosen(cfg: TrainConfig, folder: Path, model: Transformer) -> list[i
 
 def train(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer]
-) -> tuple[Progression, dict[str, Tested]]:
+) -> tuple[Progression, dict[str, Tested], float]:
     """`fit` here or in spawned processes, to its end."""
     here = cfg.trainer.devices == processes.started().world
-    at, found = processes.launch(fabric, fit, cfg, folder, made if here else None)
+    at, found, peak = processes.launch(fabric, fit, cfg, folder, made if here else None)
     if not at.finished:
         raise Interrupted(
             f"{signals.caught or 'a signal'}: stopped after update {at.step} of "
@@ -160,7 +164,7 @@ def train(
         )
     if len(found) < 1 + len(made[0].tests):
         raise Interrupted(f"{signals.caught or 'a signal'}: stopped; the same command continues")
-    return at, found
+    return at, found, peak
 
 
 def parameter_counts(model: Transformer) -> dict[str, int]:
@@ -305,7 +309,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     current.started(folder)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    at, found = train(fabric, cfg, folder, (prepared, model))
+    at, found, peak = train(fabric, cfg, folder, (prepared, model))
     steps = restore_chosen(cfg, folder, model.eval())
     tensors = checkpoints.weights(model)
     checkpoints.write_atomically(folder / WEIGHTS, checkpoints.packed(tensors))
@@ -323,7 +327,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     record.train_seconds = at.elapsed
     record.seconds = before + time.perf_counter() - begun
     record.tokens_per_second = at.tokens / at.seconds
-    record.peak_memory_mib = records.peak_memory_mib()
+    record.peak_memory_mib = max(peak, records.peak_memory_mib())
     records.write_record(folder, record)
     current.finished(folder)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -182,6 +182,18 @@ def test_a_dead_process(small: Small, how: str, message: str) -> None:
     assert err.rstrip().splitlines()[-1] == message
 
 
+def test_peak_memory_is_that_of_the_largest_process(small: Small) -> None:
+    """Here one of those that train, not the first of them and not the one that starts them."""
+    large = "self.large = __import__('torch').ones(250_000_000)"
+    (small.folder / "dies.py").write_text(DIES.replace("HOW", large))
+    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2")
+    process = run(small.folder, str(ROOT / "train.py"), *settings)
+    _, err = process.communicate(timeout=150)
+    assert process.returncode == 0, err
+    (result,) = (small.folder / "runs").glob("*/result.json")
+    assert record(result.parent)["peak_memory_mib"] > 250_000_000 * 4 / 2**20 + 50
+
+
 def test_a_killed_starter_leaves_nobody(small: Small) -> None:
     command = [str(ROOT / "train.py"), *small.overrides("trainer.devices=2")]
     process = run(small.folder, *command, "trainer.max_steps=100000")

@@ -76,6 +76,7 @@ class RunRecord:
     tokens_per_second: float = 0.0
     """Target pieces trained on per second of training, without validation."""
     peak_memory_mib: float = 0.0
+    """Of the largest process of the start that finished the run, the one that prepares included."""
     curve: list[CurvePoint] = field(default_factory=list)
     dev: Scores | None = None
     """Scores of the selected weights, with the search of `decoding`; none until then."""
