@@ -88,6 +88,24 @@ def test_in_a_validation(small: Small, monkeypatch: pytest.MonkeyPatch, place: s
     continues(small)
 
 
+def test_a_validation_given_up_is_no_training(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is in that of the run, not in that which speed is computed from."""
+    original = loop.dev_loss
+
+    def slow(*args: Any) -> tuple[float, int]:
+        time.sleep(1)
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "dev_loss", slow)
+        send_at(patch, loop, "score", 1)
+        call("train", *small.overrides())
+    meta = index(small)["meta"]
+    assert meta["elapsed"] - meta["seconds"] > 0.9
+
+
 @pytest.mark.parametrize("write", [1, 2, 3])
 def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int) -> None:
     """What is being written is finished, and not written twice."""

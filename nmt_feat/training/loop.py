@@ -364,12 +364,13 @@ class Trainer:
                     self.progress.updated(self.at.step, mean, self.at.tokens / now)
                 continue
             self.at.loss = float(losses)
-            trained = time.perf_counter() - begun
-            if not self.validate():
+            self.at.seconds += time.perf_counter() - begun
+            validated = self.validate()
+            self.at.elapsed += time.perf_counter() - begun
+            begun = time.perf_counter()
+            if not validated:
                 break
             self.at.finished = self.at.step >= settings.max_steps or self.stale()
-            self.at.seconds += trained
-            self.at.elapsed += time.perf_counter() - begun
             self.at.loss, self.at.counted = 0.0, 0
             self.save()
             losses.zero_()
