@@ -125,17 +125,22 @@ def test_one_table_for_all(name: str) -> None:
 
 def test_one_table_for_all_needs_the_words_width(small: Small) -> None:
     message = (
-        "model.tie=all needs one table of width 16, but the combiner gives the word 12 = 16 - 4; "
+        "model.tie=all needs one table of width 16, but the combiner gives the word {}; "
         "use model.tie=target or another combiner"
     )
     with pytest.raises(UserError) as error:
         model("concat", tie="all")
-    assert str(error.value) == message
+    assert str(error.value) == message.format("12 (16 = 12 word + 2 deprel + 2 upos)")
     # before data is read: widths as narrow as can be, so another sum
     settings = ("combiner=concat", "model.tie=all", "data.folder=/nowhere", "features.upos.dim=3")
     with pytest.raises(UserError) as error:
         small.train(*settings)
-    assert str(error.value) == message
+    assert str(error.value) == message.format("12 (16 = 12 word + 1 deprel + 3 upos)")
+    # in which a feature that is no column of its own has no share
+    settings = ("combiner=mixed", "model.tie=all", "features.upos.dim=2", "features.deprel.dim=8")
+    with pytest.raises(UserError) as error:
+        small.train(*settings, "data.folder=/nowhere")
+    assert str(error.value) == message.format("14 (14 word, 14 deprel, 2 upos to 16)")
     assert not (small.folder / "runs").exists()
 
 

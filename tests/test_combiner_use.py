@@ -80,13 +80,16 @@ def test_widths(name: str) -> None:
 
 # ---- one part
 
-ALONE = "needs a feature beside the word; for words only: combiner=none"
+ALONE = "choose more features or another combiner, for words only combiner=none"
 NEED = ("additive_gate", "attention", "dynamic_switch", "gate", "mixed", "word_gate")
 
 
 @pytest.mark.parametrize("name", NEED)
 def test_methods_that_need_a_feature(name: str) -> None:
-    assert message(ALL[name], {"word": DIM}, DIM) == f"{name} {ALONE}"
+    """Or two, where there are no words."""
+    for part in ("word", "upos"):
+        expected = f"{name} needs 2 parts, here: {part}; {ALONE}"
+        assert message(ALL[name], {part: DIM}, DIM) == expected
 
 
 @pytest.mark.parametrize("name", sorted({*METHODS} - {*NEED}))
@@ -100,7 +103,8 @@ def test_methods_of_a_single_part(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*ALL} - {*NEED}))
 def test_no_part(name: str) -> None:
-    assert message(ALL[name], {}, 8) == "a combiner needs at least one part, the word's embedding"
+    expected = "a combiner needs at least one part, such as the word's embedding"
+    assert message(ALL[name], {}, 8) == expected
 
 
 # ---- mistakes
@@ -204,7 +208,8 @@ def test_mixed_with_a_class_of_ones_own() -> None:
         ),
         (
             {"methods": {"word": "gate"}},
-            "combiner.args.methods.word: no such feature is chosen; known: deprel, lemma, upos",
+            "combiner.args.methods.word: the first part has no method, the others merge with it; "
+            "known: deprel, lemma, upos",
         ),
         (
             {"methods": {"lemma": "gat"}},
@@ -250,7 +255,9 @@ def test_subclasses_may_take_anything() -> None:
     class Half(Add):
         least = 3
 
-    assert message(Half, {"word": 4, "upos": 4}, 4) == f"half {ALONE}"
+    assert message(Half, {"word": 4, "upos": 4}, 4) == (
+        f"half needs 3 parts, here: word, upos; {ALONE}"
+    )
 
 
 def test_example_of_use_alone(capsys: pytest.CaptureFixture[str]) -> None:

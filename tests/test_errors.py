@@ -112,7 +112,7 @@ SETTINGS = {
     "them",
     "decoding.nbest=3": "decoding.nbest=3 is above decoding.beam=1; set decoding.beam=3",
     "model.tie=all": "model.tie=all needs one table of width 16, but the combiner gives the word "
-    "14 = 16 - 2; use model.tie=target or another combiner",
+    "14 (16 = 14 word + 1 deprel + 1 upos); use model.tie=target or another combiner",
     "model.source_words=false model.tie=all": "model.source_words=false: model.tie=all is about "
     "the words' table, which is then not there; leave one of them out",
     "model.source_words=false model.source_vectors=x": "model.source_words=false: "

@@ -26,7 +26,7 @@ class Combiner(nn.Module):
     """Base of all methods, and of a user's own: override `forward`, and `decide` if need be.
 
     Args:
-        parts: name and preferred width of each part, the word first.
+        parts: name and preferred width of each part, the word (if there is one) first.
         model_dim: width of the model, and of the result.
     """
 
@@ -36,11 +36,12 @@ class Combiner(nn.Module):
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__()
         if not parts:
-            raise UserError("a combiner needs at least one part, the word's embedding")
+            raise UserError("a combiner needs at least one part, such as the word's embedding")
         if len(parts) < self.least:
             name = method(type(self).__name__)
             raise UserError(
-                f"{name} needs a feature beside the word; for words only: combiner=none"
+                f"{name} needs {self.least} parts, here: {', '.join(parts)}; choose more features "
+                "or another combiner, for words only combiner=none"
             )
         self.names = tuple(parts)
         self.model_dim = model_dim

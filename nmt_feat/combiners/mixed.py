@@ -31,6 +31,8 @@ class Mixed(Combiner):
     embeddings" (informative as a word: gate; of little information: concatenate, narrow): those
     that ask for more than an eighth of the model's width, such as a lemma, are `wide`.
 
+    Without words (`model.source_words=false`) the first feature is what the others merge with.
+
     Args:
         parts: see `Combiner`.
         model_dim: see `Combiner`.
@@ -56,8 +58,13 @@ class Mixed(Combiner):
             example = f"combiner.args.methods.{features[0]}={methods}"
             raise UserError(f"combiner.args.methods={methods}: name the feature, +{example}")
         for name in methods:
+            where = f"combiner.args.methods.{name}"
+            if name == word:
+                raise UserError(
+                    f"{where}: the first part has no method, the others merge with it; "
+                    f"known: {', '.join(features)}"
+                )
             if name not in features:
-                where = f"combiner.args.methods.{name}"
                 raise UserError(f"{where}: no such feature is chosen; {near(name, features)}")
         groups: dict[str, list[str]] = {}
         for name in features:

@@ -132,11 +132,11 @@ def check_widths(
 
 def check_tie(combiner: Combiner, model: ModelConfig) -> None:
     """One table for all needs a word as wide as the model."""
-    word, *others = combiner.widths.values()
+    word, *_ = combiner.widths.values()
     if model.tie == "all" and word != model.dim:
         raise UserError(
             f"model.tie=all needs one table of width {model.dim}, but the combiner gives the word "
-            f"{word} = {model.dim} - {sum(others)}; use model.tie=target or another combiner"
+            f"{word} ({arithmetic(combiner)}); use model.tie=target or another combiner"
         )
 
 
