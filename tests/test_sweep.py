@@ -139,6 +139,19 @@ def test_again(swept: tuple[Small, str]) -> None:
             file.unlink() if file.is_file() else file.rmdir()
 
 
+def test_words_only_is_one_run(small: Small) -> None:
+    """Whatever the features, and the plan says so."""
+    settings = ("combiner=none,add", "features=[upos],[deprel]", "seed=1,2", "trainer.max_steps=2")
+    code, out = sweep(small, *settings)
+    assert code == 0, out
+    planned = "Plan: 6 runs for 8 jobs, since words only has no features"
+    assert out.startswith(f"{planned}; minutes unknown")
+    assert len(list(small.folder.glob("runs/*/result.json"))) == 6
+    code, out = sweep(small, *settings)
+    assert code == 0, out
+    assert out.startswith(f"{planned}, 6 of them finished when this sweep last ran\n")
+
+
 def test_a_failed_job(small: Small) -> None:
     """The others run; its error is listed; the exit code is 1; started again, only it runs."""
     more = ["combiner=concat,none,gate", FAILING, "trainer.max_steps=2"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.errors import UserError
@@ -19,6 +21,8 @@ SIZE = {
     "trainer": ("max_steps", "batch_tokens", "batch_by", "accumulate", "precision", "devices"),
 }
 """Settings that decide how long a run takes, as far as methods and features do not."""
+WITH_FEATURES = ("hydra", "combiner", "features", "control", "annotator")
+"""Settings that words only is without, or that are no run's."""
 LATEST = 30
 """Finished runs that are asked how long they took, at most."""
 
@@ -26,7 +30,7 @@ LATEST = 30
 def plan(
     config: DictConfig, jobs: Sequence[Sequence[str]], before: Sequence[dict[str, Any]]
 ) -> str:
-    """The line. Nothing is composed or prepared for it, so it takes no time.
+    """The line. Nothing is prepared for it, and only jobs of words only are composed, for time.
 
     Args:
         config: the sweep's settings, without what its jobs change.
@@ -38,9 +42,13 @@ def plan(
         for job in before
         if job["folder"] and (Path(job["folder"]) / FINISHED).exists()
     }
-    finished = sum(tuple(sorted(job)) in known for job in jobs)
-    rest = len(jobs) - finished
-    said = f"Plan: {len(jobs)} runs"
+    runs = identities(config, jobs)
+    done = {run for run, job in zip(runs, jobs, strict=True) if tuple(sorted(job)) in known}
+    count, finished = len({*runs}), len(done)
+    rest = count - finished
+    said = f"Plan: {count} runs"
+    if count < len(jobs):
+        said += f" for {len(jobs)} jobs, since words only has no features"
     if finished:
         said += f", {finished} of them finished when this sweep last ran"
     if not rest:
@@ -53,6 +61,25 @@ def plan(
         f"{said}; {each:.1f} min each, about {each * rest:,.0f} min in all one after another, if "
         f"all take as long as {len(seconds)} finished runs of the sweep's common settings"
     )
+
+
+def identities(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """What tells each job's run from those of others: words only has no features, no control."""
+    loader = GlobalHydra.instance().config_loader()
+
+    @functools.cache
+    def words_only(settings: tuple[str, ...]) -> str:
+        composed = loader.load_sweep_config(config, list(settings))
+        kept = [str(group) for group in composed if group not in WITH_FEATURES]
+        return OmegaConf.to_yaml(OmegaConf.masked_copy(composed, kept))
+
+    found = []
+    for job in jobs:
+        seeds = [setting for setting in job if setting.startswith("seed=")]
+        others = tuple(setting for setting in job if setting not in seeds)
+        plain = "combiner=none" in others
+        found.append((*seeds, words_only(others)) if plain else tuple(job))
+    return found
 
 
 def alike(config: DictConfig) -> list[float]:

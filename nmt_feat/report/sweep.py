@@ -23,6 +23,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -116,7 +117,7 @@ class SweepTable(Callback):
             jobs = listed(config)
             self.total = len(jobs)
             # Runs may go while it is made, and what cannot be resolved ends the job that has it.
-            with contextlib.suppress(OSError, OmegaConfBaseException):
+            with contextlib.suppress(OSError, HydraException, OmegaConfBaseException):
                 print(plan(config, jobs, before), flush=True)
         elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
             fail(
