@@ -21,10 +21,11 @@ from nmt_feat.artifacts import ANNOTATOR, WEIGHTS, keep, model_for
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file
-from nmt_feat.evaluation.testing import Tested, evaluate, tested
+from nmt_feat.evaluation.testing import Tested, evaluate, readings, tested
 from nmt_feat.features import Contextual
 from nmt_feat.model.build import (
     arithmetic,
@@ -250,6 +251,8 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
                 record = records.read_record(folder / FINISHED)
             except UserError as error:
                 raise UserError(f"{error} after deleting {folder}") from None
+            if cfg.data.readings and any(s.reading is None for s in record.scores.values()):
+                add_readings(cfg, record, folder)
             current.finished(folder, trained=False)
             print(f"finished before: {folder}", flush=True)
         else:
@@ -262,6 +265,17 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
             print(f"translate with it: python translate.py run={folder} input=FILE")
         print(f"try next: python train.py -m combiner={following} seed=1,2,3")
     return record
+
+
+def add_readings(cfg: TrainConfig, record: RunRecord, folder: Path) -> None:
+    """Reading accuracy of a run that was finished without: `data.readings` makes no other run."""
+    prepared = prepare_run(cfg)
+    for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+        hypotheses = read_lines(folder / record.files[name])
+        record.scores[name].reading = readings(cfg, split, hypotheses)
+    record.config["data"]["readings"] = True
+    if not processes.started().rank:
+        records.write_record(folder, record)
 
 
 def _help(cfg: TrainConfig, folder: Path) -> None:

@@ -107,7 +107,8 @@ def _check_source(name: str, feature: FeatureConfig) -> None:
 def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     """The settings that determine the result; `data` is the fingerprint of the prepared data.
 
-    Where files lie, how many processes annotate and what is shown change nothing.
+    Where files lie, how many processes annotate and what is shown change nothing; nor does
+    `data.readings`, which a finished run is given later.
     """
     settings = dataclasses.asdict(cfg)
     for name in ("paths", "resume", "published", "logger", "scale"):

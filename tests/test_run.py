@@ -145,6 +145,23 @@ def test_found_again(
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 
+def test_readings_of_a_finished_run(small: Small) -> None:
+    """They make no other run, so they are added to the one there is, and stay."""
+    settings = ("combiner=add", "trainer.max_steps=2")
+    folder = small.train(*settings, "data.readings=false")
+    assert record(folder)["tests"]["test"]["reading"] is None
+    assert small.train(*settings) == folder
+    assert not current.trained
+    found = record(folder)
+    assert small.train(*settings, "data.readings=false") == folder
+    assert record(folder) == found
+    with small.elsewhere("other") as other:
+        whole = outcome(other.train(*settings))
+    assert whole["tests"]["test"]["reading"]["readings"] > 0
+    assert outcome(folder) == whole
+    assert found["config"]["data"]["readings"]
+
+
 def test_what_makes_another_run(small: Small) -> None:
     """Each of these settings gives a folder of its own; none of those changes it."""
     base = settle(small.config("combiner=gate"), False, run.Console())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.evaluation.metrics import (
+    Reading,
     Scores,
     edit_rate,
     reading_accuracy,
@@ -80,6 +82,11 @@ def evaluate(
     counts = sentence_counts(best, split.target_texts, cfg.data.tokenized)
     write_counts(folder / counts_file(name), counts, split.target_texts)
     if cfg.data.readings:
-        values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
-        scores.reading = reading_accuracy(split.source_texts, split.target_texts, best, values)
+        scores.reading = readings(cfg, split, best)
     return scores
+
+
+def readings(cfg: TrainConfig, split: Split, hypotheses: Sequence[str]) -> Reading:
+    """Reading accuracy of the translations of a split."""
+    values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
+    return reading_accuracy(split.source_texts, split.target_texts, hypotheses, values)
