@@ -16,7 +16,7 @@ from pathlib import Path
 from nmt_feat.corpus.annotators import annotate, make_annotator
 from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 
 
 def outputs(source: Path, target: Path) -> dict[Path, Path]:
@@ -43,7 +43,7 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; the exit code."""
+    """Annotate each file; the exit code."""
     from nmt_feat.cli import composed  # not in the processes that annotate, which import this file
 
     parser = argparse.ArgumentParser(
@@ -70,11 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(f"{source}: {error}") from None
             print(f"{source}: {len(lines):,} sentences in {target}", flush=True)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        fail(str(error))
     except OSError as error:
-        print(f"error: {error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
+        fail(f"{error.filename}: cannot be written ({error.strerror})")
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130

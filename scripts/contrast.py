@@ -6,13 +6,12 @@ the most probable? No search takes part. The sentences are the embedded corpus's
 """
 
 import argparse
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
 from nmt_feat.resources import resource
 from nmt_feat.search import score_split
@@ -38,8 +37,8 @@ def contrast(run: Run, sentences: list[Sentence], targets: list[str], where: str
     return reading_accuracy([s.text for s in sentences], targets, chosen)
 
 
-def main() -> int:
-    """Run; the exit code."""
+def main() -> None:
+    """Score the pairs, and say how many the model has right."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     test = resource("data/embedded") / "test.conllu"
@@ -54,11 +53,9 @@ def main() -> int:
         if found.accuracy is None:
             raise UserError(f"{given.source}: no two lines have the same English")
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+        fail(str(error))
     print(f"{found.accuracy:.1%} of {found.readings} readings are the most probable of theirs")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,7 +18,7 @@ from pathlib import Path
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import Sentence, write_conllu
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 
@@ -112,5 +112,4 @@ if __name__ == "__main__":
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(str(error))

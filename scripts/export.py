@@ -8,18 +8,17 @@ which is read again, or from the cache.
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 from nmt_feat.apply import EXPORT, Run
 from nmt_feat.corpus.controls import prepare_run
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 from nmt_feat.export import attested, check_exportable, export, factors
 from nmt_feat.report.records import read_run
 
 
-def main() -> int:
-    """Run; the exit code."""
+def main() -> None:
+    """Write the folder for CTranslate2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("--quantization", help="int8, float16 ... (CTranslate2's names)")
@@ -57,14 +56,12 @@ def main() -> int:
                 )
         export(run.model.cpu(), tuples, out, given.quantization)
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+        fail(str(error))
     print(
         f"written to {out}; translate with it: python translate.py run={given.run} "
         "engine=ctranslate2"
     )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

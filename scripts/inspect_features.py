@@ -7,7 +7,6 @@ Takes the settings of train.py; the data is prepared as there, or comes from the
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from rich.text import Text
 from nmt_feat.cli import composed
 from nmt_feat.corpus.controls import prepare_run
 from nmt_feat.corpus.prepare import Prepared
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 from nmt_feat.model.build import build_combiner, wanted
 from nmt_feat.report.advice import advice
 from nmt_feat.report.records import method_name
@@ -57,8 +56,8 @@ def show(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) 
         console.print(example(prepared, i))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; the exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Show the features, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--examples", type=int, default=5, help="sentences of dev to show")
     parser.add_argument("--page", help="write it as Markdown as well")
@@ -68,16 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg = settle(composed(given.settings), sweep=False, console=Console(stderr=True))
         prepared = prepare_run(cfg, print)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        fail(str(error))
     show(cfg, prepared, given.examples, Console())
     if given.page:
         with Path(given.page).open("w", encoding="utf-8") as file:
             file.write(f"# Features of {cfg.data.name}\n\n```\n")
             show(cfg, prepared, given.examples, Console(file=file, width=160))
             file.write("```\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -22,7 +22,7 @@ from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import WORD
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.metrics import reading_accuracy, score
 from nmt_feat.resources import resource
 from nmt_feat.schema import FeatureConfig
@@ -72,8 +72,8 @@ class Reliance:
         return values if reading is None else values | {"right readings, %": 100 * reading}
 
 
-def main() -> int:
-    """Run; the exit code."""
+def main() -> None:
+    """Translate with each annotation, and show the scores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     test = resource("data/embedded") / "test.conllu"
@@ -91,8 +91,7 @@ def main() -> int:
         rows = {"true": [text.scores(text.true)], "unknown": [text.scores(text.unknown())]}
         rows["shuffled"] = [text.scores(text.shuffled(i)) for i in range(given.draws)]
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+        fail(str(error))
     print("annotation", *rows["true"][0], sep="\t")
     for name, draws in rows.items():
         cells = []
@@ -108,8 +107,7 @@ def main() -> int:
             "unknown: the run was trained without features.*.dropout, it hardly knows that value",
             file=sys.stderr,
         )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
@@ -27,8 +27,8 @@ from nmt_feat.report.report import Report
 from nmt_feat.report.watch import watch
 
 
-def main() -> int:
-    """Run; the exit code."""
+def main() -> None:
+    """Show the report, and write it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path, help="folder to write the report into")
@@ -40,7 +40,7 @@ def main() -> int:
     try:
         if arguments.watch:
             watch(arguments.folders, Console())
-            return 0
+            return
         runs = find_runs(arguments.folders)
         notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
         report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
@@ -55,10 +55,8 @@ def main() -> int:
                 print(line, file=sys.stderr)
             print(f"Written: {arguments.html}")
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        fail(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

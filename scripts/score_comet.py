@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 
 MODEL = "Unbabel/wmt22-comet-da"
 
@@ -39,8 +39,8 @@ def comet(
     return found
 
 
-def main() -> int:
-    """Run; the exit code."""
+def main() -> None:
+    """Score, and show the scores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("hypotheses", nargs="+", metavar="FILE", help="such as test.hyp of a run")
     parser.add_argument("--source", required=True, help="text, CoNLL-U or JSON lines")
@@ -61,13 +61,11 @@ def main() -> int:
                 )
         found = comet(sources, outputs, targets, given.model)
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+        fail(str(error))
     for name, score in zip(given.hypotheses, found, strict=True):
         print(f"{score:.4f}\t{name}")
     print(f"COMET by {given.model}", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,7 +10,6 @@ et al. 1990). The format is GloVe's. The same text gives the same vectors, but f
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, fail
 from nmt_feat.resources import resource
 from nmt_feat.training.checkpoints import write_atomically
 
@@ -77,8 +76,8 @@ def reduced(matrix: csr_matrix, dim: int) -> NDArray[np.float64]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; the exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Count, reduce, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path, metavar="FOLDER", help="where the two files go")
     source = resource("data/embedded") / "train.conllu"
@@ -105,10 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
             print(f"{path}: {len(names):,} words, {given.dim} numbers each")
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        fail(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

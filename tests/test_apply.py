@@ -475,5 +475,5 @@ def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
     assert done.stdout == f"{right / 2:.1%} of 2 readings are the most probable of theirs\n"
     target.write_text(f"{german[0]}\n", encoding="utf-8")
     done = python(*command)
-    message = f"{source} has 3 sentences, {target} has 1; their lines must correspond\n"
+    message = f"error: {source} has 3 sentences, {target} has 1; their lines must correspond\n"
     assert (done.returncode, done.stderr) == (2, message)

@@ -387,8 +387,10 @@ def test_export_is_refused(
     folder = small.train("combiner=concat", *settings(encoder, f"features.contextual.live={live}"))
     monkeypatch.setattr(sys, "argv", ["export.py", str(folder)])
     capsys.readouterr()
-    assert export.main() == 2
+    with pytest.raises(SystemExit) as end:
+        export.main()
+    assert end.value.code == 2
     assert capsys.readouterr().err == (
-        "features.contextual: an encoder's vectors differ from sentence to sentence and cannot be "
-        "exported; use engine=native\n"
+        "error: features.contextual: an encoder's vectors differ from sentence to sentence and "
+        "cannot be exported; use engine=native\n"
     )

@@ -253,7 +253,7 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     assert done2.returncode == 0, done2.stderr
     assert "combinations of piece and features: a table of" in done2.stdout
     again = run_export(run)
-    text = f"{run / 'ctranslate2'}: is there already; remove it to export again\n"
+    text = f"error: {run / 'ctranslate2'}: is there already; remove it to export again\n"
     assert (again.returncode, again.stderr) == (2, text)
     done = call("translate", *command)
     assert (done.code, done.err) == (0, "")  # all of training is there
@@ -288,8 +288,8 @@ def test_changed_training_text(small: Small, tmp_path: Path) -> None:
     done = run_export(run)
     assert (done.returncode, done.stderr) == (
         2,
-        f"{run}: its training data, prepared again, differs from that of training; put the same "
-        "files, and the same annotator, where they were\n",
+        f"error: {run}: its training data, prepared again, differs from that of training; "
+        "put the same files, and the same annotator, where they were\n",
     )
     assert not (run / "ctranslate2").exists()
 

@@ -155,4 +155,4 @@ def test_mistakes(
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert end.value.code == 2
-    assert capsys.readouterr().err == message.format(run=run) + "\n"
+    assert capsys.readouterr().err == f"error: {message.format(run=run)}\n"

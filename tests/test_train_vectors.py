@@ -38,7 +38,7 @@ def matrices() -> dict[str, np.ndarray]:
 def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """V V' is U S U' of NumPy's decomposition, whatever the signs."""
     (tmp_path / "text").write_text(TEXT)
-    assert main([str(tmp_path / "v"), "--source", str(tmp_path / "text"), "--dim", "3"]) == 0
+    main([str(tmp_path / "v"), "--source", str(tmp_path / "text"), "--dim", "3"])
     for kind, matrix in matrices().items():
         words, vectors = read_vectors(tmp_path / "v" / f"{kind}.txt")
         assert words == ["a", "b", "c", "d"]
@@ -46,21 +46,21 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         expected = left[:, :3] * values[:3] @ left[:, :3].T
         np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4)
     (tmp_path / "alone").write_text("a\nb\nc\n")
-    assert main([str(tmp_path / "v"), "--source", str(tmp_path / "alone"), "--dim", "1"]) == 2
-    assert capsys.readouterr().err == (
-        "the text's words do not differ in where they stand; give more text\n"
-    )
-    assert main([str(tmp_path / "v"), "--source", str(tmp_path / "text"), "--dim", "9"]) == 2
-    assert capsys.readouterr().err == (
-        f"--dim 9: {tmp_path / 'text'} has 4 words in 4 sentences; give 1 to 3, or more text\n"
-    )
+    for name, dim, message in (
+        ("alone", 1, "the text's words do not differ in where they stand; give more text"),
+        ("text", 9, f"--dim 9: {tmp_path / 'text'} has 4 words in 4 sentences; give 1 to 3, or "),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([str(tmp_path / "v"), "--source", str(tmp_path / name), "--dim", str(dim)])
+        assert end.value.code == 2
+        assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
 def test_meta_embedding(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The experiment's two steps; without the words' table, only the sets differ."""
     monkeypatch.chdir(tmp_path)
     source = str(small.corpus / "train.conllu")
-    assert main(["vectors", "--source", source, "--dim", "12"]) == 0
+    main(["vectors", "--source", source, "--dim", "12"])
     sizes = {}
     for row in ("none", "meta_window", "meta_sentence", "meta_concat", "meta_average"):
         folder = small.train("experiment=meta_embedding", f"row={row}", "trainer.max_steps=2")
