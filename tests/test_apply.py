@@ -14,6 +14,7 @@ import torch
 from entry import Done, call
 from lives import python
 from small import ROOT, Small, record
+from splits import encode
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus import formats
@@ -375,7 +376,7 @@ def test_scores_are_forced_decoding(runs: Runs) -> None:
     sentences = list(read_conllu(runs.conllu))
     assert len(found) == len(targets) == len(sentences) == 8
     for sentence, target, (logprob, pieces) in zip(sentences, targets, found, strict=True):
-        source = run.encoder.encode(sentence)
+        source = encode(run.encoder, sentence)
         ids = [*run.target.encode_ids([target])[0], 3]  # and the end symbol
         features = {name: torch.tensor([row]) for name, row in source.features.items()}
         mask = torch.ones(1, len(source.ids), dtype=torch.bool)

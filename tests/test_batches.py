@@ -3,9 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from splits import Encoded, split_of
 
 from nmt_feat.corpus.batches import collate, ordered, plan
-from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.store import Split
 
 BUDGET = 64
@@ -19,7 +19,7 @@ def split(lengths: list[tuple[int, int]]) -> Split:
         source.append(Encoded([*ids, 3], {"upos": [*(x + 1000 for x in ids), 2]}))
         target.append([*(5 * i + 4 + j for j in range(t - 1)), 3])
     texts = [""] * len(lengths)
-    return Split.build(source, target, texts, texts)
+    return split_of(source, target, texts, texts)
 
 
 @pytest.fixture(scope="module")

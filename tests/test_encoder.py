@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from splits import Encoded, encode
 
 from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
 from nmt_feat.corpus.encoder import (
-    Encoded,
     SourceEncoder,
     subword_tags,
     word_begins,
@@ -129,7 +129,7 @@ def test_tags_of_another_toolkits_pieces(text: str, tags: str) -> None:
     words = tuple(Word(m[0], *m.span(), upos="X") for m in re.finditer(r"\S+", text))
     for features in (vocabs, {"tag": vocabs["tag"]}):
         encoder = SourceEncoder(given, features)
-        found = encoder.encode(Sentence(text, words))
+        found = encode(encoder, Sentence(text, words))
         assert "".join(vocabs["tag"].values[i - 3] for i in found.features["tag"][:-1]) == tags
         if "upos" in features:
             inside = [
@@ -153,12 +153,12 @@ def encoder(subwords: Subwords, policy: str = "copy", column: str = "upos") -> S
 
 def test_features_follow_pieces(subwords: Subwords) -> None:
     sentence = Sentence("ab cd e", tuple(words("ab cd e", "ab", "cd", "e")))
-    copied = encoder(subwords).encode(sentence)
+    copied = encode(encoder(subwords), sentence)
     # pieces: _ a b _ c d _ e
     assert len(copied.ids) == 9
     assert copied.ids[-1] == EOS
     assert copied.features == {"f": [3, 3, 3, 4, 4, 4, UNK, UNK, END]}
-    first = encoder(subwords, "first").encode(sentence)
+    first = encode(encoder(subwords, "first"), sentence)
     assert first.ids == copied.ids
     assert first.features == {"f": [4, 3, 3, 5, 3, 3, UNK, 3, END]}
 
@@ -166,28 +166,28 @@ def test_features_follow_pieces(subwords: Subwords) -> None:
 def test_no_features_need_no_words(subwords: Subwords) -> None:
     plain = SourceEncoder(subwords, {})
     annotated = Sentence("ab", tuple(words("ab", "ab")))
-    assert plain.encode(Sentence("ab")) == plain.encode(annotated)
-    assert plain.encode(Sentence("")) == Encoded([EOS], {})
+    assert encode(plain, Sentence("ab")) == encode(plain, annotated)
+    assert encode(plain, Sentence("")) == Encoded([EOS], {})
 
 
 def test_text_columns_need_no_annotation(subwords: Subwords) -> None:
     tagged = encoder(subwords, column="subword_tag")
-    found = tagged.encode(Sentence("ab c"))
-    assert tagged.encode(Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == found
+    found = encode(tagged, Sentence("ab c"))
+    assert encode(tagged, Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == found
     ids = [tagged.features["f"].id(tag) for tag in "BIEBE"]
     assert found.features["f"] == [*ids, END]
-    shapes = encoder(subwords, column="shape").encode(Sentence("ab c"))
+    shapes = encode(encoder(subwords, column="shape"), Sentence("ab c"))
     assert shapes.features["f"] == [7] * 5 + [END]
 
 
 def test_missing_annotation_is_an_error(subwords: Subwords) -> None:
     with pytest.raises(UserError) as error:
-        encoder(subwords).encode(Sentence("ab cd"), "test.txt:7")
+        encode(encoder(subwords), Sentence("ab cd"), "test.txt:7")
     assert str(error.value) == (
         "test.txt:7: no annotation of 'ab cd', but features need it; set annotator=udpipe, "
         "or give CoNLL-U (a source file named .conllu)"
     )
-    assert encoder(subwords).encode(Sentence("")) == Encoded([EOS], {"f": [END]})
+    assert encode(encoder(subwords), Sentence("")) == Encoded([EOS], {"f": [END]})
 
 
 def test_multiword_token_joins_values() -> None:
@@ -201,7 +201,7 @@ def test_multiword_token_joins_values() -> None:
         "upos": FeatureVocab("upos", "copy", ["ADP+DET", "NOUN"], [1, 1]),
         "case": FeatureVocab("feats.Case", "copy", ["Dat", "_+Dat"], [1, 1]),
     }
-    found = SourceEncoder(model, specs).encode(sentence)
+    found = encode(SourceEncoder(model, specs), sentence)
     assert found.features == {"upos": [3, 4, END], "case": [4, 3, END]}
 
 
@@ -211,5 +211,5 @@ def test_save_and_load(subwords: Subwords, policy: str, tmp_path: Path) -> None:
     made = encoder(subwords, policy)
     made.save(tmp_path)
     again = SourceEncoder.load(tmp_path)
-    assert again.encode(sentence) == made.encode(sentence)
+    assert encode(again, sentence) == encode(made, sentence)
     assert again.features == made.features

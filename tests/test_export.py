@@ -14,10 +14,10 @@ from entry import call
 from lives import python
 from methods import SHIPPED
 from small import ROOT, Small
+from splits import Encoded, split_of
 from torch import nn
 
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
-from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS
 from nmt_feat.export import LONGEST, Exported, Tuples, attested, columns, export, factors
@@ -47,7 +47,7 @@ def random_split(seed: int, sentences: int, names: list[str], values: int = VALU
     ]
     target = [[*generator.integers(4, TARGET, n).tolist(), EOS] for n in generator.permutation(9)]
     texts = [""] * sentences
-    return Split.build(source, (target * sentences)[:sentences], texts, texts)
+    return split_of(source, (target * sentences)[:sentences], texts, texts)
 
 
 @pytest.fixture(params=SHIPPED)
@@ -150,7 +150,7 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
         )
         rows = {n: ids[: len(encoded.ids)] for n, ids in encoded.features.items()}
         best = found[i][0]
-        single = Split.build([Encoded(encoded.ids, rows)], [[*best.ids, EOS]], [""], [""])
+        single = split_of([Encoded(encoded.ids, rows)], [[*best.ids, EOS]], [""], [""])
         ((logprob, pieces),) = score_split(model, single, names, 512, CPU)
         assert best.logprob == pytest.approx(logprob, abs=1e-3)
         assert best.score == pytest.approx(logprob / pieces**0.7, abs=1e-3)
@@ -195,8 +195,8 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     ).eval()
     sources = [([5, 6], [4, 4]), ([5, 6], [5, 4]), ([5, 6], [5, 4]), ([5, 6], [6, 4])]
     encoded = [Encoded([*ids, EOS], {"upos": [*upos, 2]}) for ids, upos in sources]
-    split = Split.build(encoded, [[EOS]] * 4, [""] * 4, [""] * 4)
-    train = Split.build(encoded[:3], [[EOS]] * 3, [""] * 3, [""] * 3)
+    split = split_of(encoded, [[EOS]] * 4, [""] * 4, [""] * 4)
+    train = split_of(encoded[:3], [[EOS]] * 3, [""] * 3, [""] * 3)
     tuples = attested(train, ["upos"])
     assert sorted(map(tuple, tuples.tolist())) == [(EOS, 2), (5, 4), (5, 5), (6, 4)]
     assert tuples.tolist()[-1] == [5, 4]  # seen once, the others more often
@@ -208,10 +208,10 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     found, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=True)
     assert (missed, replaced) == ([], [3])
     assert found[3] == found[1]  # (5, 5) is more frequent than (5, 4)
-    strange = Split.build([Encoded([9, EOS], {"upos": [4, 2]})], [[EOS]], [""], [""])
+    strange = split_of([Encoded([9, EOS], {"upos": [4, 2]})], [[EOS]], [""], [""])
     assert exported.translate(strange, ["upos"], cfg, nearest=True) == ([[]], [0], [])
     long = Encoded([5] * LONGEST + [EOS], {"upos": [5] * LONGEST + [2]})
-    split = Split.build([long, encoded[0]], [[EOS]] * 2, [""] * 2, [""] * 2)
+    split = split_of([long, encoded[0]], [[EOS]] * 2, [""] * 2, [""] * 2)
     assert exported.translate(split, ["upos"], cfg, nearest=False).missed == [0]
 
 

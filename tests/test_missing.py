@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from entry import call
 from small import Small
+from splits import encode
 
 from nmt_feat.corpus.columns import END, MISSING, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence, Word
@@ -35,7 +36,7 @@ def test_values_are_unknown(column: str) -> None:
     }
     encoder = SourceEncoder(subwords, features)
     annotated = Sentence("a b", (Word("a b", 0, 3, upos="X", feats="Case=Nom"),))
-    assert encoder.encode(Sentence("a b")).features == {
+    assert encode(encoder, Sentence("a b")).features == {
         "f": [UNK, UNK, END],
         "tag": [3, 3, END],
         "shape": [3, 3, END],
@@ -46,7 +47,7 @@ def test_values_are_unknown(column: str) -> None:
     assert ids["f"].tolist() == [known, known, END, UNK, END, known, known, END]
     features["g"] = FeatureVocab("lemma", "copy", ["a"], [1])
     with pytest.raises(UserError) as error:
-        encoder.encode(Sentence("a b"), "f:3")
+        encode(encoder, Sentence("a b"), "f:3")
     assert str(error.value).startswith("f:3: no annotation of 'a b', but features need it; ")
 
 

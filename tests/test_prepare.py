@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from splits import encode
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus import prepare as module
@@ -101,7 +102,7 @@ def test_prepared_corpus(cfg: TrainConfig) -> None:
             assert feature_ids(split, "upos", i)[-1] == END
     # The store holds what the encoder gives for the same sentence, as in translation.
     for i, line in enumerate(DEV):
-        encoded = made.encoder.encode(sentence(line.split()))
+        encoded = encode(made.encoder, sentence(line.split()))
         assert made.dev.source.row(i).tolist() == encoded.ids
         for name, ids in encoded.features.items():
             assert feature_ids(made.dev, name, i) == ids

@@ -11,12 +11,12 @@ import pytest
 import torch
 from entry import call
 from small import Small, outcome, record
+from splits import Encoded, split_of
 from torch import Tensor
 
 from nmt_feat.combiners import Add
 from nmt_feat.corpus.batches import UNITS, collate
 from nmt_feat.corpus.columns import END, UNK
-from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.prepare import fingerprint
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
@@ -210,7 +210,7 @@ A, B, C = (3,), (4, 5, 6), (7,) * 9
 def split() -> Split:
     rows = [[A, B, (END,)], [(END,)], [B, A, (UNK,), B, (END,)], [C, (END,)]]
     source = [Encoded([*range(5, 4 + len(row)), 3], {"jamo": row}) for row in rows]
-    return Split.build(source, [[3]] * 4, [""] * 4, [""] * 4)
+    return split_of(source, [[3]] * 4, [""] * 4, [""] * 4)
 
 
 @pytest.mark.parametrize("stored", [False, True])

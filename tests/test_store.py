@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from splits import Encoded, split_of
 
-from nmt_feat.corpus.encoder import Encoded
 from nmt_feat.corpus.store import Ragged, Split
 
 SOURCE = [
@@ -16,7 +16,7 @@ TEXTS = ["Grüße 🙂", "", "c"]
 
 
 def split() -> Split:
-    return Split.build(SOURCE, TARGET, TEXTS, ["a", "b", "ç"], {"upos": ["N V", "", "X Y Z"]})
+    return split_of(SOURCE, TARGET, TEXTS, ["a", "b", "ç"], {"upos": ["N V", "", "X Y Z"]})
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -51,7 +51,7 @@ def test_ids_are_mapped_not_copied(tmp_path: Path) -> None:
 
 
 def test_no_features() -> None:
-    assert Split.build([Encoded([3], {})], [[3]], [""], [""]).features == {}
+    assert split_of([Encoded([3], {})], [[3]], [""], [""]).features == {}
 
 
 def test_places_of_padded_rows() -> None:

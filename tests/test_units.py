@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 
 import pytest
+from splits import encode
 
 from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence
@@ -123,19 +124,19 @@ def test_units_of_pieces_and_of_words(letters: Subwords) -> None:
     encoder = SourceEncoder(
         letters, {"p": vocab([BLANK, "a", "b", "c"]), "w": vocab(["a", "b", "c"], of="word")}
     )
-    found = encoder.encode(Sentence("ab cx"))
+    found = encode(encoder, Sentence("ab cx"))
     # pieces: _ a b _ c x
     assert found.features == {
         "p": [(3,), (4,), (5,), (3,), (6,), (UNK,), (END,)],
         "w": [(3, 4)] * 3 + [(5, UNK)] * 3 + [(END,)],
     }
-    assert encoder.encode(Sentence("  ")).features["w"] == [(UNK,)] * 3 + [(END,)]
-    assert encoder.encode(Sentence("")).features == {"p": [(END,)], "w": [(END,)]}
+    assert encode(encoder, Sentence("  ")).features["w"] == [(UNK,)] * 3 + [(END,)]
+    assert encode(encoder, Sentence("")).features == {"p": [(END,)], "w": [(END,)]}
 
 
 def test_units_of_the_first_piece(letters: Subwords) -> None:
     encoder = SourceEncoder(letters, {"w": vocab([INSIDE, "a", "b"], of="word", policy="first")})
-    assert encoder.encode(Sentence("ab")).features["w"] == [(4, 5), (3,), (3,), (END,)]
+    assert encode(encoder, Sentence("ab")).features["w"] == [(4, 5), (3,), (3,), (END,)]
 
 
 def test_bytes_and_lone_marks_are_blank() -> None:
@@ -143,7 +144,7 @@ def test_bytes_and_lone_marks_are_blank() -> None:
     subwords = Subwords.train(cfg, ["ab a cd dcba e f"])
     encoder = SourceEncoder(subwords, {"p": vocab([BLANK, "ж"])})
     # pieces: _ and the two bytes of the letter
-    assert encoder.encode(Sentence("ж")).features["p"] == [(3,), (3,), (4,), (END,)]
+    assert encode(encoder, Sentence("ж")).features["p"] == [(3,), (3,), (4,), (END,)]
 
 
 def test_joiners_of_given_pieces_are_no_units() -> None:

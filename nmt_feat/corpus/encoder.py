@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.corpus import columns
-from nmt_feat.corpus.columns import END, PAD, UNK, Code, FeatureVocab, spaced
+from nmt_feat.corpus.columns import END, UNK, Code, FeatureVocab, spaced
 from nmt_feat.corpus.conllu import Sentence
 from nmt_feat.corpus.dials import turned
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
@@ -122,13 +121,6 @@ class Described:
     begins: Booleans
 
 
-class Encoded(NamedTuple):
-    """Ids of a source sentence, EOS included; each feature has the same length, END at EOS."""
-
-    ids: list[int]
-    features: dict[str, list[Code]]
-
-
 class SourceEncoder:
     """The one way from source sentences to ids, for training, validation, test, translation."""
 
@@ -207,16 +199,6 @@ class SourceEncoder:
             if feature.has_units:
                 units[name] = found
         return ids, units
-
-    def encode(self, sentence: Sentence, where: str = "input") -> Encoded:
-        """Ids of one sentence, with EOS; `where` as in `describe`."""
-        described = self.describe(Sentences.of([sentence]), [where])
-        ids, units = self.look_up(described)
-        features: dict[str, list[Code]] = {name: found.tolist() for name, found in ids.items()}
-        for name, tokens in units.items():
-            codes = [(PAD,), (UNK,), (END,), *tokens]
-            features[name] = [codes[i] for i in ids[name].tolist()]
-        return Encoded(described.ids.tolist(), features)
 
     def save(self, folder: Path) -> None:
         """Write `source.model` or `source.json`, and `features.json`, into the folder."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.columns import Code, number
-from nmt_feat.corpus.encoder import Described, Encoded, Ids, SourceEncoder
+from nmt_feat.corpus.columns import Code
+from nmt_feat.corpus.encoder import Described, Ids, SourceEncoder
 from nmt_feat.corpus.subwords import EOS, Subwords
 from nmt_feat.corpus.tables import Texts
 
@@ -90,38 +89,6 @@ class Split:
     def open(cls, path: Path) -> Split:
         """Memory-map what `save` wrote; nothing is read until it is used."""
         return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
-
-    @classmethod
-    def build(
-        cls,
-        source: Sequence[Encoded],
-        target: Sequence[Sequence[int]],
-        source_text: Sequence[str],
-        target_text: Sequence[str],
-        values: dict[str, list[str]] | None = None,
-    ) -> Split:
-        """A split in memory. `target`: ids with EOS; `values`: feature values per sentence."""
-        ids, text = pa.large_list(pa.int32()), pa.large_string()
-        columns = {
-            "source": pa.array([encoded.ids for encoded in source], ids),
-            "target": pa.array(target, ids),
-            "source_text": pa.array(source_text, text),
-            "target_text": pa.array(target_text, text),
-        }
-        for name in source[0].features:
-            rows = [encoded.features[name] for encoded in source]
-            codes = list(chain.from_iterable(rows))
-            if isinstance(rows[0][0], tuple):
-                numbers, units = number(codes)
-                codes = list(numbers)
-                columns[UNITS + name] = _in_first_row(units, len(rows))
-            bounds = _bounds(np.array(list(map(len, rows))))
-            columns[FEATURE + name] = pa.LargeListArray.from_arrays(
-                bounds, pa.array(codes, pa.int32())
-            )
-        for name, lines in (values or {}).items():
-            columns[VALUES + name] = pa.array(lines, text)
-        return cls(pa.table(columns))
 
     def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: Vectors) -> Split:
         """The split and a feature of vectors. `ids` are at the same places as the source's."""

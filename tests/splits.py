@@ -1,0 +1,72 @@
+"""Ids of single sentences, and splits of given ids, made by what the program makes its own by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nmt_feat.corpus.columns import END, PAD, UNK, Code, number
+from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.corpus.encoder import Described, SourceEncoder
+from nmt_feat.corpus.sentences import Coded, Integers, Sentences
+from nmt_feat.corpus.store import UNITS, Split, encoded
+
+
+class Encoded(NamedTuple):
+    """Ids of a source sentence, EOS included; each feature has the same length, END at EOS."""
+
+    ids: list[int]
+    features: dict[str, list[Code]]
+
+
+def encode(encoder: SourceEncoder, sentence: Sentence, where: str = "input") -> Encoded:
+    """Ids of one sentence; of features that have units, these."""
+    described = encoder.describe(Sentences.of([sentence]), [where])
+    ids, units = encoder.look_up(described)
+    features: dict[str, list[Code]] = {name: found.tolist() for name, found in ids.items()}
+    for name, tokens in units.items():
+        codes = [(PAD,), (UNK,), (END,), *tokens]
+        features[name] = [codes[i] for i in ids[name].tolist()]
+    return Encoded(described.ids.tolist(), features)
+
+
+def split_of(
+    source: Sequence[Encoded],
+    target: Sequence[Sequence[int]],
+    source_text: Sequence[str],
+    target_text: Sequence[str],
+    values: dict[str, list[str]] | None = None,
+) -> Split:
+    """A split in memory. `target`: ids with EOS; `values`: feature values by sentence."""
+    features, units = {}, {}
+    for name in source[0].features:
+        codes = list(chain.from_iterable(one.features[name] for one in source))
+        if isinstance(codes[0], tuple):
+            numbers, units[name] = number(codes)
+            codes = [*numbers]
+        features[name] = np.array(codes, np.int32)
+    words = {name: [line.split() for line in lines] for name, lines in (values or {}).items()}
+    described = Described(
+        texts=list(source_text),
+        ids=np.array(list(chain.from_iterable(one.ids for one in source)), np.int32),
+        counts=lengths([one.ids for one in source]),
+        words=Sentences.of(map(Sentence, source_text), ()),
+        values={name: Coded.of([*chain.from_iterable(lines)]) for name, lines in words.items()},
+        value_counts={name: lengths(lines) for name, lines in words.items()},
+        carried={},
+        begins=np.array([], np.bool_),
+    )
+    rows = encoded(described, features, [row[:-1] for row in target], target_text)
+    table = pa.Table.from_batches([rows])
+    for name, tokens in units.items():  # those of all tokens are in the first row
+        column = pa.array([tokens] + [[]] * (len(source) - 1), pa.large_list(rows["source"].type))
+        table = table.append_column(UNITS + name, column)
+    return Split(table)
+
+
+def lengths(rows: Sequence[Sequence[object]]) -> Integers:
+    return np.array([len(row) for row in rows])
