@@ -162,7 +162,8 @@ class FeatureConfig:
     """Sentences without annotation, or pieces that the encoder does not read: an `error`, or
     `unknown` values, which are counted."""
     dropout: float = 0.0
-    """Share of tokens whose value is unknown at random, anew in each update of training."""
+    """Share of tokens whose value is unknown at random, anew in each update of training; drawn for
+    each feature by itself, as is `sentence_dropout`."""
     sentence_dropout: float = 0.0
     """Share of sentences in which all values are unknown at random, in training."""
     erase: float = 0.0

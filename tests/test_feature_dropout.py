@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from entry import call
@@ -9,10 +11,12 @@ from small import Small, outcome
 
 from nmt_feat.combiners import Add
 from nmt_feat.corpus.batches import UNITS
-from nmt_feat.corpus.columns import END, UNK
+from nmt_feat.corpus.columns import END, FIRST, INSIDE, UNK, FeatureVocab
 from nmt_feat.features import Categorical, Mean
 from nmt_feat.features.categorical import table
+from nmt_feat.model.build import build_model
 from nmt_feat.model.embedding import SourceEmbedding, mask
+from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.training.loop import Trainer
 
 IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 1)
@@ -53,7 +57,7 @@ def test_both_and_neither() -> None:
 def test_only_training_masks(units: bool) -> None:
     torch.manual_seed(0)
     feature = (Mean if units else Categorical)(10, 4, 1.0)
-    masked = {"f": (1.0, 0.0)}
+    masked = {"f": (1.0, 0.0, False)}
     combiner = Add({"word": 4, "f": 4}, 4)
     embedding = SourceEmbedding(table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
     ids = torch.tensor([[3, 4, 5], [5, 3, 0]])
@@ -66,6 +70,26 @@ def test_only_training_masks(units: bool) -> None:
     assert torch.equal(trained, embedding(ids, unknown))
     assert not torch.equal(trained, embedding(ids, given))
     assert torch.equal(given["f"], ids), "the batch is left as it was"
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_inside_of_a_word_is_no_value(units: bool) -> None:
+    """With `policy=first` it is there in sentences without annotation as well."""
+    feature = (Mean if units else Categorical)(10, 4, 1.0)
+    combiner = Add({"word": 4, "f": 4}, 4)
+    masked = {"f": (0.0, 1.0, True)}
+    embedding = SourceEmbedding(table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
+    given = {"f": torch.tensor([[4, 3, 5, END, 0]])}
+    expected = [[UNK, 3, UNK, END, 0]]
+    if units:
+        given["f" + UNITS] = torch.tensor([[0, 0], [UNK, 0], [END, 0], [4, 5], [6, 7], [3, 0]])
+        expected = [[UNK, UNK, 5, END, 0]]
+    assert embedding.forget("f", given).tolist() == expected
+    cfg = FeatureConfig(column="upos", policy="first", dropout=0.1)
+    assert FeatureVocab.build(cfg, Counter("X")).id(INSIDE) == FIRST
+    add, model = CombinerConfig("nmt_feat.combiners.Add"), ModelConfig(dim=4, ffn_dim=4, heads=1)
+    built = build_model(model, add, {"f": cfg}, {"f": 5}, 9, 9, seed=1)
+    assert built.source.masked == {"f": (0.1, 0.0, True)}
 
 
 SETTINGS = (

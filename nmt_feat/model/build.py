@@ -204,7 +204,7 @@ def build_model(
         with isolated(seed, "source"):
             words = table(source_size, merge.widths[WORD], std)
     masked = {
-        name: (feature.dropout, feature.sentence_dropout)
+        name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
         for name, feature in features.items()
         if feature.dropout or feature.sentence_dropout
     }

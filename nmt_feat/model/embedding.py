@@ -78,7 +78,8 @@ class SourceEmbedding(nn.Module):
         combiner: the method.
         dropout: dropout of the result.
         masked: of some features, the share of tokens and that of sentences whose values training
-            makes unknown at random, so that the model works where they are missing.
+            makes unknown at random, so that the model works where they are missing; and whether
+            only the first piece of a word has a value, so that the others stay `<inside>`.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SourceEmbedding(nn.Module):
         features: dict[str, nn.Module],
         combiner: Combiner,
         dropout: float,
-        masked: Mapping[str, tuple[float, float]] | None = None,
+        masked: Mapping[str, tuple[float, float, bool]] | None = None,
     ) -> None:
         super().__init__()
         self.masked = dict(masked or {})
@@ -97,6 +98,16 @@ class SourceEmbedding(nn.Module):
         self.features = nn.ModuleDict(features)
         self.combiner = combiner
         self.dropout = dropout
+
+    def forget(self, name: str, features: dict[str, Tensor]) -> Tensor:
+        """Ids of a feature, `(batch, time)`, some of its values unknown."""
+        ids, (token, sentence, first) = features[name], self.masked[name]
+        masked = mask(ids, token, sentence)
+        if not first:
+            return masked
+        units = features.get(name + UNITS)
+        codes = ids if units is None else units[:, 0][ids]
+        return torch.where(codes == FIRST, ids, masked)  # `<inside>`, the first of the vocabulary
 
     def compose(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each feature that has units, the embeddings `(R, dim_i)` of the batch's R tokens."""
@@ -129,7 +140,7 @@ class SourceEmbedding(nn.Module):
         each of which is composed once.
         """
         if self.training:
-            features = features | {n: mask(features[n], *p) for n, p in self.masked.items()}
+            features = features | {name: self.forget(name, features) for name in self.masked}
         rows = [ids, *(features[name] for name in self.features)]
         composed = self.compose(features)
         if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
