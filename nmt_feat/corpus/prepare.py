@@ -95,6 +95,10 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+class Outdated(ValueError):
+    """A cache folder is whole, but of a version that wrote less or more."""
+
+
 def prepare(
     cfg: TrainConfig,
     features: dict[str, FeatureConfig],
@@ -116,7 +120,8 @@ def prepare(
             try:
                 return _open(folder, found)
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-                notes.append(f"{folder}: damaged ({error}), made again")
+                why = str(error) if isinstance(error, Outdated) else f"damaged ({error})"
+                notes.append(f"{folder}: {why}, made again")
         building = folder.with_name(f"{folder.name}.building")
         for old in (building, folder):
             shutil.rmtree(old, ignore_errors=True)
@@ -132,7 +137,7 @@ def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     if manifest.get("report") != REPORT:
-        raise ValueError("its report is of another version")
+        raise Outdated("its report is of another version")
     for name, digest in manifest["files"].items():
         if known_sha256(folder / name, folder.parent) != digest:
             raise ValueError(f"{name} has changed")
