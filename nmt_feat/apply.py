@@ -144,7 +144,7 @@ class Run:
 
         `name` and the number of the `first` line are for errors.
         """
-        projected = self.cfg.data.train.raw is not None
+        projected = bool(self.cfg.data.train.raw)
         if raw is not None and not projected:
             raise UserError(
                 "raw: for runs whose training text has one (data.train.raw); leave it out"

@@ -269,13 +269,17 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
 
 def add_readings(cfg: TrainConfig, record: RunRecord, folder: Path) -> None:
     """Reading accuracy of a run that was finished without: `data.readings` makes no other run."""
-    prepared = prepare_run(cfg)
+    if gone := [name for name in record.files.values() if not (folder / name).exists()]:
+        print(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
+        return
+    prepared = prepare_run(cfg, print)
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(folder / record.files[name])
         record.scores[name].reading = readings(cfg, split, hypotheses)
     record.config["data"]["readings"] = True
     if not processes.started().rank:
         records.write_record(folder, record)
+        print(f"{folder}: reading accuracy added")
 
 
 def _help(cfg: TrainConfig, folder: Path) -> None:

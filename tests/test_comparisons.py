@@ -48,6 +48,8 @@ def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, f
     [(conditions, baseline, methods)] = compared(report)
     assert (conditions, baseline) == ("", "none tie=target")
     assert set(methods) == {"none tie=all", "gate", "add"}
+    said = report.evidence[0].sentences()
+    assert "Trained with other settings than none tie=target: none tie=all." in said
     given = Report(runs, pairs=False, baseline="none tie=all")
     assert [baseline for _, baseline, _ in compared(given)] == ["none tie=all"]
 
@@ -78,6 +80,7 @@ def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
     note = "Not compared, for no other row has its settings: gate data.limit=300."
     assert note in report.table.notes
     more = [r for m in ("average", "add") for r in made(tmp_path, m, data={"limit": 300})]
+    more += made(tmp_path, "none", data={"limit": 400})
     assert compared(Report([*runs, *more], pairs=False))[2:] == [("other settings", None, [])]
 
 
@@ -159,9 +162,9 @@ def test_means_over_revisions_and_devices_say_so(tmp_path: Path) -> None:
         record.machine = {"cpu": "C", "gpu": None}
     assert not any("Means are" in note for note in Table(runs).notes)  # each row has one
     runs[1].machine = {"cpu": "C", "gpu": "G"}
-    runs[3].code = {"revision": "f" * 40}
+    runs[3].code = {"revision": "0" * 39 + "1+"}  # changed files
     notes = Table(runs).notes
-    assert "Means are over runs of 2 revisions: 0000000, fffffff." in notes
+    assert "Means are over runs of 2 revisions: 0000000, 0000000+." in notes
     assert "Means are over runs of 2 devices: C, G." in notes
 
 

@@ -459,6 +459,8 @@ def test_only_public_files_are_found_without_their_folders(
         "data.folder"
     )
     small.download.url = tmp_path.as_uri()
+    assert message(small).startswith("data.dev.target=new/dev.de: no such file in ")
+    small.download.sha256["new/dev.de"] = "0" * 64
     assert run(small).dev.target == ["Ein Hund schläft.", "Zwei Katzen sehen ihn."]
 
 

@@ -145,12 +145,20 @@ def test_found_again(
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 
-def test_readings_of_a_finished_run(small: Small) -> None:
+def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     """They make no other run, so they are added to the one there is, and stay."""
     settings = ("combiner=add", "trainer.max_steps=2")
     folder = small.train(*settings, "data.readings=false")
     assert record(folder)["tests"]["test"]["reading"] is None
+    hypotheses = folder / "test.hyp"
+    lines = hypotheses.read_bytes()
+    hypotheses.unlink()
     assert small.train(*settings) == folder
+    assert record(folder)["tests"]["test"]["reading"] is None
+    assert "without reading accuracy, for test.hyp is gone\n" in capsys.readouterr().out
+    hypotheses.write_bytes(lines)
+    assert small.train(*settings) == folder
+    assert f"{folder}: reading accuracy added\n" in capsys.readouterr().out
     assert not current.trained
     found = record(folder)
     assert small.train(*settings, "data.readings=false") == folder

@@ -144,7 +144,7 @@ def test_words_only_is_one_run(small: Small) -> None:
     settings = ("combiner=none,add", "features=[upos],[deprel]", "seed=1,2", "trainer.max_steps=2")
     code, out = sweep(small, *settings)
     assert code == 0, out
-    planned = "Plan: 6 runs for 8 jobs, since words only has no features"
+    planned = "Plan: 6 runs for 8 jobs, some of which are the same words only"
     assert out.startswith(f"{planned}; minutes unknown")
     assert len(list(small.folder.glob("runs/*/result.json"))) == 6
     code, out = sweep(small, *settings)

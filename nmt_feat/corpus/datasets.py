@@ -198,8 +198,8 @@ def load(
 def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     """The file `name` of the setting `key`, downloaded if its sum is pinned.
 
-    In `data.folder` it may lie with or without `.gz`, one of a public corpus, whose names are not
-    the user's own, also without its folders.
+    In `data.folder` it may lie with or without `.gz`, one of a public corpus's folders also without
+    that folder.
     """
     url, pinned = config.download.url, config.download.sha256.get(name)
     downloads = cache / config.name
@@ -209,7 +209,7 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     if folder != downloads or not pinned:
         other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
         names = [name, other]
-        if url:
+        if Path(name).parent in {Path(each).parent for each in config.download.sha256}:
             names += [Path(each).name for each in names]
         for candidate in names:
             if any(path.exists() for path in shards(folder / candidate)):

@@ -227,7 +227,7 @@ def _word(form: str, start: int, end: int, given: Mapping[str, str]) -> Word:
             for name, value in sorted(given.items())
             if name.startswith(prefix) and value != NONE
         }
-        # Of a multi-word token: `_+Dat` is the Case of `_+Case=Dat`.
+        # A `+` stands between the parts of a multi-word token: `_+Dat` is the Case of `_+Case=Dat`.
         parts = [v.split("+") if column == "feats" else [v] for v in named.values()]
         rows = [zip(named, row, strict=True) for row in zip_longest(*parts, fillvalue=NONE)]
         if rows:

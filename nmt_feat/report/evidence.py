@@ -128,6 +128,9 @@ class Evidence:
                 f"One seed supports no ranking: {', '.join(self.alone)}. "
                 "Run more seeds, for instance seed=1,2,3,4,5."
             )
+        conditions = {m.name: m.conditions for m in self.methods}
+        if base and (others := [n for n, c in conditions.items() if c != conditions[base]]):
+            lines.append(f"Trained with other settings than {base}: {', '.join(others)}.")
         words = {1: f"above {base}", -1: f"below {base}", 0: f"not shown to differ from {base}"}
         for sign, text in words.items():
             names = [n for n, c in self.against[metric].items() if _sign(c) == sign]
@@ -347,5 +350,4 @@ def _comparisons(
         for conditions, group in whole.items()
     ]
     rest = [m for m in methods if m.conditions not in whole]
-    base = next((m.name for m in rest if m.words_only), None)
-    return [*found, *([("other settings", rest, base)] if rest else [])]
+    return [*found, *([("other settings", rest, None)] if rest else [])]

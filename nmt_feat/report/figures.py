@@ -60,11 +60,11 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
         drawn[f"{name}--{same + 1}" if same else name] = figure, shows
 
     for evidence in report.evidence:
-        test = evidence.test
+        name, test = f"{evidence.test}-{evidence.conditions}".rstrip("-"), evidence.where
         if evidence.against["BLEU"]:
-            add(f"differences-{test}", forest(evidence), "differences to the baseline, intervals")
+            add(f"differences-{name}", forest(evidence), "differences to the baseline, intervals")
         for some in _few(lengths(evidence), evidence.baseline):
-            add(f"lengths-{test}", by_length(test, some), "BLEU by length of the reference")
+            add(f"lengths-{name}", by_length(test, some), "BLEU by length of the reference")
     rows = report.table.named()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
     baselines = (evidence.baseline for evidence in report.evidence if evidence.baseline in trained)
@@ -95,7 +95,7 @@ def forest(evidence: Evidence) -> Figure:
     axes.set_yticks(range(len(against)), list(against))
     axes.set_ylim(len(against) - 0.5, -0.5)
     figure.supxlabel(  # below names of any length
-        f"BLEU on {evidence.test} less that of {evidence.baseline}\n"
+        f"BLEU on {evidence.where} less that of {evidence.baseline}\n"
         "mean, 95 % interval (filled: p < 0.05, Holm)",
         fontsize="medium",
     )

@@ -48,7 +48,7 @@ def plan(
     rest = count - finished
     said = f"Plan: {count} runs"
     if count < len(jobs):
-        said += f" for {len(jobs)} jobs, since words only has no features"
+        said += f" for {len(jobs)} jobs, some of which are the same words only"
     if finished:
         said += f", {finished} of them finished when this sweep last ran"
     if not rest:

@@ -309,7 +309,7 @@ def _mixed(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
     found: dict[str, dict[str, None]] = {"revisions": {}, "devices": {}}
     for runs in rows:
         done = [run for run in runs if run.finished]
-        revisions = dict.fromkeys(run.code.get("revision", "")[:7] for run in done)
+        revisions = dict.fromkeys(_short(run.code.get("revision", "")) for run in done)
         devices = dict.fromkeys(
             run.machine.get("gpu") or run.machine.get("cpu", "") for run in done
         )
@@ -320,6 +320,11 @@ def _mixed(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
         for name, values in found.items()
         if values
     ]
+
+
+def _short(revision: str) -> str:
+    """Of git, with the `+` of changed files."""
+    return revision[:7] + "+" * revision.endswith("+")
 
 
 def _signatures(records: Iterable[RunRecord]) -> list[str]:
