@@ -99,7 +99,7 @@ def test_what_tells_rows_apart(tmp_path: Path) -> None:
         "combiner.bias=1",
         "trainer.lr=-",
     )
-    assert last.said == "upos erase=- features.upos.max_values=8"
+    assert last.said == "upos features.upos.max_values=8"
 
 
 def test_an_unfinished_copy_of_a_run_leaves_its_counts_alone(tmp_path: Path) -> None:

@@ -179,20 +179,17 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     would know few words. Words stand in the text as it is.
     """
     places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
-    given, texts = (
-        texts,
-        [normalize("NFC", text) if at else text for text, at in zip(texts, places, strict=True)],
-    )
+    composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
     with blamed(type(annotator)):
-        sentences = annotator.annotate(texts)
+        sentences = annotator.annotate(composed)
         found = [sentence.text for sentence in sentences]
-    if found == texts:
-        rows = zip(sentences, given, places, strict=True)
+    if found == composed:
+        rows = zip(sentences, texts, places, strict=True)
         return [_placed(sentence, text, at) if at else sentence for sentence, text, at in rows]
     if len(sentences) != len(texts):
         made = f"{len(sentences)} sentences of {len(texts)} lines"
     else:
-        pairs = zip(found, texts, strict=True)
+        pairs = zip(found, composed, strict=True)
         made = next(f"{own!r} of the line {text!r}" for own, text in pairs if own != text)
     raise UserError(
         f"annotator={annotator.name} makes {made}; it must give one sentence for each line, its "

@@ -22,7 +22,6 @@ from nmt_feat.evaluation.statistics import (
     sentence_weights,
 )
 from nmt_feat.report.formats import Block
-from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table, bits, dials
 
 ALPHA = 0.05
@@ -52,9 +51,9 @@ class Method:
     seeds: list[int]
     counts: list[dict[str, Counts]]
     dial: str = ""
-    """What its features say, where a table dials that: orders are of methods at the same dial."""
+    """`said`, where a table dials what features say: orders are of methods at the same dial."""
     said: str = ""
-    """What its features are and say, wherever that differs in the table."""
+    """What its features are, and how much of it they say where that differs in the table."""
     kind: str = ""
     """The method without its features, `concat` say, with what tells it apart from others."""
     features: str = ""
@@ -262,11 +261,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _dial(run: RunRecord) -> str:
-    values = (f"{dial}={value}" for dial, value in dials(run).items())
-    return " ".join(["+".join(sorted(run.features)), *values])
-
-
 def gather(
     table: Table, folders: Mapping[str, Path], baseline: str | None = None
 ) -> tuple[list[Evidence], list[str]]:
@@ -305,7 +299,7 @@ def gather(
         method = Method(
             *(name, [run.seed for run in finished], [counts for counts, _ in read]),
             said=apart[name].said,
-            dial=_dial(run) if dialled else "",
+            dial=apart[name].said if dialled else "",
             kind=" ".join(filter(None, (run.method, apart[name].variant))),
             features="+".join(sorted(run.features)),
             bits=known if len(known) == len(finished) else None,

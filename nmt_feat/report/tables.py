@@ -231,9 +231,10 @@ class Table:
         """By a row's name, the labels that tell it apart from others, by their kind."""
         found = {}
         for name, (_, features, *values) in zip(self.named(), self.rows, strict=True):
-            parts: dict[str, list[str]] = {"said": [features] * bool(features)}
+            parts: dict[str, list[str]] = {"said": [features.replace(" ", "+")] * bool(features)}
             for label, value, kind in zip(self.labels, values, self._kinds, strict=True):
-                parts.setdefault(kind, []).append(f"{label}={value}")
+                if (label, value) not in FULL:
+                    parts.setdefault(kind, []).append(f"{label}={value}")
             joined = {kind: " ".join(texts) for kind, texts in parts.items()}
             found[name] = Apart(**{f.name: joined.get(f.name, "") for f in fields(Apart)})
         return found
