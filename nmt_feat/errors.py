@@ -1,9 +1,10 @@
 """The one exception that users see, and how it ends."""
 
+import contextlib
 import difflib
 import reprlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 
@@ -36,6 +37,15 @@ def fail(message: str) -> NoReturn:
     """Print a message in one line and leave with exit code 2."""
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(2)
+
+
+@contextlib.contextmanager
+def written(path: object) -> Iterator[None]:
+    """What keeps a file or folder from being written is a `UserError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -24,6 +24,8 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
     if not source.is_dir():
         if target.is_dir():
             raise UserError(f"{target}: is a folder; give a file")
+        if target.name.endswith(".gz"):
+            raise UserError(f"{target}: is written as plain text; leave .gz out of its name")
         if target.resolve() == source.resolve():
             raise UserError(f"{target}: is the text itself; give another file")
         return {source: target}
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         fail(str(error))
     except OSError as error:
-        fail(f"{error.filename}: cannot be written ({error.strerror})")
+        fail(f"{error.filename or given.output}: cannot be written ({error.strerror})")
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130

@@ -18,7 +18,7 @@ from pathlib import Path
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import Sentence, write_conllu
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError, fail
+from nmt_feat.errors import UserError, fail, written
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 
@@ -36,6 +36,8 @@ def main() -> None:
     options = parser.parse_args()
     options.factors = [name for name in options.factors.split(",") if name]
     formats.check_factors(options.factors, "--factors")
+    if options.output.endswith(".gz"):
+        raise UserError(f"{options.output}: is written as plain text; leave .gz out of its name")
     source = options.source or _by_name(options.input, "--from")
     target = options.target or _by_name(options.output, "--to")
     factored = {source, target} & {"pipe", "ffe8", "parallel"}
@@ -87,19 +89,18 @@ def _write(sentences: Iterator[Sentence], options: argparse.Namespace, kind: str
     if kind == "parallel":
         names += [f"{options.output}.{name}" for name in options.factors]
     parts = [Path(f"{name}.part") for name in names]
-    try:
-        with contextlib.ExitStack() as stack:
-            files = [stack.enter_context(part.open("w", encoding="utf-8")) for part in parts]
-            for row in _rows(counted(), options.input, kind, options.factors):
-                for file, line in zip(files, row, strict=True):
-                    file.write(f"{line}\n")
-        for part, name in zip(parts, names, strict=True):
-            os.replace(part, name)
-    except OSError as error:
-        raise UserError(f"{options.output}: cannot be written ({error.strerror})") from None
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    with written(options.output):
+        try:
+            with contextlib.ExitStack() as stack:
+                files = [stack.enter_context(part.open("w", encoding="utf-8")) for part in parts]
+                for row in _rows(counted(), options.input, kind, options.factors):
+                    for file, line in zip(files, row, strict=True):
+                        file.write(f"{line}\n")
+            for part, name in zip(parts, names, strict=True):
+                os.replace(part, name)
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
     if respaced and kind not in ("conllu", "jsonl"):
         print(
             f"{respaced:,} sentences have other spaces than their text: {kind} holds tokens only",

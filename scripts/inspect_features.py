@@ -17,7 +17,7 @@ from rich.text import Text
 from nmt_feat.cli import composed
 from nmt_feat.corpus.controls import prepare_run
 from nmt_feat.corpus.prepare import Prepared
-from nmt_feat.errors import UserError, fail
+from nmt_feat.errors import UserError, fail, written
 from nmt_feat.model.build import build_combiner, wanted
 from nmt_feat.report.advice import advice
 from nmt_feat.report.records import method_name
@@ -66,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cfg = settle(composed(given.settings), sweep=False, console=Console(stderr=True))
         prepared = prepare_run(cfg, print)
+        show(cfg, prepared, given.examples, Console())
+        if given.page:
+            with written(given.page), Path(given.page).open("w", encoding="utf-8") as file:
+                file.write(f"# Features of {cfg.data.name}\n\n```\n")
+                show(cfg, prepared, given.examples, Console(file=file, width=160))
+                file.write("```\n")
     except UserError as error:
         fail(str(error))
-    show(cfg, prepared, given.examples, Console())
-    if given.page:
-        with Path(given.page).open("w", encoding="utf-8") as file:
-            file.write(f"# Features of {cfg.data.name}\n\n```\n")
-            show(cfg, prepared, given.examples, Console(file=file, width=160))
-            file.write("```\n")
 
 
 if __name__ == "__main__":

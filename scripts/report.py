@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nmt_feat.errors import UserError, fail
+from nmt_feat.errors import UserError, fail, written
 from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
+    if arguments.figures and not arguments.out:
+        parser.error("--figures needs --out, the folder to write them into")
     try:
         if arguments.watch:
             watch(arguments.folders, Console())
@@ -46,9 +48,13 @@ def main() -> None:
         report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
         report.print(Console())
         if arguments.out:
-            print("Written:", *report.write(arguments.out))
+            with written(arguments.out):
+                paths = report.write(arguments.out)
+            print("Written:", *paths)
             if arguments.figures:
-                for path, shows in write_figures(report, arguments.out).items():
+                with written(arguments.out):
+                    figures = write_figures(report, arguments.out)
+                for path, shows in figures.items():
                     print(f"Written: {path}: {shows}")
         if arguments.html:
             for line in write_page(report, arguments.html):

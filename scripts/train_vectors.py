@@ -24,7 +24,7 @@ from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
-from nmt_feat.errors import UserError, fail
+from nmt_feat.errors import UserError, fail, written
 from nmt_feat.resources import resource
 from nmt_feat.training.checkpoints import write_atomically
 
@@ -95,13 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         place = {name: i for i, name in enumerate(names)}
         ids = [[place[word] for word in sentence if word] for sentence in sentences]
-        given.out.mkdir(parents=True, exist_ok=True)
+        with written(given.out):
+            given.out.mkdir(parents=True, exist_ok=True)
         for kind, count in (("window", window_counts), ("sentence", sentence_counts)):
             vectors = reduced(count(ids, len(names)), given.dim)
             rows = zip(names, vectors.tolist(), strict=True)
             lines = [" ".join([name, *(f"{x:.6f}" for x in vector)]) for name, vector in rows]
             path = given.out / f"{kind}.txt"
-            write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+            with written(path):
+                write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
             print(f"{path}: {len(names):,} words, {given.dim} numbers each")
     except UserError as error:
         fail(str(error))

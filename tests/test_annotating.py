@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import importlib
 import logging
@@ -295,6 +296,20 @@ def test_script_annotates_a_folder(
         assert list(read_conllu(path)) == real(HanTa("de"), texts[text].splitlines())
 
 
+def test_script_on_a_full_disk(
+    script: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an error has no file's name."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(importlib.import_module("annotate"), "annotate", full)
+    (tmp_path / "one").write_text("Ja.\n")
+    said = "error: out: cannot be written (No space left on device)\n"
+    assert script("one", "out", *GERMAN) == (2, "", said)
+
+
 SAID = {
     ("nothing", "out", *GERMAN): "nothing: no such file; check the path",
     ("empty", "out", *GERMAN): "empty: the file is empty; leave it out",
@@ -304,6 +319,8 @@ SAID = {
     "line",
     ("x.conllu", "out", *GERMAN): "x.conllu: is annotated text (conllu), not plain; leave it out",
     ("one", "texts", *GERMAN): "texts: is a folder; give a file",
+    ("one", "out.conllu.gz", *GERMAN): "out.conllu.gz: is written as plain text; leave .gz out of "
+    "its name",
     ("one", "./one", *GERMAN): "one: is the text itself; give another file",
     ("one", "one/out", *GERMAN): "one: cannot be written (File exists)",
     ("texts", "texts/out", *GERMAN): "texts/out: is in texts; choose a folder outside",

@@ -333,9 +333,17 @@ def test_convert_refuses(annotated: Path) -> None:
             f"{out / 'x'}: cannot be written (No such file or directory)",
         ),
         (
+            [annotated, annotated / "x.jsonl"],
+            f"{annotated / 'x.jsonl'}: cannot be written (Not a directory)",
+        ),
+        (
+            [annotated, out.with_suffix(".jsonl.gz")],
+            f"{out}.jsonl.gz: is written as plain text; leave .gz out of its name",
+        ),
+        (
             ["--to", "ffe8", "--from", "pipe", "--factors", "upos", annotated, out],
             f"{annotated}:1: token 1 '#' has 0 factors, not 1 (upos)",
         ),
     ):
         assert convert(*arguments) == (2, "", f"error: {message}\n")
-        assert not out.exists()
+        assert list(out.parent.iterdir()) == [annotated]

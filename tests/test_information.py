@@ -122,6 +122,14 @@ def test_script(small: Small) -> None:
     header, *rows = text[text.index("piece ") :].splitlines()
     assert header.split() == ["piece", "shape", "subword_tag", "upos"]
     assert rows[0].split()[2] in "BO"
+    nowhere = small.folder / "nowhere" / "page.md"
+    done = python(*command, "--page", nowhere)
+    message = f"error: {nowhere}: cannot be written (No such file or directory)\n"
+    assert (done.returncode, done.stderr) == (2, message)
+    wide = "features=[case,deprel,feats,head_upos,lemma,number,shape,upos,xpos]"
+    done = python(*command, "combiner=concat", wide)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("error: concat leaves the word ")
     other = small.folder / "other.md"
     done = python(*command, "control=shuffled", "--page", other, "--examples", "2")
     assert done.returncode == 0, done.stderr

@@ -195,6 +195,20 @@ def test_report_script(
     assert (tmp_path / "out" / "table.md").exists()
     message = "error: nowhere: no such folder; give folders of runs, or folders above them\n"
     assert report("nowhere") == (2, "", message)
+    (tmp_path / "file").touch()
+    for option, path, message in (
+        ("--out", "file", "file: cannot be written (File exists)"),
+        ("--html", "runs", "runs: cannot be written (Is a directory)"),
+        ("--html", "file/page.html", "file/page.html: cannot be written (File exists)"),
+    ):
+        code, _, err = report("runs", option, path)
+        assert (code, err.splitlines()[-1]) == (2, f"error: {message}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out", "runs"]
+    code, _, err = report("runs", "--figures")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "report.py: error: --figures needs --out, the folder to write them into",
+    )
 
 
 APP = """

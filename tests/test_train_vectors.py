@@ -54,6 +54,17 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             main([str(tmp_path / "v"), "--source", str(tmp_path / name), "--dim", str(dim)])
         assert end.value.code == 2
         assert capsys.readouterr().err.startswith(f"error: {message}")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "window.txt").mkdir()
+    for out, message in (
+        ("text", f"{tmp_path / 'text'}: cannot be written (File exists)"),
+        ("taken", f"{tmp_path / 'taken' / 'window.txt'}: cannot be written (Is a directory)"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([str(tmp_path / out), "--source", str(tmp_path / "text"), "--dim", "3"])
+        assert end.value.code == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["window.txt"]
 
 
 def test_meta_embedding(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, written
 from nmt_feat.report.examples import examples
 from nmt_feat.report.figures import draw
 from nmt_feat.report.report import Report
@@ -68,8 +68,9 @@ def write_page(report: Report, path: Path) -> list[str]:
         examples=[dataclasses.asdict(some) for some in shown],
         missing=[*missing, *lacking],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content.encode("utf-8", "backslashreplace"))  # lone surrogates
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.encode("utf-8", "backslashreplace"))  # lone surrogates
     return [*missing, *lacking]
 
 

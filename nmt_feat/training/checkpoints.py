@@ -45,10 +45,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:  # a full disk
+        temporary.replace(path)
+    except OSError:  # a full disk, or a folder of this name
         temporary.unlink(missing_ok=True)
         raise
-    temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
