@@ -45,6 +45,11 @@ def loads(text: str) -> Any:
     return value
 
 
+def finite(value: Any) -> Any:
+    """`value` as JSON holds it, which has no NaN and no infinity: they become null."""
+    return json.loads(json.dumps(value), parse_constant=lambda name: None)
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):

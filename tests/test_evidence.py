@@ -174,6 +174,13 @@ def test_files_for_machines(runs: list[tuple[RunRecord, Path]], tmp_path: Path) 
     assert float(rows[0]["corrected p"]) == evidence.against["BLEU"]["add"].p
 
 
+def test_json_has_no_infinity(tmp_path: Path) -> None:
+    """Nothing varies where all is wrong: there are no degrees of freedom to speak of."""
+    runs = [run(tmp_path, m, seed, 1.0) for m in ("none", "add") for seed in (1, 2)]
+    [found] = json.loads(Report(runs, pairs=False).json(), parse_constant=pytest.fail)["evidence"]
+    assert [(c["p"], c["df"]) for c in found["comparisons"]] == [(1.0, None)] * 2
+
+
 def test_latex(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     report = Report(runs, pairs=False)
     report.write(tmp_path)

@@ -23,7 +23,7 @@ from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.parts import Parts
-from nmt_feat.strict import Mismatch, loads, typed
+from nmt_feat.strict import Mismatch, finite, loads, typed
 from nmt_feat.training.checkpoints import FORMAT, check_format, write_atomically
 
 STARTED, FINISHED = "run.json", "result.json"
@@ -181,8 +181,7 @@ def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
 def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:
     """Write `result.json` or, for a run that starts, `run.json`; never half of it."""
     path = folder / (FINISHED if finished else STARTED)
-    # JSON has no NaN and no infinity: they become null.
-    content = json.loads(json.dumps(dataclasses.asdict(record)), parse_constant=lambda name: None)
+    content = finite(dataclasses.asdict(record))
     write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 

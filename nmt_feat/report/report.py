@@ -16,6 +16,7 @@ from nmt_feat.report.formats import latex, markdown, show
 from nmt_feat.report.published import published
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
+from nmt_feat.strict import finite
 from nmt_feat.training.checkpoints import write_atomically
 
 
@@ -66,7 +67,7 @@ class Report:
             ],
             "notes": self.table.notes,
         }
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n"
 
     def comparisons(self) -> str:
         """The comparisons as comma-separated values."""
