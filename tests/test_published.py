@@ -11,7 +11,7 @@ from nmt_feat.checks import check
 from nmt_feat.cli import scaled
 from nmt_feat.errors import UserError
 from nmt_feat.report.formats import markdown
-from nmt_feat.report.records import find_runs
+from nmt_feat.report.records import RunRecord, find_runs
 from nmt_feat.report.report import Report
 
 ONE = (
@@ -87,5 +87,8 @@ def test_a_table_of_their_own(small: Small) -> None:
         "1 x 256 tokens.",
         "Where they differ, the runs are no reproduction.",
     ]
+    failed = RunRecord("gate", ["upos"], 1, "", "", {}, record(folder)["config"])
+    failed.config["trainer"]["max_steps"] = "${oc.env:STEPS}"
+    assert Report([(failed, None)]).blocks[-1].notes == [*block.notes[:2], block.notes[3]]
     (without,) = [(run, path) for path, run in find_runs([plain]).items()]
     assert all(each.title != "Published" for each in Report([without]).blocks)

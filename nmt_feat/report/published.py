@@ -16,8 +16,9 @@ def published(runs: Iterable[RunRecord]) -> list[Block]:
     for run in runs:
         one = run.config.get("published") or {}
         if one.get("figures"):
-            found = known.setdefault(json.dumps(one, sort_keys=True), (one, {}))
-            found[1][_own(run.config)] = None
+            _, own = known.setdefault(json.dumps(one, sort_keys=True), (one, {}))
+            if run.hash:  # else a job that failed early, perhaps for settings that are none
+                own[_own(run.config)] = None
     return [_block(one, list(own)) for one, own in known.values()]
 
 
