@@ -218,6 +218,9 @@ def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: 
     [evidence] = report.evidence
     [axes] = forest(evidence).axes
     assert [t.get_text() for t in axes.get_yticklabels()] == list(evidence.against["BLEU"])
+    assert axes.figure.get_supxlabel() == (
+        "BLEU on test less that of none\nmean (n=3), 95 % interval (filled: p < 0.05, Holm)"
+    )
     for drawn, compared in zip(axes.containers, evidence.against["BLEU"].values(), strict=True):
         point, _, [bar] = drawn.lines
         d = compared.difference

@@ -176,6 +176,14 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
     assert name == "toy data.limit=2"
 
 
+def test_settings_of_one_method_are_lines_that_can_be_told_apart() -> None:
+    points = {(1.0, 0.5): [10.0], (2.0, 1.0): [20.0]}
+    found = {f"{m} combiner.bias={bias}": points for m in ("gate", "dme") for bias in range(6)}
+    for axes in figures.against_information("toy", found).axes:
+        looks = {(li.get_color(), li.get_linestyle(), li.get_marker()) for li in axes.lines}
+        assert len(looks) == len(axes.lines) == 12
+
+
 def with_parts(folder: Path, seed: int, noun: float, word: float) -> tuple[RunRecord, Path]:
     record, place = made(folder, "gate", seed, 0.1)
     values = {"NOUN": (30, noun), "VERB": (20, 0.25)} | ({"X": (1, 0.5)} if seed == 1 else {})
@@ -207,6 +215,18 @@ def test_gates_and_shares(tmp_path: Path) -> None:
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
     assert widths == {"word": pytest.approx([0.8]), "upos": pytest.approx([0.2])}
     assert [bar.get_x() for bars in axes.containers for bar in bars] == pytest.approx([0, 0.8])
+
+
+def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
+    """What stands between two of them is no formula."""
+    record, place = with_parts(tmp_path, 1, 0.5, 0.9)
+    assert record.parts
+    for value, odd in zip(record.parts.gates["upos"], ("$$", "$(+$,"), strict=False):
+        value.value = odd
+    report = Report([(record, place)], pairs=False)
+    figures.write_figures(report, tmp_path / "out")
+    drawn, _ = figures.draw(report)["gates-gate"]
+    assert not any(text.get_parse_math() for text in drawn.axes[0].get_yticklabels())
 
 
 def test_names_and_no_more_lines_than_can_be_told_apart(tmp_path: Path) -> None:

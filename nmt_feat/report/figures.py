@@ -55,6 +55,8 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
     drawn: dict[str, tuple[Figure, str]] = {}
 
     def add(name: str, figure: Figure, shows: str) -> None:
+        for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+            text.set_parse_math(False)  # a dollar is a dollar
         name = re.sub(r"[^\w.=+-]+", "-", name)
         same = sum(other == name or other.startswith(f"{name}--") for other in drawn)
         drawn[f"{name}--{same + 1}" if same else name] = figure, shows
@@ -94,9 +96,10 @@ def forest(evidence: Evidence) -> Figure:
     axes.axvline(0, color="0.5", linewidth=1)
     axes.set_yticks(range(len(against)), list(against))
     axes.set_ylim(len(against) - 0.5, -0.5)
+    seeds = _n(len(m.seeds) for m in evidence.methods if m.name in {*against, evidence.baseline})
     figure.supxlabel(  # below names of any length
         f"BLEU on {evidence.where} less that of {evidence.baseline}\n"
-        "mean, 95 % interval (filled: p < 0.05, Holm)",
+        f"mean ({seeds}), 95 % interval (filled: p < 0.05, Holm)",
         fontsize="medium",
     )
     return figure
@@ -183,11 +186,13 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
             for bits, bleu in sorted(points.items()):
                 values[bits[place]] += bleu
             method, *features = name.split(" ", 1)
-            look = (
-                {"linestyle": STYLES[dialled.index(features[0]) % len(STYLES)]} if features else {}
-            )
+            number, look = methods.index(method), {}
+            if features:
+                again, style = divmod(dialled.index(features[0]), len(STYLES))
+                marker = MARKERS[(number + again) % len(MARKERS)]
+                look = {"linestyle": STYLES[style], "marker": marker}
             title = f"{name} ({_n(map(len, values.values()))})"
-            _band(axes, methods.index(method), title, dict(sorted(values.items())), **look)
+            _band(axes, number, title, dict(sorted(values.items())), **look)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"BLEU on the test set of {data}")
     _legend(figure, panels[0], BANDS)
