@@ -73,8 +73,19 @@ def test_done_running_failed_and_left(tmp_path: Path) -> None:
 
 def test_a_half_written_file_waits(tmp_path: Path) -> None:
     run(tmp_path, "add", finished=True)
-    (run(tmp_path, "gate", finished=False) / "run.json").write_text('{"method"')
+    gate = run(tmp_path, "gate", finished=False)
+    (gate / "run.json").write_text('{"method"')
     assert len(look([tmp_path]).finished) == 1
+    with lock_of(gate):
+        assert look([tmp_path]).damaged == []
+
+
+def test_a_damaged_run_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    (run(tmp_path, "gate", finished=True) / "result.json").write_text('{"method"')
+    found = look([tmp_path])
+    assert (found.over, found.finished) == (True, [])
+    assert "0 done, 0 running" in shown(tmp_path)
+    assert f"Not shown: {tmp_path}/gate-s1/result.json: no readable JSON" in shown(tmp_path)
 
 
 def test_it_ends_when_all_is_done(tmp_path: Path) -> None:

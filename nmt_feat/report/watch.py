@@ -44,16 +44,18 @@ class Watched:
     """Whether a sweep runs."""
     broken: list[str] = field(default_factory=list)
     """Sweeps that have been killed, and how many of their jobs have not ended."""
+    damaged: list[str] = field(default_factory=list)
+    """Why runs that no process works at cannot be read."""
 
     @property
     def over(self) -> bool:
         """Whether there is something, and nothing more to come."""
-        some = self.finished or self.failed or self.stopped or self.broken
+        some = self.finished or self.failed or self.stopped or self.broken or self.damaged
         return not self.sweeping and not self.running and bool(some)
 
 
 def look(folders: Sequence[Path]) -> Watched:
-    """What is in or below `folders` now; a file that is just being written waits for the next."""
+    """What is in or below `folders` now; a run that is just being written waits for the next."""
     found, failed_runs = Watched(), set[Path]()
     for folder in folders:
         if not folder.is_dir():
@@ -80,13 +82,16 @@ def look(folders: Sequence[Path]) -> Watched:
     names = (STARTED, FINISHED)
     places = {p.parent.resolve() for top in folders for name in names for p in top.rglob(name)}
     for place in sorted(places):
-        with contextlib.suppress(UserError):
-            works = held(place)  # before its record is read, as above
+        works = held(place)  # before its record is read, as above
+        try:
             record = read_run(place)
-            if record.finished:
-                found.finished.append(record)
-            elif place not in failed_runs:
-                (found.running if works else found.stopped)[place] = record
+        except UserError as error:
+            found.damaged += [str(error)] * (not works)
+            continue
+        if record.finished:
+            found.finished.append(record)
+        elif place not in failed_runs:
+            (found.running if works else found.stopped)[place] = record
     if found.sweeping and found.left is not None:
         found.left = max(0, found.left - len(found.running))
     return found
@@ -114,6 +119,7 @@ def view(found: Watched) -> RenderableType:
     if unfinished:
         parts.append(running)
     parts += [Text(f"Failed: {line}") for line in found.failed]
+    parts += [Text(f"Not shown: {line}") for line in found.damaged]
     if found.finished:
         parts.append(drawn(Table(found.finished).block()))
     return Group(*parts)
