@@ -18,7 +18,8 @@ from sacrebleu.metrics.chrf import CHRF
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.report.examples import differing, examples
-from nmt_feat.report.page import write_page
+from nmt_feat.report.figures import by_value
+from nmt_feat.report.page import svg, write_page
 from nmt_feat.report.records import CurvePoint, RunRecord, write_hypotheses, write_record
 from nmt_feat.report.report import Report
 from nmt_feat.schema import FeatureConfig
@@ -200,6 +201,36 @@ def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_pa
     [line] = write_page(report, page)
     assert line.startswith("Without text: none, gate")
     assert "hold no text to show" in page.read_text(encoding="utf-8")
+
+
+def test_a_cache_that_cannot_be_written_costs_the_features(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
+    pytest.importorskip("HanTa")
+    (tmp_path / "taken").touch()
+    lines = (" ".join(word for word, _ in words) for words in SOURCES)
+    (tmp_path / "test.en").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for record, _ in runs:
+        split = {"source": "test.en", "target": "test.de"}
+        record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
+        record.config["paths"] = {"cache": str(tmp_path / "taken" / "cache")}
+        record.config["annotator"] = {
+            "_target_": "nmt_feat.corpus.annotators.HanTa",
+            "args": {"language": "en"},
+        }
+    rows = Report(runs, pairs=False).table.named()
+    [found], missing = examples(rows, {record.hash: place for record, place in runs})
+    assert (missing, found.features) == ([], [])
+    assert [note.partition("[")[0] for note in found.notes] == ["Without features: "]
+    assert "Not a directory" in found.notes[0]
+
+
+def test_control_characters_are_no_svg() -> None:
+    pytest.importorskip("matplotlib")
+    values = {"a\x01b": (3, {"word": [0.5], "upos": [0.5]})}
+    with pytest.warns(UserWarning, match="Glyph 1"):
+        drawn = svg(by_value("gate", {"upos": values}), "f1-", "gates")
+    assert ">a\ufffdb (3)<" in drawn
 
 
 def test_script(

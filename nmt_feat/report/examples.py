@@ -209,9 +209,9 @@ def _read(
             try:
                 found = datasets.locate(data, cfg.annotator, cache, bool(some))
                 datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
-            except UserError as error:
+            except (UserError, OSError) as error:  # such as a cache that cannot be written
                 if not some:
-                    raise
+                    raise UserError(str(error)) from None
                 notes.append(f"Without features: {error}")
                 continue
             table = found.tests[test]

@@ -83,7 +83,9 @@ def svg(figure: Figure, prefix: str, label: str) -> Markup:
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     for name, namespace in (("", SVG), ("xlink", XLINK)):
         ElementTree.register_namespace(name, namespace)
-    root = ElementTree.fromstring(drawn.getvalue())
+    # XML has no control characters, which values of a corpus may have.
+    legible = re.sub(rb"[\0-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), drawn.getvalue())
+    root = ElementTree.fromstring(legible)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("metadata", "style"):  # would be the page's too
