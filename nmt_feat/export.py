@@ -9,6 +9,7 @@ tuple of the training text, and a sentence with another tuple is left to the nat
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,11 @@ JOINER = "\uffe8"
 """CTranslate2's, between the piece and its factors."""
 TUPLES = "tuples.npy"
 """Written only where the combiner is not one of CTranslate2's own."""
+QUANTIZATIONS = (
+    *("int8", "int8_float32", "int8_float16", "int8_bfloat16"),
+    *("int16", "float16", "bfloat16", "float32"),
+)
+"""CTranslate2's."""
 LONGEST = 1024
 """Positions that the exported model knows."""
 STEP = 64
@@ -110,7 +116,7 @@ def export(
     """Write `model` for CTranslate2.
 
     Args:
-        model: on CPU; `quantization` is one of CTranslate2's (int8, float16 ...) or None for fp32.
+        model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
         tuples: a row of the source table is made for each; None where `factors` has the tables.
         folder: is made; must not exist.
     """
@@ -160,10 +166,13 @@ def export(
     spec.config.add_source_eos = False  # it is among the tuples
     spec.validate()
     spec.optimize(quantization=quantization)
-    folder.mkdir(parents=True)
-    spec.save(str(folder))
+    made = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    spec.save(str(made))
     if tuples is not None:
-        np.save(folder / TUPLES, tuples)
+        np.save(made / TUPLES, tuples)
+    made.rename(folder)
 
 
 def _norm(spec: Any, norm: nn.LayerNorm) -> None:

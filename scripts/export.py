@@ -12,8 +12,8 @@ from pathlib import Path
 
 from nmt_feat.apply import EXPORT, Run
 from nmt_feat.corpus.controls import prepare_run
-from nmt_feat.errors import UserError, fail
-from nmt_feat.export import attested, check_exportable, export, factors
+from nmt_feat.errors import UserError, fail, written
+from nmt_feat.export import QUANTIZATIONS, attested, check_exportable, export, factors
 from nmt_feat.report.records import read_run
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     """Write the folder for CTranslate2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--quantization", help="int8, float16 ... (CTranslate2's names)")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of the weights")
     parser.add_argument("--cache", help="folder of prepared data, if not the run's")
     parser.add_argument("--limit", type=int, default=1024, help="largest table, MiB")
     given = parser.parse_args()
@@ -54,7 +54,8 @@ def main() -> None:
                     f"the table of {size:,.0f} MiB is above --limit {given.limit}; raise it, or "
                     "train with fewer feature values (max_values, min_count)"
                 )
-        export(run.model.cpu(), tuples, out, given.quantization)
+        with written(out):
+            export(run.model.cpu(), tuples, out, given.quantization)
     except UserError as error:
         fail(str(error))
     print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,16 @@ from torch import nn
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS
-from nmt_feat.export import LONGEST, Exported, Tuples, attested, columns, export, factors
+from nmt_feat.export import (
+    LONGEST,
+    QUANTIZATIONS,
+    Exported,
+    Tuples,
+    attested,
+    columns,
+    export,
+    factors,
+)
 from nmt_feat.features import Categorical
 from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -156,6 +166,29 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
         assert best.score == pytest.approx(logprob / pieces**0.7, abs=1e-3)
 
 
+@pytest.mark.parametrize("model", ["gate"], indirect=True)
+def test_half_an_export_is_none(
+    model: Transformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = random_split(1, 8, names_of(model))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            export(model, tuples_for(model, split), tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()
+    export(model, tuples_for(model, split), tmp_path / "out", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_quantizations() -> None:
+    specs = pytest.importorskip("ctranslate2.specs.model_spec")
+    assert set(QUANTIZATIONS) == set(specs.ACCEPTED_MODEL_TYPES)
+
+
 def test_quantized(tmp_path: Path) -> None:
     torch.manual_seed(1)
     words = table(SOURCE, 64, 0.3)
@@ -249,6 +282,9 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     done2 = run_export(run, "--limit", 0)
     assert done2.returncode == 2
     assert "is above --limit 0; raise it" in done2.stderr
+    done2 = run_export(run, "--quantization", "int9")
+    assert done2.returncode == 2
+    assert "--quantization: invalid choice: 'int9'" in done2.stderr.splitlines()[-1]
     done2 = run_export(run)
     assert done2.returncode == 0, done2.stderr
     assert "combinations of piece and features: a table of" in done2.stdout
