@@ -43,7 +43,7 @@ from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, written
 from nmt_feat.report.records import (
     code_revision,
     machine,
@@ -342,6 +342,10 @@ def main() -> None:
     }
     if given.what == "translate" and not (given.run and given.input):
         parser.error("translate needs --run and --input")
+    if given.what == "train" and given.updates < 2:
+        parser.error(f"--updates {given.updates}: train needs at least 2, for its tenths")
+    if given.what == "rows" and min(given.updates, given.rounds) < 1:
+        parser.error("rows needs at least 1 of --updates and of --rounds")
     with cli._mistakes():
         figures = work[given.what]()
     show(" ".join(["benchmark", given.what, *given.settings]), figures)
@@ -354,7 +358,8 @@ def main() -> None:
             "libraries": package_versions(),
             "machine": machine(),
         }
-        given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        with cli._mistakes(), written(given.json):
+            given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,11 @@ def test_train_and_prepare(small: Small, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "prepare.json").read_text())["figures"]
     assert figures["sentence_pairs"] == 96
+    nowhere = tmp_path / "nowhere" / "prepare.json"
+    other = [*settings, f"paths.cache={tmp_path / 'other'}"]
+    lost = bench("prepare", *other, "--json", nowhere)
+    message = f"error: {nowhere}: cannot be written (No such file or directory)"
+    assert (lost.returncode, lost.stderr.splitlines()[-1]) == (2, message)
     again = bench("prepare", *settings)
     assert again.returncode == 2
     assert again.stderr.endswith(": prepared before; remove it to time its preparation\n")
@@ -113,6 +118,18 @@ def test_translate(small: Small, tmp_path: Path) -> None:
     done = bench("translate", "--run", run)
     assert done.returncode == 2
     assert "translate needs --run and --input" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--updates=1"), "--updates 1: train needs at least 2, for its tenths"),
+        (("rows", "--rounds=0"), "rows needs at least 1 of --updates and of --rounds"),
+    ],
+)
+def test_too_few_to_measure(arguments: tuple[str, ...], message: str) -> None:
+    done = bench(*arguments)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"benchmark.py: error: {message}")
 
 
 @pytest.mark.parametrize("settings", [["model.dim=7"], ["trainer.nothing=1"]])
