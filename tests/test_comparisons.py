@@ -12,6 +12,7 @@ from nmt_feat.evaluation.parts import GateValue, Parts
 from nmt_feat.report.records import CurvePoint, RunRecord
 from nmt_feat.report.report import Report
 from nmt_feat.report.series import gates, informative
+from nmt_feat.report.sweep import _record
 from nmt_feat.report.tables import Apart, Table
 
 Runs = list[tuple[RunRecord, Path]]
@@ -166,6 +167,36 @@ def test_means_over_revisions_and_devices_say_so(tmp_path: Path) -> None:
     notes = Table(runs).notes
     assert "Means are over runs of 2 revisions: 0000000, 0000000+." in notes
     assert "Means are over runs of 2 devices: C, G." in notes
+
+
+def test_a_job_that_failed_early_is_missing_in_its_row(tmp_path: Path) -> None:
+    """Its whole configuration is known, of others what determines the result."""
+    model = {"model": {"source_words": False}}  # as another row has it
+    runs = [
+        *made(tmp_path, "gate", 2),
+        *made(tmp_path, "gate", 2, features={"erase": 0.5}),
+        *made(tmp_path, "gate", 2, **model),
+        *made(tmp_path, "none", 2),
+        *made(tmp_path, "none", 2, control="matched"),
+        *made(tmp_path, "gate", 2, control="shuffled"),
+    ]
+    records = [record for record, _ in runs]
+    for control, target, erase in (
+        ("none", "nmt_feat.combiners.Gate", 0.0),
+        ("none", "nmt_feat.combiners.Gate", 0.5),
+        ("shuffled", "nmt_feat.combiners.Gate", 0.0),
+        ("matched", "nmt_feat.combiners.Gate", 0.0),
+        ("shuffled", None, 0.5),
+    ):
+        upos = {"erase": erase, "classes": None}
+        config = {"combiner": {"_target_": target}, "features": {"upos": upos}, "seed": 3}
+        config |= {"control": control, "model": {"source_words": True}}
+        stub, _ = _record({"folder": None, "number": 1, "config": config})
+        records.append(stub)
+    _, rows = Table(records).cells()
+    assert len(rows) == 6
+    place = Table(records).cells()[0].index("n")
+    assert [row[place] for row in rows] == ["2/3", "2/3", "2", "2/3", "2/3", "2/3"]
 
 
 def test_jobs_that_failed_early_are_told_apart_by_what_was_asked(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import json
 import math
 import shutil
@@ -35,6 +36,7 @@ from nmt_feat.errors import UserError, fail
 from nmt_feat.report.plan import plan
 from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
+from nmt_feat.report.tables import DIALS
 from nmt_feat.training.checkpoints import write_atomically
 from nmt_feat.training.locks import lock_of
 
@@ -236,9 +238,19 @@ def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
         return read_run(folder), folder
     config = job["config"]
     method = method_name((config.get("combiner") or {}).get("_target_"))
-    features = [] if method == "none" else sorted(config.get("features") or {})
     seed = config.get("seed", job["number"])
-    if config.get("control") == "none":  # as in the records of other runs
-        del config["control"]
-    stub = RunRecord(method, features, seed, data="", hash="", settings=config, config=config)
-    return stub, None
+    # As in the records of other runs, where what has no bearing is left out; settings.determining.
+    settings = copy.deepcopy(config)
+    if config.get("control") == "matched":
+        method = "none"
+    elif method == "none" or config.get("control") == "none":
+        settings.pop("control", None)
+    features: dict[str, Any] = {} if method == "none" else settings.get("features") or {}
+    for feature in features.values():
+        for dial in DIALS:
+            if not feature.get(dial):
+                feature.pop(dial, None)
+    settings["features"] = features
+    if (settings.get("model") or {}).get("source_words"):
+        del settings["model"]["source_words"]
+    return RunRecord(method, sorted(features), seed, "", "", settings, config), None
