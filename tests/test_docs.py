@@ -202,6 +202,16 @@ def test_annotation(folder: Folder) -> None:
     assert (folder.path / "annotated.conllu").read_text(encoding="utf-8").count("# text = ") == 5
 
 
+def test_commands_of_pytest_select_tests() -> None:
+    """Those of slow tests only ask for them, which by default are left out."""
+    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    found = re.findall(r"python -m pytest ([^`\n]*)(tests/\w+\.py)", text)
+    assert len(found) > 5
+    for options, file in found:
+        slow = "pytestmark = pytest.mark.slow" in (ROOT / file).read_text(encoding="utf-8")
+        assert ("-m slow" in options) == slow, file
+
+
 def test_example_in_the_readme_is_the_file() -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
     assert block in (ROOT / "examples" / "film.py").read_text(encoding="utf-8")
