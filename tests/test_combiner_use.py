@@ -223,6 +223,10 @@ def test_mixed_with_a_class_of_ones_own() -> None:
             {"methods": {"lemma": None}},
             "combiner=mixed: no method 'None'; known: " + ", ".join(sorted(NAMED)),
         ),
+        (
+            {"methods": dict.fromkeys(("deprel", "lemma", "upos"), "add"), "wide": "gat"},
+            "combiner=mixed: no method 'gat'; did you mean 'gate'?",
+        ),
         ({"narrow": "ad"}, "combiner=mixed: no method 'ad'; did you mean 'add'?"),
         (
             {"wide": "torch.nn.Linear"},

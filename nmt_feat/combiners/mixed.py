@@ -66,6 +66,8 @@ class Mixed(Combiner):
                 )
             if name not in features:
                 raise UserError(f"{where}: no such feature is chosen; {near(name, features)}")
+        for name in (wide, narrow):  # a mistake is one also where no feature is left for it
+            _class(name)
         groups: dict[str, list[str]] = {}
         for name in features:
             other = wide if 8 * parts[name] > model_dim else narrow
