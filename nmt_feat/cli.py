@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import os
@@ -12,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,7 +31,7 @@ MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
     r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={0}: no number",
     r"Value '(.*)' is not a valid bool": "{key}={0}: give true or false",
-    r"field '\w+' is not Optional()": "{key}=null: needs a value",
+    r"field '[\w.]+' is not Optional()": "{key}=null: needs a value",
     r"Invalid value assigned: (\w+) is not a ListConfig": "{key}: is a list; write {key}=[a,b]",
     r"Cannot assign (\w+) to Dict": "{key}: is a dictionary; write {key}={{name:value}}",
     r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{key}: no such "
@@ -41,6 +40,8 @@ MEANINGS = {
     r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{key}: no such "
     "test set; describe a new one in a file of the group data (see --config-dir)",
     r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",
+    r"Could not override '(.*)'\.\s*No match in the defaults": "{0}: no setting of this command; "
+    "--help lists them",
     r"is not in struct": "{key}: is not there yet; to add it, write +{key}=...",
     r"Ambiguous value for argument '(.*)'": "{0}: several values; put -m before it for a sweep, "
     "or brackets around a list",
@@ -61,10 +62,16 @@ def explain(error: Exception) -> str:
     text = f"{error}\n{error.__cause__ or ''}"
     first = " ".join(text.partition("\n    full_key")[0].split())
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: cannot be read ({first.partition(' See http')[0]}); write "
-            "name=value, lists as name=[a,b], and quote what the shell would change"
+        name, _, value = str(error.override).partition("=")
+        advice = (
+            "write name=value without spaces, lists as name=[a,b], and quote what the shell would "
+            "change"
         )
+        if value.startswith("~"):
+            advice = f"write {name}=$HOME{value[1:]}"
+        elif "/" in value and value[0] not in "[{":
+            advice = f"quote such a path twice: '{name}=\"{value}\"'"
+        return f"{error.override}: cannot be read ({first.partition(' See http')[0]}); {advice}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if extra := EXTRAS.get(f"{group}={name}"):
@@ -76,8 +83,12 @@ def explain(error: Exception) -> str:
     keys = re.findall(r"(?:full_key: |merging override [+]*)([^\s=]+)", text)
     key = max(keys, key=len, default=getattr(error, "full_key", None) or "")
     if found := re.search(r"Key '(.*)' not in '(\w+)'", text):
-        known = [field.name for field in dataclasses.fields(getattr(schema, found[2]))]
-        return f"{where}{key}: no such setting; {near(key.rpartition('.')[2], known)}"
+        kinds = get_type_hints(getattr(schema, found[2]))
+        inside = [g for g, k in kinds.items() if key in getattr(k, "__dataclass_fields__", ())]
+        hint = near(key.rpartition(".")[2], kinds)
+        if inside:
+            hint = f"did you mean {' or '.join(repr(f'{group}.{key}') for group in inside)}?"
+        return f"{where}{key}: no such setting; {hint}"
     for pattern, message in MEANINGS.items():
         if found := re.search(pattern, text):
             return where + message.format(*found.groups(), key=key)

@@ -26,7 +26,9 @@ __all__ = ["here"]  # a fixture
 
 # ---- settings
 
-QUOTE = "write name=value, lists as name=[a,b], and quote what the shell would change"
+QUOTE = (
+    "write name=value without spaces, lists as name=[a,b], and quote what the shell would change"
+)
 CHOOSE = (
     "no such feature is chosen; choose it by name, features=[upos,deprel], or describe a new one "
     "in a file of the group features (see --config-dir)"
@@ -43,6 +45,9 @@ SETTINGS = {
     "--config-name=trian": "config=trian: no such option; did you mean 'train'?",
     "--config-dir=nowhere": "Additional config directory 'HERE/nowhere' not found",
     "combin=gate": "combin: no such setting; did you mean 'combiner'?",
+    "lr=0.1": "lr: no such setting; did you mean 'optimizer.lr'?",
+    "batch_tokens=9": "batch_tokens: no such setting; did you mean 'trainer.batch_tokens' or "
+    "'decoding.batch_tokens'?",
     "combiner.dimm=3": "combiner.dimm: no such setting; known: _target_, args, bias, widths",
     "model.dims=3": "model.dims: no such setting; did you mean 'dim'?",
     "+trainer.maxsteps=3": "trainer.maxsteps: no such setting; did you mean 'max_steps'?",
@@ -63,6 +68,14 @@ SETTINGS = {
     + QUOTE,
     "model.dim": "model.dim: cannot be read (Error parsing override 'model.dim' missing EQUAL at "
     f"'<EOF>'); {QUOTE}",
+    "annotator.model=~/en.udpipe": "annotator.model=~/en.udpipe: cannot be read "
+    "(LexerNoViableAltException: annotator.model=~/en.udpipe ^); write "
+    "annotator.model=$HOME/en.udpipe",
+    "data.folder=texts(1)/en": "data.folder=texts(1)/en: cannot be read (mismatched "
+    "input '/' expecting <EOF>); quote such a path twice: "
+    "'data.folder=\"texts(1)/en\"'",
+    "-m combiner=gate, add": f"add: cannot be read (Error parsing override 'add' missing EQUAL at "
+    f"'<EOF>'); {QUOTE}",
     "model.dim=1,2": "model.dim=1,2: several values; put -m before it for a sweep, or brackets "
     "around a list",
     "model=3": "the settings cannot be read: Config group override must be a string or a list. "
@@ -74,6 +87,7 @@ SETTINGS = {
     "model.dim=abc": "model.dim=abc: no whole number",
     "seed=1.5": "seed=1.5: no whole number",
     "seed=null": "seed=null: needs a value",
+    "model.dim=null": "model.dim=null: needs a value",
     "model.dropout=much": "model.dropout=much: no number",
     "trainer.progress=perhaps": "trainer.progress=perhaps: give true or false",
     "optimizer.betas=3": "optimizer.betas: is a list; write optimizer.betas=[a,b]",

@@ -274,6 +274,8 @@ APPLY = {
     "translate": "not set, and needed: run; give run=...",
     "score run=WORDS": "not set, and needed: source, target; give source=...",
     "translate rnu=WORDS": "rnu: no such setting; did you mean 'run'?",
+    "translate run=WORDS decoding=greedy": "decoding: no setting of this command; --help lists "
+    "them",
     "translate run=WORDS +nbset=2": "nbset: no such setting; did you mean 'nbest'?",
     "translate run=WORDS beam=many": "beam=many: no whole number",
     "translate run=WORDS beam=0": "beam=0: must be at least nbest=1",
