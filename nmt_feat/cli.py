@@ -48,6 +48,12 @@ MEANINGS = {
 }
 """What Hydra and OmegaConf say of a setting, as regular expressions, and what we say instead."""
 
+SCHEMAS = {
+    "train": schema.TrainConfig,
+    "translate": schema.TranslateConfig,
+    "score": schema.ScoreConfig,
+}
+
 EXTRAS = {
     "hydra/launcher=joblib": "joblib",
     "hydra/launcher=submitit_slurm": "submitit",
@@ -166,6 +172,10 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
 
     schema.register()
     _resolvers()
+    for argument in sys.argv[1:]:
+        given = re.fullmatch(r"--?((\w+)[\w.]*)(?:=(.*))?", argument, re.DOTALL)
+        if given and given[2] in (*get_type_hints(SCHEMAS[name]), "experiment", "row"):
+            fail(f"{argument}: settings have no dashes; write {given[1]}={given[3] or '...'}")
     # Hydra takes options before or after all settings, not between: settings go to the end.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: "=" in a and not a.startswith("-"))
     # The sweep's folder is named by its command: the same sweep finds its table again.

@@ -74,6 +74,9 @@ SETTINGS = {
     "data.folder=texts(1)/en": "data.folder=texts(1)/en: cannot be read (mismatched "
     "input '/' expecting <EOF>); quote such a path twice: "
     "'data.folder=\"texts(1)/en\"'",
+    "--combiner=add": "--combiner=add: settings have no dashes; write combiner=add",
+    "--trainer.max_steps 9": "--trainer.max_steps: settings have no dashes; write "
+    "trainer.max_steps=...",
     "-m combiner=gate, add": f"add: cannot be read (Error parsing override 'add' missing EQUAL at "
     f"'<EOF>'); {QUOTE}",
     "model.dim=1,2": "model.dim=1,2: several values; put -m before it for a sweep, or brackets "

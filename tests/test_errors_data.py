@@ -273,6 +273,8 @@ def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 APPLY = {
     "translate": "not set, and needed: run; give run=...",
     "score run=WORDS": "not set, and needed: source, target; give source=...",
+    "translate --run WORDS": "--run: settings have no dashes; write run=...",
+    "translate --input=text": "--input=text: settings have no dashes; write input=text",
     "translate rnu=WORDS": "rnu: no such setting; did you mean 'run'?",
     "translate run=WORDS decoding=greedy": "decoding: no setting of this command; --help lists "
     "them",
