@@ -43,6 +43,8 @@ MEANINGS = {
     r"Could not override '(.*)'\.\s*No match in the defaults": "{0}: no setting of this command; "
     "--help lists them",
     r"is not in struct": "{key}: is not there yet; to add it, write +{key}=...",
+    r"Ambiguous value for argument '((?:data|annotator|subword|combiner|model|optimizer|trainer"
+    r"|decoding|experiment|row)=.*)'": "{0}: several options; put -m before it for a sweep",
     r"Ambiguous value for argument '(.*)'": "{0}: several values; put -m before it for a sweep, "
     "or brackets around a list",
 }
@@ -53,6 +55,9 @@ SCHEMAS = {
     "translate": schema.TranslateConfig,
     "score": schema.ScoreConfig,
 }
+
+SINGLE = "data", "annotator", "subword", "combiner", "model", "optimizer", "trainer", "decoding"
+"""Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
 
 EXTRAS = {
     "hydra/launcher=joblib": "joblib",
@@ -222,6 +227,12 @@ def _train(cfg: schema.TrainConfig) -> float:
         names = re.findall(r"\w+", override)
         if override.startswith("features=[") and len(set(names)) < len(names):
             raise UserError(f"{override}: names a feature twice; leave one out")
+        group, _, value = override.lstrip("+").partition("=")
+        if group in SINGLE and value.startswith("[") and "," in value:
+            raise UserError(
+                f"{override}: a run has one of them; choose one, or put -m before "
+                f"{group}={value[1:-1]} for a sweep"
+            )
     from nmt_feat.run import train_run  # a second that only training takes
 
     try:

@@ -79,6 +79,9 @@ SETTINGS = {
     "trainer.max_steps=...",
     "-m combiner=gate, add": f"add: cannot be read (Error parsing override 'add' missing EQUAL at "
     f"'<EOF>'); {QUOTE}",
+    "combiner=gate,add": "combiner=gate,add: several options; put -m before it for a sweep",
+    "combiner=[gate,add]": "combiner=[gate,add]: a run has one of them; choose one, or put -m "
+    "before combiner=gate,add for a sweep",
     "model.dim=1,2": "model.dim=1,2: several values; put -m before it for a sweep, or brackets "
     "around a list",
     "model=3": "the settings cannot be read: Config group override must be a string or a list. "
