@@ -215,7 +215,8 @@ def scaled(cfg: schema.TrainConfig, overrides: Sequence[str]) -> schema.TrainCon
     names = [override.partition("=")[0].lstrip("+~") for override in overrides]
     kept = tuple(f"{name}." for name in KEEPING)
     changed = [n for n in names if not f"{n}.".startswith(kept)]
-    if cfg.scale == "full" and changed:
+    there = cfg.published.source and not cfg.published.no_full  # else `check` refuses it
+    if cfg.scale == "full" and changed and there:
         print(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
         cfg.scale = "reduced"
     return cfg

@@ -35,6 +35,9 @@ def test_scale(small: Small) -> None:
     for more, expected in (("seed=2", "full"), ("trainer.max_steps=9", "reduced")):
         overrides = ["experiment=wu2021_tiny", "scale=full", "data.folder=x", more]
         assert scaled(deepcopy(composed(tuple(overrides))), overrides).scale == expected
+    for more in ("combiner=gate", "experiment=sennrich2016_en_de"):  # refused as they were given
+        overrides = [more, "row=none", "scale=full"]
+        assert scaled(deepcopy(composed(tuple(overrides))), overrides).scale == "full"
 
 
 @pytest.mark.parametrize(
