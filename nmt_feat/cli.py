@@ -222,6 +222,18 @@ def scaled(cfg: schema.TrainConfig, overrides: Sequence[str]) -> schema.TrainCon
     return cfg
 
 
+def _say_one_run() -> None:
+    """Say it where an experiment is a table and, without -m, only one run of it is made."""
+    found = HydraConfig.get()
+    given = {override.partition("=")[0].lstrip("+") for override in found.overrides.task}
+    left = [name for name in found.sweeper.get("params") or () if name not in given]
+    if found.mode == RunMode.RUN and left:
+        print(
+            f"one run of experiment={found.runtime.choices.get('experiment')}; for its table, over "
+            f"{', '.join(left)}, put -m before it"
+        )
+
+
 def _train(cfg: schema.TrainConfig) -> float:
     cfg = scaled(cfg, HydraConfig.get().overrides.task)
     for override in HydraConfig.get().overrides.task:
@@ -234,6 +246,7 @@ def _train(cfg: schema.TrainConfig) -> float:
                 f"{override}: a run has one of them; choose one, or put -m before "
                 f"{group}={value[1:-1]} for a sweep"
             )
+    _say_one_run()
     from nmt_feat.run import train_run  # a second that only training takes
 
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from entry import call
 from filelock import FileLock
 from small import Small, outcome, record
 from test_resume import command as started
@@ -257,6 +258,14 @@ def test_what_train_returns(small: Small) -> None:
     assert found.dev is not None
     assert found.dev.bleu == record(current.folder)["dev"]["bleu"]
     assert found == read_record(current.folder / "result.json")
+
+
+def test_one_run_of_a_table_is_said(small: Small) -> None:
+    """Who forgets -m with an experiment has one run."""
+    said = "one run of experiment=four_methods; for its table, over seed, put -m before it\n"
+    table = ("experiment=four_methods", "combiner=none")
+    assert call("train", *small.overrides(*table)).out.startswith(said)
+    assert said[:10] not in call("train", *small.overrides(*table, "seed=1")).out
 
 
 def faulty(overrides: list[str], folder: Path) -> None:
