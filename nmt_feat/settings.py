@@ -102,6 +102,11 @@ def _check_source(name: str, feature: FeatureConfig) -> None:
             )
         if not given and issubclass(cls, kind):
             raise UserError(f"features.{name}: {feature._target_} needs {what.format(name)}")
+    if feature.file and not Path(feature.file).exists():
+        raise UserError(
+            f"features.{name}.file={feature.file}: no such file; correct the path (those of "
+            "experiment=meta_embedding are made by: python scripts/train_vectors.py vectors)"
+        )
 
 
 def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:

@@ -150,6 +150,12 @@ def test_values() -> None:
         ),
         (
             "a 1 2\n",
+            ("features.vectors.file=window.txt",),
+            "features.vectors.file=window.txt: no such file; correct the path (those of "
+            "experiment=meta_embedding are made by: python scripts/train_vectors.py vectors)",
+        ),
+        (
+            "a 1 2\n",
             ("features.vectors.file=null",),
             "features.vectors: nmt_feat.features.Vectors "
             "needs word vectors; set features.vectors.file=FILE",
