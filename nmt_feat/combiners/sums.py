@@ -9,7 +9,7 @@ from nmt_feat.combiners.base import Combiner, linear
 
 
 class Add(Combiner):
-    """`a + b + c`; "sum" of Sockeye, OpenNMT-py, Marian and Armengol-Estape et al. (2020)."""
+    """`a + b + c`; "sum" of Sockeye, OpenNMT-py, Marian and Armengol-Estape et al. (2021)."""
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Sum of the parts, `(batch, time, model_dim)`."""
