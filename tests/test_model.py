@@ -334,3 +334,23 @@ def test_bf16_autocast() -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.dtype == torch.float32
         assert bool(parameter.grad.isfinite().all()), name
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_sums_over_positions_in_bf16(name: str) -> None:
+    """The embedding of a word that stands in a batch 4,000 times gets the gradient of all."""
+    embedding = make(SHIPPED[name]).source
+    ids = torch.full((40, 100), 5)
+    found = []
+    for enabled in (True, False):
+        embedding.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            embedded = embedding(ids, {"upos": ids})
+        assert embedded.dtype == torch.float32  # so is the residual stream, whatever the method
+        embedded.sum().backward()
+        assert embedding.words is not None
+        assert embedding.words.weight.grad is not None
+        found.append(embedding.words.weight.grad[5])
+    torch.testing.assert_close(
+        found[0], found[1], rtol=0.05, atol=0.03 * float(found[1].abs().max())
+    )

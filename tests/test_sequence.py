@@ -152,6 +152,21 @@ def test_gradients(kind: str) -> None:
     assert gradient.abs().sum(1).nonzero().flatten().tolist() == [3, 4, 5, 6]
 
 
+def test_gradients_of_many_words_in_bf16() -> None:
+    """A token's vector gets those of all words that it stands with, such as unknown ones."""
+    torch.manual_seed(1)
+    feature = CharCNN(SIZE, DIM, 0.5)
+    words = table(603, DIM, 0.5)
+    embedding = SourceEmbedding(words, {"char": feature}, Add({"word": 1, "char": 1}, DIM), 0.0)
+    rows = {"char": torch.full((1, 600), UNK), "char" + UNITS: torch.tensor([[0], [UNK], [END]])}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embedded = embedding(torch.arange(3, 603)[None], rows)
+    embedded.sum().backward()
+    gradient = feature.projection.bias.grad
+    assert gradient is not None
+    torch.testing.assert_close(gradient, torch.full((DIM,), 600 * DIM**0.5), rtol=0.01, atol=0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_values_are_their_own(kind: str) -> None:
     pad, unknown, end, letter = made(kind)(padded([[], [UNK], [END], [3]], 2))

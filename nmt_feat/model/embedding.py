@@ -44,6 +44,15 @@ def distinct_columns(ids: Tensor) -> tuple[Tensor, Tensor]:
     return ids[:, anywhere], place
 
 
+def full(x: Tensor) -> Tensor:
+    """At least fp32, also what layers of features or combiners give in bf16-mixed.
+
+    A row that stands for many positions gets the sum of their gradients, which bf16 would stop at
+    256 equal ones; and the residual stream that starts here has the type of its start.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def mask(ids: Tensor, token: float, sentence: float) -> Tensor:
     """Ids `(batch, time)`, those of values UNK at random: of tokens, and of whole sentences."""
     for share, shape in ((token, ids.shape), (sentence, (len(ids), 1))):
@@ -117,7 +126,7 @@ class SourceEmbedding(nn.Module):
                 units = features[name + UNITS]
                 if isinstance(embed, Contextual) and name + TEXTS in features:
                     units = embed.read(units, features[name + TEXTS])
-                composed[name] = embed(units)
+                composed[name] = full(embed(units))
         return composed
 
     def parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
@@ -130,8 +139,7 @@ class SourceEmbedding(nn.Module):
 
     def merge(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
         """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
-        merged: Tensor = self.combiner(self.parts(rows, composed))
-        return merged
+        return full(self.combiner(self.parts(rows, composed)))
 
     def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
         """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`.
