@@ -13,8 +13,9 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.utils import get_class
@@ -100,11 +101,17 @@ def blamed(cls: type[Any]) -> Iterator[None]:
         raise UserError(f"{place}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
-def build(target: str, kind: type[Any], /, **values: Any) -> Any:
+def build(
+    target: str,
+    kind: type[Any],
+    args: Mapping[str, Any] = MappingProxyType({}),
+    /,
+    **values: Any,
+) -> Any:
     """An object of the class `target`, constructed with `values` by keyword, as they are.
 
-    A class that is no `kind` is a `UserError`, a missing or an unknown argument, and whatever the
-    class raises.
+    `args` are those of the settings. One that is among `values` too is a `UserError`, a class that
+    is no `kind`, a missing or an unknown argument, and whatever the class raises.
     """
     cls = locate(target)
     if not issubclass(cls, kind):
@@ -113,11 +120,13 @@ def build(target: str, kind: type[Any], /, **values: Any) -> Any:
     parameters = inspect.signature(cls).parameters
     named = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in values:
+    for name in (*values, *args):
+        if name in values and name in args:
+            raise UserError(f"{target}: the argument {name!r} is set already; leave it out of args")
         if name not in named and not takes_any:
             raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
     for name in named:
-        if parameters[name].default is inspect.Parameter.empty and name not in values:
+        if parameters[name].default is inspect.Parameter.empty and name not in {*values, *args}:
             raise UserError(f"{target} needs the argument {name!r}")
     with blamed(cls):
-        return cls(**values)
+        return cls(**values, **args)

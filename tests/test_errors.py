@@ -149,6 +149,14 @@ SETTINGS = {
     "--config-dir=my features=[upos,half]": "features.half: a name of PyTorch's own; choose "
     "another",
     "combiner.bias=1": "combiner=concat takes no bias; leave combiner.bias out",
+    "combiner=gate +combiner.args.parts=1": "nmt_feat.combiners.Gate: the argument 'parts' is set "
+    "already; leave it out of args",
+    "combiner=gate combiner.bias=1 +combiner.args.bias=2": "nmt_feat.combiners.Gate: the argument "
+    "'bias' is set already; leave it out of args",
+    "+features.upos.args.dim=3": "nmt_feat.features.Categorical: the argument 'dim' is set "
+    "already; leave it out of args",
+    "+optimizer.args.lr=1": "torch.optim.AdamW: the argument 'lr' is set already; leave it out of "
+    "args",
     "combiner=gate +combiner.args.bais=1": "combiner=gate takes no bais; leave combiner.args.bais "
     "out",
     "trainer.deterministic=true": "trainer.deterministic=true is for CUDA; on CPU leave it out",

@@ -168,7 +168,7 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
     if config._target_ is None:
         return None
     model = {} if config.model is None else {"model": config.model}
-    annotator: Annotator = build(config._target_, Annotator, **model, **config.args)
+    annotator: Annotator = build(config._target_, Annotator, config.args, **model)
     return annotator
 
 

@@ -65,12 +65,10 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
     """The combiner of the configuration, for parts that would like these widths."""
     if cfg._target_ is None:
         return NoFeatures(parts, dim)
-    settings = dict(cfg.args)
-    if cfg.bias is not None:
-        settings["bias"] = cfg.bias
     left = unused(cfg)
-    settings = {name: value for name, value in settings.items() if name not in left}
-    combiner: Combiner = build(cfg._target_, Combiner, parts=parts, model_dim=dim, **settings)
+    args = {name: value for name, value in cfg.args.items() if name not in left}
+    bias = {} if cfg.bias is None or "bias" in left else {"bias": cfg.bias}
+    combiner: Combiner = build(cfg._target_, Combiner, args, parts=parts, model_dim=dim, **bias)
     return combiner
 
 
@@ -84,9 +82,7 @@ def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Modu
             f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
             "of nmt_feat.features"
         )
-    made: nn.Module = build(
-        feature._target_, nn.Module, size=size, dim=dim, std=std, **feature.args
-    )
+    made: nn.Module = build(feature._target_, nn.Module, feature.args, size=size, dim=dim, std=std)
     return made
 
 

@@ -101,7 +101,7 @@ class WandB(Logger):
 
 def make_loggers(configs: Mapping[str, LoggerConfig]) -> dict[str, Logger]:
     """The loggers by name; wrong settings are a `UserError`."""
-    return {name: build(config._target_, Logger, **config.args) for name, config in configs.items()}
+    return {name: build(config._target_, Logger, config.args) for name, config in configs.items()}
 
 
 class Loggers:

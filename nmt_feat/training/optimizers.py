@@ -43,7 +43,9 @@ def build_optimizer(
             f"optimizer._target_={cfg._target_}: computes the loss several times an update, which "
             "training does not; choose another"
         )
-    values = {name: value for name, value in values.items() if name in taken} | cfg.args
+    if "fused" in cfg.args:
+        del values["fused"]
+    values = {name: value for name, value in values.items() if name in taken}
     groups: dict[str, list[nn.Parameter]] = {"": []}
     for name, parameter in module.named_parameters():
         prefix = next((p for p in rates or () if name.startswith(p)), "")
@@ -53,7 +55,7 @@ def build_optimizer(
         for prefix, found in groups.items()
     ]
     optimizer: torch.optim.Optimizer = build(
-        cfg._target_, torch.optim.Optimizer, params=given, **values
+        cfg._target_, torch.optim.Optimizer, cfg.args, params=given, **values
     )
     return optimizer
 
