@@ -89,6 +89,7 @@ def explain(error: Exception) -> str:
             return f"{group}={name}: not installed; do: pip install 'nmt_feat[{extra}]'"
         folders = re.findall(r"path=file://(.*)", text)
         names = {path.stem for folder in folders for path in Path(folder, group).glob("*.yaml")}
+        names |= {k.removeprefix(f"{group}=") for k in EXTRAS if k.startswith(f"{group}=")}
         return f"{group or 'config'}={name}: no such option; {near(name, names)}"
     where = f"{found[1]}.yaml: " if (found := re.search(r"In '(\S+)': \w+ raised", text)) else ""
     keys = re.findall(r"(?:full_key: |merging override [+]*)([^\s=]+)", text)

@@ -42,6 +42,8 @@ SETTINGS = {
     "data=embeded": "data=embeded: no such option; did you mean 'embedded'?",
     "--config-dir=my features=[gendr]": "features=gendr: no such option; did you mean 'gender'?",
     "-m combiner=gat,add": "combiner=gat: no such option; did you mean 'gate'?",
+    "hydra/launcher=slurm": "hydra/launcher=slurm: no such option; known: joblib, submitit_local, "
+    "submitit_slurm",
     "--config-name=trian": "config=trian: no such option; did you mean 'train'?",
     "--config-dir=nowhere": "Additional config directory 'HERE/nowhere' not found",
     "combin=gate": "combin: no such setting; did you mean 'combiner'?",
