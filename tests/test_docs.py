@@ -282,6 +282,19 @@ def test_help_lists_the_groups(folder: Folder) -> None:
         assert f"\n{group.name}: {options}\n" in out
 
 
+@pytest.mark.parametrize("kind", [schema.TranslateConfig, schema.ScoreConfig])
+def test_help_of_the_others_lists_their_settings(folder: Folder, kind: type) -> None:
+    """And no groups, of which they have none; the commands in it name their settings."""
+    name = kind.__name__.removesuffix("Config").lower()
+    out = folder.run(f"python {name}.py --help")
+    known = {field.name for field in fields(kind)}
+    assert set(re.findall(r"^(\w+): ", out, re.M)) == known
+    commands = re.findall(rf"^python {name}.py (.*)$", out, re.M)
+    assert len(commands) > 1
+    assert set(re.findall(r"(\w+)=", " ".join(commands))) <= known
+    assert "combiner" not in out
+
+
 @pytest.fixture
 def compose() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
