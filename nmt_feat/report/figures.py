@@ -55,7 +55,9 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
     drawn: dict[str, tuple[Figure, str]] = {}
 
     def add(name: str, figure: Figure, shows: str) -> None:
-        for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+        from matplotlib.text import Text
+
+        for text in figure.findobj(Text):
             text.set_parse_math(False)  # a dollar is a dollar
         name = re.sub(r"[^\w.=+-]+", "-", name)
         same = sum(other == name or other.startswith(f"{name}--") for other in drawn)
