@@ -71,6 +71,13 @@ def test_done_running_failed_and_left(tmp_path: Path) -> None:
         assert "an unknown number left" in shown(tmp_path)
 
 
+def test_a_failed_run_that_was_finished_since_has_not_failed(tmp_path: Path) -> None:
+    for method, finished in (("add", True), ("gate", False)):
+        run(tmp_path, method, finished)
+    sweep(tmp_path, 2, True, add="out of memory", gate="no space left")
+    assert look([tmp_path]).failed == ["job 2: no space left"]
+
+
 def test_a_half_written_file_waits(tmp_path: Path) -> None:
     run(tmp_path, "add", finished=True)
     gate = run(tmp_path, "gate", finished=False)

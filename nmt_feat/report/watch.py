@@ -37,7 +37,7 @@ class Watched:
     stopped: dict[Path, RunRecord] = field(default_factory=dict)
     """Unfinished runs that no process works at."""
     failed: list[str] = field(default_factory=list)
-    """The sweeps' failed jobs: number and reason."""
+    """The sweeps' failed jobs whose runs are not finished since: number and reason."""
     left: int | None = 0
     """Jobs of running sweeps that have not begun; None where their sweeper alone knows."""
     sweeping: bool = False
@@ -56,7 +56,7 @@ class Watched:
 
 def look(folders: Sequence[Path]) -> Watched:
     """What is in or below `folders` now; a run that is just being written waits for the next."""
-    found, failed_runs = Watched(), set[Path]()
+    found, failed = Watched(), list[tuple[Path, str]]()
     for folder in folders:
         if not folder.is_dir():
             raise UserError(
@@ -68,8 +68,8 @@ def look(folders: Sequence[Path]) -> Watched:
         jobs = [_json(job) for job in (path.parent / JOBS).glob("*.json")]
         for job in sorted(jobs, key=lambda job: int(job.get("number", 0))):
             if job.get("error"):
-                found.failed.append(f"job {job['number']}: {job['error']}")
-                failed_runs.add(Path(job.get("folder") or "").resolve())
+                place = Path(job.get("folder") or "").resolve()
+                failed.append((place, f"job {job['number']}: {job['error']}"))
         if state and not state.get("ended"):
             total = state.get("total")
             if works:
@@ -81,6 +81,7 @@ def look(folders: Sequence[Path]) -> Watched:
                 found.broken.append(f"sweep {path.parent.name}{count}")
     names = (STARTED, FINISHED)
     places = {p.parent.resolve() for top in folders for name in names for p in top.rglob(name)}
+    done, failed_runs = set[Path](), {place for place, _ in failed}
     for place in sorted(places):
         works = held(place)  # before its record is read, as above
         try:
@@ -90,8 +91,10 @@ def look(folders: Sequence[Path]) -> Watched:
             continue
         if record.finished:
             found.finished.append(record)
+            done.add(place)
         elif place not in failed_runs:
             (found.running if works else found.stopped)[place] = record
+    found.failed = [line for place, line in failed if place not in done]
     if found.sweeping and found.left is not None:
         found.left = max(0, found.left - len(found.running))
     return found
