@@ -20,8 +20,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from nmt_feat.corpus.columns import unannotated
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.formats import kind_of
+from nmt_feat.corpus.formats import kind_of, parse
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, fail, written
@@ -32,10 +31,10 @@ WINDOW = 2
 
 
 def words_of(path: Path) -> list[list[str]]:
-    """The words of each sentence, as the column `form` has them: of CoNLL-U, or between spaces."""
-    conllu = kind_of(path) == "conllu"
-    read = read_conllu(path) if conllu else map(unannotated, read_lines(path))
-    return [[visible(word.form) for word in sentence.words] for sentence in read]
+    """The words of each sentence, as the column `form` has them: annotated, or between spaces."""
+    read = parse(read_lines(path), str(path), kind_of(path))
+    words = (sentence.words or unannotated(sentence.text).words for sentence in read)
+    return [[visible(word.form) for word in each] for each in words]
 
 
 def window_counts(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path, metavar="FOLDER", help="where the two files go")
     source = resource("data/embedded") / "train.conllu"
-    parser.add_argument("--source", type=Path, default=source, help="text or CoNLL-U")
+    parser.add_argument("--source", type=Path, default=source, help="text, CoNLL-U or JSON lines")
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
     given = parser.parse_args(arguments)
     try:

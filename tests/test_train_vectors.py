@@ -45,6 +45,14 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         left, values, _ = np.linalg.svd(matrix)
         expected = left[:, :3] * values[:3] @ left[:, :3].T
         np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4)
+    jsonl = tmp_path / "text.jsonl"
+    jsonl.write_text("".join(f'{{"text": "{line}"}}\n' for line in TEXT.splitlines()))
+    main([str(tmp_path / "w"), "--source", str(jsonl), "--dim", "3"])
+    for kind in matrices():
+        one, other = (tmp_path / folder / f"{kind}.txt" for folder in "vw")
+        assert read_vectors(one)[0] == read_vectors(other)[0]
+        np.testing.assert_allclose(read_vectors(one)[1], read_vectors(other)[1], atol=1e-5)
+    capsys.readouterr()
     (tmp_path / "alone").write_text("a\nb\nc\n")
     for name, dim, message in (
         ("alone", 1, "the text's words do not differ in where they stand; give more text"),
