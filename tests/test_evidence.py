@@ -17,7 +17,7 @@ import pytest
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
-from nmt_feat.report.evidence import Evidence
+from nmt_feat.report.evidence import Evidence, p_value
 from nmt_feat.report.figures import curves, forest, write_figures
 from nmt_feat.report.formats import Block, latex, markdown
 from nmt_feat.report.records import CurvePoint, RunRecord, write_record
@@ -285,3 +285,12 @@ def test_orders_are_of_methods_at_the_same_dial(tmp_path: Path) -> None:
     assert len(found.against["BLEU"]) == 6
     titles = [b.title.rpartition(": ")[2] for b in report.blocks if b.title.startswith("Share")]
     assert titles == ["lemma+upos" + n for n in names]
+
+
+def test_p_values_stay_on_their_side_of_the_limit() -> None:
+    shown = {p: p_value(p) for p in (0.0494, 0.0496, 0.04996, 0.05, 0.0504, 0.0009, 1.0)}
+    assert shown == {
+        **{0.0494: "0.049", 0.0496: "0.0496", 0.04996: "0.04996", 0.05: "0.050"},
+        **{0.0504: "0.050", 0.0009: "< 0.001", 1.0: "1.000"},
+    }
+    assert p_value(0.0496, "= ") == "= 0.0496"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from typing import TypeVar
 
@@ -253,8 +253,9 @@ def cells(compared: Compared) -> list[str]:
 
 
 def p_value(p: float, equal: str = "") -> str:
-    """In three decimals."""
-    return "< 0.001" if p < 0.001 else f"{equal}{p:.3f}"
+    """In three decimals; in more where these would round it to the other side of 0.05."""
+    digits = next(n for n in count(3) if (round(p, n) < ALPHA) == (p < ALPHA))
+    return "< 0.001" if p < 0.001 else f"{equal}{p:.{digits}f}"
 
 
 def _percent(share: float) -> str:
