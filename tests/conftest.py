@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from small import Small
 
+    from nmt_feat.schema import DataConfig
+
 # Models here are tiny, and threads that wait for each other on busy cores are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on busy cores
@@ -30,6 +32,14 @@ def small(corpus: Path, tmp_path: Path) -> Small:
     from small import Small
 
     return Small(corpus, corpus.parent / "cache", tmp_path)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> DataConfig:
+    """A corpus of four pairs, in the folder `data` of this test's own."""
+    from pairs import four
+
+    return four(tmp_path)
 
 
 @pytest.fixture(scope="session")
