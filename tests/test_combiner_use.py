@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -262,6 +263,19 @@ def test_subclasses_may_take_anything() -> None:
     assert message(Half, {"word": 4, "upos": 4}, 4) == (
         f"half needs 3 parts, here: word, upos; {ALONE}"
     )
+
+
+def test_widths_may_be_decided_in_any_order() -> None:
+    """The word's last, say; the parts come as they are named."""
+
+    class Last(Concat):
+        def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+            return dict(reversed(super().decide(parts, model_dim).items()))
+
+    combiner = Last({"word": DIM, "upos": 3, "deprel": 2}, DIM)
+    assert list(combiner.widths.items()) == [("word", 11), ("upos", 3), ("deprel", 2)]
+    parts = [torch.randn(2, 3, width) for width in (11, 3, 2)]
+    assert combiner(parts).equal(torch.cat(parts, dim=-1))
 
 
 def test_example_of_use_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,9 @@ class Combiner(nn.Module):
             )
         self.names = tuple(parts)
         self.model_dim = model_dim
-        self.widths = self.decide(parts, model_dim)
+        decided = self.decide(parts, model_dim)
+        # In the order of the parts, whatever order one's own `decide` has.
+        self.widths = {name: decided[name] for name in (*parts, *decided) if name in decided}
 
     def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The width of each part; unless overridden, all parts are as wide as the model."""
