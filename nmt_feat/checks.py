@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -50,7 +51,7 @@ BOUNDS = [
     ("trainer.log_every", *_at_least(1)),
     ("decoding.beam", *_at_least(1)),
     ("decoding.length_penalty", *_at_least(0)),
-    ("decoding.max_ratio", *_at_least(0)),
+    ("decoding.max_ratio", lambda value: 0 <= value < math.inf, "at least 0 and finite"),
     ("decoding.max_extra", *_at_least(1)),
     ("decoding.batch_tokens", *_at_least(1)),
     ("decoding.nbest", *_at_least(1)),

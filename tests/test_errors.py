@@ -115,6 +115,7 @@ SETTINGS = {
     # bounds and choices
     "model.dim=0": "model.dim=0: must be at least 1",
     "model.dropout=1": "model.dropout=1.0: must be in [0, 1)",
+    "decoding.max_ratio=inf": "decoding.max_ratio=inf: must be at least 0 and finite",
     "seed=-1": "seed=-1: must be at least 0",
     "data.processes=-3": "data.processes=-3: must be at least 0",
     "optimizer.betas=[0.9]": "optimizer.betas=[0.9]: must be two numbers in [0, 1)",
