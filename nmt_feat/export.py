@@ -27,7 +27,7 @@ from nmt_feat.features import Categorical
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
 from nmt_feat.schema import DecodingConfig
-from nmt_feat.search import Hypothesis
+from nmt_feat.search import Hypothesis, check_search
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 """The pieces 0 to 3, of which `search` produces only the last."""
@@ -259,6 +259,7 @@ class Exported:
         self, split: Split, features: Sequence[str], cfg: DecodingConfig, nearest: bool
     ) -> Translated:
         """Beam search by CTranslate2."""
+        check_search(cfg.beam, cfg.nbest, cfg.length_penalty)
         rows, bounds = columns(split, features), split.source.offsets
         found = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
         tokens = {i: known for i, (known, _) in enumerate(found) if known and len(known) <= LONGEST}

@@ -171,6 +171,14 @@ def _continuations(logits: Tensor, beam: int) -> Continuations:
     return Continuations(values.tolist(), ids.tolist(), end)
 
 
+def check_search(beam: int, nbest: int, length_penalty: float) -> None:
+    """Refuse what no engine can search with."""
+    if not 1 <= nbest <= beam:
+        raise UserError(f"decoding.nbest={nbest}: give 1 to decoding.beam={beam}")
+    if not length_penalty >= 0:  # nor nan
+        raise UserError(f"decoding.length_penalty={length_penalty}: give 0 or more")
+
+
 def search(
     model: Seq2Seq[C],
     source: Tensor,
@@ -192,10 +200,7 @@ def search(
     al. 2016 without the constant 5). Equal candidates: the earlier prefix, then the smaller id.
     A sentence leaves the batch when no prefix is live or when the result is settled.
     """
-    if not 1 <= nbest <= beam:
-        raise UserError(f"decoding.nbest={nbest}: give 1 to decoding.beam={beam}")
-    if length_penalty < 0:
-        raise UserError(f"decoding.length_penalty={length_penalty}: give 0 or more")
+    check_search(beam, nbest, length_penalty)
     limits = [int(max_ratio * (n - 1)) + max_extra for n in mask.sum(1).tolist()]
     beams = [_Beam(max(0, limit)) for limit in limits]
     with _inference(model):

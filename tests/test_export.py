@@ -21,6 +21,7 @@ from torch import nn
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import EOS
+from nmt_feat.errors import UserError
 from nmt_feat.export import (
     LONGEST,
     QUANTIZATIONS,
@@ -243,6 +244,9 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     assert found[3] == found[1]  # (5, 5) is more frequent than (5, 4)
     strange = split_of([Encoded([9, EOS], {"upos": [4, 2]})], [[EOS]], [""], [""])
     assert exported.translate(strange, ["upos"], cfg, nearest=True) == ([[]], [0], [])
+    with pytest.raises(UserError) as error:  # which CTranslate2 takes
+        exported.translate(split, ["upos"], DecodingConfig(length_penalty=-1.0), nearest=False)
+    assert str(error.value) == "decoding.length_penalty=-1.0: give 0 or more"
     long = Encoded([5] * LONGEST + [EOS], {"upos": [5] * LONGEST + [2]})
     split = split_of([long, encoded[0]], [[EOS]] * 2, [""] * 2, [""] * 2)
     assert exported.translate(split, ["upos"], cfg, nearest=False).missed == [0]

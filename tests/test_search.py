@@ -224,6 +224,7 @@ def test_mode_is_put_back() -> None:
         ({"beam": 2, "nbest": 3}, "decoding.nbest=3: give 1 to decoding.beam=2"),
         ({"beam": 0}, "decoding.nbest=1: give 1 to decoding.beam=0"),
         ({"length_penalty": -0.5}, "decoding.length_penalty=-0.5: give 0 or more"),
+        ({"length_penalty": math.nan}, "decoding.length_penalty=nan: give 0 or more"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
