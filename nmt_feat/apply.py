@@ -183,8 +183,10 @@ class Run:
         self, source: str, target: str, raw: str | None = None
     ) -> tuple[list[Sentence], list[str], list[str]]:
         """A text, annotated if it is plain, and its translation; file and line of each sentence."""
+        kind = formats.kind_of(source)
+        refuse_raw(raw, kind)
         lines, targets = read_lines(source), read_lines(target)
-        if (kind := formats.kind_of(source)) != "text":
+        if kind != "text":
             sentences = list(formats.parse(lines, source, kind, self.cfg.data.factors))
             unit = ": sentence " if kind == "conllu" else ":"
         else:
@@ -251,6 +253,12 @@ class Run:
         return results
 
 
+def refuse_raw(raw: str | None, kind: str) -> None:
+    """Refuse a raw counterpart of what is annotated, which has no use for it."""
+    if raw and kind != "text":
+        raise UserError(f"raw={raw}: goes with plain text, not with {kind}; leave it out")
+
+
 @contextlib.contextmanager
 def _output(name: str) -> Iterator[TextIO]:
     if name == "-":
@@ -286,6 +294,12 @@ def translate_main(cfg: TranslateConfig) -> None:
         raise UserError(f"format={cfg.format}: unknown; {near(cfg.format, known)}")
     formats.check_factors(cfg.factors, "factors")
     kind = formats.kind_of(cfg.input) if cfg.format == "auto" else cfg.format
+    refuse_raw(cfg.raw, kind)
+    if cfg.factors and kind in ("text", "conllu"):
+        raise UserError(
+            f"factors={','.join(cfg.factors)}: {cfg.input} is read as {kind}, whose tokens have "
+            "none; set format=pipe, ffe8 or jsonl, or leave them out"
+        )
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
             raise UserError(f"{name}={value}: unknown; {near(value, known)}")

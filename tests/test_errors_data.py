@@ -311,6 +311,10 @@ APPLY = {
     "translate run=WORDS input=text output=no/such": "output=no/such: No such file or directory",
     "translate run=WORDS input=text raw=text": "raw: for runs whose training text has one "
     "(data.train.raw); leave it out",
+    "translate run=WORDS input=broken.conllu raw=text": "raw=text: goes with plain text, not with "
+    "conllu; leave it out",
+    "translate run=WORDS input=text factors=[upos]": "factors=upos: text is read as text, whose "
+    "tokens have none; set format=pipe, ffe8 or jsonl, or leave them out",
     "translate run=UPOS input=text": "text:1: the run needs upos and was trained on annotated "
     "text, without an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)",
     "score run=WORDS source=two.en target=text": "two.en has 2 sentences, text has 1; their lines "
@@ -319,6 +323,8 @@ APPLY = {
     "score run=WORDS source=no.en target=text": "no.en: no such file; check the path",
     "score run=WORDS source=text target=latin.en": "latin.en:2: invalid UTF-8 at byte offset 3 "
     "(0xff); " + CONVERT,
+    "score run=WORDS source=broken.conllu target=text raw=text": "raw=text: goes with plain text, "
+    "not with conllu; leave it out",
     "score run=UPOS source=text target=text": "text:1: the run needs upos and was trained on "
     "annotated text, without an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)",
     "score run=nowhere source=text target=text": "nowhere: no finished run (it has no config.yaml "
