@@ -184,6 +184,10 @@ SETTINGS = {
     "return (2, 3, 16), the model's width",
     "combiner._target_=mine.Widths": "mine.Widths: gives a width to word; the parts are word, "
     "deprel, upos",
+    "combiner._target_=mine.Fraction": "mine.Fraction: gives word the width 8.0; give a whole "
+    "number, at least 1",
+    "combiner._target_=mine.Nothing": "mine.Nothing: gives deprel the width 0; give a whole "
+    "number, at least 1",
     "combiner._target_=needs_other.X": "_target_=needs_other.X: importing needs_other failed: No "
     "module named 'not_installed'",
     "combiner._target_=syntax.Mine": "_target_=syntax.Mine: importing syntax failed: SyntaxError: "

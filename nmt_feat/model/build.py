@@ -114,6 +114,12 @@ def check_widths(
                 f"{cfg._target_}: gives a width to {', '.join(combiner.widths)}; "
                 f"the parts are {', '.join(parts)}"
             )
+        for name, width in combiner.widths.items():
+            if not hasattr(width, "__index__") or width < 1:  # 0 would leave the part out
+                raise UserError(
+                    f"{cfg._target_}: gives {name} the width {width}; give a whole number, "
+                    "at least 1"
+                )
         for name, feature in features.items():
             embedder(feature, 1, combiner.widths[name], 1.0)
         with blamed(type(combiner)):
