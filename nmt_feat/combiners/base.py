@@ -25,6 +25,9 @@ def linear(inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
 class Combiner(nn.Module):
     """Base of all methods, and of a user's own: override `forward`, and `decide` if need be.
 
+    Positions of a batch that are alike may be merged once, so what is random in one's own method,
+    such as dropout, is the same for them.
+
     Args:
         parts: name and preferred width of each part, the word (if there is one) first.
         model_dim: width of the model, and of the result.
