@@ -396,7 +396,8 @@ class TranslateConfig:
     """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
     those of training."""
     nbest: int = 1
-    """Hypotheses per sentence; above 1, lines are `number ||| hypothesis ||| score`."""
+    """Hypotheses per sentence; the run's beam is widened to as many. Above 1, lines are
+    `number ||| hypothesis ||| score`."""
     beam: int | None = None
     """Beam size, if not the run's."""
     length_penalty: float | None = None
