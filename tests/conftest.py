@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from applied import Runs
     from small import Small
 
     from nmt_feat.schema import DataConfig
@@ -40,6 +41,15 @@ def pairs(tmp_path: Path) -> DataConfig:
     from pairs import four
 
     return four(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Finished runs of each kind of source text."""
+    from applied import trained
+
+    pytest.importorskip("HanTa")
+    return trained(corpus, tmp_path_factory.mktemp("apply"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,137 @@
+"""`score.py` with finished runs, streams, and readings told apart by scores."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from applied import FEW, Runs, good, hypotheses
+from entry import call
+from lives import python
+from small import ROOT, Small, record
+from splits import encode
+
+from nmt_feat.apply import Run
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.schema import TranslateConfig
+
+
+def scores(run: Path, source: Path, target: Path) -> list[tuple[float, int]]:
+    lines = good(call("score", f"run={run}", f"source={source}", f"target={target}"))
+    return [(float(a), int(b)) for a, b in (line.split("\t") for line in lines)]
+
+
+def test_scores_are_forced_decoding(runs: Runs) -> None:
+    """Step by step, as search does, and without its batches."""
+    found = scores(runs.annotated, runs.conllu, runs.target)
+    run, targets = Run(runs.annotated), read_lines(runs.target)
+    sentences = list(read_conllu(runs.conllu))
+    assert len(found) == len(targets) == len(sentences) == 8
+    for sentence, target, (logprob, pieces) in zip(sentences, targets, found, strict=True):
+        source = encode(run.encoder, sentence)
+        ids = [*run.target.encode_ids([target])[0], 3]  # and the end symbol
+        features = {name: torch.tensor([row]) for name, row in source.features.items()}
+        mask = torch.ones(1, len(source.ids), dtype=torch.bool)
+        with torch.no_grad():
+            memory = run.model.encode(torch.tensor([source.ids]), features, mask)
+            cache, last, total = run.model.start(memory, mask), 2, 0.0  # begins with BOS
+            for position, piece in enumerate(ids):
+                logits = run.model.step(torch.tensor([last]), position, cache)
+                total += float(torch.log_softmax(logits[0].double(), -1)[piece])
+                last = piece
+        assert pieces == len(ids)
+        assert logprob == pytest.approx(total, abs=1e-4)
+
+
+def test_perplexity_is_that_of_the_scores(runs: Runs) -> None:
+    found = scores(runs.annotated, runs.conllu, runs.target)
+    words = sum(len(line.split()) + 1 for line in read_lines(runs.target))
+    expected = math.exp(-sum(logprob for logprob, _ in found) / words)
+    kept = record(runs.annotated)["tests"]["test"]["perplexity"]
+    assert kept == pytest.approx(expected, rel=1e-5)
+
+
+def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
+    """The log-probability that the beam reports is what `score.py` gives the same line."""
+    folder = Small(runs.conllu.parent, runs.folder / "cache", runs.folder).train(
+        "combiner=none",
+        "subword=none",  # so that encoding a translation again gives the same ids
+        *FEW,
+    )
+    run, texts = Run(folder), read_lines(runs.text)
+    cfg = TranslateConfig(run="", beam=3)
+    found = run.translate(run.annotate(texts, None, ""), texts, cfg)
+    best = [hypotheses[0] for hypotheses in found]
+    (tmp_path / "out.de").write_text("".join(f"{text}\n" for text, _ in best), encoding="utf-8")
+    for (_, h), (logprob, pieces) in zip(
+        best, scores(folder, runs.text, tmp_path / "out.de"), strict=True
+    ):
+        assert logprob == pytest.approx(h.logprob, abs=1e-4)
+        assert pieces == len(h.ids) + 1
+
+
+def test_scores_of_tokens_and_of_empty_lines(runs: Runs, tmp_path: Path) -> None:
+    command = [f"run={runs.tokenized}", f"source={runs.tokens}", f"target={runs.target}"]
+    assert len(good(call("score", *command, f"raw={runs.text}"))) == 8
+    (tmp_path / "source").write_text("\nThe dog sleeps.\n")
+    (tmp_path / "target").write_text("\nDer Hund schläft.\n", encoding="utf-8")
+    for run in (runs.words, runs.tagged):
+        first, second = scores(run, tmp_path / "source", tmp_path / "target")
+        assert first[1] == 1  # the end symbol
+        assert second[1] > 1
+
+
+# ---- streams
+
+
+def test_streams(runs: Runs) -> None:
+    """A line is translated before the next one is there; a closed pipe is no mistake."""
+    sentences = runs.text.read_bytes().splitlines(keepends=True)
+    expected = hypotheses(runs.words)
+    command = [sys.executable, ROOT / "translate.py", f"run={runs.words}", "chunk=1", "threads=1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        for sentence, translation in zip(sentences[:2], expected, strict=False):
+            process.stdin.write(sentence)
+            process.stdin.flush()
+            assert process.stdout.readline().decode() == f"{translation}\n"
+        process.stdout.close()  # as head does
+        process.stdin.write(b"".join(sentences))
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
+    """`scripts/contrast.py` finds, of all readings' German, what `score.py` scores highest."""
+    blocks = runs.conllu.read_text(encoding="utf-8").strip().split("\n\n")
+    german = read_lines(runs.target)
+    # Two lines of one English, and its annotation with another part of speech.
+    changed = blocks[0].replace("\tDET\t", "\tNOUN\t").replace("\tPRON\t", "\tX\t")
+    assert changed != blocks[0]
+    source, target = tmp_path / "two.conllu", tmp_path / "two.de"
+    source.write_text("\n\n".join([blocks[0], changed, blocks[1], ""]), encoding="utf-8")
+    target.write_text("\n".join([german[0], german[1], german[2], ""]), encoding="utf-8")
+    right = 0.0
+    for block, own, other in ((blocks[0], *german[:2]), (changed, german[1], german[0])):
+        pair, texts = tmp_path / "pair.conllu", tmp_path / "pair.de"
+        pair.write_text("\n\n".join([block, block, ""]), encoding="utf-8")
+        texts.write_text(f"{own}\n{other}\n", encoding="utf-8")
+        (own_score, _), (other_score, _) = scores(runs.annotated, pair, texts)
+        right += own_score > other_score
+    command = [ROOT / "scripts" / "contrast.py", runs.annotated, "--source", source]
+    done = python(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{right / 2:.1%} of 2 readings are the most probable of theirs\n"
+    target.write_text(f"{german[0]}\n", encoding="utf-8")
+    done = python(*command)
+    message = f"error: {source} has 3 sentences, {target} has 1; their lines must correspond\n"
+    assert (done.returncode, done.stderr) == (2, message)
