@@ -15,6 +15,7 @@ import nmt_feat.run
 from nmt_feat.errors import UserError
 from nmt_feat.run import locked
 from nmt_feat.training import processes
+from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.resume import adopt
 
@@ -52,6 +53,17 @@ def test_a_longer_limit(small: Small, capsys: pytest.CaptureFixture[str]) -> Non
     with small.elsewhere("whole") as other:
         expected = outcome(other.train())
     assert outcome(small.train()) == expected
+
+
+def test_a_limit_that_is_reached(small: Small) -> None:
+    """The last checkpoint is the last of the shorter run, too, and no update follows."""
+    with small.elsewhere("whole") as other:
+        expected = outcome(other.train("trainer.max_steps=4"))
+    with pytest.MonkeyPatch.context() as patch:
+        send_at(patch, Checkpoints, "save", 2)
+        assert call("train", *small.overrides()).code == 75
+    (folder,) = (small.folder / "runs").glob("*/checkpoints")
+    assert outcome(small.train("trainer.max_steps=4", f"resume={folder.parent}")) == expected
 
 
 def test_logging_is_harmless(small: Small) -> None:

@@ -151,6 +151,8 @@ class Trainer:
             if (name := f"generator.{rank}.cuda") in state and fabric.device.type == "cuda":
                 torch.cuda.set_rng_state(state[name], fabric.device)
             self.at.processes, self.at.threads = processes, threads
+            # Its last validation may not have been the last under the limit that it had then.
+            self.at.finished |= self.at.step >= settings.max_steps and not self.due()
 
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, of all processes together."""
