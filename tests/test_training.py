@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from nmt_feat.artifacts import model_for
 from nmt_feat.corpus.batches import collate, plan
 from nmt_feat.corpus.prepare import prepare
+from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.instantiate import locate
 from nmt_feat.schema import OptimizerConfig
@@ -309,6 +310,28 @@ def test_optimisers_and_their_state(name: str) -> None:
         step(two, second, x)
     assert one.weight.equal(two.weight)
     assert one.bias.equal(two.bias)
+
+
+class Lion(torch.optim.Optimizer):
+    """Betas, but no epsilon."""
+
+    def __init__(
+        self, params: Any, lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+
+def test_a_setting_that_an_optimiser_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMT_FEAT_MODULES", __name__)
+    cfg, module = OptimizerConfig(_target_=f"{__name__}.Lion"), torch.nn.Linear(1, 1)
+    assert "eps" not in build_optimizer(cfg, module).defaults
+    cfg.eps = 1e-6
+    with pytest.raises(UserError) as error:
+        build_optimizer(cfg, module)
+    assert str(error.value) == (
+        f"optimizer.eps=1e-06: is for Adam and its kin, {__name__}.Lion has no eps; leave it out, "
+        "or give an argument of its own by +optimizer.args"
+    )
 
 
 def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:

@@ -30,13 +30,14 @@ def build_optimizer(
     values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
     if "betas" in taken:
         values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
-    else:
-        for name in ("betas", "eps", "weight_decay"):
-            if (value := getattr(cfg, name)) != getattr(OptimizerConfig(), name):
-                raise UserError(
-                    f"optimizer.{name}={value}: is for Adam and its kin, {cfg._target_} has no "
-                    "betas; leave it out, or give an argument of its own by +optimizer.args"
-                )
+    for name in ("betas", "eps", "weight_decay"):
+        value = getattr(cfg, name)
+        if not {"betas", name} <= taken.keys() and value != getattr(OptimizerConfig(), name):
+            lacks = name if "betas" in taken else "betas"
+            raise UserError(
+                f"optimizer.{name}={value}: is for Adam and its kin, {cfg._target_} has no "
+                f"{lacks}; leave it out, or give an argument of its own by +optimizer.args"
+            )
     step = inspect.signature(kind.step).parameters if hasattr(kind, "step") else {}
     if "closure" in step and step["closure"].default is inspect.Parameter.empty:
         raise UserError(
