@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import multiprocessing
@@ -260,6 +261,47 @@ def test_other_sweepers_see_failures(tmp_path: Path) -> None:
     assert table.summary() == 1
     assert table.summary() == 0  # said once
     assert "wrong" in (tmp_path / "s" / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_with_files_of_others(tmp_path: Path) -> None:
+    """Its own jobs alone are removed: hydra.sweep.dir may be any folder."""
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    others = {jobs / name for name in ("train.sh", "slurm.json", "2026.txt")}
+    for path in (*others, jobs / "1.json", jobs / "12.log", jobs / ".3.json.17.tmp"):
+        path.write_text("[]")
+    table, _ = callback(tmp_path)
+    assert set(jobs.iterdir()) == others
+    assert table.jobs() == []
+
+
+def test_what_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hydra swallows it; the exit code says it all the same."""
+    table, config = callback(tmp_path / "s")
+    table.total = 1
+    result = JobReturn(cfg=OmegaConf.create({"combiner": {"_target_": None}, "seed": 1}))
+    result.status, result._return_value = JobStatus.FAILED, UserError("wrong")
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nmt_feat.report.sweep.write_atomically", full)
+        with pytest.raises(OSError, match="No space"):
+            table.on_job_end(config, job_return=result)
+    with pytest.raises(SystemExit) as end:
+        table.on_multirun_end(config)
+    assert end.value.code == 1
+    result.status, result._return_value = JobStatus.FAILED, UserError("wrong")
+    table.on_job_end(config, job_return=result)
+    (tmp_path / "s" / "table.md").mkdir()
+    with pytest.raises(SystemExit) as end:
+        table.on_multirun_end(config)
+    assert end.value.code == 2
+    message = f"error: {tmp_path / 's'}: cannot be written (Is a directory)\n"
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.parametrize(

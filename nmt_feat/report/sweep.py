@@ -12,7 +12,7 @@ import contextlib
 import copy
 import json
 import math
-import shutil
+import re
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from nmt_feat.corpus.pool import cores
-from nmt_feat.errors import UserError, fail
+from nmt_feat.errors import UserError, fail, written
 from nmt_feat.report.plan import plan
 from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
@@ -42,6 +42,8 @@ from nmt_feat.training.locks import lock_of
 
 STATE, JOBS = "sweep.json", "jobs"
 """In a sweep's folder: how many jobs it has and whether it has ended; a file for each that has."""
+OWN = re.compile(r"\d+\.(json|log)|\.\d+\.json\.\d+\.tmp")
+"""Names of the files of jobs."""
 
 
 @dataclass
@@ -113,8 +115,10 @@ class SweepTable(Callback):
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
         before = self.before()
-        shutil.rmtree(self.folder / JOBS, ignore_errors=True)
-        (self.folder / JOBS).mkdir()
+        (self.folder / JOBS).mkdir(exist_ok=True)
+        for path in (self.folder / JOBS).iterdir():  # the folder may have files of others, too
+            if OWN.fullmatch(path.name):
+                path.unlink()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             jobs = listed(config)
             self.total = len(jobs)
@@ -193,14 +197,19 @@ class SweepTable(Callback):
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and write the table; exit with code 1 if a job failed."""
-        if self.summary():
+        """Print and write the table; exit with code 1 if a job failed or has left no file."""
+        try:
+            with written(self.folder):
+                failed = self.summary()
+        except UserError as error:  # Hydra swallows it
+            fail(str(error))
+        if failed or len(self.jobs()) < (self.total or 0):
             raise SystemExit(1)
 
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs that have ended, in order."""
-        paths = sorted((self.folder / JOBS).glob("*.json"), key=lambda path: int(path.stem))
-        return [json.loads(path.read_bytes()) for path in paths]
+        paths = [p for p in (self.folder / JOBS).glob("*.json") if OWN.fullmatch(p.name)]
+        return [json.loads(p.read_bytes()) for p in sorted(paths, key=lambda path: int(path.stem))]
 
     def before(self) -> list[dict[str, Any]]:
         """The jobs of an earlier start, none if their files are damaged."""

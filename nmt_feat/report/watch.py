@@ -19,7 +19,7 @@ from rich.text import Text
 from nmt_feat.errors import UserError
 from nmt_feat.report.formats import drawn
 from nmt_feat.report.records import FINISHED, STARTED, RunRecord, read_run
-from nmt_feat.report.sweep import JOBS, STATE
+from nmt_feat.report.sweep import JOBS, OWN, STATE
 from nmt_feat.report.tables import Table
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.locks import held
@@ -65,7 +65,8 @@ def look(folders: Sequence[Path]) -> Watched:
     for path in sorted({path.resolve() for top in folders for path in top.rglob(STATE)}):
         works = held(path.parent)  # before its state is read, which is the last that it writes
         state = _json(path)
-        jobs = [_json(job) for job in (path.parent / JOBS).glob("*.json")]
+        files = (path.parent / JOBS).glob("*.json")
+        jobs = [_json(job) for job in files if OWN.fullmatch(job.name)]
         for job in sorted(jobs, key=lambda job: int(job.get("number", 0))):
             if job.get("error"):
                 place = Path(job.get("folder") or "").resolve()
