@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,26 @@ from rich.console import Console
 
 from nmt_feat.checks import check
 from nmt_feat.corpus.prepare import language_model
-from nmt_feat.corpus.text import known_sha256
+from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual, Vectors
-from nmt_feat.instantiate import locate
-from nmt_feat.model.build import check_vectors, check_widths, unused
+from nmt_feat.instantiate import locate, may_import
+from nmt_feat.model.build import (
+    build_combiner,
+    check_vectors,
+    check_widths,
+    isolated,
+    unused,
+    wanted,
+)
 from nmt_feat.report.records import method_name
 from nmt_feat.schema import CombinerConfig, FeatureConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.loggers import make_loggers
 from nmt_feat.training.optimizers import build_optimizer
+
+SHIPPED = "nmt_feat", "torch"
 
 
 def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
@@ -109,11 +120,27 @@ def _check_source(name: str, feature: FeatureConfig) -> None:
         )
 
 
+@functools.cache
+def written(module: str) -> str:
+    """A sum of the file of a module, as it was when this process first asked."""
+    return sha256(str(sys.modules[module].__file__))[:16]
+
+
+def code(*classes: type[Any]) -> dict[str, str]:
+    """Under `code`, a sum of the files of those classes, and their bases, that are one's own.
+
+    Empty where all are of nmt_feat and PyTorch, whose revision and version are in the record.
+    """
+    modules = {base.__module__ for cls in classes for base in cls.__mro__}
+    own = sorted(m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m))
+    return {"code": digest([written(m) for m in own])[:16]} if own else {}
+
+
 def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     """The settings that determine the result; `data` is the fingerprint of the prepared data.
 
     Where files lie, how many processes annotate and what is shown change nothing; nor does
-    `data.readings`, which a finished run is given later.
+    `data.readings`, which a finished run is given later. Classes of one's own are settings, too.
     """
     settings = dataclasses.asdict(cfg)
     for name in ("paths", "resume", "published", "logger", "scale"):
@@ -143,6 +170,13 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     else:
         file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
         model["source_vectors"] = known_sha256(file, cache, content=True)
+    parts = wanted(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
+    with isolated(0, "code"):
+        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
+    settings["combiner"] |= code(*map(type, combiner.modules()))  # `mixed` has others inside
+    settings["optimizer"] |= code(locate(cfg.optimizer._target_))
+    for name, feature in cfg.features.items():
+        settings["features"][name] |= code(locate(feature._target_))
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     if cfg.control == "none":  # as if there were no controls
         del settings["control"]

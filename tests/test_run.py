@@ -24,7 +24,7 @@ from nmt_feat.report.records import read_record
 from nmt_feat.report.sweep import current
 from nmt_feat.run import digest, train_run
 from nmt_feat.search import Hypothesis
-from nmt_feat.settings import determining, folder_name, settle
+from nmt_feat.settings import determining, folder_name, settle, written
 from nmt_feat.training.loop import Trainer
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -196,6 +196,46 @@ def test_what_makes_another_run(small: Small) -> None:
     moved = replace(moved, trainer=replace(base.trainer, log_every=3, progress=False))
     moved = replace(moved, data=replace(base.data, folder="/nowhere"))
     assert determining(moved, "hash of the data") == settings
+
+
+def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of a class of one's own, or of what it is derived from, makes another run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "own_base.py").write_text(
+        "from nmt_feat.combiners import Add\nclass Base(Add): pass\n"
+    )
+    (tmp_path / "own_film.py").write_text("from own_base import Base\nclass FiLM(Base): pass\n")
+    (tmp_path / "own_adam.py").write_text("from torch.optim import Adam\nclass A(Adam): pass\n")
+    (tmp_path / "own_table.py").write_text(
+        "from nmt_feat.features import Categorical\nclass Table(Categorical): pass\n"
+    )
+    films = "combiner._target_=own_film.FiLM"
+    mixed = ("combiner=mixed", "+combiner.args.methods.upos=own_film.FiLM")
+    wide = "combiner.args.wide=own_film.FiLM"
+
+    def name(*more: str) -> str:
+        for module in [module for module in sys.modules if module.startswith("own_")]:
+            del sys.modules[module]  # as in another process
+        written.cache_clear()
+        cfg = settle(small.config(*more), False, run.Console())
+        return folder_name(cfg, determining(cfg, "hash of the data"))
+
+    for file, more in (
+        ("own_film.py", (films,)),
+        ("own_base.py", (films,)),
+        ("own_film.py", mixed),
+        ("own_film.py", ("combiner=mixed", "features=[lemma,upos]", wide)),
+        ("own_adam.py", ("optimizer._target_=own_adam.A",)),
+        ("own_table.py", ("combiner=add", "features.upos._target_=own_table.Table")),
+    ):
+        before = name(*more)
+        assert name(*more) == before
+        with (tmp_path / file).open("a") as opened:
+            opened.write("EDITED = True\n")
+        assert name(*more) != before
+    plain = settle(small.config("combiner=gate"), False, run.Console())
+    assert "'code'" not in str(determining(plain, "hash of the data"))
 
 
 def test_words_only(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
