@@ -183,7 +183,7 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
         if given and given[2] in (*get_type_hints(SCHEMAS[name]), "experiment", "row"):
             fail(f"{argument}: settings have no dashes; write {given[1]}={given[3] or '...'}")
     # Hydra takes options before or after all settings, not between: settings go to the end.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: "=" in a and not a.startswith("-"))
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: bool(re.match(r"~\w|[^-].*=", a)))
     # The sweep's folder is named by its command: the same sweep finds its table again.
     os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line

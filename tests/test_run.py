@@ -318,6 +318,14 @@ def faulty(overrides: list[str], folder: Path) -> None:
         started(overrides, folder)
 
 
+def test_an_override_that_deletes_before_an_option() -> None:
+    """Settings go to the end of the command line, those with a ~ as the others."""
+    done = call("train", "combiner=gate", "~features.deprel", "--cfg", "job")
+    assert (done.code, done.err) == (0, "")
+    assert "upos:" in done.out
+    assert "deprel:" not in done.out
+
+
 def test_a_defect_keeps_its_traceback(small: Small) -> None:
     """No mistake of the user's."""
     process = SERVER.Process(target=faulty, args=(small.overrides(), small.folder))
