@@ -26,6 +26,7 @@ from nmt_feat.run import digest, train_run
 from nmt_feat.search import Hypothesis
 from nmt_feat.settings import determining, folder_name, settle, written
 from nmt_feat.training.loop import Trainer
+from nmt_feat.training.progress import Progress
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["nmt_feat.cli"])
@@ -316,6 +317,20 @@ def faulty(overrides: list[str], folder: Path) -> None:
 
     with mock.patch.object(Trainer, "update", update):
         started(overrides, folder)
+
+
+def test_a_validation_before_the_first_line_of_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No speed is known yet."""
+    progress = Progress(run.Console(width=200), bar=False)
+    progress.validated(10, 1.25, 9.5, 2.0)
+    progress.updated(20, 2.0, 1234.0)
+    progress.validated(20, 2.25, 8.5, 2.0)
+    assert capsys.readouterr().out.splitlines() == [
+        "step 10: loss 2.000, dev perplexity 9.50, dev BLEU 1.2",
+        "step 20: loss 2.000, dev perplexity 8.50, dev BLEU 2.2, 1,234 tokens/s",
+    ]
 
 
 def test_an_override_that_deletes_before_an_option() -> None:

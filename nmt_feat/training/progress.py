@@ -64,9 +64,10 @@ class Progress:
         if self.log:
             self.log({"dev/bleu": bleu, "dev/perplexity": perplexity}, step)
         if self.bar.disable:
+            speed = self.bar.tasks[0].fields["speed"]  # none before the first line of the log
             self.say(
                 f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
-                f"{bleu:.1f}, {self.bar.tasks[0].fields['speed']}"
+                f"{bleu:.1f}{speed and ', '}{speed}"
             )
 
     def working(self, name: str) -> AbstractContextManager[object]:
