@@ -195,6 +195,12 @@ def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
             assert [p[name] for p in found] == pytest.approx(expected, abs=0.002)
 
 
+def test_models_of_equal_scores_do_not_differ() -> None:
+    lines, references = texts(40, 0.3, 1)
+    counts = sentence_counts(lines, references)["BLEU"]
+    assert paired_tests(counts, [counts], "BLEU") == [{"bootstrap": 1.0, "randomization": 1.0}]
+
+
 @pytest.fixture(scope="module")
 def checked() -> Callable[[str, int, int], Any]:
     script = runpy.run_path(str(ROOT / "scripts" / "check_statistics.py"))

@@ -274,8 +274,11 @@ def paired_tests(baseline: Counts, others: Sequence[Counts], metric: str) -> lis
     for name, kind in (("bootstrap", "bs"), ("randomization", "ar")):
         _, scores = PairedTest(systems, {metric: stored}, None, test_type=kind)()
         (results,) = (results for key, results in scores.items() if key != "System")
-        for into, result in zip(found, results[1:], strict=True):
+        base, *tested = results
+        for into, result in zip(found, tested, strict=True):
+            assert isinstance(base, Result)
             assert isinstance(result, Result)
             assert result.p_value is not None
-            into[name] = result.p_value
+            equal = result.score == base.score  # which sacreBLEU gives the least p there is
+            into[name] = 1.0 if equal else result.p_value
     return found
