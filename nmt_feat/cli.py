@@ -107,10 +107,15 @@ def explain(error: Exception) -> str:
     return f"{where}{key and f'{key}: '}{first}"
 
 
-def _typed(cfg: DictConfig) -> Any:
+def _typed(cfg: DictConfig, name: str = "train") -> Any:
     """The settings as their dataclass; each is set and known (Hydra's `+` adds any name)."""
-    kind = OmegaConf.structured(OmegaConf.get_type(cfg))
+    if OmegaConf.get_type(cfg) is not SCHEMAS[name]:
+        raise UserError(
+            f"--config-name: the file has not the settings of {name}.py; let it begin with "
+            f"defaults: [{name}, _self_]"
+        )
     try:
+        kind = OmegaConf.structured(SCHEMAS[name])
         return OmegaConf.to_object(OmegaConf.merge(kind, OmegaConf.to_container(cfg)))
     except MissingMandatoryValue:
         missing = sorted(OmegaConf.missing_keys(cfg))
@@ -172,9 +177,9 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
     def job(cfg: DictConfig) -> float | None:
         _resolvers()  # a launcher may have started this process
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return act(_typed(cfg))
+            return act(_typed(cfg, name))
         with _mistakes():  # here, before Hydra adds lines of its own
-            return act(_typed(cfg))
+            return act(_typed(cfg, name))
 
     schema.register()
     _resolvers()

@@ -341,6 +341,22 @@ def test_an_override_that_deletes_before_an_option() -> None:
     assert "deprel:" not in done.out
 
 
+def test_a_file_of_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By --config-name: one that builds on train.yaml, and others."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("defaults: [train, _self_]\ntrainer: {max_steps: 0}\n")
+    (tmp_path / "bare.yaml").write_text("trainer: {max_steps: 0}\n")
+    done = call("train", "--config-dir=.", "--config-name=mine")
+    assert (done.code, done.err) == (2, "error: trainer.max_steps=0: must be at least 1\n")
+    expected = (
+        "error: --config-name: the file has not the settings of train.py; let it begin with "
+        "defaults: [train, _self_]\n"
+    )
+    for arguments in (["--config-dir=.", "--config-name=bare"], ["--config-name=score"]):
+        done = call("train", *arguments)
+        assert (done.code, done.err) == (2, expected)
+
+
 def test_a_defect_keeps_its_traceback(small: Small) -> None:
     """No mistake of the user's."""
     process = SERVER.Process(target=faulty, args=(small.overrides(), small.folder))
