@@ -266,7 +266,8 @@ class TrainerConfig:
     label_smoothing: float = 0.1
     """Mass that label smoothing spreads over the vocabulary."""
     precision: str = "32-true"
-    """`32-true`, or `bf16-mixed` where it pays (weights, sums and softmax stay in fp32)."""
+    """`32-true`, or `bf16-mixed` where it pays (weights, sums and the softmax of attention stay in
+    fp32)."""
     fused_loss: bool = True
     """Loss and its gradient in chunks, without batch x vocabulary logits; false: plain PyTorch."""
     validate_every: int = 100

@@ -42,7 +42,8 @@ def _softmax(
     states: Tensor, weight: Tensor, target: Tensor, held: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of a chunk's states `(N, D)`, all in `held`: weights `(N, V)`; in fp32 `(N,)`, their sums,
-    by which they are to be divided, the log of the normaliser, and the right piece's logit.
+    by which they are to be divided (as exact as bf16 where `exp` gave them, for fp32 would take
+    longer than `exp`), the log of the normaliser, and the right piece's logit.
 
     In bf16 on CPU `exp` alone takes half the time of a softmax. Where a sum has overflowed, or
     vanished, and elsewhere, the largest logit is subtracted, as usual.
