@@ -107,9 +107,10 @@ def prepare(
     """The encoded corpus with these features, from the cache or made there now.
 
     Several processes may ask at once: one makes it, the others wait. `say` is told what takes
-    long. A damaged cache folder is made again, with a note.
+    long. A damaged cache folder is made again, with a note. Files that change while it is made are
+    a `UserError`: what was read would be kept as something else.
     """
-    found = fingerprint(cfg, features)
+    found = files = fingerprint(cfg, features)
     if any(map(columns.dialled, features.values())):
         found = hashlib.sha256(f"{found} {cfg.seed}".encode()).hexdigest()
     folder = Path(cfg.paths.cache) / f"prepared-{found[:16]}"
@@ -126,7 +127,16 @@ def prepare(
         for old in (building, folder):
             shutil.rmtree(old, ignore_errors=True)
         building.mkdir()
-        _build(cfg, dict(sorted(features.items())), building, say)
+        try:
+            _build(cfg, dict(sorted(features.items())), building, say)
+            if fingerprint(cfg, features) != files:
+                raise UserError(
+                    "the data was changed while it was prepared (a file of the corpus, of vectors, "
+                    "of an encoder or of the annotator's model); start again"
+                )
+        except BaseException:  # of the next, with other settings, the folder has another name
+            shutil.rmtree(building, ignore_errors=True)
+            raise
         building.rename(folder)
     prepared = _open(folder, found)
     prepared.notes += notes

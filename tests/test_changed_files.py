@@ -1,0 +1,40 @@
+"""Files that change between runs, or while their data is prepared, are noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_prepare import cfg, features
+
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.errors import UserError
+from nmt_feat.schema import TrainConfig
+
+__all__ = ["cfg"]  # a fixture
+
+
+def test_a_corpus_that_changes_while_it_is_read(cfg: TrainConfig) -> None:
+    """It is not kept under the name of what it was before."""
+    path = Path(str(cfg.data.folder)) / "train.conllu"
+    before = path.read_text(encoding="utf-8")
+
+    def say(message: str) -> None:
+        if message.startswith("reading"):
+            path.write_text(before.replace("DET", "X"), encoding="utf-8")
+
+    with pytest.raises(UserError) as error:
+        prepare(cfg, features("upos"), say)
+    assert str(error.value) == (
+        "the data was changed while it was prepared (a file of the corpus, of vectors, of an "
+        "encoder or of the annotator's model); start again"
+    )
+    path.write_text(before, encoding="utf-8")
+    assert "DET" in prepare(cfg, features("upos")).encoder.features["upos"].values
+
+
+def test_a_failed_preparation_leaves_no_folder(cfg: TrainConfig) -> None:
+    """With a large corpus it would be gigabytes, which no later run removes."""
+    with pytest.raises(UserError, match="no word of train has xpos"):
+        prepare(cfg, features("xpos"))
+    assert not list(Path(cfg.paths.cache).glob("prepared-*/"))
