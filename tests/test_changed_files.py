@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from test_prepare import cfg, features
 
+from nmt_feat.corpus import text
 from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import TrainConfig
 
@@ -38,3 +41,15 @@ def test_a_failed_preparation_leaves_no_folder(cfg: TrainConfig) -> None:
     with pytest.raises(UserError, match="no word of train has xpos"):
         prepare(cfg, features("xpos"))
     assert not list(Path(cfg.paths.cache).glob("prepared-*/"))
+
+
+def test_a_large_file_whose_time_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `cp -p`, or by two archives whose files all have the same time."""
+    monkeypatch.setattr(text, "REMEMBER", 3)
+    path, cache = tmp_path / "x", tmp_path / "cache"
+    for content in (b"abc", b"abd"):
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))
+        assert known_sha256(path, cache) == sha256(path)

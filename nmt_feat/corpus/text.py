@@ -18,7 +18,7 @@ from nmt_feat.errors import UserError
 BLOCK = 1 << 20
 """Bytes of text that are read and worked on at a time."""
 REMEMBER = 1 << 26
-"""Files of at least so many bytes are not hashed again while their size and time are the same."""
+"""Files of at least so many bytes are not hashed again while their size and times are the same."""
 
 
 class Block(NamedTuple):
@@ -117,12 +117,15 @@ def sha256(path: Path | str, content: bool = False) -> str:
 
 
 def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
-    """`sha256`, for large files remembered in the folder `cache` by size and time of change."""
+    """`sha256`, for large files remembered in the folder `cache` by size and times of change.
+
+    That of the content may be set back, as by `tar` and `cp -p`; that of the inode may not.
+    """
     if not path.is_file() or path.stat().st_size < REMEMBER:
         return sha256(path, content)
     key = hashlib.sha256(f"{path.resolve()} {content}".encode()).hexdigest()
     memory, before = cache / "sums" / f"{key[:16]}.json", path.stat()
-    state = [before.st_size, before.st_mtime_ns]
+    state = [before.st_size, before.st_mtime_ns, before.st_ctime_ns]
     try:
         known = json.loads(memory.read_bytes())
         if known["state"] == state:
@@ -130,7 +133,7 @@ def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     found, after = sha256(path, content), path.stat()
-    if state == [after.st_size, after.st_mtime_ns]:  # nobody wrote meanwhile
+    if state == [after.st_size, after.st_mtime_ns, after.st_ctime_ns]:  # nobody wrote meanwhile
         memory.parent.mkdir(parents=True, exist_ok=True)
         temporary = memory.with_suffix(".tmp")
         temporary.write_text(json.dumps({"state": state, "sha256": found}))
