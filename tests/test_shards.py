@@ -11,6 +11,7 @@ from test_prepare import cfg, features
 from test_streaming import whole
 
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.text import shards
 from nmt_feat.errors import UserError
 from nmt_feat.schema import TrainConfig
 
@@ -59,6 +60,19 @@ def test_a_changed_shard_is_another_corpus(cfg: TrainConfig) -> None:
     with gzip.open(Path(cfg.data.folder or "") / "part-3.de.gz", "wt", encoding="utf-8") as file:
         file.write("Etwas anderes .")
     assert fingerprint(cfg, CHOSEN) != before
+
+
+def test_order_does_not_depend_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers that are the same: part-01 and part-1 of both sides must be in one order."""
+    for name in ("part-1", "part-01", "part-2"):
+        (tmp_path / name).touch()
+    listed = sorted(tmp_path.iterdir())
+    for order in (listed, listed[::-1]):
+        monkeypatch.setattr(Path, "glob", lambda *_, order=order: iter(order))
+        found = [path.name for path in shards(tmp_path / "part-*")]
+        assert found == ["part-01", "part-1", "part-2"]
 
 
 def test_errors_name_the_shard(cfg: TrainConfig) -> None:

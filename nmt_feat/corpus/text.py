@@ -75,7 +75,7 @@ def shards(path: Path | str) -> list[Path]:
     def parts(file: Path) -> list[str | int]:
         return [int(p) if i % 2 else p for i, p in enumerate(re.split("([0-9]+)", file.name))]
 
-    return sorted(path.parent.glob(path.name), key=parts)
+    return sorted(sorted(path.parent.glob(path.name)), key=parts)  # part-01 before part-1
 
 
 def line_end(data: bytes) -> int:
