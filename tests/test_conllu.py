@@ -119,6 +119,19 @@ def test_round_trip() -> None:
     assert write_conllu([]) == ""
 
 
+def test_a_key_that_ends_in_head_upos() -> None:
+    (sentence,) = parse_conllu(["1\ta\t_\tX\t_\t_\t0\troot\t_\tMyHeadUPOS=Y"], "x")
+    assert sentence.words == (
+        Word("a", 0, 1, upos="X", deprel="root", head_upos="ROOT", head=0, misc="MyHeadUPOS=Y"),
+    )
+
+
+def test_a_tab_in_the_last_column() -> None:
+    written = write_conllu([Sentence("a", (Word("a", 0, 1, misc="X=1\t2"),))])
+    (sentence,) = parse_conllu(written.split("\n"), "x")
+    assert sentence.words == (Word("a", 0, 1, misc="X=1 2"),)
+
+
 def test_reads_gzip_and_a_missing_last_blank_line(tmp_path: Path) -> None:
     path = tmp_path / "a.conllu.gz"
     path.write_bytes(gzip.compress("\r\n".join([*MOUSE, *MOUSE[:-1]]).encode()))

@@ -151,7 +151,7 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         heads = [-1 if head == number else head for number, head in enumerate(heads, 1)]
         several = [(each,) for each in misc]
     for i, found in enumerate(misc):
-        if "HeadUPOS=" in found and (match := re.search(r"HeadUPOS=([^|]+)", found)):
+        if "HeadUPOS=" in found and (match := re.search(r"(?:^|\|)HeadUPOS=([^|]+)", found)):
             head_upos[i] = match[1]  # by write_conllu
     if text is None:
         text = "".join(map(str.__add__, forms, map(space_after, misc))).rstrip()
@@ -238,8 +238,8 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
                 misc.append(f"HeadUPOS={word.head_upos}")
             head = "_" if word.head < 0 else str(word.head)
             columns = [word.form, word.lemma, word.upos, word.xpos, word.feats, head, word.deprel]
-            columns = [re.sub(r"[\t\n]", " ", c) for c in columns]
-            out.append("\t".join([str(number), *columns, "_", "|".join(misc) or NONE]))
+            columns += [NONE, "|".join(misc) or NONE]
+            out.append("\t".join([str(number), *(re.sub(r"[\t\n]", " ", c) for c in columns)]))
         out.append("")
     return "".join(f"{line}\n" for line in out)
 
