@@ -129,6 +129,14 @@ CASES: dict[str, tuple[str, str, str, Callable[[str], str], str]] = {
         same,
         "data.factors: unknown factor 'pos'; did you mean 'xpos' or 'upos'?",
     ),
+    "factors of text": (
+        "tok",
+        "data.factors=[upos,lemma]",
+        "train.tok",
+        same,
+        "data.factors=[upos,lemma]: the source is read as text, whose tokens have none; set "
+        "data.format=pipe or ffe8, or leave them out",
+    ),
     "unknown format": (
         "pipe",
         "data.format=pip",

@@ -146,14 +146,21 @@ def check_formats(config: DataConfig) -> None:
         raise UserError(
             f"data.format={config.format}: name its factors, such as data.factors=[upos,lemma]"
         )
+    kinds = set()
     for split in (config.train, config.dev, *config.tests.values()):
         formats.check_factors(list(split.factors), "data: factors of a split")
-        kind = _kind(config, split)
+        kinds.add(kind := _kind(config, split))
         if split.factors and (split.conllu or kind != "text"):
             raise UserError(
                 f"data: {split.source} has factors in files and an annotation in "
                 f"{split.conllu or kind}; give one of them"
             )
+    if config.factors and not kinds & {*formats.SEPARATORS, "jsonl"}:
+        raise UserError(
+            f"data.factors=[{','.join(config.factors)}]: the source is read as "
+            f"{' and '.join(sorted(kinds))}, whose tokens have none; set data.format=pipe or ffe8, "
+            "or leave them out"
+        )
 
 
 def _kind(config: DataConfig, split: SplitConfig) -> str:
