@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -71,6 +72,24 @@ def test_dev_and_test_may_lack_annotation(small: Small) -> None:
     assert set(dev.features["upos"].tolist()) == {UNK, END}
     assert set(prepared.train.features["upos"].tolist()) > {END}
     assert UNK not in prepared.train.features["upos"]
+
+
+def test_a_file_of_annotation_may_lack_sentences(small: Small) -> None:
+    """Also where another sentence has other spaces than its text."""
+    texts = ["I saw her.", "She  left."]
+    (small.folder / "dev.txt").write_text("".join(f"{text}\n" for text in texts * 4))
+    words = [{"form": form, "upos": "X", "deprel": "x"} for form in ("She", "left.")]
+    lines = [{"text": texts[0]}, {"text": "She left.", "words": words}]
+    file = small.folder / "dev.jsonl"
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines * 4))
+    given = f"data.dev.source={small.folder / 'dev.txt'}", f"data.dev.conllu={file}"
+    cfg = small.config(*ALLOWED, *given)
+    assert prepare(cfg, cfg.features).notes == [
+        f"features.{name}: unknown for 12 words of dev" for name in ("deprel", "upos")
+    ]
+    file.write_text(file.read_text().replace("saw", "see"))
+    with pytest.raises(UserError, match=r"sentence 1: the annotation does not fit the text 'I saw"):
+        prepare(cfg, cfg.features)
 
 
 @pytest.mark.parametrize("changed", [BOTH, ALLOWED[:-1]])

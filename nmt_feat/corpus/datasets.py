@@ -295,13 +295,12 @@ def _aligned(
     annotated, texts = parts[0], parts[1].texts
     if annotated.texts == texts:
         return annotated, 0
-    return Sentences.of(
-        [
-            Sentence(text, align(text, given.words, f"{path}: sentence {number}"))
-            for number, (text, given) in enumerate(zip(texts, annotated, strict=True), row + 1)
-        ],
-        columns,
-    ), 0
+    found = []
+    for number, (text, given) in enumerate(zip(texts, annotated, strict=True), row + 1):
+        bare = not given.words and "".join(text.split()) == "".join(given.text.split())
+        words = () if bare else align(text, given.words, f"{path}: sentence {number}")
+        found.append(Sentence(text, words))
+    return Sentences.of(found, columns), 0
 
 
 def _factored(
