@@ -18,7 +18,7 @@ from pathlib import Path
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import Sentence, write_conllu
 from nmt_feat.corpus.text import read_lines
-from nmt_feat.errors import UserError, fail, written
+from nmt_feat.errors import UserError, fail, shown, written
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 
@@ -68,10 +68,19 @@ def _rows(
     if kind == "parallel":
         return formats.write_parallel(sentences, name, factors)
     if kind == "conllu":
-        return ((write_conllu([sentence]).removesuffix("\n"),) for sentence in sentences)
+        return ((_block(s, f"{name}: sentence {i}"),) for i, s in enumerate(sentences, 1))
     if kind == "jsonl":
         return ((line,) for line in formats.write_jsonl(sentences))
     return ((line,) for line in formats.write_factored(sentences, name, factors, kind))
+
+
+def _block(sentence: Sentence, where: str) -> str:
+    if not sentence.words:
+        raise UserError(
+            f"{where}: {shown(sentence.text)} has no words, as CoNLL-U must; annotate it first or "
+            "convert to jsonl"
+        )
+    return write_conllu([sentence]).removesuffix("\n")
 
 
 def _write(sentences: Iterator[Sentence], options: argparse.Namespace, kind: str) -> int:

@@ -313,6 +313,21 @@ def test_convert_in_a_circle(annotated: Path) -> None:
     assert not list(folder.glob("*.part"))
 
 
+def test_convert_a_text_without_words(tmp_path: Path) -> None:
+    """JSON lines can be read again, as CoNLL-U it could not."""
+    a, b, c = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.conllu"))
+    a.write_text('{"text": "the dog"}\n')
+    assert convert(a, b)[0] == 0
+    assert b.read_text() == a.read_text()
+    assert convert(b, c) == (
+        2,
+        "",
+        f"error: {b}: sentence 1: 'the dog' has no words, as CoNLL-U must; annotate it first or "
+        "convert to jsonl\n",
+    )
+    assert not c.exists()
+
+
 def test_convert_refuses(annotated: Path) -> None:
     out = annotated.parent / "out"
     for arguments, message in (

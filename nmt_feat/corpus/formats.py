@@ -266,13 +266,17 @@ def write_parallel(
 
 
 def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
-    """JSON lines that `parse_jsonl` reads back: the text, and forms with all values there are."""
+    """JSON lines that `parse_jsonl` reads back: the text, and forms with all values there are.
+
+    A sentence that is not annotated is its text alone.
+    """
     for sentence in sentences:
         words = []
         for word in sentence.words:
             filled = {name: getattr(word, name) for name in ANNOTATION}
             words.append({"form": word.form} | {n: v for n, v in filled.items() if v != NONE})
-        yield json.dumps({"text": sentence.text, "words": words}, ensure_ascii=False)
+        content = {"text": sentence.text} | ({"words": words} if words else {})
+        yield json.dumps(content, ensure_ascii=False)
 
 
 def _columns(sentence: Sentence, factors: Sequence[str], where: str) -> list[list[str]]:
