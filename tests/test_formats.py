@@ -75,6 +75,25 @@ def test_attributes_of_a_multiword_token() -> None:
     assert read("pipe", line, factors=factors) == [sentence]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "ffe8", "jsonl"])
+def test_a_plus_that_joins_no_parts(kind: str) -> None:
+    """Turkish tags: `Nom` would become `Nom+_+_`, as if it were of three words."""
+    lines = {
+        "pipe": "evler|Noun+A3pl+Pnon|Nom",
+        "ffe8": "evler￨Noun+A3pl+Pnon￨Nom",
+        "jsonl": '{"text": "evler", "factors": ["Noun+A3pl+Pnon", "Nom"]}',
+    }
+    with pytest.raises(UserError) as error:
+        read(kind, lines[kind], factors=["feats.Tag", "feats.Case"])
+    assert str(error.value) == (
+        "file:1: 'evler': a + joins the parts of a multi-word token, and feats.Tag "
+        "'Noun+A3pl+Pnon' has more than feats.Case 'Nom'; where it means something else, name the "
+        "factor misc.Tag"
+    )
+    (sentence,) = read(kind, lines[kind], factors=["misc.Tag", "feats.Case"])
+    assert sentence.words == (Word("evler", 0, 5, feats="Case=Nom", misc="Tag=Noun+A3pl+Pnon"),)
+
+
 VALUES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=6)
 """Without white space and control characters."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,7 +93,7 @@ def parse_factored(
                     "write _ for no value"
                 )
             rows.append([_unescape(part) for part in parts] if kind == "pipe" else parts)
-        yield _sentence(rows, factors)
+        yield _sentence(rows, factors, f"{name}:{number}")
 
 
 def _uneven(
@@ -138,8 +137,9 @@ def parse_parallel(
                     f"{file}:{number}: {len(columns[-1])} values for the {len(tokens)} "
                     f"tokens of {name}:{number}"
                 )
+        where = f"{name}:{number}"
         words = [
-            _word(token.form, token.start, token.end, dict(zip(factors, given, strict=True)))
+            _word(token.form, token.start, token.end, dict(zip(factors, given, strict=True)), where)
             for token, *given in zip(tokens, *columns, strict=True)
         ]
         yield Sentence(line, tuple(words))
@@ -186,7 +186,7 @@ def parse_jsonl(
                 raise UserError(
                     f"{where}: {len(column)} values of {factor} for {len(columns[0])} tokens"
                 )
-        yield _sentence(list(map(list, zip(*columns, strict=True))), factors)
+        yield _sentence(list(map(list, zip(*columns, strict=True))), factors, where)
 
 
 def _of_json(text: str, words: Any, where: str) -> Sentence:
@@ -205,20 +205,21 @@ def _of_json(text: str, words: Any, where: str) -> Sentence:
         rows.append({key: value for key, value in word.items() if key != "form"})
         check_factors(list(rows[-1]), f"{where}: word {place}")
     spans = locate(forms, text, f"{where}: the forms differ from the text", "correct either")
-    found = [_word(text[a:b], a, b, row) for (a, b), row in zip(spans, rows, strict=True)]
+    found = [_word(text[a:b], a, b, row, where) for (a, b), row in zip(spans, rows, strict=True)]
     return Sentence(text, tuple(found))
 
 
-def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str]) -> Sentence:
+def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str], where: str) -> Sentence:
     """Of the tokens and their values, `rows`, joined by single spaces."""
     words, at = [], 0
     for form, *given in rows:
-        words.append(_word(form, at, at + len(form), dict(zip(factors, given, strict=True))))
+        columns = dict(zip(factors, given, strict=True))
+        words.append(_word(form, at, at + len(form), columns, where))
         at += len(form) + 1
     return Sentence(" ".join(row[0] for row in rows), tuple(words))
 
 
-def _word(form: str, start: int, end: int, given: Mapping[str, str]) -> Word:
+def _word(form: str, start: int, end: int, given: Mapping[str, str], where: str) -> Word:
     columns: dict[str, Any] = {n: value for n, value in given.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
         prefix = f"{column}."
@@ -229,7 +230,14 @@ def _word(form: str, start: int, end: int, given: Mapping[str, str]) -> Word:
         }
         # A `+` stands between the parts of a multi-word token: `_+Dat` is the Case of `_+Case=Dat`.
         parts = [v.split("+") if column == "feats" else [v] for v in named.values()]
-        rows = [zip(named, row, strict=True) for row in zip_longest(*parts, fillvalue=NONE)]
+        if len(set(map(len, parts))) > 1:
+            few, *_, many = sorted(named, key=lambda name: named[name].count("+"))
+            raise UserError(
+                f"{where}: {shown(form)}: a + joins the parts of a multi-word token, and feats."
+                f"{many} {shown(named[many])} has more than feats.{few} {shown(named[few])}; where "
+                f"it means something else, name the factor misc.{many}"
+            )
+        rows = [zip(named, row, strict=True) for row in zip(*parts, strict=True)]
         if rows:
             columns[column] = "+".join(
                 "|".join(f"{name}={value}" for name, value in row if value != NONE) or NONE
