@@ -185,6 +185,23 @@ def test_vocabulary_limits() -> None:
         ),
         (FeatureConfig(column="ngram", n=0), "features.f.n=0: must be at least 1"),
         (
+            FeatureConfig(column="char", n=2),
+            "features.f.n=2: is for column=ngram; leave it out",
+        ),
+        (
+            FeatureConfig(column="upos", layer=3),
+            "features.f.layer=3: is for an encoder; leave it out",
+        ),
+        (
+            FeatureConfig(column="upos", precision="float32"),
+            "features.f.precision=float32: is for an encoder; leave it out",
+        ),
+        (
+            FeatureConfig(column="form", file="v", min_count=2),
+            "features.f.min_count=2: the words of v are kept however often train has them; leave "
+            "it out, or set max_values",
+        ),
+        (
             FeatureConfig(column="upos", of="word"),
             "features.f.of=word: for char, syllable, jamo, ngram, form, lower; leave it out",
         ),

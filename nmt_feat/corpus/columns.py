@@ -59,6 +59,18 @@ def check(features: dict[str, FeatureConfig]) -> None:
                 f"features.{name}.encoder={cfg.encoder}: goes with column={CONTEXT}, not "
                 f"{cfg.column}"
             )
+        if cfg.file and cfg.min_count > 1:
+            raise UserError(
+                f"features.{name}.min_count={cfg.min_count}: the words of {cfg.file} are kept "
+                "however often train has them; leave it out, or set max_values"
+            )
+        for key, used, what in (
+            ("n", cfg.column == "ngram", "column=ngram"),
+            ("layer", cfg.encoder, "an encoder"),
+            ("precision", cfg.encoder, "an encoder"),
+        ):
+            if not used and (value := getattr(cfg, key)) != getattr(FeatureConfig, key):
+                raise UserError(f"features.{name}.{key}={value}: is for {what}; leave it out")
         if dialled(cfg) and cfg.column in TEXT_COLUMNS:
             dial = f"erase={cfg.erase}" if cfg.erase else f"classes={cfg.classes}"
             raise UserError(
