@@ -43,6 +43,8 @@ def main() -> None:
     factored = {source, target} & {"pipe", "ffe8", "parallel"}
     if factored and not options.factors:
         raise UserError(f"--factors: name the factors of {min(factored)}, such as: upos,lemma")
+    if options.factors and not factored and source != "jsonl":
+        raise UserError(f"--factors: {source} and {target} hold all there are; leave it out")
     count = _write(_read(options.input, source, options.factors), options, target)
     print(f"{count:,} sentences written to {options.output}")
 

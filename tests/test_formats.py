@@ -359,6 +359,10 @@ def test_convert_refuses(annotated: Path) -> None:
             "--factors: name the factors of pipe, such as: upos,lemma",
         ),
         (
+            ["--to", "jsonl", "--factors", "upos", annotated, out],
+            "--factors: conllu and jsonl hold all there are; leave it out",
+        ),
+        (
             ["--to", "pipe", "--factors", "upos", "nothing.conllu", out],
             "nothing.conllu: no such file; check the path",
         ),
