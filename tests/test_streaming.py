@@ -14,7 +14,7 @@ from test_prepare import cfg, features, write
 
 from nmt_feat.corpus import encoding, prepare, subwords, tables, text
 from nmt_feat.corpus.batches import plan
-from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.conllu import read_conllu, sentence_end
 from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
@@ -90,6 +90,23 @@ def test_reading_in_blocks(
     assert len(blocks) > 5
     assert b"".join(block.data for block in blocks) == encoded
     assert [line for block in blocks for line in block.lines()] == lines
+
+
+def test_a_file_without_ends_is_read_in_linear_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text that is taken for CoNLL-U, which has no empty lines."""
+    monkeypatch.setattr(text, "BLOCK", 16)
+    path, looked = tmp_path / "x", []
+    path.write_bytes(b"a line of text\n" * 1000)
+
+    def end(data: bytes) -> int:
+        looked.append(len(data))
+        return sentence_end(data)
+
+    (block,) = read_blocks(path, end)
+    assert block.data == path.read_bytes()
+    assert sum(looked) < 4 * len(block.data)
 
 
 def test_errors_name_line_and_byte_of_the_file(
