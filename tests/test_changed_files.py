@@ -1,4 +1,4 @@
-"""Files that change between runs, or while their data is prepared, are noticed."""
+"""Files that change between runs, or while their data is prepared; folders of what fails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from test_prepare import cfg, features
 
 from nmt_feat.corpus import text
+from nmt_feat.corpus.contextual import LanguageModel, States, stored
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.errors import UserError
@@ -41,6 +42,25 @@ def test_a_failed_preparation_leaves_no_folder(cfg: TrainConfig) -> None:
     with pytest.raises(UserError, match="no word of train has xpos"):
         prepare(cfg, features("xpos"))
     assert not list(Path(cfg.paths.cache).glob("prepared-*/"))
+
+
+class Fails(LanguageModel):
+    """Its vectors are not finite."""
+
+    def __init__(self) -> None:
+        pass
+
+    def identity(self, cache: Path) -> list[object]:
+        return ["fails"]
+
+    def states(self, texts: list[str]) -> States:
+        raise UserError("a vector is not finite")
+
+
+def test_vectors_that_fail_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a vector is not finite"):
+        stored(Fails(), ["a"], tmp_path, print)
+    assert not list(tmp_path.glob("contextual-*/"))
 
 
 def test_a_large_file_whose_time_is_set_back(

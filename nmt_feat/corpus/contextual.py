@@ -326,7 +326,11 @@ def stored(
             for old in (building, folder):
                 shutil.rmtree(old, ignore_errors=True)
             building.mkdir()
-            (_write_live if live else _write)(model, texts, building, say)
+            try:
+                (_write_live if live else _write)(model, texts, building, say)
+            except BaseException:  # of another layer or precision, the folder has another name
+                shutil.rmtree(building, ignore_errors=True)
+                raise
             building.rename(folder)
     return folder
 
