@@ -27,6 +27,9 @@ from nmt_feat.resources import resource
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.signals import AT_ONCE, STOPPED, Interrupted, signals
 
+SINGLE = "data", "annotator", "subword", "combiner", "model", "optimizer", "trainer", "decoding"
+"""Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
+
 MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
     r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={0}: no number",
@@ -43,8 +46,8 @@ MEANINGS = {
     r"Could not override '(.*)'\.\s*No match in the defaults": "{0}: no setting of this command; "
     "--help lists them",
     r"is not in struct": "{key}: is not there yet; to add it, write +{key}=...",
-    r"Ambiguous value for argument '((?:data|annotator|subword|combiner|model|optimizer|trainer"
-    r"|decoding|experiment|row)=.*)'": "{0}: several options; put -m before it for a sweep",
+    rf"Ambiguous value for argument '((?:{'|'.join((*SINGLE, 'experiment', 'row'))})=.*)'": "{0}: "
+    "several options; put -m before it for a sweep",
     r"Ambiguous value for argument '(.*)'": "{0}: several values; put -m before it for a sweep, "
     "or brackets around a list",
 }
@@ -55,9 +58,6 @@ SCHEMAS = {
     "translate": schema.TranslateConfig,
     "score": schema.ScoreConfig,
 }
-
-SINGLE = "data", "annotator", "subword", "combiner", "model", "optimizer", "trainer", "decoding"
-"""Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
 
 EXTRAS = {
     "hydra/launcher=joblib": "joblib",
@@ -142,6 +142,7 @@ def composed(settings: Sequence[str]) -> schema.TrainConfig:
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
             cfg: schema.TrainConfig = _typed(hydra.compose("train", list(settings)))
+        check_overrides(settings)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
     return cfg
@@ -228,6 +229,20 @@ def scaled(cfg: schema.TrainConfig, overrides: Sequence[str]) -> schema.TrainCon
     return cfg
 
 
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse settings of the command line that Hydra would merge in silence."""
+    for override in overrides:
+        names = re.findall(r"\w+", override)
+        if override.startswith("features=[") and len(set(names)) < len(names):
+            raise UserError(f"{override}: names a feature twice; leave one out")
+        group, _, value = override.lstrip("+").partition("=")
+        if group in SINGLE and value.startswith("[") and "," in value:
+            raise UserError(
+                f"{override}: a run has one of them; choose one, or put -m before "
+                f"{group}={value[1:-1]} for a sweep"
+            )
+
+
 def _say_one_run() -> None:
     """Say it where an experiment is a table and, without -m, only one run of it is made."""
     found = HydraConfig.get()
@@ -242,16 +257,7 @@ def _say_one_run() -> None:
 
 def _train(cfg: schema.TrainConfig) -> float:
     cfg = scaled(cfg, HydraConfig.get().overrides.task)
-    for override in HydraConfig.get().overrides.task:
-        names = re.findall(r"\w+", override)
-        if override.startswith("features=[") and len(set(names)) < len(names):
-            raise UserError(f"{override}: names a feature twice; leave one out")
-        group, _, value = override.lstrip("+").partition("=")
-        if group in SINGLE and value.startswith("[") and "," in value:
-            raise UserError(
-                f"{override}: a run has one of them; choose one, or put -m before "
-                f"{group}={value[1:-1]} for a sweep"
-            )
+    check_overrides(HydraConfig.get().overrides.task)
     _say_one_run()
     from nmt_feat.run import train_run  # a second that only training takes
 

@@ -27,13 +27,14 @@ from nmt_feat.model.build import (
     unused,
     wanted,
 )
-from nmt_feat.report.records import method_name
+from nmt_feat.report.records import leave_out, method_name
 from nmt_feat.schema import CombinerConfig, FeatureConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.loggers import make_loggers
 from nmt_feat.training.optimizers import build_optimizer
 
 SHIPPED = "nmt_feat", "torch"
+"""Packages whose revision or version is in the record: their classes are not one's own."""
 
 
 def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
@@ -121,7 +122,7 @@ def _check_source(name: str, feature: FeatureConfig) -> None:
 
 
 @functools.cache
-def written(module: str) -> str:
+def module_sum(module: str) -> str:
     """A sum of the file of a module, as it was when this process first asked."""
     return sha256(str(sys.modules[module].__file__))[:16]
 
@@ -133,7 +134,7 @@ def code(*classes: type[Any]) -> dict[str, str]:
     """
     modules = {base.__module__ for cls in classes for base in cls.__mro__}
     own = sorted(m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m))
-    return {"code": digest([written(m) for m in own])[:16]} if own else {}
+    return {"code": digest([module_sum(m) for m in own])[:16]} if own else {}
 
 
 def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
@@ -151,9 +152,6 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
     for feature in settings["features"].values():
         feature["file"] = bool(feature["file"])  # its content is in the fingerprint
-        for dial in ("erase", "classes"):
-            if not feature[dial]:  # as if there were none
-                del feature[dial]
         if feature["encoder"] is None:  # as if there were none
             del feature["encoder"], feature["layer"], feature["precision"]
         else:
@@ -163,8 +161,6 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
         else:  # as if there were none
             del feature["live"], feature["trained"], feature["learning_rate"]
     model = settings["model"]
-    if cfg.model.source_words:  # as if there were no such setting
-        del model["source_words"]
     if cfg.model.source_vectors is None:  # as if there were none
         del model["source_vectors"], model["source_frozen"]
     else:
@@ -178,8 +174,7 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     for name, feature in cfg.features.items():
         settings["features"][name] |= code(locate(feature._target_))
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
-    if cfg.control == "none":  # as if there were no controls
-        del settings["control"]
+    leave_out(settings)
     return settings
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nmt_feat.corpus.annotators import annotate, make_annotator
 from nmt_feat.corpus.formats import kind_of
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.text import read_lines, refuse_gz
 from nmt_feat.errors import UserError, fail
 
 
@@ -24,8 +24,7 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
     if not source.is_dir():
         if target.is_dir():
             raise UserError(f"{target}: is a folder; give a file")
-        if target.name.endswith(".gz"):
-            raise UserError(f"{target}: is written as plain text; leave .gz out of its name")
+        refuse_gz(str(target))
         if target.resolve() == source.resolve():
             raise UserError(f"{target}: is the text itself; give another file")
         return {source: target}

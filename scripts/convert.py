@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import Sentence, write_conllu
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.text import read_lines, refuse_gz
 from nmt_feat.errors import UserError, fail, shown, written
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
@@ -36,8 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     options.factors = [name for name in options.factors.split(",") if name]
     formats.check_factors(options.factors, "--factors")
-    if options.output.endswith(".gz"):
-        raise UserError(f"{options.output}: is written as plain text; leave .gz out of its name")
+    refuse_gz(options.output)
     source = options.source or _by_name(options.input, "--from")
     target = options.target or _by_name(options.output, "--to")
     factored = {source, target} & {"pipe", "ffe8", "parallel"}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from applied import Runs
     from small import Small
 
-    from nmt_feat.schema import DataConfig
+    from nmt_feat.schema import DataConfig, TrainConfig
 
 # Models here are tiny, and threads that wait for each other on busy cores are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +41,14 @@ def pairs(tmp_path: Path) -> DataConfig:
     from pairs import four
 
     return four(tmp_path)
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> TrainConfig:
+    """A corpus of a few known words, not prepared yet."""
+    from lexicon import config
+
+    return config(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_prepare import cfg, features
+from lexicon import features
 
 from nmt_feat.corpus import text
 from nmt_feat.corpus.contextual import LanguageModel, States, stored
@@ -14,8 +14,6 @@ from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import TrainConfig
-
-__all__ = ["cfg"]  # a fixture
 
 
 def test_a_corpus_that_changes_while_it_is_read(cfg: TrainConfig) -> None:

@@ -12,10 +12,12 @@ from lives import python
 from rich.console import Console
 from small import ROOT, Small, cut
 
+from nmt_feat import cli
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.encoding import alike
 from nmt_feat.corpus.information import entropy, given_word, random_by_type
 from nmt_feat.corpus.prepare import prepare
+from nmt_feat.errors import UserError
 from nmt_feat.report.advice import advice
 
 
@@ -261,3 +263,13 @@ def test_agreement(small: Small) -> None:
     for name, found in made.report.features.items():
         assert found["agreement"] == same[name] / several, name
     assert same == {"upos": several, "deprel": 0, "subword_tag": 0}
+
+
+def test_scripts_refuse_what_train_refuses() -> None:
+    """Of a list Hydra would take the last, in silence."""
+    with pytest.raises(UserError) as error:
+        cli.composed(["combiner=[gate,add]"])
+    assert str(error.value) == (
+        "combiner=[gate,add]: a run has one of them; choose one, or put -m before "
+        "combiner=gate,add for a sweep"
+    )

@@ -1,84 +1,27 @@
+"""What preparing makes of a corpus."""
+
 import math
-import multiprocessing
-from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lexicon import DEV, TRAIN, features, sentence, write
 from rich.console import Console
 from splits import encode
 
 from nmt_feat.corpus import formats
-from nmt_feat.corpus import prepare as module
 from nmt_feat.corpus.columns import END
-from nmt_feat.corpus.conllu import Sentence, Word, read_conllu, write_conllu
-from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.conllu import read_conllu, write_conllu
+from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, SplitConfig, TrainConfig
-
-LEXICON = {
-    "the": ("DET", "the", "_", "die"),
-    "dog": ("NOUN", "dog", "Number=Sing", "Hund"),
-    "cats": ("NOUN", "cat", "Number=Plur", "Katzen"),
-    "Peter": ("PROPN", "Peter", "Number=Sing", "Peter"),
-    "sees": ("VERB", "see", "Tense=Pres", "sieht"),
-    "ducks": ("VERB", "duck", "Tense=Pres", "duckt"),
-    ".": ("PUNCT", ".", "_", "."),
-}
-
-
-def sentence(words: Sequence[str]) -> Sentence:
-    text, found = "", []
-    for word in words:
-        text += " " * bool(text and word != ".")
-        upos, lemma, feats, _ = LEXICON[word]
-        end = len(text) + len(word)
-        found.append(Word(word, len(text), end, lemma, upos, "_", feats, "dep", "ROOT", 0))
-        text += word
-    return Sentence(text, tuple(found))
-
-
-def write(folder: Path, name: str, lines: list[str]) -> None:
-    sentences = [sentence(line.split()) for line in lines]
-    (folder / f"{name}.conllu").write_text(write_conllu(sentences), encoding="utf-8")
-    (folder / f"{name}.en").write_text("".join(s.text + "\n" for s in sentences), encoding="utf-8")
-    targets = [" ".join(LEXICON[word][3] for word in line.split()) for line in lines]
-    (folder / f"{name}.de").write_text("".join(t + "\n" for t in targets), encoding="utf-8")
-
-
-TRAIN = ["the dog sees the cats .", "Peter ducks .", "the cats sees Peter ."] * 6
-DEV = ["Peter sees the dog .", "the dog ducks ."]
-
-
-@pytest.fixture
-def cfg(tmp_path: Path) -> TrainConfig:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    write(folder, "train", TRAIN)
-    write(folder, "dev", DEV)
-    write(folder, "test", DEV[:1])
-    made = TrainConfig()
-    made.data.name = "tiny"
-    made.data.source_lang, made.data.target_lang = "en", "de"
-    made.data.folder = str(folder)
-    made.data.train = SplitConfig("train.conllu", "train.de")
-    made.data.dev = SplitConfig("dev.conllu", "dev.de")
-    made.data.tests = {"test": SplitConfig("test.conllu", "test.de")}
-    made.subword.vocab_size = 40
-    made.paths.cache = str(tmp_path / "cache")
-    return made
 
 
 def feature_ids(split: Split, name: str, i: int) -> list[int]:
     start, end = split.source.offsets[i : i + 2]
     return split.features[name][start:end].tolist()
-
-
-def features(*columns: str, **settings: object) -> dict[str, FeatureConfig]:
-    """Features named by their columns."""
-    return {c.replace(".", "_"): FeatureConfig(column=c, **settings) for c in columns}
 
 
 def test_prepared_corpus(cfg: TrainConfig) -> None:
@@ -189,17 +132,6 @@ def test_formats_that_do_not_fit(cfg: TrainConfig, settings: dict[str, Any], mes
     assert str(error.value).replace(folder, "FOLDER") == message
 
 
-def test_second_time_comes_from_the_cache(cfg: TrainConfig) -> None:
-    first = prepare(cfg, features("upos"))
-    said: list[str] = []
-    again = prepare(deepcopy(cfg), features("upos"), said.append)
-    assert said == []
-    assert again.folder == first.folder
-    assert again.folder.name == f"prepared-{fingerprint(cfg, features('upos'))[:16]}"
-    assert again.report == first.report
-    assert again.encoder.features == first.encoder.features
-
-
 def test_features_change_nothing_else(cfg: TrainConfig) -> None:
     plain, full = prepare(cfg, {}), prepare(cfg, features("upos"))
     assert plain.folder != full.folder
@@ -215,55 +147,6 @@ def test_no_annotation_is_read_without_features(cfg: TrainConfig) -> None:
     (Path(str(cfg.data.folder)) / "broken.conllu").write_text("1\tbroken\n", encoding="utf-8")
     assert len(prepare(cfg, {}).train) == 18
     assert len(prepare(cfg, features("subword_tag", "shape")).train) == 18
-
-
-def test_order_of_features_means_nothing(cfg: TrainConfig) -> None:
-    one = prepare(cfg, features("upos", "lemma"))
-    two = prepare(cfg, features("lemma", "upos"))
-    assert one.fingerprint == two.fingerprint
-    assert list(two.encoder.features) == ["lemma", "upos"]
-
-
-def change(cfg: TrainConfig, path: str, value: object) -> TrainConfig:
-    cfg = deepcopy(cfg)
-    *parents, last = path.split(".")
-    node = cfg
-    for name in parents:
-        node = getattr(node, name)
-    setattr(node, last, value)
-    return cfg
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "changes"),
-    [
-        ("subword.vocab_size", 41, True),
-        ("subword.kind", "unigram", True),
-        ("subword.joint", False, True),
-        ("data.max_pieces", 17, True),
-        ("data.max_ratio", 3.0, True),
-        ("data.min_words", 2, True),
-        ("data.limit", 5, True),
-        ("seed", 2, False),
-        ("model.dim", 64, False),
-        ("data.name", "other", False),
-        ("combiner.bias", 1.0, False),
-    ],
-)
-def test_fingerprint(cfg: TrainConfig, path: str, value: object, changes: bool) -> None:
-    chosen = features("upos")
-    before = fingerprint(cfg, chosen)
-    assert len(before) == 64
-    assert (fingerprint(change(cfg, path, value), chosen) != before) == changes
-
-
-def test_fingerprint_of_features_and_files(cfg: TrainConfig) -> None:
-    before = fingerprint(cfg, features("upos"))
-    assert fingerprint(cfg, features("upos", dim=8)) == before
-    assert fingerprint(cfg, features("upos", policy="first")) != before
-    assert fingerprint(cfg, features("upos", max_values=3)) != before
-    write(Path(str(cfg.data.folder)), "train", TRAIN[1:])
-    assert fingerprint(cfg, features("upos")) != before
 
 
 def test_separate_subword_models(cfg: TrainConfig) -> None:
@@ -391,68 +274,3 @@ def test_useless_features_are_refused(
     train = Path(str(cfg.data.folder)) / "train.conllu"
     assert str(error.value) == message.format(train=train)
     assert not list(Path(cfg.paths.cache).glob("prepared-*[!k]/manifest.json"))
-
-
-@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest", "version"])
-def test_damaged_cache_is_made_again(cfg: TrainConfig, damage: str) -> None:
-    first = prepare(cfg, features("upos"))
-    ids = first.train.source.values.tolist()
-    of_manifest = damage in ("manifest", "version")
-    path = first.folder / ("manifest.json" if of_manifest else "0.arrow")
-    content = path.read_bytes()
-    del first
-    if damage == "change":
-        path.write_bytes(content[:-400] + bytes([content[-400] ^ 1]) + content[-399:])
-    elif damage == "remove":
-        path.unlink()
-    elif damage == "version":
-        path.write_bytes(content.replace(b'"report": ', b'"report": 1'))
-    else:
-        path.write_bytes(content[: len(content) // 2])
-    again = prepare(cfg, features("upos"))
-    assert again.train.source.values.tolist() == ids
-    (note,) = again.notes
-    if damage == "version":
-        assert note == f"{again.folder}: its report is of another version, made again"
-    else:
-        assert note.startswith(f"{again.folder}: damaged (")
-        assert note.endswith("), made again")
-    if damage == "change":
-        assert "0.arrow has changed" in note
-    assert prepare(cfg, features("upos")).notes == []
-
-
-def test_an_interrupted_preparation_leaves_nothing(
-    cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "describe_split", stop)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(cfg, features("upos"))
-    assert len(prepare(cfg, features("upos")).train) == 18
-    assert [p.name for p in Path(cfg.paths.cache).iterdir() if "building" in p.name] == []
-
-
-def _work(cfg: TrainConfig, queue: multiprocessing.Queue) -> None:
-    said: list[str] = []
-    made: Prepared = prepare(cfg, features("upos", "lemma"), said.append)
-    queue.put(("encoding" in said, made.notes, made.train.source.values.tolist()))
-
-
-@pytest.mark.slow
-def test_processes_that_start_at_once(cfg: TrainConfig) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    workers = [context.Process(target=_work, args=(cfg, queue)) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    results = [queue.get(timeout=60) for _ in workers]
-    for worker in workers:
-        worker.join(timeout=60)
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    assert sorted(made for made, _, _ in results) == [False, False, False, True]
-    assert all(notes == [] for _, notes, _ in results)
-    assert len({tuple(ids) for _, _, ids in results}) == 1

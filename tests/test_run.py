@@ -24,7 +24,7 @@ from nmt_feat.report.records import read_record
 from nmt_feat.report.sweep import current
 from nmt_feat.run import digest, train_run
 from nmt_feat.search import Hypothesis
-from nmt_feat.settings import determining, folder_name, settle, written
+from nmt_feat.settings import determining, folder_name, module_sum, settle
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.progress import Progress
 
@@ -218,7 +218,7 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
     def name(*more: str) -> str:
         for module in [module for module in sys.modules if module.startswith("own_")]:
             del sys.modules[module]  # as in another process
-        written.cache_clear()
+        module_sum.cache_clear()
         cfg = settle(small.config(*more), False, run.Console())
         return folder_name(cfg, determining(cfg, "hash of the data"))
 

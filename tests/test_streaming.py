@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_prepare import cfg, features, write
+from lexicon import features, write
 
 from nmt_feat.corpus import encoding, prepare, subwords, tables, text
 from nmt_feat.corpus.batches import plan
@@ -21,8 +21,6 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import known_sha256, read_blocks, read_lines, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig, TrainConfig
-
-__all__ = ["cfg"]  # a fixture
 
 
 def content(split: Split) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from nmt_feat.evaluation.parts import Parts
 from nmt_feat.strict import Mismatch, finite, loads, typed
 from nmt_feat.training.checkpoints import FORMAT, check_format, write_atomically
 
+DIALS = ("classes", "erase")
+"""Settings of features that make them say less; see corpus/dials.py."""
 STARTED, FINISHED = "run.json", "result.json"
 
 
@@ -110,6 +112,19 @@ def method_name(target: str | None) -> str:
         return "none"
     module, _, name = target.rpartition(".")
     return method(name) if module.startswith("nmt_feat.") else name
+
+
+def leave_out(settings: dict[str, Any]) -> None:
+    """Take settings out of those of a run that are there as if they were not."""
+    for feature in (settings.get("features") or {}).values():
+        for dial in DIALS:
+            if not feature.get(dial):
+                feature.pop(dial, None)
+    model = settings.get("model") or {}
+    if model.get("source_words"):
+        del model["source_words"]
+    if settings.get("control") == "none":
+        del settings["control"]
 
 
 def code_revision() -> dict[str, str]:

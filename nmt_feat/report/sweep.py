@@ -34,9 +34,8 @@ from rich.console import Console
 from nmt_feat.corpus.pool import cores
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.report.plan import plan
-from nmt_feat.report.records import RunRecord, method_name, read_run
+from nmt_feat.report.records import RunRecord, leave_out, method_name, read_run
 from nmt_feat.report.report import Report
-from nmt_feat.report.tables import DIALS
 from nmt_feat.training.checkpoints import write_atomically
 from nmt_feat.training.locks import lock_of
 
@@ -248,18 +247,12 @@ def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     config = job["config"]
     method = method_name((config.get("combiner") or {}).get("_target_"))
     seed = config.get("seed", job["number"])
-    # As in the records of other runs, where what has no bearing is left out; settings.determining.
     settings = copy.deepcopy(config)
     if config.get("control") == "matched":
         method = "none"
-    elif method == "none" or config.get("control") == "none":
-        settings.pop("control", None)
-    features: dict[str, Any] = {} if method == "none" else settings.get("features") or {}
-    for feature in features.values():
-        for dial in DIALS:
-            if not feature.get(dial):
-                feature.pop(dial, None)
+    elif method == "none":
+        settings["control"] = "none"
+    features = {} if method == "none" else settings.get("features") or {}
     settings["features"] = features
-    if (settings.get("model") or {}).get("source_words"):
-        del settings["model"]["source_words"]
+    leave_out(settings)  # as in the records of other runs
     return RunRecord(method, sorted(features), seed, "", "", settings, config), None

@@ -15,10 +15,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from nmt_feat.report.formats import Block
-from nmt_feat.report.records import RunRecord
+from nmt_feat.report.records import DIALS, RunRecord
 
-DIALS = ("classes", "erase")
-"""Settings of features that make them say less; see corpus/dials.py."""
 FULL = {(dial, "-") for dial in DIALS}
 """What is not dialled down has no need to be named."""
 SHOWN = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d: d for d in DIALS}

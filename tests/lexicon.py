@@ -1,0 +1,66 @@
+"""A corpus of a few known words, whose annotation and translation can be looked up."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt_feat.corpus.conllu import Sentence, Word, write_conllu
+from nmt_feat.schema import FeatureConfig, SplitConfig, TrainConfig
+
+LEXICON = {
+    "the": ("DET", "the", "_", "die"),
+    "dog": ("NOUN", "dog", "Number=Sing", "Hund"),
+    "cats": ("NOUN", "cat", "Number=Plur", "Katzen"),
+    "Peter": ("PROPN", "Peter", "Number=Sing", "Peter"),
+    "sees": ("VERB", "see", "Tense=Pres", "sieht"),
+    "ducks": ("VERB", "duck", "Tense=Pres", "duckt"),
+    ".": ("PUNCT", ".", "_", "."),
+}
+
+
+def sentence(words: Sequence[str]) -> Sentence:
+    text, found = "", []
+    for word in words:
+        text += " " * bool(text and word != ".")
+        upos, lemma, feats, _ = LEXICON[word]
+        end = len(text) + len(word)
+        found.append(Word(word, len(text), end, lemma, upos, "_", feats, "dep", "ROOT", 0))
+        text += word
+    return Sentence(text, tuple(found))
+
+
+def write(folder: Path, name: str, lines: list[str]) -> None:
+    sentences = [sentence(line.split()) for line in lines]
+    (folder / f"{name}.conllu").write_text(write_conllu(sentences), encoding="utf-8")
+    (folder / f"{name}.en").write_text("".join(s.text + "\n" for s in sentences), encoding="utf-8")
+    targets = [" ".join(LEXICON[word][3] for word in line.split()) for line in lines]
+    (folder / f"{name}.de").write_text("".join(t + "\n" for t in targets), encoding="utf-8")
+
+
+TRAIN = ["the dog sees the cats .", "Peter ducks .", "the cats sees Peter ."] * 6
+
+
+DEV = ["Peter sees the dog .", "the dog ducks ."]
+
+
+def config(tmp_path: Path) -> TrainConfig:
+    """What prepares that corpus, in a folder of its own."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder, "train", TRAIN)
+    write(folder, "dev", DEV)
+    write(folder, "test", DEV[:1])
+    made = TrainConfig()
+    made.data.name = "tiny"
+    made.data.source_lang, made.data.target_lang = "en", "de"
+    made.data.folder = str(folder)
+    made.data.train = SplitConfig("train.conllu", "train.de")
+    made.data.dev = SplitConfig("dev.conllu", "dev.de")
+    made.data.tests = {"test": SplitConfig("test.conllu", "test.de")}
+    made.subword.vocab_size = 40
+    made.paths.cache = str(tmp_path / "cache")
+    return made
+
+
+def features(*columns: str, **settings: object) -> dict[str, FeatureConfig]:
+    """Features named by their columns."""
+    return {c.replace(".", "_"): FeatureConfig(column=c, **settings) for c in columns}

@@ -1,0 +1,137 @@
+"""Prepared corpora that are kept: what names them, and what spoils them."""
+
+import multiprocessing
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from lexicon import TRAIN, features, write
+
+from nmt_feat.corpus import prepare as module
+from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.schema import TrainConfig
+
+
+def test_second_time_comes_from_the_cache(cfg: TrainConfig) -> None:
+    first = prepare(cfg, features("upos"))
+    said: list[str] = []
+    again = prepare(deepcopy(cfg), features("upos"), said.append)
+    assert said == []
+    assert again.folder == first.folder
+    assert again.folder.name == f"prepared-{fingerprint(cfg, features('upos'))[:16]}"
+    assert again.report == first.report
+    assert again.encoder.features == first.encoder.features
+
+
+def test_order_of_features_means_nothing(cfg: TrainConfig) -> None:
+    one = prepare(cfg, features("upos", "lemma"))
+    two = prepare(cfg, features("lemma", "upos"))
+    assert one.fingerprint == two.fingerprint
+    assert list(two.encoder.features) == ["lemma", "upos"]
+
+
+def change(cfg: TrainConfig, path: str, value: object) -> TrainConfig:
+    cfg = deepcopy(cfg)
+    *parents, last = path.split(".")
+    node = cfg
+    for name in parents:
+        node = getattr(node, name)
+    setattr(node, last, value)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changes"),
+    [
+        ("subword.vocab_size", 41, True),
+        ("subword.kind", "unigram", True),
+        ("subword.joint", False, True),
+        ("data.max_pieces", 17, True),
+        ("data.max_ratio", 3.0, True),
+        ("data.min_words", 2, True),
+        ("data.limit", 5, True),
+        ("seed", 2, False),
+        ("model.dim", 64, False),
+        ("data.name", "other", False),
+        ("combiner.bias", 1.0, False),
+    ],
+)
+def test_fingerprint(cfg: TrainConfig, path: str, value: object, changes: bool) -> None:
+    chosen = features("upos")
+    before = fingerprint(cfg, chosen)
+    assert len(before) == 64
+    assert (fingerprint(change(cfg, path, value), chosen) != before) == changes
+
+
+def test_fingerprint_of_features_and_files(cfg: TrainConfig) -> None:
+    before = fingerprint(cfg, features("upos"))
+    assert fingerprint(cfg, features("upos", dim=8)) == before
+    assert fingerprint(cfg, features("upos", policy="first")) != before
+    assert fingerprint(cfg, features("upos", max_values=3)) != before
+    write(Path(str(cfg.data.folder)), "train", TRAIN[1:])
+    assert fingerprint(cfg, features("upos")) != before
+
+
+@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest", "version"])
+def test_damaged_cache_is_made_again(cfg: TrainConfig, damage: str) -> None:
+    first = prepare(cfg, features("upos"))
+    ids = first.train.source.values.tolist()
+    of_manifest = damage in ("manifest", "version")
+    path = first.folder / ("manifest.json" if of_manifest else "0.arrow")
+    content = path.read_bytes()
+    del first
+    if damage == "change":
+        path.write_bytes(content[:-400] + bytes([content[-400] ^ 1]) + content[-399:])
+    elif damage == "remove":
+        path.unlink()
+    elif damage == "version":
+        path.write_bytes(content.replace(b'"report": ', b'"report": 1'))
+    else:
+        path.write_bytes(content[: len(content) // 2])
+    again = prepare(cfg, features("upos"))
+    assert again.train.source.values.tolist() == ids
+    (note,) = again.notes
+    if damage == "version":
+        assert note == f"{again.folder}: its report is of another version, made again"
+    else:
+        assert note.startswith(f"{again.folder}: damaged (")
+        assert note.endswith("), made again")
+    if damage == "change":
+        assert "0.arrow has changed" in note
+    assert prepare(cfg, features("upos")).notes == []
+
+
+def test_an_interrupted_preparation_leaves_nothing(
+    cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "describe_split", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(cfg, features("upos"))
+    assert len(prepare(cfg, features("upos")).train) == 18
+    assert [p.name for p in Path(cfg.paths.cache).iterdir() if "building" in p.name] == []
+
+
+def _work(cfg: TrainConfig, queue: multiprocessing.Queue) -> None:
+    said: list[str] = []
+    made: Prepared = prepare(cfg, features("upos", "lemma"), said.append)
+    queue.put(("encoding" in said, made.notes, made.train.source.values.tolist()))
+
+
+@pytest.mark.slow
+def test_processes_that_start_at_once(cfg: TrainConfig) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    workers = [context.Process(target=_work, args=(cfg, queue)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    results = [queue.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(timeout=60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert sorted(made for made, _, _ in results) == [False, False, False, True]
+    assert all(notes == [] for _, notes, _ in results)
+    assert len({tuple(ids) for _, _, ids in results}) == 1
