@@ -86,6 +86,27 @@ def test_the_format_changes_nothing(small: Small, trained: Path) -> None:
     assert record(glove)["curve"] == record(word2vec)["curve"]
 
 
+def test_words_with_joiners_are_found(small: Small, trained: Path, tmp_path: Path) -> None:
+    """Text is looked up by its visible characters; of words alike in these the first counts."""
+    lines = (trained / "glove.txt").read_text().splitlines()
+    joined = [f"{line[0]}\u200c\u00ad{line[1:]}" for line in lines if line[1] != " "]
+    short = [line for line in lines if line[1] == " "]
+    again = [line.split()[0] + " 9" * WIDTH for line in lines if line[1] != " "]
+    only_joiners = "\u200d" + " 9" * WIDTH
+    file = tmp_path / "joined.txt"
+    file.write_text("".join(f"{line}\n" for line in [*joined, only_joiners, *short, *again]))
+    plain = tmp_path / "plain.txt"
+    order = [line for line in lines if line[1] != " "] + short
+    plain.write_text("".join(f"{line}\n" for line in order))
+    tables = [
+        load_file(small.train("combiner=add", *settings(path)) / "model.safetensors")[
+            "source.features.vectors.table.weight"
+        ]
+        for path in (plain, file)
+    ]
+    np.testing.assert_array_equal(*tables)
+
+
 def test_coverage_is_reported(small: Small, trained: Path, capsys: pytest.CaptureFixture) -> None:
     small.train("combiner=add", *settings(trained / "glove.txt"))
     sentences = read_conllu(small.corpus / "train.conllu")

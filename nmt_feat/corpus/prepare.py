@@ -32,7 +32,7 @@ from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import known_sha256, shards
-from nmt_feat.corpus.vectors import read_vectors
+from nmt_feat.corpus.vectors import looked_up, read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, TrainConfig
 
@@ -87,6 +87,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
             ]
             + ([language_model(cfg, name, f).identity(cache)] if f.encoder else [])
             + (["live"] if f.live else [])
+            + (["visible"] if f.file else [])  # words with joiners were not found once
             + (["whole"] if f.column.startswith("misc.") else [])  # they were cut at `+` once
             + ([{"erase": f.erase, "classes": f.classes}] if columns.dialled(f) else [])
             for name, f in features.items()
@@ -213,7 +214,7 @@ def _build(
         if empty[name].has_units:
             counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
         if feature.file:
-            words, vectors = read_vectors(feature.file, feature.max_values)
+            words, vectors = looked_up(*read_vectors(feature.file, feature.max_values))
             vocab = FeatureVocab.of_words(feature, words, counts)
             np.save(folder / f"{VECTORS}{name}.npy", vectors)
             raw.notes.append(_coverage(name, feature, vocab, counts))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.corpus.text import opened
+from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, shown
 
 
@@ -64,6 +65,21 @@ def read_vectors(
     if not words:
         raise UserError(f"{path}: no vectors; give a file of word2vec, fastText or GloVe (text)")
     return kept, np.stack(rows) if rows else np.zeros((0, width), np.float32)
+
+
+def looked_up(
+    words: list[str], vectors: NDArray[np.float32]
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Words in their `visible` characters, as tokens are looked up; of those alike the first.
+
+    So a word with joiners in it (Persian, Indic scripts) or a soft hyphen is found.
+    """
+    first: dict[str, int] = {}
+    for row, word in enumerate(words):
+        first.setdefault(visible(word), row)
+    first.pop("", None)
+    rows = list(first.values())
+    return list(first), vectors if len(rows) == len(words) else vectors[rows]
 
 
 def vector_width(path: Path | str) -> int:
