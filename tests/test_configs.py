@@ -244,7 +244,7 @@ def test_rows_of_corpus_sizes(pairs: int | None) -> None:
     cfg = composed(("experiment=low_resource", f"row=pairs_{pairs or 'all'}", "combiner=add"))
     check(cfg)
     assert (cfg.data.limit, method_name(cfg.combiner._target_)) == (pairs, "add")
-    whole = composed(("experiment=multi30k_tok", "combiner=add"))
+    whole = composed(("experiment=four_methods_multi30k", "row=add"))
     assert (cfg == whole) == (pairs is None)
     assert cfg.trainer.average * cfg.trainer.validate_every == cfg.trainer.max_steps / 5
     assert cfg.optimizer.warmup == cfg.trainer.max_steps / 5
