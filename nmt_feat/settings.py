@@ -46,6 +46,12 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))
+    warmup, updates = cfg.optimizer.warmup, cfg.trainer.max_steps
+    if warmup > updates:
+        console.print(
+            f"optimizer.warmup={warmup} is longer than trainer.max_steps={updates}: the learning "
+            f"rate ends at {updates / warmup:.0%} of optimizer.lr"
+        )
     combiner, name = cfg.combiner, method_name(cfg.combiner._target_)
     left = unused(combiner)
     if left and not sweep:

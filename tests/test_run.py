@@ -239,6 +239,17 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
     assert "'code'" not in str(determining(plain, "hash of the data"))
 
 
+def test_a_warm_up_that_does_not_end(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    """Short trials are trained with less than the learning rate, and should know."""
+    said = (
+        "optimizer.warmup=24 is longer than trainer.max_steps=6: the learning rate ends at 25% of "
+        "optimizer.lr"
+    )
+    for warmup, expected in ((6, False), (24, True)):
+        settle(small.config(f"optimizer.warmup={warmup}"), False, run.Console(width=200))
+        assert (said in capsys.readouterr().out) == expected
+
+
 def test_words_only(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     folder = small.train("combiner=none")
     assert folder.name.startswith("none-s1-")

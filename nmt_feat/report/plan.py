@@ -46,7 +46,7 @@ def plan(
     done = {run for run, job in zip(runs, jobs, strict=True) if tuple(sorted(job)) in known}
     count, finished = len({*runs}), len(done)
     rest = count - finished
-    said = f"Plan: {count} runs"
+    said = f"Plan: {count} run{'s' * (count != 1)}"
     if count < len(jobs):
         said += f" for {len(jobs)} jobs, some of which are the same words only"
     if finished:
