@@ -107,6 +107,12 @@ def explain(error: Exception) -> str:
     return f"{where}{key and f'{key}: '}{first}"
 
 
+@functools.cache
+def _structure(name: str) -> Any:
+    """What the settings of an entry point must be; slow to make from its dataclass."""
+    return OmegaConf.structured(SCHEMAS[name])
+
+
 def _typed(cfg: DictConfig, name: str = "train") -> Any:
     """The settings as their dataclass; each is set and known (Hydra's `+` adds any name)."""
     if OmegaConf.get_type(cfg) is not SCHEMAS[name]:
@@ -115,8 +121,7 @@ def _typed(cfg: DictConfig, name: str = "train") -> Any:
             f"defaults: [{name}, _self_]"
         )
     try:
-        kind = OmegaConf.structured(SCHEMAS[name])
-        return OmegaConf.to_object(OmegaConf.merge(kind, OmegaConf.to_container(cfg)))
+        return OmegaConf.to_object(OmegaConf.merge(_structure(name), OmegaConf.to_container(cfg)))
     except MissingMandatoryValue:
         missing = sorted(OmegaConf.missing_keys(cfg))
         names = ", ".join(missing)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -432,6 +433,7 @@ class ScoreConfig:
     """CPU threads; 0 keeps PyTorch's choice."""
 
 
+@cache
 def register() -> None:
     """Store the schemas under the names that `conf/*.yaml` take as their first default."""
     store = ConfigStore.instance()
