@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +65,14 @@ def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
         for r in made(tmp_path, method, wrong=wrong, data={"limit": limit})
     ]
     report = Report(runs, pairs=False)
-    assert compared(report) == [
-        (
-            f"data.limit={n}",
-            f"none data.limit={n}",
-            [f"{m} data.limit={n}" for m in ("gate", "add")],
-        )
-        for n in (100, 200)
-    ]
+    assert compared(report) == [(f"data.limit={n}", "none", ["gate", "add"]) for n in (100, 200)]
     for evidence in report.evidence:
         [pair] = evidence.orders["BLEU"]
-        assert {name.split()[1] for name in pair} == {evidence.conditions}
+        assert {*pair} == {"gate", "add"}
+        assert evidence.baseline_row == f"none {evidence.conditions}"
+    listed = csv.DictReader(io.StringIO(report.comparisons()))
+    found = {(row["conditions"], row["method"], row["other"]) for row in listed}
+    assert {("data.limit=100", "gate", "none"), ("data.limit=200", "gate", "none")} < found
     assert any(b.title.startswith("BLEU on test (data.limit=100), against") for b in report.blocks)
     # A row that fits nowhere is named, several are compared without a baseline of words only.
     report = Report([*runs, *made(tmp_path, "gate", data={"limit": 300})], pairs=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, count
 from pathlib import Path
 from typing import TypeVar
@@ -62,6 +62,13 @@ class Method:
     conditions: str = ""
     """What else than the method tells the row apart from others."""
     words_only: bool = False
+    row: str = ""
+    """Its name in the table, where `name` leaves out what all that it is compared with share."""
+
+    def among(self, shared: str) -> Method:
+        """With a name for a comparison of methods under these conditions."""
+        left = [part for part in self.name.split() if part not in shared.split()]
+        return replace(self, name=" ".join(left), row=self.name)
 
 
 @dataclass
@@ -108,6 +115,11 @@ class Evidence:
             }
             self.against[metric] = corrected(against)
             self.orders[metric] = corrected(orders)
+
+    @property
+    def baseline_row(self) -> str | None:
+        """The baseline's name in the table."""
+        return next((m.row or m.name for m in self.methods if m.name == self.baseline), None)
 
     @property
     def where(self) -> str:
@@ -184,7 +196,8 @@ class Evidence:
         for metric, against in self.against.items():
             pairs = {(name, str(self.baseline)): c for name, c in against.items()}
             for (one, other), c in (pairs | self.orders[metric]).items():
-                names = {"test": self.test, "metric": metric, "method": one, "other": other}
+                names = {"test": self.test, "conditions": self.conditions, "metric": metric}
+                names |= {"method": one, "other": other}
                 found.append(names | vars(c.difference) | {"corrected p": c.p})
         return found
 
@@ -340,9 +353,9 @@ def _comparisons(
     if len(whole) < 2:
         likely = [m.name for group in (*whole.values(), methods) for m in group if m.words_only]
         return [("", list(methods), next(iter(likely), None))]
-    found: list[tuple[str, list[Method], str | None]] = [
-        (conditions, group, next(m.name for m in group if m.words_only))
-        for conditions, group in whole.items()
-    ]
+    found: list[tuple[str, list[Method], str | None]] = []
+    for conditions, group in whole.items():
+        there = [method.among(conditions) for method in group]
+        found.append((conditions, there, next(m.name for m in there if m.words_only)))
     rest = [m for m in methods if m.conditions not in whole]
     return [*found, *([("other settings", rest, None)] if rest else [])]

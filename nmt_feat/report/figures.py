@@ -71,7 +71,7 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
             add(f"lengths-{name}", by_length(test, some), "BLEU by length of the reference")
     rows = report.table.named()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
-    baselines = (evidence.baseline for evidence in report.evidence if evidence.baseline in trained)
+    baselines = (e.baseline_row for e in report.evidence if e.baseline_row in trained)
     for several in _few(trained, next(baselines, next(iter(trained), None))):
         add("curves", curves(several), "BLEU on dev in training")
     for data, found in gains(report).items():
