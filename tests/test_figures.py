@@ -116,6 +116,33 @@ def test_gain_against_corpus_size(tmp_path: Path) -> None:
     assert series.gains(Report(one_size, pairs=False)) == {}
 
 
+def test_gains_of_each_precision_are_lines_of_their_own(tmp_path: Path) -> None:
+    """Each with words only of the same precision below it."""
+    chances = {("none", "bf16"): 0.5, ("gate", "bf16"): 0.3, ("none", "fp32"): 0.4}
+    chances[("gate", "fp32")] = 0.1
+    runs = [
+        made(tmp_path / p, method, seed, wrong, size=size, trainer={"precision": p})
+        for size in (500, 4000)
+        for (method, p), wrong in chances.items()
+        for seed in SEEDS
+    ]
+    [found] = series.gains(Report(runs, pairs=False)).values()
+    assert set(found) == {f"gate trainer.precision={p}" for p in ("bf16", "fp32")}
+    for p in ("bf16", "fp32"):
+        means = {
+            method: np.mean([r.tests["test"].bleu for r, _ in runs if told(r) == (method, p, 500)])
+            for method in ("none", "gate")
+        }
+        value, _, seeds = found[f"gate trainer.precision={p}"][500]
+        assert (value, seeds) == (pytest.approx(means["gate"] - means["none"]), 3)
+
+
+def told(record: RunRecord) -> tuple[str, str, int]:
+    """Method, precision and size."""
+    settings = record.settings
+    return record.method, settings["trainer"]["precision"], settings["data"]["limit"]
+
+
 def test_bleu_against_information(tmp_path: Path) -> None:
     """A line for each method over the bits of a feature; controls and what is not known are out."""
     dial = {(2.0, 0.5): 0.1, (1.0, 0.4): 0.2, (0.5, 0.1): 0.3}

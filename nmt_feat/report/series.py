@@ -64,11 +64,12 @@ def gains(report: Report) -> dict[str, dict[str, dict[int, Gain]]]:
                 if evidence.baseline is None:
                     continue
                 base = samples.pop(evidence.baseline).mean
+                row = {m.name: m.row or m.name for m in evidence.methods}
                 for name, sample in samples.items():
                     interval = against[name].difference if name in against else None
                     methods = found.setdefault(data, {})
                     gain = sample.mean - base, interval, len(sample.scores)
-                    methods.setdefault(name, {})[size] = gain
+                    methods.setdefault(row[name], {})[size] = gain
     return found
 
 
