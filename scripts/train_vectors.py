@@ -30,10 +30,16 @@ from nmt_feat.training.checkpoints import write_atomically
 WINDOW = 2
 
 
-def words_of(path: Path) -> list[list[str]]:
-    """The words of each sentence, as the column `form` has them: annotated, or between spaces."""
+def words_of(path: Path, annotated: bool) -> list[list[str]]:
+    """The words of each sentence as the column `form` has them.
+
+    Where no feature needs annotation, as in experiment=meta_embedding, that is what stands between
+    spaces, with its punctuation; else the words that are `annotated`.
+    """
     read = parse(read_lines(path), str(path), kind_of(path))
-    words = (sentence.words or unannotated(sentence.text).words for sentence in read)
+    words = (
+        (annotated and sentence.words) or unannotated(sentence.text).words for sentence in read
+    )
     return [[visible(word.form) for word in each] for each in words]
 
 
@@ -82,9 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = resource("data/embedded") / "train.conllu"
     parser.add_argument("--source", type=Path, default=source, help="text, CoNLL-U or JSON lines")
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
+    parser.add_argument(
+        "--annotated",
+        action="store_true",
+        help="words as annotated: for use beside features that need annotation, such as upos",
+    )
     given = parser.parse_args(arguments)
     try:
-        sentences = words_of(given.source)
+        sentences = words_of(given.source, given.annotated)
         names = sorted({word for sentence in sentences for word in sentence if word})
         most = min(len(names), len(sentences)) - 1
         if not 1 <= given.dim <= most:

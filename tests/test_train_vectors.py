@@ -75,6 +75,25 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["window.txt"]
 
 
+@pytest.mark.parametrize(
+    ("more", "features"), [((), "vectors"), (("--annotated",), "vectors,upos")]
+)
+def test_each_word_of_train_has_a_vector(
+    more: tuple[str, ...],
+    features: str,
+    small: Small,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Words are what stands between spaces, or beside annotated features those annotated."""
+    source = small.corpus / "train.conllu"
+    main([str(tmp_path), "--source", str(source), "--dim", "12", *more])
+    file = f"features.vectors.file={tmp_path / 'window.txt'}"
+    small.train("combiner=add", f"features=[{features}]", file, "trainer.max_steps=1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "different words of train have a vector (100.0%), 100.0% of all" in said
+
+
 def test_meta_embedding(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The experiment's two steps; without the words' table, only the sets differ."""
     monkeypatch.chdir(tmp_path)
