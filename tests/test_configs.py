@@ -179,17 +179,18 @@ def test_published_sizes(name: str) -> None:
 
 
 WIDTHS = ("four_methods", "meta_embedding", "sennrich2016_en_de", "park2020_ko_en")
-"""Experiments whose parts have widths of their own kind: these with every method."""
+"""Experiments whose parts have widths of their own kind."""
 PAIRS = [
-    (name, combiner)
+    pytest.param(name, combiner, marks=[pytest.mark.slow] * (not first))
     for name in options("experiment")
-    for combiner in (options("combiner") if name in WIDTHS else ("none", "concat", "gate"))
+    for combiner in options("combiner")
+    for first in [name in WIDTHS or combiner in ("none", "concat", "gate")]
 ]
 
 
 @pytest.mark.parametrize(("name", "combiner"), PAIRS)
 def test_experiments(name: str, combiner: str) -> None:
-    """They compose, and their widths fit."""
+    """They compose with every method, and their widths fit."""
     words_only = name == "wu2021_tiny"  # with one table for all
     more = ("data.folder=x", *("model.tie=target",) * words_only)
     cfg = composed((f"experiment={name}", f"combiner={combiner}", *more))

@@ -88,16 +88,13 @@ def test_the_format_changes_nothing(small: Small, trained: Path) -> None:
 
 def test_words_with_joiners_are_found(small: Small, trained: Path, tmp_path: Path) -> None:
     """Text is looked up by its visible characters; of words alike in these the first counts."""
-    lines = (trained / "glove.txt").read_text().splitlines()
-    joined = [f"{line[0]}\u200c\u00ad{line[1:]}" for line in lines if line[1] != " "]
-    short = [line for line in lines if line[1] == " "]
-    again = [line.split()[0] + " 9" * WIDTH for line in lines if line[1] != " "]
-    only_joiners = "\u200d" + " 9" * WIDTH
-    file = tmp_path / "joined.txt"
-    file.write_text("".join(f"{line}\n" for line in [*joined, only_joiners, *short, *again]))
-    plain = tmp_path / "plain.txt"
-    order = [line for line in lines if line[1] != " "] + short
-    plain.write_text("".join(f"{line}\n" for line in order))
+    text = (trained / "glove.txt").read_text()
+    nines = " 9" * WIDTH
+    again = "".join(f"{line.split()[0]}{nines}\n" for line in text.splitlines())
+    plain, file = tmp_path / "plain.txt", tmp_path / "joined.txt"
+    plain.write_text(text)
+    joined = "".join(line.replace(" ", "\u200c\u00ad ", 1) for line in text.splitlines(True))
+    file.write_text(f"{joined}\u200d{nines}\n{again}")
     tables = [
         load_file(small.train("combiner=add", *settings(path)) / "model.safetensors")[
             "source.features.vectors.table.weight"

@@ -63,12 +63,12 @@ class Method:
     """What else than the method tells the row apart from others."""
     words_only: bool = False
     row: str = ""
-    """Its name in the table, where `name` leaves out what all that it is compared with share."""
+    """Its name in the table; `name` leaves out what all that it is compared with share."""
 
     def among(self, shared: str) -> Method:
         """With a name for a comparison of methods under these conditions."""
         left = [part for part in self.name.split() if part not in shared.split()]
-        return replace(self, name=" ".join(left), row=self.name)
+        return replace(self, name=" ".join(left))
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Evidence:
     @property
     def baseline_row(self) -> str | None:
         """The baseline's name in the table."""
-        return next((m.row or m.name for m in self.methods if m.name == self.baseline), None)
+        return next((m.row for m in self.methods if m.name == self.baseline), None)
 
     @property
     def where(self) -> str:
@@ -319,6 +319,7 @@ def gather(
             bits=known if len(known) == len(finished) else None,
             conditions=apart[name].conditions,
             words_only=run.method == "none" and "control" not in run.settings,
+            row=name,
         )
         tests.setdefault((test, read[0][1]), []).append(method)
     notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)

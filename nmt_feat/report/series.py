@@ -64,7 +64,7 @@ def gains(report: Report) -> dict[str, dict[str, dict[int, Gain]]]:
                 if evidence.baseline is None:
                     continue
                 base = samples.pop(evidence.baseline).mean
-                row = {m.name: m.row or m.name for m in evidence.methods}
+                row = {m.name: m.row for m in evidence.methods}
                 for name, sample in samples.items():
                     interval = against[name].difference if name in against else None
                     methods = found.setdefault(data, {})
