@@ -21,7 +21,7 @@ from nmt_feat.artifacts import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_fo
 from nmt_feat.checks import check
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
-from nmt_feat.corpus.columns import FeatureVocab, needs_annotation, strict
+from nmt_feat.corpus.columns import FeatureVocab, strict
 from nmt_feat.corpus.conllu import Sentence, project
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS
@@ -38,7 +38,7 @@ from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.training.checkpoints import check_format, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 
-BARE = "have no annotation: their features are unknown"
+BARE = "have no annotation: what it would say is unknown, words are those between spaces"
 EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
 
@@ -94,7 +94,7 @@ class Run:
         restore(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
         self.unannotated = 0
-        """Sentences whose features are unknown, where the run's `missing=unknown` allows it."""
+        """Sentences without annotation, where the run's features allow it."""
         self.missed = 0
         """Sentences that the exported model could not translate; the native engine did."""
         self.replaced = 0
@@ -154,7 +154,7 @@ class Run:
                 f"{name}:{first}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
                 "their lines must correspond"
             )
-        if not needs_annotation(self.cfg.features):
+        if not self.encoder.annotated:
             return [Sentence(text) for text in texts]
         required = strict(self.cfg.features)
         if not required and (self.annotator is None or (projected and raw is None)):

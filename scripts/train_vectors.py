@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from nmt_feat.corpus.columns import unannotated
+from nmt_feat.corpus.columns import spaced
 from nmt_feat.corpus.formats import kind_of, parse
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
@@ -30,16 +30,10 @@ from nmt_feat.training.checkpoints import write_atomically
 WINDOW = 2
 
 
-def words_of(path: Path, annotated: bool) -> list[list[str]]:
-    """The words of each sentence as the column `form` has them.
-
-    Where no feature needs annotation, as in experiment=meta_embedding, that is what stands between
-    spaces, with its punctuation; else the words that are `annotated`.
-    """
+def words_of(path: Path) -> list[list[str]]:
+    """The words of each sentence as the column `form` has them: annotated, or between spaces."""
     read = parse(read_lines(path), str(path), kind_of(path))
-    words = (
-        (annotated and sentence.words) or unannotated(sentence.text).words for sentence in read
-    )
+    words = (sentence.words or spaced(sentence.text) for sentence in read)
     return [[visible(word.form) for word in each] for each in words]
 
 
@@ -88,14 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = resource("data/embedded") / "train.conllu"
     parser.add_argument("--source", type=Path, default=source, help="text, CoNLL-U or JSON lines")
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
-    parser.add_argument(
-        "--annotated",
-        action="store_true",
-        help="words as annotated: for use beside features that need annotation, such as upos",
-    )
     given = parser.parse_args(arguments)
     try:
-        sentences = words_of(given.source, given.annotated)
+        sentences = words_of(given.source)
         names = sorted({word for sentence in sentences for word in sentence if word})
         most = min(len(names), len(sentences)) - 1
         if not 1 <= given.dim <= most:

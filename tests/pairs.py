@@ -76,7 +76,7 @@ class Corpus:
 def load(
     config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool, processes: int = 1
 ) -> Corpus:
-    columns = ANNOTATION if annotate else ()
+    columns = ANNOTATION if annotate else None
     raw = locate(config, annotator, cache, annotate)
     with tempfile.TemporaryDirectory() as work, Pool(processes, "reading", "") as pool:
         load_tables(raw, config, annotator, cache, columns, Path(work), pool)

@@ -107,7 +107,7 @@ def test_words_with_joiners_are_found(small: Small, trained: Path, tmp_path: Pat
 def test_coverage_is_reported(small: Small, trained: Path, capsys: pytest.CaptureFixture) -> None:
     small.train("combiner=add", *settings(trained / "glove.txt"))
     sentences = read_conllu(small.corpus / "train.conllu")
-    counts = Counter(token for s in sentences for token in s.text.split())
+    counts = Counter(word.form for s in sentences for word in s.words)
     known = {line.split()[0] for line in (trained / "glove.txt").read_text().splitlines()}
     types = sum(word in known for word in counts)
     tokens = sum(n for word, n in counts.items() if word in known) / counts.total()

@@ -13,9 +13,10 @@ from nmt_feat.corpus.columns import (
     PAD,
     UNK,
     FeatureVocab,
+    annotation,
     attribute,
     check,
-    needs_annotation,
+    of_words,
     own,
     shape,
     spaced,
@@ -213,11 +214,17 @@ def test_check(feature: FeatureConfig, message: str) -> None:
     assert str(error.value) == message
 
 
-def test_needs_annotation() -> None:
-    assert not needs_annotation({})
-    text_only = {c: FeatureConfig(column=c) for c in ("shape", "subword_tag")}
-    assert not needs_annotation(text_only)
-    assert needs_annotation({**text_only, "upos": FeatureConfig(column="upos")})
+def test_which_need_an_annotation_and_which_words() -> None:
+    text = {c: FeatureConfig(column=c) for c in ("shape", "subword_tag")}
+    pieces = {c: FeatureConfig(column=c, of="piece") for c in ("char", "form", "context")}
+    assert annotation(text | pieces) == annotation({}) == ()
+    case = {"case": FeatureConfig(column="feats.Case"), "upos": FeatureConfig(column="upos")}
+    assert annotation(text | case) == ("feats", "upos")
+    assert not of_words(pieces)
+    assert not of_words({})
+    words = {c: FeatureConfig(column=c, of="word") for c in ("char", "form")}
+    for name, feature in (text | words | case).items():
+        assert of_words(pieces | {name: feature})
 
 
 @pytest.mark.parametrize("path", sorted(resource("conf").glob("features/*.yaml")), ids=str)

@@ -12,16 +12,18 @@ from small import Small
 from splits import encode
 
 from nmt_feat.corpus.columns import END, MISSING, UNK, FeatureVocab
-from nmt_feat.corpus.conllu import Sentence, Word
+from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.prepare import Prepared, prepare
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, SubwordConfig
 
 BOTH = ("combiner=add", "features=[deprel,upos]", "trainer.max_steps=2")
+SPLITS = (("train", "train"), ("dev", "dev"), ("tests.test", "test"))
 ALLOWED = (*BOTH, "features.upos.missing=unknown", "features.deprel.missing=unknown")
 
 
@@ -119,7 +121,8 @@ def test_translation_counts(small: Small, tmp_path: Path) -> None:
     done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 3
-    said = "sentences have no annotation: their features are unknown\n"
+    said = "sentences have no annotation: what it would say is unknown, words are those between "
+    said += "spaces\n"
     assert done.err == f"2 of 3 {said}"
     (tmp_path / "full").write_text("I saw her.\nShe left.\nHe left.\n")
     source, target = tmp_path / "full", tmp_path / "de"
@@ -127,3 +130,67 @@ def test_translation_counts(small: Small, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, f"3 of 3 {said}")
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
     assert (done.code, done.err) == (0, "")
+
+
+def prepared_with(small: Small, *settings: str) -> Prepared:
+    cfg = small.config("combiner=add", *settings)
+    return prepare(cfg, cfg.features)
+
+
+def test_words_are_the_annotation_s_whatever_the_features(small: Small) -> None:
+    """What stands between spaces is a word only where nothing annotates the text."""
+    for name in ("shape", "subword_tag"):
+        alone = prepared_with(small, f"features=[{name}]")
+        beside = prepared_with(small, f"features=[{name},upos]")
+        assert alone.notes == beside.notes == []
+        for split, other in ((alone.train, beside.train), (alone.dev, beside.dev)):
+            assert split.features[name].tolist() == other.features[name].tolist()
+    shapes = prepared_with(small, "features=[shape]").encoder.features["shape"].values
+    assert "." in shapes
+    for name in ("train", "dev", "test"):
+        read = parse_conllu(read_lines(small.corpus / f"{name}.conllu"), name)
+        text = "".join(f"{sentence.text}\n" for sentence in read)
+        (small.folder / f"{name}.txt").write_text(text)
+    plain = [f"data.{key}.source={small.folder / f'{name}.txt'}" for key, name in SPLITS]
+    spaces = prepared_with(small, "features=[shape]", *plain).encoder.features["shape"].values
+    assert "." not in spaces
+    assert "x." in spaces
+    hanta = prepared_with(small, "features=[shape]", *plain, "annotator=hanta")
+    assert "." in hanta.encoder.features["shape"].values
+
+
+def test_units_of_pieces_ask_for_no_annotation(small: Small) -> None:
+    assert not prepared_with(small, "features=[char]").encoder.annotated
+    assert prepared_with(small, "features=[char]", "features.char.of=word").encoder.annotated
+
+
+def test_words_between_spaces_are_said(small: Small, tmp_path: Path) -> None:
+    """Where train is annotated and another split, or a text to translate, is not."""
+    text = small.folder / "dev.txt"
+    text.write_text("I saw her.\n" * 8)
+    settings = "features=[shape]", f"data.dev.source={text}"
+    said = "sentences have no annotation: their words are what stands between spaces"
+    assert prepared_with(small, *settings).notes == [f"dev: 8 {said}"]
+    folder = small.train("combiner=add", "features=[shape]", "trainer.max_steps=2")
+    (tmp_path / "text").write_text("I saw her.\n\nShe left.\n")
+    done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")
+    assert (done.code, len(done.out.splitlines())) == (0, 3)
+    assert done.err == (
+        "2 of 3 sentences have no annotation: what it would say is unknown, words are those "
+        "between spaces\n"
+    )
+    done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_an_older_run_keeps_its_words(small: Small) -> None:
+    """Text features once had words between spaces, unless others needed an annotation."""
+    folder = small.folder / "encoder"
+    folder.mkdir()
+    prepared_with(small, "features=[shape]").encoder.save(folder)
+    assert SourceEncoder.load(folder).annotated
+    file = folder / "features.json"
+    features = json.loads(file.read_text())
+    del features["shape"]["annotated"]
+    file.write_text(json.dumps(features))
+    assert not SourceEncoder.load(folder).annotated

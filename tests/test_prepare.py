@@ -146,7 +146,10 @@ def test_no_annotation_is_read_without_features(cfg: TrainConfig) -> None:
     cfg.data.train.source, cfg.data.train.conllu = "train.en", "broken.conllu"
     (Path(str(cfg.data.folder)) / "broken.conllu").write_text("1\tbroken\n", encoding="utf-8")
     assert len(prepare(cfg, {}).train) == 18
-    assert len(prepare(cfg, features("subword_tag", "shape")).train) == 18
+    pieces = {"char": FeatureConfig(column="char", of="piece")}
+    assert len(prepare(cfg, pieces).train) == 18
+    with pytest.raises(UserError, match=r"broken\.conllu:1: 2 columns, not 10"):
+        prepare(cfg, features("shape"))
 
 
 def test_separate_subword_models(cfg: TrainConfig) -> None:

@@ -110,13 +110,16 @@ def unannotated(text: str) -> Sentence:
     return Sentence(text, tuple(words))
 
 
-def needs_annotation(features: dict[str, FeatureConfig]) -> bool:
-    """Whether any feature needs more than the text itself."""
-    return bool(annotation(features))
+def of_words(features: Mapping[str, FeatureConfig | FeatureVocab]) -> bool:
+    """Whether any feature depends on what a word is; units and forms of pieces do not."""
+    return any(
+        feature.column not in (CONTEXT, *units.KINDS, *units.FORMS) or feature.of == "word"
+        for feature in features.values()
+    )
 
 
 def annotation(features: Mapping[str, FeatureConfig | FeatureVocab]) -> tuple[str, ...]:
-    """The columns of an annotation that the features are made of."""
+    """The columns of an annotation that the features are made of; none if text is enough."""
     needed = {feature.column.partition(".")[0] for feature in features.values()}
     return tuple(sorted(needed.difference(TEXT_COLUMNS)))
 
@@ -191,6 +194,7 @@ class FeatureVocab:
     of: str = "piece"  # whose units
     n: int = 1  # length of n-grams
     missing: str = "error"  # what a sentence without annotation is, or a piece without vector
+    annotated: bool = False  # whether words are those of an annotation, whatever the column
     encoder: str = ""  # folder of the encoder whose vectors these are
     layer: int = 0  # of it
     precision: str = "float16"  # of the vectors

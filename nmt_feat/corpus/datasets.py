@@ -62,6 +62,13 @@ class RawCorpus:
         return [self.train, self.dev, *self.tests.values()]
 
 
+def annotated(config: DataConfig, annotator: AnnotatorConfig) -> bool:
+    """Whether train has an annotation, of its own or by the annotator."""
+    split = config.train
+    given = split.conllu or split.factors or _kind(config, split) != "text"
+    return bool(annotator._target_ or given)
+
+
 def locate(
     config: DataConfig,
     annotator: AnnotatorConfig,
@@ -173,23 +180,24 @@ def load(
     config: DataConfig,
     annotator: AnnotatorConfig,
     cache: Path,
-    columns: tuple[str, ...],
+    columns: tuple[str, ...] | None,
     folder: Path,
     pool: Pool,
 ) -> None:
-    """Read the located corpus into `folder`; words have these columns of their annotation.
+    """Read the located corpus into `folder`; words have these columns, or are not read (None).
 
     Annotation is kept in the folder `cache`. All files are read and checked before anything is
     annotated. An annotator that is set takes the place of annotation in files (noted).
     """
-    tool = make_annotator(annotator) if columns else None
+    tool = None if columns is None else make_annotator(annotator)
     for split in corpus.splits:
         limit = config.limit if split is corpus.train else None
-        _read(split, limit, () if tool else columns, folder, pool)
+        _read(split, limit, None if tool else columns, folder, pool)
         if config.format == "auto" and split.form.kind == "text":
             _refuse_factored(split)
-    for split in corpus.splits if tool else ():
-        assert tool
+    if tool is None or columns is None:
+        return
+    for split in corpus.splits:
         texts = split.source
         if "raw" in split.files:
             texts = Table(folder / f"{split.name}.raw.arrow").limited(len(split.source))
@@ -235,13 +243,13 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
 
 
 def _read(
-    split: RawSplit, limit: int | None, columns: tuple[str, ...], folder: Path, pool: Pool
+    split: RawSplit, limit: int | None, columns: tuple[str, ...] | None, folder: Path, pool: Pool
 ) -> None:
     """Read and check a split, with words where files give them."""
     files, found = split.files, {}
     blanks: list[tuple[int, int, str]] = []
     for role, path in files.items():
-        given = columns if role in ("source", "conllu") else ()
+        given = columns if role in ("source", "conllu") else None
         out, form = folder / f"{split.name}.{role}.arrow", Format("text")
         if role == "source":
             form = split.form
@@ -267,11 +275,11 @@ def _read(
             "remove the line from every file"
         )
     if "conllu" in files:
-        work, out = partial(_aligned, columns, files["conllu"]), folder / f"{split.name}.arrow"
-        parts = [found["conllu"], found["source"]]
+        work = partial(_aligned, columns or (), files["conllu"])
+        parts, out = [found["conllu"], found["source"]], folder / f"{split.name}.arrow"
         found["source"], _ = tables.merge(work, parts, out, pool)
     if factors := {role: str(path) for role, path in files.items() if role.startswith(FACTOR)}:
-        work = partial(_factored, columns, factors, files["source"])
+        work = partial(_factored, columns or (), factors, files["source"])
         parts, out = (
             [*(found[role] for role in factors), found["source"]],
             folder / f"{split.name}.arrow",

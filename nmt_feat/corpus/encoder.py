@@ -109,6 +109,7 @@ class Described:
         value_counts: by feature how many values each sentence has.
         carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
         begins: whether each piece (without EOS) is the first of its word; empty without features.
+        bare: how many sentences have no annotation where words are those of one.
     """
 
     texts: list[str]
@@ -119,6 +120,7 @@ class Described:
     value_counts: dict[str, Integers]
     carried: dict[str, Ids]
     begins: Booleans
+    bare: int = 0
 
 
 class SourceEncoder:
@@ -133,16 +135,22 @@ class SourceEncoder:
         """The features that give words or pieces a value; vectors of an encoder are not here."""
         return {name: f for name, f in self.features.items() if not f.contextual}
 
+    @property
+    def annotated(self) -> bool:
+        """Whether words are those of an annotation, not what stands between spaces."""
+        flagged = any(feature.annotated for feature in self.features.values())
+        return flagged or bool(columns.annotation(self.features))
+
     def describe(
         self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
     ) -> Described:
         """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
 
-        Where no feature needs annotation, words are what stands between spaces. `pieces` are those
-        of the texts where they are known.
+        A sentence without annotation has the words between spaces. `pieces` are those of the texts
+        where they are known.
         """
         texts = sentences.texts
-        if not columns.annotation(self.features):
+        if not self.annotated:
             words = self.features and [Sentence(text, spaced(text)) for text in texts]
             sentences = Sentences.of(words or map(Sentence, texts), ())
         bare = {
@@ -188,7 +196,9 @@ class SourceEncoder:
                 row = np.where(begins, row, INSIDE_WORD)
             carried[name] = np.full(len(real), END, np.int32)
             carried[name][real] = row
-        return Described(texts, ids, counts, sentences, values, value_counts, carried, begins)
+        return Described(
+            texts, ids, counts, sentences, values, value_counts, carried, begins, len(bare)
+        )
 
     def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""

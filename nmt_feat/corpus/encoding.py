@@ -61,6 +61,7 @@ class EncodedSplit:
 
     def __init__(self, path: Path, features: Iterable[str]) -> None:
         self.filtered = Counter[str]()  # pairs left out, by reason
+        self.bare = 0  # sentences that lack the annotation whose words the features describe
         self.path = path
         self._writer = Writer(path)
         self.joint: dict[str, Counter[tuple[str, ...]]] = {}
@@ -76,6 +77,7 @@ class EncodedSplit:
     def append(self, rows: _Rows) -> None:
         """Add rows; values that are new get the next numbers."""
         self.filtered.update(rows.filtered)
+        self.bare += rows.bare
         numbers = {}
         for name, (values, counts) in rows.values.items():
             known, total = self._known[name], self._counts[name]
@@ -130,6 +132,7 @@ class EncodedSplit:
 class _Rows(NamedTuple):
     batch: pa.RecordBatch  # as `encoded` makes them, features by the number of their value
     filtered: Counter[str]
+    bare: int
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
     joint: dict[str, dict[tuple[str, ...], int]]  # as in `EncodedSplit`
     alike: dict[str, tuple[int, int]]  # by feature, see `alike`
@@ -188,7 +191,7 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
         for name, carried in described.carried.items()
     }
     batch = encoded(described, described.carried, target_ids, targets)
-    return _Rows(batch, filtered, values, joint, same)
+    return _Rows(batch, filtered, described.bare, values, joint, same)
 
 
 def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:

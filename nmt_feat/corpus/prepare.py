@@ -66,7 +66,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     Except for the seed of dials, which a run's settings have beside it.
     """
     columns.check(features)
-    annotate, required = columns.needs_annotation(features), bool(columns.strict(features))
+    annotate, required = _annotate(cfg, features), bool(columns.strict(features))
     data, cache = cfg.data, Path(cfg.paths.cache)
     content = {
         "format": FORMAT,
@@ -94,6 +94,12 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
         },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _annotate(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> bool:
+    """Whether words are those of an annotation: where a feature needs one, or the text has one."""
+    given = columns.of_words(features) and datasets.annotated(cfg.data, cfg.annotator)
+    return given or bool(columns.annotation(features))
 
 
 class Outdated(ValueError):
@@ -174,14 +180,15 @@ def _open(folder: Path, found: str) -> Prepared:
 def _build(
     cfg: TrainConfig, features: dict[str, FeatureConfig], folder: Path, say: Callable[[str], None]
 ) -> None:
-    wanted, cache, temporary = columns.annotation(features), Path(cfg.paths.cache), folder / "raw"
-    required = bool(columns.strict(features))
-    raw = datasets.locate(cfg.data, cfg.annotator, cache, bool(wanted), required)
+    cache, temporary = Path(cfg.paths.cache), folder / "raw"
+    annotate, required = _annotate(cfg, features), bool(columns.strict(features))
+    raw = datasets.locate(cfg.data, cfg.annotator, cache, annotate, required)
     size = sum(p.stat().st_size for name in raw.train.files.values() for p in shards(name))
     processes = min(cfg.data.processes or cores(), 1 + size // PER_PROCESS)
     temporary.mkdir()
     with Pool(processes, "preparing the data", "data.processes") as pool:
-        say("reading the corpus" + " and its annotation" * bool(wanted))
+        say("reading the corpus" + " and its annotation" * annotate)
+        wanted = columns.annotation(features) if annotate else None
         datasets.load(raw, cfg.data, cfg.annotator, cache, wanted, temporary, pool)
         say("training the subword model")
         sides = raw.train.source.texts, raw.train.target.texts
@@ -189,7 +196,10 @@ def _build(
             source = target = Subwords.train(cfg.subword, *sides)
         else:
             source, target = (Subwords.train(cfg.subword, side) for side in sides)
-        empty = {name: FeatureVocab.build(f, Counter(), cfg.seed) for name, f in features.items()}
+        empty = {
+            name: replace(FeatureVocab.build(f, Counter(), cfg.seed), annotated=annotate)
+            for name, f in features.items()
+        }
         encoder = SourceEncoder(source, empty)
         encoder.save(folder)
         target.save(folder / "target")
@@ -200,6 +210,13 @@ def _build(
             path = folder / f"{number}.arrow"
             found.append(encode(split, filters, encoder, path, pool))
     train, dev, *_ = found
+    if not columns.annotation(features):  # else it is said how many words' values are unknown
+        raw.notes += [
+            f"{split.name}: {each.bare:,} sentences have no annotation: their words are what "
+            "stands between spaces"
+            for split, each in zip(raw.splits, found, strict=True)
+            if each.bare
+        ]
     report = DataReport(len(raw.train.source), dict(train.filtered), source.size, target.size)
     if train.filtered.total() == report.train_read:
         reasons = ", ".join(f"{n} {why}" for why, n in train.filtered.items())
@@ -220,7 +237,7 @@ def _build(
             raw.notes.append(_coverage(name, feature, vocab, counts))
         else:
             vocab = FeatureVocab.build(feature, counts, cfg.seed)
-        encoder.features[name] = vocab
+        encoder.features[name] = replace(vocab, annotated=annotate)
         joints = [each.joint.get(name) for each in (train, dev)]
         shown = describe_feature(counts, dev_counts, vocab, *joints)
         shown = {"coverage": covered, "agreement": train.agreement(name)} | shown

@@ -99,9 +99,9 @@ class Format(NamedTuple):
 
 
 def read(
-    path: Path, form: Format, columns: tuple[str, ...], out: Path, pool: Pool
+    path: Path, form: Format, columns: tuple[str, ...] | None, out: Path, pool: Pool
 ) -> tuple[Table, int | None]:
-    """A file's sentences, with words where it has any and `columns` of them are asked for.
+    """A file's sentences, with its words, if it has any, and these columns; None: without words.
 
     Also the first row without a visible character, if there is one.
     """
@@ -120,17 +120,17 @@ def read(
 
 
 def _parse(
-    form: Format, columns: tuple[str, ...], block: Block
+    form: Format, columns: tuple[str, ...] | None, block: Block
 ) -> tuple[pa.RecordBatch, int | None]:
     lines, annotated = block.lines(), form.kind != "text"
     if form.kind == "conllu":
-        sentences = parse_block(lines, block.path, block.line, columns)
+        sentences = parse_block(lines, block.path, block.line, columns or ())
     elif annotated:
         parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line)
-        sentences = Sentences.of(parsed, columns)
+        sentences = Sentences.of(parsed, columns or ())
     lines = sentences.texts if annotated else lines
     blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
-    if annotated and columns:
+    if annotated and columns is not None:
         return sentences.table(), blank
     return pa.record_batch({TEXT: pa.array(lines, pa.large_string())}), blank
 

@@ -201,16 +201,16 @@ def _read(
         tests={test: split},
         limit=None,
     )
-    needed, notes = columns.annotation(cfg.features), []
+    needed, notes = columns.annotation(cfg.features) or None, []
     names = list(dict.fromkeys(f.column for f in cfg.features.values()))
     names = [name for name in names if name not in columns.TEXT_COLUMNS]
-    for some in (needed, ()) if needed else ((),):
+    for some in dict.fromkeys((needed, None)):
         with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
             try:
-                found = datasets.locate(data, cfg.annotator, cache, bool(some))
+                found = datasets.locate(data, cfg.annotator, cache, some is not None)
                 datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
             except (UserError, OSError) as error:  # such as a cache that cannot be written
-                if not some:
+                if some is None:
                     raise UserError(str(error)) from None
                 notes.append(f"Without features: {error}")
                 continue
