@@ -88,17 +88,27 @@ def locate(target: str) -> type[Any]:
 
 
 @contextlib.contextmanager
-def blamed(cls: type[Any]) -> Iterator[None]:
-    """What a configured class raises is a `UserError` that names the line in its own file."""
+def blamed(cls: type[Any], kind: type[Any]) -> Iterator[None]:
+    """What a configured class raises is a `UserError` that names the line in its own file.
+
+    Another of the `kind` inside, as under `combiner=mixed`, is named in its place if it fails.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [f.lineno for f in frames if f.filename == sys.modules[cls.__module__].__file__]
+        frames = [(f.f_code, f.f_locals, n) for f, n in traceback.walk_tb(error.__traceback__)]
+        for code, names, _ in frames:
+            if isinstance(own := names.get("self"), kind) and code.co_filename == _file(type(own)):
+                cls = type(own)
+        lines = [number for code, _, number in frames if code.co_filename == _file(cls)]
         place = f"{cls.__module__}.{cls.__qualname__}" + (f", line {lines[-1]}" if lines else "")
         raise UserError(f"{place}: {type(error).__name__}: {error}".removesuffix(": ")) from error
+
+
+def _file(cls: type[Any]) -> str | None:
+    return getattr(sys.modules[cls.__module__], "__file__", None)
 
 
 def build(
@@ -128,5 +138,5 @@ def build(
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in {*values, *args}:
             raise UserError(f"{target} needs the argument {name!r}")
-    with blamed(cls):
+    with blamed(cls, kind):
         return cls(**values, **args)

@@ -178,6 +178,9 @@ SETTINGS = {
     "nmt_feat.combiners.Combiner; derive the class from it",
     "combiner._target_=mine.Init": "mine.Init, line 8: KeyError: 'side'",
     "combiner._target_=mine.Forward": "mine.Forward, line 12: IndexError: list index out of range",
+    "combiner=mixed +combiner.args.methods.upos=mine.Init": "mine.Init, line 8: KeyError: 'side'",
+    "combiner=mixed +combiner.args.methods.upos=mine.Forward": "mine.Forward, line 12: IndexError: "
+    "list index out of range",
     "combiner._target_=mine.NoForward": "mine.NoForward: NotImplementedError",
     "combiner._target_=mine.Needy": "mine.Needy needs the argument 'scale'",
     "combiner._target_=mine.Wide": "mine.Wide: forward returns (2, 3, 48) for batch 2 and time 3; "

@@ -180,7 +180,7 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     """
     places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
     composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
-    with blamed(type(annotator)):
+    with blamed(type(annotator), Annotator):
         sentences = annotator.annotate(composed)
         found = [sentence.text for sentence in sentences]
     if found == composed:

@@ -122,7 +122,7 @@ def check_widths(
                 )
         for name, feature in features.items():
             embedder(feature, 1, combiner.widths[name], 1.0)
-        with blamed(type(combiner)):
+        with blamed(type(combiner), Combiner):
             merged = combiner([torch.zeros(2, 3, width) for width in combiner.widths.values()])
             shape = tuple(merged.shape)
     if shape != (2, 3, model.dim):
