@@ -28,13 +28,21 @@ from nmt_feat.model.build import (
     wanted,
 )
 from nmt_feat.report.records import leave_out, method_name
-from nmt_feat.schema import CombinerConfig, FeatureConfig, TrainConfig
+from nmt_feat.schema import CombinerConfig, FeatureConfig, SubwordConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.loggers import make_loggers
 from nmt_feat.training.optimizers import build_optimizer
 
 SHIPPED = "nmt_feat", "torch"
 """Packages whose revision or version is in the record: their classes are not one's own."""
+
+
+SUBWORDS = {
+    "min_count": ("none", "given"),
+    "character_coverage": ("bpe", "unigram"),
+    "byte_fallback": ("bpe", "unigram"),
+}
+"""Settings of only some kinds of subwords."""
 
 
 def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
@@ -52,6 +60,7 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
             f"optimizer.warmup={warmup} is longer than trainer.max_steps={updates}: the learning "
             f"rate ends at {updates / warmup:.0%} of optimizer.lr"
         )
+    _leave_out_unused(cfg.subword, sweep, console)
     combiner, name = cfg.combiner, method_name(cfg.combiner._target_)
     left = unused(combiner)
     if left and not sweep:
@@ -103,6 +112,21 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
         check_vectors(cfg.combiner, cfg.features, cfg.model, width)
     build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
     return cfg
+
+
+def _leave_out_unused(subword: SubwordConfig, sweep: bool, console: Console) -> None:
+    """What the kind of subwords does not use is as if it were not set."""
+    for key, kinds in SUBWORDS.items():
+        value, default = getattr(subword, key), getattr(SubwordConfig, key)
+        if subword.kind in kinds or value == default:
+            continue
+        if not sweep:
+            raise UserError(
+                f"subword.{key}={value}: is for {' and '.join(kinds)}, not for "
+                f"subword={subword.kind}; leave it out"
+            )
+        console.print(f"subword={subword.kind}: unused: {key}")
+        setattr(subword, key, default)
 
 
 def _check_source(name: str, feature: FeatureConfig) -> None:

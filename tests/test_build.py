@@ -268,3 +268,11 @@ def test_a_setting_that_the_method_does_not_take(small: Small) -> None:
     assert cfg == settle(small.config("combiner=add"), True, console)
     cfg = settle(small.config("combiner=gate", "combiner.bias=0.5"), False, console)
     assert cfg.combiner.bias == 0.5
+
+
+def test_a_setting_that_the_kind_of_subwords_does_not_use(small: Small) -> None:
+    console = Console(record=True)
+    given = "subword=none", "subword.byte_fallback=true", "subword.min_count=2"
+    cfg = settle(small.config(*given), True, console)
+    assert console.export_text() == "subword=none: unused: byte_fallback\n"
+    assert cfg == settle(small.config("subword=none", "subword.min_count=2"), False, console)

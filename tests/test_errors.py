@@ -120,6 +120,10 @@ SETTINGS = {
     "data.processes=-3": "data.processes=-3: must be at least 0",
     "optimizer.betas=[0.9]": "optimizer.betas=[0.9]: must be two numbers in [0, 1)",
     "optimizer.betas=[0.9,1]": "optimizer.betas=[0.9, 1.0]: must be two numbers in [0, 1)",
+    "subword.min_count=2": "subword.min_count=2: is for none and given, not for subword=bpe; leave "
+    "it out",
+    "subword=none subword.byte_fallback=true": "subword.byte_fallback=True: is for bpe and "
+    "unigram, not for subword=none; leave it out",
     "subword.character_coverage=2": "subword.character_coverage=2.0: must be in [0.98, 1]",
     "subword.kind=bp": "subword.kind=bp: unknown; did you mean 'bpe'?",
     "model.tie=everything": "model.tie=everything: unknown; known: all, target",
