@@ -92,6 +92,16 @@ def test_words(evidence: Evidence) -> None:
     assert few == "3 seeds: a claim that is published needs 5."
 
 
+def test_which_methods_have_few_seeds(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
+    more = [
+        run(tmp_path, m, seed, gain)
+        for m, gain in (("none", 0.1), ("concat", 0.3))
+        for seed in (4, 5)
+    ]
+    [found] = Report([*runs, *more], pairs=False).evidence
+    assert found.sentences()[-1] == "3 seeds (add, gate): a claim that is published needs 5."
+
+
 def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     runs = [(r, f) for r, f in runs if r.method != "add" and r.seed < 3]
     report = Report(runs)

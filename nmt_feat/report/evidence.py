@@ -153,9 +153,11 @@ class Evidence:
                 f"{one} above {other} in {_percent(compared.difference.share)} of resamples; "
                 f"the order {one}, {other} is {verdict} (p {p_value(compared.p, '= ')})."
             )
-        fewest = min((len(m.seeds) for m in self.methods if len(m.seeds) > 1), default=ENOUGH)
-        if fewest < ENOUGH:
-            lines.append(f"{fewest} seeds: a claim that is published needs {ENOUGH}.")
+        several = {m.name: len(m.seeds) for m in self.methods if len(m.seeds) > 1}
+        if few := {name: n for name, n in several.items() if n < ENOUGH}:
+            which = f" ({', '.join(few)})" * (len(few) < len(several))
+            fewest = min(few.values())
+            lines.append(f"{fewest} seeds{which}: a claim that is published needs {ENOUGH}.")
         return lines
 
     def blocks(self, pairs: bool) -> list[Block]:
