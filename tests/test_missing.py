@@ -23,8 +23,8 @@ from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, SubwordConfig
 
 BOTH = ("combiner=add", "features=[deprel,upos]", "trainer.max_steps=2")
-SPLITS = (("train", "train"), ("dev", "dev"), ("tests.test", "test"))
 ALLOWED = (*BOTH, "features.upos.missing=unknown", "features.deprel.missing=unknown")
+SPLITS = (("train", "train"), ("dev", "dev"), ("tests.test", "test"))
 
 
 @pytest.mark.parametrize("column", ["upos", "feats.Case"])
