@@ -18,6 +18,7 @@ from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual, Vectors
+from nmt_feat.identity import drop_defaults, drop_harmless
 from nmt_feat.instantiate import locate, may_import
 from nmt_feat.model.build import (
     build_combiner,
@@ -173,13 +174,9 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     Where files lie, how many processes annotate and what is shown change nothing; nor does
     `data.readings`, which a finished run is given later. Classes of one's own are settings, too.
     """
-    settings = dataclasses.asdict(cfg)
-    for name in ("paths", "resume", "published", "logger", "scale"):
-        del settings[name]
-    for name in ("progress", "log_every", "resume_exact", "max_skipped"):
-        del settings["trainer"][name]
-    source = ("name", "source_lang", "target_lang", "tokenized", "limit")
-    settings["data"] = {name: settings["data"][name] for name in source} | {"hash": data}
+    settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
+    settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
+    settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
     for feature in settings["features"].values():
         feature["file"] = bool(feature["file"])  # its content is in the fingerprint
         if feature["encoder"] is None:  # as if there were none

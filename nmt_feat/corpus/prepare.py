@@ -34,7 +34,8 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import known_sha256, shards
 from nmt_feat.corpus.vectors import looked_up, read_vectors
 from nmt_feat.errors import UserError
-from nmt_feat.schema import FeatureConfig, TrainConfig
+from nmt_feat.identity import drop_defaults
+from nmt_feat.schema import FeatureConfig, SubwordConfig, TrainConfig
 
 FORMAT = 4  # of the cache folder: raise it whenever its splits change; each run's hash does then
 REPORT = 3  # of the report alone
@@ -72,7 +73,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
         "format": FORMAT,
         "sentencepiece": sentencepiece.__version__,
         "corpus": datasets.locate(data, cfg.annotator, cache, annotate, required).fingerprint,
-        "subword": asdict(cfg.subword),
+        "subword": drop_defaults(asdict(cfg.subword), SubwordConfig, "subword"),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
             name: [
