@@ -2,6 +2,7 @@
 
 ``python data/oracle.py [--json] [--folder FOLDER]`` recomputes the exact figures of data/README.md
 by enumerating the grammar: for each English sentence all its readings with their probabilities.
+``--ties N`` also breaks the ties between equally probable outputs in N other ways.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,18 @@ def analyses(text: str) -> list[Reading]:
     return readings(program, text)
 
 
-def _tie(source: str, german: str) -> str:
-    """An order between equally probable outputs that favours no reading."""
-    return hashlib.sha256(f"{source}\t{german}".encode()).hexdigest()
+def hash_order(source: str, german: str, salt: str = "") -> str:
+    """An order between equally probable outputs that favours no reading; another for each salt."""
+    return hashlib.sha256(f"{salt}{source}\t{german}".encode()).hexdigest()
 
 
-def best(reading: Reading, features: str) -> tuple[str, int]:
-    """(most probable German given words and features, number of readings that they leave open)."""
+def best(
+    reading: Reading, features: str, order: Callable[[str, str], Any] = hash_order
+) -> tuple[str, int]:
+    """(most probable German given words and features, number of readings that they leave open).
+
+    Of equally probable ones it is the first in `order`.
+    """
     shares: dict[str, float] = {}
     for other in analyses(reading.text):
         if other.seen(features) == reading.seen(features):
@@ -51,7 +58,7 @@ def best(reading: Reading, features: str) -> tuple[str, int]:
     # Rounded: probabilities that differ by rounding errors are ties.
     top = max(shares.values()) * (1 - 1e-9)
     winners = [g for g, p in shares.items() if p >= top]
-    return min(winners, key=lambda g: _tie(reading.text, g)), len(shares)
+    return min(winners, key=lambda g: order(reading.text, g)), len(shares)
 
 
 def _reading_of(text: str, german: str) -> Reading:
@@ -86,10 +93,30 @@ def figures(folder: Path = FOLDER) -> dict[str, Any]:
     }
 
 
+def bleu_range(features: str, ties: int, folder: Path = FOLDER) -> tuple[float, float]:
+    """Lowest and highest oracle BLEU over other ways to break ties.
+
+    They are the first and the last output of the alphabet, and `ties` other hashes.
+    """
+    texts, german, _ = read_split(folder, "test")
+    readings_of_lines = [_reading_of(t, g) for t, g in zip(texts, german, strict=True)]
+    orders: list[Callable[[str, str], Any]] = [
+        lambda source, german: german,
+        lambda source, german: [-ord(character) for character in german],
+        *(partial(hash_order, salt=f"{salt}\t") for salt in range(ties)),
+    ]
+    scores = []
+    for order in orders:
+        outputs = [best(reading, features, order)[0] for reading in readings_of_lines]
+        scores.append(sacrebleu.corpus_bleu(outputs, [german]).score)
+    return round(min(scores), 2), round(max(scores), 2)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where test.conllu lies")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--ties", type=int, default=0, help="break ties in so many other ways")
     arguments = parser.parse_args()
     result = figures(arguments.folder)
     if arguments.json:
@@ -101,3 +128,9 @@ if __name__ == "__main__":
         for name in FEATURE_SETS:
             cells = [result[k][name] for k in ("settled_share", "reading_accuracy", "oracle_bleu")]
             print(f"| {name} | {cells[0]} | {cells[1]} | {cells[2]} |")
+    if arguments.ties:
+        for name in FEATURE_SETS:
+            low, high = bleu_range(name, arguments.ties, arguments.folder)
+            print(
+                f"{name}: {low} to {high} BLEU with ties broken in {arguments.ties + 2} other ways"
+            )
