@@ -5,14 +5,12 @@ The run's folder alone says how: its settings, vocabularies, weights and the ann
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -33,9 +31,11 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
+from nmt_feat.outputs import check_output, writing
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
-from nmt_feat.training.checkpoints import check_format, check_sums, read_tensors, restore
+from nmt_feat.terminal import say
+from nmt_feat.training.checkpoints import SUMS, check_format, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 
 BARE = "have no annotation: what it would say is unknown, words are those between spaces"
@@ -127,9 +127,7 @@ class Run:
         if annotator and known.is_file():
             before, now = known.read_text(encoding="utf-8").strip(), annotator.fingerprint()
             if before != now:
-                print(
-                    f"the training text was annotated by {before}; here is {now}", file=sys.stderr
-                )
+                say(f"the training text was annotated by {before}; here is {now}", file=sys.stderr)
         return annotator
 
     @functools.cached_property
@@ -253,22 +251,19 @@ class Run:
         return results
 
 
+def run_files(folder: str | Path) -> list[Path]:
+    """The files of a run that a program reads; none where there is no run."""
+    top = Path(folder)
+    files = [top / name for name in (CONFIG, WEIGHTS, SUMS)]
+    for name in ("encoder", ANNOTATOR, EXPORT):
+        files += (top / name).rglob("*")
+    return [path for path in files if path.is_file()]
+
+
 def refuse_raw(raw: str | None, kind: str) -> None:
     """Refuse a raw counterpart of what is annotated, which has no use for it."""
     if raw and kind != "text":
         raise UserError(f"raw={raw}: goes with plain text, not with {kind}; leave it out")
-
-
-@contextlib.contextmanager
-def _output(name: str) -> Iterator[TextIO]:
-    if name == "-":
-        yield sys.stdout
-        return
-    try:
-        with Path(name).open("w", encoding="utf-8") as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"output={name}: {error.strerror}") from None
 
 
 def _stdin() -> Iterator[str]:
@@ -303,6 +298,7 @@ def translate_main(cfg: TranslateConfig) -> None:
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
             raise UserError(f"{name}={value}: unknown; {near(value, known)}")
+    check_output(cfg.output, "output=", [cfg.input, cfg.raw, *run_files(cfg.run)])
     run = Run(cfg.run, cfg.threads)
     factors = cfg.factors or run.cfg.data.factors
     if kind in formats.SEPARATORS and not factors:
@@ -313,7 +309,7 @@ def translate_main(cfg: TranslateConfig) -> None:
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
     unit = ": sentence " if kind == "conllu" else ":"
     number = 0
-    with _output(cfg.output) as out:
+    with writing(cfg.output, "output=") as out:
         while chunk := list(islice(sentences, cfg.chunk)):
             where = [f"{name}{unit}{number + i}" for i in range(1, len(chunk) + 1)]
             if kind == "text":
@@ -343,18 +339,20 @@ def translate_main(cfg: TranslateConfig) -> None:
         ),
     ):
         if count:
-            print(f"{count} of {number} sentences {how}", file=sys.stderr)
+            say(f"{count} of {number} sentences {how}", file=sys.stderr)
 
 
 def score_main(cfg: ScoreConfig) -> None:
     """`score.py`: natural log-probability and pieces (the end symbol counts) of each line."""
+    read = [cfg.source, cfg.target, cfg.raw, *run_files(cfg.run)]
+    check_output(cfg.output, "output=", read)
     run = Run(cfg.run, cfg.threads)
     sentences, targets, where = run.read(cfg.source, cfg.target, cfg.raw)
     split = run.split(sentences, targets, where)
     budget = run.cfg.trainer.batch_tokens
     found = score_split(run.model, split, list(run.cfg.features), budget, run.device)
-    with _output(cfg.output) as out:
+    with writing(cfg.output, "output=") as out:
         for logprob, pieces in found:
             out.write(f"{logprob:.6f}\t{pieces}\n")
     if run.unannotated:
-        print(f"{run.unannotated} of {len(found)} sentences {BARE}", file=sys.stderr)
+        say(f"{run.unannotated} of {len(found)} sentences {BARE}", file=sys.stderr)

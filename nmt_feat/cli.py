@@ -24,6 +24,7 @@ from nmt_feat import schema
 from nmt_feat.apply import score_main, translate_main
 from nmt_feat.errors import UserError, fail, near, out_of_memory
 from nmt_feat.resources import resource
+from nmt_feat.terminal import say, use_utf8
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.signals import AT_ONCE, STOPPED, Interrupted, signals
 
@@ -66,6 +67,9 @@ EXTRAS = {
     "hydra/sweeper=optuna": "optuna",
 }
 """Hydra's plugins, and the extra that installs each."""
+
+INTERRUPTED = "interrupted; a file output=FILE is as it was, and the same command starts again"
+"""Of a program that writes a file when it is whole."""
 
 
 def explain(error: Exception) -> str:
@@ -182,11 +186,13 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
 
     def job(cfg: DictConfig) -> float | None:
         _resolvers()  # a launcher may have started this process
+        use_utf8()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return act(_typed(cfg, name))
         with _mistakes():  # here, before Hydra adds lines of its own
             return act(_typed(cfg, name))
 
+    use_utf8()
     schema.register()
     _resolvers()
     for argument in sys.argv[1:]:
@@ -200,13 +206,16 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
     main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
     try:
-        with _mistakes(), signals.handled() if name == "train" else contextlib.nullcontext():
+        with _mistakes(), signals.handled():
             main(job)()
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        sys.exit(STOPPED)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        if name != "train":
+            say(INTERRUPTED, file=sys.stderr)
+        elif isinstance(error, Interrupted):
+            say(error, file=sys.stderr)
+            sys.exit(STOPPED)
+        else:
+            say("interrupted; the same command continues", file=sys.stderr)
         sys.exit(AT_ONCE)
     except Exception as error:
         if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
@@ -229,7 +238,7 @@ def scaled(cfg: schema.TrainConfig, overrides: Sequence[str]) -> schema.TrainCon
     changed = [n for n in names if not f"{n}.".startswith(kept)]
     there = cfg.published.source and not cfg.published.no_full  # else `check` refuses it
     if cfg.scale == "full" and changed and there:
-        print(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
+        say(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
         cfg.scale = "reduced"
     return cfg
 
@@ -254,7 +263,7 @@ def _say_one_run() -> None:
     given = {override.partition("=")[0].lstrip("+") for override in found.overrides.task}
     left = [name for name in found.sweeper.get("params") or () if name not in given]
     if found.mode == RunMode.RUN and left:
-        print(
+        say(
             f"one run of experiment={found.runtime.choices.get('experiment')}; for its table, over "
             f"{', '.join(left)}, put -m before it"
         )

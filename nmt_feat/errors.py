@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,17 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
+_CONTROLS = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What would act on a terminal: C0 and C1 but tab and line end, marks of direction, separators."""
+
+
+def legible(text: str) -> str:
+    """A text for people: what would act on their terminal, such as ESC, as an escape of Python."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory, of the CPU or of a GPU, is not enough."""
     # torch.OutOfMemoryError is a RuntimeError, too; the CPU's allocator has no type of its own.
@@ -35,7 +47,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def fail(message: str) -> NoReturn:
     """Print a message in one line and leave with exit code 2."""
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {legible(' '.join(message.splitlines()))}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -44,6 +56,8 @@ def written(path: object) -> Iterator[None]:
     """What keeps a file or folder from being written is a `UserError` that names it."""
     try:
         yield
+    except BrokenPipeError:  # of standard output, not of the file
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 

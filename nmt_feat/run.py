@@ -39,6 +39,7 @@ from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, TrainConfig
 from nmt_feat.settings import determining, folder_name, settle
+from nmt_feat.terminal import TextConsole, say
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, digest
 from nmt_feat.training.locks import lock_of
@@ -117,7 +118,7 @@ def fit(
         if made is None:
             prepared = prepare_run(cfg)
             made = prepared, untrained(cfg, prepared)[0]
-        progress = Progress(Console(), fabric.global_rank == 0, cfg.trainer.progress)
+        progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
         trainer = Trainer(cfg, *made, folder, fabric, progress)
         trainer.resume()
         if trainer.checkpoints.damaged:
@@ -200,7 +201,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     except Timeout:
         if not wait:
             raise UserError(f"{busy}; wait for it") from None
-        print(f"{busy}; waiting for it", flush=True)
+        say(f"{busy}; waiting for it")
         lock.acquire(timeout=-1)
     try:
         yield
@@ -235,7 +236,7 @@ def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
 
 
 def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
-    console = Console()
+    console = TextConsole()
     cfg = settle(cfg, sweep, console)
     if cfg.control == "matched":
         cfg = match(cfg, console)
@@ -254,32 +255,32 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
             if cfg.data.readings and any(s.reading is None for s in record.scores.values()):
                 add_readings(cfg, record, folder)
             current.finished(folder, trained=False)
-            print(f"finished before: {folder}", flush=True)
+            say(f"finished before: {folder}")
         else:
             record = _train(cfg, settings, folder, sweep)
     if not sweep:
         console.print(summary(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
-        print(f"written to {folder}")
+        say(f"written to {folder}")
         if cfg.control not in CONTROLS:
-            print(f"translate with it: python translate.py run={folder} input=FILE")
-        print(f"try next: python train.py -m combiner={following} seed=1,2,3")
+            say(f"translate with it: python translate.py run={folder} input=FILE")
+        say(f"try next: python train.py -m combiner={following} seed=1,2,3")
     return record
 
 
 def add_readings(cfg: TrainConfig, record: RunRecord, folder: Path) -> None:
     """Reading accuracy of a run that was finished without: `data.readings` makes no other run."""
     if gone := [name for name in record.files.values() if not (folder / name).exists()]:
-        print(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
+        say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
         return
-    prepared = prepare_run(cfg, print)
+    prepared = prepare_run(cfg, say)
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(folder / record.files[name])
         record.scores[name].reading = readings(cfg, split, hypotheses)
     record.config["data"]["readings"] = True
     if not processes.started().rank:
         records.write_record(folder, record)
-        print(f"{folder}: reading accuracy added")
+        say(f"{folder}: reading accuracy added")
 
 
 def _help(cfg: TrainConfig, folder: Path) -> None:
@@ -290,24 +291,24 @@ def _help(cfg: TrainConfig, folder: Path) -> None:
 
 
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
-    console, begun = Console(), time.perf_counter()
+    console, begun = TextConsole(), time.perf_counter()
     records.restart_peak_memory()
     before = continued(cfg, settings, folder)
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:
-        print(note)
+        say(note)
     if not sweep or prepared.fingerprint not in current.described:
         console.print(prepared.report)
         current.described.add(prepared.fingerprint)
     keep(cfg, prepared, folder)
     model, notes = untrained(cfg, prepared)
     for note in notes:
-        print(note)
+        say(note)
     method = method_name(cfg.combiner._target_)
     if not sweep and cfg.control == "none":
         for line in advice(prepared.report.features, model.source.combiner.widths, method):
-            print(line)
+            say(line)
     record = RunRecord(
         method=method,
         features=list(cfg.features),

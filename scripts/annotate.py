@@ -15,8 +15,10 @@ from pathlib import Path
 
 from nmt_feat.corpus.annotators import annotate, make_annotator
 from nmt_feat.corpus.formats import kind_of
-from nmt_feat.corpus.text import read_lines, refuse_gz
+from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, fail
+from nmt_feat.outputs import refuse_inputs, same_file
+from nmt_feat.terminal import say, use_utf8
 
 
 def outputs(source: Path, target: Path) -> dict[Path, Path]:
@@ -24,8 +26,7 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
     if not source.is_dir():
         if target.is_dir():
             raise UserError(f"{target}: is a folder; give a file")
-        refuse_gz(str(target))
-        if target.resolve() == source.resolve():
+        if same_file(target, source):
             raise UserError(f"{target}: is the text itself; give another file")
         return {source: target}
     if target.resolve().is_relative_to(source.resolve()):
@@ -37,6 +38,8 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
     for text in texts:
         name = f"{text.name.removesuffix('.gz')}.conllu"
         found[text] = target / text.relative_to(source).with_name(name)
+    for target_file in found.values():
+        refuse_inputs(target_file, "", texts)
     twice = next((p for p in texts if p.name.endswith(".gz") and p.with_suffix("") in found), None)
     if twice:
         raise UserError(f"{twice}: stands beside {twice.with_suffix('')}; remove one of them")
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="file or folder to write")
     parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
     given = parser.parse_intermixed_args(arguments)
+    use_utf8()
     try:
         cfg = composed(given.settings).annotator
         annotator = make_annotator(cfg)
@@ -69,13 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 annotate(annotator, lines, target, cfg.processes)
             except UserError as error:
                 raise UserError(f"{source}: {error}") from None
-            print(f"{source}: {len(lines):,} sentences in {target}", flush=True)
+            say(f"{source}: {len(lines):,} sentences in {target}")
     except UserError as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or given.output}: cannot be written ({error.strerror})")
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        say("interrupted; the same command continues", file=sys.stderr)
         return 130
     return 0
 

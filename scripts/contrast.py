@@ -15,6 +15,7 @@ from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
 from nmt_feat.resources import resource
 from nmt_feat.search import score_split
+from nmt_feat.terminal import say, use_utf8
 
 
 def contrast(run: Run, sentences: list[Sentence], targets: list[str], where: str) -> Reading:
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=test, help="annotated English, CoNLL-U")
     parser.add_argument("--target", type=Path, help="its German; default: beside it, as .de")
     given = parser.parse_args()
+    use_utf8()
     target = given.target or given.source.with_suffix(".de")
     try:
         run = Run(given.run)
@@ -54,7 +56,7 @@ def main() -> None:
             raise UserError(f"{given.source}: no two lines have the same English")
     except UserError as error:
         fail(str(error))
-    print(f"{found.accuracy:.1%} of {found.readings} readings are the most probable of theirs")
+    say(f"{found.accuracy:.1%} of {found.readings} readings are the most probable of theirs")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,15 @@ U+FFE8 (OpenNMT); parallel: FILE with the words, FILE.upos ... with a factor eac
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import Sentence, write_conllu
-from nmt_feat.corpus.text import read_lines, refuse_gz
-from nmt_feat.errors import UserError, fail, shown, written
+from nmt_feat.corpus.text import read_lines
+from nmt_feat.errors import UserError, fail, shown
+from nmt_feat.outputs import check_output, writing
+from nmt_feat.terminal import say, use_utf8
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     options.factors = [name for name in options.factors.split(",") if name]
     formats.check_factors(options.factors, "--factors")
-    refuse_gz(options.output)
+    use_utf8()
     source = options.source or _by_name(options.input, "--from")
     target = options.target or _by_name(options.output, "--to")
     factored = {source, target} & {"pipe", "ffe8", "parallel"}
@@ -44,8 +44,15 @@ def main() -> None:
         raise UserError(f"--factors: name the factors of {min(factored)}, such as: upos,lemma")
     if options.factors and not factored and source != "jsonl":
         raise UserError(f"--factors: {source} and {target} hold all there are; leave it out")
-    count = _write(_read(options.input, source, options.factors), options, target)
-    print(f"{count:,} sentences written to {options.output}")
+    read, names = [options.input], [options.output]
+    if source == "parallel":
+        read += [f"{options.input}.{name}" for name in options.factors]
+    if target == "parallel":
+        names += [f"{options.output}.{name}" for name in options.factors]
+    for name in names:
+        check_output(name, "", read)
+    count = _write(_read(options.input, source, options.factors), options, target, names)
+    say(f"{count:,} sentences written to {options.output}")
 
 
 def _by_name(path: str, option: str) -> str:
@@ -84,7 +91,9 @@ def _block(sentence: Sentence, where: str) -> str:
     return write_conllu([sentence]).removesuffix("\n")
 
 
-def _write(sentences: Iterator[Sentence], options: argparse.Namespace, kind: str) -> int:
+def _write(
+    sentences: Iterator[Sentence], options: argparse.Namespace, kind: str, names: list[str]
+) -> int:
     """Into files that get their names when they are whole; the number of sentences."""
     count = respaced = 0
 
@@ -95,24 +104,13 @@ def _write(sentences: Iterator[Sentence], options: argparse.Namespace, kind: str
             respaced += " ".join(word.form for word in sentence.words) != sentence.text
             yield sentence
 
-    names = [options.output]
-    if kind == "parallel":
-        names += [f"{options.output}.{name}" for name in options.factors]
-    parts = [Path(f"{name}.part") for name in names]
-    with written(options.output):
-        try:
-            with contextlib.ExitStack() as stack:
-                files = [stack.enter_context(part.open("w", encoding="utf-8")) for part in parts]
-                for row in _rows(counted(), options.input, kind, options.factors):
-                    for file, line in zip(files, row, strict=True):
-                        file.write(f"{line}\n")
-            for part, name in zip(parts, names, strict=True):
-                os.replace(part, name)
-        finally:
-            for part in parts:
-                part.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(writing(name)) for name in names]
+        for row in _rows(counted(), options.input, kind, options.factors):
+            for file, line in zip(files, row, strict=True):
+                file.write(f"{line}\n")
     if respaced and kind not in ("conllu", "jsonl"):
-        print(
+        say(
             f"{respaced:,} sentences have other spaces than their text: {kind} holds tokens only",
             file=sys.stderr,
         )

@@ -15,6 +15,7 @@ from nmt_feat.corpus.controls import prepare_run
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.export import QUANTIZATIONS, attested, check_exportable, export, factors
 from nmt_feat.report.records import read_run
+from nmt_feat.terminal import say, use_utf8
 
 
 def main() -> None:
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--cache", help="folder of prepared data, if not the run's")
     parser.add_argument("--limit", type=int, default=1024, help="largest table, MiB")
     given = parser.parse_args()
+    use_utf8()
     try:
         run = Run(given.run)
         out = given.run / EXPORT
@@ -36,11 +38,9 @@ def main() -> None:
             cfg.paths.cache = given.cache
         tuples = None
         if tables := factors(run.model.source):
-            print(
-                f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings"
-            )
+            say(f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings")
         else:
-            prepared = prepare_run(cfg, print)
+            prepared = prepare_run(cfg, say)
             if prepared.fingerprint != read_run(given.run).data_hashes["prepared"]:
                 raise UserError(
                     f"{given.run}: its training data, prepared again, differs from that of "
@@ -48,7 +48,7 @@ def main() -> None:
                 )
             tuples = attested(prepared.train, list(cfg.features))
             size = len(tuples) * cfg.model.dim * 4 / 2**20
-            print(f"{len(tuples):,} combinations of piece and features: a table of {size:,.1f} MiB")
+            say(f"{len(tuples):,} combinations of piece and features: a table of {size:,.1f} MiB")
             if size > given.limit:
                 raise UserError(
                     f"the table of {size:,.0f} MiB is above --limit {given.limit}; raise it, or "
@@ -58,7 +58,7 @@ def main() -> None:
             export(run.model.cpu(), tuples, out, given.quantization)
     except UserError as error:
         fail(str(error))
-    print(
+    say(
         f"written to {out}; translate with it: python translate.py run={given.run} "
         "engine=ctranslate2"
     )

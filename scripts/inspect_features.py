@@ -8,35 +8,35 @@ Takes the settings of train.py; the data is prepared as there, or comes from the
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from nmt_feat.cli import composed
 from nmt_feat.corpus.controls import prepare_run
+from nmt_feat.corpus.datasets import files_of
 from nmt_feat.corpus.prepare import Prepared
-from nmt_feat.errors import UserError, fail, written
+from nmt_feat.errors import UserError, fail
 from nmt_feat.model.build import build_combiner, wanted
+from nmt_feat.outputs import check_output, writing
 from nmt_feat.report.advice import advice
 from nmt_feat.report.records import method_name
 from nmt_feat.schema import TrainConfig
 from nmt_feat.settings import settle
+from nmt_feat.terminal import TextConsole, TextTable, literal, say, use_utf8
 
 
-def example(prepared: Prepared, i: int) -> Table:
+def example(prepared: Prepared, i: int) -> TextTable:
     """The pieces of a sentence of dev, a row each, and their values."""
     split, vocabs = prepared.dev, prepared.encoder.features
     shown = [name for name, v in vocabs.items() if not (v.has_units or v.contextual)]
-    table = Table("piece", *shown, box=None, pad_edge=False)
+    table = TextTable("piece", *shown, box=None, pad_edge=False)
     start, end = split.source.offsets[i : i + 2]
     columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
     for name in shown:
         values = ["<pad>", "<unk>", "<end>", *vocabs[name].values]
         columns.append([values[id] for id in split.features[name][start : end - 1].tolist()])
     for row in zip(*columns, strict=True):
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table
 
 
@@ -48,11 +48,11 @@ def show(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) 
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     method = method_name(cfg.combiner._target_)
     for line in advice(prepared.report.features, widths, method):
-        console.print(f"- {line}")
+        console.print(literal(f"- {line}"))
     for i in range(min(examples, len(prepared.dev))):
         console.print()
-        console.print(Text(f"{prepared.dev.texts('source')[i]}  →  "), end="")
-        console.print(Text(prepared.dev.texts("target")[i]))
+        console.print(literal(f"{prepared.dev.texts('source')[i]}  →  "), end="")
+        console.print(literal(prepared.dev.texts("target")[i]))
         console.print(example(prepared, i))
 
 
@@ -63,14 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", help="write it as Markdown as well")
     parser.add_argument("settings", nargs="*", help="as of train.py")
     given = parser.parse_intermixed_args(arguments)
+    use_utf8()
     try:
-        cfg = settle(composed(given.settings), sweep=False, console=Console(stderr=True))
-        prepared = prepare_run(cfg, print)
-        show(cfg, prepared, given.examples, Console())
+        cfg = settle(composed(given.settings), sweep=False, console=TextConsole(stderr=True))
         if given.page:
-            with written(given.page), Path(given.page).open("w", encoding="utf-8") as file:
+            check_output(given.page, "--page ", files_of(cfg.data))
+        prepared = prepare_run(cfg, say)
+        show(cfg, prepared, given.examples, TextConsole())
+        if given.page:
+            with writing(given.page, "--page ") as file:
                 file.write(f"# Features of {cfg.data.name}\n\n```\n")
-                show(cfg, prepared, given.examples, Console(file=file, width=160))
+                show(cfg, prepared, given.examples, TextConsole(file=file, width=160))
                 file.write("```\n")
     except UserError as error:
         fail(str(error))

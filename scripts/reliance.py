@@ -27,6 +27,7 @@ from nmt_feat.evaluation.metrics import reading_accuracy, score
 from nmt_feat.resources import resource
 from nmt_feat.schema import FeatureConfig
 from nmt_feat.search import translate_split
+from nmt_feat.terminal import say, use_utf8
 
 
 class Reliance:
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--raw", help="raw counterpart of a source of tokens")
     parser.add_argument("--draws", type=int, default=3, help="permutations of the words")
     given = parser.parse_args()
+    use_utf8()
     try:
         if given.draws < 1:
             raise UserError(f"--draws {given.draws}: must be at least 1")
@@ -92,18 +94,18 @@ def main() -> None:
         rows["shuffled"] = [text.scores(text.shuffled(i)) for i in range(given.draws)]
     except UserError as error:
         fail(str(error))
-    print("annotation", *rows["true"][0], sep="\t")
+    say("\t".join(["annotation", *rows["true"][0]]))
     for name, draws in rows.items():
         cells = []
         for key in draws[0]:
             values = [draw[key] for draw in draws]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             cells.append(f"{statistics.fmean(values):.2f}{spread}")
-        print(name, *cells, sep="\t")
-    print(f"replaced: {', '.join(text.moved)}", file=sys.stderr)
+        say("\t".join([name, *cells]))
+    say(f"replaced: {', '.join(text.moved)}", file=sys.stderr)
     seen = [f.dropout or f.sentence_dropout for f in run.cfg.features.values()]
     if not any(seen):
-        print(
+        say(
             "unknown: the run was trained without features.*.dropout, it hardly knows that value",
             file=sys.stderr,
         )

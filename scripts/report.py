@@ -5,9 +5,9 @@ differences to the baseline (`--baseline`, or words only with the same settings)
 p-values. With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and
 with `--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by
 length of the reference, gain against corpus size, BLEU against the bits of the features, mean gates
-by feature value, shares of the embedding's norm. `--html FILE` writes all of it as one HTML page,
-with data, configuration and origin of each run and the test sentences as each method translated
-them.
+by feature value, shares of the embedding's norm. The files of an earlier report in the folder are
+removed. `--html FILE` writes all of it as one HTML page, with data, configuration and origin of each
+run and the test sentences as each method translated them.
 Unfinished runs are listed. `--watch` shows instead, until nothing runs any more, what runs and the
 table so far, from the files alone: in another terminal, or on another machine that sees the folder
 and its locks. What is unfinished then, as after a sweep that was killed, is named at the end.
@@ -17,14 +17,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from nmt_feat.errors import UserError, fail, written
+from nmt_feat.outputs import check_output
 from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
 from nmt_feat.report.watch import watch
+from nmt_feat.terminal import TextConsole, say, use_utf8
 
 
 def main() -> None:
@@ -37,29 +37,34 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
+    use_utf8()
     if arguments.figures and not arguments.out:
         parser.error("--figures needs --out, the folder to write them into")
     try:
         if arguments.watch:
-            watch(arguments.folders, Console())
+            watch(arguments.folders, TextConsole())
             return
         runs = find_runs(arguments.folders)
         notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
         report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
-        report.print(Console())
-        if arguments.out:
+        if arguments.html:
+            check_output(arguments.html, "--html ", [path for f in runs for path in f.rglob("*")])
+        paths = []
+        if arguments.out:  # before it is printed, which may fail
             with written(arguments.out):
                 paths = report.write(arguments.out)
-            print("Written:", *paths)
+        report.print(TextConsole())
+        if arguments.out:
+            say("Written:", *paths)
             if arguments.figures:
                 with written(arguments.out):
                     figures = write_figures(report, arguments.out)
                 for path, shows in figures.items():
-                    print(f"Written: {path}: {shows}")
+                    say(f"Written: {path}: {shows}")
         if arguments.html:
             for line in write_page(report, arguments.html):
-                print(line, file=sys.stderr)
-            print(f"Written: {arguments.html}")
+                say(line, file=sys.stderr)
+            say(f"Written: {arguments.html}")
     except UserError as error:
         fail(str(error))
 

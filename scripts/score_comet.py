@@ -13,6 +13,7 @@ from pathlib import Path
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, fail
+from nmt_feat.terminal import say, use_utf8
 
 MODEL = "Unbabel/wmt22-comet-da"
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--target", required=True, help="the reference, line by line")
     parser.add_argument("--model", default=MODEL, help=f"name or file; default {MODEL}")
     given = parser.parse_args()
+    use_utf8()
     try:
         parsed = formats.parse(
             read_lines(given.source), given.source, formats.kind_of(given.source), []
@@ -63,8 +65,8 @@ def main() -> None:
     except UserError as error:
         fail(str(error))
     for name, score in zip(given.hypotheses, found, strict=True):
-        print(f"{score:.4f}\t{name}")
-    print(f"COMET by {given.model}", file=sys.stderr)
+        say(f"{score:.4f}\t{name}")
+    say(f"COMET by {given.model}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from nmt_feat.corpus.formats import kind_of, parse
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, fail, written
+from nmt_feat.outputs import refuse_inputs, writing
 from nmt_feat.resources import resource
-from nmt_feat.training.checkpoints import write_atomically
+from nmt_feat.terminal import say, use_utf8
 
 WINDOW = 2
 
@@ -83,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--source", type=Path, default=source, help="text, CoNLL-U or JSON lines")
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
     given = parser.parse_args(arguments)
+    use_utf8()
     try:
+        for kind in ("window", "sentence"):
+            refuse_inputs(given.out / f"{kind}.txt", "", [given.source])
         sentences = words_of(given.source)
         names = sorted({word for sentence in sentences for word in sentence if word})
         most = min(len(names), len(sentences)) - 1
@@ -101,9 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows = zip(names, vectors.tolist(), strict=True)
             lines = [" ".join([name, *(f"{x:.6f}" for x in vector)]) for name, vector in rows]
             path = given.out / f"{kind}.txt"
-            with written(path):
-                write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
-            print(f"{path}: {len(names):,} words, {given.dim} numbers each")
+            with writing(path) as file:
+                file.writelines(f"{line}\n" for line in lines)
+            say(f"{path}: {len(names):,} words, {given.dim} numbers each")
     except UserError as error:
         fail(str(error))
 

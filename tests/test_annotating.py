@@ -296,6 +296,22 @@ def test_script_annotates_a_folder(
         assert list(read_conllu(path)) == real(HanTa("de"), texts[text].splitlines())
 
 
+def test_script_writes_gzip(
+    script: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same annotation, and it is not made again."""
+    (tmp_path / "text").write_text("Der Hund schläft.\n", encoding="utf-8")
+    for name in ("plain.conllu", "packed.conllu.gz"):
+        assert script("text", name, *GERMAN)[0] == 0
+    packed = (tmp_path / "packed.conllu.gz").read_bytes()
+    assert gzip.decompress(packed) == (tmp_path / "plain.conllu").read_bytes()
+    monkeypatch.setattr(HanTa, "annotate", lambda *_: pytest.fail("annotated again"))
+    assert script("text", "packed.conllu.gz", *GERMAN)[0] == 0
+    (tmp_path / "packed.conllu.gz").write_bytes(packed[:-9])
+    with pytest.raises(pytest.fail.Exception, match="annotated again"):
+        script("text", "packed.conllu.gz", *GERMAN)
+
+
 def test_script_on_a_full_disk(
     script: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,8 +335,7 @@ SAID = {
     "line",
     ("x.conllu", "out", *GERMAN): "x.conllu: is annotated text (conllu), not plain; leave it out",
     ("one", "texts", *GERMAN): "texts: is a folder; give a file",
-    ("one", "out.conllu.gz", *GERMAN): "out.conllu.gz: is written as plain text; leave .gz out of "
-    "its name",
+    ("one", "linked", *GERMAN): "linked: is the text itself; give another file",
     ("one", "./one", *GERMAN): "one: is the text itself; give another file",
     ("one", "one/out", *GERMAN): "one: cannot be written (File exists)",
     ("texts", "texts/out", *GERMAN): "texts/out: is in texts; choose a folder outside",
@@ -354,4 +369,5 @@ def test_script_says(
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "linked").hardlink_to(tmp_path / "one")
     assert script(*arguments) == (2, "", f"error: {SAID[arguments]}\n")

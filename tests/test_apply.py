@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from applied import FEW, Runs, files, good, hypotheses, translate
 from entry import call
 from small import Small
 
+from nmt_feat import cli
 from nmt_feat.apply import Run
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.annotators import HanTa
@@ -206,6 +208,51 @@ def test_output_file(runs: Runs, tmp_path: Path) -> None:
     scores = good(call("score", f"run={runs.words}", *arguments))
     assert good(call("score", f"run={runs.words}", *arguments, f"output={path}")) == []
     assert read_lines(path) == scores
+    packed = path.with_suffix(".gz")
+    assert translate(runs.words, f"input={runs.text}", f"output={packed}") == []
+    assert read_lines(packed) == hypotheses(runs.words)
+
+
+def test_output_that_is_read(runs: Runs, tmp_path: Path) -> None:
+    """Nothing is written over the input, whatever its name, nor over the run."""
+    text, target = tmp_path / "text", tmp_path / "target"
+    shutil.copy(runs.text, text)
+    shutil.copy(runs.target, target)
+    (link := tmp_path / "link").symlink_to(text)
+    (hard := tmp_path / "hard").hardlink_to(target)
+    weights = runs.words / "model.safetensors"
+    before = {path: path.read_bytes() for path in (text, target, weights)}
+    for command, output, source in (
+        ("translate", text, text),
+        ("translate", link, text),
+        ("translate", weights, weights),
+        ("score", link, text),
+        ("score", hard, target),
+    ):
+        names = ("input",) if command == "translate" else ("source", "target")
+        read = [f"{name}={path}" for name, path in zip(names, (text, target), strict=False)]
+        message = f"output={output}: is {source}, which the command reads; give another file"
+        done = call(command, f"run={runs.words}", *read, f"output={output}")
+        assert (done.code, done.out, done.err) == (2, "", f"error: {message}\n")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_interrupted_translation_leaves_the_output(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "out", Run.translate
+    path.write_text("before\n", encoding="utf-8")
+
+    def interrupted(self: Run, *arguments: Any) -> Any:
+        if ":5" in arguments[1][0]:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Run, "translate", interrupted)
+    done = call("translate", f"run={runs.words}", f"input={runs.text}", f"output={path}", "chunk=4")
+    assert (done.code, done.err.splitlines()) == (130, [cli.INTERRUPTED])
+    assert path.read_text(encoding="utf-8") == "before\n"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # ---- the run's folder is enough

@@ -203,3 +203,18 @@ def test_jobs_that_failed_early_are_told_apart_by_what_was_asked(tmp_path: Path)
     finished = made(tmp_path, "gate", 1, optimizer={"lr": 1})
     table = Table([*stubs, finished[0][0]])
     assert sum(len(runs) for runs in table.rows.values()) == 3
+
+
+def test_a_report_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    """Whatever a report writes, figures too; nothing else in the folder."""
+    words, out = made(tmp_path, "none"), tmp_path / "out"
+    Report([*words, *made(tmp_path, "gate")], pairs=False).write(out)
+    assert (out / "comparisons.csv").exists()
+    (out / "gates-folder").mkdir()
+    users = {out / name for name in ("notes.md", "my-curves.png", "curves.txt", "table.docx")}
+    drawn = {out / name for name in ("curves.png", "lengths-test--2.pdf", "gates-gate.png")}
+    for path in users | drawn:
+        path.touch()
+    written = Report(words[:1], pairs=False).write(out)
+    assert {*out.iterdir()} == {*written, *users, out / "gates-folder"}
+    assert out / "comparisons.csv" not in written

@@ -13,7 +13,7 @@ from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.parts import GateValue, Parts
 from nmt_feat.report import figures, series
 from nmt_feat.report.records import RunRecord
-from nmt_feat.report.report import Report
+from nmt_feat.report.report import FILES, Report
 
 pytest.importorskip("matplotlib")
 
@@ -263,6 +263,7 @@ def test_names_and_no_more_lines_than_can_be_told_apart(tmp_path: Path) -> None:
     written = figures.write_figures(Report(runs, pairs=False), tmp_path / "out")
     expected = ["lengths-test", "lengths-test--2", "gates-gate", "shares"]
     assert [path.name for path in written] == [f"{n}.{k}" for n in expected for k in ("png", "pdf")]
+    assert all(FILES.fullmatch(path.name) for path in written)
     assert written[tmp_path / "out" / "shares.png"] == (
         "what words and features hold of the embedding's norm"
     )

@@ -375,10 +375,6 @@ def test_convert_refuses(annotated: Path) -> None:
             f"{annotated / 'x.jsonl'}: cannot be written (Not a directory)",
         ),
         (
-            [annotated, out.with_suffix(".jsonl.gz")],
-            f"{out}.jsonl.gz: is written as plain text; leave .gz out of its name",
-        ),
-        (
             ["--to", "ffe8", "--from", "pipe", "--factors", "upos", annotated, out],
             f"{annotated}:1: token 1 '#' has 0 factors, not 1 (upos)",
         ),

@@ -1,14 +1,15 @@
 """Annotators: raw lines of text to sentences of annotated words, in parallel and once only."""
 
 import functools
+import gzip
 import hashlib
 import importlib
 import importlib.metadata
 import json
 import logging
-import os
 import re
 import shutil
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -18,17 +19,19 @@ from typing import Any, ClassVar
 from unicodedata import is_normalized, normalize
 
 from filelock import FileLock
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from nmt_feat.corpus.conllu import Sentence, Word, align, parse_conllu, write_conllu
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import sha256
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, legible, near
 from nmt_feat.extras import optional
 from nmt_feat.instantiate import blamed, build
+from nmt_feat.outputs import replacing, unpacked
 from nmt_feat.schema import AnnotatorConfig
+from nmt_feat.terminal import TextConsole
 
 log = logging.getLogger(__name__)
 
@@ -260,14 +263,15 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
             if not _sound(file):
                 yield file, number * _CHUNK + 1, chunk
 
-    console = Console(stderr=True)
+    console = TextConsole(stderr=True)
     done = sum(map(_sound, files))
     processes = min(processes or cores(), max(1, (len(files) - done) // 2))
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     setting = f"annotator={annotator.name}", "annotator.processes"
     with bar, Pool(processes, *setting, _start, (annotator,)) as pool:
         work = partial(_work, annotator if processes == 1 else None)
-        shown = bar.add_task(f"annotating with {annotator.name}", total=len(files), completed=done)
+        title = escape(legible(f"annotating with {annotator.name}"))
+        shown = bar.add_task(title, total=len(files), completed=done)
         for _ in pool.map(work, tasks()):
             bar.advance(shown)
     whole = hashlib.sha256(_source(key))
@@ -315,12 +319,16 @@ def _sound(path: Path, key: str = "") -> bool:
     """Whether a file is there and has its checksum, and is the annotation `key`, if given."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head, begin = file.readline(), file.tell()
-        if key and file.readline() != _source(key):
-            return False
-        file.seek(begin)
-        return head == _head(hashlib.file_digest(file, "sha256").hexdigest())
+    try:
+        with unpacked(path) as file:
+            head, begin = file.readline(), file.tell()
+            if key and file.readline() != _source(key):
+                return False
+            file.seek(begin)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return head == _head(digest)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
 
 
 def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
@@ -328,7 +336,5 @@ def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
 
 
 def _write(path: Path, content: Iterable[bytes]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")  # under a lock, if others want the same
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         file.writelines(content)
-    os.replace(temporary, path)

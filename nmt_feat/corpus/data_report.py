@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
 
 from nmt_feat.corpus import information
 from nmt_feat.corpus.columns import FIRST, MISSING, NONE, FeatureVocab
@@ -18,6 +17,7 @@ from nmt_feat.corpus.information import Joint
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK
 from nmt_feat.corpus.text import ranked
+from nmt_feat.terminal import TextTable, literal
 
 BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
 TOP = 5  # values of a feature that the report shows
@@ -59,7 +59,8 @@ class DataReport:
         if t := self.together:
             names = ", ".join(t["features"])
             features.add_row("together", f"{t['values']:,}", *_shown(t), "-", f"of {names}")
-        return Group(splits, f"{sizes}; {read}", *([features, words] if self.features else []))
+        line = literal(f"{sizes}; {read}")
+        return Group(splits, line, *([features, words] if self.features else []))
 
 
 def describe_split(split: Split) -> dict[str, Any]:
@@ -156,8 +157,8 @@ def _shown(found: Mapping[str, Any]) -> list[str]:
     return ["-" if found[b] is None else f"{found[b]:.2f}" for b in BITS]
 
 
-def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _table(title: str, first: str, *others: str) -> TextTable:
+    table = TextTable(title=literal(title), title_justify="left", box=None, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)

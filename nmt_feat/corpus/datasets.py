@@ -144,6 +144,14 @@ def locate(
     return RawCorpus(train, dev, by_name, hashlib.sha256(content.encode()).hexdigest(), notes)
 
 
+def files_of(config: DataConfig) -> list[Path]:
+    """All files that the settings name, whether they are there or not."""
+    folder = Path(config.folder or ".").expanduser()
+    splits = (config.train, config.dev, *config.tests.values())
+    names = [n for s in splits for n in (s.source, s.target, s.conllu, s.raw, *s.factors.values())]
+    return [path for name in names if name for path in shards(folder / name)]
+
+
 def check_formats(config: DataConfig) -> None:
     """Refuse formats and factors that contradict each other."""
     if config.format not in (known := ("auto", *formats.FORMATS)):

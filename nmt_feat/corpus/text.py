@@ -78,12 +78,6 @@ def shards(path: Path | str) -> list[Path]:
     return sorted(sorted(path.parent.glob(path.name)), key=parts)  # part-01 before part-1
 
 
-def refuse_gz(name: str) -> None:
-    """Refuse a file to be written as plain text by whose name it would be read as compressed."""
-    if name.endswith(".gz"):
-        raise UserError(f"{name}: is written as plain text; leave .gz out of its name")
-
-
 def line_end(data: bytes) -> int:
     """Where the last line that is complete ends; 0 for nowhere."""
     return data.rfind(b"\n") + 1

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from nmt_feat.terminal import TextTable, literal
 
 
 @dataclass
@@ -78,14 +78,14 @@ def markdown(block: Block) -> str:
     return "\n".join([*lines, *(f"- {note}" for note in block.notes), ""])
 
 
-def drawn(block: Block) -> Table:
+def drawn(block: Block) -> TextTable:
     """Its table for a terminal."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = TextTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in block.heading:
         side = "left" if name in block.left else "right"
-        table.add_column(escape(name), justify=side, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(name, justify=side, overflow="fold")
     for row in block.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -93,7 +93,7 @@ def show(block: Block, console: Console) -> None:
     """Print it; what a terminal has no room for is wrapped, never cut."""
     if block.title:
         console.print()
-        console.print(block.title, style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(literal(block.title), style="bold", highlight=False, soft_wrap=True)
     if block.heading:
         table = drawn(block)
         if not console.is_terminal:
@@ -101,4 +101,4 @@ def show(block: Block, console: Console) -> None:
             console.width = max(console.width, wide.maximum)
         console.print(table)
     for note in block.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        console.print(literal(note), highlight=False, soft_wrap=True)

@@ -16,10 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nmt_feat.errors import UserError, written
+from nmt_feat.outputs import writing
 from nmt_feat.report.examples import examples
 from nmt_feat.report.figures import draw
 from nmt_feat.report.report import Report
-from nmt_feat.training.checkpoints import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,8 @@ def write_page(report: Report, path: Path) -> list[str]:
     )
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.encode("utf-8", "backslashreplace"))  # lone surrogates
+    with writing(path, errors="backslashreplace") as file:  # of lone surrogates
+        file.write(content)
     return [*missing, *lacking]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.strict import finite
 from nmt_feat.training.checkpoints import write_atomically
+
+FILES = re.compile(
+    r"table\.(md|csv|json|tex)|comparisons\.csv"
+    r"|((differences|lengths|gain|information|gates)-.*|(curves|shares)(--\d+)?)\.(png|pdf)"
+)
+"""Names of the files that a report writes, figures (see `figures.draw`) among them."""
 
 
 class Report:
@@ -79,7 +86,10 @@ class Report:
         return text.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
-        """Write `table.md`, `.csv`, `.json`, `.tex` and, if any, `comparisons.csv`; their paths."""
+        """Write `table.md`, `.csv`, `.json`, `.tex` and, if any, `comparisons.csv`; their paths.
+
+        Files of an earlier report in the folder are removed, figures among them.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         written = {
             "table.md": "\n".join(map(markdown, self.blocks)),
@@ -91,4 +101,7 @@ class Report:
             written["comparisons.csv"] = self.comparisons()
         for name, content in written.items():
             write_atomically(folder / name, content.encode())
+        for path in folder.iterdir():
+            if FILES.fullmatch(path.name) and path.name not in written and not path.is_dir():
+                path.unlink()
         return [folder / name for name in written]

@@ -12,7 +12,9 @@ import contextlib
 import copy
 import json
 import math
+import os
 import re
+import sys
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -29,13 +31,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from nmt_feat.corpus.pool import cores
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.report.plan import plan
 from nmt_feat.report.records import RunRecord, leave_out, method_name, read_run
 from nmt_feat.report.report import Report
+from nmt_feat.terminal import TextConsole, say
 from nmt_feat.training.checkpoints import write_atomically
 from nmt_feat.training.locks import lock_of
 
@@ -123,7 +125,7 @@ class SweepTable(Callback):
             self.total = len(jobs)
             # Runs may go while it is made, and what cannot be resolved ends the job that has it.
             with contextlib.suppress(OSError, HydraException, OmegaConfBaseException):
-                print(plan(config, jobs, before), flush=True)
+                say(plan(config, jobs, before))
         elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
             fail(
                 "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
@@ -145,7 +147,7 @@ class SweepTable(Callback):
         if config.hydra.mode == RunMode.MULTIRUN:
             total = f" of {self.total}" if self.total else ""
             job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
-            print(job, flush=True)
+            say(job)
             if self.apart:
                 path = self.folder / JOBS / f"{config.hydra.job.num + 1}.log"
                 file = _log.enter_context(path.open("w", 1, encoding="utf-8"))
@@ -176,24 +178,24 @@ class SweepTable(Callback):
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             job["error"] = kind + " ".join(str(error).split())
             job["traceback"] = "".join(traceback.format_exception(error))
-            print(f"Job {job['number']} failed: {job['error']}", flush=True)
             if self.total is not None:
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = math.nan
-        elif self.apart:
-            print(f"Job {job['number']} has ended: {duration(seconds)}", flush=True)
-        if current.trained and self.total and (count := at_once(config)):
-            others = self.jobs()
-            if not any(other["trained"] for other in others):
-                rest = self.total - len(others) - 1
-                print(
-                    f"The first run took {duration(seconds)}; {rest} more of {self.total} take "
-                    f"about {duration(rest * seconds / count)}, less where runs are finished "
-                    "already.",
-                    flush=True,
-                )
+        others = self.jobs()
         path = self.folder / JOBS / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
+        # Printed last: Hydra swallows what is raised here, a full pipe or disk among it.
+        if job["error"] is not None:
+            say(f"Job {job['number']} failed: {job['error']}")
+        elif self.apart:
+            say(f"Job {job['number']} has ended: {duration(seconds)}")
+        count = at_once(config) if current.trained and self.total else None
+        if count and self.total and not any(other["trained"] for other in others):
+            rest = self.total - len(others) - 1
+            say(
+                f"The first run took {duration(seconds)}; {rest} more of {self.total} take about "
+                f"{duration(rest * seconds / count)}, less where runs are finished already."
+            )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the table; exit with code 1 if a job failed or has left no file."""
@@ -202,6 +204,12 @@ class SweepTable(Callback):
                 failed = self.summary()
         except UserError as error:  # Hydra swallows it
             fail(str(error))
+        except BrokenPipeError:  # who reads the table has seen enough; it is written
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            failed = sum(job["error"] is not None for job in self.jobs())
+        except Exception:  # a defect of ours, which Hydra would only warn of
+            traceback.print_exc()
+            raise SystemExit(1) from None
         if failed or len(self.jobs()) < (self.total or 0):
             raise SystemExit(1)
 
@@ -235,8 +243,9 @@ class SweepTable(Callback):
         if failed:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
         report = Report(map(_record, jobs), notes)
-        report.print(Console())
-        print("Written:", " and ".join(str(path) for path in report.write(self.folder)))
+        paths = report.write(self.folder)  # before anything that may fail in printing
+        report.print(TextConsole())
+        say("Written:", " and ".join(map(str, paths)))
         return failed
 
 

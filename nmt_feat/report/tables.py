@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table as RichTable
-
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import DIALS, RunRecord
+from nmt_feat.terminal import TextTable
 
 FULL = {(dial, "-") for dial in DIALS}
 """What is not dialled down has no need to be named."""
@@ -270,7 +268,7 @@ class Table:
         return text.getvalue()
 
 
-def summary(record: RunRecord) -> RichTable:
+def summary(record: RunRecord) -> TextTable:
     """One run, a line per fact: what it was, what it reached, what it took."""
     parts = ", ".join(f"{n:,} {name}" for name, n in record.parameters.items() if name != "total")
     facts = {
@@ -295,11 +293,11 @@ def summary(record: RunRecord) -> RichTable:
         "training": f"{record.updates} updates, {record.train_seconds:.0f} s, {speed}",
         "tested": record.selected,
     }
-    table = RichTable(show_header=False)
+    table = TextTable(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for fact in facts.items():
-        table.add_row(*map(escape, fact))
+        table.add_row(*fact)
     return table
 
 

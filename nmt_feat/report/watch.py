@@ -21,6 +21,7 @@ from nmt_feat.report.formats import drawn
 from nmt_feat.report.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.report.sweep import JOBS, OWN, STATE
 from nmt_feat.report.tables import Table
+from nmt_feat.terminal import literal
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.locks import held
 
@@ -119,11 +120,11 @@ def view(found: Watched) -> RenderableType:
         shown = f"{state}saved at {step:,} of {most:,}" + (
             f", dev BLEU {bleu:.1f}" if bleu >= 0 else ""
         )
-        running.add_row(Text(place.name), bar, Text(shown))
+        running.add_row(literal(place.name), bar, literal(shown))
     if unfinished:
         parts.append(running)
-    parts += [Text(f"Failed: {line}") for line in found.failed]
-    parts += [Text(f"Not shown: {line}") for line in found.damaged]
+    parts += [literal(f"Failed: {line}") for line in found.failed]
+    parts += [literal(f"Not shown: {line}") for line in found.damaged]
     if found.finished:
         parts.append(drawn(Table(found.finished).block()))
     return Group(*parts)
@@ -146,12 +147,8 @@ def watch(
         if not console.is_terminal:  # where Live ends its last line
             console.line()
         if unfinished := found.broken + [place.name for place in found.stopped]:
-            console.print(
-                f"Nothing runs, unfinished: {', '.join(unfinished)}; the same command continues",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            line = f"Nothing runs, unfinished: {', '.join(unfinished)}; the same command continues"
+            console.print(literal(line), highlight=False, soft_wrap=True)
 
 
 def _progress(place: Path) -> tuple[int, float]:

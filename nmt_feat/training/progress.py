@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from nmt_feat.terminal import literal
+
 
 class Progress:
     """Phase, step, loss, speed, time left, last dev BLEU.
@@ -26,7 +28,7 @@ class Progress:
         self.console = console
         self.enabled = enabled
         self.bar = Bar(
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<10}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}{task.fields[speed]}{task.fields[bleu]}"),
@@ -39,7 +41,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line."""
         if self.enabled:
-            self.console.print(text, markup=False, highlight=False)
+            self.console.print(literal(text))
 
     def start(self, step: int, total: int) -> None:
         """Begin at `step` of `total` updates."""
@@ -72,7 +74,7 @@ class Progress:
 
     def working(self, name: str) -> AbstractContextManager[object]:
         """Show what is being done, while it is, without the bar."""
-        return self.console.status(name) if self.enabled else nullcontext()
+        return self.console.status(literal(name)) if self.enabled else nullcontext()
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -1,0 +1,171 @@
+"""Files that programs write: whole or not at all, never over what the program reads.
+
+A file gets its content under a temporary name in the same folder, and its name when it is whole;
+so what is interrupted leaves an earlier file as it was. A name in `.gz` is written as gzip. Devices
+and pipes are written to as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import io
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TextIO, cast
+
+from nmt_feat.errors import UserError, legible
+
+STANDARD = "-"
+"""The name of standard input or output."""
+_STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
+"""Names of open files, which a shell may have begun to write already."""
+
+
+def refuse_inputs(output: Path | str, setting: str, inputs: Iterable[Path | str | None]) -> None:
+    """Refuse an output that is a file, or link to one, that the command reads.
+
+    `setting` begins the message, such as `output=`; inputs may be `-`, or not be there.
+    """
+    for name in inputs:
+        if name is not None and same_file(output, name):
+            which = "the standard input" if str(name) == STANDARD else str(name)
+            raise UserError(
+                f"{setting}{output}: is {which}, which the command reads; give another file"
+            )
+
+
+def same_file(output: Path | str, source: Path | str) -> bool:
+    """Whether what is written is the file that is read, under whatever name; no device or pipe."""
+    to, of = _state(output, sys.stdout), _state(source, sys.stdin)
+    found = to is not None and of is not None and os.path.samestat(to, of)
+    return found and to is not None and stat.S_ISREG(to.st_mode)
+
+
+def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str | None]) -> None:
+    """Refuse, before anything is computed, an output that is an input or cannot be written."""
+    refuse_inputs(output, setting, inputs)
+    if str(output) == STANDARD:
+        return
+    path = Path(output)
+    if path.is_dir():
+        raise UserError(f"{setting}{output}: is a folder; give a file")
+    if not _special(path):
+        with _errors(output, setting):
+            os.scandir(_target(path).parent).close()
+
+
+@contextlib.contextmanager
+def _errors(output: Path | str, setting: str) -> Iterator[None]:
+    """What keeps the output from being written is a `UserError` that names it."""
+    try:
+        yield
+    except BrokenPipeError:  # who reads the pipe has seen enough
+        raise
+    except OSError as error:
+        reason = error.strerror if setting else f"cannot be written ({error.strerror})"
+        raise UserError(f"{setting}{output}: {reason}") from None
+
+
+def _state(name: Path | str, standard: TextIO) -> os.stat_result | None:
+    """Of a file, or of what a standard stream reads or writes; none where there is none."""
+    try:
+        return os.fstat(standard.fileno()) if str(name) == STANDARD else os.stat(name)
+    except (OSError, ValueError):  # a stream without a file, as in tests
+        return None
+
+
+def _special(path: Path) -> bool:
+    """Whether it is a device, a pipe or an open file, which cannot be replaced."""
+    if _STREAMS.fullmatch(str(path)):
+        return True
+    state = _state(path, sys.stdout)
+    return state is not None and not stat.S_ISREG(state.st_mode)
+
+
+def _target(path: Path) -> Path:
+    """The file that a name stands for, through links: a link stays one."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the name `path` when the block ends without an error, synced.
+
+    Compressed where the name ends in `.gz`: the same content gives the same bytes.
+    """
+    target = _target(path)
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    # A short part of the name, for names may be as long as the system allows.
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            with _packed(path, file) as content:
+                yield content
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _packed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    if path.suffix != ".gz":
+        yield file
+        return
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        yield cast(IO[bytes], packed)
+
+
+def unpacked(path: Path) -> IO[bytes]:
+    """What `replacing` wrote."""
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file to be replaced, or a device or pipe."""
+    if not _special(path):
+        with replacing(path) as file:
+            yield file
+        return
+    with path.open("wb", buffering=0) as file, _packed(path, cast(IO[bytes], file)) as content:
+        yield content
+
+
+class _Shown(io.TextIOBase):
+    """Standard output where a person reads it: without terminal escapes."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(legible(text))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def writing(output: Path | str, setting: str = "", errors: str = "strict") -> Iterator[TextIO]:
+    """An output of UTF-8 text: `-` is standard output; `setting` begins the message of an error."""
+    if str(output) == STANDARD:
+        yield cast(TextIO, _Shown()) if sys.stdout.isatty() else sys.stdout
+        return
+    with _errors(output, setting), _opened(Path(output)) as file:
+        text = io.TextIOWrapper(file, "utf-8", errors, newline="\n")
+        try:
+            yield text
+        except BaseException:
+            with contextlib.suppress(OSError, ValueError):
+                text.detach()
+            raise
+        text.detach()
