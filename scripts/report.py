@@ -5,9 +5,9 @@ differences to the baseline (`--baseline`, or words only with the same settings)
 p-values. With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and
 with `--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by
 length of the reference, gain against corpus size, BLEU against the bits of the features, mean gates
-by feature value, shares of the embedding's norm. The files of an earlier report in the folder are
-removed. `--html FILE` writes all of it as one HTML page, with data, configuration and origin of each
-run and the test sentences as each method translated them.
+by feature value, shares of the embedding's norm. Files of an earlier report in the folder are
+removed. `--html FILE` writes all of it as one HTML page, with data, configuration and origin of
+each run and the test sentences as each method translated them.
 Unfinished runs are listed. `--watch` shows instead, until nothing runs any more, what runs and the
 table so far, from the files alone: in another terminal, or on another machine that sees the folder
 and its locks. What is unfinished then, as after a sweep that was killed, is named at the end.
