@@ -19,7 +19,7 @@ from nmt_feat.artifacts import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_fo
 from nmt_feat.checks import check
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
-from nmt_feat.corpus.columns import FeatureVocab, strict
+from nmt_feat.corpus.columns import FeatureVocab
 from nmt_feat.corpus.conllu import Sentence, project
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS
@@ -154,12 +154,12 @@ class Run:
             )
         if not self.encoder.annotated:
             return [Sentence(text) for text in texts]
-        required = strict(self.cfg.features)
+        required = self.encoder.required
         if not required and (self.annotator is None or (projected and raw is None)):
             self.unannotated += sum(bool(text.strip()) for text in texts)
             return [Sentence(text) for text in texts]
         if self.annotator is None:
-            names = ", ".join(self.cfg.features)
+            names = ", ".join(self.cfg.features) or "words to cut the text at"
             raise UserError(
                 f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
                 "an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)"

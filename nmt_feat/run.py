@@ -19,7 +19,6 @@ from rich.console import Console
 
 from nmt_feat.artifacts import ANNOTATOR, WEIGHTS, keep, model_for
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
-from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
@@ -65,7 +64,7 @@ def match(cfg: TrainConfig, console: Console) -> TrainConfig:
         changed = copy.deepcopy(cfg)
         changed.model.ffn_dim = ffn_dim
         vocabs = {name: prepared.encoder.features[name] for name in cfg.features}
-        encoder = SourceEncoder(prepared.encoder.subwords, vocabs)
+        encoder = prepared.encoder.with_features(vocabs)
         return parameter_counts(model_for(changed, encoder, prepared.target))["total"]
 
     width, goal = cfg.model.ffn_dim, count(cfg, cfg.model.ffn_dim)

@@ -118,6 +118,9 @@ class SubwordConfig:
     """Share of characters that SentencePiece covers; the rest are unknown."""
     byte_fallback: bool = False
     """Spell characters outside the vocabulary in bytes."""
+    split_at_words: bool = False
+    """Cut the source at the words of its annotation before it is cut into pieces, so that no piece
+    covers two; for `bpe` and `unigram`."""
 
 
 @dataclass
@@ -159,6 +162,10 @@ class FeatureConfig:
     """Rarer values are unknown."""
     policy: str = "copy"
     """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
+    cover: str | None = None
+    """What a piece that covers several words carries: the value of the `first`, or those of all,
+    in order, as one: `join` (`PROPN+ADP`). Default `join` for annotators of morphemes, such as
+    Kiwi, else `first`; units and ready-made vectors have `first` only."""
     missing: str = "error"
     """Sentences without annotation, or pieces that the encoder does not read: an `error`, or
     `unknown` values, which are counted."""

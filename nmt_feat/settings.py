@@ -42,6 +42,7 @@ SUBWORDS = {
     "min_count": ("none", "given"),
     "character_coverage": ("bpe", "unigram"),
     "byte_fallback": ("bpe", "unigram"),
+    "split_at_words": ("bpe", "unigram"),
 }
 """Settings of only some kinds of subwords."""
 

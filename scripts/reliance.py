@@ -18,7 +18,6 @@ from nmt_feat.apply import Run
 from nmt_feat.corpus.columns import UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence
 from nmt_feat.corpus.controls import Tokens
-from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import WORD
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
@@ -41,7 +40,7 @@ class Reliance:
         if not self.moved:
             raise UserError(f"{run.folder}: has no features of words; there is nothing to replace")
         tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))
-        encoder = SourceEncoder(run.encoder.subwords, vocabs | {WORD: tag})
+        encoder = run.encoder.with_features(vocabs | {WORD: tag})
         described = encoder.describe(Sentences.of(sentences), where)
         encoded = encode_split(encoder, run.target, described, targets)
         self.true = run.attached(encoded, described.texts, where)

@@ -225,6 +225,7 @@ def test_report(cfg: TrainConfig) -> None:
     assert found == {
         "coverage": 1.0,
         "agreement": None,  # each word is one piece
+        "lost": 1 / 6,  # that of the full stop of `Peter.`
         "values": 4,
         "kept": 4,
         "entropy": pytest.approx(2 * (1 / 3 * 1.5849625) + 2 * (1 / 6 * 2.5849625)),

@@ -28,7 +28,7 @@ from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError, legible, near
 from nmt_feat.extras import optional
-from nmt_feat.instantiate import blamed, build
+from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.outputs import replacing, unpacked
 from nmt_feat.schema import AnnotatorConfig
 from nmt_feat.terminal import TextConsole
@@ -44,6 +44,9 @@ class Annotator(ABC):
     """Turns lines of raw text into annotated sentences, each line on its own."""
 
     name: ClassVar[str]
+    morphemes: ClassVar[bool] = False
+    """Whether words are often smaller than what stands between spaces, so that a piece covers
+    several of them; features then have `cover=join` if that is not set."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -173,6 +176,13 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
     model = {} if config.model is None else {"model": config.model}
     annotator: Annotator = build(config._target_, Annotator, config.args, **model)
     return annotator
+
+
+def of_morphemes(config: AnnotatorConfig) -> bool:
+    """Whether the words of an annotator are such, as its class says; it is not made."""
+    if config._target_ is None:
+        return False
+    return bool(getattr(locate(config._target_), "morphemes", False))
 
 
 def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:

@@ -50,6 +50,7 @@ def check(features: dict[str, FeatureConfig]) -> None:
             "first",
         ):
             raise UserError(f"features.{name}.policy=first: each piece has a value; set of=word")
+        _check_cover(name, cfg)
         if cfg.file and (cfg.column not in units.FORMS or cfg.policy == "first"):
             raise UserError(
                 f"features.{name}.file={cfg.file}: needs column=form or column=lower, policy=copy"
@@ -86,6 +87,35 @@ def check(features: dict[str, FeatureConfig]) -> None:
                 f"features.{name}: an encoder's vectors have no policy, max_values or min_count; "
                 "leave them out"
             )
+
+
+def _check_cover(name: str, cfg: FeatureConfig) -> None:
+    """Refuse a cover that is none, or where no piece takes a value of the words that it covers."""
+    if cfg.cover not in (None, "first", "join"):
+        raise UserError(f"features.{name}.cover={cfg.cover}: one of first, join")
+    if cfg.cover and not of_each_word(cfg):
+        raise UserError(
+            f"features.{name}.cover={cfg.cover}: is for values of words, not for "
+            f"{cfg.column} of {'pieces' if cfg.column != CONTEXT else 'an encoder'}; leave it out"
+        )
+    if cfg.cover == "join" and not joinable(cfg):
+        kind = f"vectors of {cfg.file}" if cfg.file else f"the units of column={cfg.column}"
+        raise UserError(
+            f"features.{name}.cover=join: {kind} are those of one word; set cover=first, or leave "
+            "it out"
+        )
+
+
+def of_each_word(feature: FeatureConfig | FeatureVocab) -> bool:
+    """Whether it gives words a value, not pieces."""
+    if feature.column in (*units.KINDS, *units.FORMS):
+        return feature.of == "word"
+    return feature.column not in ("subword_tag", CONTEXT)
+
+
+def joinable(feature: FeatureConfig) -> bool:
+    """Whether the values of several words can be one: not their units, nor ready-made vectors."""
+    return of_each_word(feature) and feature.column not in units.KINDS and not feature.file
 
 
 def strict(features: Mapping[str, FeatureConfig | FeatureVocab]) -> list[str]:
@@ -203,6 +233,7 @@ class FeatureVocab:
     erase: float = 0.0  # its dials, see dials.py
     classes: int | None = None
     seed: int = 0  # of the dials
+    cover: str = "first"  # or `join`: what a piece of several words carries, see covers.py
 
     @classmethod
     def build(cls, cfg: FeatureConfig, counts: Counter[str], seed: int = 0) -> FeatureVocab:
@@ -247,8 +278,7 @@ class FeatureVocab:
     @property
     def of_pieces(self) -> bool:
         """Whether values are those of pieces, not of words."""
-        own = self.column in (*units.KINDS, *units.FORMS) and self.of == "piece"
-        return self.column == "subword_tag" or own
+        return not (of_each_word(self) or self.contextual)
 
     @property
     def single(self) -> bool:

@@ -84,7 +84,7 @@ class Tokens:
     owner: Places
     """The word of each of `pieces`."""
     values: dict[str, Ids]
-    """By feature of words: the id at each word's first piece."""
+    """By feature of words: the id at each word's first piece, or at the last, if that one joins."""
     first: frozenset[str]
     """Of these features, those that say `<inside>` on later pieces."""
 
@@ -98,7 +98,14 @@ class Tokens:
         begin = real if begins is None else real & np.isin(split.features[WORD], begins)
         starts, pieces = np.flatnonzero(begin), np.flatnonzero(real)
         owner = np.cumsum(begin)[pieces] - 1
-        values = {name: split.features[name][starts] for name in moved}
+        # A piece that ends a word, and joins it with the next ones, has the values of them all.
+        last = np.append(np.flatnonzero(np.diff(owner)), len(owner) - 1)[: len(starts)]
+        values = {
+            name: split.features[name][
+                pieces[last] if (vocab.cover, vocab.policy) == ("join", "copy") else starts
+            ]
+            for name, vocab in moved.items()
+        }
         first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
         return cls(split, starts, pieces, owner, values, first)
 

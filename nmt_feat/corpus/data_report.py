@@ -49,13 +49,14 @@ class DataReport:
         bits = ("bits", "given word", "random")
         features = _table("features", "feature", "values", *bits, "unknown in dev")
         features.add_column("most frequent")
-        words = _table("features on words", "feature", "coverage", "pieces agree")
+        words = _table("features on words", "feature", "coverage", "pieces agree", "lost")
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             features.add_row(name, count, *_shown(f), f"{f['unknown_dev']:.2%}", top)
             agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
-            words.add_row(name, f"{f['coverage']:.1%}", agree)
+            lost = "-" if f["lost"] is None else f"{f['lost']:.1%}"
+            words.add_row(name, f"{f['coverage']:.1%}", agree, lost)
         if t := self.together:
             names = ", ".join(t["features"])
             features.add_row("together", f"{t['values']:,}", *_shown(t), "-", f"of {names}")

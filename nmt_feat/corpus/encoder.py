@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,23 @@ from numpy.typing import NDArray
 from nmt_feat.corpus import columns
 from nmt_feat.corpus.columns import END, UNK, Code, FeatureVocab, spaced
 from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.corpus.covers import (
+    NOWHERE,
+    Booleans,
+    Covers,
+    following,
+    last_word_of_piece,
+    visible_places,
+    words_without_piece,
+)
 from nmt_feat.corpus.dials import turned
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
 from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
-from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 
-NOWHERE = -1  # the word of a piece of a sentence without words
 INSIDE_WORD = 3  # beside UNK and END in `Described.carried`
 VALUES = 4
 Ids = NDArray[np.int32]
-Booleans = NDArray[np.bool_]
 
 
 def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) -> Integers:
@@ -60,22 +66,6 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
     return np.where(known, np.minimum(owner, last), NOWHERE)
 
 
-def visible_places(text: str) -> Booleans:
-    """Of each character whether it has a shape."""
-    table = np.zeros(0x110000, bool)
-    table[list(map(ord, visible("".join(set(text)))))] = True
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    shapes: Booleans = table[codes]
-    return shapes
-
-
-def following(true: Booleans) -> Integers:
-    """For each place the next one, itself or later, that is true; else the length."""
-    places = np.where(true, np.arange(len(true)), len(true))
-    following: Integers = np.minimum.accumulate(places[::-1])[::-1]
-    return following
-
-
 def word_begins(owner: Integers, counts: Integers) -> Booleans:
     """Whether each piece is the first one of its word."""
     begins: Booleans = np.diff(owner, prepend=NOWHERE - 1) != 0
@@ -110,6 +100,9 @@ class Described:
         carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
         begins: whether each piece (without EOS) is the first of its word; empty without features.
         bare: how many sentences have no annotation where words are those of one.
+        covers: by feature that joins the values of several words, which ones; it has a value of
+            each cover in the place of each word.
+        lost: by feature of words, of how many words no piece has the value.
     """
 
     texts: list[str]
@@ -121,14 +114,34 @@ class Described:
     carried: dict[str, Ids]
     begins: Booleans
     bare: int = 0
+    covers: dict[str, Covers] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def forms(self, feature: str) -> Coded:
+        """What has the values of a feature of words: the words, or the covers of one that joins."""
+        covers = self.covers.get(feature)
+        return Coded.of(covers.forms(self.words) if covers else self.words.forms())
 
 
 class SourceEncoder:
-    """The one way from source sentences to ids, for training, validation, test, translation."""
+    """The one way from source sentences to ids, for training, validation, test, translation.
 
-    def __init__(self, subwords: Subwords, features: dict[str, FeatureVocab]) -> None:
+    Attributes:
+        split_at_words: whether the text is cut at its words before it is cut into pieces.
+        longest: pieces of the longest sentence of train, if that is known.
+    """
+
+    def __init__(
+        self,
+        subwords: Subwords,
+        features: dict[str, FeatureVocab],
+        split_at_words: bool = False,
+        longest: int | None = None,
+    ) -> None:
         self.subwords = subwords
         self.features = features
+        self.split_at_words = split_at_words
+        self.longest = longest
 
     @property
     def valued(self) -> dict[str, FeatureVocab]:
@@ -139,7 +152,18 @@ class SourceEncoder:
     def annotated(self) -> bool:
         """Whether words are those of an annotation, not what stands between spaces."""
         flagged = any(feature.annotated for feature in self.features.values())
-        return flagged or bool(columns.annotation(self.features))
+        return self.split_at_words or flagged or bool(columns.annotation(self.features))
+
+    @property
+    def required(self) -> list[str]:
+        """What needs an annotation of each sentence: features, or the pieces."""
+        return columns.strict(self.features) + ["subword.split_at_words"] * self.split_at_words
+
+    def pieces(self, sentences: Sentences) -> Pieces:
+        """The pieces of the texts."""
+        if self.split_at_words:
+            return self.subwords.pieces_of_words(sentences.texts, sentences.counts, sentences.ends)
+        return self.subwords.pieces(sentences.texts)
 
     def describe(
         self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
@@ -149,56 +173,79 @@ class SourceEncoder:
         A sentence without annotation has the words between spaces. `pieces` are those of the texts
         where they are known.
         """
-        texts = sentences.texts
         if not self.annotated:
+            texts = sentences.texts
             words = self.features and [Sentence(text, spaced(text)) for text in texts]
             sentences = Sentences.of(words or map(Sentence, texts), ())
-        bare = {
-            i
-            for i in (np.flatnonzero(sentences.counts == 0).tolist() if self.features else ())
-            if visible_places(texts[i]).any()
-        }
-        if bare and columns.strict(self.features):
-            i = min(bare)
-            raise UserError(
-                f"{where[i]}: no annotation of {texts[i]!r}, but features need it; "
-                "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
-            )
-        if bare:
-            made = (
-                columns.unannotated(s.text) if i in bare else s for i, s in enumerate(sentences)
-            )
-            sentences = Sentences.of(made, columns.annotation(self.features))
-        pieces = pieces or self.subwords.pieces(texts)
+        sentences, bare = self._with_words(sentences, where)
+        texts, pieces = sentences.texts, pieces or self.pieces(sentences)
         counts = pieces.counts + 1
         real = np.ones(counts.sum(), bool)
         real[np.cumsum(counts) - 1] = False
         ids = np.full(len(real), EOS, np.int32)
         ids[real] = pieces.ids
-        values, value_counts, carried = {}, {}, {}
-        owner = word_of_piece(pieces, sentences, where) if self.features else None
-        begins = np.zeros(0, bool)
-        if owner is not None:
-            begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
+        described = Described(texts, ids, counts, sentences, {}, {}, {}, np.zeros(0, bool), bare)
+        if not self.features:
+            return described
+        owner = word_of_piece(pieces, sentences, where)
+        begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
         for name, feature in self.valued.items():
-            assert owner is not None
-            if feature.column == "subword_tag":
-                values[name] = subword_tags(begins)
-            elif feature.of_pieces:
-                surfaces = self.subwords.surfaces(texts, pieces)
-                values[name] = columns.cased(surfaces, feature.column)
-            else:
-                values[name] = turned(columns.values(sentences, feature.column), sentences, feature)
-            value_counts[name] = pieces.counts if feature.of_pieces else sentences.counts
-            own = VALUES + values[name].codes
-            row = own if feature.of_pieces else carry(values[name], owner)
+            row = self._carry(name, feature, described, pieces, owner, begins)
             if feature.policy == "first":
                 row = np.where(begins, row, INSIDE_WORD)
-            carried[name] = np.full(len(real), END, np.int32)
-            carried[name][real] = row
-        return Described(
-            texts, ids, counts, sentences, values, value_counts, carried, begins, len(bare)
-        )
+            described.carried[name] = np.full(len(real), END, np.int32)
+            described.carried[name][real] = row
+        return replace(described, begins=begins)
+
+    def _with_words(self, sentences: Sentences, where: Sequence[str]) -> tuple[Sentences, int]:
+        """The sentences, those without annotation with the words between spaces; their number."""
+        texts = sentences.texts
+        without = np.flatnonzero(sentences.counts == 0).tolist()
+        needed = self.features or self.split_at_words
+        bare = {i for i in without if visible_places(texts[i]).any()} if needed else set()
+        if bare and self.required:
+            i = min(bare)
+            raise UserError(
+                f"{where[i]}: no annotation of {texts[i]!r}, but "
+                f"{'features need' if self.features else 'subword.split_at_words=true needs'} it; "
+                "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
+            )
+        if bare:
+            rows = (
+                columns.unannotated(s.text) if i in bare else s for i, s in enumerate(sentences)
+            )
+            sentences = Sentences.of(rows, columns.annotation(self.features))
+        return sentences, len(bare)
+
+    def _carry(
+        self,
+        name: str,
+        feature: FeatureVocab,
+        described: Described,
+        pieces: Pieces,
+        owner: Integers,
+        begins: Booleans,
+    ) -> Ids:
+        """Describe a feature's values; of each piece UNK or `VALUES +` the number of its value."""
+        sentences = described.words
+        described.value_counts[name] = pieces.counts
+        if feature.column == "subword_tag":
+            tags = described.values[name] = subword_tags(begins)
+            return VALUES + tags.codes
+        if feature.of_pieces:
+            surfaces = self.subwords.surfaces(sentences.texts, pieces)
+            values = described.values[name] = columns.cased(surfaces, feature.column)
+            return VALUES + values.codes
+        values = turned(columns.values(sentences, feature.column), sentences, feature)
+        last, counts, place = owner, sentences.counts, owner
+        if feature.cover == "join":
+            last = last_word_of_piece(pieces, sentences, owner)
+            covers = Covers.of(owner, last, pieces.counts, feature.policy)
+            described.covers[name] = covers
+            values, counts, place = covers.join(values), covers.counts, covers.of_piece
+        described.values[name], described.value_counts[name] = values, counts
+        described.lost[name] = words_without_piece(owner, last, len(sentences.starts))
+        return carry(values, place)
 
     def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""
@@ -211,16 +258,24 @@ class SourceEncoder:
         return ids, units
 
     def save(self, folder: Path) -> None:
-        """Write `source.model` or `source.json`, and `features.json`, into the folder."""
+        """Write `source.model` or `source.json`, `features.json` and `text.json`."""
         self.subwords.save(folder / "source")
-        kept = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
-        features = {n: {k: getattr(f, k) for k in kept} for n, f in self.features.items()}
-        content = json.dumps(features, ensure_ascii=False, indent=1)
-        (folder / "features.json").write_text(content, encoding="utf-8")
+        names = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
+        features = {n: {k: getattr(f, k) for k in names} for n, f in self.features.items()}
+        text = {"split_at_words": self.split_at_words, "longest": self.longest}
+        for file, content in (("text", text), ("features", features)):
+            lines = json.dumps(content, ensure_ascii=False, indent=1)
+            (folder / f"{file}.json").write_text(lines, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> SourceEncoder:
-        """What `save` wrote."""
+        """What `save` wrote, now or in an earlier version, which had no `text.json`."""
         content = json.loads((folder / "features.json").read_bytes())
         features = {name: FeatureVocab(**feature) for name, feature in content.items()}
-        return cls(Subwords.load(folder / "source"), features)
+        file = folder / "text.json"
+        text = json.loads(file.read_bytes()) if file.exists() else {}
+        return cls(Subwords.load(folder / "source"), features, **text)
+
+    def with_features(self, features: dict[str, FeatureVocab]) -> SourceEncoder:
+        """The same with other features."""
+        return SourceEncoder(self.subwords, features, self.split_at_words, self.longest)

@@ -14,8 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nmt_feat.corpus.columns import MISSING
+from nmt_feat.corpus.covers import Booleans
 from nmt_feat.corpus.datasets import RawSplit
-from nmt_feat.corpus.encoder import VALUES, Booleans, Ids, SourceEncoder
+from nmt_feat.corpus.encoder import VALUES, Ids, SourceEncoder
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Coded, Integers
 from nmt_feat.corpus.store import Split, Writer, encoded
@@ -70,6 +71,7 @@ class EncodedSplit:
         If there are several features also `ALL`: how often it has each combination of values.
         """
         self._alike: dict[str, tuple[int, int]] = {}
+        self._lost: dict[str, tuple[int, int]] = {}
         self._known: dict[str, dict[str, int]] = {name: {} for name in features}
         self._values: dict[str, list[str]] = {}
         self._counts: dict[str, list[int]] = {name: [] for name in features}
@@ -92,6 +94,9 @@ class EncodedSplit:
         for name, (same, several) in rows.alike.items():
             before = self._alike.get(name, (0, 0))
             self._alike[name] = before[0] + same, before[1] + several
+        for name, (lost, words) in rows.lost.items():
+            before = self._lost.get(name, (0, 0))
+            self._lost[name] = before[0] + lost, before[1] + words
         self._writer.append(rows.batch, numbers)
 
     def close(self) -> None:
@@ -118,6 +123,11 @@ class EncodedSplit:
         same, several = self._alike.get(feature, (0, 0))
         return same / several if several else None
 
+    def lost(self, feature: str) -> float | None:
+        """Of all words the share whose value no piece has; None for values of pieces."""
+        lost, words = self._lost.get(feature, (0, 0))
+        return lost / words if words else None
+
     def finish(self, encoder: SourceEncoder) -> Split:
         """The split in the file, with the final ids."""
         units = {}
@@ -136,6 +146,7 @@ class _Rows(NamedTuple):
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
     joint: dict[str, dict[tuple[str, ...], int]]  # as in `EncodedSplit`
     alike: dict[str, tuple[int, int]]  # by feature, see `alike`
+    lost: dict[str, tuple[int, int]]  # by feature: words whose value no piece has, and all words
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,7 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     sentences = Table(task.source).rows(*rows)
     targets = Table(task.target).rows(*rows).texts
     where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
-    pieces, target_ids = encoder.subwords.pieces(sentences.texts), target.encode_ids(targets)
+    pieces, target_ids = encoder.pieces(sentences), target.encode_ids(targets)
     filtered = Counter[str]()
     if task.filters:
         words = [[len(text.split()) for text in side] for side in (sentences.texts, targets)]
@@ -180,18 +191,21 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
     joint = {}
     if rows[0] < INFORMATION and described.values:
-        forms = Coded.of(described.words.forms())
-        single = {n: described.values[n] for n, f in encoder.valued.items() if f.single}
-        joint = {name: _together(forms, coded) for name, coded in single.items()}
-        if len(single) > 1:
-            joint[ALL] = _together(forms, *single.values())
+        single = {name: f for name, f in encoder.valued.items() if f.single}
+        forms = {name: described.forms(name) for name in single}
+        values_of = {name: described.values[name] for name in single}
+        joint = {name: _together(forms[name], coded) for name, coded in values_of.items()}
+        # Only the values of the same words, or the same covers, are counted together.
+        if len(single) > 1 and len({f.cover == "join" and f.policy for f in single.values()}) == 1:
+            joint[ALL] = _together(forms[min(forms)], *values_of.values())
     ends = np.cumsum(described.counts) - 1
     same = {
         name: alike(np.delete(carried, ends), described.begins)
         for name, carried in described.carried.items()
     }
     batch = encoded(described, described.carried, target_ids, targets)
-    return _Rows(batch, filtered, described.bare, values, joint, same)
+    lost = {name: (n, len(described.words.starts)) for name, n in described.lost.items()}
+    return _Rows(batch, filtered, described.bare, values, joint, same, lost)
 
 
 def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:

@@ -23,6 +23,7 @@ class Kiwi(Annotator):
     """
 
     name = "kiwi"
+    morphemes = True
 
     def __init__(self) -> None:
         self.package("kiwipiepy")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nmt_feat.corpus.columns import END, FIRST, UNK
 from nmt_feat.corpus.contextual import BLOCK, Coded, States
-from nmt_feat.corpus.encoder import following, visible_places
+from nmt_feat.corpus.covers import following, visible_places
 from nmt_feat.corpus.sentences import Integers
 from nmt_feat.corpus.store import Ragged, Split
 from nmt_feat.corpus.subwords import Pieces, Subwords

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 
 from nmt_feat.corpus import columns, contextual, datasets
+from nmt_feat.corpus.annotators import of_morphemes
 from nmt_feat.corpus.columns import FIRST, NONE, FeatureVocab
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.data_report import (
@@ -31,6 +32,7 @@ from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.corpus.tables import CutTexts
 from nmt_feat.corpus.text import known_sha256, shards
 from nmt_feat.corpus.vectors import looked_up, read_vectors
 from nmt_feat.errors import UserError
@@ -38,7 +40,8 @@ from nmt_feat.identity import drop_defaults
 from nmt_feat.schema import FeatureConfig, SubwordConfig, TrainConfig
 
 FORMAT = 4  # of the cache folder: raise it whenever its splits change; each run's hash does then
-REPORT = 3  # of the report alone
+REPORT = 4  # of the report alone
+MANY = 0.05  # share of words without a piece from which on it is said
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
 VECTORS = "vectors-"  # begins the files of ready-made vectors, one for each feature that has some
@@ -67,7 +70,8 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     Except for the seed of dials, which a run's settings have beside it.
     """
     columns.check(features)
-    annotate, required = _annotate(cfg, features), bool(columns.strict(features))
+    _check_split_at_words(cfg, features)
+    annotate, required = _annotate(cfg, features), _required(cfg, features)
     data, cache = cfg.data, Path(cfg.paths.cache)
     content = {
         "format": FORMAT,
@@ -91,6 +95,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
             + (["visible"] if f.file else [])  # words with joiners were not found once
             + (["whole"] if f.column.startswith("misc.") else [])  # they were cut at `+` once
             + ([{"erase": f.erase, "classes": f.classes}] if columns.dialled(f) else [])
+            + (["join"] if cover_of(cfg, f) == "join" else [])
             for name, f in features.items()
         },
     }
@@ -100,7 +105,36 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
 def _annotate(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> bool:
     """Whether words are those of an annotation: where a feature needs one, or the text has one."""
     given = columns.of_words(features) and datasets.annotated(cfg.data, cfg.annotator)
-    return given or bool(columns.annotation(features))
+    return given or cfg.subword.split_at_words or bool(columns.annotation(features))
+
+
+def _required(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> bool:
+    """Whether each sentence must have an annotation."""
+    return cfg.subword.split_at_words or bool(columns.strict(features))
+
+
+def _check_split_at_words(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> None:
+    """Refuse to cut text at words that are not there, or beneath an encoder's vectors."""
+    if not cfg.subword.split_at_words:
+        return
+    if not datasets.annotated(cfg.data, cfg.annotator):
+        raise UserError(
+            "subword.split_at_words=true: needs the words of an annotation; set annotator=udpipe "
+            "or another, give CoNLL-U (data.train.conllu=FILE.conllu), or leave it out"
+        )
+    for name, feature in features.items():
+        if feature.encoder:
+            raise UserError(
+                f"subword.split_at_words=true: features.{name} has vectors of an encoder, which "
+                "are matched to pieces of the text as a whole; leave one of them out"
+            )
+
+
+def cover_of(cfg: TrainConfig, feature: FeatureConfig) -> str:
+    """What a piece of several words carries: the feature's setting, else that of the annotator."""
+    if feature.cover or not columns.joinable(feature):
+        return feature.cover or "first"
+    return "join" if of_morphemes(cfg.annotator) else "first"
 
 
 class Outdated(ValueError):
@@ -182,7 +216,7 @@ def _build(
     cfg: TrainConfig, features: dict[str, FeatureConfig], folder: Path, say: Callable[[str], None]
 ) -> None:
     cache, temporary = Path(cfg.paths.cache), folder / "raw"
-    annotate, required = _annotate(cfg, features), bool(columns.strict(features))
+    annotate, required = _annotate(cfg, features), _required(cfg, features)
     raw = datasets.locate(cfg.data, cfg.annotator, cache, annotate, required)
     size = sum(p.stat().st_size for name in raw.train.files.values() for p in shards(name))
     processes = min(cfg.data.processes or cores(), 1 + size // PER_PROCESS)
@@ -192,16 +226,21 @@ def _build(
         wanted = columns.annotation(features) if annotate else None
         datasets.load(raw, cfg.data, cfg.annotator, cache, wanted, temporary, pool)
         say("training the subword model")
-        sides = raw.train.source.texts, raw.train.target.texts
+        at_words = cfg.subword.split_at_words
+        lines = CutTexts(raw.train.source) if at_words else raw.train.source.texts
+        sides = lines, raw.train.target.texts
         if cfg.subword.joint:
             source = target = Subwords.train(cfg.subword, *sides)
         else:
             source, target = (Subwords.train(cfg.subword, side) for side in sides)
+        of_words: dict[str, dict[str, Any]] = {
+            name: {"annotated": annotate, "cover": cover_of(cfg, f)} for name, f in features.items()
+        }
         empty = {
-            name: replace(FeatureVocab.build(f, Counter(), cfg.seed), annotated=annotate)
+            name: replace(FeatureVocab.build(f, Counter(), cfg.seed), **of_words[name])
             for name, f in features.items()
         }
-        encoder = SourceEncoder(source, empty)
+        encoder = SourceEncoder(source, empty, at_words)
         encoder.save(folder)
         target.save(folder / "target")
         say("encoding")
@@ -238,10 +277,16 @@ def _build(
             raw.notes.append(_coverage(name, feature, vocab, counts))
         else:
             vocab = FeatureVocab.build(feature, counts, cfg.seed)
-        encoder.features[name] = replace(vocab, annotated=annotate)
+        encoder.features[name] = replace(vocab, **of_words[name])
         joints = [each.joint.get(name) for each in (train, dev)]
         shown = describe_feature(counts, dev_counts, vocab, *joints)
-        shown = {"coverage": covered, "agreement": train.agreement(name)} | shown
+        lost = train.lost(name)
+        shown = {"coverage": covered, "agreement": train.agreement(name), "lost": lost} | shown
+        if lost and lost >= MANY:
+            raw.notes.append(
+                f"features.{name}: no piece has the value of {lost:.1%} of the words of train; "
+                f"set features.{name}.cover=join, or subword.split_at_words=true"
+            )
         report.features[name] = shown
         for split, each in zip(raw.splits, found, strict=True):
             if missing := each.missing(name):
@@ -249,12 +294,14 @@ def _build(
         by = annotated_by or raw.train.source_path
         _refuse_constant(name, feature, counts, shown["kept"], by)
     single = {name: vocab for name, vocab in encoder.features.items() if vocab.single}
-    if len(single) > 1:
+    if ALL in train.joint and ALL in dev.joint:
         report.together = describe_together(train.joint[ALL], dev.joint[ALL], single)
     models = {name: language_model(cfg, name, f) for name, f in features.items() if f.encoder}
     folders: dict[str, list[str]] = {name: [] for name in models}
     for split, each in zip(raw.splits, found, strict=True):
         made = each.finish(encoder)
+        if split is raw.train:
+            encoder.longest = int(made.source_lengths.max()) - 1  # without the end symbol
         report.splits[split.name] = describe_split(made)
         for name, model in models.items():
             live, texts = features[name].live, made.texts("source")

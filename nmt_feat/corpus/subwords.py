@@ -7,15 +7,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
-from nmt_feat.corpus.sentences import Coded, slices
+from nmt_feat.corpus.sentences import Coded, Integers, Sentences, slices
 from nmt_feat.corpus.text import ranked
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
@@ -28,6 +29,11 @@ SAMPLE = 1_000_000
 """Lines at most that SentencePiece is trained on."""
 MARK = "▁"  # SentencePiece writes a space so, and one more at the start of the text
 
+CUT = "\uffff"
+"""Between two words for the trainer, which then makes no piece of both; no character of Unicode."""
+_NO_MARK = b"\x1a\x02\x18\x00"
+"""`normalizer_spec { add_dummy_prefix: false }`: a message of Protocol Buffers that stands behind
+another one changes the fields that it has."""
 JOINER = "￭"  # of OpenNMT's tokeniser: no space on this side
 
 
@@ -61,6 +67,14 @@ class Pieces(NamedTuple):
             return self
         pieces = np.repeat(kept, self.counts)
         return Pieces(self.ids[pieces], self.counts[kept], self.starts[pieces], self.ends[pieces])
+
+
+def cut_at_words(sentences: Sentences) -> Iterator[str]:
+    """The texts with `CUT` behind each word but the last, for the trainer."""
+    bounds = np.append(0, np.cumsum(sentences.counts)).tolist()
+    for i, text in enumerate(sentences.texts):
+        cuts = [0, *sentences.ends[bounds[i] : bounds[i + 1]].tolist()[:-1], len(text)]
+        yield CUT.join(text[a:b] for a, b in pairwise(cuts))
 
 
 class Subwords:
@@ -151,6 +165,46 @@ class Subwords:
                 starts[at], ends[at] = piece.start, piece.end
         return Pieces(ids, counts, starts, ends)
 
+    @cached_property
+    def _unmarked(self) -> Subwords:
+        """The same model, which puts no mark before the text."""
+        return Subwords(self._proto + _NO_MARK)
+
+    def pieces_of_words(self, texts: Sequence[str], counts: Integers, ends: Integers) -> Pieces:
+        """Pieces of texts that are cut behind each word, none of which thus has parts of two.
+
+        A text has `counts` words, which end at `ends`. White space goes with the word behind it.
+        """
+        parts, shifts, per_text = [], [], []  # where each part begins in its text
+        bounds = np.append(0, np.cumsum(counts)).tolist()
+        for i, text in enumerate(texts):
+            cuts = [0, *ends[bounds[i] : bounds[i + 1]].tolist()[:-1], len(text)]
+            spans = [(a, b) for a, b in pairwise(cuts) if a < b]
+            # The mark that begins the text is the space that it stands for.
+            parts += [" " * (a == 0) + text[a:b] for a, b in spans]
+            shifts += [a - (a == 0) for a, _ in spans]
+            per_text.append(len(spans))
+        found = self._unmarked._of_parts(parts, np.array(shifts, np.int64))
+        first = np.append(0, np.cumsum(per_text))
+        totals = np.append(0, np.cumsum(found.counts))[first]
+        return found._replace(counts=np.diff(totals))
+
+    def _of_parts(self, parts: Sequence[str], shifts: Integers) -> Pieces:
+        """Pieces of parts of texts, with their places in these; `counts` are those of the parts."""
+        rows = self.encode_ids(parts)
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        bounds = np.append(0, np.cumsum(counts))
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
+        before = np.append(0, np.cumsum(self._lengths[ids]))
+        ends = before[1:] - np.repeat(before[bounds[:-1]], counts)
+        starts = ends - self._lengths[ids]
+        spelled = np.diff(before[bounds]) == np.fromiter(map(len, parts), np.int64, len(parts))
+        for i in np.flatnonzero(~spelled).tolist():
+            for at, piece in enumerate(self.encode(parts[i]), bounds[i]):
+                starts[at], ends[at] = piece.start, piece.end
+        shift = np.repeat(shifts, counts)
+        return Pieces(ids, counts, np.maximum(starts + shift, 0), np.maximum(ends + shift, 0))
+
     def decode(self, ids: Iterable[int]) -> str:
         """Detokenised text; PAD, BOS and EOS are left out, unknown pieces are shown."""
         return str(self._model.decode([int(i) for i in ids]))
@@ -219,6 +273,8 @@ class Words(Subwords):
 def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
     """SentencePiece's model file. No normalisation, so that spans are those of the raw text."""
     model = io.BytesIO()
+    # Set where it is used only: any setting is in the model's bytes.
+    cutting: dict[str, Any] = {"pretokenization_delimiter": CUT} if cfg.split_at_words else {}
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=texts,
@@ -237,6 +293,7 @@ def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
             eos_id=EOS,
             unk_surface="⁇",
             minloglevel=2,
+            **cutting,
         )
     except RuntimeError as error:
         said, size = str(error), f"subword.vocab_size={cfg.vocab_size}"

@@ -15,6 +15,7 @@ from nmt_feat.corpus.conllu import sentence_end
 from nmt_feat.corpus.conllu_blocks import parse_block
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import START, TEXT, Sentences
+from nmt_feat.corpus.subwords import cut_at_words
 from nmt_feat.corpus.text import Block, line_end, read_blocks
 
 ROWS = 2000
@@ -36,6 +37,20 @@ class Texts:
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), ROWS):
             yield from self._column.slice(start, ROWS).to_pylist()
+
+
+class CutTexts:
+    """The texts of a table, cut at their words for the trainer of subwords."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        for rows in self._table.ranges():
+            yield from cut_at_words(self._table.rows(*rows))
 
 
 class Table:
