@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from nmt_feat.errors import UserError, near
+from nmt_feat.evaluation.languages import TOKENIZERS
 from nmt_feat.schema import TrainConfig
 
 
@@ -142,6 +143,10 @@ def check(cfg: TrainConfig) -> None:
         )
     if trainer.deterministic and trainer.accelerator == "cpu":
         raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
+    if (tokenizer := cfg.data.bleu_tokenizer) not in (None, *TOKENIZERS):
+        raise UserError(
+            f"data.bleu_tokenizer={tokenizer}: unknown; {near(str(tokenizer), TOKENIZERS)}"
+        )
     if not cfg.data.tests:
         raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")
     for name in cfg.data.tests:  # begins names of files

@@ -52,9 +52,10 @@ class DataConfig:
     name: str = MISSING
     """Name shown in results."""
     source_lang: str = MISSING
-    """Source language, an ISO 639-1 code."""
+    """Source language, an ISO 639 code."""
     target_lang: str = MISSING
-    """Target language, an ISO 639-1 code."""
+    """Target language, an ISO 639 code, maybe with script or region (`zh`, `zho_Hans`, `zh-TW`);
+    says how translations are scored."""
     folder: str | None = None
     """Folder that relative file names of the splits start from (default: the current one)."""
     format: str = "auto"
@@ -74,6 +75,10 @@ class DataConfig:
     """Number of subword pieces (of each side where the model is not joint)."""
     tokenized: bool = False
     """The text is lower-cased tokens: BLEU on tokens as they are, `tokenize=none`, lower-cased."""
+    bleu_tokenizer: str | None = None
+    """sacreBLEU's tokeniser for BLEU on dev and test; default that of `target_lang`: `zh`,
+    `ja-mecab`, `ko-mecab`, `char` for Thai, Lao, Khmer, Burmese and others without spaces between
+    words, else `13a`."""
     min_words: int = 1
     """Training pairs with fewer words (by spaces) on a side are filtered and counted."""
     max_pieces: int = 256
@@ -281,9 +286,11 @@ class TrainerConfig:
     validate_every: int = 100
     """Updates between validations, and between checkpoints."""
     patience: int = 0
-    """Validations without a better dev BLEU after which training stops; 0: never."""
+    """Validations without a better dev BLEU, or an equal one with a lower dev loss, after which
+    training stops; 0: never."""
     select: str = "best"
-    """The weights that are tested: `best` (dev BLEU) or `average` (of the last checkpoints)."""
+    """The weights that are tested: `best` (dev BLEU; where it is equal, the lower dev loss) or
+    `average` (of the last checkpoints)."""
     average: int = 5
     """Number of last validated checkpoints that `average` averages."""
     devices: int = 1

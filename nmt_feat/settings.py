@@ -17,6 +17,7 @@ from nmt_feat.corpus.prepare import language_model
 from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import DEFAULT, check_scoring, choose_scoring
 from nmt_feat.features import Contextual, Vectors
 from nmt_feat.identity import drop_defaults, drop_harmless
 from nmt_feat.instantiate import locate, may_import
@@ -53,6 +54,7 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     Features are sorted by name, since order carries no meaning, and dropped for words only.
     """
     check(cfg)
+    check_scoring(cfg.data)
     make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))
@@ -178,6 +180,11 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
     settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
     settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
+    # BLEU on dev chooses the checkpoint. By 13a, as it always was once, it is no setting.
+    settings["data"].pop("bleu_tokenizer", None)
+    scoring = choose_scoring(cfg.data)
+    if not scoring.tokenized and scoring.tokenizer != DEFAULT:
+        settings["data"]["bleu_tokenizer"] = scoring.tokenizer
     for feature in settings["features"].values():
         feature["file"] = bool(feature["file"])  # its content is in the fingerprint
         if feature["encoder"] is None:  # as if there were none

@@ -22,6 +22,7 @@ from nmt_feat.corpus.prepare import WORD
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.errors import UserError, fail
+from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import reading_accuracy, score
 from nmt_feat.resources import resource
 from nmt_feat.schema import FeatureConfig
@@ -66,7 +67,8 @@ class Reliance:
             run.model, split, list(run.cfg.features), run.cfg.decoding, run.device
         )
         best = [run.target.decode(hypotheses[0].ids) for hypotheses in found]
-        scores = score(best, split.target_texts, run.cfg.data.tokenized)
+        scoring = choose_scoring(run.cfg.data)
+        scores = score(best, split.target_texts, scoring.tokenized, scoring.tokenizer)
         values = {"BLEU": scores.bleu, "chrF": scores.chrf}
         reading = reading_accuracy(split.source_texts, split.target_texts, best).accuracy
         return values if reading is None else values | {"right readings, %": 100 * reading}

@@ -174,3 +174,23 @@ def test_the_report_has_them(runs: list[tuple[RunRecord, Path]], tmp_path: Path)
     assert row["mean"]["corrected p"] == lead.mean.p
     plain = Report([(r, f) for r, f in runs if not r.settings["features"].get("upos")], pairs=False)
     assert not any(b.title.startswith("Leads") for b in plain.blocks)
+
+
+def test_leads_in_chrf_stand_beside_those_in_bleu(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
+    report = Report(runs, pairs=False)
+    [lead] = report.leads_chrf[0]
+    scores: dict[str, list[float]] = {"concat": [], "add": []}
+    for record, _ in runs:
+        if record.features and record.seed in SEEDS:
+            scores[record.method].append(record.tests["test"].chrf)
+    means = {method: float(np.mean(values)) for method, values in scores.items()}
+    assert lead.metric == "chrF"
+    assert lead.mean.difference.value == pytest.approx(means[lead.one] - means[lead.other])
+    assert lead.mean.difference.value != report.leads[0][0].mean.difference.value
+    [found] = json.loads(report.json())["evidence"]
+    [row] = found["leads in chrF"]
+    assert row["mean"]["value"] == lead.mean.difference.value
+    titles = [block.title for block in report.blocks]
+    assert "Leads over the dials of what the features say: chrF on test" in titles

@@ -12,6 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import DEFAULT, check_packages
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Scores:
     ter_signature: str | None = None
     perplexity: float | None = None
     """Of the references; see `word_perplexity`."""
+    perplexity_unit: str = "word"
+    """What it is per: `word`, or `character` in languages without spaces between words."""
 
 
 def one_line(text: str) -> str:
@@ -54,17 +57,26 @@ def one_line(text: str) -> str:
     return text.replace("\n", " ").rstrip()
 
 
-def make_metrics(tokenized: bool) -> tuple[BLEU, CHRF]:
+def make_metrics(tokenized: bool, tokenizer: str = DEFAULT) -> tuple[BLEU, CHRF]:
     """BLEU and chrF as `score` says."""
-    bleu = BLEU(tokenize="none", lowercase=True, force=True) if tokenized else BLEU(force=True)
+    if tokenized:
+        bleu = BLEU(tokenize="none", lowercase=True, force=True)
+    else:
+        check_packages(tokenizer, "scoring")
+        bleu = BLEU(tokenize=tokenizer, force=True)
     return bleu, CHRF(lowercase=tokenized)
 
 
-def score(hypotheses: Sequence[str], references: Sequence[str], tokenized: bool = False) -> Scores:
-    """BLEU (13a, cased) and chrF, as the `sacrebleu` command gives on the written files.
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenized: bool = False,
+    tokenizer: str = DEFAULT,
+) -> Scores:
+    """BLEU (cased) and chrF, as the `sacrebleu` command gives on the written files.
 
-    With `tokenized`, as the literature scores lower-cased tokens: `--tokenize none --lowercase
-    --chrf-lowercase`.
+    `tokenizer` is sacreBLEU's; see `languages.choose_scoring`. With `tokenized` it is not used:
+    as the literature scores lower-cased tokens, `--tokenize none --lowercase --chrf-lowercase`.
     """
     if len(hypotheses) != len(references) or not references:
         raise UserError(
@@ -72,7 +84,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str], tokenized: bool 
             "give one hypothesis for each of at least one reference"
         )
     hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
-    bleu, chrf = make_metrics(tokenized)
+    bleu, chrf = make_metrics(tokenized, tokenizer)
     return Scores(
         bleu=bleu.corpus_score(hypotheses, [references]).score,
         chrf=chrf.corpus_score(hypotheses, [references]).score,
@@ -82,24 +94,35 @@ def score(hypotheses: Sequence[str], references: Sequence[str], tokenized: bool 
     )
 
 
-def edit_rate(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+def edit_rate(
+    hypotheses: Sequence[str], references: Sequence[str], asian: bool = False
+) -> tuple[float, str]:
     """TER (Snover et al. 2006) and its signature, as the `sacrebleu` command gives: no case.
 
-    It is slower than the others: about a second for 1,000 sentences.
+    `asian` is for Chinese and Japanese: `--ter-normalized --ter-asian-support`, edits of
+    characters. It is slower than the others: about a second for 1,000 sentences.
     """
-    ter = TER()
+    ter = TER(normalized=asian, asian_support=asian)
     found = ter.corpus_score(list(map(one_line, hypotheses)), [list(map(one_line, references))])
     return found.score, ter.get_signature().format()
 
 
-def word_perplexity(logprobs: Sequence[float], references: Sequence[str]) -> float:
+def word_perplexity(
+    logprobs: Sequence[float], references: Sequence[str], unit: str = "word"
+) -> float:
     """`exp(-L / W)`: L the sum of the references' log-probabilities (natural, with the end symbol).
 
     W counts the words between spaces and an end for each reference, so that models of different
     subwords can be compared; of each reference the one segmentation that the model uses counts.
+    With the unit `character` W counts characters in place of words, white space not among them:
+    where no spaces stand between words, what stands between spaces is a clause.
     """
-    words = sum(len(reference.split()) + 1 for reference in references)
-    nats = -sum(logprobs) / words
+    parts = (reference.split() for reference in references)
+    if unit == "character":
+        units = sum(len("".join(words)) + 1 for words in parts)
+    else:
+        units = sum(len(words) + 1 for words in parts)
+    nats = -sum(logprobs) / units
     return math.exp(nats) if nats < 700 else math.inf
 
 

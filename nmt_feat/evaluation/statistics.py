@@ -23,6 +23,7 @@ from sacrebleu.significance import PairedTest, Result
 from scipy import special
 
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import DEFAULT
 from nmt_feat.evaluation.metrics import make_metrics, one_line
 
 Counts = NDArray[np.int64]
@@ -44,13 +45,16 @@ LEVEL = 0.95
 
 
 def sentence_counts(
-    hypotheses: Sequence[str], references: Sequence[str], tokenized: bool = False
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenized: bool = False,
+    tokenizer: str = DEFAULT,
 ) -> dict[str, Counts]:
     """Each metric's counts, (sentences, columns); their sums give the corpus's score."""
     hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
     return {
         name: np.array(metric._extract_corpus_statistics(hypotheses, [references]), np.int64)
-        for name, metric in zip(COLUMNS, make_metrics(tokenized), strict=True)
+        for name, metric in zip(COLUMNS, make_metrics(tokenized, tokenizer), strict=True)
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
+from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import (
     Reading,
     Scores,
@@ -76,11 +77,14 @@ def evaluate(
             for text, hypothesis in zip(texts[i], several, strict=True)
         ]
         write_hypotheses(folder, f"{name}.nbest", lines)
-    scores = score(best, split.target_texts, cfg.data.tokenized)
-    scores.ter, scores.ter_signature = edit_rate(best, split.target_texts)
-    scores.perplexity = word_perplexity(tested.logprobs, split.target_texts)
-    counts = sentence_counts(best, split.target_texts, cfg.data.tokenized)
-    write_counts(folder / counts_file(name), counts, split.target_texts)
+    references, scoring = split.target_texts, choose_scoring(cfg.data)
+    tokens = scoring.tokenized, scoring.tokenizer
+    scores = score(best, references, *tokens)
+    scores.ter, scores.ter_signature = edit_rate(best, references, scoring.asian)
+    scores.perplexity = word_perplexity(tested.logprobs, references, scoring.unit)
+    scores.perplexity_unit = scoring.unit
+    counts = sentence_counts(best, references, *tokens)
+    write_counts(folder / counts_file(name), counts, references)
     if cfg.data.readings:
         scores.reading = readings(cfg, split, best)
     return scores

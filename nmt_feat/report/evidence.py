@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, count
+from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nmt_feat.errors import UserError, near
 from nmt_feat.evaluation.statistics import (
@@ -21,10 +21,16 @@ from nmt_feat.evaluation.statistics import (
     read_counts,
     sentence_weights,
 )
+from nmt_feat.report.claims import (
+    ALPHA,
+    explain_intervals,
+    p_value,
+    split_comparisons,
+    supported_orders,
+)
 from nmt_feat.report.formats import Block
 from nmt_feat.report.tables import Table, bits, dials
 
-ALPHA = 0.05
 Key = TypeVar("Key")
 ENOUGH = 5
 """Seeds that a published claim needs."""
@@ -142,11 +148,7 @@ class Evidence:
         conditions = {m.name: m.conditions for m in self.methods}
         if base and (others := [n for n, c in conditions.items() if c != conditions[base]]):
             lines.append(f"Trained with other settings than {base}: {', '.join(others)}.")
-        words = {1: f"above {base}", -1: f"below {base}", 0: f"not shown to differ from {base}"}
-        for sign, text in words.items():
-            names = [n for n, c in self.against[metric].items() if _sign(c) == sign]
-            if names:
-                lines.append(f"{', '.join(names)}: {text} in {metric}.")
+        lines += self._verdicts(metric)
         for (one, other), compared in self.orders[metric].items():
             verdict = "supported" if compared.supported else "not supported by these data"
             lines.append(
@@ -159,6 +161,23 @@ class Evidence:
             fewest = min(few.values())
             lines.append(f"{fewest} seeds{which}: a claim that is published needs {ENOUGH}.")
         return lines
+
+    def _verdicts(self, metric: str) -> list[str]:
+        """Which methods are above the baseline, which below, which not shown to differ."""
+        base = self.baseline
+        words = {1: f"above {base}", -1: f"below {base}", 0: f"not shown to differ from {base}"}
+        lines = []
+        for sign, text in words.items():
+            names = [n for n, c in self.against[metric].items() if _sign(c) == sign]
+            if names:
+                lines.append(f"{', '.join(names)}: {text} in {metric}.")
+        return lines
+
+    def _summary(self, metric: str) -> list[str]:
+        """The supported orders in one sentence; where intervals and p seem to contradict."""
+        against, orders = split_comparisons(self.rows(), metric, self.baseline)
+        lines = [supported_orders(orders, metric)] if orders else []
+        return lines + explain_intervals(against, [row["method"] for row in against])
 
     def blocks(self, pairs: bool) -> list[Block]:
         """Differences with the sentences, shares, and with `pairs` the tests of single pairs."""
@@ -181,20 +200,22 @@ class Evidence:
         title = f"{metric} on {self.where}" + (
             f", against {self.baseline}" if self.baseline else ""
         )
-        notes = []
-        if metric == "BLEU":
-            text = f"Welch's t over seeds with the variance of {RESAMPLES:,} resamples of sentences"
-            notes = [f"{text}; p by Holm for the table's methods (docs/statistics.md)."]
-            notes = notes * bool(against) + self.sentences()
+        text = f"Welch's t over seeds with the variance of {RESAMPLES:,} resamples of sentences"
+        notes = [f"{text}; p by Holm for the table's methods (docs/statistics.md)."]
+        # Each order of many methods, with its share of resamples, is listed in BLEU alone.
+        notes = notes * bool(against) + (
+            self.sentences() if metric == "BLEU" else self._verdicts(metric)
+        )
+        notes += self._summary(metric)
         names = [m.name for m in self.methods]
         means = [samples[name].mean for name in names]
         best = frozenset((i, 2) for i, mean in enumerate(means) if mean == max(means))
         sure = frozenset((names.index(name), 2) for name, c in against.items() if c.supported)
         return Block(title, heading, rows, notes, frozenset({"method"}), best, sure)
 
-    def rows(self) -> list[dict[str, str | float | None]]:
+    def rows(self) -> list[dict[str, Any]]:
         """All comparisons in full precision: with the baseline, and of the other methods."""
-        found: list[dict[str, str | float | None]] = []
+        found: list[dict[str, Any]] = []
         for metric, against in self.against.items():
             pairs = {(name, str(self.baseline)): c for name, c in against.items()}
             for (one, other), c in (pairs | self.orders[metric]).items():
@@ -265,12 +286,6 @@ def cells(compared: Compared) -> list[str]:
     """Value, interval and p for a table."""
     d = compared.difference
     return [f"{d.value:+.2f}", f"{d.low:+.2f} to {d.high:+.2f}", p_value(compared.p)]
-
-
-def p_value(p: float, equal: str = "") -> str:
-    """In three decimals; in more where these would round it to the other side of 0.05."""
-    digits = next(n for n in count(3) if (round(p, n) < ALPHA) == (p < ALPHA))
-    return "< 0.001" if p < 0.001 else f"{equal}{p:.{digits}f}"
 
 
 def _percent(share: float) -> str:

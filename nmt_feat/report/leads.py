@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from nmt_feat.evaluation.statistics import Difference, Sample, against_zero
-from nmt_feat.report.evidence import ENOUGH, Compared, Evidence, Method, cells, corrected, p_value
+from nmt_feat.report.claims import explain_intervals, p_value
+from nmt_feat.report.evidence import ENOUGH, Compared, Evidence, Method, cells, corrected
 from nmt_feat.report.formats import Block
 
-METRIC = "BLEU"
 OVER = ("mean", "per bit")
 
 
@@ -25,13 +26,14 @@ class Lead:
     other: str
     seeds: int
     dials: int
+    metric: str
     mean: Compared
     """Of the dials."""
     per_bit: Compared
     """Least-squares slope over H(feature): how much more the lead is with each bit that is said."""
 
 
-def leads(evidence: Evidence) -> list[Lead]:
+def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
     """Of every two methods with the same features at two dials or more and two seeds or more.
 
     The one with the higher mean is first. p-values are corrected for all that are returned.
@@ -57,7 +59,7 @@ def leads(evidence: Evidence) -> list[Lead]:
             x = np.array([_bits(m, seeds) for m, _ in pairs])
             if len(set(x.round(6))) < 2:
                 continue
-            samples = evidence.samples[METRIC]
+            samples = evidence.samples[metric]
             each = [
                 Sample.combined([_at(samples, m, seeds) for m in pair], [1, -1]) for pair in pairs
             ]
@@ -67,12 +69,15 @@ def leads(evidence: Evidence) -> list[Lead]:
             if means.mean < 0:
                 one, other = other, one
                 means, slopes = Sample.combined([means], [-1]), Sample.combined([slopes], [-1])
-            sentences = len(evidence.methods[0].counts[0][METRIC])
+            sentences = len(evidence.methods[0].counts[0][metric])
             for over, sample in zip(OVER, (means, slopes), strict=True):
                 found[said, one, other, over] = against_zero(sample, sentences)
             sizes[said, one, other] = len(seeds), len(pairs)
     sure = corrected(found)
-    return [Lead(*key, *size, *(sure[*key, over] for over in OVER)) for key, size in sizes.items()]
+    return [
+        Lead(*key, *size, metric, *(sure[*key, over] for over in OVER))
+        for key, size in sizes.items()
+    ]
 
 
 def block(found: Sequence[Lead], test: str) -> Block:
@@ -82,11 +87,12 @@ def block(found: Sequence[Lead], test: str) -> Block:
     for lead in found:
         row = [lead.features, f"{lead.one} - {lead.other}", str(lead.seeds), str(lead.dials)]
         rows.append([*row, *cells(lead.mean), *cells(lead.per_bit)])
-    title = f"Leads over the dials of what the features say: {METRIC} on {test}"
+    title = f"Leads over the dials of what the features say: {found[0].metric} on {test}"
     notes = [
         "Paired by seed: the mean over the dials, and the change with each bit of H(feature), "
         "added up over features; p by Holm for all of this table (docs/statistics.md).",
         *sentences(found),
+        *explain_intervals(*_named_rows(found)),
     ]
     left = frozenset({"features", "less"})
     return Block(title, [*heading, "per bit", "95 % interval", "p"], rows, notes, left)
@@ -115,7 +121,19 @@ def sentences(found: Sequence[Lead]) -> list[str]:
     return lines + [few] * (fewest < ENOUGH)
 
 
-def rows(found: Sequence[Lead]) -> list[dict[str, object]]:
+def _named_rows(found: Sequence[Lead]) -> tuple[list[dict[str, Any]], list[str]]:
+    """All values of the table as rows of its JSON, and their names."""
+    values = [
+        (lead, over, row) for lead, row in zip(found, rows(found), strict=True) for over in OVER
+    ]
+    names = [
+        f"{lead.features}: {lead.one} - {lead.other}{' per bit' * (over == OVER[1])}"
+        for lead, over, _ in values
+    ]
+    return [row[over] for _, over, row in values], names
+
+
+def rows(found: Sequence[Lead]) -> list[dict[str, Any]]:
     """All in full precision."""
     return [
         {

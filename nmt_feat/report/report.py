@@ -45,10 +45,10 @@ class Report:
         self.evidence, missing = gather(self.table, self.folders, baseline)
         self.table.notes += [*missing, *notes]
         self.leads = [leads.leads(evidence) for evidence in self.evidence]
+        self.leads_chrf = [leads.leads(evidence, "chrF") for evidence in self.evidence]
         self.blocks = [self.table.block()]
-        for evidence, found in zip(self.evidence, self.leads, strict=True):
-            if found:
-                self.blocks.append(leads.block(found, evidence.where))
+        for evidence, *both in zip(self.evidence, self.leads, self.leads_chrf, strict=True):
+            self.blocks += [leads.block(some, evidence.where) for some in both if some]
             self.blocks += evidence.blocks(pairs)
         self.blocks += published(record for record, _ in self.runs)
 
@@ -67,10 +67,11 @@ class Report:
                     "conditions": e.conditions,
                     "baseline": e.baseline,
                     "comparisons": e.rows(),
-                    "leads": leads.rows(found),
+                    "leads": leads.rows(bleu),
+                    "leads in chrF": leads.rows(chrf),
                     "sentences": {metric: e.sentences(metric) for metric in e.samples},
                 }
-                for e, found in zip(self.evidence, self.leads, strict=True)
+                for e, bleu, chrf in zip(self.evidence, self.leads, self.leads_chrf, strict=True)
             ],
             "notes": self.table.notes,
         }

@@ -41,7 +41,9 @@ def figures(record: RunRecord) -> dict[str, float]:
         found |= {f"{name} BLEU": scores.bleu, f"{name} chrF": scores.chrf}
         if name == "dev":
             continue
-        found |= {f"{name} TER": scores.ter, f"{name} perplexity": scores.perplexity}
+        # Per word it has no unit in the heading.
+        unit = "character " * (scores.perplexity_unit == "character")
+        found |= {f"{name} TER": scores.ter, f"{name} {unit}perplexity": scores.perplexity}
         if scores.reading:
             found[f"{name} readings %"] = scores.reading.accuracy
             found[f"{name} settled %"] = scores.reading.settled_accuracy
@@ -282,7 +284,7 @@ def summary(record: RunRecord) -> TextTable:
         if scores.ter is not None:
             facts[name] += f", TER {scores.ter:.2f}"
         if scores.perplexity is not None:
-            facts[name] += f", perplexity per word {scores.perplexity:.2f}"
+            facts[name] += f", perplexity per {scores.perplexity_unit} {scores.perplexity:.2f}"
         if (reading := scores.reading) and reading.accuracy is not None:
             facts[name] += f", right readings {reading.accuracy:.1%} of {reading.readings}"
             if reading.settled_accuracy is not None:

