@@ -37,6 +37,7 @@ from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.terminal import say
 from nmt_feat.training.checkpoints import SUMS, check_format, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
+from nmt_feat.yaml_files import read_yaml
 
 BARE = "have no annotation: what it would say is unknown, words are those between spaces"
 EXPORT = "ctranslate2"
@@ -63,7 +64,7 @@ class Run:
                 "train.py wrote"
             )
         try:
-            content = OmegaConf.load(config)
+            content = read_yaml(config, TrainConfig)
             if isinstance(content, DictConfig):
                 check_format(int(content.pop("format", 1)), config)
             settings = OmegaConf.merge(OmegaConf.structured(TrainConfig), content)

@@ -20,16 +20,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from nmt_feat import schema
+from nmt_feat import schema, yaml_files
 from nmt_feat.apply import score_main, translate_main
 from nmt_feat.errors import UserError, fail, near, out_of_memory
+from nmt_feat.members import describe_members, leave_out_unchosen
+from nmt_feat.overrides import SINGLE, is_sweep, keep_text, quote
 from nmt_feat.resources import resource
 from nmt_feat.terminal import say, use_utf8
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.signals import AT_ONCE, STOPPED, Interrupted, signals
-
-SINGLE = "data", "annotator", "subword", "combiner", "model", "optimizer", "trainer", "decoding"
-"""Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
 
 MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
@@ -39,13 +38,19 @@ MEANINGS = {
     r"Invalid value assigned: (\w+) is not a ListConfig": "{key}: is a list; write {key}=[a,b]",
     r"Cannot assign (\w+) to Dict": "{key}: is a dictionary; write {key}={{name:value}}",
     r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{key}: no such "
-    "feature is chosen; choose it by name, features=[upos,deprel], or describe a new one in a file "
-    "of the group features (see --config-dir)",
+    "feature is chosen; choose it by name, features=[upos,deprel], or describe a new one by "
+    "{key}.column=...",
+    r"dict is not a subclass of LoggerConfig|in struct[^[]*\[str, LoggerConfig": "{key}: no such "
+    "logger is chosen; choose it by name, logger=[csv], or describe a new one by "
+    "{key}._target_=...",
     r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{key}: no such "
-    "test set; describe a new one in a file of the group data (see --config-dir)",
+    "test set; to add one, give both {key}.source=... and {key}.target=...",
     r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",
     r"Could not override '(.*)'\.\s*No match in the defaults": "{0}: no setting of this command; "
     "--help lists them",
+    r"An item is already at '(.*)'\.": "{0}: is there already; write it without +",
+    r"Interpolation key '(.*)' not found": "{key}: ${{{0}}} names no setting; to write these very "
+    r"characters, put \ before the $",
     r"is not in struct": "{key}: is not there yet; to add it, write +{key}=...",
     rf"Ambiguous value for argument '((?:{'|'.join((*SINGLE, 'experiment', 'row'))})=.*)'": "{0}: "
     "several options; put -m before it for a sweep",
@@ -139,18 +144,55 @@ def by_scale(reduced: Any, full: Any, _root_: DictConfig) -> Any:
     return full if _root_.scale == "full" else reduced
 
 
+def _prepare_hydra(name: str) -> None:
+    """Let Hydra know the settings of an entry point, and how files of them are read."""
+    schema.register()
+    yaml_files.register(SCHEMAS[name])
+    _resolvers()
+
+
+def readable(settings: Sequence[str], name: str, sweep: bool) -> list[str]:
+    """The settings of a command line as Hydra reads what was typed."""
+    overrides = [keep_text(setting, SCHEMAS[name], sweep) for setting in settings]
+    return describe_members(overrides, sweep) if name == "train" else overrides
+
+
+WITH_VALUE = "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"
+"""Options of Hydra whose value may be an argument of its own."""
+
+
+def _command_line(name: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them: options first, then settings, which keep their text."""
+    options, settings, rest = [], [], iter(arguments)
+    for argument in rest:
+        if argument in WITH_VALUE:  # its value may look like a setting
+            options.append("=".join((argument, *(value for value in [next(rest, None)] if value))))
+        elif re.match(r"~\w|[^-].*=", argument, re.DOTALL):
+            settings.append(argument)
+        else:
+            options.append(argument)
+    return options + readable(settings, name, is_sweep(arguments))
+
+
 def _resolvers() -> None:
     OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
     OmegaConf.register_new_resolver("nmt_scale", by_scale, replace=True)
 
 
-def composed(settings: Sequence[str]) -> schema.TrainConfig:
-    """The settings of train.py with these on its command line; mistakes are `UserError`s."""
-    schema.register()
-    _resolvers()
+def composed(settings: Sequence[str], config_dir: str | None = None) -> schema.TrainConfig:
+    """The settings of train.py with these on its command line; mistakes are `UserError`s.
+
+    `config_dir` is a folder of the user's own options, as `--config-dir` of train.py.
+    """
+    _prepare_hydra("train")
+    overrides = readable(settings, "train", sweep=False)
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir={config_dir}: no such folder")
+        overrides.append(f"hydra.searchpath=[{quote(str(Path(config_dir).absolute()))}]")
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
-            cfg: schema.TrainConfig = _typed(hydra.compose("train", list(settings)))
+            cfg: schema.TrainConfig = _typed(hydra.compose("train", overrides))
         check_overrides(settings)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
@@ -188,21 +230,20 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
         _resolvers()  # a launcher may have started this process
         use_utf8()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
+            leave_out_unchosen(cfg, HydraConfig.get().overrides.task)
             return act(_typed(cfg, name))
         with _mistakes():  # here, before Hydra adds lines of its own
             return act(_typed(cfg, name))
 
     use_utf8()
-    schema.register()
-    _resolvers()
+    _prepare_hydra(name)
     for argument in sys.argv[1:]:
         given = re.fullmatch(r"--?((\w+)[\w.]*)(?:=(.*))?", argument, re.DOTALL)
         if given and given[2] in (*get_type_hints(SCHEMAS[name]), "experiment", "row"):
             fail(f"{argument}: settings have no dashes; write {given[1]}={given[3] or '...'}")
-    # Hydra takes options before or after all settings, not between: settings go to the end.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: bool(re.match(r"~\w|[^-].*=", a)))
     # The sweep's folder is named by its command: the same sweep finds its table again.
     os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
+    sys.argv[1:] = _command_line(name, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
     main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
     try:
@@ -220,6 +261,9 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
     except Exception as error:
         if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a defect of ours: with its traceback
+        if "No trials are completed" in str(error):  # of Optuna, which then has no best one
+            print("every trial of the search has failed; see above", file=sys.stderr)
+            sys.exit(1)
         fail(f"the settings cannot be read: {' '.join(str(error).split())}")
 
 

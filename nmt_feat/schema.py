@@ -454,3 +454,4 @@ def register() -> None:
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="translate_schema", node=TranslateConfig)
     store.store(name="score_schema", node=ScoreConfig)
+    store.store(name="members", node={})  # see nmt_feat/members.py

@@ -31,7 +31,7 @@ QUOTE = (
 )
 CHOOSE = (
     "no such feature is chosen; choose it by name, features=[upos,deprel], or describe a new one "
-    "in a file of the group features (see --config-dir)"
+    "by features.lemma.column=..."
 )
 UNSET = ("dev.source", "dev.target", "source_lang", "target_lang", "tests.test.source")
 UNSET += ("tests.test.target", "train.source", "train.target")
@@ -55,10 +55,10 @@ SETTINGS = {
     "+trainer.maxsteps=3": "trainer.maxsteps: no such setting; did you mean 'max_steps'?",
     "+features.upos.colum=x": "features.upos.colum: no such setting; did you mean 'column'?",
     "data.tests.test.sorce=x": "data.tests.test.sorce: no such setting; did you mean 'source'?",
-    "data.tests.more.source=x": "data.tests.more: no such test set; describe a new one in a file "
-    "of the group data (see --config-dir)",
+    "data.tests.more.source=x": "data.tests.more: no such test set; to add one, give both "
+    "data.tests.more.source=... and data.tests.more.target=...",
     "features.lemma.dim=3": f"features.lemma: {CHOOSE}",
-    "+features.lemma={column:lemma}": f"features.lemma: {CHOOSE}",
+    "+features.lemma={dim:3}": f"features.lemma: {CHOOSE}",
     "combiner.args.scale=3": "combiner.args.scale: is not there yet; to add it, write "
     "+combiner.args.scale=...",
     "--config-dir=my combiner=typo": "combiner/typo.yaml: combiner.dimm: no such setting; known: "
@@ -73,9 +73,7 @@ SETTINGS = {
     "annotator.model=~/en.udpipe": "annotator.model=~/en.udpipe: cannot be read "
     "(LexerNoViableAltException: annotator.model=~/en.udpipe ^); write "
     "annotator.model=$HOME/en.udpipe",
-    "data.folder=texts(1)/en": "data.folder=texts(1)/en: cannot be read (mismatched "
-    "input '/' expecting <EOF>); quote such a path twice: "
-    "'data.folder=\"texts(1)/en\"'",
+    "data.folder=texts(1)/en": "data.folder=texts(1)/en: no such folder",
     "--combiner=add": "--combiner=add: settings have no dashes; write combiner=add",
     "--trainer.max_steps 9": "--trainer.max_steps: settings have no dashes; write "
     "trainer.max_steps=...",
@@ -86,8 +84,7 @@ SETTINGS = {
     "before combiner=gate,add for a sweep",
     "model.dim=1,2": "model.dim=1,2: several values; put -m before it for a sweep, or brackets "
     "around a list",
-    "model=3": "the settings cannot be read: Config group override must be a string or a list. "
-    "Got int",
+    "model=3": "model=3: no such option; known: base, big, mini, small, tiny",
     "--config-dir=my combiner=yaml": "the settings cannot be read: while parsing a flow sequence "
     "in \"HERE/my/combiner/yaml.yaml\", line 1, column 11 expected ',' or ']', but got "
     "'<stream end>' in \"HERE/my/combiner/yaml.yaml\", line 2, column 1",

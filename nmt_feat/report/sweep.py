@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import copy
 import json
+import logging
 import math
 import os
 import re
@@ -34,9 +35,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.corpus.pool import cores
 from nmt_feat.errors import UserError, fail, written
+from nmt_feat.members import settings_of_unchosen
+from nmt_feat.overrides import keep_text
 from nmt_feat.report.plan import plan
 from nmt_feat.report.records import RunRecord, leave_out, method_name, read_run
 from nmt_feat.report.report import Report
+from nmt_feat.schema import TrainConfig
 from nmt_feat.terminal import TextConsole, say
 from nmt_feat.training.checkpoints import write_atomically
 from nmt_feat.training.locks import lock_of
@@ -77,6 +81,31 @@ def listed(config: DictConfig) -> list[list[str]]:
     return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
+def keep_text_of_params(config: DictConfig) -> None:
+    """The sweep of an experiment keeps its text, as that of the command line does."""
+    params = config.hydra.sweeper.get("params") or {}
+    for name, value in params.items():
+        params[name] = keep_text(f"{name}={value}", TrainConfig, sweep=True).partition("=")[2]
+
+
+def refuse_unchosen(config: DictConfig, jobs: list[list[str]]) -> None:
+    """Refuse settings of a feature or logger that no job chooses; such a name is a mistake."""
+    unchosen = settings_of_unchosen(config, config.hydra.overrides.task)
+    loader = GlobalHydra.instance().config_loader()
+    choices = {tuple(s for s in job if "." not in s.partition("=")[0]) for job in jobs}
+    for choice in choices if unchosen else ():
+        about = [s for settings in unchosen.values() for s in settings]
+        with contextlib.suppress(HydraException, OmegaConfBaseException):  # the job will say it
+            job = loader.load_sweep_config(config, list(choice))
+            unchosen = settings_of_unchosen(job, [f"{name}=" for name in about])
+    for entry in unchosen:
+        group, _, name = entry.partition(".")
+        fail(
+            f"{entry}: no job of the sweep chooses it; choose it by name, {group}=[{name},...], or "
+            f"leave {', '.join(unchosen[entry])} out"
+        )
+
+
 def duration(seconds: float) -> str:
     """`48 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
@@ -103,11 +132,13 @@ class SweepTable(Callback):
         self.folder = Path()
         self.total: int | None = None  # jobs, as far as Hydra's own sweeper makes them
         self.apart = False  # jobs run in other processes, side by side
+        self.searches = False  # by Optuna, which goes on after a trial that failed
         self.summed = False
         self.began = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
+        keep_text_of_params(config)
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = lock_of(self.folder)
@@ -122,6 +153,7 @@ class SweepTable(Callback):
                 path.unlink()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             jobs = listed(config)
+            refuse_unchosen(config, jobs)
             self.total = len(jobs)
             # Runs may go while it is made, and what cannot be resolved ends the job that has it.
             with contextlib.suppress(OSError, HydraException, OmegaConfBaseException):
@@ -131,6 +163,10 @@ class SweepTable(Callback):
                 "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
                 "set hydra.sweeper.direction=maximize"
             )
+        elif config.hydra.sweeper.get("max_failure_rate") == 0:
+            self.searches = True
+            config.hydra.sweeper.max_failure_rate = 1.0  # else the first failed trial ends all
+            logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.ERROR)
         self.note(ended=False)
         self.apart = not config.hydra.launcher._target_.startswith("hydra._internal.")
         current.described.clear()
@@ -181,6 +217,9 @@ class SweepTable(Callback):
             if self.total is not None:
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = math.nan
+            elif self.searches:  # Optuna takes what is no number as a failed trial, and goes on
+                job_return.status = JobStatus.COMPLETED
+                job_return.return_value = "failed"
         others = self.jobs()
         path = self.folder / JOBS / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())

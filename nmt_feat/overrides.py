@@ -1,0 +1,262 @@
+"""Settings of the command line, as Hydra's grammar takes them: text stays as it was typed.
+
+Hydra reads `paths.runs=2024_12_01` as a number and `input=a,b.txt` as a sweep. Where the schema
+says that a setting is text, its value is put in quotes before Hydra sees it. Names of files and
+other free text may have any character; in a sweep a comma separates values, unless a file of the
+whole name is there. Only these keep Hydra's meaning: quotes around the whole, null, a backslash
+before a special character, and `${...}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf.errors import GrammarParseError
+from omegaconf.grammar_parser import parse
+
+from nmt_feat.errors import UserError
+
+SINGLE = "data", "annotator", "subword", "combiner", "model", "optimizer", "trainer", "decoding"
+"""Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
+GROUPS = (*SINGLE, "features", "logger", "experiment", "row")
+
+FREE = {
+    "SplitConfig": ("source", "target", "conllu", "raw", "factors"),
+    "DownloadConfig": ("url",),
+    "DataConfig": ("name", "folder"),
+    "AnnotatorConfig": ("model",),
+    "FeatureConfig": ("file", "encoder"),
+    "ModelConfig": ("source_vectors",),
+    "PathsConfig": ("runs", "cache"),
+    "PublishedConfig": ("source", "settings", "no_full"),
+    "TrainConfig": ("resume",),
+    "TranslateConfig": ("run", "input", "output", "raw"),
+    "ScoreConfig": ("run", "source", "target", "raw", "output"),
+    "RunDir": ("dir",),
+    "SweepDir": ("dir", "subdir"),
+}
+"""By class of the schema, its settings that are names of files or free text; all other text is one
+of a few words, where a comma can only mean a sweep."""
+
+OVERRIDE = re.compile(r"([+]{0,2})([^=~+][^=]*)=(.*)", re.DOTALL)
+PLAIN = re.compile(r"[A-Za-z_/.][\w/.+%*?|@-]*", re.ASCII)
+"""What Hydra reads as it stands, unless it is one of `WORDS`."""
+WORDS = re.compile(r"null|true|false|nan|inf|[.][\d_]+(e\d+)?", re.IGNORECASE)
+FUNCTION = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
+SWEEPS = "choice", "shuffle", "sort", "glob", "range", "interval", "tag"
+"""Functions of Hydra's grammar that make a sweep."""
+CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+class Setting(NamedTuple):
+    """What the schema says of a setting: its type, and whether it is free text."""
+
+    kind: Any
+    free: bool = False
+
+
+def setting_of(key: str, top: type[Any]) -> Setting | None:
+    """The setting of a dotted name under the dataclass `top`; None if there is none."""
+    kind, free = top, False
+    names = key.split(".")
+    if names[0] == "hydra":
+        kind, names = HydraConf, names[1:]
+    for name in names:
+        kind = without_none(kind)
+        if is_dataclass(kind):
+            hints = _hints(kind)
+            if name not in hints:
+                return None
+            free = name in FREE.get(kind.__name__, ())
+            kind = hints[name]
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            return None
+    return Setting(without_none(kind), free)
+
+
+def without_none(kind: Any) -> Any:
+    """The type X of an optional X."""
+    if get_origin(kind) in (Union, UnionType):
+        inner = [k for k in get_args(kind) if k is not NoneType]
+        return inner[0] if len(inner) == 1 else kind
+    return kind
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def keep_text(override: str, top: type[Any], sweep: bool) -> str:
+    """The override with its text in quotes where Hydra would read something else than was typed.
+
+    Args:
+        override: `name=value`, as on the command line.
+        top: the dataclass of the settings.
+        sweep: whether commas at the top level separate the values of a sweep.
+    """
+    match = OVERRIDE.fullmatch(override)
+    if match is None:
+        return override
+    plus, key, value = match.groups()
+    if key in GROUPS or "/" in key or "@" in key:
+        if value.startswith("["):
+            value = _list(value, lambda item: _text(item, free=False))
+        elif not value.startswith("{"):
+            value = _swept_text(value, False) if sweep else _text(value, free=False)
+    elif setting := setting_of(key, top):
+        value = _value(value, setting.kind, setting.free, sweep)
+    return f"{plus}{key}={value}"
+
+
+def _value(value: str, kind: Any, free: bool, sweep: bool) -> str:
+    """The value of a setting of this type."""
+    kind = without_none(kind)
+    if kind is str:
+        return _swept_text(value, free) if sweep else _text(value, free)
+    if sweep and len(parts := split(value)) > 1:
+        return ",".join(_value(part, kind, free, sweep=False) for part in parts)
+    if get_origin(kind) is list:
+        return _list(value, lambda item: _value(item, get_args(kind)[0], True, sweep=False))
+    if get_origin(kind) is dict or is_dataclass(kind):
+        return _dict(value, kind, free)
+    return value
+
+
+def _list(value: str, change: Callable[[str], str]) -> str:
+    """A list with each item changed; anything else stays."""
+    if not (value.startswith("[") and value.endswith("]") and len(split(value)) == 1):
+        return value
+    items = split(value[1:-1])
+    return f"[{','.join(change(item.strip()) for item in items)}]" if value[1:-1].strip() else value
+
+
+def _dict(value: str, kind: Any, free: bool) -> str:
+    """A dictionary with each value by its type; anything else stays."""
+    if (pairs := dict_items(value)) is None:
+        return value
+    changed = []
+    for name, text in pairs:
+        of_dict = get_origin(kind) is dict
+        inner = Setting(get_args(kind)[1], free) if of_dict else setting_of(name, kind)
+        changed.append(f"{name}:{_value(text, inner.kind, True, False) if inner else text}")
+    return f"{{{','.join(changed)}}}"
+
+
+def dict_items(value: str) -> list[tuple[str, str]] | None:
+    """Names and values of a dictionary of Hydra's grammar; None if it is none."""
+    if not (value.startswith("{") and value.endswith("}") and len(split(value)) == 1):
+        return None
+    if not value[1:-1].strip():
+        return []
+    pairs = [item.partition(":") for item in split(value[1:-1])]
+    if not all(colon for _, colon, _ in pairs):
+        return None
+    return [(name.strip(), text.strip()) for name, _, text in pairs]
+
+
+def _swept_text(value: str, free: bool) -> str:
+    """Text of a sweep: one value, several with commas between, or a function that makes them."""
+    if free and "," in value and Path(value).exists():
+        return quote(value)
+    if (function := FUNCTION.fullmatch(value)) and function[1] in SWEEPS:
+        if function[1] not in ("choice", "shuffle", "sort"):
+            return value
+        items = [item.strip() for item in split(function[2])]
+        changed = [_text(item, free) for item in items]
+        if changed == items or any(item[:1] in ("[", "{") for item in items):
+            return value
+        if function[1] == "choice":  # which would take the quotes away again; commas do not
+            return ",".join(changed)
+        raise UserError(
+            f"{value}: has a number or a truth value where text is meant; write the values with "
+            "commas between, without the function"
+        )
+    parts = split(value)
+    if len(parts) == 1:
+        return _text(value, free)
+    return ",".join(_text(part.strip(), free) for part in parts)
+
+
+def _text(value: str, free: bool) -> str:
+    """One value of a setting that is text."""
+    if PLAIN.fullmatch(value) and not WORDS.fullmatch(value):
+        return value
+    if value in ("", "~", "???") or value.startswith("~/") or value.lower() == "null":
+        return value  # refused with advice, or empty
+    if not free and (len(split(value)) > 1 or FUNCTION.fullmatch(value)):
+        return value  # a sweep, which Hydra refuses with its own words
+    try:
+        content = OverridesParser.create().parse_override(f"x={value}")._value
+    except (HydraException, ValueError):
+        content = None
+    if isinstance(content, QuotedString):
+        return value
+    if isinstance(content, str) and (content == value or "\\" in value):
+        return value if _interpolates(value) else quote(value)
+    return quote(value)
+
+
+def _interpolates(value: str) -> bool:
+    """Whether OmegaConf can read the value's `${...}`, if it has any."""
+    try:
+        parse(value)
+    except GrammarParseError:
+        return False
+    return True
+
+
+def quote(value: str) -> str:
+    """The value in quotes of Hydra's grammar; `${` that begins nothing is escaped."""
+    if "${" in value and not _interpolates(value):
+        value = value.replace("${", r"\${")
+    return QuotedString(value, Quote.double).with_quotes()
+
+
+def split(text: str) -> list[str]:
+    """`text` at its commas outside of quotes and brackets; whole if those are not closed."""
+    parts, open_brackets, quote_mark, start, fresh = [], "", "", 0, True
+    position = 0
+    while position < len(text):
+        char = text[position]
+        if quote_mark:
+            if char == "\\":
+                position += 1
+            elif char == quote_mark:
+                quote_mark = ""
+        elif char in "\"'" and fresh:  # elsewhere it is an apostrophe
+            quote_mark = char
+        elif char in CLOSING:
+            open_brackets += CLOSING[char]
+        elif open_brackets and char == open_brackets[-1]:
+            open_brackets = open_brackets[:-1]
+        elif char == "\\":
+            position += 1
+        elif char == "," and not open_brackets:
+            parts.append(text[start:position])
+            start = position + 1
+        fresh = char in ",([{:= "
+        position += 1
+    if open_brackets or quote_mark:
+        return [text]
+    return [*parts, text[start:]]
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for several jobs."""
+    return any(
+        re.fullmatch(r"-[a-ln-z]*m\w*|--mu\w*|hydra[.]mode=[\"']?multirun[\"']?", argument, re.I)
+        for argument in arguments
+    )
