@@ -1,8 +1,12 @@
 """Annotated sentences, their CoNLL-U form, and how annotation is moved onto another text."""
 
+from __future__ import annotations
+
 import html
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -10,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nmt_feat.corpus.text import read_blocks
+from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, shown
 
 NONE = "_"
@@ -43,10 +48,49 @@ class Sentence(NamedTuple):
 
     text: str
     words: tuple[Word, ...] = ()
+    comments: tuple[str, ...] = ()  # lines of CoNLL-U that begin with #, the text's apart
+
+
+OWN_HEAD = "words that are their own head"
+CYCLE = "sentences whose heads form a cycle"
+ROOTS = "sentences with several roots"
+RANGE = "multi-word tokens"
+EMPTY_NODE = "empty nodes"
+DEPS = "values of DEPS"
+
+
+@dataclass
+class Findings:
+    """How much of a kind CoNLL-U has, and where each kind stands first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, tuple[str, int]] = field(default_factory=dict)  # file and line
+
+    def add(self, kind: str, name: str, line: int, count: int = 1) -> None:
+        """Count what stands in a line of a file, and more behind it."""
+        self.counts[kind] += count
+        before = self.first.setdefault(kind, (name, line))
+        if before[0] == name and line < before[1]:
+            self.first[kind] = name, line
+
+    def update(self, others: Findings) -> None:
+        """Add those of what stands behind."""
+        self.counts.update(others.counts)
+        self.first = others.first | self.first
+
+    def describe(self, *kinds: str) -> str:
+        """How many of each of the kinds there are, with the first place; empty for none."""
+        return ", ".join(
+            f"{self.counts[kind]:,} {kind} (first: {':'.join(map(str, self.first[kind]))})"
+            for kind in kinds
+            if self.counts[kind]
+        )
 
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 TEXT_COMMENT = re.compile(r"#\s*text\s*= ?(.*)")
+_FILE_COMMENT = re.compile("# (?:sha256|annotation) = [0-9a-f]+")  # by scripts/annotate.py
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
 
 
@@ -63,29 +107,34 @@ def read_conllu(path: Path | str) -> Iterator[Sentence]:
         yield from parse_conllu(block.lines(), str(path), block.line)
 
 
-def parse_conllu(lines: Iterable[str], name: str, first: int = 1) -> Iterator[Sentence]:
+def parse_conllu(
+    lines: Iterable[str], name: str, first: int = 1, findings: Findings | None = None
+) -> Iterator[Sentence]:
     """The sentences in `lines`; whatever is broken is a `UserError` that begins `name:line:`.
 
     The text is that of `# text`, in which the forms must be found in order; without it, the forms
-    joined as SpaceAfter says. Empty nodes are skipped. `first` is the number of the first line.
+    joined as SpaceAfter says. Empty nodes are skipped. A text without visible characters needs no
+    words. `first` is the number of the first line. What `Findings` names is counted in `findings`.
     """
+    findings = Findings() if findings is None else findings
     block: list[str] = []
     number = first - 1
     for number, line in enumerate(lines, first):
         if line and not line.isspace():
             block.append(line)
         elif block:
-            yield _sentence(block, number - len(block), name)
+            yield _sentence(block, number - len(block), name, findings)
             block = []
     if block:
-        yield _sentence(block, number + 1 - len(block), name)
+        yield _sentence(block, number + 1 - len(block), name, findings)
 
 
-def _sentence(block: list[str], first: int, name: str) -> Sentence:
+def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Sentence:
     def fail(line: int, message: str) -> UserError:
         return UserError(f"{name}:{line}: {message}")
 
     text, text_line = None, first
+    comments: list[str] = []
     rows: list[list[str]] = []  # syntactic words, by columns
     lines: list[int] = []  # of the rows
     ranges: dict[int, tuple[list[str], int]] = {}  # by their first row: the token, its last row
@@ -94,27 +143,38 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
         if content[0] == "#":
             if match := TEXT_COMMENT.fullmatch(content):
                 text, text_line = match[1], line
+            elif not _FILE_COMMENT.fullmatch(content):
+                comments.append(content)
             continue
         row = content.split("\t")
         likely = row == content.split() and len(row) == 10  # else a space in a column, or a mistake
         if not likely and (mistake := _mistake(row, content)):
             raise fail(line, mistake)
+        if control := find_control(row[1]):
+            raise fail(line, f"the form {control}")
         number = row[0]
         if NUMBERS.get(number) == len(rows) + 1 or _number(number) >= 0:
             if int(number) != len(rows) + 1:
                 raise fail(line, f"id {number} after {len(rows)} words; ids must count 1, 2, 3 ...")
             rows.append(row)
             lines.append(line)
-        elif match := re.fullmatch(r"(\d{1,9})-(\d{1,9})", number):
+        elif match := re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", number):
             begin, end = int(match[1]), int(match[2])
             if not range_end < begin == len(rows) + 1 <= end:
                 raise fail(line, f"the range {number} must stand right before its first word")
             ranges[begin - 1] = row, end
             range_end = end
-        elif not re.fullmatch(r"\d+\.\d+", number):
+            findings.add(RANGE, name, line)
+        elif re.fullmatch(r"[0-9]+\.[0-9]+", number):
+            findings.add(EMPTY_NODE, name, line)
+        else:
             raise fail(
                 line, f"the id {shown(number)} is no number, range (1-2) or empty node (1.1)"
             )
+        if row[8] != NONE:
+            findings.add(DEPS, name, line)
+    if not rows and text is not None and not visible(text):
+        return Sentence(text, (), tuple(comments))
     if not rows:
         raise fail(first, "a sentence without words; remove it or annotate it")
     if range_end > len(rows):
@@ -128,6 +188,7 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
                 raise fail(line, f"the head {shown(head)} is not a number; 0 is the root, _ none")
             if _number(head) > len(rows):
                 raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
+    _check_tree(heads, lines, name, first, findings)
     tags = [ROOT, *upos, "_"]  # of the heads 0, 1 ... and -1
     head_upos = [tags[head] for head in heads]
     values = [lemma, upos, xpos, feats, deprel, head_upos]
@@ -160,7 +221,48 @@ def _sentence(block: list[str], first: int, name: str) -> Sentence:
     starts, ends = zip(*spans, strict=True)
     forms = [text[start:end] for start, end in spans]
     own = map(own_misc, several)
-    return Sentence(text, tuple(map(Word, forms, starts, ends, *values, heads, own)))
+    words = tuple(map(Word, forms, starts, ends, *values, heads, own))
+    return Sentence(text, words, tuple(comments))
+
+
+def _check_tree(
+    heads: Sequence[int], lines: Sequence[int], name: str, first: int, findings: Findings
+) -> None:
+    """Count what is no tree: `heads` of the words 1, 2 ..., which stand in these lines."""
+    if heads.count(0) > 1:
+        findings.add(ROOTS, name, first)
+    for number, (head, line) in enumerate(zip(heads, lines, strict=True), 1):
+        if head == number:
+            findings.add(OWN_HEAD, name, line)
+    if has_cycle(heads):
+        findings.add(CYCLE, name, first)
+
+
+def has_cycle(heads: Sequence[int]) -> bool:
+    """Whether some words are heads of one another, in a circle; their own head is another matter.
+
+    `heads` are those of the words 1, 2 ...; 0 is the root, -1 none.
+    """
+    checked = {0, -1}
+    for start in range(1, len(heads) + 1):
+        path: dict[int, None] = {}
+        word = start
+        while word not in checked and word not in path:
+            path[word] = None
+            head = heads[word - 1]
+            word = 0 if head == word else head
+        if word in path:
+            return True
+        checked |= path.keys()
+    return False
+
+
+def find_control(form: str) -> str | None:
+    """What to say of a form that has a control character or a byte-order mark; else None."""
+    if not (match := _CONTROL.search(form)):
+        return None
+    kind = "byte-order mark" if match[0] == "\ufeff" else "control character"
+    return f"{shown(form)} has the {kind} U+{ord(match[0]):04X}; remove it"
 
 
 def space_after(misc: str) -> str:
@@ -185,7 +287,7 @@ def _mistake(row: list[str], content: str) -> str | None:
 
 def _number(head: str) -> int:
     """A number of at most 9 digits, -1 for `_`; -2 for anything else."""
-    return -1 if head == "_" else int(head) if head.isdecimal() and len(head) < 10 else -2
+    return -1 if head == "_" else int(head) if re.fullmatch("[0-9]{1,9}", head) else -2
 
 
 def _join(values: Iterable[str]) -> str:
@@ -228,7 +330,7 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
     """CoNLL-U that `parse_conllu` reads back to the same sentences (a word a line, no ranges)."""
     out: list[str] = []
     for sentence in sentences:
-        out.append(f"# text = {sentence.text}")
+        out += [*sentence.comments, f"# text = {sentence.text}"]
         upos = [ROOT, *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
         for number, word in enumerate(sentence.words, 1):
             misc = [word.misc] if word.misc != NONE else []

@@ -16,7 +16,10 @@ from nmt_feat.corpus.conllu import (
     NONE,
     NUMBERS,
     ROOT,
+    ROOTS,
     TEXT_COMMENT,
+    Findings,
+    find_control,
     own_misc,
     parse_conllu,
     space_after,
@@ -28,17 +31,26 @@ _NO_NUMBER = -2
 _TYPES = dict.fromkeys(COLUMNS, pa.dictionary(pa.int32(), pa.string()))
 
 
-def parse_block(lines: Sequence[str], name: str, first: int, columns: Sequence[str]) -> Sentences:
-    """`Sentences.of(parse_conllu(lines, name, first), columns)`, without an object for each word.
+def parse_block(
+    lines: Sequence[str],
+    name: str,
+    first: int,
+    columns: Sequence[str],
+    findings: Findings | None = None,
+) -> Sentences:
+    """`Sentences.of(parse_conllu(lines, name, first, findings), columns)`, without an object for
+    each word.
 
     That is for plain sentences: ids that count, no white space in a column, the text that forms
-    and SpaceAfter say. All others, and every mistake, are left to `parse_conllu`.
+    and SpaceAfter say. All others, and every mistake, are left to `parse_conllu`. In `findings` is
+    counted what is odd about heads.
     """
+    findings = Findings() if findings is None else findings
     tabs = np.fromiter(map(str.count, lines, repeat("\t")), np.int64, len(lines))
     is_word = tabs == len(COLUMNS) - 1
     words = [lines[i] for i in np.flatnonzero(is_word).tolist()]
     if not words or "\r" in "".join(words) or words[0].startswith("\ufeff"):
-        return Sentences.of(parse_conllu(lines, name, first), columns)
+        return Sentences.of(parse_conllu(lines, name, first, findings), columns)
     blank, odd, texts = [], [], {}
     for i in np.flatnonzero(~is_word).tolist():
         if not lines[i] or lines[i].isspace():
@@ -54,11 +66,15 @@ def parse_block(lines: Sequence[str], name: str, first: int, columns: Sequence[s
     plain[part[is_word]] = True
     plain[part[odd]] = False
     said = {int(part[i]): text for i, text in texts.items()}
-    made, plain = _plain(words, part[is_word], said, plain, columns)
+    made, plain, rooted = _plain(words, part[is_word], said, plain, columns)
+    if count := int(rooted.sum()):
+        line = first + int(np.searchsorted(part, np.argmax(rooted)))
+        line += not lines[line - first].strip()  # behind the blank line
+        findings.add(ROOTS, name, line, count)
     others, parts = [], []
     for number in np.flatnonzero(~plain).tolist():
         begin, end = np.searchsorted(part, (number, number + 1)).tolist()
-        read = list(parse_conllu(lines[begin:end], name, first + begin))
+        read = list(parse_conllu(lines[begin:end], name, first + begin, findings))
         others += read
         parts += [number] * len(read)
     if not others:
@@ -73,8 +89,9 @@ def _plain(
     said: dict[int, str],
     plain: Booleans,
     columns: Sequence[str],
-) -> tuple[Sentences, Booleans]:
-    """The sentences of the plain parts, and which of the parts that are so far turn out to be.
+) -> tuple[Sentences, Booleans, Booleans]:
+    """The sentences of the plain parts, which of the parts that are so far turn out to be, and
+    which of these have several roots.
 
     Of each word (a line of ten columns) its part; by part what its comment says the text is.
     """
@@ -87,6 +104,8 @@ def _plain(
     for column in given.values():
         odd |= _each(column, lambda s: s.split() != [s])
     form, misc = given["form"], given["misc"]
+    odd |= _each(form, lambda s: find_control(s) is not None)
+    odd |= _in_circle(np.where(odd, 0, head), begin, counts)
     odd |= _each(misc, lambda s: "HeadUPOS=" in s)
     plain = plain.copy()
     plain[part[odd]] = False
@@ -110,7 +129,24 @@ def _plain(
     given["misc"] = misc.map(lambda s: own_misc((s,)))
     strings = {column: given[column].strings() for column in columns}
     kept = plain[part[begins]]
-    return Sentences(spelled, counts, starts, starts + length, strings).rows(kept), plain
+    rooted = np.zeros(len(plain), bool)
+    rooted[part[begins]] = np.add.reduceat((head == 0).astype(np.int64), begins) > 1
+    sentences = Sentences(spelled, counts, starts, starts + length, strings).rows(kept)
+    return sentences, plain, rooted & plain
+
+
+def _in_circle(head: Integers, begin: Integers, counts: Integers) -> Booleans:
+    """Of each word whether no root is above it, but itself or another one of a circle.
+
+    `head` is as in CoNLL-U, `begin` the place of each sentence's first word, for each of its words;
+    `counts` the words of each sentence.
+    """
+    top = len(head)  # beyond all words
+    above = np.append(np.where(head > 0, begin + head - 1, top), top)
+    for _ in range(int(counts.max(initial=1)).bit_length()):  # each round goes twice as far up
+        above = above[above]
+    circle: Booleans = above[:-1] != top
+    return circle
 
 
 def _columns(words: list[str]) -> dict[str, Coded]:

@@ -64,7 +64,8 @@ class Sentences:
     @classmethod
     def of(cls, sentences: Iterable[Sentence], columns: Iterable[str] = ANNOTATION) -> Sentences:
         """Sentences with these columns of their annotation."""
-        texts, words = zip(*sentences, strict=True) if (sentences := list(sentences)) else ((), ())
+        sentences = list(sentences)
+        texts, words = [s.text for s in sentences], [s.words for s in sentences]
         counts = np.fromiter(map(len, words), np.int64, len(words))
         every = list(chain.from_iterable(words))
         starts, ends = (
@@ -73,7 +74,7 @@ class Sentences:
         strings = {
             name: pa.array(list(map(attrgetter(name), every)), pa.string()) for name in columns
         }
-        return cls(list(texts), counts, starts, ends, strings)
+        return cls(texts, counts, starts, ends, strings)
 
     def __iter__(self) -> Iterator[Sentence]:
         """One by one; words have `_` in columns that are not here."""

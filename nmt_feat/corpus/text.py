@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from nmt_feat.errors import UserError
 
@@ -120,29 +120,37 @@ def sha256(path: Path | str, content: bool = False) -> str:
 
 
 def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
-    """`sha256`, for large files remembered in the folder `cache` by size and times of change.
+    """`sha256`, for large files remembered in the folder `cache`."""
+    return str(remembered(path, cache, f"{content}", lambda: sha256(path, content), "sha256"))
 
-    That of the content may be set back, as by `tar` and `cp -p`; that of the inode may not.
+
+def remembered(
+    path: Path, cache: Path, kind: str, compute: Callable[[], Any], name: str = "value"
+) -> Any:
+    """`compute()` of a file; of a large one remembered by size and times of change.
+
+    That of the content may be set back, as by `tar` and `cp -p`; that of the inode may not. `kind`
+    and `name` say what is computed, in the folder `cache`.
     """
     if not path.is_file() or path.stat().st_size < REMEMBER:
-        return sha256(path, content)
-    key = hashlib.sha256(f"{path.resolve()} {content}".encode()).hexdigest()
+        return compute()
+    key = hashlib.sha256(f"{path.resolve()} {kind}".encode()).hexdigest()
     memory, before = cache / "sums" / f"{key[:16]}.json", path.stat()
     state = [before.st_size, before.st_mtime_ns, before.st_ctime_ns]
     try:
-        known = json.loads(memory.read_bytes())
-        if known["state"] == state:
-            return str(known["sha256"])
+        content = json.loads(memory.read_bytes())
+        if content["state"] == state:
+            return content[name]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    found, after = sha256(path, content), path.stat()
+    value, after = compute(), path.stat()
     if state == [after.st_size, after.st_mtime_ns, after.st_ctime_ns]:  # nobody wrote meanwhile
         memory.parent.mkdir(parents=True, exist_ok=True)
         temporary = memory.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"state": state, "sha256": found}))
+        temporary.write_text(json.dumps({"state": state, name: value}))
         with contextlib.suppress(FileNotFoundError):  # another process, with the same content
             os.replace(temporary, memory)
-    return found
+    return value
 
 
 def ranked(counts: Counter[str]) -> list[str]:
