@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.artifacts import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_for
 from nmt_feat.checks import check
-from nmt_feat.corpus import annotators, formats
+from nmt_feat.corpus import annotators, columns, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import FeatureVocab
-from nmt_feat.corpus.conllu import Sentence, project
+from nmt_feat.corpus.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, Sentence, project
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS
 from nmt_feat.corpus.encoder import SourceEncoder
+from nmt_feat.corpus.normal import normalize_lines, normalize_sentence
 from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
@@ -153,6 +154,8 @@ class Run:
                 f"{name}:{first}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
                 "their lines must correspond"
             )
+        if self.encoder.normal:
+            texts, raw = normalize_lines(texts), raw and normalize_lines(raw)
         if not self.encoder.annotated:
             return [Sentence(text) for text in texts]
         required = self.encoder.required
@@ -178,6 +181,24 @@ class Run:
             for number, (s, text) in enumerate(pairs, first)
         ]
 
+    def parse(
+        self, lines: Iterable[str], name: str, kind: str, factors: Sequence[str]
+    ) -> Iterator[Sentence]:
+        """Sentences as files give them, in normal form; heads that make no tree are an error.
+
+        That is where features of the run read heads; else they are counted on standard error.
+        """
+        findings = Findings()
+        for sentence in formats.parse(lines, name, kind, factors, findings=findings):
+            message = findings.describe(OWN_HEAD, CYCLE, ROOTS)
+            if message and "head_upos" in columns.annotation(self.encoder.features):
+                raise UserError(
+                    f"{message}, but features of the run read heads; correct the annotation"
+                )
+            yield normalize_sentence(sentence) if self.encoder.normal else sentence
+        if message := findings.describe(OWN_HEAD, CYCLE, ROOTS):
+            print(f"the annotation has {message}", file=sys.stderr)
+
     def read(
         self, source: str, target: str, raw: str | None = None
     ) -> tuple[list[Sentence], list[str], list[str]]:
@@ -186,7 +207,7 @@ class Run:
         refuse_raw(raw, kind)
         lines, targets = read_lines(source), read_lines(target)
         if kind != "text":
-            sentences = list(formats.parse(lines, source, kind, self.cfg.data.factors))
+            sentences = list(self.parse(lines, source, kind, self.cfg.data.factors))
             unit = ": sentence " if kind == "conllu" else ":"
         else:
             sentences, unit = self.annotate(lines, read_lines(raw) if raw else None, source), ":"
@@ -201,6 +222,9 @@ class Run:
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
+        if self.encoder.normal:
+            sentences = [normalize_sentence(s, values=False) for s in sentences]
+            targets = normalize_lines(targets)
         described = self.encoder.describe(Sentences.of(sentences), where)
         split = encode_split(self.encoder, self.target, described, targets)
         return self.attached(split, described.texts, where)
@@ -306,7 +330,7 @@ def translate_main(cfg: TranslateConfig) -> None:
         raise UserError(f"format={kind}: name its factors, such as factors=[upos,lemma]")
     name = "standard input" if cfg.input == "-" else cfg.input
     lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
-    sentences = formats.parse(lines, name, kind, factors)
+    sentences = run.parse(lines, name, kind, factors)
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
     unit = ": sentence " if kind == "conllu" else ":"
     number = 0

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from nmt_feat.artifacts import ANNOTATOR, WEIGHTS, keep, model_for
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
+from nmt_feat.corpus.normal import RULES
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
@@ -322,6 +323,7 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         libraries=records.package_versions(),
         machine=records.machine(),
         parameters=parameter_counts(model),
+        text=RULES,
     )
     records.write_record(folder, record, finished=False)
     current.started(folder)

@@ -240,10 +240,18 @@ def translate_split(
     """The n best translations of each sentence, in the split's order, from length-sorted batches.
 
     `advance` is called with the number of sentences of each finished batch. Those of other shares
-    have no translation.
+    have no translation. That of a sentence without pieces, a blank line, is empty.
     """
     results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
     for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
+        blank = split.source_lengths[indices] == 1  # only the end symbol
+        for index in indices[blank].tolist():
+            results[index] = [Hypothesis([], 0.0, 0.0)]
+        indices = indices[~blank]
+        if advance is not None and blank.any():
+            advance(int(blank.sum()))
+        if not len(indices):
+            continue
         batch = collate(split, indices, features).to(device)
         found = search(
             model,

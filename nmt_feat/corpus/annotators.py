@@ -26,6 +26,7 @@ from nmt_feat.corpus.conllu import Sentence, Word, align, parse_conllu, write_co
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import sha256
+from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, legible, near
 from nmt_feat.extras import optional
 from nmt_feat.instantiate import blamed, build, locate
@@ -191,6 +192,10 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     It reads composed characters (NFC), as its model was trained on: of a decomposed text (NFD) it
     would know few words. Words stand in the text as it is.
     """
+    visible_texts = [text for text in texts if text.strip()]
+    if len(visible_texts) < len(texts):  # blank lines have no words, whatever the annotator
+        annotated = iter(apply(annotator, visible_texts) if visible_texts else ())
+        return [next(annotated) if text.strip() else Sentence(text) for text in texts]
     places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
     composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
     with blamed(type(annotator), Annotator):
@@ -243,7 +248,7 @@ def _work(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> Non
     path, first, texts = task
     annotator = annotator or _worker
     for number, sentence in enumerate(sentences := apply(annotator, texts), first):
-        if not sentence.words:
+        if not sentence.words and visible(sentence.text):
             raise UserError(
                 f"annotator={annotator.name} finds no word in line {number}: "
                 f"{sentence.text!r}; remove the line"

@@ -188,7 +188,7 @@ def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Se
                 raise fail(line, f"the head {shown(head)} is not a number; 0 is the root, _ none")
             if _number(head) > len(rows):
                 raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
-    _check_tree(heads, lines, name, first, findings)
+    check_tree(heads, lines, name, findings)
     tags = [ROOT, *upos, "_"]  # of the heads 0, 1 ... and -1
     head_upos = [tags[head] for head in heads]
     values = [lemma, upos, xpos, feats, deprel, head_upos]
@@ -225,17 +225,15 @@ def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Se
     return Sentence(text, words, tuple(comments))
 
 
-def _check_tree(
-    heads: Sequence[int], lines: Sequence[int], name: str, first: int, findings: Findings
-) -> None:
-    """Count what is no tree: `heads` of the words 1, 2 ..., which stand in these lines."""
+def check_tree(heads: Sequence[int], lines: Sequence[int], name: str, findings: Findings) -> None:
+    """Count what is no tree: `heads` of the words 1, 2 ..., each of which stands in its line."""
     if heads.count(0) > 1:
-        findings.add(ROOTS, name, first)
+        findings.add(ROOTS, name, lines[0])
     for number, (head, line) in enumerate(zip(heads, lines, strict=True), 1):
         if head == number:
             findings.add(OWN_HEAD, name, line)
     if has_cycle(heads):
-        findings.add(CYCLE, name, first)
+        findings.add(CYCLE, name, lines[0])
 
 
 def has_cycle(heads: Sequence[int]) -> bool:

@@ -68,9 +68,8 @@ def parse_block(
     said = {int(part[i]): text for i, text in texts.items()}
     made, plain, rooted = _plain(words, part[is_word], said, plain, columns)
     if count := int(rooted.sum()):
-        line = first + int(np.searchsorted(part, np.argmax(rooted)))
-        line += not lines[line - first].strip()  # behind the blank line
-        findings.add(ROOTS, name, line, count)
+        in_part = (part == np.argmax(rooted)) & is_word
+        findings.add(ROOTS, name, first + int(np.argmax(in_part)), count)
     others, parts = [], []
     for number in np.flatnonzero(~plain).tolist():
         begin, end = np.searchsorted(part, (number, number + 1)).tolist()

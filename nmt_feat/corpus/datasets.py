@@ -14,11 +14,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 
 from nmt_feat.corpus import formats, tables
 from nmt_feat.corpus.annotators import annotate_cached, make_annotator
-from nmt_feat.corpus.conllu import Sentence, align, project
+from nmt_feat.corpus.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, Sentence, align, project
+from nmt_feat.corpus.normal import rules_of_file
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.tables import Format, Table
@@ -55,6 +57,8 @@ class RawCorpus:
     tests: dict[str, RawSplit]
     fingerprint: str  # hash of the content of all files and of the annotator
     notes: list[str]  # what the user should know: missing test sets, tokens without annotation ...
+    rules: dict[str, set[str]]  # by split: which rules of normal form change its text (normal.py)
+    normal: bool = True  # whether they are followed, as in all but old runs
 
     @property
     def splits(self) -> list[RawSplit]:
@@ -124,7 +128,9 @@ def locate(
     if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
     sums: dict[str, list[str | list[str] | None]] = {}
+    rules: dict[str, set[str]] = {}
     for name, found in splits.items():
+        rules[name] = _rules(found, cache)
         others = sorted(role for role in found.files if role.startswith(FACTOR))
         sums[name] = []
         for role in ("source", "target", "conllu", "raw", *others):
@@ -141,7 +147,28 @@ def locate(
     content = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
-    return RawCorpus(train, dev, by_name, hashlib.sha256(content.encode()).hexdigest(), notes)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return RawCorpus(train, dev, by_name, digest, notes, rules)
+
+
+def _rules(split: RawSplit, cache: Path) -> set[str]:
+    """The rules of normal form that change a split's text."""
+    rules: set[str] = set()
+    for role, path in split.files.items():
+        kind = _format(split, role).kind
+        if kind in formats.SEPARATORS or role.startswith(FACTOR):
+            kind = "tokens"
+        for part in shards(path):
+            rules |= rules_of_file(part, kind, cache)
+    return rules
+
+
+def _format(split: RawSplit, role: str) -> Format:
+    """What a file of a split holds."""
+    if role == "source":
+        return split.form
+    kind = formats.kind_of(split.files[role]) if role == "conllu" else "text"
+    return Format("conllu" if role == "conllu" and kind == "text" else kind)
 
 
 def files_of(config: DataConfig) -> list[Path]:
@@ -200,7 +227,7 @@ def load(
     tool = None if columns is None else make_annotator(annotator)
     for split in corpus.splits:
         limit = config.limit if split is corpus.train else None
-        _read(split, limit, None if tool else columns, folder, pool)
+        _read(corpus, split, limit, None if tool else columns, folder, pool)
         if config.format == "auto" and split.form.kind == "text":
             _refuse_factored(split)
     if tool is None or columns is None:
@@ -211,9 +238,11 @@ def load(
             texts = Table(folder / f"{split.name}.raw.arrow").limited(len(split.source))
         path = annotate_cached(tool, texts.texts, cache, annotator.processes)
         out = folder / f"{split.name}.annotated.arrow"
-        annotated, _ = tables.read(path, Format("conllu"), columns, out, pool)
+        # The text is in normal form, and values stay as the annotator says them.
+        annotated = tables.read(path, Format("conllu"), columns, out, pool, normal=False).table
         if "raw" in split.files:
-            corpus.notes.append(_project(annotated, split, columns, folder, pool))
+            train = split is corpus.train
+            corpus.notes.append(_project(annotated, split, columns, folder, pool, train))
         else:
             split.source = annotated
 
@@ -251,49 +280,83 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
 
 
 def _read(
-    split: RawSplit, limit: int | None, columns: tuple[str, ...] | None, folder: Path, pool: Pool
+    corpus: RawCorpus,
+    split: RawSplit,
+    limit: int | None,
+    columns: tuple[str, ...] | None,
+    folder: Path,
+    pool: Pool,
 ) -> None:
     """Read and check a split, with words where files give them."""
-    files, found = split.files, {}
-    blanks: list[tuple[int, int, str]] = []
+    files, contents = split.files, dict[str, tables.Content]()
     for role, path in files.items():
-        given = columns if role in ("source", "conllu") else None
-        out, form = folder / f"{split.name}.{role}.arrow", Format("text")
-        if role == "source":
-            form = split.form
-        elif role == "conllu":
-            kind = formats.kind_of(path)
-            form = Format("conllu" if kind == "text" else kind)
-        found[role], blank = tables.read(path, form, given, out, pool)
-        blanks += [] if blank is None else [(blank, len(blanks), role)]
-    count = len(found["source"])
-    for role, table in found.items():
-        if not len(table):
-            raise UserError(f"{files[role]}: the file is empty; {split.key} needs sentences")
+        of_role = columns if role in ("source", "conllu") else None
+        out, form = folder / f"{split.name}.{role}.arrow", _format(split, role)
+        contents[role] = tables.read(path, form, of_role, out, pool, corpus.normal)
+        if not len(contents[role].table):
+            raise UserError(f"{path}: the file is empty; {split.key} needs sentences")
+        _check_heads(corpus, split, path, contents[role].findings, columns or ())
+    read = {role: content.table for role, content in contents.items()}
+    if "conllu" in read:
+        read["conllu"] = _with_blank_lines(read["conllu"], contents["source"], split, folder)
+    count = len(read["source"])
+    for role, table in read.items():
         if len(table) != count:
             raise UserError(
                 f"{split.key}: {files['source']} has {count} sentences, {files[role]} has "
                 f"{len(table)}; their lines must correspond"
             )
-    if blanks:
-        row, _, role = min(blanks)  # the source before its annotation
-        pair = found["source"].texts[row], found["target"].texts[row]
-        raise UserError(
-            f"{files[role]}:{row + 1}: empty side of the pair {pair[0]!r} and {pair[1]!r}; "
-            "remove the line from every file"
-        )
+    _check_blank(corpus, split, contents)
     if "conllu" in files:
         work = partial(_aligned, columns or (), files["conllu"])
-        parts, out = [found["conllu"], found["source"]], folder / f"{split.name}.arrow"
-        found["source"], _ = tables.merge(work, parts, out, pool)
+        parts, out = [read["conllu"], read["source"]], folder / f"{split.name}.arrow"
+        read["source"], _ = tables.merge(work, parts, out, pool)
     if factors := {role: str(path) for role, path in files.items() if role.startswith(FACTOR)}:
         work = partial(_factored, columns or (), factors, files["source"])
         parts, out = (
-            [*(found[role] for role in factors), found["source"]],
+            [*(read[role] for role in factors), read["source"]],
             folder / f"{split.name}.arrow",
         )
-        found["source"], _ = tables.merge(work, parts, out, pool)
-    split.source, split.target = found["source"].limited(limit), found["target"].limited(limit)
+        read["source"], _ = tables.merge(work, parts, out, pool)
+    split.source, split.target = read["source"].limited(limit), read["target"].limited(limit)
+
+
+def _check_heads(
+    corpus: RawCorpus, split: RawSplit, path: Path, findings: Findings, columns: tuple[str, ...]
+) -> None:
+    """Note heads that make no tree; refuse them where a feature reads heads."""
+    if not (message := findings.describe(OWN_HEAD, CYCLE, ROOTS)):
+        return
+    if "head_upos" in columns:
+        raise UserError(
+            f"{path}: {message}, but features read heads (column=head_upos); correct the "
+            "annotation, or leave these features out"
+        )
+    corpus.notes.append(f"{split.name}: the annotation has {message}")
+
+
+def _with_blank_lines(
+    annotation: Table, source: tables.Content, split: RawSplit, folder: Path
+) -> Table:
+    """The annotation with rows for blank lines of the text, which most annotators leave out."""
+    if not source.blank or len(annotation) != len(source.table) - source.blank:
+        return annotation
+    texts = source.table.texts
+    blank = np.fromiter((not text.strip() for text in texts), np.bool_, len(texts))
+    return tables.with_blank_rows(annotation, blank, folder / f"{split.name}.rows.arrow")
+
+
+def _check_blank(corpus: RawCorpus, split: RawSplit, contents: dict[str, tables.Content]) -> None:
+    """Note blank lines of a split that is translated; those of train are filtered and counted."""
+    for role in ("source", "target"):
+        blank, count = contents[role].blank, len(contents[role].table)
+        if blank == count:
+            raise UserError(f"{split.files[role]}: all {count} lines are blank; give sentences")
+        if blank and split is not corpus.train:
+            what = "source lines are blank, their translations are empty"
+            if role == "target":
+                what = "references are blank"
+            corpus.notes.append(f"{split.name}: {blank:,} {what}")
 
 
 def _refuse_factored(split: RawSplit) -> None:
@@ -313,6 +376,9 @@ def _aligned(
         return annotated, 0
     found = []
     for number, (text, given) in enumerate(zip(texts, annotated, strict=True), row + 1):
+        if not text.strip():  # whatever is said of a blank line: it has no words
+            found.append(Sentence(text))
+            continue
         bare = not given.words and "".join(text.split()) == "".join(given.text.split())
         words = () if bare else align(text, given.words, f"{path}: sentence {number}")
         found.append(Sentence(text, words))
@@ -337,10 +403,16 @@ def _factored(
 
 
 def _project(
-    annotated: Table, split: RawSplit, columns: tuple[str, ...], folder: Path, pool: Pool
+    annotated: Table,
+    split: RawSplit,
+    columns: tuple[str, ...],
+    folder: Path,
+    pool: Pool,
+    train: bool,
 ) -> str:
     """Give a split's tokens the annotation of its raw text; a note."""
-    work, out = partial(_projected, columns, split.source_path), folder / f"{split.name}.arrow"
+    work = partial(_projected, columns, split.source_path, train)
+    out = folder / f"{split.name}.arrow"
     split.source, missed = tables.merge(work, [annotated, split.source], out, pool)
     return (
         f"{split.name}: annotation of {split.files['raw'].name} projected to "
@@ -350,14 +422,21 @@ def _project(
 
 
 def _projected(
-    columns: tuple[str, ...], path: str, parts: list[Sentences], row: int
+    columns: tuple[str, ...], path: str, train: bool, parts: list[Sentences], row: int
 ) -> tuple[Sentences, int]:
-    """The tokens with the annotation of their raw texts, and how many matched nothing."""
+    """The tokens with the annotation of their raw texts, and how many matched nothing.
+
+    Of `train`, tokens whose raw line is blank are none: the pair has a blank side.
+    """
     annotated, texts = parts[0], parts[1].texts
-    found = [
-        project(raw, text, f"{path}:{number}")
-        for number, (raw, text) in enumerate(zip(annotated, texts, strict=True), row + 1)
-    ]
+    found = []
+    for number, (raw, text) in enumerate(zip(annotated, texts, strict=True), row + 1):
+        if train and not raw.text.strip():
+            text = ""
+        if text.strip():
+            found.append(project(raw, text, f"{path}:{number}"))
+        else:
+            found.append((Sentence(text), 0))
     return Sentences.of([s for s, _ in found], columns), sum(missed for _, missed in found)
 
 

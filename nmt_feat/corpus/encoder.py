@@ -23,6 +23,7 @@ from nmt_feat.corpus.covers import (
     words_without_piece,
 )
 from nmt_feat.corpus.dials import turned
+from nmt_feat.corpus.normal import RULES_FILE, write_rules
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
 from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
 from nmt_feat.errors import UserError
@@ -129,6 +130,7 @@ class SourceEncoder:
     Attributes:
         split_at_words: whether the text is cut at its words before it is cut into pieces.
         longest: pieces of the longest sentence of train, if that is known.
+        normal: whether it reads text in normal form (normal.py), as all but old runs do.
     """
 
     def __init__(
@@ -137,11 +139,13 @@ class SourceEncoder:
         features: dict[str, FeatureVocab],
         split_at_words: bool = False,
         longest: int | None = None,
+        normal: bool = True,
     ) -> None:
         self.subwords = subwords
         self.features = features
         self.split_at_words = split_at_words
         self.longest = longest
+        self.normal = normal
 
     @property
     def valued(self) -> dict[str, FeatureVocab]:
@@ -258,8 +262,9 @@ class SourceEncoder:
         return ids, units
 
     def save(self, folder: Path) -> None:
-        """Write `source.model` or `source.json`, `features.json` and `text.json`."""
+        """Write `source.model` or `source.json`, `features.json` `text.json`, rules of normal form."""
         self.subwords.save(folder / "source")
+        write_rules(folder)
         names = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
         features = {n: {k: getattr(f, k) for k in names} for n, f in self.features.items()}
         text = {"split_at_words": self.split_at_words, "longest": self.longest}
@@ -274,8 +279,11 @@ class SourceEncoder:
         features = {name: FeatureVocab(**feature) for name, feature in content.items()}
         file = folder / "text.json"
         text = json.loads(file.read_bytes()) if file.exists() else {}
-        return cls(Subwords.load(folder / "source"), features, **text)
+        normal = (folder / RULES_FILE).exists()
+        return cls(Subwords.load(folder / "source"), features, **text, normal=normal)
 
     def with_features(self, features: dict[str, FeatureVocab]) -> SourceEncoder:
         """The same with other features."""
-        return SourceEncoder(self.subwords, features, self.split_at_words, self.longest)
+        return SourceEncoder(
+            self.subwords, features, self.split_at_words, self.longest, self.normal
+        )

@@ -42,6 +42,7 @@ class Filters:
         """Whether each pair is kept, and why how many are not; `(pairs, 2)` numbers, of a side."""
         short, long = pieces.min(axis=1), pieces.max(axis=1)
         reasons = {
+            BLANK: words.min(axis=1) == 0,
             f"words < {self.min_words}": words.min(axis=1) < self.min_words,
             f"pieces > {self.max_pieces}": long > self.max_pieces,
             f"ratio > {self.max_ratio:g}": long > self.max_ratio * short,
@@ -51,6 +52,8 @@ class Filters:
         return why < 0, Counter(names[i] for i in why[why >= 0])
 
 
+BLANK = "with a blank side"
+"""Why a training pair is left out, whatever the settings."""
 INFORMATION = 50_000
 """Sentences of a split, from the first one on, of which words and values are counted together."""
 ALL = ""

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nmt_feat.corpus.columns import NONE, spaced, values
-from nmt_feat.corpus.conllu import Sentence, Word, locate, parse_conllu
+from nmt_feat.corpus.conllu import (
+    ROOT,
+    Findings,
+    Sentence,
+    Word,
+    check_tree,
+    find_control,
+    locate,
+    parse_conllu,
+)
 from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.errors import UserError, near, shown
 from nmt_feat.strict import loads
@@ -57,16 +66,21 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
 
 
 def parse(
-    lines: Iterable[str], name: str, kind: str, factors: Sequence[str] = (), first: int = 1
+    lines: Iterable[str],
+    name: str,
+    kind: str,
+    factors: Sequence[str] = (),
+    first: int = 1,
+    findings: Findings | None = None,
 ) -> Iterator[Sentence]:
     """Sentences of `lines`, the first of which has the number `first`, in one of `FORMATS`.
 
-    `name` begins the errors.
+    `name` begins the errors. What `Findings` names is counted in `findings`.
     """
     if kind == "conllu":
-        return parse_conllu(lines, name, first)
+        return parse_conllu(lines, name, first, findings)
     if kind == "jsonl":
-        return parse_jsonl(lines, name, factors, first)
+        return parse_jsonl(lines, name, factors, first, findings)
     if kind in SEPARATORS:
         return parse_factored(lines, name, factors, kind, first)
     return map(Sentence, lines)
@@ -149,14 +163,20 @@ def parse_parallel(
 
 
 def parse_jsonl(
-    lines: Iterable[str], name: str, factors: Sequence[str], first: int = 1
+    lines: Iterable[str],
+    name: str,
+    factors: Sequence[str],
+    first: int = 1,
+    findings: Findings | None = None,
 ) -> Iterator[Sentence]:
     """Sentences of JSON lines.
 
     A line is `{"text": ..., "words": [{"form": ..., "upos": ..., ...}, ...]}`, whose forms stand
     in the text in order, or Sockeye's `{"text": ..., "factors": ["f f f", ...]}`, whose factors
-    `factors` names. Other keys of the line are ignored, as in Sockeye; those of a word are not.
+    `factors` names. The `head` of a word is a number, as in CoNLL-U; `comments` are CoNLL-U's, if
+    they are such. Other keys of the line are ignored, as in Sockeye; those of a word are not.
     """
+    findings = Findings() if findings is None else findings
     for number, line in enumerate(lines, first):
         where = f"{name}:{number}"
         try:
@@ -169,10 +189,16 @@ def parse_jsonl(
         if "\n" in text or "\r" in text:
             raise UserError(f"{where}: the text has a line break; a sentence is one line")
         if "words" in content:
-            yield _of_json(text, content["words"], where)
+            words = _words_of_json(text, content["words"], where)
+            check_tree([word.head for word in words], [number] * len(words), name, findings)
+            words = tuple(
+                word._replace(head=-1) if word.head == own else word
+                for own, word in enumerate(words, 1)
+            )
+            yield Sentence(text, words, _comments(content.get("comments")))
             continue
         if not factors and "factors" not in content:
-            yield Sentence(text)
+            yield Sentence(text, (), _comments(content.get("comments")))
             continue
         given = content.get("factors", [])
         if not isinstance(given, list) or not all(isinstance(row, str) for row in given):
@@ -189,11 +215,26 @@ def parse_jsonl(
         yield _sentence(list(map(list, zip(*columns, strict=True))), factors, where)
 
 
-def _of_json(text: str, words: Any, where: str) -> Sentence:
+def _comments(comments: Any) -> tuple[str, ...]:
+    """Those of CoNLL-U; what somebody else calls so is none of them."""
+    items = comments if isinstance(comments, list) else []
+    if all(isinstance(c, str) and re.fullmatch("#[^\n\r]*", c) for c in items):
+        return tuple(items)
+    return ()
+
+
+def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
         raise UserError(f'{where}: "words" is no list of objects')
-    forms, rows = [], []
+    forms, rows, heads = [], [], []
     for place, word in enumerate(words, 1):
+        head = word.pop("head", -1)
+        if type(head) is not int or not -1 <= head <= len(words):
+            raise UserError(
+                f"{where}: word {place}: head is {shown(head)}, not a number from 0 (the root) to "
+                f"{len(words)}"
+            )
+        heads.append(head)
         for key, value in word.items():
             if not isinstance(value, str) or not value.strip():
                 raise UserError(
@@ -206,7 +247,11 @@ def _of_json(text: str, words: Any, where: str) -> Sentence:
         check_factors(list(rows[-1]), f"{where}: word {place}")
     spans = locate(forms, text, f"{where}: the forms differ from the text", "correct either")
     found = [_word(text[a:b], a, b, row, where) for (a, b), row in zip(spans, rows, strict=True)]
-    return Sentence(text, tuple(found))
+    upos = [ROOT, *(word.upos for word in found), NONE]  # of the heads 0, 1 ... and -1
+    return tuple(
+        word._replace(head=head, head_upos=row.get("head_upos", upos[head]))
+        for word, row, head in zip(found, rows, heads, strict=True)
+    )
 
 
 def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str], where: str) -> Sentence:
@@ -220,6 +265,8 @@ def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str], where: str)
 
 
 def _word(form: str, start: int, end: int, given: Mapping[str, str], where: str) -> Word:
+    if control := find_control(form):
+        raise UserError(f"{where}: the word {control}")
     columns: dict[str, Any] = {n: value for n, value in given.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
         prefix = f"{column}."
@@ -282,8 +329,13 @@ def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
         words = []
         for word in sentence.words:
             filled = {name: getattr(word, name) for name in ANNOTATION}
-            words.append({"form": word.form} | {n: v for n, v in filled.items() if v != NONE})
-        content = {"text": sentence.text} | ({"words": words} if words else {})
+            values: dict[str, Any] = {n: v for n, v in filled.items() if v != NONE}
+            if word.head >= 0:
+                values["head"] = word.head
+            words.append({"form": word.form} | values)
+        content: dict[str, Any] = {"text": sentence.text} | ({"words": words} if words else {})
+        if sentence.comments:
+            content["comments"] = list(sentence.comments)
         yield json.dumps(content, ensure_ascii=False)
 
 

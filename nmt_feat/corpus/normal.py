@@ -14,10 +14,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from nmt_feat.corpus.conllu import TEXT_COMMENT, Sentence, sentence_end
+from nmt_feat.corpus.conllu import TEXT_COMMENT, Sentence, Word, sentence_end
 from nmt_feat.corpus.sentences import ANNOTATION, Coded, Integers, Sentences
 from nmt_feat.corpus.text import Block, line_end, read_blocks, remembered
 from nmt_feat.strict import loads
@@ -28,7 +29,7 @@ RULES = {
     "reserved_characters": "escaped",
 }
 """What is done to text, as a run's record says it."""
-RULES_FILE = "text.json"
+RULES_FILE = "normal_form.json"
 """Holds the rules beside the subword models of a run that follows them; older runs have none."""
 
 ESCAPES = str.maketrans({"\0": "\ufdd0", "▁": "\ufdd1", "▅": "\ufdd5"})
@@ -123,18 +124,25 @@ def normalize_sentences(sentences: Sentences) -> Sentences:
     return Sentences(texts, sentences.counts, starts, ends, values)
 
 
-def normalize_sentence(sentence: Sentence) -> Sentence:
-    """A sentence whose text and values are in normal form, its words where they were."""
-    values = [getattr(word, name) for word in sentence.words for name in ANNOTATION]
-    if is_normal(sentence.text) and all(map(is_normal, values)):
-        return sentence
-    text, places = normalize_with_places(sentence.text)
-    words = []
-    for word in sentence.words:
-        start, end = int(places[word.start]), int(places[word.end])
-        of_word = {name: normalize_line(getattr(word, name)) for name in ANNOTATION}
-        words.append(word._replace(form=text[start:end], start=start, end=end, **of_word))
-    return sentence._replace(text=text, words=tuple(words))
+def normalize_sentence(sentence: Sentence, values: bool = True) -> Sentence:
+    """A sentence whose text is in normal form, its words where they were, as are their `values`."""
+    text, words = sentence.text, sentence.words
+    if values:
+        words = tuple(map(_normalize_values, words))
+    if not is_normal(text):
+        text, places = normalize_with_places(text)
+        spans = [(int(places[word.start]), int(places[word.end])) for word in words]
+        words = tuple(
+            word._replace(form=text[start:end], start=start, end=end)
+            for word, (start, end) in zip(words, spans, strict=True)
+        )
+    return sentence._replace(text=text, words=words)
+
+
+def _normalize_values(word: Word) -> Word:
+    odd = {n: value for n in ANNOTATION if not is_normal(value := getattr(word, n))}
+    normal: dict[str, Any] = {name: normalize_line(value) for name, value in odd.items()}
+    return word._replace(**normal) if normal else word
 
 
 def escape(text: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from nmt_feat.corpus.data_report import (
     describe_together,
 )
 from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.encoding import ALL, Filters, encode
+from nmt_feat.corpus.encoding import ALL, BLANK, Filters, encode
+from nmt_feat.corpus.normal import ESCAPED
 from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.store import Split
@@ -73,10 +74,11 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     _check_split_at_words(cfg, features)
     annotate, required = _annotate(cfg, features), _required(cfg, features)
     data, cache = cfg.data, Path(cfg.paths.cache)
+    corpus = datasets.locate(data, cfg.annotator, cache, annotate, required)
     content = {
         "format": FORMAT,
         "sentencepiece": sentencepiece.__version__,
-        "corpus": datasets.locate(data, cfg.annotator, cache, annotate, required).fingerprint,
+        "corpus": corpus.fingerprint,
         "subword": drop_defaults(asdict(cfg.subword), SubwordConfig, "subword"),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
@@ -99,7 +101,15 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
             for name, f in features.items()
         },
     }
+    if rules := _effective_rules(corpus.rules.values(), cfg.subword):
+        content["rules"] = rules  # of the text; they did not exist once
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _effective_rules(of_splits: Iterable[set[str]], subword: SubwordConfig) -> list[str]:
+    """The rules of normal form that change the data: only SentencePiece reserves characters."""
+    rules = set().union(*of_splits)
+    return sorted(rules - {ESCAPED} if subword.kind in ("none", "given") else rules)
 
 
 def _annotate(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> bool:
@@ -257,6 +267,8 @@ def _build(
             for split, each in zip(raw.splits, found, strict=True)
             if each.bare
         ]
+    if blank := train.filtered[BLANK]:
+        raw.notes.append(f"train: {blank:,} pairs have a blank side and are left out")
     report = DataReport(len(raw.train.source), dict(train.filtered), source.size, target.size)
     if train.filtered.total() == report.train_read:
         reasons = ", ".join(f"{n} {why}" for why, n in train.filtered.items())

@@ -16,8 +16,9 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from nmt_feat.corpus.normal import RULES_FILE, escape, unescape, write_rules
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences, slices
-from nmt_feat.corpus.text import ranked
+from nmt_feat.corpus.text import one_line, ranked
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig
@@ -83,8 +84,9 @@ class Subwords:
     `size` counts the four special ids.
     """
 
-    def __init__(self, proto: bytes) -> None:
+    def __init__(self, proto: bytes, escaped: bool = True) -> None:
         self._proto = proto
+        self._escaped = escaped  # reserved characters; see normal.py
         self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
         self.size: int = self._model.get_piece_size()
         names = map(self._model.id_to_piece, range(self.size))
@@ -107,18 +109,21 @@ class Subwords:
         count = sum(map(len, texts))
         if count > SAMPLE:
             lines = (text for i, text in enumerate(lines) if i * SAMPLE % count < SAMPLE)
-        return Subwords(_train_sentencepiece(cfg, lines))
+        return Subwords(_train_sentencepiece(cfg, map(escape, lines)))
 
     @staticmethod
     def load(stem: Path) -> Subwords:
         """What `save(stem)` wrote."""
         if (words := stem.with_suffix(".json")).exists():
             return Words(**json.loads(words.read_bytes()))
-        return Subwords(stem.with_suffix(".model").read_bytes())
+        escaped = stem.with_name(RULES_FILE).exists()
+        return Subwords(stem.with_suffix(".model").read_bytes(), escaped)
 
     def save(self, stem: Path) -> None:
         """Write `stem.model` (SentencePiece's own format) or `stem.json` (a list of words)."""
         stem.with_suffix(".model").write_bytes(self._proto)
+        if self._escaped:
+            write_rules(stem.parent)
 
     @property
     def names(self) -> list[str]:
@@ -127,6 +132,7 @@ class Subwords:
 
     def encode(self, text: str) -> list[Piece]:
         """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
+        text = escape(text) if self._escaped else text
         found = self._model.encode(text, out_type="offset_mapping")
         return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
 
@@ -145,7 +151,7 @@ class Subwords:
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, the same as `encode` gives."""
-        return list(self._model.encode(texts))
+        return list(self._model.encode(list(map(escape, texts)) if self._escaped else texts))
 
     def pieces(self, texts: Sequence[str]) -> Pieces:
         """What `encode` gives for each of the texts.
@@ -168,7 +174,7 @@ class Subwords:
     @cached_property
     def _unmarked(self) -> Subwords:
         """The same model, which puts no mark before the text."""
-        return Subwords(self._proto + _NO_MARK)
+        return Subwords(self._proto + _NO_MARK, self._escaped)
 
     def pieces_of_words(self, texts: Sequence[str], counts: Integers, ends: Integers) -> Pieces:
         """Pieces of texts that are cut behind each word, none of which thus has parts of two.
@@ -206,8 +212,9 @@ class Subwords:
         return Pieces(ids, counts, np.maximum(starts + shift, 0), np.maximum(ends + shift, 0))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Detokenised text; PAD, BOS and EOS are left out, unknown pieces are shown."""
-        return str(self._model.decode([int(i) for i in ids]))
+        """Detokenised text on one line; PAD, BOS and EOS are left out, unknown pieces are shown."""
+        text = one_line(str(self._model.decode([int(i) for i in ids])))
+        return unescape(text) if self._escaped else text
 
 
 class Words(Subwords):

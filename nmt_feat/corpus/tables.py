@@ -7,12 +7,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from nmt_feat.corpus import formats
-from nmt_feat.corpus.conllu import sentence_end
+from nmt_feat.corpus.conllu import Findings, Sentence, sentence_end
 from nmt_feat.corpus.conllu_blocks import parse_block
+from nmt_feat.corpus.normal import normalize_lines, normalize_sentences
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import START, TEXT, Sentences
 from nmt_feat.corpus.subwords import cut_at_words
@@ -113,41 +116,81 @@ class Format(NamedTuple):
     factors: tuple[str, ...] = ()
 
 
+class Content(NamedTuple):
+    """What a file holds."""
+
+    table: Table
+    blank: int  # sentences without a visible character
+    findings: Findings  # about its heads
+
+
 def read(
-    path: Path, form: Format, columns: tuple[str, ...] | None, out: Path, pool: Pool
-) -> tuple[Table, int | None]:
+    path: Path,
+    form: Format,
+    columns: tuple[str, ...] | None,
+    out: Path,
+    pool: Pool,
+    normal: bool = True,
+) -> Content:
     """A file's sentences, with its words, if it has any, and these columns; None: without words.
 
-    Also the first row without a visible character, if there is one.
+    Texts and values are brought into normal form, unless `normal` is false.
     """
     blocks = read_blocks(path, sentence_end if form.kind == "conllu" else line_end)
-    blank, rows = None, 0
+    blank, findings = 0, Findings()
 
     def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal blank, rows
-        for batch, found in pool.map(partial(_parse, form, columns), blocks):
-            if blank is None and found is not None:
-                blank = rows + found
-            rows += batch.num_rows
+        nonlocal blank
+        for batch, more, of_block in pool.map(partial(_parse, form, columns, normal), blocks):
+            blank += more
+            findings.update(of_block)
             yield batch
 
-    return write(batches(), out), blank
+    return Content(write(batches(), out), blank, findings)
 
 
 def _parse(
-    form: Format, columns: tuple[str, ...] | None, block: Block
-) -> tuple[pa.RecordBatch, int | None]:
-    lines, annotated = block.lines(), form.kind != "text"
+    form: Format, columns: tuple[str, ...] | None, normal: bool, block: Block
+) -> tuple[pa.RecordBatch, int, Findings]:
+    """A row for each sentence of a block; how many are blank, and what is odd about heads."""
+    lines, findings = block.lines(), Findings()
+    if form.kind == "text":
+        lines = normalize_lines(lines) if normal else lines
+        rows = pa.record_batch({TEXT: pa.array(lines, pa.large_string())})
+        return rows, _count_blank(lines), findings
     if form.kind == "conllu":
-        sentences = parse_block(lines, block.path, block.line, columns or ())
-    elif annotated:
-        parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line)
+        sentences = parse_block(lines, block.path, block.line, columns or (), findings)
+    else:
+        parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line, findings)
         sentences = Sentences.of(parsed, columns or ())
-    lines = sentences.texts if annotated else lines
-    blank = next((i for i, line in enumerate(lines) if not line.strip()), None)
-    if annotated and columns is not None:
-        return sentences.table(), blank
-    return pa.record_batch({TEXT: pa.array(lines, pa.large_string())}), blank
+    if normal:
+        sentences = normalize_sentences(sentences)
+    rows = sentences.table()
+    if columns is None:
+        rows = rows.select([TEXT])
+    return rows, _count_blank(sentences.texts), findings
+
+
+def _count_blank(lines: Iterable[str]) -> int:
+    return sum(not line or line.isspace() for line in lines)
+
+
+def with_blank_rows(annotation: Table, blank: NDArray[np.bool_], out: Path) -> Table:
+    """The rows of an annotation that lacks those of blank lines, and such rows where they are.
+
+    `blank`: of each row of the result whether it is that of a blank line.
+    """
+    before = np.append(0, np.cumsum(~blank))  # rows of the annotation before each of the result
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(blank), ROWS):
+            part = annotation.rows(int(before[start]), int(before[min(start + ROWS, len(blank))]))
+            here = blank[start : start + ROWS]
+            empty = Sentences.of([Sentence("")], part.annotation)
+            order = np.where(here, len(part), np.cumsum(~here) - 1)
+            yield Sentences.joined([part, empty]).taken(order).table()
+
+    return write(batches(), out)
 
 
 Merge = Callable[[list[Sentences], int], tuple[Sentences, int]]

@@ -153,6 +153,14 @@ def remembered(
     return value
 
 
+_LINE_ENDS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+def one_line(text: str) -> str:
+    """The text as one line of a file, whatever it is read by: line separators are spaces."""
+    return _LINE_ENDS.sub(" ", text)
+
+
 def ranked(counts: Counter[str]) -> list[str]:
     """Values, the most frequent first, ties by name."""
     values = sorted(counts)

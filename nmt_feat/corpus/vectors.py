@@ -114,7 +114,7 @@ def _split(
 
 
 def _is_count(field: str) -> bool:
-    return field.isdecimal() and len(field) < 10
+    return field.isascii() and field.isdecimal() and len(field) < 10
 
 
 def _is_number(field: str) -> bool:

@@ -11,6 +11,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
+from nmt_feat.corpus.text import one_line as text_on_one_line
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT, check_packages
 
@@ -53,8 +54,8 @@ class Scores:
 
 
 def one_line(text: str) -> str:
-    """The text as a line of a file: inner line feeds are spaces, none at the end."""
-    return text.replace("\n", " ").rstrip()
+    """The text as a line of a file: inner line separators are spaces, none at the end."""
+    return text_on_one_line(text).rstrip()
 
 
 def make_metrics(tokenized: bool, tokenizer: str = DEFAULT) -> tuple[BLEU, CHRF]:
@@ -137,12 +138,14 @@ def reading_accuracy(
     Lines with the same source text are readings of one another. A hypothesis is right when it
     equals its own reference, or its sentence chrF with it is higher than with every other
     reading's; equal is wrong. So one output per source is right on at most 1 of k readings.
-    A line is settled by the features when no other reading of its source has its values.
+    A line is settled by the features when no other reading of its source has its values. Blank
+    lines are no readings of one another.
     """
     chrf = CHRF()
     lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, (source, reference) in enumerate(zip(sources, references, strict=True)):
-        lines[source][one_line(reference)].append(index)
+        if source.strip():
+            lines[source][one_line(reference)].append(index)
 
     def is_right(hypothesis: str, reference: str, others: list[str]) -> bool:
         if hypothesis == reference or hypothesis in others:

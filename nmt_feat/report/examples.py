@@ -208,6 +208,7 @@ def _read(
         with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
             try:
                 found = datasets.locate(data, cfg.annotator, cache, some is not None)
+                found.normal = bool(runs[0].text)
                 datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
             except (UserError, OSError) as error:  # such as a cache that cannot be written
                 if some is None:

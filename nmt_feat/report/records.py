@@ -92,6 +92,8 @@ class RunRecord:
     """Files of the n-gram counts of each sentence by set: what intervals are computed from."""
     data_report: dict[str, Any] = field(default_factory=dict)
     """What was printed of the data: sizes of the splits, bits of the features and so on."""
+    text: dict[str, str] = field(default_factory=dict)
+    """What is done to all text before anything reads it; nothing in runs of before."""
     parts: Parts | None = None
     """What the tested weights make of word and features, on dev."""
 
