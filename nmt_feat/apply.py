@@ -20,7 +20,7 @@ from nmt_feat.checks import check
 from nmt_feat.corpus import annotators, columns, formats
 from nmt_feat.corpus.annotators import Annotator, make_annotator
 from nmt_feat.corpus.columns import FeatureVocab
-from nmt_feat.corpus.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, Sentence, project
+from nmt_feat.corpus.conllu import Findings, Sentence, project
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS
 from nmt_feat.corpus.encoder import SourceEncoder
@@ -190,13 +190,13 @@ class Run:
         """
         findings = Findings()
         for sentence in formats.parse(lines, name, kind, factors, findings=findings):
-            message = findings.describe(OWN_HEAD, CYCLE, ROOTS)
+            message = findings.describe_trees()
             if message and "head_upos" in columns.annotation(self.encoder.features):
                 raise UserError(
                     f"{message}, but features of the run read heads; correct the annotation"
                 )
             yield normalize_sentence(sentence) if self.encoder.normal else sentence
-        if message := findings.describe(OWN_HEAD, CYCLE, ROOTS):
+        if message := findings.describe_trees():
             print(f"the annotation has {message}", file=sys.stderr)
 
     def read(

@@ -244,14 +244,6 @@ def translate_split(
     """
     results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
     for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
-        blank = split.source_lengths[indices] == 1  # only the end symbol
-        for index in indices[blank].tolist():
-            results[index] = [Hypothesis([], 0.0, 0.0)]
-        indices = indices[~blank]
-        if advance is not None and blank.any():
-            advance(int(blank.sum()))
-        if not len(indices):
-            continue
         batch = collate(split, indices, features).to(device)
         found = search(
             model,
@@ -264,8 +256,9 @@ def translate_split(
             max_extra=cfg.max_extra,
             nbest=cfg.nbest,
         )
-        for index, hypotheses in zip(batch.indices, found, strict=True):
-            results[index] = hypotheses
+        blank = (batch.source_mask.sum(1) == 1).tolist()  # only the end symbol
+        for index, hypotheses, empty in zip(batch.indices, found, blank, strict=True):
+            results[index] = [Hypothesis([], 0.0, 0.0)] if empty else hypotheses
         if advance is not None:
             advance(len(found))
     return results

@@ -23,7 +23,8 @@ def sentence(words: Sequence[str]) -> Sentence:
         text += " " * bool(text and word != ".")
         upos, lemma, feats, _ = LEXICON[word]
         end = len(text) + len(word)
-        found.append(Word(word, len(text), end, lemma, upos, "_", feats, "dep", "ROOT", 0))
+        head = ("ROOT", 0) if not found else (found[0].upos, 1)
+        found.append(Word(word, len(text), end, lemma, upos, "_", feats, "dep", *head))
         text += word
     return Sentence(text, tuple(found))
 

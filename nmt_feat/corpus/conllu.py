@@ -65,6 +65,7 @@ class Findings:
 
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, tuple[str, int]] = field(default_factory=dict)  # file and line
+    automatic: bool = False  # by scripts/annotate.py, with lines of several sentences
 
     def add(self, kind: str, name: str, line: int, count: int = 1) -> None:
         """Count what stands in a line of a file, and more behind it."""
@@ -76,7 +77,15 @@ class Findings:
     def update(self, others: Findings) -> None:
         """Add those of what stands behind."""
         self.counts.update(others.counts)
+        self.automatic |= others.automatic
         self.first = others.first | self.first
+
+    def describe_trees(self) -> str:
+        """What is wrong with heads; empty for nothing.
+
+        Several roots are right where an annotator sees several sentences in a line.
+        """
+        return self.describe(*(OWN_HEAD, CYCLE) if self.automatic else (OWN_HEAD, CYCLE, ROOTS))
 
     def describe(self, *kinds: str) -> str:
         """How many of each of the kinds there are, with the first place; empty for none."""
@@ -89,7 +98,7 @@ class Findings:
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 TEXT_COMMENT = re.compile(r"#\s*text\s*= ?(.*)")
-_FILE_COMMENT = re.compile("# (?:sha256|annotation) = [0-9a-f]+")  # by scripts/annotate.py
+FILE_COMMENT = re.compile("# (?:sha256|annotation) = [0-9a-f]+")  # by scripts/annotate.py
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
 
@@ -143,7 +152,9 @@ def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Se
         if content[0] == "#":
             if match := TEXT_COMMENT.fullmatch(content):
                 text, text_line = match[1], line
-            elif not _FILE_COMMENT.fullmatch(content):
+            elif FILE_COMMENT.fullmatch(content):
+                findings.automatic = True
+            else:
                 comments.append(content)
             continue
         row = content.split("\t")

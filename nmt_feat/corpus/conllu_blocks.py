@@ -13,6 +13,7 @@ from pyarrow import csv
 
 from nmt_feat.corpus.conllu import (
     COLUMNS,
+    FILE_COMMENT,
     NONE,
     NUMBERS,
     ROOT,
@@ -66,6 +67,7 @@ def parse_block(
     plain[part[is_word]] = True
     plain[part[odd]] = False
     said = {int(part[i]): text for i, text in texts.items()}
+    findings.automatic = FILE_COMMENT.fullmatch(lines[0]) is not None
     made, plain, rooted = _plain(words, part[is_word], said, plain, columns)
     if count := int(rooted.sum()):
         in_part = (part == np.argmax(rooted)) & is_word

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from nmt_feat.corpus import formats, tables
 from nmt_feat.corpus.annotators import annotate_cached, make_annotator
-from nmt_feat.corpus.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, Sentence, align, project
+from nmt_feat.corpus.conllu import Findings, Sentence, align, project
 from nmt_feat.corpus.normal import rules_of_file
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Sentences
@@ -295,7 +295,6 @@ def _read(
         contents[role] = tables.read(path, form, of_role, out, pool, corpus.normal)
         if not len(contents[role].table):
             raise UserError(f"{path}: the file is empty; {split.key} needs sentences")
-        _check_heads(corpus, split, path, contents[role].findings, columns or ())
     read = {role: content.table for role, content in contents.items()}
     if "conllu" in read:
         read["conllu"] = _with_blank_lines(read["conllu"], contents["source"], split, folder)
@@ -319,13 +318,15 @@ def _read(
         )
         read["source"], _ = tables.merge(work, parts, out, pool)
     split.source, split.target = read["source"].limited(limit), read["target"].limited(limit)
+    for role, content in contents.items():
+        _check_heads(corpus, split, files[role], content.findings, columns or ())
 
 
 def _check_heads(
     corpus: RawCorpus, split: RawSplit, path: Path, findings: Findings, columns: tuple[str, ...]
 ) -> None:
     """Note heads that make no tree; refuse them where a feature reads heads."""
-    if not (message := findings.describe(OWN_HEAD, CYCLE, ROOTS)):
+    if not (message := findings.describe_trees()):
         return
     if "head_upos" in columns:
         raise UserError(
