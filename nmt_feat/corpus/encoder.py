@@ -262,7 +262,7 @@ class SourceEncoder:
         return ids, units
 
     def save(self, folder: Path) -> None:
-        """Write `source.model` or `source.json`, `features.json` `text.json`, rules of normal form."""
+        """Write the subwords, `features.json`, `text.json` and the rules of normal form."""
         self.subwords.save(folder / "source")
         write_rules(folder)
         names = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -39,9 +38,7 @@ _UNESCAPES = {ord(escape): chr(reserved) for reserved, escape in ESCAPES.items()
 _NO_CHARACTERS = dict.fromkeys(_UNESCAPES, "\ufffd")
 RESERVED = "".join(map(chr, ESCAPES))
 
-_OTHER_SPACES = "".join(
-    c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace() and c not in " \n"
-)
+_OTHER_SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in " \n")
 NORMAL, ESCAPED = "normal", "escaped"
 """What the rules do to a text: bring it into the form, escape reserved characters."""
 
@@ -75,9 +72,10 @@ def normalize_lines(texts: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=1)
 def _units() -> re.Pattern[str]:
     """A run of white space, or a character and all behind it that may be composed with it."""
-    marks = (c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
+    planes = map(chr, range(0x20000))  # those behind have no marks that are composed
+    marks = "".join(c for c in planes if unicodedata.category(c)[0] == "M")
     # Vowels and trailing consonants of Korean syllables are letters.
-    return re.compile(f"\\s+|\\S[{''.join(marks)}\u1160-\u11ff\ud7b0-\ud7ff]*")
+    return re.compile(f"\\s+|\\S[{marks}\u1160-\u11ff\ud7b0-\ud7ff]*")
 
 
 def normalize_with_places(text: str) -> tuple[str, Integers]:
