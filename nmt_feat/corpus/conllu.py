@@ -388,6 +388,8 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     that is in no block (counted), those of the nearest character that is, of its own or else of
     another token. A line of which no character matches is a `UserError` that begins with `name`.
     """
+    if not raw.text.strip():
+        raise UserError(f"{name}: the raw line of {shown(tokens)} is blank; give its text")
     if not raw.words:
         raise UserError(f"{name}: no annotation for {shown(raw.text)}")
     bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]

@@ -1,0 +1,168 @@
+"""Blank lines of public corpora: pairs are left out and counted, translations stay in line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from applied import good
+from entry import call
+from pairs import HANTA, folder, four, message, run
+from small import Small, cut, record
+
+from nmt_feat.corpus.conllu import Sentence, write_conllu
+from nmt_feat.evaluation.metrics import reading_accuracy
+from nmt_feat.schema import DataConfig
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> DataConfig:
+    data = four(tmp_path)
+    (folder(data) / "train.en").write_text("A dog sleeps.\n\nThe man's duck ran.\n \u00a0\n")
+    (folder(data) / "dev.en").write_text("\nTwo cats see it.\n")
+    data.tests = {}
+    return data
+
+
+def annotated(pairs: DataConfig) -> dict[str, list[Sentence]]:
+    """The sentences of train and dev, as an annotator sees them; blank ones have no words."""
+    corpus = run(pairs, HANTA, True)
+    assert corpus.notes == ["dev: 1 source lines are blank, their translations are empty"]
+    return {"train": corpus.train.source, "dev": corpus.dev.source}
+
+
+def as_conllu(data: Path, name: str, sentences: list[Sentence]) -> None:
+    """Beside the text, without the blank lines, as annotators write it."""
+    full = [sentence for sentence in sentences if sentence.words]
+    (data / f"{name}.conllu").write_text(write_conllu(full))
+
+
+def as_conllu_with_blank(data: Path, name: str, sentences: list[Sentence]) -> None:
+    """Beside the text, with the blank lines."""
+    (data / f"{name}.conllu").write_text(write_conllu(sentences))
+
+
+def as_jsonl(data: Path, name: str, sentences: list[Sentence]) -> None:
+    rows = [
+        {"text": s.text, "words": [{"form": w.form, "upos": w.upos} for w in s.words]}
+        for s in sentences
+    ]
+    (data / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def as_pipe(data: Path, name: str, sentences: list[Sentence]) -> None:
+    rows = (" ".join(f"{w.form}|{w.upos}" for w in s.words) for s in sentences)
+    (data / f"{name}.pipe").write_text("".join(f"{row}\n" for row in rows))
+
+
+def as_factors(data: Path, name: str, sentences: list[Sentence]) -> None:
+    for suffix, column in (("tok", "form"), ("upos", "upos")):
+        rows = (" ".join(getattr(w, column) for w in s.words) for s in sentences)
+        (data / f"{name}.{suffix}").write_text("".join(f"{row}\n" for row in rows))
+
+
+FORMATS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
+    "conllu": (as_conllu, {"conllu": "NAME.conllu"}),
+    "conllu with blank lines": (as_conllu_with_blank, {"conllu": "NAME.conllu"}),
+    "conllu alone": (as_conllu_with_blank, {"source": "NAME.conllu"}),
+    "jsonl": (as_jsonl, {"source": "NAME.jsonl"}),
+    "pipe": (as_pipe, {"source": "NAME.pipe"}),
+    "factors": (as_factors, {"source": "NAME.tok", "factors": "NAME.upos"}),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format(pairs: DataConfig, name: str) -> None:
+    """The same words in the same lines, whatever says them."""
+    sentences = annotated(pairs)
+    write, files = FORMATS[name]
+    for split in ("train", "dev"):
+        write(folder(pairs), split, sentences[split])
+        config = getattr(pairs, split)
+        for key, file in files.items():
+            file = file.replace("NAME", split)
+            setattr(config, key, {"upos": file} if key == "factors" else file)
+    if name == "pipe":
+        pairs.format, pairs.factors = "pipe", ["upos"]
+    corpus = run(pairs, annotate=True)
+    for split, read in (("train", corpus.train), ("dev", corpus.dev)):
+        expected = [[(w.form, w.upos) for w in s.words] for s in sentences[split]]
+        assert [[(w.form, w.upos) for w in s.words] for s in read.source] == expected
+        assert len(read.target) == len(expected)
+    assert [bool(s.words) for s in corpus.train.source] == [True, False, True, False]
+
+
+def test_raw_counterpart(pairs: DataConfig) -> None:
+    """Blank tokens have a translation that is empty; tokens without raw text are left out."""
+    data = folder(pairs)
+    (data / "train.tok").write_text("a dog sleeps .\n\nthe man 's duck ran .\ni go .\n")
+    (data / "dev.tok").write_text("\ntwo cats see it .\n")
+    for split in ("train", "dev"):
+        config = getattr(pairs, split)
+        config.source, config.raw = f"{split}.tok", f"{split}.en"
+    corpus = run(pairs, HANTA, True)
+    assert [len(s.words) for s in corpus.train.source] == [4, 0, 6, 0]
+    assert [len(s.words) for s in corpus.dev.source] == [0, 5]
+    (data / "dev.en").write_text("\n\n")
+    expected = "dev.tok:2: the raw line of 'two cats see it .' is blank; give its text"
+    assert message(pairs, HANTA, True) == expected
+
+
+def test_blank_lines_are_no_readings_of_one_another() -> None:
+    assert reading_accuracy(["", "", "a"], ["b", "c", "d"], ["b", "c", "d"]).readings == 0
+
+
+@pytest.fixture(scope="module")
+def blanks(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The embedded corpus with blank lines in every split, on either side."""
+    base = tmp_path_factory.mktemp("blanks")
+    corpus = cut(base / "corpus")
+    for name in ("train", "dev", "test"):
+        path = corpus / f"{name}.conllu"
+        path.write_text("# text = \n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+        path = corpus / f"{name}.de"
+        lines = ["Ja .", *path.read_text(encoding="utf-8").split("\n")]
+        lines[3] = " "
+        path.write_text("\n".join(lines), encoding="utf-8")
+    return Small(corpus, base / "cache", base)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("combiner=none",),
+        ("combiner=add", "features=[upos,head_upos,subword_tag]", "decoding.beam=2"),
+        ("combiner=concat", "features=[upos,char]", "control=shuffled", "decoding.nbest=2"),
+    ],
+    ids=" ".join,
+)
+def test_runs(blanks: Small, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    more = (*more, "decoding.beam=2") if "decoding.nbest=2" in more else more
+    run_folder = blanks.train(*more)
+    said = capsys.readouterr().out
+    assert "train: 2 pairs have a blank side and are left out" in said
+    assert "test: 1 source lines are blank, their translations are empty" in said
+    assert "dev: 1 references are blank" in said
+    found = record(run_folder)
+    assert found["data_report"]["train_read"] == 81
+    assert found["data_report"]["filtered"] == {"with a blank side": 2}
+    lines = (run_folder / "test.hyp").read_text(encoding="utf-8").split("\n")
+    assert lines[0] == ""
+    assert len(lines) == 10
+    if "decoding.nbest=2" in more:
+        nbest = (run_folder / "test.nbest.hyp").read_text(encoding="utf-8").split("\n")
+        assert [line.partition(" ||| ")[0] for line in nbest[:4]] == ["0", "1", "1", "2"]
+
+
+def test_programs(blanks: Small, tmp_path: Path) -> None:
+    """translate.py and the test of the run say the same; score.py has a line for each."""
+    run_folder = blanks.train("combiner=none")
+    source = blanks.corpus / "test.conllu"
+    lines = good(call("translate", f"run={run_folder}", f"input={source}"))
+    assert lines == (run_folder / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1]
+    target = blanks.corpus / "test.de"
+    scores = good(call("score", f"run={run_folder}", f"source={source}", f"target={target}"))
+    assert len(scores) == 9
+    assert scores[3].endswith("\t1")
