@@ -16,7 +16,8 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores, score
-from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
+from nmt_feat.evaluation.statistics import counts_file, paired_tests, sentence_counts, write_counts
+from nmt_feat.report.claims import explain_pairs
 from nmt_feat.report.evidence import Evidence, p_value
 from nmt_feat.report.figures import curves, forest, write_figures
 from nmt_feat.report.formats import Block, latex, markdown
@@ -117,6 +118,42 @@ def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Pat
         [f"| {'gate'}", str(seed)] for seed in (1, 2)
     ]
     assert "each about these two models, not about the methods" in text
+
+
+def counted(folder: Path, method: str, seed: int, hypotheses: list[str]) -> tuple[RunRecord, Path]:
+    """A run with these translations."""
+    record, place = run(folder, method, seed, 0)
+    record.tests = {"test": score(hypotheses, REFERENCES)}
+    counts = sentence_counts(hypotheses, REFERENCES)
+    write_counts(place / record.counts["test"], counts, REFERENCES)
+    return record, place
+
+
+def test_pairs_of_hardly_trained_models_have_no_p(tmp_path: Path) -> None:
+    """One has a single matching word, the other none: sacreBLEU's two tests contradict."""
+    nothing = ["oh " * 5] * 120
+    one_word = [f"{LINES[0][0]} {'oh ' * 8}", *["oh " * 8] * 119]
+    runs = [counted(tmp_path, "none", 1, nothing), counted(tmp_path, "add", 1, one_word)]
+    counts = [sentence_counts(lines, REFERENCES)["BLEU"] for lines in (nothing, one_word)]
+    [p] = paired_tests(counts[0], [counts[1]], "BLEU")
+    assert p["bootstrap"] < 0.001
+    assert p["randomization"] > 0.9
+    runs += [run(tmp_path, m, 2, wrong) for m, wrong in (("none", 0.4), ("add", 0.1))]
+    *_, block = Report(runs).evidence[0].blocks(pairs=True)
+    change = runs[1][0].tests["test"].bleu - runs[0][0].tests["test"].bleu
+    assert block.rows[0] == ["add", "1", f"{change:+.2f}", "-", "-"]
+    assert block.rows[1][3:] == ["< 0.001", "< 0.001"]
+    assert block.notes[1:] == [
+        "No p for add 1: one of the two models has no matching 4-gram in the whole test set. Its "
+        "BLEU is smoothing alone, a single matching word makes all of it, and the two tests "
+        "contradict each other. Train longer."
+    ]
+
+
+def test_tests_of_a_pair_that_disagree_are_named() -> None:
+    [text] = explain_pairs([], ["add 1", "gate 2"])
+    assert text.startswith("The two tests disagree about add 1, gate 2: one p is below 0.05, the ")
+    assert explain_pairs([], []) == []
 
 
 def test_one_seed_supports_no_ranking(tmp_path: Path) -> None:

@@ -214,9 +214,14 @@ def test_validation_changes_nothing(small: Small) -> None:
     assert (often / name).read_bytes() == (seldom / name).read_bytes()
 
 
-def scored(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    """Let validations find these BLEU values, one after the other."""
+def scored(
+    monkeypatch: pytest.MonkeyPatch, values: list[float], losses: list[float] | None = None
+) -> None:
+    """Let validations find these BLEU values, one after the other, and these losses."""
     left = iter(values)
+    if losses is not None:
+        following = iter(losses)
+        monkeypatch.setattr(loop, "dev_loss", lambda *_: (next(following), 1))
 
     def score(*args: Any) -> Scores:
         return Scores(next(left), 0, "", "", 1)
@@ -228,7 +233,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     ("patience", "values", "updates", "best"),
     [
         (0, [3, 2, 1, 0, 0, 0], 6, 1),
-        (2, [1, 3, 3, 2, 9, 9], 4, 2),  # equal is not better
+        (2, [1, 3, 3, 2, 9, 9], 4, 2),  # equal is not better: so is the loss
         (2, [1, 3, 2, 4, 1, 9], 6, 6),
         (3, [0, 0, 0, 0, 9, 9], 4, 1),
         (1, [1, 2, 3, 4, 5, 6], 6, 6),
@@ -242,7 +247,7 @@ def test_early_stopping(
     updates: int,
     best: int,
 ) -> None:
-    scored(monkeypatch, values)
+    scored(monkeypatch, values, [2.0] * len(values))
     made = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
     at = made.fit()
     assert (at.step, at.best_step, at.best_bleu) == (updates, best, max(values[:updates]))
@@ -253,6 +258,34 @@ def test_early_stopping(
     weights = {name: p.clone() for name, p in again.model.named_parameters()}
     assert again.fit() == at  # a finished training is not trained further
     assert all(weights[name].equal(p) for name, p in made.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "losses", "updates", "best"),
+    [
+        (2, [0, 0, 0, 0, 0, 0], [6, 5, 4, 3, 2, 1], 6, 6),  # BLEU 0 throughout, still learning
+        (2, [0, 0, 0, 0, 0, 0], [6, 5, 5, 7, 2, 1], 4, 2),  # neither is better
+        (2, [3, 3, 2, 3, 3, 3], [6, 5, 1, 5.5, 4, 3], 4, 2),  # a lower loss alone is not enough
+        (0, [3, 3, 2, 3, 1, 0], [6, 7, 1, 5, 0, 0], 6, 4),
+        (0, [1, 2, 3, 2, 1, 0], [1, 2, 3, 0, 0, 0], 6, 3),  # where BLEU differs it alone decides
+        (2, [0, 0, 0, 0, 0, 0], [6, math.nan, math.nan, 1, 1, 1], 3, 1),
+    ],
+)
+def test_ties_in_bleu_are_broken_by_the_loss(
+    small: Small,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    values: list[float],
+    losses: list[float],
+    updates: int,
+    best: int,
+) -> None:
+    scored(monkeypatch, values, losses)
+    made = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
+    at = made.fit()
+    assert (at.step, at.best_step) == (updates, best)
+    assert made.checkpoints.index["best"] == best
+    assert made.checkpoints.weights(best)
 
 
 def test_best_and_average(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,24 @@ def explain_intervals(comparisons: Sequence[Comparison], names: Sequence[str]) -
     ]
 
 
+def explain_pairs(smoothed: Sequence[str], apart: Sequence[str]) -> list[str]:
+    """Why pairs have no p-values, and what it means that the two tests of a pair disagree."""
+    lines = []
+    if smoothed:
+        lines.append(
+            f"No p for {', '.join(smoothed)}: one of the two models has no matching 4-gram in the "
+            "whole test set. Its BLEU is smoothing alone, a single matching word makes all of it, "
+            "and the two tests contradict each other. Train longer."
+        )
+    if apart:
+        lines.append(
+            f"The two tests disagree about {', '.join(apart)}: one p is below {ALPHA}, the other "
+            "is not. They ask for different things, resampled sentences and exchanged "
+            "translations; that these two models differ is not sure then."
+        )
+    return lines
+
+
 def describe_difference(row: Comparison) -> str:
     """Value, interval and p of one comparison, and whether twice that p is still below 0.05."""
     p = row["corrected p"]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from nmt_feat.errors import UserError, near
 from nmt_feat.evaluation.statistics import (
+    COLUMNS,
     METRICS,
     RESAMPLES,
     Counts,
@@ -24,12 +25,13 @@ from nmt_feat.evaluation.statistics import (
 from nmt_feat.report.claims import (
     ALPHA,
     explain_intervals,
+    explain_pairs,
     p_value,
     split_comparisons,
     supported_orders,
 )
 from nmt_feat.report.formats import Block
-from nmt_feat.report.tables import Table, bits, dials
+from nmt_feat.report.tables import Table, bits, dials, scored_by
 
 Key = TypeVar("Key")
 ENOUGH = 5
@@ -245,6 +247,7 @@ class Evidence:
 
     def _pairs(self) -> Block | None:
         rows, base = [], next((m for m in self.methods if m.name == self.baseline), None)
+        smoothed, apart = list[str](), list[str]()
         for seed, counts in zip(base.seeds, base.counts, strict=True) if base else ():
             found = [
                 (m.name, m.counts[m.seeds.index(seed)]["BLEU"])
@@ -256,6 +259,11 @@ class Evidence:
             for (name, c), p in zip(found, tests, strict=True):
                 change = float(METRICS["BLEU"](c.sum(axis=0))) - before
                 values = [f"{change:+.2f}", *(p_value(v) for v in p.values())]
+                if not (_matches(c) and _matches(counts["BLEU"])):
+                    values[1:] = ["-"] * len(p)
+                    smoothed.append(f"{name} {seed}")
+                elif len({v < ALPHA for v in p.values()}) > 1:
+                    apart.append(f"{name} {seed}")
                 rows.append((name, seed, [name, str(seed), *values]))
         if not rows:
             return None
@@ -265,9 +273,17 @@ class Evidence:
             f"Single pairs of models: a run and the run of {self.baseline} with the same seed",
             ["method", "seed", "BLEU difference", "p, paired bootstrap", "p, randomization"],
             [row for _, _, row in rows],
-            ["sacreBLEU's tests, each about these two models, not about the methods."],
+            [
+                "sacreBLEU's tests, each about these two models, not about the methods.",
+                *explain_pairs(smoothed, apart),
+            ],
             frozenset({"method"}),
         )
+
+
+def _matches(counts: Counts) -> int:
+    """The 4-grams of the whole test set that match."""
+    return int(counts[:, COLUMNS["BLEU"].index("right4")].sum())
 
 
 def corrected(found: Mapping[Key, Difference]) -> dict[Key, Compared]:
@@ -307,7 +323,7 @@ def gather(
     if baseline is not None and baseline not in rows:
         raise UserError(f"baseline={baseline}: no such row; {near(baseline, rows)}")
     dialled = any(dials(run) for runs in rows.values() for run in runs)
-    tests: dict[tuple[str, str], list[Method]] = {}
+    tests: dict[tuple[str, str, str], list[Method]] = {}
     missing: list[str] = []
     for name, runs in rows.items():
         finished = [run for run in runs if run.finished and run.tests]
@@ -323,7 +339,8 @@ def gather(
             missing.append(name)
             continue
         read = [read_counts(path) for path in paths]
-        if len({references for _, references in read}) > 1:
+        scorings = {scored_by(run.tests[test]) for run in finished}
+        if len({references for _, references in read}) > 1 or len(scorings) > 1:
             raise UserError(f"{paths[0].parent}: its {test} is not that of {name}'s other runs")
         run = finished[0]
         known = [sum(b for b, _ in each) for other in finished if (each := bits(other))]
@@ -338,10 +355,12 @@ def gather(
             words_only=run.method == "none" and "control" not in run.settings,
             row=name,
         )
-        tests.setdefault((test, read[0][1]), []).append(method)
+        # Counts of different tokenisers are of different n-grams.
+        tests.setdefault((test, read[0][1], *scorings), []).append(method)
     notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)
+    notes += _describe_scorings(tests)
     found = []
-    for (test, _), methods in tests.items():
+    for (test, *_), methods in tests.items():
         for shared, some, base in _comparisons(methods, baseline):
             name = some[0].name
             if len(some) > 1:
@@ -351,6 +370,21 @@ def gather(
             elif len(some[0].seeds) == 1:
                 notes.append(f"One seed supports no ranking: {name}.")
     return found, notes
+
+
+def _describe_scorings(tests: Mapping[tuple[str, str, str], Sequence[Method]]) -> list[str]:
+    """A sentence for each test set on which methods are scored in different ways."""
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for (test, references, scoring), methods in tests.items():
+        names = groups.setdefault((test, references), {}).setdefault(scoring, [])
+        names += [method.name for method in methods]
+    return [
+        f"Not compared with one another, for their scores on {test} are of different kinds: "
+        + "; ".join(f"{', '.join(names)} ({scoring})" for scoring, names in scorings.items())
+        + "."
+        for (test, _), scorings in groups.items()
+        if len(scorings) > 1
+    ]
 
 
 def _comparisons(

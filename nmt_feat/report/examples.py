@@ -22,6 +22,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import one_line
 from nmt_feat.evaluation.statistics import METRICS, digest, read_counts
 from nmt_feat.report.records import RunRecord
+from nmt_feat.report.tables import scored_by
 from nmt_feat.schema import DownloadConfig, TrainConfig
 
 MOST = 2000
@@ -35,7 +36,7 @@ class Output:
     """One run's translation of a sentence."""
 
     words: list[str]
-    """Between spaces."""
+    """What stands between spaces; characters, spaces among them, where `Examples.unit` says so."""
     differ: list[int]
     """Places of those that are not the reference's, counted from 0."""
     scores: dict[str, float]
@@ -54,7 +55,7 @@ class Example:
     ambiguous: bool
     """Whether the test set has the same source with another reference."""
     length: int
-    """Words of the reference between spaces."""
+    """Words of the reference between spaces, or its characters that are not white space."""
     outputs: list[Output]
 
 
@@ -69,6 +70,8 @@ class Examples:
     """Of the outputs, in order: the row's name and the seed."""
     sentences: list[Example]
     notes: list[str] = field(default_factory=list)
+    unit: str = "word"
+    """What translations are cut into: `word`, or `character` without spaces between words."""
 
 
 def examples(
@@ -82,7 +85,7 @@ def examples(
         rows: the runs by the name of their row.
         folders: the run's folder by its hash.
     """
-    tests: dict[tuple[str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
+    tests: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
     lacking = []
     for name, runs in rows.items():
         for run in runs:
@@ -92,7 +95,9 @@ def examples(
             kept = [folders[run.hash] / found.get(test, "") for found in (run.counts, run.files)]
             if all(path.is_file() for path in kept):
                 references = read_counts(kept[0])[1]
-                tests[test, references].setdefault(name, []).append(run)
+                # Scores of a sentence are compared on the page: of one kind only.
+                key = test, references, scored_by(run.tests[test])
+                tests[key].setdefault(name, []).append(run)
         if any(run.finished for run in runs) and not any(name in found for found in tests.values()):
             lacking.append(name)
     notes = [
@@ -100,7 +105,7 @@ def examples(
         "counts of each sentence, or are not here."
     ] * bool(lacking)
     shown = []
-    for (test, references), found in tests.items():
+    for (test, references, _), found in tests.items():
         seeds = [run.seed for runs in found.values() for run in runs]
         common = max(sorted(set(seeds)), key=seeds.count)
         chosen = {
@@ -118,6 +123,7 @@ def _of_test(
     test: str, references: str, runs: Mapping[str, RunRecord], folders: Mapping[str, Path]
 ) -> Examples:
     source, targets, names, notes = _read(test, list(runs.values()))
+    unit = next(iter(runs.values())).tests[test].perplexity_unit
     if digest(targets) != references:
         raise UserError("the corpus's files are no longer those that the runs were tested on")
     meanings = defaultdict(set)
@@ -131,7 +137,7 @@ def _of_test(
             [list(next(words)) for _ in range(count)] or [[text]],
             one_line(target),
             len(meanings[text]) > 1,
-            len(target.split()),
+            len("".join(target.split())) if unit == "character" else len(target.split()),
             [],
         )
         for number, (text, count, target) in enumerate(
@@ -146,13 +152,18 @@ def _of_test(
             raise UserError(f"{folder / run.files[test]}: not {len(found)} lines")
         scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
         for i, (example, text) in enumerate(zip(found[:MOST], hypotheses[:MOST], strict=True)):
-            given = text.split()
+            words, reference = cut_text(text, unit), cut_text(targets[i], unit)
             of_this = {name: round(values[i], 1) for name, values in scores.items()}
-            example.outputs.append(Output(given, differing(given, targets[i].split()), of_this))
+            example.outputs.append(Output(words, differing(words, reference), of_this))
     if len(found) > MOST:
         notes.append(f"The first {MOST:,} of {len(found):,} sentences.")
     names_seeds = [f"{name}, seed {run.seed}" for name, run in runs.items()]
-    return Examples(test, names, names_seeds, found[:MOST], notes)
+    return Examples(test, names, names_seeds, found[:MOST], notes, unit)
+
+
+def cut_text(text: str, unit: str) -> list[str]:
+    """The words of a text between spaces, or its characters."""
+    return list(one_line(text)) if unit == "character" else text.split()
 
 
 def differing(words: Sequence[str], reference: Sequence[str]) -> list[int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.report.formats import Block
 from nmt_feat.report.records import DIALS, RunRecord
 from nmt_feat.terminal import TextTable
@@ -32,6 +33,11 @@ LESS = ("TER", "perplexity")
 """Scores of which less is better, by the last word of their heading."""
 COSTS = ("parameters", "minutes")
 """The last figures: without deviation."""
+
+
+def scored_by(scores: Scores) -> str:
+    """sacreBLEU's signatures of BLEU and chrF without its version: equal ones can be compared."""
+    return re.sub(r"\|version:[^|]*", "", f"BLEU {scores.bleu_signature}, {scores.chrf_signature}")
 
 
 def figures(record: RunRecord) -> dict[str, float]:
@@ -207,10 +213,15 @@ class Table:
         for column, name in enumerate(self.figures, before):
             means = [_statistics(runs, name)[0] for runs in self.rows.values()]
             known = [mean for mean in means if mean is not None]
-            if len(known) > 1 and name not in COSTS and not name.startswith("dev "):
+            if len(known) > 1 and name not in COSTS and self._scored_alike(name.split()[0]):
                 best = min(known) if name.split()[-1] in LESS else max(known)
                 found |= {(row, column) for row, mean in enumerate(means) if mean == best}
         return frozenset(found if CORPORA.isdisjoint(self.labels) else ())
+
+    def _scored_alike(self, test: str) -> bool:
+        """Whether all runs have the same kind of scores on a test set; false for dev."""
+        scores = (run.tests.get(test) for runs in self.rows.values() for run in runs)
+        return len({scored_by(some) for some in scores if some}) == 1
 
     def named(self) -> dict[str, list[RunRecord]]:
         """The runs of each row by its shortest name: the method, and what tells its rows apart."""

@@ -51,6 +51,8 @@ function browser(place, tests) {
   const [test, testLabel] = choose("Test set", tests.map((some, i) => [i, `${some.test}: ${some.methods.length} methods`]));
   const ambiguous = make("input", {type: "checkbox"});
   const ambiguousLabel = make("label", {className: "check"}, ambiguous, "Only sources with several readings");
+  // Where a language has no spaces between words, lengths are in characters, shown without spaces.
+  const unit = (some) => some.unit === "character" ? "characters" : "words";
   const [least, leastLabel] = bound("Reference words, from");
   const [most, mostLabel] = bound("Reference words, to");
   const [better, betterLabel] = choose("Method", []);
@@ -67,9 +69,10 @@ function browser(place, tests) {
   const notes = make("div", {className: "note"});
   place.append(notes, form, count, list, make("div", {className: "pages"}, before, after));
 
-  const marked = (output) => {
+  const marked = (output, some) => {
+    const space = unit(some) === "words" ? " " : "";
     const differ = new Set(output.differ), text = make("span", {});
-    output.words.forEach((word, i) => text.append(i ? " " : "", differ.has(i) ? make("mark", {textContent: word}) : word));
+    output.words.forEach((word, i) => text.append(i ? space : "", differ.has(i) ? make("mark", {textContent: word}) : word));
     if (!output.words.length) text.append("(empty)");
     return text;
   };
@@ -84,7 +87,7 @@ function browser(place, tests) {
     example.outputs.forEach((output, i) => {
       const scores = Object.entries(output.scores).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(", ");
       lines.append(make("dt", {textContent: some.methods[i]}),
-        make("dd", {}, marked(output), " ", make("span", {className: "score", textContent: scores})));
+        make("dd", {}, marked(output, some), " ", make("span", {className: "score", textContent: scores})));
     });
     const title = `Sentence ${example.number}` + (example.ambiguous ? ", several readings" : "");
     return make("article", {className: "example"}, make("h3", {textContent: title}), words, lines);
@@ -106,6 +109,11 @@ function browser(place, tests) {
   };
   const begin = () => {
     const some = tests[Number(test.value)];
+    for (const [input, label, end] of [[least, leastLabel, "from"], [most, mostLabel, "to"]]) {
+      const text = `Reference ${unit(some)}, ${end}`;
+      input.ariaLabel = text;
+      label.firstChild.textContent = text;
+    }
     for (const select of [better, worse]) {
       select.replaceChildren(make("option", {value: -1, textContent: "any"}),
         ...some.methods.map((name, i) => make("option", {value: i, textContent: name})));
