@@ -287,9 +287,9 @@ def test_runs_of_different_tokenisers_are_not_compared(tmp_path: Path) -> None:
     [note] = [note for note in report.table.notes if note.startswith("Not compared with one")]
     assert note.startswith(
         "Not compared with one another, for their scores on test are of different kinds: none, add "
-        "(BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp, "
+        "(BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp, chrF "
     )
-    assert "; gate (BLEU nrefs:1|case:mixed|eff:no|tok:char|smooth:exp, " in note
+    assert "; gate (BLEU nrefs:1|case:mixed|eff:no|tok:char|smooth:exp, chrF " in note
     assert report.table.best() == frozenset()
     for made, _ in runs:  # another version of sacreBLEU is no other kind of score
         scores = made.tests["test"]

@@ -268,7 +268,8 @@ def test_early_stopping(
         (2, [3, 3, 2, 3, 3, 3], [6, 5, 1, 5.5, 4, 3], 4, 2),  # a lower loss alone is not enough
         (0, [3, 3, 2, 3, 1, 0], [6, 7, 1, 5, 0, 0], 6, 4),
         (0, [1, 2, 3, 2, 1, 0], [1, 2, 3, 0, 0, 0], 6, 3),  # where BLEU differs it alone decides
-        (2, [0, 0, 0, 0, 0, 0], [6, math.nan, math.nan, 1, 1, 1], 3, 1),
+        (2, [0, 0, 0, 0, 0, 0], [6, np.nan, np.nan, 1, 1, 1], 3, 1),
+        (2, [0, 0, 0, 0, 0, 0], [np.nan, 6, 7, 8, 1, 1], 4, 2),
     ],
 )
 def test_ties_in_bleu_are_broken_by_the_loss(

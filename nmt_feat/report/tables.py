@@ -37,7 +37,9 @@ COSTS = ("parameters", "minutes")
 
 def scored_by(scores: Scores) -> str:
     """sacreBLEU's signatures of BLEU and chrF without its version: equal ones can be compared."""
-    return re.sub(r"\|version:[^|]*", "", f"BLEU {scores.bleu_signature}, {scores.chrf_signature}")
+    both = (scores.bleu_signature, scores.chrf_signature)
+    bleu, chrf = (re.sub(r"\|version:[^|]*", "", signature) for signature in both)
+    return f"BLEU {bleu}, chrF {chrf}"
 
 
 def figures(record: RunRecord) -> dict[str, float]:

@@ -354,7 +354,7 @@ class Trainer:
         if bleu != self.at.best_bleu:
             return bleu > self.at.best_bleu
         best = [point["loss"] for point in self.at.curve if point["step"] == self.at.best_step]
-        return bool(best) and loss < best[0]
+        return bool(best) and (loss < best[0] or (math.isnan(best[0]) and not math.isnan(loss)))
 
     def stale(self) -> bool:
         """Whether the last `patience` validations were no better than the best."""
