@@ -184,7 +184,7 @@ def test_perplexity_of_characters() -> None:
         (
             ["data.bleu_tokenizer=mecab"],
             "",
-            "data.bleu_tokenizer=mecab: unknown; did you mean 'ja-mecab'?",
+            "data.bleu_tokenizer=mecab: unknown; did you mean 'ko-mecab' or 'ja-mecab'?",
         ),
         (
             ["data.bleu_tokenizer=zh", "data.tokenized=true"],
