@@ -356,7 +356,8 @@ def gather(
             row=name,
         )
         # Counts of different tokenisers are of different n-grams.
-        tests.setdefault((test, read[0][1], *scorings), []).append(method)
+        (scoring,) = scorings
+        tests.setdefault((test, read[0][1], scoring), []).append(method)
     notes = [f"Without counts per sentence, so not compared: {', '.join(missing)}"] * bool(missing)
     notes += _describe_scorings(tests)
     found = []

@@ -152,9 +152,9 @@ def _of_test(
             raise UserError(f"{folder / run.files[test]}: not {len(found)} lines")
         scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
         for i, (example, text) in enumerate(zip(found[:MOST], hypotheses[:MOST], strict=True)):
-            words, reference = cut_text(text, unit), cut_text(targets[i], unit)
+            parts, reference = cut_text(text, unit), cut_text(targets[i], unit)
             of_this = {name: round(values[i], 1) for name, values in scores.items()}
-            example.outputs.append(Output(words, differing(words, reference), of_this))
+            example.outputs.append(Output(parts, differing(parts, reference), of_this))
     if len(found) > MOST:
         notes.append(f"The first {MOST:,} of {len(found):,} sentences.")
     names_seeds = [f"{name}, seed {run.seed}" for name, run in runs.items()]
