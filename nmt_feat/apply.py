@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.artifacts import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_for
 from nmt_feat.checks import check
@@ -33,10 +32,11 @@ from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
 from nmt_feat.outputs import check_output, writing
-from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TrainConfig, TranslateConfig
+from nmt_feat.run_settings import read_settings
+from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.terminal import say
-from nmt_feat.training.checkpoints import SUMS, check_format, check_sums, read_tensors, restore
+from nmt_feat.training.checkpoints import SUMS, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 from nmt_feat.yaml_files import read_yaml
 
@@ -64,6 +64,7 @@ class Run:
                 f"{folder}: no finished run (it has no {CONFIG} or {WEIGHTS}); give a folder that "
                 "train.py wrote"
             )
+<<<<<<< HEAD
         try:
             content = read_yaml(config, TrainConfig)
             if isinstance(content, DictConfig):
@@ -76,6 +77,9 @@ class Run:
             first = str(error).splitlines()[0]
             raise UserError(f"{config}: not the settings of a run ({first})") from None
         assert isinstance(cfg, TrainConfig)
+=======
+        cfg = read_settings(config)
+>>>>>>> 31284e8 (A run that somebody sent runs no code and reads no file: its classes come from trusted places, its settings are plain data, its record stays in its folder; the page takes text from corpora that the user names)
         check(cfg)
         if cfg.control in CONTROLS:
             raise UserError(

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -24,14 +25,23 @@ from nmt_feat.errors import UserError, near
 
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")
 """What may be imported with all that is in it, beside modules of the current folder."""
+SHIPPED = "nmt_feat", "torch"
+MADE_OF_RUNS = "combiner", "features", "annotator"
+"""Groups of a run's settings whose classes are made when the run is used."""
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 TRUSTED = "NMT_FEAT_MODULES"
 """The environment variable that names further ones, with commas between."""
 
 
 def may_import(module: str) -> bool:
-    """Whether a module is one of those, or of the current folder, or is not there at all."""
-    further = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
-    if any(f"{module}.".startswith(f"{name}.") for name in (*MODULES, *further) if name):
+    """Whether what the user names may be imported.
+
+    That is: one of `MODULES`, one that the user allows, any file below the current folder that is
+    not in the folder of a run, or a module that does not exist at all.
+    """
+    if _is_shipped(module) or _lies_in_run(module):
+        return _is_allowed(module) and not _lies_in_run(module)
+    if _is_allowed(module):
         return True
     folder, names = Path.cwd().resolve(), module.split(".")
     for i, name in enumerate(names, 1):
@@ -50,6 +60,124 @@ def may_import(module: str) -> bool:
     return True
 
 
+def _is_allowed(module: str) -> bool:
+    """Whether a module is of this package, of PyTorch, or one that the user allows."""
+    further = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
+    return any(f"{module}.".startswith(f"{name}.") for name in (*MODULES, *further) if name)
+
+
+def _is_shipped(module: str) -> bool:
+    return module.partition(".")[0] in SHIPPED
+
+
+def _file_here(module: str) -> Path:
+    """Where a module would lie if it is one of the current folder, without the file's ending."""
+    return Path.cwd().joinpath(*module.split("."))
+
+
+def _paths_of(module: str) -> list[Path]:
+    """Where a module would be imported from, without the file's ending; imports nothing."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except ValueError:  # such as __main__
+        return []
+    if spec is None:
+        return []
+    if folders := list(spec.submodule_search_locations or ()):
+        return [Path(folder).joinpath(*rest) for folder in folders]
+    return [Path(spec.origin).with_suffix("")] if spec.origin else []
+
+
+def _lies_in_run(module: str) -> bool:
+    """Whether a module is in the folder of a run, through links too; ours and PyTorch are not."""
+    places: set[Path] = set()
+    # The current folder in any case: a module of an earlier import may hide what is there.
+    for path in [] if _is_shipped(module) else [_file_here(module), *_paths_of(module)]:
+        for file in (path, path.with_name(f"{path.name}.py"), path / "__init__.py"):
+            if file.exists():
+                places |= {file, file.resolve()}
+    return any(_is_run(folder) for place in places for folder in (place, *place.parents))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and any(
+        (folder / name).exists() for name in ("model.safetensors", "run.json", "result.json")
+    )
+
+
+def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse classes that the settings of a run name, unless they are from a trusted place.
+
+    Somebody else may have made the run, and unpacked it may bring modules. So its classes are of
+    nmt_feat and PyTorch, of a module that the user allows, or of a file directly in the current
+    folder; never of a file inside a run.
+
+    Args:
+        settings: of the run, as plain data; every `_target_` of the groups `MADE_OF_RUNS` counts,
+            and the dotted names in their `args` (`combiner=mixed` takes names of classes).
+        where: the file of the settings, for the message.
+    """
+    used = {group: settings[group] for group in MADE_OF_RUNS if group in settings}
+    for key, target in _class_names(used):
+        module = target.rpartition(".")[0]
+        if _is_shipped(module) and _is_allowed(module):
+            continue
+        where_named = f"{where}: {key}={target}"
+        if _lies_in_run(module):
+            raise UserError(
+                f"{where_named}: {module} lies inside a run, and what a run brings is never "
+                "imported; if you know what it does, copy its file to a folder of your own"
+            )
+        if _is_allowed(module) or _is_file_here(module):
+            continue
+        if key.rpartition(".")[2] != "_target_" and may_import(module) and not _exists(module):
+            continue  # an argument that only looks like the name of a class
+        raise UserError(
+            f"{where_named}: a run may name classes of {', '.join(MODULES)}, and of a file in the "
+            f"current folder; {module} is none of these. If you know what it does, allow it: "
+            f"{TRUSTED}={module.partition('.')[0]}"
+        )
+
+
+def _class_names(settings: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The names of classes in settings, each with its key."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            path = f"{key}.{name}".lstrip(".")
+            if name == "_target_" and isinstance(value, str):
+                yield path, value
+            else:
+                yield from _class_names(value, path)
+    elif isinstance(settings, (list, tuple)):
+        for i, value in enumerate(settings):
+            yield from _class_names(value, f"{key}[{i}]")
+    elif isinstance(settings, str) and ".args" in key and DOTTED.fullmatch(settings):
+        yield key, settings
+
+
+def _is_file_here(module: str) -> bool:
+    """Whether a module is a file directly in the current folder, and the one that is imported."""
+    if "." in module:
+        return False
+    try:
+        spec = importlib.util.find_spec(module)
+    except ValueError:
+        return False
+    file = Path.cwd() / f"{module}.py"
+    if spec is None:  # the current folder may not be searched yet, see `locate`
+        return file.is_file()
+    return bool(spec.origin) and Path(str(spec.origin)).resolve() == file.resolve()
+
+
+def _exists(module: str) -> bool:
+    """Whether the first part of a dotted name is a module or a folder here; imports nothing."""
+    first = module.partition(".")[0]
+    with contextlib.suppress(ValueError):
+        return importlib.util.find_spec(first) is not None or _file_here(first).exists()
+    return True
+
+
 def locate(target: str) -> type[Any]:
     """The class of a dotted name, `package.module.Class`; user modules in the current folder too.
 
@@ -62,6 +190,11 @@ def locate(target: str) -> type[Any]:
         raise UserError(f"{where}: not a dotted name; write module.Class")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # an installed console script does not search the current folder
+    if _lies_in_run(module_name):
+        raise UserError(
+            f"{where}: {module_name} lies inside a run, and what a run brings is never imported; "
+            "copy its file to a folder of your own"
+        )
     if not may_import(module_name):
         raise UserError(
             f"{where}: {module_name} is not of {', '.join(MODULES)} nor in the current folder; if "

@@ -275,7 +275,7 @@ def add_readings(cfg: TrainConfig, record: RunRecord, folder: Path) -> None:
         return
     prepared = prepare_run(cfg, say)
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-        hypotheses = read_lines(folder / record.files[name])
+        hypotheses = read_lines(records.file_of_run(folder, record.files[name]))
         record.scores[name].reading = readings(cfg, split, hypotheses)
     record.config["data"]["readings"] = True
     if not processes.started().rank:

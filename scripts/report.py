@@ -7,7 +7,9 @@ with `--figures` as PNG and PDF what the runs have data for: differences, learni
 length of the reference, gain against corpus size, BLEU against the bits of the features, mean gates
 by feature value, shares of the embedding's norm. Files of an earlier report in the folder are
 removed. `--html FILE` writes all of it as one HTML page, with data, configuration and origin of
-each run and the test sentences as each method translated them.
+each run and the test sentences as each method translated
+them. Text is read from the shipped corpus, from downloads in `--cache`, and from the folders that
+`--text` names; not from wherever a run says, since somebody else may have made it.
 Unfinished runs are listed. `--watch` shows instead, until nothing runs any more, what runs and the
 table so far, from the files alone: in another terminal, or on another machine that sees the folder
 and its locks. What is unfinished then, as after a sweep that was killed, is named at the end.
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.outputs import check_output
+from nmt_feat.report.examples import Corpora
 from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
@@ -34,6 +37,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder to write the report into")
     parser.add_argument("--figures", action="store_true", help="with --out: figures, by Matplotlib")
     parser.add_argument("--html", type=Path, metavar="FILE", help="one HTML page of everything")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="with --html: folder of a corpus whose test sentences the page may show",
+    )
+    parser.add_argument("--cache", type=Path, default=Path("cache"), help="paths.cache of the runs")
     parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
@@ -62,7 +74,8 @@ def main() -> None:
                 for path, shows in figures.items():
                     say(f"Written: {path}: {shows}")
         if arguments.html:
-            for line in write_page(report, arguments.html):
+            corpora = Corpora(arguments.text, arguments.cache)
+            for line in write_page(report, arguments.html, corpora):
                 say(line, file=sys.stderr)
             say(f"Written: {arguments.html}")
     except UserError as error:

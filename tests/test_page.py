@@ -15,12 +15,19 @@ from typing import Any
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
+from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
-from nmt_feat.report.examples import differing, examples
+from nmt_feat.report.examples import Corpora, differing, examples
 from nmt_feat.report.figures import by_value
 from nmt_feat.report.page import svg, write_page
-from nmt_feat.report.records import CurvePoint, RunRecord, write_hypotheses, write_record
+from nmt_feat.report.records import (
+    CurvePoint,
+    RunRecord,
+    read_record,
+    write_hypotheses,
+    write_record,
+)
 from nmt_feat.report.report import Report
 from nmt_feat.schema import FeatureConfig
 
@@ -121,7 +128,7 @@ def test_everything_is_shown_and_escaped(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    assert write_page(Report(runs), tmp_path / "page.html") == []
+    assert write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path])) == []
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     page = Page(text)
     names = Counter(tag for tag, _ in page.elements)
@@ -144,7 +151,7 @@ def test_everything_is_shown_and_escaped(
 def test_nothing_is_fetched_and_no_two_ids_are_equal(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
-    write_page(Report(runs), tmp_path / "page.html")
+    write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     ids = Counter(given["id"] for _, given in page.elements if "id" in given)
     assert max(ids.values()) == 1
@@ -158,9 +165,10 @@ def test_nothing_is_fetched_and_no_two_ids_are_equal(
                 assert str(value).partition("url(#")[2].partition(")")[0] in ids
 
 
-def test_examples(runs: list[tuple[RunRecord, Path]]) -> None:
+def test_examples(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     rows = Report(runs).table.named()
-    [found], missing = examples(rows, {record.hash: place for record, place in runs})
+    folders = {record.hash: place for record, place in runs}
+    [found], missing = examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
     assert (missing, found.notes, found.features) == ([], [], ["upos"])
     assert found.methods == [f"{name}, seed 1" for name in OUTPUTS]
     assert [s.ambiguous for s in found.sentences] == [True, True, False, False]
@@ -186,7 +194,7 @@ def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_pa
         (tmp_path / "test.conllu").read_text(encoding="utf-8").replace("\tPRON", "\tPRON\t_"),
         encoding="utf-8",
     )
-    [line] = write_page(report, page)
+    [line] = write_page(report, page, Corpora([tmp_path]))
     assert line.startswith("The text of test (none, gate")
     lines = "".join(f"{r}.\n" for r in REFERENCES)
     (tmp_path / "test.de").write_text(lines, encoding="utf-8")
@@ -194,11 +202,11 @@ def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_pa
     conllu_only.write_text(
         conllu_only.read_text(encoding="utf-8").replace("\tPRON\t_", "\tPRON"), encoding="utf-8"
     )
-    [line] = write_page(report, page)
+    [line] = write_page(report, page, Corpora([tmp_path]))
     assert "no longer those that the runs were tested on" in line
     for _, place in runs:
         (place / "test.hyp").unlink()
-    [line] = write_page(report, page)
+    [line] = write_page(report, page, Corpora([tmp_path]))
     assert line.startswith("Without text: none, gate")
     assert "hold no text to show" in page.read_text(encoding="utf-8")
 
@@ -213,16 +221,89 @@ def test_a_cache_that_cannot_be_written_costs_the_features(
     for record, _ in runs:
         split = {"source": "test.en", "target": "test.de"}
         record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
-        record.config["paths"] = {"cache": str(tmp_path / "taken" / "cache")}
         record.config["annotator"] = {
             "_target_": "nmt_feat.corpus.annotators.HanTa",
             "args": {"language": "en"},
         }
     rows = Report(runs, pairs=False).table.named()
-    [found], missing = examples(rows, {record.hash: place for record, place in runs})
+    folders = {record.hash: place for record, place in runs}
+    corpora = Corpora([tmp_path], tmp_path / "taken" / "cache")
+    [found], missing = examples(rows, folders, corpora)
     assert (missing, found.features) == ([], [])
     assert [note.partition("[")[0] for note in found.notes] == ["Without features: "]
     assert "Not a directory" in found.notes[0]
+
+
+@pytest.mark.parametrize("key", ["source", "target", "conllu"])
+def test_text_is_not_read_from_where_a_run_says(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path, key: str
+) -> None:
+    """Neither by an absolute name, nor by one with `..`, nor through a link."""
+    (tmp_path / "corpus").mkdir()
+    lines = [" ".join(word for word, _ in words) for words in SOURCES]
+    texts = {"source": lines, "target": REFERENCES, "conllu": []}
+    for name, content in texts.items():
+        (tmp_path / "corpus" / f"test.{name}").write_text("".join(f"{x}\n" for x in content))
+    shutil.copy(tmp_path / "test.conllu", tmp_path / "corpus" / "test.conllu")
+    secret = tmp_path / "secret"
+    secret.write_bytes((tmp_path / "corpus" / f"test.{key}").read_bytes())
+    (tmp_path / "corpus" / "link").symlink_to(secret)
+    for place in (str(secret), "../secret", "link"):
+        for record, _ in runs:
+            split = {name: f"test.{name}" for name in texts} | {key: place}
+            record.config["data"] |= {"folder": str(tmp_path / "corpus")}
+            record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
+        rows = Report(runs, pairs=False).table.named()
+        folders = {record.hash: folder for record, folder in runs}
+        shown, notes = examples(rows, folders, Corpora([tmp_path / "corpus"], tmp_path / "cache"))
+        if key == "conllu":  # the text alone is of the corpus
+            assert "Without features" in shown[0].notes[0]
+            assert [len(words) for words in (s.words[0] for s in shown[0].sentences)] == [1] * 4
+        else:
+            assert shown == []
+            assert "a run names this file" in notes[-1]
+            assert "--text" in notes[-1]
+
+
+def test_an_environment_variable_in_a_run_stays_text(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "swordfish")
+    for record, _ in runs:
+        record.config["data"]["name"] = "${oc.env:A_SECRET}"
+        record.config["data"]["folder"] = "${oc.env:A_SECRET}"
+    write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
+    assert "swordfish" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("field", ["files", "counts"])
+@pytest.mark.parametrize("name", ["../test.hyp", "/etc/hostname", "sub/test.hyp", "..", ""])
+def test_a_record_names_files_of_its_folder_only(
+    runs: list[tuple[RunRecord, Path]], field: str, name: str
+) -> None:
+    record, place = runs[0]
+    getattr(record, field)["test"] = name
+    path = write_record(place, record)
+    with pytest.raises(UserError, match="which is not in the run's folder"):
+        read_record(path)
+
+
+def test_a_link_out_of_a_run_is_not_followed(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
+    """Neither for the page nor for a table."""
+    folders = {record.hash: folder for record, folder in runs}
+    rows = Report(runs, pairs=False).table.named()
+    for name in ("test.hyp", "test.counts.parquet"):
+        (runs[0][1] / name).rename(tmp_path / name)
+        (runs[0][1] / name).symlink_to(tmp_path / name)
+        if name == "test.hyp":
+            shown, notes = examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
+            assert shown == []
+            assert "test.hyp: is a link out of the run's folder" in notes[-1]
+        else:
+            with pytest.raises(UserError, match="is a link out of the run's folder"):
+                Report(runs, pairs=False)
 
 
 def test_control_characters_are_no_svg() -> None:
@@ -240,7 +321,9 @@ def test_script(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = tmp_path / "new" / "page.html"
-    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path), "--html", str(page)])
+    monkeypatch.setattr(
+        sys, "argv", ["report.py", str(tmp_path), "--html", str(page), "--text", str(tmp_path)]
+    )
     runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
     assert f"Written: {page}" in capsys.readouterr().out
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
@@ -252,7 +335,7 @@ def test_in_a_browser(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> Non
     api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
     if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
         pytest.skip("needs Chromium on the PATH")
-    write_page(Report(runs), tmp_path / "page.html")
+    write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
     said: list[str] = []
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

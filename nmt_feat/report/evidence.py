@@ -31,6 +31,7 @@ from nmt_feat.report.claims import (
     supported_orders,
 )
 from nmt_feat.report.formats import Block
+from nmt_feat.report.records import file_of_run
 from nmt_feat.report.tables import Table, bits, dials, scored_by
 
 Key = TypeVar("Key")
@@ -331,7 +332,7 @@ def gather(
             continue
         test = next(iter(finished[0].tests))
         paths = [
-            folders[run.hash] / run.counts[test]
+            file_of_run(folders[run.hash], run.counts[test])
             for run in finished
             if run.hash in folders and test in run.counts
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,19 +12,18 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from nmt_feat.corpus import columns, datasets
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.text import read_lines, shards
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import one_line
 from nmt_feat.evaluation.statistics import METRICS, digest, read_counts
-from nmt_feat.report.records import RunRecord
+from nmt_feat.report.records import RunRecord, file_of_run
 from nmt_feat.report.tables import scored_by
-from nmt_feat.schema import DownloadConfig, TrainConfig
+from nmt_feat.resources import resource
+from nmt_feat.run_settings import settings_from
+from nmt_feat.schema import DownloadConfig
 
 MOST = 2000
 """Sentences of a test set that are shown."""
@@ -74,8 +74,29 @@ class Examples:
     """What translations are cut into: `word`, or `character` without spaces between words."""
 
 
+@dataclass(frozen=True)
+class Corpora:
+    """Where text may be read from: a record, which somebody else may have made, decides nothing."""
+
+    folders: Sequence[Path] = ()
+    """Those that the user names; the shipped corpus is always one."""
+    cache: Path = Path("cache")
+    """That of the runs: downloads are there, and annotation."""
+
+    def refuse_others(self, path: Path, downloads: str) -> None:
+        """Refuse a file outside of these folders and of `downloads`, a folder in the cache."""
+        folders = [resource("data/embedded"), *self.folders, self.cache / downloads]
+        if not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders):
+            raise UserError(
+                f"{path}: a run names this file; to let the page show its text, name its folder: "
+                f"--text {shlex.quote(str(path.parent))}"
+            )
+
+
 def examples(
-    rows: Mapping[str, Sequence[RunRecord]], folders: Mapping[str, Path]
+    rows: Mapping[str, Sequence[RunRecord]],
+    folders: Mapping[str, Path],
+    corpora: Corpora,
 ) -> tuple[list[Examples], list[str]]:
     """The first test set of the rows, for each different one, and what cannot be shown.
 
@@ -84,6 +105,7 @@ def examples(
     Args:
         rows: the runs by the name of their row.
         folders: the run's folder by its hash.
+        corpora: where text may be read from.
     """
     tests: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
     lacking = []
@@ -92,9 +114,9 @@ def examples(
             test = next(iter(run.tests), None)
             if run.hash not in folders or test is None:
                 continue
-            kept = [folders[run.hash] / found.get(test, "") for found in (run.counts, run.files)]
-            if all(path.is_file() for path in kept):
-                references = read_counts(kept[0])[1]
+            names = [files.get(test, "") for files in (run.counts, run.files)]
+            if all((folders[run.hash] / name).is_file() for name in names):
+                references = read_counts(file_of_run(folders[run.hash], names[0]))[1]
                 # Scores of a sentence are compared on the page: of one kind only.
                 key = test, references, scored_by(run.tests[test])
                 tests[key].setdefault(name, []).append(run)
@@ -113,16 +135,20 @@ def examples(
             for name, runs in found.items()
         }
         try:
-            shown.append(_of_test(test, references, chosen, folders))
+            shown.append(_of_test(test, references, chosen, folders, corpora))
         except UserError as error:
             notes.append(f"The text of {test} ({', '.join(found)}) cannot be shown: {error}")
     return shown, notes
 
 
 def _of_test(
-    test: str, references: str, runs: Mapping[str, RunRecord], folders: Mapping[str, Path]
+    test: str,
+    references: str,
+    runs: Mapping[str, RunRecord],
+    folders: Mapping[str, Path],
+    corpora: Corpora,
 ) -> Examples:
-    source, targets, names, notes = _read(test, list(runs.values()))
+    source, targets, names, notes = _read(test, list(runs.values()), corpora)
     unit = next(iter(runs.values())).tests[test].perplexity_unit
     if digest(targets) != references:
         raise UserError("the corpus's files are no longer those that the runs were tested on")
@@ -146,8 +172,8 @@ def _of_test(
     ]
     for run in runs.values():
         folder = folders[run.hash]
-        hypotheses = read_lines(str(folder / run.files[test]))
-        counts, _ = read_counts(folder / run.counts[test])
+        hypotheses = read_lines(file_of_run(folder, run.files[test]))
+        counts, _ = read_counts(file_of_run(folder, run.counts[test]))
         if len(hypotheses) != len(found) or len(counts["BLEU"]) != len(found):
             raise UserError(f"{folder / run.files[test]}: not {len(found)} lines")
         scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
@@ -174,7 +200,7 @@ def differing(words: Sequence[str], reference: Sequence[str]) -> list[int]:
 
 
 def _read(
-    test: str, runs: Sequence[RunRecord]
+    test: str, runs: Sequence[RunRecord], corpora: Corpora
 ) -> tuple[Sentences, list[str], list[str], list[str]]:
     """The test set as the runs read it: source with words, references, columns, notes.
 
@@ -189,18 +215,11 @@ def _read(
     )
     if annotated:
         given["annotator"] = annotated.config["annotator"]
-    try:
-        made = OmegaConf.merge(OmegaConf.structured(TrainConfig), given | {"features": wanted})
-        cfg = OmegaConf.to_object(made)
-    except OmegaConfBaseException as error:
-        raise UserError(
-            f"the runs' configuration is not one ({str(error).splitlines()[0]})"
-        ) from None
-    assert isinstance(cfg, TrainConfig)
+    cfg = settings_from(given | {"features": wanted}, "the runs' configuration")
     if test not in cfg.data.tests:
         raise UserError(f"{cfg.data.name} has no such test set")
     split = cfg.data.tests[test]
-    cache = Path(cfg.paths.cache)
+    cache = corpora.cache
     downloads = str(cache / cfg.data.name) if cfg.data.download.url else "."
     # Only this split is read, and what is not there is not fetched.
     data = dataclasses.replace(
@@ -219,6 +238,9 @@ def _read(
         with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
             try:
                 found = datasets.locate(data, cfg.annotator, cache, some is not None)
+                for path in found.tests[test].files.values():
+                    for file in shards(path):
+                        corpora.refuse_others(file, cfg.data.name)
                 found.normal = bool(runs[0].text)
                 datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
             except (UserError, OSError) as error:  # such as a cache that cannot be written

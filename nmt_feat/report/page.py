@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from nmt_feat.errors import UserError, written
 from nmt_feat.outputs import writing
-from nmt_feat.report.examples import examples
+from nmt_feat.report.examples import Corpora, examples
 from nmt_feat.report.figures import draw
 from nmt_feat.report.report import Report
 
@@ -29,10 +29,10 @@ PROVENANCE = ("code", "libraries", "machine", "data_hashes", "parameters")
 FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "peak_memory_mib")
 
 
-def write_page(report: Report, path: Path) -> list[str]:
-    """Write the page; what it lacks and why, a sentence each."""
+def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
+    """Write the page, with text from `corpora` only; what it lacks and why, a sentence each."""
     rows = report.table.named()
-    shown, missing = examples(rows, report.folders)
+    shown, missing = examples(rows, report.folders, corpora)
     try:
         figures = [
             (svg(figure, f"f{number}-", shows), shows)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from nmt_feat.combiners.base import method
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, shown
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.parts import Parts
 from nmt_feat.strict import Mismatch, finite, loads, typed
@@ -215,7 +215,23 @@ def read_record(path: Path) -> RunRecord:
         raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
     assert isinstance(record, RunRecord)
     check_format(record.format, path)
+    for name in (*record.files.values(), *record.counts.values()):
+        if name != Path(name).name or name in ("", ".."):
+            raise UserError(
+                f"{path}: names the file {shown(name)}, which is not in the run's folder; a record "
+                "names files beside it only: run the run again"
+            )
     return record
+
+
+def file_of_run(folder: Path, name: str) -> Path:
+    """A file that a record names; a `UserError` where it is a link that leads out of the folder."""
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise UserError(
+            f"{path}: is a link out of the run's folder, which is not followed; put the file there"
+        )
+    return path
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -1,0 +1,204 @@
+"""A run that somebody sent is data: no code that it brings or names is run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from entry import call
+from small import Small
+
+from nmt_feat.errors import UserError
+from nmt_feat.instantiate import locate, may_import
+from nmt_feat.run_settings import read_settings
+
+EVIL = """
+from pathlib import Path
+from nmt_feat.combiners import Concat
+Path({mark!r}).touch()
+class Evil(Concat): pass
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("finished"))
+    return small.train("trainer.max_steps=2")
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """The file that the code of the run writes when it is run."""
+    return tmp_path / "ran"
+
+
+@pytest.fixture(autouse=True)
+def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of the user's."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def send(finished: Path, folder: Path, target: str) -> Path:
+    """A copy of the run whose combiner is `target`, with sums that fit."""
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    config = folder / "config.yaml"
+    before = config.read_text(encoding="utf-8")
+    config.write_text(before.replace("nmt_feat.combiners.Concat", target), encoding="utf-8")
+    assert config.read_text(encoding="utf-8") != before
+    sums = folder / "SHA256SUMS"
+    lines = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
+    digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for _, name in lines]
+    text = "".join(f"{d}  {name}\n" for d, (_, name) in zip(digests, lines, strict=True))
+    sums.write_text(text, encoding="utf-8")
+    return folder
+
+
+def translate(run: Path | str, corpus: Path) -> str:
+    """The one line that refuses."""
+    done = call("translate", f"run={run}", f"input={corpus / 'test.conllu'}")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    return done.err
+
+
+@pytest.mark.parametrize(
+    ("place", "package"),
+    [
+        ("sent", ()),  # a folder without __init__.py is a package, too
+        ("runs/sent", ()),
+        ("runs/sent", ("runs", "runs/sent")),
+        ("runs/sent/code", ()),
+        ("runs/sent/code", ("runs/sent/code",)),
+    ],
+)
+@pytest.mark.parametrize("allowed", ["", "runs,sent"])
+def test_code_of_a_run_is_never_imported(
+    finished: Path,
+    corpus: Path,
+    mark: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    package: tuple[str, ...],
+    allowed: str,
+) -> None:
+    """Not even where the user allows the package by name."""
+    monkeypatch.setenv("NMT_FEAT_MODULES", allowed)
+    module = f"{place.replace('/', '.')}.evil"
+    run = send(finished, Path(place.removesuffix("/code")), f"{module}.Evil")
+    Path(place).mkdir(exist_ok=True)
+    Path(place, "evil.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    for folder in package:
+        Path(folder, "__init__.py").write_text(f"open({str(mark)!r}, 'w')\n", encoding="utf-8")
+    assert f"{module} lies inside a run" in translate(run, corpus)
+    assert not may_import(module)
+    with pytest.raises(UserError, match="lies inside a run"):
+        locate(f"{module}.Evil")  # nor where the user types it
+    assert not mark.exists()
+
+
+def test_code_beside_a_run_that_fills_the_current_folder(
+    finished: Path, corpus: Path, mark: Path
+) -> None:
+    send(finished, Path(), "evil.Evil")
+    Path("evil.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    assert "evil lies inside a run" in translate(".", corpus)
+    assert not mark.exists()
+
+
+def test_through_a_link(finished: Path, corpus: Path, mark: Path) -> None:
+    run = send(finished, Path("runs/sent"), "linked.Evil")
+    Path("runs/sent/evil.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    Path("linked.py").symlink_to(Path("runs/sent/evil.py").resolve())
+    assert "linked lies inside a run" in translate(run, corpus)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("target", ["pack.evil.Evil", "pack.deep.evil.Evil"])
+def test_a_module_below_the_current_folder_needs_the_users_word(
+    finished: Path, corpus: Path, mark: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """What the user types may name it; what a run says may not, unless the user allows it."""
+    module = target.rpartition(".")[0]
+    file = Path(*module.split(".")).with_suffix(".py")
+    file.parent.mkdir(parents=True)
+    file.write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    run = send(finished, Path("runs/sent"), target)
+    message = translate(run, corpus)
+    assert f"combiner._target_={target}" in message
+    assert "NMT_FEAT_MODULES=pack" in message
+    assert not mark.exists()
+    assert may_import(module)
+    monkeypatch.setenv("NMT_FEAT_MODULES", "pack")
+    done = call("translate", f"run={run}", f"input={corpus / 'test.conllu'}")
+    assert done.code == 0, done.err
+    assert mark.exists()
+
+
+def test_a_file_of_the_current_folder_may_be_named(
+    finished: Path, corpus: Path, mark: Path
+) -> None:
+    Path("mine_alone.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    run = send(finished, Path("runs/sent"), "mine_alone.Evil")
+    done = call("translate", f"run={run}", f"input={corpus / 'test.conllu'}")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("group", ["features.deprel", "annotator"])
+def test_other_groups(finished: Path, corpus: Path, mark: Path, group: str) -> None:
+    run = send(finished, Path("runs/sent"), "nmt_feat.combiners.ConcatProject")
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "evil.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    old = "nmt_feat.features.Categorical" if group != "annotator" else "null"
+    begin = text.index(f"{group.partition('.')[0]}:")
+    target = text[begin:].replace(f"_target_: {old}", "_target_: runs.sent.evil.Evil", 1)
+    (run / "config.yaml").write_text(text[:begin] + target, encoding="utf-8")
+    assert f"{group}._target_=runs.sent.evil.Evil" in translate(run, corpus)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("key", ["methods.upos", "wide", "narrow"])
+def test_names_of_classes_in_arguments(finished: Path, corpus: Path, mark: Path, key: str) -> None:
+    """`combiner=mixed` takes some."""
+    run = send(finished, Path("runs/sent"), "nmt_feat.combiners.Mixed")
+    (run / "evil.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    begin = text.index("combiner:")
+    *above, last = key.split(".")
+    args = "".join(f"\n{' ' * (4 + 2 * i)}{name}:" for i, name in enumerate((*above, last)))
+    rest = text[begin:].replace("args: {}", f"args:{args} runs.sent.evil.Evil", 1)
+    (run / "config.yaml").write_text(text[:begin] + rest, encoding="utf-8")
+    assert f"combiner.args.{key}=runs.sent.evil.Evil" in translate(run, corpus)
+    assert not mark.exists()
+
+
+def test_a_user_types_a_module_of_a_subfolder(corpus: Path, mark: Path) -> None:
+    """As before: what is typed may be anywhere below the current folder, but in runs."""
+    Path("sub").mkdir()
+    Path("sub/mine_too.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
+    assert locate("sub.mine_too.Evil").__name__ == "Evil"
+
+
+def test_settings_are_plain_data(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No variable of the environment is read, in whatever way it is asked for."""
+    monkeypatch.setenv("A_SECRET", "swordfish")
+    config = tmp_path / "config.yaml"
+    text = (finished / "config.yaml").read_text(encoding="utf-8")
+    for value in ("${oc.env:A_SECRET}", "\\${oc.env:A_SECRET}", "${oc.decode:1}", "${seed}"):
+        changed, count = re.subn("  name: .*", lambda _, v=value: f"  name: '{v}'", text, count=1)
+        config.write_text(changed, encoding="utf-8")
+        assert (count, read_settings(config).data.name) == (1, value)
+
+
+def test_a_setting_that_is_none_is_refused(finished: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    text = (finished / "config.yaml").read_text(encoding="utf-8")
+    config.write_text(text.replace("model:\n", "model:\n  depth: 3\n"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"no setting is named model\.depth"):
+        read_settings(config)
