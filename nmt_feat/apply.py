@@ -38,7 +38,6 @@ from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.terminal import say
 from nmt_feat.training.checkpoints import SUMS, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
-from nmt_feat.yaml_files import read_yaml
 
 BARE = "have no annotation: what it would say is unknown, words are those between spaces"
 EXPORT = "ctranslate2"
@@ -64,22 +63,7 @@ class Run:
                 f"{folder}: no finished run (it has no {CONFIG} or {WEIGHTS}); give a folder that "
                 "train.py wrote"
             )
-<<<<<<< HEAD
-        try:
-            content = read_yaml(config, TrainConfig)
-            if isinstance(content, DictConfig):
-                check_format(int(content.pop("format", 1)), config)
-            settings = OmegaConf.merge(OmegaConf.structured(TrainConfig), content)
-            cfg = OmegaConf.to_object(settings)
-        except UserError:
-            raise
-        except Exception as error:  # of YAML, OmegaConf or the file's encoding
-            first = str(error).splitlines()[0]
-            raise UserError(f"{config}: not the settings of a run ({first})") from None
-        assert isinstance(cfg, TrainConfig)
-=======
         cfg = read_settings(config)
->>>>>>> 31284e8 (A run that somebody sent runs no code and reads no file: its classes come from trusted places, its settings are plain data, its record stays in its folder; the page takes text from corpora that the user names)
         check(cfg)
         if cfg.control in CONTROLS:
             raise UserError(

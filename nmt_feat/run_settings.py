@@ -14,6 +14,7 @@ from nmt_feat.instantiate import refuse_classes_of_run
 from nmt_feat.schema import TrainConfig
 from nmt_feat.strict import Mismatch, typed
 from nmt_feat.training.checkpoints import check_format
+from nmt_feat.yaml_files import read_yaml
 
 
 def read_settings(path: Path) -> TrainConfig:
@@ -26,7 +27,7 @@ def read_settings(path: Path) -> TrainConfig:
         UserError: which names the file, where it holds no settings of a run.
     """
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        content = OmegaConf.to_container(read_yaml(path, TrainConfig), resolve=False)
         if isinstance(content, dict):
             check_format(int(content.pop("format", 1)), path)
     except UserError:
