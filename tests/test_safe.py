@@ -369,8 +369,9 @@ def test_a_run_of_others(payload: Payload, given: Path, corpus: Path, target: st
     assert path.read_text(encoding="utf-8") != text
     module = target.partition(".")[0]
     assert translate(given, corpus) == (
-        f"_target_={target}: {module} is not of nmt_feat, torch.nn, torch.optim nor in the current "
-        f"folder; if you know what its import does, allow it: NMT_FEAT_MODULES={module}"
+        f"{path}: combiner._target_={target}: a run may name classes of nmt_feat, torch.nn, "
+        f"torch.optim, and of a file in the current folder; {module} is none of these. If you know "
+        f"what it does, allow it: NMT_FEAT_MODULES={module}"
     )
 
 
