@@ -5,10 +5,11 @@ The run's folder alone says how: its settings, vocabularies, weights and the ann
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nmt_feat.corpus.columns import FeatureVocab
 from nmt_feat.corpus.conllu import Findings, Sentence, project
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.controls import CONTROLS
+from nmt_feat.corpus.datasets import test_set
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.normal import normalize_lines, normalize_sentence
 from nmt_feat.corpus.overlaps import attach
@@ -31,6 +33,7 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
+from nmt_feat.inputs import PARALLEL, Reader, Text, nbest_numbers, text_of, trained_on
 from nmt_feat.outputs import check_output, writing
 from nmt_feat.run_settings import read_settings
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
@@ -39,6 +42,10 @@ from nmt_feat.terminal import say
 from nmt_feat.training.checkpoints import SUMS, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 
+LISTED = (
+    "an n-best list, each line is scored for the sentence of its number; its text is cut into "
+    "pieces anew, so where the search took other pieces the log-probability is not the search's"
+)
 BARE = "have no annotation: what it would say is unknown, words are those between spaces"
 EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
@@ -152,9 +159,13 @@ class Run:
             return [Sentence(text) for text in texts]
         if self.annotator is None:
             names = ", ".join(self.cfg.features) or "words to cut the text at"
+            kind = trained_on(self.cfg.data)
+            more = f", or its kind of training (format={kind})"
+            if kind not in (*formats.SEPARATORS, PARALLEL):
+                more = ""
             raise UserError(
                 f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
-                "an annotator; give CoNLL-U (input=FILE.conllu or format=conllu)"
+                f"an annotator; give CoNLL-U (input=FILE.conllu or format=conllu){more}"
             )
         if not projected:
             return annotators.apply(self.annotator, texts)
@@ -169,15 +180,18 @@ class Run:
             for number, (s, text) in enumerate(pairs, first)
         ]
 
-    def parse(
-        self, lines: Iterable[str], name: str, kind: str, factors: Sequence[str]
-    ) -> Iterator[Sentence]:
+    def reader(self, text: Text) -> Reader:
+        """A text, read as the one that the run was trained on where nothing else is set."""
+        annotates = not self.encoder.annotated or self.cfg.annotator._target_ is not None
+        return Reader(text, self.cfg.data, annotates)
+
+    def sentences(self, reader: Reader) -> Iterator[Sentence]:
         """Sentences as files give them, in normal form; heads that make no tree are an error.
 
         That is where features of the run read heads; else they are counted on standard error.
         """
         findings = Findings()
-        for sentence in formats.parse(lines, name, kind, factors, findings=findings):
+        for sentence in reader.sentences(findings):
             message = findings.describe_trees()
             if message and "head_upos" in columns.annotation(self.encoder.features):
                 raise UserError(
@@ -185,20 +199,25 @@ class Run:
                 )
             yield normalize_sentence(sentence) if self.encoder.normal else sentence
         if message := findings.describe_trees():
-            print(f"the annotation has {message}", file=sys.stderr)
+            say(f"the annotation has {message}", file=sys.stderr)
 
     def read(
-        self, source: str, target: str, raw: str | None = None
+        self, reader: Reader, target: str, listed: bool = False
     ) -> tuple[list[Sentence], list[str], list[str]]:
-        """A text, annotated if it is plain, and its translation; file and line of each sentence."""
-        kind = formats.kind_of(source)
-        refuse_raw(raw, kind)
-        lines, targets = read_lines(source), read_lines(target)
-        if kind != "text":
-            sentences = list(self.parse(lines, source, kind, self.cfg.data.factors))
-            unit = ": sentence " if kind == "conllu" else ":"
-        else:
-            sentences, unit = self.annotate(lines, read_lines(raw) if raw else None, source), ":"
+        """A text, annotated if it is plain, and its translation; file and line of each sentence.
+
+        Where `listed`, the translation may be an n-best list, of which each line is a pair.
+        """
+        source, raw = reader.label, reader.text.raw
+        sentences, targets = list(self.sentences(reader)), read_lines(target)
+        if reader.kind == "text":
+            texts = [sentence.text for sentence in sentences]
+            sentences = self.annotate(texts, read_lines(raw) if raw else None, source)
+        where = reader.where(len(sentences))
+        if listed and (pairs := nbest_numbers(targets, target, len(sentences))):
+            numbers, targets = pairs
+            sentences, where = [sentences[i] for i in numbers], [where[i] for i in numbers]
+            say(f"{target}: {LISTED}", file=sys.stderr)
         if len(sentences) != len(targets):
             raise UserError(
                 f"{source} has {len(sentences)} sentences, {target} has {len(targets)}; "
@@ -206,7 +225,35 @@ class Run:
             )
         if not sentences:
             raise UserError(f"{source}: the file is empty; nothing to score")
-        return sentences, targets, [f"{source}{unit}{i}" for i in range(1, len(sentences) + 1)]
+        return sentences, targets, where
+
+    def pairs(self, options: argparse.Namespace) -> tuple[list[Sentence], list[str], list[str]]:
+        """The text of a script's options with its translation, else the run's test set."""
+        if options.source is None:
+            alone = ("target", "raw", "factors")
+            if name := next((name for name in alone if getattr(options, name)), None):
+                raise UserError(f"--{name}: goes with --source FILE; give both, or neither")
+            return self.test_set()
+        target = options.target or options.source.with_suffix(f".{self.cfg.data.target_lang}")
+        return self.read(self.reader(text_of(options.source, options)), str(target))
+
+    def test_set(self) -> tuple[list[Sentence], list[str], list[str]]:
+        """The first test set whose files are still there, annotated as in training."""
+        try:
+            sentences, targets, raw, name = test_set(self.cfg.data, Path(self.cfg.paths.cache))
+        except UserError as error:
+            raise UserError(
+                f"{self.folder}: its test set cannot be read ({error}); give --source FILE "
+                "--target FILE"
+            ) from None
+        if self.encoder.normal:
+            sentences = [normalize_sentence(sentence) for sentence in sentences]
+        # An annotator takes the place of annotation in files, as in training.
+        if self.cfg.annotator._target_ or not any(sentence.words for sentence in sentences):
+            sentences = self.annotate([sentence.text for sentence in sentences], raw, name)
+        rows = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
+        where = [f"{name}: sentence {i + 1}" for i in rows]
+        return [sentences[i] for i in rows], [targets[i] for i in rows], where
 
     def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
         """Encoded sentences with their translations, or with empty ones."""
@@ -273,24 +320,6 @@ def run_files(folder: str | Path) -> list[Path]:
     return [path for path in files if path.is_file()]
 
 
-def refuse_raw(raw: str | None, kind: str) -> None:
-    """Refuse a raw counterpart of what is annotated, which has no use for it."""
-    if raw and kind != "text":
-        raise UserError(f"raw={raw}: goes with plain text, not with {kind}; leave it out")
-
-
-def _stdin() -> Iterator[str]:
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            text = line.decode().rstrip("\r\n")
-            yield text.removeprefix("\ufeff") if number == 1 else text
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"standard input:{number}: invalid UTF-8 at byte {error.start} of the line; "
-                "convert it: iconv -f ENCODING -t UTF-8"
-            ) from None
-
-
 def translate_main(cfg: TranslateConfig) -> None:
     """`translate.py`: chunks are written as soon as they are translated, in order."""
     for name in ("nbest", "chunk"):
@@ -298,38 +327,22 @@ def translate_main(cfg: TranslateConfig) -> None:
             raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
     if cfg.beam is not None and cfg.beam < cfg.nbest:
         raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
-    if cfg.format not in (known := ("auto", *formats.FORMATS)):
-        raise UserError(f"format={cfg.format}: unknown; {near(cfg.format, known)}")
-    formats.check_factors(cfg.factors, "factors")
-    kind = formats.kind_of(cfg.input) if cfg.format == "auto" else cfg.format
-    refuse_raw(cfg.raw, kind)
-    if cfg.factors and kind in ("text", "conllu"):
-        raise UserError(
-            f"factors={','.join(cfg.factors)}: {cfg.input} is read as {kind}, whose tokens have "
-            "none; set format=pipe, ffe8 or jsonl, or leave them out"
-        )
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
             raise UserError(f"{name}={value}: unknown; {near(value, known)}")
-    check_output(cfg.output, "output=", [cfg.input, cfg.raw, *run_files(cfg.run)])
     run = Run(cfg.run, cfg.threads)
-    factors = cfg.factors or run.cfg.data.factors
-    if kind in formats.SEPARATORS and not factors:
-        raise UserError(f"format={kind}: name its factors, such as factors=[upos,lemma]")
-    name = "standard input" if cfg.input == "-" else cfg.input
-    lines = _stdin() if cfg.input == "-" else iter(read_lines(cfg.input))
-    sentences = run.parse(lines, name, kind, factors)
+    reader = run.reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw))
+    check_output(cfg.output, "output=", [*reader.files(), *run_files(cfg.run)])
+    sentences = run.sentences(reader)
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
-    unit = ": sentence " if kind == "conllu" else ":"
     number = 0
     with writing(cfg.output, "output=") as out:
         while chunk := list(islice(sentences, cfg.chunk)):
-            where = [f"{name}{unit}{number + i}" for i in range(1, len(chunk) + 1)]
-            if kind == "text":
+            where = reader.where(len(chunk), number + 1)
+            if reader.kind == "text":
                 beside = None if raw is None else list(islice(raw, len(chunk)))
-                chunk = run.annotate(
-                    [sentence.text for sentence in chunk], beside, name, number + 1
-                )
+                texts = [sentence.text for sentence in chunk]
+                chunk = run.annotate(texts, beside, reader.label, number + 1)
             for hypotheses in run.translate(chunk, where, cfg):
                 for text, hypothesis in hypotheses:
                     line = nbest_line(number, text, hypothesis) if cfg.nbest > 1 else text
@@ -357,10 +370,10 @@ def translate_main(cfg: TranslateConfig) -> None:
 
 def score_main(cfg: ScoreConfig) -> None:
     """`score.py`: natural log-probability and pieces (the end symbol counts) of each line."""
-    read = [cfg.source, cfg.target, cfg.raw, *run_files(cfg.run)]
-    check_output(cfg.output, "output=", read)
     run = Run(cfg.run, cfg.threads)
-    sentences, targets, where = run.read(cfg.source, cfg.target, cfg.raw)
+    reader = run.reader(Text(cfg.source, cfg.format, cfg.factors, cfg.raw))
+    check_output(cfg.output, "output=", [*reader.files(), cfg.target, *run_files(cfg.run)])
+    sentences, targets, where = run.read(reader, cfg.target, listed=True)
     split = run.split(sentences, targets, where)
     budget = run.cfg.trainer.batch_tokens
     found = score_split(run.model, split, list(run.cfg.features), budget, run.device)

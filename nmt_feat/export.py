@@ -42,6 +42,8 @@ QUANTIZATIONS = (
 """CTranslate2's."""
 LONGEST = 1024
 """Positions that the exported model knows."""
+PATIENCE = 2.0
+"""CTranslate2's, at beams above 1: its search ends with beam times so many finished hypotheses."""
 STEP = 64
 """Limits of output pieces are rounded up to multiples of these."""
 
@@ -211,6 +213,7 @@ class Exported:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         if not (folder / "model.bin").is_file():
             raise UserError(f"{folder}: no export; make it by: python scripts/export.py RUN")
+        self.patience = PATIENCE
         self.places: dict[bytes, int] | None = None
         self.most_frequent: dict[int, int] = {}
         if (folder / TUPLES).is_file():
@@ -243,8 +246,7 @@ class Exported:
         found: list[Any] = self.translator.translate_batch(
             sentences,
             beam_size=cfg.beam,
-            # Twice as many finished hypotheses as its default: as far as our own search looks.
-            patience=2 if cfg.beam > 1 else 1,
+            patience=self.patience if cfg.beam > 1 else 1,
             num_hypotheses=cfg.nbest,
             length_penalty=cfg.length_penalty,
             min_decoding_length=0,

@@ -406,8 +406,9 @@ class TranslateConfig:
     raw: str | None = None
     """Raw counterpart of the text, line by line; for runs whose training text has one."""
     format: str = "auto"
-    """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), or `auto`
-    (by the name, else text)."""
+    """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), `parallel`
+    (the words; beside `test.en` each factor in `test.en.upos` or `test.upos`), or `auto`: by the
+    name, else the run's own where that is `pipe`, `ffe8` or `parallel`, else text."""
     factors: list[str] = field(default_factory=list)
     """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
     those of training."""
@@ -438,9 +439,13 @@ class ScoreConfig:
     source: str = MISSING
     """Source sentences: text, CoNLL-U (`.conllu`) or JSON lines (`.jsonl`)."""
     target: str = MISSING
-    """Their translations, line by line."""
+    """Their translations, line by line, or an n-best list of `translate.py`."""
     raw: str | None = None
     """Raw counterpart of the text, line by line; for runs whose training text has one."""
+    format: str = "auto"
+    """Of the source, as `translate.py` has it."""
+    factors: list[str] = field(default_factory=list)
+    """Columns of the source's factors, as `translate.py` has them."""
     output: str = "-"
     """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
     threads: int = 0

@@ -17,6 +17,7 @@ from nmt_feat.corpus.annotators import annotate, make_annotator
 from nmt_feat.corpus.formats import kind_of
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, fail
+from nmt_feat.inputs import LOOKED_AT, Text, refuse_factored
 from nmt_feat.outputs import refuse_inputs, same_file
 from nmt_feat.terminal import say, use_utf8
 
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("input", type=Path, help="text or folder of texts; .gz is read as such")
     parser.add_argument("output", type=Path, help="file or folder to write")
+    kinds = ("auto", "text")
+    parser.add_argument("--format", choices=kinds, default="auto", help="text: plain in any case")
     parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
     given = parser.parse_intermixed_args(arguments)
     use_utf8()
@@ -68,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(f"{source}: is annotated text ({kind}), not plain; leave it out")
             if not (lines := read_lines(source)):
                 raise UserError(f"{source}: the file is empty; leave it out")
+            if given.format == "auto":
+                refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 annotate(annotator, lines, target, cfg.processes)

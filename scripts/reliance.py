@@ -2,8 +2,8 @@
 
 The same weights translate a text with its true annotation, with all of it unknown, and with that of
 other words: one permutation of the words moves all their values together, drawn `--draws` times.
-The text is the embedded corpus's test set, or `--source FILE.conllu --target FILE`; plain text is
-annotated as in training. What follows from the pieces (subword tag, units of pieces) is left alone.
+The text is the run's test set, or `--source FILE.conllu --target FILE`; plain text is annotated as
+in training. What follows from the pieces (subword tag, units of pieces) is left alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import reading_accuracy, score
-from nmt_feat.resources import resource
+from nmt_feat.inputs import add_options
 from nmt_feat.schema import FeatureConfig
 from nmt_feat.search import translate_split
 from nmt_feat.terminal import say, use_utf8
@@ -78,10 +78,9 @@ def main() -> None:
     """Translate with each annotation, and show the scores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    test = resource("data/embedded") / "test.conllu"
-    parser.add_argument("--source", type=Path, default=test, help="text, CoNLL-U or JSON lines")
+    parser.add_argument("--source", type=Path, help="a text; default: the run's test set")
     parser.add_argument("--target", type=Path, help="its translation; default: beside it, as .de")
-    parser.add_argument("--raw", help="raw counterpart of a source of tokens")
+    add_options(parser)
     parser.add_argument("--draws", type=int, default=3, help="permutations of the words")
     given = parser.parse_args()
     use_utf8()
@@ -89,8 +88,7 @@ def main() -> None:
         if given.draws < 1:
             raise UserError(f"--draws {given.draws}: must be at least 1")
         run = Run(given.run)
-        target = given.target or given.source.with_suffix(".de")
-        text = Reliance(run, *run.read(str(given.source), str(target), given.raw))
+        text = Reliance(run, *run.pairs(given))
         rows = {"true": [text.scores(text.true)], "unknown": [text.scores(text.unknown())]}
         rows["shuffled"] = [text.scores(text.shuffled(i)) for i in range(given.draws)]
     except UserError as error:

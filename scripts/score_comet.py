@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from nmt_feat.corpus import formats
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, fail
+from nmt_feat.inputs import add_options, read_all, text_of
 from nmt_feat.terminal import say, use_utf8
 
 MODEL = "Unbabel/wmt22-comet-da"
@@ -45,14 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("hypotheses", nargs="+", metavar="FILE", help="such as test.hyp of a run")
     parser.add_argument("--source", required=True, help="text, CoNLL-U or JSON lines")
+    add_options(parser, raw=False)
     parser.add_argument("--target", required=True, help="the reference, line by line")
     parser.add_argument("--model", default=MODEL, help=f"name or file; default {MODEL}")
     given = parser.parse_args()
     use_utf8()
     try:
-        parsed = formats.parse(
-            read_lines(given.source), given.source, formats.kind_of(given.source), []
-        )
+        parsed = read_all(text_of(given.source, given))
         sources, targets = [sentence.text for sentence in parsed], read_lines(given.target)
         outputs = [read_lines(name) for name in given.hypotheses]
         for name, lines in zip((given.target, *given.hypotheses), (targets, *outputs), strict=True):

@@ -20,10 +20,9 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from nmt_feat.corpus.columns import spaced
-from nmt_feat.corpus.formats import kind_of, parse
-from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, fail, written
+from nmt_feat.inputs import Text, add_options, read_all, text_of
 from nmt_feat.outputs import refuse_inputs, writing
 from nmt_feat.resources import resource
 from nmt_feat.terminal import say, use_utf8
@@ -31,10 +30,9 @@ from nmt_feat.terminal import say, use_utf8
 WINDOW = 2
 
 
-def words_of(path: Path) -> list[list[str]]:
+def words_of(text: Text) -> list[list[str]]:
     """The words of each sentence as the column `form` has them: annotated, or between spaces."""
-    read = parse(read_lines(path), str(path), kind_of(path))
-    words = (sentence.words or spaced(sentence.text) for sentence in read)
+    words = (sentence.words or spaced(sentence.text) for sentence in read_all(text))
     return [[visible(word.form) for word in each] for each in words]
 
 
@@ -82,13 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, metavar="FOLDER", help="where the two files go")
     source = resource("data/embedded") / "train.conllu"
     parser.add_argument("--source", type=Path, default=source, help="text, CoNLL-U or JSON lines")
+    add_options(parser, raw=False)
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
     given = parser.parse_args(arguments)
     use_utf8()
     try:
         for kind in ("window", "sentence"):
             refuse_inputs(given.out / f"{kind}.txt", "", [given.source])
-        sentences = words_of(given.source)
+        sentences = words_of(text_of(given.source, given))
         names = sorted({word for sentence in sentences for word in sentence if word})
         most = min(len(names), len(sentences)) - 1
         if not 1 <= given.dim <= most:

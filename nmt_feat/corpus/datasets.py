@@ -9,7 +9,7 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,11 +22,12 @@ from nmt_feat.corpus.annotators import annotate_cached, make_annotator
 from nmt_feat.corpus.conllu import Findings, Sentence, align, project
 from nmt_feat.corpus.normal import rules_of_file
 from nmt_feat.corpus.pool import Pool
-from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.corpus.tables import Format, Table
-from nmt_feat.corpus.text import known_sha256, sha256, shards
+from nmt_feat.corpus.text import known_sha256, read_lines, sha256, shards
 from nmt_feat.errors import UserError, near
-from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
+from nmt_feat.resources import resource
+from nmt_feat.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,61 @@ def _format(split: RawSplit, role: str) -> Format:
         return split.form
     kind = formats.kind_of(split.files[role]) if role == "conllu" else "text"
     return Format("conllu" if role == "conllu" and kind == "text" else kind)
+
+
+def test_set(
+    config: DataConfig, cache: Path
+) -> tuple[list[Sentence], list[str], list[str] | None, str]:
+    """The first test set that is here: sentences with the annotation of files, targets, raw text.
+
+    Nothing is downloaded. The last is the source's name, for messages.
+    """
+    there = cache / config.name if config.download.url else Path(".")
+    folder = Path(config.folder).expanduser() if config.folder is not None else there
+    if config.name == "embedded" and not folder.is_dir():  # that of another machine, or version
+        folder = resource("data/embedded")
+    here = replace(config, folder=str(folder), download=DownloadConfig())
+    problems: list[UserError] = []
+    for name, split in config.tests.items():
+        try:
+            return _test_set(here, cache, f"data.tests.{name}", split)
+        except UserError as error:
+            problems.append(error)
+    raise problems[0] if problems else UserError("it has none")
+
+
+def _test_set(
+    config: DataConfig, cache: Path, key: str, split: SplitConfig
+) -> tuple[list[Sentence], list[str], list[str] | None, str]:
+    def path(role: str, name: str) -> Path:
+        return _find(config, cache, f"{key}.{role}", name)
+
+    def lines(file: Path) -> list[str]:
+        return [line for shard in shards(file) for line in read_lines(shard)]
+
+    source = path("source", split.source)
+    targets = lines(path("target", split.target))
+    raw = lines(path("raw", split.raw)) if split.raw else None
+    texts, kind = lines(source), _kind(config, split)
+    if split.factors:
+        files = {column: path(FACTOR + column, file) for column, file in split.factors.items()}
+        sides = {column: (str(file), lines(file)) for column, file in files.items()}
+        sentences = list(formats.parse_parallel(texts, str(source), sides))
+    else:
+        sentences = list(formats.parse(texts, str(source), kind, config.factors))
+    if split.conllu:
+        file = path("conllu", split.conllu)
+        form = formats.kind_of(file)
+        parsed = formats.parse(lines(file), str(file), "conllu" if form == "text" else form)
+        parts = [Sentences.of(parsed), Sentences.of(sentences)]
+        if len(parts[0]) != len(parts[1]):
+            raise UserError(f"{key}: {source} and {file} differ in their number of sentences")
+        sentences = list(_aligned(ANNOTATION, file, parts, 0)[0])
+    if len(sentences) != len(targets):
+        raise UserError(
+            f"{key}: {source} has {len(sentences)} sentences, its target has {len(targets)}"
+        )
+    return sentences, targets, raw, str(source)
 
 
 def files_of(config: DataConfig) -> list[Path]:
