@@ -304,6 +304,26 @@ def test_what_cannot_be_written(
     assert capsys.readouterr().err == message
 
 
+def test_tables_are_written_before_they_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails in printing loses nothing, and is no success."""
+    table, config = callback(tmp_path / "s")
+    table.total = 1
+    result = JobReturn(cfg=OmegaConf.create({"combiner": {"_target_": None}, "seed": 1}))
+    result.status, result._return_value = JobStatus.FAILED, UserError("wrong")
+    printed: list[str] = []
+    monkeypatch.setattr("nmt_feat.report.sweep.say", lambda *parts: printed.append(str(parts)))
+    table.on_job_end(config, job_return=result)
+    assert "Job 1 failed: wrong" in printed[0]
+    monkeypatch.setattr("nmt_feat.report.report.Report.print", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as end:
+        table.on_multirun_end(config)
+    assert end.value.code == 1
+    names = {path.name for path in (tmp_path / "s").iterdir()}
+    assert names >= {"table.md", "table.csv", "table.json", "table.tex"}
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(1.4, "1 s"), (89, "89 s"), (90, "2 min"), (3590, "1 h 0 min"), (12_000, "3 h 20 min")],

@@ -16,6 +16,7 @@ from nmt_feat import export as exporting
 from nmt_feat.apply import Run
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError, fail
+from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.schema import DecodingConfig
 from nmt_feat.search import Hypothesis, translate_split
@@ -50,7 +51,8 @@ def compare(
 
 def _bleu(run: Run, hypotheses: list[Hypothesis], split: Split) -> float:
     texts = [run.target.decode(hypothesis.ids) for hypothesis in hypotheses]
-    return score(texts, split.target_texts, run.cfg.data.tokenized).bleu
+    scoring = choose_scoring(run.cfg.data)
+    return score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer).bleu
 
 
 def main() -> None:
