@@ -61,6 +61,7 @@ def script(
     path = ROOT / "scripts" / f"{arguments[0]}.py"
     monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments[1:])])
     code = 0
+    capsys.readouterr()  # of what came before
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as end:
