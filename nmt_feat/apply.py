@@ -34,6 +34,15 @@ from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
 from nmt_feat.inputs import PARALLEL, Reader, Text, nbest_numbers, text_of, trained_on
+from nmt_feat.limits import (
+    UNSPACED,
+    Limit,
+    Translation,
+    check_lengths,
+    check_limit,
+    check_pairs,
+    score_within_memory,
+)
 from nmt_feat.outputs import check_output, writing
 from nmt_feat.run_settings import read_settings
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
@@ -41,6 +50,7 @@ from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.terminal import say
 from nmt_feat.training.checkpoints import SUMS, check_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
+from nmt_feat.unknowns import Unknowns, check_reaction
 
 LISTED = (
     "an n-best list, each line is scored for the sentence of its number; its text is cut into "
@@ -90,6 +100,8 @@ class Run:
         self.model = model_for(cfg, self.encoder, self.target, self.encoders)
         restore(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
+        self.unknowns = Unknowns(self.encoder)
+        """What it does not know of the text that it has read."""
         self.unannotated = 0
         """Sentences without annotation, where the run's features allow it."""
         self.missed = 0
@@ -255,13 +267,20 @@ class Run:
         where = [f"{name}: sentence {i + 1}" for i in rows]
         return [sentences[i] for i in rows], [targets[i] for i in rows], where
 
-    def split(self, sentences: list[Sentence], targets: list[str], where: list[str]) -> Split:
-        """Encoded sentences with their translations, or with empty ones."""
+    def split(
+        self, sentences: list[Sentence], targets: list[str], where: list[str], count: bool = True
+    ) -> Split:
+        """Encoded sentences with their translations, or with empty ones.
+
+        What is unknown of them is counted, unless they were counted before.
+        """
         if self.encoder.normal:
             sentences = [normalize_sentence(s, values=False) for s in sentences]
             targets = normalize_lines(targets)
         described = self.encoder.describe(Sentences.of(sentences), where)
         split = encode_split(self.encoder, self.target, described, targets)
+        if count:
+            self.unknowns.count(described, split, where)
         return self.attached(split, described.texts, where)
 
     def attached(self, split: Split, texts: list[str], where: list[str]) -> Split:
@@ -274,7 +293,7 @@ class Run:
         return split
 
     def search(
-        self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig
+        self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig, count: bool = True
     ) -> list[list[Hypothesis]]:
         """The n best of each sentence, none of which is empty, by the engine of `cfg`."""
         decoding = dataclasses.replace(self.cfg.decoding, nbest=cfg.nbest)
@@ -284,7 +303,7 @@ class Run:
             decoding.length_penalty = cfg.length_penalty
         decoding.beam = max(decoding.beam, decoding.nbest)
         names = list(self.cfg.features)
-        split = self.split(sentences, [""] * len(sentences), where)
+        split = self.split(sentences, [""] * len(sentences), where, count)
         if cfg.engine == "native":
             return translate_split(self.model, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
@@ -294,19 +313,34 @@ class Run:
             self.missed += len(missed)
             native = dataclasses.replace(cfg, engine="native")
             rest, places = [sentences[i] for i in missed], [where[i] for i in missed]
-            for i, hypotheses in zip(missed, self.search(rest, places, native), strict=True):
+            again = self.search(rest, places, native, count=False)
+            for i, hypotheses in zip(missed, again, strict=True):
                 found[i] = hypotheses
         return found
 
+    def limit(self, cfg: TranslateConfig) -> Limit:
+        """How long a line may be."""
+        longest = self.encoder.longest or self.cfg.data.max_pieces
+        penalty = cfg.length_penalty
+        return Limit(
+            self.encoder,
+            cfg.max_pieces,
+            cfg.too_long,
+            min(longest, cfg.max_pieces),
+            "" if self.cfg.data.target_lang in UNSPACED else " ",
+            self.cfg.decoding.length_penalty if penalty is None else penalty,
+        )
+
     def translate(
-        self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig
-    ) -> list[list[tuple[str, Hypothesis]]]:
+        self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig, count: bool = True
+    ) -> list[list[Translation]]:
         """Translations, best first, of each sentence; an empty one has an empty translation."""
-        results = [[("", Hypothesis([], 0.0, 0.0))] for _ in sentences]
+        results: list[list[Translation]] = [[("", Hypothesis([], 0.0, 0.0))] for _ in sentences]
         full = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         if full:
             texts, places = [sentences[i] for i in full], [where[i] for i in full]
-            for i, hypotheses in zip(full, self.search(texts, places, cfg), strict=True):
+            found = self.search(texts, places, cfg, count)
+            for i, hypotheses in zip(full, found, strict=True):
                 results[i] = [(self.target.decode(h.ids), h) for h in hypotheses]
         return results
 
@@ -330,20 +364,31 @@ def translate_main(cfg: TranslateConfig) -> None:
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
             raise UserError(f"{name}={value}: unknown; {near(value, known)}")
+    check_reaction(cfg.unknown)
+    check_limit(cfg.max_pieces, cfg.too_long)
     run = Run(cfg.run, cfg.threads)
+    run.unknowns.reaction, limit = cfg.unknown, run.limit(cfg)
     reader = run.reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw))
     check_output(cfg.output, "output=", [*reader.files(), *run_files(cfg.run)])
+    if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
+        for number, sentence in enumerate(reader.sentences(), 1):
+            check_lengths(run.encoder, [sentence], reader.where(1, number), cfg.max_pieces)
     sentences = run.sentences(reader)
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
     number = 0
     with writing(cfg.output, "output=") as out:
         while chunk := list(islice(sentences, cfg.chunk)):
             where = reader.where(len(chunk), number + 1)
-            if reader.kind == "text":
-                beside = None if raw is None else list(islice(raw, len(chunk)))
-                texts = [sentence.text for sentence in chunk]
-                chunk = run.annotate(texts, beside, reader.label, number + 1)
-            for hypotheses in run.translate(chunk, where, cfg):
+            beside = None if raw is None else list(islice(raw, len(chunk)))
+            if beside is not None:
+                chunk = run.annotate([s.text for s in chunk], beside, reader.label, number + 1)
+            chunk, where = limit.divide(chunk, where)
+            if reader.kind == "text" and beside is None:
+                chunk = run.annotate([s.text for s in chunk], None, reader.label, number + 1)
+            found = limit.within_memory(
+                lambda part, names, count: run.translate(part, names, cfg, count), chunk, where
+            )
+            for hypotheses in limit.gather(found):
                 for text, hypothesis in hypotheses:
                     line = nbest_line(number, text, hypothesis) if cfg.nbest > 1 else text
                     out.write(line + "\n")
@@ -366,19 +411,27 @@ def translate_main(cfg: TranslateConfig) -> None:
     ):
         if count:
             say(f"{count} of {number} sentences {how}", file=sys.stderr)
+    run.unknowns.say()
 
 
 def score_main(cfg: ScoreConfig) -> None:
     """`score.py`: natural log-probability and pieces (the end symbol counts) of each line."""
+    check_reaction(cfg.unknown)
+    check_limit(cfg.max_pieces)
     run = Run(cfg.run, cfg.threads)
     reader = run.reader(Text(cfg.source, cfg.format, cfg.factors, cfg.raw))
     check_output(cfg.output, "output=", [*reader.files(), cfg.target, *run_files(cfg.run)])
     sentences, targets, where = run.read(reader, cfg.target, listed=True)
-    split = run.split(sentences, targets, where)
-    budget = run.cfg.trainer.batch_tokens
-    found = score_split(run.model, split, list(run.cfg.features), budget, run.device)
+    run.unknowns.reaction = cfg.unknown
+    check_pairs(run.encoder, run.target, sentences, targets, where, cfg.max_pieces)
+    split, names = run.split(sentences, targets, where), list(run.cfg.features)
+    found = score_within_memory(
+        lambda tokens: score_split(run.model, split, names, tokens, run.device),
+        run.cfg.trainer.batch_tokens,
+    )
     with writing(cfg.output, "output=") as out:
         for logprob, pieces in found:
             out.write(f"{logprob:.6f}\t{pieces}\n")
     if run.unannotated:
         say(f"{run.unannotated} of {len(found)} sentences {BARE}", file=sys.stderr)
+    run.unknowns.say()

@@ -426,6 +426,15 @@ class TranslateConfig:
     translates it exactly, `nearest` with its piece's most frequent combination if there is one."""
     chunk: int = 200
     """Sentences read and translated together."""
+    unknown: str = "warn"
+    """What is done where the run does not know pieces or values of features, or where a line has
+    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
+    max_pieces: int = 1024
+    """Pieces of a line at most; see `too_long`."""
+    too_long: str = "split"
+    """What is done with a line that has more pieces, or for which memory does not suffice: `split`
+    (translated in parts, at the ends of sentences if it has such), `empty` (its translation is), or
+    `refuse` (before the start, if `input` is a file)."""
     threads: int = 0
     """CPU threads; 0 keeps PyTorch's choice."""
 
@@ -446,6 +455,11 @@ class ScoreConfig:
     """Of the source, as `translate.py` has it."""
     factors: list[str] = field(default_factory=list)
     """Columns of the source's factors, as `translate.py` has them."""
+    unknown: str = "warn"
+    """What is done where the run does not know pieces or values of features, or where a line has
+    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
+    max_pieces: int = 4096
+    """Pieces of a line, of either side, at most; a longer one is refused before any is scored."""
     output: str = "-"
     """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
     threads: int = 0

@@ -24,10 +24,12 @@ def contrast(run: Run, sentences: list[Sentence], targets: list[str], where: lis
     for sentence, target in zip(sentences, targets, strict=True):
         readings[sentence.text][target] = None
     pairs = [(i, target) for i, s in enumerate(sentences) for target in readings[s.text]]
+    run.split(sentences, targets, where)
     split = run.split(
         [sentences[i] for i, _ in pairs],
         [target for _, target in pairs],
         [where[i] for i, _ in pairs],
+        count=False,  # each sentence is counted above, once
     )
     budget = run.cfg.trainer.batch_tokens
     scores = score_split(run.model, split, list(run.cfg.features), budget, run.device)
@@ -55,6 +57,7 @@ def main() -> None:
             raise UserError(f"{name}: no two lines have the same source text")
     except UserError as error:
         fail(str(error))
+    run.unknowns.say()
     say(f"{found.accuracy:.1%} of {found.readings} readings are the most probable of theirs")
 
 

@@ -88,7 +88,9 @@ def main() -> None:
         if given.draws < 1:
             raise UserError(f"--draws {given.draws}: must be at least 1")
         run = Run(given.run)
-        text = Reliance(run, *run.pairs(given))
+        pairs = run.pairs(given)
+        run.split(*pairs)  # which counts what is unknown
+        text = Reliance(run, *pairs)
         rows = {"true": [text.scores(text.true)], "unknown": [text.scores(text.unknown())]}
         rows["shuffled"] = [text.scores(text.shuffled(i)) for i in range(given.draws)]
     except UserError as error:
@@ -102,6 +104,7 @@ def main() -> None:
             cells.append(f"{statistics.fmean(values):.2f}{spread}")
         say("\t".join([name, *cells]))
     say(f"replaced: {', '.join(text.moved)}", file=sys.stderr)
+    run.unknowns.say()
     seen = [f.dropout or f.sentence_dropout for f in run.cfg.features.values()]
     if not any(seen):
         say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +74,21 @@ def trained(corpus: Path, folder: Path) -> Runs:
     )
 
 
+UNKNOWN = re.compile(
+    r"(features\.\w+: )?[\d,]+ of [\d,]+ (pieces|words|sentences) \([\d.]+%\) .*\n"
+)
+"""A line on what a run does not know (test_unknowns.py), of which these hardly trained ones have
+some."""
+
+
+def said(done: Done) -> str:
+    """Standard error without what is unknown."""
+    return UNKNOWN.sub("", done.err)
+
+
 def good(done: Done) -> list[str]:
     """The lines of standard output of a command without mistakes."""
-    assert (done.code, done.err) == (0, ""), done
+    assert (done.code, said(done)) == (0, ""), done
     assert done.out.endswith("\n") or not done.out
     return done.out.split("\n")[:-1]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applied import FEW, Runs, files, good, hypotheses, translate
+from applied import FEW, Runs, files, good, hypotheses, said, translate
 from entry import call
 from small import Small
 
@@ -284,7 +284,7 @@ def test_another_version_of_the_annotator_is_said(
     monkeypatch.setattr(HanTa, "fingerprint", lambda self: "hanta HanTa=99")
     done = call("translate", f"run={runs.tagged}", f"input={runs.text}")
     assert (done.code, done.out.split("\n")[:-1]) == (0, hypotheses(runs.tagged))
-    assert done.err == f"the training text was annotated by {before}; here is hanta HanTa=99\n"
+    assert said(done) == f"the training text was annotated by {before}; here is hanta HanTa=99\n"
 
 
 def test_the_annotators_model_is_kept(runs: Runs, udpipe_model: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from applied import FEW, good, plain
 from entry import call
-from halves import Halves, Wholes
+from halving import Halves, Wholes
 from small import Small
 from test_encoder import pieces
 
@@ -154,7 +154,7 @@ def test_first_and_last_word(
 # ---- the setting
 
 SPLITS = (("train", "train"), ("dev", "dev"), ("test", "tests.test"))
-HALVES, WHOLES = (f"annotator._target_=halves.{name}" for name in ("Halves", "Wholes"))
+HALVES, WHOLES = (f"annotator._target_=halving.{name}" for name in ("Halves", "Wholes"))
 FILES = (
     *("data=files", "data.source_lang=en", "data.target_lang=de", "annotator.processes=1"),
     *(f"data.{key}.source={split}.en" for split, key in SPLITS),

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from applied import said as errors_of
 from entry import call
 from small import Small
 from splits import encode
@@ -123,13 +124,13 @@ def test_translation_counts(small: Small, tmp_path: Path) -> None:
     assert len(done.out.splitlines()) == 3
     said = "sentences have no annotation: what it would say is unknown, words are those between "
     said += "spaces\n"
-    assert done.err == f"2 of 3 {said}"
+    assert errors_of(done) == f"2 of 3 {said}"
     (tmp_path / "full").write_text("I saw her.\nShe left.\nHe left.\n")
     source, target = tmp_path / "full", tmp_path / "de"
     done = call("score", f"run={folder}", f"source={source}", f"target={target}")
-    assert (done.code, done.err) == (0, f"3 of 3 {said}")
+    assert (done.code, errors_of(done)) == (0, f"3 of 3 {said}")
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, errors_of(done)) == (0, "")
 
 
 def prepared_with(small: Small, *settings: str) -> Prepared:
@@ -175,12 +176,12 @@ def test_words_between_spaces_are_said(small: Small, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("I saw her.\n\nShe left.\n")
     done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")
     assert (done.code, len(done.out.splitlines())) == (0, 3)
-    assert done.err == (
+    assert errors_of(done) == (
         "2 of 3 sentences have no annotation: what it would say is unknown, words are those "
         "between spaces\n"
     )
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, errors_of(done)) == (0, "")
 
 
 def test_an_older_run_keeps_its_words(small: Small) -> None:

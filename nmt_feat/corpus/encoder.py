@@ -104,6 +104,7 @@ class Described:
         covers: by feature that joins the values of several words, which ones; it has a value of
             each cover in the place of each word.
         lost: by feature of words, of how many words no piece has the value.
+        pieces: with their places in the texts.
     """
 
     texts: list[str]
@@ -117,6 +118,7 @@ class Described:
     bare: int = 0
     covers: dict[str, Covers] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
+    pieces: Pieces | None = None
 
     def forms(self, feature: str) -> Coded:
         """What has the values of a feature of words: the words, or the covers of one that joins."""
@@ -188,7 +190,8 @@ class SourceEncoder:
         real[np.cumsum(counts) - 1] = False
         ids = np.full(len(real), EOS, np.int32)
         ids[real] = pieces.ids
-        described = Described(texts, ids, counts, sentences, {}, {}, {}, np.zeros(0, bool), bare)
+        empty = np.zeros(0, bool)
+        described = Described(texts, ids, counts, sentences, {}, {}, {}, empty, bare, pieces=pieces)
         if not self.features:
             return described
         owner = word_of_piece(pieces, sentences, where)
