@@ -181,6 +181,30 @@ def test_examples(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     assert found.sentences[0].outputs[1].differ == []
 
 
+def test_examples_of_a_language_without_spaces(runs: list[tuple[RunRecord, Path]]) -> None:
+    """Lengths and differences are in characters, whatever stands between spaces."""
+    for made_run, _ in runs:
+        made_run.tests["test"].perplexity_unit = "character"
+    rows = Report(runs, pairs=False).table.named()
+    [found], _ = examples(rows, {record.hash: place for record, place in runs})
+    assert found.unit == "character"
+    assert [s.length for s in found.sentences] == [len(r.replace(" ", "")) for r in REFERENCES]
+    output = found.sentences[0].outputs[0]
+    assert "".join(output.words) == OUTPUTS["none"][0]
+    assert output.differ == differing(list(OUTPUTS["none"][0]), list(REFERENCES[0]))
+
+
+def test_runs_of_other_tokenisers_stand_in_examples_of_their_own(
+    runs: list[tuple[RunRecord, Path]],
+) -> None:
+    rows = Report(runs, pairs=False).table.named()
+    for record in rows["none"]:
+        scores = record.tests["test"]
+        scores.bleu_signature = scores.bleu_signature.replace("tok:13a", "tok:char")
+    found, _ = examples(rows, {record.hash: place for record, place in runs})
+    assert [some.methods for some in found] == [[f"{name}, seed 1"] for name in OUTPUTS]
+
+
 def test_differing() -> None:
     assert differing(["a", "b", "c"], ["a", "c"]) == [1]
     assert differing(["b", "a"], ["a", "b"]) in ([0], [1])  # the order counts
