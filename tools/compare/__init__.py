@@ -1,0 +1,1 @@
+"""What `tools/compare_revisions.py` runs and compares."""

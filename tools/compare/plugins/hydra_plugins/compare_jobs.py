@@ -1,0 +1,85 @@
+"""A launcher of Hydra that writes the settings of a sweep's jobs to a file, and trains nothing.
+
+    python train.py -m experiment=... hydra.launcher._target_=hydra_plugins.compare_jobs.Jobs
+
+The file is jobs.json in the current folder; the process ends there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+FILE = "jobs.json"
+
+
+def locate(name: str, *modules: str) -> Any:
+    """What a module of nmt_feat calls `name`: one of `modules`, else the first that defines it."""
+    package = importlib.import_module("nmt_feat")
+    walked = (found.name for found in pkgutil.walk_packages(package.__path__, "nmt_feat."))
+    for module in (*modules, *walked):
+        try:
+            value = getattr(importlib.import_module(module), name, None)
+        except ImportError:
+            continue
+        if value is not None and value.__module__ == module:
+            return value
+    raise LookupError(f"no module of nmt_feat defines {name}")
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """The folder's name and hash that the run would have if its data had the sum 0."""
+    from rich.console import Console
+
+    with open_dict(cfg):
+        if OmegaConf.is_missing(cfg.data, "folder"):
+            cfg.data.folder = "data"
+        if cfg.annotator.get("model", "") is None:
+            cfg.annotator.model = "model"
+    typed = OmegaConf.to_object(cfg)
+    settings = "nmt_feat.settings"
+    settled = locate("settle", settings)(typed, True, Console(file=io.StringIO()))
+    determining = locate("determining", settings)(settled, "0" * 64)
+    name = str(locate("folder_name", settings)(settled, determining))
+    stem, _, digest = name.rpartition("-")
+    return {"identity name": stem, "identity hash": digest}
+
+
+class Jobs(Launcher):
+    """Writes a dictionary: by the overrides of each job, its settings and its identity."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what `launch` needs."""
+        self.context, self.config = hydra_context, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Compose each job as Hydra's own launcher does."""
+        jobs = {}
+        for overrides in job_overrides:
+            loader = self.context.config_loader
+            cfg = loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(cfg):
+                del cfg["hydra"]
+            about = {"settings": OmegaConf.to_container(cfg, resolve=True)}
+            try:
+                about |= identity(cfg)
+            except BaseException as error:  # fail() of a revision may end the process
+                about["identity error"] = f"{type(error).__name__}: {error}"
+            jobs[" ".join(sorted(overrides))] = about
+        Path(FILE).write_text(json.dumps(jobs), encoding="utf-8")
+        os._exit(0)

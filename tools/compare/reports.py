@@ -1,0 +1,106 @@
+"""Part `reports`: numbers of the reports of committed records and of runs just trained."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from compare.bench import Bench, Job
+from compare.facts import Facts
+from compare.training import methods
+
+PART = "reports"
+RECORDS = Path("docs/results")
+SMALL = ("controls",)
+"""Folders of the small form; others take minutes."""
+TIMES = ("minutes", "seconds", "train_seconds", "tokens_per_second", "peak_memory_mib")
+"""Not of two runs of the same code."""
+
+
+def add_numbers(facts: Facts, key: str, value: Any, skip: tuple[str, ...] = ()) -> None:
+    """The numbers in JSON; words may change."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in pairs:
+            if not str(name).startswith(skip or ("\0",)):
+                add_numbers(facts, f"{key}.{name}", inner, skip)
+    elif isinstance(value, int | float):
+        facts.scalar(key, value)
+
+
+def add_csv(facts: Facts, key: str, path: Path, skip: tuple[str, ...] = ()) -> None:
+    """Each cell by its row's number and its column's name."""
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), 1):
+            for column, cell in row.items():
+                if not column.startswith(skip or ("\0",)):
+                    facts.scalar(f"{key}.{number}.{column}", cell)
+
+
+def text_of_page(html: str) -> str:
+    """What a reader sees of a page, without its styles, scripts and drawings' coordinates."""
+    html = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", html)
+    return re.sub(r"(?s)<[^>]*>", " ", html)
+
+
+def _add_report(bench: Bench, out: Path, skip: tuple[str, ...] = ()) -> None:
+    for path in sorted(out.glob("*.json")):
+        add_numbers(bench.facts, path.name, json.loads(path.read_text(encoding="utf-8")), skip)
+    for path in sorted(out.glob("*.csv")):
+        add_csv(bench.facts, path.name, path, skip)
+    for path in sorted(out.glob("*.html")):
+        if not skip:  # times are among the numbers, which nothing tells apart
+            text = text_of_page(path.read_text(encoding="utf-8"))
+            bench.facts.numbers(path.name, bench.plain(text))
+
+
+def _report(name: str, page: bool, bench: Bench) -> None:
+    """The report of records of the base, by the side's code."""
+    (bench.folder / "records").symlink_to(bench.base.code / RECORDS / name)
+    (bench.folder / "out").mkdir()
+    html = ["--html", "out/page.html"] if page else []
+    bench.good("scripts/report.py", "records", "--out", "out", *html)
+    _add_report(bench, bench.folder / "out")
+
+
+def _report_trained(needs: tuple[str, ...], bench: Bench) -> None:
+    """The report of runs that this side has just trained."""
+    for number, key in enumerate(needs):
+        (bench.folder / f"runs{number}").symlink_to(bench.needed(key) / "runs")
+    folders = [f"runs{number}" for number in range(len(needs))]
+    command = (*folders, "--out", "out", "--html", "out/page.html")
+    bench.good("scripts/report.py", *command)
+    _add_report(bench, bench.folder / "out", TIMES)
+
+
+def _committed(name: str, bench: Bench) -> None:
+    """The side's own records and tables."""
+    folder = bench.side.code / RECORDS / name
+    for path in sorted(folder.rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        add_numbers(bench.facts, str(path.relative_to(folder)), content)
+        if path.name == "result.json":
+            bench.facts.scalar(f"{path.relative_to(folder)}.hash", content["hash"])
+    for path in sorted(folder.rglob("*.csv")):
+        add_csv(bench.facts, str(path.relative_to(folder)), path)
+    for path in sorted(folder.rglob("*.hyp")):
+        bench.facts.text(str(path.relative_to(folder)), path.read_text(encoding="utf-8"))
+
+
+def jobs(base: Path, small: bool) -> list[Job]:
+    """A job for each folder of records, and one for the runs just trained."""
+    folders = sorted(path for path in (base / RECORDS).iterdir() if path.is_dir())
+    names = [path.name for path in folders if any(path.glob("*/result.json"))]
+    found = [
+        Job(PART, f"committed {p.name}", functools.partial(_committed, p.name)) for p in folders
+    ]
+    shown = SMALL if small else names
+    found += [Job(PART, f"report {n}", functools.partial(_report, n, not small)) for n in shown]
+    trained = ["none", "concat", "gate", "add", "average"] if small else methods(base)
+    needs = tuple(f"weights/{name} fp32" for name in trained)
+    act = functools.partial(_report_trained, needs)
+    return [*found, Job(PART, "report of trained runs", act, needs)]

@@ -1,0 +1,88 @@
+"""Part `settings`: what the jobs of each experiment, and the options of each group, compose to."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from compare.bench import Bench, Job, JobFailed
+
+PART = "settings"
+LAUNCHER = "hydra.launcher._target_=hydra_plugins.compare_jobs.Jobs"
+GROUPS = {
+    "combiner": (),
+    "features": (),
+    "data": ("data.source_lang=en", "data.target_lang=de"),
+    "annotator": (),
+    "subword": (),
+    "model": (),
+    "optimizer": (),
+    "trainer": (),
+    "decoding": (),
+    "row": (),
+}
+"""Groups whose options are composed alone, and settings that some options need."""
+
+
+def _compose(bench: Bench, *overrides: str) -> dict[str, Any]:
+    file = bench.folder / "jobs.json"
+    file.unlink(missing_ok=True)
+    outcome = bench.python(Path("train.py"), "-m", *overrides, LAUNCHER)
+    if not file.exists():
+        raise JobFailed(f"the sweep ended with {outcome.code}: {bench.plain(outcome.mistake)}")
+    jobs: dict[str, Any] = json.loads(bench.plain(file.read_text(encoding="utf-8")))
+    return jobs
+
+
+def _record(bench: Bench, *overrides: str) -> None:
+    """Settings by job; hashes; and which jobs are the same run, whatever its hash is."""
+    jobs = _compose(bench, *overrides)
+    same_run: dict[str, list[str]] = defaultdict(list)
+    for name, job in jobs.items():
+        bench.facts.scalar(f"{name}: composed", True)
+        bench.facts.nested(f"{name}: settings", job["settings"])
+        for key in ("identity name", "identity hash", "identity error"):
+            if key in job:
+                bench.facts.scalar(f"{name}: {key}", job[key])
+        if "identity hash" in job:
+            same_run[job["identity name"] + job["identity hash"]].append(name)
+    for first, *others in same_run.values():
+        bench.facts.scalar(f"{first}: same run as", ", ".join(others))
+
+
+def _experiment(name: str, bench: Bench) -> None:
+    seed = ["seed=1"] if bench.small else []
+    _record(bench, f"experiment={name}", *seed)
+
+
+def _group(name: str, bench: Bench) -> None:
+    folder = bench.base.code / "conf" / name
+    options = sorted(path.stem for path in folder.glob("*.yaml"))
+    more = GROUPS[name]
+    if name == "features":  # a list that has one of them
+        options = [f"[{option}]" for option in options]
+    _record(bench, f"{name}={','.join(options)}", *more)
+
+
+def _command(name: str, bench: Bench) -> None:
+    """What a command of one run composes to when it is started with its smallest command line."""
+    run = ["run=runs/one"] if name != "train" else []
+    files = ["source=a", "target=b"] if name == "score" else []
+    outcome = bench.good(f"{name}.py", *run, *files, "--cfg", "job", "--resolve")
+    import yaml
+
+    bench.facts.scalar("composed", True)
+    bench.facts.nested("settings", yaml.safe_load(bench.plain(outcome.out)))
+
+
+def jobs(base: Path, small: bool) -> list[Job]:
+    """A job for each experiment, group and command."""
+    names = sorted(path.stem for path in (base / "conf" / "experiment").glob("*.yaml"))
+    found = [Job(PART, f"experiment={n}", functools.partial(_experiment, n)) for n in names]
+    groups = ["combiner", "features"] if small else list(GROUPS)
+    found += [Job(PART, f"group {n}", functools.partial(_group, n)) for n in groups]
+    commands = ("train", "translate", "score")
+    return found + [Job(PART, f"{n}.py", functools.partial(_command, n)) for n in commands]
