@@ -7,8 +7,10 @@ The file is jobs.json in the current folder; the process ends there.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
+import itertools
 import json
 import os
 import pkgutil
@@ -24,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 FILE = "jobs.json"
 
 
+@functools.cache
 def locate(name: str, *modules: str) -> Any:
     """What a module of nmt_feat calls `name`: one of `modules`, else the first that defines it."""
     package = importlib.import_module("nmt_feat")
     walked = (found.name for found in pkgutil.walk_packages(package.__path__, "nmt_feat."))
-    for module in (*modules, *walked):
+    for module in itertools.chain(modules, walked):  # walking imports much: only if it must be
         try:
             value = getattr(importlib.import_module(module), name, None)
         except ImportError:
