@@ -1,9 +1,10 @@
 # make demo    install into .venv, then train with a gate on the embedded corpus
 # make test    install into .venv, then run the tests
 # make lint    ruff and mypy
+# make compare compare what the code gives with what that of tools/base_revision gives, in small
 # make docs    write docs/config.md and the table of docs/combiners.md again
 #
-# Variables: PYTHON (the Python that .venv is made of), ARGS (further arguments of demo and test).
+# Variables: PYTHON (the Python that .venv is made of), ARGS (further arguments of demo, test and compare).
 
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 ifndef PYTHON
@@ -15,7 +16,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs
+.PHONY: demo test lint compare docs
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -28,6 +29,9 @@ lint: $(READY)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+compare: $(READY)
+	$(PY) tools/compare_revisions.py --small $(ARGS)
 
 docs: $(READY)
 	$(PY) scripts/config_docs.py

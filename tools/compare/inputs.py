@@ -88,16 +88,6 @@ def words_of(block: str) -> list[Word]:
     return [Word(row) for row in rows if row[0].isdigit()]
 
 
-def spans(text: str, words: list[Word]) -> list[tuple[int, int]]:
-    """Where each word stands in the text."""
-    places, end = [], 0
-    for word in words:
-        start = text.index(word.form, end)
-        end = start + len(word.form)
-        places.append((start, end))
-    return places
-
-
 class Inputs:
     """Makes them once, in `folder`; a name asks for what is made only where a job needs it."""
 
@@ -147,13 +137,10 @@ class Inputs:
             formats[f"{kind}.{kind}"] = [" ".join(row) for row in rows]
         for text, row in zip(texts, words, strict=True):
             items = [
-                {"form": w.form, "start": start, "end": end}
-                | {name: w.columns[place] for name, place in COLUMNS.items()}
-                for w, (start, end) in zip(row, spans(text, row), strict=True)
+                {"form": w.form, **dict(zip(COLUMNS, self._values(w), strict=True))} for w in row
             ]
-            formats["jsonl.jsonl"].append(
-                json.dumps({"text": text, "words": items}, ensure_ascii=False)
-            )
+            line = json.dumps({"text": text, "words": items}, ensure_ascii=False)
+            formats["jsonl.jsonl"].append(line)
             cut = [f"{w.form[:3]}@@ {w.form[3:]}" if len(w.form) > 5 else w.form for w in row]
             formats["given.en"].append(" ".join(cut))
         for name, content in formats.items():
