@@ -132,9 +132,9 @@ def _corpora() -> list[Job]:
     udpipe = ("annotator=udpipe", "annotator.model=inputs/udpipe", "annotator.processes=1")
     features = ("features=[upos,deprel,lemma,feats,xpos]",)
     found.append(_of_data((*tok, "features=[shape]"), "multi30k", "multi30k_tok", "multi30k_tok"))
-    settings = (*tok, *udpipe, *features)
+    annotated = (*tok, *udpipe, *features)
     models = ("multi30k_tok", "udpipe")
-    found.append(_of_data(settings, "multi30k", "multi30k_tok udpipe", *models))
+    found.append(_of_data(annotated, "multi30k", "multi30k_tok udpipe", *models))
     korean = ("data=korean", "data.folder=DATA/korean", *limit)
     kiwi = ("annotator=kiwi", "annotator.processes=1", "features=[upos,xpos,lemma]")
     found.append(_of_data((*korean, "features=[jamo,syllable]"), "korean", "korean"))
@@ -151,8 +151,8 @@ def jobs(base: Path, small: bool) -> list[Job]:
     if small:
         names = ("upos", "lemma", "char", "vectors", "policy first", "control shuffled")
         found = [_job(n, kinds[n]) for n in names]
-        names = ("text", "conllu", "pipe", "gz", "korean")
-        return found + [_job(f"format {n}", FORMATS[n]) for n in names]
+        formats = ("text", "conllu", "pipe", "gz", "korean")
+        return found + [_job(f"format {n}", FORMATS[n]) for n in formats]
     found = []
     for name, settings in kinds.items():
         models = ("encoder",) if "contextual" in name else ()
