@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections import Counter
 from pathlib import Path
@@ -42,10 +43,10 @@ def make_udpipe(path: Path, inputs: Path) -> None:
 
 def make_spacy(path: Path, inputs: Path) -> None:
     """A small pipeline of spaCy: tagger and morphologizer."""
-    import spacy
     from spacy.tokens import Doc
     from spacy.training import Example
 
+    spacy: Any = importlib.import_module("spacy")  # its types are not exported
     spacy.util.fix_random_seed(1)
     nlp = spacy.blank("en")
     network = {"@architectures": "spacy.HashEmbedCNN.v2", "width": 32, "depth": 1}
@@ -75,8 +76,8 @@ def make_encoder(path: Path, inputs: Path) -> None:
     """A small BERT with random weights, its pieces the characters and the frequent words."""
     import tokenizers
     import torch
-    import transformers
 
+    transformers: Any = importlib.import_module("transformers")  # it is not typed as a whole
     splitter = tokenizers.pre_tokenizers.BertPreTokenizer()
     normalizer: Any = tokenizers.normalizers.BertNormalizer()
     words = Counter(
@@ -115,6 +116,4 @@ def make_encoder(path: Path, inputs: Path) -> None:
 
 if __name__ == "__main__":
     kind, *paths = sys.argv[1:]
-    {"udpipe": make_udpipe, "spacy": make_spacy, "encoder": make_encoder}[kind](
-        *map(Path, paths)  # type: ignore[arg-type]
-    )
+    {"udpipe": make_udpipe, "spacy": make_spacy, "encoder": make_encoder}[kind](*map(Path, paths))
