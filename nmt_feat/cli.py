@@ -262,7 +262,7 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
         if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a defect of ours: with its traceback
         if "No trials are completed" in str(error):  # of Optuna, which then has no best one
-            print("every trial of the search has failed; see above", file=sys.stderr)
+            say("every trial of the search has failed; see above", file=sys.stderr)
             sys.exit(1)
         fail(f"the settings cannot be read: {' '.join(str(error).split())}")
 

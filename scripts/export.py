@@ -4,6 +4,9 @@ Then `translate.py run=RUN engine=ctranslate2` translates with it. Any combiner 
 concat, add and average of categorical features as CTranslate2's own factors; for any other the
 table of sources has a row for each combination of piece and feature values in the training text,
 which is read again, or from the cache.
+
+At beam 1 its translations are ours. At beams above 1 some may differ, for CTranslate2's search is
+another: `python tools/compare_export.py RUN` counts them on the run's test set.
 """
 
 import argparse
