@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from applied import said
 from encoders import (
     LAYERS,
     WIDTH,
@@ -249,7 +250,7 @@ def test_whole_path(combiner: str, small: Small, encoder: Path, tmp_path: Path) 
     sentences = [sentence.text for sentence in read_conllu(small.corpus / "test.conllu")]
     text.write_text("".join(f"{sentence}\n" for sentence in sentences))
     done = call("translate", f"run={folder}", f"input={text}", "chunk=3")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, said(done)) == (0, "")
     assert done.out == (folder / "test.hyp").read_text()
     done = call("score", f"run={folder}", f"source={text}", f"target={folder / 'test.hyp'}")
     assert (done.code, len(done.out.splitlines())) == (0, len(sentences)), done.err

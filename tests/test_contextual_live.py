@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from applied import said
 from encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece
 from entry import call
 from rich.console import Console
@@ -115,7 +116,7 @@ def translates(run: Path, small: Small, tmp_path: Path) -> None:
     sentences = [sentence.text for sentence in read_conllu(small.corpus / "test.conllu")]
     text.write_text("".join(f"{sentence}\n" for sentence in sentences))
     done = call("translate", f"run={run}", f"input={text}", "chunk=3")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, said(done)) == (0, "")
     assert done.out == (run / "test.hyp").read_text()
 
 

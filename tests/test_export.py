@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from applied import said
 from entry import call
 from lives import python
 from methods import SHIPPED
@@ -306,7 +307,7 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
         "1 of 1 sentences were translated by the native engine: a combination of piece and "
         "features that training did not have, above 1024 pieces, or a special piece in the output\n"
     )
-    assert (done.code, done.err) == (0, note)
+    assert (done.code, said(done)) == (0, note)
     assert done.out == call("translate", f"run={run}", f"input={changed}").out
     nearest = call(
         "translate", f"run={run}", f"input={changed}", "engine=ctranslate2", "fallback=nearest"
@@ -315,7 +316,7 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
         "1 of 1 sentences have a combination of piece and features that training did not have; "
         "the piece's most frequent one was used\n"
     )
-    assert (nearest.code, nearest.err) == (0, note)
+    assert (nearest.code, said(nearest)) == (0, note)
 
 
 def test_changed_training_text(small: Small, tmp_path: Path) -> None:
@@ -344,7 +345,7 @@ def test_export_of_factors(small: Small, tmp_path: Path) -> None:
     blocks = (small.corpus / "train.conllu").read_text(encoding="utf-8").split("\n\n")
     changed.write_text(blocks[0].replace("\tPUNCT\t", "\tX\t") + "\n\n", encoding="utf-8")
     done = call("translate", f"run={run}", f"input={changed}", "engine=ctranslate2")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, said(done)) == (0, "")
     assert done.out == call("translate", f"run={run}", f"input={changed}").out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from applied import FEW, translate
+from applied import FEW, said, translate
 from entry import call
 from small import ROOT, Small, record
 
@@ -96,7 +96,7 @@ def test_the_same_settings_everywhere(kinds: Kinds, corpus: Path) -> None:
     beside = call("score", f"run={kinds.parallel}", f"source={kinds.folder / 'test.en'}", target)
     given = ["format=pipe", "factors=[upos]", f"source={kinds.folder / 'test.pipe'}", target]
     done = call("score", f"run={kinds.parallel}", *given)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, said(done)) == (0, "")
     assert done.out == beside.out
     assert translate(kinds.parallel, *given[:2], f"input={kinds.folder / 'test.pipe'}") == (
         read_lines(kinds.parallel / "test.hyp")
@@ -178,7 +178,7 @@ def test_text_that_looks_factored_is_refused(
         done = call(command, f"run={run}", *arguments, stdin=stdin)
         assert (done.code, done.out, done.err) == (2, "", f"error: {name}: {hint}\n")
         plain = call(command, f"run={run}", "format=text", *arguments, stdin=stdin)
-        assert (plain.code, plain.err) == (0, "")
+        assert (plain.code, said(plain)) == (0, "")
     refused = (2, "", f"error: {text}: {HINT.format('--', ' ')}\n")
     pair = ["--source", text, "--target", target]
     for arguments in (

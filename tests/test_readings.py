@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from applied import said
 from entry import call
 from methods import EXAMPLES, METHODS
 from readings import SENTENCES, pairs, write
@@ -92,7 +93,7 @@ def accuracy(run: Path) -> float:
 
 def translated(run: Path, source: Path) -> list[str]:
     done = call("translate", f"run={run}", f"input={source}")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, said(done)) == (0, "")
     return done.out.splitlines()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from applied import said
 from entry import call
 from safetensors.numpy import load_file
 from small import Small, record
@@ -134,7 +135,7 @@ def test_coverage_translation_and_names(
     assert small.train(*BASE) != folder
     file.unlink()
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, said(done)) == (0, "")
     assert done.out == (folder / "test.hyp").read_text()
 
 
