@@ -5,7 +5,9 @@ python scripts/annotate.py TEXTS ANNOTATED annotator=hanta data.source_lang=de
 
 Takes the annotator's settings of train.py. Of a folder, each file at any depth becomes one of its
 name and `.conllu` in the folder OUTPUT. The same command continues an annotation that was
-interrupted; what is whole already, of the same text by the same annotator, stays.
+interrupted; what is whole already, of the same text by the same annotator, stays. A file of a
+folder that cannot be annotated is named at the end, after the others. Text is brought into the
+form that training reads (NFC, one space between words); blank lines are sentences without words.
 """
 
 import argparse
@@ -13,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmt_feat.corpus.annotators import annotate, make_annotator
+from nmt_feat.corpus.annotators import Annotator, annotate, make_annotator
 from nmt_feat.corpus.formats import kind_of
+from nmt_feat.corpus.normal import normalize_lines
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError, fail
 from nmt_feat.inputs import LOOKED_AT, Text, refuse_factored
@@ -47,6 +50,27 @@ def outputs(source: Path, target: Path) -> dict[Path, Path]:
     return found
 
 
+def annotate_file(
+    annotator: Annotator, source: Path, target: Path, processes: int, plain: bool
+) -> int:
+    """Annotate a text, in normal form as for training; how many lines it has.
+
+    `plain`: whether it is so for sure, whatever it looks like.
+    """
+    if (kind := kind_of(source)) != "text":
+        raise UserError(f"{source}: is annotated text ({kind}), not plain; leave it out")
+    if not (lines := normalize_lines(read_lines(source))):
+        raise UserError(f"{source}: the file is empty; leave it out")
+    if not plain:
+        refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        annotate(annotator, lines, target, processes)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    return len(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Annotate each file; the exit code."""
     from nmt_feat.cli import composed  # not in the processes that annotate, which import this file
@@ -66,19 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         annotator = make_annotator(cfg)
         if annotator is None:
             raise UserError("no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy")
-        for source, target in outputs(given.input, given.output).items():
-            if (kind := kind_of(source)) != "text":
-                raise UserError(f"{source}: is annotated text ({kind}), not plain; leave it out")
-            if not (lines := read_lines(source)):
-                raise UserError(f"{source}: the file is empty; leave it out")
-            if given.format == "auto":
-                refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
-            target.parent.mkdir(parents=True, exist_ok=True)
+        files = outputs(given.input, given.output)
+        failures = []
+        for source, target in files.items():
             try:
-                annotate(annotator, lines, target, cfg.processes)
+                plain = given.format != "auto"
+                count = annotate_file(annotator, source, target, cfg.processes, plain)
+                say(f"{source}: {count:,} sentences in {target}")
             except UserError as error:
-                raise UserError(f"{source}: {error}") from None
-            say(f"{source}: {len(lines):,} sentences in {target}")
+                failures.append(str(error))
+        if len(files) > 1:
+            for failure in failures:
+                say(failure, file=sys.stderr)
+        if failures:
+            more = f"{len(failures)} of {len(files)} files are not annotated, as is said above"
+            raise UserError(failures[0] if len(files) == 1 else more)
     except UserError as error:
         fail(str(error))
     except OSError as error:

@@ -14,8 +14,17 @@ import sys
 from collections.abc import Iterator
 
 from nmt_feat.corpus import formats
-from nmt_feat.corpus.conllu import Sentence, write_conllu
+from nmt_feat.corpus.conllu import (
+    DEPS,
+    EMPTY_NODE,
+    OWN_HEAD,
+    RANGE,
+    Findings,
+    Sentence,
+    write_conllu,
+)
 from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, fail, shown
 from nmt_feat.outputs import check_output, writing
 from nmt_feat.terminal import say, use_utf8
@@ -51,7 +60,10 @@ def main() -> None:
         names += [f"{options.output}.{name}" for name in options.factors]
     for name in names:
         check_output(name, "", read)
-    count = _write(_read(options.input, source, options.factors), options, target, names)
+    findings = Findings()
+    sentences = _read(options.input, source, options.factors, findings)
+    count = _write(sentences, options, target, names)
+    _say_losses(findings)
     say(f"{count:,} sentences written to {options.output}")
 
 
@@ -61,10 +73,10 @@ def _by_name(path: str, option: str) -> str:
     raise UserError(f"{option}: {path} does not tell its format; one of {', '.join(KINDS)}")
 
 
-def _read(path: str, kind: str, factors: list[str]) -> Iterator[Sentence]:
+def _read(path: str, kind: str, factors: list[str], findings: Findings) -> Iterator[Sentence]:
     lines = read_lines(path)
     if kind != "parallel":
-        return formats.parse(lines, path, kind, factors)
+        return formats.parse(lines, path, kind, factors, findings=findings)
     sides = {name: (f"{path}.{name}", read_lines(f"{path}.{name}")) for name in factors}
     return formats.parse_parallel(lines, path, sides)
 
@@ -82,8 +94,19 @@ def _rows(
     return ((line,) for line in formats.write_factored(sentences, name, factors, kind))
 
 
+def _say_losses(findings: Findings) -> None:
+    """What of CoNLL-U no format that is written has."""
+    for what, kinds in (
+        ("are one word each", (RANGE,)),
+        ("are left out", (EMPTY_NODE, DEPS)),
+        ("have no head", (OWN_HEAD,)),
+    ):
+        if lost := findings.describe(*kinds):
+            say(f"{lost} {what}", file=sys.stderr)
+
+
 def _block(sentence: Sentence, where: str) -> str:
-    if not sentence.words:
+    if not sentence.words and visible(sentence.text):
         raise UserError(
             f"{where}: {shown(sentence.text)} has no words, as CoNLL-U must; annotate it first or "
             "convert to jsonl"

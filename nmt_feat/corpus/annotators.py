@@ -9,6 +9,8 @@ import json
 import logging
 import re
 import shutil
+import sys
+import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,11 +34,12 @@ from nmt_feat.extras import optional
 from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.outputs import replacing, unpacked
 from nmt_feat.schema import AnnotatorConfig
-from nmt_feat.terminal import TextConsole
+from nmt_feat.terminal import TextConsole, say
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 100  # lines
+_EVERY = 10.0  # seconds between lines that say how far it is
 _FORMAT = "nmt_feat annotation 1"
 _OTHER_SPACE = re.compile(r"[^\S \t\u00a0]")  # white space that UDPipe takes for letters
 
@@ -261,8 +264,9 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
     """Write as CoNLL-U what `annotator.annotate(texts)` gives, its checksum in the first line.
 
     By several processes (0: one per core), with a progress bar on standard error, if that is a
-    terminal. What was annotated before an interruption is kept beside `path` and not made again;
-    nor is `path` itself, where it is whole and of the same text by the same annotator.
+    terminal, else a line now and then. What was annotated before an interruption is kept beside
+    `path` and not made again; nor is `path` itself, where it is whole and of the same text by the
+    same annotator.
     """
     key = _key(annotator, texts)
     if _sound(path, key):
@@ -287,8 +291,14 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
         work = partial(_work, annotator if processes == 1 else None)
         title = escape(legible(f"annotating with {annotator.name}"))
         shown = bar.add_task(title, total=len(files), completed=done)
+        begun = time.monotonic()
         for _ in pool.map(work, tasks()):
             bar.advance(shown)
+            done += 1
+            if bar.disable and time.monotonic() - begun > _EVERY and done < len(files):
+                begun = time.monotonic()
+                line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
+                say(line, file=sys.stderr)
     whole = hashlib.sha256(_source(key))
     for body in _bodies(files):
         whole.update(body)

@@ -242,6 +242,8 @@ def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
                 )
         if "form" not in word:
             raise UserError(f"{where}: word {place} has no form")
+        if control := find_control(word["form"]):
+            raise UserError(f"{where}: the word {control}")
         forms.append(word["form"])
         rows.append({key: value for key, value in word.items() if key != "form"})
         check_factors(list(rows[-1]), f"{where}: word {place}")
