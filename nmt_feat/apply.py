@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from nmt_feat.artifacts import ANNOTATOR, CONFIG, FINGERPRINT, WEIGHTS, model_for
-from nmt_feat.checks import check
+from nmt_feat.checks import BEAM, check, refuse_infinite
 from nmt_feat.corpus import annotators, columns, formats
-from nmt_feat.corpus.annotators import Annotator, make_annotator
+from nmt_feat.corpus.annotators import Annotator, fingerprint_of, make_annotator
 from nmt_feat.corpus.columns import FeatureVocab
 from nmt_feat.corpus.conllu import Findings, Sentence, project
 from nmt_feat.corpus.contextual import LanguageModel
@@ -134,7 +134,7 @@ class Run:
         """What annotated the training text, if anything did; another version of it is said."""
         annotator, known = make_annotator(self.annotation), self.folder / ANNOTATOR / FINGERPRINT
         if annotator and known.is_file():
-            before, now = known.read_text(encoding="utf-8").strip(), annotator.fingerprint()
+            before, now = known.read_text(encoding="utf-8").strip(), fingerprint_of(annotator)
             if before != now:
                 say(f"the training text was annotated by {before}; here is {now}", file=sys.stderr)
         return annotator
@@ -359,6 +359,13 @@ def translate_main(cfg: TranslateConfig) -> None:
     for name in ("nbest", "chunk"):
         if getattr(cfg, name) < 1:
             raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
+    refuse_infinite(dataclasses.asdict(cfg))
+    for name in ("nbest", "beam"):
+        value = getattr(cfg, name)
+        if value is not None and not BEAM[0](value):
+            raise UserError(f"{name}={value}: must be {BEAM[1]}")
+    if cfg.length_penalty is not None and cfg.length_penalty < 0:
+        raise UserError(f"length_penalty={cfg.length_penalty}: must be at least 0")
     if cfg.beam is not None and cfg.beam < cfg.nbest:
         raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):

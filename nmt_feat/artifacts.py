@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from nmt_feat.corpus.annotators import make_annotator
+from nmt_feat.corpus.annotators import fingerprint_of, make_annotator
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import Prepared, language_model
@@ -68,7 +68,7 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     if cfg.features and (annotator := make_annotator(cfg.annotator)):
         beside = folder / ANNOTATOR
         beside.mkdir(exist_ok=True)
-        (beside / FINGERPRINT).write_text(annotator.fingerprint() + "\n", encoding="utf-8")
+        (beside / FINGERPRINT).write_text(fingerprint_of(annotator) + "\n", encoding="utf-8")
         model = Path(cfg.annotator.model or "").expanduser()
         if cfg.annotator.model and model.exists():  # else the name of a package that is installed
             copy = beside / model.resolve().name

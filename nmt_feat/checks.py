@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 
@@ -19,6 +21,9 @@ def _at_least(low: float) -> tuple[Callable[[float], bool], str]:
 
 POSITIVE: tuple[Callable[[float], bool], str] = (lambda value: value > 0, "above 0")
 SHARE: tuple[Callable[[float], bool], str] = (lambda value: 0 <= value < 1, "in [0, 1)")
+
+BEAM: tuple[Callable[[float], bool], str] = (lambda value: 1 <= value <= 1000, "1 to 1000")
+"""Hypotheses per sentence; more take all memory long before they help."""
 
 PAIR = "two numbers in [0, 1)"
 
@@ -50,7 +55,7 @@ BOUNDS = [
     ("trainer.devices", *_at_least(1)),
     ("trainer.threads", *_at_least(0)),
     ("trainer.log_every", *_at_least(1)),
-    ("decoding.beam", *_at_least(1)),
+    ("decoding.beam", *BEAM),
     ("decoding.length_penalty", *_at_least(0)),
     ("decoding.max_ratio", lambda value: 0 <= value < math.inf, "at least 0 and finite"),
     ("decoding.max_extra", *_at_least(1)),
@@ -79,6 +84,19 @@ CHOICES = {
 """Settings that are one of a few words."""
 
 
+def refuse_infinite(value: Any, path: str = "") -> None:
+    """Refuse numbers that are not finite, of any setting: JSON, as records are, has none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path}={value}: must be finite; give a number, a large one if need be")
+    items: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        items = [(f"{path}.{name}".lstrip("."), inner) for name, inner in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [(f"{path}[{i}]", inner) for i, inner in enumerate(value)]
+    for name, inner in items:
+        refuse_infinite(inner, name)
+
+
 def check(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, what cannot work; `UserError` in one line."""
     for path, test, what in BOUNDS:
@@ -91,6 +109,7 @@ def check(cfg: TrainConfig) -> None:
         value = getattr(getattr(cfg, group), name)
         if value not in known:
             raise UserError(f"{path}={value}: unknown; {near(value, known)}")
+    refuse_infinite(dataclasses.asdict(cfg))
     if cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: must be at least 0")
     if cfg.control not in CONTROLS:

@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -37,14 +38,14 @@ MEANINGS = {
     r"field '[\w.]+' is not Optional()": "{key}=null: needs a value",
     r"Invalid value assigned: (\w+) is not a ListConfig": "{key}: is a list; write {key}=[a,b]",
     r"Cannot assign (\w+) to Dict": "{key}: is a dictionary; write {key}={{name:value}}",
-    r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{key}: no such "
+    r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{entry}: no such "
     "feature is chosen; choose it by name, features=[upos,deprel], or describe a new one by "
-    "{key}.column=...",
-    r"dict is not a subclass of LoggerConfig|in struct[^[]*\[str, LoggerConfig": "{key}: no such "
+    "{entry}.column=...",
+    r"dict is not a subclass of LoggerConfig|in struct[^[]*\[str, LoggerConfig": "{entry}: no such "
     "logger is chosen; choose it by name, logger=[csv], or describe a new one by "
-    "{key}._target_=...",
-    r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{key}: no such "
-    "test set; to add one, give both {key}.source=... and {key}.target=...",
+    "{entry}._target_=...",
+    r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{entry}: no such "
+    "test set; to add one, give both {entry}.source=... and {entry}.target=...",
     r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",
     r"Could not override '(.*)'\.\s*No match in the defaults": "{0}: no setting of this command; "
     "--help lists them",
@@ -90,7 +91,7 @@ def explain(error: Exception) -> str:
         if value.startswith("~"):
             advice = f"write {name}=$HOME{value[1:]}"
         elif "/" in value and value[0] not in "[{":
-            advice = f"quote such a path twice: '{name}=\"{value}\"'"
+            advice = f"quote such a path twice: {shlex.quote(f'{name}={quote(value)}')}"
         return f"{error.override}: cannot be read ({first.partition(' See http')[0]}); {advice}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -112,7 +113,8 @@ def explain(error: Exception) -> str:
         return f"{where}{key}: no such setting; {hint}"
     for pattern, message in MEANINGS.items():
         if found := re.search(pattern, text):
-            return where + message.format(*found.groups(), key=key)
+            entry = ".".join(key.split(".")[: 3 if key.startswith("data.") else 2])
+            return where + message.format(*found.groups(), key=key, entry=entry)
     return f"{where}{key and f'{key}: '}{first}"
 
 
@@ -320,7 +322,7 @@ def _train(cfg: schema.TrainConfig) -> float:
     from nmt_feat.run import train_run  # a second that only training takes
 
     try:
-        record = train_run(cfg, HydraConfig.get().mode == RunMode.MULTIRUN)
+        record = train_run(cfg, HydraConfig.get().mode == RunMode.MULTIRUN, sys.argv[1:])
     except OSError as error:
         if error.strerror is None or isinstance(error, BrokenPipeError):
             raise

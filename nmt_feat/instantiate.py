@@ -244,6 +244,21 @@ def _file(cls: type[Any]) -> str | None:
     return getattr(sys.modules[cls.__module__], "__file__", None)
 
 
+def _refuse_untyped(
+    target: str, parameters: Mapping[str, inspect.Parameter], args: Mapping[str, Any]
+) -> None:
+    """Refuse a number or a truth value for an argument that is text, such as YAML's `no`."""
+    for name, value in args.items():
+        kind = parameters[name].annotation if name in parameters else None
+        text = kind is str or kind in ("str", "str | None") or kind == str | None
+        if text and isinstance(value, (bool, int, float)):
+            raise UserError(
+                f"{target}: the argument {name!r} is text, and {value} was read as "
+                f"{'a truth value' if isinstance(value, bool) else 'a number'}; write it in quotes "
+                f"('{name}=\"...\"' on the command line, '...' in YAML)"
+            )
+
+
 def build(
     target: str,
     kind: type[Any],
@@ -268,6 +283,7 @@ def build(
             raise UserError(f"{target}: the argument {name!r} is set already; leave it out of args")
         if name not in named and not takes_any:
             raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
+    _refuse_untyped(target, parameters, args)
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in {*values, *args}:
             raise UserError(f"{target} needs the argument {name!r}")

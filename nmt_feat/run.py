@@ -8,7 +8,7 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from nmt_feat.artifacts import ANNOTATOR, WEIGHTS, keep, model_for
+from nmt_feat.commands import command, without
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.normal import RULES
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
@@ -49,6 +50,9 @@ from nmt_feat.training.processes import make_fabric, set_up_torch
 from nmt_feat.training.progress import Progress
 from nmt_feat.training.resume import adopt, refuse_changes, unfinished
 from nmt_feat.training.signals import Interrupted, signals
+
+REPLACED = "combiner", "combiner._target_", "combiner.args.", "seed", "resume"
+"""Settings of a run that the sweep to try next has in its own way, or cannot have."""
 
 
 def match(cfg: TrainConfig, console: Console) -> TrainConfig:
@@ -228,14 +232,17 @@ def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float
     return float(found.index["meta"]["elapsed"]) if found.step else 0.0
 
 
-def train_run(cfg: TrainConfig, sweep: bool = False) -> RunRecord:
-    """Train and test one run, or find it finished. Returns its record; its folder is printed."""
+def train_run(cfg: TrainConfig, sweep: bool = False, arguments: Sequence[str] = ()) -> RunRecord:
+    """Train and test one run, or find it finished. Returns its record; its folder is printed.
+
+    `arguments` are those of the command line, for the command that is printed to try next.
+    """
     processes.check(cfg.trainer.devices, sweep)
     with processes.first_speaks():
-        return _train_run(cfg, sweep)
+        return _train_run(cfg, sweep, arguments)
 
 
-def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
+def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRecord:
     console = TextConsole()
     cfg = settle(cfg, sweep, console)
     if cfg.control == "matched":
@@ -263,8 +270,9 @@ def _train_run(cfg: TrainConfig, sweep: bool) -> RunRecord:
         following = "none,concat,add,average,gate" if cfg.features else "concat"
         say(f"written to {folder}")
         if cfg.control not in CONTROLS:
-            say(f"translate with it: python translate.py run={folder} input=FILE")
-        say(f"try next: python train.py -m combiner={following} seed=1,2,3")
+            say(f"translate with it: {command('translate', f'run={folder}', 'input=FILE')}")
+        others = without(arguments, REPLACED)
+        say(f"try next: {command('train', '-m', *others, f'combiner={following}', 'seed=1,2,3')}")
     return record
 
 

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from nmt_feat.checks import check
@@ -18,6 +17,7 @@ from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT, check_scoring, choose_scoring
+from nmt_feat.feature_checks import check_features
 from nmt_feat.features import Contextual, Vectors
 from nmt_feat.identity import drop_defaults, drop_harmless
 from nmt_feat.instantiate import locate, may_import
@@ -33,7 +33,7 @@ from nmt_feat.report.records import leave_out, method_name
 from nmt_feat.schema import CombinerConfig, FeatureConfig, SubwordConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
 from nmt_feat.training.loggers import make_loggers
-from nmt_feat.training.optimizers import build_optimizer
+from nmt_feat.training.optimizers import try_optimizer
 
 SHIPPED = "nmt_feat", "torch"
 """Packages whose revision or version is in the record: their classes are not one's own."""
@@ -110,11 +110,12 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
             model = language_model(cfg, name, feature)
             _ = model.tokenizer  # an unfit one is an error before data is read
             feature.args["width"], feature.layer = model.width, model.layer
+    check_features(cfg)
     check_widths(cfg.combiner, cfg.features, cfg.model)
     if cfg.model.source_vectors:
         width = vector_width(cfg.model.source_vectors)
         check_vectors(cfg.combiner, cfg.features, cfg.model, width)
-    build_optimizer(cfg.optimizer, torch.nn.Linear(1, 1))
+    try_optimizer(cfg.optimizer)
     return cfg
 
 

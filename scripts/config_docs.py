@@ -3,16 +3,21 @@
     python scripts/config_docs.py            # write
     python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh
 
-The schema is read as text (`ast`), not imported: a field's type, default and docstring stand in
-the document as they stand in the source.
+The schema is read as text (`ast`): a field's type, default and docstring stand in the document as
+they stand in the source. Where `python train.py` without settings comes to another value than the
+schema's default, by the options that it picks, the document shows that value.
 """
 
 import argparse
 import ast
+import json
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "config.md"
@@ -28,8 +33,10 @@ INTRODUCTION = """\
 
 Every setting can be given on the command line: `python train.py model.dim=256 combiner=gate`.
 `group=option` picks a file of `conf/<group>/`; `group.setting=value` changes one value of it.
-`python train.py --cfg job` prints what a command line comes to. A default of **required** must be
-given by the command line or by a file of the group.
+`python train.py --cfg job` prints what a command line comes to. Defaults are those of `python
+train.py` alone, which picks `model=mini`, `trainer=default` and so on; another option, such as
+`model=base`, brings values of its own. A default of **required** must be given by the command line
+or by a file of the group.
 """
 
 
@@ -58,6 +65,26 @@ def default(node: ast.expr | None) -> str:
         return f"`{node.value}`"
     source = {"None": "null", "True": "true", "False": "false"}.get(source, source)
     return f"`{source}`"
+
+
+def picked_settings() -> dict[str, dict[str, Any]]:
+    """By group, the settings in the option that `conf/train.yaml` picks."""
+    main = yaml.safe_load((ROOT / "conf" / "train.yaml").read_text(encoding="utf-8"))
+    picked = {}
+    for entry in main["defaults"]:
+        for group, option in entry.items() if isinstance(entry, dict) else ():
+            file = ROOT / "conf" / group / f"{option}.yaml"
+            if isinstance(option, str) and file.is_file():
+                picked[group] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return picked
+
+
+def picked_default(field: Field, settings: dict[str, Any]) -> str:
+    """The field's default, or what the picked option of its group has in its place."""
+    if field.name not in settings or field.default == "**required**":
+        return field.default
+    value = settings[field.name]
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def read_schema(source: str) -> dict[str, tuple[str, list[Field]]]:
@@ -133,6 +160,7 @@ def render() -> str:
     """The whole document."""
     source = (ROOT / "nmt_feat" / "schema.py").read_text(encoding="utf-8")
     classes = read_schema(source)
+    picked = picked_settings()
     parts = [INTRODUCTION]
     for top, command in COMMANDS.items():
         parts.append(f"## {command}\n\n{classes[top][0]}\n")
@@ -142,8 +170,10 @@ def render() -> str:
                 parts.append(f"### {', '.join(f'`{path}`' for path in paths)}\n\n{text}\n")
                 if paths[0].removesuffix(".<name>").isidentifier():  # a group, not a part of one
                     parts.append(options(paths[0].removesuffix(".<name>")))
+            group = picked.get(paths[0], {}) if top == "TrainConfig" else {}
             rows = [
-                f"| `{entry.name}` | `{cell(entry.kind)}` | {cell(entry.default)} "
+                f"| `{entry.name}` | `{cell(entry.kind)}` "
+                f"| {cell(picked_default(entry, group))} "
                 f"| {cell(entry.text)} |"
                 for entry in fields
                 if not re.search(r"\w+Config\b", entry.kind)

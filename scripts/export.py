@@ -14,6 +14,7 @@ import dataclasses
 from pathlib import Path
 
 from nmt_feat.apply import EXPORT, Run
+from nmt_feat.commands import command
 from nmt_feat.corpus.controls import prepare_run
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.export import QUANTIZATIONS, attested, check_exportable, export, factors
@@ -62,8 +63,8 @@ def main() -> None:
     except UserError as error:
         fail(str(error))
     say(
-        f"written to {out}; translate with it: python translate.py run={given.run} "
-        "engine=ctranslate2"
+        f"written to {out}; translate with it: "
+        f"{command('translate', f'run={given.run}', 'engine=ctranslate2')}"
     )
 
 

@@ -3,7 +3,8 @@
 python scripts/inspect_features.py 'features=[upos,deprel]' combiner=gate
 python scripts/inspect_features.py data=multi30k annotator=hanta 'features=[upos]' --page page.md
 
-Takes the settings of train.py; the data is prepared as there, or comes from the cache.
+Takes the settings of train.py, and its --config-dir; the data is prepared as there, or comes from
+the cache.
 """
 
 import argparse
@@ -61,11 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--examples", type=int, default=5, help="sentences of dev to show")
     parser.add_argument("--page", help="write it as Markdown as well")
+    parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
     parser.add_argument("settings", nargs="*", help="as of train.py")
     given = parser.parse_intermixed_args(arguments)
     use_utf8()
     try:
-        cfg = settle(composed(given.settings), sweep=False, console=TextConsole(stderr=True))
+        cfg = settle(
+            composed(given.settings, given.config_dir),
+            sweep=False,
+            console=TextConsole(stderr=True),
+        )
         if given.page:
             check_output(given.page, "--page ", files_of(cfg.data))
         prepared = prepare_run(cfg, say)

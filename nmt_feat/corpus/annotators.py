@@ -29,7 +29,7 @@ from nmt_feat.corpus.pool import Pool, cores
 from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import sha256
 from nmt_feat.corpus.units import visible
-from nmt_feat.errors import UserError, legible, near
+from nmt_feat.errors import UserError, legible, near, shown
 from nmt_feat.extras import optional
 from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.outputs import replacing, unpacked
@@ -48,6 +48,11 @@ class Annotator(ABC):
     """Turns lines of raw text into annotated sentences, each line on its own."""
 
     name: ClassVar[str]
+    """In settings, messages and records."""
+    languages: ClassVar[Sequence[str] | None] = None
+    """Source languages that it reads (ISO 639-1); none where that is not certain beforehand."""
+    columns: ClassVar[Sequence[str] | None] = None
+    """Columns that it gives (`lemma`, `upos` ...); none where that depends on its model."""
     morphemes: ClassVar[bool] = False
     """Whether words are often smaller than what stands between spaces, so that a piece covers
     several of them; features then have `cover=join` if that is not set."""
@@ -135,6 +140,7 @@ class HanTa(Annotator):
     """
 
     name = "hanta"
+    columns = ("lemma", "upos", "xpos")
     _models: ClassVar = {"en": "morphmodel_en.pgz", "de": "morphmodel_ger.pgz"}
     _token = r"\d+(?:[.,:]\d+)*(?!\w)|\w+(?:-\w+)*|[^\w\s]"
     _clitic = r"[^\W\d_]+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|"
@@ -179,7 +185,21 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
         return None
     model = {} if config.model is None else {"model": config.model}
     annotator: Annotator = build(config._target_, Annotator, config.args, **model)
+    if not isinstance(getattr(annotator, "name", None), str):
+        raise UserError(f'{config._target_}: has no name; give the class one: name = "mine"')
     return annotator
+
+
+def fingerprint_of(annotator: Annotator) -> str:
+    """Its fingerprint; what it raises, and anything but text, is a `UserError`."""
+    with blamed(type(annotator), Annotator):
+        fingerprint = annotator.fingerprint()
+    if not isinstance(fingerprint, str):
+        raise UserError(
+            f"annotator={annotator.name}: its fingerprint is {shown(fingerprint)}; return text "
+            "with package, version and model"
+        )
+    return fingerprint
 
 
 def of_morphemes(config: AnnotatorConfig) -> bool:
@@ -203,7 +223,11 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
     with blamed(type(annotator), Annotator):
         sentences = annotator.annotate(composed)
+        if not isinstance(sentences, list):
+            raise TypeError(f"annotate returns {shown(sentences)}, not a list of sentences")
         found = [sentence.text for sentence in sentences]
+    if not type(annotator).__module__.startswith("nmt_feat."):
+        _check_words(annotator, sentences)
     if found == composed:
         rows = zip(sentences, texts, places, strict=True)
         return [_placed(sentence, text, at) if at else sentence for sentence, text, at in rows]
@@ -216,6 +240,32 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
         f"annotator={annotator.name} makes {made}; it must give one sentence for each line, its "
         "text the line"
     )
+
+
+def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
+    """Refuse words of a user's annotator that are no words, or do not stand in their text."""
+    for sentence in sentences:
+        end = 0
+        for word in sentence.words:
+            if not isinstance(word, Word):
+                raise UserError(
+                    f"annotator={annotator.name}: {shown(word)} of {shown(sentence.text)} is no "
+                    "word; make it a nmt_feat.corpus.conllu.Word"
+                )
+            values = (word.form, word.lemma, word.upos, word.xpos, word.feats, word.deprel)
+            if not all(isinstance(value, str) and value for value in values):
+                raise UserError(
+                    f"annotator={annotator.name}: the word {shown(word.form)} of "
+                    f"{shown(sentence.text)} has a value that is no text, or empty; give text, and "
+                    "_ for no value"
+                )
+            if not end <= word.start <= word.end <= len(sentence.text):
+                raise UserError(
+                    f"annotator={annotator.name}: the word {shown(word.form)} stands at "
+                    f"{word.start} to {word.end} of {shown(sentence.text)}; words are in the order "
+                    "of the text, with places inside of it"
+                )
+            end = word.start
 
 
 def _composition(text: str) -> list[int]:
@@ -323,7 +373,7 @@ def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: 
 
 
 def _key(annotator: Annotator, texts: Iterable[str]) -> str:
-    key = hashlib.sha256(f"{_FORMAT}\n{annotator.fingerprint()}".encode())
+    key = hashlib.sha256(f"{_FORMAT}\n{fingerprint_of(annotator)}".encode())
     for text in texts:
         key.update(f"\n{text}".encode())
         if not is_normalized("NFC", text):

@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 
 from nmt_feat.corpus import formats, tables
-from nmt_feat.corpus.annotators import annotate_cached, make_annotator
+from nmt_feat.corpus.annotators import annotate_cached, fingerprint_of, make_annotator
 from nmt_feat.corpus.conllu import Findings, Sentence, align, project
 from nmt_feat.corpus.normal import rules_of_file
 from nmt_feat.corpus.pool import Pool
@@ -145,7 +145,7 @@ def locate(
             sums[name] += [*others, "spaces"]  # of the text, which were single ones once
     # The same bytes are other sentences as JSON; plain text and CoNLL-U are told apart by content.
     forms = [s.form for s in splits.values() if s.form.factors or s.form.kind == "jsonl"]
-    content = json.dumps([sums, config.limit, annotate, tool and tool.fingerprint(), *forms])
+    content = json.dumps([sums, config.limit, annotate, tool and fingerprint_of(tool), *forms])
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
     digest = hashlib.sha256(content.encode()).hexdigest()

@@ -23,6 +23,8 @@ class Kiwi(Annotator):
     """
 
     name = "kiwi"
+    languages = ("ko",)
+    columns = ("lemma", "upos", "xpos")
     morphemes = True
 
     def __init__(self) -> None:

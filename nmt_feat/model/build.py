@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nmt_feat.combiners import Combiner, NoFeatures
-from nmt_feat.corpus.columns import CONTEXT
+from nmt_feat.corpus.columns import CONTEXT, FIRST
 from nmt_feat.corpus.units import KINDS
 from nmt_feat.errors import UserError
 from nmt_feat.features.categorical import table
@@ -21,6 +21,8 @@ from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
 
+LEAST = FIRST + 1
+"""Ids of a feature at least: the special ones and a value."""
 WORD = "word"
 """Name of the first part; no feature may have it."""
 
@@ -108,6 +110,11 @@ def check_widths(
     parts = wanted(cfg, features, dict.fromkeys(features, 1), model)
     with isolated(0, "check"), torch.no_grad():
         combiner = build_combiner(cfg, parts, model.dim)
+        if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
+            raise UserError(
+                f"{cfg._target_}: has no widths; let its __init__ begin with "
+                "super().__init__(parts, model_dim)"
+            )
         check_tie(combiner, model)
         if combiner.widths.keys() != parts.keys():
             raise UserError(
@@ -121,15 +128,61 @@ def check_widths(
                     "at least 1"
                 )
         for name, feature in features.items():
-            embedder(feature, 1, combiner.widths[name], 1.0)
-        with blamed(type(combiner), Combiner):
-            merged = combiner([torch.zeros(2, 3, width) for width in combiner.widths.values()])
-            shape = tuple(merged.shape)
-    if shape != (2, 3, model.dim):
+            _try_embedder(feature, embedder(feature, LEAST, combiner.widths[name], 1.0))
+        _try_combiner(combiner, str(cfg._target_))
+        # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
+        build_combiner(cfg, wanted(cfg, features, dict.fromkeys(features, LEAST), model), model.dim)
+
+
+def _try_combiner(combiner: Combiner, target: str) -> None:
+    """Refuse what a combiner must not return, for zeros of batch 2 and time 3."""
+    parts = [torch.zeros(2, 3, width) for width in combiner.widths.values()]
+    with blamed(type(combiner), Combiner):
+        merged = combiner(parts)
+    whole = (2, 3, combiner.model_dim)
+    each = (2, 3, len(parts), combiner.model_dim)
+    if not isinstance(merged, Tensor) or not merged.is_floating_point():
+        raise UserError(f"{target}: forward returns {_kind(merged)}; return a tensor of floats")
+    if tuple(merged.shape) != whole:
         raise UserError(
-            f"{cfg._target_}: forward returns {shape} for batch 2 and time 3; "
-            f"return (2, 3, {model.dim}), the model's width"
+            f"{target}: forward returns {tuple(merged.shape)} for batch 2 and time 3; "
+            f"return {whole}, the model's width"
         )
+    for method in (combiner.weights_of, combiner.contributions_of):
+        name = method.__name__
+        with blamed(type(combiner), Combiner):
+            result = method(parts)
+        if result is None:
+            continue
+        if not isinstance(result, Tensor):
+            raise UserError(f"{target}: {name} returns {_kind(result)}; return a tensor, or None")
+        sizes = zip(result.shape, each, strict=False)
+        if result.dim() != 4 or any(size not in (1, whole_size) for size, whole_size in sizes):
+            raise UserError(
+                f"{target}: {name} returns {tuple(result.shape)} for batch 2 and time 3; return "
+                f"{each}: a number for each part and element, or None"
+            )
+
+
+def _try_embedder(feature: FeatureConfig, module: nn.Module) -> None:
+    """Refuse what the class of a user's feature must not return, for ids of batch 2 and time 3."""
+    shipped = type(module).__module__.startswith("nmt_feat.")
+    if shipped or getattr(module, "units", False) or getattr(module, "context", False):
+        return
+    with blamed(type(module), nn.Module):
+        vectors = module(torch.zeros(2, 3, dtype=torch.long))
+    if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.dim() != 3:
+        raise UserError(
+            f"{feature._target_}: forward returns {_kind(vectors)} for ids (2, 3); return a tensor "
+            "of floats (2, 3, dim)"
+        )
+
+
+def _kind(value: object) -> str:
+    """What a value is, for a message."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def check_tie(combiner: Combiner, model: ModelConfig) -> None:
@@ -147,12 +200,15 @@ def check_vectors(
 ) -> None:
     """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
     tried = []
-    for values in (1, 1 << 30):
+    for values in (LEAST, 1 << 30):
         parts = wanted(cfg, features, dict.fromkeys(features, values), model)
         with isolated(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
             tried.append(build_combiner(cfg, parts, model.dim))
-    if len({combiner.widths[WORD] for combiner in tried}) == 1:
-        refuse_width(tried[0], model, width)
+    # With more values features are wider, until they leave the word nothing: then from 1 on.
+    words = [combiner.widths[WORD] for combiner in tried]
+    least = min(words) if len(words) == 2 else 1
+    if tried and not least <= width <= max(words):
+        refuse_width(min(tried, key=lambda one: abs(one.widths[WORD] - width)), model, width)
 
 
 def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:

@@ -106,6 +106,12 @@ def refuse_unchosen(config: DictConfig, jobs: list[list[str]]) -> None:
         )
 
 
+def chosen_plugins(config: DictConfig) -> dict[str, str]:
+    """The options of Hydra's groups that decide how a sweep is run."""
+    choices = config.hydra.runtime.choices
+    return {group: str(choices.get(group)) for group in ("hydra/launcher", "hydra/sweeper")}
+
+
 def duration(seconds: float) -> str:
     """`48 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
@@ -133,12 +139,14 @@ class SweepTable(Callback):
         self.total: int | None = None  # jobs, as far as Hydra's own sweeper makes them
         self.apart = False  # jobs run in other processes, side by side
         self.searches = False  # by Optuna, which goes on after a trial that failed
+        self.chosen: dict[str, str] = {}  # Hydra's launcher and sweeper, before there are jobs
         self.summed = False
         self.began = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
         keep_text_of_params(config)
+        self.chosen = chosen_plugins(config)
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = lock_of(self.folder)
@@ -188,6 +196,13 @@ class SweepTable(Callback):
                 path = self.folder / JOBS / f"{config.hydra.job.num + 1}.log"
                 file = _log.enter_context(path.open("w", 1, encoding="utf-8"))
                 _log.enter_context(contextlib.redirect_stdout(file))
+            for group, name in chosen_plugins(config).items():
+                if name != self.chosen.get(group, name):
+                    say(
+                        f"{group}={name}, in a file that the job names, has no effect: Hydra "
+                        f"chooses it before there are jobs; give {group}={name} on the command line"
+                    )
+                    self.chosen[group] = name  # said once
         current.folder, current.trained = None, False
         self.began = time.monotonic()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt_feat.errors import UserError
-from nmt_feat.instantiate import build, locate
+from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.schema import OptimizerConfig
 
 HIGHEST = "highest"
@@ -59,6 +59,25 @@ def build_optimizer(
         cfg._target_, torch.optim.Optimizer, cfg.args, params=given, **values
     )
     return optimizer
+
+
+def try_optimizer(cfg: OptimizerConfig) -> None:
+    """Build the optimiser for a small layer, make an update and save its state.
+
+    What its class cannot do is so a `UserError` before data is read.
+    """
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        layer = nn.Linear(2, 2)
+        optimizer = build_optimizer(cfg, layer)
+        try:
+            with blamed(type(optimizer), torch.optim.Optimizer):
+                layer(torch.ones(3, 2)).sum().backward()
+                optimizer.step()
+                optimizer_tensors(optimizer)
+        except UserError as error:
+            raise UserError(
+                f"optimizer._target_={cfg._target_}: an update fails ({error}); choose another"
+            ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
