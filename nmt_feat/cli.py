@@ -38,8 +38,8 @@ MEANINGS = {
     r"field '[\w.]+' is not Optional()": "{key}=null: needs a value",
     r"Invalid value assigned: (\w+) is not a ListConfig": "{key}: is a list; write {key}=[a,b]",
     r"Cannot assign (\w+) to Dict": "{key}: is a dictionary; write {key}={{name:value}}",
-    r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{entry}: no such "
-    "feature is chosen; choose it by name, features=[upos,deprel], or describe a new one by "
+    r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{entry}: no "
+    "such feature is chosen; choose it by name, features=[upos,deprel], or describe a new one by "
     "{entry}.column=...",
     r"dict is not a subclass of LoggerConfig|in struct[^[]*\[str, LoggerConfig": "{entry}: no such "
     "logger is chosen; choose it by name, logger=[csv], or describe a new one by "
