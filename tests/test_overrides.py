@@ -13,12 +13,11 @@ from omegaconf import OmegaConf
 from small import Small
 
 from nmt_feat import cli
-from nmt_feat.apply import read_yaml
 from nmt_feat.errors import UserError
 from nmt_feat.members import describe_members
 from nmt_feat.overrides import keep_text
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
-from nmt_feat.yaml_files import load_yaml
+from nmt_feat.yaml_files import load_yaml, read_yaml
 
 __all__ = ["here"]  # a fixture
 
