@@ -237,7 +237,11 @@ class Run:
             )
         if not sentences:
             raise UserError(f"{source}: the file is empty; nothing to score")
-        return sentences, targets, where
+        return sentences, self.references(targets), where
+
+    def references(self, targets: list[str]) -> list[str]:
+        """Translations in normal form, as in training."""
+        return normalize_lines(targets) if self.encoder.normal else targets
 
     def pairs(self, options: argparse.Namespace) -> tuple[list[Sentence], list[str], list[str]]:
         """The text of a script's options with its translation, else the run's test set."""
@@ -265,7 +269,7 @@ class Run:
             sentences = self.annotate([sentence.text for sentence in sentences], raw, name)
         rows = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         where = [f"{name}: sentence {i + 1}" for i in rows]
-        return [sentences[i] for i in rows], [targets[i] for i in rows], where
+        return [sentences[i] for i in rows], self.references([targets[i] for i in rows]), where
 
     def split(
         self, sentences: list[Sentence], targets: list[str], where: list[str], count: bool = True
@@ -276,7 +280,7 @@ class Run:
         """
         if self.encoder.normal:
             sentences = [normalize_sentence(s, values=False) for s in sentences]
-            targets = normalize_lines(targets)
+        targets = self.references(targets)
         described = self.encoder.describe(Sentences.of(sentences), where)
         split = encode_split(self.encoder, self.target, described, targets)
         if count:

@@ -34,7 +34,7 @@ from nmt_feat.model.build import (
 from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
-from nmt_feat.report.advice import advice
+from nmt_feat.report.advice import OWN_FILES, advice, advise_on_size
 from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
@@ -316,6 +316,9 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     method = method_name(cfg.combiner._target_)
     if not sweep and cfg.control == "none":
         for line in advice(prepared.report.features, model.source.combiner.widths, method):
+            say(line)
+    if not sweep and cfg.data.name == OWN_FILES:
+        for line in advise_on_size(prepared.report, cfg.subword, cfg.trainer):
             say(line)
     record = RunRecord(
         method=method,

@@ -1,0 +1,51 @@
+"""What is said of the size of a corpus of one's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from nmt_feat.corpus.data_report import DataReport
+from nmt_feat.report.advice import advise_on_size
+from nmt_feat.schema import SubwordConfig, TrainerConfig
+
+FEW = (
+    "training pairs are few: settings for 1,000, 3,000 and 10,000 are row=pairs_1000, pairs_3000 "
+    "and pairs_10000 of experiment=low_resource"
+)
+CASES = {
+    "too small for everything": (
+        (1000, 15_000, 8000),
+        {"max_steps": 100_000, "batch_tokens": 1024},
+        [
+            "subword.vocab_size=8000: pieces stand 3.8 times in train on average, so many are "
+            "hardly learnt: try subword.vocab_size=2000",
+            "trainer.max_steps=100000: about 6,667 passes over 1,000 pairs: dev BLEU is best long "
+            "before; try trainer.max_steps=3000 or trainer.patience=10",
+            f"1,000 {FEW}",
+        ],
+    ),
+    "settings that suit few pairs": (
+        (1000, 15_000, 2000),
+        {"max_steps": 1200, "batch_tokens": 2048},
+        [f"1,000 {FEW}"],
+    ),
+    "not one pass": (
+        (1_000_000, 25_000_000, 8000),
+        {"max_steps": 1500, "batch_tokens": 1024},
+        [
+            "trainer.max_steps=1500: training ends after 6% of the pairs; one pass takes about "
+            "25,390 updates"
+        ],
+    ),
+    "enough": ((100_000, 2_500_000, 8000), {"max_steps": 50_000, "batch_tokens": 4096}, []),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_size(case: str) -> None:
+    (pairs, pieces, size), settings, expected = CASES[case]
+    side = {"words": pieces, "pieces": pieces, "unknown": 0.0}
+    report = DataReport(pairs, {}, size, size)
+    report.splits["train"] = {"sentences": pairs, "source": side, "target": side}
+    lines = advise_on_size(report, SubwordConfig(vocab_size=size), TrainerConfig(**settings))
+    assert lines == expected
