@@ -10,12 +10,17 @@ from unicodedata import normalize
 
 import pytest
 from small import Small, record
+from test_encoder import pieces
 
-from nmt_feat.corpus.annotators import apply, make_annotator
+from nmt_feat.corpus.annotators import apply, make_annotator, of_morphemes
+from nmt_feat.corpus.columns import FeatureVocab
+from nmt_feat.corpus.encoder import VALUES, SourceEncoder
 from nmt_feat.corpus.kiwi import Kiwi
+from nmt_feat.corpus.sentences import Sentences
+from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
-from nmt_feat.schema import AnnotatorConfig
+from nmt_feat.schema import AnnotatorConfig, SubwordConfig
 
 DATA = os.environ.get("NMT_FEAT_DATA")
 TAGS = {
@@ -127,6 +132,23 @@ def test_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error.value) == (
         "annotator=kiwi needs the package kiwipiepy: pip install 'nmt_feat[kiwi]'"
     )
+
+
+def test_particles_are_joined_to_their_nouns(kiwi: Kiwi) -> None:
+    """Where a piece covers both; a piece of a part of a word has that word's value alone."""
+    sentences = Sentences.of(apply(kiwi, ["톰은 학교에 갔다."]))
+    subwords = Subwords.train(SubwordConfig(vocab_size=16), ["톰은 학교에 갔다."])
+    given = pieces([(0, 2), (2, 4), (4, 6), (6, 10)])  # 톰은 | 학 | 교에 | 갔다.
+    assert of_morphemes(AnnotatorConfig("nmt_feat.corpus.kiwi.Kiwi"))
+    for cover, lost, values in (
+        ("first", 4, ["PROPN", "NOUN", "NOUN", "VERB+PART"]),
+        ("join", 0, ["PROPN+ADP", "NOUN", "NOUN+ADP", "VERB+PART+PART+PUNCT"]),
+    ):
+        vocab = FeatureVocab("upos", "copy", annotated=True, cover=cover)
+        described = SourceEncoder(subwords, {"upos": vocab}).describe(sentences, [""], given)
+        names = described.values["upos"].values
+        assert [names[i - VALUES] for i in described.carried["upos"][:-1]] == values
+        assert described.lost == {"upos": lost}
 
 
 # ---- real text
