@@ -30,7 +30,7 @@ from nmt_feat.corpus.overlaps import attach
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.store import Split, encode_split
 from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.corpus.text import read_lines, sha256
 from nmt_feat.errors import UserError, near
 from nmt_feat.export import LONGEST, Exported
 from nmt_feat.inputs import PARALLEL, Reader, Text, nbest_numbers, text_of, trained_on
@@ -44,6 +44,7 @@ from nmt_feat.limits import (
     score_within_memory,
 )
 from nmt_feat.outputs import check_output, writing
+from nmt_feat.report.records import STARTED
 from nmt_feat.run_settings import read_settings
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
@@ -87,7 +88,7 @@ class Run:
                 f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
                 "it; give a run with control=none"
             )
-        check_sums(self.folder)
+        check_sums(self.folder, skipped=("*.hyp", "*.parquet", STARTED))
         self.cfg = cfg
         self.encoder = SourceEncoder.load(self.folder / "encoder")
         self.target = Subwords.load(self.folder / "encoder" / "target")
@@ -142,7 +143,7 @@ class Run:
     @functools.cached_property
     def exported(self) -> Exported:
         """What `scripts/export.py` wrote."""
-        return Exported(self.folder / EXPORT, self.threads)
+        return Exported(self.folder / EXPORT, self.threads, sha256(self.folder / WEIGHTS))
 
     def annotate(
         self, texts: list[str], raw: list[str] | None, name: str, first: int = 1

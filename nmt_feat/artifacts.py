@@ -6,7 +6,6 @@ Apart from training (run.py), whose libraries take a second to load that transla
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import Prepared, language_model
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.features import Contextual
+from nmt_feat.files import copy_whole, make_folder, write_atomically
 from nmt_feat.model.build import build_model, isolated
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import TrainConfig
-from nmt_feat.training import checkpoints
-from nmt_feat.training.checkpoints import FORMAT
+from nmt_feat.training.checkpoints import FORMAT, write_summed
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -56,7 +55,7 @@ def model_for(
 
 def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     """Write into the run's folder all that translation needs beside the weights."""
-    (folder / "encoder").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "encoder")
     for name, feature in cfg.features.items():
         if feature.encoder:  # which is named, not copied
             path = str(Path(feature.encoder).expanduser().resolve())
@@ -67,14 +66,11 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     kept = {"format": FORMAT, **dataclasses.asdict(cfg)}
     if cfg.features and (annotator := make_annotator(cfg.annotator)):
         beside = folder / ANNOTATOR
-        beside.mkdir(exist_ok=True)
-        (beside / FINGERPRINT).write_text(fingerprint_of(annotator) + "\n", encoding="utf-8")
+        make_folder(beside)
+        write_atomically(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
         model = Path(cfg.annotator.model or "").expanduser()
         if cfg.annotator.model and model.exists():  # else the name of a package that is installed
             copy = beside / model.resolve().name
-            if model.is_dir():
-                shutil.copytree(model, copy, dirs_exist_ok=True)
-            else:
-                shutil.copyfile(model, copy)
+            copy_whole(model, copy)
             kept["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
-    checkpoints.write_atomically(folder / CONFIG, OmegaConf.to_yaml(kept).encode())
+    write_summed(folder / CONFIG, OmegaConf.to_yaml(kept).encode())

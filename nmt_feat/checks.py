@@ -54,6 +54,11 @@ BOUNDS = [
     ("trainer.average", *_at_least(1)),
     ("trainer.devices", *_at_least(1)),
     ("trainer.threads", *_at_least(0)),
+    (
+        "trainer.wait_minutes",
+        lambda value: 0 < value <= 10080,
+        "above 0, at most 10080",
+    ),
     ("trainer.log_every", *_at_least(1)),
     ("decoding.beam", *BEAM),
     ("decoding.length_penalty", *_at_least(0)),

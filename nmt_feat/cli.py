@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import multiprocessing
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from nmt_feat import schema, yaml_files
 from nmt_feat.apply import score_main, translate_main
 from nmt_feat.errors import UserError, fail, near, out_of_memory
+from nmt_feat.lifetime import end_with_parent
 from nmt_feat.members import describe_members, leave_out_unchosen
 from nmt_feat.overrides import SINGLE, is_sweep, keep_text, quote
 from nmt_feat.resources import resource
@@ -231,6 +233,8 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
     def job(cfg: DictConfig) -> float | None:
         _resolvers()  # a launcher may have started this process
         use_utf8()
+        if multiprocessing.parent_process():
+            end_with_parent()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             leave_out_unchosen(cfg, HydraConfig.get().overrides.task)
             return act(_typed(cfg, name))

@@ -9,7 +9,6 @@ tuple of the training text, and a sentence with another tuple is left to the nat
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +23,12 @@ from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
 from nmt_feat.features import Categorical
+from nmt_feat.files import refuse_links, remove, rename_whole
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
 from nmt_feat.schema import DecodingConfig
 from nmt_feat.search import Hypothesis, check_search
+from nmt_feat.training.checkpoints import check_sums, sums_of, write_sums
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 """The pieces 0 to 3, of which `search` produces only the last."""
@@ -40,6 +41,8 @@ QUANTIZATIONS = (
     *("int16", "float16", "bfloat16", "float32"),
 )
 """CTranslate2's."""
+ORIGIN = "WEIGHTS.sha256"
+"""The sum of the weights that were exported."""
 LONGEST = 1024
 """Positions that the exported model knows."""
 PATIENCE = 2.0
@@ -113,7 +116,11 @@ def check_exportable(model: Transformer) -> None:
 
 
 def export(
-    model: Transformer, tuples: Tuples | None, folder: Path, quantization: str | None
+    model: Transformer,
+    tuples: Tuples | None,
+    folder: Path,
+    quantization: str | None,
+    weights: str = "",
 ) -> None:
     """Write `model` for CTranslate2.
 
@@ -121,6 +128,7 @@ def export(
         model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
         tuples: a row of the source table is made for each; None where `factors` has the tables.
         folder: is made; must not exist.
+        weights: the SHA-256 sum of the file of the model's weights.
     """
     check_exportable(model)
     specs = ctranslate2().specs
@@ -169,12 +177,16 @@ def export(
     spec.validate()
     spec.optimize(quantization=quantization)
     made = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(made, ignore_errors=True)
+    refuse_links(folder)
+    remove(made)
     made.mkdir(parents=True)
     spec.save(str(made))
     if tuples is not None:
         np.save(made / TUPLES, tuples)
-    made.rename(folder)
+    if weights:
+        (made / ORIGIN).write_text(f"{weights}\n", encoding="ascii")
+    write_sums(made, sums_of(made, ["*"]))
+    rename_whole(made, folder)
 
 
 def _norm(spec: Any, norm: nn.LayerNorm) -> None:
@@ -208,12 +220,18 @@ class Exported:
     Args:
         folder: the export's.
         threads: CPU threads; 0 keeps CTranslate2's choice.
+        weights: the SHA-256 sum of the weights that the export must be of; empty: of any.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, weights: str = "") -> None:
         if not (folder / "model.bin").is_file():
             raise UserError(f"{folder}: no export; make it by: python scripts/export.py RUN")
         self.patience = PATIENCE
+        again = f"remove {folder}, and export again"
+        check_sums(folder, advice=again)
+        origin = folder / ORIGIN
+        if weights and origin.is_file() and origin.read_text(encoding="ascii").strip() != weights:
+            raise UserError(f"{folder}: is the export of other weights than the run's; {again}")
         self.places: dict[bytes, int] | None = None
         self.most_frequent: dict[int, int] = {}
         if (folder / TUPLES).is_file():

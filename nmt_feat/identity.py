@@ -32,7 +32,7 @@ HARMLESS = {
     "": "paths resume published logger scale",
     "data": "folder format factors train dev tests download vocab_size min_words max_pieces "
     "max_ratio processes readings",
-    "trainer": "progress log_every resume_exact max_skipped",
+    "trainer": "progress log_every resume_exact wait_minutes max_skipped",
 }
 """Settings that do not change the trained model, or do so by the prepared data alone, whose hash
 counts. A new setting that changes neither belongs here."""

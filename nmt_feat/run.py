@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from filelock import Timeout
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from nmt_feat.artifacts import ANNOTATOR, WEIGHTS, keep, model_for
+from nmt_feat.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep, model_for
 from nmt_feat.commands import command, without
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.normal import RULES
@@ -28,6 +28,8 @@ from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file
 from nmt_feat.evaluation.testing import Tested, evaluate, readings, tested
 from nmt_feat.features import Contextual
+from nmt_feat.files import make_folder, refuse_links, remove, write_atomically
+from nmt_feat.lifetime import end_with_parent
 from nmt_feat.model.build import (
     arithmetic,
 )
@@ -35,7 +37,7 @@ from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
 from nmt_feat.report.advice import OWN_FILES, advice, advise_on_size
-from nmt_feat.report.records import FINISHED, CurvePoint, RunRecord, method_name
+from nmt_feat.report.records import FINISHED, STARTED, CurvePoint, RunRecord, method_name
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
 from nmt_feat.schema import CombinerConfig, TrainConfig
@@ -106,23 +108,34 @@ def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[s
     return model, notes
 
 
+@dataclass
+class Fitted:
+    """What the processes of a training leave, in the first of them."""
+
+    at: Progression
+    tested: dict[str, Tested]
+    """By split; those that a signal interrupted are not here."""
+    peak: float
+    """Memory (MiB) of the largest process."""
+
+
 def fit(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer] | None
-) -> tuple[Progression, dict[str, Tested], float]:
+) -> Fitted:
     """Train or resume in each process, to the end or a signal; test what is at its end.
 
-    A spawned process has nothing made for it. The number is the peak memory (MiB) of the largest.
+    A spawned process has nothing made for it.
     """
+    progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
     with (
         signals.handled(),
         signals.deferred(),
-        processes.own_errors_first(fabric.world_size),
+        processes.waiting_limited(cfg.trainer.wait_minutes, lambda: progress.current),
     ):
         set_up_torch(cfg)
         if made is None:
             prepared = prepare_run(cfg)
             made = prepared, untrained(cfg, prepared)[0]
-        progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
         trainer = Trainer(cfg, *made, folder, fabric, progress)
         trainer.resume()
         if trainer.checkpoints.damaged:
@@ -136,17 +149,19 @@ def fit(
                 progress.log = loggers.log
             at = trainer.fit()
         if not at.finished:
-            return at, {}, 0.0
+            return Fitted(at, {}, 0.0)
         prepared, model = made
         restore_chosen(cfg, folder, model)
         model.to(fabric.device).eval()
         with progress.working("translating"):
-            splits = {"dev": prepared.dev, **prepared.tests}
-            found = {name: tested(fabric, cfg, model, split) for name, split in splits.items()}
+            found = {}
+            for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+                progress.current = f"the translations of {name}"
+                found[name] = tested(fabric, cfg, model, split)
         own = torch.tensor(records.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(own, reduce_op="max")
         assert isinstance(peak, torch.Tensor)
-        return at, {name: one for name, one in found.items() if one}, float(peak)
+        return Fitted(at, {name: one for name, one in found.items() if one}, float(peak))
 
 
 def restore_chosen(cfg: TrainConfig, folder: Path, model: Transformer) -> list[int]:
@@ -159,18 +174,18 @@ def restore_chosen(cfg: TrainConfig, folder: Path, model: Transformer) -> list[i
 
 def train(
     fabric: Fabric, cfg: TrainConfig, folder: Path, made: tuple[Prepared, Transformer]
-) -> tuple[Progression, dict[str, Tested], float]:
+) -> Fitted:
     """`fit` here or in spawned processes, to its end."""
     here = cfg.trainer.devices == processes.started().world
-    at, found, peak = processes.launch(fabric, fit, cfg, folder, made if here else None)
-    if not at.finished:
+    fitted = processes.launch(fabric, fit, cfg, folder, made if here else None, Fitted)
+    if not fitted.at.finished:
         raise Interrupted(
-            f"{signals.caught or 'a signal'}: stopped after update {at.step} of "
+            f"{signals.caught or 'a signal'}: stopped after update {fitted.at.step} of "
             f"{cfg.trainer.max_steps}, saved in {folder}; the same command continues"
         )
-    if len(found) < 1 + len(made[0].tests):
+    if len(fitted.tested) < 1 + len(made[0].tests):
         raise Interrupted(f"{signals.caught or 'a signal'}: stopped; the same command continues")
-    return at, found, peak
+    return fitted
 
 
 def parameter_counts(model: Transformer) -> dict[str, int]:
@@ -213,6 +228,19 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def refusing_deleted(folder: Path) -> Iterator[None]:
+    """One line where a run's folder, or a part of it, was deleted while the run trained."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.filename is None or folder not in Path(error.filename).parents:
+            raise
+        raise UserError(
+            f"{error.filename}: was deleted while the run trained; {checkpoints.AGAIN}"
+        ) from error
+
+
 def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float:
     """Make ready what an earlier start has left in `folder`, or in `cfg.resume`; its seconds.
 
@@ -238,6 +266,8 @@ def train_run(cfg: TrainConfig, sweep: bool = False, arguments: Sequence[str] = 
     `arguments` are those of the command line, for the command that is printed to try next.
     """
     processes.check(cfg.trainer.devices, sweep)
+    if processes.started().by == "torchrun":
+        end_with_parent()
     with processes.first_speaks():
         return _train_run(cfg, sweep, arguments)
 
@@ -249,7 +279,7 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
         cfg = match(cfg, console)
     settings = determining(cfg, fingerprint(cfg, wanted(cfg)))
     folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     if processes.started().rank and not (folder / FINISHED).exists():
         _help(cfg, folder)
         sys.exit()
@@ -264,7 +294,8 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
             current.finished(folder, trained=False)
             say(f"finished before: {folder}")
         else:
-            record = _train(cfg, settings, folder, sweep)
+            with refusing_deleted(folder):
+                record = _train(cfg, settings, folder, sweep)
     if not sweep:
         console.print(summary(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
@@ -282,6 +313,7 @@ def add_readings(cfg: TrainConfig, record: RunRecord, folder: Path) -> None:
         say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
         return
     prepared = prepare_run(cfg, say)
+    checkpoints.check_sums(folder, only=record.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(records.file_of_run(folder, record.files[name]))
         record.scores[name].reading = readings(cfg, split, hypotheses)
@@ -301,7 +333,9 @@ def _help(cfg: TrainConfig, folder: Path) -> None:
 def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
     console, begun = TextConsole(), time.perf_counter()
     records.restart_peak_memory()
+    refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
     before = continued(cfg, settings, folder)
+    (folder / checkpoints.SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:
@@ -337,14 +371,16 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         text=RULES,
     )
     records.write_record(folder, record, finished=False)
+    make_folder(folder / CHECKPOINTS)
+    sums = checkpoints.sums_of(folder, (CONFIG, STARTED, "encoder/*", f"{ANNOTATOR}/**/*"))
     current.started(folder)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    at, found, peak = train(fabric, cfg, folder, (prepared, model))
+    fitted = train(fabric, cfg, folder, (prepared, model))
+    at, found = fitted.at, fitted.tested
     steps = restore_chosen(cfg, folder, model.eval())
     tensors = checkpoints.weights(model)
-    checkpoints.write_atomically(folder / WEIGHTS, checkpoints.packed(tensors))
-    checkpoints.write_sums(folder, (WEIGHTS, "encoder/*", f"{ANNOTATOR}/**/*"))
+    write_atomically(folder / WEIGHTS, checkpoints.packed(tensors))
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         record.tests[name] = evaluate(cfg, found[name], prepared.target, split, folder, name)
         record.files[name] = f"{name}.hyp"
@@ -358,8 +394,12 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
     record.train_seconds = at.elapsed
     record.seconds = before + time.perf_counter() - begun
     record.tokens_per_second = at.tokens / at.seconds
-    record.peak_memory_mib = max(peak, records.peak_memory_mib())
-    records.write_record(folder, record)
+    record.peak_memory_mib = max(fitted.peak, records.peak_memory_mib())
+    names = [name for kind in (record.files, record.counts) for name in kind.values()]
+    sums |= checkpoints.sums_of(folder, (WEIGHTS, *names, "*.nbest.hyp"))
+    checkpoints.write_sums(folder, sums)
+    checkpoints.check_sums(folder)  # also what was written when the training started
+    records.write_record(folder, record)  # last: from now on the run counts as finished
     current.finished(folder)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    remove(folder / CHECKPOINTS)
     return record

@@ -303,6 +303,8 @@ class TrainerConfig:
     """Deterministic CUDA kernels (CPU always is)."""
     resume_exact: bool = True
     """Refuse to resume with another number of processes or threads, which changes the last bits."""
+    wait_minutes: float = 30.0
+    """Minutes that one of several processes waits for another one, before all end with an error."""
     log_every: int = 20
     """Updates between lines of the training log."""
     progress: bool = True

@@ -79,6 +79,11 @@ def typed(value: Any, kind: Any, where: str = "") -> Any:
         hints = get_type_hints(kind)
         known = {k: v for k, v in value.items() if k in hints}
         return kind(**{k: typed(v, hints[k], f"{where}.{k}") for k, v in known.items()})
+    names = getattr(kind, "_fields", ())  # of a named tuple
+    if names and isinstance(value, list) and len(value) == len(names):
+        hints = get_type_hints(kind)
+        pairs = zip(names, value, strict=True)
+        return kind(*(typed(v, hints[n], f"{where}.{n}") for n, v in pairs))
     if type(value) is kind:
         return value
     place = where.lstrip(".") or "the file"

@@ -14,8 +14,10 @@ import dataclasses
 from pathlib import Path
 
 from nmt_feat.apply import EXPORT, Run
+from nmt_feat.artifacts import WEIGHTS
 from nmt_feat.commands import command
 from nmt_feat.corpus.controls import prepare_run
+from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.export import QUANTIZATIONS, attested, check_exportable, export, factors
 from nmt_feat.report.records import read_run
@@ -59,7 +61,8 @@ def main() -> None:
                     "train with fewer feature values (max_values, min_count)"
                 )
         with written(out):
-            export(run.model.cpu(), tuples, out, given.quantization)
+            weights = sha256(given.run / WEIGHTS)
+            export(run.model.cpu(), tuples, out, given.quantization, weights)
     except UserError as error:
         fail(str(error))
     say(

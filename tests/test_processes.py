@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.model.build import derive
 from nmt_feat.training import processes
+from nmt_feat.training.launcher import join
 from nmt_feat.training.processes import Agreement, check, shared, started
 from nmt_feat.training.signals import signals
 
@@ -98,6 +101,7 @@ def same(one: Path, two: Path) -> None:
 
 
 EVERY = ["trainer.validate_every=1", "trainer.max_steps=20", "trainer.batch_tokens=160"]
+EVERY += ["trainer.log_every=1"]
 
 
 @pytest.fixture
@@ -108,19 +112,27 @@ def single(small: Small) -> Path:
     assert count % 2 == 1
     assert count < 2 * 20
     with small.elsewhere("one") as other:
-        return other.train(*PLAIN, *EVERY, "trainer.accumulate=2")
+        return other.train(*PLAIN, *EVERY, "trainer.accumulate=2", "logger=csv")
+
+
+def losses(folder: Path) -> list[float]:
+    """The training losses that a CSV logger was given."""
+    (path,) = folder.glob("csv/version_*/metrics.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
 def test_torchrun(small: Small, single: Path) -> None:
     (small.folder / "logs.py").write_text(LOGS)
     command = small.overrides(*PLAIN, *EVERY, *LOGGED, "trainer.devices=2")
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
-    torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    torchrun = TORCHRUN_TWO
     process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
     out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
     (two,) = (small.folder / "runs").glob("gate-*")
     same(single, two)
+    # The loss that is shown is that of the tokens of all processes.
+    assert losses(two) == pytest.approx(losses(single), rel=1e-5)
     assert out.count("written to ") == 1
     assert out.count("step 20: ") == 1
     process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
@@ -194,6 +206,43 @@ def test_peak_memory_is_that_of_the_largest_process(small: Small) -> None:
     assert record(result.parent)["peak_memory_mib"] > 250_000_000 * 4 / 2**20 + 50
 
 
+def end_soon(process: subprocess.Popen[str]) -> None:
+    """Nobody of a killed process's session is left."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(process: int) -> list[int]:
+    """Of a process, on Linux."""
+    try:
+        text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_starter_killed_at_once_leaves_nobody(small: Small, count: int) -> None:
+    """When the first of its children is there (`resource_tracker`), the second, the third: they
+    still import, and would meet and train later.
+    """
+    settings = small.overrides("trainer.devices=2", "trainer.max_steps=100000")
+    process = run(small.folder, str(ROOT / "train.py"), *settings)
+    while len(children(process.pid)) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    end_soon(process)
+    assert not saved(small.folder / "runs")
+
+
 def test_a_killed_starter_leaves_nobody(small: Small) -> None:
     command = [str(ROOT / "train.py"), *small.overrides("trainer.devices=2")]
     process = run(small.folder, *command, "trainer.max_steps=100000")
@@ -202,14 +251,155 @@ def test_a_killed_starter_leaves_nobody(small: Small) -> None:
         time.sleep(0.01)
     process.kill()
     process.wait()
+    end_soon(process)
+
+
+def working(command: str) -> list[int]:
+    """The processes whose command line has a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if command.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+def test_a_killed_torchrun_leaves_nobody(small: Small) -> None:
+    """It starts its processes in sessions of their own."""
+    torchrun = TORCHRUN_TWO
+    settings = small.overrides("trainer.devices=2", "trainer.max_steps=100000")
+    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *settings)
+    while not saved(small.folder / "runs"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    mine = f"paths.runs={small.folder / 'runs'}"
+    assert len(working(mine)) == 3
+    process.kill()
+    process.wait()
     deadline = time.monotonic() + 60
-    while True:  # none of its session
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
+    while working(mine):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+LARGE = {"train": 80, "dev": 8, "test": 3000}
+SHORT = ("trainer.max_steps=2", "decoding.max_ratio=0.1", "decoding.max_extra=3")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """3,000 test sentences, of which a pipe does not hold the translations."""
+    from small import cut
+
+    folder = tmp_path_factory.mktemp("large")
+    corpus = cut(folder / "corpus")
+    for name, between in (("test.conllu", "\n\n"), ("test.de", "\n")):
+        parts = (corpus / name).read_text(encoding="utf-8").strip().split(between)
+        parts = [parts[i % len(parts)] for i in range(LARGE["test"])]
+        (corpus / name).write_text(between.join([*parts, ""]), encoding="utf-8")
+    return Small(corpus, folder / "cache", folder)
+
+
+@pytest.fixture(scope="module")
+def large_single(large: Small) -> Path:
+    with large.elsewhere("one") as other:
+        return other.train(*PLAIN, *SHORT, "trainer.accumulate=2")
+
+
+TORCHRUN_TWO = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+TORCHRUN_TWO += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+
+
+@pytest.mark.parametrize("by", ["spawn", "torchrun", "srun"])
+def test_a_large_test_set(large: Small, large_single: Path, by: str) -> None:
+    """What comes back is larger than a pipe holds."""
+    with large.elsewhere(by) as small:
+        small.folder.mkdir()
+        command = [str(ROOT / "train.py"), *small.overrides(*PLAIN, *SHORT, "trainer.devices=2")]
+        if by == "srun":
+            started = [run(small.folder, *command, **slurm(rank)) for rank in (1, 0)]
+        else:
+            started = [run(small.folder, *(TORCHRUN_TWO if by == "torchrun" else []), *command)]
+        for process in started:
+            _, err = process.communicate(timeout=250)
+            assert process.returncode == 0, err
+        (two,) = (small.folder / "runs").glob("gate-*")
+    assert len((two / "test.hyp").read_text(encoding="utf-8").splitlines()) == LARGE["test"]
+    for name in ("dev.hyp", "test.hyp"):
+        assert (two / name).read_bytes() == (large_single / name).read_bytes()
+    assert not list(two.glob(".*"))
+
+
+def slurm(rank: int) -> dict[str, str]:
+    """What srun says to one of two tasks on this machine."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = os.environ.setdefault("NMT_FEAT_TEST_PORT", str(free.getsockname()[1]))
+    return {
+        **{"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"},
+        **{"SLURM_STEP_NUM_NODES": "1", "SLURM_NNODES": "1", "SLURM_NODEID": "0"},
+        **{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_JOB_ID": "77"},
+        **{"SLURM_JOB_NAME": "test", "SLURM_NODELIST": "localhost", "MASTER_PORT": port},
+        **{"MASTER_ADDR": "127.0.0.1"},
+    }
+
+
+def test_a_long_message(small: Small) -> None:
+    """Longer than a pipe holds: it arrives whole."""
+    how = "from nmt_feat.errors import UserError; raise UserError('long ' * 30_000 + 'end')"
+    (small.folder / "dies.py").write_text(DIES.replace("HOW", how))
+    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2")
+    process = run(small.folder, str(ROOT / "train.py"), *settings)
+    _, err = process.communicate(timeout=150)
+    assert process.returncode == 2
+    assert err.rstrip().splitlines()[-1] == f"error: {'long ' * 30_000}end"
+
+
+@pytest.mark.parametrize("by", ["spawn", "torchrun"])
+def test_a_stuck_process_is_waited_for_with_a_limit(small: Small, by: str) -> None:
+    (small.folder / "dies.py").write_text(DIES.replace("HOW", "os.kill(os.getpid(), 19)"))
+    settings = ["combiner._target_=dies.Dies", "trainer.devices=2", "trainer.wait_minutes=0.3"]
+    torchrun = TORCHRUN_TWO if by == "torchrun" else []
+    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *small.overrides(*settings))
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == (1 if torchrun else 2)
+    message = (
+        "error: update 3: another process was waited for longer than trainer.wait_minutes=0.3; it "
+        "is stuck, or slower than that; the same command continues from the last checkpoint"
+    )
+    lines = err.rstrip().splitlines()
+    assert message in lines, err
+    assert torchrun or lines[-1] == message
+
+
+def test_the_start_is_waited_for_with_a_limit(small: Small) -> None:
+    """Where srun has started two processes, of which one does not come."""
+    settings = small.overrides("trainer.devices=2", "trainer.wait_minutes=0.05")
+    process = run(small.folder, str(ROOT / "train.py"), *settings, **slurm(0))
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 2, err
+    assert err.rstrip().splitlines()[-1] == (
+        "error: the start of all processes: another process was waited for longer than "
+        "trainer.wait_minutes=0.05; it is stuck, or slower than that; the same command continues "
+        "from the last checkpoint"
+    )
+
+
+class Waits:
+    """Two processes of which one does not end."""
+
+    def __init__(self) -> None:
+        self.processes, self.sentinels = [1, 2], {3: 1}
+
+    def join(self, timeout: float) -> bool:
+        """Never."""
+        return False
+
+
+def test_the_end_is_waited_for_with_a_limit() -> None:
+    with pytest.raises(UserError, match=r"^trainer\.devices=2: process 1 has not ended within "):
+        join(Waits(), 0)  # type: ignore[arg-type]
 
 
 def pair(target: Callable[[int, Path, Any], None], folder: Path) -> list[Any]:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unicodedata import is_normalized, normalize
 
-from filelock import FileLock
 from rich.markup import escape
 from rich.progress import Progress
 
@@ -31,6 +30,7 @@ from nmt_feat.corpus.text import sha256
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, legible, near, shown
 from nmt_feat.extras import optional
+from nmt_feat.files import locked, refuse_links, sync
 from nmt_feat.instantiate import blamed, build, locate
 from nmt_feat.outputs import replacing, unpacked
 from nmt_feat.schema import AnnotatorConfig
@@ -322,6 +322,7 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
     if _sound(path, key):
         return
     parts = path.with_name(f"{path.name}.{key}.parts")
+    refuse_links(parts)
     parts.mkdir(parents=True, exist_ok=True)
     files = [parts / f"{first:09}" for first in range(0, len(texts), _CHUNK)]
 
@@ -364,7 +365,7 @@ def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: 
     """
     path = cache / f"annotation-{_key(annotator, texts)}.conllu"
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with locked(path, "annotates this text"):
         if not _sound(path):
             if path.exists():
                 log.warning("%s is corrupt (its checksum differs): annotating again", path)
@@ -413,3 +414,4 @@ def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
 def _write(path: Path, content: Iterable[bytes]) -> None:
     with replacing(path) as file:
         file.writelines(content)
+    sync(path.parent)

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from nmt_feat.corpus.subwords import Lines
 from nmt_feat.corpus.text import known_sha256
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
+from nmt_feat.files import locked, refuse_links, remove, rename_whole
 
 FORMAT = 1  # of the folders of states: raise it whenever their content changes
 BLOCK = 2000
@@ -317,21 +317,22 @@ def stored(
     for text in texts:
         key.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     folder = cache / f"contextual-{key.hexdigest()[:16]}"
-    with FileLock(f"{folder}.lock"):
+    building = folder.with_name(f"{folder.name}.building")
+    with locked(folder, "makes these vectors"):
+        refuse_links(folder, building)
         try:
             (opened_live if live else opened)(folder)
             return folder
         except (OSError, ValueError, KeyError, TypeError):
-            building = folder.with_name(f"{folder.name}.building")
             for old in (building, folder):
-                shutil.rmtree(old, ignore_errors=True)
+                remove(old)
             building.mkdir()
             try:
                 (_write_live if live else _write)(model, texts, building, say)
             except BaseException:  # of another layer or precision, the folder has another name
                 shutil.rmtree(building, ignore_errors=True)
                 raise
-            building.rename(folder)
+            rename_whole(building, folder)
     return folder
 
 

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from nmt_feat.corpus import formats, tables
 from nmt_feat.corpus.annotators import annotate_cached, fingerprint_of, make_annotator
@@ -26,6 +25,7 @@ from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.corpus.tables import Format, Table
 from nmt_feat.corpus.text import known_sha256, read_lines, sha256, shards
 from nmt_feat.errors import UserError, near
+from nmt_feat.files import locked, refuse_links, sync
 from nmt_feat.resources import resource
 from nmt_feat.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 
@@ -507,7 +507,8 @@ def fetch(url: str, path: Path, pinned: str) -> None:
     _refuse_insecure(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with FileLock(f"{path}.lock"):
+    refuse_links(path.parent, part)
+    with locked(path, "downloads it"):
         if path.exists():
             if sha256(path) == pinned:
                 return
@@ -528,6 +529,7 @@ def fetch(url: str, path: Path, pinned: str) -> None:
                 "the file was removed: try again, or correct data.download"
             )
         os.replace(part, path)
+        sync(path.parent)
 
 
 def _refuse_insecure(url: str) -> None:

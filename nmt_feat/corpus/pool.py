@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from nmt_feat.errors import UserError
+from nmt_feat.lifetime import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,19 +25,11 @@ def cores() -> int:
 
 
 def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+    end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # the parent ends its children
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     if start:
         start(*given)
-
-
-def _end_with_parent() -> None:
-    """One that was killed tells its children nothing, and they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os._exit(1)
 
 
 class Pool:

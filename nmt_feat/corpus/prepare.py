@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import sentencepiece
 import torch
-from filelock import FileLock
 
 from nmt_feat.corpus import columns, contextual, datasets
 from nmt_feat.corpus.annotators import of_morphemes
@@ -37,8 +36,10 @@ from nmt_feat.corpus.tables import CutTexts
 from nmt_feat.corpus.text import known_sha256, shards
 from nmt_feat.corpus.vectors import looked_up, read_vectors
 from nmt_feat.errors import UserError
+from nmt_feat.files import locked, make_folder, refuse_links, remove, rename_whole
 from nmt_feat.identity import drop_defaults
 from nmt_feat.schema import FeatureConfig, SubwordConfig, TrainConfig
+from nmt_feat.training.checkpoints import digest
 
 FORMAT = 4  # of the cache folder: raise it whenever its splits change; each run's hash does then
 REPORT = 4  # of the report alone
@@ -147,6 +148,10 @@ def cover_of(cfg: TrainConfig, feature: FeatureConfig) -> str:
     return "join" if of_morphemes(cfg.annotator) else "first"
 
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
+"""The errors of reading a damaged cache folder."""
+
+
 class Outdated(ValueError):
     """A cache folder is whole, but of a version that wrote less or more."""
 
@@ -166,18 +171,26 @@ def prepare(
     if any(map(columns.dialled, features.values())):
         found = hashlib.sha256(f"{found} {cfg.seed}".encode()).hexdigest()
     folder = Path(cfg.paths.cache) / f"prepared-{found[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     notes = []
-    with FileLock(f"{folder}.lock"):
+    with locked(folder, "prepares the data"):
+        building = folder.with_name(f"{folder.name}.building")
+        refuse_links(folder, building)
         if folder.exists():
             try:
                 return _open(folder, found)
-            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                pa.ArrowException,
+            ) as error:
                 why = str(error) if isinstance(error, Outdated) else f"damaged ({error})"
                 notes.append(f"{folder}: {why}, made again")
-        building = folder.with_name(f"{folder.name}.building")
         for old in (building, folder):
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
         building.mkdir()
         try:
             _build(cfg, dict(sorted(features.items())), building, say)
@@ -189,7 +202,7 @@ def prepare(
         except BaseException:  # of the next, with other settings, the folder has another name
             shutil.rmtree(building, ignore_errors=True)
             raise
-        building.rename(folder)
+        rename_whole(building, folder)
     prepared = _open(folder, found)
     prepared.notes += notes
     return prepared
@@ -198,10 +211,13 @@ def prepare(
 def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
+    # Manifests of earlier versions have no sum.
+    if manifest.pop("sum", None) not in (None, digest(manifest)):
+        raise ValueError(f"{MANIFEST} has changed")
     if manifest.get("report") != REPORT:
         raise Outdated("its report is of another version")
-    for name, digest in manifest["files"].items():
-        if known_sha256(folder / name, folder.parent) != digest:
+    for name, expected in manifest["files"].items():
+        if known_sha256(folder / name, folder.parent) != expected:
             raise ValueError(f"{name} has changed")
     names = ["train", "dev", *manifest["tests"]]
     splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
@@ -340,7 +356,8 @@ def _build(
     files = {path.name: known_sha256(path, cache) for path in sorted(folder.iterdir())}
     about = {"tests": list(raw.tests), "notes": raw.notes, "vectors": folders}
     about["live"] = [name for name in models if features[name].live]
-    _write_json(folder / MANIFEST, {"files": files, "report": REPORT, **about})
+    manifest = {"files": files, "report": REPORT, **about}
+    _write_json(folder / MANIFEST, {"sum": digest(manifest), **manifest})
 
 
 def language_model(cfg: TrainConfig, name: str, feature: FeatureConfig) -> LanguageModel:

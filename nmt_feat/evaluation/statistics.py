@@ -25,6 +25,7 @@ from scipy import special
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT
 from nmt_feat.evaluation.metrics import make_metrics, one_line
+from nmt_feat.training.checkpoints import check_sums, write_summed
 
 Counts = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -76,11 +77,14 @@ def write_counts(path: Path, counts: Mapping[str, Counts], references: Sequence[
         for i, name in enumerate(names)
     }
     table = pa.table(columns).replace_schema_metadata({"references": digest(references)})
-    pq.write_table(table, path, compression="zstd", write_statistics=False)
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd", write_statistics=False)
+    write_summed(path, content.getvalue().to_pybytes())
 
 
 def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
     """What `write_counts` wrote: the counts and the digest of the references."""
+    check_sums(path.parent, only=[path.name])
     try:
         table = pq.read_table(path)
         counts = {

@@ -24,6 +24,7 @@ from nmt_feat.report.tables import scored_by
 from nmt_feat.resources import resource
 from nmt_feat.run_settings import settings_from
 from nmt_feat.schema import DownloadConfig
+from nmt_feat.training.checkpoints import check_sums
 
 MOST = 2000
 """Sentences of a test set that are shown."""
@@ -172,6 +173,7 @@ def _of_test(
     ]
     for run in runs.values():
         folder = folders[run.hash]
+        check_sums(folder, only=[run.files[test]])
         hypotheses = read_lines(file_of_run(folder, run.files[test]))
         counts, _ = read_counts(file_of_run(folder, run.counts[test]))
         if len(hypotheses) != len(found) or len(counts["BLEU"]) != len(found):

@@ -24,7 +24,7 @@ from nmt_feat.errors import UserError, shown
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.parts import Parts
 from nmt_feat.strict import Mismatch, finite, loads, typed
-from nmt_feat.training.checkpoints import FORMAT, check_format, write_atomically
+from nmt_feat.training.checkpoints import FORMAT, check_format, check_sums, write_summed
 
 DIALS = ("classes", "erase")
 """Settings of features that make them say less; see corpus/dials.py."""
@@ -191,7 +191,7 @@ def peak_memory_mib() -> float:
 def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
     """Write `<name>.hyp`, a line each, exactly the lines that were scored; its name."""
     text = "".join(one_line(h) + "\n" for h in hypotheses)
-    write_atomically(folder / f"{name}.hyp", text.encode())
+    write_summed(folder / f"{name}.hyp", text.encode())
     return f"{name}.hyp"
 
 
@@ -199,7 +199,7 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
     """Write `result.json` or, for a run that starts, `run.json`; never half of it."""
     path = folder / (FINISHED if finished else STARTED)
     content = finite(dataclasses.asdict(record))
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_summed(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 
 
@@ -221,6 +221,8 @@ def read_record(path: Path) -> RunRecord:
                 f"{path}: names the file {shown(name)}, which is not in the run's folder; a record "
                 "names files beside it only: run the run again"
             )
+    if path.name == FINISHED:
+        check_sums(path.parent, only=[FINISHED])
     return record
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nmt_feat.files import write_atomically
 from nmt_feat.report import leads
 from nmt_feat.report.evidence import gather
 from nmt_feat.report.formats import latex, markdown, show
@@ -18,7 +19,6 @@ from nmt_feat.report.published import published
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.strict import finite
-from nmt_feat.training.checkpoints import write_atomically
 
 FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"

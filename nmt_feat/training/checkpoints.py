@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError
+from nmt_feat.files import refuse_links, remove, write_atomically
 from nmt_feat.strict import Mismatch, loads, typed
 
 CHECKPOINTS = "checkpoints"
@@ -34,26 +34,13 @@ INDEX = "checkpoint-"
 FORMAT = 1
 """Of run folders and checkpoints: raised when what is in them changes; older ones are read."""
 SUMS = "SHA256SUMS"
+RENEWED = "get the run's folder again, or train again"
+AGAIN = "delete what is left of the run, then the same command trains it again"
+_WRITTEN = re.compile(
+    r"\.?(?:weights-|state-|checkpoint-)\d{1,18}\.(?:safetensors|json)(?:\.\d+\.tmp)?"
+)
+"""The files of checkpoints, also those that a killed process left half written."""
 _NAME = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:  # a full disk, or a folder of this name
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -123,27 +110,85 @@ def check_format(number: int, path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process has left of `write_atomically`; one process writes a run."""
-    for path in folder.rglob(".*.tmp"):
-        path.unlink()
+    for path in sorted(folder.rglob(".*.tmp"), reverse=True):
+        if path.is_symlink():
+            path.unlink()
+        remove(path)
 
 
-def write_sums(folder: Path, patterns: Iterable[str]) -> None:
-    """Write the SHA-256 sums of files of `folder`, in the format of `sha256sum -c`."""
+Sums = dict[str, list[str]]
+"""SHA-256 sums by the names of files in a folder; several where one is replaced right now."""
+
+
+def sums_of(folder: Path, patterns: Iterable[str]) -> Sums:
+    """The sums of the files of `folder` that match one of the patterns."""
     found = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
-    paths = [path for path in found if path.is_file()]
-    lines = [f"{sha256(path)}  {path.relative_to(folder)}\n" for path in paths]
+    return {str(path.relative_to(folder)): [sha256(path)] for path in found if path.is_file()}
+
+
+def write_sums(folder: Path, sums: Sums) -> None:
+    """Write sums of files of `folder`, in the format of `sha256sum -c`."""
+    lines = [f"{value}  {name}\n" for name, values in sums.items() for value in values]
     write_atomically(folder / SUMS, "".join(lines).encode())
 
 
-def check_sums(folder: Path) -> None:
-    """Refuse files that have changed or gone since `write_sums`, where it has written."""
-    sums = folder / SUMS
-    for line in sums.read_text(encoding="utf-8").splitlines() if sums.exists() else ():
-        expected, _, name = line.partition("  ")
+def read_sums(folder: Path) -> Sums:
+    """The sums in a folder; none where there are none."""
+    path = folder / SUMS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {RENEWED}") from None
+    sums: Sums = {}
+    for number, line in enumerate(lines, start=1):
+        value, _, name = line.partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", value) or not _inside(name):
+            raise UserError(f"{path}:{number}: not a SHA-256 sum and a name; {RENEWED}")
+        sums.setdefault(name, []).append(value)
+    return sums
+
+
+def _inside(name: str) -> bool:
+    """Whether a name is that of a file in its folder or below."""
+    return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def write_summed(path: Path, data: bytes) -> None:
+    """`write_atomically`; where the folder has sums, as a finished run does, the file is in them.
+
+    While an earlier content is replaced both sums are there, so that it is whole at any moment.
+    """
+    folder, name, value = path.parent, path.name, hashlib.sha256(data).hexdigest()
+    sums = read_sums(folder)
+    before = sums.get(name, [])
+    if before and value not in before:
+        write_sums(folder, {**sums, name: [*before, value]})
+    write_atomically(path, data)
+    if sums and before != [value]:
+        write_sums(folder, {**sums, name: [value]})
+
+
+def check_sums(
+    folder: Path,
+    skipped: Iterable[str] = (),
+    only: Iterable[str] | None = None,
+    advice: str = RENEWED,
+) -> None:
+    """Refuse files that have changed or gone since their sums were written, where any were.
+
+    Args:
+        folder: the run's, or another one with sums.
+        skipped: patterns of names that are not checked.
+        only: the names that are checked, where their sums are there; all others are not.
+        advice: the way out, for the message.
+    """
+    for name, values in read_sums(folder).items():
         path = folder / name
-        if not path.is_file() or sha256(path) != expected:
-            what = "damaged, its SHA-256 is not the one" if path.is_file() else "missing, but"
-            raise UserError(f"{path}: {what} in {SUMS}; get the run's folder again, or train again")
+        if (only is not None and name not in only) or any(map(PurePath(name).match, skipped)):
+            continue
+        if not path.is_file() or sha256(path) not in values:
+            damage = "damaged, its SHA-256 is not the one" if path.is_file() else "missing, but"
+            raise UserError(f"{path}: {damage} in {SUMS}; {advice}")
 
 
 @dataclass
@@ -170,7 +215,7 @@ class Progression:
     """That made the updates, each with so many threads; 0 where that does not matter."""
     threads: int = 0
     loss: float = 0.0
-    """Summed over the tokens of the first process since the last validation, to be shown."""
+    """Summed over the tokens of all processes since the last validation, to be shown."""
     counted: int = 0
     """Those tokens."""
     skipped: int = 0
@@ -260,7 +305,8 @@ class Checkpoints:
             best: the step with the best score; 0 if there is none yet.
             validated: whether the weights count among the last `keep`.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_gone()
+        self.folder.mkdir(exist_ok=True)
         sums = dict(self.index.get("sha256", {}))
         for kind, tensors in (("weights", weights(model)), ("state", state)):
             data, name = packed(tensors), f"{kind}-{step}.safetensors"
@@ -286,8 +332,15 @@ class Checkpoints:
         kept = {f"{INDEX}{each['step']}.json" for each in whole}
         kept |= {name for each in whole for name in each["sha256"]}
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in kept and _WRITTEN.fullmatch(path.name):
                 path.unlink()
+
+    def _refuse_gone(self) -> None:
+        """A folder deleted while its run trains would be made again with half its files."""
+        refuse_links(self.folder)
+        if not self.folder.parent.is_dir() or (self.index and not self.folder.is_dir()):
+            gone = self.folder if self.folder.parent.is_dir() else self.folder.parent
+            raise UserError(f"{gone}: was deleted while the run trained; {AGAIN}")
 
     @property
     def step(self) -> int:
@@ -309,6 +362,9 @@ class Checkpoints:
 
     def select(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
         """The weights to test, and the steps they come from; `how`: `best` or `average`."""
+        self._refuse_gone()
+        if not self.index:
+            raise UserError(f"{self.folder}: has no checkpoint any more; {AGAIN}")
         steps = [self.index["best"]] if how == "best" else list(self.index["steps"])
         if not steps:
             raise UserError(f"{self.folder}: no checkpoint was validated; train again")

@@ -31,7 +31,7 @@ from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import TrainConfig
 from nmt_feat.search import WHOLE, translate_split
 from nmt_feat.strict import typed
-from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, restore
+from nmt_feat.training.checkpoints import AGAIN, CHECKPOINTS, Checkpoints, Progression, restore
 from nmt_feat.training.optimizers import (
     HIGHEST,
     build_optimizer,
@@ -115,7 +115,7 @@ class Trainer:
         self.begin(0)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, cfg.trainer.average)
         threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
-        self.stopping = Agreement(fabric.world_size)
+        self.stopping = Agreement(fabric.world_size, cfg.trainer.wait_minutes)
         self.at = Progression(processes=fabric.world_size, threads=threads)
         self.saved = 0  # the step of the last checkpoint
         # Whether the optimiser can skip an update that the device finds to be not finite.
@@ -177,6 +177,7 @@ class Trainer:
 
     def save(self, validated: bool = True) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""
+        self.progress.current = f"the checkpoint after update {self.at.step}"
         self.count_skipped()
         generators = {"cpu": torch.get_rng_state()}
         if self.fabric.device.type == "cuda":
@@ -195,6 +196,10 @@ class Trainer:
                     at.step, self.model, state, asdict(at), at.best_step, validated
                 )
             except OSError as error:
+                if not self.checkpoints.folder.is_dir():
+                    raise UserError(
+                        f"{self.checkpoints.folder}: was deleted while the run trained; {AGAIN}"
+                    ) from error
                 raise UserError(
                     f"{error.filename or self.checkpoints.folder}: {error.strerror}, while update "
                     f"{at.step} was saved; {self.kept()}; make room, then the same command "
@@ -228,8 +233,9 @@ class Trainer:
             ) from error
 
     def update(self) -> tuple[Tensor, int]:
-        """One update. Returns the summed loss and the target tokens of this process's batches."""
+        """One update. Returns the summed loss of this process and the target tokens of all."""
         settings, world = self.cfg.trainer, self.fabric.world_size
+        self.progress.current = f"update {self.at.step + 1}"
         drawn = [(self.draw(), self.train) for _ in range(settings.accumulate * world)]
         counts = [int(train.target_lengths[indices].sum()) for indices, train in drawn]
         tokens, rank = sum(counts), self.fabric.global_rank
@@ -266,7 +272,7 @@ class Trainer:
         self.at.sentences += sum(len(indices) for indices, _ in drawn)
         if not self.masks:
             self.count_skipped()
-        return torch.where(skip, 0, total), sum(counts[rank::world])
+        return torch.where(skip, 0, total), tokens
 
     def count_skipped(self) -> None:
         """Count the updates that were skipped, as far as not yet done; too many in a row end all.
@@ -300,7 +306,7 @@ class Trainer:
         A signal to any of them interrupts it: then the result is false, and the same is done after
         resuming.
         """
-        self.progress.phase("validating")
+        self.progress.phase("validating", f"the validation after update {self.at.step}")
         dev, budget, device = self.prepared.dev, self.cfg.trainer.batch_tokens, self.fabric.device
         greedy = replace(self.cfg.decoding, beam=1, nbest=1)
 
@@ -361,12 +367,21 @@ class Trainer:
         since = sum(point["step"] > self.at.best_step for point in self.at.curve)
         return bool(self.cfg.trainer.patience) and since >= self.cfg.trainer.patience
 
+    def total(self, loss: Tensor) -> float:
+        """The sum of a loss over the processes, which all take part."""
+        if self.fabric.world_size == 1:
+            return float(loss)
+        every = self.fabric.all_reduce(loss.clone(), reduce_op="sum")
+        assert isinstance(every, Tensor)
+        return float(every)
+
     def fit(self) -> Progression:
         """Train to the end, from wherever `resume` left the run, or until a signal comes."""
-        settings = self.cfg.trainer
+        settings, first = self.cfg.trainer, self.fabric.global_rank == 0
         self.model.train()
         self.progress.start(self.at.step, settings.max_steps)
-        losses = torch.tensor(self.at.loss, device=self.fabric.device)
+        # Each process sums its own losses; only where they are shown or saved all are added up.
+        losses = torch.tensor(self.at.loss if first else 0.0, device=self.fabric.device)
         begun = time.perf_counter()
         while not self.at.finished and not self.stopping.agreed(bool(signals.caught)):
             if not self.due():
@@ -375,11 +390,12 @@ class Trainer:
                 self.at.counted += count
                 if self.at.step % settings.log_every == 0:
                     self.count_skipped()
+                    loss_sum = self.total(losses)
                     now = self.at.seconds + time.perf_counter() - begun
-                    mean = float(losses) / self.at.counted
+                    mean = loss_sum / self.at.counted
                     self.progress.updated(self.at.step, mean, self.at.tokens / now)
                 continue
-            self.at.loss = float(losses)
+            self.at.loss = self.total(losses)
             self.at.seconds += time.perf_counter() - begun
             validated = self.validate()
             self.at.elapsed += time.perf_counter() - begun
@@ -392,7 +408,7 @@ class Trainer:
             losses.zero_()
             begun = time.perf_counter()
         if not self.at.finished and self.at.step > self.saved:
-            self.at.loss = float(losses)
+            self.at.loss = self.total(losses)
             self.at.seconds += time.perf_counter() - begun
             self.at.elapsed += time.perf_counter() - begun
             self.save(validated=False)

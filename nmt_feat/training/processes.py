@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from nmt_feat.errors import UserError
+from nmt_feat.files import write_atomically
 from nmt_feat.schema import TrainConfig
+from nmt_feat.strict import typed
 from nmt_feat.training.signals import AT_ONCE, Interrupted, signals
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 PATIENCE = 5.0
 """Seconds that a process keeps to itself that another one has gone: that one's error matters."""
+CONTINUES = "the same command continues from the last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,9 @@ class Agreement:
     waited for.
     """
 
-    def __init__(self, world: int) -> None:
-        self._group = dist.new_group(backend="gloo") if world > 1 else None
+    def __init__(self, world: int, minutes: float = 30) -> None:
+        limit = timedelta(minutes=minutes)  # of waiting for another process
+        self._group = dist.new_group(backend="gloo", timeout=limit) if world > 1 else None
         self._wanted = torch.zeros(())
         self._pending: dist.Work | None = None
 
@@ -134,15 +142,29 @@ def first_speaks() -> contextlib.AbstractContextManager[object]:
 
 
 @contextlib.contextmanager
-def own_errors_first(world: int) -> Iterator[None]:
-    """Where another process has gone, wait for its error to end this one as well."""
+def waiting_limited(minutes: float, work: Callable[[], str]) -> Iterator[None]:
+    """One line where another process is waited for in vain, or has gone.
+
+    Args:
+        minutes: how long PyTorch waits for another process, which was set before.
+        work: what the processes do together, for the message.
+    """
     try:
         yield
     except RuntimeError as error:
-        gone = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-        if world > 1 and gone:
-            time.sleep(PATIENCE)
-        raise
+        text = str(error)
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in text.lower():
+            raise
+        if re.search("timed? ?out", text, re.IGNORECASE):
+            raise UserError(
+                f"{work()}: another process was waited for longer than trainer.wait_minutes="
+                f"{minutes:g}; it is stuck, or slower than that; {CONTINUES}"
+            ) from error
+        time.sleep(PATIENCE)  # its error is to end this process as well
+        raise UserError(
+            f"{work()}: another process has gone ({text.splitlines()[0][:200]}); see its error; "
+            f"{CONTINUES}"
+        ) from error
 
 
 def set_up_torch(cfg: TrainConfig) -> None:
@@ -157,11 +179,14 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
     from lightning_fabric import Fabric  # a second that only training takes
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+    from nmt_feat.training.launcher import Parallel
+
     set_up_torch(cfg)
     accelerator, devices = cfg.trainer.accelerator, cfg.trainer.devices
     place = started()
     # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
-    strategy = "ddp" if place.world > 1 else "ddp_spawn" if devices > 1 else "auto"
+    several, minutes = max(place.world, devices) > 1, cfg.trainer.wait_minutes
+    strategy = Parallel(minutes, spawned=place.world == 1) if several else "auto"
     try:
         return Fabric(
             accelerator=accelerator,
@@ -183,12 +208,55 @@ def launch(
     cfg: TrainConfig,
     folder: Path,
     given: Given,
+    kind: type[Result],
 ) -> Result:
-    """`function` in each process; what it returns in the first. A spawned one's error is raised."""
-    try:
+    """`function` in each process; what it returns in the first. A spawned one's error is raised.
+
+    Args:
+        fabric: the processes.
+        function: called with `fabric`, `cfg`, `folder` and `given`.
+        cfg: settings.
+        folder: the run's.
+        given: for `function`.
+        kind: the dataclass that it returns. A spawned process leaves it in a file of the run.
+    """
+    if not getattr(fabric.strategy, "spawned", False):
         with signals.deferred():
-            found: Result = fabric.launch(function, cfg, folder, given)  # type: ignore[arg-type]
-            return found
+            result: Result = fabric.launch(function, cfg, folder, given)  # type: ignore[arg-type]
+            return result
+    path = folder / f".returned.{os.getpid()}.tmp"
+    try:
+        with signals.deferred(), _explained(cfg.trainer.devices):
+            fabric.launch(_write_returned, function, cfg, folder, given, path)  # type: ignore[arg-type]
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        if signals.caught:  # before the process could handle signals
+            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
+        raise UserError(f"{path}: was not written by process 0; {CONTINUES}") from None
+    finally:
+        path.unlink(missing_ok=True)
+    returned: Result = typed(content, kind)
+    return returned
+
+
+def _write_returned(
+    fabric: Fabric,
+    function: Callable[[Fabric, TrainConfig, Path, Given], Any],
+    cfg: TrainConfig,
+    folder: Path,
+    given: Given,
+    path: Path,
+) -> None:
+    result = function(fabric, cfg, folder, given)
+    if fabric.global_rank == 0:
+        write_atomically(path, json.dumps(dataclasses.asdict(result)).encode())
+
+
+@contextlib.contextmanager
+def _explained(devices: int) -> Iterator[None]:
+    """The error of a spawned process as it would be here."""
+    try:
+        yield
     except ProcessRaisedException as error:  # it has the traceback as text
         _, mistake, message = str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
         if mistake:
@@ -198,7 +266,6 @@ def launch(
         if signals.caught or error.exit_code == AT_ONCE:
             raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
         raise UserError(
-            f"trainer.devices={cfg.trainer.devices}: process {error.error_index} was ended by "
-            f"{error.signal_name or error.exit_code}, perhaps for want of memory; the same command "
-            "continues from the last checkpoint"
+            f"trainer.devices={devices}: process {error.error_index} was ended by "
+            f"{error.signal_name or error.exit_code}, perhaps for want of memory; {CONTINUES}"
         ) from None

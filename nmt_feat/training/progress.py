@@ -27,6 +27,8 @@ class Progress:
     def __init__(self, console: Console, enabled: bool = True, bar: bool = True) -> None:
         self.console = console
         self.enabled = enabled
+        self.current = "the start of training"
+        """The work that the processes do together, for messages."""
         self.bar = Bar(
             TextColumn("{task.description:<10}", markup=False),
             BarColumn(bar_width=None),
@@ -48,8 +50,9 @@ class Progress:
         self.bar.reset(self.task, completed=step, total=total)
         self.bar.start()
 
-    def phase(self, name: str) -> None:
-        """Show what is being done."""
+    def phase(self, name: str, work: str) -> None:
+        """Show what is being done, `work` in full."""
+        self.current = work
         self.bar.update(self.task, description=name)
 
     def updated(self, step: int, loss: float, speed: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.errors import UserError
+from nmt_feat.files import make_folder, remove, rename_whole
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.schedules import ENDLESS
 
@@ -64,8 +65,8 @@ def unfinished(run: Path) -> Checkpoints:
 def adopt(run: Path, folder: Path) -> None:
     """Copy the checkpoints of a run into the folder of another, whole or not at all."""
     copied = folder / f".{CHECKPOINTS}.copy"
-    shutil.rmtree(copied, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    remove(copied)
+    make_folder(folder)
     shutil.copytree(run / CHECKPOINTS, copied)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # at most a first one, killed half-way
-    copied.rename(folder / CHECKPOINTS)
+    remove(folder / CHECKPOINTS)  # at most a first one, killed half-way
+    rename_whole(copied, folder / CHECKPOINTS)

@@ -16,6 +16,7 @@ from nmt_feat.artifacts import WEIGHTS, keep, model_for
 from nmt_feat.cli import composed
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import read_lines
+from nmt_feat.files import write_atomically
 from nmt_feat.schema import TranslateConfig
 from nmt_feat.settings import settle
 from nmt_feat.training import checkpoints
@@ -54,8 +55,8 @@ def finish(job: Job) -> dict[str, float]:
     folder = Path(job["model"])
     keep(cfg, prepared, folder)
     packed = checkpoints.packed(checkpoints.weights(model))
-    checkpoints.write_atomically(folder / WEIGHTS, packed)
-    checkpoints.write_sums(folder, (WEIGHTS, "encoder/*"))
+    write_atomically(folder / WEIGHTS, packed)
+    checkpoints.write_sums(folder, checkpoints.sums_of(folder, (WEIGHTS, "encoder/*")))
     parameters = sum(p.numel() for p in model.parameters())
     return {"dev_perplexity": math.exp(loss / pieces), "parameters": parameters}
 

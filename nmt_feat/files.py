@@ -1,0 +1,130 @@
+"""Files and folders that are written whole, outlast a loss of power, and are no links."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nmt_feat.errors import UserError
+
+SILENT_SECONDS = 5.0
+"""How long a lock is waited for before that is said."""
+LONGEST_HOURS = 24
+"""How long a lock of a cache is waited for: the preparation of a large corpus takes hours."""
+
+
+def sync(path: Path) -> None:
+    """Wait until the system has written a file's content, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """`sync` of all files and folders in a folder, and of itself."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_symlink():
+            sync(path)
+    sync(folder)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # not to be followed, where it is a link
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:  # a full disk, or a folder of this name
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there, so that they stay."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file or folder in the place of `target`, which is never there in part."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    remove(temporary)
+    if source.is_dir():
+        shutil.copytree(source, temporary)
+        sync_tree(temporary)
+    else:
+        shutil.copyfile(source, temporary)
+        sync(temporary)
+    if target.is_dir():  # which cannot be replaced
+        remove(target)
+    temporary.replace(target)
+    sync(target.parent)
+
+
+def rename_whole(building: Path, folder: Path) -> None:
+    """Give a folder its name, after all that is in it is on the disk."""
+    sync_tree(building)
+    building.rename(folder)
+    sync(folder.parent)
+
+
+def refuse_links(*paths: Path) -> None:
+    """Refuse to write or delete where a path is a link: its target may be anybody's."""
+    for path in paths:
+        if path.is_symlink():
+            raise UserError(
+                f"{path}: is a link to {os.readlink(path)}, through which nothing is written or "
+                "deleted; remove the link, or put the folder itself there"
+            )
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there; of a link not its target, which is an error."""
+    refuse_links(path)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, work: str) -> Iterator[None]:
+    """The lock of what several processes may want to make at the same time: one makes it.
+
+    The others wait; after some seconds they say for what.
+
+    Args:
+        path: the file or folder that is made; the lock lies beside it.
+        work: the work of the process that has the lock, for messages: `prepares the data`.
+    """
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=SILENT_SECONDS)
+    except Timeout:
+        print(f"{path}: another process {work}; waiting for it", file=sys.stderr, flush=True)
+        try:
+            lock.acquire(timeout=3600 * LONGEST_HOURS)
+        except Timeout:
+            raise UserError(
+                f"{path}: another process {work}, for more than {LONGEST_HOURS} hours; end that "
+                "one if it is stuck, then start again"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
