@@ -196,6 +196,8 @@ def _text(value: str, free: bool) -> str:
         return value
     if value in ("", "~", "???") or value.startswith("~/") or value.lower() == "null":
         return value  # refused with advice, or empty
+    if free and "${" in value and Path(value).exists():
+        return quote(value.replace("${", r"\${"))
     if not free and (len(split(value)) > 1 or FUNCTION.fullmatch(value)):
         return value  # a sweep, which Hydra refuses with its own words
     try:

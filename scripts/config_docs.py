@@ -37,6 +37,16 @@ Every setting can be given on the command line: `python train.py model.dim=256 c
 train.py` alone, which picks `model=mini`, `trainer=default` and so on; another option, such as
 `model=base`, brings values of its own. A default of **required** must be given by the command line
 or by a file of the group.
+
+Text stays as it is typed, on the command line and in YAML: `paths.runs=2024_12_01`,
+`data.target_lang=no`, `'input=a,b (1).txt'`. Only quotes around a whole value, `null`, a backslash
+before a special character, and `${...}` keep the meaning that they have for Hydra. In a sweep
+(`-m`) a comma separates values, unless a file of the whole name is there; put a name with a comma
+in quotes of its own: `'data.train.source="a,b.txt"'`.
+
+`data.tests.b.source=... data.tests.b.target=...` adds a test set `b`,
+`features.gender.column=feats.Gender` a feature `gender`, and `logger.mine._target_=...` a logger
+`mine`; `args` and `factors` take a further name by `+`, as in `+combiner.args.start=0.5`.
 """
 
 

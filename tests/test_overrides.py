@@ -101,6 +101,8 @@ def test_a_comma_in_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """It separates values, unless a file of the whole name is there."""
     monkeypatch.chdir(tmp_path)
     assert keep_text("data.train.source=a,b", TrainConfig, sweep=True) == "data.train.source=a,b"
+    (tmp_path / "a${x}").touch()
+    assert value_of("data.train.source=a${x}", TrainConfig) == "a${x}"
     (tmp_path / "a,b").touch()
     assert value_of("data.train.source=a,b", TrainConfig, sweep=True) == "a,b"
 

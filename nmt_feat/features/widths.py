@@ -11,7 +11,7 @@ WIDE = ("lemma", "form", "lower", CONTEXT, *KINDS)
 
 
 def default_width(column: str, values: int, dim: int, preset: str, parts: int = 2) -> int:
-    """Width of a feature with `values` values in a model of width `dim`.
+    """Width of a feature with `values` ids (its values and 3 special ones), in a model of `dim`.
 
     `default`: min(values, 16, dim/8), a lemma, form, units or vectors dim/4. `tutorial`: 12 of 512.
     `sennrich`: 5, 115 or 10 of 500, but at least 4. `equal`: the share of one of so many `parts`,
