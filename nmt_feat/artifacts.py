@@ -17,7 +17,7 @@ from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.prepare import Prepared, language_model
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.features import Contextual
-from nmt_feat.files import copy_whole, make_folder, write_atomically
+from nmt_feat.files import copy_whole, make_folder, write_part
 from nmt_feat.model.build import build_model, isolated
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.schema import TrainConfig
@@ -67,7 +67,7 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     if cfg.features and (annotator := make_annotator(cfg.annotator)):
         beside = folder / ANNOTATOR
         make_folder(beside)
-        write_atomically(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
+        write_part(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
         model = Path(cfg.annotator.model or "").expanduser()
         if cfg.annotator.model and model.exists():  # else the name of a package that is installed
             copy = beside / model.resolve().name

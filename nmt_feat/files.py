@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,6 +38,15 @@ def sync_tree(folder: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+    _write(path, data, Path.replace)
+
+
+def write_part(path: Path, data: bytes) -> None:
+    """`write_atomically` of one of many files, which count when a record is there, written last."""
+    _write(path, data, os.replace)
+
+
+def _write(path: Path, data: bytes, rename: Callable[[Path, Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # not to be followed, where it is a link
     try:
@@ -45,7 +54,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        rename(temporary, path)
     except OSError:  # a full disk, or a folder of this name
         temporary.unlink(missing_ok=True)
         raise
@@ -72,7 +81,7 @@ def copy_whole(source: Path, target: Path) -> None:
         sync(temporary)
     if target.is_dir():  # which cannot be replaced
         remove(target)
-    temporary.replace(target)
+    os.replace(temporary, target)
     sync(target.parent)
 
 

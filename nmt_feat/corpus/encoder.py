@@ -27,7 +27,7 @@ from nmt_feat.corpus.normal import RULES_FILE, write_rules
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
 from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
 from nmt_feat.errors import UserError
-from nmt_feat.files import write_atomically
+from nmt_feat.files import write_part
 
 INSIDE_WORD = 3  # beside UNK and END in `Described.carried`
 VALUES = 4
@@ -274,7 +274,7 @@ class SourceEncoder:
         text = {"split_at_words": self.split_at_words, "longest": self.longest}
         for file, content in (("text", text), ("features", features)):
             lines = json.dumps(content, ensure_ascii=False, indent=1)
-            write_atomically(folder / f"{file}.json", lines.encode())
+            write_part(folder / f"{file}.json", lines.encode())
 
     @classmethod
     def load(cls, folder: Path) -> SourceEncoder:

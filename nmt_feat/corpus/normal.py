@@ -20,7 +20,7 @@ import numpy as np
 from nmt_feat.corpus.conllu import TEXT_COMMENT, Sentence, Word, sentence_end
 from nmt_feat.corpus.sentences import ANNOTATION, Coded, Integers, Sentences
 from nmt_feat.corpus.text import Block, line_end, read_blocks, remembered
-from nmt_feat.files import write_atomically
+from nmt_feat.files import write_part
 from nmt_feat.strict import loads
 
 RULES = {
@@ -220,4 +220,4 @@ def _strings_of_json(lines: Iterable[str]) -> Iterator[str]:
 def write_rules(folder: Path) -> None:
     """Say in a folder of subword models that its text is in normal form."""
     content = json.dumps(RULES, ensure_ascii=False, indent=1)
-    write_atomically(folder / RULES_FILE, f"{content}\n".encode())
+    write_part(folder / RULES_FILE, f"{content}\n".encode())

@@ -21,7 +21,7 @@ from nmt_feat.corpus.sentences import Coded, Integers, Sentences, slices
 from nmt_feat.corpus.text import one_line, ranked
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
-from nmt_feat.files import write_atomically
+from nmt_feat.files import write_part
 from nmt_feat.schema import SubwordConfig
 
 Booleans = NDArray[np.bool_]
@@ -122,7 +122,7 @@ class Subwords:
 
     def save(self, stem: Path) -> None:
         """Write `stem.model` (SentencePiece's own format) or `stem.json` (a list of words)."""
-        write_atomically(stem.with_suffix(".model"), self._proto)
+        write_part(stem.with_suffix(".model"), self._proto)
         if self._escaped:
             write_rules(stem.parent)
 
@@ -230,7 +230,7 @@ class Words(Subwords):
 
     def save(self, stem: Path) -> None:  # noqa: D102
         content = json.dumps({"kind": self._kind, "words": self._words[4:]}, ensure_ascii=False)
-        write_atomically(stem.with_suffix(".json"), content.encode())
+        write_part(stem.with_suffix(".json"), content.encode())
 
     @property
     def names(self) -> list[str]:  # noqa: D102
