@@ -21,7 +21,7 @@ from nmt_feat.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep, model_for
 from nmt_feat.commands import command, without
 from nmt_feat.corpus.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.corpus.normal import RULES
-from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.prepare import DataHashes, Prepared, hash_data, prepare
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.parts import part_use
@@ -30,6 +30,12 @@ from nmt_feat.evaluation.testing import Tested, evaluate, readings, tested
 from nmt_feat.features import Contextual
 from nmt_feat.files import make_folder, refuse_links, remove, write_atomically
 from nmt_feat.lifetime import end_with_parent
+from nmt_feat.identity import (
+    determining,
+    is_earlier,
+    limits_of_validation,
+    validation_search,
+)
 from nmt_feat.model.build import (
     arithmetic,
 )
@@ -40,8 +46,9 @@ from nmt_feat.report.advice import OWN_FILES, advice, advise_on_size
 from nmt_feat.report.records import FINISHED, STARTED, CurvePoint, RunRecord, method_name
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
+from nmt_feat.run_folders import find_folder, upgrade_record
 from nmt_feat.schema import CombinerConfig, TrainConfig
-from nmt_feat.settings import determining, folder_name, settle
+from nmt_feat.settings import settle
 from nmt_feat.terminal import TextConsole, say
 from nmt_feat.training import checkpoints, processes
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, digest
@@ -137,6 +144,9 @@ def fit(
             prepared = prepare_run(cfg)
             made = prepared, untrained(cfg, prepared)[0]
         trainer = Trainer(cfg, *made, folder, fabric, progress)
+        progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
+        search = validation_search(earlier_record(folder))
+        trainer = Trainer(cfg, *made, folder, fabric, progress, search)
         trainer.resume()
         if trainer.checkpoints.damaged:
             progress.say(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
@@ -242,6 +252,14 @@ def refusing_deleted(folder: Path) -> Iterator[None]:
 
 
 def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float:
+def earlier_record(folder: Path) -> dict[str, Any]:
+    """The stored settings of a run that was begun with an earlier identity, which it keeps."""
+    path = folder / records.STARTED
+    stored = records.read_record(path).settings if path.exists() else {}
+    return stored if is_earlier(stored) else {}
+
+
+def continued(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes, folder: Path) -> float:
     """Make ready what an earlier start has left in `folder`, or in `cfg.resume`; its seconds.
 
     Settings that would change the result are refused.
@@ -252,7 +270,10 @@ def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float
         run = Path(str(cfg.resume))
         found = unfinished(run)
     if found.step and (run / records.STARTED).exists():
-        before = records.read_record(run / records.STARTED).settings
+        record = records.read_record(run / records.STARTED)
+        before = upgrade_record(record, cfg, data)
+        if foreign:
+            before |= limits_of_validation(record.settings)
         refuse_changes(run, before, settings, found.step, cfg.trainer.resume_exact)
     if foreign:
         with locked(run):
@@ -280,6 +301,10 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
     settings = determining(cfg, fingerprint(cfg, wanted(cfg)))
     folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
     make_folder(folder.parent)
+    data = hash_data(cfg, wanted(cfg))
+    settings = determining(cfg, data.training)
+    folder = find_folder(cfg, settings, data)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if processes.started().rank and not (folder / FINISHED).exists():
         _help(cfg, folder)
         sys.exit()
@@ -296,6 +321,7 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
         else:
             with refusing_deleted(folder):
                 record = _train(cfg, settings, folder, sweep)
+            record = _train(cfg, settings, data, folder, sweep)
     if not sweep:
         console.print(summary(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
@@ -330,12 +356,16 @@ def _help(cfg: TrainConfig, folder: Path) -> None:
         train(fabric, cfg, folder, (prepared, untrained(cfg, prepared)[0]))
 
 
-def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool) -> RunRecord:
+def _train(
+    cfg: TrainConfig, settings: dict[str, Any], data: DataHashes, folder: Path, sweep: bool
+) -> RunRecord:
     console, begun = TextConsole(), time.perf_counter()
     records.restart_peak_memory()
     refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
     before = continued(cfg, settings, folder)
     (folder / checkpoints.SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
+    before = continued(cfg, settings, data, folder)
+    settings = earlier_record(folder) or settings
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
     for note in prepared.notes:
@@ -362,7 +392,8 @@ def _train(cfg: TrainConfig, settings: dict[str, Any], folder: Path, sweep: bool
         hash=digest(settings),
         settings=settings,
         config=dataclasses.asdict(cfg),
-        data_hashes={"prepared": prepared.fingerprint},
+        data_hashes={"prepared": prepared.fingerprint, "earlier": data.earlier[0]},
+        test_hashes=data.tests,
         data_report=dataclasses.asdict(prepared.report),
         code=records.code_revision(),
         libraries=records.package_versions(),

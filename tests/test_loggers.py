@@ -14,10 +14,10 @@ from small import Small, composed, outcome, record
 
 from nmt_feat.cli import composed as command
 from nmt_feat.errors import UserError
+from nmt_feat.identity import determining
 from nmt_feat.report.sweep import current
 from nmt_feat.run import train_run
 from nmt_feat.schema import LoggerConfig
-from nmt_feat.settings import determining
 from nmt_feat.training.loggers import CSV, Logger, Loggers, make_loggers
 
 EVERY = ("combiner=add", "trainer.log_every=2", "trainer.max_steps=4")

@@ -57,6 +57,8 @@ class RawCorpus:
     dev: RawSplit
     tests: dict[str, RawSplit]
     fingerprint: str  # hash of the content of all files and of the annotator
+    training_sum: str  # the same of train and dev alone
+    test_sums: dict[str, str]  # the same of each test set
     notes: list[str]  # what the user should know: missing test sets, tokens without annotation ...
     rules: dict[str, set[str]]  # by split: which rules of normal form change its text (normal.py)
     normal: bool = True  # whether they are followed, as in all but old runs
@@ -143,13 +145,27 @@ def locate(
                 notes.append(f"{name}: {role} is {len(known)} files, {first} to {last}")
         if others:
             sums[name] += [*others, "spaces"]  # of the text, which were single ones once
-    # The same bytes are other sentences as JSON; plain text and CoNLL-U are told apart by content.
-    forms = [s.form for s in splits.values() if s.form.factors or s.form.kind == "jsonl"]
-    content = json.dumps([sums, config.limit, annotate, tool and fingerprint_of(tool), *forms])
+    by_annotator = [config.limit, annotate, tool and fingerprint_of(tool)]
+
+    def hash_content(*names: str) -> str:
+        # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
+        forms = [splits[name].form for name in names]
+        forms = [form for form in forms if form.factors or form.kind == "jsonl"]
+        content = json.dumps([{name: sums[name] for name in names}, *by_annotator, *forms])
+        return hashlib.sha256(content.encode()).hexdigest()
+
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    return RawCorpus(train, dev, by_name, digest, notes, rules)
+    return RawCorpus(
+        train,
+        dev,
+        by_name,
+        fingerprint=hash_content(*splits),
+        training_sum=hash_content("train", "dev"),
+        test_sums={name: hash_content(name) for name in by_name},
+        notes=notes,
+        rules=rules,
+    )
 
 
 def _rules(split: RawSplit, cache: Path) -> set[str]:

@@ -37,11 +37,11 @@ from nmt_feat.corpus.text import known_sha256, shards
 from nmt_feat.corpus.vectors import looked_up, read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.files import locked, make_folder, refuse_links, remove, rename_whole
-from nmt_feat.identity import drop_defaults
+from nmt_feat.identity import DATA_FORMATS, drop_defaults
 from nmt_feat.schema import FeatureConfig, SubwordConfig, TrainConfig
 from nmt_feat.training.checkpoints import digest
 
-FORMAT = 4  # of the cache folder: raise it whenever its splits change; each run's hash does then
+FORMAT = 4  # of the cache folder: raise it whenever its content changes
 REPORT = 4  # of the report alone
 MANY = 0.05  # share of words without a piece from which on it is said
 MANIFEST = "manifest.json"
@@ -66,8 +66,22 @@ class Prepared:
     redraw: Callable[[int], Split] | None = None  # train of an epoch, where each has its own
 
 
-def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
-    """Hash of everything that determines the prepared data; reads files, but prepares nothing.
+@dataclass(frozen=True)
+class DataHashes:
+    """Hashes of everything that determines prepared data."""
+
+    cache: str
+    """Of all splits: the name of their folder in the cache."""
+    training: str
+    """Of train and dev, which a model is trained and validated on."""
+    earlier: list[str]
+    """What counted in the identity of runs once: of all splits, and the cache's format."""
+    tests: dict[str, str]
+    """Of each test set, in order."""
+
+
+def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashes:
+    """Hash everything that determines the prepared data; reads files, but prepares nothing.
 
     Except for the seed of dials, which a run's settings have beside it.
     """
@@ -77,9 +91,7 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
     data, cache = cfg.data, Path(cfg.paths.cache)
     corpus = datasets.locate(data, cfg.annotator, cache, annotate, required)
     content = {
-        "format": FORMAT,
         "sentencepiece": sentencepiece.__version__,
-        "corpus": corpus.fingerprint,
         "subword": drop_defaults(asdict(cfg.subword), SubwordConfig, "subword"),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {
@@ -102,9 +114,30 @@ def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
             for name, f in features.items()
         },
     }
-    if rules := _effective_rules(corpus.rules.values(), cfg.subword):
-        content["rules"] = rules  # of the text; they did not exist once
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def hashed(corpus_sum: str, splits: Iterable[str], **more: object) -> str:
+        # Rules of the text that change it; there were none once.
+        rules = _effective_rules([corpus.rules[name] for name in splits], cfg.subword)
+        changed = content | {"corpus": corpus_sum} | more | ({"rules": rules} if rules else {})
+        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
+
+    # Which values a control moves to a word of a test set depends on the place of the set.
+    by_place = cfg.control in ("shuffled", "resampled")
+    whole, every = corpus.fingerprint, list(corpus.rules)
+    return DataHashes(
+        cache=hashed(whole, every, format=FORMAT),
+        training=hashed(corpus.training_sum, ("train", "dev")),
+        earlier=[hashed(whole, every, format=number) for number in DATA_FORMATS],
+        tests={
+            name: hashed(test_sum, (name,), **({"place": place} if by_place else {}))
+            for place, (name, test_sum) in enumerate(corpus.test_sums.items())
+        },
+    )
+
+
+def fingerprint(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
+    """Hash of everything that determines the folder of the prepared data in the cache."""
+    return hash_data(cfg, features).cache
 
 
 def _effective_rules(of_splits: Iterable[set[str]], subword: SubwordConfig) -> list[str]:

@@ -58,7 +58,10 @@ class RunRecord:
     config: dict[str, Any]
     """The whole resolved configuration."""
     data_hashes: dict[str, str] = field(default_factory=dict)
-    """SHA-256 sums of what was read, by name."""
+    """Of what was read: the folder in the cache (`prepared`), and what was in `settings` when test
+    sets were part of the identity (`earlier`)."""
+    test_hashes: dict[str, str] = field(default_factory=dict)
+    """Of each test set that was asked for; none in records of an earlier identity."""
     code: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -114,19 +117,6 @@ def method_name(target: str | None) -> str:
         return "none"
     module, _, name = target.rpartition(".")
     return method(name) if module.startswith("nmt_feat.") else name
-
-
-def leave_out(settings: dict[str, Any]) -> None:
-    """Take settings out of those of a run that are there as if they were not."""
-    for feature in (settings.get("features") or {}).values():
-        for dial in DIALS:
-            if not feature.get(dial):
-                feature.pop(dial, None)
-    model = settings.get("model") or {}
-    if model.get("source_words"):
-        del model["source_words"]
-    if settings.get("control") == "none":
-        del settings["control"]
 
 
 def code_revision() -> dict[str, str]:

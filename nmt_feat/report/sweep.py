@@ -36,10 +36,11 @@ from omegaconf.errors import OmegaConfBaseException
 from nmt_feat.corpus.pool import cores
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.files import write_atomically
+from nmt_feat.identity import leave_out
 from nmt_feat.members import settings_of_unchosen
 from nmt_feat.overrides import keep_text
 from nmt_feat.report.plan import plan
-from nmt_feat.report.records import RunRecord, leave_out, method_name, read_run
+from nmt_feat.report.records import RunRecord, method_name, read_run
 from nmt_feat.report.report import Report
 from nmt_feat.schema import TrainConfig
 from nmt_feat.terminal import TextConsole, say

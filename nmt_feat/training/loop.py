@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -25,10 +25,11 @@ from nmt_feat.corpus.subwords import PAD
 from nmt_feat.errors import UserError, out_of_memory, shown
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
+from nmt_feat.identity import VALIDATION
 from nmt_feat.model.build import derive
 from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.schema import TrainConfig
+from nmt_feat.schema import DecodingConfig, TrainConfig
 from nmt_feat.search import WHOLE, translate_split
 from nmt_feat.strict import typed
 from nmt_feat.training.checkpoints import AGAIN, CHECKPOINTS, Checkpoints, Progression, restore
@@ -99,7 +100,10 @@ class Trainer:
         folder: Path,
         fabric: Fabric,
         progress: Progress,
+        search: DecodingConfig = VALIDATION,
     ) -> None:
+        """`search`: how validations translate; it chooses the best checkpoint."""
+        self.search = search
         self.cfg, self.prepared, self.fabric, self.progress = cfg, prepared, fabric, progress
         self.names = list(prepared.encoder.features)
         objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
@@ -308,14 +312,13 @@ class Trainer:
         """
         self.progress.phase("validating", f"the validation after update {self.at.step}")
         dev, budget, device = self.prepared.dev, self.cfg.trainer.batch_tokens, self.fabric.device
-        greedy = replace(self.cfg.decoding, beam=1, nbest=1)
 
         def lose(share: slice) -> list[tuple[float, int]]:
             with torch.no_grad():  # not by the data-parallel wrapper, which would wait for others
                 return [dev_loss(self.inner, dev, self.names, budget, device, share)]
 
         def translate(share: slice) -> list[list[int]]:
-            found = translate_split(self.model, dev, self.names, greedy, device, share=share)
+            found = translate_split(self.model, dev, self.names, self.search, device, share=share)
             return [[i, *best[0].ids] for i, best in enumerate(found) if best]
 
         self.model.eval()
