@@ -152,7 +152,7 @@ def upgrade_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Stored settings in today's form; only the hash of the data stays as it is."""
     settings = copy.deepcopy(dict(stored))
     settings.pop("decoding", None)
-    if is_earlier(stored) and settings["trainer"]["select"] == "best":
+    if is_earlier(stored) and settings.get("trainer", {}).get("select") == "best":
         settings["trainer"].pop("average", None)
     return settings
 

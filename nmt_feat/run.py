@@ -24,6 +24,7 @@ from nmt_feat.corpus.normal import RULES
 from nmt_feat.corpus.prepare import DataHashes, Prepared, hash_data, prepare
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.additions import add_results
 from nmt_feat.evaluation.parts import part_use
 from nmt_feat.evaluation.statistics import counts_file
 from nmt_feat.evaluation.testing import Tested, evaluate, readings, tested
@@ -43,10 +44,17 @@ from nmt_feat.model.pretrained import start
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.report import records
 from nmt_feat.report.advice import OWN_FILES, advice, advise_on_size
-from nmt_feat.report.records import FINISHED, STARTED, CurvePoint, RunRecord, method_name
+from nmt_feat.report.records import (
+    FINISHED,
+    STARTED,
+    CurvePoint,
+    Request,
+    RunRecord,
+    method_name,
+)
 from nmt_feat.report.sweep import current
 from nmt_feat.report.tables import summary
-from nmt_feat.run_folders import find_folder, upgrade_record
+from nmt_feat.run_folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.schema import CombinerConfig, TrainConfig
 from nmt_feat.settings import settle
 from nmt_feat.terminal import TextConsole, say
@@ -304,24 +312,22 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
     data = hash_data(cfg, wanted(cfg))
     settings = determining(cfg, data.training)
     folder = find_folder(cfg, settings, data)
+    request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
+    current.request = request
     folder.parent.mkdir(parents=True, exist_ok=True)
     if processes.started().rank and not (folder / FINISHED).exists():
         _help(cfg, folder)
         sys.exit()
     with signals.handled(), locked(folder, wait=sweep):
         if (folder / FINISHED).exists():
-            try:
-                record = records.read_record(folder / FINISHED)
-            except UserError as error:
-                raise UserError(f"{error} after deleting {folder}") from None
-            if cfg.data.readings and any(s.reading is None for s in record.scores.values()):
-                add_readings(cfg, record, folder)
+            record = _complete(cfg, data, request, folder)
             current.finished(folder, trained=False)
             say(f"finished before: {folder}")
         else:
             with refusing_deleted(folder):
                 record = _train(cfg, settings, folder, sweep)
             record = _train(cfg, settings, data, folder, sweep)
+            record = records.select_results(record, request)
     if not sweep:
         console.print(summary(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
@@ -333,20 +339,38 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
     return record
 
 
-def add_readings(cfg: TrainConfig, record: RunRecord, folder: Path) -> None:
+def _complete(cfg: TrainConfig, data: DataHashes, request: Request, folder: Path) -> RunRecord:
+    """The finished run in a folder, with all results that are asked for, as `request` sees it."""
+    try:
+        record = records.read_record(folder / FINISHED)
+    except UserError as error:
+        raise UserError(f"{error} after deleting {folder}") from None
+    if is_earlier(record.settings) and not record.test_hashes:
+        then = earlier_data(record, cfg, data)
+        hashes = then.tests if then else {}
+        record.test_hashes = {name: hashes[name] for name in record.tests if name in hashes}
+    if processes.started().rank:  # the first adds what is missing
+        return record
+    add_results(cfg, record, folder, request)
+    selected = records.select_results(record, request)
+    if cfg.data.readings and any(s.reading is None for s in selected.scores.values()):
+        add_readings(cfg, selected, folder)  # the scores are those of the record, too
+        record.config["data"]["readings"] = True
+        records.write_record(folder, record)
+    return selected
+
+
+def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> None:
     """Reading accuracy of a run that was finished without: `data.readings` makes no other run."""
-    if gone := [name for name in record.files.values() if not (folder / name).exists()]:
+    if gone := [name for name in selected.files.values() if not (folder / name).exists()]:
         say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
         return
     prepared = prepare_run(cfg, say)
     checkpoints.check_sums(folder, only=record.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-        hypotheses = read_lines(records.file_of_run(folder, record.files[name]))
-        record.scores[name].reading = readings(cfg, split, hypotheses)
-    record.config["data"]["readings"] = True
-    if not processes.started().rank:
-        records.write_record(folder, record)
-        say(f"{folder}: reading accuracy added")
+        hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))
+        selected.scores[name].reading = readings(cfg, split, hypotheses)
+    say(f"{folder}: reading accuracy added")
 
 
 def _help(cfg: TrainConfig, folder: Path) -> None:

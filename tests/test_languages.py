@@ -30,7 +30,7 @@ from nmt_feat.report.report import Report
 from nmt_feat.report.tables import figures, summary
 from nmt_feat.schema import DataConfig
 from nmt_feat.search import Hypothesis
-from nmt_feat.settings import determining
+from nmt_feat.identity import determining
 from nmt_feat.training import loop
 
 TEXTS = {

@@ -21,8 +21,10 @@ SIZE = {
     "trainer": ("max_steps", "batch_tokens", "batch_by", "accumulate", "precision", "devices"),
 }
 """Settings that decide how long a run takes, as far as methods and features do not."""
-WITH_FEATURES = ("hydra", "combiner", "features", "control", "annotator")
+WITH_FEATURES = ("hydra", "combiner", "features", "control", "annotator", "decoding")
 """Settings that words only is without, or that are no run's."""
+OF_TESTS = ("decoding=", "decoding.", "data.tests.")
+"""How settings begin that do not change what is trained."""
 LATEST = 30
 """Finished runs that are asked how long they took, at most."""
 
@@ -48,7 +50,9 @@ def plan(
     rest = count - finished
     said = f"Plan: {count} run{'s' * (count != 1)}"
     if count < len(jobs):
-        said += f" for {len(jobs)} jobs, some of which are the same words only"
+        searches = {tuple(filter(_is_of_tests, job)) for job in jobs}
+        reason = "train the same model" if len(searches) > 1 else "are the same words only"
+        said += f" for {len(jobs)} jobs, some of which {reason}"
     if finished:
         said += f", {finished} of them finished when this sweep last ran"
     if not rest:
@@ -75,11 +79,17 @@ def identities(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tuple[
 
     found = []
     for job in jobs:
-        seeds = [setting for setting in job if setting.startswith("seed=")]
-        others = tuple(setting for setting in job if setting not in seeds)
+        trained = [setting for setting in job if not _is_of_tests(setting)]
+        seeds = [setting for setting in trained if setting.startswith("seed=")]
+        others = tuple(setting for setting in trained if setting not in seeds)
         plain = "combiner=none" in others
-        found.append((*seeds, words_only(others)) if plain else tuple(job))
+        found.append((*seeds, words_only(others)) if plain else tuple(trained))
     return found
+
+
+def _is_of_tests(setting: str) -> bool:
+    """Whether a setting of the command line is about test sets and their search alone."""
+    return setting.lstrip("+~").startswith(OF_TESTS)
 
 
 def alike(config: DictConfig) -> list[float]:

@@ -12,7 +12,7 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError, shown
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.parts import Parts
+from nmt_feat.schema import DecodingConfig
 from nmt_feat.strict import Mismatch, finite, loads, typed
 from nmt_feat.training.checkpoints import FORMAT, check_format, check_sums, write_summed
 
@@ -43,6 +44,33 @@ class CurvePoint:
 
 
 @dataclass
+class Request:
+    """The results of a run that a command asks for."""
+
+    decoding: dict[str, Any]
+    """The search."""
+    tests: dict[str, str]
+    """The hash of each test set, in order; see `corpus.prepare.DataHashes`."""
+    training: str
+    """The hash of what the model is trained on."""
+
+
+@dataclass
+class SetResult:
+    """What a run's weights give on dev or a test set by one search."""
+
+    name: str
+    data: str
+    """The test set's hash; none for dev, which is part of the run's identity."""
+    decoding: dict[str, Any]
+    scores: Scores
+    file: str
+    """Of the hypotheses."""
+    counts: str
+    """File of the n-gram counts of each sentence."""
+
+
+@dataclass
 class RunRecord:
     """Everything that says what a run was and what it gave. Paths are relative to its folder."""
 
@@ -54,7 +82,7 @@ class RunRecord:
     hash: str
     """Hash of `settings`."""
     settings: dict[str, Any]
-    """What determines the result, nested, the seed and the data's hash among it."""
+    """What determines the trained model, nested, the seed and the data's hash among it."""
     config: dict[str, Any]
     """The whole resolved configuration."""
     data_hashes: dict[str, str] = field(default_factory=dict)
@@ -84,7 +112,7 @@ class RunRecord:
     """Of the largest process of the start that finished the run, the one that prepares included."""
     curve: list[CurvePoint] = field(default_factory=list)
     dev: Scores | None = None
-    """Scores of the selected weights, with the search of `decoding`; none until then."""
+    """Scores of the selected weights, by the search of `config`; none until then."""
     tests: dict[str, Scores] = field(default_factory=dict)
     """Scores by test set; the first one is the table's."""
     files: dict[str, str] = field(default_factory=dict)
@@ -100,6 +128,9 @@ class RunRecord:
     parts: Parts | None = None
     """What the tested weights make of word and features, on dev."""
 
+    further: list[SetResult] = field(default_factory=list)
+    """What was asked for later: other searches, other files under the name of a test set."""
+
     @property
     def finished(self) -> bool:
         """Whether the run has its scores."""
@@ -109,6 +140,63 @@ class RunRecord:
     def scores(self) -> dict[str, Scores]:
         """The scores of dev and of each test set, once there are any."""
         return {} if self.dev is None else {"dev": self.dev, **self.tests}
+
+
+def search_of(record: RunRecord) -> dict[str, Any]:
+    """The search that the run itself was tested with; empty where it is unknown."""
+    search: dict[str, Any] = record.config.get("decoding") or record.settings.get("decoding") or {}
+    return search
+
+
+def search_changes(record: RunRecord, request: Request) -> dict[str, Any]:
+    """The settings of the search that is asked for, where they are not the run's own."""
+    own = _complete(search_of(record))
+    return {name: v for name, v in _complete(request.decoding).items() if v != own[name]}
+
+
+def _complete(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings of a search, with the defaults of those that came later."""
+    defaults = dataclasses.asdict(DecodingConfig())
+    return defaults | {name: value for name, value in decoding.items() if name in defaults}
+
+
+def find_result(record: RunRecord, name: str, request: Request) -> SetResult | None:
+    """The result on dev or a test set that is asked for, if the run has it."""
+    own = search_of(record)
+    results = [
+        SetResult(
+            *(set_name, record.test_hashes.get(set_name, ""), own, scores),
+            *(files.get(set_name, "") for files in (record.files, record.counts)),
+        )
+        for set_name, scores in record.scores.items()
+    ]
+    key = (name, request.tests.get(name, ""), _complete(request.decoding))
+    return next(
+        (
+            result
+            for result in (*results, *record.further)
+            if (result.name, result.data, _complete(result.decoding)) == key
+        ),
+        None,
+    )
+
+
+def select_results(record: RunRecord, request: Request) -> RunRecord:
+    """The run as the command that asks sees it: its test sets, by its search."""
+    found = {name: find_result(record, name, request) for name in ("dev", *request.tests)}
+    results = {name: result for name, result in found.items() if result}
+    scores = {name: result.scores for name, result in results.items()}
+    return dataclasses.replace(
+        record,
+        config=record.config | {"decoding": request.decoding},
+        data_hashes=record.data_hashes | {"training": request.training},
+        test_hashes=request.tests,
+        dev=scores.pop("dev", None),
+        tests=scores,
+        files={name: result.file for name, result in results.items()},
+        counts={name: result.counts for name, result in results.items()},
+        further=[],
+    )
 
 
 def method_name(target: str | None) -> str:

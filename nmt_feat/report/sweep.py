@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
+import dataclasses
 import json
 import logging
 import math
@@ -40,9 +41,16 @@ from nmt_feat.identity import leave_out
 from nmt_feat.members import settings_of_unchosen
 from nmt_feat.overrides import keep_text
 from nmt_feat.report.plan import plan
-from nmt_feat.report.records import RunRecord, method_name, read_run
+from nmt_feat.report.records import (
+    Request,
+    RunRecord,
+    method_name,
+    read_run,
+    select_results,
+)
 from nmt_feat.report.report import Report
 from nmt_feat.schema import TrainConfig
+from nmt_feat.strict import typed
 from nmt_feat.terminal import TextConsole, say
 from nmt_feat.training.locks import lock_of
 
@@ -58,6 +66,8 @@ class SweepState:
 
     folder: Path | None = None
     trained: bool = False
+    request: Request | None = None
+    """The results of the run that are asked for."""
     described: set[str] = field(default_factory=set)
     """Fingerprints of the prepared data whose report this sweep has printed."""
 
@@ -204,7 +214,7 @@ class SweepTable(Callback):
                         f"chooses it before there are jobs; give {group}={name} on the command line"
                     )
                     self.chosen[group] = name  # said once
-        current.folder, current.trained = None, False
+        current.folder, current.trained, current.request = None, False, None
         self.began = time.monotonic()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -222,6 +232,7 @@ class SweepTable(Callback):
             "folder": str(current.folder.absolute()) if current.folder else None,
             "seconds": seconds,
             "trained": current.trained,
+            "request": current.request and dataclasses.asdict(current.request),
             "error": None,
             "config": OmegaConf.to_container(settings),
         }
@@ -307,7 +318,10 @@ class SweepTable(Callback):
 def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     """The job's record and folder; a stub for the missing cell where it failed before that."""
     if job["folder"] is not None and (folder := Path(job["folder"])).exists():
-        return read_run(folder), folder
+        record = read_run(folder)
+        if request := job.get("request"):
+            record = select_results(record, typed(request, Request))
+        return record, folder
     config = job["config"]
     method = method_name((config.get("combiner") or {}).get("_target_"))
     seed = config.get("seed", job["number"])

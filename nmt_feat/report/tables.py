@@ -8,12 +8,13 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.identity import is_earlier, upgrade_settings
 from nmt_feat.report.formats import Block
-from nmt_feat.report.records import DIALS, RunRecord
+from nmt_feat.report.records import DIALS, RunRecord, search_of
 from nmt_feat.terminal import TextTable
 
 FULL = {(dial, "-") for dial in DIALS}
@@ -94,12 +95,35 @@ def bits(record: RunRecord) -> list[tuple[float, float]]:
 
 
 def _settings(record: RunRecord) -> dict[str, str]:
-    """The settings that may label a row."""
+    """The settings that may label a row: those of the trained model, and the search."""
     dialled = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
-    flat = {k: v for k, v in _flat(record.settings).items() if k not in dialled}
+    settings = upgrade_settings(record.settings) | {"decoding": search_of(record)}
+    flat = {k: v for k, v in _flat(settings).items() if k not in dialled}
     if HASH in flat:
         flat[HASH] = flat[HASH][:8]
     return flat | dials(record)
+
+
+def _alike_data(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records, those with an earlier identity with today's hash of their data, if it is known.
+
+    So runs of both are in one row where all else is equal.
+    """
+    today: dict[str, str] = {}
+    for record in records:
+        data_hash = str(record.settings.get("data", {}).get("hash"))
+        if is_earlier(record.settings) and "training" in record.data_hashes:
+            today[data_hash] = record.data_hashes["training"]
+        elif not is_earlier(record.settings) and "earlier" in record.data_hashes:
+            today[record.data_hashes["earlier"]] = data_hash
+    found = []
+    for record in records:
+        data = record.settings.get("data", {})
+        if is_earlier(record.settings) and data.get("hash") in today:
+            data = data | {"hash": today[data["hash"]]}
+            record = replace(record, settings=record.settings | {"data": data})
+        found.append(record)
+    return found
 
 
 def _method(record: RunRecord) -> tuple[str, str]:
@@ -161,9 +185,11 @@ class Table:
         for record in records:
             # What failed before it had a hash is told apart by all that was asked for.
             asked = record.hash or json.dumps(record.settings, sort_keys=True)
-            key = (asked, str(record.seed), *_method(record))
+            search = json.dumps(search_of(record), sort_keys=True)
+            key = (asked, str(record.seed), *_method(record), search)
             if key not in runs or record.finished:
                 runs[key] = record
+        runs = dict(zip(runs, _alike_data(list(runs.values())), strict=True))
         known = [record for record in runs.values() if record.hash]
         keys = _labels(known)
         self.labels = [SHOWN.get(key, key) for key in keys]

@@ -202,6 +202,15 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
         raise UserError(f"{found}: cannot be had here ({error})") from error
 
 
+def make_single_fabric(cfg: TrainConfig) -> Fabric:
+    """One device in this process alone, with the threads that training gives a process."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    set_up_torch(cfg)
+    return Fabric(accelerator=cfg.trainer.accelerator, devices=1, plugins=[LightningEnvironment()])
+
+
 def launch(
     fabric: Fabric,
     function: Callable[[Fabric, TrainConfig, Path, Given], Result],
