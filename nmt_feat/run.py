@@ -354,23 +354,27 @@ def _complete(cfg: TrainConfig, data: DataHashes, request: Request, folder: Path
     add_results(cfg, record, folder, request)
     selected = records.select_results(record, request)
     if cfg.data.readings and any(s.reading is None for s in selected.scores.values()):
-        add_readings(cfg, selected, folder)  # the scores are those of the record, too
-        record.config["data"]["readings"] = True
-        records.write_record(folder, record)
+        if add_readings(cfg, selected, folder):  # to the scores, which are the record's
+            record.config["data"]["readings"] = True
+            records.write_record(folder, record)
+            say(f"{folder}: reading accuracy added")
     return selected
 
 
-def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> None:
-    """Reading accuracy of a run that was finished without: `data.readings` makes no other run."""
+def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
+    """Add reading accuracy to scores that lack it: `data.readings` makes no other run.
+
+    False where the translations are gone.
+    """
     if gone := [name for name in selected.files.values() if not (folder / name).exists()]:
         say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
-        return
+        return False
     prepared = prepare_run(cfg, say)
     checkpoints.check_sums(folder, only=record.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))
         selected.scores[name].reading = readings(cfg, split, hypotheses)
-    say(f"{folder}: reading accuracy added")
+    return True
 
 
 def _help(cfg: TrainConfig, folder: Path) -> None:
