@@ -293,7 +293,8 @@ def read_record(path: Path) -> RunRecord:
         raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
     assert isinstance(record, RunRecord)
     check_format(record.format, path)
-    for name in (*record.files.values(), *record.counts.values()):
+    further = [name for result in record.further for name in (result.file, result.counts)]
+    for name in (*record.files.values(), *record.counts.values(), *further):
         if name != Path(name).name or name in ("", ".."):
             raise UserError(
                 f"{path}: names the file {shown(name)}, which is not in the run's folder; a record "
