@@ -353,11 +353,11 @@ def _complete(cfg: TrainConfig, data: DataHashes, request: Request, folder: Path
         return record
     add_results(cfg, record, folder, request)
     selected = records.select_results(record, request)
-    if cfg.data.readings and any(s.reading is None for s in selected.scores.values()):
-        if add_readings(cfg, selected, folder):  # to the scores, which are the record's
-            record.config["data"]["readings"] = True
-            records.write_record(folder, record)
-            say(f"{folder}: reading accuracy added")
+    lacking = cfg.data.readings and any(s.reading is None for s in selected.scores.values())
+    if lacking and add_readings(cfg, selected, folder):  # to the scores, which are the record's
+        record.config["data"]["readings"] = True
+        records.write_record(folder, record)
+        say(f"{folder}: reading accuracy added")
     return selected
 
 
