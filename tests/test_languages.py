@@ -25,12 +25,12 @@ from nmt_feat.evaluation.languages import (
 )
 from nmt_feat.evaluation.metrics import edit_rate, score, word_perplexity
 from nmt_feat.evaluation.statistics import sentence_counts, sentence_weights
+from nmt_feat.identity import determining
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import Report
 from nmt_feat.report.tables import figures, summary
 from nmt_feat.schema import DataConfig
 from nmt_feat.search import Hypothesis
-from nmt_feat.identity import determining
 from nmt_feat.training import loop
 
 TEXTS = {
