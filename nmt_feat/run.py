@@ -30,13 +30,13 @@ from nmt_feat.evaluation.statistics import counts_file
 from nmt_feat.evaluation.testing import Tested, evaluate, readings, tested
 from nmt_feat.features import Contextual
 from nmt_feat.files import make_folder, refuse_links, remove, write_atomically
-from nmt_feat.lifetime import end_with_parent
 from nmt_feat.identity import (
     determining,
     is_earlier,
     limits_of_validation,
     validation_search,
 )
+from nmt_feat.lifetime import end_with_parent
 from nmt_feat.model.build import (
     arithmetic,
 )
@@ -151,8 +151,6 @@ def fit(
         if made is None:
             prepared = prepare_run(cfg)
             made = prepared, untrained(cfg, prepared)[0]
-        trainer = Trainer(cfg, *made, folder, fabric, progress)
-        progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
         search = validation_search(earlier_record(folder))
         trainer = Trainer(cfg, *made, folder, fabric, progress, search)
         trainer.resume()
@@ -259,7 +257,6 @@ def refusing_deleted(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def continued(cfg: TrainConfig, settings: dict[str, Any], folder: Path) -> float:
 def earlier_record(folder: Path) -> dict[str, Any]:
     """The stored settings of a run that was begun with an earlier identity, which it keeps."""
     path = folder / records.STARTED
@@ -306,15 +303,12 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
     cfg = settle(cfg, sweep, console)
     if cfg.control == "matched":
         cfg = match(cfg, console)
-    settings = determining(cfg, fingerprint(cfg, wanted(cfg)))
-    folder = Path(cfg.paths.runs) / folder_name(cfg, settings)
-    make_folder(folder.parent)
     data = hash_data(cfg, wanted(cfg))
     settings = determining(cfg, data.training)
     folder = find_folder(cfg, settings, data)
     request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
     current.request = request
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     if processes.started().rank and not (folder / FINISHED).exists():
         _help(cfg, folder)
         sys.exit()
@@ -325,8 +319,7 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
             say(f"finished before: {folder}")
         else:
             with refusing_deleted(folder):
-                record = _train(cfg, settings, folder, sweep)
-            record = _train(cfg, settings, data, folder, sweep)
+                record = _train(cfg, settings, data, folder, sweep)
             record = records.select_results(record, request)
     if not sweep:
         console.print(summary(record))
@@ -370,7 +363,7 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
         say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
         return False
     prepared = prepare_run(cfg, say)
-    checkpoints.check_sums(folder, only=record.files.values())
+    checkpoints.check_sums(folder, only=selected.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))
         selected.scores[name].reading = readings(cfg, split, hypotheses)
@@ -390,9 +383,8 @@ def _train(
     console, begun = TextConsole(), time.perf_counter()
     records.restart_peak_memory()
     refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
-    before = continued(cfg, settings, folder)
-    (folder / checkpoints.SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
     before = continued(cfg, settings, data, folder)
+    (folder / checkpoints.SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
     settings = earlier_record(folder) or settings
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))

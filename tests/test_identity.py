@@ -229,6 +229,10 @@ def write_first_identity(folder: Path, cfg: TrainConfig) -> Path:
         run["data_hashes"] = {"prepared": data}
         del run["test_hashes"]
         path.write_text(json.dumps(run))
+    if (sums := folder / "SHA256SUMS").exists():  # there were those of the weights and vocabularies
+        lines = sums.read_text(encoding="utf-8").splitlines(keepends=True)
+        first = [line for line in lines if line.endswith(".safetensors\n") or "  encoder/" in line]
+        sums.write_text("".join(first), encoding="utf-8")
     return folder.rename(folder.with_name(f"{folder.name[:-8]}{run['hash'][:8]}"))
 
 
