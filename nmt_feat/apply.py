@@ -44,7 +44,11 @@ from nmt_feat.limits import (
     score_within_memory,
 )
 from nmt_feat.outputs import check_output, writing
+<<<<<<< HEAD
 from nmt_feat.report.records import STARTED
+=======
+from nmt_feat.report.records import FINISHED, STARTED
+>>>>>>> ed1fd7b (Reports: a table for each corpus, a sweep's folder, --where; the answer first; the live view at any width and through a pipe; figures and page are easier to read)
 from nmt_feat.run_settings import read_settings
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
@@ -62,6 +66,21 @@ EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
 
 
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse a folder that has not all of a finished run; the message says what is the matter."""
+    lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if not lacking:
+        return
+    if (folder / STARTED).is_file() and not (folder / FINISHED).is_file():
+        raise UserError(
+            f"{folder}: this run is not finished; the command that began it continues it"
+        )
+    raise UserError(
+        f"{folder}: no finished run (it has no {' or '.join(lacking)}); give a folder that "
+        "train.py wrote"
+    )
+
+
 class Run:
     """A finished run, ready to translate: settings, encoder, model, annotator.
 
@@ -76,11 +95,7 @@ class Run:
         torch.set_num_threads(threads or DEFAULT_THREADS)
         self.folder, self.threads = Path(folder), threads
         config, weights = self.folder / CONFIG, self.folder / WEIGHTS
-        if not config.is_file() or not weights.is_file():
-            raise UserError(
-                f"{folder}: no finished run (it has no {CONFIG} or {WEIGHTS}); give a folder that "
-                "train.py wrote"
-            )
+        refuse_unfinished(self.folder)
         cfg = read_settings(config)
         check(cfg)
         if cfg.control in CONTROLS:

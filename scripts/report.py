@@ -1,6 +1,8 @@
 """The table of finished runs: `python scripts/report.py FOLDER... [--out FOLDER]`.
 
-Each folder is a run's, or stands above runs (`runs`). Below the table stands what it supports:
+Each folder is a run's, a sweep's, or stands above runs (`runs`). Runs of several corpora or
+language pairs have a table each; `--where NAME=VALUE` chooses some runs. Below the table stands the
+answer in a few sentences, and then what the table supports:
 differences to the baseline (`--baseline`, or words only with the same settings) with intervals and
 p-values. With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and
 with `--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by
@@ -21,13 +23,45 @@ from pathlib import Path
 
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.outputs import check_output
+from nmt_feat.report.corpora import choose_runs, folder_name
 from nmt_feat.report.examples import Corpora
 from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
 from nmt_feat.report.records import find_runs
-from nmt_feat.report.report import Report
+from nmt_feat.report.report import make_reports, print_reports, write_reports
 from nmt_feat.report.watch import watch
 from nmt_feat.terminal import TextConsole, say, use_utf8
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    """Write what is asked for, and print the tables."""
+    runs = choose_runs(find_runs(arguments.folders), arguments.where)
+    notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
+    reports = make_reports([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
+    if arguments.html:
+        check_output(arguments.html, "--html ", [path for f in runs for path in f.rglob("*")])
+    paths = []
+    if arguments.out:  # before it is printed, which may fail
+        with written(arguments.out):
+            paths = write_reports(reports, arguments.out)
+    print_reports(reports, TextConsole())
+    if arguments.out:
+        say("Written:", *paths)
+    for name, report in reports.items():
+        if arguments.out and arguments.figures:
+            folder = arguments.out / folder_name(name) if name else arguments.out
+            with written(folder):
+                figures = write_figures(report, folder)
+            for path, shows in figures.items():
+                say(f"Written: {path}: {shows}")
+        if arguments.html:
+            page = arguments.html
+            if name:
+                page = page.with_name(f"{page.stem}-{folder_name(name)}{page.suffix}")
+            corpora = Corpora(arguments.text, arguments.cache)
+            for line in write_page(report, page, corpora):
+                say(line, file=sys.stderr)
+            say(f"Written: {page}")
 
 
 def main() -> None:
@@ -47,6 +81,13 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="paths.cache of the runs")
     parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only runs with this: data=koen, method=gate, seed=1, trainer.precision=bf16-mixed",
+    )
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     arguments = parser.parse_args()
     use_utf8()
@@ -56,28 +97,7 @@ def main() -> None:
         if arguments.watch:
             watch(arguments.folders, TextConsole())
             return
-        runs = find_runs(arguments.folders)
-        notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
-        report = Report([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
-        if arguments.html:
-            check_output(arguments.html, "--html ", [path for f in runs for path in f.rglob("*")])
-        paths = []
-        if arguments.out:  # before it is printed, which may fail
-            with written(arguments.out):
-                paths = report.write(arguments.out)
-        report.print(TextConsole())
-        if arguments.out:
-            say("Written:", *paths)
-            if arguments.figures:
-                with written(arguments.out):
-                    figures = write_figures(report, arguments.out)
-                for path, shows in figures.items():
-                    say(f"Written: {path}: {shows}")
-        if arguments.html:
-            corpora = Corpora(arguments.text, arguments.cache)
-            for line in write_page(report, arguments.html, corpora):
-                say(line, file=sys.stderr)
-            say(f"Written: {arguments.html}")
+        _report(arguments)
     except UserError as error:
         fail(str(error))
 

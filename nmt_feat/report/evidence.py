@@ -71,6 +71,8 @@ class Method:
     conditions: str = ""
     """What else than the method tells the row apart from others."""
     words_only: bool = False
+    control: str = ""
+    """What its features are replaced by, or `matched`."""
     row: str = ""
     """Its name in the table; `name` leaves out what all that it is compared with share."""
 
@@ -354,6 +356,7 @@ def gather(
             bits=known if len(known) == len(finished) else None,
             conditions=apart[name].conditions,
             words_only=run.method == "none" and "control" not in run.settings,
+            control=str(run.settings.get("control", "")),
             row=name,
         )
         # Counts of different tokenisers are of different n-grams.

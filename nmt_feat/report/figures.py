@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import textwrap
@@ -29,9 +30,26 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 FORMATS = ("png", "pdf")
-BANDS = "line: mean over seeds; band: from the least to the most"
-LINES = 8
-"""In one figure at most."""
+BANDS = "line: mean over seeds; band: min to max"
+LINES = 5
+"""In one figure at most: more bands hide each other."""
+WRAP = 32
+"""Characters of a name in one line."""
+CJK_FONTS = (
+    "Noto Sans CJK",
+    "Source Han Sans",
+    "WenQuanYi",
+    "IPAGothic",
+    "NanumGothic",
+    "Droid Sans Fallback",
+    "Hiragino Sans",
+    "PingFang",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Yu Gothic",
+    "Unifont",
+)
+"""Beginnings of the names of fonts that have Chinese, Japanese or Korean characters."""
 SHOWN = 12
 """Values of a feature whose gates are shown, the most frequent ones."""
 
@@ -59,6 +77,7 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
 
         for text in figure.findobj(Text):
             text.set_parse_math(False)  # a dollar is a dollar
+            text.set_fontfamily(["DejaVu Sans", *cjk_fonts()])
         name = re.sub(r"[^\w.=+-]+", "-", name)
         same = sum(other == name or other.startswith(f"{name}--") for other in drawn)
         drawn[f"{name}--{same + 1}" if same else name] = figure, shows
@@ -87,6 +106,15 @@ def draw(report: Report) -> dict[str, tuple[Figure, str]]:
     return drawn
 
 
+@functools.cache
+def cjk_fonts() -> list[str]:
+    """The fonts of this system for Chinese, Japanese and Korean; a character takes the first."""
+    from matplotlib.font_manager import fontManager
+
+    names = sorted({font.name for font in fontManager.ttflist})
+    return [name for name in names if name.startswith(CJK_FONTS)]
+
+
 def forest(evidence: Evidence) -> Figure:
     """Each method's difference to the baseline in BLEU, with its 95 % interval."""
     against = evidence.against["BLEU"]
@@ -96,11 +124,11 @@ def forest(evidence: Evidence) -> Figure:
         look: dict[str, Any] = {"color": COLORS[0], "mfc": COLORS[0] if sure else "white"}
         axes.errorbar(d.value, place, xerr=_ends(d), fmt="o", capsize=3, label=name, **look)
     axes.axvline(0, color="0.5", linewidth=1)
-    axes.set_yticks(range(len(against)), list(against))
+    axes.set_yticks(range(len(against)), _wrapped(against))
     axes.set_ylim(len(against) - 0.5, -0.5)
     seeds = _n(len(m.seeds) for m in evidence.methods if m.name in {*against, evidence.baseline})
     figure.supxlabel(  # below names of any length
-        f"BLEU on {evidence.where} less that of {evidence.baseline}\n"
+        f"ΔBLEU on {evidence.where}, against {evidence.baseline}\n"
         f"mean ({seeds}), 95 % interval (filled: p < 0.05, Holm)",
         fontsize="medium",
     )
@@ -216,14 +244,14 @@ def by_value(name: str, found: Gates) -> Figure:
             axes.hlines(places, [min(w) for w in weights], [max(w) for w in weights], color="0.6")
             axes.plot(means, places, label=part, **(_look(number) | {"linestyle": ""}))
         labels = [f"{value} ({pieces:,})" for value, (pieces, _) in shown.items()]
-        axes.set_yticks(range(len(shown)), labels)
+        axes.set_yticks(range(len(shown)), _wrapped(labels))
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(min(0, *map(min, every)) - 0.03, max(1, *map(max, every)) + 0.03)
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
         axes.set_xlabel("mean weight")
         axes.set_title(f"{feature} (pieces of dev)", fontsize="medium")
-    _legend(figure, panels[0], f"{name} (n={len(every[0])}; line: from the least to the most)")
+    _legend(figure, panels[0], f"{name} (n={len(every[0])}; line: min to max)")
     return figure
 
 
@@ -246,7 +274,7 @@ def of_the_norm(shared: Mapping[str, Mapping[str, float]]) -> Figure:
         for text in axes.bar_label(bars, texts, label_type="center", fontsize="small"):
             text.set_bbox(box if text.get_text() else None)
         left += widths
-    axes.set_yticks(range(len(shared)), list(shared))
+    axes.set_yticks(range(len(shared)), _wrapped(shared))
     axes.set_ylim(len(shared) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 5), [f"{x:.0%}" for x in np.linspace(0, 1, 5)])
@@ -267,6 +295,11 @@ def _few(rows: Mapping[str, Row], first: str | None) -> list[dict[str, Row]]:
 def _ends(d: Difference) -> list[list[float]]:
     """The interval as Matplotlib's errors."""
     return [[d.value - d.low], [d.high - d.value]]
+
+
+def _wrapped(names: Iterable[str]) -> list[str]:
+    """Long names in several lines, so that none is cut."""
+    return ["\n".join(textwrap.wrap(name, WRAP) or [name]) for name in names]
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -303,9 +336,11 @@ def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """Below the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     room = int(11 * figure.get_figwidth())  # characters beside each other
+    labels = ["\n".join(textwrap.wrap(label, room - 6) or [label]) for label in labels]
     columns = max(1, min(len(labels), room // (max(map(len, labels), default=0) + 6)))
     lines = textwrap.wrap(title or "", room)
-    rows = math.ceil(len(labels) / columns) + max(0, len(lines) - 1)
+    highest = max((label.count("\n") + 1 for label in labels), default=1)
+    rows = highest * math.ceil(len(labels) / columns) + max(0, len(lines) - 1)
     figure.set_figheight(figure.get_figheight() + 0.2 * rows)
     figure.legend(
         *(handles, labels),

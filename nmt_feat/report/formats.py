@@ -27,6 +27,8 @@ class Block:
     """Cells with a significant difference: a dagger."""
 
 
+BEST_MEAN = "Bold: the best mean of its column, which may be chance."
+"""What bold says: what the statistics support has a dagger."""
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -52,7 +54,7 @@ def latex(block: Block) -> str:
         rows.append(" & ".join(cells) + r" \\")
     heading = " & ".join(map(_latex, block.heading)) + r" \\"
     notes = [f"{note.rstrip('.')}." for note in block.notes]
-    legend = ["Bold: best of its column."] * bool(block.best)
+    legend = [BEST_MEAN] * bool(block.best)
     legend += [r"$^\dagger$: differs from the baseline, $p < 0.05$."] * bool(block.sure)
     title = [f"{_latex(block.title)}."] if block.title else []
     caption = " ".join([*title, *legend, *map(_latex, notes)])

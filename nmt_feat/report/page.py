@@ -17,8 +17,10 @@ from markupsafe import Markup, escape
 
 from nmt_feat.errors import UserError, written
 from nmt_feat.outputs import writing
+from nmt_feat.report.corpora import split_by_corpus
 from nmt_feat.report.examples import Corpora, examples
 from nmt_feat.report.figures import draw
+from nmt_feat.report.formats import BEST_MEAN
 from nmt_feat.report.report import Report
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
         style=style,
         script=script,
         script_sum=_sum(script),
+        corpus="; ".join(split_by_corpus(report.runs)),
         blocks=report.blocks,
+        best_mean=BEST_MEAN,
         figures=figures,
         data=list(data.values()),
         runs=[(name, record) for name, records in rows.items() for record in records],

@@ -322,13 +322,30 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
-    """The records of all runs in or anywhere below `folders`, each once; see `finished`."""
-    found: dict[Path, RunRecord] = {}
+    """The records of all runs in or anywhere below `folders`, each once; see `finished`.
+
+    A sweep's folder stands for the runs of its jobs, which lie elsewhere.
+    """
+    records: dict[Path, RunRecord] = {}
     for top in folders:
         if not top.is_dir():
             raise UserError(f"{top}: no such folder; give folders of runs, or folders above them")
-        runs = sorted({p.parent for name in (STARTED, FINISHED) for p in top.rglob(name)})
+        below = {path.parent for name in (STARTED, FINISHED) for path in top.rglob(name)}
+        runs = sorted(below or _runs_of_sweep(top))
         if not runs:
-            raise UserError(f"{top}: no {FINISHED} in it or below; give a folder of runs")
-        found |= {folder.resolve(): read_run(folder) for folder in runs}
-    return found
+            raise UserError(
+                f"{top}: no {FINISHED} in it or below; give a folder of runs, or that of a sweep"
+            )
+        records |= {folder.resolve(): read_run(folder) for folder in runs}
+    return records
+
+
+def _runs_of_sweep(folder: Path) -> set[Path]:
+    """The folders of the runs that a sweep's jobs have trained or met, as far as they are there."""
+    runs = set()
+    for path in folder.glob("jobs/*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            place = loads(path.read_text(encoding="utf-8")).get("folder")
+            if place and any((Path(place) / name).exists() for name in (STARTED, FINISHED)):
+                runs.add(Path(place))
+    return runs

@@ -6,19 +6,26 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from nmt_feat.files import write_atomically
 from nmt_feat.report import leads
+from nmt_feat.report.answer import answer_blocks
+from nmt_feat.report.corpora import folder_name, split_by_corpus
 from nmt_feat.report.evidence import gather
 from nmt_feat.report.formats import latex, markdown, show
 from nmt_feat.report.published import published
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.strict import finite
+<<<<<<< HEAD
+=======
+from nmt_feat.terminal import literal
+from nmt_feat.training.checkpoints import write_atomically
+>>>>>>> ed1fd7b (Reports: a table for each corpus, a sweep's folder, --where; the answer first; the live view at any width and through a pipe; figures and page are easier to read)
 
 FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"
@@ -46,7 +53,7 @@ class Report:
         self.table.notes += [*missing, *notes]
         self.leads = [leads.leads(evidence) for evidence in self.evidence]
         self.leads_chrf = [leads.leads(evidence, "chrF") for evidence in self.evidence]
-        self.blocks = [self.table.block()]
+        self.blocks = [self.table.block(), *answer_blocks(self.evidence)]
         for evidence, *both in zip(self.evidence, self.leads, self.leads_chrf, strict=True):
             self.blocks += [leads.block(some, evidence.where) for some in both if some]
             self.blocks += evidence.blocks(pairs)
@@ -106,3 +113,37 @@ class Report:
             if FILES.fullmatch(path.name) and path.name not in written and not path.is_dir():
                 path.unlink()
         return [folder / name for name in written]
+
+
+def make_reports(
+    runs: Iterable[tuple[RunRecord, Path | None]],
+    notes: Sequence[str] = (),
+    baseline: str | None = None,
+) -> dict[str, Report]:
+    """A report for each corpus, by its name: scores on different text are never ranked together.
+
+    The notes are with the first. Of one corpus the name is empty, since nothing must be told apart.
+    """
+    corpora = split_by_corpus(runs)
+    if len(corpora) < 2:
+        return {"": Report([run for some in corpora.values() for run in some], notes, baseline)}
+    reports = {}
+    for number, (name, some) in enumerate(corpora.items()):
+        reports[name] = Report(some, notes if number == 0 else (), baseline)
+    return reports
+
+
+def print_reports(reports: Mapping[str, Report], console: Console) -> None:
+    """Each report, below the name of its corpus where there are several."""
+    for name, report in reports.items():
+        if name:
+            console.rule(literal(name))
+        report.print(console)
+
+
+def write_reports(reports: Mapping[str, Report], folder: Path) -> list[Path]:
+    """Write each report, those of several corpora into a folder each; the paths of all files."""
+    paths = []
+    for name, report in reports.items():
+        paths += report.write(folder / folder_name(name) if name else folder)
+    return paths

@@ -48,7 +48,7 @@ from nmt_feat.report.records import (
     read_run,
     select_results,
 )
-from nmt_feat.report.report import Report
+from nmt_feat.report.report import make_reports, print_reports, write_reports
 from nmt_feat.schema import TrainConfig
 from nmt_feat.strict import typed
 from nmt_feat.terminal import TextConsole, say
@@ -308,9 +308,9 @@ class SweepTable(Callback):
             notes.append(f"Not run: {self.total - len(jobs)} of {self.total} jobs")
         if failed:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
-        report = Report(map(_record, jobs), notes)
-        paths = report.write(self.folder)  # before anything that may fail in printing
-        report.print(TextConsole())
+        reports = make_reports(map(_record, jobs), notes)
+        paths = write_reports(reports, self.folder)  # before anything that may fail in printing
+        print_reports(reports, TextConsole())
         say("Written:", " and ".join(map(str, paths)))
         return failed
 

@@ -17,11 +17,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from nmt_feat.errors import UserError
-from nmt_feat.report.formats import drawn
+from nmt_feat.report.corpora import split_by_corpus
+from nmt_feat.report.formats import Block, drawn
 from nmt_feat.report.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.report.sweep import JOBS, OWN, STATE
 from nmt_feat.report.tables import Table
-from nmt_feat.terminal import literal
+from nmt_feat.terminal import literal, say
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.locks import held
 
@@ -102,14 +103,19 @@ def look(folders: Sequence[Path]) -> Watched:
     return found
 
 
-def view(found: Watched) -> RenderableType:
-    """The moment as it is shown."""
+def counted(found: Watched) -> str:
+    """How many runs are in which state, in a line."""
     left = "an unknown number" if found.left is None else str(found.left)
     counts = [f"{len(found.finished)} done", f"{len(found.running)} running"]
     counts += [f"{len(found.stopped)} stopped"] * bool(found.stopped)
     counts += [f"{len(found.failed)} failed"] * bool(found.failed)
     counts += [f"{left} left"] * found.sweeping
-    parts: list[RenderableType] = [Text(", ".join(counts), style="bold")]
+    return ", ".join(counts)
+
+
+def view(found: Watched, width: int = 10_000) -> RenderableType:
+    """The moment as it is shown, in so many columns."""
+    parts: list[RenderableType] = [Text(counted(found), style="bold")]
     running = RichTable.grid(padding=(0, 2, 0, 0))
     unfinished = found.running | found.stopped
     for place, record in unfinished.items():
@@ -125,9 +131,25 @@ def view(found: Watched) -> RenderableType:
         parts.append(running)
     parts += [literal(f"Failed: {line}") for line in found.failed]
     parts += [literal(f"Not shown: {line}") for line in found.damaged]
-    if found.finished:
-        parts.append(drawn(Table(found.finished).block()))
+    for name, runs in split_by_corpus((record, None) for record in found.finished).items():
+        parts += [literal(f"\n{name}")]
+        parts.append(drawn(_fitting(Table([record for record, _ in runs]), width)))
     return Group(*parts)
+
+
+def _fitting(table: Table, width: int) -> Block:
+    """The whole table or, where it has more columns than there is room, the scores of each row."""
+    block = table.block()
+    cells = (block.heading, *block.rows)
+    if sum(max(map(len, column)) + 1 for column in zip(*cells, strict=True)) <= width:
+        return block
+    scores = [name for name in block.heading if name.endswith("BLEU")]
+    columns = [block.heading.index(name) for name in ("n", *scores)]
+    rows = [
+        [name, *(row[column] for column in columns)]
+        for name, row in zip(table.named(), block.rows, strict=True)
+    ]
+    return Block("", ["method", "n", *scores], rows, left=frozenset({"method"}))
 
 
 def watch(
@@ -139,16 +161,33 @@ def watch(
     """
     with contextlib.suppress(KeyboardInterrupt):
         found = look(folders)
-        with Live(view(found), console=console, auto_refresh=False) as live:
-            while not found.over:
-                pause(SECONDS)
-                found = look(folders)
-                live.update(view(found), refresh=True)
-        if not console.is_terminal:  # where Live ends its last line
-            console.line()
+        if console.is_terminal:
+            with Live(view(found, console.width), console=console, auto_refresh=False) as live:
+                while not found.over:
+                    pause(SECONDS)
+                    found = look(folders)
+                    live.update(view(found, console.width), refresh=True)
+        else:
+            found = _watch_in_lines(folders, found, pause)
+            console.print(view(found, console.width))
         if unfinished := found.broken + [place.name for place in found.stopped]:
             line = f"Nothing runs, unfinished: {', '.join(unfinished)}; the same command continues"
             console.print(literal(line), highlight=False, soft_wrap=True)
+
+
+def _watch_in_lines(
+    folders: Sequence[Path], found: Watched, pause: Callable[[float], None]
+) -> Watched:
+    """A line whenever something has changed, for a pipe or a file; the last moment."""
+    line = counted(found)
+    say(line)
+    while not found.over:
+        pause(SECONDS)
+        found = look(folders)
+        if counted(found) != line:
+            line = counted(found)
+            say(line)
+    return found
 
 
 def _progress(place: Path) -> tuple[int, float]:

@@ -1,0 +1,267 @@
+"""Runs of several corpora, runs of a sweep's folder, some of many runs; the answer comes first."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
+from nmt_feat.report.answer import answer
+from nmt_feat.report.corpora import choose_runs, folder_name, split_by_corpus
+from nmt_feat.report.records import RunRecord, find_runs, write_record
+from nmt_feat.report.report import Report, make_reports, write_reports
+from nmt_feat.report.watch import look, view
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
+REFERENCES = [" ".join(line) for line in LINES]
+PAIRS = {"en to de": ("en", "de"), "de to en": ("de", "en")}
+
+
+def make_run(
+    folder: Path,
+    method: str,
+    seed: int,
+    wrong: float,
+    control: str = "none",
+    data: tuple[str, str, str] = ("toy", "en", "de"),
+    train: str = "train.en",
+) -> tuple[RunRecord, Path]:
+    """A finished run that has each word wrong with probability `wrong`."""
+    random = np.random.default_rng([seed, *method.encode(), *control.encode()])
+    hypotheses = [
+        " ".join("oh" if random.random() < wrong else word for word in line) for line in LINES
+    ]
+    name, source, target = data
+    names = [] if method == "none" else ["upos"]
+    identity = "-".join((method, control, *data, train.replace("/", "_"), str(seed)))
+    record = RunRecord(method, names, seed, name, identity, {}, {})
+    record.settings = {
+        "seed": seed,
+        "features": {each: {} for each in names},
+        "data": {"name": name, "source_lang": source, "target_lang": target, "hash": train},
+    }
+    if control != "none":
+        record.settings["control"] = control
+    record.config = {
+        "data": {
+            "name": name,
+            "source_lang": source,
+            "target_lang": target,
+            "train": {"source": train},
+        },
+        "trainer": {"precision": "32-true"},
+    }
+    record.dev = score(hypotheses, REFERENCES)
+    record.tests = {"test": score(hypotheses, REFERENCES)}
+    record.counts = {"test": counts_file("test")}
+    place = folder / record.hash
+    place.mkdir(parents=True)
+    write_counts(place / record.counts["test"], sentence_counts(hypotheses, REFERENCES), REFERENCES)
+    write_record(place, record)
+    return record, place
+
+
+def make_table(folder: Path, seeds: int, **wrong: float) -> Report:
+    """The report of methods by how much is wrong; `gate_shuffled` is a control."""
+    runs = []
+    for name, share in wrong.items():
+        method, _, control = name.partition("_")
+        runs += [
+            make_run(folder, method, seed, share, control or "none") for seed in range(1, seeds + 1)
+        ]
+    return Report(runs, pairs=False)
+
+
+# ---- several corpora
+
+
+def test_language_pairs_are_not_ranked_against_each_other(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path, method, seed, 0.2, data=("files", *pair))
+        for pair in PAIRS.values()
+        for method in ("none", "add")
+        for seed in (1, 2)
+    ]
+    reports = make_reports(runs)
+    assert list(reports) == ["files, en to de", "files, de to en"]
+    for report in reports.values():
+        assert list(report.table.named()) == ["none", "add"]
+        assert [e.baseline for e in report.evidence] == ["none"]
+
+
+def test_files_of_one_pair_are_told_apart_by_their_training_text(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path, "none", 1, 0.2, data=("files", "en", "de"), train=train)
+        for train in ("a/train.en", "b/train.en")
+    ]
+    assert list(split_by_corpus(runs)) == [
+        "files, en to de, a/train.en",
+        "files, en to de, b/train.en",
+    ]
+    shipped = [make_run(tmp_path / "x", "none", s, 0.2, train=f"{s}/train") for s in (1, 2)]
+    assert list(split_by_corpus(shipped)) == ["toy, en to de"]  # a named corpus is one
+
+
+def test_one_corpus_is_written_where_it_was(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "runs", "none", seed, 0.2) for seed in (1, 2)]
+    paths = write_reports(make_reports(runs), tmp_path / "out")
+    assert tmp_path / "out" / "table.csv" in paths
+
+
+@pytest.mark.parametrize("name", ["a/../../b, x to y", "..", "/", ""])
+def test_a_corpus_of_any_name_is_written_inside_the_folder(name: str) -> None:
+    assert Path(folder_name(name)).name == folder_name(name) not in ("", "..", ".")
+
+
+def test_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two pairs: two tables, printed, written, and chosen by --where."""
+    for pair in PAIRS.values():
+        for seed in (1, 2):
+            make_run(tmp_path / "runs", "none", seed, 0.2, data=("files", *pair))
+    out = tmp_path / "out"
+    script = str(ROOT / "scripts" / "report.py")
+    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "runs"), "--out", str(out)])
+    runpy.run_path(script, run_name="__main__")
+    printed = capsys.readouterr().out
+    for pair in PAIRS:
+        assert f"files, {pair}" in printed
+        table = (out / f"files-{pair.replace(' ', '-')}" / "table.csv").read_text()
+        assert len(list(csv.reader(io.StringIO(table)))) == 2
+    only = ["--where", "data.source_lang=de", "--where", "seed=1"]
+    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "runs"), *only])
+    runpy.run_path(script, run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "files, en to de" not in printed
+    assert "1" in printed
+
+
+# ---- some runs
+
+
+def test_choosing_runs(tmp_path: Path) -> None:
+    for method in ("none", "add", "add_x"):
+        for seed in (1, 2):
+            make_run(
+                tmp_path, method, seed, 0.2, control="shuffled" if method == "add_x" else "none"
+            )
+    runs = find_runs([tmp_path])
+
+    def methods(*conditions: str) -> list[str]:
+        return sorted(f"{r.method} {r.seed}" for r in choose_runs(runs, conditions).values())
+
+    assert methods("method=add") == ["add 1", "add 2"]
+    assert methods("method=add*", "seed=2") == ["add 2", "add_x 2"]
+    assert methods("features=none") == ["none 1", "none 2"]
+    assert methods("control=shuffled") == ["add_x 1", "add_x 2"]
+    assert methods("trainer.precision=32-true", "data=toy", "seed=1") == [
+        "add 1",
+        "add_x 1",
+        "none 1",
+    ]
+    for wrong, message in {
+        "method": "write NAME=VALUE",
+        "methods=add": "no run has methods",
+        "method=gate": "method is one of: add, add_x, none",
+        "trainer.nothing=1": r"no run has trainer\.nothing",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            choose_runs(runs, [wrong])
+
+
+def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path) -> None:
+    jobs = tmp_path / "sweeps" / "one" / "jobs"
+    jobs.mkdir(parents=True)
+    for seed in (1, 2):
+        _, place = make_run(tmp_path / "runs", "none", seed, 0.2)
+        job = {"number": seed, "folder": str(place)}
+        (jobs / f"{seed}.json").write_text(json.dumps(job))
+    make_run(tmp_path / "runs", "none", 3, 0.2)  # of another sweep
+    (jobs / "3.json").write_text(json.dumps({"number": 3, "folder": None}))
+    (jobs / "4.json").write_text("{")
+    runs = find_runs([tmp_path / "sweeps" / "one"])
+    assert sorted(record.seed for record in runs.values()) == [1, 2]
+
+
+# ---- the answer
+
+
+def test_the_answer_of_a_whole_table(tmp_path: Path) -> None:
+    report = make_table(tmp_path, 5, none=0.3, gate=0.1, gate_shuffled=0.3, add=0.25)
+    help_line, control_line, method_line = answer(report.evidence[0])
+    against = report.evidence[0].against["BLEU"]["gate"]
+    assert help_line.startswith("Do features help? Yes: gate is above none by ")
+    assert f"{against.difference.value:+.2f} BLEU" in help_line
+    assert control_line.startswith("Is it the linguistics? Yes: gate is above gate shuffled by ")
+    assert method_line == "Which method? Supported: gate above add (p < 0.001)."
+    titles = [block.title for block in report.blocks]
+    assert titles[1] == "What this table says"  # right below the table
+
+
+def test_a_control_that_is_as_good(tmp_path: Path) -> None:
+    report = make_table(tmp_path, 5, none=0.3, gate=0.1, gate_shuffled=0.1)
+    lines = answer(report.evidence[0])
+    assert lines[1].startswith("Is it the linguistics? Not shown: gate is not shown to be above ")
+
+
+def test_no_control(tmp_path: Path) -> None:
+    lines = answer(make_table(tmp_path, 5, none=0.3, gate=0.1).evidence[0])
+    assert "control=none,shuffled" in lines[1]
+    assert len(lines) == 2
+
+
+def test_nothing_is_shown(tmp_path: Path) -> None:
+    lines = answer(make_table(tmp_path, 2, none=0.3, gate=0.295).evidence[0])
+    assert lines[0].startswith("Do features help? Not shown: gate, the highest, differs from none ")
+    assert lines[-1].startswith("With 2 seeds")
+
+
+def test_features_that_harm(tmp_path: Path) -> None:
+    lines = answer(make_table(tmp_path, 5, none=0.1, gate=0.3).evidence[0])
+    assert lines[0].startswith("Do features help? No: gate differs from none by -")
+
+
+def test_one_seed_answers_nothing(tmp_path: Path) -> None:
+    lines = answer(make_table(tmp_path, 1, none=0.3, gate=0.1).evidence[0])
+    assert lines == [
+        "Do features help? Not shown: one seed supports no claim. Run more seeds, for instance "
+        "seed=1,2,3,4,5."
+    ]
+
+
+def test_without_words_only_the_question_stays_open(tmp_path: Path) -> None:
+    lines = answer(make_table(tmp_path, 2, add=0.3, gate=0.1).evidence[0])
+    assert lines == [
+        "Do features help? Not known: words only (combiner=none) is not in this table."
+    ]
+
+
+# ---- the live view
+
+
+@pytest.mark.parametrize("width", [40, 80, 500])
+def test_the_live_view_fits(tmp_path: Path, width: int) -> None:
+    for pair in PAIRS.values():
+        for seed in (1, 2):
+            make_run(tmp_path, "none", seed, 0.2, data=("files", *pair))
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(view(look([tmp_path]), width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    for name in ("files, en to de", "files, de to en"):
+        assert name in lines
+    rows = [line for line in lines if line.strip().startswith("none")]
+    assert len(rows) == 2  # one line each: no cell is folded
+    assert all("±" in row for row in rows)
