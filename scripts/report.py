@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from nmt_feat.errors import UserError, fail, written
-from nmt_feat.outputs import check_output
+from nmt_feat.outputs import refuse_inputs
 from nmt_feat.report.corpora import choose_runs, folder_name
 from nmt_feat.report.examples import Corpora
 from nmt_feat.report.figures import write_figures
@@ -39,7 +39,7 @@ def _report(arguments: argparse.Namespace) -> None:
     notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
     reports = make_reports([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
     if arguments.html:
-        check_output(arguments.html, "--html ", [path for f in runs for path in f.rglob("*")])
+        refuse_inputs(arguments.html, "--html ", [path for f in runs for path in f.rglob("*")])
     paths = []
     if arguments.out:  # before it is printed, which may fail
         with written(arguments.out):

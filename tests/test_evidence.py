@@ -233,7 +233,7 @@ def test_latex(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     report.write(tmp_path)
     text = (tmp_path / "table.tex").read_text(encoding="utf-8")
     assert text.startswith("% \\usepackage{booktabs}\n\\begin{table}\n")
-    best = next(row for row in report.blocks[1].rows if row[0] == "concat")[2].replace(
+    best = next(row for row in report.blocks[2].rows if row[0] == "concat")[2].replace(
         "±", r"$\pm$"
     )
     assert rf"concat & 3 & \textbf{{{best}}}$^\dagger$ & " in text
@@ -266,7 +266,7 @@ def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: 
     [axes] = forest(evidence).axes
     assert [t.get_text() for t in axes.get_yticklabels()] == list(evidence.against["BLEU"])
     assert axes.figure.get_supxlabel() == (
-        "BLEU on test less that of none\nmean (n=3), 95 % interval (filled: p < 0.05, Holm)"
+        "ΔBLEU on test, against none\nmean (n=3), 95 % interval (filled: p < 0.05, Holm)"
     )
     for drawn, compared in zip(axes.containers, evidence.against["BLEU"].values(), strict=True):
         point, _, [bar] = drawn.lines

@@ -126,7 +126,7 @@ def test_script(small: Small) -> None:
     assert rows[0].split()[2] in "BO"
     nowhere = small.folder / "nowhere" / "page.md"
     done = python(*command, "--page", nowhere)
-    message = f"error: {nowhere}: cannot be written (No such file or directory)\n"
+    message = f"error: --page {nowhere}: No such file or directory\n"
     assert (done.returncode, done.stderr) == (2, message)
     wide = "features=[case,deprel,feats,head_upos,lemma,number,shape,upos,xpos]"
     done = python(*command, "combiner=concat", wide)
