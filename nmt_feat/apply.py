@@ -44,11 +44,7 @@ from nmt_feat.limits import (
     score_within_memory,
 )
 from nmt_feat.outputs import check_output, writing
-<<<<<<< HEAD
-from nmt_feat.report.records import STARTED
-=======
 from nmt_feat.report.records import FINISHED, STARTED
->>>>>>> ed1fd7b (Reports: a table for each corpus, a sweep's folder, --where; the answer first; the live view at any width and through a pipe; figures and page are easier to read)
 from nmt_feat.run_settings import read_settings
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split

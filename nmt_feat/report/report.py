@@ -21,11 +21,7 @@ from nmt_feat.report.published import published
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.strict import finite
-<<<<<<< HEAD
-=======
 from nmt_feat.terminal import literal
-from nmt_feat.training.checkpoints import write_atomically
->>>>>>> ed1fd7b (Reports: a table for each corpus, a sweep's folder, --where; the answer first; the live view at any width and through a pipe; figures and page are easier to read)
 
 FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"
