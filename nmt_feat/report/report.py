@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
+from nmt_feat.errors import legible
 from nmt_feat.files import write_atomically
 from nmt_feat.report import leads
 from nmt_feat.report.answer import answer_blocks
@@ -21,7 +23,6 @@ from nmt_feat.report.published import published
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.tables import Table
 from nmt_feat.strict import finite
-from nmt_feat.terminal import literal
 
 FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"
@@ -133,7 +134,7 @@ def print_reports(reports: Mapping[str, Report], console: Console) -> None:
     """Each report, below the name of its corpus where there are several."""
     for name, report in reports.items():
         if name:
-            console.rule(literal(name))
+            console.rule(Text(legible(name)))
         report.print(console)
 
 
