@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import encoders
 import pytest
 from applied import good
 from entry import call
@@ -166,3 +167,22 @@ def test_programs(blanks: Small, tmp_path: Path) -> None:
     scores = good(call("score", f"run={run_folder}", f"source={source}", f"target={target}"))
     assert len(scores) == 9
     assert scores[3].endswith("\t1")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_encoders_read_blank_lines(blanks: Small, live: bool) -> None:
+    """As a feature stored beforehand and within the model: the same lines are blank."""
+    encoder = blanks.folder / "encoder"
+    if not encoder.exists():
+        encoders.save(encoder, encoders.word_piece(encoders.corpus_texts(blanks.corpus)))
+    more = ["features.contextual.live=true"] if live else []
+    run_folder = blanks.train(
+        "combiner=add",
+        "features=[contextual]",
+        f"features.contextual.encoder={encoder}",
+        "model.dim=32",
+        "trainer.max_steps=2",
+        *more,
+    )
+    lines = (run_folder / "test.hyp").read_text(encoding="utf-8").split("\n")
+    assert (lines[0], len(lines)) == ("", 10)
