@@ -181,3 +181,15 @@ def test_a_search(small: Small, direction: str) -> None:
     (folder,) = tables(small)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     assert best["best_value"] == max(run["dev"]["bleu"] for run in found)
+
+
+def test_a_trial_that_fails_ends_no_search(small: Small) -> None:
+    """Three trials are tried, the first of which may be impossible; then exit code 1."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    more = [setting for setting in SEARCH if not setting.startswith(("combiner", "features"))]
+    fails = ("combiner=concat", "features.upos.dim=choice(16,17)", "hydra.sweeper.n_trials=3")
+    more = [setting for setting in more if "n_trials" not in setting]
+    code, out = sweep(small, *more, *fails, "hydra.sweeper.direction=maximize")
+    assert code == 1, out
+    assert [n for n in range(1, 5) if f"Job {n} failed: concat leaves the word" in out] == [1, 2, 3]
+    assert "Traceback" not in out

@@ -1,0 +1,93 @@
+"""Commands that are printed, and the defaults that docs/config.md shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small import ROOT, Small
+
+from nmt_feat import cli, commands
+from nmt_feat.overrides import is_sweep
+from nmt_feat.run import REPLACED, train_run
+
+
+def test_quoted_for_the_shell() -> None:
+    line = commands.command("translate", "run=runs/a b's", "input=FILE")
+    assert line == "python translate.py 'run=runs/a b'\"'\"'s' input=FILE"
+    assert shlex.split(line)[2] == "run=runs/a b's"
+
+
+def test_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no translate.py beside the package; its console script is there."""
+    monkeypatch.setattr(commands, "PACKAGE", tmp_path / "nmt_feat")
+    assert commands.program("translate") == "nmt-feat-translate"
+    assert commands.program("train") == "nmt-feat-train"
+
+
+def test_what_is_tried_next_keeps_the_rest() -> None:
+    typed = ["--config-dir=my x", "combiner=gate", "combiner._target_=a.B", "+combiner.args.c=1"]
+    typed += ["seed=3", "resume=x", "data=mine", "features=[upos]", "model.dim=8"]
+    assert commands.without(typed, REPLACED) == [
+        "--config-dir=my x",
+        "data=mine",
+        "features=[upos]",
+        "model.dim=8",
+    ]
+
+
+def test_a_run_says_what_to_try_next(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("combiner=add", "features=[upos]", "trainer.max_steps=2")
+    train_run(small.config(*arguments), arguments=arguments)
+    out = capsys.readouterr().out
+    (line,) = re.findall(r"^try next: (.*)$", out, re.MULTILINE)
+    assert shlex.split(line) == [
+        *("python", "train.py", "-m", "features=[upos]", "trainer.max_steps=2"),
+        *("combiner=none,concat,add,average,gate", "seed=1,2,3"),
+    ]
+    (folder,) = (small.folder / "runs").glob("add-*")
+    assert f"translate with it: python translate.py run={folder} input=FILE" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "several"),
+    [
+        (["-m", "seed=1,2"], True),
+        (["--multirun"], True),
+        (["hydra.mode=MULTIRUN"], True),
+        (["seed=1"], False),
+        (["--config-dir=-m"], False),
+        (["--cfg", "job", "input=-m"], False),
+    ],
+)
+def test_a_sweep_is_told_apart(arguments: list[str], several: bool) -> None:
+    assert is_sweep(arguments) is several
+
+
+def test_the_defaults_are_those_of_a_user() -> None:
+    """What docs/config.md shows for each group is what train.py alone comes to."""
+    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8").partition("## translate.py")[0]
+    cfg: Any = cli.composed([])
+    compared = 0
+    for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
+        group = re.match(r"`(\w+)`\n", section)
+        if group is None or group[1] == "features":
+            continue
+        for name, shown in re.findall(
+            r"^\| `(\w+)` \| `.*?` \| `(.*?)` \| ", section, re.MULTILINE
+        ):
+            if "${" in shown:
+                continue
+            value = getattr(getattr(cfg, group[1]), name)
+            read = value if isinstance(value, str) else json.loads(json.dumps(value))
+            expected = shown if isinstance(value, str) else yaml.safe_load(shown)
+            if isinstance(value, float):
+                expected = float(expected)
+            assert read == expected, f"{group[1]}.{name}"
+            compared += 1
+    assert compared > 60
