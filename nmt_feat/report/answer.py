@@ -9,6 +9,8 @@ from nmt_feat.report.evidence import ENOUGH, Compared, Evidence, Method
 from nmt_feat.report.formats import Block
 
 METRIC = "BLEU"
+MOST_NAMES = 6
+"""Methods that a sentence names."""
 VALUE_CONTROLS = ("shuffled", "resampled", "by_type")
 """Controls whose features have values that mean nothing."""
 
@@ -113,7 +115,8 @@ def _which_method(names: Sequence[str], evidence: Evidence) -> str:
         if one in names and other in names and compared.supported
     ]
     if not pairs:
-        return f"Which method? Not shown: no order among {', '.join(names)} is supported."
+        listed = ", ".join(names) if len(names) <= MOST_NAMES else f"the {len(names)} methods"
+        return f"Which method? Not shown: no order among {listed} is supported."
     return f"Which method? Supported: {', '.join(pairs)}."
 
 
