@@ -412,7 +412,11 @@ def _train(
         hash=digest(settings),
         settings=settings,
         config=dataclasses.asdict(cfg),
-        data_hashes={"prepared": prepared.fingerprint, "earlier": data.earlier[0]},
+        data_hashes={
+            "prepared": prepared.fingerprint,
+            "training": data.training,
+            "earlier": data.earlier[0],
+        },
         test_hashes=data.tests,
         data_report=dataclasses.asdict(prepared.report),
         code=records.code_revision(),

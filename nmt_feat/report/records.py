@@ -86,8 +86,8 @@ class RunRecord:
     config: dict[str, Any]
     """The whole resolved configuration."""
     data_hashes: dict[str, str] = field(default_factory=dict)
-    """Of what was read: the folder in the cache (`prepared`), and what was in `settings` when test
-    sets were part of the identity (`earlier`)."""
+    """Of what was read: the folder in the cache (`prepared`), train and dev (`training`), and what
+    was in `settings` when test sets were part of the identity (`earlier`)."""
     test_hashes: dict[str, str] = field(default_factory=dict)
     """Of each test set that was asked for; none in records of an earlier identity."""
     code: dict[str, str] = field(default_factory=dict)
