@@ -1,14 +1,18 @@
 """Prepared corpora that are kept: what names them, and what spoils them."""
 
+import io
+import json
 import multiprocessing
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from lexicon import TRAIN, features, write
+from rich.console import Console
 
 from nmt_feat.corpus import prepare as module
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
+from nmt_feat.corpus.text import sha256
 from nmt_feat.schema import TrainConfig
 
 
@@ -85,7 +89,9 @@ def test_damaged_cache_is_made_again(cfg: TrainConfig, damage: str) -> None:
     elif damage == "remove":
         path.unlink()
     elif damage == "version":
-        path.write_bytes(content.replace(b'"report": ', b'"report": 1'))
+        manifest = json.loads(content)
+        del manifest["sum"]  # as an earlier version wrote it
+        path.write_text(json.dumps(manifest | {"report": 1}), encoding="utf-8")
     else:
         path.write_bytes(content[: len(content) // 2])
     again = prepare(cfg, features("upos"))
@@ -135,3 +141,22 @@ def test_processes_that_start_at_once(cfg: TrainConfig) -> None:
     assert sorted(made for made, _, _ in results) == [False, False, False, True]
     assert all(notes == [] for _, notes, _ in results)
     assert len({tuple(ids) for _, _, ids in results}) == 1
+
+
+def test_a_cache_of_the_earlier_version_is_read(cfg: TrainConfig) -> None:
+    """Its report does not say what is lost, its manifest has no sum."""
+    prepared = prepare(cfg, features("upos"))
+    report = json.loads((prepared.folder / "report.json").read_text(encoding="utf-8"))
+    for feature in report["features"].values():
+        del feature["lost"]
+    (prepared.folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    manifest = json.loads((prepared.folder / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["sum"]
+    manifest["report"] = 3
+    manifest["files"]["report.json"] = sha256(prepared.folder / "report.json")
+    (prepared.folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    again = prepare(cfg, features("upos"))
+    assert again.notes == prepared.notes  # it is not made again
+    console = Console(file=io.StringIO(), width=100)
+    console.print(again.report)
+    assert "pieces agree" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -55,7 +55,8 @@ class DataReport:
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             features.add_row(name, count, *_shown(f), f"{f['unknown_dev']:.2%}", top)
             agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
-            lost = "-" if f["lost"] is None else f"{f['lost']:.1%}"
+            # Not known in the reports of earlier versions.
+            lost = "-" if f.get("lost") is None else f"{f['lost']:.1%}"
             words.add_row(name, f"{f['coverage']:.1%}", agree, lost)
         if t := self.together:
             names = ", ".join(t["features"])

@@ -43,6 +43,7 @@ from nmt_feat.training.checkpoints import digest
 
 FORMAT = 4  # of the cache folder: raise it whenever its content changes
 REPORT = 4  # of the report alone
+READABLE = (3, REPORT)  # the third did not say what is lost
 MANY = 0.05  # share of words without a piece from which on it is said
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24  # bytes of training text at least for one more process
@@ -247,7 +248,7 @@ def _open(folder: Path, found: str) -> Prepared:
     # Manifests of earlier versions have no sum.
     if manifest.pop("sum", None) not in (None, digest(manifest)):
         raise ValueError(f"{MANIFEST} has changed")
-    if manifest.get("report") != REPORT:
+    if manifest.get("report") not in READABLE:
         raise Outdated("its report is of another version")
     for name, expected in manifest["files"].items():
         if known_sha256(folder / name, folder.parent) != expected:
