@@ -137,6 +137,12 @@ def test_a_setting_may_go_but_no_job(tmp_path: Path) -> None:
     assert job.serious
 
 
+def test_additions_are_shown_once_for_all_runs() -> None:
+    keys = [f"seed={seed}: settings.list.{i}" for seed in (1, 2) for i in (0, 1)]
+    added = [Difference("settings", "x", key, ONLY_NEW, "1") for key in keys]
+    assert compare_revisions.summarize(added) == [(ONLY_NEW, "settings.list.N (4)")]
+
+
 def test_numbers_of_words_are_none(tmp_path: Path) -> None:
     texts = Facts(tmp_path)
     texts.numbers("page", "BLEU 1.5e-3, s1-35009fef, -2 and 3 % of chrF2")
@@ -219,6 +225,12 @@ def test_the_working_tree_is_what_git_does_not_ignore(repository: Path, tmp_path
     assert (base / "program.py").read_text() == "print(1)\n"
     assert (new / "program.py").read_text() == "print(2)\n"
     assert not (new / "ignored").exists()
+    for name in ("tests", "tools"):  # the code is the same
+        (repository / name).mkdir()
+        (repository / name / "more.py").write_text("print(3)\n")
+    again = revisions.working_tree(repository)
+    assert again != tree
+    assert revisions.unpack(repository, again, tmp_path / "code") == new
     git(repository, "diff", "--cached", "--quiet")  # the index stays
 
 
@@ -230,10 +242,9 @@ def test_a_commit_that_a_clone_lacks_is_named(repository: Path) -> None:
 def compared(repository: Path, tmp_path: Path, *jobs: Job) -> dict[str, list[Difference]]:
     """The differences of jobs between the commit and the working tree, by job."""
     trees = revisions.tree_of(repository, "HEAD"), revisions.working_tree(repository)
-    sides = [
-        Side(name, tree, revisions.unpack(repository, tree, tmp_path / "code"))
-        for name, tree in zip(("base", "new"), trees, strict=True)
-    ]
+    codes = [revisions.unpack(repository, tree, tmp_path / "code") for tree in trees]
+    base, new = (Side(name, c.name, c) for name, c in zip(("base", "new"), codes, strict=True))
+    sides = [base, new]
     comparison = compare_revisions.Comparison(sides, tmp_path / "work", small=True, at_once=2)
     try:
         comparison.start(list(jobs))

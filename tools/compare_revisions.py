@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import sys
 import tempfile
 import time
@@ -165,6 +166,21 @@ def chosen_jobs(base: Path, small: bool, only: list[str]) -> tuple[list[Job], li
     return wanted, list(ordered.values())
 
 
+def summarize(additions: list[Difference]) -> list[tuple[str, str]]:
+    """For what only one side has, a line of kind and keys, each without its run and numbers."""
+    keys: dict[str, dict[str, int]] = {}
+    for difference in additions:
+        name = re.sub(r"\b\d+\b", "N", difference.key.rpartition(": ")[2])
+        counts = keys.setdefault(difference.kind, {})
+        counts[name] = counts.get(name, 0) + 1
+    lines = []
+    for kind, counts in keys.items():
+        names = [f"{name} ({count})" for name, count in list(counts.items())[:SHOWN]]
+        rest = [f"and {len(counts) - SHOWN} more"] if len(counts) > SHOWN else []
+        lines.append((kind, ", ".join([*names, *rest])))
+    return lines
+
+
 def show(
     jobs: list[Job], by_job: dict[str, list[Difference]], intended: list[Intended]
 ) -> list[Difference]:
@@ -179,12 +195,12 @@ def show(
         serious = [difference for difference in uncovered if difference.serious]
         unexpected += serious
         additions = [difference for difference in uncovered if not difference.serious]
-        shown = serious[:SHOWN] + additions[: max(1, SHOWN - len(serious))]
-        for difference in shown:
+        for difference in serious[:SHOWN]:
             what = f"{difference.key}: {difference.what}" if difference.key else difference.what
             rows.append((job.part, job.name, difference.kind, what))
-        if more := len(uncovered) - len(shown):
+        if (more := len(serious) - SHOWN) > 0:
             rows.append((job.part, job.name, "", f"and {more} more"))
+        rows += [(job.part, job.name, *row) for row in summarize(additions)]
         if not serious:
             what = f"but for {len(covered)} intended differences" if covered else ""
             rows.append((job.part, job.name, "same", what))
@@ -229,8 +245,8 @@ def run(options: argparse.Namespace, work: Path) -> int:
         print(f"{revision}: this clone does not have the commit", file=sys.stderr)
         print("skipped" if options.allow_missing else "do: git fetch --unshallow", file=sys.stderr)
         return 0 if options.allow_missing else 2
-    code = work / "code"
-    sides = [Side(name, tree, unpack(root, tree, code)) for name, tree in trees.items()]
+    codes = {name: unpack(root, tree, work / "code") for name, tree in trees.items()}
+    sides = [Side(name, code.name, code) for name, code in codes.items()]
     try:
         intended = read_intended(options.differences)
         only = [pattern for pattern in options.only.split(",") if pattern]

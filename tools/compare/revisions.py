@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tarfile
 import tempfile
+from fnmatch import fnmatchcase
 from io import BytesIO
 from pathlib import Path
+
+UNUSED = "docs", "tests", "tools", ".*", "*.md", "*.cff", "Makefile", "pyproject.toml"
+"""Files and folders at the root that change no result; docs/results does."""
 
 
 class NoRevision(LookupError):
@@ -42,11 +47,26 @@ def working_tree(root: Path) -> str:
         return git(root, "write-tree", **index).decode().strip()
 
 
+def content_of(root: Path, tree: str) -> str:
+    """A sum of those files of a tree that can change what a command gives."""
+    lines = git(root, "ls-tree", tree).decode().splitlines()
+    lines += git(root, "ls-tree", tree, "docs/results").decode().splitlines()
+    entries = (line.partition("\t") for line in lines)
+    kept = [f"{about} {name}" for about, _, name in entries if not matches_any(name, UNUSED)]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:40]
+
+
+def matches_any(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a name is of one of the patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def unpack(root: Path, tree: str, folder: Path) -> Path:
-    """The files of a tree in `folder`, which is named by it; once."""
-    code = folder / tree
+    """The files of a tree in `folder`, there in one named by its content; once."""
+    content = content_of(root, tree)
+    code = folder / content
     if not code.exists():
-        building = folder / f"{tree}.building"
+        building = folder / f"{content}.building"
         building.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=BytesIO(git(root, "archive", tree))) as archive:
             archive.extractall(building, filter="data")
