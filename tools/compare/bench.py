@@ -26,8 +26,6 @@ SMALL = {
     "trainer.threads": "1",
     "trainer.progress": "false",
     "decoding.beam": "2",
-    "decoding.max_ratio": "0.8",
-    "decoding.max_extra": "3",
     "data.folder": "inputs/conllu",
     "data.processes": "1",
     "paths.cache": "cache",

@@ -26,12 +26,16 @@ MADE = ("udpipe", "spacy", "encoder")
 """Models that `models.py` makes."""
 RAW = """\
 The old dog sees a cat, doesn't it?
- Two  spaces, a cafe\u0301 and a café; a no-break\u00a0space.
-
 An unknown wordlessness of 3,141 owls — “quoted” & <b>bold</b>!
 the
 The man who sees the woman gives the child a book.
 """
+ODD = """\
+ Two  spaces, a cafe\u0301 and a café; a no-break\u00a0space.
+
+A trailing space. \u2585
+"""
+"""Not in a normal form of Unicode and white space; an empty line."""
 KOREAN = """\
 나는 학교에 갔다.
 그는 책을 읽었어요!
@@ -120,6 +124,7 @@ class Inputs:
             self._write_split(building, split, blocks, lines)
         self._write_vectors()
         write(self.folder / "raw.txt", RAW.split("\n")[:-1])
+        write(self.folder / "odd.txt", ODD.split("\n")[:-1])
         korean, english = KOREAN.split("\n")[:-1], ENGLISH.split("\n")[:-1]
         for split, times in (("train", 4), ("dev", 1), ("test", 1)):
             write(self.folder / "korean" / f"{split}.ko", korean * times)

@@ -48,14 +48,16 @@ def text_of_page(html: str) -> str:
 
 
 def _add_report(bench: Bench, out: Path, skip: tuple[str, ...] = ()) -> None:
-    for path in sorted(out.glob("*.json")):
-        add_numbers(bench.facts, path.name, json.loads(path.read_text(encoding="utf-8")), skip)
-    for path in sorted(out.glob("*.csv")):
-        add_csv(bench.facts, path.name, path, skip)
-    for path in sorted(out.glob("*.html")):
-        if not skip:  # times are among the numbers, which nothing tells apart
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        name = str(path.relative_to(out))
+        if path.suffix == ".json":
+            add_numbers(bench.facts, name, json.loads(path.read_text(encoding="utf-8")), skip)
+        elif path.suffix == ".csv":
+            add_csv(bench.facts, name, path, skip)
+        elif path.suffix == ".html" and not skip:
+            # Times, where they differ, are among the numbers, which nothing tells apart.
             text = text_of_page(path.read_text(encoding="utf-8"))
-            bench.facts.numbers(path.name, bench.plain(text))
+            bench.facts.numbers(name, bench.plain(text))
 
 
 def _report(name: str, page: bool, bench: Bench) -> None:

@@ -69,7 +69,7 @@ def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each annotator and format."""
     found = []
     for name, settings in ANNOTATORS.items():
-        texts = {"raw": "inputs/raw.txt", "test": "inputs/text/test.en"}
+        texts = {n: f"inputs/{n}.txt" for n in ("raw", "odd")} | {"test": "inputs/text/test.en"}
         if name == "kiwi":
             texts = {"test": "inputs/korean/test.ko"}
         act = functools.partial(_translate, settings, texts)

@@ -52,10 +52,10 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         if cfg.annotator.get("model", "") is None:
             cfg.annotator.model = "model"
     typed = OmegaConf.to_object(cfg)
-    settings = "nmt_feat.settings"
-    settled = locate("settle", settings)(typed, True, Console(file=io.StringIO()))
-    determining = locate("determining", settings)(settled, "0" * 64)
-    name = str(locate("folder_name", settings)(settled, determining))
+    modules = "nmt_feat.identity", "nmt_feat.settings"
+    settled = locate("settle", *modules)(typed, True, Console(file=io.StringIO()))
+    determining = locate("determining", *modules)(settled, "0" * 64)
+    name = str(locate("folder_name", *modules)(settled, determining))
     stem, _, digest = name.rpartition("-")
     return {"identity name": stem, "identity hash": digest}
 
