@@ -181,12 +181,14 @@ def test_examples(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     assert found.sentences[0].outputs[1].differ == []
 
 
-def test_examples_of_a_language_without_spaces(runs: list[tuple[RunRecord, Path]]) -> None:
+def test_examples_of_a_language_without_spaces(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
+) -> None:
     """Lengths and differences are in characters, whatever stands between spaces."""
     for made_run, _ in runs:
         made_run.tests["test"].perplexity_unit = "character"
     rows = Report(runs, pairs=False).table.named()
-    [found], _ = examples(rows, {record.hash: place for record, place in runs})
+    [found], _ = examples(rows, {record.hash: place for record, place in runs}, Corpora([tmp_path]))
     assert found.unit == "character"
     assert [s.length for s in found.sentences] == [len(r.replace(" ", "")) for r in REFERENCES]
     output = found.sentences[0].outputs[0]
@@ -195,13 +197,13 @@ def test_examples_of_a_language_without_spaces(runs: list[tuple[RunRecord, Path]
 
 
 def test_runs_of_other_tokenisers_stand_in_examples_of_their_own(
-    runs: list[tuple[RunRecord, Path]],
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
     rows = Report(runs, pairs=False).table.named()
     for record in rows["none"]:
         scores = record.tests["test"]
         scores.bleu_signature = scores.bleu_signature.replace("tok:13a", "tok:char")
-    found, _ = examples(rows, {record.hash: place for record, place in runs})
+    found, _ = examples(rows, {record.hash: place for record, place in runs}, Corpora([tmp_path]))
     assert [some.methods for some in found] == [[f"{name}, seed 1"] for name in OUTPUTS]
 
 

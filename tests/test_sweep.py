@@ -236,6 +236,7 @@ def callback(folder: Path) -> tuple[SweepTable, Any]:
                 "sweeper": {"_target_": "somewhere.OptunaSweeper"},
                 "launcher": {"_target_": "hydra._internal.core_plugins.basic_launcher"},
                 "job": {"num": 0},
+                "runtime": {"choices": {"hydra/launcher": "basic", "hydra/sweeper": "optuna"}},
                 "overrides": {"task": ["combiner=gate"]},
             }
         }
