@@ -21,7 +21,7 @@ from typing import Any
 
 from hydra.utils import get_class
 
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, near, shown
 
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")
 """What may be imported with all that is in it, beside modules of the current folder."""
@@ -120,6 +120,8 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
     """
     used = {group: settings[group] for group in MADE_OF_RUNS if group in settings}
     for key, target in _class_names(used):
+        if not DOTTED.fullmatch(target):
+            raise UserError(f"{where}: {key}={shown(target)}: not a dotted name, module.Class")
         module = target.rpartition(".")[0]
         if _is_shipped(module) and _is_allowed(module):
             continue
@@ -186,8 +188,8 @@ def locate(target: str) -> type[Any]:
     """
     where = f"_target_={target}"
     module_name, _, class_name = target.rpartition(".")
-    if not module_name:
-        raise UserError(f"{where}: not a dotted name; write module.Class")
+    if not DOTTED.fullmatch(target):
+        raise UserError(f"_target_={shown(target)}: not a dotted name; write module.Class")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # an installed console script does not search the current folder
     if _lies_in_run(module_name):

@@ -17,6 +17,7 @@ from nmt_feat.apply import EXPORT, Run
 from nmt_feat.artifacts import WEIGHTS
 from nmt_feat.commands import command
 from nmt_feat.corpus.controls import prepare_run
+from nmt_feat.corpus.datasets import without_download
 from nmt_feat.corpus.text import sha256
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.export import QUANTIZATIONS, attested, check_exportable, export, factors
@@ -42,6 +43,7 @@ def main() -> None:
         cfg = dataclasses.replace(run.cfg, annotator=run.annotation)
         if given.cache:
             cfg.paths.cache = given.cache
+        cfg.data = without_download(cfg.data, Path(cfg.paths.cache))
         tuples = None
         if tables := factors(run.model.source):
             say(f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings")

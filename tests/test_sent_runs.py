@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from entry import call
-from small import Small
+from omegaconf import OmegaConf
+from small import ROOT, Small
 
 from nmt_feat.errors import UserError
 from nmt_feat.instantiate import locate, may_import
+from nmt_feat.report.examples import Corpora
 from nmt_feat.run_settings import read_settings
 
 EVIL = """
@@ -202,3 +206,51 @@ def test_a_setting_that_is_none_is_refused(finished: Path, tmp_path: Path) -> No
     config.write_text(text.replace("model:\n", "model:\n  depth: 3\n"), encoding="utf-8")
     with pytest.raises(UserError, match=r"no setting is named model\.depth"):
         read_settings(config)
+
+
+@pytest.mark.parametrize(
+    "target", ["../../evil.Evil", "/evil.Evil", "evil..Evil", ".evil.Evil", "evil/x.Evil", "evil"]
+)
+def test_a_name_that_is_no_dotted_one(finished: Path, corpus: Path, target: str) -> None:
+    """Parts of paths among its dots end in one line, typed or in a run."""
+    assert "not a dotted name" in translate(send(finished, Path("runs/sent"), target), corpus)
+    with pytest.raises(UserError, match="not a dotted name"):
+        locate(target)
+
+
+@pytest.mark.parametrize("name", ["..", "/", ".", "a/../.."])
+def test_a_corpus_named_like_a_folder_lets_no_file_into_the_page(
+    tmp_path: Path, name: str, current_folder: Path
+) -> None:
+    """The page takes text from downloads in the cache: the name of the corpus is their folder."""
+    (current_folder / "secret.txt").write_text("a secret\n", encoding="utf-8")
+    corpora = Corpora(cache=Path("cache"))
+    with pytest.raises(UserError, match="--text"):
+        corpora.refuse_others(Path("secret.txt"), name)
+    corpora.refuse_others(Path("cache/multi30k/test.en"), "multi30k")
+
+
+def test_an_export_downloads_nothing(
+    corpus: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sent run could name an address, a file and the folder that it is written to."""
+    pytest.importorskip("ctranslate2")
+    fetched: list[str] = []
+    monkeypatch.setattr("nmt_feat.corpus.datasets.fetch", lambda url, *_: fetched.append(url))
+    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("gate"))
+    run = small.train("trainer.max_steps=2", "combiner=gate")
+    config = OmegaConf.load(run / "config.yaml")
+    config.data.folder, config.data.name = None, "home"
+    config.data.download = {"url": "https://localhost/", "sha256": {"train.conllu": "0" * 64}}
+    config.paths.cache = str(tmp_path)
+    OmegaConf.save(config, run / "config.yaml")
+    (run / "SHA256SUMS").unlink()
+    (tmp_path / "home").mkdir()
+    monkeypatch.setattr(sys, "argv", ["export.py", str(run)])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
+    assert not fetched
+    assert not (tmp_path / "home" / "train.conllu").exists()

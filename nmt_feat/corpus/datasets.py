@@ -188,6 +188,15 @@ def _format(split: RawSplit, role: str) -> Format:
     return Format("conllu" if role == "conllu" and kind == "text" else kind)
 
 
+def without_download(config: DataConfig, cache: Path) -> DataConfig:
+    """The corpus of a run as it is here: somebody else may say in it what to fetch, and whereto."""
+    there = cache / config.name if config.download.url else Path(".")
+    folder = Path(config.folder).expanduser() if config.folder is not None else there
+    if config.name == "embedded" and not folder.is_dir():  # that of another machine, or version
+        folder = resource("data/embedded")
+    return replace(config, folder=str(folder), download=DownloadConfig())
+
+
 def test_set(
     config: DataConfig, cache: Path
 ) -> tuple[list[Sentence], list[str], list[str] | None, str]:
@@ -195,11 +204,7 @@ def test_set(
 
     Nothing is downloaded. The last is the source's name, for messages.
     """
-    there = cache / config.name if config.download.url else Path(".")
-    folder = Path(config.folder).expanduser() if config.folder is not None else there
-    if config.name == "embedded" and not folder.is_dir():  # that of another machine, or version
-        folder = resource("data/embedded")
-    here = replace(config, folder=str(folder), download=DownloadConfig())
+    here = without_download(config, cache)
     problems: list[UserError] = []
     for name, split in config.tests.items():
         try:

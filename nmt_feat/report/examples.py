@@ -86,7 +86,10 @@ class Corpora:
 
     def refuse_others(self, path: Path, downloads: str) -> None:
         """Refuse a file outside of these folders and of `downloads`, a folder in the cache."""
-        folders = [resource("data/embedded"), *self.folders, self.cache / downloads]
+        folders = [resource("data/embedded"), *self.folders]
+        parts = Path(downloads).parts
+        if parts and ".." not in parts and not Path(downloads).is_absolute():
+            folders.append(self.cache / downloads)  # else it would be any folder
         if not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders):
             raise UserError(
                 f"{path}: a run names this file; to let the page show its text, name its folder: "
