@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -100,13 +101,18 @@ def cut(encoder: SourceEncoder, sentence: Sentence, limit: int, part: int) -> li
     word_ends = {word.end for word in sentence.words}
     spans: list[tuple[int, int]] = []
     for begin, end in pairwise(bounds):
-        inside = [at for at in starts if begin <= at < end]
+        inside = starts[bisect_left(starts, begin) : bisect_left(starts, end)]
         if len(inside) > limit:
             cuts = [begin, *_cuts(text, inside, word_ends, part), end]
             spans += [(a, b) for a, b in pairwise(cuts) if a < b]
         else:
             spans.append((begin, end))
-    parts = [_part(sentence, begin, end) for begin, end in spans]
+    # By bisection: a document may stand in one line, with thousands of sentences and words.
+    firsts, lasts = [word.start for word in sentence.words], [word.end for word in sentence.words]
+    parts = []
+    for begin, end in spans:
+        words = sentence.words[bisect_right(lasts, begin) : bisect_left(firsts, end)]
+        parts.append(_part(Sentence(text, words), begin, end))
     return [part for part in parts if part.text]
 
 
