@@ -135,7 +135,8 @@ def _corpora() -> list[Job]:
     annotated = (*tok, *udpipe, *features)
     models = ("multi30k_tok", "udpipe")
     found.append(_of_data(annotated, "multi30k", "multi30k_tok udpipe", *models))
-    korean = ("data=korean", "data.folder=DATA/korean", *limit)
+    pieces = "subword.vocab_size=2000"  # its characters alone are a thousand
+    korean = ("data=korean", "data.folder=DATA/korean", "data.limit=1000", pieces)
     kiwi = ("annotator=kiwi", "annotator.processes=1", "features=[upos,xpos,lemma]")
     found.append(_of_data((*korean, "features=[jamo,syllable]"), "korean", "korean"))
     found.append(_of_data((*korean, *kiwi), "korean", "korean kiwi"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -202,7 +203,10 @@ class Inputs:
                 path.symlink_to(ready)
                 return
         command = [sys.executable, str(HERE / "models.py"), name, str(path), str(self.folder)]
-        subprocess.run(command, check=True, env=ENVIRONMENT | {"PATH": ""}, capture_output=True)
+        env = os.environ | ENVIRONMENT | {"PYTHONPATH": str(HERE.parent)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{name}: {(done.stderr.strip().splitlines() or [''])[-1]}")
 
     def _lay_out_multi30k(self, path: Path) -> None:
         """Multi30k's tokenised files where `data=multi30k_tok` looks for them."""
