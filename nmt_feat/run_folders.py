@@ -42,7 +42,7 @@ def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) ->
         if (
             record
             and _without_data(upgrade_settings(record.settings)) == _without_data(settings)
-            and earlier_data(record, cfg, data)
+            and has_same_data(record, cfg, data)
         ):
             return folder
     return runs / name
@@ -62,9 +62,21 @@ def upgrade_record(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> dic
         data: the hashes of that run's data.
     """
     upgraded = upgrade_settings(record.settings)
-    if is_earlier(record.settings) and earlier_data(record, cfg, data):
+    if is_earlier(record.settings) and has_same_data(record, cfg, data):
         upgraded["data"]["hash"] = data.training
     return upgraded
+
+
+def has_same_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> bool:
+    """Whether a record of an earlier identity is of the same train and dev as `cfg`.
+
+    Where this version went on with the run, it wrote their hash: the test sets of the record are
+    then no longer those of its first hash.
+    """
+    return (
+        record.data_hashes.get("training") == data.training
+        or earlier_data(record, cfg, data) is not None
+    )
 
 
 def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataHashes | None:

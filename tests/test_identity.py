@@ -282,6 +282,18 @@ def test_an_unfinished_run_is_resumed(
     same = ["parameters", "updates", "selected", "curve", "model.safetensors"]
     same += [] if more else ["dev", "tests", "files", "dev.hyp", "test.hyp"]
     assert {name: found[name] for name in same} == {name: whole[name] for name in same}
+    # Its test sets are no longer those of its first hash; it is the same run.
+    assert small.train(*LIMITS, *more) == folder
+    assert small.train(*LIMITS) == folder
+
+
+def test_a_run_is_found_again_with_the_test_set_that_was_added(small: Small) -> None:
+    folder = write_first_identity(small.train(*LIMITS), small.config(*LIMITS))
+    added = "+data.tests.more.source=dev.conllu", "+data.tests.more.target=dev.de"
+    for settings in (added, added, (*OTHER_TEST, *added), (), OTHER_TEST, added):
+        assert small.train(*LIMITS, *settings) == folder
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
+    assert small.train(*LIMITS, *added, "data.limit=70") != folder
 
 
 def test_an_earlier_run_is_resumed_elsewhere(small: Small) -> None:

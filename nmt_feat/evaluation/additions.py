@@ -67,6 +67,8 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
         data = request.tests.get(name, "")
         result = SetResult(name, data, request.decoding, scores, f"{stem}.hyp", counts_file(stem))
         _add(record, result, stem == name)
+        # With another test set the hash of an earlier identity no longer says it.
+        record.data_hashes.setdefault("training", request.training)
         tests = record.config["data"].setdefault("tests", {})
         if name != "dev" and name not in tests:
             tests[name] = dataclasses.asdict(cfg.data.tests[name])
