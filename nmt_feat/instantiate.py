@@ -133,8 +133,8 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
             )
         if _is_allowed(module) or _is_file_here(module):
             continue
-        if key.rpartition(".")[2] != "_target_" and may_import(module) and not _exists(module):
-            continue  # an argument that only looks like the name of a class
+        if not _exists(module):
+            continue  # `locate` says so, or an argument only looks like the name of a class
         raise UserError(
             f"{where_named}: a run may name classes of {', '.join(MODULES)}, and of a file in the "
             f"current folder; {module} is none of these. If you know what it does, allow it: "

@@ -163,6 +163,7 @@ def test_every_command_is_known() -> None:
     """A new command of the README is run here or stands in `NOT_RUN`; nothing else stands there."""
     kinds = ("python train.py ", "python translate.py ", "python score.py ", "RUN=runs/")
     kinds += ("python scripts/annotate.py sentences.txt ",)
+    kinds += ("NMT_FEAT_MODULES=examples python translate.py ",)
     for command in commands():
         assert command.startswith(kinds) or not is_run(command), command
     for beginning in NOT_RUN:
@@ -176,13 +177,16 @@ def test_translation_and_scores(folder: Folder) -> None:
     (run,) = folder.path.glob("runs/none-s1-*")
     name, *rest = [c for c in commands() if "$RUN" in c or c.startswith("RUN=")]
     assert re.fullmatch(r"RUN=runs/gate-deprel\+upos-s1-[0-9a-f]{8}", name)
-    to_file, from_stdin, scores = (c.replace("$RUN", f"runs/{run.name}") for c in rest)
+    to_file, from_stdin, scores, allowed = (c.replace("$RUN", f"runs/{run.name}") for c in rest)
     folder.run(to_file)
     translations = (folder.path / "translations.txt").read_text(encoding="utf-8")
     assert translations.count("\n") == 5
     assert folder.shell(from_stdin) == translations
     lines = folder.run(scores).splitlines()
     assert len(lines) == 5
+    assert allowed == (  # of a run with a class of one's own; tests/test_sent_runs.py does it
+        f"NMT_FEAT_MODULES=examples python translate.py run=runs/{run.name} input=sentences.conllu"
+    )
     assert all(float(line.split("\t")[0]) < 0 for line in lines)
 
 
@@ -227,14 +231,16 @@ def test_settings_page_tells_staleness(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "nmt_feat").mkdir()
     schema = (ROOT / "nmt_feat" / "schema.py").read_text(encoding="utf-8")
-    changed = schema.replace("beam: int = 5", "beam: int = 6")
+    changed = schema.replace("max_skipped: int = 10", "max_skipped: int = 11")
     (tmp_path / "nmt_feat" / "schema.py").write_text(changed, encoding="utf-8")
     command = [sys.executable, "scripts/config_docs.py"]
     done = subprocess.run([*command, "--check"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "docs/config.md is stale: run python scripts/config_docs.py\n"
     subprocess.run(command, cwd=tmp_path, check=True)
-    assert "| `beam` | `int` | `6` |" in (tmp_path / "docs" / "config.md").read_text("utf-8")
+    assert "| `max_skipped` | `int` | `11` |" in (tmp_path / "docs" / "config.md").read_text(
+        "utf-8"
+    )
 
 
 def test_combiners_page_is_fresh() -> None:
