@@ -181,6 +181,17 @@ def test_choosing_runs(tmp_path: Path) -> None:
             choose_runs(runs, [wrong])
 
 
+def test_only_the_star_is_special_in_a_condition(tmp_path: Path) -> None:
+    """A corpus may have a name with brackets, which are no pattern."""
+    for name in ("a=[b]?", "ab"):
+        make_run(tmp_path, "none", 1, 0.2, data=(name, "en", "de"))
+    runs = find_runs([tmp_path])
+    for condition in ("data=a=[b]?", "data=*[b]?", "data=a=*"):
+        assert [r.data for r in choose_runs(runs, [condition]).values()] == ["a=[b]?"], condition
+    with pytest.raises(UserError, match="meets no run"):
+        choose_runs(runs, ["data=a?"])
+
+
 def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path) -> None:
     jobs = tmp_path / "sweeps" / "one" / "jobs"
     jobs.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -63,10 +62,12 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
                 f"--where {condition}: no run has {name}; give data, method, seed, features or the "
                 "name of a setting, such as trainer.precision"
             )
+        # Only `*` is special: a name may have brackets.
+        pattern = re.compile(".*".join(map(re.escape, value.split("*"))), re.DOTALL)
         chosen = {
             path: record
             for path, record in chosen.items()
-            if values[path] is not None and fnmatch.fnmatchcase(str(values[path]), value)
+            if values[path] is not None and pattern.fullmatch(str(values[path]))
         }
         if not chosen:
             there = ", ".join(sorted({str(each) for each in values.values() if each is not None}))
