@@ -43,13 +43,13 @@ from nmt_feat.limits import (
     check_pairs,
     score_within_memory,
 )
-from nmt_feat.outputs import check_output, writing
+from nmt_feat.outputs import check_output, same_file, writing
 from nmt_feat.report.records import FINISHED, STARTED
 from nmt_feat.run_settings import read_settings
 from nmt_feat.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
 from nmt_feat.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.terminal import say
-from nmt_feat.training.checkpoints import SUMS, check_sums, read_tensors, restore
+from nmt_feat.training.checkpoints import SUMS, check_sums, read_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 from nmt_feat.unknowns import Unknowns, check_reaction
 
@@ -370,6 +370,16 @@ def run_files(folder: str | Path) -> list[Path]:
     return [path for path in files if path.is_file()]
 
 
+def refuse_record(output: str, folder: str | Path) -> None:
+    """Refuse an output that is a file of the run's record, such as its hypotheses."""
+    top = Path(folder)
+    for name in (STARTED, FINISHED, *read_sums(top)):
+        if same_file(output, top / name):
+            raise UserError(
+                f"output={output}: is {top / name}, which belongs to the run; give another file"
+            )
+
+
 def translate_main(cfg: TranslateConfig) -> None:
     """`translate.py`: chunks are written as soon as they are translated, in order."""
     for name in ("nbest", "chunk"):
@@ -393,6 +403,7 @@ def translate_main(cfg: TranslateConfig) -> None:
     run.unknowns.reaction, limit = cfg.unknown, run.limit(cfg)
     reader = run.reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw))
     check_output(cfg.output, "output=", [*reader.files(), *run_files(cfg.run)])
+    refuse_record(cfg.output, cfg.run)
     if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
         for number, sentence in enumerate(reader.sentences(), 1):
             check_lengths(run.encoder, [sentence], reader.where(1, number), cfg.max_pieces)
@@ -444,6 +455,7 @@ def score_main(cfg: ScoreConfig) -> None:
     run = Run(cfg.run, cfg.threads)
     reader = run.reader(Text(cfg.source, cfg.format, cfg.factors, cfg.raw))
     check_output(cfg.output, "output=", [*reader.files(), cfg.target, *run_files(cfg.run)])
+    refuse_record(cfg.output, cfg.run)
     sentences, targets, where = run.read(reader, cfg.target, listed=True)
     run.unknowns.reaction = cfg.unknown
     check_pairs(run.encoder, run.target, sentences, targets, where, cfg.max_pieces)

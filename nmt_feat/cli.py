@@ -27,7 +27,7 @@ from nmt_feat.apply import score_main, translate_main
 from nmt_feat.errors import UserError, fail, near, out_of_memory
 from nmt_feat.lifetime import end_with_parent
 from nmt_feat.members import describe_members, leave_out_unchosen
-from nmt_feat.overrides import SINGLE, is_sweep, keep_text, quote
+from nmt_feat.overrides import SINGLE, is_sweep, keep_text, quote, setting_of
 from nmt_feat.resources import resource
 from nmt_feat.terminal import say, use_utf8
 from nmt_feat.training.checkpoints import digest
@@ -116,8 +116,18 @@ def explain(error: Exception) -> str:
     for pattern, message in MEANINGS.items():
         if found := re.search(pattern, text):
             entry = ".".join(key.split(".")[: 3 if key.startswith("data.") else 2])
-            return where + message.format(*found.groups(), key=key, entry=entry)
+            advice = ""
+            if message.endswith("needs a value") and _is_text(key):
+                typed = f"{key}={quote('null')}"
+                advice = f"; for the text null write {shlex.quote(typed)}"
+            return where + message.format(*found.groups(), key=key, entry=entry) + advice
     return f"{where}{key and f'{key}: '}{first}"
+
+
+def _is_text(key: str) -> bool:
+    """Whether a setting of any of the commands is text."""
+    settings = [setting_of(key, kind) for kind in SCHEMAS.values()]
+    return any(setting is not None and setting.kind is str for setting in settings)
 
 
 @functools.cache

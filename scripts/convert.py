@@ -26,7 +26,7 @@ from nmt_feat.corpus.conllu import (
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError, fail, shown
-from nmt_feat.outputs import check_output, writing
+from nmt_feat.outputs import STANDARD, check_output, writing
 from nmt_feat.terminal import say, use_utf8
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
@@ -64,7 +64,11 @@ def main() -> None:
     sentences = _read(options.input, source, options.factors, findings)
     count = _write(sentences, options, target, names)
     _say_losses(findings)
-    say(f"{count:,} sentences written to {options.output}")
+    to_stdout = options.output == STANDARD  # then the text alone stands there
+    say(
+        f"{count:,} sentences written to {'standard output' if to_stdout else options.output}",
+        file=sys.stderr if to_stdout else sys.stdout,
+    )
 
 
 def _by_name(path: str, option: str) -> str:

@@ -234,6 +234,13 @@ def test_output_that_is_read(runs: Runs, tmp_path: Path) -> None:
         message = f"output={output}: is {source}, which the command reads; give another file"
         done = call(command, f"run={runs.words}", *read, f"output={output}")
         assert (done.code, done.out, done.err) == (2, "", f"error: {message}\n")
+    record = [runs.words / name for name in ("test.hyp", "result.json", "test.counts.parquet")]
+    kept = [path.read_bytes() for path in record]
+    for path in record:
+        done = call("translate", f"run={runs.words}", f"input={text}", f"output={path}")
+        message = f"output={path}: is {path}, which belongs to the run; give another file"
+        assert (done.code, done.out, done.err) == (2, "", f"error: {message}\n")
+    assert [path.read_bytes() for path in record] == kept
     assert {path: path.read_bytes() for path in before} == before
 
 

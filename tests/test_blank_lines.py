@@ -64,11 +64,21 @@ def as_factors(data: Path, name: str, sentences: list[Sentence]) -> None:
         (data / f"{name}.{suffix}").write_text("".join(f"{row}\n" for row in rows))
 
 
+def as_jsonl_with_blank(data: Path, name: str, sentences: list[Sentence]) -> None:
+    """A blank line of the text is one of the file."""
+    as_jsonl(data, name, sentences)
+    path = data / f"{name}.jsonl"
+    lines = path.read_text().splitlines()
+    kept = [line if s.words else " " for line, s in zip(lines, sentences, strict=True)]
+    path.write_text("".join(f"{line}\n" for line in kept))
+
+
 FORMATS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
     "conllu": (as_conllu, {"conllu": "NAME.conllu"}),
     "conllu with blank lines": (as_conllu_with_blank, {"conllu": "NAME.conllu"}),
     "conllu alone": (as_conllu_with_blank, {"source": "NAME.conllu"}),
     "jsonl": (as_jsonl, {"source": "NAME.jsonl"}),
+    "jsonl with blank lines": (as_jsonl_with_blank, {"source": "NAME.jsonl"}),
     "pipe": (as_pipe, {"source": "NAME.pipe"}),
     "factors": (as_factors, {"source": "NAME.tok", "factors": "NAME.upos"}),
 }

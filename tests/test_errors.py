@@ -93,6 +93,8 @@ SETTINGS = {
     "seed=1.5": "seed=1.5: no whole number",
     "seed=null": "seed=null: needs a value",
     "model.dim=null": "model.dim=null: needs a value",
+    "data.target_lang=null": "data.target_lang=null: needs a value; for the text null write "
+    "'data.target_lang=\"null\"'",
     "model.dropout=much": "model.dropout=much: no number",
     "trainer.progress=perhaps": "trainer.progress=perhaps: give true or false",
     "optimizer.betas=3": "optimizer.betas: is a list; write optimizer.betas=[a,b]",

@@ -332,6 +332,13 @@ def test_convert_in_a_circle(annotated: Path) -> None:
     assert not list(folder.glob("*.part"))
 
 
+def test_convert_to_standard_output(annotated: Path) -> None:
+    """The text alone stands there: whatever is said of it goes to standard error."""
+    code, out, err = convert("--to", "pipe", "--factors", "upos", annotated, "-")
+    assert (code, out) == (0, "the|DET dog|NOUN .|PUNCT\n" * 2)
+    assert err.splitlines()[-1] == "2 sentences written to standard output"
+
+
 def test_convert_a_text_without_words(tmp_path: Path) -> None:
     """JSON lines can be read again, as CoNLL-U it could not."""
     a, b, c = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.conllu"))

@@ -179,6 +179,9 @@ def parse_jsonl(
     findings = Findings() if findings is None else findings
     for number, line in enumerate(lines, first):
         where = f"{name}:{number}"
+        if not line.strip():
+            yield Sentence("")
+            continue
         try:
             content = loads(line)
         except ValueError as error:
