@@ -327,7 +327,7 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
         say(f"written to {folder}")
         if cfg.control not in CONTROLS:
             say(f"translate with it: {command('translate', f'run={folder}', 'input=FILE')}")
-        others = without(arguments, REPLACED)
+        others = [a for a in without(arguments, REPLACED) if a != "features=[]"]
         say(f"try next: {command('train', '-m', *others, f'combiner={following}', 'seed=1,2,3')}")
     return record
 

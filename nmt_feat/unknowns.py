@@ -14,7 +14,7 @@ from nmt_feat.corpus.encoder import Described, SourceEncoder
 from nmt_feat.corpus.sentences import Integers
 from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import UNK
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, near, shown
 from nmt_feat.terminal import say
 
 REACTIONS = ("warn", "error")
@@ -67,7 +67,8 @@ class Unknowns:
             at = self._add(f"features.{name}", mask[coded.codes], per_sentence, where)
             if at is not None:
                 number = int(per_sentence[: at[0]].sum()) + at[1]
-                self.counts[f"features.{name}"].first += f", {coded.values[coded.codes[number]]!r}"
+                value = shown(coded.values[coded.codes[number]])
+                self.counts[f"features.{name}"].first += f", {value}"
         if self.encoder.longest is not None:
             self.longest = max(self.longest, int(counts.max(initial=1)) - 1)
             ones = np.ones(len(counts), np.int64)
@@ -110,7 +111,7 @@ class Unknowns:
         if at is not None:
             number = int(pieces.counts[: at[0]].sum()) + at[1]
             text = texts[at[0]][pieces.starts[number] : pieces.ends[number]].strip()
-            self.counts[SOURCE].first += f", {text!r}"
+            self.counts[SOURCE].first += f", {shown(text)}"
 
     def lines(self) -> list[str]:
         """A line for each kind of which something is unknown."""

@@ -49,6 +49,13 @@ def test_unknown_pieces(runs: Runs) -> None:
     assert (done.code, done.err) == (0, "")
 
 
+def test_a_long_unknown_piece_is_shown_in_part(runs: Runs) -> None:
+    done = translate(runs.words, ["The " + "ж" * 300])
+    assert done.code == 0
+    assert "...жжж" in done.err
+    assert "ж" * 120 not in done.err
+
+
 def test_unknown_pieces_may_be_an_error(runs: Runs) -> None:
     """Before anything of their chunk is written."""
     done = translate(runs.words, LINES, "unknown=error", "chunk=2")
