@@ -38,6 +38,7 @@ MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={0}: no number",
     r"Value '(.*)' is not a valid bool": "{key}={0}: give true or false",
     r"field '[\w.]+' is not Optional()": "{key}=null: needs a value",
+    r"Incompatible value 'None' for field of type '(str)'": "{key}: null, needs a value",
     r"Invalid value assigned: (\w+) is not a ListConfig": "{key}: is a list; write {key}=[a,b]",
     r"Cannot assign (\w+) to Dict": "{key}: is a dictionary; write {key}={{name:value}}",
     r"dict is not a subclass of FeatureConfig|in struct[^[]*\[str, FeatureConfig": "{entry}: no "
@@ -118,8 +119,10 @@ def explain(error: Exception) -> str:
             entry = ".".join(key.split(".")[: 3 if key.startswith("data.") else 2])
             advice = ""
             if message.endswith("needs a value") and _is_text(key):
-                typed = f"{key}={quote('null')}"
-                advice = f"; for the text null write {shlex.quote(typed)}"
+                typed = shlex.quote(f"{key}={quote('null')}")
+                if where:  # of a file
+                    typed = f"{key.rpartition('.')[2]}: {quote('null')}"
+                advice = f"; for the text null write {typed}"
             return where + message.format(*found.groups(), key=key, entry=entry) + advice
     return f"{where}{key and f'{key}: '}{first}"
 

@@ -183,6 +183,18 @@ def test_yaml(tmp_path: Path) -> None:
     assert (test.source, test.target, test.optional) == ("1e3", "yes", True)
 
 
+@pytest.mark.parametrize("null", ["~", "null"])
+def test_null_in_yaml_is_refused_with_the_advice_to_quote(null: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(f"name: a\ntarget_lang: {null}\n")
+    with pytest.raises(UserError) as error:
+        cli.composed(["data=mine"], str(tmp_path))
+    assert str(error.value) == (
+        "data/mine.yaml: data.target_lang: null, needs a value; for the text null write "
+        'target_lang: "null"'
+    )
+
+
 def test_yaml_of_a_global_package(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
