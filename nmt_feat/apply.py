@@ -52,11 +52,13 @@ from nmt_feat.terminal import say
 from nmt_feat.training.checkpoints import SUMS, check_sums, read_sums, read_tensors, restore
 from nmt_feat.training.processes import DEFAULT_THREADS
 from nmt_feat.unknowns import Unknowns, check_reaction
+from nmt_feat.user_classes import changed_classes
 
 LISTED = (
     "an n-best list, each line is scored for the sentence of its number; its text is cut into "
     "pieces anew, so where the search took other pieces the log-probability is not the search's"
 )
+
 BARE = "have no annotation: what it would say is unknown, words are those between spaces"
 EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
@@ -112,6 +114,8 @@ class Run:
         self.model = model_for(cfg, self.encoder, self.target, self.encoders)
         restore(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
+        for sentence in changed_classes(self.folder, cfg, self.model):
+            say(sentence, file=sys.stderr)
         self.unknowns = Unknowns(self.encoder)
         """What it does not know of the text that it has read."""
         self.unannotated = 0

@@ -12,7 +12,7 @@ from applied import FEW, Runs, files, good, hypotheses, said, translate
 from entry import call
 from small import Small
 
-from nmt_feat import cli
+from nmt_feat import cli, identity
 from nmt_feat.apply import Run
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.annotators import HanTa
@@ -322,6 +322,12 @@ def test_ones_own_combiner_must_be_importable(
     (run,) = tmp_path.glob("runs/Half-upos-s1-*")
     monkeypatch.delitem(sys.modules, "halves")
     assert translate(run, f"input={runs.conllu}") == hypotheses(run)
+    monkeypatch.delitem(sys.modules, "halves")
+    (tmp_path / "with" / "halves.py").write_text(f"{COMBINER}\n# another line\n")
+    identity.module_sum.cache_clear()  # as in another process
+    done = call("translate", f"run={run}", f"input={runs.conllu}")
+    assert done.code == 0
+    assert "combiner._target_=halves.Half: its file has changed since the run was" in done.err
     monkeypatch.delitem(sys.modules, "halves")
     monkeypatch.chdir(tmp_path / "without")
     done = call("translate", f"run={run}", f"input={runs.conllu}")
