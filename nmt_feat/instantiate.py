@@ -189,7 +189,7 @@ def locate(target: str) -> type[Any]:
     where = f"_target_={target}"
     module_name, _, class_name = target.rpartition(".")
     if not DOTTED.fullmatch(target):
-        raise UserError(f"_target_={shown(target)}: not a dotted name; write module.Class")
+        raise UserError(f"{where}: not a dotted name; write module.Class")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # an installed console script does not search the current folder
     if _lies_in_run(module_name):

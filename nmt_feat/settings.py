@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nmt_feat.checks import check
+from nmt_feat.corpus.datasets import check_formats
 from nmt_feat.corpus.prepare import language_model
 from nmt_feat.corpus.vectors import vector_width
 from nmt_feat.errors import UserError
@@ -96,6 +97,7 @@ def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
             model = language_model(cfg, name, feature)
             _ = model.tokenizer  # an unfit one is an error before data is read
             feature.args["width"], feature.layer = model.width, model.layer
+    check_formats(cfg.data)  # what a format lacks is said before what a feature lacks
     check_features(cfg)
     check_widths(cfg.combiner, cfg.features, cfg.model)
     if cfg.model.source_vectors:

@@ -57,7 +57,7 @@ def train_spacy(folder: Path, sentences: int = 60) -> Path:
     nlp.add_pipe("parser", config={"model": parser | {"nO": None, "tok2vec": listener}})
     examples = []
     found = islice(read_conllu(resource("data/embedded") / "train.conllu"), sentences)
-    for text, words in found:
+    for text, words in ((sentence.text, sentence.words) for sentence in found):
         annotated = Doc(
             nlp.vocab,
             words=[w.form for w in words],

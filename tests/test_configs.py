@@ -103,7 +103,8 @@ def test_subwords(small: Small, subword: str) -> None:
     folder = run(small, f"subword={subword}", f"subword.joint={joint}", "combiner=none")
     kept = sorted(path.name for path in (folder / "encoder").iterdir())
     kind = "model" if subword in ("bpe", "unigram") else "json"
-    assert kept == ["features.json", f"source.{kind}", f"target.{kind}"]
+    models_and_more = [f"source.{kind}", f"target.{kind}", "text.json"]
+    assert kept == ["features.json", "normal_form.json", *models_and_more]
     models = [(folder / "encoder" / f"{side}.{kind}").read_bytes() for side in ("source", "target")]
     assert (models[0] == models[1]) == joint
 

@@ -14,7 +14,7 @@ from small import Small, outcome
 
 import nmt_feat.run
 from nmt_feat.apply import Run
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.prepare import hash_data, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.statistics import read_counts
 from nmt_feat.files import sync
@@ -82,6 +82,7 @@ def test_no_loss_of_power_leaves_half_a_finished_run(
     small, run, disk = lost
     assert len(disk.states) > 30
     cfg, counts = small.config(*SETTINGS), {"finished": 0, "resumed": 0}
+    data = hash_data(cfg, cfg.features)
     for state in disk.states:
         here = state / run.name
         if whole(here):
@@ -89,7 +90,7 @@ def test_no_loss_of_power_leaves_half_a_finished_run(
             continue
         settings = json.loads((run / STARTED).read_text(encoding="utf-8"))["settings"]
         try:
-            continued(cfg, settings, here)
+            continued(cfg, settings, data, here)
         except UserError:
             continue
         counts["resumed"] += bool(Checkpoints(here / "checkpoints", 5).step)

@@ -244,8 +244,8 @@ SETTINGS = {
     "min_count=9999 keep 0 of its 13 values; relax them",
     "paths.runs=text": "text: File exists; set paths.runs and paths.cache to folders that can be "
     "written",
-    "paths.runs=text/runs": "text/runs: Not a directory; set paths.runs and paths.cache to folders "
-    "that can be written",
+    "paths.runs=text/runs": "text: File exists; set paths.runs and paths.cache to folders that can "
+    "be written",
 }
 
 

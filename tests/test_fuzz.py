@@ -150,8 +150,7 @@ LINES = {
     "all planes": "".join(chr(plane << 16 | 0x1234) for plane in range(17)) + " \U0010fffd",
     "combining marks": "e\u0301\u0323 " + "o" + "\u0308" * 1000,
     "right to left": "\u202eשלום\u202c עולם",
-    "zero width": "a\u200bb \u200d \ufeff \u2060",
-    "NUL and controls": "a\0b \x01 \x7f",
+    "zero width": "a\u200bb \u200d \u2060",
     "separators of other kinds": "a\u2028b \x1cc",
     "one character": "a",
     "100,000 tokens": "a " * 99_999 + "b",
@@ -178,6 +177,19 @@ def test_read_whole(tmp_path: Path, case: str) -> None:
         (found,) = parse(read_lines(path), "x", kind, ["upos"])
         assert [word.form for word in found.words] == tokens, kind
         assert {word.upos for word in found.words} == {"NOUN"}
+
+
+@pytest.mark.parametrize("token", ["a\0b", "\x01", "\x7f", "\ufeffa"])
+@pytest.mark.parametrize("kind", ["pipe", "jsonl", "conllu"])
+def test_control_characters_in_a_form_are_refused(token: str, kind: str) -> None:
+    """They are read as plain text, but no annotation has them in a word."""
+    written = {
+        "pipe": f"b|NOUN {token}|NOUN",
+        "jsonl": json.dumps({"text": f"b {token}", "words": [{"form": "b"}, {"form": token}]}),
+        "conllu": ROW.format(1, token, 0),
+    }
+    with pytest.raises(UserError, match=r"U\+(0000|0001|007F|000D|FEFF)"):
+        list(parse(written[kind].split("\n"), "x", kind, ["upos"]))
 
 
 def test_ten_thousand_values(tmp_path: Path) -> None:

@@ -98,7 +98,10 @@ def translated(run: Path, source: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_readings(case: str, readings: Path, tmp_path: Path) -> None:
+def test_readings(
+    case: str, readings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NMT_FEAT_MODULES", "examples")  # a run names them
     learns_readings(train(readings, tmp_path, *CASES[case]), readings)
 
 

@@ -145,7 +145,10 @@ def test_runs_are_found_once_with_the_unfinished(tmp_path: Path) -> None:
 def test_folders_without_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         find_runs([tmp_path])
-    assert str(error.value) == f"{tmp_path}: no result.json in it or below; give a folder of runs"
+    assert (
+        str(error.value)
+        == f"{tmp_path}: no result.json in it or below; give a folder of runs, or that of a sweep"
+    )
     with pytest.raises(UserError) as error:
         find_runs([tmp_path / "x"])
     assert str(error.value) == (

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from applied import said
 from entry import call
 from mistakes import line
 from small import Small
@@ -260,7 +261,7 @@ def test_an_installed_pipeline_stays_where_it_is(
     run = small.train(*plain, *few)
     assert [path.name for path in (run / "annotator").iterdir()] == ["FINGERPRINT"]
     done = call("translate", f"run={run}", f"input={small.folder / 'test.en'}")
-    assert (done.err, done.code) == ("", 0)
+    assert (said(done), done.code) == ("", 0)
     assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
 
 
@@ -273,7 +274,7 @@ def test_the_run_keeps_the_pipeline(small: Small, plain: list[str], spacy_folder
     shutil.rmtree(own)
     text = small.folder / "test.en"
     done = call("translate", f"run={run}", f"input={text}")
-    assert (done.err, done.code) == ("", 0)
+    assert (said(done), done.code) == ("", 0)
     assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
     kept = run / "annotator" / "own" / "meta.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"version": "2"}))

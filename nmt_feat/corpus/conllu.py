@@ -262,7 +262,7 @@ def has_cycle(heads: Sequence[int]) -> bool:
             word = 0 if head == word else head
         if word in path:
             return True
-        checked |= path.keys()
+        checked.update(path)  # in place: `|=` with keys would copy the whole set
     return False
 
 
