@@ -314,6 +314,8 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
         sys.exit()
     with signals.handled(), locked(folder, wait=sweep):
         if (folder / FINISHED).exists():
+            if not processes.started().rank:  # of a start that was killed after its result
+                remove(folder / CHECKPOINTS)
             record = _complete(cfg, data, request, folder)
             current.finished(folder, trained=False)
             say(f"finished before: {folder}")
