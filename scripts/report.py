@@ -23,7 +23,7 @@ from pathlib import Path
 
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.outputs import refuse_inputs
-from nmt_feat.report.corpora import choose_runs, folder_name
+from nmt_feat.report.corpora import choose_runs, folder_names
 from nmt_feat.report.examples import Corpora
 from nmt_feat.report.figures import write_figures
 from nmt_feat.report.page import write_page
@@ -47,9 +47,10 @@ def _report(arguments: argparse.Namespace) -> None:
     print_reports(reports, TextConsole())
     if arguments.out:
         say("Written:", *paths)
+    folders = folder_names(reports)
     for name, report in reports.items():
         if arguments.out and arguments.figures:
-            folder = arguments.out / folder_name(name) if name else arguments.out
+            folder = arguments.out / folders[name] if name else arguments.out
             with written(folder):
                 figures = write_figures(report, folder)
             for path, shows in figures.items():
@@ -57,7 +58,7 @@ def _report(arguments: argparse.Namespace) -> None:
         if arguments.html:
             page = arguments.html
             if name:
-                page = page.with_name(f"{page.stem}-{folder_name(name)}{page.suffix}")
+                page = page.with_name(f"{page.stem}-{folders[name]}{page.suffix}")
             corpora = Corpora(arguments.text, arguments.cache)
             for line in write_page(report, page, corpora):
                 say(line, file=sys.stderr)

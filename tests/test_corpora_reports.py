@@ -17,7 +17,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.report.answer import answer
-from nmt_feat.report.corpora import choose_runs, folder_name, split_by_corpus
+from nmt_feat.report.corpora import choose_runs, folder_names, split_by_corpus
 from nmt_feat.report.records import RunRecord, find_runs, write_record
 from nmt_feat.report.report import Report, make_reports, write_reports
 from nmt_feat.report.watch import look, view
@@ -121,7 +121,13 @@ def test_one_corpus_is_written_where_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a/../../b, x to y", "..", "/", ""])
 def test_a_corpus_of_any_name_is_written_inside_the_folder(name: str) -> None:
-    assert Path(folder_name(name)).name == folder_name(name) not in ("", "..", ".")
+    folder = folder_names([name])[name]
+    assert Path(folder).name == folder not in ("", "..", ".")
+
+
+def test_corpora_of_like_names_have_folders_of_their_own() -> None:
+    names = folder_names(["a b", "a-b", "a/b", "a"])
+    assert len(set(names.values())) == 4
 
 
 def test_script(
@@ -242,6 +248,7 @@ def test_nothing_is_shown(tmp_path: Path) -> None:
 def test_features_that_harm(tmp_path: Path) -> None:
     lines = answer(make_table(tmp_path, 5, none=0.1, gate=0.3).evidence[0])
     assert lines[0].startswith("Do features help? No: gate differs from none by -")
+    assert len(lines) == 1  # whose harm it is, is no question
 
 
 def test_one_seed_answers_nothing(tmp_path: Path) -> None:

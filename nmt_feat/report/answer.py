@@ -33,12 +33,10 @@ def answer(evidence: Evidence) -> list[str]:
             "Do features help? Not shown: one seed supports no claim. Run more seeds, for instance "
             "seed=1,2,3,4,5."
         ]
-    best = max(against, key=lambda name: against[name].difference.value)
-    supported = {name: compared for name, compared in against.items() if compared.supported}
-    lines = [_do_features_help(best, against, supported, evidence.baseline)]
-    if supported:
-        best = max(supported, key=lambda name: supported[name].difference.value)
-        lines.append(_is_it_the_linguistics(methods[best], evidence))
+    gains = {n: c for n, c in against.items() if c.supported and c.difference.value > 0}
+    lines = [_do_features_help(against, gains, evidence.baseline)]
+    if gains:
+        lines.append(_is_it_the_linguistics(methods[_highest(gains)], evidence))
     if len(against) > 1:
         lines.append(_which_method(list(against), evidence))
     seeds = min(len(methods[name].seeds) for name in (*against, evidence.baseline))
@@ -56,27 +54,34 @@ def answer_blocks(evidence: Sequence[Evidence]) -> list[Block]:
     return [Block(f"{title}: {where}", notes=lines) for where, lines in answers.items() if lines]
 
 
+def _highest(compared: Mapping[str, Compared]) -> str:
+    """The method with the largest difference."""
+    return max(compared, key=lambda name: compared[name].difference.value)
+
+
 def _do_features_help(
-    best: str, against: Mapping[str, Compared], supported: Mapping[str, Compared], baseline: str
+    against: Mapping[str, Compared], gains: Mapping[str, Compared], baseline: str
 ) -> str:
-    gains = {name: c for name, c in supported.items() if c.difference.value > 0}
+    """The first question's answer, from all methods and from those shown to be above words only."""
     if gains:
-        top = max(gains, key=lambda name: gains[name].difference.value)
-        others = f", as are {len(gains) - 1} more of {len(against)} methods"
-        rest = others * (len(gains) > 2) + ", as is one more method" * (len(gains) == 2)
+        top = _highest(gains)
+        others = len(gains) - 1
+        rest = ""
+        if others == 1:
+            rest = ", as is one more method"
+        elif others > 1:
+            rest = f", as are {others} more of {len(against)} methods"
+        return f"Do features help? Yes: {top} is above {baseline} by {_amount(gains[top])}{rest}."
+    if losses := {name: c for name, c in against.items() if c.supported}:
+        worst = min(losses, key=lambda name: losses[name].difference.value)
         return (
-            f"Do features help? Yes: {top} is above {baseline} by {_amount(gains[top])}"
-            f"{rest if len(against) > 1 else ''}."
-        )
-    if supported:
-        worst = min(supported, key=lambda name: supported[name].difference.value)
-        return (
-            f"Do features help? No: {worst} differs from {baseline} by {_amount(supported[worst])}"
+            f"Do features help? No: {worst} differs from {baseline} by {_amount(losses[worst])}"
             ", and no method is shown to be above it."
         )
+    top = _highest(against)
     return (
-        f"Do features help? Not shown: {best}, the highest, differs from {baseline} by "
-        f"{_amount(against[best])}."
+        f"Do features help? Not shown: {top}, the highest, differs from {baseline} by "
+        f"{_amount(against[top])}."
     )
 
 

@@ -40,9 +40,16 @@ def _corpus(record: RunRecord) -> tuple[str, ...]:
     return name, pair, str(Path(folder) / train) if train else ""
 
 
-def folder_name(corpus: str) -> str:
-    """The name of a corpus as the name of a folder."""
-    return re.sub(r"[^\w.+-]+", "-", corpus).strip(".-") or "corpus"
+def folder_names(corpora: Iterable[str]) -> dict[str, str]:
+    """By corpus, its name as the name of a folder; two corpora never have the same one."""
+    names: dict[str, str] = {}
+    for corpus in corpora:
+        name = re.sub(r"[^\w.+-]+", "-", corpus).strip(".-") or "corpus"
+        alike = sum(
+            re.fullmatch(rf"{re.escape(name)}(--\d+)?", n) is not None for n in names.values()
+        )
+        names[corpus] = f"{name}--{alike + 1}" if alike else name
+    return names
 
 
 def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> dict[Path, RunRecord]:

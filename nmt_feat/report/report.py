@@ -16,7 +16,7 @@ from nmt_feat.errors import legible
 from nmt_feat.files import write_atomically
 from nmt_feat.report import leads
 from nmt_feat.report.answer import answer_blocks
-from nmt_feat.report.corpora import folder_name, split_by_corpus
+from nmt_feat.report.corpora import folder_names, split_by_corpus
 from nmt_feat.report.evidence import gather
 from nmt_feat.report.formats import latex, markdown, show
 from nmt_feat.report.published import published
@@ -140,7 +140,7 @@ def print_reports(reports: Mapping[str, Report], console: Console) -> None:
 
 def write_reports(reports: Mapping[str, Report], folder: Path) -> list[Path]:
     """Write each report, those of several corpora into a folder each; the paths of all files."""
-    paths = []
+    paths, folders = [], folder_names(reports)
     for name, report in reports.items():
-        paths += report.write(folder / folder_name(name) if name else folder)
+        paths += report.write(folder / folders[name] if name else folder)
     return paths
