@@ -314,8 +314,6 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
         sys.exit()
     with signals.handled(), locked(folder, wait=sweep):
         if (folder / FINISHED).exists():
-            if not processes.started().rank:  # of a start that was killed after its result
-                remove(folder / CHECKPOINTS)
             record = _complete(cfg, data, request, folder)
             current.finished(folder, trained=False)
             say(f"finished before: {folder}")
@@ -340,6 +338,8 @@ def _complete(cfg: TrainConfig, data: DataHashes, request: Request, folder: Path
         record = records.read_record(folder / FINISHED)
     except UserError as error:
         raise UserError(f"{error} after deleting {folder}") from None
+    if not processes.started().rank and not is_earlier(record.settings):
+        remove(folder / CHECKPOINTS)  # of a start that was killed after its result
     if is_earlier(record.settings) and not record.test_hashes:
         then = earlier_data(record, cfg, data)
         hashes = then.tests if then else {}
