@@ -368,8 +368,9 @@ def test_a_stuck_process_is_waited_for_with_a_limit(small: Small, by: str) -> No
     # Which update the other process is at when it meets the stuck one is a matter of timing: what
     # the stuck one has sent of an update may arrive or not.
     message = re.compile(
-        r"error: update [23]: another process was waited for longer than trainer\.wait_minutes=0\.3; "
-        r"it is stuck, or slower than that; the same command continues from the last checkpoint"
+        r"error: update [23]: another process was waited for longer than "
+        r"trainer\.wait_minutes=0\.3; it is stuck, or slower than that; "
+        r"the same command continues from the last checkpoint"
     )
     lines = [line for line in err.splitlines() if message.fullmatch(line)]
     assert lines, err
