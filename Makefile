@@ -1,8 +1,8 @@
 # make demo    install into .venv, then train with a gate on the embedded corpus
 # make test    install into .venv, then run the tests
-# make lint    ruff and mypy
+# make lint    ruff, mypy and the docs, whose warnings are errors
 # make compare compare what the code gives with what that of tools/base_revision gives, in small
-# make docs    write docs/config.md and the table of docs/combiners.md again
+# make docs    write the docs' generated parts again, then build the site in docs/_build
 #
 # Variables: PYTHON (the Python that .venv is made of), ARGS (further arguments of demo, test and compare).
 
@@ -15,6 +15,7 @@ endif
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+SITE = $(PY) -m sphinx -W --keep-going -q docs docs/_build
 
 .PHONY: demo test lint compare docs
 .DELETE_ON_ERROR:
@@ -29,6 +30,7 @@ lint: $(READY)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(SITE)
 
 compare: $(READY)
 	$(PY) tools/compare_revisions.py --small $(ARGS)
@@ -36,6 +38,8 @@ compare: $(READY)
 docs: $(READY)
 	$(PY) scripts/config_docs.py
 	$(PY) scripts/combiner_docs.py
+	$(SITE)
+	@echo "Written: docs/_build/index.html"
 
 $(READY): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing the tested versions into $(VENV); PyTorch takes the longest."

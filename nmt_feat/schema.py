@@ -1,6 +1,7 @@
 """The typed configuration: what each setting means. What it may be is in `checks`.
 
-`docs/config.md` is generated from the docstrings here; one string below each field documents it.
+`docs/reference/settings.md` is generated from the docstrings here; one string below each field
+documents it.
 """
 
 from __future__ import annotations

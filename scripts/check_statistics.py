@@ -4,8 +4,8 @@
 
 A table has four methods and n seeds each. A run's sentences get n-gram counts drawn at a quality
 that has five parts: the method, the sentence, the seed, what the method makes of the sentence, and
-what the seed makes of it. Three worlds differ in the size of these parts. docs/statistics.md has
-the figures that this prints.
+what the seed makes of it. Three worlds differ in the size of these parts. The page on
+statistics (docs/explanation) has the figures that this prints.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Write the table of `docs/combiners.md` from the classes and the files in `conf/combiner/`.
+"""Write the table of `docs/explanation/combiners.md` from classes and files in `conf/combiner/`.
 
     python scripts/combiner_docs.py            # write
     python scripts/combiner_docs.py --check    # exit with 1 if what is written is not fresh
@@ -21,7 +21,7 @@ from nmt_feat.model.build import build_combiner
 from nmt_feat.schema import CombinerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "combiners.md"
+TARGET = ROOT / "docs" / "explanation" / "combiners.md"
 BEGIN, END = "<!-- written by scripts/combiner_docs.py -->\n", "<!-- until here -->\n"
 FIRST = ("none", "concat", "add", "average", "gate")
 DIM, PIECES = 512, 8000
@@ -110,7 +110,8 @@ def main() -> int:
     if arguments.check:
         if page != fresh:
             print(
-                "docs/combiners.md is stale: run python scripts/combiner_docs.py", file=sys.stderr
+                "docs/explanation/combiners.md is stale: run python scripts/combiner_docs.py",
+                file=sys.stderr,
             )
             return 1
         return 0

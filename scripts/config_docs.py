@@ -1,4 +1,4 @@
-"""Write `docs/config.md` from the docstrings of `nmt_feat/schema.py` and the files in `conf/`.
+"""Write `docs/reference/settings.md` from the docstrings of the schema and the files in `conf/`.
 
     python scripts/config_docs.py            # write
     python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh
@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "config.md"
+TARGET = ROOT / "docs" / "reference" / "settings.md"
 COMMANDS = {
     "TrainConfig": "train.py",
     "TranslateConfig": "translate.py",
@@ -206,7 +206,10 @@ def main() -> int:
     document = render()
     if arguments.check:
         if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != document:
-            print("docs/config.md is stale: run python scripts/config_docs.py", file=sys.stderr)
+            print(
+                "docs/reference/settings.md is stale: run python scripts/config_docs.py",
+                file=sys.stderr,
+            )
             return 1
         return 0
     TARGET.parent.mkdir(exist_ok=True)

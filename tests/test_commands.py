@@ -1,4 +1,4 @@
-"""Commands that are printed, and the defaults that docs/config.md shows."""
+"""Commands that are printed, and the defaults that docs/reference/settings.md shows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_sweep_is_told_apart(arguments: list[str], several: bool) -> None:
 
 
 def test_the_defaults_are_those_of_a_user() -> None:
-    """What docs/config.md shows for each group is what train.py alone comes to."""
+    """What docs/reference/settings.md shows for each group is what train.py alone comes to."""
     page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8").partition("## translate.py")[0]
     cfg: Any = cli.composed([])
     compared = 0

@@ -21,7 +21,14 @@ from nmt_feat import schema
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/*/*.md"),
+        ROOT / "data" / "README.md",
+    ]
+)
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
 LIMITS = (
     "data.folder=corpus data.vocab_size=150 trainer.max_steps=2 trainer.validate_every=1 "
@@ -236,11 +243,11 @@ def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/config_docs.py"]
     done = subprocess.run([*command, "--check"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "docs/config.md is stale: run python scripts/config_docs.py\n"
+    assert done.stderr == "docs/reference/settings.md is stale: run python scripts/config_docs.py\n"
     subprocess.run(command, cwd=tmp_path, check=True)
-    assert "| `max_skipped` | `int` | `11` |" in (tmp_path / "docs" / "config.md").read_text(
-        "utf-8"
-    )
+    assert "| `max_skipped` | `int` | `11` |" in (
+        tmp_path / "docs" / "reference" / "settings.md"
+    ).read_text("utf-8")
 
 
 def test_combiners_page_is_fresh() -> None:
@@ -249,12 +256,12 @@ def test_combiners_page_is_fresh() -> None:
 
 
 def test_combiners_page_has_a_section_for_each_method() -> None:
-    page = (ROOT / "docs" / "combiners.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "combiners.md").read_text(encoding="utf-8")
     shipped = {path.stem for path in (ROOT / "conf" / "combiner").glob("*.yaml")}
     assert set(re.findall(r"^## (\w+)$", page, re.M)) == shipped
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links(document: Path) -> None:
     """Links to files and to headings of the same document lead somewhere."""
     text = document.read_text(encoding="utf-8")
