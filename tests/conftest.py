@@ -10,14 +10,16 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from applied import Runs
-    from small import Small
-
     from nmt_feat.schema import DataConfig, TrainConfig
+    from tests.support.applied import Runs
+    from tests.support.small import Small
 
 # Models here are tiny, and threads that wait for each other on busy cores are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on busy cores
+
+# Their assertions show values, as those of test modules do.
+pytest.register_assert_rewrite("tests.support")
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("no deadline", deadline=None)
@@ -27,7 +29,7 @@ settings.load_profile("no deadline")
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A very small part of the embedded corpus."""
-    from small import cut
+    from tests.support.small import cut
 
     return cut(tmp_path_factory.mktemp("corpus") / "small")
 
@@ -35,7 +37,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(corpus: Path, tmp_path: Path) -> Small:
     """Very small runs in a folder of this test's own."""
-    from small import Small
+    from tests.support.small import Small
 
     return Small(corpus, corpus.parent / "cache", tmp_path)
 
@@ -43,7 +45,7 @@ def small(corpus: Path, tmp_path: Path) -> Small:
 @pytest.fixture
 def pairs(tmp_path: Path) -> DataConfig:
     """A corpus of four pairs, in the folder `data` of this test's own."""
-    from pairs import four
+    from tests.support.pairs import four
 
     return four(tmp_path)
 
@@ -51,7 +53,7 @@ def pairs(tmp_path: Path) -> DataConfig:
 @pytest.fixture
 def cfg(tmp_path: Path) -> TrainConfig:
     """A corpus of a few known words, not prepared yet."""
-    from lexicon import config
+    from tests.support.lexicon import config
 
     return config(tmp_path)
 
@@ -59,7 +61,7 @@ def cfg(tmp_path: Path) -> TrainConfig:
 @pytest.fixture(scope="session")
 def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Finished runs of each kind of source text."""
-    from applied import trained
+    from tests.support.applied import trained
 
     pytest.importorskip("HanTa")
     return trained(corpus, tmp_path_factory.mktemp("apply"))
@@ -68,7 +70,7 @@ def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.fixture(scope="session")
 def udpipe_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A UDPipe model that was trained here."""
-    from pipelines import train_udpipe
+    from tests.support.pipelines import train_udpipe
 
     return train_udpipe(tmp_path_factory.mktemp("udpipe") / "small.udpipe")
 
@@ -76,7 +78,7 @@ def udpipe_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spacy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of spaCy that was trained here."""
-    from pipelines import train_spacy
+    from tests.support.pipelines import train_spacy
 
     return train_spacy(tmp_path_factory.mktemp("spacy") / "en_small")
 
@@ -84,6 +86,6 @@ def spacy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def encoder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of Hugging Face that was made here."""
-    from encoders import corpus_texts, save, word_piece
+    from tests.support.encoders import corpus_texts, save, word_piece
 
     return save(tmp_path_factory.mktemp("encoder") / "tiny", word_piece(corpus_texts(corpus)))

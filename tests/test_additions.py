@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from entry import call
-from small import Small, record
-from test_identity import write_first_identity
 
 from nmt_feat.report.records import read_record
 from nmt_feat.report.report import Report
 from nmt_feat.training.loop import Trainer
+from tests.support.earlier import write_first_identity
+from tests.support.entry import call
+from tests.support.small import Small, record
 
 MORE = ("data.tests.more.source=dev.conllu", "data.tests.more.target=dev.de")
 RESULTS = ("dev", "tests", "files", "counts")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import python
 
 from nmt_feat.corpus.annotators import Annotator, HanTa, annotate, annotate_cached
 from nmt_feat.corpus.conllu import Sentence, Word, read_conllu
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.errors import UserError
+from tests.support.lives import python
 
 
 class Upper(Annotator):

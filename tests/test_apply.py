@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applied import FEW, Runs, files, good, hypotheses, said, translate
-from entry import call
-from small import Small
 
 from nmt_feat import cli, identity
 from nmt_feat.apply import Run
@@ -19,6 +16,9 @@ from nmt_feat.corpus.annotators import HanTa
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.schema import TranslateConfig
+from tests.support.applied import FEW, Runs, files, good, hypotheses, said, translate
+from tests.support.entry import call
+from tests.support.small import Small
 
 COMBINER = """
 from nmt_feat.combiners import Combiner

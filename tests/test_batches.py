@@ -3,10 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from splits import Encoded, split_of
 
 from nmt_feat.corpus.batches import collate, ordered, plan
 from nmt_feat.corpus.store import Split
+from tests.support.splits import Encoded, split_of
 
 BUDGET = 64
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lives import python
-from small import ROOT, SETTINGS, Small
 
 from nmt_feat.schema import ModelConfig
+from tests.support.lives import python
+from tests.support.small import ROOT, SETTINGS, Small
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pytest
 import sentencepiece
-from small import ROOT, SETTINGS, Small, composed
 
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
+from tests.support.small import ROOT, SETTINGS, Small, composed
 
 SCRIPTS = ROOT / "scripts"
 

@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import encoders
 import pytest
-from applied import good
-from entry import call
-from pairs import HANTA, folder, four, message, run
-from small import Small, cut, record
 
 from nmt_feat.corpus.conllu import Sentence, write_conllu
 from nmt_feat.evaluation.metrics import reading_accuracy
 from nmt_feat.schema import DataConfig
+from tests.support import encoders
+from tests.support.applied import good
+from tests.support.entry import call
+from tests.support.pairs import HANTA, folder, four, message, run
+from tests.support.small import Small, cut, record
 
 
 @pytest.fixture

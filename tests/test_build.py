@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from rich.console import Console
-from small import Small
 
 from nmt_feat.combiners import Add, Combiner, Concat, Gate, NoFeatures
 from nmt_feat.errors import UserError
@@ -22,6 +21,7 @@ from nmt_feat.model.transformer import Transformer
 from nmt_feat.run import parameter_counts
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.settings import settle
+from tests.support.small import Small
 
 METHODS = ("none", "concat", "add", "average", "gate")
 FEATURES = {"deprel": FeatureConfig(column="deprel"), "upos": FeatureConfig(column="upos")}

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from lexicon import features
 
 from nmt_feat.corpus import text
 from nmt_feat.corpus.contextual import LanguageModel, States, stored
@@ -14,6 +13,7 @@ from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.text import known_sha256, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import TrainConfig
+from tests.support.lexicon import features
 
 
 def test_a_corpus_that_changes_while_it_is_read(cfg: TrainConfig) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_evidence import run
 
 from nmt_feat.report.claims import explain_intervals, list_claims, supported_orders
 from nmt_feat.report.report import Report
+from tests.support.toy_runs import run
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from methods import ALL, METHODS
-from small import ROOT
 
 import nmt_feat.combiners
 from nmt_feat.combiners import Add, Combiner, Concat, Gate, Mixed
 from nmt_feat.combiners.base import method
 from nmt_feat.combiners.mixed import METHODS as NAMED
 from nmt_feat.errors import UserError
+from tests.support.methods import ALL, METHODS
+from tests.support.small import ROOT
 
 DIM = 16
 PARTS = {"word": DIM, "deprel": 1, "lemma": 4, "upos": 2}

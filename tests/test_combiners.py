@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from formulas import FORMULAS, Array, everywhere
-from methods import ADDITIVE, ALL, EXAMPLES, METHODS, SHIPPED
 from torch import Tensor
 
 from nmt_feat.combiners import Add, Average, Combiner, DynamicSwitch, Gate, NoFeatures, WordGate
+from tests.support.formulas import FORMULAS, Array, everywhere
+from tests.support.methods import ADDITIVE, ALL, EXAMPLES, METHODS, SHIPPED
 
 Names = ("word", "upos", "deprel", "lemma")
 BATCH, TIME, DIM = 2, 3, 6

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from small import ROOT, Small
 
 from nmt_feat import cli, commands
 from nmt_feat.overrides import is_sweep
 from nmt_feat.run import REPLACED, train_run
+from tests.support.small import ROOT, Small
 
 
 def test_quoted_for_the_shell() -> None:

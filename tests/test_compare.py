@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small import ROOT
+
+from tests.support.small import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_evidence import run
 
 from nmt_feat.evaluation.parts import GateValue, Parts
 from nmt_feat.report.records import CurvePoint, RunRecord
@@ -16,6 +15,7 @@ from nmt_feat.report.report import Report
 from nmt_feat.report.series import gates, informative
 from nmt_feat.report.sweep import _record
 from nmt_feat.report.tables import Apart, Table
+from tests.support.toy_runs import run
 
 Runs = list[tuple[RunRecord, Path]]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from entry import call
-from small import ROOT, Small, composed, record
 
 from nmt_feat.checks import check
 from nmt_feat.model.build import build_model, check_widths
 from nmt_feat.report.records import method_name
 from nmt_feat.schema import TrainConfig
+from tests.support.entry import call
+from tests.support.small import ROOT, Small, composed, record
 
 CONF = ROOT / "conf"
 FEW = ("trainer.max_steps=1", "trainer.validate_every=1")

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
-from small import ROOT
 
 from nmt_feat.corpus.conllu import parse_conllu, read_conllu
 from nmt_feat.corpus.conllu_blocks import parse_block
 from nmt_feat.corpus.sentences import ANNOTATION, Sentences
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
+from tests.support.small import ROOT
 
 
 def sentence(*rows: str) -> list[str]:

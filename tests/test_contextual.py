@@ -13,8 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from applied import said
-from encoders import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmt_feat.corpus.batches import UNITS, collate
+from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.corpus.contextual import LanguageModel, opened, scale, stored
+from nmt_feat.corpus.overlaps import overlaps
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.corpus.subwords import Pieces
+from nmt_feat.features import Contextual
+from tests.support.applied import said
+from tests.support.encoders import (
     LAYERS,
     WIDTH,
     byte_pairs,
@@ -24,19 +34,9 @@ from encoders import (
     transformers,
     word_piece,
 )
-from entry import call
-from hypothesis import given
-from hypothesis import strategies as st
-from lives import python
-from small import ROOT, Small, outcome, record
-
-from nmt_feat.corpus.batches import UNITS, collate
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.contextual import LanguageModel, opened, scale, stored
-from nmt_feat.corpus.overlaps import overlaps
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.subwords import Pieces
-from nmt_feat.features import Contextual
+from tests.support.entry import call
+from tests.support.lives import python
+from tests.support.small import ROOT, Small, outcome, record
 
 TEXTS = [
     "I saw her duck.",

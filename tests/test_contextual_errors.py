@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from encoders import corpus_texts, save, settings, transformers
-from entry import call
-from small import Small
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.contextual import LanguageModel
 from nmt_feat.errors import UserError
+from tests.support.encoders import corpus_texts, save, settings, transformers
+from tests.support.entry import call
+from tests.support.small import Small
 
 
 def only_letters(texts: list[str]) -> Tokenizer:

@@ -8,13 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from applied import said
-from encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece
-from entry import call
 from rich.console import Console
 from safetensors.torch import load_file
-from small import Small, outcome, record
-from test_resume import Killed, stop_at
 
 from nmt_feat.corpus.batches import TEXTS, UNITS, collate
 from nmt_feat.corpus.conllu import read_conllu
@@ -24,6 +19,11 @@ from nmt_feat.run import untrained
 from nmt_feat.schema import TrainConfig
 from nmt_feat.settings import settle
 from nmt_feat.training.loop import Objective, Trainer, dev_loss
+from tests.support.applied import said
+from tests.support.encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece
+from tests.support.entry import call
+from tests.support.small import Small, outcome, record
+from tests.support.stops import Killed, stop_at
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import Small, cut, outcome, record
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.controls import prepare_run
@@ -19,6 +18,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
 from nmt_feat.training.loop import Trainer
+from tests.support.small import Small, cut, outcome, record
 
 FEATURES = "features=[upos,deprel,subword_tag]"
 

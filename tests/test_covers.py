@@ -7,11 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from applied import FEW, good, plain
-from entry import call
-from halving import Halves, Wholes
-from small import Small
-from test_encoder import pieces
 
 from nmt_feat.corpus.columns import FeatureVocab, spaced
 from nmt_feat.corpus.conllu import Sentence, Word
@@ -23,6 +18,11 @@ from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.subwords import CUT, Subwords, cut_at_words
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, SubwordConfig
+from tests.support.applied import FEW, good, plain
+from tests.support.entry import call
+from tests.support.halving import Halves, Wholes
+from tests.support.small import Small
+from tests.support.splits import pieces
 
 TEXT = "톰은 학교에 갔다."
 MORPHEMES = [
@@ -172,7 +172,9 @@ def small(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
 @pytest.fixture(autouse=True)
 def halves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The annotator is a module of the current folder."""
-    monkeypatch.chdir(Path(__file__).parent)
+    folder = Path(__file__).parent / "support"
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
 
 
 def prepared(small: Small, *settings: str) -> Prepared:

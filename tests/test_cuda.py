@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import ROOT, Small, outcome, record
-from test_resume import Killed, stop_at
-from test_training import trainer
 
 from nmt_feat.training.loop import Trainer
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.stops import Killed, stop_at
+from tests.support.trainers import trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs import HANTA, NONE, fingerprint, folder, message, run
 
 from nmt_feat.corpus import text
 from nmt_feat.corpus.conllu import Sentence, write_conllu
 from nmt_feat.schema import DataConfig
+from tests.support.pairs import HANTA, NONE, fingerprint, folder, message, run
 
 
 def test_words_only(pairs: DataConfig) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from entry import call
 from safetensors.numpy import load_file
-from small import Small, record
 
 from nmt_feat.corpus.columns import END, UNK
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.features import Vectors
+from tests.support.entry import call
+from tests.support.small import Small, record
 
 WIDTH = 6
 

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from small import Small, cut, record
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.conllu import read_conllu
@@ -17,6 +16,7 @@ from nmt_feat.report.records import find_runs
 from nmt_feat.report.report import Report
 from nmt_feat.report.series import informative
 from nmt_feat.schema import TranslateConfig
+from tests.support.small import Small, cut, record
 
 BOTH = "features=[upos,deprel]"
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from lives import python
 from omegaconf import DictConfig, OmegaConf
 
 import nmt_feat
 from nmt_feat import schema
+from tests.support.lives import python
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

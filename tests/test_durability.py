@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from power import Disk, recorded
-from small import Small, outcome
 
 import nmt_feat.run
 from nmt_feat.apply import Run
@@ -38,6 +36,8 @@ from nmt_feat.training.checkpoints import (
     write_sums,
 )
 from nmt_feat.training.loop import Trainer
+from tests.support.power import Disk, recorded
+from tests.support.small import Small, outcome
 
 SETTINGS = ("combiner=gate", "trainer.max_steps=4", "decoding.nbest=2", "decoding.beam=2")
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from splits import Encoded, encode
 
 from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
@@ -14,16 +13,10 @@ from nmt_feat.corpus.encoder import (
     word_of_piece,
 )
 from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import EOS, Pieces, Subwords
+from nmt_feat.corpus.subwords import EOS, Subwords
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig
-
-
-def pieces(*sentences: list[tuple[int, int]]) -> Pieces:
-    spans = [span for sentence in sentences for span in sentence]
-    starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
-    counts = np.array([len(sentence) for sentence in sentences])
-    return Pieces(np.full(len(spans), 9, np.int32), counts, starts, ends)
+from tests.support.splits import Encoded, encode, pieces
 
 
 def words(text: str, *forms: str) -> list[Word]:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mistakes import here, train
-from small import Small
 
 import nmt_feat.run
 from nmt_feat.errors import near
+from tests.support.mistakes import here, train
+from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
 

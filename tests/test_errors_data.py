@@ -11,11 +11,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from entry import call
-from mistakes import here, line, train
-from small import Small
 
 from nmt_feat.training.checkpoints import Checkpoints
+from tests.support.entry import call
+from tests.support.mistakes import here, line, train
+from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from entry import call
-from mistakes import here, line, train
-from small import Small
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import read_conllu
+from tests.support.entry import call
+from tests.support.mistakes import here, line, train
+from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
 

@@ -11,45 +11,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores, score
-from nmt_feat.evaluation.statistics import counts_file, paired_tests, sentence_counts, write_counts
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.statistics import paired_tests, sentence_counts, write_counts
 from nmt_feat.report.claims import explain_pairs
 from nmt_feat.report.evidence import Evidence, p_value
 from nmt_feat.report.figures import curves, forest, write_figures
 from nmt_feat.report.formats import Block, latex, markdown
-from nmt_feat.report.records import CurvePoint, RunRecord, write_record
+from nmt_feat.report.records import CurvePoint, RunRecord
 from nmt_feat.report.report import Report
+from tests.support.toy_runs import LINES, REFERENCES, run
 
 ROOT = Path(__file__).resolve().parent.parent
-LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
-REFERENCES = [" ".join(line) for line in LINES]
-
-
-def run(
-    folder: Path, method: str, seed: int, wrong: float, features: str = "upos", lines: int = 120
-) -> tuple[RunRecord, Path]:
-    """A run that has each word wrong with probability `wrong`, in a folder with its counts."""
-    random = np.random.default_rng([seed, *method.encode(), *features.encode()])
-    hypotheses = [
-        " ".join("oh" if random.random() < wrong else word for word in line)
-        for line in LINES[:lines]
-    ]
-    names = [] if method == "none" else features.split()
-    record = RunRecord(method, names, seed, "toy", f"{method}-{features}-{seed}", {}, {})
-    record.settings = {"seed": seed, "features": {n: {} for n in names}}
-    record.dev = Scores(50, 60, "BS", "CS", 9)
-    record.tests = {"test": score(hypotheses, REFERENCES[:lines])}
-    record.counts = {"test": counts_file("test")}
-    place = folder / record.hash
-    place.mkdir(parents=True)
-    counts = sentence_counts(hypotheses, REFERENCES[:lines])
-    write_counts(place / record.counts["test"], counts, REFERENCES[:lines])
-    write_record(place, record)
-    return record, place
 
 
 @pytest.fixture(scope="module")

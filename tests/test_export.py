@@ -11,12 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from applied import said
-from entry import call
-from lives import python
-from methods import SHIPPED
-from small import ROOT, Small
-from splits import Encoded, split_of
 from torch import nn
 
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
@@ -39,6 +33,12 @@ from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
 from nmt_feat.schema import DecodingConfig
 from nmt_feat.search import score_split, translate_split
+from tests.support.applied import said
+from tests.support.entry import call
+from tests.support.lives import python
+from tests.support.methods import SHIPPED
+from tests.support.small import ROOT, Small
+from tests.support.splits import Encoded, split_of
 
 pytest.importorskip("ctranslate2")
 

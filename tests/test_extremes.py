@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from entry import call
-from small import Small, record
+
+from tests.support.entry import call
+from tests.support.small import Small, record
 
 BLOCK = "# text = {form}\n1\t{form}\t_\t{upos}\t_\t_\t0\troot\t_\t_\n\n"
 

@@ -6,8 +6,6 @@ from collections import Counter
 
 import pytest
 import torch
-from entry import call
-from small import Small, outcome
 
 from nmt_feat.combiners import Add
 from nmt_feat.corpus.batches import UNITS
@@ -18,6 +16,8 @@ from nmt_feat.model.build import build_model
 from nmt_feat.model.embedding import SourceEmbedding, mask
 from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.training.loop import Trainer
+from tests.support.entry import call
+from tests.support.small import Small, outcome
 
 IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 1)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_evidence import LINES, REFERENCES, run
 
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.parts import GateValue, Parts
 from nmt_feat.report import figures, series
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import FILES, Report
+from tests.support.toy_runs import LINES, REFERENCES, run
 
 pytest.importorskip("matplotlib")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lives import python
-from small import ROOT
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu, write_conllu
 from nmt_feat.errors import UserError
+from tests.support.lives import python
+from tests.support.small import ROOT
 
 NAMES = ["upos", "feats.Case", "misc.NER"]
 

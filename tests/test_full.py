@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from entry import call
-from mistakes import train
-from small import Small, outcome
 from torch import Tensor
 
 from nmt_feat.training import loop
 from nmt_feat.training.loop import Objective
+from tests.support.entry import call
+from tests.support.mistakes import train
+from tests.support.small import Small, outcome
 
 ERRORS = {
     "GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 ..."),

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import ROOT
 
 from nmt_feat.corpus.columns import values
 from nmt_feat.corpus.conllu import read_conllu
@@ -24,6 +23,7 @@ from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
 from nmt_feat.report.records import read_record
 from nmt_feat.training.checkpoints import Checkpoints, digest
+from tests.support.small import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
 

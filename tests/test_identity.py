@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import sentencepiece
-from small import ROOT, Small, outcome, record
-from test_resume_settings import refused, stop
 
 from nmt_feat import identity
 from nmt_feat.corpus.prepare import fingerprint, hash_data
@@ -28,6 +26,9 @@ from nmt_feat.schema import SplitConfig, TrainConfig
 from nmt_feat.strict import typed
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import digest
+from tests.support.earlier import write_first_identity
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.stops import refused, stop
 
 RESULTS = ROOT / "docs" / "results"
 
@@ -212,28 +213,6 @@ def test_committed_records_have_the_hash_of_their_configuration() -> None:
 
 
 # ---- runs with an earlier identity
-
-
-def write_first_identity(folder: Path, cfg: TrainConfig) -> Path:
-    """Rewrite a run as an earlier version left it; the folder, with its name of then."""
-    cfg.features = dict(sorted(cfg.features.items()))
-    data = hash_data(cfg, cfg.features).cache
-    for path in (folder / "run.json", folder / "result.json"):
-        if not path.exists():
-            continue
-        run = json.loads(path.read_bytes())
-        run["settings"]["data"]["hash"] = data
-        run["settings"]["trainer"]["average"] = cfg.trainer.average
-        run["settings"]["decoding"] = dataclasses.asdict(cfg.decoding)
-        run["hash"] = digest(run["settings"])
-        run["data_hashes"] = {"prepared": data}
-        del run["test_hashes"]
-        path.write_text(json.dumps(run))
-    if (sums := folder / "SHA256SUMS").exists():  # there were those of the weights and vocabularies
-        lines = sums.read_text(encoding="utf-8").splitlines(keepends=True)
-        first = [line for line in lines if line.endswith(".safetensors\n") or "  encoder/" in line]
-        sums.write_text("".join(first), encoding="utf-8")
-    return folder.rename(folder.with_name(f"{folder.name[:-8]}{run['hash'][:8]}"))
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lives import python
 from rich.console import Console
-from small import ROOT, Small, cut
 
 from nmt_feat import cli
 from nmt_feat.corpus.conllu import read_conllu
@@ -19,6 +17,8 @@ from nmt_feat.corpus.information import entropy, given_word, random_by_type
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.report.advice import advice
+from tests.support.lives import python
+from tests.support.small import ROOT, Small, cut
 
 
 def test_entropy() -> None:

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from applied import FEW, said, translate
-from entry import call
-from small import ROOT, Small, record
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus import formats
@@ -19,6 +16,9 @@ from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.inputs import Reader, Text, nbest_numbers
+from tests.support.applied import FEW, said, translate
+from tests.support.entry import call
+from tests.support.small import ROOT, Small, record
 
 SPLITS = {"train": "train", "dev": "dev", "test": "tests.test"}
 ONLY = ["features=[upos]", "combiner=add", "data=files", "data.source_lang=en", *FEW]

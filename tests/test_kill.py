@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import ROOT
+
+from tests.support.small import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from unicodedata import normalize
 
 import pytest
-from small import Small, record
-from test_encoder import pieces
 
 from nmt_feat.corpus.annotators import apply, make_annotator, of_morphemes
 from nmt_feat.corpus.columns import FeatureVocab
@@ -21,6 +19,8 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.units import visible
 from nmt_feat.errors import UserError
 from nmt_feat.schema import AnnotatorConfig, SubwordConfig
+from tests.support.small import Small, record
+from tests.support.splits import pieces
 
 DATA = os.environ.get("NMT_FEAT_DATA")
 TAGS = {

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from small import Small, record
-from test_evidence import run as make_run
 
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
@@ -32,6 +30,8 @@ from nmt_feat.report.tables import figures, summary
 from nmt_feat.schema import DataConfig
 from nmt_feat.search import Hypothesis
 from nmt_feat.training import loop
+from tests.support.small import Small, record
+from tests.support.toy_runs import run as make_run
 
 TEXTS = {
     "zh": [

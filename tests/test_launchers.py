@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from entry import call
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
-from small import ROOT, Small, outcome, record
-from test_sweep import FAILING, sweep, tables
 
 from nmt_feat import cli, schema
 from nmt_feat.corpus.pool import cores
+from tests.support.entry import call
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.sweeps import FAILING, sweep, tables
 
 pytestmark = pytest.mark.slow
 

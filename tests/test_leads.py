@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from test_evidence import run
 
 from nmt_feat.evaluation.statistics import Sample, against_zero
 from nmt_feat.report.leads import Lead, block, leads, sentences
 from nmt_feat.report.records import RunRecord
 from nmt_feat.report.report import Report
+from tests.support.toy_runs import run
 
 BITS = {0.0: 3.0, 0.5: 1.6, 0.75: 0.7}
 SEEDS = (1, 2, 3, 4)

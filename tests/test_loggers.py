@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from entry import call
-from small import Small, composed, outcome, record
 
 from nmt_feat.cli import composed as command
 from nmt_feat.errors import UserError
@@ -19,6 +17,8 @@ from nmt_feat.report.sweep import current
 from nmt_feat.run import train_run
 from nmt_feat.schema import LoggerConfig
 from nmt_feat.training.loggers import CSV, Logger, Loggers, make_loggers
+from tests.support.entry import call
+from tests.support.small import Small, composed, outcome, record
 
 EVERY = ("combiner=add", "trainer.log_every=2", "trainer.max_steps=4")
 BROKEN = """

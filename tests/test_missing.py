@@ -7,10 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from applied import said as errors_of
-from entry import call
-from small import Small
-from splits import encode
 
 from nmt_feat.corpus.columns import END, MISSING, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
@@ -22,6 +18,10 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, SubwordConfig
+from tests.support.applied import said as errors_of
+from tests.support.entry import call
+from tests.support.small import Small
+from tests.support.splits import encode
 
 BOTH = ("combiner=add", "features=[deprel,upos]", "trainer.max_steps=2")
 ALLOWED = (*BOTH, "features.upos.missing=unknown", "features.deprel.missing=unknown")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from methods import METHODS, SHIPPED, Method
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Add, Concat, Gate, NoFeatures
@@ -15,6 +14,7 @@ from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions
 from nmt_feat.model.loss import fused_loss
 from nmt_feat.model.transformer import Dropouts, Transformer
+from tests.support.methods import METHODS, SHIPPED, Method
 
 DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
 SHAPE = {"dim": DIM, "ffn_dim": 24, "heads": 4, "encoder_layers": 2, "decoder_layers": 2}

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import ROOT, Small, outcome, record
-from test_training import parameters, trainer
 from torch import Tensor
 
 from nmt_feat.combiners import Gate
 from nmt_feat.errors import UserError
 from nmt_feat.training.loop import Objective, Trainer
 from nmt_feat.training.optimizers import optimizer_tensors
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.trainers import parameters, trainer
 
 GATE = ("combiner=gate", "features=[upos]")
 

@@ -7,12 +7,8 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from applied import good
-from entry import call
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import folder, four, run
-from small import Small, record
 
 from nmt_feat import cli
 from nmt_feat.apply import Run
@@ -33,6 +29,10 @@ from nmt_feat.corpus.prepare import fingerprint
 from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.schema import DataConfig, SubwordConfig
+from tests.support.applied import good
+from tests.support.entry import call
+from tests.support.pairs import folder, four, run
+from tests.support.small import Small, record
 
 LETTERS = "aäéÅạ\u0301\u0308\u0323한글\u1112\u1161\u11ab\u0958\u212b▅▁\0\ufdd0x.가"
 SPACES = " \t\u00a0\u3000\u2002\u2028\u0085\r\v"

@@ -6,11 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from entry import call
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from mistakes import here, line
 from omegaconf import OmegaConf
-from small import Small
 
 from nmt_feat import cli
 from nmt_feat.errors import UserError
@@ -18,6 +15,9 @@ from nmt_feat.members import describe_members
 from nmt_feat.overrides import keep_text
 from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
 from nmt_feat.yaml_files import load_yaml, read_yaml
+from tests.support.entry import call
+from tests.support.mistakes import here, line
+from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
 

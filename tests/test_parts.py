@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from small import Small
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.report.records import RunRecord, read_run
+from tests.support.small import Small
 
 FEW = ("trainer.max_steps=2", "trainer.validate_every=2", "optimizer.lr=0.2")
 END = 2

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lexicon import DEV, TRAIN, features, sentence, write
 from rich.console import Console
-from splits import encode
 
 from nmt_feat.corpus import formats
 from nmt_feat.corpus.columns import END
@@ -17,6 +15,8 @@ from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.store import Split
 from nmt_feat.errors import UserError
 from nmt_feat.schema import FeatureConfig, SplitConfig, TrainConfig
+from tests.support.lexicon import DEV, TRAIN, features, sentence, write
+from tests.support.splits import encode
 
 
 def feature_ids(split: Split, name: str, i: int) -> list[int]:

@@ -7,13 +7,13 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from lexicon import TRAIN, features, write
 from rich.console import Console
 
 from nmt_feat.corpus import prepare as module
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.corpus.text import sha256
 from nmt_feat.schema import TrainConfig
+from tests.support.lexicon import TRAIN, features, write
 
 
 def test_second_time_comes_from_the_cache(cfg: TrainConfig) -> None:

@@ -17,9 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from lives import SERVER, saved
 from safetensors.torch import load_file
-from small import ROOT, Small, record
 
 from nmt_feat.corpus.batches import plan
 from nmt_feat.corpus.prepare import prepare
@@ -29,6 +27,8 @@ from nmt_feat.training import processes
 from nmt_feat.training.launcher import join
 from nmt_feat.training.processes import Agreement, check, shared, started
 from nmt_feat.training.signals import signals
+from tests.support.lives import SERVER, saved
+from tests.support.small import ROOT, Small, record
 
 pytestmark = pytest.mark.slow
 
@@ -291,7 +291,7 @@ SHORT = ("trainer.max_steps=2", "decoding.max_ratio=0.1", "decoding.max_extra=3"
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """3,000 test sentences, of which a pipe does not hold the translations."""
-    from small import cut
+    from tests.support.small import cut
 
     folder = tmp_path_factory.mktemp("large")
     corpus = cut(folder / "corpus")

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from pairs import NONE, folder, load, message, run, shipped
 
 from nmt_feat.schema import DataConfig, SplitConfig
+from tests.support.pairs import NONE, folder, load, message, run, shipped
 
 
 def test_embedded(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 
 import pytest
-from small import Small, composed, record
 
 from nmt_feat.checks import check
 from nmt_feat.cli import scaled
@@ -13,6 +12,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.report.formats import markdown
 from nmt_feat.report.records import RunRecord, find_runs
 from nmt_feat.report.report import Report
+from tests.support.small import Small, composed, record
 
 ONE = (
     "published.source=A paper",

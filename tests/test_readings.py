@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from applied import said
-from entry import call
-from methods import EXAMPLES, METHODS
-from readings import SENTENCES, pairs, write
-from small import Small, record
 
 from nmt_feat.corpus.conllu import read_conllu
+from tests.support.applied import said
+from tests.support.entry import call
+from tests.support.methods import EXAMPLES, METHODS
+from tests.support.readings import SENTENCES, pairs, write
+from tests.support.small import Small, record
 
 SETTINGS = {
     "subword": "none",
@@ -69,7 +69,7 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outside(readings: Path) -> Path:
     """The folder of the corpus, with vectors of its words and an encoder."""
-    from encoders import corpus_texts, save, word_piece
+    from tests.support.encoders import corpus_texts, save, word_piece
 
     texts = corpus_texts(readings)
     save(readings / "encoder", word_piece(texts))

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from mistakes import here
 from rich.console import Console
-from small import Small
 
 from nmt_feat.corpus import annotators
 from nmt_feat.corpus.conllu import Sentence, Word
 from nmt_feat.errors import UserError
 from nmt_feat.settings import settle
+from tests.support.mistakes import here
+from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
 

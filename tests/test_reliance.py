@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from entry import call
-from lives import python
-from small import ROOT, Small, record
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.columns import FIRST, INSIDE, UNK
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.evaluation.metrics import score
+from tests.support.entry import call
+from tests.support.lives import python
+from tests.support.small import ROOT, Small, record
 
 SCRIPT = ROOT / "scripts" / "reliance.py"
 FEW = ("trainer.max_steps=2", "trainer.validate_every=2", "optimizer.lr=0.1")

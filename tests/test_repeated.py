@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from entry import call
-from lives import SERVER, command
-from small import ROOT, Small, outcome, record
-from test_resume_settings import stop
 
 from nmt_feat.corpus import prepare
 from nmt_feat.report.records import read_run
 from nmt_feat.training.checkpoints import FORMAT, Checkpoints
+from tests.support.entry import call
+from tests.support.lives import SERVER, command
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.stops import stop
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +140,7 @@ def make() -> None:
     """Make the run of the present format."""
     import tempfile
 
-    from small import cut
+    from tests.support.small import cut
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)

@@ -9,17 +9,17 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from lives import SERVER, command, saved, wait_for
-from small import Small, outcome, record
 
 from nmt_feat.errors import UserError
 from nmt_feat.report.sweep import current
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Trainer
+from tests.support.lives import SERVER, command, saved, wait_for
+from tests.support.small import Small, outcome, record
+from tests.support.stops import Killed, stop_at
 
 
 @pytest.mark.slow
@@ -56,30 +56,6 @@ def test_sigkill(small: Small, threads: int, steps: list[int]) -> None:
     assert outcome(run) == outcome(expected)
     assert not (run / "checkpoints").exists()
     assert not list(run.rglob("*.tmp"))
-
-
-class Killed(BaseException):
-    """What stops a run in this process, at an exact place."""
-
-
-def stop_at(
-    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, call: int, after: bool
-) -> list[int]:
-    """Let the `call`-th call of a method raise, before or after it has done its work."""
-    original = getattr(owner, name)
-    calls = [0]
-
-    def method(*args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == call and not after:
-            raise Killed
-        result = original(*args, **kwargs)
-        if calls[0] == call:
-            raise Killed
-        return result
-
-    monkeypatch.setattr(owner, name, method)
-    return calls
 
 
 @pytest.mark.slow

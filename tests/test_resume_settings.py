@@ -7,36 +7,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from entry import call
-from small import Small, outcome
-from test_signals import send_at
 
 import nmt_feat.run
 from nmt_feat.errors import UserError
 from nmt_feat.run import locked
 from nmt_feat.training import processes
 from nmt_feat.training.checkpoints import Checkpoints
-from nmt_feat.training.loop import Trainer
 from nmt_feat.training.resume import adopt
+from tests.support.entry import call
+from tests.support.small import Small, outcome
+from tests.support.stops import refused, send_at, stop
 
 LEFT = "leave them as they were, or train from the start"
-
-
-def stop(small: Small, *settings: str, update: int = 5) -> Path:
-    """The folder of a run that was stopped after an update."""
-    with pytest.MonkeyPatch.context() as patch:
-        send_at(patch, Trainer, "update", update)
-        assert call("train", *small.overrides(*settings)).code == 75
-    (folder,) = (small.folder / "runs").glob("*/checkpoints")
-    return folder.parent
-
-
-def refused(small: Small, *settings: str) -> str:
-    """The one line."""
-    done = call("train", *small.overrides(*settings))
-    assert done.code == 2, done.err
-    assert done.err.count("\n") == 1
-    return done.err.removeprefix("error: ").rstrip("\n")
 
 
 def test_a_longer_limit(small: Small, capsys: pytest.CaptureFixture[str]) -> None:

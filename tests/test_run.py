@@ -11,10 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from entry import call
 from filelock import FileLock
-from small import Small, outcome, record
-from test_resume import command as started
 
 from nmt_feat import run
 from nmt_feat.corpus.store import Split
@@ -28,6 +25,9 @@ from nmt_feat.search import Hypothesis
 from nmt_feat.settings import settle
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.progress import Progress
+from tests.support.entry import call
+from tests.support.lives import command as started
+from tests.support.small import Small, outcome, record
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["nmt_feat.cli"])

@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from entry import call
-from small import ROOT, Small
-from test_resume_settings import stop
 
 from nmt_feat.checks import check
 from nmt_feat.corpus.datasets import fetch
 from nmt_feat.errors import UserError
 from nmt_feat.instantiate import build, locate, may_import
 from nmt_feat.training.checkpoints import Checkpoints, digest
+from tests.support.entry import call
+from tests.support.small import ROOT, Small
+from tests.support.stops import stop
 
 # ---- what the package does not contain
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from applied import said
-from entry import call
-from small import Small
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.annotators import annotate
@@ -18,6 +15,9 @@ from nmt_feat.corpus.conllu import Sentence, read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.resources import resource
 from nmt_feat.search import score_split
+from tests.support.applied import said
+from tests.support.entry import call
+from tests.support.small import Small
 
 pytestmark = pytest.mark.slow
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from applied import FEW, Runs, good, hypotheses
-from entry import call
-from lives import python
-from small import ROOT, Small, record
-from splits import encode
 
 from nmt_feat.apply import Run
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.text import read_lines
 from nmt_feat.schema import TranslateConfig
+from tests.support.applied import FEW, Runs, good, hypotheses
+from tests.support.entry import call
+from tests.support.lives import python
+from tests.support.small import ROOT, Small, record
+from tests.support.splits import encode
 
 
 def scores(run: Path, source: Path, target: Path) -> list[tuple[float, int]]:

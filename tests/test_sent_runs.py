@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from entry import call
 from omegaconf import OmegaConf
-from small import ROOT, Small
 
 from nmt_feat.errors import UserError
 from nmt_feat.instantiate import locate, may_import
 from nmt_feat.report.examples import Corpora
 from nmt_feat.run_settings import read_settings
+from tests.support.entry import call
+from tests.support.small import ROOT, Small
 
 EVIL = """
 from pathlib import Path

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from entry import call
-from small import Small, outcome, record
-from splits import Encoded, split_of
 from torch import Tensor
 
 from nmt_feat.combiners import Add
@@ -26,6 +23,9 @@ from nmt_feat.features.categorical import table
 from nmt_feat.model.build import build_model
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.training.loop import Trainer
+from tests.support.entry import call
+from tests.support.small import Small, outcome, record
+from tests.support.splits import Encoded, split_of
 
 ROWS = [[3], [4, 5, 3, 6], [6, 6], [UNK], [7, 3, 4, 5, 6, 7, 3]]
 SIZE, DIM = 8, 6

@@ -7,13 +7,13 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from lexicon import features
-from test_streaming import whole
 
 from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
 from nmt_feat.corpus.text import shards
 from nmt_feat.errors import UserError
 from nmt_feat.schema import TrainConfig
+from tests.support.lexicon import features
+from tests.support.splits import whole
 
 CHOSEN = features("upos", "lemma")
 

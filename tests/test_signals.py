@@ -12,33 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from entry import Done, call
-from lives import SERVER, command, saved
-from small import ROOT, Small, outcome
 
 import nmt_feat.run
 from nmt_feat.corpus.pool import Pool
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
+from tests.support.entry import Done, call
+from tests.support.lives import SERVER, command, saved
+from tests.support.small import ROOT, Small, outcome
+from tests.support.stops import send_at
 
 NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
-
-
-def send_at(
-    patch: pytest.MonkeyPatch, owner: Any, name: str, at: int, number: int = signal.SIGTERM
-) -> None:
-    """Let this process get a signal in the `at`-th call of a function, before its work."""
-    original = getattr(owner, name)
-    calls = [0]
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == at:
-            os.kill(os.getpid(), number)
-        return original(*args, **kwargs)
-
-    patch.setattr(owner, name, function)
 
 
 def index(small: Small) -> dict[str, Any]:

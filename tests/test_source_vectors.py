@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from applied import said
-from entry import call
 from safetensors.numpy import load_file
-from small import Small, record
 
 from nmt_feat.artifacts import model_for
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.model.pretrained import start
+from tests.support.applied import said
+from tests.support.entry import call
+from tests.support.small import Small, record
 
 WIDTH = 16
 BASE = ("subword=none", "combiner=add", "features=[upos]", "model.dim=16", "trainer.max_steps=4")

@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from applied import said
-from entry import call
-from mistakes import line
-from small import Small
 
 from nmt_feat.corpus.annotators import annotate, make_annotator
 from nmt_feat.corpus.conllu import read_conllu
 from nmt_feat.corpus.spacy import SpaCy
 from nmt_feat.errors import UserError
 from nmt_feat.schema import AnnotatorConfig
+from tests.support.applied import said
+from tests.support.entry import call
+from tests.support.mistakes import line
+from tests.support.small import Small
 
 spacy = pytest.importorskip("spacy")
 TEXTS = [

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from splits import Encoded, split_of
 
 from nmt_feat.corpus.store import Ragged, Split
+from tests.support.splits import Encoded, split_of
 
 SOURCE = [
     Encoded([5, 6, 3], {"upos": [3, 4, 2], "case": [3, 3, 2]}),

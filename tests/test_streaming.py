@@ -10,33 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lexicon import features, write
 
 from nmt_feat.corpus import encoding, prepare, subwords, tables, text
 from nmt_feat.corpus.batches import plan
 from nmt_feat.corpus.conllu import read_conllu, sentence_end
-from nmt_feat.corpus.prepare import Prepared
-from nmt_feat.corpus.store import Split
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.text import known_sha256, read_blocks, read_lines, sha256
 from nmt_feat.errors import UserError
 from nmt_feat.schema import SubwordConfig, TrainConfig
-
-
-def content(split: Split) -> dict[str, Any]:
-    """All that a split holds."""
-    ids = {"source": split.source.values, "target": split.target.values, **split.features}
-    ids |= {"rows": split.source.offsets}
-    ids |= {f"units {name}": units.values for name, units in split.units.items()}
-    found: dict[str, Any] = {name: values.tolist() for name, values in ids.items()}
-    words = {n: [split.feature_text(n, i) for i in range(len(split))] for n in split.features}
-    return found | {"texts": (split.source_texts, split.target_texts, words)}
-
-
-def whole(made: Prepared) -> list[Any]:
-    splits = [made.train, made.dev, *made.tests.values()]
-    return [made.report, made.encoder.features, *map(content, splits)]
-
+from tests.support.lexicon import features, write
+from tests.support.splits import whole
 
 CHOSEN = features("upos", "lemma", "shape", "subword_tag", "char") | features("feats.Number")
 

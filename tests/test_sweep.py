@@ -16,30 +16,17 @@ from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from small import ROOT, Small, outcome, record
-from test_resume import command, saved, wait_for
 
 from nmt_feat.errors import UserError
 from nmt_feat.report.sweep import SweepTable, current, duration
+from tests.support.lives import command, saved, wait_for
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.sweeps import FAILING, sweep, tables
 
 pytestmark = pytest.mark.slow
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["nmt_feat.cli"])
-FAILING = "features.upos.dim=15"  # two features leave concat no word; the others take any width
-
-
-def sweep(small: Small, *more: str) -> tuple[int, str]:
-    """Exit code and output of `python train.py -m ...`."""
-    process = SERVER.Process(target=command, args=(["-m", *small.overrides(*more)], small.folder))
-    process.start()
-    process.join(200)
-    assert process.exitcode is not None
-    return process.exitcode, (small.folder / "out").read_text()
-
-
-def tables(small: Small) -> list[Path]:
-    return sorted(small.folder.glob("runs/sweeps/[!.]*"))
 
 
 @pytest.fixture(scope="module")

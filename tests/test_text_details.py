@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import folder, four, message, run
-from small import ROOT
 
 from nmt_feat.corpus import annotators, formats
 from nmt_feat.corpus.annotators import HanTa, annotate
@@ -24,6 +22,8 @@ from nmt_feat.corpus.text import one_line
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import metrics
 from nmt_feat.schema import DataConfig, SubwordConfig
+from tests.support.pairs import folder, four, message, run
+from tests.support.small import ROOT
 
 SEPARATORS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 
@@ -152,7 +152,7 @@ def test_trees(pairs: DataConfig, monkeypatch: pytest.MonkeyPatch, case: str, ki
         f"train.{kind}: {found}, but features read heads (column=head_upos); correct the "
         "annotation, or leave these features out"
     )
-    monkeypatch.setattr("pairs.ANNOTATION", ("upos",))
+    monkeypatch.setattr("tests.support.pairs.ANNOTATION", ("upos",))
     notes = [note.replace(f"{data}/", "") for note in run(pairs, annotate=True).notes]
     assert notes == [f"train: the annotation has {found}"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import ROOT, Small, record
 
 from nmt_feat.corpus.prepare import prepare
 from nmt_feat.corpus.vectors import read_vectors
+from tests.support.small import ROOT, Small, record
 
 main = runpy.run_path(str(ROOT / "scripts" / "train_vectors.py"))["main"]
 TEXT = "a b c\na b\nc d a\nb d\n"

@@ -13,52 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
-from small import ROOT, Small, outcome, record
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt_feat.artifacts import model_for
 from nmt_feat.corpus.batches import collate, plan
-from nmt_feat.corpus.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.instantiate import locate
 from nmt_feat.schema import OptimizerConfig
-from nmt_feat.settings import settle
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import (
-    Trainer,
     dev_loss,
 )
 from nmt_feat.training.optimizers import build_optimizer, load_optimizer, optimizer_tensors
-from nmt_feat.training.processes import make_fabric
-from nmt_feat.training.progress import Progress
-
-
-def trainer(small: Small, *settings: str) -> Trainer:
-    """A trainer before its first update; no dropout unless asked for."""
-    cfg = small.config(*settings)
-    if not any(s.startswith("model.dropout") for s in settings):
-        cfg.model.dropout = cfg.model.activation_dropout = 0.0
-    cfg = settle(cfg, False, Console())
-    prepared = prepare(cfg, cfg.features)
-    fabric = make_fabric(cfg)
-    fabric.launch()
-    return Trainer(
-        cfg,
-        prepared,
-        model_for(cfg, prepared.encoder, prepared.target),
-        small.folder,
-        fabric,
-        Progress(Console(), False),
-    )
-
-
-def parameters(made: Trainer) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in made.model.named_parameters()}
+from tests.support.small import ROOT, Small, outcome, record
+from tests.support.trainers import parameters, trainer
 
 
 @pytest.fixture

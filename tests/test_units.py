@@ -4,7 +4,6 @@ import unicodedata
 from collections import Counter
 
 import pytest
-from splits import encode
 
 from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
 from nmt_feat.corpus.conllu import Sentence
@@ -12,6 +11,7 @@ from nmt_feat.corpus.encoder import SourceEncoder
 from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.corpus.units import BLANK, EMPTY, decompose, visible
 from nmt_feat.schema import FeatureConfig, SubwordConfig
+from tests.support.splits import encode
 
 E = EMPTY
 

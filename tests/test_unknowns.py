@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from applied import Runs, good, hypotheses
-from entry import Done, call
 
 from nmt_feat import apply
 from nmt_feat.apply import Run
@@ -17,6 +15,8 @@ from nmt_feat.corpus.subwords import Subwords
 from nmt_feat.limits import Limit, cut
 from nmt_feat.schema import SubwordConfig
 from nmt_feat.search import Hypothesis
+from tests.support.applied import Runs, good, hypotheses
+from tests.support.entry import Done, call
 
 LINES = ["The dog sees the cat.", "", "The жщ dog ж.", "Мя"]
 CHARACTERS = ", with 5 of 29 characters (17.2%),"  # that are visible

@@ -10,9 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from lives import SERVER, command, saved, wait_for
 from rich.console import Console
-from small import Small
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
@@ -20,6 +18,8 @@ from nmt_feat.report.records import RunRecord, write_record
 from nmt_feat.report.sweep import JOBS, STATE
 from nmt_feat.report.watch import look, view, watch
 from nmt_feat.training.locks import held, lock_of
+from tests.support.lives import SERVER, command, saved, wait_for
+from tests.support.small import Small
 
 SWEEP = Path("sweeps", "one")
 

@@ -17,7 +17,7 @@ from nmt_feat.resources import resource
 from nmt_feat.run import train_run
 from nmt_feat.schema import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "subword.vocab_size": 200,
     "model.dim": 16,

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from entry import Done, call
-from small import Small
+
+from tests.support.entry import Done, call
+from tests.support.small import Small
 
 COMBINERS = """
 import torch

@@ -7,10 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from entry import Done, call
-from small import Small
-
 from nmt_feat.corpus.conllu import read_conllu
+from tests.support.entry import Done, call
+from tests.support.small import Small
 
 FEW = ("trainer.max_steps=2", "trainer.validate_every=2")
 

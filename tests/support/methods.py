@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Protocol
 
 from omegaconf import OmegaConf
-from small import ROOT
-
-from nmt_feat.combiners import Combiner, NoFeatures
-from nmt_feat.instantiate import locate
-
-sys.path.append(str(ROOT))
 
 from examples.attention import Attention
 from examples.film import FiLM
 from examples.product import Product
+from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.instantiate import locate
+from tests.support.small import ROOT
 
 
 class Method(Protocol):

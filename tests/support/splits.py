@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from nmt_feat.corpus.columns import END, PAD, UNK, Code, number
 from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.corpus.encoder import Described, SourceEncoder
+from nmt_feat.corpus.encoder import (
+    Described,
+    SourceEncoder,
+)
+from nmt_feat.corpus.prepare import Prepared
 from nmt_feat.corpus.sentences import Coded, Integers, Sentences
 from nmt_feat.corpus.store import UNITS, Split, encoded
+from nmt_feat.corpus.subwords import Pieces
 
 
 class Encoded(NamedTuple):
@@ -70,3 +75,25 @@ def split_of(
 
 def lengths(rows: Sequence[Sequence[object]]) -> Integers:
     return np.array([len(row) for row in rows])
+
+
+def pieces(*sentences: list[tuple[int, int]]) -> Pieces:
+    spans = [span for sentence in sentences for span in sentence]
+    starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
+    counts = np.array([len(sentence) for sentence in sentences])
+    return Pieces(np.full(len(spans), 9, np.int32), counts, starts, ends)
+
+
+def content(split: Split) -> dict[str, Any]:
+    """All that a split holds."""
+    ids = {"source": split.source.values, "target": split.target.values, **split.features}
+    ids |= {"rows": split.source.offsets}
+    ids |= {f"units {name}": units.values for name, units in split.units.items()}
+    found: dict[str, Any] = {name: values.tolist() for name, values in ids.items()}
+    words = {n: [split.feature_text(n, i) for i in range(len(split))] for n in split.features}
+    return found | {"texts": (split.source_texts, split.target_texts, words)}
+
+
+def whole(made: Prepared) -> list[Any]:
+    splits = [made.train, made.dev, *made.tests.values()]
+    return [made.report, made.encoder.features, *map(content, splits)]

@@ -1,0 +1,39 @@
+"""A trainer before its first update."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from torch import Tensor
+
+from nmt_feat.artifacts import model_for
+from nmt_feat.corpus.prepare import prepare
+from nmt_feat.settings import settle
+from nmt_feat.training.loop import (
+    Trainer,
+)
+from nmt_feat.training.processes import make_fabric
+from nmt_feat.training.progress import Progress
+from tests.support.small import Small
+
+
+def trainer(small: Small, *settings: str) -> Trainer:
+    """A trainer before its first update; no dropout unless asked for."""
+    cfg = small.config(*settings)
+    if not any(s.startswith("model.dropout") for s in settings):
+        cfg.model.dropout = cfg.model.activation_dropout = 0.0
+    cfg = settle(cfg, False, Console())
+    prepared = prepare(cfg, cfg.features)
+    fabric = make_fabric(cfg)
+    fabric.launch()
+    return Trainer(
+        cfg,
+        prepared,
+        model_for(cfg, prepared.encoder, prepared.target),
+        small.folder,
+        fabric,
+        Progress(Console(), False),
+    )
+
+
+def parameters(made: Trainer) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in made.model.named_parameters()}
