@@ -1,6 +1,7 @@
 """The table of finished runs: `python scripts/report.py FOLDER... [--out FOLDER]`.
 
-Each folder is a run's, a sweep's, or stands above runs (`runs`). Runs of several corpora or
+Each folder is a run's, a sweep's, or stands above runs (`runs`), which may be packed in
+`records.jsonl` and `counts.parquet` (docs/results). Runs of several corpora or
 language pairs have a table each; `--where NAME=VALUE` chooses some runs. Below the table stands the
 answer in a few sentences, and then what the table supports:
 differences to the baseline (`--baseline`, or words only with the same settings) with intervals and
@@ -22,6 +23,7 @@ import sys
 from pathlib import Path
 
 from nmt_feat.errors import UserError, fail, written
+from nmt_feat.evaluation.packed_runs import files_of_run
 from nmt_feat.outputs import refuse_inputs
 from nmt_feat.report.corpora import choose_runs, folder_names
 from nmt_feat.report.examples import Corpora
@@ -39,7 +41,7 @@ def _report(arguments: argparse.Namespace) -> None:
     notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
     reports = make_reports([(r, folder) for folder, r in runs.items()], notes, arguments.baseline)
     if arguments.html:
-        refuse_inputs(arguments.html, "--html ", [path for f in runs for path in f.rglob("*")])
+        refuse_inputs(arguments.html, "--html ", [path for f in runs for path in files_of_run(f)])
     paths = []
     if arguments.out:  # before it is printed, which may fail
         with written(arguments.out):

@@ -13,6 +13,7 @@ import sentencepiece
 
 from nmt_feat import identity
 from nmt_feat.corpus.prepare import fingerprint, hash_data
+from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.identity import (
     FIRST,
     RENAMED,
@@ -29,8 +30,6 @@ from nmt_feat.training.checkpoints import digest
 from tests.support.earlier import write_first_identity
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.stops import refused, stop
-
-RESULTS = ROOT / "docs" / "results"
 
 
 @dataclasses.dataclass
@@ -144,13 +143,22 @@ def test_a_class_that_has_moved(small: Small, monkeypatch: pytest.MonkeyPatch) -
 # ---- committed records
 
 
+def committed_records() -> dict[Path, dict[str, Any]]:
+    """Each record by what the path of its run's folder would be."""
+    return {
+        folder: json.loads(content)
+        for path in (ROOT / "docs" / "results").rglob(PACKED_RECORDS)
+        for folder, content in read_packed_records(path).items()
+    }
+
+
 def test_committed_records() -> None:
     """Their hash is that of their settings, all of which have a meaning today."""
     known = {
         f"{group}.{name}".lstrip(".") for group, names in FIRST.items() for name in names.split()
     }
     known |= {f"decoding.{name}" for name in identity.SEARCH}
-    runs = [json.loads(path.read_bytes()) for path in RESULTS.rglob("result.json")]
+    runs = list(committed_records().values())
     assert len(runs) >= 314
     for run in runs:
         assert run["hash"] == digest(run["settings"])
@@ -189,8 +197,7 @@ def remove_absent(settings: dict[str, Any], stored: dict[str, Any]) -> None:
 def test_committed_records_have_the_hash_of_their_configuration() -> None:
     """Today's program gives it, but for seven records that lack settings that came later."""
     differing, composed = [], {}
-    for path in RESULTS.rglob("result.json"):
-        run = json.loads(path.read_bytes())
+    for folder, run in committed_records().items():
         cfg = typed(run["config"], TrainConfig)
         without_seed = digest(run["config"] | {"seed": 0, "paths": 0})
         if without_seed not in composed:  # runs differ in their seed, and it takes a moment
@@ -198,7 +205,7 @@ def test_committed_records_have_the_hash_of_their_configuration() -> None:
         settings = composed[without_seed] | {"seed": run["seed"]}
         earlier = earlier_settings(settings, cfg, run["settings"]["data"]["hash"])
         if digest(earlier) != run["hash"]:
-            differing.append(path.parent.name)
+            differing.append(folder.name)
             remove_absent(earlier, run["settings"])
         assert digest(earlier) == run["hash"]
     assert sorted(differing) == [

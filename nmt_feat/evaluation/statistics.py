@@ -25,6 +25,7 @@ from scipy import special
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT
 from nmt_feat.evaluation.metrics import make_metrics, one_line
+from nmt_feat.evaluation.packed_runs import read_packed_counts
 from nmt_feat.training.checkpoints import check_sums, write_summed
 
 Counts = NDArray[np.int64]
@@ -83,10 +84,13 @@ def write_counts(path: Path, counts: Mapping[str, Counts], references: Sequence[
 
 
 def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
-    """What `write_counts` wrote: the counts and the digest of the references."""
+    """What `write_counts` wrote: the counts and the digest of the references.
+
+    Where the run has no folder, it is packed; see `packed_runs`.
+    """
     check_sums(path.parent, only=[path.name])
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path) if path.parent.is_dir() else read_packed_counts(path)
         counts = {
             metric: np.stack([table[f"{metric} {name}"].to_numpy() for name in names], axis=1)
             for metric, names in COLUMNS.items()

@@ -22,6 +22,7 @@ import torch
 from nmt_feat.combiners.base import method
 from nmt_feat.errors import UserError, shown
 from nmt_feat.evaluation.metrics import Scores, one_line
+from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.evaluation.parts import Parts
 from nmt_feat.schema import DecodingConfig
 from nmt_feat.strict import Mismatch, finite, loads, typed
@@ -284,10 +285,22 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
 def read_record(path: Path) -> RunRecord:
     """Read `result.json` or `run.json`; a `UserError` where it is missing or no such record."""
     try:
-        record = typed(loads(path.read_bytes().decode()), RunRecord)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the folder of a run") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
+    record = parse_record(content, path)
+    if path.name == FINISHED:
+        check_sums(path.parent, only=[FINISHED])
+    return record
+
+
+def parse_record(content: bytes, path: Path) -> RunRecord:
+    """The record in the content of a `result.json` or `run.json`; `path` is for messages."""
+    try:
+        record = typed(loads(content.decode()), RunRecord)
+    except ValueError as error:
         raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
     except Mismatch as error:
         raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
@@ -300,8 +313,6 @@ def read_record(path: Path) -> RunRecord:
                 f"{path}: names the file {shown(name)}, which is not in the run's folder; a record "
                 "names files beside it only: run the run again"
             )
-    if path.name == FINISHED:
-        check_sums(path.parent, only=[FINISHED])
     return record
 
 
@@ -324,20 +335,33 @@ def read_run(folder: Path) -> RunRecord:
 def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
     """The records of all runs in or anywhere below `folders`, each once; see `finished`.
 
-    A sweep's folder stands for the runs of its jobs, which lie elsewhere.
+    Some may be packed in two files (`evaluation.packed_runs`): they have the path that their folder
+    would have. A sweep's folder stands for the runs of its jobs, which lie elsewhere.
     """
     records: dict[Path, RunRecord] = {}
     for top in folders:
         if not top.is_dir():
             raise UserError(f"{top}: no such folder; give folders of runs, or folders above them")
         below = {path.parent for name in (STARTED, FINISHED) for path in top.rglob(name)}
-        runs = sorted(below or _runs_of_sweep(top))
+        runs = find_packed_runs(top)
+        if not runs and not below:
+            below = _runs_of_sweep(top)
+        runs |= {folder: read_run(folder) for folder in sorted(below)}
         if not runs:
             raise UserError(
                 f"{top}: no {FINISHED} in it or below; give a folder of runs, or that of a sweep"
             )
-        records |= {folder.resolve(): read_run(folder) for folder in runs}
+        records |= {folder.resolve(): runs[folder] for folder in sorted(runs)}
     return records
+
+
+def find_packed_runs(top: Path) -> dict[Path, RunRecord]:
+    """The records of the packed runs in or below a folder, by the paths of the runs' folders."""
+    return {
+        folder: parse_record(content, folder / FINISHED)
+        for path in top.rglob(PACKED_RECORDS)
+        for folder, content in read_packed_records(path).items()
+    }
 
 
 def _runs_of_sweep(folder: Path) -> set[Path]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from nmt_feat.errors import UserError
 from nmt_feat.report.corpora import split_by_corpus
 from nmt_feat.report.formats import Block, drawn
-from nmt_feat.report.records import FINISHED, STARTED, RunRecord, read_run
+from nmt_feat.report.records import FINISHED, STARTED, RunRecord, find_packed_runs, read_run
 from nmt_feat.report.sweep import JOBS, OWN, STATE
 from nmt_feat.report.tables import Table
 from nmt_feat.terminal import literal, say
@@ -84,6 +84,8 @@ def look(folders: Sequence[Path]) -> Watched:
                 found.broken.append(f"sweep {path.parent.name}{count}")
     names = (STARTED, FINISHED)
     places = {p.parent.resolve() for top in folders for name in names for p in top.rglob(name)}
+    for top in folders:
+        found.finished += find_packed_runs(top).values()
     done, failed_runs = set[Path](), {place for place, _ in failed}
     for place in sorted(places):
         works = held(place)  # before its record is read, as above

@@ -15,6 +15,8 @@ from compare.training import methods
 
 PART = "reports"
 RECORDS = Path("docs/results")
+PACKED = "records.jsonl"
+"""Has the `result.json` of each run; a revision before it has a folder for each run."""
 SMALL = ("controls",)
 """Folders of the small form; others take minutes."""
 TIMES = ("minutes", "seconds", "train_seconds", "tokens_per_second", "peak_memory_mib")
@@ -61,8 +63,8 @@ def _add_report(bench: Bench, out: Path, skip: tuple[str, ...] = ()) -> None:
 
 
 def _report(name: str, page: bool, bench: Bench) -> None:
-    """The report of records of the base, by the side's code."""
-    (bench.folder / "records").symlink_to(bench.base.code / RECORDS / name)
+    """The report of the side's own records, in the form that they have there, by its code."""
+    (bench.folder / "records").symlink_to(bench.side.code / RECORDS / name)
     (bench.folder / "out").mkdir()
     html = ["--html", "out/page.html"] if page else []
     bench.good("scripts/report.py", "records", "--out", "out", *html)
@@ -82,21 +84,34 @@ def _report_trained(needs: tuple[str, ...], bench: Bench) -> None:
 def _committed(name: str, bench: Bench) -> None:
     """The side's own records and tables."""
     folder = bench.side.code / RECORDS / name
-    for path in sorted(folder.rglob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        add_numbers(bench.facts, str(path.relative_to(folder)), content)
-        if path.name == "result.json":
-            bench.facts.scalar(f"{path.relative_to(folder)}.hash", content["hash"])
+    for key, text in read_json_files(folder).items():
+        content = json.loads(text)
+        add_numbers(bench.facts, key, content)
+        if key.endswith("result.json"):
+            bench.facts.scalar(f"{key}.hash", content["hash"])
+            bench.facts.text(key, text)
     for path in sorted(folder.rglob("*.csv")):
         add_csv(bench.facts, str(path.relative_to(folder)), path)
     for path in sorted(folder.rglob("*.hyp")):
         bench.facts.text(str(path.relative_to(folder)), path.read_text(encoding="utf-8"))
 
 
+def read_json_files(folder: Path) -> dict[str, str]:
+    """The JSON files of a folder by their names in it, those of packed runs among them."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.json"))}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    if (packed := folder / PACKED).exists():
+        for record in map(json.loads, packed.read_bytes().splitlines()):
+            texts[f"{record['run']}/result.json"] = record["result"]
+    return texts
+
+
 def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each folder of records, and one for the runs just trained."""
     folders = sorted(path for path in (base / RECORDS).iterdir() if path.is_dir())
-    names = [path.name for path in folders if any(path.glob("*/result.json"))]
+    names = [
+        path.name for path in folders if (path / PACKED).exists() or any(path.glob("*/result.json"))
+    ]
     found = [
         Job(PART, f"committed {p.name}", functools.partial(_committed, p.name)) for p in folders
     ]

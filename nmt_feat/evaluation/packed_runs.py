@@ -1,0 +1,91 @@
+"""Runs of an experiment in two files, in place of a folder for each run.
+
+`records.jsonl` has a line for each run, with the content of its `result.json` to the last byte.
+`counts.parquet` has the rows of all the runs' files of counts. Both are read as if the folders of
+the runs stood beside them. `tools/pack_results.py` writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nmt_feat.errors import UserError, shown
+from nmt_feat.strict import Mismatch, loads, typed
+
+PACKED_RECORDS, PACKED_COUNTS = "records.jsonl", "counts.parquet"
+KEY_COLUMNS = ("run", "file", "references")
+"""What `counts.parquet` says of each row: the run's folder, the file there, whose columns follow,
+and the digest of the references."""
+
+
+@dataclass(frozen=True)
+class PackedRecord:
+    """A line of `records.jsonl`."""
+
+    run: str
+    """Name of the run's folder."""
+    sha256: str
+    """Of `result`, encoded as UTF-8."""
+    result: str
+    """The content of `result.json`."""
+
+
+def read_packed_records(path: Path) -> dict[Path, bytes]:
+    """The content of each run's `result.json`, by the path that the run's folder would have."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    contents: dict[Path, bytes] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            run, content = _parse_line(line)
+            if path.parent / run in contents:
+                raise ValueError(f"{run} stands there twice")
+        except (ValueError, Mismatch) as error:
+            raise UserError(
+                f"{path}:{number}: no record of a run ({error}); get the file again"
+            ) from None
+        contents[path.parent / run] = content
+    return contents
+
+
+def _parse_line(line: bytes) -> tuple[str, bytes]:
+    """A run's name and the content of its `result.json`; a `ValueError` where it is damaged."""
+    record = typed(loads(line.decode()), PackedRecord)
+    assert isinstance(record, PackedRecord)
+    if record.run != Path(record.run).name or record.run in ("", ".."):
+        raise ValueError(f"{shown(record.run)} is no name of a folder")
+    content = record.result.encode()
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise ValueError(f"the SHA-256 of {record.run} is not the one in its line")
+    return record.run, content
+
+
+def read_packed_counts(path: Path) -> pa.Table:
+    """The table of a file of counts that is packed, by the path that it would have.
+
+    A `FileNotFoundError` where it is not there.
+    """
+    run = path.parent
+    packed = run.parent / PACKED_COUNTS
+    rows = [("run", "=", run.name), ("file", "=", path.name)]
+    # Without `partitioning`, an "=" in the name of a folder would add a column.
+    table = pq.read_table(packed, filters=rows, partitioning=None)
+    if not len(table):
+        raise FileNotFoundError(f"not in {packed}")
+    references = table["references"][0].as_py()
+    return table.drop_columns(list(KEY_COLUMNS)).replace_schema_metadata({"references": references})
+
+
+def files_of_run(folder: Path) -> Iterable[Path]:
+    """The files in a run's folder or, if it is packed, those that it is packed in."""
+    if folder.is_dir():
+        return folder.rglob("*")
+    return [folder.parent / name for name in (PACKED_RECORDS, PACKED_COUNTS)]
