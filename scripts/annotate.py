@@ -15,14 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmt_feat.corpus.annotators import Annotator, annotate, make_annotator
-from nmt_feat.corpus.formats import kind_of
-from nmt_feat.corpus.normal import normalize_lines
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.annotators import Annotator
+from nmt_feat.annotators.base import annotate, make_annotator
+from nmt_feat.base.outputs import refuse_inputs, same_file
+from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail
-from nmt_feat.inputs import LOOKED_AT, Text, refuse_factored
-from nmt_feat.outputs import refuse_inputs, same_file
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.runs.inputs import LOOKED_AT, Text, refuse_factored
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.formats import kind_of
+from nmt_feat.text.normalization import normalize_lines
 
 
 def outputs(source: Path, target: Path) -> dict[Path, Path]:
@@ -73,7 +74,9 @@ def annotate_file(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Annotate each file; the exit code."""
-    from nmt_feat.cli import composed  # not in the processes that annotate, which import this file
+    from nmt_feat.cli.programs import (
+        composed,  # not in the processes that annotate, which import this file
+    )
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

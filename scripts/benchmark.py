@@ -37,27 +37,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nmt_feat import cli
-from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.formats import kind_of
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.base.resources import resource
+from nmt_feat.cli import programs as cli
+from nmt_feat.config.schema import ModelConfig, TrainConfig
+from nmt_feat.data.prepare import prepare
+from nmt_feat.decoding.search import translate_split
 from nmt_feat.errors import UserError, written
-from nmt_feat.report.records import (
-    code_revision,
-    machine,
-    package_versions,
-    peak_memory_mib,
-)
-from nmt_feat.resources import resource
-from nmt_feat.run import untrained
-from nmt_feat.schema import ModelConfig, TrainConfig
-from nmt_feat.search import translate_split
-from nmt_feat.settings import settle
+from nmt_feat.runs.processes import make_fabric
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.records import code_revision, machine, package_versions, peak_memory_mib
+from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.run import untrained
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.formats import kind_of
 from nmt_feat.training.loop import Trainer
-from nmt_feat.training.processes import make_fabric
-from nmt_feat.training.progress import Progress
 
 Lengths = NDArray[np.int64]
 

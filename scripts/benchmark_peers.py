@@ -25,16 +25,16 @@ import sentencepiece
 from peer_environments import environment, toolkit, versions
 from rich.console import Console
 
-from nmt_feat import cli
-from nmt_feat.apply import EXPORT, Run
-from nmt_feat.cli import composed
-from nmt_feat.corpus.prepare import Prepared, prepare
-from nmt_feat.corpus.store import Split
-from nmt_feat.corpus.subwords import SPECIAL
+from nmt_feat.cli import programs as cli
+from nmt_feat.cli.programs import composed
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.data.store import Split
 from nmt_feat.errors import UserError, near
-from nmt_feat.export import attested, export
-from nmt_feat.report.records import code_revision, machine, package_versions
-from nmt_feat.settings import settle
+from nmt_feat.export.ctranslate2 import attested, export
+from nmt_feat.runs.records import code_revision, machine, package_versions
+from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.trained_model import EXPORT, Run
+from nmt_feat.text.subwords import SPECIAL
 
 PROBE = Path(__file__).parent / "peers" / "probe.py"
 ROOT = Path(__file__).parents[1]

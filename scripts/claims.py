@@ -9,8 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
+from nmt_feat.analysis.claims import list_claims
 from nmt_feat.errors import UserError, fail
-from nmt_feat.report.claims import list_claims
 
 
 def read_table(path: Path) -> list[str]:

@@ -15,10 +15,10 @@ import torch
 from omegaconf import OmegaConf
 
 from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.config.instantiate import locate
+from nmt_feat.config.schema import CombinerConfig
 from nmt_feat.features.widths import default_width
-from nmt_feat.instantiate import locate
-from nmt_feat.model.build import build_combiner
-from nmt_feat.schema import CombinerConfig
+from nmt_feat.runs.build_model import build_combiner
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "explanation" / "combiners.md"

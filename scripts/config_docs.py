@@ -1,4 +1,4 @@
-"""Write `docs/reference/settings.md` from the docstrings of the schema and the files in `conf/`.
+"""Write `docs/config.md` from the docstrings of the schema and the files in `conf/`.
 
     python scripts/config_docs.py            # write
     python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh
@@ -29,7 +29,7 @@ COMMANDS = {
 INTRODUCTION = """\
 # Settings
 
-<!-- Written by scripts/config_docs.py from nmt_feat/schema.py and conf/: edit those. -->
+<!-- Written by scripts/config_docs.py from nmt_feat/config/schema.py and conf/: edit those. -->
 
 Every setting can be given on the command line: `python train.py model.dim=256 combiner=gate`.
 `group=option` picks a file of `conf/<group>/`; `group.setting=value` changes one value of it.
@@ -116,7 +116,9 @@ def read_schema(source: str) -> dict[str, tuple[str, list[Field]]]:
                 and isinstance(after.value.value, str)
             ):
                 if not isinstance(statement.value, ast.Call):
-                    sys.exit(f"nmt_feat/schema.py:{statement.lineno}: {name} has no docstring")
+                    sys.exit(
+                        f"nmt_feat/config/schema.py:{statement.lineno}: {name} has no docstring"
+                    )
                 text = ""
             else:
                 text = " ".join(after.value.value.split())

@@ -13,21 +13,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from nmt_feat.corpus import formats
-from nmt_feat.corpus.conllu import (
-    DEPS,
-    EMPTY_NODE,
-    OWN_HEAD,
-    RANGE,
-    Findings,
-    Sentence,
-    write_conllu,
-)
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.corpus.units import visible
+from nmt_feat.base.outputs import STANDARD, check_output, writing
+from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail, shown
-from nmt_feat.outputs import STANDARD, check_output, writing
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import DEPS, EMPTY_NODE, OWN_HEAD, RANGE, Findings, Sentence, write_conllu
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.units import visible
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 

@@ -13,16 +13,16 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from nmt_feat.apply import EXPORT, Run
-from nmt_feat.artifacts import WEIGHTS
-from nmt_feat.commands import command
-from nmt_feat.corpus.controls import prepare_run
-from nmt_feat.corpus.datasets import without_download
-from nmt_feat.corpus.text import sha256
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.config.commands import command
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, fail, written
-from nmt_feat.export import QUANTIZATIONS, attested, check_exportable, export, factors
-from nmt_feat.report.records import read_run
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, check_exportable, export, factors
+from nmt_feat.runs.artifacts import WEIGHTS
+from nmt_feat.runs.records import read_run
+from nmt_feat.runs.trained_model import EXPORT, Run
+from nmt_feat.text.files import sha256
 
 
 def main() -> None:

@@ -31,17 +31,18 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from nmt_feat.corpus import formats, text
-from nmt_feat.corpus.columns import values
-from nmt_feat.corpus.conllu import Sentence, parse_conllu, read_conllu, sentence_end
-from nmt_feat.corpus.conllu_blocks import parse_block
-from nmt_feat.corpus.sentences import ANNOTATION, Sentences
-from nmt_feat.corpus.vectors import read_vectors
+from nmt_feat.base.typed_json import typed
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.evaluation.parts import Parts
-from nmt_feat.report.records import CurvePoint, RunRecord, read_record
-from nmt_feat.strict import typed
+from nmt_feat.features.columns import values
+from nmt_feat.runs.records import CurvePoint, RunRecord, read_record
+from nmt_feat.text import files as text
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu, sentence_end
+from nmt_feat.text.conllu_blocks import parse_block
+from nmt_feat.text.sentences import ANNOTATION, Sentences
+from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import (
     INDEX,
     Checkpoints,

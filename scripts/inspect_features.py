@@ -12,18 +12,18 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from nmt_feat.cli import composed
-from nmt_feat.corpus.controls import prepare_run
-from nmt_feat.corpus.datasets import files_of
-from nmt_feat.corpus.prepare import Prepared
+from nmt_feat.base.outputs import check_output, writing
+from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
+from nmt_feat.cli.programs import composed
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.corpora import files_of
+from nmt_feat.data.prepare import Prepared
 from nmt_feat.errors import UserError, fail
-from nmt_feat.model.build import build_combiner, wanted
-from nmt_feat.outputs import check_output, writing
-from nmt_feat.report.advice import advice
-from nmt_feat.report.records import method_name
-from nmt_feat.schema import TrainConfig
-from nmt_feat.settings import settle
-from nmt_feat.terminal import TextConsole, TextTable, literal, say, use_utf8
+from nmt_feat.runs.advice import advice
+from nmt_feat.runs.build_model import build_combiner, wanted
+from nmt_feat.runs.records import method_name
+from nmt_feat.runs.resolve import settle
 
 
 def example(prepared: Prepared, i: int) -> TextTable:

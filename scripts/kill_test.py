@@ -24,8 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nmt_feat import cli
-from nmt_feat.resources import resource
+from nmt_feat.base.resources import resource
+from nmt_feat.cli import programs as cli
 
 SETTINGS = shlex.split("""
 combiner=gate data.folder=../data paths.cache=../cache subword.vocab_size=200 model.dim=16
@@ -104,7 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     server = multiprocessing.get_context("forkserver")  # imports PyTorch once
-    server.set_forkserver_preload(["nmt_feat.cli"])
+    server.set_forkserver_preload(["nmt_feat.cli.programs"])
     begun, whole = time.monotonic(), arguments.folder.resolve() / "whole"
     killed = arguments.folder.resolve() / "killed"
     for folder in (whole, killed):

@@ -14,20 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.columns import UNK, FeatureVocab
-from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.corpus.controls import Tokens
-from nmt_feat.corpus.prepare import WORD
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.store import Split, encode_split
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.config.schema import FeatureConfig
+from nmt_feat.data.controls import Tokens
+from nmt_feat.data.prepare import WORD
+from nmt_feat.data.store import Split, encode_split
+from nmt_feat.decoding.search import translate_split
+from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import reading_accuracy, score
-from nmt_feat.inputs import add_options
-from nmt_feat.schema import FeatureConfig
-from nmt_feat.search import translate_split
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.runs.inputs import add_options
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.sentences import Sentences
 
 
 class Reliance:

@@ -22,17 +22,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from nmt_feat.analysis.corpora import choose_runs, folder_names
+from nmt_feat.analysis.examples import Corpora
+from nmt_feat.analysis.figures import write_figures
+from nmt_feat.analysis.page import write_page
+from nmt_feat.analysis.report import make_reports, print_reports, write_reports
+from nmt_feat.analysis.watch import watch
+from nmt_feat.base.outputs import refuse_inputs
+from nmt_feat.base.terminal import TextConsole, say, use_utf8
 from nmt_feat.errors import UserError, fail, written
 from nmt_feat.evaluation.packed_runs import files_of_run
-from nmt_feat.outputs import refuse_inputs
-from nmt_feat.report.corpora import choose_runs, folder_names
-from nmt_feat.report.examples import Corpora
-from nmt_feat.report.figures import write_figures
-from nmt_feat.report.page import write_page
-from nmt_feat.report.records import find_runs
-from nmt_feat.report.report import make_reports, print_reports, write_reports
-from nmt_feat.report.watch import watch
-from nmt_feat.terminal import TextConsole, say, use_utf8
+from nmt_feat.runs.records import find_runs
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail
-from nmt_feat.inputs import add_options, read_all, text_of
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.runs.inputs import add_options, read_all, text_of
+from nmt_feat.text.files import read_lines
 
 MODEL = "Unbabel/wmt22-comet-da"
 

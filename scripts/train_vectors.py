@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from nmt_feat.corpus.columns import spaced
-from nmt_feat.corpus.units import visible
+from nmt_feat.base.outputs import refuse_inputs, writing
+from nmt_feat.base.resources import resource
+from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail, written
-from nmt_feat.inputs import Text, add_options, read_all, text_of
-from nmt_feat.outputs import refuse_inputs, writing
-from nmt_feat.resources import resource
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.features.columns import spaced
+from nmt_feat.runs.inputs import Text, add_options, read_all, text_of
+from nmt_feat.text.units import visible
 
 WINDOW = 2
 

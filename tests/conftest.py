@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from nmt_feat.schema import DataConfig, TrainConfig
+    from nmt_feat.config.schema import DataConfig, TrainConfig
     from tests.support.applied import Runs
     from tests.support.small import Small
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.report.records import read_record
-from nmt_feat.report.report import Report
+from nmt_feat.analysis.report import Report
+from nmt_feat.runs.records import read_record
 from nmt_feat.training.loop import Trainer
 from tests.support.earlier import write_first_identity
 from tests.support.entry import call

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.corpus.annotators import Annotator, HanTa, annotate, annotate_cached
-from nmt_feat.corpus.conllu import Sentence, Word, read_conllu
-from nmt_feat.corpus.pool import Pool
+from nmt_feat.annotators import Annotator, HanTa
+from nmt_feat.annotators.base import annotate, annotate_cached
+from nmt_feat.base.pool import Pool
 from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import Sentence, Word, read_conllu
 from tests.support.lives import python
 
 

@@ -9,12 +9,13 @@ from unicodedata import normalize
 
 import pytest
 
-from nmt_feat.corpus.annotators import HanTa, UDPipe, apply, make_annotator
-from nmt_feat.corpus.conllu import Sentence
+from nmt_feat.annotators import HanTa, UDPipe
+from nmt_feat.annotators.base import apply, make_annotator
+from nmt_feat.config.instantiate import build
+from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
-from nmt_feat.instantiate import build
-from nmt_feat.schema import AnnotatorConfig
+from nmt_feat.text.conllu import Sentence
 
 # ---- HanTa
 
@@ -94,14 +95,14 @@ def test_text_that_composition_takes_apart_is_annotated_as_it_is() -> None:
 
 def test_make_annotator() -> None:
     assert make_annotator(AnnotatorConfig()) is None
-    config = AnnotatorConfig("nmt_feat.corpus.annotators.HanTa", args={"language": "de"})
+    config = AnnotatorConfig("nmt_feat.annotators.HanTa", args={"language": "de"})
     annotator = make_annotator(config)
     assert isinstance(annotator, HanTa)
     assert annotator.language == "de"
     assert annotator.fingerprint().endswith(" language=de")
 
 
-MODULE = "nmt_feat.corpus.annotators"
+MODULE = "nmt_feat.annotators"
 WRONG = {
     "language": (
         AnnotatorConfig(f"{MODULE}.HanTa", args={"language": "fr"}),
@@ -138,8 +139,8 @@ WRONG = {
         "_target_=UDPipe: not a dotted name; write module.Class",
     ),
     "no annotator": (
-        AnnotatorConfig("nmt_feat.schema.DataConfig"),
-        "_target_=nmt_feat.schema.DataConfig: is no nmt_feat.corpus.annotators.Annotator; derive "
+        AnnotatorConfig("nmt_feat.config.schema.DataConfig"),
+        "_target_=nmt_feat.config.schema.DataConfig: is no nmt_feat.annotators.Annotator; derive "
         "the class from it",
     ),
     "no model": (
@@ -174,8 +175,8 @@ def test_broken_model(tmp_path: Path) -> None:
     [
         (AnnotatorConfig(f"{MODULE}.UDPipe", model="x"), "ufal.udpipe", "udpipe"),
         (AnnotatorConfig(f"{MODULE}.HanTa", args={"language": "en"}), "HanTa", "hanta"),
-        (AnnotatorConfig("nmt_feat.corpus.kiwi.Kiwi"), "kiwipiepy", "kiwi"),
-        (AnnotatorConfig("nmt_feat.corpus.spacy.SpaCy", model="x"), "spacy", "spacy"),
+        (AnnotatorConfig("nmt_feat.annotators.Kiwi"), "kiwipiepy", "kiwi"),
+        (AnnotatorConfig("nmt_feat.annotators.SpaCy", model="x"), "spacy", "spacy"),
     ],
 )
 def test_missing_package(

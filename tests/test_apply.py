@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from nmt_feat import cli, identity
-from nmt_feat.apply import Run
-from nmt_feat.corpus import formats
-from nmt_feat.corpus.annotators import HanTa
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.schema import TranslateConfig
+from nmt_feat.annotators import HanTa
+from nmt_feat.cli import programs as cli
+from nmt_feat.config import identity
+from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
 from tests.support.applied import FEW, Runs, files, good, hypotheses, said, translate
 from tests.support.entry import call
 from tests.support.small import Small

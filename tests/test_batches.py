@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nmt_feat.corpus.batches import collate, ordered, plan
-from nmt_feat.corpus.store import Split
+from nmt_feat.data.batches import collate, ordered, plan
+from nmt_feat.data.store import Split
 from tests.support.splits import Encoded, split_of
 
 BUDGET = 64

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.schema import ModelConfig
+from nmt_feat.config.schema import ModelConfig
 from tests.support.lives import python
 from tests.support.small import ROOT, SETTINGS, Small
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import sentencepiece
 
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from tests.support.small import ROOT, SETTINGS, Small, composed
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.conllu import Sentence, write_conllu
+from nmt_feat.config.schema import DataConfig
 from nmt_feat.evaluation.metrics import reading_accuracy
-from nmt_feat.schema import DataConfig
+from nmt_feat.text.conllu import Sentence, write_conllu
 from tests.support import encoders
 from tests.support.applied import good
 from tests.support.entry import call

@@ -7,8 +7,10 @@ import torch
 from rich.console import Console
 
 from nmt_feat.combiners import Add, Combiner, Concat, Gate, NoFeatures
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.errors import UserError
-from nmt_feat.model.build import (
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.build_model import (
     arithmetic,
     build_combiner,
     build_model,
@@ -17,10 +19,8 @@ from nmt_feat.model.build import (
     unused,
     wanted,
 )
-from nmt_feat.model.transformer import Transformer
-from nmt_feat.run import parameter_counts
-from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
-from nmt_feat.settings import settle
+from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.run import parameter_counts
 from tests.support.small import Small
 
 METHODS = ("none", "concat", "add", "average", "gate")

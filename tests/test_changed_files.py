@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus import text
-from nmt_feat.corpus.contextual import LanguageModel, States, stored
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.text import known_sha256, sha256
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.prepare import prepare
+from nmt_feat.encoders.states import LanguageModel, States, stored
 from nmt_feat.errors import UserError
-from nmt_feat.schema import TrainConfig
+from nmt_feat.text import files as text
+from nmt_feat.text.files import known_sha256, sha256
 from tests.support.lexicon import features
 
 

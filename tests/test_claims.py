@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.report.claims import explain_intervals, list_claims, supported_orders
-from nmt_feat.report.report import Report
+from nmt_feat.analysis.claims import explain_intervals, list_claims, supported_orders
+from nmt_feat.analysis.report import Report
 from tests.support.toy_runs import run
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from nmt_feat import cli, commands
-from nmt_feat.overrides import is_sweep
-from nmt_feat.run import REPLACED, train_run
+from nmt_feat.cli import programs as cli
+from nmt_feat.config import commands
+from nmt_feat.config.overrides import is_sweep
+from nmt_feat.runs.run import REPLACED, train_run
 from tests.support.small import ROOT, Small
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.evaluation.parts import GateValue, Parts
-from nmt_feat.report.records import CurvePoint, RunRecord
-from nmt_feat.report.report import Report
-from nmt_feat.report.series import gates, informative
-from nmt_feat.report.sweep import _record
-from nmt_feat.report.tables import Apart, Table
+from nmt_feat.analysis.figure_data import gates, informative
+from nmt_feat.analysis.report import Report
+from nmt_feat.analysis.result_tables import Apart, Table
+from nmt_feat.cli.sweep import _record
+from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
+from nmt_feat.runs.records import CurvePoint, RunRecord
 from tests.support.toy_runs import run
 
 Runs = list[tuple[RunRecord, Path]]
@@ -128,7 +128,7 @@ def test_points_over_bits_are_of_runs_with_the_same_settings(tmp_path: Path) -> 
 
 
 def test_a_seed_that_is_not_finished_leaves_the_curves_of_the_others(tmp_path: Path) -> None:
-    figures = pytest.importorskip("nmt_feat.report.figures")
+    figures = pytest.importorskip("nmt_feat.analysis.figures")
     pytest.importorskip("matplotlib")
     runs = [r for m in ("gate", "none") for r in made(tmp_path, m)]
     for record, _ in runs:

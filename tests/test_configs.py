@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from nmt_feat.checks import check
-from nmt_feat.model.build import build_model, check_widths
-from nmt_feat.report.records import method_name
-from nmt_feat.schema import TrainConfig
+from nmt_feat.config.rules import check
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.runs.build_model import build_model, check_widths
+from nmt_feat.runs.records import method_name
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, composed, record
 

@@ -3,17 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.columns import values
-from nmt_feat.corpus.conllu import (
-    Sentence,
-    Word,
-    align,
-    parse_conllu,
-    read_conllu,
-    write_conllu,
-)
-from nmt_feat.corpus.sentences import Sentences
 from nmt_feat.errors import UserError
+from nmt_feat.features.columns import values
+from nmt_feat.text.conllu import Sentence, Word, align, parse_conllu, read_conllu, write_conllu
+from nmt_feat.text.sentences import Sentences
 
 
 def conllu(*rows: str, text: str | None = None) -> list[str]:

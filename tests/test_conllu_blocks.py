@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from nmt_feat.corpus.conllu import parse_conllu, read_conllu
-from nmt_feat.corpus.conllu_blocks import parse_block
-from nmt_feat.corpus.sentences import ANNOTATION, Sentences
-from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import parse_conllu, read_conllu
+from nmt_feat.text.conllu_blocks import parse_block
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.sentences import ANNOTATION, Sentences
 from tests.support.small import ROOT
 
 

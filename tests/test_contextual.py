@@ -16,13 +16,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt_feat.corpus.batches import UNITS, collate
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.contextual import LanguageModel, opened, scale, stored
-from nmt_feat.corpus.overlaps import overlaps
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.subwords import Pieces
+from nmt_feat.data.batches import collate
+from nmt_feat.data.overlaps import overlaps
+from nmt_feat.data.prepare import prepare
+from nmt_feat.embedders.ids import UNITS
+from nmt_feat.encoders.states import LanguageModel, opened, scale, stored
 from nmt_feat.features import Contextual
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.subwords import Pieces
 from tests.support.applied import said
 from tests.support.encoders import (
     LAYERS,

@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.contextual import LanguageModel
+from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import read_conllu
 from tests.support.encoders import corpus_texts, save, settings, transformers
 from tests.support.entry import call
 from tests.support.small import Small

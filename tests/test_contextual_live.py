@@ -11,13 +11,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from nmt_feat.corpus.batches import TEXTS, UNITS, collate
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.batches import collate
+from nmt_feat.data.prepare import prepare
+from nmt_feat.embedders.ids import TEXTS, UNITS
 from nmt_feat.features import Contextual
-from nmt_feat.run import untrained
-from nmt_feat.schema import TrainConfig
-from nmt_feat.settings import settle
+from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.run import untrained
+from nmt_feat.text.conllu import read_conllu
 from nmt_feat.training.loop import Objective, Trainer, dev_loss
 from tests.support.applied import said
 from tests.support.encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece

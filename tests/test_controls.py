@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.controls import prepare_run
-from nmt_feat.corpus.prepare import Prepared, prepare
-from nmt_feat.corpus.store import Split
+from nmt_feat.analysis.report import Report
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.data.store import Split
 from nmt_feat.errors import UserError
-from nmt_feat.report.records import find_runs
-from nmt_feat.report.report import Report
+from nmt_feat.runs.records import find_runs
+from nmt_feat.runs.trained_model import Run
 from nmt_feat.training.loop import Trainer
 from tests.support.small import Small, cut, outcome, record
 

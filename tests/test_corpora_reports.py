@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from nmt_feat.analysis.answer import answer
+from nmt_feat.analysis.corpora import choose_runs, folder_names, split_by_corpus
+from nmt_feat.analysis.report import Report, make_reports, write_reports
+from nmt_feat.analysis.watch import look, view
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
-from nmt_feat.report.answer import answer
-from nmt_feat.report.corpora import choose_runs, folder_names, split_by_corpus
-from nmt_feat.report.records import RunRecord, find_runs, write_record
-from nmt_feat.report.report import Report, make_reports, write_reports
-from nmt_feat.report.watch import look, view
+from nmt_feat.runs.records import RunRecord, find_runs, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.corpus.columns import FeatureVocab, spaced
-from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.controls import prepare_run
-from nmt_feat.corpus.covers import Covers, join_values, last_word_of_piece, words_without_piece
-from nmt_feat.corpus.encoder import SourceEncoder, word_of_piece
-from nmt_feat.corpus.prepare import Prepared, cover_of, fingerprint, prepare
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import CUT, Subwords, cut_at_words
+from nmt_feat.config.schema import FeatureConfig, SubwordConfig
+from nmt_feat.data.alignment import SourceEncoder, word_of_piece
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.covers import Covers, join_values, last_word_of_piece, words_without_piece
+from nmt_feat.data.prepare import Prepared, cover_of, fingerprint, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.schema import FeatureConfig, SubwordConfig
+from nmt_feat.features.columns import FeatureVocab, spaced
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import CUT, Subwords, cut_at_words
 from tests.support.applied import FEW, good, plain
 from tests.support.entry import call
 from tests.support.halving import Halves, Wholes

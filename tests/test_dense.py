@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from nmt_feat.corpus.columns import END, UNK
-from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.embedders.ids import END, UNK
 from nmt_feat.features import Vectors
+from nmt_feat.text.conllu import read_conllu
 from tests.support.entry import call
 from tests.support.small import Small, record
 

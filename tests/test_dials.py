@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.prepare import Prepared, prepare
+from nmt_feat.analysis.figure_data import informative
+from nmt_feat.analysis.report import Report
+from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.report.records import find_runs
-from nmt_feat.report.report import Report
-from nmt_feat.report.series import informative
-from nmt_feat.schema import TranslateConfig
+from nmt_feat.runs.records import find_runs
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import read_conllu
 from tests.support.small import Small, cut, record
 
 BOTH = "features=[upos,deprel]"

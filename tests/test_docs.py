@@ -16,7 +16,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 import nmt_feat
-from nmt_feat import schema
+from nmt_feat.config import schema
 from tests.support.lives import python
 
 ROOT = Path(__file__).resolve().parent.parent

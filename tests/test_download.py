@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.datasets import fetch
+from nmt_feat.data.corpora import fetch
 from nmt_feat.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000

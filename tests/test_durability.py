@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-import nmt_feat.run
-from nmt_feat.apply import Run
-from nmt_feat.corpus.prepare import hash_data, prepare
+import nmt_feat.runs.run
+from nmt_feat.base.files import sync
+from nmt_feat.data.prepare import hash_data, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.statistics import read_counts
-from nmt_feat.files import sync
-from nmt_feat.report.records import (
+from nmt_feat.runs.records import (
     FINISHED,
     STARTED,
     find_runs,
@@ -25,7 +24,8 @@ from nmt_feat.report.records import (
     write_hypotheses,
     write_record,
 )
-from nmt_feat.run import continued
+from nmt_feat.runs.run import continued
+from nmt_feat.runs.trained_model import Run
 from nmt_feat.training.checkpoints import (
     SUMS,
     Checkpoints,
@@ -263,7 +263,7 @@ def test_a_run_that_is_deleted_while_it_trains(
     small: Small, monkeypatch: pytest.MonkeyPatch, part: str, place: str
 ) -> None:
     """It is not made again with half its files."""
-    owner, name = (Trainer, "update") if place == "update" else (nmt_feat.run, "tested")
+    owner, name = (Trainer, "update") if place == "update" else (nmt_feat.runs.run, "tested")
     original, calls = getattr(owner, name), [0]
 
     def delete(*args: Any, **kwargs: Any) -> Any:

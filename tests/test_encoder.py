@@ -4,18 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
-from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
-from nmt_feat.corpus.encoder import (
-    SourceEncoder,
-    subword_tags,
-    word_begins,
-    word_of_piece,
-)
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import EOS, Subwords
+from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.data.alignment import SourceEncoder, subword_tags, word_begins, word_of_piece
+from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.schema import SubwordConfig
+from nmt_feat.features.columns import INSIDE, FeatureVocab
+from nmt_feat.text.conllu import Sentence, Word, parse_conllu
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Subwords
 from tests.support.splits import Encoded, encode, pieces
 
 

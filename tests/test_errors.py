@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import nmt_feat.run
+import nmt_feat.runs.run
 from nmt_feat.errors import near
 from tests.support.mistakes import here, train
 from tests.support.small import Small
@@ -216,7 +216,7 @@ SETTINGS = {
     "again",
     "annotator=hanta data.source_lang=fr": "annotator=hanta: no language 'fr'; known: de, en",
     "annotator=hanto": "annotator=hanto: no such option; did you mean 'hanta'?",
-    "annotator=hanta annotator.model=x": "nmt_feat.corpus.annotators.HanTa takes no argument "
+    "annotator=hanta annotator.model=x": "nmt_feat.annotators.HanTa takes no argument "
     "'model'; known: language",
     "annotator=spacy": "annotator=spacy needs a model: set annotator.model to an installed "
     "pipeline (python -m spacy download en_core_web_sm) or to the folder of one",
@@ -229,7 +229,7 @@ SETTINGS = {
     "annotator._target_=tools.Failing": "tools.Failing, line 15: ZeroDivisionError: division by "
     "zero",
     "annotator._target_=tools.Plain": "_target_=tools.Plain: is no "
-    "nmt_feat.corpus.annotators.Annotator; derive the class from it",
+    "nmt_feat.annotators.Annotator; derive the class from it",
     # data
     "data.folder=nowhere": "data.folder=nowhere: no such folder",
     "data.train.source=trian.conllu": "data.train.source=trian.conllu: no such file in CORPUS; "
@@ -327,7 +327,7 @@ def test_disk(
     def full(*arguments: object) -> None:
         raise OSError(code, os.strerror(code), *([filename] if filename else []))
 
-    monkeypatch.setattr(nmt_feat.run, "keep", full)
+    monkeypatch.setattr(nmt_feat.runs.run, "keep", full)
     hint = "set paths.runs and paths.cache to folders that can be written"
     if code == errno.ENOSPC:
         hint = "make room, then the same command continues from what is finished"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus import formats
-from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import read_conllu
 from tests.support.entry import call
 from tests.support.mistakes import here, line, train
 from tests.support.small import Small

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from nmt_feat.analysis.claims import explain_pairs
+from nmt_feat.analysis.comparisons import Evidence, p_value
+from nmt_feat.analysis.figures import curves, forest, write_figures
+from nmt_feat.analysis.render import Block, latex, markdown
+from nmt_feat.analysis.report import Report
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.statistics import paired_tests, sentence_counts, write_counts
-from nmt_feat.report.claims import explain_pairs
-from nmt_feat.report.evidence import Evidence, p_value
-from nmt_feat.report.figures import curves, forest, write_figures
-from nmt_feat.report.formats import Block, latex, markdown
-from nmt_feat.report.records import CurvePoint, RunRecord
-from nmt_feat.report.report import Report
+from nmt_feat.runs.records import CurvePoint, RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,10 +14,13 @@ import torch
 from torch import nn
 
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
-from nmt_feat.corpus.store import Split
-from nmt_feat.corpus.subwords import EOS
+from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.data.store import Split
+from nmt_feat.decoding.search import score_split, translate_split
+from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
-from nmt_feat.export import (
+from nmt_feat.export.ctranslate2 import (
     LONGEST,
     QUANTIZATIONS,
     Exported,
@@ -28,11 +31,8 @@ from nmt_feat.export import (
     factors,
 )
 from nmt_feat.features import Categorical
-from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
-from nmt_feat.schema import DecodingConfig
-from nmt_feat.search import score_split, translate_split
 from tests.support.applied import said
 from tests.support.entry import call
 from tests.support.lives import python

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from nmt_feat.combiners import Add
-from nmt_feat.corpus.batches import UNITS
-from nmt_feat.corpus.columns import END, FIRST, INSIDE, UNK, FeatureVocab
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.ids import END, FIRST, UNITS, UNK
 from nmt_feat.features import Categorical, Mean
-from nmt_feat.features.categorical import table
-from nmt_feat.model.build import build_model
+from nmt_feat.features.columns import INSIDE, FeatureVocab
 from nmt_feat.model.embedding import SourceEmbedding, mask
-from nmt_feat.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.runs.build_model import build_model
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.small import Small, outcome

@@ -6,12 +6,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from nmt_feat.corpus.columns import (
+from nmt_feat.base.resources import resource
+from nmt_feat.config.schema import FeatureConfig
+from nmt_feat.embedders.ids import END, PAD, UNK
+from nmt_feat.errors import UserError
+from nmt_feat.features import Categorical
+from nmt_feat.features.columns import (
     COLUMNS,
-    END,
     INSIDE,
-    PAD,
-    UNK,
     FeatureVocab,
     annotation,
     attribute,
@@ -22,12 +24,8 @@ from nmt_feat.corpus.columns import (
     spaced,
     values,
 )
-from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.errors import UserError
-from nmt_feat.features import Categorical
-from nmt_feat.resources import resource
-from nmt_feat.schema import FeatureConfig
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.sentences import Sentences
 
 WORDS = (
     Word("Im", 0, 2, "in+der", "ADP+DET", "_", "_+Case=Dat|Number=Sing", "case+det", "NOUN"),

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nmt_feat.analysis import figure_data as series
+from nmt_feat.analysis import figures
+from nmt_feat.analysis.report import FILES, Report
+from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.parts import GateValue, Parts
-from nmt_feat.report import figures, series
-from nmt_feat.report.records import RunRecord
-from nmt_feat.report.report import FILES, Report
+from nmt_feat.runs.records import RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
 pytest.importorskip("matplotlib")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt_feat.corpus import formats
-from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu, write_conllu
 from nmt_feat.errors import UserError
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Sentence, Word, parse_conllu, write_conllu
 from tests.support.lives import python
 from tests.support.small import ROOT
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt_feat.corpus.columns import values
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.formats import parse
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
-from nmt_feat.report.records import read_record
+from nmt_feat.features.columns import values
+from nmt_feat.runs.records import read_record
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.formats import parse
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from tests.support.small import ROOT
 

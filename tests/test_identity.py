@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import sentencepiece
 
-from nmt_feat import identity
-from nmt_feat.corpus.prepare import fingerprint, hash_data
-from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
-from nmt_feat.identity import (
+from nmt_feat.base.typed_json import typed
+from nmt_feat.config import identity
+from nmt_feat.config.identity import (
     FIRST,
-    RENAMED,
+    FIRST_NAMES,
     VALIDATION,
     determining,
     drop_defaults,
     earlier_settings,
 )
-from nmt_feat.run import train_run
-from nmt_feat.schema import SplitConfig, TrainConfig
-from nmt_feat.strict import typed
+from nmt_feat.config.schema import SplitConfig, TrainConfig
+from nmt_feat.data.prepare import fingerprint, hash_data
+from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
+from nmt_feat.runs.run import train_run
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import digest
 from tests.support.earlier import write_first_identity
@@ -135,7 +135,7 @@ def test_a_class_that_has_moved(small: Small, monkeypatch: pytest.MonkeyPatch) -
     cfg = small.config("combiner=gate")
     before = determining(cfg, "hash of the data")
     moved = "nmt_feat.combiners.gates.Gate"
-    monkeypatch.setitem(RENAMED, moved, "nmt_feat.combiners.Gate")
+    monkeypatch.setitem(FIRST_NAMES, moved, "nmt_feat.combiners.Gate")
     cfg.combiner._target_ = moved
     assert determining(cfg, "hash of the data") == before
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nmt_feat import cli
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.encoding import alike
-from nmt_feat.corpus.information import entropy, given_word, random_by_type
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.cli import programs as cli
+from nmt_feat.data.encoding import alike
+from nmt_feat.data.information import entropy, given_word, random_by_type
+from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
-from nmt_feat.report.advice import advice
+from nmt_feat.runs.advice import advice
+from nmt_feat.text.conllu import read_conllu
 from tests.support.lives import python
 from tests.support.small import ROOT, Small, cut
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import pytest
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus import formats
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.text import read_lines
 from nmt_feat.errors import UserError
-from nmt_feat.inputs import Reader, Text, nbest_numbers
+from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
 from tests.support.applied import FEW, said, translate
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, record
@@ -124,7 +124,7 @@ def test_scripts_take_the_runs_test_set(
     again = script(monkeypatch, capsys, name, kinds.parallel, *pair)
     assert (again[0], again[1]) == (code, out)
     assert "trained on files of factors" in again[2]
-    monkeypatch.setattr("nmt_feat.corpus.datasets.shards", lambda path: [Path("gone")])
+    monkeypatch.setattr("nmt_feat.data.corpora.shards", lambda path: [Path("gone")])
     code, out, error = script(monkeypatch, capsys, name, kinds.pipe)
     assert (code, out) == (2, "")
     assert error.startswith(f"error: {kinds.pipe}: its test set cannot be read (data.tests.test")

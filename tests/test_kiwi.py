@@ -10,15 +10,15 @@ from unicodedata import normalize
 
 import pytest
 
-from nmt_feat.corpus.annotators import apply, make_annotator, of_morphemes
-from nmt_feat.corpus.columns import FeatureVocab
-from nmt_feat.corpus.encoder import VALUES, SourceEncoder
-from nmt_feat.corpus.kiwi import Kiwi
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.units import visible
+from nmt_feat.annotators.base import apply, make_annotator, of_morphemes
+from nmt_feat.annotators.kiwi import Kiwi
+from nmt_feat.config.schema import AnnotatorConfig, SubwordConfig
+from nmt_feat.data.alignment import VALUES, SourceEncoder
 from nmt_feat.errors import UserError
-from nmt_feat.schema import AnnotatorConfig, SubwordConfig
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Subwords
+from nmt_feat.text.units import visible
 from tests.support.small import Small, record
 from tests.support.splits import pieces
 
@@ -128,7 +128,7 @@ def test_fingerprint_and_pickle(kiwi: Kiwi) -> None:
 def test_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kiwipiepy", None)
     with pytest.raises(UserError) as error:
-        make_annotator(AnnotatorConfig("nmt_feat.corpus.kiwi.Kiwi"))
+        make_annotator(AnnotatorConfig("nmt_feat.annotators.Kiwi"))
     assert str(error.value) == (
         "annotator=kiwi needs the package kiwipiepy: pip install 'nmt_feat[kiwi]'"
     )
@@ -139,7 +139,7 @@ def test_particles_are_joined_to_their_nouns(kiwi: Kiwi) -> None:
     sentences = Sentences.of(apply(kiwi, ["톰은 학교에 갔다."]))
     subwords = Subwords.train(SubwordConfig(vocab_size=16), ["톰은 학교에 갔다."])
     given = pieces([(0, 2), (2, 4), (4, 6), (6, 10)])  # 톰은 | 학 | 교에 | 갔다.
-    assert of_morphemes(AnnotatorConfig("nmt_feat.corpus.kiwi.Kiwi"))
+    assert of_morphemes(AnnotatorConfig("nmt_feat.annotators.Kiwi"))
     for cover, lost, values in (
         ("first", 4, ["PROPN", "NOUN", "NOUN", "VERB+PART"]),
         ("join", 0, ["PROPN+ADP", "NOUN", "NOUN+ADP", "VERB+PART+PART+PUNCT"]),

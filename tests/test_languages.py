@@ -12,9 +12,15 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from nmt_feat.corpus.store import Split
+from nmt_feat.analysis.report import Report
+from nmt_feat.analysis.result_tables import figures, summary
+from nmt_feat.config.identity import determining
+from nmt_feat.config.schema import DataConfig
+from nmt_feat.data.store import Split
+from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation import statistics, testing
+from nmt_feat.evaluation import statistics
+from nmt_feat.evaluation import test_sets as testing
 from nmt_feat.evaluation.languages import (
     TOKENIZERS,
     check_packages,
@@ -23,12 +29,7 @@ from nmt_feat.evaluation.languages import (
 )
 from nmt_feat.evaluation.metrics import edit_rate, score, word_perplexity
 from nmt_feat.evaluation.statistics import sentence_counts, sentence_weights
-from nmt_feat.identity import determining
-from nmt_feat.report.records import RunRecord
-from nmt_feat.report.report import Report
-from nmt_feat.report.tables import figures, summary
-from nmt_feat.schema import DataConfig
-from nmt_feat.search import Hypothesis
+from nmt_feat.runs.records import RunRecord
 from nmt_feat.training import loop
 from tests.support.small import Small, record
 from tests.support.toy_runs import run as make_run

@@ -14,8 +14,9 @@ import yaml
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
-from nmt_feat import cli, schema
-from nmt_feat.corpus.pool import cores
+from nmt_feat.base.pool import cores
+from nmt_feat.cli import programs as cli
+from nmt_feat.config import schema
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.sweeps import FAILING, sweep, tables

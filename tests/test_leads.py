@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from nmt_feat.analysis.dial_trends import Lead, block, leads, sentences
+from nmt_feat.analysis.report import Report
 from nmt_feat.evaluation.statistics import Sample, against_zero
-from nmt_feat.report.leads import Lead, block, leads, sentences
-from nmt_feat.report.records import RunRecord
-from nmt_feat.report.report import Report
+from nmt_feat.runs.records import RunRecord
 from tests.support.toy_runs import run
 
 BITS = {0.0: 3.0, 0.5: 1.6, 0.75: 0.7}

@@ -8,11 +8,11 @@ from typing import cast
 
 import numpy as np
 
-from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import Pieces
-from nmt_feat.limits import cut
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.runs.long_lines import cut
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Pieces
 
 
 class Tokens:

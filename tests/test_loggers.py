@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.cli import composed as command
+from nmt_feat.cli.programs import composed as command
+from nmt_feat.cli.sweep import current
+from nmt_feat.config.identity import determining
+from nmt_feat.config.schema import LoggerConfig
 from nmt_feat.errors import UserError
-from nmt_feat.identity import determining
-from nmt_feat.report.sweep import current
-from nmt_feat.run import train_run
-from nmt_feat.schema import LoggerConfig
-from nmt_feat.training.loggers import CSV, Logger, Loggers, make_loggers
+from nmt_feat.runs.loggers import CSV, Logger, Loggers, make_loggers
+from nmt_feat.runs.run import train_run
 from tests.support.entry import call
 from tests.support.small import Small, composed, outcome, record
 
@@ -151,11 +151,11 @@ def test_settings_do_not_name_another_run() -> None:
         ),
         (
             ["logger=csv", "+logger.csv.args.flush=1"],
-            "nmt_feat.training.loggers.CSV takes no argument 'flush'; .*",
+            "nmt_feat.runs.loggers.CSV takes no argument 'flush'; .*",
         ),
         (
             ["logger=csv", "logger.csv._target_=nmt_feat.combiners.Add"],
-            "_target_=nmt_feat.combiners.Add: is no nmt_feat.training.loggers.Logger; .*",
+            "_target_=nmt_feat.combiners.Add: is no nmt_feat.runs.loggers.Logger; .*",
         ),
     ],
 )

@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import (
-    Reading,
-    edit_rate,
-    reading_accuracy,
-    score,
-    word_perplexity,
-)
-from nmt_feat.report.records import write_hypotheses
+from nmt_feat.evaluation.metrics import Reading, edit_rate, reading_accuracy, score, word_perplexity
+from nmt_feat.runs.records import write_hypotheses
 
 LINES = [
     ("Ein Mann schläft.", "Ein Mann schläft."),

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.columns import END, MISSING, UNK, FeatureVocab
-from nmt_feat.corpus.conllu import Sentence, Word, parse_conllu
-from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.prepare import Prepared, prepare
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.store import Split
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.config.schema import FeatureConfig, SubwordConfig
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.data.store import Split
+from nmt_feat.embedders.ids import END, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.schema import FeatureConfig, SubwordConfig
+from nmt_feat.features.columns import MISSING, FeatureVocab
+from nmt_feat.text.conllu import Sentence, Word, parse_conllu
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Subwords
 from tests.support.applied import said as errors_of
 from tests.support.entry import call
 from tests.support.small import Small

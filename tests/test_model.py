@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Add, Concat, Gate, NoFeatures
+from nmt_feat.embedders.categorical import table
 from nmt_feat.features import Categorical
-from nmt_feat.features.categorical import table
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions
 from nmt_feat.model.loss import fused_loss
 from nmt_feat.model.transformer import Dropouts, Transformer

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt_feat import cli
-from nmt_feat.apply import Run
-from nmt_feat.corpus import normal
-from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.normal import (
+from nmt_feat.cli import programs as cli
+from nmt_feat.config.schema import DataConfig, SubwordConfig
+from nmt_feat.data.prepare import fingerprint
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text import normalization as normal
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.normalization import (
     ESCAPED,
     NORMAL,
     is_normal,
@@ -25,10 +27,8 @@ from nmt_feat.corpus.normal import (
     normalize_with_places,
     rules_of_file,
 )
-from nmt_feat.corpus.prepare import fingerprint
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.schema import DataConfig, SubwordConfig
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Subwords
 from tests.support.applied import good
 from tests.support.entry import call
 from tests.support.pairs import folder, four, run

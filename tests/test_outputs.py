@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nmt_feat.analysis.render import Block, show
+from nmt_feat.base.outputs import check_output, refuse_inputs, writing
+from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.errors import UserError, fail, legible
-from nmt_feat.outputs import check_output, refuse_inputs, writing
-from nmt_feat.report.formats import Block, show
-from nmt_feat.terminal import TextConsole, TextTable, literal, say, use_utf8
 
 HOSTILE = "[/b] :dog: \x1b[31m \x9b \u202e \udcff"
 SHOWN = "[/b] :dog: \\x1b[31m \\x9b \\u202e \\udcff"

@@ -9,12 +9,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from nmt_feat import cli
+from nmt_feat.cli import programs as cli
+from nmt_feat.config.members import describe_members
+from nmt_feat.config.overrides import keep_text
+from nmt_feat.config.schema import ScoreConfig, TrainConfig, TranslateConfig
+from nmt_feat.config.yaml_files import load_yaml, read_yaml
 from nmt_feat.errors import UserError
-from nmt_feat.members import describe_members
-from nmt_feat.overrides import keep_text
-from nmt_feat.schema import ScoreConfig, TrainConfig, TranslateConfig
-from nmt_feat.yaml_files import load_yaml, read_yaml
 from tests.support.entry import call
 from tests.support.mistakes import here, line
 from tests.support.small import Small

@@ -57,7 +57,7 @@ def test_content(wheel: Path) -> None:
     for path in (ROOT / "data" / "embedded").iterdir():
         assert f"nmt_feat/data/embedded/{path.name}" in names
     for name in ("page.html", "page.css", "page.js"):
-        assert f"nmt_feat/report/static/{name}" in names
+        assert f"nmt_feat/analysis/static/{name}" in names
     for name in ("py.typed", "corpus/hanta_tags.json", "corpus/kiwi_tags.json"):
         assert f"nmt_feat/{name}" in names
     tops = {name.split("/")[0] for name in names}

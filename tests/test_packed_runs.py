@@ -19,14 +19,14 @@ sys.path.insert(0, str(ROOT / "tools"))
 from compare.reports import read_json_files
 from pack_results import list_packed_counts, pack_runs, unpack_runs
 
+from nmt_feat.analysis.report import Report
+from nmt_feat.analysis.watch import look
+from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.evaluation.packed_runs import files_of_run, read_packed_counts, read_packed_records
 from nmt_feat.evaluation.statistics import read_counts
-from nmt_feat.outputs import refuse_inputs
-from nmt_feat.report.records import RunRecord, find_runs, read_record, write_record
-from nmt_feat.report.report import Report
-from nmt_feat.report.watch import look
+from nmt_feat.runs.records import RunRecord, find_runs, read_record, write_record
 
 RESULTS = ROOT / "docs" / "results"
 PACKED = sorted(path.parent for path in RESULTS.glob("*/records.jsonl"))

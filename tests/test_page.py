@@ -15,21 +15,15 @@ from typing import Any
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
+from nmt_feat.analysis.examples import Corpora, differing, examples
+from nmt_feat.analysis.figures import by_value
+from nmt_feat.analysis.page import svg, write_page
+from nmt_feat.analysis.report import Report
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
-from nmt_feat.report.examples import Corpora, differing, examples
-from nmt_feat.report.figures import by_value
-from nmt_feat.report.page import svg, write_page
-from nmt_feat.report.records import (
-    CurvePoint,
-    RunRecord,
-    read_record,
-    write_hypotheses,
-    write_record,
-)
-from nmt_feat.report.report import Report
-from nmt_feat.schema import FeatureConfig
+from nmt_feat.runs.records import CurvePoint, RunRecord, read_record, write_hypotheses, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 ATTACK = "<script>alert(1)</script>"
@@ -136,7 +130,7 @@ def test_everything_is_shown_and_escaped(
     assert not names["img"]
     assert not names["b"]
     given, own = page.scripts
-    assert own == (ROOT / "nmt_feat/report/static/page.js").read_text(encoding="utf-8")
+    assert own == (ROOT / "nmt_feat/analysis/static/page.js").read_text(encoding="utf-8")
     [found] = json.loads(given)
     assert found["sentences"][2]["words"][0] == [ATTACK, "</script><b>"]
     assert [s["reference"] for s in found["sentences"]] == REFERENCES
@@ -248,7 +242,7 @@ def test_a_cache_that_cannot_be_written_costs_the_features(
         split = {"source": "test.en", "target": "test.de"}
         record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
         record.config["annotator"] = {
-            "_target_": "nmt_feat.corpus.annotators.HanTa",
+            "_target_": "nmt_feat.annotators.HanTa",
             "args": {"language": "en"},
         }
     rows = Report(runs, pairs=False).table.named()

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.report.records import RunRecord, read_run
+from nmt_feat.runs.records import RunRecord, read_run
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
 from tests.support.small import Small
 
 FEW = ("trainer.max_steps=2", "trainer.validate_every=2", "optimizer.lr=0.2")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nmt_feat.corpus import formats
-from nmt_feat.corpus.columns import END
-from nmt_feat.corpus.conllu import read_conllu, write_conllu
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.store import Split
+from nmt_feat.config.schema import FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.data.prepare import prepare
+from nmt_feat.data.store import Split
+from nmt_feat.embedders.ids import END
 from nmt_feat.errors import UserError
-from nmt_feat.schema import FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import read_conllu, write_conllu
 from tests.support.lexicon import DEV, TRAIN, features, sentence, write
 from tests.support.splits import encode
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nmt_feat.corpus import prepare as module
-from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
-from nmt_feat.corpus.text import sha256
-from nmt_feat.schema import TrainConfig
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data import prepare as module
+from nmt_feat.data.prepare import Prepared, fingerprint, prepare
+from nmt_feat.text.files import sha256
 from tests.support.lexicon import TRAIN, features, write
 
 

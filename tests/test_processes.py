@@ -19,14 +19,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nmt_feat.corpus.batches import plan
-from nmt_feat.corpus.prepare import prepare
+from nmt_feat.data.batches import plan
+from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
-from nmt_feat.model.build import derive
-from nmt_feat.training import processes
-from nmt_feat.training.launcher import join
-from nmt_feat.training.processes import Agreement, check, shared, started
-from nmt_feat.training.signals import signals
+from nmt_feat.runs import processes
+from nmt_feat.runs.build_model import derive
+from nmt_feat.runs.launcher import join
+from nmt_feat.runs.processes import Agreement, check, shared, started
+from nmt_feat.runs.signals import signals
 from tests.support.lives import SERVER, saved
 from tests.support.small import ROOT, Small, record
 

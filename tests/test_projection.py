@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.conllu import Sentence, Word, project
 from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import Sentence, Word, project
 
 
 def sentence(text: str, forms: str) -> Sentence:

@@ -6,12 +6,12 @@ from copy import deepcopy
 
 import pytest
 
-from nmt_feat.checks import check
-from nmt_feat.cli import scaled
+from nmt_feat.analysis.render import markdown
+from nmt_feat.analysis.report import Report
+from nmt_feat.cli.programs import scaled
+from nmt_feat.config.rules import check
 from nmt_feat.errors import UserError
-from nmt_feat.report.formats import markdown
-from nmt_feat.report.records import RunRecord, find_runs
-from nmt_feat.report.report import Report
+from nmt_feat.runs.records import RunRecord, find_runs
 from tests.support.small import Small, composed, record
 
 ONE = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.text.conllu import read_conllu
 from tests.support.applied import said
 from tests.support.entry import call
 from tests.support.methods import EXAMPLES, METHODS

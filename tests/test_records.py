@@ -13,7 +13,7 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, Scores
-from nmt_feat.report.records import (
+from nmt_feat.runs.records import (
     CurvePoint,
     RunRecord,
     code_revision,

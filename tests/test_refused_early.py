@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nmt_feat.corpus import annotators
-from nmt_feat.corpus.conllu import Sentence, Word
+from nmt_feat.annotators import base as annotators
 from nmt_feat.errors import UserError
-from nmt_feat.settings import settle
+from nmt_feat.runs.resolve import settle
+from nmt_feat.text.conllu import Sentence, Word
 from tests.support.mistakes import here
 from tests.support.small import Small
 
@@ -157,8 +157,8 @@ SETTINGS = {
     "of torch.int64 for ids (2, 3); return a tensor of floats (2, 3, dim)",
     "features.upos._target_=mistaken.Broken": "mistaken.Broken, line ",
     "logger.mine._target_=mistaken.NoLogger": "_target_=mistaken.NoLogger: is no "
-    "nmt_feat.training.loggers.Logger; derive the class from it",
-    "annotator=hanta annotator.args.language=true": "nmt_feat.corpus.annotators.HanTa: the argument "
+    "nmt_feat.runs.loggers.Logger; derive the class from it",
+    "annotator=hanta annotator.args.language=true": "nmt_feat.annotators.HanTa: the argument "
     "'language' is text, and True was read as a truth value; write it in quotes "
     "('language=\"...\"' on the command line, '...' in YAML)",
     # not finite, or too large
@@ -251,7 +251,7 @@ class Odd(annotators.Annotator):
         ("ab", "TypeError: annotate returns 'ab', not a list of sentences"),
         (["a b"], "AttributeError: 'str' object has no attribute 'text'"),
         ([Sentence("a b", ("a", "b"))], "annotator=odd: 'a' of 'a b' is no word; make it a "
-         "nmt_feat.corpus.conllu.Word"),
+         "nmt_feat.text.conllu.Word"),
         ([Sentence("a b", (Word("a", 0, 1, upos=None),))], "annotator=odd: the word 'a' of 'a b' "
          "has a value that is no text, or empty; give text, and _ for no value"),
         ([Sentence("a b", (Word("a", 0, 9),))], "annotator=odd: the word 'a' stands at 0 to 9 of "

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.columns import FIRST, INSIDE, UNK
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.text import read_lines
+from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.evaluation.metrics import score
+from nmt_feat.features.columns import INSIDE
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
 from tests.support.entry import call
 from tests.support.lives import python
 from tests.support.small import ROOT, Small, record

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.corpus import prepare
-from nmt_feat.report.records import read_run
+from nmt_feat.data import prepare
+from nmt_feat.runs.records import read_run
 from nmt_feat.training.checkpoints import FORMAT, Checkpoints
 from tests.support.entry import call
 from tests.support.lives import SERVER, command
@@ -121,7 +121,7 @@ def make_format(small: Small, folder: Path) -> None:
     settings = ["subword.vocab_size=120", "model.dim=4", "model.ffn_dim=4", "model.heads=1"]
     settings += ["trainer.max_steps=4", "trainer.validate_every=4"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt_feat.run.evaluate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("nmt_feat.runs.run.evaluate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         assert call("train", *small.overrides(*settings)).code == 75
     (run,) = (small.folder / "runs").glob("concat-*")
     shutil.copytree(run / "checkpoints", folder / "checkpoints")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from nmt_feat.cli.sweep import current
 from nmt_feat.errors import UserError
-from nmt_feat.report.sweep import current
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from nmt_feat.training.loop import Trainer
 from tests.support.lives import SERVER, command, saved, wait_for

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import nmt_feat.run
+import nmt_feat.runs.run
 from nmt_feat.errors import UserError
-from nmt_feat.run import locked
-from nmt_feat.training import processes
+from nmt_feat.runs import processes
+from nmt_feat.runs.run import locked
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.resume import adopt
 from tests.support.entry import call
@@ -127,7 +127,7 @@ def test_nothing_to_resume(small: Small) -> None:
     assert str(error.value) == f"{run}: another process is training this run; wait for it"
     shutil.copytree(run, copied := run.with_name("copied"))
     with pytest.MonkeyPatch.context() as patch:
-        send_at(patch, nmt_feat.run, "evaluate", 1)
+        send_at(patch, nmt_feat.runs.run, "evaluate", 1)
         assert call("train", *small.overrides()).code == 75
     assert refused(small, "trainer.max_steps=8", f"resume={run}") == (
         f"resume={run}: has finished training; {give}"

@@ -13,24 +13,24 @@ from unittest import mock
 import pytest
 from filelock import FileLock
 
-from nmt_feat import run
-from nmt_feat.corpus.store import Split
+from nmt_feat.cli.sweep import current
+from nmt_feat.config.identity import determining, folder_name, module_sum
+from nmt_feat.data.store import Split
+from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation import testing
-from nmt_feat.identity import determining, folder_name, module_sum
-from nmt_feat.report.records import read_record
-from nmt_feat.report.sweep import current
-from nmt_feat.run import digest, train_run
-from nmt_feat.search import Hypothesis
-from nmt_feat.settings import settle
+from nmt_feat.evaluation import test_sets as testing
+from nmt_feat.runs import run
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.records import read_record
+from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.run import digest, train_run
 from nmt_feat.training.loop import Trainer
-from nmt_feat.training.progress import Progress
 from tests.support.entry import call
 from tests.support.lives import command as started
 from tests.support.small import Small, outcome, record
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli"])
+SERVER.set_forkserver_preload(["nmt_feat.cli.programs"])
 
 
 @pytest.fixture(scope="module")

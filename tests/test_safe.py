@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 import torch
 
-from nmt_feat.checks import check
-from nmt_feat.corpus.datasets import fetch
+from nmt_feat.config.instantiate import build, locate, may_import
+from nmt_feat.config.rules import check
+from nmt_feat.data.corpora import fetch
 from nmt_feat.errors import UserError
-from nmt_feat.instantiate import build, locate, may_import
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from tests.support.entry import call
 from tests.support.small import ROOT, Small

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.annotators import annotate
-from nmt_feat.corpus.conllu import Sentence, read_conllu
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.resources import resource
-from nmt_feat.search import score_split
+from nmt_feat.annotators.base import annotate
+from nmt_feat.base.resources import resource
+from nmt_feat.decoding.search import score_split
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import Sentence, read_conllu
+from nmt_feat.text.files import read_lines
 from tests.support.applied import said
 from tests.support.entry import call
 from tests.support.small import Small

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.schema import TranslateConfig
+from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.files import read_lines
 from tests.support.applied import FEW, Runs, good, hypotheses
 from tests.support.entry import call
 from tests.support.lives import python

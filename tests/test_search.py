@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.decoding.search import BOS, EOS, Hypothesis, score_batch, search, translate_split
 from nmt_feat.errors import UserError
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
-from nmt_feat.schema import DecodingConfig
-from nmt_feat.search import BOS, EOS, Hypothesis, score_batch, search, translate_split
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -136,7 +136,7 @@ def test_stopping_early_never_changes_the_result(
     beam: int, penalty: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The n best are those of a search that goes on until no prefix is live."""
-    from nmt_feat.search import _Beam
+    from nmt_feat.decoding.search import _Beam
 
     sources = [list(s) for s in itertools.product([4, 5, 6], repeat=3)]
     settings = {"beam": beam, "length_penalty": penalty, "nbest": min(2, beam)}
@@ -338,7 +338,7 @@ def test_forced_scoring_in_pieces_of_the_batch(monkeypatch: pytest.MonkeyPatch) 
     source, targets = pad([[4, EOS], [5, EOS]]), [[4, 5, 6, 6], [6]]
     model = ToyModel()
     whole = score_batch(model, forced(source, targets))
-    monkeypatch.setattr("nmt_feat.search.SCORED", 2)
+    monkeypatch.setattr("nmt_feat.decoding.search.SCORED", 2)
     assert score_batch(model, forced(source, targets)) == whole
     for row, (target, (logprob, pieces)) in enumerate(zip(targets, whole, strict=True)):
         prefix, total = (BOS,), 0.0
@@ -361,8 +361,8 @@ def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
         source = pad([[*split[i], EOS] for i in indices])
         return FakeBatch([int(i) for i in indices], source, source, source)
 
-    monkeypatch.setattr("nmt_feat.search.ordered", ordered)
-    monkeypatch.setattr("nmt_feat.search.collate", collate)
+    monkeypatch.setattr("nmt_feat.decoding.search.ordered", ordered)
+    monkeypatch.setattr("nmt_feat.decoding.search.collate", collate)
     done: list[int] = []
     cfg = DecodingConfig(beam=4, batch_tokens=100, nbest=2)
     found = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), done.append)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from nmt_feat.analysis.examples import Corpora
+from nmt_feat.config.instantiate import locate, may_import
 from nmt_feat.errors import UserError
-from nmt_feat.instantiate import locate, may_import
-from nmt_feat.report.examples import Corpora
-from nmt_feat.run_settings import read_settings
+from nmt_feat.runs.stored_settings import read_settings
 from tests.support.entry import call
 from tests.support.small import ROOT, Small
 
@@ -239,7 +239,7 @@ def test_an_export_downloads_nothing(
     """A sent run could name an address, a file and the folder that it is written to."""
     pytest.importorskip("ctranslate2")
     fetched: list[str] = []
-    monkeypatch.setattr("nmt_feat.corpus.datasets.fetch", lambda url, *_: fetched.append(url))
+    monkeypatch.setattr("nmt_feat.data.corpora.fetch", lambda url, *_: fetched.append(url))
     small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("gate"))
     run = small.train("trainer.max_steps=2", "combiner=gate")
     config = OmegaConf.load(run / "config.yaml")

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from nmt_feat.combiners import Add
-from nmt_feat.corpus.batches import UNITS, collate
-from nmt_feat.corpus.columns import END, UNK
-from nmt_feat.corpus.prepare import fingerprint
-from nmt_feat.corpus.store import Split
+from nmt_feat.data.batches import collate
+from nmt_feat.data.prepare import fingerprint
+from nmt_feat.data.store import Split
+from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.ids import END, UNITS, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.export import export
+from nmt_feat.export.ctranslate2 import export
 from nmt_feat.features import CharCNN, Max, Mean
-from nmt_feat.features.categorical import table
-from nmt_feat.model.build import build_model
 from nmt_feat.model.embedding import SourceEmbedding, positions
+from nmt_feat.runs.build_model import build_model
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.small import Small, outcome, record

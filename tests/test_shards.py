@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.prepare import Prepared, fingerprint, prepare
-from nmt_feat.corpus.text import shards
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.prepare import Prepared, fingerprint, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.schema import TrainConfig
+from nmt_feat.text.files import shards
 from tests.support.lexicon import features
 from tests.support.splits import whole
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-import nmt_feat.run
-from nmt_feat.corpus.pool import Pool
+import nmt_feat.runs.run
+from nmt_feat.base.pool import Pool
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
@@ -103,7 +103,7 @@ def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(nmt_feat.run, "prepare_run"), (nmt_feat.run, "evaluate")]
+    ("owner", "name"), [(nmt_feat.runs.run, "prepare_run"), (nmt_feat.runs.run, "evaluate")]
 )
 def test_elsewhere(small: Small, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
     """Where there is no checkpoint to write, at once."""

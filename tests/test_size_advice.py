@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nmt_feat.corpus.data_report import DataReport
-from nmt_feat.report.advice import advise_on_size
-from nmt_feat.schema import SubwordConfig, TrainerConfig
+from nmt_feat.config.schema import SubwordConfig, TrainerConfig
+from nmt_feat.data.report import DataReport
+from nmt_feat.runs.advice import advise_on_size
 
 FEW = (
     "training pairs are few: settings for 1,000, 3,000 and 10,000 are row=pairs_1000, pairs_3000 "

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nmt_feat.artifacts import model_for
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.vectors import read_vectors
-from nmt_feat.model.pretrained import start
+from nmt_feat.data.prepare import prepare
+from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.initial_vectors import start
+from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.word_vectors import read_vectors
 from tests.support.applied import said
 from tests.support.entry import call
 from tests.support.small import Small, record

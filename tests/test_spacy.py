@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.annotators import annotate, make_annotator
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.corpus.spacy import SpaCy
+from nmt_feat.annotators.base import annotate, make_annotator
+from nmt_feat.annotators.spacy import SpaCy
+from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError
-from nmt_feat.schema import AnnotatorConfig
+from nmt_feat.text.conllu import read_conllu
 from tests.support.applied import said
 from tests.support.entry import call
 from tests.support.mistakes import line
@@ -156,7 +156,7 @@ def test_installed_pipeline(installed: str, small_spacy: SpaCy) -> None:
 # ---- what is refused
 
 
-CONFIG = "nmt_feat.corpus.spacy.SpaCy"
+CONFIG = "nmt_feat.annotators.SpaCy"
 
 
 def refused(config: AnnotatorConfig) -> str:

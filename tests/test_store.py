@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.corpus.store import Ragged, Split
+from nmt_feat.data.store import Ragged, Split
 from tests.support.splits import Encoded, split_of
 
 SOURCE = [

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt_feat.corpus import encoding, prepare, subwords, tables, text
-from nmt_feat.corpus.batches import plan
-from nmt_feat.corpus.conllu import read_conllu, sentence_end
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.text import known_sha256, read_blocks, read_lines, sha256
+from nmt_feat.config.schema import SubwordConfig, TrainConfig
+from nmt_feat.data import encoding, prepare
+from nmt_feat.data import sentence_tables as tables
+from nmt_feat.data.batches import plan
 from nmt_feat.errors import UserError
-from nmt_feat.schema import SubwordConfig, TrainConfig
+from nmt_feat.text import files as text
+from nmt_feat.text import subwords
+from nmt_feat.text.conllu import read_conllu, sentence_end
+from nmt_feat.text.files import known_sha256, read_blocks, read_lines, sha256
+from nmt_feat.text.subwords import Subwords
 from tests.support.lexicon import features, write
 from tests.support.splits import whole
 

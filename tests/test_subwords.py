@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.corpus.subwords import BOS, EOS, PAD, UNK, Subwords
+from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.schema import SubwordConfig
+from nmt_feat.text.subwords import Subwords
 
 TEXTS = [
     "Grüße aus   München – schön!",

@@ -17,8 +17,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from nmt_feat.cli.sweep import SweepTable, current, duration
 from nmt_feat.errors import UserError
-from nmt_feat.report.sweep import SweepTable, current, duration
 from tests.support.lives import command, saved, wait_for
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.sweeps import FAILING, sweep, tables
@@ -26,7 +26,7 @@ from tests.support.sweeps import FAILING, sweep, tables
 pytestmark = pytest.mark.slow
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli"])
+SERVER.set_forkserver_preload(["nmt_feat.cli.programs"])
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_what_cannot_be_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("nmt_feat.report.sweep.write_atomically", full)
+        patch.setattr("nmt_feat.cli.sweep.write_atomically", full)
         with pytest.raises(OSError, match="No space"):
             table.on_job_end(config, job_return=result)
     with pytest.raises(SystemExit) as end:
@@ -301,10 +301,10 @@ def test_tables_are_written_before_they_are_printed(
     result = JobReturn(cfg=OmegaConf.create({"combiner": {"_target_": None}, "seed": 1}))
     result.status, result._return_value = JobStatus.FAILED, UserError("wrong")
     printed: list[str] = []
-    monkeypatch.setattr("nmt_feat.report.sweep.say", lambda *parts: printed.append(str(parts)))
+    monkeypatch.setattr("nmt_feat.cli.sweep.say", lambda *parts: printed.append(str(parts)))
     table.on_job_end(config, job_return=result)
     assert "Job 1 failed: wrong" in printed[0]
-    monkeypatch.setattr("nmt_feat.report.report.Report.print", lambda *_: 1 / 0)
+    monkeypatch.setattr("nmt_feat.analysis.report.Report.print", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as end:
         table.on_multirun_end(config)
     assert end.value.code == 1

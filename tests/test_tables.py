@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from nmt_feat.analysis.render import show
+from nmt_feat.analysis.report import Report
+from nmt_feat.analysis.result_tables import Table
+from nmt_feat.cli.sweep import duration
 from nmt_feat.evaluation.metrics import Reading, Scores
-from nmt_feat.report.formats import show
-from nmt_feat.report.records import RunRecord, write_record
-from nmt_feat.report.report import Report
-from nmt_feat.report.sweep import duration
-from nmt_feat.report.tables import Table
+from nmt_feat.runs.records import RunRecord, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -252,7 +252,7 @@ data: {name: toy}
 seed: 1
 broken: 0
 stopped: 0
-hydra: {callbacks: {table: {_target_: nmt_feat.report.sweep.SweepTable}}, sweep: {dir: sweep}}
+hydra: {callbacks: {table: {_target_: nmt_feat.cli.sweep.SweepTable}}, sweep: {dir: sweep}}
 """
 
 

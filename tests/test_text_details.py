@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt_feat.corpus import annotators, formats
-from nmt_feat.corpus.annotators import HanTa, annotate
-from nmt_feat.corpus.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, has_cycle, parse_conllu
-from nmt_feat.corpus.conllu_blocks import parse_block
-from nmt_feat.corpus.sentences import Sentences
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.text import one_line
+from nmt_feat.annotators import HanTa
+from nmt_feat.annotators import base as annotators
+from nmt_feat.annotators.base import annotate
+from nmt_feat.config.schema import DataConfig, SubwordConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import metrics
-from nmt_feat.schema import DataConfig, SubwordConfig
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, has_cycle, parse_conllu
+from nmt_feat.text.conllu_blocks import parse_block
+from nmt_feat.text.files import one_line
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Subwords
 from tests.support.pairs import folder, four, message, run
 from tests.support.small import ROOT
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.vectors import read_vectors
+from nmt_feat.data.prepare import prepare
+from nmt_feat.text.word_vectors import read_vectors
 from tests.support.small import ROOT, Small, record
 
 main = runpy.run_path(str(ROOT / "scripts" / "train_vectors.py"))["main"]

@@ -17,16 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt_feat.corpus.batches import collate, plan
+from nmt_feat.config.instantiate import locate
+from nmt_feat.config.schema import OptimizerConfig
+from nmt_feat.data.batches import collate, plan
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.instantiate import locate
-from nmt_feat.schema import OptimizerConfig
 from nmt_feat.training import loop
 from nmt_feat.training.checkpoints import Checkpoints
-from nmt_feat.training.loop import (
-    dev_loss,
-)
+from nmt_feat.training.loop import dev_loss
 from nmt_feat.training.optimizers import build_optimizer, load_optimizer, optimizer_tensors
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.trainers import parameters, trainer

@@ -5,12 +5,13 @@ from collections import Counter
 
 import pytest
 
-from nmt_feat.corpus.columns import END, INSIDE, UNK, FeatureVocab
-from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.corpus.units import BLANK, EMPTY, decompose, visible
-from nmt_feat.schema import FeatureConfig, SubwordConfig
+from nmt_feat.config.schema import FeatureConfig, SubwordConfig
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.embedders.ids import END, UNK
+from nmt_feat.features.columns import INSIDE, FeatureVocab
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.subwords import Subwords
+from nmt_feat.text.units import BLANK, EMPTY, decompose, visible
 from tests.support.splits import encode
 
 E = EMPTY

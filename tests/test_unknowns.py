@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt_feat import apply
-from nmt_feat.apply import Run
-from nmt_feat.corpus.conllu import Sentence, Word
-from nmt_feat.corpus.encoder import SourceEncoder
-from nmt_feat.corpus.subwords import Subwords
-from nmt_feat.limits import Limit, cut
-from nmt_feat.schema import SubwordConfig
-from nmt_feat.search import Hypothesis
+from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.decoding.search import Hypothesis
+from nmt_feat.runs import trained_model as apply
+from nmt_feat.runs.long_lines import Limit, cut
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.subwords import Subwords
 from tests.support.applied import Runs, good, hypotheses
 from tests.support.entry import Done, call
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.corpus.vectors import read_vectors
 from nmt_feat.errors import UserError
+from nmt_feat.text.word_vectors import read_vectors
 
 GLOVE = "the 1 -0.5 2e-3\n. . . 0 1 2\n학교 3 4 5\n"
 WORDS = ["the", ". . .", "학교"]

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nmt_feat.analysis.watch import look, view, watch
+from nmt_feat.cli.sweep import JOBS, STATE
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.report.records import RunRecord, write_record
-from nmt_feat.report.sweep import JOBS, STATE
-from nmt_feat.report.watch import look, view, watch
-from nmt_feat.training.locks import held, lock_of
+from nmt_feat.runs.locks import held, lock_of
+from nmt_feat.runs.records import RunRecord, write_record
 from tests.support.lives import SERVER, command, saved, wait_for
 from tests.support.small import Small
 

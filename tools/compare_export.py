@@ -12,15 +12,15 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from nmt_feat import export as exporting
-from nmt_feat.apply import Run
-from nmt_feat.corpus.store import Split
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.data.store import Split
+from nmt_feat.decoding.search import Hypothesis, translate_split
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.schema import DecodingConfig
-from nmt_feat.search import Hypothesis, translate_split
-from nmt_feat.terminal import say, use_utf8
+from nmt_feat.export import ctranslate2 as exporting
+from nmt_feat.runs.trained_model import Run
 
 SAME = 1e-4
 """Scores that differ by less are of one hypothesis, but for the order of sums."""

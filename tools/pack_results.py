@@ -31,7 +31,7 @@ from nmt_feat.evaluation.packed_runs import (
     read_packed_records,
 )
 from nmt_feat.evaluation.statistics import counts_file, read_counts
-from nmt_feat.report.records import FINISHED, read_record
+from nmt_feat.runs.records import FINISHED, read_record
 
 ROWS = 8000
 """Of a group in `counts.parquet`: the counts of one run are read without most of the others."""

@@ -9,8 +9,8 @@ from nmt_feat.combiners.base import Combiner, method
 from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
+from nmt_feat.config.instantiate import locate
 from nmt_feat.errors import UserError, near
-from nmt_feat.instantiate import locate
 
 ORDER: tuple[type[Combiner], ...] = (
     *(Gate, DynamicSwitch, WordGate, AdditiveGate, DME, DMESigmoid),

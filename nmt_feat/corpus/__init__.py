@@ -1,1 +1,1 @@
-"""Text and its annotation: from files on disk to annotated sentence pairs and batches."""
+"""Earlier names of what users import: they go with release 0.3."""

@@ -12,7 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from nmt_feat.errors import UserError
 
 if TYPE_CHECKING:
-    from nmt_feat.schema import DataConfig
+    from nmt_feat.config.schema import DataConfig
 
 DEFAULT, CHARACTERS = "13a", "char"
 TOKENIZERS: tuple[str, ...] = tuple(BLEU.TOKENIZERS)

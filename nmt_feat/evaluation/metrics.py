@@ -11,9 +11,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from nmt_feat.corpus.text import one_line as text_on_one_line
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT, check_packages
+from nmt_feat.text.files import one_line as text_on_one_line
 
 
 @dataclass

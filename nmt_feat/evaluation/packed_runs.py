@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nmt_feat.base.typed_json import Mismatch, loads, typed
 from nmt_feat.errors import UserError, shown
-from nmt_feat.strict import Mismatch, loads, typed
 
 PACKED_RECORDS, PACKED_COUNTS = "records.jsonl", "counts.parquet"
 KEY_COLUMNS = ("run", "file", "references")

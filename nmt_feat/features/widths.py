@@ -1,7 +1,7 @@
 """How wide a feature's embedding is where its combiner leaves that free."""
 
-from nmt_feat.corpus.columns import CONTEXT
-from nmt_feat.corpus.units import KINDS
+from nmt_feat.features.columns import CONTEXT
+from nmt_feat.text.units import KINDS
 
 SENNRICH = {"subword_tag": 5, "lemma": 115}
 """Widths of 500 in `factored_sample/config.py` of Sennrich & Haddow (2016); others have 10."""

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
-from nmt_feat.corpus.batches import TEXTS, UNITS
-from nmt_feat.corpus.columns import FIRST, UNK
+from nmt_feat.embedders.ids import FIRST, TEXTS, UNITS, UNK
 from nmt_feat.features import Contextual
 from nmt_feat.model.dropout import dropout
 

@@ -22,10 +22,10 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from nmt_feat.corpus.text import sha256
+from nmt_feat.base.files import refuse_links, remove, write_atomically
+from nmt_feat.base.typed_json import Mismatch, loads, typed
 from nmt_feat.errors import UserError
-from nmt_feat.files import refuse_links, remove, write_atomically
-from nmt_feat.strict import Mismatch, loads, typed
+from nmt_feat.text.files import sha256
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run's checkpoints, in its own."""

@@ -18,31 +18,26 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from nmt_feat.corpus.batches import Indices, collate, ordered, plan
-from nmt_feat.corpus.prepare import Prepared
-from nmt_feat.corpus.store import Split
-from nmt_feat.corpus.subwords import PAD
+from nmt_feat.base.typed_json import typed
+from nmt_feat.config.identity import VALIDATION
+from nmt_feat.config.schema import DecodingConfig, TrainConfig
+from nmt_feat.data.batches import Indices, collate, ordered, plan
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.data.store import Split
+from nmt_feat.decoding.search import WHOLE, translate_split
+from nmt_feat.embedders.ids import PAD
 from nmt_feat.errors import UserError, out_of_memory, shown
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.identity import VALIDATION
-from nmt_feat.model.build import derive
 from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.schema import DecodingConfig, TrainConfig
-from nmt_feat.search import WHOLE, translate_split
-from nmt_feat.strict import typed
+from nmt_feat.runs.build_model import derive
+from nmt_feat.runs.processes import Agreement, shared
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.signals import signals
 from nmt_feat.training.checkpoints import AGAIN, CHECKPOINTS, Checkpoints, Progression, restore
-from nmt_feat.training.optimizers import (
-    HIGHEST,
-    build_optimizer,
-    load_optimizer,
-    optimizer_tensors,
-)
-from nmt_feat.training.processes import Agreement, shared
-from nmt_feat.training.progress import Progress
+from nmt_feat.training.optimizers import HIGHEST, build_optimizer, load_optimizer, optimizer_tensors
 from nmt_feat.training.schedules import factor
-from nmt_feat.training.signals import signals
 
 
 class Objective(nn.Module):

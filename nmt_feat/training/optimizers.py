@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nmt_feat.config.instantiate import blamed, build, locate
+from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.errors import UserError
-from nmt_feat.instantiate import blamed, build, locate
-from nmt_feat.schema import OptimizerConfig
 
 HIGHEST = "highest"
 """The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""

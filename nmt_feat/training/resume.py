@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nmt_feat.base.files import make_folder, remove, rename_whole
 from nmt_feat.errors import UserError
-from nmt_feat.files import make_folder, remove, rename_whole
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.schedules import ENDLESS
 

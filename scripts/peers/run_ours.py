@@ -11,18 +11,18 @@ from rich.console import Console
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from nmt_feat.apply import Run
-from nmt_feat.artifacts import WEIGHTS, keep, model_for
-from nmt_feat.cli import composed
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.corpus.text import read_lines
-from nmt_feat.files import write_atomically
-from nmt_feat.schema import TranslateConfig
-from nmt_feat.settings import settle
+from nmt_feat.base.files import write_atomically
+from nmt_feat.cli.programs import composed
+from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.data.prepare import prepare
+from nmt_feat.runs.artifacts import WEIGHTS, keep, model_for
+from nmt_feat.runs.processes import make_fabric
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.trained_model import Run
+from nmt_feat.text.files import read_lines
 from nmt_feat.training import checkpoints
 from nmt_feat.training.loop import Trainer, dev_loss
-from nmt_feat.training.processes import make_fabric
-from nmt_feat.training.progress import Progress
 
 seen: dict[str, Any] = {}
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.text.conllu import read_conllu
 from tests.support.entry import Done, call
 from tests.support.small import Small
 

@@ -6,8 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from nmt_feat.corpus.prepare import hash_data
-from nmt_feat.schema import TrainConfig
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.prepare import hash_data
 from nmt_feat.training.checkpoints import digest
 
 

@@ -22,7 +22,7 @@ from tokenizers import (
 )
 from tokenizers import trainers as training
 
-from nmt_feat.corpus.conllu import read_conllu
+from nmt_feat.text.conllu import read_conllu
 
 WIDTH, LAYERS = 8, 3
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

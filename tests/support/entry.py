@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from unittest import mock
 
-from nmt_feat import cli
+from nmt_feat.cli import programs as cli
 
 
 @dataclass

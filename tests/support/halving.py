@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from nmt_feat.corpus.annotators import Annotator
-from nmt_feat.corpus.conllu import Sentence, Word
+from nmt_feat.annotators import Annotator
+from nmt_feat.text.conllu import Sentence, Word
 
 
 class Halves(Annotator):

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmt_feat.corpus.conllu import Sentence, Word, write_conllu
-from nmt_feat.schema import FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.config.schema import FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.text.conllu import Sentence, Word, write_conllu
 
 LEXICON = {
     "the": ("DET", "the", "_", "die"),

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nmt_feat import cli
+from nmt_feat.cli import programs as cli
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli"])
+SERVER.set_forkserver_preload(["nmt_feat.cli.programs"])
 """Imports PyTorch once; its children start at once and can be killed."""
 
 

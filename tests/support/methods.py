@@ -12,7 +12,7 @@ from examples.attention import Attention
 from examples.film import FiLM
 from examples.product import Product
 from nmt_feat.combiners import Combiner, NoFeatures
-from nmt_feat.instantiate import locate
+from nmt_feat.config.instantiate import locate
 from tests.support.small import ROOT
 
 

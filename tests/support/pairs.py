@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.corpus.datasets import load as load_tables
-from nmt_feat.corpus.datasets import locate
-from nmt_feat.corpus.pool import Pool
-from nmt_feat.corpus.sentences import ANNOTATION
+from nmt_feat.base.pool import Pool
+from nmt_feat.base.resources import resource
+from nmt_feat.config.schema import AnnotatorConfig, DataConfig, SplitConfig
+from nmt_feat.data.corpora import load as load_tables
+from nmt_feat.data.corpora import locate
 from nmt_feat.errors import UserError
-from nmt_feat.resources import resource
-from nmt_feat.schema import AnnotatorConfig, DataConfig, SplitConfig
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.sentences import ANNOTATION
 
-HANTA = AnnotatorConfig("nmt_feat.corpus.annotators.HanTa", processes=1, args={"language": "en"})
+HANTA = AnnotatorConfig("nmt_feat.annotators.HanTa", processes=1, args={"language": "en"})
 NONE = AnnotatorConfig()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.corpus.conllu import read_conllu
-from nmt_feat.resources import resource
+from nmt_feat.base.resources import resource
+from nmt_feat.text.conllu import read_conllu
 
 
 def train_udpipe(path: Path, sentences: int = 40) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from nmt_feat.resources import resource
+from nmt_feat.base.resources import resource
 
 UPOS, DEPREL = 3, 7
 SENTENCES = 32

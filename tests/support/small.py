@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nmt_feat import cli
-from nmt_feat.report.sweep import current
-from nmt_feat.resources import resource
-from nmt_feat.run import train_run
-from nmt_feat.schema import TrainConfig
+from nmt_feat.base.resources import resource
+from nmt_feat.cli import programs as cli
+from nmt_feat.cli.sweep import current
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.runs.run import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {

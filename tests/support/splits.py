@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nmt_feat.corpus.columns import END, PAD, UNK, Code, number
-from nmt_feat.corpus.conllu import Sentence
-from nmt_feat.corpus.encoder import (
-    Described,
-    SourceEncoder,
-)
-from nmt_feat.corpus.prepare import Prepared
-from nmt_feat.corpus.sentences import Coded, Integers, Sentences
-from nmt_feat.corpus.store import UNITS, Split, encoded
-from nmt_feat.corpus.subwords import Pieces
+from nmt_feat.data.alignment import Described, SourceEncoder
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.data.store import UNITS, Split, encoded
+from nmt_feat.embedders.ids import END, PAD, UNK
+from nmt_feat.features.columns import Code, number
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.sentences import Coded, Integers, Sentences
+from nmt_feat.text.subwords import Pieces
 
 
 class Encoded(NamedTuple):

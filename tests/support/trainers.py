@@ -5,14 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 from torch import Tensor
 
-from nmt_feat.artifacts import model_for
-from nmt_feat.corpus.prepare import prepare
-from nmt_feat.settings import settle
-from nmt_feat.training.loop import (
-    Trainer,
-)
-from nmt_feat.training.processes import make_fabric
-from nmt_feat.training.progress import Progress
+from nmt_feat.data.prepare import prepare
+from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.processes import make_fabric
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.resolve import settle
+from nmt_feat.training.loop import Trainer
 from tests.support.small import Small
 
 

@@ -65,9 +65,9 @@ def main(folder: Path, settings: list[str]) -> None:
     """Prepare, and write what there is."""
     from rich.console import Console
 
-    composed = locate("composed", "nmt_feat.cli")(settings)
-    cfg = locate("settle", "nmt_feat.settings")(composed, False, Console(file=io.StringIO()))
-    prepared = locate("prepare_run", "nmt_feat.corpus.controls")(cfg, print)
+    composed = locate("composed", "nmt_feat.cli.programs")(settings)
+    cfg = locate("settle", "nmt_feat.runs.resolve")(composed, False, Console(file=io.StringIO()))
+    prepared = locate("prepare_run", "nmt_feat.data.controls")(cfg, print)
     facts = Facts(folder)
     facts.scalar("fingerprint", prepared.fingerprint)
     for name, split in {"train": prepared.train, "dev": prepared.dev, **prepared.tests}.items():

@@ -52,7 +52,7 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         if cfg.annotator.get("model", "") is None:
             cfg.annotator.model = "model"
     typed = OmegaConf.to_object(cfg)
-    modules = "nmt_feat.identity", "nmt_feat.settings"
+    modules = "nmt_feat.config.identity", "nmt_feat.runs.resolve"
     settled = locate("settle", *modules)(typed, True, Console(file=io.StringIO()))
     determining = locate("determining", *modules)(settled, "0" * 64)
     name = str(locate("folder_name", *modules)(settled, determining))

@@ -1,0 +1,1 @@
+"""Statistics, comparisons, tables, figures, the page."""

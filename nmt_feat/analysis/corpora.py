@@ -1,0 +1,98 @@
+"""Runs of several corpora, each with a report of its own: their scores cannot be compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.errors import UserError
+from nmt_feat.runs.records import RunRecord
+
+Runs = list[tuple[RunRecord, Path | None]]
+FILES = "files"
+"""The corpus of a user's own files: its name does not tell one from another."""
+
+
+def split_by_corpus(runs: Iterable[tuple[RunRecord, Path | None]]) -> dict[str, Runs]:
+    """The runs by corpus, each by a short name: `multi30k, en to de`."""
+    corpora: dict[tuple[str, ...], Runs] = {}
+    for record, folder in runs:
+        corpora.setdefault(_corpus(record), []).append((record, folder))
+    names = [", ".join(key[:2]).removesuffix(", ") for key in corpora]
+    named: dict[str, Runs] = {}
+    for key, name in zip(corpora, names, strict=True):
+        # Two corpora of one name and pair are told apart by the file of their training text.
+        full = f"{name}, {key[2]}" if names.count(name) > 1 else name
+        named.setdefault(full, []).extend(corpora[key])
+    return named
+
+
+def _corpus(record: RunRecord) -> tuple[str, ...]:
+    """Name, language pair and, of a user's own files, the training text of a run's corpus."""
+    data = record.config.get("data") or {}
+    name = record.data or str(data.get("name", ""))
+    languages = [data.get(f"{side}_lang") for side in ("source", "target")]
+    pair = " to ".join(map(str, languages)) if all(languages) else ""
+    train = (data.get("train") or {}).get("source", "") if name == FILES else ""
+    folder = (data.get("folder") or "") if train else ""
+    return name, pair, str(Path(folder) / train) if train else ""
+
+
+def folder_names(corpora: Iterable[str]) -> dict[str, str]:
+    """By corpus, its name as the name of a folder; two corpora never have the same one."""
+    names: dict[str, str] = {}
+    for corpus in corpora:
+        name = re.sub(r"[^\w.+-]+", "-", corpus).strip(".-") or "corpus"
+        alike = sum(
+            re.fullmatch(rf"{re.escape(name)}(--\d+)?", n) is not None for n in names.values()
+        )
+        names[corpus] = f"{name}--{alike + 1}" if alike else name
+    return names
+
+
+def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> dict[Path, RunRecord]:
+    """The runs that meet all `conditions`, each `NAME=VALUE`; `*` in a value stands for anything.
+
+    A name is `data` (the corpus), `method`, `seed`, `features`, or that of a setting. A name that
+    no run has is a `UserError`, and so is a condition that no run meets.
+    """
+    chosen = dict(runs)
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals:
+            raise UserError(f"--where {condition}: write NAME=VALUE, for instance data=koen")
+        values = {path: _value(record, name) for path, record in runs.items()}
+        if all(each is None for each in values.values()):
+            raise UserError(
+                f"--where {condition}: no run has {name}; give data, method, seed, features or the "
+                "name of a setting, such as trainer.precision"
+            )
+        # Only `*` is special: a name may have brackets.
+        pattern = re.compile(".*".join(map(re.escape, value.split("*"))), re.DOTALL)
+        chosen = {
+            path: record
+            for path, record in chosen.items()
+            if values[path] is not None and pattern.fullmatch(str(values[path]))
+        }
+        if not chosen:
+            there = ", ".join(sorted({str(each) for each in values.values() if each is not None}))
+            raise UserError(f"--where {condition}: meets no run; {name} is one of: {there}")
+    return chosen
+
+
+def _value(record: RunRecord, name: str) -> str | None:
+    """What a run has under a name, as text; None where it has no such thing."""
+    if name in ("data", "method", "seed"):
+        return str(getattr(record, name))
+    if name == "features":
+        return "+".join(sorted(record.features)) or "none"
+    node: Any = record.config | record.settings
+    if name == "control":
+        return str(node.get("control", "none"))
+    for part in name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return None
+        node = node[part]
+    return str(node)

@@ -1,0 +1,260 @@
+"""Test sentences as the methods of a report translated them, for people to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.analysis.result_tables import scored_by
+from nmt_feat.base.pool import Pool
+from nmt_feat.base.resources import resource
+from nmt_feat.config.schema import DownloadConfig
+from nmt_feat.data import corpora as datasets
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import one_line
+from nmt_feat.evaluation.statistics import METRICS, digest, read_counts
+from nmt_feat.features import columns
+from nmt_feat.runs.records import RunRecord, file_of_run
+from nmt_feat.runs.stored_settings import settings_from
+from nmt_feat.text.files import read_lines, shards
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.training.checkpoints import check_sums
+
+MOST = 2000
+"""Sentences of a test set that are shown."""
+CORPUS = ("data", "annotator", "paths", "features")
+"""What of a run's configuration says how its test set is read."""
+
+
+@dataclass
+class Output:
+    """One run's translation of a sentence."""
+
+    words: list[str]
+    """What stands between spaces; characters, spaces among them, where `Examples.unit` says so."""
+    differ: list[int]
+    """Places of those that are not the reference's, counted from 0."""
+    scores: dict[str, float]
+    """BLEU and chrF of the sentence; BLEU is 0 where it has fewer than four tokens."""
+
+
+@dataclass
+class Example:
+    """One sentence pair and its translations."""
+
+    number: int
+    """From 1, in the test set."""
+    words: list[list[str]]
+    """Each source word, or the whole text where it is not annotated, with its features' values."""
+    reference: str
+    ambiguous: bool
+    """Whether the test set has the same source with another reference."""
+    length: int
+    """Words of the reference between spaces, or its characters that are not white space."""
+    outputs: list[Output]
+
+
+@dataclass
+class Examples:
+    """A test set and its translations by one run of each row that has any."""
+
+    test: str
+    features: list[str]
+    """The columns whose values words have."""
+    methods: list[str]
+    """Of the outputs, in order: the row's name and the seed."""
+    sentences: list[Example]
+    notes: list[str] = field(default_factory=list)
+    unit: str = "word"
+    """What translations are cut into: `word`, or `character` without spaces between words."""
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Where text may be read from: a record, which somebody else may have made, decides nothing."""
+
+    folders: Sequence[Path] = ()
+    """Those that the user names; the shipped corpus is always one."""
+    cache: Path = Path("cache")
+    """That of the runs: downloads are there, and annotation."""
+
+    def refuse_others(self, path: Path, downloads: str) -> None:
+        """Refuse a file outside of these folders and of `downloads`, a folder in the cache."""
+        folders = [resource("data/embedded"), *self.folders]
+        parts = Path(downloads).parts
+        if parts and ".." not in parts and not Path(downloads).is_absolute():
+            folders.append(self.cache / downloads)  # else it would be any folder
+        if not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders):
+            raise UserError(
+                f"{path}: a run names this file; to let the page show its text, name its folder: "
+                f"--text {shlex.quote(str(path.parent))}"
+            )
+
+
+def examples(
+    rows: Mapping[str, Sequence[RunRecord]],
+    folders: Mapping[str, Path],
+    corpora: Corpora,
+) -> tuple[list[Examples], list[str]]:
+    """The first test set of the rows, for each different one, and what cannot be shown.
+
+    One run of each row is shown, of the seed that most rows have. Nothing is downloaded.
+
+    Args:
+        rows: the runs by the name of their row.
+        folders: the run's folder by its hash.
+        corpora: where text may be read from.
+    """
+    tests: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
+    lacking = []
+    for name, runs in rows.items():
+        for run in runs:
+            test = next(iter(run.tests), None)
+            if run.hash not in folders or test is None:
+                continue
+            names = [files.get(test, "") for files in (run.counts, run.files)]
+            if all((folders[run.hash] / name).is_file() for name in names):
+                references = read_counts(file_of_run(folders[run.hash], names[0]))[1]
+                # Scores of a sentence are compared on the page: of one kind only.
+                key = test, references, scored_by(run.tests[test])
+                tests[key].setdefault(name, []).append(run)
+        if any(run.finished for run in runs) and not any(name in found for found in tests.values()):
+            lacking.append(name)
+    notes = [
+        f"Without text: {', '.join(lacking)}. Their folders hold results, but no translations with "
+        "counts of each sentence, or are not here."
+    ] * bool(lacking)
+    shown = []
+    for (test, references, _), found in tests.items():
+        seeds = [run.seed for runs in found.values() for run in runs]
+        common = max(sorted(set(seeds)), key=seeds.count)
+        chosen = {
+            name: next((run for run in runs if run.seed == common), runs[0])
+            for name, runs in found.items()
+        }
+        try:
+            shown.append(_of_test(test, references, chosen, folders, corpora))
+        except UserError as error:
+            notes.append(f"The text of {test} ({', '.join(found)}) cannot be shown: {error}")
+    return shown, notes
+
+
+def _of_test(
+    test: str,
+    references: str,
+    runs: Mapping[str, RunRecord],
+    folders: Mapping[str, Path],
+    corpora: Corpora,
+) -> Examples:
+    source, targets, names, notes = _read(test, list(runs.values()), corpora)
+    unit = next(iter(runs.values())).tests[test].perplexity_unit
+    if digest(targets) != references:
+        raise UserError("the corpus's files are no longer those that the runs were tested on")
+    meanings = defaultdict(set)
+    for text, target in zip(source.texts, targets, strict=True):
+        meanings[text].add(one_line(target))
+    values = [columns.values(source, name).strings().to_pylist() for name in names]
+    words = iter(zip(source.forms(), *values, strict=True))
+    found = [
+        Example(
+            number,
+            [list(next(words)) for _ in range(count)] or [[text]],
+            one_line(target),
+            len(meanings[text]) > 1,
+            len("".join(target.split())) if unit == "character" else len(target.split()),
+            [],
+        )
+        for number, (text, count, target) in enumerate(
+            zip(source.texts, source.counts.tolist(), targets, strict=True), 1
+        )
+    ]
+    for run in runs.values():
+        folder = folders[run.hash]
+        check_sums(folder, only=[run.files[test]])
+        hypotheses = read_lines(file_of_run(folder, run.files[test]))
+        counts, _ = read_counts(file_of_run(folder, run.counts[test]))
+        if len(hypotheses) != len(found) or len(counts["BLEU"]) != len(found):
+            raise UserError(f"{folder / run.files[test]}: not {len(found)} lines")
+        scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
+        for i, (example, text) in enumerate(zip(found[:MOST], hypotheses[:MOST], strict=True)):
+            parts, reference = cut_text(text, unit), cut_text(targets[i], unit)
+            of_this = {name: round(values[i], 1) for name, values in scores.items()}
+            example.outputs.append(Output(parts, differing(parts, reference), of_this))
+    if len(found) > MOST:
+        notes.append(f"The first {MOST:,} of {len(found):,} sentences.")
+    names_seeds = [f"{name}, seed {run.seed}" for name, run in runs.items()]
+    return Examples(test, names, names_seeds, found[:MOST], notes, unit)
+
+
+def cut_text(text: str, unit: str) -> list[str]:
+    """The words of a text between spaces, or its characters."""
+    return list(one_line(text)) if unit == "character" else text.split()
+
+
+def differing(words: Sequence[str], reference: Sequence[str]) -> list[int]:
+    """Places of the words outside the blocks that are equal in the reference, in order."""
+    blocks = SequenceMatcher(None, words, reference, autojunk=False).get_matching_blocks()
+    equal = {i for block in blocks for i in range(block.a, block.a + block.size)}
+    return [i for i in range(len(words)) if i not in equal]
+
+
+def _read(
+    test: str, runs: Sequence[RunRecord], corpora: Corpora
+) -> tuple[Sentences, list[str], list[str], list[str]]:
+    """The test set as the runs read it: source with words, references, columns, notes.
+
+    Without the features where the corpus or its annotator is not there for them.
+    """
+    wanted: dict[str, Any] = {}
+    for run in runs:
+        wanted |= run.config.get("features") or {}
+    given = {key: runs[0].config[key] for key in CORPUS if key in runs[0].config}
+    annotated = next(
+        (run for run in runs if (run.config.get("annotator") or {}).get("_target_")), None
+    )
+    if annotated:
+        given["annotator"] = annotated.config["annotator"]
+    cfg = settings_from(given | {"features": wanted}, "the runs' configuration")
+    if test not in cfg.data.tests:
+        raise UserError(f"{cfg.data.name} has no such test set")
+    split = cfg.data.tests[test]
+    cache = corpora.cache
+    downloads = str(cache / cfg.data.name) if cfg.data.download.url else "."
+    # Only this split is read, and what is not there is not fetched.
+    data = dataclasses.replace(
+        cfg.data,
+        folder=cfg.data.folder or downloads,
+        download=DownloadConfig(),
+        train=split,
+        dev=split,
+        tests={test: split},
+        limit=None,
+    )
+    needed, notes = columns.annotation(cfg.features) or None, []
+    names = list(dict.fromkeys(f.column for f in cfg.features.values()))
+    names = [name for name in names if name not in columns.TEXT_COLUMNS]
+    for some in dict.fromkeys((needed, None)):
+        with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
+            try:
+                found = datasets.locate(data, cfg.annotator, cache, some is not None)
+                for path in found.tests[test].files.values():
+                    for file in shards(path):
+                        corpora.refuse_others(file, cfg.data.name)
+                found.normal = bool(runs[0].text)
+                datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
+            except (UserError, OSError) as error:  # such as a cache that cannot be written
+                if some is None:
+                    raise UserError(str(error)) from None
+                notes.append(f"Without features: {error}")
+                continue
+            table = found.tests[test]
+            source = table.source.rows(0, len(table.source))
+            return source, list(table.target.texts), names if some else [], notes
+    raise AssertionError

@@ -1,0 +1,305 @@
+"""Annotators: raw lines of text to sentences of annotated words, in parallel and once only."""
+
+import gzip
+import hashlib
+import logging
+import shutil
+import sys
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, ClassVar
+from unicodedata import is_normalized, normalize
+
+from rich.markup import escape
+from rich.progress import Progress
+
+from nmt_feat.base.files import locked, refuse_links, sync
+from nmt_feat.base.outputs import replacing, unpacked
+from nmt_feat.base.pool import Pool, cores
+from nmt_feat.base.terminal import TextConsole, say
+from nmt_feat.config.instantiate import blamed, build, locate
+from nmt_feat.config.schema import AnnotatorConfig
+from nmt_feat.errors import UserError, legible, shown
+from nmt_feat.extras import optional
+from nmt_feat.text.conllu import Sentence, Word, write_conllu
+from nmt_feat.text.subwords import Lines
+from nmt_feat.text.units import visible
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 100  # lines
+_EVERY = 10.0  # seconds between lines that say how far it is
+_FORMAT = "nmt_feat annotation 1"
+
+
+class Annotator(ABC):
+    """Turns lines of raw text into annotated sentences, each line on its own."""
+
+    name: ClassVar[str]
+    """In settings, messages and records."""
+    languages: ClassVar[Sequence[str] | None] = None
+    """Source languages that it reads (ISO 639-1); none where that is not certain beforehand."""
+    columns: ClassVar[Sequence[str] | None] = None
+    """Columns that it gives (`lemma`, `upos` ...); none where that depends on its model."""
+    morphemes: ClassVar[bool] = False
+    """Whether words are often smaller than what stands between spaces, so that a piece covers
+    several of them; features then have `cover=join` if that is not set."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """What determines its output: package, version, sum of the model."""
+
+    @abstractmethod
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line, its words with spans in that line; no words in a blank one."""
+
+    def package(self, module: str) -> Any:
+        """The package that it needs, an extra of the annotator's name."""
+        return optional(module, f"annotator={self.name}", self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was loaded: each process loads its own."""
+        return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
+
+
+def make_annotator(config: AnnotatorConfig) -> Annotator | None:
+    """The annotator that a config describes, if any."""
+    if config._target_ is None:
+        return None
+    model = {} if config.model is None else {"model": config.model}
+    annotator: Annotator = build(config._target_, Annotator, config.args, **model)
+    if not isinstance(getattr(annotator, "name", None), str):
+        raise UserError(f'{config._target_}: has no name; give the class one: name = "mine"')
+    return annotator
+
+
+def fingerprint_of(annotator: Annotator) -> str:
+    """Its fingerprint; what it raises, and anything but text, is a `UserError`."""
+    with blamed(type(annotator), Annotator):
+        fingerprint = annotator.fingerprint()
+    if not isinstance(fingerprint, str):
+        raise UserError(
+            f"annotator={annotator.name}: its fingerprint is {shown(fingerprint)}; return text "
+            "with package, version and model"
+        )
+    return fingerprint
+
+
+def of_morphemes(config: AnnotatorConfig) -> bool:
+    """Whether the words of an annotator are such, as its class says; it is not made."""
+    if config._target_ is None:
+        return False
+    return bool(getattr(locate(config._target_), "morphemes", False))
+
+
+def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
+    """What it makes of lines of text; whatever it raises, and any other lines, are `UserError`s.
+
+    It reads composed characters (NFC), as its model was trained on: of a decomposed text (NFD) it
+    would know few words. Words stand in the text as it is.
+    """
+    visible_texts = [text for text in texts if text.strip()]
+    if len(visible_texts) < len(texts):  # blank lines have no words, whatever the annotator
+        annotated = iter(apply(annotator, visible_texts) if visible_texts else ())
+        return [next(annotated) if text.strip() else Sentence(text) for text in texts]
+    places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
+    composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
+    with blamed(type(annotator), Annotator):
+        sentences = annotator.annotate(composed)
+        if not isinstance(sentences, list):
+            raise TypeError(f"annotate returns {shown(sentences)}, not a list of sentences")
+        found = [sentence.text for sentence in sentences]
+    if not type(annotator).__module__.startswith("nmt_feat."):
+        _check_words(annotator, sentences)
+    if found == composed:
+        rows = zip(sentences, texts, places, strict=True)
+        return [_placed(sentence, text, at) if at else sentence for sentence, text, at in rows]
+    if len(sentences) != len(texts):
+        made = f"{len(sentences)} sentences of {len(texts)} lines"
+    else:
+        pairs = zip(found, composed, strict=True)
+        made = next(f"{own!r} of the line {text!r}" for own, text in pairs if own != text)
+    raise UserError(
+        f"annotator={annotator.name} makes {made}; it must give one sentence for each line, its "
+        "text the line"
+    )
+
+
+def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
+    """Refuse words of a user's annotator that are no words, or do not stand in their text."""
+    for sentence in sentences:
+        end = 0
+        for word in sentence.words:
+            if not isinstance(word, Word):
+                raise UserError(
+                    f"annotator={annotator.name}: {shown(word)} of {shown(sentence.text)} is no "
+                    "word; make it a nmt_feat.text.conllu.Word"
+                )
+            values = (word.form, word.lemma, word.upos, word.xpos, word.feats, word.deprel)
+            if not all(isinstance(value, str) and value for value in values):
+                raise UserError(
+                    f"annotator={annotator.name}: the word {shown(word.form)} of "
+                    f"{shown(sentence.text)} has a value that is no text, or empty; give text, and "
+                    "_ for no value"
+                )
+            if not end <= word.start <= word.end <= len(sentence.text):
+                raise UserError(
+                    f"annotator={annotator.name}: the word {shown(word.form)} stands at "
+                    f"{word.start} to {word.end} of {shown(sentence.text)}; words are in the order "
+                    "of the text, with places inside of it"
+                )
+            end = word.start
+
+
+def _composition(text: str) -> list[int]:
+    """Where in the text each place of its composed form is; empty where one is nowhere."""
+    composed, at = normalize("NFC", text), {}
+    for place in range(len(text) + 1):
+        before = normalize("NFC", text[:place])
+        if composed.startswith(before):  # else the next character belongs to the last one
+            at[len(before)] = place
+    return list(at.values()) if list(at) == list(range(len(composed) + 1)) else []
+
+
+def _placed(sentence: Sentence, text: str, at: Sequence[int]) -> Sentence:
+    """A sentence of a composed text, in the text itself."""
+    spans = [(at[word.start], at[word.end]) for word in sentence.words]
+    words = [
+        word._replace(form=text[start:end], start=start, end=end)
+        for word, (start, end) in zip(sentence.words, spans, strict=True)
+    ]
+    return Sentence(text, tuple(words))
+
+
+_worker: Annotator
+
+
+def _start(annotator: Annotator) -> None:
+    global _worker
+    _worker = annotator
+
+
+def _work(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> None:
+    """Leave in a file the annotation of lines of text, the first of which has this number."""
+    path, first, texts = task
+    annotator = annotator or _worker
+    for number, sentence in enumerate(sentences := apply(annotator, texts), first):
+        if not sentence.words and visible(sentence.text):
+            raise UserError(
+                f"annotator={annotator.name} finds no word in line {number}: "
+                f"{sentence.text!r}; remove the line"
+            )
+    body = write_conllu(sentences).encode()
+    _write(path, [_head(hashlib.sha256(body).hexdigest()), body])
+
+
+def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0) -> None:
+    """Write as CoNLL-U what `annotator.annotate(texts)` gives, its checksum in the first line.
+
+    By several processes (0: one per core), with a progress bar on standard error, if that is a
+    terminal, else a line now and then. What was annotated before an interruption is kept beside
+    `path` and not made again; nor is `path` itself, where it is whole and of the same text by the
+    same annotator.
+    """
+    key = _key(annotator, texts)
+    if _sound(path, key):
+        return
+    parts = path.with_name(f"{path.name}.{key}.parts")
+    refuse_links(parts)
+    parts.mkdir(parents=True, exist_ok=True)
+    files = [parts / f"{first:09}" for first in range(0, len(texts), _CHUNK)]
+
+    def tasks() -> Iterator[tuple[Path, int, list[str]]]:
+        lines = iter(texts)
+        for number, file in enumerate(files):
+            chunk = list(islice(lines, _CHUNK))
+            if not _sound(file):
+                yield file, number * _CHUNK + 1, chunk
+
+    console = TextConsole(stderr=True)
+    done = sum(map(_sound, files))
+    processes = min(processes or cores(), max(1, (len(files) - done) // 2))
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    setting = f"annotator={annotator.name}", "annotator.processes"
+    with bar, Pool(processes, *setting, _start, (annotator,)) as pool:
+        work = partial(_work, annotator if processes == 1 else None)
+        title = escape(legible(f"annotating with {annotator.name}"))
+        shown = bar.add_task(title, total=len(files), completed=done)
+        begun = time.monotonic()
+        for _ in pool.map(work, tasks()):
+            bar.advance(shown)
+            done += 1
+            if bar.disable and time.monotonic() - begun > _EVERY and done < len(files):
+                begun = time.monotonic()
+                line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
+                say(line, file=sys.stderr)
+    whole = hashlib.sha256(_source(key))
+    for body in _bodies(files):
+        whole.update(body)
+    _write(path, chain([_head(whole.hexdigest()), _source(key)], _bodies(files)))
+    shutil.rmtree(parts)
+
+
+def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: int = 0) -> Path:
+    """What `annotate` writes, kept in the folder `cache` for the next time.
+
+    The file is named by a hash of annotator and text; one whose checksum is wrong is said and made
+    again. Of several runs at once, one annotates, others wait.
+    """
+    path = cache / f"annotation-{_key(annotator, texts)}.conllu"
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(path, "annotates this text"):
+        if not _sound(path):
+            if path.exists():
+                log.warning("%s is corrupt (its checksum differs): annotating again", path)
+            annotate(annotator, texts, path, processes)
+    return path
+
+
+def _key(annotator: Annotator, texts: Iterable[str]) -> str:
+    key = hashlib.sha256(f"{_FORMAT}\n{fingerprint_of(annotator)}".encode())
+    for text in texts:
+        key.update(f"\n{text}".encode())
+        if not is_normalized("NFC", text):
+            key.update(b"composed")  # it was not once
+    return key.hexdigest()[:16]
+
+
+def _head(digest: str) -> bytes:
+    return f"# sha256 = {digest}\n".encode()
+
+
+def _source(key: str) -> bytes:
+    """The line that says which text and annotator a file is of."""
+    return f"# annotation = {key}\n".encode()
+
+
+def _sound(path: Path, key: str = "") -> bool:
+    """Whether a file is there and has its checksum, and is the annotation `key`, if given."""
+    if not path.is_file():
+        return False
+    try:
+        with unpacked(path) as file:
+            head, begin = file.readline(), file.tell()
+            if key and file.readline() != _source(key):
+                return False
+            file.seek(begin)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return head == _head(digest)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
+
+
+def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
+    return (file.read_bytes().partition(b"\n")[2] for file in files)
+
+
+def _write(path: Path, content: Iterable[bytes]) -> None:
+    with replacing(path) as file:
+        file.writelines(content)
+    sync(path.parent)

@@ -1,0 +1,65 @@
+"""Annotation by the Hanover Tagger."""
+
+import functools
+import importlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.errors import UserError, near
+from nmt_feat.text.conllu import Sentence, Word
+
+
+class HanTa(Annotator):
+    """The Hanover Tagger (Wartena 2019) with the models in its package.
+
+    Gives lemma, xpos and upos; no feats, no syntax. xpos are tags of the British National Corpus
+    (C5) for English, like those of STTS for German; `hanta_tags.json` maps them to upos: for German
+    as Universal Dependencies do (de-stts), for English with be, do and have always AUX, since C5
+    does not tell auxiliaries from full verbs. Its tokens are numbers, words (inner hyphens
+    included; English clitics split off, as in `do n't`, `man 's`) and single other characters.
+    `language` is `en` or `de`.
+    """
+
+    name = "hanta"
+    columns = ("lemma", "upos", "xpos")
+    _models: ClassVar = {"en": "morphmodel_en.pgz", "de": "morphmodel_ger.pgz"}
+    _token = r"\d+(?:[.,:]\d+)*(?!\w)|\w+(?:-\w+)*|[^\w\s]"
+    _clitic = r"[^\W\d_]+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|"
+
+    def __init__(self, language: str) -> None:
+        self.package("HanTa")
+        if language not in self._models:
+            raise UserError(
+                f"annotator=hanta: no language {language!r}; {near(language, self._models)}"
+            )
+        self.language = language
+        tags = json.loads(Path(__file__).with_name("hanta_tags.json").read_bytes())[language]
+        self.upos = {tag: upos for upos, found in tags.items() for tag in found.split()}
+
+    @functools.cached_property
+    def _tagger(self) -> Any:
+        tagger = importlib.import_module("HanTa.HanoverTagger")
+        return tagger.HanoverTagger(self._models[self.language])
+
+    def fingerprint(self) -> str:
+        """Package, version (its models come with it) and language."""
+        return f"hanta HanTa={importlib.metadata.version('HanTa')} language={self.language}"
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line."""
+        token = re.compile(self._clitic * (self.language == "en") + self._token, re.IGNORECASE)
+        out = []
+        for text in texts:
+            found = list(token.finditer(text))
+            tagged = self._tagger.tag_sent([m[0].replace("’", "'") for m in found])
+            words = [
+                Word(m[0], m.start(), m.end(), lemma or "_", self.upos[tag], tag)
+                for m, (_, lemma, tag) in zip(found, tagged, strict=True)
+            ]
+            out.append(Sentence(text, tuple(words)))
+        return out

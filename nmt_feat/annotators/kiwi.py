@@ -1,0 +1,68 @@
+"""Korean morphemes by Kiwi."""
+
+import functools
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.text.conllu import Sentence, Word
+
+
+class Kiwi(Annotator):
+    """Kiwi (Lee 2024), a morphological analyser of Korean; its model is a package.
+
+    Words are morphemes. Those that share characters of the text (`갔` = 가 + 었) are one word whose
+    values are joined in order, as those of a multi-word token are (`VV+EP`). xpos are Kiwi's tags,
+    which are those of the Sejong corpus with a few of its own; `kiwi_tags.json` maps them to upos:
+    particles ADP but JC, the `and` between nouns, CCONJ; endings, affixes and added finals PART,
+    for which Universal Dependencies, whose Korean words are no morphemes, has no rule; copula and
+    auxiliary verbs AUX; Latin letters and Chinese characters X. No feats, no syntax.
+    """
+
+    name = "kiwi"
+    languages = ("ko",)
+    columns = ("lemma", "upos", "xpos")
+    morphemes = True
+
+    def __init__(self) -> None:
+        self.package("kiwipiepy")
+        tags = json.loads(Path(__file__).with_name("kiwi_tags.json").read_bytes())
+        self.upos = {tag: upos for upos, found in tags.items() for tag in found.split()}
+
+    @functools.cached_property
+    def _tagger(self) -> Any:
+        return self.package("kiwipiepy").Kiwi(num_workers=1)
+
+    def fingerprint(self) -> str:
+        """Versions of package and model."""
+        packages = ("kiwipiepy", "kiwipiepy_model")
+        return "kiwi " + " ".join(f"{p}={importlib.metadata.version(p)}" for p in packages)
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line."""
+        return [Sentence(text, self._words(text)) for text in texts]
+
+    def _words(self, text: str) -> tuple[Word, ...]:
+        groups: list[list[Any]] = []  # morphemes that share characters
+        begin = end = 0
+        for morpheme in self._tagger.tokenize(text):
+            # An empty one, such as a copula that is not written, goes with its neighbour.
+            if groups and (morpheme.start < end or begin == end):
+                groups[-1].append(morpheme)
+            else:
+                groups.append([morpheme])
+                begin = morpheme.start
+            end = max(end, morpheme.start + morpheme.len)
+        if len(groups) > 1 and begin == end:
+            groups[-2] += groups.pop()
+        words = []
+        for group in groups:
+            start, behind = group[0].start, max(m.start + m.len for m in group)
+            tags = [m.tag for m in group]
+            upos = "+".join(self.upos[tag.partition("-")[0]] for tag in tags)
+            lemma = "+".join(m.lemma for m in group)
+            words.append(Word(text[start:behind], start, behind, lemma, upos, "+".join(tags)))
+        return tuple(words)

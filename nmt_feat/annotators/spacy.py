@@ -1,0 +1,123 @@
+"""Any pipeline of spaCy."""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.errors import UserError, near
+from nmt_feat.text.conllu import NONE, ROOT, Sentence, Word, align
+from nmt_feat.text.files import sha256
+
+
+class SpaCy(Annotator):
+    """A pipeline of spaCy (Honnibal et al. 2020): tags, lemmas, morphology, dependencies.
+
+    It gives the columns that the pipeline gives, in its own labels (`dobj` and `ROOT` in those
+    trained on ClearNLP's); the others are `_`. Where it finds several sentences in a line, their
+    words stay one sentence, with as many roots. White space, which spaCy takes for tokens, is left
+    out.
+
+    Args:
+        model: folder of a pipeline, or else the name of an installed one. A folder's files are
+            data (JSON, msgpack, arrays; none is unpickled, PyTorch's are loaded as weights only);
+            an installed pipeline is a Python package, whose own code is run as any package's.
+        exclude: components that are not loaded, such as `ner`, to save time.
+    """
+
+    name = "spacy"
+
+    def __init__(self, model: str | None = None, exclude: Sequence[str] = ()) -> None:
+        self.package("spacy")
+        if model is None:
+            raise UserError(
+                "annotator=spacy needs a model: set annotator.model to an installed pipeline "
+                "(python -m spacy download en_core_web_sm) or to the folder of one"
+            )
+        self.model = model
+        self.exclude = [exclude] if isinstance(exclude, str) else sorted(exclude)
+        path = Path(model).expanduser()
+        self.installed = not path.is_dir()
+        self.folder = _installed(model) if self.installed else path
+        missing = [n for n in ("meta.json", "config.cfg") if not (self.folder / n).is_file()]
+        if missing:
+            lacks = " and no ".join(missing)
+            raise UserError(f"annotator.model={model}: no pipeline of spaCy, it has no {lacks}")
+        try:
+            self.meta = json.loads((self.folder / "meta.json").read_bytes())
+            known = self.meta["pipeline"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"annotator.model={model}: broken meta.json ({error}); get the pipeline again"
+            ) from None
+        for name in self.exclude:
+            if name not in known:
+                raise UserError(
+                    f"annotator.args.exclude: {model} has no component {name!r}; "
+                    f"{near(name, known)}"
+                )
+
+    @functools.cached_property
+    def _tagger(self) -> Any:
+        spacy = self.package("spacy")
+        place = self.model if self.installed else self.folder
+        try:
+            return spacy.load(place, exclude=self.exclude)
+        except Exception as error:  # of many types, by what the pipeline lacks
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"annotator.model={self.model}: spaCy cannot load it: {reason}"
+            ) from None
+
+    def fingerprint(self) -> str:
+        """Versions of spaCy and Thinc, sum of the pipeline's files, components that are left out.
+
+        Not where it lies.
+        """
+        versions = " ".join(f"{p}={importlib.metadata.version(p)}" for p in ("spacy", "thinc"))
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        lines = [f"{path.relative_to(self.folder).as_posix()} {sha256(path)}" for path in files]
+        model = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return f"spacy {versions} model={model} exclude={','.join(self.exclude)}"
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line."""
+        docs = self._tagger.pipe([text for text in texts if text.strip()])
+        return [Sentence(text, _words(text, next(docs)) if text.strip() else ()) for text in texts]
+
+
+def _installed(name: str) -> Path:
+    """The folder with the data of an installed pipeline; its package is not imported."""
+    packages = {e.name: e.value for e in importlib.metadata.entry_points(group="spacy_models")}
+    spec = importlib.util.find_spec(packages[name]) if name in packages else None
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"annotator.model={name}: no folder, and no pipeline of that name is installed; "
+            f"{near(name, packages)}"
+        )
+    home = Path(spec.origin).parent
+    return next((path.parent for path in home.glob("*/config.cfg")), home)
+
+
+def _words(text: str, doc: Any) -> tuple[Word, ...]:
+    parsed = doc.has_annotation("DEP")
+    tokens = [token for token in doc if not token.is_space]
+    numbers = {token.i: number for number, token in enumerate(tokens, 1)}
+    words = []
+    for token in tokens:
+        head, head_upos = -1, NONE
+        if parsed:
+            above = token.head
+            while above.is_space and above.head.i != above.i:
+                above = above.head
+            root = above.i == token.i or above.is_space
+            head, head_upos = (0, ROOT) if root else (numbers[above.i], above.pos_ or NONE)
+        values = token.lemma_, token.pos_, token.tag_, str(token.morph), token.dep_
+        lemma, upos, xpos, feats, deprel = (value or NONE for value in values)
+        words.append(Word(token.text, 0, 0, lemma, upos, xpos, feats, deprel, head_upos, head))
+    return align(text, words, "annotator=spacy")

@@ -1,0 +1,69 @@
+"""Annotation by UDPipe 1."""
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import Sentence, Word, align, parse_conllu
+from nmt_feat.text.files import sha256
+
+_OTHER_SPACE = re.compile(r"[^\S \t\u00a0]")  # white space that UDPipe takes for letters
+
+
+class UDPipe(Annotator):
+    """UDPipe 1 (Straka & Straková 2017): tokenises, tags, lemmatises and parses.
+
+    Where its tokeniser finds several sentences in a line, their words stay one sentence, with as
+    many roots. `model` is a model file; which columns it gives depends on it.
+    """
+
+    name = "udpipe"
+
+    def __init__(self, model: str | None = None) -> None:
+        self.package("ufal.udpipe")
+        if model is None:
+            raise UserError(
+                "annotator=udpipe needs a model: set annotator.model=FILE.udpipe "
+                "(models for many languages: https://ufal.mff.cuni.cz/udpipe/1/models)"
+            )
+        self.model = Path(model).expanduser()
+        if not self.model.is_file():
+            raise UserError(
+                f"annotator.model={model}: no such file; set annotator.model to a model"
+            )
+
+    @functools.cached_property
+    def _tagger(self) -> Any:
+        udpipe = self.package("ufal.udpipe")
+        model = udpipe.Model.load(str(self.model))
+        if model is None:
+            raise UserError(f"annotator.model={self.model}: not a UDPipe 1 model; get it again")
+        default = udpipe.Pipeline.DEFAULT
+        # The pipeline does not keep the model alive.
+        return model, udpipe.Pipeline(model, "tokenize", default, default, "conllu")
+
+    def fingerprint(self) -> str:
+        """Package, version and sum of the model."""
+        version = importlib.metadata.version("ufal.udpipe")
+        return f"udpipe ufal.udpipe={version} model={sha256(self.model)}"
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line."""
+        error = self.package("ufal.udpipe").ProcessingError()
+        _, pipeline = self._tagger
+        out = []
+        for text in texts:
+            found = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
+            if error.occurred():
+                raise UserError(f"annotator=udpipe: {error.message.strip()} in {text!r}")
+            words: list[Word] = []
+            for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", found).split("\n"), "udpipe"):
+                before = len(words)
+                words += [w._replace(head=w.head + before * (w.head > 0)) for w in sentence.words]
+            out.append(Sentence(text, align(text, words, "annotator=udpipe")))
+        return out

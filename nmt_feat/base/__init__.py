@@ -1,0 +1,1 @@
+"""Ground floor: files, processes and the terminal; knows nothing of translation."""

@@ -1,0 +1,86 @@
+"""Work in several processes, block after block."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from nmt_feat.base.lifetime import end_with_parent
+from nmt_feat.errors import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return found or 1
+
+
+def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+    end_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # the parent ends its children
+    if start:
+        start(*given)
+
+
+class Pool:
+    """Processes that take task after task; results come in the order of the tasks.
+
+    With one process the work is done here. Few tasks are in flight, so that memory stays bounded.
+    `what` and `setting` name work and setting where a process dies; `start(*given)` is called in
+    each process first.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        what: str,
+        setting: str,
+        start: Callable[..., None] | None = None,
+        given: tuple[Any, ...] = (),
+    ) -> None:
+        self.processes, self._what, self._setting = processes, what, setting
+        self._executor = None
+        if processes > 1:
+            spawn = multiprocessing.get_context("spawn")  # not forked: the parent may have threads
+            if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+                # joblib's, in a job of its launcher: children are told of it, but do not know it.
+                multiprocessing.set_start_method("spawn", force=True)
+            self._executor = ProcessPoolExecutor(processes, spawn, _begin, (start, given))
+        elif start:
+            start(*given)
+
+    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """`work` of each task, in order."""
+        if not self._executor:
+            yield from map(work, tasks)
+            return
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(self._executor.submit(work, task))
+                if len(waiting) > 2 * self.processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"{self._what}: a process died, perhaps for want of memory; "
+                f"set {self._setting} to less than {self.processes}"
+            ) from None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor:
+            self._executor.shutdown(cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Settings: their schema and rules, what determines a run, the making of classes."""

@@ -1,0 +1,259 @@
+"""What makes a run another run: the settings that determine its trained model, and their history.
+
+A run's folder is found by a hash of these settings, so they stay as they are while the program
+grows:
+
+- What does not change the trained model is no part of them (`HARMLESS`): test sets, the search
+  that translates them, places of files, what is shown.
+- A setting that came after the first ones (`FIRST`) counts only where it is not at its default.
+- A class that has moved counts by its first name (`FIRST_NAMES`).
+- Runs with an earlier identity are found by what they would have been called then
+  (`earlier_settings`, `DATA_FORMATS`), and their settings are read as today's (`upgrade_settings`).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import sys
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.config.first_names import FIRST_NAMES
+from nmt_feat.config.instantiate import locate, may_import
+from nmt_feat.config.schema import DecodingConfig, TrainConfig
+from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
+from nmt_feat.runs.build_model import build_combiner, isolated, wanted
+from nmt_feat.runs.records import DIALS, method_name
+from nmt_feat.text.files import known_sha256, sha256
+from nmt_feat.training.checkpoints import digest
+
+FIRST = {
+    "": "data annotator subword features combiner model optimizer trainer control seed",
+    "data": "name source_lang target_lang tokenized limit hash",
+    "subword": "kind joint vocab_size min_count character_coverage byte_fallback",
+    "features.*": "_target_ column of file encoder layer precision live trained learning_rate n "
+    "dim max_values min_count policy missing dropout sentence_dropout erase classes args",
+    "combiner": "_target_ widths bias args",
+    "model": "dim ffn_dim heads encoder_layers decoder_layers dropout attention_dropout "
+    "activation_dropout tie source_words source_vectors source_frozen embedding_std",
+    "optimizer": "_target_ lr betas eps weight_decay schedule warmup args",
+    "trainer": "max_steps batch_tokens batch_by accumulate clip_norm label_smoothing precision "
+    "fused_loss validate_every patience select average devices accelerator threads deterministic",
+}
+"""The settings that determined a run when the identity of runs was fixed, by group; `*` is a name
+that users choose. This list never grows: hashes of runs depend on it."""
+
+HARMLESS = {
+    "": "decoding paths resume published logger scale",
+    "data": "folder format factors train dev tests download vocab_size min_words max_pieces "
+    "max_ratio processes readings",
+    "trainer": "progress log_every resume_exact wait_minutes max_skipped",
+}
+"""Settings that do not change the trained model, or do so by the prepared data alone, whose hash
+counts. A new setting that changes neither belongs here."""
+
+DATA_FORMATS = (4, 3, 2)
+"""The formats of the cache whose number was part of the data's hash. They differ in the report on
+the data, not in the data."""
+
+SEARCH = ("beam", "length_penalty", "max_ratio", "max_extra", "batch_tokens", "nbest")
+"""The settings of `decoding` that were part of the first identity. They also limited the
+translations of validations, which choose the best checkpoint; these limits are fixed since."""
+
+VALIDATION = DecodingConfig(
+    beam=1, length_penalty=1.0, max_ratio=2.0, max_extra=20, batch_tokens=8192, nbest=1
+)
+"""The search of validations: greedy, with the limits that `decoding` has by default."""
+
+SHIPPED = "nmt_feat", "torch"
+"""Packages whose revision or version is in the record: their classes are not one's own."""
+
+
+def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
+    """The settings that determine the trained model, classes of one's own among them.
+
+    `data` is the hash of the data that it is trained and validated on.
+    """
+    settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
+    settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
+    settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
+    # BLEU on dev chooses the checkpoint. By 13a, as it always was once, it is no setting.
+    settings["data"].pop("bleu_tokenizer", None)
+    scoring = choose_scoring(cfg.data)
+    if not scoring.tokenized and scoring.tokenizer != DEFAULT:
+        settings["data"]["bleu_tokenizer"] = scoring.tokenizer
+    for feature in settings["features"].values():
+        feature["file"] = bool(feature["file"])  # its content is in the fingerprint
+        if feature["encoder"] is None:  # as if there were none
+            del feature["encoder"], feature["layer"], feature["precision"]
+        else:
+            feature["encoder"] = True
+        if feature["live"]:
+            del feature["precision"]
+        else:  # as if there were none
+            del feature["live"], feature["trained"], feature["learning_rate"]
+    model = settings["model"]
+    if cfg.model.source_vectors is None:  # as if there were none
+        del model["source_vectors"], model["source_frozen"]
+    else:
+        file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
+        model["source_vectors"] = known_sha256(file, cache, content=True)
+    parts = wanted(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
+    with isolated(0, "code"):
+        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
+    settings["combiner"] |= code(*map(type, combiner.modules()))  # `mixed` has others inside
+    settings["optimizer"] |= code(locate(cfg.optimizer._target_))
+    for name, feature in cfg.features.items():
+        settings["features"][name] |= code(locate(feature._target_))
+    settings["annotator"] = cfg.annotator._target_ if cfg.features else None
+    if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
+        del settings["trainer"]["average"]
+    leave_out(settings)
+    first: dict[str, Any] = _first_names(settings)
+    return first
+
+
+def _first_names(settings: Any) -> Any:
+    """Settings with the first name of each class of the package."""
+    if isinstance(settings, dict):
+        return {name: _first_names(value) for name, value in settings.items()}
+    if isinstance(settings, list):
+        return [_first_names(value) for value in settings]
+    return FIRST_NAMES.get(settings, settings) if isinstance(settings, str) else settings
+
+
+def earlier_settings(settings: Mapping[str, Any], cfg: TrainConfig, data: str) -> dict[str, Any]:
+    """What determined this run in the first identity, when test sets and search did as well.
+
+    Args:
+        settings: what determines it now.
+        cfg: all its settings.
+        data: the hash of the prepared data, test sets included, of that time.
+    """
+    earlier = copy.deepcopy(dict(settings))
+    earlier["data"]["hash"] = data
+    earlier["trainer"]["average"] = cfg.trainer.average
+    earlier["decoding"] = {name: getattr(cfg.decoding, name) for name in SEARCH}
+    return earlier
+
+
+def is_earlier(settings: Mapping[str, Any]) -> bool:
+    """Whether stored settings are those of the first identity."""
+    return "decoding" in settings
+
+
+def upgrade_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings in today's form; only the hash of the data stays as it is."""
+    settings = copy.deepcopy(dict(stored))
+    settings.pop("decoding", None)
+    if is_earlier(stored) and settings.get("trainer", {}).get("select") == "best":
+        settings["trainer"].pop("average", None)
+    return settings
+
+
+def validation_search(stored: Mapping[str, Any]) -> DecodingConfig:
+    """The search of validations of a run with these stored settings.
+
+    A run that was begun with an earlier identity goes on with the limits that it began with.
+    """
+    limits = {name: v for name, v in stored.get("decoding", {}).items() if name in SEARCH}
+    return dataclasses.replace(VALIDATION, **limits | {"beam": 1, "nbest": 1})
+
+
+def limits_of_validation(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Those limits of the translations of validations that are not today's, as a setting."""
+    search, today = validation_search(stored), VALIDATION
+    limits = {n: getattr(search, n) for n in ("max_ratio", "max_extra")}
+    changed = {n: value for n, value in limits.items() if value != getattr(today, n)}
+    return {"decoding": changed} if changed else {}
+
+
+def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
+    """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
+    features = ["+".join(cfg.features)] if cfg.features else []
+    method = method_name(cfg.combiner._target_)
+    control = [cfg.control] if cfg.control != "none" else []
+    return "-".join([method, *features, *control, f"s{cfg.seed}", digest(settings)[:8]])
+
+
+def leave_out(settings: dict[str, Any]) -> None:
+    """Take settings out of those of a run that are there as if they were not."""
+    for feature in (settings.get("features") or {}).values():
+        for dial in DIALS:
+            if not feature.get(dial):
+                feature.pop(dial, None)
+    model = settings.get("model") or {}
+    if model.get("source_words"):
+        del model["source_words"]
+    if settings.get("control") == "none":
+        del settings["control"]
+
+
+@functools.cache
+def module_sum(module: str) -> str:
+    """A sum of the file of a module, as it was when this process first asked."""
+    return sha256(str(sys.modules[module].__file__))[:16]
+
+
+def code(*classes: type[Any]) -> dict[str, str]:
+    """Under `code`, a sum of the files of those classes, and their bases, that are one's own.
+
+    Empty where all are of nmt_feat and PyTorch, whose revision and version are in the record.
+    """
+    modules = {base.__module__ for cls in classes for base in cls.__mro__}
+    own = sorted(m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m))
+    return {"code": digest([module_sum(m) for m in own])[:16]} if own else {}
+
+
+def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> dict[str, Any]:
+    """The settings of a group, without those that came after `FIRST` and are at their default.
+
+    Args:
+        settings: the group as a dictionary, nested as the schema is.
+        kind: its dataclass in the schema.
+        group: its dotted name, `*` for names that users choose.
+    """
+    first = FIRST.get(group, "").split()
+    hints, defaults = typing.get_type_hints(kind), _defaults(kind)
+    remaining: dict[str, Any] = {}
+    for name, value in settings.items():
+        hint, path = hints.get(name), f"{group}.{name}".lstrip(".")
+        if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            assert isinstance(hint, type)
+            value = drop_defaults(value, hint, path)
+            if name not in first and not value:
+                continue
+        elif (entry := _entry_type(hint)) and isinstance(value, Mapping):
+            value = {key: drop_defaults(one, entry, f"{path}.*") for key, one in value.items()}
+        if name in first or name not in defaults or value != defaults[name]:
+            remaining[name] = value
+    return remaining
+
+
+def drop_harmless(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """The settings of a group without those of `HARMLESS`."""
+    names = HARMLESS.get(group, "").split()
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """The defaults of a dataclass by field, as dictionaries where they are dataclasses."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+            is_group = dataclasses.is_dataclass(default) and not isinstance(default, type)
+            found[field.name] = dataclasses.asdict(default) if is_group else default
+        elif field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+    return found
+
+
+def _entry_type(hint: Any) -> type | None:
+    """The dataclass of the entries that users name, if a field is a dictionary of such."""
+    entry = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
+    return entry if isinstance(entry, type) and dataclasses.is_dataclass(entry) else None

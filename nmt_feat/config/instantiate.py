@@ -1,0 +1,295 @@
+"""The one place where a config's `_target_` becomes an object.
+
+Settings come from files, also from those of a run that somebody else has trained. So only a few
+packages and the user's own modules are imported, and only classes of the kind that is wanted are
+made. Hydra's policy on what may be called is changing; only this module would have to follow.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from hydra.utils import get_class
+
+from nmt_feat.config.first_names import TODAYS_NAMES
+from nmt_feat.errors import UserError, near, shown
+
+MODULES = ("nmt_feat", "torch.nn", "torch.optim")
+"""What may be imported with all that is in it, beside modules of the current folder."""
+SHIPPED = "nmt_feat", "torch"
+MADE_OF_RUNS = "combiner", "features", "annotator"
+"""Groups of a run's settings whose classes are made when the run is used."""
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+TRUSTED = "NMT_FEAT_MODULES"
+"""The environment variable that names further ones, with commas between."""
+
+
+def may_import(module: str) -> bool:
+    """Whether what the user names may be imported.
+
+    That is: one of `MODULES`, one that the user allows, any file below the current folder that is
+    not in the folder of a run, or a module that does not exist at all.
+    """
+    if _is_shipped(module) or _lies_in_run(module):
+        return _is_allowed(module) and not _lies_in_run(module)
+    if _is_allowed(module):
+        return True
+    folder, names = Path.cwd().resolve(), module.split(".")
+    for i, name in enumerate(names, 1):
+        try:
+            spec = importlib.util.find_spec(".".join(names[:i]))
+        except ValueError:  # such as __main__
+            return False
+        if spec is None:
+            break
+        if spec.origin:  # what is imported first; a folder without __init__.py is nothing yet
+            file = Path(spec.origin)
+            if file.name == "__init__.py":
+                file = file.parent
+            return file.stem == name and file.parent.resolve() == folder
+        folder /= name
+    return True
+
+
+def _is_allowed(module: str) -> bool:
+    """Whether a module is of this package, of PyTorch, or one that the user allows."""
+    further = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
+    return any(f"{module}.".startswith(f"{name}.") for name in (*MODULES, *further) if name)
+
+
+def _is_shipped(module: str) -> bool:
+    return module.partition(".")[0] in SHIPPED
+
+
+def _file_here(module: str) -> Path:
+    """Where a module would lie if it is one of the current folder, without the file's ending."""
+    return Path.cwd().joinpath(*module.split("."))
+
+
+def _paths_of(module: str) -> list[Path]:
+    """Where a module would be imported from, without the file's ending; imports nothing."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except ValueError:  # such as __main__
+        return []
+    if spec is None:
+        return []
+    if folders := list(spec.submodule_search_locations or ()):
+        return [Path(folder).joinpath(*rest) for folder in folders]
+    return [Path(spec.origin).with_suffix("")] if spec.origin else []
+
+
+def _lies_in_run(module: str) -> bool:
+    """Whether a module is in the folder of a run, through links too; ours and PyTorch are not."""
+    places: set[Path] = set()
+    # The current folder in any case: a module of an earlier import may hide what is there.
+    for path in [] if _is_shipped(module) else [_file_here(module), *_paths_of(module)]:
+        for file in (path, path.with_name(f"{path.name}.py"), path / "__init__.py"):
+            if file.exists():
+                places |= {file, file.resolve()}
+    return any(_is_run(folder) for place in places for folder in (place, *place.parents))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and any(
+        (folder / name).exists() for name in ("model.safetensors", "run.json", "result.json")
+    )
+
+
+def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse classes that the settings of a run name, unless they are from a trusted place.
+
+    Somebody else may have made the run, and unpacked it may bring modules. So its classes are of
+    nmt_feat and PyTorch, of a module that the user allows, or of a file directly in the current
+    folder; never of a file inside a run.
+
+    Args:
+        settings: of the run, as plain data; every `_target_` of the groups `MADE_OF_RUNS` counts,
+            and the dotted names in their `args` (`combiner=mixed` takes names of classes).
+        where: the file of the settings, for the message.
+    """
+    used = {group: settings[group] for group in MADE_OF_RUNS if group in settings}
+    for key, target in _class_names(used):
+        if not DOTTED.fullmatch(target):
+            raise UserError(f"{where}: {key}={shown(target)}: not a dotted name, module.Class")
+        module = target.rpartition(".")[0]
+        if _is_shipped(module) and _is_allowed(module):
+            continue
+        where_named = f"{where}: {key}={target}"
+        if _lies_in_run(module):
+            raise UserError(
+                f"{where_named}: {module} lies inside a run, and what a run brings is never "
+                "imported; if you know what it does, copy its file to a folder of your own"
+            )
+        if _is_allowed(module) or _is_file_here(module):
+            continue
+        if not _exists(module):
+            continue  # `locate` says so, or an argument only looks like the name of a class
+        raise UserError(
+            f"{where_named}: a run may name classes of {', '.join(MODULES)}, and of a file in the "
+            f"current folder; {module} is none of these. If you know what it does, allow it: "
+            f"{TRUSTED}={module.partition('.')[0]}"
+        )
+
+
+def _class_names(settings: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The names of classes in settings, each with its key."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            path = f"{key}.{name}".lstrip(".")
+            if name == "_target_" and isinstance(value, str):
+                yield path, value
+            else:
+                yield from _class_names(value, path)
+    elif isinstance(settings, (list, tuple)):
+        for i, value in enumerate(settings):
+            yield from _class_names(value, f"{key}[{i}]")
+    elif isinstance(settings, str) and ".args" in key and DOTTED.fullmatch(settings):
+        yield key, settings
+
+
+def _is_file_here(module: str) -> bool:
+    """Whether a module is a file directly in the current folder, and the one that is imported."""
+    if "." in module:
+        return False
+    try:
+        spec = importlib.util.find_spec(module)
+    except ValueError:
+        return False
+    file = Path.cwd() / f"{module}.py"
+    if spec is None:  # the current folder may not be searched yet, see `locate`
+        return file.is_file()
+    return bool(spec.origin) and Path(str(spec.origin)).resolve() == file.resolve()
+
+
+def _exists(module: str) -> bool:
+    """Whether the first part of a dotted name is a module or a folder here; imports nothing."""
+    first = module.partition(".")[0]
+    with contextlib.suppress(ValueError):
+        return importlib.util.find_spec(first) is not None or _file_here(first).exists()
+    return True
+
+
+def locate(target: str) -> type[Any]:
+    """The class of a dotted name, `package.module.Class`; user modules in the current folder too.
+
+    An unknown module or class is a `UserError` with the near names, and so is a module that may not
+    be imported.
+    """
+    target = TODAYS_NAMES.get(target, target)
+    where = f"_target_={target}"
+    module_name, _, class_name = target.rpartition(".")
+    if not DOTTED.fullmatch(target):
+        raise UserError(f"{where}: not a dotted name; write module.Class")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # an installed console script does not search the current folder
+    if _lies_in_run(module_name):
+        raise UserError(
+            f"{where}: {module_name} lies inside a run, and what a run brings is never imported; "
+            "copy its file to a folder of your own"
+        )
+    if not may_import(module_name):
+        raise UserError(
+            f"{where}: {module_name} is not of {', '.join(MODULES)} nor in the current folder; if "
+            f"you know what its import does, allow it: {TRUSTED}={module_name.partition('.')[0]}"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if not missing or not f"{module_name}.".startswith(f"{missing}."):  # inside of the module
+            kind = "" if missing else f"{type(error).__name__}: "
+            raise UserError(f"{where}: importing {module_name} failed: {kind}{error}") from error
+        parent, _, name = missing.rpartition(".")
+        path = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
+        hint = near(name, [m.name for m in pkgutil.iter_modules(path)])
+        place = "" if parent else ", neither in the current folder nor installed"
+        raise UserError(f"{where}: no module {missing!r}{place}; {hint}") from None
+    if not inspect.isclass(getattr(module, class_name, None)):
+        classes = inspect.getmembers(module, inspect.isclass)
+        known = [n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"]
+        hint = near(class_name, known)
+        raise UserError(f"{where}: no class {class_name!r} in {module_name}; {hint}")
+    return get_class(target)  # by Hydra, which refuses what its policy blocks
+
+
+@contextlib.contextmanager
+def blamed(cls: type[Any], kind: type[Any]) -> Iterator[None]:
+    """What a configured class raises is a `UserError` that names the line in its own file.
+
+    Another of the `kind` inside, as under `combiner=mixed`, is named in its place if it fails.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [(f.f_code, f.f_locals, n) for f, n in traceback.walk_tb(error.__traceback__)]
+        for code, names, _ in frames:
+            if isinstance(own := names.get("self"), kind) and code.co_filename == _file(type(own)):
+                cls = type(own)
+        lines = [number for code, _, number in frames if code.co_filename == _file(cls)]
+        place = f"{cls.__module__}.{cls.__qualname__}" + (f", line {lines[-1]}" if lines else "")
+        raise UserError(f"{place}: {type(error).__name__}: {error}".removesuffix(": ")) from error
+
+
+def _file(cls: type[Any]) -> str | None:
+    return getattr(sys.modules[cls.__module__], "__file__", None)
+
+
+def _refuse_untyped(
+    target: str, parameters: Mapping[str, inspect.Parameter], args: Mapping[str, Any]
+) -> None:
+    """Refuse a number or a truth value for an argument that is text, such as YAML's `no`."""
+    for name, value in args.items():
+        kind = parameters[name].annotation if name in parameters else None
+        text = kind is str or kind in ("str", "str | None") or kind == str | None
+        if text and isinstance(value, (bool, int, float)):
+            raise UserError(
+                f"{target}: the argument {name!r} is text, and {value} was read as "
+                f"{'a truth value' if isinstance(value, bool) else 'a number'}; write it in quotes "
+                f"('{name}=\"...\"' on the command line, '...' in YAML)"
+            )
+
+
+def build(
+    target: str,
+    kind: type[Any],
+    args: Mapping[str, Any] = MappingProxyType({}),
+    /,
+    **values: Any,
+) -> Any:
+    """An object of the class `target`, constructed with `values` by keyword, as they are.
+
+    `args` are those of the settings. One that is among `values` too is a `UserError`, a class that
+    is no `kind`, a missing or an unknown argument, and whatever the class raises.
+    """
+    cls = locate(target)
+    if not issubclass(cls, kind):
+        name = f"{kind.__module__.removesuffix('.base')}.{kind.__qualname__}"
+        raise UserError(f"_target_={target}: is no {name}; derive the class from it")
+    parameters = inspect.signature(cls).parameters
+    named = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in (*values, *args):
+        if name in values and name in args:
+            raise UserError(f"{target}: the argument {name!r} is set already; leave it out of args")
+        if name not in named and not takes_any:
+            raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
+    _refuse_untyped(target, parameters, args)
+    for name in named:
+        if parameters[name].default is inspect.Parameter.empty and name not in {*values, *args}:
+            raise UserError(f"{target} needs the argument {name!r}")
+    with blamed(cls, kind):
+        return cls(**values, **args)

@@ -1,0 +1,479 @@
+"""The typed configuration: what each setting means. What it may be is in `checks`.
+
+`docs/reference/settings.md` is generated from the docstrings here; one string below each field
+documents it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class SplitConfig:
+    """One split: two files, line by line translations of each other. `.gz` is read as such.
+
+    A name with `*` stands for several files, read as one, in the order of the numbers in them.
+    """
+
+    source: str = MISSING
+    """Source side, see `data.format`."""
+    target: str = MISSING
+    """Target side: plain text, a sentence a line."""
+    conllu: str | None = None
+    """Annotation of a plain source side (CoNLL-U, or `.jsonl`); its words are aligned to the
+    text."""
+    factors: dict[str, str] = field(default_factory=dict)
+    """Files of factors by column, as `upos: train.upos`: a value for each token of the source."""
+    raw: str | None = None
+    """Raw counterpart of a tokenised source: annotated in its place, projected by characters."""
+    optional: bool = False
+    """Whether the split may be missing (said, not fatal); for test sets only."""
+
+
+@dataclass
+class DownloadConfig:
+    """Where a public corpus comes from. Files are fetched once, resumably, and verified."""
+
+    url: str | None = None
+    """Folder URL (`https://...` or `file://...`, others are refused) of the files' names."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Pinned SHA-256 sum of each file; a file without one is not downloaded."""
+
+
+@dataclass
+class DataConfig:
+    """The parallel corpus."""
+
+    name: str = MISSING
+    """Name shown in results."""
+    source_lang: str = MISSING
+    """Source language, an ISO 639 code."""
+    target_lang: str = MISSING
+    """Target language, an ISO 639 code, maybe with script or region (`zh`, `zho_Hans`, `zh-TW`);
+    says how translations are scored."""
+    folder: str | None = None
+    """Folder that relative file names of the splits start from (default: the current one)."""
+    format: str = "auto"
+    """Of the source side: `text` (a sentence a line), `conllu`, `jsonl`, `pipe` (`word|f1|f2`),
+    `ffe8` (the same with U+FFE8), or `auto`: by the name's ending, else text."""
+    factors: list[str] = field(default_factory=list)
+    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order."""
+    train: SplitConfig = field(default_factory=SplitConfig)
+    """Training split."""
+    dev: SplitConfig = field(default_factory=SplitConfig)
+    """Validation split: chooses checkpoints, stops training."""
+    tests: dict[str, SplitConfig] = field(default_factory=dict)
+    """Test sets by name; the first one is the table's."""
+    download: DownloadConfig = field(default_factory=DownloadConfig)
+    """Where to get the files when the folder lacks them."""
+    vocab_size: int = 8000
+    """Number of subword pieces (of each side where the model is not joint)."""
+    tokenized: bool = False
+    """The text is lower-cased tokens: BLEU on tokens as they are, `tokenize=none`, lower-cased."""
+    bleu_tokenizer: str | None = None
+    """sacreBLEU's tokeniser for BLEU on dev and test; default that of `target_lang`: `zh`,
+    `ja-mecab`, `ko-mecab`, `char` for Thai, Lao, Khmer, Burmese and others without spaces between
+    words, else `13a`."""
+    min_words: int = 1
+    """Training pairs with fewer words (by spaces) on a side are filtered and counted."""
+    max_pieces: int = 256
+    """Training pairs with more pieces on a side are filtered and counted."""
+    max_ratio: float = 9.0
+    """Training pairs with a ratio of pieces above this are filtered and counted."""
+    limit: int | None = None
+    """Keep only the first pairs of the training split."""
+    processes: int = 0
+    """Parallel processes that prepare the data; 0 means one per core. Never changes the result."""
+    readings: bool = False
+    """Report reading accuracy: equal source lines of the test set are readings of each other."""
+
+
+@dataclass
+class AnnotatorConfig:
+    """What turns raw source text into annotated words."""
+
+    _target_: str | None = None
+    """Class of the annotator; none where the corpus brings its annotation."""
+    model: str | None = None
+    """The annotator's model: a file (UDPipe), a folder or the name of an installed one (spaCy)."""
+    processes: int = 0
+    """Parallel processes; 0 means one per core. Never changes the result."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class SubwordConfig:
+    """How text becomes pieces."""
+
+    kind: str = "bpe"
+    """`bpe` or `unigram` (SentencePiece), `none` (words), `given` (text already segmented)."""
+    joint: bool = True
+    """One model and one vocabulary for both sides; always so with `model.tie=all`."""
+    vocab_size: int = "${data.vocab_size}"  # type: ignore[assignment]
+    """Number of pieces or, for `none` and `given`, the largest number of words kept."""
+    min_count: int = 1
+    """Rarer words are unknown (`none` and `given`)."""
+    character_coverage: float = 1.0
+    """Share of characters that SentencePiece covers; the rest are unknown."""
+    byte_fallback: bool = False
+    """Spell characters outside the vocabulary in bytes."""
+    split_at_words: bool = False
+    """Cut the source at the words of its annotation before it is cut into pieces, so that no piece
+    covers two; for `bpe` and `unigram`."""
+
+
+@dataclass
+class FeatureConfig:
+    """One linguistic feature of the source words; its key under `features` is its name."""
+
+    _target_: str = "nmt_feat.features.Categorical"
+    """Class of the feature's kind."""
+    column: str = MISSING
+    """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
+    key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:
+    `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case; or `context`,
+    the vectors of `encoder`."""
+    of: str = "piece"
+    """Whose units or form: of each `piece`, or of the `word` that it belongs to."""
+    file: str | None = None
+    """Ready-made vectors of forms in word2vec's, GloVe's or fastText's text format, maybe gzipped;
+    `max_values` are then the first ones, whatever the corpus has."""
+    encoder: str | None = None
+    """Folder of an encoder of Hugging Face whose states are the vectors of pieces."""
+    layer: int = -2
+    """Of the encoder: 0 for its embeddings, 1 the first layer, -1 the last."""
+    precision: str = "float16"
+    """Of the encoder's stored vectors: `float16` or `float32`."""
+    live: bool = False
+    """Whether the encoder is part of the model, in place of vectors that are stored beforehand;
+    `precision` is then the model's."""
+    trained: bool = False
+    """Whether an encoder in the model is trained along with it."""
+    learning_rate: float | None = None
+    """Highest learning rate of a trained encoder; default that of the optimiser."""
+    n: int = 3
+    """Length of the units of `ngram`, in characters."""
+    dim: int | None = None
+    """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
+    max_values: int | None = None
+    """Keep only the most frequent values; the others are unknown."""
+    min_count: int = 1
+    """Rarer values are unknown."""
+    policy: str = "copy"
+    """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
+    cover: str | None = None
+    """What a piece that covers several words carries: the value of the `first`, or those of all,
+    in order, as one: `join` (`PROPN+ADP`). Default `join` for annotators of morphemes, such as
+    Kiwi, else `first`; units and ready-made vectors have `first` only."""
+    missing: str = "error"
+    """Sentences without annotation, or pieces that the encoder does not read: an `error`, or
+    `unknown` values, which are counted."""
+    dropout: float = 0.0
+    """Share of tokens whose value is unknown at random, anew in each update of training; drawn for
+    each feature by itself, as is `sentence_dropout`."""
+    sentence_dropout: float = 0.0
+    """Share of sentences in which all values are unknown at random, in training."""
+    erase: float = 0.0
+    """Share of words whose value is unknown in all splits and when translating, the same for the
+    whole run; drawn from its seed, all features lose the same words. For experiments."""
+    classes: int | None = None
+    """Give each value one of so many classes, drawn from the run's seed. For experiments."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class CombinerConfig:
+    """How the word's embedding and the features' become one vector. One schema for all methods."""
+
+    _target_: str | None = None
+    """Class of the method; none for the words-only baseline, which drops the features."""
+    widths: str = "default"
+    """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`, or
+    `equal`, as the word's."""
+    bias: float | None = None
+    """Initial value of the gate's bias (methods that have one; their default is 0)."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class ModelConfig:
+    """The Transformer (Vaswani et al. 2017), pre-norm."""
+
+    dim: int = 128
+    """Width of the model."""
+    ffn_dim: int = 256
+    """Inner width of the feed-forward layers."""
+    heads: int = 4
+    """Attention heads; divides `dim`."""
+    encoder_layers: int = 4
+    """Layers of the encoder."""
+    decoder_layers: int = 4
+    """Layers of the decoder."""
+    dropout: float = 0.1
+    """Dropout of embeddings and of the outputs of attention and feed-forward layers."""
+    attention_dropout: float = 0.0
+    """Dropout of attention weights; above 0 attention is slower on CPU."""
+    activation_dropout: float = 0.0
+    """Dropout inside the feed-forward layers, after the ReLU."""
+    tie: str = "target"
+    """`target`: target table = output layer; `all`: the source's word table as well."""
+    source_words: bool = True
+    """Whether the source pieces have embeddings of their own, the word of all methods; false:
+    the features alone, such as units of the pieces, the first in the word's place."""
+    source_vectors: str | None = None
+    """Ready-made vectors from which the source's word table starts, in word2vec's, GloVe's or
+    fastText's text format, maybe gzipped; as wide as the combiner makes the word."""
+    source_frozen: bool = False
+    """Whether the rows of the table that have such a vector stay as they are."""
+    embedding_std: float | None = None
+    """Standard deviation of every table at the start; default 1/sqrt(dim)."""
+
+
+@dataclass
+class OptimizerConfig:
+    """Optimiser and learning-rate schedule."""
+
+    _target_: str = "torch.optim.AdamW"
+    """Class of the optimiser."""
+    lr: float = 2e-3
+    """Highest learning rate."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    """Adam's decay rates of the moments."""
+    eps: float = 1e-9
+    """Adam's epsilon; like the others of Adam, only for classes that have `betas`."""
+    weight_decay: float = 0.0
+    """Weight decay, decoupled by AdamW."""
+    schedule: str = "inverse_sqrt"
+    """`inverse_sqrt`, `cosine`, `linear` or `constant`, each after a linear warm-up."""
+    warmup: int = 400
+    """Steps of linear warm-up."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class TrainerConfig:
+    """The training loop."""
+
+    max_steps: int = 1000
+    """Updates at most."""
+    batch_tokens: int = 4096
+    """Tokens of a batch at most: sentences times the longest, of the side that `batch_by` says."""
+    batch_by: str = "larger"
+    """`larger`: neither side of a batch has more tokens than `batch_tokens`; `target`: only the
+    target side is counted, so that batches hold nearly as many target tokens as they may."""
+    accumulate: int = 1
+    """Batches per update (and per process)."""
+    clip_norm: float = 1.0
+    """Largest gradient norm; 0 for no clipping."""
+    max_skipped: int = 10
+    """Updates in a row that are skipped as loss or gradient is not finite, before training ends."""
+    label_smoothing: float = 0.1
+    """Mass that label smoothing spreads over the vocabulary."""
+    precision: str = "32-true"
+    """`32-true`, or `bf16-mixed` where it pays (weights, sums and the softmax of attention stay in
+    fp32)."""
+    fused_loss: bool = True
+    """Loss and its gradient in chunks, without batch x vocabulary logits; false: plain PyTorch."""
+    validate_every: int = 100
+    """Updates between validations, and between checkpoints."""
+    patience: int = 0
+    """Validations without a better dev BLEU, or an equal one with a lower dev loss, after which
+    training stops; 0: never."""
+    select: str = "best"
+    """The weights that are tested: `best` (dev BLEU; where it is equal, the lower dev loss) or
+    `average` (of the last checkpoints)."""
+    average: int = 5
+    """Number of last validated checkpoints that `average` averages."""
+    devices: int = 1
+    """Processes, each with one device (data-parallel)."""
+    accelerator: str = "auto"
+    """`auto`, `cpu`, `cuda` ... (Lightning Fabric's names)."""
+    threads: int = 0
+    """CPU threads of a process; 0: PyTorch's choice, divided by `devices`. Fixes the exact bits."""
+    deterministic: bool = False
+    """Deterministic CUDA kernels (CPU always is)."""
+    resume_exact: bool = True
+    """Refuse to resume with another number of processes or threads, which changes the last bits."""
+    wait_minutes: float = 30.0
+    """Minutes that one of several processes waits for another one, before all end with an error."""
+    log_every: int = 20
+    """Updates between lines of the training log."""
+    progress: bool = True
+    """Show a progress bar on a terminal."""
+
+
+@dataclass
+class DecodingConfig:
+    """Search."""
+
+    beam: int = 5
+    """Beam size; 1 is greedy search."""
+    length_penalty: float = 1.0
+    """Exponent a of the length in score / length**a; 0 for no normalisation."""
+    max_ratio: float = 2.0
+    """Output pieces at most: ratio times source pieces plus `max_extra`."""
+    max_extra: int = 20
+    """See `max_ratio`."""
+    batch_tokens: int = 8192
+    """Source tokens times beam per batch at most."""
+    nbest: int = 1
+    """Hypotheses written per sentence; at most `beam`."""
+
+
+@dataclass
+class LoggerConfig:
+    """Where a training's numbers go beside the screen; never changes the result."""
+
+    _target_: str = MISSING
+    """A class derived from `nmt_feat.runs.loggers.Logger`."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Its arguments."""
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written."""
+
+    runs: str = "runs"
+    """Folder of the run folders."""
+    cache: str = "cache"
+    """Folder of downloads, annotation and prepared data, shared by all runs."""
+
+
+@dataclass
+class PublishedConfig:
+    """Figures of a paper that a report shows in a table of their own; they change nothing."""
+
+    source: str | None = None
+    """Where they stand."""
+    settings: str | None = None
+    """Corpus, model and scoring that they were made with."""
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By system, its scores by test set and metric."""
+    no_full: str | None = None
+    """Why there is no `scale=full`."""
+
+
+@dataclass
+class TrainConfig:
+    """`train.py`: one run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    subword: SubwordConfig = field(default_factory=SubwordConfig)
+    features: dict[str, FeatureConfig] = field(default_factory=dict)
+    combiner: CombinerConfig = field(default_factory=CombinerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    logger: dict[str, LoggerConfig] = field(default_factory=dict)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    published: PublishedConfig = field(default_factory=PublishedConfig)
+    scale: str | None = None
+    """Of an experiment after a paper: `full` with the paper's data, sizes and schedule, where its
+    data can be had, or `reduced`, what a machine of two cores does in hours. The report says it; a
+    `full` whose other settings the command line changes is `reduced`."""
+    control: str = "none"
+    """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
+    other words, anew in every epoch), `by_type` (random ones for each word type); or `matched`:
+    words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
+    seed: int = 1
+    """Seeds weights, data order and dropout; never the subword model or the corpus."""
+    resume: str | None = None
+    """Folder of an unfinished run to start from its checkpoint, with settings that do not change
+    what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)
+    """
+
+
+@dataclass
+class TranslateConfig:
+    """`translate.py`: translate with a trained run."""
+
+    run: str = MISSING
+    """Folder of the run."""
+    input: str = "-"
+    """File of sentences, one a line, or CoNLL-U (`.conllu`); `-` is standard input."""
+    output: str = "-"
+    """File of translations; `-` is standard output."""
+    raw: str | None = None
+    """Raw counterpart of the text, line by line; for runs whose training text has one."""
+    format: str = "auto"
+    """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), `parallel`
+    (the words; beside `test.en` each factor in `test.en.upos` or `test.upos`), or `auto`: by the
+    name, else the run's own where that is `pipe`, `ffe8` or `parallel`, else text."""
+    factors: list[str] = field(default_factory=list)
+    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
+    those of training."""
+    nbest: int = 1
+    """Hypotheses per sentence; the run's beam is widened to as many. Above 1, lines are
+    `number ||| hypothesis ||| score`."""
+    beam: int | None = None
+    """Beam size, if not the run's."""
+    length_penalty: float | None = None
+    """Length penalty, if not the run's."""
+    engine: str = "native"
+    """`native`, or `ctranslate2` for what `scripts/export.py` has exported."""
+    fallback: str = "native"
+    """A sentence with a combination of piece and features that was not exported: `native`
+    translates it exactly, `nearest` with its piece's most frequent combination if there is one."""
+    chunk: int = 200
+    """Sentences read and translated together."""
+    unknown: str = "warn"
+    """What is done where the run does not know pieces or values of features, or where a line has
+    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
+    max_pieces: int = 1024
+    """Pieces of a line at most; see `too_long`."""
+    too_long: str = "split"
+    """What is done with a line that has more pieces, or for which memory does not suffice: `split`
+    (translated in parts, at the ends of sentences if it has such), `empty` (its translation is), or
+    `refuse` (before the start, if `input` is a file)."""
+    threads: int = 0
+    """CPU threads; 0 keeps PyTorch's choice."""
+
+
+@dataclass
+class ScoreConfig:
+    """`score.py`: the log-probability of given translations."""
+
+    run: str = MISSING
+    """Folder of the run."""
+    source: str = MISSING
+    """Source sentences: text, CoNLL-U (`.conllu`) or JSON lines (`.jsonl`)."""
+    target: str = MISSING
+    """Their translations, line by line, or an n-best list of `translate.py`."""
+    raw: str | None = None
+    """Raw counterpart of the text, line by line; for runs whose training text has one."""
+    format: str = "auto"
+    """Of the source, as `translate.py` has it."""
+    factors: list[str] = field(default_factory=list)
+    """Columns of the source's factors, as `translate.py` has them."""
+    unknown: str = "warn"
+    """What is done where the run does not know pieces or values of features, or where a line has
+    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
+    max_pieces: int = 4096
+    """Pieces of a line, of either side, at most; a longer one is refused before any is scored."""
+    output: str = "-"
+    """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
+    threads: int = 0
+    """CPU threads; 0 keeps PyTorch's choice."""
+
+
+@cache
+def register() -> None:
+    """Store the schemas under the names that `conf/*.yaml` take as their first default."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="translate_schema", node=TranslateConfig)
+    store.store(name="score_schema", node=ScoreConfig)
+    store.store(name="members", node={})  # see nmt_feat/config/members.py

@@ -1,0 +1,163 @@
+"""Settings in YAML: text stays as typed (`no`, `1.10`, `2024_12_01`), and aliases are bounded.
+
+YAML turns such words into a truth value or a number before anybody asks what the setting is. Here
+the schema is asked first: where it says text, the scalar keeps its characters. null stays null.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import IO, Any, get_args, get_origin
+
+import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource as HydraSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.conf import HydraConf
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
+
+from nmt_feat.config.overrides import setting_of, without_none
+from nmt_feat.errors import UserError
+
+LARGEST = 20_000
+"""Values of a file, where an alias counts as all that it stands for."""
+TEXT, NULL, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
+
+
+def load_yaml(file: IO[str], kind: Any, name: object) -> Any:
+    """The content of an open file of settings, as OmegaConf's container.
+
+    Args:
+        file: the file.
+        kind: the dataclass (or other type) that its content is settings of; None if it is unknown.
+        name: the file's name, for messages.
+    """
+    loader = get_yaml_loader()(file)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return OmegaConf.create()
+        _refuse_too_many(node, name)
+        _keep_text(node, kind)
+        content = loader.construct_document(node)
+    except RecursionError:
+        raise UserError(f"{name}: its values are nested too deep; write them flat") from None
+    finally:
+        loader.dispose()
+    if isinstance(content, (dict, list, str)) or content is None:
+        return OmegaConf.create() if content is None else OmegaConf.create(content)
+    raise UserError(f"{name}: no settings, a single value; write name: value")
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from (key, value)
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
+def _refuse_too_many(top: yaml.Node, name: object) -> None:
+    """Refuse aliases that stand for what they are in, or for too many values in all."""
+    sizes: dict[int, int] = {}
+    within: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        if id(node) in within:
+            raise UserError(f"{name}: an alias stands for what it is in; write the values out")
+        if id(node) not in sizes:
+            within.add(id(node))
+            sizes[id(node)] = 1 + sum(map(size, _children(node)))
+            within.discard(id(node))
+        return sizes[id(node)]
+
+    if size(top) > LARGEST:
+        raise UserError(
+            f"{name}: has more than {LARGEST:,} values, aliases counted as what they stand for; "
+            "write the settings that are needed, without aliases of aliases"
+        )
+
+
+def _keep_text(node: yaml.Node, kind: Any) -> None:
+    """Give the scalars that the type says are text their characters."""
+    kind = without_none(kind)
+    origin = get_origin(kind)
+    if isinstance(node, yaml.ScalarNode):
+        if kind is str and node.style is None and node.tag not in (NULL, MERGE):
+            node.tag = TEXT
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _keep_text(item, get_args(kind)[0] if origin is list else None)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag == MERGE:  # what is merged has the same settings
+                merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                for part in merged:
+                    _keep_text(part, kind)
+            elif is_dataclass(kind):
+                _keep_text(value, _kind_inside(kind, str(key.value)))
+            elif origin is dict:
+                _keep_text(key, str)
+                _keep_text(value, get_args(kind)[1])
+
+
+def _kind_inside(kind: Any, name: str) -> Any:
+    """The type of a key of a file whose settings are of the dataclass `kind`."""
+    if name == "defaults":
+        return list[str]
+    if name == "hydra":
+        return HydraConf
+    if kind is HydraConf and name == "sweeper":  # its class is not in Hydra's own schema
+        return dict[str, dict[str, str]]
+    setting = setting_of(name, kind)
+    return setting.kind if setting else None
+
+
+class FileConfigSource(HydraSource):
+    """Hydra's reader of config files, with text kept; it takes the place of Hydra's own."""
+
+    top: type[Any] | None = None
+    """The dataclass of the entry point's settings."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """As Hydra's."""
+        path = os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path)))
+        if not os.path.exists(path):
+            raise ConfigLoadError(f"Config not found : {path}")
+        with open(path, encoding="utf-8") as file:
+            header = ConfigSource._get_header_dict(file.read(512))
+            file.seek(0)
+            config = load_yaml(file, self._kind_of(config_path, header), path)
+        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", config, header)
+
+    def _kind_of(self, config_path: str, header: dict[str, str | None]) -> Any:
+        """The type of a file's settings, by its group and its `@package`."""
+        group = str(Path(config_path).parent).replace(os.sep, ".").strip(".")
+        package = header.get("package") or group
+        package = group if package == "_group_" else package.removeprefix("_global_").strip(".")
+        if self.top is None or not package:
+            return self.top
+        setting = setting_of(package, self.top)
+        return setting.kind if setting else None
+
+
+def register(top: type[Any]) -> None:
+    """Let Hydra read config files by the class above, for settings of the dataclass `top`."""
+    FileConfigSource.top = top
+    Plugins.instance()  # registers Hydra's own first
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+
+
+def read_yaml(path: Path, kind: Any) -> Any:
+    """The content of a file of settings; what is no YAML is a `UserError`."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return load_yaml(file, kind, path)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = " ".join(str(error).split())
+        raise UserError(f"{path}: not the settings of a run ({first})") from None

@@ -1,0 +1,294 @@
+"""Source sentences to ids: pieces, and each feature carried from words to pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.base.files import write_part
+from nmt_feat.data.covers import (
+    NOWHERE,
+    Booleans,
+    Covers,
+    following,
+    last_word_of_piece,
+    visible_places,
+    words_without_piece,
+)
+from nmt_feat.data.dials import turned
+from nmt_feat.embedders.ids import END, EOS, UNK
+from nmt_feat.errors import UserError
+from nmt_feat.features import columns
+from nmt_feat.features.columns import Code, FeatureVocab, spaced
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.normalization import RULES_FILE, write_rules
+from nmt_feat.text.sentences import Coded, Integers, Sentences
+from nmt_feat.text.subwords import Pieces, Subwords
+
+INSIDE_WORD = 3  # beside UNK and END in `Described.carried`
+VALUES = 4
+Ids = NDArray[np.int32]
+
+
+def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) -> Integers:
+    """For each piece the number of the word whose features it takes; `NOWHERE` without words.
+
+    The word that covers the piece's first visible character; for a piece without one (a lone word
+    mark, a byte, a control character) the word covering its position, else the next word, else
+    the last of its sentence. A visible character that no word covers is an annotation out of line:
+    UserError, which begins with the sentence's `where`. Sentences without words must have none.
+    """
+    # All positions are those in the text of all sentences, one after another.
+    lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
+    text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
+    base = np.repeat(bases, sentences.counts)
+    starts, ends = sentences.starts + base, sentences.ends + base
+    base = np.repeat(bases, pieces.counts)
+    first, behind = pieces.starts + base, pieces.ends + base
+    shown = np.append(following(visible_places(text)), len(text))[first]
+    found = shown < behind  # whether there is a visible character in the piece
+    at = np.where(found, shown, first)
+    owner = np.searchsorted(ends, at, side="right")
+    last = np.repeat(np.cumsum(sentences.counts) - 1, pieces.counts)
+    gap = found & ((owner > last) | (at < np.append(starts, 0)[owner]))
+    if gap.any():
+        piece = int(np.argmax(gap))
+        i = int(np.searchsorted(np.cumsum(pieces.counts), piece, side="right"))
+        character = int((at - base)[piece])
+        raise UserError(
+            f"{where[i]}: the annotation does not fit the text, no word covers "
+            f"{sentences.texts[i][character]!r} at character {character + 1} of "
+            f"{sentences.texts[i]!r}; correct the annotation or make it again with an annotator"
+        )
+    known = np.repeat(sentences.counts > 0, pieces.counts)
+    return np.where(known, np.minimum(owner, last), NOWHERE)
+
+
+def word_begins(owner: Integers, counts: Integers) -> Booleans:
+    """Whether each piece is the first one of its word."""
+    begins: Booleans = np.diff(owner, prepend=NOWHERE - 1) != 0
+    begins[(np.cumsum(counts) - counts)[counts > 0]] = True  # of its sentence
+    return begins
+
+
+def subword_tags(begins: Booleans) -> Coded:
+    """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
+
+    `begins` says whether each is the first of its word.
+    """
+    ends = np.append(begins[1:], True)
+    return Coded((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
+
+
+def carry(values: Coded, owner: Integers) -> Ids:
+    """Of each piece `VALUES +` the number of its word's value; UNK where it has no word."""
+    known = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
+    return known[owner].astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Described:
+    """Sentences before their vocabularies; EOS ends the pieces of each.
+
+    Attributes:
+        ids, counts: the pieces of all, and how many each sentence has.
+        words: the sentences, with the words whose values these are.
+        values: by feature the values of the words, or of the pieces (without EOS).
+        value_counts: by feature how many values each sentence has.
+        carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
+        begins: whether each piece (without EOS) is the first of its word; empty without features.
+        bare: how many sentences have no annotation where words are those of one.
+        covers: by feature that joins the values of several words, which ones; it has a value of
+            each cover in the place of each word.
+        lost: by feature of words, of how many words no piece has the value.
+        pieces: with their places in the texts.
+    """
+
+    texts: list[str]
+    ids: Ids
+    counts: Integers
+    words: Sentences
+    values: dict[str, Coded]
+    value_counts: dict[str, Integers]
+    carried: dict[str, Ids]
+    begins: Booleans
+    bare: int = 0
+    covers: dict[str, Covers] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    pieces: Pieces | None = None
+
+    def forms(self, feature: str) -> Coded:
+        """What has the values of a feature of words: the words, or the covers of one that joins."""
+        covers = self.covers.get(feature)
+        return Coded.of(covers.forms(self.words) if covers else self.words.forms())
+
+
+class SourceEncoder:
+    """The one way from source sentences to ids, for training, validation, test, translation.
+
+    Attributes:
+        split_at_words: whether the text is cut at its words before it is cut into pieces.
+        longest: pieces of the longest sentence of train, if that is known.
+        normal: whether it reads text in normal form (normal.py), as all but old runs do.
+    """
+
+    def __init__(
+        self,
+        subwords: Subwords,
+        features: dict[str, FeatureVocab],
+        split_at_words: bool = False,
+        longest: int | None = None,
+        normal: bool = True,
+    ) -> None:
+        self.subwords = subwords
+        self.features = features
+        self.split_at_words = split_at_words
+        self.longest = longest
+        self.normal = normal
+
+    @property
+    def valued(self) -> dict[str, FeatureVocab]:
+        """The features that give words or pieces a value; vectors of an encoder are not here."""
+        return {name: f for name, f in self.features.items() if not f.contextual}
+
+    @property
+    def annotated(self) -> bool:
+        """Whether words are those of an annotation, not what stands between spaces."""
+        flagged = any(feature.annotated for feature in self.features.values())
+        return self.split_at_words or flagged or bool(columns.annotation(self.features))
+
+    @property
+    def required(self) -> list[str]:
+        """What needs an annotation of each sentence: features, or the pieces."""
+        return columns.strict(self.features) + ["subword.split_at_words"] * self.split_at_words
+
+    def pieces(self, sentences: Sentences) -> Pieces:
+        """The pieces of the texts."""
+        if self.split_at_words:
+            return self.subwords.pieces_of_words(sentences.texts, sentences.counts, sentences.ends)
+        return self.subwords.pieces(sentences.texts)
+
+    def describe(
+        self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
+    ) -> Described:
+        """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
+
+        A sentence without annotation has the words between spaces. `pieces` are those of the texts
+        where they are known.
+        """
+        if not self.annotated:
+            texts = sentences.texts
+            words = self.features and [Sentence(text, spaced(text)) for text in texts]
+            sentences = Sentences.of(words or map(Sentence, texts), ())
+        sentences, bare = self._with_words(sentences, where)
+        texts, pieces = sentences.texts, pieces or self.pieces(sentences)
+        counts = pieces.counts + 1
+        real = np.ones(counts.sum(), bool)
+        real[np.cumsum(counts) - 1] = False
+        ids = np.full(len(real), EOS, np.int32)
+        ids[real] = pieces.ids
+        empty = np.zeros(0, bool)
+        described = Described(texts, ids, counts, sentences, {}, {}, {}, empty, bare, pieces=pieces)
+        if not self.features:
+            return described
+        owner = word_of_piece(pieces, sentences, where)
+        begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
+        for name, feature in self.valued.items():
+            row = self._carry(name, feature, described, pieces, owner, begins)
+            if feature.policy == "first":
+                row = np.where(begins, row, INSIDE_WORD)
+            described.carried[name] = np.full(len(real), END, np.int32)
+            described.carried[name][real] = row
+        return replace(described, begins=begins)
+
+    def _with_words(self, sentences: Sentences, where: Sequence[str]) -> tuple[Sentences, int]:
+        """The sentences, those without annotation with the words between spaces; their number."""
+        texts = sentences.texts
+        without = np.flatnonzero(sentences.counts == 0).tolist()
+        needed = self.features or self.split_at_words
+        bare = {i for i in without if visible_places(texts[i]).any()} if needed else set()
+        if bare and self.required:
+            i = min(bare)
+            raise UserError(
+                f"{where[i]}: no annotation of {texts[i]!r}, but "
+                f"{'features need' if self.features else 'subword.split_at_words=true needs'} it; "
+                "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
+            )
+        if bare:
+            rows = (
+                columns.unannotated(s.text) if i in bare else s for i, s in enumerate(sentences)
+            )
+            sentences = Sentences.of(rows, columns.annotation(self.features))
+        return sentences, len(bare)
+
+    def _carry(
+        self,
+        name: str,
+        feature: FeatureVocab,
+        described: Described,
+        pieces: Pieces,
+        owner: Integers,
+        begins: Booleans,
+    ) -> Ids:
+        """Describe a feature's values; of each piece UNK or `VALUES +` the number of its value."""
+        sentences = described.words
+        described.value_counts[name] = pieces.counts
+        if feature.column == "subword_tag":
+            tags = described.values[name] = subword_tags(begins)
+            return VALUES + tags.codes
+        if feature.of_pieces:
+            surfaces = self.subwords.surfaces(sentences.texts, pieces)
+            values = described.values[name] = columns.cased(surfaces, feature.column)
+            return VALUES + values.codes
+        values = turned(columns.values(sentences, feature.column), sentences, feature)
+        last, counts, place = owner, sentences.counts, owner
+        if feature.cover == "join":
+            last = last_word_of_piece(pieces, sentences, owner)
+            covers = Covers.of(owner, last, pieces.counts, feature.policy)
+            described.covers[name] = covers
+            values, counts, place = covers.join(values), covers.counts, covers.of_piece
+        described.values[name], described.value_counts[name] = values, counts
+        described.lost[name] = words_without_piece(owner, last, len(sentences.starts))
+        return carry(values, place)
+
+    def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
+        """By feature the ids of all pieces; for those of units, of tokens, and their units."""
+        ids, units = {}, {}
+        for name, feature in self.valued.items():
+            numbers, found = feature.numbers(described.values[name].values)
+            ids[name] = np.array(numbers, np.int32)[described.carried[name]]
+            if feature.has_units:
+                units[name] = found
+        return ids, units
+
+    def save(self, folder: Path) -> None:
+        """Write the subwords, `features.json`, `text.json` and the rules of normal form."""
+        self.subwords.save(folder / "source")
+        write_rules(folder)
+        names = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
+        features = {n: {k: getattr(f, k) for k in names} for n, f in self.features.items()}
+        text = {"split_at_words": self.split_at_words, "longest": self.longest}
+        for file, content in (("text", text), ("features", features)):
+            lines = json.dumps(content, ensure_ascii=False, indent=1)
+            write_part(folder / f"{file}.json", lines.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> SourceEncoder:
+        """What `save` wrote, now or in an earlier version, which had no `text.json`."""
+        content = json.loads((folder / "features.json").read_bytes())
+        features = {name: FeatureVocab(**feature) for name, feature in content.items()}
+        file = folder / "text.json"
+        text = json.loads(file.read_bytes()) if file.exists() else {}
+        normal = (folder / RULES_FILE).exists()
+        return cls(Subwords.load(folder / "source"), features, **text, normal=normal)
+
+    def with_features(self, features: dict[str, FeatureVocab]) -> SourceEncoder:
+        """The same with other features."""
+        return SourceEncoder(
+            self.subwords, features, self.split_at_words, self.longest, self.normal
+        )

@@ -1,0 +1,161 @@
+"""Controls: the features of a run with their information taken away, in prepared splits.
+
+    shuffled   within each split, one permutation of the word tokens moves all their values
+    resampled  the same, with another permutation of the training split in every epoch
+    by_type    each word type gets the values of one random training token, wherever it stands
+
+All values of a word move together, as one tuple, before they are carried to its pieces; words stay.
+What is a function of the pieces (the subword tag, units of pieces) is left alone. After the control
+tasks of Hewitt & Liang (2019): same combiner, same parameters, nothing learned from linguistics.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.config.schema import FeatureConfig, TrainConfig
+from nmt_feat.data.dials import mixed
+from nmt_feat.data.prepare import WORD, Prepared, prepare
+from nmt_feat.data.store import Split
+from nmt_feat.embedders.ids import END, FIRST
+from nmt_feat.errors import UserError
+from nmt_feat.features.columns import FeatureVocab
+
+CONTROLS = ("shuffled", "resampled", "by_type")
+Places = NDArray[np.int64]
+Ids = NDArray[np.int32]
+
+
+def wanted(cfg: TrainConfig) -> dict[str, FeatureConfig]:
+    """The features to prepare: those of the run and, for a control, where its words begin."""
+    if cfg.control not in CONTROLS or cfg.subword.kind == "none":
+        return cfg.features
+    return cfg.features | {WORD: FeatureConfig(column="subword_tag")}
+
+
+def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
+    """The run's prepared data, its features under the control of `cfg`."""
+    prepared = prepare(cfg, wanted(cfg), say)
+    if cfg.control not in CONTROLS:
+        return prepared
+    vocabs = prepared.encoder.features
+    tag = vocabs.pop(WORD, None)
+    prepared.report.features.pop(WORD, None)
+    moved = {name: vocab for name, vocab in vocabs.items() if not vocab.of_pieces}
+    left = [name for name in vocabs if name not in moved]
+    if not moved:
+        raise UserError(
+            f"control={cfg.control}: {', '.join(left)} say nothing that the pieces do not; choose "
+            "features of words, or control=none"
+        )
+    begins = None if tag is None else [tag.id("B"), tag.id("O")]
+    splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
+    tokens = {name: Tokens.of(split, moved, begins) for name, split in splits.items()}
+    if cfg.control == "by_type":
+        made = {name: _by_type(t, tokens["train"], cfg.seed) for name, t in tokens.items()}
+    else:
+        made = {name: _shuffled(t, cfg.seed, i) for i, (name, t) in enumerate(tokens.items())}
+    prepared.train, prepared.dev = made.pop("train"), made.pop("dev")
+    prepared.tests = made
+    if cfg.control == "resampled":
+        train = tokens["train"]
+        prepared.redraw = lambda epoch: _shuffled(train, cfg.seed, 0, epoch)
+    prepared.notes.append(
+        f"control={cfg.control}: the values of {', '.join(moved)} move together over "
+        f"{len(tokens['train'].starts):,} word tokens of train; left alone: "
+        f"{', '.join(left) or 'nothing'}"
+    )
+    return prepared
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The word tokens of a split, those that have a piece, and their values."""
+
+    split: Split
+    starts: Places
+    """Place of each word's first piece in the split's source values, (words,)."""
+    pieces: Places
+    """Places of all pieces of words."""
+    owner: Places
+    """The word of each of `pieces`."""
+    values: dict[str, Ids]
+    """By feature of words: the id at each word's first piece, or at the last, if that one joins."""
+    first: frozenset[str]
+    """Of these features, those that say `<inside>` on later pieces."""
+
+    @classmethod
+    def of(
+        cls, split: Split, moved: Mapping[str, FeatureVocab], begins: list[int] | None
+    ) -> Tokens:
+        """`begins`: ids of the tags that begin a word; without them each piece is a word."""
+        real = np.ones(len(split.source.values), bool)
+        real[split.source.offsets[1:] - 1] = False  # the end symbol
+        begin = real if begins is None else real & np.isin(split.features[WORD], begins)
+        starts, pieces = np.flatnonzero(begin), np.flatnonzero(real)
+        owner = np.cumsum(begin)[pieces] - 1
+        # A piece that ends a word, and joins it with the next ones, has the values of them all.
+        last = np.append(np.flatnonzero(np.diff(owner)), len(owner) - 1)[: len(starts)]
+        values = {
+            name: split.features[name][
+                pieces[last] if (vocab.cover, vocab.policy) == ("join", "copy") else starts
+            ]
+            for name, vocab in moved.items()
+        }
+        first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
+        return cls(split, starts, pieces, owner, values, first)
+
+    def with_values(self, values: dict[str, Ids], units: Split) -> Split:
+        """The split with other values of its words, numbered as in `units`.
+
+        All pieces of a word get what the other word's first one says, whatever each said before
+        (vectors, or values of text that was given in pieces); `<inside>` stays.
+        """
+        changed = copy.copy(self.split)
+        changed.features = {n: ids for n, ids in self.split.features.items() if n != WORD}
+        changed.units = dict(self.split.units)
+        changed.vectors = self.split.vectors | {
+            n: units.vectors[n] for n in values if n in units.vectors
+        }
+        for name, new in values.items():
+            ids = self.split.features[name].copy()
+            places, owner = self.pieces, self.owner
+            if name in self.first:
+                places, owner = self.starts, np.arange(len(self.starts))
+            if name in self.first and name in units.units and units is not self.split:
+                own = self.split.units[name]  # that of `<inside>`
+                changed.units[name] = own.followed_by(units.units[name])
+                new = np.where(new < FIRST, new, new + np.int32(len(own.offsets) - 1))
+            elif name in units.units:
+                changed.units[name] = units.units[name]
+            ids[places] = new[owner]
+            assert (ids[self.split.source.offsets[1:] - 1] == END).all()
+            changed.features[name] = ids
+        return changed
+
+    def types(self, seed: int) -> NDArray[np.uint64]:
+        """A random number for each word's type, its sequence of pieces; the same in all splits."""
+        place = (self.pieces - self.starts[self.owner]).astype(np.uint64)
+        ids = self.split.source.values[self.pieces].astype(np.uint64)
+        each = mixed(ids + (place << np.uint64(32)) + mixed(np.uint64(seed)))
+        firsts = np.searchsorted(self.pieces, self.starts)
+        return mixed(np.add.reduceat(each, firsts))
+
+
+def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> Split:
+    # Only raw PCG64 numbers are used, whose stream NumPy guarantees.
+    random = np.random.PCG64(np.random.SeedSequence([seed, split, epoch]))
+    order = np.argsort(random.random_raw(len(tokens.starts)), kind="stable")
+    values = {name: ids[order] for name, ids in tokens.values.items()}
+    return tokens.with_values(values, tokens.split)
+
+
+def _by_type(tokens: Tokens, train: Tokens, seed: int) -> Split:
+    drawn = (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
+    values = {name: ids[drawn] for name, ids in train.values.items()}
+    return tokens.with_values(values, train.split)

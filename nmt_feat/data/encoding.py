@@ -1,0 +1,242 @@
+"""Rows of a corpus to rows of the store, in several processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nmt_feat.base.pool import Pool
+from nmt_feat.config.schema import DataConfig
+from nmt_feat.data.alignment import VALUES, Ids, SourceEncoder
+from nmt_feat.data.corpora import RawSplit
+from nmt_feat.data.covers import Booleans
+from nmt_feat.data.sentence_tables import Table
+from nmt_feat.data.store import Split, Writer, encoded
+from nmt_feat.features.columns import MISSING
+from nmt_feat.text.sentences import Coded, Integers
+from nmt_feat.text.subwords import Subwords
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What training pairs must be like; see `DataConfig`."""
+
+    min_words: int
+    max_pieces: int
+    max_ratio: float
+
+    @classmethod
+    def of(cls, cfg: DataConfig) -> Filters:
+        """Those of a config."""
+        return cls(cfg.min_words, cfg.max_pieces, cfg.max_ratio)
+
+    def apply(self, words: Integers, pieces: Integers) -> tuple[NDArray[np.bool_], Counter[str]]:
+        """Whether each pair is kept, and why how many are not; `(pairs, 2)` numbers, of a side."""
+        short, long = pieces.min(axis=1), pieces.max(axis=1)
+        reasons = {
+            BLANK: words.min(axis=1) == 0,
+            f"words < {self.min_words}": words.min(axis=1) < self.min_words,
+            f"pieces > {self.max_pieces}": long > self.max_pieces,
+            f"ratio > {self.max_ratio:g}": long > self.max_ratio * short,
+        }
+        why = np.select(list(reasons.values()), range(len(reasons)), -1)
+        names = list(reasons)
+        return why < 0, Counter(names[i] for i in why[why >= 0])
+
+
+BLANK = "with a blank side"
+"""Why a training pair is left out, whatever the settings."""
+INFORMATION = 50_000
+"""Sentences of a split, from the first one on, of which words and values are counted together."""
+ALL = ""
+"""In the place of a feature's name: all together; no feature has the name."""
+
+
+class EncodedSplit:
+    """A split on its way to the disk: features are numbers of values, in the order they came."""
+
+    def __init__(self, path: Path, features: Iterable[str]) -> None:
+        self.filtered = Counter[str]()  # pairs left out, by reason
+        self.bare = 0  # sentences that lack the annotation whose words the features describe
+        self.path = path
+        self._writer = Writer(path)
+        self.joint: dict[str, Counter[tuple[str, ...]]] = {}
+        """How often each form has each value, by feature of words, in the first sentences.
+
+        If there are several features also `ALL`: how often it has each combination of values.
+        """
+        self._alike: dict[str, tuple[int, int]] = {}
+        self._lost: dict[str, tuple[int, int]] = {}
+        self._known: dict[str, dict[str, int]] = {name: {} for name in features}
+        self._values: dict[str, list[str]] = {}
+        self._counts: dict[str, list[int]] = {name: [] for name in features}
+
+    def append(self, rows: _Rows) -> None:
+        """Add rows; values that are new get the next numbers."""
+        self.filtered.update(rows.filtered)
+        self.bare += rows.bare
+        numbers = {}
+        for name, (values, counts) in rows.values.items():
+            known, total = self._known[name], self._counts[name]
+            places = [known.setdefault(value, len(known)) for value in values]
+            total += [0] * (len(known) - len(total))
+            for place, count in zip(places, counts, strict=True):
+                total[place] += count
+            own = (VALUES + place for place in places)
+            numbers[name] = np.array([*range(VALUES), *own], np.int32)
+        for name, joint in rows.joint.items():
+            self.joint.setdefault(name, Counter()).update(joint)
+        for name, (same, several) in rows.alike.items():
+            before = self._alike.get(name, (0, 0))
+            self._alike[name] = before[0] + same, before[1] + several
+        for name, (lost, words) in rows.lost.items():
+            before = self._lost.get(name, (0, 0))
+            self._lost[name] = before[0] + lost, before[1] + words
+        self._writer.append(rows.batch, numbers)
+
+    def close(self) -> None:
+        """Nothing is added any more: of the values, which may be millions, only a list stays."""
+        self._values = {name: list(known) for name, known in self._known.items()}
+        self._known.clear()
+
+    def counts(self, feature: str) -> Counter[str]:
+        """How often each value of a feature occurs."""
+        found = Counter[str]()
+        dict.update(found, zip(self._values[feature], self._counts[feature], strict=True))
+        return found
+
+    def missing(self, feature: str) -> int:
+        """How many words have no value where they may (`missing=unknown`)."""
+        values = self._values[feature]
+        return self._counts[feature][values.index(MISSING)] if MISSING in values else 0
+
+    def agreement(self, feature: str) -> float | None:
+        """Of the words of several pieces, the share whose pieces all carry the same value.
+
+        None where each word is one piece. Pieces of a word that has no value agree.
+        """
+        same, several = self._alike.get(feature, (0, 0))
+        return same / several if several else None
+
+    def lost(self, feature: str) -> float | None:
+        """Of all words the share whose value no piece has; None for values of pieces."""
+        lost, words = self._lost.get(feature, (0, 0))
+        return lost / words if words else None
+
+    def finish(self, encoder: SourceEncoder) -> Split:
+        """The split in the file, with the final ids."""
+        units = {}
+        for name, feature in encoder.valued.items():
+            numbers, found = feature.numbers(self._values[name])
+            self._writer.renumber(name, np.array(numbers, np.int32))
+            if feature.has_units:
+                units[name] = found
+        return self._writer.finish(units)
+
+
+class _Rows(NamedTuple):
+    batch: pa.RecordBatch  # as `encoded` makes them, features by the number of their value
+    filtered: Counter[str]
+    bare: int
+    values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
+    joint: dict[str, dict[tuple[str, ...], int]]  # as in `EncodedSplit`
+    alike: dict[str, tuple[int, int]]  # by feature, see `alike`
+    lost: dict[str, tuple[int, int]]  # by feature: words whose value no piece has, and all words
+
+
+@dataclass(frozen=True)
+class _Task:
+    models: Path
+    source: Path
+    target: Path
+    name: str
+    filters: Filters | None
+
+
+def encode(
+    split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
+) -> EncodedSplit:
+    """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
+    made = EncodedSplit(path, encoder.valued)
+    files = path.parent, split.source.path, split.target.path
+    task = partial(_encode, _Task(*files, split.source_path, filters))
+    for rows in pool.map(task, split.source.ranges()):
+        made.append(rows)
+    made.close()
+    return made
+
+
+def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
+    state = (task.models / "features.json").stat()
+    encoder, target = _load(task.models, state.st_ino, state.st_mtime_ns)
+    sentences = Table(task.source).rows(*rows)
+    targets = Table(task.target).rows(*rows).texts
+    where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
+    pieces, target_ids = encoder.pieces(sentences), target.encode_ids(targets)
+    filtered = Counter[str]()
+    if task.filters:
+        words = [[len(text.split()) for text in side] for side in (sentences.texts, targets)]
+        sizes = [pieces.counts, [len(ids) for ids in target_ids]]
+        kept, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
+        sentences, pieces = sentences.rows(kept), pieces.rows(kept)
+        places = np.flatnonzero(kept).tolist()
+        targets, where = [targets[i] for i in places], [where[i] for i in places]
+        target_ids = [target_ids[i] for i in places]
+    described = encoder.describe(sentences, where, pieces)
+    values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
+    joint = {}
+    if rows[0] < INFORMATION and described.values:
+        single = {name: f for name, f in encoder.valued.items() if f.single}
+        forms = {name: described.forms(name) for name in single}
+        values_of = {name: described.values[name] for name in single}
+        joint = {name: _together(forms[name], coded) for name, coded in values_of.items()}
+        # Only the values of the same words, or the same covers, are counted together.
+        if len(single) > 1 and len({f.cover == "join" and f.policy for f in single.values()}) == 1:
+            joint[ALL] = _together(forms[min(forms)], *values_of.values())
+    ends = np.cumsum(described.counts) - 1
+    same = {
+        name: alike(np.delete(carried, ends), described.begins)
+        for name, carried in described.carried.items()
+    }
+    batch = encoded(described, described.carried, target_ids, targets)
+    lost = {name: (n, len(described.words.starts)) for name, n in described.lost.items()}
+    return _Rows(batch, filtered, described.bare, values, joint, same, lost)
+
+
+def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:
+    """How many words of several pieces carry one value on all of them; how many there are.
+
+    Of each piece what it carries, and whether it begins a word.
+    """
+    starts = np.flatnonzero(begins)
+    if not len(starts):
+        return 0, 0
+    several = np.diff(np.append(starts, len(begins))) > 1
+    same = np.minimum.reduceat(carried, starts) == np.maximum.reduceat(carried, starts)
+    return int((same & several).sum()), int(several.sum())
+
+
+def _together(*columns: Coded) -> dict[tuple[str, ...], int]:
+    """How often each combination of the columns' values occurs."""
+    codes = np.zeros(len(columns[0].codes), np.int64)
+    names: list[tuple[str, ...]] = [()]
+    for column in columns:
+        pairs = codes * len(column.values) + column.codes
+        found, codes = np.unique(pairs, return_inverse=True)
+        before, value = np.divmod(found, max(len(column.values), 1))
+        places = zip(before.tolist(), value.tolist(), strict=True)
+        names = [(*names[i], column.values[j]) for i, j in places]
+    return dict(zip(names, np.bincount(codes).tolist(), strict=True))
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, inode: int, changed: int) -> tuple[SourceEncoder, Subwords]:
+    return SourceEncoder.load(folder), Subwords.load(folder / "target")

@@ -1,0 +1,167 @@
+"""The data report: what is in a prepared corpus, and what its features say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+
+from nmt_feat.base.terminal import TextTable, literal
+from nmt_feat.data import information
+from nmt_feat.data.information import Joint
+from nmt_feat.data.store import Split
+from nmt_feat.embedders.ids import FIRST, UNK
+from nmt_feat.features.columns import MISSING, NONE, FeatureVocab
+from nmt_feat.text.files import ranked
+
+BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
+TOP = 5  # values of a feature that the report shows
+
+
+@dataclass
+class DataReport:
+    """Sentences, words and pieces of each split, what was filtered and why, and the features."""
+
+    train_read: int  # training pairs before filtering
+    filtered: dict[str, int]  # training pairs left out, by reason
+    source_size: int  # of the vocabulary, as the next
+    target_size: int
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_split`
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)  # see `describe_feature`
+    together: dict[str, Any] = field(default_factory=dict)  # see `describe_together`
+
+    def __rich__(self) -> Group:
+        """Small tables: splits and, if any, features."""
+        splits = _table("data", "split", "sentences", "words", "pieces", "unknown")
+        for name, s in self.splits.items():
+            sides = (s["source"], s["target"])
+            row = ["/".join(f"{x[c]:,}" for x in sides) for c in ("words", "pieces")]
+            unknown = "/".join(f"{x['unknown']:.2%}" for x in sides)
+            splits.add_row(name, f"{s['sentences']:,}", *row, unknown)
+        reasons = ", ".join(f"{n:,} {why}" for why, n in self.filtered.items()) or "none"
+        sizes = f"vocabulary {self.source_size:,}/{self.target_size:,}"
+        read = f"filtered of {self.train_read:,} training pairs: {reasons}"
+        bits = ("bits", "given word", "random")
+        features = _table("features", "feature", "values", *bits, "unknown in dev")
+        features.add_column("most frequent")
+        words = _table("features on words", "feature", "coverage", "pieces agree", "lost")
+        for name, f in self.features.items():
+            count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
+            top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
+            features.add_row(name, count, *_shown(f), f"{f['unknown_dev']:.2%}", top)
+            agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
+            # Not known in the reports of earlier versions.
+            lost = "-" if f.get("lost") is None else f"{f['lost']:.1%}"
+            words.add_row(name, f"{f['coverage']:.1%}", agree, lost)
+        if t := self.together:
+            names = ", ".join(t["features"])
+            features.add_row("together", f"{t['values']:,}", *_shown(t), "-", f"of {names}")
+        line = literal(f"{sizes}; {read}")
+        return Group(splits, line, *([features, words] if self.features else []))
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
+    found: dict[str, Any] = {"sentences": len(split)}
+    for side in ("source", "target"):
+        ids = getattr(split, side).values
+        pieces = len(ids) - len(split)
+        found[side] = {
+            "words": sum(len(text.split()) for text in split.texts(side)),
+            "pieces": pieces,
+            "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
+        }
+    return found
+
+
+def coverage(values: Counter[str]) -> float:
+    """Share of words that carry a value: annotated, and neither missing nor `_`.
+
+    Words are pieces where values are those of pieces, as in `FeatureVocab.of_pieces`.
+    """
+    without = values[MISSING] + values[NONE]
+    return 1 - without / max(values.total(), 1)
+
+
+def describe_feature(
+    train: Counter[str],
+    dev: Counter[str],
+    vocab: FeatureVocab,
+    train_joint: Joint | None = None,
+    dev_joint: Joint | None = None,
+) -> dict[str, Any]:
+    """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
+
+    Words are pieces for `subword_tag`, and units of a column of units. With the counts of forms and
+    values, also the entropy given the word, and that of random values by word type. Values that are
+    not kept are one, as they are for the model. A word whose value is missing or erased is told
+    nothing: it counts as a word, of 0 bits.
+    """
+    words, unknown = train.total(), sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
+    values, kept = len(train.keys() - {MISSING}), sum(vocab.id(v) >= FIRST for v in train)
+    seen: Counter[str] = train
+    if kept < values:
+        seen = information.merged(train, lambda value: information.as_read(value, vocab))
+        train_joint, dev_joint = (
+            joint and information.merged(joint, lambda k: (k[0], information.as_read(k[1], vocab)))
+            for joint in (train_joint, dev_joint)
+        )
+    return {
+        "values": values,
+        "kept": kept,
+        **_bits(seen, train_joint, dev_joint),
+        "unknown_dev": unknown / max(dev.total(), 1),
+        "top": [[value, train[value] / words] for value in ranked(train)[:TOP]],
+    }
+
+
+def describe_together(
+    train: Joint, dev: Joint, vocabs: Mapping[str, FeatureVocab]
+) -> dict[str, Any]:
+    """The bits of several features of words as one, whose values are their combinations.
+
+    Counted as theirs given the word are, in the first sentences, by the form and a value of each
+    feature. Empty where a word has some of the values only: what is missing has no bits.
+    """
+    if any(MISSING in key[1:] and {*key[1:]} != {MISSING} for key in (*train, *dev)):
+        return {}
+
+    def combined(key: tuple[str, ...]) -> tuple[str, str | tuple[str, ...]]:
+        form, *values = key
+        if MISSING in values:
+            return form, MISSING
+        return form, tuple(map(information.as_read, values, vocabs.values()))
+
+    joint, dev_joint = (information.merged(each, combined) for each in (train, dev))
+    values = information.merged(joint, itemgetter(1))
+    bits = _bits(values, joint, dev_joint)
+    return {"features": list(vocabs), "values": len(values.keys() - {MISSING}), **bits}
+
+
+def _bits(
+    values: Mapping[Any, int], train: Joint | None, dev: Joint | None
+) -> dict[str, float | None]:
+    known, share = information.told(values)
+    found = dict.fromkeys(BITS, None) | {"entropy": share * information.entropy(known)}
+    if train and dev:
+        (known_train, _), (known_dev, share) = map(information.told, (train, dev))
+        found["given_word"] = share * information.given_word(known_train, known_dev)
+        found["random_by_type"] = share * information.random_by_type(known_train, known_dev)
+    return found
+
+
+def _shown(found: Mapping[str, Any]) -> list[str]:
+    return ["-" if found[b] is None else f"{found[b]:.2f}" for b in BITS]
+
+
+def _table(title: str, first: str, *others: str) -> TextTable:
+    table = TextTable(title=literal(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

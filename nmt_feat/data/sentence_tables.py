@@ -1,0 +1,215 @@
+"""Files of text and annotation as Arrow tables on disk, read in blocks by several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from nmt_feat.base.pool import Pool
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Findings, Sentence, sentence_end
+from nmt_feat.text.conllu_blocks import parse_block
+from nmt_feat.text.files import Block, line_end, read_blocks
+from nmt_feat.text.normalization import normalize_lines, normalize_sentences
+from nmt_feat.text.sentences import START, TEXT, Sentences
+from nmt_feat.text.subwords import cut_at_words
+
+ROWS = 2000
+"""Sentences that are worked on at a time."""
+
+
+class Texts:
+    """A column of strings that stay on disk until they are asked for."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, i: int) -> str:
+        return str(self._column[i])
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), ROWS):
+            yield from self._column.slice(start, ROWS).to_pylist()
+
+
+class CutTexts:
+    """The texts of a table, cut at their words for the trainer of subwords."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        for rows in self._table.ranges():
+            yield from cut_at_words(self._table.rows(*rows))
+
+
+class Table:
+    """Sentences in an Arrow file, one a row, its words as lists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, state = path, path.stat()
+        self._rows = _mapped(path, state.st_ino, state.st_mtime_ns)
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    @property
+    def texts(self) -> Texts:
+        """The sentences' texts."""
+        return Texts(self._rows[TEXT])
+
+    def words(self) -> int:
+        """How many words all the sentences have."""
+        return int(pc.sum(pc.list_value_length(self._rows[START])).as_py() or 0)
+
+    def limited(self, limit: int | None) -> Table:
+        """Only the first sentences."""
+        made = Table(self.path)
+        made._rows = self._rows.slice(0, limit)
+        return made
+
+    def rows(self, start: int, stop: int) -> Sentences:
+        """The sentences `[start, stop)`, read now."""
+        return Sentences.read(self._rows.slice(start, stop - start))
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The rows in pieces of a size to work on."""
+        ends = [*range(ROWS, len(self), ROWS), len(self)]
+        return [(end - 1 - (end - 1) % ROWS, end) for end in ends]
+
+
+@lru_cache(maxsize=8)
+def _mapped(path: Path, inode: int, changed: int) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def write(batches: Iterable[pa.RecordBatch], path: Path) -> Table:
+    """A table of these rows."""
+    found = iter(batches)
+    first = next(found, None)
+    if first is None:
+        first = pa.record_batch({TEXT: pa.array([], pa.large_string())})
+    with pa.ipc.new_file(str(path), first.schema) as file:
+        file.write_batch(first)
+        for batch in found:
+            file.write_batch(batch)
+    return Table(path)
+
+
+class Format(NamedTuple):
+    """What a file holds: one of `formats.FORMATS`, the names of its factors if it has any."""
+
+    kind: str
+    factors: tuple[str, ...] = ()
+
+
+class Content(NamedTuple):
+    """What a file holds."""
+
+    table: Table
+    blank: int  # sentences without a visible character
+    findings: Findings  # about its heads
+
+
+def read(
+    path: Path,
+    form: Format,
+    columns: tuple[str, ...] | None,
+    out: Path,
+    pool: Pool,
+    normal: bool = True,
+) -> Content:
+    """A file's sentences, with its words, if it has any, and these columns; None: without words.
+
+    Texts and values are brought into normal form, unless `normal` is false.
+    """
+    blocks = read_blocks(path, sentence_end if form.kind == "conllu" else line_end)
+    blank, findings = 0, Findings()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal blank
+        for batch, more, of_block in pool.map(partial(_parse, form, columns, normal), blocks):
+            blank += more
+            findings.update(of_block)
+            yield batch
+
+    return Content(write(batches(), out), blank, findings)
+
+
+def _parse(
+    form: Format, columns: tuple[str, ...] | None, normal: bool, block: Block
+) -> tuple[pa.RecordBatch, int, Findings]:
+    """A row for each sentence of a block; how many are blank, and what is odd about heads."""
+    lines, findings = block.lines(), Findings()
+    if form.kind == "text":
+        lines = normalize_lines(lines) if normal else lines
+        rows = pa.record_batch({TEXT: pa.array(lines, pa.large_string())})
+        return rows, _count_blank(lines), findings
+    if form.kind == "conllu":
+        sentences = parse_block(lines, block.path, block.line, columns or (), findings)
+    else:
+        parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line, findings)
+        sentences = Sentences.of(parsed, columns or ())
+    if normal:
+        sentences = normalize_sentences(sentences)
+    rows = sentences.table()
+    if columns is None:
+        rows = rows.select([TEXT])
+    return rows, _count_blank(sentences.texts), findings
+
+
+def _count_blank(lines: Iterable[str]) -> int:
+    return sum(not line or line.isspace() for line in lines)
+
+
+def with_blank_rows(annotation: Table, blank: NDArray[np.bool_], out: Path) -> Table:
+    """The rows of an annotation that lacks those of blank lines, and such rows where they are.
+
+    `blank`: of each row of the result whether it is that of a blank line.
+    """
+    before = np.append(0, np.cumsum(~blank))  # rows of the annotation before each of the result
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(blank), ROWS):
+            part = annotation.rows(int(before[start]), int(before[min(start + ROWS, len(blank))]))
+            here = blank[start : start + ROWS]
+            empty = Sentences.of([Sentence("")], part.annotation)
+            order = np.where(here, len(part), np.cumsum(~here) - 1)
+            yield Sentences.joined([part, empty]).taken(order).table()
+
+    return write(batches(), out)
+
+
+Merge = Callable[[list[Sentences], int], tuple[Sentences, int]]
+
+
+def merge(work: Merge, parts: Sequence[Table], out: Path, pool: Pool) -> tuple[Table, int]:
+    """`work(sentences of each part, first row)` of all rows: a table, and its numbers added up."""
+    total = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal total
+        task = partial(_merge, work, [part.path for part in parts])
+        for batch, number in pool.map(task, parts[-1].ranges()):
+            total += number
+            yield batch
+
+    return write(batches(), out), total
+
+
+def _merge(work: Merge, parts: list[Path], rows: tuple[int, int]) -> tuple[pa.RecordBatch, int]:
+    made, number = work([Table(part).rows(*rows) for part in parts], rows[0])
+    return made.table(), number

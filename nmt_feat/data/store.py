@@ -1,0 +1,257 @@
+"""An encoded split: Arrow columns, memory-mapped from a file or built in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from nmt_feat.data.alignment import Described, Ids, SourceEncoder
+from nmt_feat.data.sentence_tables import Texts
+from nmt_feat.embedders.ids import EOS
+from nmt_feat.features.columns import Code
+from nmt_feat.text.subwords import Subwords
+
+FEATURE, UNITS, VALUES = "feature:", "units:", "values:"
+_IDS = pa.large_list(pa.int32())
+_STEP = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of int32 of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def row(self, i: int) -> NDArray[np.int32]:
+        """One row, not copied."""
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def followed_by(self, more: Ragged) -> Ragged:
+        """These rows, then those of another."""
+        values = np.concatenate([self.values, more.values])
+        return Ragged(values, np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]))
+
+    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Where in `values` the padded rows are read, and what is real: both (rows, longest)."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        column = np.arange(lengths.max(initial=0))
+        real = column < lengths[:, None]
+        return np.where(real, starts[:, None] + column, 0), real
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What an encoder reads to make vectors of a split's pieces while the model runs."""
+
+    texts: Ragged
+    """Ids of its own pieces, special ones included, a row for each text or part of a long one."""
+    places: NDArray[np.int64]
+    """Where in `texts.values` each of its pieces stands of which there is a vector."""
+
+
+Vectors = NDArray[Any] | Windows
+"""Those of an encoder's pieces, or what it makes them of."""
+
+
+class Split:
+    """Encoded sentence pairs, at least one, in the order of their files.
+
+    Attributes:
+        source, target: ids, each row with EOS; `source_lengths`, `target_lengths` are theirs.
+        features: ids by feature, at the same places as the source's values.
+        units: by each feature whose tokens have units, those of its distinct tokens: id `FIRST + i`
+            is the token with row i.
+        vectors: by each feature of an encoder's vectors, these or what they are made of; its units
+            are their rows, of which a token has the mean.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.source = _ragged(table["source"])
+        self.target = _ragged(table["target"])
+        names = [n.removeprefix(FEATURE) for n in table.column_names if n.startswith(FEATURE)]
+        self.features = {name: _ragged(table[FEATURE + name]).values for name in names}
+        names = [n.removeprefix(UNITS) for n in table.column_names if n.startswith(UNITS)]
+        self.units = {name: _inner(table[UNITS + name]) for name in names}
+        self.source_lengths = np.diff(self.source.offsets)
+        self.target_lengths = np.diff(self.target.offsets)
+        self.vectors: dict[str, Vectors] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> Split:
+        """Memory-map what `save` wrote; nothing is read until it is used."""
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+    def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: Vectors) -> Split:
+        """The split and a feature of vectors. `ids` are at the same places as the source's."""
+        bounds = pa.array(self.source.offsets)
+        rows = pa.LargeListArray.from_arrays(pa.array(units.offsets), pa.array(units.values))
+        table = self._table.append_column(
+            FEATURE + name, pa.LargeListArray.from_arrays(bounds, pa.array(ids))
+        ).append_column(UNITS + name, _first_row(rows, len(self)))
+        made = Split(table)
+        made.vectors = self.vectors | {name: vectors}
+        return made
+
+    def save(self, path: Path) -> None:
+        """Write an Arrow IPC file; vectors are not in it."""
+        with pa.ipc.new_file(str(path), self._table.schema) as file:
+            file.write_table(self._table)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @property
+    def source_texts(self) -> list[str]:
+        """Raw source texts."""
+        return list(self.texts("source"))
+
+    @property
+    def target_texts(self) -> list[str]:
+        """Raw target texts."""
+        return list(self.texts("target"))
+
+    def texts(self, side: str) -> Texts:
+        """Raw texts of `source` or `target`, which stay on disk until they are asked for."""
+        return Texts(self._table[f"{side}_text"])
+
+    def feature_text(self, name: str, i: int) -> str:
+        """A feature's values of the words of sentence i, with spaces between; of vectors none."""
+        return "" if name in self.vectors else str(self._table[VALUES + name][i])
+
+
+def encode_split(
+    encoder: SourceEncoder, target: Subwords, described: Described, targets: Sequence[str]
+) -> Split:
+    """Sentences, described for `encoder`, and their translations as a split in memory."""
+    ids, units = encoder.look_up(described)
+    table = pa.Table.from_batches([encoded(described, ids, target.encode_ids(targets), targets)])
+    for name, tokens in units.items():
+        table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
+    return Split(table)
+
+
+def encoded(
+    described: Described,
+    features: dict[str, Ids],
+    target: Sequence[Sequence[int]],
+    targets: Sequence[str],
+) -> pa.RecordBatch:
+    """A row for each sentence and its translation.
+
+    `features`: ids of the pieces; `target`: those of the translations, without EOS.
+    """
+    bounds = _bounds(described.counts)
+    columns = {
+        "source": pa.LargeListArray.from_arrays(bounds, pa.array(described.ids)),
+        "target": pa.array([[*ids, EOS] for ids in target], _IDS),
+        "source_text": pa.array(described.texts, pa.large_string()),
+        "target_text": pa.array(targets, pa.large_string()),
+    }
+    for name, ids in features.items():
+        columns[FEATURE + name] = pa.LargeListArray.from_arrays(bounds, pa.array(ids))
+    for name, values in described.values.items():
+        offsets = _bounds(described.value_counts[name])
+        words = pa.LargeListArray.from_arrays(offsets, values.strings().cast(pa.large_string()))
+        columns[VALUES + name] = pc.binary_join(words, pa.scalar(" ", pa.large_string()))
+    return pa.record_batch(columns)
+
+
+def _bounds(counts: NDArray[np.int64]) -> pa.Array:
+    return pa.array(np.append(0, np.cumsum(counts)))
+
+
+class Writer:
+    """A split that grows block by block on disk; `finish` makes one of its blocks.
+
+    Until then each buffer of each column has a file of its own, so that nothing is in memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._schema = pa.schema([])
+        self._rows = 0
+        self._sizes: list[int] = []  # values by column
+
+    def append(self, rows: pa.RecordBatch, numbers: dict[str, Ids]) -> None:
+        """Add rows as `encoded` makes them, with `numbers[f][i]` for each id i of a feature f."""
+        self._schema = rows.schema
+        if not self._sizes:
+            self._sizes = [0] * rows.num_columns
+            for i in range(rows.num_columns):
+                self._file(i, "offsets").write_bytes(bytes(8))
+        self._rows += rows.num_rows
+        for i, column in enumerate(rows.columns):
+            (_, offsets, *_, values), size = column.buffers(), self._sizes[i]
+            ends = np.frombuffer(offsets, np.int64)[1 : len(column) + 1]
+            kind = np.int32 if pa.types.is_large_list(column.type) else np.uint8
+            content = np.frombuffer(values or b"", kind)[: ends[-1] if len(ends) else 0]
+            if (name := rows.schema.names[i].removeprefix(FEATURE)) in numbers:
+                content = numbers[name][content]
+            for part, array in (("offsets", ends + size), ("values", content)):
+                with self._file(i, part).open("ab") as file:
+                    file.write(array.tobytes())
+            self._sizes[i] += len(content)
+
+    def renumber(self, feature: str, numbers: Ids) -> None:
+        """Put `numbers[i]` into the place of each id i of a feature."""
+        file = self._file(self._schema.get_field_index(FEATURE + feature), "values")
+        ids = np.memmap(file, np.int32, "r+")
+        for start in range(0, len(ids), _STEP):
+            ids[start : start + _STEP] = numbers[ids[start : start + _STEP]]
+
+    def finish(self, units: dict[str, list[Code]]) -> Split:
+        """Write and open the file. `units`: those of the tokens of features that have them."""
+        columns = []
+        for i, field in enumerate(self._schema):
+            offsets, values = map(_mapped, (self._file(i, "offsets"), self._file(i, "values")))
+            if pa.types.is_large_list(field.type):
+                bounds = pa.Array.from_buffers(pa.int64(), self._rows + 1, [None, offsets])
+                ids = pa.Array.from_buffers(pa.int32(), self._sizes[i], [None, values])
+                columns.append(pa.LargeListArray.from_arrays(bounds, ids))
+            else:
+                buffers = [None, offsets, values]
+                columns.append(pa.Array.from_buffers(field.type, self._rows, buffers))
+        table = pa.table(columns, schema=self._schema)
+        for name, tokens in units.items():
+            table = table.append_column(UNITS + name, _in_first_row(tokens, self._rows))
+        Split(table).save(self._path)
+        for i in range(len(columns)):
+            for part in ("offsets", "values"):
+                self._file(i, part).unlink()
+        return Split.open(self._path)
+
+    def _file(self, column: int, part: str) -> Path:
+        return self._path.with_suffix(f".{column}.{part}")
+
+
+def _mapped(path: Path) -> pa.Buffer:
+    return pa.memory_map(str(path)).read_buffer() if path.stat().st_size else pa.py_buffer(b"")
+
+
+def _in_first_row(units: Sequence[Code], rows: int) -> pa.Array:
+    """A column whose first row has the units of all tokens."""
+    return _first_row(pa.array(units, _IDS), rows)
+
+
+def _first_row(units: pa.Array, rows: int) -> pa.Array:
+    bounds = pa.array(np.where(np.arange(rows + 1) > 0, len(units), 0))
+    return pa.LargeListArray.from_arrays(bounds, units)
+
+
+def _inner(column: pa.ChunkedArray) -> Ragged:
+    return _ragged(pa.chunked_array([column.chunk(0).values]))
+
+
+def _ragged(column: pa.ChunkedArray) -> Ragged:
+    chunk = column.chunk(0)  # the only one
+    return Ragged(chunk.values.to_numpy(), chunk.offsets.to_numpy())

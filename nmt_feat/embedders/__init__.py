@@ -1,0 +1,1 @@
+"""From ids, sequences of units or vectors to one embedding per token."""

@@ -1,0 +1,159 @@
+"""Features that are a sequence of units per token, composed to one vector."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt_feat.embedders.categorical import table
+from nmt_feat.errors import UserError
+
+
+class Units(nn.Module):
+    """Base of the composers: one vector for each distinct token, made of its units.
+
+    `forward` maps the units of R tokens, `(R, U)` ids padded with 0, to `(R, dim)`, zero for a
+    token without any. How many columns are padding changes nothing.
+    """
+
+    units = True
+    """Reads units of distinct tokens, not an id of each."""
+
+
+class Mean(Units):
+    """The mean of the units' vectors, a table N(0, std).
+
+    Args:
+        size: rows of the table of units, padding included.
+        dim: width of the result.
+        std: scale at the start.
+    """
+
+    def __init__(self, size: int, dim: int, std: float) -> None:
+        super().__init__()
+        self.table = table(size, dim, std)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """`(R, U)` ids to `(R, dim)`."""
+        total: Tensor = self.table(units).sum(dim=1)
+        return total / (units != 0).sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class Max(Mean):
+    """The largest value of the units' vectors, element by element. Arguments as of `Mean`."""
+
+    def forward(self, units: Tensor) -> Tensor:
+        """`(R, U)` ids to `(R, dim)`."""
+        real = (units != 0)[..., None]
+        largest: Tensor = self.table(units).masked_fill(~real, -torch.inf).amax(dim=1)
+        return largest.masked_fill(~real.any(dim=1), 0.0)
+
+
+class Highway(nn.Module):
+    """`t * relu(A x + a) + (1 - t) * x`, `t = sigmoid(W x + b)` (Srivastava et al. 2015).
+
+    b starts at -2, so that at first most of x is carried on (Kim et al. 2016).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.change = nn.Linear(dim, dim)
+        self.gate = nn.Linear(dim, dim)
+        nn.init.constant_(self.gate.bias, -2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., dim)` to `(..., dim)`."""
+        return torch.lerp(x, F.relu(self.change(x)), torch.sigmoid(self.gate(x)).to(x))
+
+
+class LastStates(nn.Module):
+    """Last states of two LSTMs, one from either end, side by side; padding is never seen.
+
+    The backward one reads each row reversed, so that padding stands behind for both: no lengths
+    have to be known outside the device.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.forth = nn.LSTM(dim, hidden, batch_first=True)
+        self.back = nn.LSTM(dim, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`(R, U, dim)`, R lengths of at least 1, to `(R, 2 * hidden)`."""
+        place = torch.arange(x.shape[1], device=x.device)
+        rows, last = torch.arange(len(x), device=x.device), lengths - 1
+        turned = x[rows[:, None], (last[:, None] - place).clamp(min=0)]
+        return torch.cat([self.forth(x)[0][rows, last], self.back(turned)[0][rows, last]], dim=-1)
+
+
+class CharCNN(Units):
+    """Convolutions over units, tanh, largest value per filter (Kim et al. 2016), and more.
+
+    With `highway`, a highway layer follows. With `lstm`, an LSTM from either end reads the filters
+    of all units in place of the maximum, after the highway layer, and gives its last states. All
+    three are the "CharCNN" of Park & Zhao (2020), who do not say over what their BiLSTM runs: here
+    over the units of a token, which thus has one embedding wherever it stands. Their sizes: widths
+    1 to 6 with 25 to 150 filters, lstm 256.
+
+    The table of units starts N(0, 1). A linear projection to `dim`, N(0, std) divided by the square
+    root of its inputs, ends it.
+
+    Args:
+        size: rows of the table of units, padding included.
+        dim: width of the result.
+        std: scale at the start.
+        unit_dim: width of the units' embeddings.
+        widths: of the convolutions, in units.
+        filters: number of filters of each width.
+        highway: whether there is a highway layer.
+        lstm: width of each of the two LSTMs; 0 for none.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        std: float,
+        unit_dim: int = 50,
+        widths: Sequence[int] = (1, 2, 3, 4),
+        filters: Sequence[int] = (25, 50, 75, 100),
+        highway: bool = True,
+        lstm: int = 0,
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(filters) or min(widths, default=0) < 1:
+            raise UserError(
+                f"widths={list(widths)}, filters={list(filters)}: give each width, of 1 or more "
+                "units, its number of filters"
+            )
+        if min(*filters, unit_dim) < 1 or lstm < 0:
+            raise UserError(
+                f"filters={list(filters)}, unit_dim={unit_dim}, lstm={lstm}: filters and unit_dim "
+                "must be at least 1, lstm at least 0"
+            )
+        self.table = table(size, unit_dim, 1.0)
+        self.widths, total = tuple(widths), sum(filters)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(unit_dim, count, width) for width, count in zip(widths, filters, strict=True)
+        )
+        self.highway = Highway(total) if highway else nn.Identity()
+        self.lstm = LastStates(total, lstm) if lstm else None
+        self.projection = nn.Linear(2 * lstm or total, dim)
+        nn.init.normal_(self.projection.weight, std=std * self.projection.in_features**-0.5)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """`(R, U)` ids to `(R, dim)`."""
+        real = units != 0
+        x, found = self.table(units).transpose(1, 2), []
+        for convolution, width in zip(self.convolutions, self.widths, strict=True):
+            # As long as before: what is missing on either side is 0, as padding is.
+            found.append(convolution(F.pad(x, ((width - 1) // 2, width // 2))))
+        x = torch.cat(found, dim=1).tanh().transpose(1, 2)  # (R, U, filters)
+        if self.lstm:
+            x = self.lstm(self.highway(x), real.sum(dim=1).clamp(min=1))
+        else:
+            x = self.highway(x.masked_fill(~real[..., None], -1.0).amax(dim=1))
+        composed: Tensor = self.projection(x)
+        return composed.masked_fill(~real.any(dim=1, keepdim=True), 0.0)

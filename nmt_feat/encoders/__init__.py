@@ -1,0 +1,1 @@
+"""States of pretrained encoders of Hugging Face."""

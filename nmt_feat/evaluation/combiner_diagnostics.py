@@ -1,0 +1,95 @@
+"""What a trained combiner makes of its parts: mean gates by feature value, shares of the norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nmt_feat.data.batches import collate, ordered
+from nmt_feat.data.store import Split
+from nmt_feat.embedders.ids import EOS, PAD
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.text import units
+
+SPECIAL = ["<pad>", "<unknown>", "<end>"]
+MOST = 20
+"""Values of a feature at most."""
+PIECES = 4096
+"""Of a batch at most: each needs `parts * model_dim` numbers, several times."""
+
+
+@dataclass
+class GateValue:
+    """The gate where a feature has one value."""
+
+    value: str
+    pieces: int
+    """How many have it."""
+    weights: dict[str, float]
+    """By part, what it is multiplied by: the mean over these pieces and the model's width."""
+
+
+@dataclass
+class Parts:
+    """What the word and each feature, the parts, do in the source embedding of a set of text."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+    """By part: the squared norm of what it adds to the embedding, summed over the pieces, as a
+    share of that of all parts. Empty where the combiner's result is no sum over the parts."""
+    gates: dict[str, list[GateValue]] = field(default_factory=dict)
+    """By feature, its most frequent values, the most frequent first; only of gates."""
+
+
+@torch.inference_mode()
+def part_use(model: Transformer, split: Split, vocabs: Mapping[str, FeatureVocab]) -> Parts:
+    """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
+
+    Features whose values are units or single words, and vectors, have no gates by value.
+    """
+    source, features = model.source, list(model.source.features)
+    device = next(source.parameters()).device
+    valued = {name: v for name, v in vocabs.items() if not (v.has_units or v.contextual)}
+    named = [name for name, v in valued.items() if v.column not in units.FORMS]
+    names = source.combiner.names
+    norms = torch.zeros(len(names), dtype=torch.float64)
+    pieces = {name: torch.zeros(vocabs[name].size, dtype=torch.int64) for name in named}
+    sums = {name: torch.zeros(vocabs[name].size, len(names), dtype=torch.float64) for name in named}
+    gated = False
+    for indices in ordered(split, PIECES):
+        batch = collate(split, indices, features).to(device)
+        rows = [batch.source, *(batch.features[name] for name in features)]
+        real = (batch.source != PAD) & (batch.source != EOS)  # (B, S)
+        embedded = source.parts(rows, source.compose(batch.features))
+        parts = [part[real][None] for part in embedded]  # (1, N, width)
+        added = source.combiner.contributions_of(parts)  # (1, N, parts, dim)
+        if added is not None:
+            norms += added.square().sum(-1).double().sum((0, 1)).cpu()
+        weights: Tensor | None = source.combiner.weights_of(parts)
+        if weights is not None:
+            gated = True
+            mean = weights.mean(-1)[0].double().cpu()  # (N, parts)
+            for name in named:
+                ids = batch.features[name][real].cpu()
+                pieces[name] += torch.bincount(ids, minlength=len(pieces[name]))
+                sums[name].index_add_(0, ids, mean)
+    found = Parts()
+    if norms.any():
+        shares = (norms / norms.sum()).tolist()
+        found.shares = dict(zip(names, shares, strict=True))
+    for name in named if gated else ():
+        values = [*SPECIAL, *vocabs[name].values]
+        order = pieces[name].argsort(descending=True, stable=True)[:MOST].tolist()
+        found.gates[name] = [
+            GateValue(
+                value=values[id],
+                pieces=int(pieces[name][id]),
+                weights=dict(zip(names, (sums[name][id] / pieces[name][id]).tolist(), strict=True)),
+            )
+            for id in order
+            if pieces[name][id]
+        ]
+    return found

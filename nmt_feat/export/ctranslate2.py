@@ -1,0 +1,311 @@
+"""Export to CTranslate2, and translation with what was exported.
+
+CTranslate2 has concatenation and addition of categorical features itself: it gets the tables as
+they are. Any other combiner is position-wise too, so embedding, features and combiner together are
+a function of the tuple (piece, feature values): CTranslate2 gets one table with a row for each
+tuple of the training text, and a sentence with another tuple is left to the native engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nmt_feat.base.files import refuse_links, remove, rename_whole
+from nmt_feat.combiners import Add, Average, Concat, NoFeatures
+from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.data.store import Split
+from nmt_feat.decoding.search import Hypothesis, check_search
+from nmt_feat.errors import UserError
+from nmt_feat.extras import optional
+from nmt_feat.features import Categorical
+from nmt_feat.model.embedding import SourceEmbedding, positions
+from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
+from nmt_feat.training.checkpoints import check_sums, sums_of, write_sums
+
+SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
+"""The pieces 0 to 3, of which `search` produces only the last."""
+JOINER = "\uffe8"
+"""CTranslate2's, between the piece and its factors."""
+TUPLES = "tuples.npy"
+"""Written only where the combiner is not one of CTranslate2's own."""
+QUANTIZATIONS = (
+    *("int8", "int8_float32", "int8_float16", "int8_bfloat16"),
+    *("int16", "float16", "bfloat16", "float32"),
+)
+"""CTranslate2's."""
+ORIGIN = "WEIGHTS.sha256"
+"""The sum of the weights that were exported."""
+LONGEST = 1024
+"""Positions that the exported model knows."""
+PATIENCE = 2.0
+"""CTranslate2's, at beams above 1: its search ends with beam times so many finished hypotheses."""
+STEP = 64
+"""Limits of output pieces are rounded up to multiples of these."""
+
+Tuples = NDArray[np.int32]
+Table = NDArray[np.float32]
+
+
+def ctranslate2() -> Any:
+    """The package, an extra."""
+    return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
+
+
+def columns(split: Split, features: Sequence[str]) -> Tuples:
+    """The tuples (piece, feature values) of a split, position by position: `(positions, parts)`."""
+    parts = [split.source.values, *(split.features[name] for name in features)]
+    return np.stack(parts, axis=1)
+
+
+def attested(split: Split, features: Sequence[str]) -> Tuples:
+    """The distinct tuples of a split, the most frequent first, the smaller ids first."""
+    found, counts = np.unique(columns(split, features), axis=0, return_counts=True)
+    distinct: Tuples = found[np.argsort(-counts, kind="stable")]
+    return distinct
+
+
+@torch.no_grad()
+def factors(embedding: SourceEmbedding) -> list[Table] | None:
+    """The tables of words and features, with which a sum or concatenation of rows, as CTranslate2
+    makes it, is what the embedding layer makes of them, times sqrt(D); none for other combiners
+    and for features without words.
+    """
+    combiner, words = embedding.combiner, embedding.words
+    if words is None or type(combiner) not in (NoFeatures, Concat, Add, Average):
+        return None
+    tables = [words.weight]
+    for feature in embedding.features.values():
+        if not isinstance(feature, Categorical):
+            return None
+        tables.append(feature.table.weight)
+    scale = math.sqrt(combiner.model_dim)
+    if type(combiner) is Average:
+        scale /= len(tables)
+    return [(table * scale).cpu().numpy() for table in tables]
+
+
+@torch.no_grad()
+def merged(embedding: SourceEmbedding, tuples: Tuples) -> Table:
+    """What the embedding layer makes of each tuple, times sqrt(D), without positions: `(n, D)`."""
+    rows = []
+    for part in np.array_split(tuples, max(1, len(tuples) // 8192)):
+        ids = torch.from_numpy(part.T.astype(np.int64))[:, None]
+        rows.append(embedding.merge(ids.unbind(), {})[0].float().cpu().numpy())
+    table = np.concatenate(rows)
+    return table * np.float32(np.sqrt(table.shape[1]))
+
+
+def check_exportable(model: Transformer) -> None:
+    """Refuse features that are no table over values."""
+    for name, embed in model.source.features.items():
+        if getattr(embed, "units", False):
+            raise UserError(f"features.{name}: units cannot be exported; use engine=native")
+        if getattr(embed, "context", False):
+            raise UserError(
+                f"features.{name}: an encoder's vectors differ from sentence to sentence and "
+                "cannot be exported; use engine=native"
+            )
+
+
+def export(
+    model: Transformer,
+    tuples: Tuples | None,
+    folder: Path,
+    quantization: str | None,
+    weights: str = "",
+) -> None:
+    """Write `model` for CTranslate2.
+
+    Args:
+        model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
+        tuples: a row of the source table is made for each; None where `factors` has the tables.
+        folder: is made; must not exist.
+        weights: the SHA-256 sum of the file of the model's weights.
+    """
+    check_exportable(model)
+    specs = ctranslate2().specs
+    if tuples is None:
+        tables = factors(model.source)
+        assert tables is not None, "this combiner needs tuples"
+    else:
+        tables = [merged(model.source, tuples)]
+    encoder = [layer for layer in model.encoder if isinstance(layer, EncoderLayer)]
+    decoder = [layer for layer in model.decoder if isinstance(layer, DecoderLayer)]
+    heads, dim = encoder[0].attention.heads, model.target.words.embedding_dim
+    merge = specs.EmbeddingsMerge
+    spec = specs.TransformerSpec.from_config(
+        (len(encoder), len(decoder)),
+        heads,
+        pre_norm=True,
+        num_source_embeddings=len(tables),
+        embeddings_merge=merge.CONCAT if type(model.source.combiner) is Concat else merge.ADD,
+    )
+    for out, table in zip(spec.encoder.embeddings, tables, strict=True):
+        out.weight = np.concatenate(
+            [np.zeros_like(table, shape=(len(SPECIAL), table.shape[1])), table]
+        )
+        spec.register_source_vocabulary(SPECIAL + [f"t{i}" for i in range(len(table))])
+    spec.encoder.scale_embeddings = False
+    target = model.target.words.weight.detach().numpy()
+    spec.decoder.embeddings.weight = target
+    spec.decoder.scale_embeddings = True
+    spec.decoder.projection.weight = target
+    places = positions(0, LONGEST, dim, torch.zeros(1)).numpy()
+    for part, layers, norm in (
+        (spec.encoder, encoder, model.encoder_norm),
+        (spec.decoder, decoder, model.decoder_norm),
+    ):
+        part.position_encodings.encodings = places
+        _norm(part.layer_norm, norm)
+        for out, layer in zip(part.layer, layers, strict=True):
+            _attention(out.self_attention, layer.attention, layer.attention_norm)
+            if isinstance(layer, DecoderLayer):
+                _attention(out.attention, layer.cross, layer.cross_norm)
+            _norm(out.ffn.layer_norm, layer.forward_norm)
+            _linear(out.ffn.linear_0, layer.forward_layer.inner)
+            _linear(out.ffn.linear_1, layer.forward_layer.outer)
+    spec.register_target_vocabulary(SPECIAL + [str(i) for i in range(len(SPECIAL), len(target))])
+    spec.config.add_source_eos = False  # it is among the tuples
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    made = folder.with_name(f"{folder.name}.part")
+    refuse_links(folder)
+    remove(made)
+    made.mkdir(parents=True)
+    spec.save(str(made))
+    if tuples is not None:
+        np.save(made / TUPLES, tuples)
+    if weights:
+        (made / ORIGIN).write_text(f"{weights}\n", encoding="ascii")
+    write_sums(made, sums_of(made, ["*"]))
+    rename_whole(made, folder)
+
+
+def _norm(spec: Any, norm: nn.LayerNorm) -> None:
+    spec.gamma, spec.beta = norm.weight.detach().numpy(), norm.bias.detach().numpy()
+
+
+def _linear(spec: Any, layer: nn.Linear) -> None:
+    spec.weight, spec.bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+def _attention(spec: Any, attention: Attention, norm: nn.LayerNorm) -> None:
+    _norm(spec.layer_norm, norm)
+    layers = [attention.inputs, attention.output]
+    if hasattr(attention, "query"):
+        layers.insert(0, attention.query)
+    for out, layer in zip(spec.linear, layers, strict=True):
+        _linear(out, layer)
+
+
+class Translated(NamedTuple):
+    """What CTranslate2 made of sentences."""
+
+    hypotheses: list[list[Hypothesis]]  # the n best of each, none for those below
+    missed: list[int]  # has a tuple that was not exported, is too long, or got a special piece
+    replaced: list[int]  # has a tuple for which its piece's most frequent one stood
+
+
+class Exported:
+    """What `export` wrote, ready to translate.
+
+    Args:
+        folder: the export's.
+        threads: CPU threads; 0 keeps CTranslate2's choice.
+        weights: the SHA-256 sum of the weights that the export must be of; empty: of any.
+    """
+
+    def __init__(self, folder: Path, threads: int = 0, weights: str = "") -> None:
+        if not (folder / "model.bin").is_file():
+            raise UserError(f"{folder}: no export; make it by: python scripts/export.py RUN")
+        self.patience = PATIENCE
+        again = f"remove {folder}, and export again"
+        check_sums(folder, advice=again)
+        origin = folder / ORIGIN
+        if weights and origin.is_file() and origin.read_text(encoding="ascii").strip() != weights:
+            raise UserError(f"{folder}: is the export of other weights than the run's; {again}")
+        self.places: dict[bytes, int] | None = None
+        self.most_frequent: dict[int, int] = {}
+        if (folder / TUPLES).is_file():
+            tuples: Tuples = np.load(folder / TUPLES, allow_pickle=False)
+            self.places = {row.tobytes(): i for i, row in enumerate(tuples)}
+            for i, piece in enumerate(tuples[:, 0].tolist()):
+                self.most_frequent.setdefault(piece, i)
+        self.translator = ctranslate2().Translator(str(folder), "auto", intra_threads=threads)
+
+    def tokens(self, rows: Tuples, nearest: bool) -> tuple[list[str] | None, bool]:
+        """The exported tokens of a sentence's tuples, none where one was not exported.
+
+        With `nearest`, a piece's most frequent tuple stands for such a one, if there is any; the
+        second value says that it does.
+        """
+        if self.places is None:
+            return [JOINER.join(f"t{i}" for i in row) for row in rows.tolist()], False
+        found, replaced = [], False
+        for row in rows:
+            place = self.places.get(row.tobytes())
+            if place is None and nearest:
+                place, replaced = self.most_frequent.get(int(row[0])), True
+            if place is None:
+                return None, False
+            found.append(f"t{place}")
+        return found, replaced
+
+    def _search(self, sentences: list[list[str]], limit: int, cfg: DecodingConfig) -> list[Any]:
+        """Results of CTranslate2, of at most `limit` pieces."""
+        found: list[Any] = self.translator.translate_batch(
+            sentences,
+            beam_size=cfg.beam,
+            patience=self.patience if cfg.beam > 1 else 1,
+            num_hypotheses=cfg.nbest,
+            length_penalty=cfg.length_penalty,
+            min_decoding_length=0,
+            max_decoding_length=limit,
+            max_batch_size=max(1, cfg.batch_tokens // cfg.beam),
+            batch_type="tokens",
+            return_scores=True,
+        )
+        return found
+
+    def translate(
+        self, split: Split, features: Sequence[str], cfg: DecodingConfig, nearest: bool
+    ) -> Translated:
+        """Beam search by CTranslate2."""
+        check_search(cfg.beam, cfg.nbest, cfg.length_penalty)
+        rows, bounds = columns(split, features), split.source.offsets
+        found = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
+        tokens = {i: known for i, (known, _) in enumerate(found) if known and len(known) <= LONGEST}
+        limits = {
+            i: min(int(cfg.max_ratio * (len(known) - 1)) + cfg.max_extra, LONGEST)
+            for i, known in tokens.items()
+        }
+        # CTranslate2 has one limit a call: rounded up first, so that few calls do, then the own one
+        # of sentences that went beyond it. Thus a sentence's neighbours have no say in it.
+        rounded = {i: min(limit + -limit % STEP, LONGEST) for i, limit in limits.items()}
+        results: dict[int, Any] = {}
+        left = list(tokens)
+        for limit_of in (rounded, limits):
+            for bound in sorted({limit_of[i] for i in left}):
+                members = [i for i in left if limit_of[i] == bound]
+                batch = self._search([tokens[i] for i in members], bound, cfg)
+                results |= zip(members, batch, strict=True)
+            left = [i for i in left if max(map(len, results[i].hypotheses)) > limits[i]]
+        hypotheses: list[list[Hypothesis]] = [[] for _ in found]
+        for i, result in results.items():
+            # To suppress these pieces would take their mass from the softmax: other scores.
+            if any(piece in words for words in result.hypotheses for piece in SPECIAL):
+                continue
+            for words, score in zip(result.hypotheses, result.scores, strict=True):
+                length = (len(words) + 1) ** cfg.length_penalty
+                hypotheses[i].append(Hypothesis([*map(int, words)], score, score * length))
+        missed = [i for i, best in enumerate(hypotheses) if not best]
+        replaced = [i for i, (_, other) in enumerate(found) if other and hypotheses[i]]
+        return Translated(hypotheses, missed, replaced)

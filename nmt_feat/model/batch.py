@@ -1,0 +1,44 @@
+"""A batch of sentence pairs, as model, search and training see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nmt_feat.embedders.ids import PAD
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs of a split, padded with 0: B rows, S source and T target columns, int64."""
+
+    indices: list[int]  # their numbers in the split
+    source: Tensor  # (B, S), with EOS
+    features: dict[str, Tensor]  # each (B, S); see `distinct` for those of units
+    target_in: Tensor  # (B, T): BOS and the target
+    target_out: Tensor  # (B, T): the target and EOS
+    real: Tensor  # (tokens,): places in target_out, flattened, that are not padding
+    tokens: int  # of the target, with EOS, without padding
+
+    @property
+    def source_mask(self) -> Tensor:
+        """(B, S) bool, true where a token is real."""
+        return self.source != PAD
+
+    @property
+    def tensors(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Source, features, target after BOS, target, its real places: what the objective takes."""
+        return self.source, self.features, self.target_in, self.target_out, self.real
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device; copies to CUDA do not wait for what it is doing."""
+        cuda = torch.device(device).type == "cuda"
+
+        def moved(ids: Tensor) -> Tensor:
+            return (ids.pin_memory() if cuda else ids).to(device, non_blocking=cuda)
+
+        features = {name: moved(ids) for name, ids in self.features.items()}
+        target = moved(self.target_in), moved(self.target_out), moved(self.real)
+        return Batch(self.indices, moved(self.source), features, *target, self.tokens)

@@ -1,1 +1,0 @@
-"""What runs leave behind: records, tables, a sweep's summary."""

@@ -1,0 +1,96 @@
+"""Results that are added to a finished run: further test sets, another search, no further update.
+
+They are those that the run would have had if they had been asked for from the start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from nmt_feat.base.terminal import say
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.evaluation.statistics import counts_file
+from nmt_feat.evaluation.test_sets import evaluate, tested
+from nmt_feat.runs.artifacts import WEIGHTS, model_for
+from nmt_feat.runs.processes import make_single_fabric
+from nmt_feat.runs.records import (
+    Request,
+    RunRecord,
+    SetResult,
+    find_result,
+    search_changes,
+    write_record,
+)
+from nmt_feat.runs.signals import Interrupted, signals
+from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
+
+
+def missing_sets(record: RunRecord, request: Request) -> list[str]:
+    """Which of dev and the test sets that are asked for a finished run has no results of."""
+    return [name for name in ("dev", *request.tests) if find_result(record, name, request) is None]
+
+
+def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Request) -> None:
+    """Translate and score the sets that are missing, with the stored weights; write the record.
+
+    Args:
+        cfg: the settings as they take effect, with the test sets and the search that are asked for.
+        record: the run's record; each result is added to it.
+        folder: the run's folder.
+        request: what is asked for.
+    """
+    names = missing_sets(record, request)
+    if not names:
+        return
+    changes = search_changes(record, request)
+    search = f" by {', '.join(f'decoding.{n}={v}' for n, v in changes.items())}" * bool(changes)
+    say(f"{folder}: translating {', '.join(names)}{search}, with the trained weights")
+    check_sums(folder)
+    prepared = prepare_run(cfg, say)
+    fabric = make_single_fabric(cfg)
+    model = model_for(cfg, prepared.encoder, prepared.target)
+    weights = folder / WEIGHTS
+    restore(model, read_tensors(weights), str(weights))
+    model.to(fabric.device).eval()
+    splits = {"dev": prepared.dev, **prepared.tests}
+    for name in names:
+        with signals.deferred():
+            found = tested(fabric, cfg, model, splits[name])
+        if found is None:
+            raise Interrupted(
+                f"{signals.caught or 'a signal'}: stopped; the same command continues"
+            )
+        stem = _choose_stem(record, name, request)
+        scores = evaluate(cfg, found, prepared.target, splits[name], folder, stem)
+        data = request.tests.get(name, "")
+        result = SetResult(name, data, request.decoding, scores, f"{stem}.hyp", counts_file(stem))
+        _add(record, result, stem == name)
+        # With another test set the hash of an earlier identity no longer says it.
+        record.data_hashes.setdefault("training", request.training)
+        tests = record.config["data"].setdefault("tests", {})
+        if name != "dev" and name not in tests:
+            tests[name] = dataclasses.asdict(cfg.data.tests[name])
+        write_record(folder, record)
+
+
+def _add(record: RunRecord, result: SetResult, own: bool) -> None:
+    """Add a result, `own` where the run would have had it under the name of the set alone."""
+    if not own:
+        record.further.append(result)
+        return
+    record.tests[result.name] = result.scores
+    record.files[result.name], record.counts[result.name] = result.file, result.counts
+    record.test_hashes[result.name] = result.data
+
+
+def _choose_stem(record: RunRecord, name: str, request: Request) -> str:
+    """What the names of a set's files begin with: no other result has it.
+
+    The set's name alone, by the search that the run was tested with; else with what differs.
+    """
+    parts = [f"{setting}{value}" for setting, value in search_changes(record, request).items()]
+    if name in record.tests and record.test_hashes.get(name) != request.tests[name]:
+        parts.append(request.tests[name][:8])  # of other files
+    return f"{name}@{'-'.join(parts)}" if parts else name

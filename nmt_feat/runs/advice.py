@@ -1,0 +1,94 @@
+"""What the numbers of a data report suggest about its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nmt_feat.config.schema import SubwordConfig, TrainerConfig
+from nmt_feat.data.report import DataReport
+
+CONSTANT = 0.2
+"""Bits below which a feature hardly varies."""
+TOLD = 0.02
+"""Bits beyond those of random values by word type below which the word tells a feature."""
+LITTLE = 2.0
+"""Bits below which a feature knows much less than a word does."""
+
+
+OWN_FILES = "files"
+"""`data.name` of a corpus of one's own."""
+VOCABULARIES = (16000, 8000, 4000, 2000, 1000, 500, 250)
+"""Sizes to propose, below that which is set."""
+SELDOM = 10
+"""Times that a piece stands in train on average, below which many of them are hardly learnt."""
+FEW_PAIRS = 10_000
+"""Training pairs below which the default model and number of updates are for more text."""
+MOST_PASSES = 200
+"""Passes over few pairs after which more updates teach little."""
+
+
+def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerConfig) -> list[str]:
+    """Lines on settings that do not suit the size of a corpus, of one's own."""
+    train, lines = report.splits["train"], []
+    sides = [train[side]["pieces"] for side in ("source", "target")]
+    pairs, size = train["sentences"], max(report.source_size, report.target_size)
+    average = (sum(sides) if subword.joint else min(sides)) / size
+    fit = next((v for v in VOCABULARIES if v < size and average * size / v >= SELDOM), 250)
+    if average < SELDOM and fit < size:
+        kind = "words" if subword.kind == "none" else "pieces"
+        lines.append(
+            f"subword.vocab_size={subword.vocab_size}: {kind} stand {average:.1f} times in train "
+            f"on average, so many are hardly learnt: try subword.vocab_size={fit}"
+        )
+    # A batch has about so many pieces of the larger side, each with the end symbol.
+    updates = max(1, (max(sides) + pairs) // (trainer.batch_tokens * trainer.accumulate))
+    passes = trainer.max_steps / updates
+    if passes < 1:
+        lines.append(
+            f"trainer.max_steps={trainer.max_steps}: training ends after {passes:.0%} of the "
+            f"pairs; one pass takes about {updates:,} updates"
+        )
+    elif pairs < FEW_PAIRS and passes > MOST_PASSES:
+        lines.append(
+            f"trainer.max_steps={trainer.max_steps}: about {passes:,.0f} passes over {pairs:,} "
+            f"pairs: dev BLEU is best long before; try trainer.max_steps={updates * MOST_PASSES} "
+            "or trainer.patience=10"
+        )
+    if pairs < FEW_PAIRS:
+        lines.append(
+            f"{pairs:,} training pairs are few: settings for 1,000, 3,000 and 10,000 are row="
+            "pairs_1000, pairs_3000 and pairs_10000 of experiment=low_resource"
+        )
+    return lines
+
+
+def advice(
+    features: Mapping[str, Mapping[str, Any]], widths: Mapping[str, int], method: str
+) -> list[str]:
+    """A line for each feature that may disappoint.
+
+    Args:
+        features: as in `DataReport`.
+        widths: what the combiner gives each.
+        method: the combiner's name.
+    """
+    found = []
+    for name, f in features.items():
+        bits, given, random = (f[key] for key in ("entropy", "given_word", "random_by_type"))
+        width = widths.get(name, 0)
+        if bits < CONSTANT:
+            found.append(f"features.{name} is nearly constant, {bits:.2f} bits: leave it out")
+        elif given is not None and given < random + TOLD:
+            found.append(
+                f"features.{name}: the word tells it already, {given:.2f} of {bits:.2f} bits are "
+                f"left ({random:.2f} for random values): see what control=by_type reaches"
+            )
+        elif "gate" in method and bits < LITTLE:
+            found.append(
+                f"features.{name} knows little, {bits:.2f} bits, for {method}: by the tutorial's "
+                "rule a narrow concat suits it, as combiner=mixed gives it"
+            )
+        if method.startswith("concat") and width > f["kept"] + 3:  # PAD, UNK and END
+            found.append(f"features.{name}.dim={width} is more than its {f['kept']} values can use")
+    return found

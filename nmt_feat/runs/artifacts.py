@@ -1,0 +1,76 @@
+"""What a run's folder keeps for translation, and the model that its weights fit.
+
+Apart from training (run.py), whose libraries take a second to load that translation need not wait.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from nmt_feat.annotators.base import fingerprint_of, make_annotator
+from nmt_feat.base.files import copy_whole, make_folder, write_part
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.data.prepare import Prepared, language_model
+from nmt_feat.encoders.states import LanguageModel
+from nmt_feat.features import Contextual
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.build_model import build_model, isolated
+from nmt_feat.text.subwords import Subwords
+from nmt_feat.training.checkpoints import FORMAT, write_summed
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.yaml"
+ANNOTATOR = "annotator"
+"""The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
+FINGERPRINT = "FINGERPRINT"
+
+
+def model_for(
+    cfg: TrainConfig,
+    encoder: SourceEncoder,
+    target: Subwords,
+    encoders: Mapping[str, LanguageModel] | None = None,
+) -> Transformer:
+    """The untrained model for data that is encoded so, without ready-made vectors.
+
+    `encoders`: those in the model, if they are no longer where the settings say.
+    """
+    sizes = {name: vocab.size for name, vocab in encoder.features.items()}
+    pieces = (encoder.subwords.size, target.size)
+    model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
+    for name, feature in model.source.features.items():
+        if isinstance(feature, Contextual):
+            feature.scale, own = encoder.features[name].scale, cfg.features[name]
+            if own.live:
+                made = encoders[name] if encoders else language_model(cfg, name, own)
+                with isolated(cfg.seed, f"encoder {name}"):  # of what its files need not have
+                    feature.bring(made.model, made.layer, made.padding, own.trained)
+    return model
+
+
+def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
+    """Write into the run's folder all that translation needs beside the weights."""
+    make_folder(folder / "encoder")
+    for name, feature in cfg.features.items():
+        if feature.encoder:  # which is named, not copied
+            path = str(Path(feature.encoder).expanduser().resolve())
+            vocab = dataclasses.replace(prepared.encoder.features[name], encoder=path)
+            prepared.encoder.features[name] = vocab
+    prepared.encoder.save(folder / "encoder")
+    prepared.target.save(folder / "encoder" / "target")
+    kept = {"format": FORMAT, **dataclasses.asdict(cfg)}
+    if cfg.features and (annotator := make_annotator(cfg.annotator)):
+        beside = folder / ANNOTATOR
+        make_folder(beside)
+        write_part(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
+        model = Path(cfg.annotator.model or "").expanduser()
+        if cfg.annotator.model and model.exists():  # else the name of a package that is installed
+            copy = beside / model.resolve().name
+            copy_whole(model, copy)
+            kept["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
+    write_summed(folder / CONFIG, OmegaConf.to_yaml(kept).encode())

@@ -1,0 +1,280 @@
+"""From settings to a model, each part's weights from a generator of its own."""
+
+import contextlib
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.config.instantiate import blamed, build, locate
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.ids import FIRST
+from nmt_feat.errors import UserError
+from nmt_feat.features.columns import CONTEXT
+from nmt_feat.features.widths import default_width
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+from nmt_feat.model.transformer import Dropouts, Transformer
+from nmt_feat.text.units import KINDS
+
+LEAST = FIRST + 1
+"""Ids of a feature at least: the special ones and a value."""
+WORD = "word"
+"""Name of the first part; no feature may have it."""
+
+
+def derive(seed: int, *purpose: object) -> int:
+    """A seed for one purpose: independent of those for others, the same on every machine."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def isolated(seed: int, purpose: str) -> Iterator[None]:
+    """Within, PyTorch's CPU generator is seeded for `purpose`; after, it is as it was before."""
+    state = torch.get_rng_state()
+    torch.manual_seed(derive(seed, purpose))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def unused(cfg: CombinerConfig) -> list[str]:
+    """Settings of the combiner that its class does not take."""
+    if cfg._target_ is None:
+        given: set[str] = set(cfg.args)
+        taken: Mapping[str, Any] = {}
+    else:
+        given = set(cfg.args)
+        if not issubclass(cls := locate(cfg._target_), Combiner):
+            raise UserError(
+                f"combiner._target_={cfg._target_}: is no nmt_feat.combiners.Combiner; "
+                "derive the class from it"
+            )
+        taken = inspect.signature(cls).parameters
+    if cfg.bias is not None:
+        given.add("bias")
+    free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    return [] if free else sorted(given - set(taken))
+
+
+def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
+    """The combiner of the configuration, for parts that would like these widths."""
+    if cfg._target_ is None:
+        return NoFeatures(parts, dim)
+    left = unused(cfg)
+    args = {name: value for name, value in cfg.args.items() if name not in left}
+    bias = {} if cfg.bias is None or "bias" in left else {"bias": cfg.bias}
+    combiner: Combiner = build(cfg._target_, Combiner, args, parts=parts, model_dim=dim, **bias)
+    return combiner
+
+
+def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:
+    """A feature's embedding, of `size` ids in `dim` numbers."""
+    cls, has_units = locate(feature._target_), feature.column in KINDS
+    context = feature.column == CONTEXT
+    if (getattr(cls, "units", False), getattr(cls, "context", False)) != (has_units, context):
+        kind = "CharCNN, Mean or Max" if has_units else "Contextual" if context else "Categorical"
+        raise UserError(
+            f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
+            "of nmt_feat.features"
+        )
+    made: nn.Module = build(feature._target_, nn.Module, feature.args, size=size, dim=dim, std=std)
+    return made
+
+
+def wanted(
+    cfg: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    values: dict[str, int],
+    model: ModelConfig,
+) -> dict[str, int]:
+    """The width that each part would like; `values`: number of values of each feature."""
+    dim, parts = model.dim, {WORD: model.dim} if model.source_words else {}
+    count = len(parts) + len(features)
+    for name, feature in features.items():
+        preset = default_width(feature.column, values[name], dim, cfg.widths, count)
+        parts[name] = feature.dim or preset
+    return parts
+
+
+def check_widths(
+    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig
+) -> None:
+    """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
+    parts = wanted(cfg, features, dict.fromkeys(features, 1), model)
+    with isolated(0, "check"), torch.no_grad():
+        combiner = build_combiner(cfg, parts, model.dim)
+        if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
+            raise UserError(
+                f"{cfg._target_}: has no widths; let its __init__ begin with "
+                "super().__init__(parts, model_dim)"
+            )
+        check_tie(combiner, model)
+        if combiner.widths.keys() != parts.keys():
+            raise UserError(
+                f"{cfg._target_}: gives a width to {', '.join(combiner.widths)}; "
+                f"the parts are {', '.join(parts)}"
+            )
+        for name, width in combiner.widths.items():
+            if not hasattr(width, "__index__") or width < 1:  # 0 would leave the part out
+                raise UserError(
+                    f"{cfg._target_}: gives {name} the width {width}; give a whole number, "
+                    "at least 1"
+                )
+        for name, feature in features.items():
+            _try_embedder(feature, embedder(feature, LEAST, combiner.widths[name], 1.0))
+        _try_combiner(combiner, str(cfg._target_))
+        # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
+        build_combiner(cfg, wanted(cfg, features, dict.fromkeys(features, LEAST), model), model.dim)
+
+
+def _try_combiner(combiner: Combiner, target: str) -> None:
+    """Refuse what a combiner must not return, for zeros of batch 2 and time 3."""
+    parts = [torch.zeros(2, 3, width) for width in combiner.widths.values()]
+    with blamed(type(combiner), Combiner):
+        merged = combiner(parts)
+    whole = (2, 3, combiner.model_dim)
+    each = (2, 3, len(parts), combiner.model_dim)
+    if not isinstance(merged, Tensor) or not merged.is_floating_point():
+        raise UserError(f"{target}: forward returns {_kind(merged)}; return a tensor of floats")
+    if tuple(merged.shape) != whole:
+        raise UserError(
+            f"{target}: forward returns {tuple(merged.shape)} for batch 2 and time 3; "
+            f"return {whole}, the model's width"
+        )
+    for method in (combiner.weights_of, combiner.contributions_of):
+        name = method.__name__
+        with blamed(type(combiner), Combiner):
+            result = method(parts)
+        if result is None:
+            continue
+        if not isinstance(result, Tensor):
+            raise UserError(f"{target}: {name} returns {_kind(result)}; return a tensor, or None")
+        sizes = zip(result.shape, each, strict=False)
+        if result.dim() != 4 or any(size not in (1, whole_size) for size, whole_size in sizes):
+            raise UserError(
+                f"{target}: {name} returns {tuple(result.shape)} for batch 2 and time 3; return "
+                f"{each}: a number for each part and element, or None"
+            )
+
+
+def _try_embedder(feature: FeatureConfig, module: nn.Module) -> None:
+    """Refuse what the class of a user's feature must not return, for ids of batch 2 and time 3."""
+    shipped = type(module).__module__.startswith("nmt_feat.")
+    if shipped or getattr(module, "units", False) or getattr(module, "context", False):
+        return
+    with blamed(type(module), nn.Module):
+        vectors = module(torch.zeros(2, 3, dtype=torch.long))
+    if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.dim() != 3:
+        raise UserError(
+            f"{feature._target_}: forward returns {_kind(vectors)} for ids (2, 3); return a tensor "
+            "of floats (2, 3, dim)"
+        )
+
+
+def _kind(value: object) -> str:
+    """What a value is, for a message."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def check_tie(combiner: Combiner, model: ModelConfig) -> None:
+    """One table for all needs a word as wide as the model."""
+    word, *_ = combiner.widths.values()
+    if model.tie == "all" and word != model.dim:
+        raise UserError(
+            f"model.tie=all needs one table of width {model.dim}, but the combiner gives the word "
+            f"{word} ({arithmetic(combiner)}); use model.tie=target or another combiner"
+        )
+
+
+def check_vectors(
+    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig, width: int
+) -> None:
+    """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
+    tried = []
+    for values in (LEAST, 1 << 30):
+        parts = wanted(cfg, features, dict.fromkeys(features, values), model)
+        with isolated(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
+            tried.append(build_combiner(cfg, parts, model.dim))
+    # With more values features are wider, until they leave the word nothing: then from 1 on.
+    words = [combiner.widths[WORD] for combiner in tried]
+    least = min(words) if len(words) == 2 else 1
+    if tried and not least <= width <= max(words):
+        refuse_width(min(tried, key=lambda one: abs(one.widths[WORD] - width)), model, width)
+
+
+def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:
+    """Refuse vectors of another width than the combiner gives the word."""
+    word = combiner.widths[WORD]
+    if word != width:
+        raise UserError(
+            f"model.source_vectors={model.source_vectors}: its vectors have {width} numbers, the "
+            f"word has {word} ({arithmetic(combiner)}); change model.dim, the combiner or a "
+            "feature's dim"
+        )
+
+
+def arithmetic(combiner: Combiner) -> str:
+    """The widths in one line, for people: `128 = 108 word + 12 upos + 8 deprel`."""
+    widths = list(combiner.widths.items())
+    if len(widths) > 1 and sum(w for _, w in widths) == combiner.model_dim:
+        return f"{combiner.model_dim} = " + " + ".join(f"{w} {name}" for name, w in widths)
+    return ", ".join(f"{w} {name}" for name, w in widths) + f" to {combiner.model_dim}"
+
+
+def build_model(
+    model: ModelConfig,
+    combiner: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    values: dict[str, int],
+    source_size: int,
+    target_size: int,
+    seed: int,
+) -> Transformer:
+    """The model. At one seed, all combiners start from the same Transformer and target table.
+
+    Args:
+        model, combiner, features: the settings; features in the combiner's order.
+        values: size of each feature's vocabulary, special values included.
+        source_size, target_size: number of source and target pieces.
+        seed: the run's seed.
+    """
+    std = model.embedding_std or model.dim**-0.5
+    with isolated(seed, "combiner"):
+        merge = build_combiner(combiner, wanted(combiner, features, values, model), model.dim)
+    check_tie(merge, model)
+    embedders: dict[str, nn.Module] = {}
+    for name, feature in features.items():
+        with isolated(seed, f"feature {name}"):
+            embedders[name] = embedder(feature, values[name], merge.widths[name], std)
+    with isolated(seed, "target"):
+        target = table(target_size, model.dim, std)
+    words = target if model.tie == "all" else None
+    if words is None and model.source_words:
+        with isolated(seed, "source"):
+            words = table(source_size, merge.widths[WORD], std)
+    masked = {
+        name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
+        for name, feature in features.items()
+        if feature.dropout or feature.sentence_dropout
+    }
+    with isolated(seed, "transformer"):
+        return Transformer(
+            SourceEmbedding(words, embedders, merge, model.dropout, masked),
+            TargetEmbedding(target, model.dropout),
+            dim=model.dim,
+            ffn_dim=model.ffn_dim,
+            heads=model.heads,
+            encoder_layers=model.encoder_layers,
+            decoder_layers=model.decoder_layers,
+            dropouts=Dropouts(model.dropout, model.attention_dropout, model.activation_dropout),
+        )

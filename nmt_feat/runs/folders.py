@@ -1,0 +1,119 @@
+"""Where a run is: the folder that its settings name, or one that an earlier version named."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.base.typed_json import Mismatch, typed
+from nmt_feat.config.identity import earlier_settings, folder_name, is_earlier, upgrade_settings
+from nmt_feat.config.schema import SplitConfig, TrainConfig
+from nmt_feat.data.controls import wanted
+from nmt_feat.data.prepare import DataHashes, hash_data
+from nmt_feat.errors import UserError
+from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
+from nmt_feat.training.checkpoints import digest
+
+
+def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) -> Path:
+    """The folder of the run with these settings, whatever version made it; it may be yet to make.
+
+    Args:
+        cfg: the settings as they take effect.
+        settings: those that determine the trained model.
+        data: the hashes of the run's data.
+    """
+    runs, name = Path(cfg.paths.runs), folder_name(cfg, settings)
+    if _has_record(runs / name):
+        return runs / name
+    for data_hash in data.earlier:
+        folder = runs / folder_name(cfg, earlier_settings(settings, cfg, data_hash))
+        if _has_record(folder):
+            return folder
+    # With other test sets or another search it had another name.
+    alike = re.compile(re.escape(name[:-8]) + "[0-9a-f]{8}")
+    for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
+        if not alike.fullmatch(folder.name) or not _has_record(folder):
+            continue
+        record = _read_earlier(folder, _record_path(folder).stat().st_mtime_ns)
+        if (
+            record
+            and _without_data(upgrade_settings(record.settings)) == _without_data(settings)
+            and has_same_data(record, cfg, data)
+        ):
+            return folder
+    return runs / name
+
+
+def _without_data(settings: dict[str, Any]) -> str:
+    """Settings as text, without the hash of the data, which is slower to compare."""
+    return digest(settings | {"data": settings["data"] | {"hash": ""}})
+
+
+def upgrade_record(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> dict[str, Any]:
+    """A record's settings in today's form, its data's hash too where the data is that of `cfg`.
+
+    Args:
+        record: the record.
+        cfg: the settings of the run that it is compared with.
+        data: the hashes of that run's data.
+    """
+    upgraded = upgrade_settings(record.settings)
+    if is_earlier(record.settings) and has_same_data(record, cfg, data):
+        upgraded["data"]["hash"] = data.training
+    return upgraded
+
+
+def has_same_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> bool:
+    """Whether a record of an earlier identity is of the same train and dev as `cfg`.
+
+    Where this version went on with the run, it wrote their hash: the test sets of the record are
+    then no longer those of its first hash.
+    """
+    return (
+        record.data_hashes.get("training") == data.training
+        or earlier_data(record, cfg, data) is not None
+    )
+
+
+def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataHashes | None:
+    """Of a record of an earlier identity, the hashes of its data; none if `cfg` has other data.
+
+    Its hash is of the test sets as well, so it is compared with that of today's train and dev and
+    the record's test sets.
+    """
+    data_hash = record.settings["data"]["hash"]
+    if data_hash in data.earlier:
+        return data
+    tests = record.config.get("data", {}).get("tests", {})
+    if record.finished:  # a set that was missing then may be there now
+        tests = {name: files for name, files in tests.items() if name in record.tests}
+    then = copy.deepcopy(cfg)
+    try:
+        then.data.tests = {n: typed(files, SplitConfig) for n, files in tests.items()}
+        hashes = hash_data(then, wanted(then))
+    except (Mismatch, UserError):
+        return None
+    return hashes if data_hash in hashes.earlier else None
+
+
+def _record_path(folder: Path) -> Path:
+    path = folder / FINISHED
+    return path if path.exists() else folder / STARTED
+
+
+def _has_record(folder: Path) -> bool:
+    return _record_path(folder).exists()
+
+
+@functools.lru_cache(maxsize=10_000)
+def _read_earlier(folder: Path, changed: int) -> RunRecord | None:
+    """The record of a folder, last changed then, if it is of an earlier identity."""
+    try:
+        record = read_run(folder)
+        return record if is_earlier(record.settings) else None
+    except UserError:  # a damaged one is no run's
+        return None

@@ -1,0 +1,95 @@
+"""Ready-made vectors in a model before it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.prepare import VECTORS, Prepared
+from nmt_feat.embedders.ids import EOS
+from nmt_feat.errors import UserError
+from nmt_feat.features import Vectors
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.build_model import refuse_width
+from nmt_feat.text.subwords import MARK, Subwords
+from nmt_feat.text.word_vectors import read_vectors, vector_width
+
+Rows = NDArray[np.int64]
+
+
+def pieces_with_vectors(path: Path | str, subwords: Subwords) -> tuple[Rows, NDArray[np.float32]]:
+    """The ids `(n,)` of the pieces that a file has vectors of, and these `(n, width)`.
+
+    A piece is looked for as it is written, and one that begins a word (`▁the`) also without its
+    mark. Special pieces have none.
+    """
+    names = dict(zip(subwords.names[EOS + 1 :], range(EOS + 1, subwords.size), strict=True))
+    plain = {name[1:] for name in names if name.startswith(MARK) and len(name) > 1}
+    words, vectors = read_vectors(path, wanted=names.keys() | plain)
+    place = {word: i for i, word in enumerate(words)}
+    found = {
+        id: place.get(name, place.get(name[1:]) if name.startswith(MARK) else None)
+        for name, id in names.items()
+    }
+    ids = np.array([id for id, row in found.items() if row is not None], np.int64)
+    rows = [row for row in found.values() if row is not None]
+    if not rows:
+        raise UserError(
+            f"model.source_vectors={path}: has no vector of any source piece; give vectors of the "
+            "source language"
+        )
+    return ids, vectors[rows]
+
+
+@torch.no_grad()
+def start_from(
+    table: nn.Embedding, ids: Rows, vectors: NDArray[np.float32], std: float, frozen: bool
+) -> None:
+    """Put vectors into the rows `ids`, with root mean square `std`, the scale of all tables.
+
+    With `frozen`, these rows have no gradient: they stay where weights do not decay.
+    """
+    found = torch.from_numpy(vectors)
+    rows = torch.from_numpy(ids)
+    table.weight[rows] = found * (std / found.square().mean().sqrt().clamp(min=1e-12))
+    if frozen:
+        trained = torch.ones(len(table.weight), 1)
+        trained[rows] = 0.0
+
+        def without_frozen(gradient: Tensor) -> Tensor:
+            nonlocal trained
+            trained = trained.to(gradient)  # where the table is, once
+            return gradient * trained
+
+        table.weight.register_hook(without_frozen)  # type: ignore[no-untyped-call]
+
+
+def coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:
+    """How many of the pieces, and of the `source` ids of a corpus, have a vector."""
+    counts = np.bincount(source, minlength=subwords.size)[EOS + 1 :]
+    pieces, known = subwords.size - EOS - 1, counts[ids - EOS - 1].sum()
+    return (
+        f"model.source_vectors: {len(ids):,} of {pieces:,} source pieces have a vector "
+        f"({len(ids) / pieces:.1%}), {known / max(counts.sum(), 1):.1%} of those in train"
+    )
+
+
+def start(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]:
+    """Give an untrained model the vectors that the settings name; notes on them."""
+    for name, feature in model.source.features.items():
+        if isinstance(feature, Vectors):
+            feature.load(np.load(prepared.folder / f"{VECTORS}{name}.npy", allow_pickle=False))
+    if not (file := cfg.model.source_vectors):
+        return []
+    assert model.source.words is not None
+    refuse_width(model.source.combiner, cfg.model, vector_width(file))
+    ids, vectors = pieces_with_vectors(file, prepared.encoder.subwords)
+    std, frozen = cfg.model.embedding_std or cfg.model.dim**-0.5, cfg.model.source_frozen
+    start_from(model.source.words, ids, vectors, std, frozen)
+    model.source.fixed = vectors.size * frozen
+    return [coverage(ids, prepared.encoder.subwords, prepared.train.source.values)]

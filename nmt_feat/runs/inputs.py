@@ -1,0 +1,238 @@
+"""Texts that programs read: their format, the files beside them, the test set of a run.
+
+All programs take the same settings: `format`, `factors`, `raw`. What is not set follows the name of
+the file, then the text that the run was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from nmt_feat.base.outputs import STANDARD
+from nmt_feat.base.terminal import say
+from nmt_feat.config.schema import DataConfig
+from nmt_feat.errors import UserError, near
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Findings, Sentence
+from nmt_feat.text.files import read_lines
+
+PARALLEL = "parallel"
+"""A file of words, and beside it a file of values for each factor."""
+KINDS = ("auto", *formats.FORMATS, PARALLEL)
+LOOKED_AT = 10
+"""Lines by which text is taken for factored, at most."""
+_NBEST = re.compile(r"(\d+) \|\|\| (.*) \|\|\| -?(?:\d+\.\d+|inf)")
+
+
+@dataclass
+class Text:
+    """A text and how it is to be read; `option` is how a setting is written, before its name."""
+
+    name: str
+    format: str = "auto"
+    factors: list[str] = field(default_factory=list)
+    raw: str | None = None
+    option: str = ""
+    """Empty for `format=pipe`, `--` for `--format pipe`."""
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return "standard input" if self.name == STANDARD else self.name
+
+    def setting(self, name: str, value: str) -> str:
+        """How a setting is written."""
+        return f"--{name} {value}" if self.option else f"{name}={value}"
+
+
+def add_options(parser: argparse.ArgumentParser, raw: bool = True) -> None:
+    """The settings of a text, for scripts."""
+    kinds = ", ".join(KINDS[1:])
+    parser.add_argument("--format", default="auto", help=f"of the source: {kinds}, or auto")
+    parser.add_argument("--factors", default="", help="columns of its factors: upos,lemma")
+    if raw:
+        parser.add_argument("--raw", help="raw counterpart of a source of tokens")
+
+
+def text_of(source: str | Path, options: argparse.Namespace) -> Text:
+    """The text that a script's options describe."""
+    factors = [name for name in options.factors.split(",") if name]
+    return Text(str(source), options.format, factors, getattr(options, "raw", None), "--")
+
+
+class Reader:
+    """A text, read as its settings, its name or a run's training text say.
+
+    Args:
+        text: what to read.
+        data: the corpus of the run, if there is one.
+        annotates: whether words of plain text get their values otherwise: from the run's
+            annotator, or because the run needs none.
+    """
+
+    def __init__(self, text: Text, data: DataConfig | None = None, annotates: bool = True) -> None:
+        self.text, self.label = text, text.label
+        if text.format not in KINDS:
+            raise UserError(
+                f"{text.setting('format', text.format)}: unknown; {near(text.format, KINDS)}"
+            )
+        formats.check_factors(text.factors, "--factors" if text.option else "factors")
+        self.kind = formats.kind_of(text.name) if text.format == "auto" else text.format
+        self.by_training = False
+        training = trained_on(data) if data else "text"
+        if text.format == "auto" and self.kind == "text":
+            self.by_training = training in formats.SEPARATORS or (
+                training == PARALLEL and not annotates
+            )
+            self.kind = training if self.by_training else self.kind
+        refuse_raw(text, self.kind)
+        if text.factors and self.kind in ("text", "conllu"):
+            raise UserError(
+                f"{text.setting('factors', ','.join(text.factors))}: {text.name} is read as "
+                f"{self.kind}, whose tokens have none; set {text.setting('format', 'pipe')}, ffe8 "
+                "or jsonl, or leave them out"
+            )
+        of_training = [] if data is None else data.factors or list(data.train.factors)
+        self.factors = text.factors or of_training
+        if self.kind in (*formats.SEPARATORS, PARALLEL) and not self.factors:
+            names = text.setting("factors", "upos,lemma" if text.option else "[upos,lemma]")
+            raise UserError(
+                f"{text.setting('format', self.kind)}: name its factors, such as {names}"
+            )
+        self.unit = ": sentence " if self.kind == "conllu" else ":"
+        if self.by_training:
+            kind = "files of factors" if self.kind == PARALLEL else f"{self.kind} text"
+            used = text.setting("format", self.kind)
+            say(f"the run was trained on {kind}: {self.label} is read so ({used})", file=sys.stderr)
+
+    def sentences(self, findings: Findings | None = None) -> Iterator[Sentence]:
+        """The sentences, read as they are asked for; what is odd in them is counted."""
+        standard = self.text.name == STANDARD
+        lines = _stdin() if standard else iter(read_lines(self.text.name))
+        if self.kind == PARALLEL:
+            sides = _sides(self.text.name, self.factors)
+            self._check_sides(sides)
+            read = {column: (name, read_lines(name)) for column, name in sides.items()}
+            yield from formats.parse_parallel(lines, self.label, read)
+            return
+        if self.text.format == "auto" and self.kind == "text":
+            # Who writes into a pipe may wait for the answer to each line.
+            lines = self._looked_at(lines, 1 if standard else LOOKED_AT)
+        try:
+            yield from formats.parse(lines, self.label, self.kind, self.factors, findings=findings)
+        except UserError as error:
+            if not self.by_training:
+                raise
+            plain = self.text.setting("format", "text")
+            raise UserError(f"{error}; for plain text set {plain}") from None
+
+    def _looked_at(self, lines: Iterator[str], at_once: int) -> Iterator[str]:
+        """The lines, the first ones refused where they look factored."""
+        first: list[str] = []
+        while len(first) < LOOKED_AT and (some := list(islice(lines, at_once))):
+            first += some
+            refuse_factored(first, self.text)
+            yield from some
+        yield from lines
+
+    def files(self) -> list[str]:
+        """The files that it is read from, as far as they are there."""
+        beside = _sides(self.text.name, self.factors) if self.kind == PARALLEL else {}
+        return [name for name in (self.text.name, self.text.raw, *beside.values()) if name]
+
+    def where(self, count: int, first: int = 1) -> list[str]:
+        """What messages call the sentences that begin with this number."""
+        return [f"{self.label}{self.unit}{first + i}" for i in range(count)]
+
+    def _check_sides(self, sides: dict[str, str]) -> None:
+        """Refuse a text without a file of each factor beside it."""
+        if self.text.name == STANDARD:
+            raise UserError(
+                "standard input has no files of factors beside it; give the words as a file, or "
+                f"{self.text.setting('format', 'pipe')}"
+            )
+        for column in self.factors:
+            if column not in sides:
+                names = " or ".join(dict.fromkeys(_beside(self.text.name, column)))
+                raise UserError(
+                    f"{self.label}: its {column} is in no file {names}; put it there, a value for "
+                    f"each token, or give CoNLL-U ({self.text.setting('format', 'conllu')})"
+                )
+
+
+def trained_on(data: DataConfig) -> str:
+    """The format of a run's training text."""
+    if data.train.factors:
+        return PARALLEL
+    return formats.kind_of(data.train.source) if data.format == "auto" else data.format
+
+
+def refuse_raw(text: Text, kind: str) -> None:
+    """Refuse a raw counterpart of what is annotated, which has no use for it."""
+    if text.raw and kind != "text":
+        raise UserError(
+            f"{text.setting('raw', text.raw)}: goes with plain text, not with {kind}; leave it out"
+        )
+
+
+def refuse_factored(lines: Sequence[str], text: Text) -> None:
+    """Refuse plain text whose tokens look as if they had factors."""
+    if kind := formats.seems(lines):
+        factored, plain = text.setting("format", kind), text.setting("format", "text")
+        raise UserError(
+            f"{text.label}: every token has a {formats.SEPARATORS[kind]!r}, as factored text has; "
+            f"set {factored} and factors, or {plain} if it is plain"
+        )
+
+
+def nbest_numbers(
+    lines: Sequence[str], name: str, count: int
+) -> tuple[list[int], list[str]] | None:
+    """Of an n-best list: the number of each line's sentence, and its text; else none."""
+    rows = [_NBEST.fullmatch(line) for line in lines]
+    if not rows or None in rows:
+        return None
+    numbers = [int(row[1]) for row in rows if row]
+    for line, number in enumerate(numbers, 1):
+        if number >= count:
+            raise UserError(
+                f"{name}:{line}: sentence {number} of an n-best list, but the source has {count} "
+                "(the first is 0); give the source that was translated"
+            )
+    return numbers, [row[2] for row in rows if row]
+
+
+def read_all(text: Text) -> list[Sentence]:
+    """The sentences of a text that goes with no run."""
+    return list(Reader(text).sentences())
+
+
+def _sides(name: str, columns: Sequence[str]) -> dict[str, str]:
+    """By column, the file of factors beside a file of words, where there is one."""
+    if name == STANDARD:
+        return {}
+    found = {c: [side for side in _beside(name, c) if Path(side).is_file()] for c in columns}
+    return {column: names[0] for column, names in found.items() if names}
+
+
+def _beside(name: str, column: str) -> list[str]:
+    """Where the factor of a file of words may stand: `test.en.upos`, or `test.upos`."""
+    return [f"{name}.{column}", str(Path(name).with_suffix(f".{column}"))]
+
+
+def _stdin() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = line.decode().rstrip("\r\n")
+            yield text.removeprefix("\ufeff") if number == 1 else text
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"standard input:{number}: invalid UTF-8 at byte {error.start} of the line; "
+                "convert it: iconv -f ENCODING -t UTF-8"
+            ) from None

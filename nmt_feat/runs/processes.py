@@ -1,0 +1,280 @@
+"""Processes that train one model together: spawned here, or started by torchrun or srun."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from nmt_feat.base.files import write_atomically
+from nmt_feat.base.typed_json import typed
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.errors import UserError
+from nmt_feat.runs.signals import AT_ONCE, Interrupted, signals
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+DEFAULT_THREADS = torch.get_num_threads()
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+PATIENCE = 5.0
+"""Seconds that a process keeps to itself that another one has gone: that one's error matters."""
+CONTINUES = "the same command continues from the last checkpoint"
+
+
+@dataclass(frozen=True)
+class Started:
+    """This process among those that torchrun or srun has started; alone if none has."""
+
+    by: str = ""
+    rank: int = 0
+    world: int = 1
+    nodes: int = 1
+
+
+def started() -> Started:
+    """What torchrun or srun says in the environment."""
+    found = os.environ
+    if "TORCHELASTIC_RUN_ID" in found:
+        rank, world = int(found["RANK"]), int(found["WORLD_SIZE"])
+        return Started("torchrun", rank, world, world // int(found["LOCAL_WORLD_SIZE"]))
+    if (world := int(found.get("SLURM_STEP_NUM_TASKS", 1))) > 1:
+        nodes = int(found.get("SLURM_STEP_NUM_NODES", 1))
+        return Started("srun", int(found["SLURM_PROCID"]), world, nodes)
+    return Started()
+
+
+def check(devices: int, sweep: bool) -> None:
+    """Refuse what processes that others have started cannot do."""
+    if (place := started()).world == 1:
+        return
+    if sweep:
+        raise UserError(
+            f"-m: each of the {place.world} processes of {place.by} would run the sweep by itself; "
+            "start one process, which starts trainer.devices by itself for each run"
+        )
+    if place.world != devices:
+        raise UserError(
+            f"trainer.devices={devices}, but {place.by} has started {place.world} processes; "
+            f"set trainer.devices={place.world}"
+        )
+
+
+class Agreement:
+    """Whether any of the processes wants something, known to all after the same update.
+
+    The answer comes with the next question, while they work: neither the others nor a GPU is
+    waited for.
+    """
+
+    def __init__(self, world: int, minutes: float = 30) -> None:
+        limit = timedelta(minutes=minutes)  # of waiting for another process
+        self._group = dist.new_group(backend="gloo", timeout=limit) if world > 1 else None
+        self._wanted = torch.zeros(())
+        self._pending: dist.Work | None = None
+
+    def agreed(self, wanted: bool) -> bool:
+        """Whether any wanted it at the question before; a process alone knows it at once."""
+        if self._group is None:
+            return wanted
+        if self._pending is not None:
+            self._pending.wait()
+        before, self._wanted = bool(self._wanted), torch.tensor(float(wanted))
+        self._pending = dist.all_reduce(
+            self._wanted, dist.ReduceOp.MAX, group=self._group, async_op=True
+        )
+        return before
+
+
+def shared(
+    fabric: Fabric, work: Callable[[slice], Sequence[Sequence[float]]]
+) -> list[list[float]] | None:
+    """Rows of numbers that the processes work out together, known to each; None after a signal.
+
+    `work` makes the rows of the share of any list that it is given. A signal to any of the
+    processes interrupts its work; then none of them has a result.
+    """
+    rows: list[Sequence[float]] = [[False]]
+    with contextlib.suppress(Interrupted), signals.at_once():
+        rows = [[True], *work(slice(fabric.global_rank, None, fabric.world_size))]
+    every = _gathered(fabric, rows) if fabric.world_size > 1 else [rows]
+    if not all(first[0] for first, *_ in every):
+        return None
+    return [list(row) for _, *found in every for row in found]
+
+
+def _gathered(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list[float]]]:
+    """By process its rows; each begins with its length, the rest is padding."""
+    longest = max(map(len, rows))
+    sizes = fabric.all_gather(torch.tensor([len(rows), longest], device=fabric.device))
+    assert isinstance(sizes, torch.Tensor)
+    count, width = sizes.amax(0).tolist()
+    padded = torch.zeros(count, 1 + width, dtype=torch.float64)
+    for i, row in enumerate(rows):
+        padded[i, : 1 + len(row)] = torch.tensor([len(row), *row], dtype=torch.float64)
+    every = fabric.all_gather(padded.to(fabric.device))
+    assert isinstance(every, torch.Tensor)
+    return [
+        [row[1 : 1 + int(row[0])] for row in process[:own]]
+        for process, own in zip(every.tolist(), sizes[:, 0].tolist(), strict=True)
+    ]
+
+
+def first_speaks() -> contextlib.AbstractContextManager[object]:
+    """Nothing is printed by other processes than the first; errors are."""
+    if started().rank:
+        return contextlib.redirect_stdout(io.StringIO())
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def waiting_limited(minutes: float, work: Callable[[], str]) -> Iterator[None]:
+    """One line where another process is waited for in vain, or has gone.
+
+    Args:
+        minutes: how long PyTorch waits for another process, which was set before.
+        work: what the processes do together, for the message.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in text.lower():
+            raise
+        if re.search("timed? ?out", text, re.IGNORECASE):
+            raise UserError(
+                f"{work()}: another process was waited for longer than trainer.wait_minutes="
+                f"{minutes:g}; it is stuck, or slower than that; {CONTINUES}"
+            ) from error
+        time.sleep(PATIENCE)  # its error is to end this process as well
+        raise UserError(
+            f"{work()}: another process has gone ({text.splitlines()[0][:200]}); see its error; "
+            f"{CONTINUES}"
+        ) from error
+
+
+def set_up_torch(cfg: TrainConfig) -> None:
+    """What holds for a whole process: threads, deterministic kernels."""
+    shared = max(1, DEFAULT_THREADS // cfg.trainer.devices)
+    torch.set_num_threads(cfg.trainer.threads or shared)
+    torch.use_deterministic_algorithms(cfg.trainer.deterministic)
+
+
+def make_fabric(cfg: TrainConfig) -> Fabric:
+    """Devices, processes and precision by Lightning Fabric."""
+    from lightning_fabric import Fabric  # a second that only training takes
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    from nmt_feat.runs.launcher import Parallel
+
+    set_up_torch(cfg)
+    accelerator, devices = cfg.trainer.accelerator, cfg.trainer.devices
+    place = started()
+    # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
+    several, minutes = max(place.world, devices) > 1, cfg.trainer.wait_minutes
+    strategy = Parallel(minutes, spawned=place.world == 1) if several else "auto"
+    try:
+        return Fabric(
+            accelerator=accelerator,
+            devices=devices // place.nodes,
+            num_nodes=place.nodes,
+            strategy=strategy,
+            precision=cfg.trainer.precision,  # type: ignore[arg-type]
+            # Inside a Slurm job, too, that has one task.
+            plugins=[LightningEnvironment()] if place.world == 1 else None,
+        )
+    except Exception as error:  # of several types: devices that are not there
+        found = f"trainer.accelerator={accelerator} trainer.devices={devices}"
+        raise UserError(f"{found}: cannot be had here ({error})") from error
+
+
+def make_single_fabric(cfg: TrainConfig) -> Fabric:
+    """One device in this process alone, with the threads that training gives a process."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    set_up_torch(cfg)
+    return Fabric(accelerator=cfg.trainer.accelerator, devices=1, plugins=[LightningEnvironment()])
+
+
+def launch(
+    fabric: Fabric,
+    function: Callable[[Fabric, TrainConfig, Path, Given], Result],
+    cfg: TrainConfig,
+    folder: Path,
+    given: Given,
+    kind: type[Result],
+) -> Result:
+    """`function` in each process; what it returns in the first. A spawned one's error is raised.
+
+    Args:
+        fabric: the processes.
+        function: called with `fabric`, `cfg`, `folder` and `given`.
+        cfg: settings.
+        folder: the run's.
+        given: for `function`.
+        kind: the dataclass that it returns. A spawned process leaves it in a file of the run.
+    """
+    if not getattr(fabric.strategy, "spawned", False):
+        with signals.deferred():
+            result: Result = fabric.launch(function, cfg, folder, given)  # type: ignore[arg-type]
+            return result
+    path = folder / f".returned.{os.getpid()}.tmp"
+    try:
+        with signals.deferred(), _explained(cfg.trainer.devices):
+            fabric.launch(_write_returned, function, cfg, folder, given, path)  # type: ignore[arg-type]
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        if signals.caught:  # before the process could handle signals
+            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
+        raise UserError(f"{path}: was not written by process 0; {CONTINUES}") from None
+    finally:
+        path.unlink(missing_ok=True)
+    returned: Result = typed(content, kind)
+    return returned
+
+
+def _write_returned(
+    fabric: Fabric,
+    function: Callable[[Fabric, TrainConfig, Path, Given], Any],
+    cfg: TrainConfig,
+    folder: Path,
+    given: Given,
+    path: Path,
+) -> None:
+    result = function(fabric, cfg, folder, given)
+    if fabric.global_rank == 0:
+        write_atomically(path, json.dumps(dataclasses.asdict(result)).encode())
+
+
+@contextlib.contextmanager
+def _explained(devices: int) -> Iterator[None]:
+    """The error of a spawned process as it would be here."""
+    try:
+        yield
+    except ProcessRaisedException as error:  # it has the traceback as text
+        _, mistake, message = str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
+        if mistake:
+            raise UserError(message) from None
+        raise
+    except ProcessExitedException as error:
+        if signals.caught or error.exit_code == AT_ONCE:
+            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
+        raise UserError(
+            f"trainer.devices={devices}: process {error.error_index} was ended by "
+            f"{error.signal_name or error.exit_code}, perhaps for want of memory; {CONTINUES}"
+        ) from None

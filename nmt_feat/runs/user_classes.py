@@ -1,0 +1,38 @@
+"""User-defined classes of a run, and whether their files are still those of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from nmt_feat.config.identity import code
+from nmt_feat.config.instantiate import locate
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.records import FINISHED, read_record
+
+
+def changed_classes(folder: Path, cfg: TrainConfig, model: Transformer) -> Iterator[str]:
+    """A sentence for each class whose file is another than when the run was trained.
+
+    Args:
+        folder: of a finished run; its record has a sum of each user-defined class's file.
+        cfg: its settings.
+        model: with its combiner, which may have further classes inside (`mixed`).
+    """
+    if not (folder / FINISHED).is_file():
+        return
+    settings = read_record(folder / FINISHED).settings
+    classes = {"combiner": [type(module) for module in model.source.combiner.modules()]}
+    classes |= {f"features.{n}": [locate(f._target_)] for n, f in cfg.features.items()}
+    for name, its_classes in classes.items():
+        node = settings
+        for part in name.split("."):
+            node = node.get(part) or {}
+        before = node.get("code")
+        if before and code(*its_classes).get("code") != before:
+            target = cfg.combiner._target_ if name == "combiner" else node.get("_target_")
+            yield (
+                f"{folder}: {name}._target_={target}: its file has changed since the run was "
+                "trained; translations may be others"
+            )

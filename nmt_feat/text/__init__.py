@@ -1,0 +1,1 @@
+"""Texts as they are read: lines, annotation, units of words, subwords."""

@@ -1,0 +1,422 @@
+"""Annotated sentences, their CoNLL-U form, and how annotation is moved onto another text."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from nmt_feat.errors import UserError, shown
+from nmt_feat.text.files import read_blocks
+from nmt_feat.text.units import visible
+
+NONE = "_"
+"""No value."""
+ROOT = "ROOT"
+"""The UPOS of the root's head."""
+
+
+class Word(NamedTuple):
+    """A word of a sentence, with `_` where it has no value.
+
+    A multi-word token (im = in + dem) is one word; its values are those of its parts, joined with
+    `+` in order (`ADP+DET`).
+    """
+
+    form: str  # as it stands in the text
+    start: int  # its first character in the sentence's text
+    end: int  # the first character behind it
+    lemma: str = "_"
+    upos: str = "_"
+    xpos: str = "_"
+    feats: str = "_"
+    deprel: str = "_"
+    head_upos: str = "_"  # UPOS of the head, `ROOT` for the root
+    head: int = -1  # number of the head in the sentence, from 1; 0 for the root, -1 for none
+    misc: str = "_"  # `Key=Value|...` of one's own, without SpaceAfter
+
+
+class Sentence(NamedTuple):
+    """A line of raw text with its words in order; without annotation, it has none."""
+
+    text: str
+    words: tuple[Word, ...] = ()
+    comments: tuple[str, ...] = ()  # lines of CoNLL-U that begin with #, the text's apart
+
+
+OWN_HEAD = "words that are their own head"
+CYCLE = "sentences whose heads form a cycle"
+ROOTS = "sentences with several roots"
+RANGE = "multi-word tokens"
+EMPTY_NODE = "empty nodes"
+DEPS = "values of DEPS"
+
+
+@dataclass
+class Findings:
+    """How much of a kind CoNLL-U has, and where each kind stands first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, tuple[str, int]] = field(default_factory=dict)  # file and line
+    automatic: bool = False  # by scripts/annotate.py, with lines of several sentences
+
+    def add(self, kind: str, name: str, line: int, count: int = 1) -> None:
+        """Count what stands in a line of a file, and more behind it."""
+        self.counts[kind] += count
+        before = self.first.setdefault(kind, (name, line))
+        if before[0] == name and line < before[1]:
+            self.first[kind] = name, line
+
+    def update(self, others: Findings) -> None:
+        """Add those of what stands behind."""
+        self.counts.update(others.counts)
+        self.automatic |= others.automatic
+        self.first = others.first | self.first
+
+    def describe_trees(self) -> str:
+        """What is wrong with heads; empty for nothing.
+
+        Several roots are right where an annotator sees several sentences in a line.
+        """
+        return self.describe(*(OWN_HEAD, CYCLE) if self.automatic else (OWN_HEAD, CYCLE, ROOTS))
+
+    def describe(self, *kinds: str) -> str:
+        """How many of each of the kinds there are, with the first place; empty for none."""
+        return ", ".join(
+            f"{self.counts[kind]:,} {kind} (first: {':'.join(map(str, self.first[kind]))})"
+            for kind in kinds
+            if self.counts[kind]
+        )
+
+
+COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+TEXT_COMMENT = re.compile(r"#\s*text\s*= ?(.*)")
+FILE_COMMENT = re.compile("# (?:sha256|annotation) = [0-9a-f]+")  # by scripts/annotate.py
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
+NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
+
+
+def sentence_end(data: bytes) -> int:
+    """Where the last sentence that is complete ends; 0 for nowhere."""
+    if at := data.rfind(b"\n\n") + 1:
+        return at + 1
+    return max((match.end() for match in re.finditer(rb"\n\s*\n", data)), default=0)
+
+
+def read_conllu(path: Path | str) -> Iterator[Sentence]:
+    """The sentences of a CoNLL-U file, plain or gzipped."""
+    for block in read_blocks(path, sentence_end):
+        yield from parse_conllu(block.lines(), str(path), block.line)
+
+
+def parse_conllu(
+    lines: Iterable[str], name: str, first: int = 1, findings: Findings | None = None
+) -> Iterator[Sentence]:
+    """The sentences in `lines`; whatever is broken is a `UserError` that begins `name:line:`.
+
+    The text is that of `# text`, in which the forms must be found in order; without it, the forms
+    joined as SpaceAfter says. Empty nodes are skipped. A text without visible characters needs no
+    words. `first` is the number of the first line. What `Findings` names is counted in `findings`.
+    """
+    findings = Findings() if findings is None else findings
+    block: list[str] = []
+    number = first - 1
+    for number, line in enumerate(lines, first):
+        if line and not line.isspace():
+            block.append(line)
+        elif block:
+            yield _sentence(block, number - len(block), name, findings)
+            block = []
+    if block:
+        yield _sentence(block, number + 1 - len(block), name, findings)
+
+
+def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Sentence:
+    def fail(line: int, message: str) -> UserError:
+        return UserError(f"{name}:{line}: {message}")
+
+    text, text_line = None, first
+    comments: list[str] = []
+    rows: list[list[str]] = []  # syntactic words, by columns
+    lines: list[int] = []  # of the rows
+    ranges: dict[int, tuple[list[str], int]] = {}  # by their first row: the token, its last row
+    range_end = 0
+    for line, content in enumerate(block, first):
+        if content[0] == "#":
+            if match := TEXT_COMMENT.fullmatch(content):
+                text, text_line = match[1], line
+            elif FILE_COMMENT.fullmatch(content):
+                findings.automatic = True
+            else:
+                comments.append(content)
+            continue
+        row = content.split("\t")
+        likely = row == content.split() and len(row) == 10  # else a space in a column, or a mistake
+        if not likely and (mistake := _mistake(row, content)):
+            raise fail(line, mistake)
+        if control := find_control(row[1]):
+            raise fail(line, f"the form {control}")
+        number = row[0]
+        if NUMBERS.get(number) == len(rows) + 1 or _number(number) >= 0:
+            if int(number) != len(rows) + 1:
+                raise fail(line, f"id {number} after {len(rows)} words; ids must count 1, 2, 3 ...")
+            rows.append(row)
+            lines.append(line)
+        elif match := re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", number):
+            begin, end = int(match[1]), int(match[2])
+            if not range_end < begin == len(rows) + 1 <= end:
+                raise fail(line, f"the range {number} must stand right before its first word")
+            ranges[begin - 1] = row, end
+            range_end = end
+            findings.add(RANGE, name, line)
+        elif re.fullmatch(r"[0-9]+\.[0-9]+", number):
+            findings.add(EMPTY_NODE, name, line)
+        else:
+            raise fail(
+                line, f"the id {shown(number)} is no number, range (1-2) or empty node (1.1)"
+            )
+        if row[8] != NONE:
+            findings.add(DEPS, name, line)
+    if not rows and text is not None and not visible(text):
+        return Sentence(text, (), tuple(comments))
+    if not rows:
+        raise fail(first, "a sentence without words; remove it or annotate it")
+    if range_end > len(rows):
+        message = f"a range ends at {range_end}, the sentence at word {len(rows)}"
+        raise fail(first + len(block) - 1, message)
+    _, forms, lemma, upos, xpos, feats, given, deprel, _, misc = map(list, zip(*rows, strict=True))
+    heads = [NUMBERS[head] if head in NUMBERS else _number(head) for head in given]
+    if max(heads) > len(rows) or min(heads) < -1:
+        for line, head in zip(lines, given, strict=True):
+            if _number(head) < -1:
+                raise fail(line, f"the head {shown(head)} is not a number; 0 is the root, _ none")
+            if _number(head) > len(rows):
+                raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
+    check_tree(heads, lines, name, findings)
+    tags = [ROOT, *upos, "_"]  # of the heads 0, 1 ... and -1
+    head_upos = [tags[head] for head in heads]
+    values = [lemma, upos, xpos, feats, deprel, head_upos]
+    if ranges:
+        parts, at = [], 0
+        while at < len(rows):
+            parts.append(slice(at, ranges[at][1] if at in ranges else at + 1))
+            at = parts[-1].stop
+        tokens = [ranges.get(part.start, (rows[part.start], 0))[0] for part in parts]
+        several = [(token[9], *misc[part]) for token, part in zip(tokens, parts, strict=True)]
+        forms, misc = [token[1] for token in tokens], [token[9] for token in tokens]
+        values = [[_join(column[part]) for part in parts] for column in values]
+        head_upos = values[-1]
+        word_of = [0, *(n for n, part in enumerate(parts, 1) for _ in rows[part]), -1]
+        outside = (
+            (word_of[head] for head in heads[part] if word_of[head] not in (number, -1))
+            for number, part in enumerate(parts, 1)
+        )
+        heads = [next(found, -1) for found in outside]
+    else:
+        heads = [-1 if head == number else head for number, head in enumerate(heads, 1)]
+        several = [(each,) for each in misc]
+    for i, found in enumerate(misc):
+        if "HeadUPOS=" in found and (match := re.search(r"(?:^|\|)HeadUPOS=([^|]+)", found)):
+            head_upos[i] = match[1]  # by write_conllu
+    if text is None:
+        text = "".join(map(str.__add__, forms, map(space_after, misc))).rstrip()
+    what = f"{name}:{text_line}: the forms differ from '# text'"
+    spans = locate(forms, text, what, "correct either")
+    starts, ends = zip(*spans, strict=True)
+    forms = [text[start:end] for start, end in spans]
+    own = map(own_misc, several)
+    words = tuple(map(Word, forms, starts, ends, *values, heads, own))
+    return Sentence(text, words, tuple(comments))
+
+
+def check_tree(heads: Sequence[int], lines: Sequence[int], name: str, findings: Findings) -> None:
+    """Count what is no tree: `heads` of the words 1, 2 ..., each of which stands in its line."""
+    if heads.count(0) > 1:
+        findings.add(ROOTS, name, lines[0])
+    for number, (head, line) in enumerate(zip(heads, lines, strict=True), 1):
+        if head == number:
+            findings.add(OWN_HEAD, name, line)
+    if has_cycle(heads):
+        findings.add(CYCLE, name, lines[0])
+
+
+def has_cycle(heads: Sequence[int]) -> bool:
+    """Whether some words are heads of one another, in a circle; their own head is another matter.
+
+    `heads` are those of the words 1, 2 ...; 0 is the root, -1 none.
+    """
+    checked = {0, -1}
+    for start in range(1, len(heads) + 1):
+        path: dict[int, None] = {}
+        word = start
+        while word not in checked and word not in path:
+            path[word] = None
+            head = heads[word - 1]
+            word = 0 if head == word else head
+        if word in path:
+            return True
+        checked.update(path)  # in place: `|=` with keys would copy the whole set
+    return False
+
+
+def find_control(form: str) -> str | None:
+    """What to say of a form that has a control character or a byte-order mark; else None."""
+    if not (match := _CONTROL.search(form)):
+        return None
+    kind = "byte-order mark" if match[0] == "\ufeff" else "control character"
+    return f"{shown(form)} has the {kind} U+{ord(match[0]):04X}; remove it"
+
+
+def space_after(misc: str) -> str:
+    """What follows a word with this column MISC: a space, or nothing."""
+    return "" if "SpaceAfter=No" in misc.split("|") else " "
+
+
+@lru_cache(maxsize=1 << 14)
+def own_misc(misc: tuple[str, ...]) -> str:
+    """What a word's column MISC, of its token and its parts, has of one's own."""
+    items = dict.fromkeys(item for each in misc for item in each.split("|"))
+    own = (i for i in items if not i.startswith(("SpaceAfter=", "HeadUPOS=")) and i != NONE)
+    return "|".join(own) or NONE
+
+
+def _mistake(row: list[str], content: str) -> str | None:
+    if len(row) != 10:
+        return f"{len(row)} columns, not 10 (CoNLL-U, by tabs): {content[:60]!r}"
+    empty = [column for column, value in zip(COLUMNS, row, strict=True) if not value.strip()]
+    return f"the column {empty[0].upper()} is empty; write _ for no value" if empty else None
+
+
+def _number(head: str) -> int:
+    """A number of at most 9 digits, -1 for `_`; -2 for anything else."""
+    return -1 if head == "_" else int(head) if re.fullmatch("[0-9]{1,9}", head) else -2
+
+
+def _join(values: Iterable[str]) -> str:
+    values = list(values)
+    return "_" if set(values) == {"_"} else "+".join(values)
+
+
+def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[int, int]]:
+    """The span of each form in a text that they make up, whitespace apart.
+
+    Where they do not, `what` begins the `UserError`, `hint` ends it.
+    """
+    spans, behind = [], 0
+    for form in forms:  # as they mostly are: with nothing but white space between
+        start = text.find(form, behind)
+        if start < 0 or text[behind:start].strip() or form != form.strip():
+            break
+        spans.append((start, behind := start + len(form)))
+    else:
+        if not text[behind:].strip():
+            return spans
+    visible = [at for at, character in enumerate(text) if not character.isspace()]
+    plain = "".join(text[at] for at in visible)
+    spans, at = [], 0  # at: counts visible characters
+    for form in forms:
+        bare = "".join(form.split())
+        if not plain.startswith(bare, at):
+            where = visible[at] if at < len(visible) else len(text)
+            found = f"{shown(form)} is not at character {where} ({text[where:][:20]!r} ...)"
+            raise UserError(f"{what}: {found}; {hint}")
+        spans.append((visible[at], visible[at + len(bare) - 1] + 1))
+        at += len(bare)
+    if at < len(visible):
+        found = f"no word covers {text[visible[at] :][:20]!r} at character {visible[at]}"
+        raise UserError(f"{what}: {found}; {hint}")
+    return spans
+
+
+def write_conllu(sentences: Iterable[Sentence]) -> str:
+    """CoNLL-U that `parse_conllu` reads back to the same sentences (a word a line, no ranges)."""
+    out: list[str] = []
+    for sentence in sentences:
+        out += [*sentence.comments, f"# text = {sentence.text}"]
+        upos = [ROOT, *(word.upos for word in sentence.words), "_"]  # of the heads 0, 1 ... -1
+        for number, word in enumerate(sentence.words, 1):
+            misc = [word.misc] if word.misc != NONE else []
+            if sentence.text[word.end : word.end + 1].strip():
+                misc.append("SpaceAfter=No")
+            if word.head_upos != upos[word.head]:  # that of a part of a multi-word token
+                misc.append(f"HeadUPOS={word.head_upos}")
+            head = "_" if word.head < 0 else str(word.head)
+            columns = [word.form, word.lemma, word.upos, word.xpos, word.feats, head, word.deprel]
+            columns += [NONE, "|".join(misc) or NONE]
+            out.append("\t".join([str(number), *(re.sub(r"[\t\n]", " ", c) for c in columns)]))
+        out.append("")
+    return "".join(f"{line}\n" for line in out)
+
+
+def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
+    """The words with their spans in `text`, which may differ in whitespace only.
+
+    `name` (file:line) begins the `UserError` where they do not fit.
+    """
+    what = f"{name}: the annotation does not fit the text {shown(text)}"
+    spans = locate([word.form for word in words], text, what, "annotate this very text")
+    return tuple(
+        word._replace(form=text[start:end], start=start, end=end)
+        for word, (start, end) in zip(words, spans, strict=True)
+    )
+
+
+# What the Moses normaliser makes of punctuation.
+_PUNCTUATION = str.maketrans(
+    dict.fromkeys("„“”«»″", '"') | dict.fromkeys("‘’‚‛´`′", "'") | dict.fromkeys("–—‐‑", "-")
+) | {ord("…"): "..."}
+
+
+def _comparable(part: str) -> str:
+    """A part of a raw or of a tokenised text as both would have it, without whitespace."""
+    return "".join(part.split()).translate(_PUNCTUATION).lower()
+
+
+def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sentence, int]:
+    """Annotation of a raw line on its lower-cased tokens, and how many tokens matched nothing.
+
+    `tokens` are separated by spaces, lower-cased, normalised and escaped as Moses does. Characters
+    of both sides, without whitespace, lower-cased, normalised and unescaped, are aligned (longest
+    common blocks). A token takes the values of the raw word that covers its first character; where
+    that is in no block (counted), those of the nearest character that is, of its own or else of
+    another token. A line of which no character matches is a `UserError` that begins with `name`.
+    """
+    if not raw.text.strip():
+        raise UserError(f"{name}: the raw line of {shown(tokens)} is blank; give its text")
+    if not raw.words:
+        raise UserError(f"{name}: no annotation for {shown(raw.text)}")
+    bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
+    raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
+    raw_words = [word for word, part in zip(raw.words, raw_parts, strict=True) for _ in part]
+    found = list(re.finditer(r"\S+", tokens))
+    token_parts = [
+        _comparable("-" if token[0] == "@-@" else html.unescape(token[0])) for token in found
+    ]
+    token_bounds = pairwise(accumulate(map(len, token_parts), initial=0))
+    matcher = SequenceMatcher(None, "".join(token_parts), "".join(raw_parts), autojunk=False)
+    raw_of = {  # the raw character of each token character that matches one
+        block.a + i: block.b + i
+        for block in matcher.get_matching_blocks()
+        for i in range(block.size)
+    }
+    if not raw_of:
+        raise UserError(
+            f"{name}: the tokens {shown(tokens)} have no character of {shown(raw.text)}"
+        )
+    words, missed = [], 0
+    for token, (first, behind) in zip(found, token_bounds, strict=True):
+        at = first
+        if first not in raw_of:
+            missed += 1
+            at = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
+        start, end = token.span()
+        word = raw_words[raw_of[at]]
+        words.append(word._replace(form=token[0], start=start, end=end, head=-1))
+    return Sentence(tokens, tuple(words)), missed

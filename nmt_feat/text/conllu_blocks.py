@@ -1,0 +1,168 @@
+"""CoNLL-U straight to columns, thousands of sentences at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise, repeat
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from nmt_feat.text.conllu import (
+    COLUMNS,
+    FILE_COMMENT,
+    NONE,
+    NUMBERS,
+    ROOT,
+    ROOTS,
+    TEXT_COMMENT,
+    Findings,
+    find_control,
+    own_misc,
+    parse_conllu,
+    space_after,
+)
+from nmt_feat.text.sentences import Coded, Integers, Sentences
+
+Booleans = NDArray[np.bool_]
+_NO_NUMBER = -2
+_TYPES = dict.fromkeys(COLUMNS, pa.dictionary(pa.int32(), pa.string()))
+
+
+def parse_block(
+    lines: Sequence[str],
+    name: str,
+    first: int,
+    columns: Sequence[str],
+    findings: Findings | None = None,
+) -> Sentences:
+    """`Sentences.of(parse_conllu(lines, name, first, findings), columns)`, without an object for
+    each word.
+
+    That is for plain sentences: ids that count, no white space in a column, the text that forms
+    and SpaceAfter say. All others, and every mistake, are left to `parse_conllu`. In `findings` is
+    counted what is odd about heads.
+    """
+    findings = Findings() if findings is None else findings
+    tabs = np.fromiter(map(str.count, lines, repeat("\t")), np.int64, len(lines))
+    is_word = tabs == len(COLUMNS) - 1
+    words = [lines[i] for i in np.flatnonzero(is_word).tolist()]
+    if not words or "\r" in "".join(words) or words[0].startswith("\ufeff"):
+        return Sentences.of(parse_conllu(lines, name, first, findings), columns)
+    blank, odd, texts = [], [], {}
+    for i in np.flatnonzero(~is_word).tolist():
+        if not lines[i] or lines[i].isspace():
+            blank.append(i)
+        elif not lines[i].startswith("#"):
+            odd.append(i)
+        elif match := TEXT_COMMENT.fullmatch(lines[i]):
+            texts[i] = match[1]
+    part = np.zeros(len(lines), np.int64)  # of each line; a blank line begins one
+    part[blank] = 1
+    part = np.cumsum(part)
+    plain = np.zeros(part[-1] + 1, bool)
+    plain[part[is_word]] = True
+    plain[part[odd]] = False
+    said = {int(part[i]): text for i, text in texts.items()}
+    findings.automatic = FILE_COMMENT.fullmatch(lines[0]) is not None
+    made, plain, rooted = _plain(words, part[is_word], said, plain, columns)
+    if count := int(rooted.sum()):
+        in_part = (part == np.argmax(rooted)) & is_word
+        findings.add(ROOTS, name, first + int(np.argmax(in_part)), count)
+    others, parts = [], []
+    for number in np.flatnonzero(~plain).tolist():
+        begin, end = np.searchsorted(part, (number, number + 1)).tolist()
+        read = list(parse_conllu(lines[begin:end], name, first + begin, findings))
+        others += read
+        parts += [number] * len(read)
+    if not others:
+        return made
+    order = np.argsort([*np.flatnonzero(plain).tolist(), *parts], kind="stable")
+    return Sentences.joined([made, Sentences.of(others, columns)]).taken(order)
+
+
+def _plain(
+    words: list[str],
+    part: Integers,
+    said: dict[int, str],
+    plain: Booleans,
+    columns: Sequence[str],
+) -> tuple[Sentences, Booleans, Booleans]:
+    """The sentences of the plain parts, which of the parts that are so far turn out to be, and
+    which of these have several roots.
+
+    Of each word (a line of ten columns) its part; by part what its comment says the text is.
+    """
+    given = _columns(words)
+    begins = np.flatnonzero(np.diff(part, prepend=-1))
+    counts = np.diff(np.append(begins, len(part)))
+    begin, count = np.repeat(begins, counts), np.repeat(counts, counts)
+    number, head = (_each(given[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head"))
+    odd = (number != np.arange(len(words)) - begin + 1) | (head < -1) | (head > count)
+    for column in given.values():
+        odd |= _each(column, lambda s: s.split() != [s])
+    form, misc = given["form"], given["misc"]
+    odd |= _each(form, lambda s: find_control(s) is not None)
+    odd |= _in_circle(np.where(odd, 0, head), begin, counts)
+    odd |= _each(misc, lambda s: "HeadUPOS=" in s)
+    plain = plain.copy()
+    plain[part[odd]] = False
+    space = _each(misc, lambda s: len(space_after(s)))
+    forms = np.array([*form.values, *(f"{value} " for value in form.values)], object)
+    joined = "".join(forms[form.codes + len(form.values) * space].tolist())
+    length = _each(form, len)
+    at = np.append(0, np.cumsum(length + space))
+    starts = at[:-1] - at[begin]
+    bounds = at[np.append(begins, len(words))].tolist()
+    spelled = [joined[a:b].rstrip() for a, b in pairwise(bounds)]
+    parts = part[begins].tolist()
+    unlike = [p for p, text in zip(parts, spelled, strict=True) if said.get(p, text) != text]
+    plain[unlike] = False
+    if "head_upos" in columns:
+        upos = given["upos"]
+        codes = np.append(upos.codes, [len(upos.values), len(upos.values) + 1])
+        of_head = np.where(head > 0, begin + head - 1, len(words) + (head < 0))
+        of_head[odd] = 0
+        given["head_upos"] = Coded(codes[of_head], [*upos.values, ROOT, NONE])
+    given["misc"] = misc.map(lambda s: own_misc((s,)))
+    strings = {column: given[column].strings() for column in columns}
+    kept = plain[part[begins]]
+    rooted = np.zeros(len(plain), bool)
+    rooted[part[begins]] = np.add.reduceat((head == 0).astype(np.int64), begins) > 1
+    sentences = Sentences(spelled, counts, starts, starts + length, strings).rows(kept)
+    return sentences, plain, rooted & plain
+
+
+def _in_circle(head: Integers, begin: Integers, counts: Integers) -> Booleans:
+    """Of each word whether no root is above it, but itself or another one of a circle.
+
+    `head` is as in CoNLL-U, `begin` the place of each sentence's first word, for each of its words;
+    `counts` the words of each sentence.
+    """
+    top = len(head)  # beyond all words
+    above = np.append(np.where(head > 0, begin + head - 1, top), top)
+    for _ in range(int(counts.max(initial=1)).bit_length()):  # each round goes twice as far up
+        above = above[above]
+    circle: Booleans = above[:-1] != top
+    return circle
+
+
+def _columns(words: list[str]) -> dict[str, Coded]:
+    """The ten columns of lines that have them."""
+    data = "\n".join(words).encode()
+    table = csv.read_csv(
+        pa.BufferReader(data),
+        csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=list(COLUMNS)),
+        csv.ParseOptions(delimiter="\t", quote_char=False),
+        csv.ConvertOptions(check_utf8=False, column_types=_TYPES, null_values=[]),
+    )
+    found = {name: table[name].combine_chunks() for name in COLUMNS}
+    return {n: Coded(c.indices.to_numpy(), c.dictionary.to_pylist()) for n, c in found.items()}
+
+
+def _each(column: Coded, of: Callable[[str], Any]) -> NDArray[Any]:
+    """`of` each word's string."""
+    return np.array([of(value) for value in column.values])[column.codes]

@@ -1,0 +1,223 @@
+"""The form that all text has: composed characters, one space between words and none at the ends.
+
+Text is brought into it wherever it is read: for training, annotation, translation, scoring. So
+canonically equivalent texts have the same pieces. SentencePiece reserves three characters; pieces
+are made of text in which others, which no text has, stand for them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmt_feat.base.files import write_part
+from nmt_feat.base.typed_json import loads
+from nmt_feat.text.conllu import TEXT_COMMENT, Sentence, Word, sentence_end
+from nmt_feat.text.files import Block, line_end, read_blocks, remembered
+from nmt_feat.text.sentences import ANNOTATION, Coded, Integers, Sentences
+
+RULES = {
+    "unicode": "NFC",
+    "white_space": "one space between words, none at the ends",
+    "reserved_characters": "escaped",
+}
+"""What is done to text, as a run's record says it."""
+RULES_FILE = "normal_form.json"
+"""Holds the rules beside the subword models of a run that follows them; older runs have none."""
+
+ESCAPES = str.maketrans({"\0": "\ufdd0", "▁": "\ufdd1", "▅": "\ufdd5"})
+"""For characters that SentencePiece reserves, noncharacters of Unicode: of the same length, so that
+spans stay."""
+_UNESCAPES = {ord(escape): chr(reserved) for reserved, escape in ESCAPES.items()}
+_NO_CHARACTERS = dict.fromkeys(_UNESCAPES, "\ufffd")
+RESERVED = "".join(map(chr, ESCAPES))
+
+_OTHER_SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in " \n")
+NORMAL, ESCAPED = "normal", "escaped"
+"""What the rules do to a text: bring it into the form, escape reserved characters."""
+
+
+def normalize_line(text: str) -> str:
+    """A line of text in normal form: NFC, each run of white space one space, none at the ends."""
+    if text.isascii():  # composed, and without characters of no text
+        return " ".join(text.split())
+    return " ".join(unicodedata.normalize("NFC", text).translate(_NO_CHARACTERS).split())
+
+
+def is_normal(text: str) -> bool:
+    """Whether a line, or several with line feeds between, is in normal form."""
+    if "  " in text or "\n " in text or " \n" in text or text.strip(" ") != text:
+        return False
+    if any(space in text for space in _OTHER_SPACES):
+        return False
+    if text.isascii():
+        return True
+    noncharacter = any(chr(code) in text for code in _NO_CHARACTERS)
+    return not noncharacter and unicodedata.is_normalized("NFC", text)
+
+
+def normalize_lines(texts: Sequence[str]) -> list[str]:
+    """Lines of text in normal form; of those that have it all, which is checked fast, the same."""
+    if is_normal("\n".join(texts)):
+        return list(texts)
+    return [text if is_normal(text) else normalize_line(text) for text in texts]
+
+
+@lru_cache(maxsize=1)
+def _units() -> re.Pattern[str]:
+    """A run of white space, or a character and all behind it that may be composed with it."""
+    planes = map(chr, range(0x20000))  # those behind have no marks that are composed
+    marks = "".join(c for c in planes if unicodedata.category(c)[0] == "M")
+    # Vowels and trailing consonants of Korean syllables are letters.
+    return re.compile(f"\\s+|\\S[{marks}\u1160-\u11ff\ud7b0-\ud7ff]*")
+
+
+def normalize_with_places(text: str) -> tuple[str, Integers]:
+    """A text in normal form, and where in it each character of the text is, and the text's end.
+
+    What lies within characters that become others is where the last of these ends.
+    """
+    parts: list[str] = []
+    places: list[int] = []
+    length = 0
+    for unit in _units().finditer(text):
+        before = unit[0]
+        after = normalize_line(before) or (" " if parts else "")
+        unchanged = after == before
+        inside = range(length + 1, length + len(before))
+        places.append(length)
+        length += len(after)
+        places += inside if unchanged else [length] * len(inside)
+        parts.append(after)
+    normal = "".join(parts).rstrip(" ")
+    return normal, np.minimum([*places, length], len(normal)).astype(np.int64)
+
+
+def normalize_sentences(sentences: Sentences) -> Sentences:
+    """Sentences whose texts and values are in normal form, their words where they were."""
+    texts = normalize_lines(sentences.texts)
+    starts, ends = sentences.starts, sentences.ends
+    behind = np.cumsum(sentences.counts)
+    changed = [i for i, text in enumerate(texts) if text != sentences.texts[i]]
+    if changed:
+        starts, ends = starts.copy(), ends.copy()
+    for i in changed:
+        texts[i], places = normalize_with_places(sentences.texts[i])
+        words = slice(behind[i] - sentences.counts[i], behind[i])
+        starts[words], ends[words] = places[starts[words]], places[ends[words]]
+    values = {}
+    for name, strings in sentences.annotation.items():
+        coded = Coded.of(strings)
+        normal = normalize_lines(coded.values)
+        values[name] = strings
+        if normal != coded.values:
+            values[name] = coded.map(dict(zip(coded.values, normal, strict=True)).__getitem__)
+            values[name] = values[name].strings()
+    return Sentences(texts, sentences.counts, starts, ends, values)
+
+
+def normalize_sentence(sentence: Sentence, values: bool = True) -> Sentence:
+    """A sentence whose text is in normal form, its words where they were, as are their `values`."""
+    text, words = sentence.text, sentence.words
+    if values:
+        words = tuple(map(_normalize_values, words))
+    if not is_normal(text):
+        text, places = normalize_with_places(text)
+        spans = [(int(places[word.start]), int(places[word.end])) for word in words]
+        words = tuple(
+            word._replace(form=text[start:end], start=start, end=end)
+            for word, (start, end) in zip(words, spans, strict=True)
+        )
+    return sentence._replace(text=text, words=words)
+
+
+def _normalize_values(word: Word) -> Word:
+    odd = {n: value for n in ANNOTATION if not is_normal(value := getattr(word, n))}
+    normal: dict[str, Any] = {name: normalize_line(value) for name, value in odd.items()}
+    return word._replace(**normal) if normal else word
+
+
+def escape(text: str) -> str:
+    """The text that SentencePiece reads for it."""
+    reserved = any(character in text for character in RESERVED)
+    return text.translate(ESCAPES) if reserved else text
+
+
+def unescape(text: str) -> str:
+    """The text of which SentencePiece read what `escape` makes."""
+    return text if text.isascii() else text.translate(_UNESCAPES)
+
+
+def rules_of_file(path: Path, kind: str, cache: Path) -> set[str]:
+    """Which of the rules, `NORMAL` and `ESCAPED`, have something to do in a file's text.
+
+    `kind`: one of `formats.FORMATS`, or `tokens` for values with spaces between. Of large files
+    it is remembered in the folder `cache`.
+    """
+    return set(remembered(path, cache, f"rules {kind}", lambda: _rules_of_file(path, kind)))
+
+
+def _rules_of_file(path: Path, kind: str) -> list[str]:
+    end = sentence_end if kind == "conllu" else line_end
+    rules: set[str] = set()
+    for block in read_blocks(path, end):
+        rules |= _rules_of_block(block, kind)
+        if len(rules) == 2:
+            break
+    return sorted(rules)
+
+
+def _rules_of_block(block: Block, kind: str) -> set[str]:
+    lines = block.lines()
+    whole = "\n".join(lines)
+    if kind == "jsonl":
+        lines = list(_strings_of_json(lines))
+        whole = "\n".join(lines)
+        normal = is_normal(whole)
+    elif kind == "text":
+        normal = is_normal(whole)
+    elif kind == "conllu":
+        plain = whole.replace("\t", "\n")
+        normal = is_normal(plain) or all(map(is_normal, _strings_of_conllu(lines)))
+    else:  # what is between tokens is no part of the text
+        normal = is_normal("\n".join(whole.split()))
+    rules = set() if normal else {NORMAL}
+    return rules | {ESCAPED} if any(character in whole for character in RESERVED) else rules
+
+
+def _strings_of_conllu(lines: Iterable[str]) -> Iterator[str]:
+    """The columns and the texts of lines; other comments are no part of a sentence."""
+    for line in lines:
+        if not line.startswith("#"):
+            yield from () if line.isspace() else line.split("\t")
+        elif match := TEXT_COMMENT.fullmatch(line):
+            yield match[1]
+
+
+def _strings_of_json(lines: Iterable[str]) -> Iterator[str]:
+    """The texts and the values of words; lines that are broken are an error elsewhere."""
+    for line in lines:
+        try:
+            content = loads(line)
+        except ValueError:
+            continue
+        if not isinstance(content, dict):
+            continue
+        words, factors = content.get("words"), content.get("factors")
+        values = [content.get("text"), *(factors if isinstance(factors, list) else ())]
+        for word in words if isinstance(words, list) else ():
+            values += word.values() if isinstance(word, dict) else ()
+        yield from (value for value in values if isinstance(value, str))
+
+
+def write_rules(folder: Path) -> None:
+    """Say in a folder of subword models that its text is in normal form."""
+    content = json.dumps(RULES, ensure_ascii=False, indent=1)
+    write_part(folder / RULES_FILE, f"{content}\n".encode())

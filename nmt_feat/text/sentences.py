@@ -1,0 +1,160 @@
+"""Sentences in columns: what words say, for thousands of sentences at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nmt_feat.text.conllu import Sentence, Word
+
+Integers = NDArray[np.int64]
+TEXT, START, END = "text", "start", "end"
+ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
+"""Columns that an annotation gives, as they are in `Word`."""
+
+
+class Coded(NamedTuple):
+    """Strings as numbers in a list of the different ones."""
+
+    codes: NDArray[np.int32]
+    values: list[str]
+
+    @classmethod
+    def of(cls, strings: pa.Array | Sequence[str]) -> Coded:
+        """Encode strings."""
+        if not isinstance(strings, pa.Array):
+            strings = pa.array(strings, pa.string())
+        coded = strings.dictionary_encode()
+        return cls(coded.indices.to_numpy(), coded.dictionary.to_pylist())
+
+    def map(self, change: Callable[[str], str]) -> Coded:
+        """`change` of each string."""
+        changed = Coded.of([change(value) for value in self.values])
+        return Coded(changed.codes[self.codes], changed.values)
+
+    def counts(self) -> list[int]:
+        """How often each of the values occurs."""
+        return list(np.bincount(self.codes, minlength=len(self.values)).tolist())
+
+    def strings(self) -> pa.Array:
+        """The strings again."""
+        return pa.array(self.values, pa.string()).take(pa.array(self.codes))
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Some sentences: their texts, and the words of all, one after another."""
+
+    texts: list[str]
+    counts: Integers  # words of each sentence
+    starts: Integers  # of each word: its first character in its sentence's text
+    ends: Integers  # and the first behind it
+    annotation: dict[str, pa.Array]  # by column, a string for each word
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @classmethod
+    def of(cls, sentences: Iterable[Sentence], columns: Iterable[str] = ANNOTATION) -> Sentences:
+        """Sentences with these columns of their annotation."""
+        sentences = list(sentences)
+        texts, words = [s.text for s in sentences], [s.words for s in sentences]
+        counts = np.fromiter(map(len, words), np.int64, len(words))
+        every = list(chain.from_iterable(words))
+        starts, ends = (
+            np.fromiter(map(attrgetter(name), every), np.int64, len(every)) for name in (START, END)
+        )
+        strings = {
+            name: pa.array(list(map(attrgetter(name), every)), pa.string()) for name in columns
+        }
+        return cls(texts, counts, starts, ends, strings)
+
+    def __iter__(self) -> Iterator[Sentence]:
+        """One by one; words have `_` in columns that are not here."""
+        forms, starts, ends = self.forms(), self.starts.tolist(), self.ends.tolist()
+        given = {name: strings.to_pylist() for name, strings in self.annotation.items()}
+        columns = [
+            given.get(name) or repeat(Word._field_defaults[name]) for name in Word._fields[3:]
+        ]
+        words = map(Word, forms, starts, ends, *columns)
+        for text, count in zip(self.texts, self.counts.tolist(), strict=True):
+            yield Sentence(text, tuple(islice(words, count)))
+
+    def forms(self) -> list[str]:
+        """The words as they stand in the texts."""
+        return slices(self.texts, self.counts, self.starts, self.ends)
+
+    def rows(self, kept: NDArray[np.bool_]) -> Sentences:
+        """Some of the sentences."""
+        if kept.all():
+            return self
+        words = np.repeat(kept, self.counts)
+        return Sentences(
+            [text for text, keep in zip(self.texts, kept.tolist(), strict=True) if keep],
+            self.counts[kept],
+            self.starts[words],
+            self.ends[words],
+            {name: strings.filter(pa.array(words)) for name, strings in self.annotation.items()},
+        )
+
+    def taken(self, order: Integers) -> Sentences:
+        """The sentences with these numbers, in this order."""
+        counts = self.counts[order]
+        first = (np.cumsum(self.counts) - self.counts)[order]
+        words = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+        return Sentences(
+            [self.texts[i] for i in order.tolist()],
+            counts,
+            self.starts[words],
+            self.ends[words],
+            {name: strings.take(pa.array(words)) for name, strings in self.annotation.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sentences]) -> Sentences:
+        """The sentences of several that have the same columns, one after another."""
+        counts, starts, ends = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("counts", "starts", "ends")
+        )
+        strings = {
+            n: pa.concat_arrays([p.annotation[n] for p in parts]) for n in parts[0].annotation
+        }
+        return cls([t for part in parts for t in part.texts], counts, starts, ends, strings)
+
+    def table(self) -> pa.RecordBatch:
+        """A row of Arrow for each sentence, its words as lists."""
+        bounds = pa.array(np.append(0, np.cumsum(self.counts)), pa.int32())
+        words = {START: pa.array(self.starts, pa.int32()), END: pa.array(self.ends, pa.int32())}
+        lists = {
+            name: pa.ListArray.from_arrays(bounds, column)
+            for name, column in (words | self.annotation).items()
+        }
+        return pa.record_batch({TEXT: pa.array(self.texts, pa.large_string())} | lists)
+
+    @classmethod
+    def read(cls, table: pa.Table) -> Sentences:
+        """What `table` wrote, or texts only."""
+        column = {name: table[name].combine_chunks() for name in table.column_names}
+        texts = column.pop(TEXT).to_pylist()
+        if START not in column:
+            none = np.zeros(0, np.int64)
+            return cls(texts, np.zeros(len(texts), np.int64), none, none, {})
+        counts = column[START].value_lengths().to_numpy().astype(np.int64)
+        starts, ends = (column.pop(name).flatten().to_numpy() for name in (START, END))
+        strings = {name: lists.flatten() for name, lists in column.items()}
+        return cls(texts, counts, starts.astype(np.int64), ends.astype(np.int64), strings)
+
+
+def slices(texts: Sequence[str], counts: Integers, starts: Integers, ends: Integers) -> list[str]:
+    """Parts of texts: `counts` of them of each, from `starts` to `ends`."""
+    repeated = chain.from_iterable(map(repeat, texts, counts.tolist()))
+    spans = zip(repeated, starts.tolist(), ends.tolist(), strict=True)
+    return [text[start:end] for text, start, end in spans]

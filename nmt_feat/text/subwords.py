@@ -1,0 +1,319 @@
+"""Text to pieces with character spans, and back."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from nmt_feat.base.files import write_part
+from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
+from nmt_feat.errors import UserError
+from nmt_feat.text.files import one_line, ranked
+from nmt_feat.text.normalization import RULES_FILE, escape, unescape, write_rules
+from nmt_feat.text.sentences import Coded, Integers, Sentences, slices
+from nmt_feat.text.units import visible
+
+Booleans = NDArray[np.bool_]
+SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
+SAMPLE = 1_000_000
+"""Lines at most that SentencePiece is trained on."""
+MARK = "▁"  # SentencePiece writes a space so, and one more at the start of the text
+
+CUT = "\uffff"
+"""Between two words for the trainer, which then makes no piece of both; no character of Unicode."""
+_NO_MARK = b"\x1a\x02\x18\x00"
+"""`normalizer_spec { add_dummy_prefix: false }`: a message of Protocol Buffers that stands behind
+another one changes the fields that it has."""
+JOINER = "￭"  # of OpenNMT's tokeniser: no space on this side
+
+
+class Lines(Protocol):
+    """Texts, whose number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+class Piece(NamedTuple):
+    """A piece and the characters `[start, end)` of the raw text that it stands for."""
+
+    id: int
+    start: int
+    end: int
+
+
+class Pieces(NamedTuple):
+    """Pieces of several texts, one text's behind the other's."""
+
+    ids: NDArray[np.int32]
+    counts: NDArray[np.int64]  # pieces of each text
+    starts: NDArray[np.int64]  # of each piece: its first character in its text
+    ends: NDArray[np.int64]  # and the first behind it
+
+    def rows(self, kept: Booleans) -> Pieces:
+        """The pieces of some of the texts."""
+        if kept.all():
+            return self
+        pieces = np.repeat(kept, self.counts)
+        return Pieces(self.ids[pieces], self.counts[kept], self.starts[pieces], self.ends[pieces])
+
+
+def cut_at_words(sentences: Sentences) -> Iterator[str]:
+    """The texts with `CUT` behind each word but the last, for the trainer."""
+    bounds = np.append(0, np.cumsum(sentences.counts)).tolist()
+    for i, text in enumerate(sentences.texts):
+        cuts = [0, *sentences.ends[bounds[i] : bounds[i + 1]].tolist()[:-1], len(text)]
+        yield CUT.join(text[a:b] for a, b in pairwise(cuts))
+
+
+class Subwords:
+    """BPE or unigram pieces of raw text by SentencePiece (Kudo & Richardson 2018).
+
+    `size` counts the four special ids.
+    """
+
+    def __init__(self, proto: bytes, escaped: bool = True) -> None:
+        self._proto = proto
+        self._escaped = escaped  # reserved characters; see normal.py
+        self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        self.size: int = self._model.get_piece_size()
+        names = map(self._model.id_to_piece, range(self.size))
+        odd = (self._model.is_byte, self._model.is_control, self._model.is_unknown)
+        self._lengths = np.array(  # in characters; 0 for what does not spell itself
+            [0 if any(is_odd(i) for is_odd in odd) else len(name) for i, name in enumerate(names)]
+        )
+
+    @staticmethod
+    def train(cfg: SubwordConfig, *texts: Lines) -> Subwords:
+        """The model of the lines of `texts`: the same bytes for the same lines, on any machine.
+
+        Of more than `SAMPLE` lines SentencePiece sees so many, evenly spaced.
+        """
+        if cfg.kind in ("none", "given"):
+            counts = Counter(word for text in chain(*texts) for word in text.split())
+            kept = [w for w in ranked(counts) if counts[w] >= cfg.min_count and w not in SPECIAL]
+            return Words(cfg.kind, kept[: cfg.vocab_size])
+        lines: Iterator[str] = chain(*texts)
+        count = sum(map(len, texts))
+        if count > SAMPLE:
+            lines = (text for i, text in enumerate(lines) if i * SAMPLE % count < SAMPLE)
+        return Subwords(_train_sentencepiece(cfg, map(escape, lines)))
+
+    @staticmethod
+    def load(stem: Path) -> Subwords:
+        """What `save(stem)` wrote."""
+        if (words := stem.with_suffix(".json")).exists():
+            return Words(**json.loads(words.read_bytes()))
+        escaped = stem.with_name(RULES_FILE).exists()
+        return Subwords(stem.with_suffix(".model").read_bytes(), escaped)
+
+    def save(self, stem: Path) -> None:
+        """Write `stem.model` (SentencePiece's own format) or `stem.json` (a list of words)."""
+        write_part(stem.with_suffix(".model"), self._proto)
+        if self._escaped:
+            write_rules(stem.parent)
+
+    @property
+    def names(self) -> list[str]:
+        """The pieces by id, as they are written."""
+        return [str(self._model.id_to_piece(i)) for i in range(self.size)]
+
+    def encode(self, text: str) -> list[Piece]:
+        """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
+        text = escape(text) if self._escaped else text
+        found = self._model.encode(text, out_type="offset_mapping")
+        return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
+
+    def surface(self, text: str, piece: Piece) -> str:
+        """The visible characters of a piece of `text`: its units are taken of them."""
+        return visible(text[piece.start : piece.end])
+
+    def surfaces(self, texts: Sequence[str], pieces: Pieces) -> Coded:
+        """The `surface` of each piece of the texts."""
+        found = Coded.of(slices(texts, pieces.counts, pieces.starts, pieces.ends))
+        return found.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
+
+    def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:
+        """Whether each piece goes on with the word of the one before though a space parts them."""
+        return np.zeros(len(pieces.ids), bool)
+
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts, the same as `encode` gives."""
+        return list(self._model.encode(list(map(escape, texts)) if self._escaped else texts))
+
+    def pieces(self, texts: Sequence[str]) -> Pieces:
+        """What `encode` gives for each of the texts.
+
+        Lengths of pieces are spans where pieces spell the text and the mark that begins it.
+        """
+        rows = self.encode_ids(texts)
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        bounds = np.append(0, np.cumsum(counts))
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
+        before = np.append(0, np.cumsum(self._lengths[ids]))  # characters before each piece
+        ends = before[1:] - np.repeat(before[bounds[:-1]], counts) - 1
+        starts = np.maximum(ends - self._lengths[ids], 0)
+        spelled = np.diff(before[bounds]) == np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+        for i in np.flatnonzero(~spelled).tolist():
+            for at, piece in enumerate(self.encode(texts[i]), bounds[i]):
+                starts[at], ends[at] = piece.start, piece.end
+        return Pieces(ids, counts, starts, ends)
+
+    @cached_property
+    def _unmarked(self) -> Subwords:
+        """The same model, which puts no mark before the text."""
+        return Subwords(self._proto + _NO_MARK, self._escaped)
+
+    def pieces_of_words(self, texts: Sequence[str], counts: Integers, ends: Integers) -> Pieces:
+        """Pieces of texts that are cut behind each word, none of which thus has parts of two.
+
+        A text has `counts` words, which end at `ends`. White space goes with the word behind it.
+        """
+        parts, shifts, per_text = [], [], []  # where each part begins in its text
+        bounds = np.append(0, np.cumsum(counts)).tolist()
+        for i, text in enumerate(texts):
+            cuts = [0, *ends[bounds[i] : bounds[i + 1]].tolist()[:-1], len(text)]
+            spans = [(a, b) for a, b in pairwise(cuts) if a < b]
+            # The mark that begins the text is the space that it stands for.
+            parts += [" " * (a == 0) + text[a:b] for a, b in spans]
+            shifts += [a - (a == 0) for a, _ in spans]
+            per_text.append(len(spans))
+        found = self._unmarked._of_parts(parts, np.array(shifts, np.int64))
+        first = np.append(0, np.cumsum(per_text))
+        totals = np.append(0, np.cumsum(found.counts))[first]
+        return found._replace(counts=np.diff(totals))
+
+    def _of_parts(self, parts: Sequence[str], shifts: Integers) -> Pieces:
+        """Pieces of parts of texts, with their places in these; `counts` are those of the parts."""
+        rows = self.encode_ids(parts)
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        bounds = np.append(0, np.cumsum(counts))
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
+        before = np.append(0, np.cumsum(self._lengths[ids]))
+        ends = before[1:] - np.repeat(before[bounds[:-1]], counts)
+        starts = ends - self._lengths[ids]
+        spelled = np.diff(before[bounds]) == np.fromiter(map(len, parts), np.int64, len(parts))
+        for i in np.flatnonzero(~spelled).tolist():
+            for at, piece in enumerate(self.encode(parts[i]), bounds[i]):
+                starts[at], ends[at] = piece.start, piece.end
+        shift = np.repeat(shifts, counts)
+        return Pieces(ids, counts, np.maximum(starts + shift, 0), np.maximum(ends + shift, 0))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Detokenised text on one line; PAD, BOS and EOS are left out, unknown pieces are shown."""
+        text = one_line(str(self._model.decode([int(i) for i in ids])))
+        return unescape(text) if self._escaped else text
+
+
+class Words(Subwords):
+    """Tokens between spaces: words (`none`) or the pieces of another toolkit (`given`)."""
+
+    def __init__(self, kind: str, words: Sequence[str]) -> None:
+        self._kind = kind
+        self._words = [*SPECIAL, *words]
+        self._ids = {word: i for i, word in enumerate(self._words) if i > EOS}
+        self._marked = any(word.startswith(MARK) for word in words)
+        self.size = len(self._words)
+
+    def save(self, stem: Path) -> None:  # noqa: D102
+        content = json.dumps({"kind": self._kind, "words": self._words[4:]}, ensure_ascii=False)
+        write_part(stem.with_suffix(".json"), content.encode())
+
+    @property
+    def names(self) -> list[str]:  # noqa: D102
+        return self._words
+
+    def encode(self, text: str) -> list[Piece]:  # noqa: D102
+        found = re.finditer(r"\S+", text)
+        return [Piece(self._ids.get(m[0], UNK), m.start(), m.end()) for m in found]
+
+    def surface(self, text: str, piece: Piece) -> str:  # noqa: D102
+        shown = super().surface(text, piece)
+        if self._kind == "given":
+            shown = shown.removesuffix("@@").strip(JOINER)
+        return shown
+
+    def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:  # noqa: D102
+        glued = np.zeros(len(pieces.ids), bool)
+        if self._kind == "given":
+            tokens = slices(texts, pieces.counts, pieces.starts, pieces.ends)
+            first = (np.cumsum(pieces.counts) - pieces.counts)[pieces.counts > 0]
+            for i, (before, token) in enumerate(pairwise(["", *tokens])):
+                if self._marked:
+                    glued[i] = not token.startswith(MARK)
+                else:
+                    glued[i] = before.endswith(("@@", JOINER)) or token.startswith(JOINER)
+            glued[first] = False
+        return glued
+
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
+        return [[self._ids.get(word, UNK) for word in text.split()] for text in texts]
+
+    def pieces(self, texts: Sequence[str]) -> Pieces:  # noqa: D102
+        rows = list(map(self.encode, texts))
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids, starts, ends = np.array(list(chain.from_iterable(rows)), np.int64).reshape(-1, 3).T
+        return Pieces(ids.astype(np.int32), counts, starts, ends)
+
+    def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
+        words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]
+        if self._kind == "none":
+            return " ".join(words)
+        if self._marked:
+            return "".join(words).replace(MARK, " ").strip()
+        joined = re.sub(f" {JOINER}|{JOINER} ", "", " ".join(words)).replace(JOINER, "")
+        return re.sub(r"@@( |$)", "", joined)
+
+
+def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
+    """SentencePiece's model file. No normalisation, so that spans are those of the raw text."""
+    model = io.BytesIO()
+    # Set where it is used only: any setting is in the model's bytes.
+    cutting: dict[str, Any] = {"pretokenization_delimiter": CUT} if cfg.split_at_words else {}
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=texts,
+            model_writer=model,
+            model_type=cfg.kind,
+            vocab_size=cfg.vocab_size,
+            character_coverage=cfg.character_coverage,
+            byte_fallback=cfg.byte_fallback,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            max_sentence_length=1 << 30,  # its default drops lines above 4,192 bytes
+            num_threads=1,  # the unigram model depends on the number of threads
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            unk_surface="⁇",
+            minloglevel=2,
+            **cutting,
+        )
+    except RuntimeError as error:
+        said, size = str(error), f"subword.vocab_size={cfg.vocab_size}"
+        if high := re.search(r"value <= (\d+)", said):
+            raise UserError(
+                f"{size}: too large for this text, {cfg.kind} finds at most {high[1]} pieces; "
+                f"set subword.vocab_size={high[1]} or less"
+            ) from None
+        if low := re.search(r"required_chars\. \d+ vs (\d+)", said):
+            raise UserError(
+                f"{size}: too small for this text, its characters alone need {low[1]}; set "
+                f"subword.vocab_size={low[1]} or more, or a lower subword.character_coverage"
+            ) from None
+        raise UserError(f"{size}: SentencePiece cannot train on this text: {said}") from None
+    return model.getvalue()
