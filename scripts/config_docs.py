@@ -170,7 +170,7 @@ def cell(text: str) -> str:
 
 def render() -> str:
     """The whole document."""
-    source = (ROOT / "nmt_feat" / "schema.py").read_text(encoding="utf-8")
+    source = (ROOT / "nmt_feat" / "config" / "schema.py").read_text(encoding="utf-8")
     classes = read_schema(source)
     picked = picked_settings()
     parts = [INTRODUCTION]

@@ -237,9 +237,9 @@ def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     for name in ("scripts", "docs", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "nmt_feat").mkdir()
-    schema = (ROOT / "nmt_feat" / "schema.py").read_text(encoding="utf-8")
+    schema = (ROOT / "nmt_feat" / "config" / "schema.py").read_text(encoding="utf-8")
     changed = schema.replace("max_skipped: int = 10", "max_skipped: int = 11")
-    (tmp_path / "nmt_feat" / "schema.py").write_text(changed, encoding="utf-8")
+    (tmp_path / "nmt_feat" / "config" / "schema.py").write_text(changed, encoding="utf-8")
     command = [sys.executable, "scripts/config_docs.py"]
     done = subprocess.run([*command, "--check"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
