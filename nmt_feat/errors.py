@@ -20,7 +20,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """What stands in a file, for a message: as `repr`, its middle left out where it is long."""
     return _SHORT.repr(value)
 
@@ -52,7 +52,7 @@ def fail(message: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def written(path: object) -> Iterator[None]:
+def writing_to(path: object) -> Iterator[None]:
     """What keeps a file or folder from being written is a `UserError` that names it."""
     try:
         yield
@@ -62,7 +62,7 @@ def written(path: object) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the near ones if any, else all of them."""
     names = sorted(known)
     close = len(name) < 100 and difflib.get_close_matches(name, names, n=3, cutoff=0.6)

@@ -42,7 +42,7 @@ from nmt_feat.cli import programs as cli
 from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.decoding.search import translate_split
-from nmt_feat.errors import UserError, written
+from nmt_feat.errors import UserError, writing_to
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import code_revision, machine, package_versions, peak_memory_mib
@@ -353,7 +353,7 @@ def main() -> None:
             "libraries": package_versions(),
             "machine": machine(),
         }
-        with cli._mistakes(), written(given.json):
+        with cli._mistakes(), writing_to(given.json):
             given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

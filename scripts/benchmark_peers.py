@@ -29,7 +29,7 @@ from nmt_feat.cli import programs as cli
 from nmt_feat.cli.programs import composed
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import Split
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import attested, export
 from nmt_feat.runs.records import code_revision, machine, package_versions
 from nmt_feat.runs.resolve import settle
@@ -349,7 +349,7 @@ def main() -> None:
     with cli._mistakes():
         for name in given.contenders:
             if name.partition("@")[0] not in known:
-                raise UserError(f"--contenders {name}: unknown; {near(name, known)}")
+                raise UserError(f"--contenders {name}: unknown; {suggest(name, known)}")
         Benchmark(given).run()
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from nmt_feat.base.outputs import STANDARD, check_output, writing
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.errors import UserError, fail, shown
+from nmt_feat.errors import UserError, fail, short_repr
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import DEPS, EMPTY_NODE, OWN_HEAD, RANGE, Findings, Sentence, write_conllu
 from nmt_feat.text.files import read_lines
@@ -104,8 +104,8 @@ def _say_losses(findings: Findings) -> None:
 def _block(sentence: Sentence, where: str) -> str:
     if not sentence.words and visible(sentence.text):
         raise UserError(
-            f"{where}: {shown(sentence.text)} has no words, as CoNLL-U must; annotate it first or "
-            "convert to jsonl"
+            f"{where}: {short_repr(sentence.text)} has no words, as CoNLL-U must; annotate it "
+            "first or convert to jsonl"
         )
     return write_conllu([sentence]).removesuffix("\n")
 

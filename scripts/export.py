@@ -17,7 +17,7 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config.commands import command
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
-from nmt_feat.errors import UserError, fail, written
+from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, check_exportable, export, factors
 from nmt_feat.runs.artifacts import WEIGHTS
 from nmt_feat.runs.records import read_run
@@ -62,7 +62,7 @@ def main() -> None:
                     f"the table of {size:,.0f} MiB is above --limit {given.limit}; raise it, or "
                     "train with fewer feature values (max_values, min_count)"
                 )
-        with written(out):
+        with writing_to(out):
             weights = sha256(given.run / WEIGHTS)
             export(run.model.cpu(), tuples, out, given.quantization, weights)
     except UserError as error:

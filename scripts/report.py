@@ -30,7 +30,7 @@ from nmt_feat.analysis.report import make_reports, print_reports, write_reports
 from nmt_feat.analysis.watch import watch
 from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.base.terminal import TextConsole, say, use_utf8
-from nmt_feat.errors import UserError, fail, written
+from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.evaluation.packed_runs import files_of_run
 from nmt_feat.runs.records import find_runs
 
@@ -44,7 +44,7 @@ def _report(arguments: argparse.Namespace) -> None:
         refuse_inputs(arguments.html, "--html ", [path for f in runs for path in files_of_run(f)])
     paths = []
     if arguments.out:  # before it is printed, which may fail
-        with written(arguments.out):
+        with writing_to(arguments.out):
             paths = write_reports(reports, arguments.out)
     print_reports(reports, TextConsole())
     if arguments.out:
@@ -53,7 +53,7 @@ def _report(arguments: argparse.Namespace) -> None:
     for name, report in reports.items():
         if arguments.out and arguments.figures:
             folder = arguments.out / folders[name] if name else arguments.out
-            with written(folder):
+            with writing_to(folder):
                 figures = write_figures(report, folder)
             for path, shows in figures.items():
                 say(f"Written: {path}: {shows}")

@@ -22,7 +22,7 @@ from scipy.sparse.linalg import svds
 from nmt_feat.base.outputs import refuse_inputs, writing
 from nmt_feat.base.resources import resource
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.errors import UserError, fail, written
+from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.features.columns import spaced
 from nmt_feat.runs.inputs import Text, add_options, read_all, text_of
 from nmt_feat.text.units import visible
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         place = {name: i for i, name in enumerate(names)}
         ids = [[place[word] for word in sentence if word] for sentence in sentences]
-        with written(given.out):
+        with writing_to(given.out):
             given.out.mkdir(parents=True, exist_ok=True)
         for kind, count in (("window", window_counts), ("sentence", sentence_counts)):
             vectors = reduced(count(ids, len(names)), given.dim)

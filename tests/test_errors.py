@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import nmt_feat.runs.run
-from nmt_feat.errors import near
+from nmt_feat.errors import suggest
 from tests.support.mistakes import here, train
 from tests.support.small import Small
 
@@ -264,7 +264,7 @@ def test_settings(small: Small, here: Path, command: str) -> None:
     expected = SETTINGS[command]
     if "INSTALLED" in expected:
         installed = [e.name for e in importlib.metadata.entry_points(group="spacy_models")]
-        expected = expected.replace("INSTALLED", near("text", installed))
+        expected = expected.replace("INSTALLED", suggest("text", installed))
     for name in ("MOST", "LEAST"):  # depend on the corpus; the number itself is tested elsewhere
         expected = expected.replace(name, r"\d+") if name in expected else expected
     if r"\d" in expected:

@@ -18,7 +18,7 @@ from nmt_feat.analysis.claims import (
 )
 from nmt_feat.analysis.render import Block
 from nmt_feat.analysis.result_tables import Table, bits, dials, scored_by
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.statistics import (
     COLUMNS,
     METRICS,
@@ -324,7 +324,7 @@ def gather(
     """
     rows, apart = table.named(), table.apart()
     if baseline is not None and baseline not in rows:
-        raise UserError(f"baseline={baseline}: no such row; {near(baseline, rows)}")
+        raise UserError(f"baseline={baseline}: no such row; {suggest(baseline, rows)}")
     dialled = any(dials(run) for runs in rows.values() for run in runs)
     tests: dict[tuple[str, str, str], list[Method]] = {}
     missing: list[str] = []

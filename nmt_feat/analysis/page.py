@@ -21,7 +21,7 @@ from nmt_feat.analysis.figures import draw
 from nmt_feat.analysis.render import BEST_MEAN
 from nmt_feat.analysis.report import Report
 from nmt_feat.base.outputs import writing
-from nmt_feat.errors import UserError, written
+from nmt_feat.errors import UserError, writing_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
         examples=[dataclasses.asdict(some) for some in shown],
         missing=[*missing, *lacking],
     )
-    with written(path):
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path, errors="backslashreplace") as file:  # of lone surrogates
         file.write(content)

@@ -24,7 +24,7 @@ from nmt_feat.base.pool import Pool, cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.instantiate import blamed, build, locate
 from nmt_feat.config.schema import AnnotatorConfig
-from nmt_feat.errors import UserError, legible, shown
+from nmt_feat.errors import UserError, legible, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
 from nmt_feat.text.subwords import Lines
@@ -84,8 +84,8 @@ def fingerprint_of(annotator: Annotator) -> str:
         fingerprint = annotator.fingerprint()
     if not isinstance(fingerprint, str):
         raise UserError(
-            f"annotator={annotator.name}: its fingerprint is {shown(fingerprint)}; return text "
-            "with package, version and model"
+            f"annotator={annotator.name}: its fingerprint is {short_repr(fingerprint)}; return "
+            "text with package, version and model"
         )
     return fingerprint
 
@@ -112,7 +112,7 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     with blamed(type(annotator), Annotator):
         sentences = annotator.annotate(composed)
         if not isinstance(sentences, list):
-            raise TypeError(f"annotate returns {shown(sentences)}, not a list of sentences")
+            raise TypeError(f"annotate returns {short_repr(sentences)}, not a list of sentences")
         found = [sentence.text for sentence in sentences]
     if not type(annotator).__module__.startswith("nmt_feat."):
         _check_words(annotator, sentences)
@@ -137,21 +137,21 @@ def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
         for word in sentence.words:
             if not isinstance(word, Word):
                 raise UserError(
-                    f"annotator={annotator.name}: {shown(word)} of {shown(sentence.text)} is no "
-                    "word; make it a nmt_feat.text.conllu.Word"
+                    f"annotator={annotator.name}: {short_repr(word)} of "
+                    f"{short_repr(sentence.text)} is no word; make it a nmt_feat.text.conllu.Word"
                 )
             values = (word.form, word.lemma, word.upos, word.xpos, word.feats, word.deprel)
             if not all(isinstance(value, str) and value for value in values):
                 raise UserError(
-                    f"annotator={annotator.name}: the word {shown(word.form)} of "
-                    f"{shown(sentence.text)} has a value that is no text, or empty; give text, and "
-                    "_ for no value"
+                    f"annotator={annotator.name}: the word {short_repr(word.form)} of "
+                    f"{short_repr(sentence.text)} has a value that is no text, or empty; give "
+                    "text, and _ for no value"
                 )
             if not end <= word.start <= word.end <= len(sentence.text):
                 raise UserError(
-                    f"annotator={annotator.name}: the word {shown(word.form)} stands at "
-                    f"{word.start} to {word.end} of {shown(sentence.text)}; words are in the order "
-                    "of the text, with places inside of it"
+                    f"annotator={annotator.name}: the word {short_repr(word.form)} stands at "
+                    f"{word.start} to {word.end} of {short_repr(sentence.text)}; words are in the "
+                    "order of the text, with places inside of it"
                 )
             end = word.start
 
@@ -229,10 +229,10 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
     with bar, Pool(processes, *setting, _start, (annotator,)) as pool:
         work = partial(_work, annotator if processes == 1 else None)
         title = escape(legible(f"annotating with {annotator.name}"))
-        shown = bar.add_task(title, total=len(files), completed=done)
+        task = bar.add_task(title, total=len(files), completed=done)
         begun = time.monotonic()
         for _ in pool.map(work, tasks()):
-            bar.advance(shown)
+            bar.advance(task)
             done += 1
             if bar.disable and time.monotonic() - begun > _EVERY and done < len(files):
                 begun = time.monotonic()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nmt_feat.annotators.base import Annotator
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import Sentence, Word
 
 
@@ -35,7 +35,7 @@ class HanTa(Annotator):
         self.package("HanTa")
         if language not in self._models:
             raise UserError(
-                f"annotator=hanta: no language {language!r}; {near(language, self._models)}"
+                f"annotator=hanta: no language {language!r}; {suggest(language, self._models)}"
             )
         self.language = language
         tags = json.loads(Path(__file__).with_name("hanta_tags.json").read_bytes())[language]

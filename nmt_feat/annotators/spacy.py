@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.annotators.base import Annotator
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import NONE, ROOT, Sentence, Word, align
 from nmt_feat.text.files import sha256
 
@@ -59,7 +59,7 @@ class SpaCy(Annotator):
             if name not in known:
                 raise UserError(
                     f"annotator.args.exclude: {model} has no component {name!r}; "
-                    f"{near(name, known)}"
+                    f"{suggest(name, known)}"
                 )
 
     @functools.cached_property
@@ -98,7 +98,7 @@ def _installed(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise UserError(
             f"annotator.model={name}: no folder, and no pipeline of that name is installed; "
-            f"{near(name, packages)}"
+            f"{suggest(name, packages)}"
         )
     home = Path(spec.origin).parent
     return next((path.parent for path in home.glob("*/config.cfg")), home)

@@ -9,7 +9,7 @@ import re
 import types
 from typing import Any, get_args, get_origin, get_type_hints
 
-from nmt_feat.errors import shown
+from nmt_feat.errors import short_repr
 
 DEEPEST = 100
 """Lists and objects in one another."""
@@ -55,7 +55,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice in an object")
+        raise ValueError(f"the key {short_repr(twice)} stands twice in an object")
     return found
 
 

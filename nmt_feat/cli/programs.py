@@ -28,7 +28,7 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config import schema, yaml_files
 from nmt_feat.config.members import describe_members, leave_out_unchosen
 from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote, setting_of
-from nmt_feat.errors import UserError, fail, near, out_of_memory
+from nmt_feat.errors import UserError, fail, out_of_memory, suggest
 from nmt_feat.runs.signals import AT_ONCE, STOPPED, Interrupted, signals
 from nmt_feat.runs.trained_model import score_main, translate_main
 from nmt_feat.training.checkpoints import digest
@@ -103,14 +103,14 @@ def explain(error: Exception) -> str:
         folders = re.findall(r"path=file://(.*)", text)
         names = {path.stem for folder in folders for path in Path(folder, group).glob("*.yaml")}
         names |= {k.removeprefix(f"{group}=") for k in EXTRAS if k.startswith(f"{group}=")}
-        return f"{group or 'config'}={name}: no such option; {near(name, names)}"
+        return f"{group or 'config'}={name}: no such option; {suggest(name, names)}"
     where = f"{found[1]}.yaml: " if (found := re.search(r"In '(\S+)': \w+ raised", text)) else ""
     keys = re.findall(r"(?:full_key: |merging override [+]*)([^\s=]+)", text)
     key = max(keys, key=len, default=getattr(error, "full_key", None) or "")
     if found := re.search(r"Key '(.*)' not in '(\w+)'", text):
         kinds = get_type_hints(getattr(schema, found[2]))
         inside = [g for g, k in kinds.items() if key in getattr(k, "__dataclass_fields__", ())]
-        hint = near(key.rpartition(".")[2], kinds)
+        hint = suggest(key.rpartition(".")[2], kinds)
         if inside:
             hint = f"did you mean {' or '.join(repr(f'{group}.{key}') for group in inside)}?"
         return f"{where}{key}: no such setting; {hint}"

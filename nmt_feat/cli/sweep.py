@@ -44,7 +44,7 @@ from nmt_feat.config.identity import leave_out
 from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.errors import UserError, fail, written
+from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.records import Request, RunRecord, method_name, read_run, select_results
 
@@ -260,7 +260,7 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the table; exit with code 1 if a job failed or has left no file."""
         try:
-            with written(self.folder):
+            with writing_to(self.folder):
                 failed = self.summary()
         except UserError as error:  # Hydra swallows it
             fail(str(error))

@@ -10,7 +10,7 @@ from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
 from nmt_feat.config.instantiate import locate
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 
 ORDER: tuple[type[Combiner], ...] = (
     *(Gate, DynamicSwitch, WordGate, AdditiveGate, DME, DMESigmoid),
@@ -65,7 +65,7 @@ class Mixed(Combiner):
                     f"known: {', '.join(features)}"
                 )
             if name not in features:
-                raise UserError(f"{where}: no such feature is chosen; {near(name, features)}")
+                raise UserError(f"{where}: no such feature is chosen; {suggest(name, features)}")
         for name in (wide, narrow):  # a mistake is one also where no feature is left for it
             _class(name)
         groups: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ def _class(name: str) -> type[Combiner]:
     if name in METHODS:
         return METHODS[name]
     if "." not in name:
-        raise UserError(f"combiner=mixed: no method {name!r}; {near(name, METHODS)}")
+        raise UserError(f"combiner=mixed: no method {name!r}; {suggest(name, METHODS)}")
     cls: type[Combiner] = locate(name)
     if not issubclass(cls, Combiner):
         raise UserError(

@@ -22,7 +22,7 @@ from typing import Any
 from hydra.utils import get_class
 
 from nmt_feat.config.first_names import TODAYS_NAMES
-from nmt_feat.errors import UserError, near, shown
+from nmt_feat.errors import UserError, short_repr, suggest
 
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")
 """What may be imported with all that is in it, beside modules of the current folder."""
@@ -122,7 +122,7 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
     used = {group: settings[group] for group in MADE_OF_RUNS if group in settings}
     for key, target in _class_names(used):
         if not DOTTED.fullmatch(target):
-            raise UserError(f"{where}: {key}={shown(target)}: not a dotted name, module.Class")
+            raise UserError(f"{where}: {key}={short_repr(target)}: not a dotted name, module.Class")
         module = target.rpartition(".")[0]
         if _is_shipped(module) and _is_allowed(module):
             continue
@@ -213,13 +213,13 @@ def locate(target: str) -> type[Any]:
             raise UserError(f"{where}: importing {module_name} failed: {kind}{error}") from error
         parent, _, name = missing.rpartition(".")
         path = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
-        hint = near(name, [m.name for m in pkgutil.iter_modules(path)])
+        hint = suggest(name, [m.name for m in pkgutil.iter_modules(path)])
         place = "" if parent else ", neither in the current folder nor installed"
         raise UserError(f"{where}: no module {missing!r}{place}; {hint}") from None
     if not inspect.isclass(getattr(module, class_name, None)):
         classes = inspect.getmembers(module, inspect.isclass)
         known = [n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"]
-        hint = near(class_name, known)
+        hint = suggest(class_name, known)
         raise UserError(f"{where}: no class {class_name!r} in {module_name}; {hint}")
     return get_class(target)  # by Hydra, which refuses what its policy blocks
 
@@ -286,7 +286,7 @@ def build(
         if name in values and name in args:
             raise UserError(f"{target}: the argument {name!r} is set already; leave it out of args")
         if name not in named and not takes_any:
-            raise UserError(f"{target} takes no argument {name!r}; {near(name, named)}")
+            raise UserError(f"{target} takes no argument {name!r}; {suggest(name, named)}")
     _refuse_untyped(target, parameters, args)
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in {*values, *args}:

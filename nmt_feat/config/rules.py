@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.languages import TOKENIZERS
 
 
@@ -113,14 +113,14 @@ def check(cfg: TrainConfig) -> None:
         group, _, name = path.partition(".")
         value = getattr(getattr(cfg, group), name)
         if value not in known:
-            raise UserError(f"{path}={value}: unknown; {near(value, known)}")
+            raise UserError(f"{path}={value}: unknown; {suggest(value, known)}")
     refuse_infinite(dataclasses.asdict(cfg))
     if cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: must be at least 0")
     if cfg.control not in CONTROLS:
-        raise UserError(f"control={cfg.control}: unknown; {near(cfg.control, CONTROLS)}")
+        raise UserError(f"control={cfg.control}: unknown; {suggest(cfg.control, CONTROLS)}")
     if cfg.scale not in (None, *SCALES):
-        raise UserError(f"scale={cfg.scale}: unknown; {near(cfg.scale, SCALES)}")
+        raise UserError(f"scale={cfg.scale}: unknown; {suggest(cfg.scale, SCALES)}")
     if cfg.scale and not cfg.published.source:
         raise UserError(
             f"scale={cfg.scale}: is about a paper's experiment; choose one, such as "
@@ -169,7 +169,7 @@ def check(cfg: TrainConfig) -> None:
         raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
     if (tokenizer := cfg.data.bleu_tokenizer) not in (None, *TOKENIZERS):
         raise UserError(
-            f"data.bleu_tokenizer={tokenizer}: unknown; {near(str(tokenizer), TOKENIZERS)}"
+            f"data.bleu_tokenizer={tokenizer}: unknown; {suggest(str(tokenizer), TOKENIZERS)}"
         )
     if not cfg.data.tests:
         raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")

@@ -23,7 +23,7 @@ from nmt_feat.base.resources import resource
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.sentence_tables import Format, Table
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence, align, project
 from nmt_feat.text.files import known_sha256, read_lines, sha256, shards
@@ -260,7 +260,7 @@ def files_of(config: DataConfig) -> list[Path]:
 def check_formats(config: DataConfig) -> None:
     """Refuse formats and factors that contradict each other."""
     if config.format not in (known := ("auto", *formats.FORMATS)):
-        raise UserError(f"data.format={config.format}: unknown; {near(config.format, known)}")
+        raise UserError(f"data.format={config.format}: unknown; {suggest(config.format, known)}")
     formats.check_factors(config.factors, "data.factors")
     if config.format in formats.SEPARATORS and not config.factors:
         raise UserError(

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nmt_feat.base.typed_json import Mismatch, loads, typed
-from nmt_feat.errors import UserError, shown
+from nmt_feat.errors import UserError, short_repr
 
 PACKED_RECORDS, PACKED_COUNTS = "records.jsonl", "counts.parquet"
 KEY_COLUMNS = ("run", "file", "references")
@@ -61,7 +61,7 @@ def _parse_line(line: bytes) -> tuple[str, bytes]:
     record = typed(loads(line.decode()), PackedRecord)
     assert isinstance(record, PackedRecord)
     if record.run != Path(record.run).name or record.run in ("", ".."):
-        raise ValueError(f"{shown(record.run)} is no name of a folder")
+        raise ValueError(f"{short_repr(record.run)} is no name of a folder")
     content = record.result.encode()
     if hashlib.sha256(content).hexdigest() != record.sha256:
         raise ValueError(f"the SHA-256 of {record.run} is not the one in its line")

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import units
 from nmt_feat.text.conllu import NONE as NONE
 from nmt_feat.text.conllu import Sentence, Word
@@ -35,7 +35,7 @@ def check(features: dict[str, FeatureConfig]) -> None:
         if cfg.column not in COLUMNS and not re.match(r"(feats|misc)\..", cfg.column):
             known = (*COLUMNS, "feats.Case", "misc.NER")
             raise UserError(
-                f"features.{name}.column={cfg.column}: unknown column; {near(cfg.column, known)}"
+                f"features.{name}.column={cfg.column}: unknown column; {suggest(cfg.column, known)}"
             )
         if cfg.policy not in ("copy", "first"):
             raise UserError(f"features.{name}.policy={cfg.policy}: one of copy, first")

@@ -17,7 +17,7 @@ from pathlib import Path
 from nmt_feat.base.outputs import STANDARD
 from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import DataConfig
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import read_lines
@@ -80,7 +80,7 @@ class Reader:
         self.text, self.label = text, text.label
         if text.format not in KINDS:
             raise UserError(
-                f"{text.setting('format', text.format)}: unknown; {near(text.format, KINDS)}"
+                f"{text.setting('format', text.format)}: unknown; {suggest(text.format, KINDS)}"
             )
         formats.check_factors(text.factors, "--factors" if text.option else "factors")
         self.kind = formats.kind_of(text.name) if text.format == "auto" else text.format

@@ -12,7 +12,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from nmt_feat.config.instantiate import build
 from nmt_feat.config.schema import LoggerConfig
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.extras import optional
 
 
@@ -80,7 +80,7 @@ class WandB(Logger):
         self.wandb = optional("wandb", "logger=wandb", "wandb")
         self.project, self.mode = project, mode
         if mode not in (known := ("online", "offline")):
-            raise UserError(f"logger.wandb.args.mode={mode}: unknown; {near(mode, known)}")
+            raise UserError(f"logger.wandb.args.mode={mode}: unknown; {suggest(mode, known)}")
 
     def open(self, folder: Path) -> None:
         """Begin or continue the run; the screen's output stays here."""

@@ -17,7 +17,7 @@ from itertools import pairwise
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
@@ -38,7 +38,7 @@ def check_limit(max_pieces: int, too_long: str = "refuse") -> None:
     if max_pieces < 1:
         raise UserError(f"max_pieces={max_pieces}: must be at least 1")
     if too_long not in HANDLINGS:
-        raise UserError(f"too_long={too_long}: unknown; {near(too_long, HANDLINGS)}")
+        raise UserError(f"too_long={too_long}: unknown; {suggest(too_long, HANDLINGS)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -22,7 +22,7 @@ import torch
 from nmt_feat.base.typed_json import Mismatch, finite, loads, typed
 from nmt_feat.combiners.base import method
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.errors import UserError, shown
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores, one_line
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
@@ -310,8 +310,8 @@ def parse_record(content: bytes, path: Path) -> RunRecord:
     for name in (*record.files.values(), *record.counts.values(), *further):
         if name != Path(name).name or name in ("", ".."):
             raise UserError(
-                f"{path}: names the file {shown(name)}, which is not in the run's folder; a record "
-                "names files beside it only: run the run again"
+                f"{path}: names the file {short_repr(name)}, which is not in the run's folder; a "
+                "record names files beside it only: run the run again"
             )
     return record
 

@@ -28,7 +28,7 @@ from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import Split, encode_split
 from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.encoders.states import LanguageModel
-from nmt_feat.errors import UserError, near
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import LONGEST, Exported
 from nmt_feat.features import columns
 from nmt_feat.features.columns import FeatureVocab
@@ -402,7 +402,7 @@ def translate_main(cfg: TranslateConfig) -> None:
         raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
     for name, known in (("engine", ("native", "ctranslate2")), ("fallback", ("native", "nearest"))):
         if (value := getattr(cfg, name)) not in known:
-            raise UserError(f"{name}={value}: unknown; {near(value, known)}")
+            raise UserError(f"{name}={value}: unknown; {suggest(value, known)}")
     check_reaction(cfg.unknown)
     check_limit(cfg.max_pieces, cfg.too_long)
     run = Run(cfg.run, cfg.threads)

@@ -13,7 +13,7 @@ from nmt_feat.data.alignment import Described, SourceEncoder
 from nmt_feat.data.covers import Booleans, visible_places
 from nmt_feat.data.store import Split
 from nmt_feat.embedders.ids import UNK
-from nmt_feat.errors import UserError, near, shown
+from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.features.columns import MISSING, FeatureVocab
 from nmt_feat.text.sentences import Integers
 
@@ -25,7 +25,7 @@ SOURCE, TARGET, LONG = "source", "target", "long"
 def check_reaction(unknown: str) -> None:
     """Refuse another value of the setting `unknown`."""
     if unknown not in REACTIONS:
-        raise UserError(f"unknown={unknown}: unknown; {near(unknown, REACTIONS)}")
+        raise UserError(f"unknown={unknown}: unknown; {suggest(unknown, REACTIONS)}")
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Unknowns:
             at = self._add(f"features.{name}", mask[coded.codes], per_sentence, where)
             if at is not None:
                 number = int(per_sentence[: at[0]].sum()) + at[1]
-                value = shown(coded.values[coded.codes[number]])
+                value = short_repr(coded.values[coded.codes[number]])
                 self.counts[f"features.{name}"].first += f", {value}"
         if self.encoder.longest is not None:
             self.longest = max(self.longest, int(counts.max(initial=1)) - 1)
@@ -111,7 +111,7 @@ class Unknowns:
         if at is not None:
             number = int(pieces.counts[: at[0]].sum()) + at[1]
             text = texts[at[0]][pieces.starts[number] : pieces.ends[number]].strip()
-            self.counts[SOURCE].first += f", {shown(text)}"
+            self.counts[SOURCE].first += f", {short_repr(text)}"
 
     def lines(self) -> list[str]:
         """A line for each kind of which something is unknown."""

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from nmt_feat.errors import UserError, shown
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.files import read_blocks
 from nmt_feat.text.units import visible
 
@@ -180,7 +180,7 @@ def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Se
             findings.add(EMPTY_NODE, name, line)
         else:
             raise fail(
-                line, f"the id {shown(number)} is no number, range (1-2) or empty node (1.1)"
+                line, f"the id {short_repr(number)} is no number, range (1-2) or empty node (1.1)"
             )
         if row[8] != NONE:
             findings.add(DEPS, name, line)
@@ -196,7 +196,9 @@ def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Se
     if max(heads) > len(rows) or min(heads) < -1:
         for line, head in zip(lines, given, strict=True):
             if _number(head) < -1:
-                raise fail(line, f"the head {shown(head)} is not a number; 0 is the root, _ none")
+                raise fail(
+                    line, f"the head {short_repr(head)} is not a number; 0 is the root, _ none"
+                )
             if _number(head) > len(rows):
                 raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
     check_tree(heads, lines, name, findings)
@@ -271,7 +273,7 @@ def find_control(form: str) -> str | None:
     if not (match := _CONTROL.search(form)):
         return None
     kind = "byte-order mark" if match[0] == "\ufeff" else "control character"
-    return f"{shown(form)} has the {kind} U+{ord(match[0]):04X}; remove it"
+    return f"{short_repr(form)} has the {kind} U+{ord(match[0]):04X}; remove it"
 
 
 def space_after(misc: str) -> str:
@@ -325,7 +327,7 @@ def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[
         bare = "".join(form.split())
         if not plain.startswith(bare, at):
             where = visible[at] if at < len(visible) else len(text)
-            found = f"{shown(form)} is not at character {where} ({text[where:][:20]!r} ...)"
+            found = f"{short_repr(form)} is not at character {where} ({text[where:][:20]!r} ...)"
             raise UserError(f"{what}: {found}; {hint}")
         spans.append((visible[at], visible[at + len(bare) - 1] + 1))
         at += len(bare)
@@ -360,7 +362,7 @@ def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
 
     `name` (file:line) begins the `UserError` where they do not fit.
     """
-    what = f"{name}: the annotation does not fit the text {shown(text)}"
+    what = f"{name}: the annotation does not fit the text {short_repr(text)}"
     spans = locate([word.form for word in words], text, what, "annotate this very text")
     return tuple(
         word._replace(form=text[start:end], start=start, end=end)
@@ -389,9 +391,9 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     another token. A line of which no character matches is a `UserError` that begins with `name`.
     """
     if not raw.text.strip():
-        raise UserError(f"{name}: the raw line of {shown(tokens)} is blank; give its text")
+        raise UserError(f"{name}: the raw line of {short_repr(tokens)} is blank; give its text")
     if not raw.words:
-        raise UserError(f"{name}: no annotation for {shown(raw.text)}")
+        raise UserError(f"{name}: no annotation for {short_repr(raw.text)}")
     bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
     raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
     raw_words = [word for word, part in zip(raw.words, raw_parts, strict=True) for _ in part]
@@ -408,7 +410,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     }
     if not raw_of:
         raise UserError(
-            f"{name}: the tokens {shown(tokens)} have no character of {shown(raw.text)}"
+            f"{name}: the tokens {short_repr(tokens)} have no character of {short_repr(raw.text)}"
         )
     words, missed = [], 0
     for token, (first, behind) in zip(found, token_bounds, strict=True):

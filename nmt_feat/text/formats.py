@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nmt_feat.base.typed_json import loads
-from nmt_feat.errors import UserError, near, shown
+from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.features.columns import NONE, spaced, values
 from nmt_feat.text.conllu import (
     ROOT,
@@ -56,7 +56,7 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
     for name in factors:
         if name not in ANNOTATION and not re.fullmatch(r"(feats|misc)\..+", name):
             known = (*ANNOTATION, "feats.Case", "misc.NER")
-            raise UserError(f"{setting}: unknown factor {shown(name)}; {near(name, known)}")
+            raise UserError(f"{setting}: unknown factor {short_repr(name)}; {suggest(name, known)}")
     if twice := {name for name in factors if factors.count(name) > 1}:
         raise UserError(f"{setting}: {min(twice)} stands twice")
     for whole in ("feats", "misc"):
@@ -103,7 +103,7 @@ def parse_factored(
             if "" in parts:
                 what = ("word", *factors)[parts.index("")]
                 raise UserError(
-                    f"{name}:{number}: token {place} {shown(token)} has an empty {what}; "
+                    f"{name}:{number}: token {place} {short_repr(token)} has an empty {what}; "
                     "write _ for no value"
                 )
             rows.append([_unescape(part) for part in parts] if kind == "pipe" else parts)
@@ -118,12 +118,13 @@ def _uneven(
             kind = next((k for k, s in SEPARATORS.items() if s == other), None)
             advice = f"set format={kind}" if kind else "replace it"
             raise UserError(
-                f"{where}: token {place} {shown(token)} has no {separator!r} "
+                f"{where}: token {place} {short_repr(token)} has no {separator!r} "
                 f"({_LOOKALIKES[separator]}), but {other!r} ({code}); {advice}"
             )
     names = ", ".join(factors) or "none"
     raise UserError(
-        f"{where}: token {place} {shown(token)} has {found} factors, not {len(factors)} ({names})"
+        f"{where}: token {place} {short_repr(token)} has {found} factors, not {len(factors)} "
+        f"({names})"
     )
 
 
@@ -234,14 +235,15 @@ def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
         head = word.pop("head", -1)
         if type(head) is not int or not -1 <= head <= len(words):
             raise UserError(
-                f"{where}: word {place}: head is {shown(head)}, not a number from 0 (the root) to "
-                f"{len(words)}"
+                f"{where}: word {place}: head is {short_repr(head)}, not a number from 0 (the "
+                f"root) to {len(words)}"
             )
         heads.append(head)
         for key, value in word.items():
             if not isinstance(value, str) or not value.strip():
                 raise UserError(
-                    f"{where}: word {place}: {shown(key)[1:-1]} is {shown(value)}, no text"
+                    f"{where}: word {place}: {short_repr(key)[1:-1]} is {short_repr(value)}, no "
+                    "text"
                 )
         if "form" not in word:
             raise UserError(f"{where}: word {place} has no form")
@@ -285,9 +287,10 @@ def _word(form: str, start: int, end: int, given: Mapping[str, str], where: str)
         if len(set(map(len, parts))) > 1:
             few, *_, many = sorted(named, key=lambda name: named[name].count("+"))
             raise UserError(
-                f"{where}: {shown(form)}: a + joins the parts of a multi-word token, and feats."
-                f"{many} {shown(named[many])} has more than feats.{few} {shown(named[few])}; where "
-                f"it means something else, name the factor misc.{many}"
+                f"{where}: {short_repr(form)}: a + joins the parts of a multi-word token, and "
+                f"feats.{many} {short_repr(named[many])} has more than feats.{few} "
+                f"{short_repr(named[few])}; where it means something else, name the factor "
+                f"misc.{many}"
             )
         rows = [zip(named, row, strict=True) for row in zip(*parts, strict=True)]
         if rows:

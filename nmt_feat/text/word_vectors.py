@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.errors import UserError, shown
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.files import opened
 from nmt_feat.text.units import visible
 
@@ -44,7 +44,7 @@ def read_vectors(
         word, numbers = _split(fields, width, promised is not None, where)
         if word in words:
             raise UserError(
-                f"{where}: the word {shown(word)} is in line {words[word]} already; "
+                f"{where}: the word {short_repr(word)} is in line {words[word]} already; "
                 "remove one of them"
             )
         if not line.endswith("\n") and promised is None:
@@ -94,8 +94,8 @@ def _split(
     inside = fields[1 : len(fields) - width]  # what else belongs to a word with spaces
     if len(fields) <= width or (inside and (header or _is_number(inside[-1]))) or not width:
         raise UserError(
-            f"{where}: {len(fields) - 1} numbers behind {shown(fields[0])}, the file's width is "
-            f"{width}; correct the line or get the file again"
+            f"{where}: {len(fields) - 1} numbers behind {short_repr(fields[0])}, the file's width "
+            f"is {width}; correct the line or get the file again"
         )
     word = " ".join(fields[: len(fields) - width])
     if not word:
@@ -105,11 +105,11 @@ def _split(
             numbers = np.array(fields[-width:], np.float32)
     except ValueError:
         wrong = next(field for field in fields[-width:] if not _is_number(field))
-        raise UserError(f"{where}: {shown(wrong)} is no number; correct the line") from None
+        raise UserError(f"{where}: {short_repr(wrong)} is no number; correct the line") from None
     if not np.isfinite(numbers).all():
         wrong = fields[-width:][int(np.flatnonzero(~np.isfinite(numbers))[0])]
-        number = shown(wrong.strip())[1:-1]
-        raise UserError(f"{where}: the vector of {shown(word)} has {number}; remove the line")
+        number = short_repr(wrong.strip())[1:-1]
+        raise UserError(f"{where}: the vector of {short_repr(word)} has {number}; remove the line")
     return word, numbers
 
 

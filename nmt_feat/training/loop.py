@@ -26,7 +26,7 @@ from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import Split
 from nmt_feat.decoding.search import WHOLE, translate_split
 from nmt_feat.embedders.ids import PAD
-from nmt_feat.errors import UserError, out_of_memory, shown
+from nmt_feat.errors import UserError, out_of_memory, short_repr
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.model.loss import fused_loss, plain_loss
@@ -294,8 +294,8 @@ class Trainer:
                 raise UserError(
                     f"step {step}: loss or gradient is not finite, in {most} updates in a row; the "
                     f"last is of {len(rows)} training pairs, by number after filters: {named}, the "
-                    f"first {shown(self.prepared.train.source_texts[rows[0]])}; look at these, or "
-                    "train with a lower optimizer.lr"
+                    f"first {short_repr(self.prepared.train.source_texts[rows[0]])}; look at "
+                    "these, or train with a lower optimizer.lr"
                 )
         self.unsure.clear()
 
