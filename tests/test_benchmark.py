@@ -1,4 +1,4 @@
-"""`scripts/benchmark.py`: what it counts, and that each of its commands runs."""
+"""`tools/benchmark.py`: what it counts, and that each of its commands runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.small import ROOT, SETTINGS, Small
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = ROOT / "scripts" / "benchmark.py"
+SCRIPT = ROOT / "tools" / "benchmark.py"
 
 
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:

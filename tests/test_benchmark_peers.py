@@ -1,4 +1,4 @@
-"""`scripts/benchmark_peers.py`, as far as it goes without any other toolkit installed."""
+"""`tools/benchmark_peers.py`, as far as it goes without any other toolkit installed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from tests.support.small import ROOT, SETTINGS, Small, composed
 
-SCRIPTS = ROOT / "scripts"
+TOOLS = ROOT / "tools"
 
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.syspath_prepend(str(TOOLS))
     import benchmark_peers
 
     return benchmark_peers
@@ -30,7 +30,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPTS / "peers"))
+    monkeypatch.syspath_prepend(str(TOOLS / "peers"))
     import probe
 
     return probe
@@ -284,7 +284,7 @@ def test_ours_is_timed(small: Small) -> None:
     paths = ["--data", small.corpus, "--work", small.folder, "--json", small.folder / "figures"]
     given = ["--contenders", "ours-fp32", "--rounds", 1, "--warmup", 1, "--updates", 4]
     given += ["--corpus", "embedded", "--threads", 1, "--ours", "data.vocab_size=200", *settings]
-    command = [sys.executable, SCRIPTS / "benchmark_peers.py", "train", *paths, *given]
+    command = [sys.executable, TOOLS / "benchmark_peers.py", "train", *paths, *given]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (run,) = json.loads((small.folder / "figures").read_bytes())["runs"]

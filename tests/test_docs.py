@@ -110,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     path = tmp_path_factory.mktemp("readme")
     for name in ("train.py", "translate.py", "score.py"):
         shutil.copy(ROOT / name, path)
-    for name in ("examples", "scripts"):
+    for name in ("examples", "scripts", "tools"):
         shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name, split, count in (
         ("corpus", "train", 150),

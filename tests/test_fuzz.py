@@ -1,6 +1,6 @@
 """Hostile files: each reader reads what is whole, and refuses the rest in one line with the place.
 
-`scripts/fuzz.py` tries many more.
+`tools/fuzz.py` tries many more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import Checkpoints, digest
 from tests.support.small import ROOT
 
-sys.path.append(str(ROOT / "scripts"))
+sys.path.append(str(ROOT / "tools"))
 
 from fuzz import Fuzzer
 

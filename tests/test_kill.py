@@ -1,4 +1,4 @@
-"""`scripts/kill_test.py` with a few kills; it is made for more."""
+"""`tools/kill_test.py` with a few kills; it is made for more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def test_killed_again_and_again(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "kill_test.py"), str(tmp_path / "k"), "--kills=4"],
+        [sys.executable, str(ROOT / "tools" / "kill_test.py"), str(tmp_path / "k"), "--kills=4"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

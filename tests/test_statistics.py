@@ -203,7 +203,7 @@ def test_models_of_equal_scores_do_not_differ() -> None:
 
 @pytest.fixture(scope="module")
 def checked() -> Callable[[str, int, int], Any]:
-    script = runpy.run_path(str(ROOT / "scripts" / "check_statistics.py"))
+    script = runpy.run_path(str(ROOT / "tools" / "check_statistics.py"))
 
     def run(name: str, n: int, tables: int) -> Any:
         world = next(w for key, w in script["WORLDS"].items() if key.startswith(name))
@@ -214,7 +214,7 @@ def checked() -> Callable[[str, int, int], Any]:
 
 
 def test_simulated_tables_hold_what_intervals_promise(checked: Any) -> None:
-    """The full check is scripts/check_statistics.py; here with few tables, so wider margins."""
+    """The full check is tools/check_statistics.py; here with few tables, so wider margins."""
     found = checked("seeds differ by sentence", 3, 150)
     assert 0.93 <= found.coverage <= 0.98
     assert found.double > found.coverage + 0.015  # what seeds and sentences share counts once

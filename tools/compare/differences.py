@@ -131,7 +131,7 @@ def _compare_texts(base: Path, new: Path) -> str:
 
 
 def _compare_arrays(base: Path, new: Path) -> str:
-    a, b = (np.load(path) for path in (base, new))
+    a, b = (np.load(path, allow_pickle=False) for path in (base, new))
     if a.shape != b.shape or a.dtype != b.dtype:
         return f"{a.dtype} {a.shape} -> {b.dtype} {b.shape}"
     places = np.argwhere(a != b)

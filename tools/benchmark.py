@@ -1,10 +1,10 @@
 """How fast training, translation and preparation are, with the settings of train.py.
 
-python scripts/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
-python scripts/benchmark.py rows model=tiny --rows none,concat_upos,gate --rounds 5 --updates 30
-python scripts/benchmark.py translate --run runs/... --input FILE
-python scripts/benchmark.py prepare data=multi30k
-python scripts/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
+python tools/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
+python tools/benchmark.py rows model=tiny --rows none,concat_upos,gate --rounds 5 --updates 30
+python tools/benchmark.py translate --run runs/... --input FILE
+python tools/benchmark.py prepare data=multi30k
+python tools/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
 
 `--pairs N` writes a corpus of N pairs first (the embedded one again and again, each sentence with a
 number of its own) in the folder `paths.cache`, and keeps it; `train --pairs N` trains on it.

@@ -1,7 +1,7 @@
 """nmt_feat beside other toolkits: speed of training and of translation, by one clock, in turn.
 
-python scripts/benchmark_peers.py train --data FOLDER --shape tiny --threads 2 --json tiny.json
-python scripts/benchmark_peers.py translate --data FOLDER --shape tiny --threads 2 --json beam.json
+python tools/benchmark_peers.py train --data FOLDER --shape tiny --threads 2 --json tiny.json
+python tools/benchmark_peers.py translate --data FOLDER --shape tiny --threads 2 --json beam.json
 
 Sockeye, OpenNMT-py, JoeyNMT and CTranslate2 are installed each in an environment of its own. All
 get the same pieces, model, token budget per batch and threads, and run one after the other, round

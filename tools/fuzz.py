@@ -1,6 +1,6 @@
 """Feed mutated files to the readers: each is read whole, or refused in one line that names it.
 
-    python scripts/fuzz.py all --inputs 100000 --seed 1
+    python tools/fuzz.py all --inputs 100000 --seed 1
 
 The readers: CoNLL-U, factored text, token-parallel files, JSON lines, word vectors, records of
 runs, checkpoints and weights. Another exception than `UserError`, more than 10 s of CPU or 1 GiB

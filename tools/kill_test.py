@@ -1,6 +1,6 @@
 """Kill a short training again and again by SIGKILL: it must end in the bits of one left alone.
 
-    python scripts/kill_test.py FOLDER --kills 100
+    python tools/kill_test.py FOLDER --kills 100
 
 Every second life ends at a random time, from its start on; the others in the midst of writing: at a
 random one of their calls of fsync and rename, where what is not yet synced may be cut short as a

@@ -1,6 +1,6 @@
 """Whether the intervals hold what they promise: simulated tables whose true differences are known.
 
-    python scripts/check_statistics.py [--tables 1000] [--sentences 400]
+    python tools/check_statistics.py [--tables 1000] [--sentences 400]
 
 A table has four methods and n seeds each. A run's sentences get n-gram counts drawn at a quality
 that has five parts: the method, the sentence, the seed, what the method makes of the sentence, and
