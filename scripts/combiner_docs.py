@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from nmt_feat.combiners import Combiner, NoFeatures
-from nmt_feat.config.instantiate import locate
+from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import CombinerConfig
 from nmt_feat.features.widths import default_width
 from nmt_feat.runs.build_model import build_combiner
@@ -51,7 +51,7 @@ def combiner(cfg: CombinerConfig, features: list[str]) -> Combiner:
 
 def formula(cfg: CombinerConfig) -> str:
     """The formula with which the docstring of a combiner's class begins."""
-    cls = locate(cfg._target_) if cfg._target_ else NoFeatures
+    cls = locate_class(cfg._target_) if cfg._target_ else NoFeatures
     text = " ".join((cls.__doc__ or "").split())
     found = re.match(r"`[^`]+`(?:, `[^`]+`)*", text)
     if not found:

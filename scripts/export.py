@@ -14,7 +14,7 @@ import dataclasses
 from pathlib import Path
 
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.config.commands import command
+from nmt_feat.config.commands import shell_command
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, fail, writing_to
@@ -69,7 +69,7 @@ def main() -> None:
         fail(str(error))
     say(
         f"written to {out}; translate with it: "
-        f"{command('translate', f'run={given.run}', 'engine=ctranslate2')}"
+        f"{shell_command('translate', f'run={given.run}', 'engine=ctranslate2')}"
     )
 
 

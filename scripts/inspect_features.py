@@ -23,7 +23,7 @@ from nmt_feat.errors import UserError, fail
 from nmt_feat.runs.advice import advice
 from nmt_feat.runs.build_model import build_combiner, wanted
 from nmt_feat.runs.records import method_name
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 
 
 def example(prepared: Prepared, i: int) -> TextTable:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_intermixed_args(arguments)
     use_utf8()
     try:
-        cfg = settle(
+        cfg = resolve_settings(
             composed(given.settings, given.config_dir),
             sweep=False,
             console=TextConsole(stderr=True),

@@ -11,7 +11,7 @@ import pytest
 
 from nmt_feat.annotators import HanTa, UDPipe
 from nmt_feat.annotators.base import apply, make_annotator
-from nmt_feat.config.instantiate import build
+from nmt_feat.config.instantiate import build_object
 from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
@@ -210,7 +210,7 @@ def test_build_finds_modules_of_the_current_folder(
     Path("mine_ok.py").write_text("class Mine:\n    def __init__(self, a, *, b=2): self.x = a, b\n")
     Path("other.py").write_text("import nothing_like_it\n")
     Path("typo_in_it.py").write_text("class\n")
-    assert build("mine_ok.Mine", object, a=[1]).x == ([1], 2)
+    assert build_object("mine_ok.Mine", object, a=[1]).x == ([1], 2)
     for target, message in {
         "mine_okk.Mine": "no module 'mine_okk', neither in the current folder nor installed; "
         "did you mean 'mine_ok'?",
@@ -219,7 +219,7 @@ def test_build_finds_modules_of_the_current_folder(
         "(typo_in_it.py, line 1)",
     }.items():
         with pytest.raises(UserError) as error:
-            build(target, object)
+            build_object(target, object)
         assert str(error.value) == f"_target_={target}: {message}"
 
 

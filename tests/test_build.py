@@ -19,7 +19,7 @@ from nmt_feat.runs.build_model import (
     unused,
     wanted,
 )
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import parameter_counts
 from tests.support.small import Small
 
@@ -263,16 +263,18 @@ def test_a_setting_that_the_method_does_not_take(small: Small) -> None:
         small.train("combiner=add", "combiner.bias=0", "data.folder=/nowhere")
     assert str(error.value) == "combiner=add takes no bias; leave combiner.bias out"
     console = Console(record=True)
-    cfg = settle(small.config("combiner=add", "combiner.bias=0"), True, console)
+    cfg = resolve_settings(small.config("combiner=add", "combiner.bias=0"), True, console)
     assert console.export_text() == "combiner=add: unused: bias\n"
-    assert cfg == settle(small.config("combiner=add"), True, console)
-    cfg = settle(small.config("combiner=gate", "combiner.bias=0.5"), False, console)
+    assert cfg == resolve_settings(small.config("combiner=add"), True, console)
+    cfg = resolve_settings(small.config("combiner=gate", "combiner.bias=0.5"), False, console)
     assert cfg.combiner.bias == 0.5
 
 
 def test_a_setting_that_the_kind_of_subwords_does_not_use(small: Small) -> None:
     console = Console(record=True)
     given = "subword=none", "subword.byte_fallback=true", "subword.min_count=2"
-    cfg = settle(small.config(*given), True, console)
+    cfg = resolve_settings(small.config(*given), True, console)
     assert console.export_text() == "subword=none: unused: byte_fallback\n"
-    assert cfg == settle(small.config("subword=none", "subword.min_count=2"), False, console)
+    assert cfg == resolve_settings(
+        small.config("subword=none", "subword.min_count=2"), False, console
+    )

@@ -19,7 +19,7 @@ from tests.support.small import ROOT, Small
 
 
 def test_quoted_for_the_shell() -> None:
-    line = commands.command("translate", "run=runs/a b's", "input=FILE")
+    line = commands.shell_command("translate", "run=runs/a b's", "input=FILE")
     assert line == "python translate.py 'run=runs/a b'\"'\"'s' input=FILE"
     assert shlex.split(line)[2] == "run=runs/a b's"
 
@@ -27,14 +27,14 @@ def test_quoted_for_the_shell() -> None:
 def test_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no translate.py beside the package; its console script is there."""
     monkeypatch.setattr(commands, "PACKAGE", tmp_path / "nmt_feat")
-    assert commands.program("translate") == "nmt-feat-translate"
-    assert commands.program("train") == "nmt-feat-train"
+    assert commands.program_name("translate") == "nmt-feat-translate"
+    assert commands.program_name("train") == "nmt-feat-train"
 
 
 def test_what_is_tried_next_keeps_the_rest() -> None:
     typed = ["--config-dir=my x", "combiner=gate", "combiner._target_=a.B", "+combiner.args.c=1"]
     typed += ["seed=3", "resume=x", "data=mine", "features=[upos]", "model.dim=8"]
-    assert commands.without(typed, REPLACED) == [
+    assert commands.drop_settings(typed, REPLACED) == [
         "--config-dir=my x",
         "data=mine",
         "features=[upos]",

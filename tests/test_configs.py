@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from nmt_feat.config.rules import check
+from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.build_model import build_model, check_widths
 from nmt_feat.runs.records import method_name
@@ -158,7 +158,7 @@ def count(cfg: TrainConfig, pieces: int) -> int:
 def test_models(name: str) -> None:
     """The parameters by hand: a matrix and a vector per projection, two vectors per norm."""
     cfg = composed((f"model={name}", "combiner=none"))
-    check(cfg)
+    check_settings(cfg)
     model, pieces = cfg.model, 1000
     d, f = model.dim, model.ffn_dim
     norm, attention, feed_forward = 2 * d, 4 * (d * d + d), 2 * d * f + f + d
@@ -195,7 +195,7 @@ def test_experiments(name: str, combiner: str) -> None:
     words_only = name == "wu2021_tiny"  # with one table for all
     more = ("data.folder=x", *("model.tie=target",) * words_only)
     cfg = composed((f"experiment={name}", f"combiner={combiner}", *more))
-    check(cfg)
+    check_settings(cfg)
     features = cfg.features if combiner != "none" else {}
     check_widths(cfg.combiner, features, cfg.model)
     assert method_name(cfg.combiner._target_) == combiner
@@ -221,7 +221,7 @@ OF_ANY_METHOD = ("pairs", "erase", "classes")
 def test_rows(name: str) -> None:
     """A row is a method, and what else its name says."""
     cfg = composed((f"row={name}",))
-    check(cfg)
+    check_settings(cfg)
     method, _, control = name.partition("_")
     if method == "meta":
         method, control = "average" if control == "average" else "concat", ""
@@ -252,7 +252,7 @@ def test_rows_of_park2020(name: str) -> None:
 def test_rows_of_corpus_sizes(pairs: int | None) -> None:
     """The smaller, the fewer updates; the method is the command line's."""
     cfg = composed(("experiment=low_resource", f"row=pairs_{pairs or 'all'}", "combiner=add"))
-    check(cfg)
+    check_settings(cfg)
     assert (cfg.data.limit, method_name(cfg.combiner._target_)) == (pairs, "add")
     whole = composed(("experiment=four_methods_multi30k", "row=add"))
     assert (cfg == whole) == (pairs is None)
@@ -288,7 +288,7 @@ def test_an_experiment_gives_way_to_the_command_line() -> None:
 def test_sennrich2016(pair: str) -> None:
     """Of 500 they give 5, 115 and 10; a model of 128 gives as much, at least 4."""
     cfg = composed((f"experiment=sennrich2016_{pair}", "row=concat_five"))
-    check(cfg)
+    check_settings(cfg)
     assert f"{cfg.data.source_lang}_{cfg.data.target_lang}" == pair
     assert sorted(cfg.features) == ["deprel", "feats", "lemma", "subword_tag", "upos"]
     assert (cfg.combiner.widths, cfg.model.dim) == ("sennrich", 128)
@@ -324,7 +324,7 @@ def test_dry_runs(small: Small, chosen: str) -> None:
 def test_wu2021_tiny() -> None:
     """The size of their model: 9,712 pieces gave 2.57 million parameters."""
     cfg = composed(("experiment=wu2021_tiny",))
-    check(cfg)
+    check_settings(cfg)
     assert (cfg.combiner._target_, cfg.model.tie, cfg.trainer.select) == (None, "all", "average")
     assert cfg.trainer.accumulate * cfg.trainer.batch_tokens == 8192
     reduced = composed(("experiment=wu2021_tiny", "scale=reduced")).trainer
@@ -345,7 +345,7 @@ def test_corpora(name: str) -> None:
         (f"data={name}", "data.source_lang=en", "data.target_lang=de", "combiner=none")
         + (FILES if name == "files" else ("data.folder=x",) * name.startswith("korean"))
     )
-    check(cfg)
+    check_settings(cfg)
     assert cfg.data.name == name
     assert cfg.data.tokenized == name.endswith("_tok")
     assert cfg.data.readings == (name == "embedded")

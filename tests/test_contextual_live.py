@@ -16,7 +16,7 @@ from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import TEXTS, UNITS
 from nmt_feat.features import Contextual
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import untrained
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.training.loop import Objective, Trainer, dev_loss
@@ -48,7 +48,7 @@ def settings(encoders: Path, *more: str, name: str = "tiny") -> list[str]:
 
 
 def settled(small: Small, *command: str) -> TrainConfig:
-    return settle(small.config(*command), sweep=False, console=Console())
+    return resolve_settings(small.config(*command), sweep=False, console=Console())
 
 
 def kept(folder: Path) -> dict[str, torch.Tensor]:

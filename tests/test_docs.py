@@ -311,7 +311,7 @@ def test_help_of_the_others_lists_their_settings(folder: Folder, kind: type) -> 
 @pytest.fixture
 def compose() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
-    schema.register()
+    schema.register_schemas()
     OmegaConf.register_new_resolver("nmt_resource", lambda name: name, replace=True)
     OmegaConf.register_new_resolver("nmt_scale", lambda reduced, full: full, replace=True)
     OmegaConf.register_new_resolver("nmt_digest", lambda value: "0", replace=True)

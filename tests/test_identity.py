@@ -17,9 +17,9 @@ from nmt_feat.config.identity import (
     FIRST,
     FIRST_NAMES,
     VALIDATION,
-    determining,
     drop_defaults,
     earlier_settings,
+    identity_settings,
 )
 from nmt_feat.config.schema import SplitConfig, TrainConfig
 from nmt_feat.data.prepare import fingerprint, hash_data
@@ -67,7 +67,7 @@ def test_a_new_setting_counts_where_it_is_not_at_its_default(
     small: Small, monkeypatch: pytest.MonkeyPatch, group: str, name: str, setting: str
 ) -> None:
     def settings(*more: str) -> dict[str, Any]:
-        found = determining(small.config(*more), "hash of the data")
+        found = identity_settings(small.config(*more), "hash of the data")
         for part in group.split(".") if group else ():
             found = found["upos" if part == "*" else part]
         return found
@@ -133,11 +133,11 @@ def test_a_control_moves_values_by_the_place_of_a_test_set(small: Small) -> None
 
 def test_a_class_that_has_moved(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small.config("combiner=gate")
-    before = determining(cfg, "hash of the data")
+    before = identity_settings(cfg, "hash of the data")
     moved = "nmt_feat.combiners.gates.Gate"
     monkeypatch.setitem(FIRST_NAMES, moved, "nmt_feat.combiners.Gate")
     cfg.combiner._target_ = moved
-    assert determining(cfg, "hash of the data") == before
+    assert identity_settings(cfg, "hash of the data") == before
 
 
 # ---- committed records
@@ -201,7 +201,7 @@ def test_committed_records_have_the_hash_of_their_configuration() -> None:
         cfg = typed(run["config"], TrainConfig)
         without_seed = digest(run["config"] | {"seed": 0, "paths": 0})
         if without_seed not in composed:  # runs differ in their seed, and it takes a moment
-            composed[without_seed] = determining(cfg, "none")
+            composed[without_seed] = identity_settings(cfg, "none")
         settings = composed[without_seed] | {"seed": run["seed"]}
         earlier = earlier_settings(settings, cfg, run["settings"]["data"]["hash"])
         if digest(earlier) != run["hash"]:

@@ -14,7 +14,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import figures, summary
-from nmt_feat.config.identity import determining
+from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import DataConfig
 from nmt_feat.data.store import Split
 from nmt_feat.decoding.search import Hypothesis
@@ -220,7 +220,7 @@ def test_the_choices_are_those_of_sacrebleu() -> None:
 
 def test_only_another_tokeniser_makes_another_run(small: Small) -> None:
     def identity(*settings: str) -> str | None:
-        found = determining(small.config(*settings), "hash of the data")
+        found = identity_settings(small.config(*settings), "hash of the data")
         tokenizer: str | None = found["data"].get("bleu_tokenizer")
         return tokenizer
 

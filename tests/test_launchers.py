@@ -144,7 +144,7 @@ def test_submitit_on_this_machine(swept: tuple[Small, str]) -> None:
 
 def test_slurm_composes() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    schema.register()
+    schema.register_schemas()
     more = ["experiment=four_methods", "hydra/launcher=submitit_slurm"]
     limits = ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=120"]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):

@@ -12,7 +12,7 @@ import pytest
 
 from nmt_feat.cli.programs import composed as command
 from nmt_feat.cli.sweep import current
-from nmt_feat.config.identity import determining
+from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import LoggerConfig
 from nmt_feat.errors import UserError
 from nmt_feat.runs.loggers import CSV, Logger, Loggers, make_loggers
@@ -139,7 +139,7 @@ def test_each_start_has_its_own_file(tmp_path: Path) -> None:
 def test_settings_do_not_name_another_run() -> None:
     plain, logged = composed(()), command(["logger=[csv,wandb]", "logger.wandb.args.mode=offline"])
     assert list(logged.logger) == ["csv", "wandb"]
-    assert determining(plain, "data") == determining(logged, "data")
+    assert identity_settings(plain, "data") == identity_settings(logged, "data")
 
 
 @pytest.mark.parametrize(

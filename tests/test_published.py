@@ -9,7 +9,7 @@ import pytest
 from nmt_feat.analysis.render import markdown
 from nmt_feat.analysis.report import Report
 from nmt_feat.cli.programs import scaled
-from nmt_feat.config.rules import check
+from nmt_feat.config.rules import check_settings
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import RunRecord, find_runs
 from tests.support.small import Small, composed, record
@@ -66,7 +66,7 @@ def test_scale(small: Small) -> None:
 )
 def test_no_such_scale(given: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        check(composed(tuple(given.split())))
+        check_settings(composed(tuple(given.split())))
     assert str(error.value) == message
 
 

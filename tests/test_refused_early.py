@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""What settings alone decide is refused before data is read; `settle` reads none."""
+"""What settings alone decide is refused before data is read; `resolve_settings` reads none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from nmt_feat.annotators import base as annotators
 from nmt_feat.errors import UserError
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.text.conllu import Sentence, Word
 from tests.support.mistakes import here
 from tests.support.small import Small
@@ -195,7 +195,7 @@ def test_settings(small: Small, mine: Path, command: str) -> None:
     if not any(argument.startswith("combiner") for argument in arguments):
         arguments.append("combiner=concat")
     with pytest.raises(UserError) as error:
-        settle(small.config(*arguments), False, Console(quiet=True))
+        resolve_settings(small.config(*arguments), False, Console(quiet=True))
     assert str(error.value).startswith(SETTINGS[command])
     assert not SETTINGS[command].endswith(")") or str(error.value) == SETTINGS[command]
 
@@ -216,7 +216,7 @@ def test_what_goes_together(small: Small, mine: Path, command: str) -> None:
     cfg = small.config(*[part for part in command.split() if "=none" not in part], "combiner=add")
     if "=none" in command:
         cfg.annotator._target_ = None
-    settle(cfg, False, Console(quiet=True))
+    resolve_settings(cfg, False, Console(quiet=True))
 
 
 @pytest.mark.parametrize("width", [3, 16])
@@ -226,7 +226,7 @@ def test_vectors_outside_of_what_concat_leaves(small: Small, here: Path, width: 
     cfg = small.config("combiner=concat", "model.source_vectors=vectors")
     message = f"^model.source_vectors=vectors: its vectors have {width} numbers"
     with pytest.raises(UserError, match=message):
-        settle(cfg, False, Console(quiet=True))
+        resolve_settings(cfg, False, Console(quiet=True))
 
 
 class Odd(annotators.Annotator):

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from nmt_feat.cli.sweep import current
-from nmt_feat.config.identity import determining, folder_name, module_sum
+from nmt_feat.config.identity import folder_name, identity_settings, module_sum
 from nmt_feat.data.store import Split
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
@@ -22,7 +22,7 @@ from nmt_feat.evaluation import test_sets as testing
 from nmt_feat.runs import run
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import read_record
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import digest, train_run
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
@@ -175,11 +175,11 @@ def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[
 
 def test_what_makes_another_run(small: Small) -> None:
     """Each of these settings gives a folder of its own; none of those changes it."""
-    base = settle(small.config("combiner=gate"), False, run.Console())
-    settings = determining(base, "hash of the data")
+    base = resolve_settings(small.config("combiner=gate"), False, run.Console())
+    settings = identity_settings(base, "hash of the data")
     name = folder_name(base, settings)
     assert name.startswith("gate-deprel+upos-s1-")
-    names = {name, folder_name(base, determining(base, "other data"))}
+    names = {name, folder_name(base, identity_settings(base, "other data"))}
     for group, values in {
         "model": {"dim": 32, "dropout": 0.2, "tie": "all", "embedding_std": 0.5},
         "optimizer": {"lr": 0.1, "schedule": "linear", "warmup": 5, "betas": [0.9, 0.999]},
@@ -189,16 +189,16 @@ def test_what_makes_another_run(small: Small) -> None:
         for key, value in values.items():
             part = replace(getattr(base, group), **{key: value})
             changed = replace(base, **{group: part})
-            names.add(folder_name(changed, determining(changed, "hash of the data")))
+            names.add(folder_name(changed, identity_settings(changed, "hash of the data")))
     other = replace(base, seed=2)
-    names.add(folder_name(other, determining(other, "hash of the data")))
+    names.add(folder_name(other, identity_settings(other, "hash of the data")))
     assert len(names) == 17
     moved = replace(base, paths=replace(base.paths, runs="elsewhere", cache="there"))
     moved = replace(moved, trainer=replace(base.trainer, log_every=3, progress=False))
     moved = replace(moved, data=replace(base.data, folder="/nowhere"))
     moved = replace(moved, decoding=replace(base.decoding, beam=2, length_penalty=0.5))
     moved = replace(moved, trainer=replace(moved.trainer, average=2))  # of the other `select`
-    assert determining(moved, "hash of the data") == settings
+    assert identity_settings(moved, "hash of the data") == settings
 
 
 def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +221,8 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
         for module in [module for module in sys.modules if module.startswith("own_")]:
             del sys.modules[module]  # as in another process
         module_sum.cache_clear()
-        cfg = settle(small.config(*more), False, run.Console())
-        return folder_name(cfg, determining(cfg, "hash of the data"))
+        cfg = resolve_settings(small.config(*more), False, run.Console())
+        return folder_name(cfg, identity_settings(cfg, "hash of the data"))
 
     for file, more in (
         ("own_film.py", (films,)),
@@ -237,8 +237,8 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
         with (tmp_path / file).open("a") as opened:
             opened.write("EDITED = True\n")
         assert name(*more) != before
-    plain = settle(small.config("combiner=gate"), False, run.Console())
-    assert "'code'" not in str(determining(plain, "hash of the data"))
+    plain = resolve_settings(small.config("combiner=gate"), False, run.Console())
+    assert "'code'" not in str(identity_settings(plain, "hash of the data"))
 
 
 def test_a_warm_up_that_does_not_end(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +248,7 @@ def test_a_warm_up_that_does_not_end(small: Small, capsys: pytest.CaptureFixture
         "optimizer.lr"
     )
     for warmup, expected in ((6, False), (24, True)):
-        settle(small.config(f"optimizer.warmup={warmup}"), False, run.Console(width=200))
+        resolve_settings(small.config(f"optimizer.warmup={warmup}"), False, run.Console(width=200))
         assert (said in capsys.readouterr().out) == expected
 
 
@@ -271,9 +271,9 @@ def test_no_features_for_a_combiner(small: Small) -> None:
 
 
 def test_a_run_in_use(small: Small) -> None:
-    cfg = settle(small.config(), False, run.Console())
+    cfg = resolve_settings(small.config(), False, run.Console())
     data = run.hash_data(cfg, cfg.features)
-    name = folder_name(cfg, determining(cfg, data.training))
+    name = folder_name(cfg, identity_settings(cfg, data.training))
     runs = small.folder / "runs"
     runs.mkdir()
     with FileLock(runs / f".{name}.lock"):

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 import torch
 
-from nmt_feat.config.instantiate import build, locate, may_import
-from nmt_feat.config.rules import check
+from nmt_feat.config.instantiate import build_object, locate_class, may_import
+from nmt_feat.config.rules import check_settings
 from nmt_feat.data.corpora import fetch
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import Checkpoints, digest
@@ -399,7 +399,7 @@ def test_kinds() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn, "Wrong", Wrong, raising=False)
         with pytest.raises(UserError, match=r"is no torch\.optim\.optimizer\.Optimizer"):
-            build("torch.nn.Wrong", torch.optim.Optimizer)
+            build_object("torch.nn.Wrong", torch.optim.Optimizer)
     assert not made
 
 
@@ -418,9 +418,9 @@ def test_modules_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert may_import(name)
     for name in ("there_file", "there_pack.x", "os", "sys", "__main__", "torch", "torch.nnx"):
         assert not may_import(name)
-    assert locate("pack.deep.inner.A").__name__ == "A"
+    assert locate_class("pack.deep.inner.A").__name__ == "A"
     with pytest.raises(UserError, match="there_pack"):
-        locate("there_pack.x.A")
+        locate_class("there_pack.x.A")
     monkeypatch.setenv("NMT_FEAT_MODULES", "os, there_file")
     assert may_import("there_file")
     assert may_import("os.path")
@@ -432,5 +432,5 @@ def test_names_of_test_sets_are_no_paths(small: Small, name: str) -> None:
     cfg = small.config()
     cfg.data.tests[name] = cfg.data.tests["test"]
     with pytest.raises(UserError) as error:
-        check(cfg)
+        check_settings(cfg)
     assert str(error.value) == f"data.tests.{name}: a name has letters, digits, _ . + and - only"

@@ -13,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nmt_feat.analysis.examples import Corpora
-from nmt_feat.config.instantiate import locate, may_import
+from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.errors import UserError
 from nmt_feat.runs.stored_settings import read_settings
 from tests.support.entry import call
@@ -101,7 +101,7 @@ def test_code_of_a_run_is_never_imported(
     assert f"{module} lies inside a run" in translate(run, corpus)
     assert not may_import(module)
     with pytest.raises(UserError, match="lies inside a run"):
-        locate(f"{module}.Evil")  # nor where the user types it
+        locate_class(f"{module}.Evil")  # nor where the user types it
     assert not mark.exists()
 
 
@@ -184,7 +184,7 @@ def test_a_user_types_a_module_of_a_subfolder(corpus: Path, mark: Path) -> None:
     """As before: what is typed may be anywhere below the current folder, but in runs."""
     Path("sub").mkdir()
     Path("sub/mine_too.py").write_text(EVIL.format(mark=str(mark)), encoding="utf-8")
-    assert locate("sub.mine_too.Evil").__name__ == "Evil"
+    assert locate_class("sub.mine_too.Evil").__name__ == "Evil"
 
 
 def test_settings_are_plain_data(
@@ -215,7 +215,7 @@ def test_a_name_that_is_no_dotted_one(finished: Path, corpus: Path, target: str)
     """Parts of paths among its dots end in one line, typed or in a run."""
     assert "not a dotted name" in translate(send(finished, Path("runs/sent"), target), corpus)
     with pytest.raises(UserError, match="not a dotted name"):
-        locate(target)
+        locate_class(target)
 
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "a/../.."])

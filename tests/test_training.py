@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt_feat.config.instantiate import locate
+from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.data.batches import collate, plan
 from nmt_feat.errors import UserError
@@ -285,7 +285,7 @@ def test_best_and_average(small: Small, monkeypatch: pytest.MonkeyPatch) -> None
 def test_optimisers_and_their_state(name: str) -> None:
     """Any of PyTorch's; what is saved of it restores it to the bit."""
     cfg = OptimizerConfig(_target_=f"torch.optim.{name}", lr=0.1)
-    taken = locate(cfg._target_).__init__.__code__.co_varnames  # type: ignore[misc]
+    taken = locate_class(cfg._target_).__init__.__code__.co_varnames  # type: ignore[misc]
     if "betas" in taken:
         cfg.weight_decay = 0.01
     else:

@@ -46,7 +46,7 @@ from nmt_feat.errors import UserError, writing_to
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import code_revision, machine, package_versions, peak_memory_mib
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import untrained
 from nmt_feat.runs.trained_model import Run
 from nmt_feat.text.conllu import read_conllu
@@ -144,7 +144,7 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
 
 def make_trainer(cfg: TrainConfig, folder: Path) -> Trainer:
     """A trainer of the settings with its data and its model, which keeps nothing in `folder`."""
-    cfg = settle(cfg, False, Console(stderr=True))
+    cfg = resolve_settings(cfg, False, Console(stderr=True))
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
@@ -267,7 +267,7 @@ def translate(
 
 def measure_preparation(cfg: TrainConfig) -> dict[str, Any]:
     """Time preparation from nothing; downloads and annotation that are cached stay so."""
-    cfg = settle(cfg, False, Console(stderr=True))
+    cfg = resolve_settings(cfg, False, Console(stderr=True))
     phases: list[tuple[str, float]] = []
     known = set(Path(cfg.paths.cache).glob("prepared-*"))
     begun = time.perf_counter()

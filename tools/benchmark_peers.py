@@ -32,7 +32,7 @@ from nmt_feat.data.store import Split
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import attested, export
 from nmt_feat.runs.records import code_revision, machine, package_versions
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.trained_model import EXPORT, Run
 from nmt_feat.text.subwords import SPECIAL
 
@@ -207,7 +207,7 @@ class Benchmark:
                 self.record["versions"][name] = versions(self.pythons[name], name)
                 print(name, *(f"{k} {v}" for k, v in self.record["versions"][name].items()))
         console = Console(stderr=True)
-        cfg = settle(composed(self.settings("ours-fp32")), False, console)
+        cfg = resolve_settings(composed(self.settings("ours-fp32")), False, console)
         self.prepared = prepare(cfg, cfg.features, print)
         self.pieces = self.work / "pieces"
         write_pieces(self.prepared, self.pieces, getattr(self.given, "sentences", None))

@@ -22,7 +22,7 @@ from nmt_feat.base.files import locked, refuse_links, sync
 from nmt_feat.base.outputs import replacing, unpacked
 from nmt_feat.base.pool import Pool, cores
 from nmt_feat.base.terminal import TextConsole, say
-from nmt_feat.config.instantiate import blamed, build, locate
+from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError, legible, short_repr
 from nmt_feat.extras import optional
@@ -72,7 +72,7 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
     if config._target_ is None:
         return None
     model = {} if config.model is None else {"model": config.model}
-    annotator: Annotator = build(config._target_, Annotator, config.args, **model)
+    annotator: Annotator = build_object(config._target_, Annotator, config.args, **model)
     if not isinstance(getattr(annotator, "name", None), str):
         raise UserError(f'{config._target_}: has no name; give the class one: name = "mine"')
     return annotator
@@ -80,7 +80,7 @@ def make_annotator(config: AnnotatorConfig) -> Annotator | None:
 
 def fingerprint_of(annotator: Annotator) -> str:
     """Its fingerprint; what it raises, and anything but text, is a `UserError`."""
-    with blamed(type(annotator), Annotator):
+    with naming_failures(type(annotator), Annotator):
         fingerprint = annotator.fingerprint()
     if not isinstance(fingerprint, str):
         raise UserError(
@@ -94,7 +94,7 @@ def of_morphemes(config: AnnotatorConfig) -> bool:
     """Whether the words of an annotator are such, as its class says; it is not made."""
     if config._target_ is None:
         return False
-    return bool(getattr(locate(config._target_), "morphemes", False))
+    return bool(getattr(locate_class(config._target_), "morphemes", False))
 
 
 def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
@@ -109,7 +109,7 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
         return [next(annotated) if text.strip() else Sentence(text) for text in texts]
     places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
     composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
-    with blamed(type(annotator), Annotator):
+    with naming_failures(type(annotator), Annotator):
         sentences = annotator.annotate(composed)
         if not isinstance(sentences, list):
             raise TypeError(f"annotate returns {short_repr(sentences)}, not a list of sentences")

@@ -27,7 +27,7 @@ from nmt_feat.base.resources import resource
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config import schema, yaml_files
 from nmt_feat.config.members import describe_members, leave_out_unchosen
-from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote, setting_of
+from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote_value, setting_of
 from nmt_feat.errors import UserError, fail, out_of_memory, suggest
 from nmt_feat.runs.signals import AT_ONCE, STOPPED, Interrupted, signals
 from nmt_feat.runs.trained_model import score_main, translate_main
@@ -94,7 +94,7 @@ def explain(error: Exception) -> str:
         if value.startswith("~"):
             advice = f"write {name}=$HOME{value[1:]}"
         elif "/" in value and value[0] not in "[{":
-            advice = f"quote such a path twice: {shlex.quote(f'{name}={quote(value)}')}"
+            advice = f"quote such a path twice: {shlex.quote(f'{name}={quote_value(value)}')}"
         return f"{error.override}: cannot be read ({first.partition(' See http')[0]}); {advice}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -119,9 +119,9 @@ def explain(error: Exception) -> str:
             entry = ".".join(key.split(".")[: 3 if key.startswith("data.") else 2])
             advice = ""
             if message.endswith("needs a value") and _is_text(key):
-                typed = shlex.quote(f"{key}={quote('null')}")
+                typed = shlex.quote(f"{key}={quote_value('null')}")
                 if where:  # of a file
-                    typed = f"{key.rpartition('.')[2]}: {quote('null')}"
+                    typed = f"{key.rpartition('.')[2]}: {quote_value('null')}"
                 advice = f"; for the text null write {typed}"
             return where + message.format(*found.groups(), key=key, entry=entry) + advice
     return f"{where}{key and f'{key}: '}{first}"
@@ -163,8 +163,8 @@ def by_scale(reduced: Any, full: Any, _root_: DictConfig) -> Any:
 
 def _prepare_hydra(name: str) -> None:
     """Let Hydra know the settings of an entry point, and how files of them are read."""
-    schema.register()
-    yaml_files.register(SCHEMAS[name])
+    schema.register_schemas()
+    yaml_files.register_reader(SCHEMAS[name])
     _resolvers()
 
 
@@ -206,7 +206,7 @@ def composed(settings: Sequence[str], config_dir: str | None = None) -> schema.T
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise UserError(f"--config-dir={config_dir}: no such folder")
-        overrides.append(f"hydra.searchpath=[{quote(str(Path(config_dir).absolute()))}]")
+        overrides.append(f"hydra.searchpath=[{quote_value(str(Path(config_dir).absolute()))}]")
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
             cfg: schema.TrainConfig = _typed(hydra.compose("train", overrides))
@@ -299,7 +299,7 @@ def scaled(cfg: schema.TrainConfig, overrides: Sequence[str]) -> schema.TrainCon
     names = [override.partition("=")[0].lstrip("+~") for override in overrides]
     kept = tuple(f"{name}." for name in KEEPING)
     changed = [n for n in names if not f"{n}.".startswith(kept)]
-    there = cfg.published.source and not cfg.published.no_full  # else `check` refuses it
+    there = cfg.published.source and not cfg.published.no_full  # else `check_settings` refuses it
     if cfg.scale == "full" and changed and there:
         say(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
         cfg.scale = "reduced"

@@ -9,7 +9,7 @@ from nmt_feat.combiners.base import Combiner, method
 from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
-from nmt_feat.config.instantiate import locate
+from nmt_feat.config.instantiate import locate_class
 from nmt_feat.errors import UserError, suggest
 
 ORDER: tuple[type[Combiner], ...] = (
@@ -103,7 +103,7 @@ def _class(name: str) -> type[Combiner]:
         return METHODS[name]
     if "." not in name:
         raise UserError(f"combiner=mixed: no method {name!r}; {suggest(name, METHODS)}")
-    cls: type[Combiner] = locate(name)
+    cls: type[Combiner] = locate_class(name)
     if not issubclass(cls, Combiner):
         raise UserError(
             f"combiner=mixed: {name} is no nmt_feat.combiners.Combiner; derive the class from it"

@@ -13,7 +13,7 @@ SCRIPTS = {"train", "translate", "score"}
 """Programs that an installed package has as well, as `nmt-feat-train` and so on."""
 
 
-def program(name: str) -> str:
+def program_name(name: str) -> str:
     """How a program is called: the file of a checkout, or the command that a wheel installs."""
     file = f"{name}.py" if name in SCRIPTS else f"scripts/{name}.py"
     if name in SCRIPTS and not (PACKAGE.parent / file).is_file():
@@ -21,12 +21,14 @@ def program(name: str) -> str:
     return f"python {file}"
 
 
-def command(name: str, *arguments: str) -> str:
+def shell_command(name: str, *arguments: str) -> str:
     """A command line for a shell. Words in capitals, such as FILE, are for the user to replace."""
-    return " ".join((program(name), *(shlex.quote(legible(argument)) for argument in arguments)))
+    return " ".join(
+        (program_name(name), *(shlex.quote(legible(argument)) for argument in arguments))
+    )
 
 
-def without(settings: Sequence[str], names: Iterable[str]) -> list[str]:
+def drop_settings(settings: Sequence[str], names: Iterable[str]) -> list[str]:
     """The settings of a command line but those of these names; `combiner.args.` means all in it."""
     dropped = tuple(names)
     matches = ((setting, OVERRIDE.fullmatch(setting)) for setting in settings)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.config.first_names import FIRST_NAMES
-from nmt_feat.config.instantiate import locate, may_import
+from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.runs.build_model import build_combiner, isolated, wanted
@@ -73,7 +73,7 @@ SHIPPED = "nmt_feat", "torch"
 """Packages whose revision or version is in the record: their classes are not one's own."""
 
 
-def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
+def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     """The settings that determine the trained model, classes of one's own among them.
 
     `data` is the hash of the data that it is trained and validated on.
@@ -105,10 +105,12 @@ def determining(cfg: TrainConfig, data: str) -> dict[str, Any]:
     parts = wanted(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
     with isolated(0, "code"):
         combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
-    settings["combiner"] |= code(*map(type, combiner.modules()))  # `mixed` has others inside
-    settings["optimizer"] |= code(locate(cfg.optimizer._target_))
+    settings["combiner"] |= user_code_hash(
+        *map(type, combiner.modules())
+    )  # `mixed` has others inside
+    settings["optimizer"] |= user_code_hash(locate_class(cfg.optimizer._target_))
     for name, feature in cfg.features.items():
-        settings["features"][name] |= code(locate(feature._target_))
+        settings["features"][name] |= user_code_hash(locate_class(feature._target_))
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
         del settings["trainer"]["average"]
@@ -199,7 +201,7 @@ def module_sum(module: str) -> str:
     return sha256(str(sys.modules[module].__file__))[:16]
 
 
-def code(*classes: type[Any]) -> dict[str, str]:
+def user_code_hash(*classes: type[Any]) -> dict[str, str]:
     """Under `code`, a sum of the files of those classes, and their bases, that are one's own.
 
     Empty where all are of nmt_feat and PyTorch, whose revision and version are in the record.

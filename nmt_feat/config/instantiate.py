@@ -135,7 +135,7 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
         if _is_allowed(module) or _is_file_here(module):
             continue
         if not _exists(module):
-            continue  # `locate` says so, or an argument only looks like the name of a class
+            continue  # `locate_class` says so, or an argument only looks like the name of a class
         raise UserError(
             f"{where_named}: a run may name classes of {', '.join(MODULES)}, and of a file in the "
             f"current folder; {module} is none of these. If you know what it does, allow it: "
@@ -168,7 +168,7 @@ def _is_file_here(module: str) -> bool:
     except ValueError:
         return False
     file = Path.cwd() / f"{module}.py"
-    if spec is None:  # the current folder may not be searched yet, see `locate`
+    if spec is None:  # the current folder may not be searched yet, see `locate_class`
         return file.is_file()
     return bool(spec.origin) and Path(str(spec.origin)).resolve() == file.resolve()
 
@@ -181,7 +181,7 @@ def _exists(module: str) -> bool:
     return True
 
 
-def locate(target: str) -> type[Any]:
+def locate_class(target: str) -> type[Any]:
     """The class of a dotted name, `package.module.Class`; user modules in the current folder too.
 
     An unknown module or class is a `UserError` with the near names, and so is a module that may not
@@ -225,7 +225,7 @@ def locate(target: str) -> type[Any]:
 
 
 @contextlib.contextmanager
-def blamed(cls: type[Any], kind: type[Any]) -> Iterator[None]:
+def naming_failures(cls: type[Any], kind: type[Any]) -> Iterator[None]:
     """What a configured class raises is a `UserError` that names the line in its own file.
 
     Another of the `kind` inside, as under `combiner=mixed`, is named in its place if it fails.
@@ -263,7 +263,7 @@ def _refuse_untyped(
             )
 
 
-def build(
+def build_object(
     target: str,
     kind: type[Any],
     args: Mapping[str, Any] = MappingProxyType({}),
@@ -275,7 +275,7 @@ def build(
     `args` are those of the settings. One that is among `values` too is a `UserError`, a class that
     is no `kind`, a missing or an unknown argument, and whatever the class raises.
     """
-    cls = locate(target)
+    cls = locate_class(target)
     if not issubclass(cls, kind):
         name = f"{kind.__module__.removesuffix('.base')}.{kind.__qualname__}"
         raise UserError(f"_target_={target}: is no {name}; derive the class from it")
@@ -291,5 +291,5 @@ def build(
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in {*values, *args}:
             raise UserError(f"{target} needs the argument {name!r}")
-    with blamed(cls, kind):
+    with naming_failures(cls, kind):
         return cls(**values, **args)

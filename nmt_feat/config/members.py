@@ -31,7 +31,7 @@ CHOSEN = "features", "logger"
 MEMBER = re.compile(rf"({'|'.join(map(re.escape, KINDS))})[.]([^.]+)(?:[.](.+))?")
 
 
-def required(kind: type[Any]) -> list[str]:
+def required_settings(kind: type[Any]) -> list[str]:
     """The settings that each entry must have."""
     return [field.name for field in dataclasses.fields(kind) if field.default is MISSING]
 
@@ -59,7 +59,9 @@ def describe_members(overrides: Sequence[str], sweep: bool) -> list[str]:
         if match and (member := MEMBER.fullmatch(match[2])) and member[3]:
             names[member[1], member[2]].add(member[3].partition(".")[0])
     complete = {
-        entry for entry, keys in names.items() if keys.issuperset(required(KINDS[entry[0]]))
+        entry
+        for entry, keys in names.items()
+        if keys.issuperset(required_settings(KINDS[entry[0]]))
     }
     members: dict[str, Any] = {}
     for group, name in names:
@@ -78,7 +80,9 @@ def _without_plus(override: str, complete: set[tuple[str, str]]) -> str:
     member = match and MEMBER.fullmatch(match[2])
     if not match or not member or (member[1], member[2]) not in complete:
         return override
-    return f"{match[2]}={match[3]}" if member[3] in required(KINDS[member[1]]) else override
+    return (
+        f"{match[2]}={match[3]}" if member[3] in required_settings(KINDS[member[1]]) else override
+    )
 
 
 def settings_of_unchosen(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, list[str]]:
@@ -91,7 +95,7 @@ def settings_of_unchosen(cfg: DictConfig, overrides: Sequence[str]) -> dict[str,
             continue
         entry = OmegaConf.select(cfg, f"{member[1]}.{member[2]}")
         if isinstance(entry, DictConfig) and any(
-            OmegaConf.is_missing(entry, name) for name in required(KINDS[member[1]])
+            OmegaConf.is_missing(entry, name) for name in required_settings(KINDS[member[1]])
         ):
             unchosen[f"{member[1]}.{member[2]}"].append(match[2] if match else "")
     return unchosen

@@ -126,7 +126,7 @@ def _value(value: str, kind: Any, free: bool, sweep: bool) -> str:
     kind = without_none(kind)
     if kind is str:
         return _swept_text(value, free) if sweep else _text(value, free)
-    if sweep and len(parts := split(value)) > 1:
+    if sweep and len(parts := split_at_commas(value)) > 1:
         return ",".join(_value(part, kind, free, sweep=False) for part in parts)
     if get_origin(kind) is list:
         return _list(value, lambda item: _value(item, get_args(kind)[0], True, sweep=False))
@@ -137,9 +137,9 @@ def _value(value: str, kind: Any, free: bool, sweep: bool) -> str:
 
 def _list(value: str, change: Callable[[str], str]) -> str:
     """A list with each item changed; anything else stays."""
-    if not (value.startswith("[") and value.endswith("]") and len(split(value)) == 1):
+    if not (value.startswith("[") and value.endswith("]") and len(split_at_commas(value)) == 1):
         return value
-    items = split(value[1:-1])
+    items = split_at_commas(value[1:-1])
     return f"[{','.join(change(item.strip()) for item in items)}]" if value[1:-1].strip() else value
 
 
@@ -157,11 +157,11 @@ def _dict(value: str, kind: Any, free: bool) -> str:
 
 def dict_items(value: str) -> list[tuple[str, str]] | None:
     """Names and values of a dictionary of Hydra's grammar; None if it is none."""
-    if not (value.startswith("{") and value.endswith("}") and len(split(value)) == 1):
+    if not (value.startswith("{") and value.endswith("}") and len(split_at_commas(value)) == 1):
         return None
     if not value[1:-1].strip():
         return []
-    pairs = [item.partition(":") for item in split(value[1:-1])]
+    pairs = [item.partition(":") for item in split_at_commas(value[1:-1])]
     if not all(colon for _, colon, _ in pairs):
         return None
     return [(name.strip(), text.strip()) for name, _, text in pairs]
@@ -170,11 +170,11 @@ def dict_items(value: str) -> list[tuple[str, str]] | None:
 def _swept_text(value: str, free: bool) -> str:
     """Text of a sweep: one value, several with commas between, or a function that makes them."""
     if free and "," in value and Path(value).exists():
-        return quote(value)
+        return quote_value(value)
     if (function := FUNCTION.fullmatch(value)) and function[1] in SWEEPS:
         if function[1] not in ("choice", "shuffle", "sort"):
             return value
-        items = [item.strip() for item in split(function[2])]
+        items = [item.strip() for item in split_at_commas(function[2])]
         changed = [_text(item, free) for item in items]
         if changed == items or any(item[:1] in ("[", "{") for item in items):
             return value
@@ -184,7 +184,7 @@ def _swept_text(value: str, free: bool) -> str:
             f"{value}: has a number or a truth value where text is meant; write the values with "
             "commas between, without the function"
         )
-    parts = split(value)
+    parts = split_at_commas(value)
     if len(parts) == 1:
         return _text(value, free)
     return ",".join(_text(part.strip(), free) for part in parts)
@@ -197,8 +197,8 @@ def _text(value: str, free: bool) -> str:
     if value in ("", "~", "???") or value.startswith("~/") or value.lower() == "null":
         return value  # refused with advice, or empty
     if free and "${" in value and Path(value).exists():
-        return quote(value.replace("${", r"\${"))
-    if not free and (len(split(value)) > 1 or FUNCTION.fullmatch(value)):
+        return quote_value(value.replace("${", r"\${"))
+    if not free and (len(split_at_commas(value)) > 1 or FUNCTION.fullmatch(value)):
         return value  # a sweep, which Hydra refuses with its own words
     try:
         content = OverridesParser.create().parse_override(f"x={value}")._value
@@ -207,8 +207,8 @@ def _text(value: str, free: bool) -> str:
     if isinstance(content, QuotedString):
         return value
     if isinstance(content, str) and (content == value or "\\" in value):
-        return value if _interpolates(value) else quote(value)
-    return quote(value)
+        return value if _interpolates(value) else quote_value(value)
+    return quote_value(value)
 
 
 def _interpolates(value: str) -> bool:
@@ -220,14 +220,14 @@ def _interpolates(value: str) -> bool:
     return True
 
 
-def quote(value: str) -> str:
+def quote_value(value: str) -> str:
     """The value in quotes of Hydra's grammar; `${` that begins nothing is escaped."""
     if "${" in value and not _interpolates(value):
         value = value.replace("${", r"\${")
     return QuotedString(value, Quote.double).with_quotes()
 
 
-def split(text: str) -> list[str]:
+def split_at_commas(text: str) -> list[str]:
     """`text` at its commas outside of quotes and brackets; whole if those are not closed."""
     parts, open_brackets, quote_mark, start, fresh = [], "", "", 0, True
     position = 0

@@ -102,7 +102,7 @@ def refuse_infinite(value: Any, path: str = "") -> None:
         refuse_infinite(inner, name)
 
 
-def check(cfg: TrainConfig) -> None:
+def check_settings(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, what cannot work; `UserError` in one line."""
     for path, test, what in BOUNDS:
         group, _, name = path.partition(".")

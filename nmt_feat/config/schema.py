@@ -470,7 +470,7 @@ class ScoreConfig:
 
 
 @cache
-def register() -> None:
+def register_schemas() -> None:
     """Store the schemas under the names that `conf/*.yaml` take as their first default."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)

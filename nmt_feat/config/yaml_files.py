@@ -146,7 +146,7 @@ class FileConfigSource(HydraSource):
         return setting.kind if setting else None
 
 
-def register(top: type[Any]) -> None:
+def register_reader(top: type[Any]) -> None:
     """Let Hydra read config files by the class above, for settings of the dataclass `top`."""
     FileConfigSource.top = top
     Plugins.instance()  # registers Hydra's own first

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Combiner, NoFeatures
-from nmt_feat.config.instantiate import blamed, build, locate
+from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import FIRST
@@ -52,7 +52,7 @@ def unused(cfg: CombinerConfig) -> list[str]:
         taken: Mapping[str, Any] = {}
     else:
         given = set(cfg.args)
-        if not issubclass(cls := locate(cfg._target_), Combiner):
+        if not issubclass(cls := locate_class(cfg._target_), Combiner):
             raise UserError(
                 f"combiner._target_={cfg._target_}: is no nmt_feat.combiners.Combiner; "
                 "derive the class from it"
@@ -71,13 +71,15 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
     left = unused(cfg)
     args = {name: value for name, value in cfg.args.items() if name not in left}
     bias = {} if cfg.bias is None or "bias" in left else {"bias": cfg.bias}
-    combiner: Combiner = build(cfg._target_, Combiner, args, parts=parts, model_dim=dim, **bias)
+    combiner: Combiner = build_object(
+        cfg._target_, Combiner, args, parts=parts, model_dim=dim, **bias
+    )
     return combiner
 
 
 def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:
     """A feature's embedding, of `size` ids in `dim` numbers."""
-    cls, has_units = locate(feature._target_), feature.column in KINDS
+    cls, has_units = locate_class(feature._target_), feature.column in KINDS
     context = feature.column == CONTEXT
     if (getattr(cls, "units", False), getattr(cls, "context", False)) != (has_units, context):
         kind = "CharCNN, Mean or Max" if has_units else "Contextual" if context else "Categorical"
@@ -85,7 +87,9 @@ def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Modu
             f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
             "of nmt_feat.features"
         )
-    made: nn.Module = build(feature._target_, nn.Module, feature.args, size=size, dim=dim, std=std)
+    made: nn.Module = build_object(
+        feature._target_, nn.Module, feature.args, size=size, dim=dim, std=std
+    )
     return made
 
 
@@ -138,7 +142,7 @@ def check_widths(
 def _try_combiner(combiner: Combiner, target: str) -> None:
     """Refuse what a combiner must not return, for zeros of batch 2 and time 3."""
     parts = [torch.zeros(2, 3, width) for width in combiner.widths.values()]
-    with blamed(type(combiner), Combiner):
+    with naming_failures(type(combiner), Combiner):
         merged = combiner(parts)
     whole = (2, 3, combiner.model_dim)
     each = (2, 3, len(parts), combiner.model_dim)
@@ -151,7 +155,7 @@ def _try_combiner(combiner: Combiner, target: str) -> None:
         )
     for method in (combiner.weights_of, combiner.contributions_of):
         name = method.__name__
-        with blamed(type(combiner), Combiner):
+        with naming_failures(type(combiner), Combiner):
             result = method(parts)
         if result is None:
             continue
@@ -170,7 +174,7 @@ def _try_embedder(feature: FeatureConfig, module: nn.Module) -> None:
     shipped = type(module).__module__.startswith("nmt_feat.")
     if shipped or getattr(module, "units", False) or getattr(module, "context", False):
         return
-    with blamed(type(module), nn.Module):
+    with naming_failures(type(module), nn.Module):
         vectors = module(torch.zeros(2, 3, dtype=torch.long))
     if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.dim() != 3:
         raise UserError(

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_fabric.loggers.csv_logs import CSVLogger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
-from nmt_feat.config.instantiate import build
+from nmt_feat.config.instantiate import build_object
 from nmt_feat.config.schema import LoggerConfig
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.extras import optional
@@ -101,7 +101,9 @@ class WandB(Logger):
 
 def make_loggers(configs: Mapping[str, LoggerConfig]) -> dict[str, Logger]:
     """The loggers by name; wrong settings are a `UserError`."""
-    return {name: build(config._target_, Logger, config.args) for name, config in configs.items()}
+    return {
+        name: build_object(config._target_, Logger, config.args) for name, config in configs.items()
+    }
 
 
 class Loggers:

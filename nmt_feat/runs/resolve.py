@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from nmt_feat.config.feature_rules import check_features
-from nmt_feat.config.instantiate import locate
-from nmt_feat.config.rules import check
+from nmt_feat.config.instantiate import locate_class
+from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, SubwordConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
 from nmt_feat.data.prepare import language_model
@@ -31,12 +31,12 @@ SUBWORDS = {
 """Settings of only some kinds of subwords."""
 
 
-def settle(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
+def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
     """The settings as they take effect; wrong ones are errors, unused ones of a sweep are said.
 
     Features are sorted by name, since order carries no meaning, and dropped for words only.
     """
-    check(cfg)
+    check_settings(cfg)
     check_scoring(cfg.data)
     make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
@@ -120,7 +120,7 @@ def _leave_out_unused(subword: SubwordConfig, sweep: bool, console: Console) -> 
 
 def _check_source(name: str, feature: FeatureConfig) -> None:
     """A feature that comes from a file is of the kind that reads such a file."""
-    cls = locate(feature._target_)
+    cls = locate_class(feature._target_)
     for key, kind, what in (
         ("file", Vectors, "word vectors; set features.{}.file=FILE"),
         ("encoder", Contextual, "an encoder; set features.{}.encoder=FOLDER"),

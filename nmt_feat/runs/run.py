@@ -22,9 +22,9 @@ from nmt_feat.base.files import make_folder, refuse_links, remove, write_atomica
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.sweep import current
-from nmt_feat.config.commands import command, without
+from nmt_feat.config.commands import drop_settings, shell_command
 from nmt_feat.config.identity import (
-    determining,
+    identity_settings,
     is_earlier,
     limits_of_validation,
     validation_search,
@@ -50,7 +50,7 @@ from nmt_feat.runs.loggers import Loggers, make_loggers
 from nmt_feat.runs.processes import make_fabric, set_up_torch
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord, method_name
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.signals import Interrupted, signals
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.normalization import RULES
@@ -291,11 +291,11 @@ def train_run(cfg: TrainConfig, sweep: bool = False, arguments: Sequence[str] = 
 
 def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRecord:
     console = TextConsole()
-    cfg = settle(cfg, sweep, console)
+    cfg = resolve_settings(cfg, sweep, console)
     if cfg.control == "matched":
         cfg = match(cfg, console)
     data = hash_data(cfg, wanted(cfg))
-    settings = determining(cfg, data.training)
+    settings = identity_settings(cfg, data.training)
     folder = find_folder(cfg, settings, data)
     request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
     current.request = request
@@ -317,9 +317,10 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
         following = "none,concat,add,average,gate" if cfg.features else "concat"
         say(f"written to {folder}")
         if cfg.control not in CONTROLS:
-            say(f"translate with it: {command('translate', f'run={folder}', 'input=FILE')}")
-        others = [a for a in without(arguments, REPLACED) if a != "features=[]"]
-        say(f"try next: {command('train', '-m', *others, f'combiner={following}', 'seed=1,2,3')}")
+            say(f"translate with it: {shell_command('translate', f'run={folder}', 'input=FILE')}")
+        same = [a for a in drop_settings(arguments, REPLACED) if a != "features=[]"]
+        sweep_settings = "-m", *same, f"combiner={following}", "seed=1,2,3"
+        say(f"try next: {shell_command('train', *sweep_settings)}")
     return record
 
 

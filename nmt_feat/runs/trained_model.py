@@ -19,7 +19,7 @@ from nmt_feat.annotators import base as annotators
 from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotator
 from nmt_feat.base.outputs import check_output, same_file, writing
 from nmt_feat.base.terminal import say
-from nmt_feat.config.rules import BEAM, check, refuse_infinite
+from nmt_feat.config.rules import BEAM, check_settings, refuse_infinite
 from nmt_feat.config.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
@@ -97,7 +97,7 @@ class Run:
         config, weights = self.folder / CONFIG, self.folder / WEIGHTS
         refuse_unfinished(self.folder)
         cfg = read_settings(config)
-        check(cfg)
+        check_settings(cfg)
         if cfg.control in CONTROLS:
             raise UserError(
                 f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from nmt_feat.config.identity import code
-from nmt_feat.config.instantiate import locate
+from nmt_feat.config.identity import user_code_hash
+from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.records import FINISHED, read_record
@@ -24,13 +24,13 @@ def changed_classes(folder: Path, cfg: TrainConfig, model: Transformer) -> Itera
         return
     settings = read_record(folder / FINISHED).settings
     classes = {"combiner": [type(module) for module in model.source.combiner.modules()]}
-    classes |= {f"features.{n}": [locate(f._target_)] for n, f in cfg.features.items()}
+    classes |= {f"features.{n}": [locate_class(f._target_)] for n, f in cfg.features.items()}
     for name, its_classes in classes.items():
         node = settings
         for part in name.split("."):
             node = node.get(part) or {}
         before = node.get("code")
-        if before and code(*its_classes).get("code") != before:
+        if before and user_code_hash(*its_classes).get("code") != before:
             target = cfg.combiner._target_ if name == "combiner" else node.get("_target_")
             yield (
                 f"{folder}: {name}._target_={target}: its file has changed since the run was "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.config.instantiate import blamed, build, locate
+from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.errors import UserError
 
@@ -25,7 +25,7 @@ def build_optimizer(
     `rates`: the highest learning rates of parameters whose names begin so. `UserError` where the
     class would ignore a setting, or needs a closure.
     """
-    kind = locate(cfg._target_)
+    kind = locate_class(cfg._target_)
     taken = inspect.signature(kind).parameters
     values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
     if "betas" in taken:
@@ -55,7 +55,7 @@ def build_optimizer(
         {"params": found} | ({HIGHEST: rates[prefix]} if rates and prefix else {})
         for prefix, found in groups.items()
     ]
-    optimizer: torch.optim.Optimizer = build(
+    optimizer: torch.optim.Optimizer = build_object(
         cfg._target_, torch.optim.Optimizer, cfg.args, params=given, **values
     )
     return optimizer
@@ -70,7 +70,7 @@ def try_optimizer(cfg: OptimizerConfig) -> None:
         layer = nn.Linear(2, 2)
         optimizer = build_optimizer(cfg, layer)
         try:
-            with blamed(type(optimizer), torch.optim.Optimizer):
+            with naming_failures(type(optimizer), torch.optim.Optimizer):
                 layer(torch.ones(3, 2)).sum().backward()
                 optimizer.step()
                 optimizer_tensors(optimizer)

@@ -12,7 +12,7 @@ from examples.attention import Attention
 from examples.film import FiLM
 from examples.product import Product
 from nmt_feat.combiners import Combiner, NoFeatures
-from nmt_feat.config.instantiate import locate
+from nmt_feat.config.instantiate import locate_class
 from tests.support.small import ROOT
 
 
@@ -28,7 +28,7 @@ def _shipped() -> dict[str, Method]:
         settings = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(settings, dict)
         target = settings.pop("_target_")
-        cls = locate(target) if target else NoFeatures
+        cls = locate_class(target) if target else NoFeatures
         found[path.stem] = partial(cls, **settings.pop("args", {})) if settings else cls
     return found
 

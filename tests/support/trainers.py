@@ -9,7 +9,7 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.runs.artifacts import model_for
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.training.loop import Trainer
 from tests.support.small import Small
 
@@ -19,7 +19,7 @@ def trainer(small: Small, *settings: str) -> Trainer:
     cfg = small.config(*settings)
     if not any(s.startswith("model.dropout") for s in settings):
         cfg.model.dropout = cfg.model.activation_dropout = 0.0
-    cfg = settle(cfg, False, Console())
+    cfg = resolve_settings(cfg, False, Console())
     prepared = prepare(cfg, cfg.features)
     fabric = make_fabric(cfg)
     fabric.launch()

@@ -66,7 +66,8 @@ def main(folder: Path, settings: list[str]) -> None:
     from rich.console import Console
 
     composed = locate("composed", "nmt_feat.cli.programs")(settings)
-    cfg = locate("settle", "nmt_feat.runs.resolve")(composed, False, Console(file=io.StringIO()))
+    resolve_settings = locate("resolve_settings settle", "nmt_feat.runs.resolve")
+    cfg = resolve_settings(composed, False, Console(file=io.StringIO()))
     prepared = locate("prepare_run", "nmt_feat.data.controls")(cfg, print)
     facts = Facts(folder)
     facts.scalar("fingerprint", prepared.fingerprint)

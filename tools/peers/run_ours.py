@@ -18,7 +18,7 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.runs.artifacts import WEIGHTS, keep, model_for
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.resolve import settle
+from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.trained_model import Run
 from nmt_feat.text.files import read_lines
 from nmt_feat.training import checkpoints
@@ -30,7 +30,7 @@ seen: dict[str, Any] = {}
 def train(job: Job, clock: Clock) -> None:
     """Train until the clock says `Done`."""
     console = Console(stderr=True)
-    cfg = settle(composed(job["settings"]), False, console)
+    cfg = resolve_settings(composed(job["settings"]), False, console)
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)

@@ -28,18 +28,22 @@ FILE = "jobs.json"
 
 
 @functools.cache
-def locate(name: str, *modules: str) -> Any:
-    """What a module of nmt_feat calls `name`: one of `modules`, else the first that defines it."""
+def locate(names: str, *modules: str) -> Any:
+    """What a module of nmt_feat calls by one of `names`, which spaces separate.
+
+    `modules` are asked first, then all others: revisions differ in names and in modules.
+    """
     package = importlib.import_module("nmt_feat")
     walked = (found.name for found in pkgutil.walk_packages(package.__path__, "nmt_feat."))
     for module in itertools.chain(modules, walked):  # walking imports much: only if it must be
-        try:
-            value = getattr(importlib.import_module(module), name, None)
-        except ImportError:
-            continue
-        if value is not None and value.__module__ == module:
-            return value
-    raise LookupError(f"no module of nmt_feat defines {name}")
+        for name in names.split():
+            try:
+                value = getattr(importlib.import_module(module), name, None)
+            except ImportError:
+                continue
+            if value is not None and value.__module__ == module:
+                return value
+    raise LookupError(f"no module of nmt_feat defines {names}")
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
@@ -53,9 +57,10 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
             cfg.annotator.model = "model"
     typed = OmegaConf.to_object(cfg)
     modules = "nmt_feat.config.identity", "nmt_feat.runs.resolve"
-    settled = locate("settle", *modules)(typed, True, Console(file=io.StringIO()))
-    determining = locate("determining", *modules)(settled, "0" * 64)
-    name = str(locate("folder_name", *modules)(settled, determining))
+    resolve_settings = locate("resolve_settings settle", *modules)
+    resolved = resolve_settings(typed, True, Console(file=io.StringIO()))
+    identity_settings = locate("identity_settings determining", *modules)(resolved, "0" * 64)
+    name = str(locate("folder_name", *modules)(resolved, identity_settings))
     stem, _, digest = name.rpartition("-")
     return {"identity name": stem, "identity hash": digest}
 
