@@ -18,7 +18,7 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.controls import Tokens
 from nmt_feat.data.prepare import WORD
-from nmt_feat.data.store import Split, encode_split
+from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.decoding.search import translate_split
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, fail
@@ -50,18 +50,18 @@ class Reliance:
         begins = None if whole else [tag.id("B"), tag.id("O")]
         self.tokens = Tokens.of(self.true, self.moved, begins)
 
-    def unknown(self) -> Split:
+    def unknown(self) -> EncodedSplit:
         """All values of words unknown, as those of a sentence without annotation."""
         values = {name: np.full_like(ids, UNK) for name, ids in self.tokens.values.items()}
         return self.tokens.with_values(values, self.true)
 
-    def shuffled(self, draw: int) -> Split:
+    def shuffled(self, draw: int) -> EncodedSplit:
         """The values of other words, those of a word together."""
         order = np.random.default_rng(draw).permutation(len(self.tokens.starts))
         values = {name: ids[order] for name, ids in self.tokens.values.items()}
         return self.tokens.with_values(values, self.true)
 
-    def scores(self, split: Split) -> dict[str, float]:
+    def scores(self, split: EncodedSplit) -> dict[str, float]:
         """BLEU, chrF and, where sources have several readings, the share of right ones."""
         run = self.run
         found = translate_split(

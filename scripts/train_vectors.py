@@ -23,16 +23,16 @@ from nmt_feat.base.outputs import refuse_inputs, writing
 from nmt_feat.base.resources import resource
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail, writing_to
-from nmt_feat.features.columns import spaced
 from nmt_feat.runs.inputs import Text, add_options, read_all, text_of
 from nmt_feat.text.units import visible
+from nmt_feat.text.word_values import whitespace_words
 
 WINDOW = 2
 
 
 def words_of(text: Text) -> list[list[str]]:
     """The words of each sentence as the column `form` has them: annotated, or between spaces."""
-    words = (sentence.words or spaced(sentence.text) for sentence in read_all(text))
+    words = (sentence.words or whitespace_words(sentence.text) for sentence in read_all(text))
     return [[visible(word.form) for word in each] for each in words]
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from nmt_feat.data.batches import collate, ordered, plan
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from tests.support.splits import Encoded, split_of
 
 BUDGET = 64
 
 
-def split(lengths: list[tuple[int, int]]) -> Split:
+def split(lengths: list[tuple[int, int]]) -> EncodedSplit:
     """Sentences with these lengths (EOS included); ids tell sentence and place apart."""
     source, target = [], []
     for i, (s, t) in enumerate(lengths):
@@ -23,7 +23,7 @@ def split(lengths: list[tuple[int, int]]) -> Split:
 
 
 @pytest.fixture(scope="module")
-def random_split() -> Split:
+def random_split() -> EncodedSplit:
     random = np.random.default_rng(0)
     return split([(int(s), int(t)) for s, t in random.integers(1, 20, (500, 2))])
 
@@ -54,7 +54,7 @@ def test_to_moves_every_tensor() -> None:
 
 @pytest.mark.parametrize("make", [ordered, lambda s, n: plan(s, n, seed=1, epoch=0)])
 def test_every_sentence_once_within_the_budget(
-    make: Callable[[Split, int], list[np.ndarray]], random_split: Split
+    make: Callable[[EncodedSplit, int], list[np.ndarray]], random_split: EncodedSplit
 ) -> None:
     batches = make(random_split, BUDGET)
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
@@ -77,7 +77,7 @@ def test_a_sentence_above_the_budget_is_a_batch_by_itself() -> None:
         assert sorted(i for batch in found for i in batch) == [0, 1, 2, 3]
 
 
-def test_budget_of_the_target_side(random_split: Split) -> None:
+def test_budget_of_the_target_side(random_split: EncodedSplit) -> None:
     """Batches are as full of target tokens as can be, however long their sources."""
     lengths = random_split.target_lengths
     batches = plan(random_split, BUDGET, 1, 0, by_target=True)
@@ -88,7 +88,7 @@ def test_budget_of_the_target_side(random_split: Split) -> None:
     assert max(len(i) * int(random_split.source_lengths[i].max()) for i in batches) > BUDGET
 
 
-def test_plan_depends_on_seed_and_epoch_only(random_split: Split) -> None:
+def test_plan_depends_on_seed_and_epoch_only(random_split: EncodedSplit) -> None:
     def made(seed: int, epoch: int) -> list[list[int]]:
         return [indices.tolist() for indices in plan(random_split, BUDGET, seed, epoch)]
 
@@ -112,6 +112,6 @@ def test_plan_is_the_same_on_every_machine() -> None:
     assert found == [[4, 5], [1, 7], [9, 10], [11, 2, 8], [0, 6, 3]]
 
 
-def test_ordered_begins_with_the_longest(random_split: Split) -> None:
+def test_ordered_begins_with_the_longest(random_split: EncodedSplit) -> None:
     lengths = random_split.source_lengths[np.concatenate(ordered(random_split, BUDGET))]
     assert (np.diff(lengths) <= 0).all()

@@ -13,7 +13,7 @@ import pytest
 from nmt_feat.analysis.report import Report
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import find_runs
 from nmt_feat.runs.trained_model import Run
@@ -35,11 +35,13 @@ def made(small: Small, control: str, *more: str, seed: int = 1) -> Prepared:
     return prepare_run(small.config(FEATURES, f"control={control}", f"seed={seed}", *more))
 
 
-def splits(prepared: Prepared) -> dict[str, Split]:
+def splits(prepared: Prepared) -> dict[str, EncodedSplit]:
     return {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
 
 
-def words(split: Split, prepared: Prepared, *names: str) -> Iterator[tuple[tuple[int, ...], ...]]:
+def words(
+    split: EncodedSplit, prepared: Prepared, *names: str
+) -> Iterator[tuple[tuple[int, ...], ...]]:
     """Each word's pieces and its values on the pieces, by the subword tag, piece by piece."""
     tags = prepared.encoder.features["subword_tag"].values
     for i in range(len(split)):
@@ -53,12 +55,14 @@ def words(split: Split, prepared: Prepared, *names: str) -> Iterator[tuple[tuple
         yield tuple(zip(*_columns(split, word, names), strict=True))
 
 
-def _columns(split: Split, places: list[int], names: tuple[str, ...]) -> list[list[int]]:
+def _columns(split: EncodedSplit, places: list[int], names: tuple[str, ...]) -> list[list[int]]:
     arrays = [split.source.values, *(split.features[name] for name in names)]
     return [[int(array[place]) for place in places] for array in arrays]
 
 
-def tuples(split: Split, prepared: Prepared) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def tuples(
+    split: EncodedSplit, prepared: Prepared
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Of each word: its pieces, and its values, which are the same on all of its pieces."""
     found = []
     for word in words(split, prepared, "upos", "deprel"):
@@ -164,7 +168,7 @@ def test_units_move_as_a_whole(larger: Small, control: str) -> None:
     cfg = larger.config(*settings)
     true, moved = prepare(cfg, cfg.features), prepare_run(cfg)
 
-    def units(split: Split) -> list[tuple[int, ...]]:
+    def units(split: EncodedSplit) -> list[tuple[int, ...]]:
         table = split.units["char"]
         return [tuple(table.row(i - 3)) for i in split.features["char"] if i >= 3]
 
@@ -192,7 +196,7 @@ def test_units_of_first_pieces(larger: Small) -> None:
     true, moved = prepare(cfg, cfg.features), prepare_run(cfg)
     inside = (moved.encoder.features["char"].id("<inside>"),)
 
-    def units(split: Split) -> list[tuple[int, ...]]:
+    def units(split: EncodedSplit) -> list[tuple[int, ...]]:
         table = split.units["char"]
         ids = split.features["char"].tolist()
         return [tuple(table.row(i - 3).tolist()) if i >= 3 else (-i,) for i in ids]

@@ -14,10 +14,11 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.covers import Covers, join_values, last_word_of_piece, words_without_piece
 from nmt_feat.data.prepare import Prepared, cover_of, fingerprint, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import FeatureVocab, spaced
+from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import CUT, Subwords, cut_at_words
+from nmt_feat.text.word_values import whitespace_words
 from tests.support.applied import FEW, good, plain
 from tests.support.entry import call
 from tests.support.halving import Halves, Wholes
@@ -367,7 +368,7 @@ def test_pieces_end_where_words_do() -> None:
 def test_words_between_spaces_change_no_piece(kind: str, corpus: Path) -> None:
     """Where words are what stands between spaces, which no piece crosses anyway."""
     texts = (corpus.parent / "small" / "train.de").read_text(encoding="utf-8").splitlines()
-    sentences = Sentences.of([Sentence(t, spaced(t)) for t in texts])
+    sentences = Sentences.of([Sentence(t, whitespace_words(t)) for t in texts])
     cfg = SubwordConfig(kind=kind, vocab_size=120)
     model = Subwords.train(cfg, texts)
     plain_, cut = (

@@ -15,7 +15,7 @@ from torch import nn
 
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import score_split, translate_split
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import EOS
@@ -46,7 +46,7 @@ DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
 CPU = torch.device("cpu")
 
 
-def random_split(seed: int, sentences: int, names: list[str], values: int = VALUES) -> Split:
+def random_split(seed: int, sentences: int, names: list[str], values: int = VALUES) -> EncodedSplit:
     """Pairs of random pieces; features have ids below `values`."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(1, 9, sentences)
@@ -97,7 +97,7 @@ def own_factors(model: Transformer) -> bool:
     return type(model.source.combiner) in (NoFeatures, Concat, Add, Average)
 
 
-def tuples_for(model: Transformer, split: Split) -> Tuples | None:
+def tuples_for(model: Transformer, split: EncodedSplit) -> Tuples | None:
     """What the export of `scripts/export.py` takes: nothing where CTranslate2 has the combiner."""
     tables = factors(model.source)
     assert (tables is not None) == own_factors(model)

@@ -16,16 +16,14 @@ from nmt_feat.features.columns import (
     INSIDE,
     FeatureVocab,
     annotation,
-    attribute,
     check,
     of_words,
-    own,
     shape,
-    spaced,
     values,
 )
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_values import feats_value, misc_value, whitespace_words
 
 WORDS = (
     Word("Im", 0, 2, "in+der", "ADP+DET", "_", "_+Case=Dat|Number=Sing", "case+det", "NOUN"),
@@ -66,8 +64,8 @@ def test_values(column: str, expected: list[str]) -> None:
         ("_", "Case", "_"),
     ],
 )
-def test_attribute(feats: str, name: str, expected: str) -> None:
-    assert attribute(feats, name) == expected
+def test_feats_value(feats: str, name: str, expected: str) -> None:
+    assert feats_value(feats, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -82,8 +80,8 @@ def test_attribute(feats: str, name: str, expected: str) -> None:
         ("_", "NER", "_"),
     ],
 )
-def test_own_keys(misc: str, name: str, expected: str) -> None:
-    assert own(misc, name) == expected
+def test_misc_value(misc: str, name: str, expected: str) -> None:
+    assert misc_value(misc, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -107,8 +105,8 @@ def test_shape(form: str, expected: str) -> None:
     assert shape(form) == expected
 
 
-def test_spaced() -> None:
-    assert [(w.form, w.start, w.end) for w in spaced(" a\u3000a  ba ")] == [
+def test_whitespace_words() -> None:
+    assert [(w.form, w.start, w.end) for w in whitespace_words(" a\u3000a  ba ")] == [
         ("a", 1, 2),
         ("a", 3, 4),
         ("ba", 6, 8),

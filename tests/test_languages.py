@@ -16,7 +16,7 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import figures, summary
 from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import DataConfig
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import statistics
@@ -239,7 +239,9 @@ def test_a_run_is_scored_alike_on_dev_and_test(
 ) -> None:
     """In validations, at the end, in the counts; as the command line scores the files."""
 
-    def half_right(model: object, split: Split, *_: object, **__: object) -> list[list[Hypothesis]]:
+    def half_right(
+        model: object, split: EncodedSplit, *_: object, **__: object
+    ) -> list[list[Hypothesis]]:
         targets = [split.target.row(i)[:-1] for i in range(len(split))]
         return [[Hypothesis([p for p in t if p % 7], 0.0, 0.0)] for t in targets]
 

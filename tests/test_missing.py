@@ -11,14 +11,15 @@ import pytest
 from nmt_feat.config.schema import FeatureConfig, SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import MISSING, FeatureVocab
+from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word, parse_conllu
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
+from nmt_feat.text.word_values import MISSING
 from tests.support.applied import said as errors_of
 from tests.support.entry import call
 from tests.support.small import Small
@@ -72,7 +73,7 @@ def test_dev_and_test_may_lack_annotation(small: Small) -> None:
     assert prepared.notes == [
         f"features.{name}: unknown for 24 words of dev" for name in ("deprel", "upos")
     ]
-    dev: Split = prepared.dev
+    dev: EncodedSplit = prepared.dev
     assert set(dev.features["upos"].tolist()) == {UNK, END}
     assert set(prepared.train.features["upos"].tolist()) > {END}
     assert UNK not in prepared.train.features["upos"]

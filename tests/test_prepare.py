@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nmt_feat.config.schema import FeatureConfig, SplitConfig, TrainConfig
 from nmt_feat.data.prepare import prepare
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
@@ -19,7 +19,7 @@ from tests.support.lexicon import DEV, TRAIN, features, sentence, write
 from tests.support.splits import encode
 
 
-def feature_ids(split: Split, name: str, i: int) -> list[int]:
+def feature_ids(split: EncodedSplit, name: str, i: int) -> list[int]:
     start, end = split.source.offsets[i : i + 2]
     return split.features[name][start:end].tolist()
 

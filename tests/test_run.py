@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import folder_name, identity_settings, module_sum
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import test_sets as testing
@@ -106,7 +106,9 @@ def test_its_record(made: tuple[Small, Path]) -> None:
 def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, tokenized: bool) -> None:
     """The command line's on the written files, to the last digit; translations are half right."""
 
-    def half_right(model: object, split: Split, *_: object, **__: object) -> list[list[Hypothesis]]:
+    def half_right(
+        model: object, split: EncodedSplit, *_: object, **__: object
+    ) -> list[list[Hypothesis]]:
         targets = [split.target.row(i)[:-1] for i in range(len(split))]
         return [[Hypothesis([p for p in t if p % 7], 0.0, 0.0)] for t in targets]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt_feat.combiners import Add
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import fingerprint
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import END, UNITS, UNK
 from nmt_feat.errors import UserError
@@ -222,7 +222,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None
 A, B, C = (3,), (4, 5, 6), (7,) * 9
 
 
-def split() -> Split:
+def split() -> EncodedSplit:
     rows = [[A, B, (END,)], [(END,)], [B, A, (UNK,), B, (END,)], [C, (END,)]]
     source = [Encoded([*range(5, 4 + len(row)), 3], {"jamo": row}) for row in rows]
     return split_of(source, [[3]] * 4, [""] * 4, [""] * 4)
@@ -233,7 +233,7 @@ def test_distinct_tokens_are_stored_once(stored: bool, tmp_path: Path) -> None:
     made = split()
     if stored:
         made.save(tmp_path / "0.arrow")
-        made = Split.open(tmp_path / "0.arrow")
+        made = EncodedSplit.open(tmp_path / "0.arrow")
     assert made.features["jamo"].tolist() == [3, 4, END, END, 4, 3, UNK, 4, END, 5, END]
     units = made.units["jamo"]
     assert [tuple(units.row(i).tolist()) for i in range(len(units.offsets) - 1)] == [A, B, C]

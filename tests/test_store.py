@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.data.store import Ragged, Split
+from nmt_feat.base.ragged import Ragged
+from nmt_feat.data.store import EncodedSplit
 from tests.support.splits import Encoded, split_of
 
 SOURCE = [
@@ -15,7 +16,7 @@ TARGET = [[4, 3], [4, 5, 6, 3], [3]]
 TEXTS = ["Grüße 🙂", "", "c"]
 
 
-def split() -> Split:
+def split() -> EncodedSplit:
     return split_of(SOURCE, TARGET, TEXTS, ["a", "b", "ç"], {"upos": ["N V", "", "X Y Z"]})
 
 
@@ -24,7 +25,7 @@ def test_rows_come_back(stored: bool, tmp_path: Path) -> None:
     made = split()
     if stored:
         made.save(tmp_path / "0.arrow")
-        made = Split.open(tmp_path / "0.arrow")
+        made = EncodedSplit.open(tmp_path / "0.arrow")
     assert len(made) == 3
     assert made.source_lengths.tolist() == [3, 1, 4]
     assert made.target_lengths.tolist() == [2, 4, 1]
@@ -42,7 +43,7 @@ def test_rows_come_back(stored: bool, tmp_path: Path) -> None:
 
 def test_ids_are_mapped_not_copied(tmp_path: Path) -> None:
     split().save(tmp_path / "0.arrow")
-    stored = Split.open(tmp_path / "0.arrow")
+    stored = EncodedSplit.open(tmp_path / "0.arrow")
     for values in (stored.source.values, stored.target.values, stored.features["upos"]):
         assert values.dtype == np.int32
         assert not values.flags.owndata
@@ -56,6 +57,6 @@ def test_no_features() -> None:
 
 def test_places_of_padded_rows() -> None:
     rows = Ragged(np.arange(8, dtype=np.int32), np.array([0, 3, 4, 8]))
-    places, real = rows.places(np.array([2, 0]))
+    places, real = rows.locate_cells(np.array([2, 0]))
     assert places.tolist() == [[4, 5, 6, 7], [0, 1, 2, 0]]
     assert real.tolist() == [[True] * 4, [True] * 3 + [False]]

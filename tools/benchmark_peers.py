@@ -28,7 +28,7 @@ from rich.console import Console
 from nmt_feat.cli import programs as cli
 from nmt_feat.cli.programs import composed
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import attested, export
 from nmt_feat.runs.records import code_revision, machine, package_versions
@@ -110,7 +110,7 @@ def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Pa
     if not out.exists():
         export(run.model.cpu(), tuples, out, None)
     names = {int(piece): f"t{i}" for i, piece in enumerate(tuples[:, 0])}
-    test: Split = next(iter(prepared.tests.values()))
+    test: EncodedSplit = next(iter(prepared.tests.values()))
     rows = (test.source.row(n) for n in range(min(len(test), count or len(test))))
     lines = [" ".join(names.get(int(i), "<unk>") for i in row) for row in rows]
     tokens.write_text("\n".join(lines) + "\n", encoding="utf-8")

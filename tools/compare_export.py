@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, translate_split
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
@@ -36,7 +36,7 @@ def exported(run: Run, folder: Path) -> exporting.Exported:
 
 
 def compare(
-    run: Run, engine: exporting.Exported, split: Split, cfg: DecodingConfig
+    run: Run, engine: exporting.Exported, split: EncodedSplit, cfg: DecodingConfig
 ) -> tuple[int, int, int, float, float]:
     """Translations that differ, of these better by score natively and exported, BLEU of both."""
     names = list(run.cfg.features)
@@ -49,7 +49,7 @@ def compare(
     return len(pairs), ours, theirs, _bleu(run, native, split), _bleu(run, other, split)
 
 
-def _bleu(run: Run, hypotheses: list[Hypothesis], split: Split) -> float:
+def _bleu(run: Run, hypotheses: list[Hypothesis], split: EncodedSplit) -> float:
     texts = [run.target.decode(hypothesis.ids) for hypothesis in hypotheses]
     scoring = choose_scoring(run.cfg.data)
     return score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer).bleu

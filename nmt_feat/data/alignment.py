@@ -20,17 +20,18 @@ from nmt_feat.data.covers import (
     visible_places,
     words_without_piece,
 )
-from nmt_feat.data.dials import turned
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features import columns
-from nmt_feat.features.columns import Code, FeatureVocab, spaced
+from nmt_feat.features.columns import Code, FeatureVocab
+from nmt_feat.features.dials import apply_dials
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.normalization import RULES_FILE, write_rules
-from nmt_feat.text.sentences import Coded, Integers, Sentences
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces, Subwords
+from nmt_feat.text.word_values import whitespace_words, without_annotation
 
-INSIDE_WORD = 3  # beside UNK and END in `Described.carried`
+INSIDE_WORD = 3  # beside UNK and END in `AlignedSentences.carried`
 VALUES = 4
 Ids = NDArray[np.int32]
 
@@ -76,23 +77,23 @@ def word_begins(owner: Integers, counts: Integers) -> Booleans:
     return begins
 
 
-def subword_tags(begins: Booleans) -> Coded:
+def subword_tags(begins: Booleans) -> DictionaryColumn:
     """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
 
     `begins` says whether each is the first of its word.
     """
     ends = np.append(begins[1:], True)
-    return Coded((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
+    return DictionaryColumn((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
 
 
-def carry(values: Coded, owner: Integers) -> Ids:
+def carry(values: DictionaryColumn, owner: Integers) -> Ids:
     """Of each piece `VALUES +` the number of its word's value; UNK where it has no word."""
     known = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
     return known[owner].astype(np.int32)
 
 
 @dataclass(frozen=True)
-class Described:
+class AlignedSentences:
     """Sentences before their vocabularies; EOS ends the pieces of each.
 
     Attributes:
@@ -113,7 +114,7 @@ class Described:
     ids: Ids
     counts: Integers
     words: Sentences
-    values: dict[str, Coded]
+    values: dict[str, DictionaryColumn]
     value_counts: dict[str, Integers]
     carried: dict[str, Ids]
     begins: Booleans
@@ -122,10 +123,10 @@ class Described:
     lost: dict[str, int] = field(default_factory=dict)
     pieces: Pieces | None = None
 
-    def forms(self, feature: str) -> Coded:
+    def forms(self, feature: str) -> DictionaryColumn:
         """What has the values of a feature of words: the words, or the covers of one that joins."""
         covers = self.covers.get(feature)
-        return Coded.of(covers.forms(self.words) if covers else self.words.forms())
+        return DictionaryColumn.of(covers.forms(self.words) if covers else self.words.forms())
 
 
 class SourceEncoder:
@@ -165,7 +166,10 @@ class SourceEncoder:
     @property
     def required(self) -> list[str]:
         """What needs an annotation of each sentence: features, or the pieces."""
-        return columns.strict(self.features) + ["subword.split_at_words"] * self.split_at_words
+        return (
+            columns.required_features(self.features)
+            + ["subword.split_at_words"] * self.split_at_words
+        )
 
     def pieces(self, sentences: Sentences) -> Pieces:
         """The pieces of the texts."""
@@ -175,7 +179,7 @@ class SourceEncoder:
 
     def describe(
         self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
-    ) -> Described:
+    ) -> AlignedSentences:
         """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
 
         A sentence without annotation has the words between spaces. `pieces` are those of the texts
@@ -183,7 +187,7 @@ class SourceEncoder:
         """
         if not self.annotated:
             texts = sentences.texts
-            words = self.features and [Sentence(text, spaced(text)) for text in texts]
+            words = self.features and [Sentence(text, whitespace_words(text)) for text in texts]
             sentences = Sentences.of(words or map(Sentence, texts), ())
         sentences, bare = self._with_words(sentences, where)
         texts, pieces = sentences.texts, pieces or self.pieces(sentences)
@@ -193,7 +197,9 @@ class SourceEncoder:
         ids = np.full(len(real), EOS, np.int32)
         ids[real] = pieces.ids
         empty = np.zeros(0, bool)
-        described = Described(texts, ids, counts, sentences, {}, {}, {}, empty, bare, pieces=pieces)
+        described = AlignedSentences(
+            texts, ids, counts, sentences, {}, {}, {}, empty, bare, pieces=pieces
+        )
         if not self.features:
             return described
         owner = word_of_piece(pieces, sentences, where)
@@ -220,9 +226,7 @@ class SourceEncoder:
                 "set annotator=udpipe, or give CoNLL-U (a source file named .conllu)"
             )
         if bare:
-            rows = (
-                columns.unannotated(s.text) if i in bare else s for i, s in enumerate(sentences)
-            )
+            rows = (without_annotation(s.text) if i in bare else s for i, s in enumerate(sentences))
             sentences = Sentences.of(rows, columns.annotation(self.features))
         return sentences, len(bare)
 
@@ -230,7 +234,7 @@ class SourceEncoder:
         self,
         name: str,
         feature: FeatureVocab,
-        described: Described,
+        described: AlignedSentences,
         pieces: Pieces,
         owner: Integers,
         begins: Booleans,
@@ -245,7 +249,7 @@ class SourceEncoder:
             surfaces = self.subwords.surfaces(sentences.texts, pieces)
             values = described.values[name] = columns.cased(surfaces, feature.column)
             return VALUES + values.codes
-        values = turned(columns.values(sentences, feature.column), sentences, feature)
+        values = apply_dials(columns.values(sentences, feature.column), sentences, feature)
         last, counts, place = owner, sentences.counts, owner
         if feature.cover == "join":
             last = last_word_of_piece(pieces, sentences, owner)
@@ -256,7 +260,7 @@ class SourceEncoder:
         described.lost[name] = words_without_piece(owner, last, len(sentences.starts))
         return carry(values, place)
 
-    def look_up(self, described: Described) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
+    def look_up(self, described: AlignedSentences) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""
         ids, units = {}, {}
         for name, feature in self.valued.items():

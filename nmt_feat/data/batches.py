@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nmt_feat.data.store import Ragged, Split, Windows
+from nmt_feat.base.ragged import Ragged
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, TEXTS, UNITS, UNK
+from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.model.batch import Batch
 
 Indices = NDArray[np.int64]
@@ -20,9 +22,9 @@ ROUND = 64, 4
 """Rows and columns of units come in multiples of these: oneDNN keeps a kernel for every shape."""
 
 
-def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
+def collate(split: EncodedSplit, indices: Indices, features: Sequence[str]) -> Batch:
     """The batch of these sentences with these features."""
-    places, real = split.source.places(indices)
+    places, real = split.source.locate_cells(indices)
 
     def padded(values: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(np.where(real, values[places], PAD).astype(np.int64))
@@ -31,14 +33,14 @@ def collate(split: Split, indices: Indices, features: Sequence[str]) -> Batch:
     ids = {name: padded(split.features[name]) for name in features}
     for name in split.units.keys() & ids.keys():
         vectors = split.vectors.get(name)
-        if isinstance(vectors, Windows):
+        if isinstance(vectors, EncoderWindows):
             found = windows(ids[name], split.units[name], vectors)
             ids[name], ids[name + UNITS], ids[name + TEXTS] = found
         elif vectors is not None:
             ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
         else:
             ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
-    places, real = split.target.places(indices)
+    places, real = split.target.locate_cells(indices)
     target_out = padded(split.target.values)
     target_in = target_out.roll(1, dims=1).masked_fill(target_out == PAD, PAD)
     target_in[:, 0] = BOS
@@ -58,7 +60,7 @@ def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
         their own, also where none is in the batch, with the number that they have everywhere.
     """
     numbers, tokens = _numbered(ids)
-    where, real = units.places(tokens)
+    where, real = units.locate_cells(tokens)
     end, columns = FIRST + len(tokens), max(1, real.shape[1])
     padded = np.zeros((end + -end % ROUND[0], columns + -columns % ROUND[1]), np.int64)
     padded[UNK, 0], padded[END, 0] = UNK, END
@@ -76,7 +78,7 @@ def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Te
     end = FIRST + len(tokens)
     found = np.zeros((end + -end % ROUND[0], vectors.shape[1]), np.float32)
     if len(tokens):
-        where, real = units.places(tokens)
+        where, real = units.locate_cells(tokens)
         rows, counts = np.unique(units.values[where[real]], return_inverse=True), real.sum(axis=1)
         read = vectors[rows[0]].astype(np.float32)[rows[1]]
         sums = np.add.reduceat(read, np.cumsum(counts) - counts)
@@ -84,7 +86,7 @@ def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Te
     return numbers, torch.from_numpy(found)
 
 
-def windows(ids: Tensor, units: Ragged, read: Windows) -> tuple[Tensor, Tensor, Tensor]:
+def windows(ids: Tensor, units: Ragged, read: EncoderWindows) -> tuple[Tensor, Tensor, Tensor]:
     """A batch's own numbers for tokens whose vectors an encoder in the model makes; otherwise as
     `means`.
 
@@ -94,11 +96,11 @@ def windows(ids: Tensor, units: Ragged, read: Windows) -> tuple[Tensor, Tensor, 
         with -1.
     """
     numbers, tokens = _numbered(ids)
-    where, real = units.places(tokens)
+    where, real = units.locate_cells(tokens)
     places = read.places[units.values[where[real]]]
     text = np.searchsorted(read.texts.offsets, places, side="right") - 1
     rows = np.unique(text) if len(text) else np.zeros(1, np.int64)
-    cells, inside = read.texts.places(rows)
+    cells, inside = read.texts.locate_cells(rows)
     texts = np.where(inside, read.texts.values[cells], -1).astype(np.int64)
     end = FIRST + len(tokens)
     found = np.full((end + -end % ROUND[0], max(1, real.shape[1])), -1, np.int64)
@@ -119,7 +121,7 @@ def _numbered(ids: Tensor) -> tuple[Tensor, Indices]:
 
 
 def plan(
-    split: Split, batch_tokens: int, seed: int, epoch: int, by_target: bool = False
+    split: EncodedSplit, batch_tokens: int, seed: int, epoch: int, by_target: bool = False
 ) -> list[Indices]:
     """The batches of an epoch: random order, sorted by length, cut by budget, batches shuffled.
 
@@ -135,13 +137,13 @@ def plan(
     return [batches[i] for i in np.argsort(random.random_raw(len(batches)), kind="stable")]
 
 
-def ordered(split: Split, batch_tokens: int) -> list[Indices]:
+def ordered(split: EncodedSplit, batch_tokens: int) -> list[Indices]:
     """All sentences in batches of the same budget, the longest source first."""
     order = np.lexsort((-split.target_lengths, -split.source_lengths))
     return _cut(_larger(split)[order], order, batch_tokens)
 
 
-def _larger(split: Split) -> Indices:
+def _larger(split: EncodedSplit) -> Indices:
     return np.maximum(split.source_lengths, split.target_lengths)
 
 

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
-from nmt_feat.data.dials import mixed
 from nmt_feat.data.prepare import WORD, Prepared, prepare
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST
 from nmt_feat.errors import UserError
 from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.dials import splitmix64
 
 CONTROLS = ("shuffled", "resampled", "by_type")
 Places = NDArray[np.int64]
@@ -77,7 +77,7 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
 class Tokens:
     """The word tokens of a split, those that have a piece, and their values."""
 
-    split: Split
+    split: EncodedSplit
     starts: Places
     """Place of each word's first piece in the split's source values, (words,)."""
     pieces: Places
@@ -91,7 +91,7 @@ class Tokens:
 
     @classmethod
     def of(
-        cls, split: Split, moved: Mapping[str, FeatureVocab], begins: list[int] | None
+        cls, split: EncodedSplit, moved: Mapping[str, FeatureVocab], begins: list[int] | None
     ) -> Tokens:
         """`begins`: ids of the tags that begin a word; without them each piece is a word."""
         real = np.ones(len(split.source.values), bool)
@@ -110,7 +110,7 @@ class Tokens:
         first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
         return cls(split, starts, pieces, owner, values, first)
 
-    def with_values(self, values: dict[str, Ids], units: Split) -> Split:
+    def with_values(self, values: dict[str, Ids], units: EncodedSplit) -> EncodedSplit:
         """The split with other values of its words, numbered as in `units`.
 
         All pieces of a word get what the other word's first one says, whatever each said before
@@ -142,12 +142,12 @@ class Tokens:
         """A random number for each word's type, its sequence of pieces; the same in all splits."""
         place = (self.pieces - self.starts[self.owner]).astype(np.uint64)
         ids = self.split.source.values[self.pieces].astype(np.uint64)
-        each = mixed(ids + (place << np.uint64(32)) + mixed(np.uint64(seed)))
+        each = splitmix64(ids + (place << np.uint64(32)) + splitmix64(np.uint64(seed)))
         firsts = np.searchsorted(self.pieces, self.starts)
-        return mixed(np.add.reduceat(each, firsts))
+        return splitmix64(np.add.reduceat(each, firsts))
 
 
-def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> Split:
+def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedSplit:
     # Only raw PCG64 numbers are used, whose stream NumPy guarantees.
     random = np.random.PCG64(np.random.SeedSequence([seed, split, epoch]))
     order = np.argsort(random.random_raw(len(tokens.starts)), kind="stable")
@@ -155,7 +155,7 @@ def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> Split:
     return tokens.with_values(values, tokens.split)
 
 
-def _by_type(tokens: Tokens, train: Tokens, seed: int) -> Split:
+def _by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
     drawn = (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
     values = {name: ids[drawn] for name, ids in train.values.items()}
     return tokens.with_values(values, train.split)

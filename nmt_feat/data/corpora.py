@@ -22,7 +22,7 @@ from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import resource
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.data import sentence_tables as tables
-from nmt_feat.data.sentence_tables import Format, Table
+from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence, align, project
@@ -46,8 +46,8 @@ class RawSplit:
     files: dict[str, Path]  # to use: source, target, and maybe conllu, raw, `factors.upos` ...
     form: Format  # of the source
     source_path: str  # for messages
-    source: Table = field(init=False)
-    target: Table = field(init=False)
+    source: SentenceTable = field(init=False)
+    target: SentenceTable = field(init=False)
 
 
 @dataclass
@@ -313,7 +313,7 @@ def load(
     for split in corpus.splits:
         texts = split.source
         if "raw" in split.files:
-            texts = Table(folder / f"{split.name}.raw.arrow").limited(len(split.source))
+            texts = SentenceTable(folder / f"{split.name}.raw.arrow").limited(len(split.source))
         path = annotate_cached(tool, texts.texts, cache, annotator.processes)
         out = folder / f"{split.name}.annotated.arrow"
         # The text is in normal form, and values stay as the annotator says them.
@@ -415,8 +415,8 @@ def _check_heads(
 
 
 def _with_blank_lines(
-    annotation: Table, source: tables.Content, split: RawSplit, folder: Path
-) -> Table:
+    annotation: SentenceTable, source: tables.Content, split: RawSplit, folder: Path
+) -> SentenceTable:
     """The annotation with rows for blank lines of the text, which most annotators leave out."""
     if not source.blank or len(annotation) != len(source.table) - source.blank:
         return annotation
@@ -482,7 +482,7 @@ def _factored(
 
 
 def _project(
-    annotated: Table,
+    annotated: SentenceTable,
     split: RawSplit,
     columns: tuple[str, ...],
     folder: Path,

@@ -23,10 +23,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.features.columns import MISSING, NONE
-from nmt_feat.text.sentences import Coded, Integers, Sentences, slices
+from nmt_feat.text.conllu import NONE
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slices
 from nmt_feat.text.subwords import Pieces
 from nmt_feat.text.units import visible
+from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
 
@@ -58,11 +59,13 @@ class Covers(NamedTuple):
         per_sentence = np.bincount(sentence, minlength=len(counts))
         return cls(owner[begins], behind, per_sentence, of_piece)
 
-    def join(self, values: Coded) -> Coded:
+    def join(self, values: DictionaryColumn) -> DictionaryColumn:
         """The value of each cover, of the values of all words."""
         names, codes = values.values, values.codes.tolist()
         spans = zip(self.first.tolist(), self.last.tolist(), strict=True)
-        return Coded.of([join_values(names[c] for c in codes[a : b + 1]) for a, b in spans])
+        return DictionaryColumn.of(
+            [join_values(names[c] for c in codes[a : b + 1]) for a, b in spans]
+        )
 
     def forms(self, sentences: Sentences) -> list[str]:
         """The text of each cover, from its first to its last word."""

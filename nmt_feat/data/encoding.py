@@ -18,11 +18,11 @@ from nmt_feat.config.schema import DataConfig
 from nmt_feat.data.alignment import VALUES, Ids, SourceEncoder
 from nmt_feat.data.corpora import RawSplit
 from nmt_feat.data.covers import Booleans
-from nmt_feat.data.sentence_tables import Table
-from nmt_feat.data.store import Split, Writer, encoded
-from nmt_feat.features.columns import MISSING
-from nmt_feat.text.sentences import Coded, Integers
+from nmt_feat.data.sentence_tables import SentenceTable
+from nmt_feat.data.store import EncodedSplit, Writer, encoded
+from nmt_feat.text.sentences import DictionaryColumn, Integers
 from nmt_feat.text.subwords import Subwords
+from nmt_feat.text.word_values import MISSING
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ ALL = ""
 """In the place of a feature's name: all together; no feature has the name."""
 
 
-class EncodedSplit:
+class SplitBuilder:
     """A split on its way to the disk: features are numbers of values, in the order they came."""
 
     def __init__(self, path: Path, features: Iterable[str]) -> None:
@@ -131,7 +131,7 @@ class EncodedSplit:
         lost, words = self._lost.get(feature, (0, 0))
         return lost / words if words else None
 
-    def finish(self, encoder: SourceEncoder) -> Split:
+    def finish(self, encoder: SourceEncoder) -> EncodedSplit:
         """The split in the file, with the final ids."""
         units = {}
         for name, feature in encoder.valued.items():
@@ -147,7 +147,7 @@ class _Rows(NamedTuple):
     filtered: Counter[str]
     bare: int
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
-    joint: dict[str, dict[tuple[str, ...], int]]  # as in `EncodedSplit`
+    joint: dict[str, dict[tuple[str, ...], int]]  # as in `SplitBuilder`
     alike: dict[str, tuple[int, int]]  # by feature, see `alike`
     lost: dict[str, tuple[int, int]]  # by feature: words whose value no piece has, and all words
 
@@ -163,9 +163,9 @@ class _Task:
 
 def encode(
     split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
-) -> EncodedSplit:
+) -> SplitBuilder:
     """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
-    made = EncodedSplit(path, encoder.valued)
+    made = SplitBuilder(path, encoder.valued)
     files = path.parent, split.source.path, split.target.path
     task = partial(_encode, _Task(*files, split.source_path, filters))
     for rows in pool.map(task, split.source.ranges()):
@@ -177,8 +177,8 @@ def encode(
 def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     state = (task.models / "features.json").stat()
     encoder, target = _load(task.models, state.st_ino, state.st_mtime_ns)
-    sentences = Table(task.source).rows(*rows)
-    targets = Table(task.target).rows(*rows).texts
+    sentences = SentenceTable(task.source).rows(*rows)
+    targets = SentenceTable(task.target).rows(*rows).texts
     where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
     pieces, target_ids = encoder.pieces(sentences), target.encode_ids(targets)
     filtered = Counter[str]()
@@ -224,7 +224,7 @@ def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:
     return int((same & several).sum()), int(several.sum())
 
 
-def _together(*columns: Coded) -> dict[tuple[str, ...], int]:
+def _together(*columns: DictionaryColumn) -> dict[tuple[str, ...], int]:
     """How often each combination of the columns' values occurs."""
     codes = np.zeros(len(columns[0].codes), np.int64)
     names: list[tuple[str, ...]] = [()]

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nmt_feat.embedders.ids import FIRST
-from nmt_feat.features.columns import MISSING, FeatureVocab
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.text.word_values import MISSING
 
 Joint = Mapping[tuple[Any, ...], int]
 """How often each word form has each value, which may be a combination of several features'."""

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nmt_feat.base.ragged import Ragged
 from nmt_feat.data.covers import following, visible_places
-from nmt_feat.data.store import Ragged, Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST, UNK
-from nmt_feat.encoders.states import BLOCK, Coded, States
+from nmt_feat.encoders.states import BLOCK, EncoderInput, States
 from nmt_feat.errors import UserError
 from nmt_feat.text.sentences import Integers
 from nmt_feat.text.subwords import Pieces, Subwords
@@ -65,13 +66,13 @@ def overlaps(texts: Sequence[str], pieces: Pieces, counts: Integers, spans: Inte
 
 
 def attach(
-    split: Split,
+    split: EncodedSplit,
     name: str,
     subwords: Subwords,
-    states: States | Coded,
+    states: States | EncoderInput,
     where: Sequence[str],
     missing: str = "error",
-) -> tuple[Split, int]:
+) -> tuple[EncodedSplit, int]:
     """The split with the feature `name`, vectors of its source; how many pieces are unknown.
 
     A piece that the encoder does not read is an error, which begins with its sentence's `where`,

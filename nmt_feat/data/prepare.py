@@ -31,7 +31,7 @@ from nmt_feat.data.report import (
     describe_together,
 )
 from nmt_feat.data.sentence_tables import CutTexts
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.encoders import states as contextual
 from nmt_feat.encoders.states import LanguageModel
@@ -58,16 +58,16 @@ WORD = "word"  # where words begin, for controls (controls.py); no feature has t
 class Prepared:
     """All that training needs to know of its data."""
 
-    train: Split
-    dev: Split
-    tests: dict[str, Split]
+    train: EncodedSplit
+    dev: EncodedSplit
+    tests: dict[str, EncodedSplit]
     encoder: SourceEncoder
     target: Subwords
     fingerprint: str  # hash of everything that determines the splits
     report: DataReport
     notes: list[str]  # what the user should know: missing optional test sets, a rebuilt cache ...
     folder: Path  # where it is stored
-    redraw: Callable[[int], Split] | None = None  # train of an epoch, where each has its own
+    redraw: Callable[[int], EncodedSplit] | None = None  # train of an epoch, where each has its own
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _annotate(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> bool:
 
 def _required(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> bool:
     """Whether each sentence must have an annotation."""
-    return cfg.subword.split_at_words or bool(columns.strict(features))
+    return cfg.subword.split_at_words or bool(columns.required_features(features))
 
 
 def _check_split_at_words(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> None:
@@ -257,7 +257,7 @@ def _open(folder: Path, found: str) -> Prepared:
         if known_sha256(folder / name, folder.parent) != expected:
             raise ValueError(f"{name} has changed")
     names = ["train", "dev", *manifest["tests"]]
-    splits = {name: Split.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
+    splits = {name: EncodedSplit.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
     for feature, folders in manifest.get("vectors", {}).items():
         read = contextual.opened_live if feature in manifest["live"] else contextual.opened
         for split, states in zip(splits.values(), folders, strict=True):

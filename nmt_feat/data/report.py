@@ -14,10 +14,12 @@ from rich.console import Group
 from nmt_feat.base.terminal import TextTable, literal
 from nmt_feat.data import information
 from nmt_feat.data.information import Joint
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import FIRST, UNK
-from nmt_feat.features.columns import MISSING, NONE, FeatureVocab
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.text.conllu import NONE
 from nmt_feat.text.files import ranked
+from nmt_feat.text.word_values import MISSING
 
 BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
 TOP = 5  # values of a feature that the report shows
@@ -65,7 +67,7 @@ class DataReport:
         return Group(splits, line, *([features, words] if self.features else []))
 
 
-def describe_split(split: Split) -> dict[str, Any]:
+def describe_split(split: EncodedSplit) -> dict[str, Any]:
     """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
     found: dict[str, Any] = {"sentences": len(split)}
     for side in ("source", "target"):

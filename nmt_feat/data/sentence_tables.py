@@ -45,7 +45,7 @@ class Texts:
 class CutTexts:
     """The texts of a table, cut at their words for the trainer of subwords."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: SentenceTable) -> None:
         self._table = table
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class CutTexts:
             yield from cut_at_words(self._table.rows(*rows))
 
 
-class Table:
+class SentenceTable:
     """Sentences in an Arrow file, one a row, its words as lists."""
 
     def __init__(self, path: Path) -> None:
@@ -75,9 +75,9 @@ class Table:
         """How many words all the sentences have."""
         return int(pc.sum(pc.list_value_length(self._rows[START])).as_py() or 0)
 
-    def limited(self, limit: int | None) -> Table:
+    def limited(self, limit: int | None) -> SentenceTable:
         """Only the first sentences."""
-        made = Table(self.path)
+        made = SentenceTable(self.path)
         made._rows = self._rows.slice(0, limit)
         return made
 
@@ -96,7 +96,7 @@ def _mapped(path: Path, inode: int, changed: int) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def write(batches: Iterable[pa.RecordBatch], path: Path) -> Table:
+def write(batches: Iterable[pa.RecordBatch], path: Path) -> SentenceTable:
     """A table of these rows."""
     found = iter(batches)
     first = next(found, None)
@@ -106,7 +106,7 @@ def write(batches: Iterable[pa.RecordBatch], path: Path) -> Table:
         file.write_batch(first)
         for batch in found:
             file.write_batch(batch)
-    return Table(path)
+    return SentenceTable(path)
 
 
 class Format(NamedTuple):
@@ -119,7 +119,7 @@ class Format(NamedTuple):
 class Content(NamedTuple):
     """What a file holds."""
 
-    table: Table
+    table: SentenceTable
     blank: int  # sentences without a visible character
     findings: Findings  # about its heads
 
@@ -175,7 +175,9 @@ def _count_blank(lines: Iterable[str]) -> int:
     return sum(not line or line.isspace() for line in lines)
 
 
-def with_blank_rows(annotation: Table, blank: NDArray[np.bool_], out: Path) -> Table:
+def with_blank_rows(
+    annotation: SentenceTable, blank: NDArray[np.bool_], out: Path
+) -> SentenceTable:
     """The rows of an annotation that lacks those of blank lines, and such rows where they are.
 
     `blank`: of each row of the result whether it is that of a blank line.
@@ -196,7 +198,9 @@ def with_blank_rows(annotation: Table, blank: NDArray[np.bool_], out: Path) -> T
 Merge = Callable[[list[Sentences], int], tuple[Sentences, int]]
 
 
-def merge(work: Merge, parts: Sequence[Table], out: Path, pool: Pool) -> tuple[Table, int]:
+def merge(
+    work: Merge, parts: Sequence[SentenceTable], out: Path, pool: Pool
+) -> tuple[SentenceTable, int]:
     """`work(sentences of each part, first row)` of all rows: a table, and its numbers added up."""
     total = 0
 
@@ -211,5 +215,5 @@ def merge(work: Merge, parts: Sequence[Table], out: Path, pool: Pool) -> tuple[T
 
 
 def _merge(work: Merge, parts: list[Path], rows: tuple[int, int]) -> tuple[pa.RecordBatch, int]:
-    made, number = work([Table(part).rows(*rows) for part in parts], rows[0])
+    made, number = work([SentenceTable(part).rows(*rows) for part in parts], rows[0])
     return made.table(), number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nmt_feat.data.alignment import Described, Ids, SourceEncoder
+from nmt_feat.base.ragged import Ragged
+from nmt_feat.data.alignment import AlignedSentences, Ids, SourceEncoder
 from nmt_feat.data.sentence_tables import Texts
 from nmt_feat.embedders.ids import EOS
+from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.features.columns import Code
 from nmt_feat.text.subwords import Subwords
 
@@ -23,46 +24,11 @@ _IDS = pa.large_list(pa.int32())
 _STEP = 1 << 20
 
 
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of int32 of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`."""
-
-    values: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-    def row(self, i: int) -> NDArray[np.int32]:
-        """One row, not copied."""
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
-
-    def followed_by(self, more: Ragged) -> Ragged:
-        """These rows, then those of another."""
-        values = np.concatenate([self.values, more.values])
-        return Ragged(values, np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]))
-
-    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where in `values` the padded rows are read, and what is real: both (rows, longest)."""
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
-        column = np.arange(lengths.max(initial=0))
-        real = column < lengths[:, None]
-        return np.where(real, starts[:, None] + column, 0), real
-
-
-@dataclass(frozen=True)
-class Windows:
-    """What an encoder reads to make vectors of a split's pieces while the model runs."""
-
-    texts: Ragged
-    """Ids of its own pieces, special ones included, a row for each text or part of a long one."""
-    places: NDArray[np.int64]
-    """Where in `texts.values` each of its pieces stands of which there is a vector."""
-
-
-Vectors = NDArray[Any] | Windows
+Vectors = NDArray[Any] | EncoderWindows
 """Those of an encoder's pieces, or what it makes them of."""
 
 
-class Split:
+class EncodedSplit:
     """Encoded sentence pairs, at least one, in the order of their files.
 
     Attributes:
@@ -87,18 +53,18 @@ class Split:
         self.vectors: dict[str, Vectors] = {}
 
     @classmethod
-    def open(cls, path: Path) -> Split:
+    def open(cls, path: Path) -> EncodedSplit:
         """Memory-map what `save` wrote; nothing is read until it is used."""
         return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
-    def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: Vectors) -> Split:
+    def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: Vectors) -> EncodedSplit:
         """The split and a feature of vectors. `ids` are at the same places as the source's."""
         bounds = pa.array(self.source.offsets)
         rows = pa.LargeListArray.from_arrays(pa.array(units.offsets), pa.array(units.values))
         table = self._table.append_column(
             FEATURE + name, pa.LargeListArray.from_arrays(bounds, pa.array(ids))
         ).append_column(UNITS + name, _first_row(rows, len(self)))
-        made = Split(table)
+        made = EncodedSplit(table)
         made.vectors = self.vectors | {name: vectors}
         return made
 
@@ -130,18 +96,18 @@ class Split:
 
 
 def encode_split(
-    encoder: SourceEncoder, target: Subwords, described: Described, targets: Sequence[str]
-) -> Split:
+    encoder: SourceEncoder, target: Subwords, described: AlignedSentences, targets: Sequence[str]
+) -> EncodedSplit:
     """Sentences, described for `encoder`, and their translations as a split in memory."""
     ids, units = encoder.look_up(described)
     table = pa.Table.from_batches([encoded(described, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
         table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
-    return Split(table)
+    return EncodedSplit(table)
 
 
 def encoded(
-    described: Described,
+    described: AlignedSentences,
     features: dict[str, Ids],
     target: Sequence[Sequence[int]],
     targets: Sequence[str],
@@ -209,7 +175,7 @@ class Writer:
         for start in range(0, len(ids), _STEP):
             ids[start : start + _STEP] = numbers[ids[start : start + _STEP]]
 
-    def finish(self, units: dict[str, list[Code]]) -> Split:
+    def finish(self, units: dict[str, list[Code]]) -> EncodedSplit:
         """Write and open the file. `units`: those of the tokens of features that have them."""
         columns = []
         for i, field in enumerate(self._schema):
@@ -224,11 +190,11 @@ class Writer:
         table = pa.table(columns, schema=self._schema)
         for name, tokens in units.items():
             table = table.append_column(UNITS + name, _in_first_row(tokens, self._rows))
-        Split(table).save(self._path)
+        EncodedSplit(table).save(self._path)
         for i in range(len(columns)):
             for part in ("offsets", "values"):
                 self._file(i, part).unlink()
-        return Split.open(self._path)
+        return EncodedSplit.open(self._path)
 
     def _file(self, column: int, part: str) -> Path:
         return self._path.with_suffix(f".{column}.{part}")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.batches import collate, ordered
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
@@ -231,7 +231,7 @@ def search(
 
 def translate_split(
     model: Seq2Seq[C],
-    split: Split,
+    split: EncodedSplit,
     features: Sequence[str],
     cfg: DecodingConfig,
     device: torch.device,
@@ -284,7 +284,7 @@ def score_batch(model: Seq2Seq[C], batch: Batch) -> list[tuple[float, int]]:
 
 def score_split(
     model: Seq2Seq[C],
-    split: Split,
+    split: EncodedSplit,
     features: Sequence[str],
     batch_tokens: int,
     device: torch.device,

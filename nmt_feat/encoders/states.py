@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 
 from nmt_feat.base.files import locked, refuse_links, remove, rename_whole
-from nmt_feat.data.store import Ragged, Windows
+from nmt_feat.base.ragged import Ragged
 from nmt_feat.embedders.contextual import layer_states
+from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
 from nmt_feat.text.files import known_sha256
@@ -51,12 +52,12 @@ class States(NamedTuple):
     vectors: NDArray[Any]  # (pieces, width), float16 or float32
 
 
-class Coded(NamedTuple):
+class EncoderInput(NamedTuple):
     """The same before the encoder has read them."""
 
     counts: Integers
     spans: Integers
-    vectors: Windows
+    vectors: EncoderWindows
 
 
 class _Window(NamedTuple):
@@ -202,7 +203,7 @@ class LanguageModel:
         """The id that fills rows."""
         return int(self.tokenizer.pad_token_id or 0)
 
-    def coded(self, texts: list[str]) -> Coded:
+    def coded(self, texts: list[str]) -> EncoderInput:
         """What the encoder reads of texts; what the tokeniser says of its pieces must fit them."""
         windows = list(self._windows(texts)) if texts else []
         lengths = np.array([len(window.ids) for window in windows], np.int64)
@@ -212,8 +213,8 @@ class LanguageModel:
         places = [start + i for w, start in starts for i in range(w.own.start, w.own.stop)]
         counts, spans = self._spans(texts, windows)
         self._check_ids(ids)
-        read = Windows(Ragged(ids, offsets), np.array(places, np.int64))
-        return Coded(counts, spans, read)
+        read = EncoderWindows(Ragged(ids, offsets), np.array(places, np.int64))
+        return EncoderInput(counts, spans, read)
 
     def _spans(self, texts: Sequence[str], windows: list[_Window]) -> tuple[Integers, Integers]:
         sizes = [len(window.spans) for window in windows]
@@ -392,7 +393,7 @@ def opened(folder: Path) -> States:
     return States(np.load(folder / "counts.npy", allow_pickle=False), spans, vectors)
 
 
-def opened_live(folder: Path) -> Coded:
+def opened_live(folder: Path) -> EncoderInput:
     """What `stored` has made if `live`; otherwise as `opened`."""
     _checked(folder)
     counts, offsets = (
@@ -400,7 +401,9 @@ def opened_live(folder: Path) -> Coded:
     )
     texts = Ragged(_mapped(folder / "ids", np.int32), offsets)
     places = _mapped(folder / "places", np.int64)
-    return Coded(counts, _mapped(folder / "spans", np.int64).reshape(-1, 2), Windows(texts, places))
+    return EncoderInput(
+        counts, _mapped(folder / "spans", np.int64).reshape(-1, 2), EncoderWindows(texts, places)
+    )
 
 
 def scale(vectors: NDArray[Any]) -> float:
@@ -412,7 +415,7 @@ def scale(vectors: NDArray[Any]) -> float:
     return max(math.sqrt(total / max(vectors.size, 1)), 1e-12)
 
 
-def scale_of(model: LanguageModel, made: States | Coded, texts: Iterable[str]) -> float:
+def scale_of(model: LanguageModel, made: States | EncoderInput, texts: Iterable[str]) -> float:
     """`scale` of the vectors of texts; of the first `BLOCK` where none are made yet."""
     if isinstance(made, States):
         return scale(made.vectors)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt_feat.data.batches import collate, ordered
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import EOS, PAD
 from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.model.transformer import Transformer
@@ -45,7 +45,7 @@ class Parts:
 
 
 @torch.inference_mode()
-def part_use(model: Transformer, split: Split, vocabs: Mapping[str, FeatureVocab]) -> Parts:
+def part_use(model: Transformer, split: EncodedSplit, vocabs: Mapping[str, FeatureVocab]) -> Parts:
     """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
 
     Features whose values are units or single words, and vectors, have no gates by value.

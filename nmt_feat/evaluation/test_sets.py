@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import (
@@ -37,7 +37,9 @@ class Tested(NamedTuple):
     """The natural log-probability of the reference, its end symbol included."""
 
 
-def tested(fabric: Fabric, cfg: TrainConfig, model: Transformer, split: Split) -> Tested | None:
+def tested(
+    fabric: Fabric, cfg: TrainConfig, model: Transformer, split: EncodedSplit
+) -> Tested | None:
     """A split by the run's decoding: each process does its share and has all; None after a signal.
 
     As `processes.shared` says.
@@ -64,7 +66,7 @@ def tested(fabric: Fabric, cfg: TrainConfig, model: Transformer, split: Split) -
 
 
 def evaluate(
-    cfg: TrainConfig, tested: Tested, target: Subwords, split: Split, folder: Path, name: str
+    cfg: TrainConfig, tested: Tested, target: Subwords, split: EncodedSplit, folder: Path, name: str
 ) -> Scores:
     """Write the translations of a split into the run's folder, and score them."""
     texts = [[target.decode(h.ids) for h in several] for several in tested.found]
@@ -90,7 +92,7 @@ def evaluate(
     return scores
 
 
-def readings(cfg: TrainConfig, split: Split, hypotheses: Sequence[str]) -> Reading:
+def readings(cfg: TrainConfig, split: EncodedSplit, hypotheses: Sequence[str]) -> Reading:
     """Reading accuracy of the translations of a split."""
     values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
     return reading_accuracy(split.source_texts, split.target_texts, hypotheses, values)

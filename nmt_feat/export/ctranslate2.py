@@ -21,7 +21,7 @@ from torch import nn
 from nmt_feat.base.files import refuse_links, remove, rename_whole
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, check_search
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
@@ -59,13 +59,13 @@ def ctranslate2() -> Any:
     return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
 
 
-def columns(split: Split, features: Sequence[str]) -> Tuples:
+def columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
     """The tuples (piece, feature values) of a split, position by position: `(positions, parts)`."""
     parts = [split.source.values, *(split.features[name] for name in features)]
     return np.stack(parts, axis=1)
 
 
-def attested(split: Split, features: Sequence[str]) -> Tuples:
+def attested(split: EncodedSplit, features: Sequence[str]) -> Tuples:
     """The distinct tuples of a split, the most frequent first, the smaller ids first."""
     found, counts = np.unique(columns(split, features), axis=0, return_counts=True)
     distinct: Tuples = found[np.argsort(-counts, kind="stable")]
@@ -276,7 +276,7 @@ class Exported:
         return found
 
     def translate(
-        self, split: Split, features: Sequence[str], cfg: DecodingConfig, nearest: bool
+        self, split: EncodedSplit, features: Sequence[str], cfg: DecodingConfig, nearest: bool
     ) -> Translated:
         """Beam search by CTranslate2."""
         check_search(cfg.beam, cfg.nbest, cfg.length_penalty)

@@ -15,15 +15,14 @@ from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import units
 from nmt_feat.text.conllu import NONE as NONE
-from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.files import ranked
-from nmt_feat.text.sentences import ANNOTATION, Coded, Sentences
+from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
+from nmt_feat.text.word_values import MISSING, read_column
 
 Code = int | tuple[int, ...]
 """What a feature says of a token: an id, or the ids of its units."""
 INSIDE = "<inside>"
 PRECISIONS = ("float16", "float32")
-MISSING = "<missing>"  # a value that is not known, as where a sentence has no annotation
 CONTEXT = "context"  # an encoder's vectors
 TEXT_COLUMNS = ("shape", "subword_tag", *units.KINDS, *units.FORMS, CONTEXT)  # no annotation
 COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *TEXT_COLUMNS)
@@ -117,7 +116,7 @@ def joinable(feature: FeatureConfig) -> bool:
     return of_each_word(feature) and feature.column not in units.KINDS and not feature.file
 
 
-def strict(features: Mapping[str, FeatureConfig | FeatureVocab]) -> list[str]:
+def required_features(features: Mapping[str, FeatureConfig | FeatureVocab]) -> list[str]:
     """The features that every sentence must have: annotated ones with `missing=error`."""
     return [
         name
@@ -129,14 +128,6 @@ def strict(features: Mapping[str, FeatureConfig | FeatureVocab]) -> list[str]:
 def dialled(feature: FeatureConfig | FeatureVocab) -> bool:
     """Whether a dial (dials.py) changes its values, by the seed."""
     return bool(feature.erase or feature.classes)
-
-
-def unannotated(text: str) -> Sentence:
-    """Words between spaces whose annotation is missing."""
-    word = Word("", 0, 0, MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, misc=MISSING)
-    found = re.finditer(r"\S+", text)
-    words = (word._replace(form=m[0], start=m.start(), end=m.end()) for m in found)
-    return Sentence(text, tuple(words))
 
 
 def of_words(features: Mapping[str, FeatureConfig | FeatureVocab]) -> bool:
@@ -153,44 +144,20 @@ def annotation(features: Mapping[str, FeatureConfig | FeatureVocab]) -> tuple[st
     return tuple(sorted(needed.difference(TEXT_COLUMNS)))
 
 
-def values(sentences: Sentences, column: str) -> Coded:
+def values(sentences: Sentences, column: str) -> DictionaryColumn:
     """The column's value of each word, `_` for none; for units, its visible characters, as `form`.
 
     Not for values of pieces (`subword_tag`, units of pieces).
     """
     if column in TEXT_COLUMNS:
-        forms = Coded.of(sentences.forms())
+        forms = DictionaryColumn.of(sentences.forms())
         return forms.map(shape) if column == "shape" else cased(forms.map(units.visible), column)
-    name, _, key = column.partition(".")
-
-    def value(found: str) -> str:
-        if found == MISSING:
-            return MISSING
-        if not key:
-            return found or NONE
-        return (own if name == "misc" else attribute)(found, key)
-
-    return Coded.of(sentences.annotation[name]).map(value)
+    return read_column(sentences, column)
 
 
-def cased(forms: Coded, column: str) -> Coded:
+def cased(forms: DictionaryColumn, column: str) -> DictionaryColumn:
     """Forms in lower case for the column `lower`, else as they are."""
     return forms.map(str.lower) if column == "lower" else forms
-
-
-def attribute(feats: str, name: str) -> str:
-    """`Case` of `Case=Nom|Number=Sing`; of joined words (`_+Case=Dat`) joined: `_+Dat`."""
-    parts = [
-        dict(item.partition("=")[::2] for item in part.split("|")) for part in feats.split("+")
-    ]
-    found = [part.get(name) or NONE for part in parts]
-    return NONE if set(found) == {NONE} else "+".join(found)
-
-
-def own(misc: str, name: str) -> str:
-    """`NER` of `NER=A+B|Gloss=in|Gloss=the`; `Gloss`, of parts of a token, joined: `in+the`."""
-    items = (item.partition("=") for item in misc.split("|"))
-    return "+".join(value for key, _, value in items if key == name and value) or NONE
 
 
 def shape(form: str) -> str:
@@ -201,11 +168,6 @@ def shape(form: str) -> str:
         for char in letters
     ]
     return "".join(kind for kind, _ in groupby(classes)) or NONE
-
-
-def spaced(text: str) -> tuple[Word, ...]:
-    """Words between spaces with no annotation but their span."""
-    return tuple(Word(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", text))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.training.checkpoints import FORMAT, check_format, check_sums, write_summed
 
 DIALS = ("classes", "erase")
-"""Settings of features that make them say less; see corpus/dials.py."""
+"""Settings of features that make them say less; see features/dials.py."""
 STARTED, FINISHED = "run.json", "result.json"
 
 

@@ -25,7 +25,7 @@ from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import test_set
 from nmt_feat.data.overlaps import attach
-from nmt_feat.data.store import Split, encode_split
+from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError, suggest
@@ -291,7 +291,7 @@ class Run:
 
     def split(
         self, sentences: list[Sentence], targets: list[str], where: list[str], count: bool = True
-    ) -> Split:
+    ) -> EncodedSplit:
         """Encoded sentences with their translations, or with empty ones.
 
         What is unknown of them is counted, unless they were counted before.
@@ -305,7 +305,7 @@ class Run:
             self.unknowns.count(described, split, where)
         return self.attached(split, described.texts, where)
 
-    def attached(self, split: Split, texts: list[str], where: list[str]) -> Split:
+    def attached(self, split: EncodedSplit, texts: list[str], where: list[str]) -> EncodedSplit:
         """The split with the vectors of each encoder that is a feature."""
         for name, model in self.encoders.items():
             live = self.cfg.features[name].live

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmt_feat.base.terminal import say
-from nmt_feat.data.alignment import Described, SourceEncoder
+from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.covers import Booleans, visible_places
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, short_repr, suggest
-from nmt_feat.features.columns import MISSING, FeatureVocab
+from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.sentences import Integers
+from nmt_feat.text.word_values import MISSING
 
 REACTIONS = ("warn", "error")
 SOURCE, TARGET, LONG = "source", "target", "long"
@@ -52,7 +53,7 @@ class Unknowns:
         """Pieces of the longest sentence."""
         self.unknown_characters = self.characters = 0
 
-    def count(self, described: Described, split: Split, where: Sequence[str]) -> None:
+    def count(self, described: AlignedSentences, split: EncodedSplit, where: Sequence[str]) -> None:
         """Add sentences; `where` names each. A `UserError` where the reaction is `error`."""
         counts = described.counts
         self._count_pieces(described, where)
@@ -96,7 +97,7 @@ class Unknowns:
         count.first = where[sentence]
         return sentence, at - int(ends[sentence] - per_sentence[sentence])
 
-    def _count_pieces(self, described: Described, where: Sequence[str]) -> None:
+    def _count_pieces(self, described: AlignedSentences, where: Sequence[str]) -> None:
         """Count pieces of the source, and their visible characters: a word may be one piece."""
         pieces, texts = described.pieces, described.texts
         assert pieces is not None

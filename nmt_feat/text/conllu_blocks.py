@@ -25,7 +25,7 @@ from nmt_feat.text.conllu import (
     parse_conllu,
     space_after,
 )
-from nmt_feat.text.sentences import Coded, Integers, Sentences
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
 
 Booleans = NDArray[np.bool_]
 _NO_NUMBER = -2
@@ -126,7 +126,7 @@ def _plain(
         codes = np.append(upos.codes, [len(upos.values), len(upos.values) + 1])
         of_head = np.where(head > 0, begin + head - 1, len(words) + (head < 0))
         of_head[odd] = 0
-        given["head_upos"] = Coded(codes[of_head], [*upos.values, ROOT, NONE])
+        given["head_upos"] = DictionaryColumn(codes[of_head], [*upos.values, ROOT, NONE])
     given["misc"] = misc.map(lambda s: own_misc((s,)))
     strings = {column: given[column].strings() for column in columns}
     kept = plain[part[begins]]
@@ -150,7 +150,7 @@ def _in_circle(head: Integers, begin: Integers, counts: Integers) -> Booleans:
     return circle
 
 
-def _columns(words: list[str]) -> dict[str, Coded]:
+def _columns(words: list[str]) -> dict[str, DictionaryColumn]:
     """The ten columns of lines that have them."""
     data = "\n".join(words).encode()
     table = csv.read_csv(
@@ -160,9 +160,12 @@ def _columns(words: list[str]) -> dict[str, Coded]:
         csv.ConvertOptions(check_utf8=False, column_types=_TYPES, null_values=[]),
     )
     found = {name: table[name].combine_chunks() for name in COLUMNS}
-    return {n: Coded(c.indices.to_numpy(), c.dictionary.to_pylist()) for n, c in found.items()}
+    return {
+        n: DictionaryColumn(c.indices.to_numpy(), c.dictionary.to_pylist())
+        for n, c in found.items()
+    }
 
 
-def _each(column: Coded, of: Callable[[str], Any]) -> NDArray[Any]:
+def _each(column: DictionaryColumn, of: Callable[[str], Any]) -> NDArray[Any]:
     """`of` each word's string."""
     return np.array([of(value) for value in column.values])[column.codes]

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from nmt_feat.base.typed_json import loads
 from nmt_feat.errors import UserError, short_repr, suggest
-from nmt_feat.features.columns import NONE, spaced, values
 from nmt_feat.text.conllu import (
+    NONE,
     ROOT,
     Findings,
     Sentence,
@@ -27,6 +27,7 @@ from nmt_feat.text.conllu import (
     parse_conllu,
 )
 from nmt_feat.text.sentences import ANNOTATION, Sentences
+from nmt_feat.text.word_values import read_column, whitespace_words
 
 SEPARATORS = {"pipe": "|", "ffe8": "\uffe8"}
 """`word|f1|f2` of Nematus and Sockeye, the same with U+FFE8 of OpenNMT."""
@@ -142,7 +143,7 @@ def parse_parallel(
     sides = [iter(side) for _, side in factors.values()]
     number = first - 1
     for number, line in enumerate(lines, first):
-        tokens, columns = spaced(line), []
+        tokens, columns = whitespace_words(line), []
         for (file, _), side in zip(factors.values(), sides, strict=True):
             if (row := next(side, None)) is None:
                 raise UserError(f"{file}: has {number - 1} lines, {name} has more")
@@ -353,7 +354,7 @@ def _columns(sentence: Sentence, factors: Sequence[str], where: str) -> list[lis
         raise UserError(f"{where}: no annotation of {sentence.text!r}; annotate it first")
     columns = [[word.form for word in sentence.words]]
     own = Sentences.of([sentence])
-    columns += [values(own, factor).strings().to_pylist() for factor in factors]
+    columns += [read_column(own, factor).strings().to_pylist() for factor in factors]
     for name, column in zip(("form", *factors), columns, strict=True):
         for value in column:
             if len(value.split()) != 1:

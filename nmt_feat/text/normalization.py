@@ -21,7 +21,7 @@ from nmt_feat.base.files import write_part
 from nmt_feat.base.typed_json import loads
 from nmt_feat.text.conllu import TEXT_COMMENT, Sentence, Word, sentence_end
 from nmt_feat.text.files import Block, line_end, read_blocks, remembered
-from nmt_feat.text.sentences import ANNOTATION, Coded, Integers, Sentences
+from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Integers, Sentences
 
 RULES = {
     "unicode": "NFC",
@@ -114,7 +114,7 @@ def normalize_sentences(sentences: Sentences) -> Sentences:
         starts[words], ends[words] = places[starts[words]], places[ends[words]]
     values = {}
     for name, strings in sentences.annotation.items():
-        coded = Coded.of(strings)
+        coded = DictionaryColumn.of(strings)
         normal = normalize_lines(coded.values)
         values[name] = strings
         if normal != coded.values:

@@ -20,24 +20,24 @@ ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
 """Columns that an annotation gives, as they are in `Word`."""
 
 
-class Coded(NamedTuple):
+class DictionaryColumn(NamedTuple):
     """Strings as numbers in a list of the different ones."""
 
     codes: NDArray[np.int32]
     values: list[str]
 
     @classmethod
-    def of(cls, strings: pa.Array | Sequence[str]) -> Coded:
+    def of(cls, strings: pa.Array | Sequence[str]) -> DictionaryColumn:
         """Encode strings."""
         if not isinstance(strings, pa.Array):
             strings = pa.array(strings, pa.string())
         coded = strings.dictionary_encode()
         return cls(coded.indices.to_numpy(), coded.dictionary.to_pylist())
 
-    def map(self, change: Callable[[str], str]) -> Coded:
+    def map(self, change: Callable[[str], str]) -> DictionaryColumn:
         """`change` of each string."""
-        changed = Coded.of([change(value) for value in self.values])
-        return Coded(changed.codes[self.codes], changed.values)
+        changed = DictionaryColumn.of([change(value) for value in self.values])
+        return DictionaryColumn(changed.codes[self.codes], changed.values)
 
     def counts(self) -> list[int]:
         """How often each of the values occurs."""

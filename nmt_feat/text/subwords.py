@@ -22,7 +22,7 @@ from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.text.files import one_line, ranked
 from nmt_feat.text.normalization import RULES_FILE, escape, unescape, write_rules
-from nmt_feat.text.sentences import Coded, Integers, Sentences, slices
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slices
 from nmt_feat.text.units import visible
 
 Booleans = NDArray[np.bool_]
@@ -141,9 +141,9 @@ class Subwords:
         """The visible characters of a piece of `text`: its units are taken of them."""
         return visible(text[piece.start : piece.end])
 
-    def surfaces(self, texts: Sequence[str], pieces: Pieces) -> Coded:
+    def surfaces(self, texts: Sequence[str], pieces: Pieces) -> DictionaryColumn:
         """The `surface` of each piece of the texts."""
-        found = Coded.of(slices(texts, pieces.counts, pieces.starts, pieces.ends))
+        found = DictionaryColumn.of(slices(texts, pieces.counts, pieces.starts, pieces.ends))
         return found.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
 
     def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:

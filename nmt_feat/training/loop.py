@@ -23,7 +23,7 @@ from nmt_feat.config.identity import VALIDATION
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.data.batches import Indices, collate, ordered, plan
 from nmt_feat.data.prepare import Prepared
-from nmt_feat.data.store import Split
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import WHOLE, translate_split
 from nmt_feat.embedders.ids import PAD
 from nmt_feat.errors import UserError, out_of_memory, short_repr
@@ -69,7 +69,7 @@ class Objective(nn.Module):
 
 def dev_loss(
     objective: nn.Module,
-    split: Split,
+    split: EncodedSplit,
     names: list[str],
     tokens: int,
     device: torch.device,

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nmt_feat.data.alignment import Described, SourceEncoder
+from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.prepare import Prepared
-from nmt_feat.data.store import UNITS, Split, encoded
+from nmt_feat.data.store import UNITS, EncodedSplit, encoded
 from nmt_feat.embedders.ids import END, PAD, UNK
 from nmt_feat.features.columns import Code, number
 from nmt_feat.text.conllu import Sentence
-from nmt_feat.text.sentences import Coded, Integers, Sentences
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces
 
 
@@ -43,7 +43,7 @@ def split_of(
     source_text: Sequence[str],
     target_text: Sequence[str],
     values: dict[str, list[str]] | None = None,
-) -> Split:
+) -> EncodedSplit:
     """A split in memory. `target`: ids with EOS; `values`: feature values by sentence."""
     features, units = {}, {}
     for name in source[0].features:
@@ -53,12 +53,15 @@ def split_of(
             codes = [*numbers]
         features[name] = np.array(codes, np.int32)
     words = {name: [line.split() for line in lines] for name, lines in (values or {}).items()}
-    described = Described(
+    described = AlignedSentences(
         texts=list(source_text),
         ids=np.array(list(chain.from_iterable(one.ids for one in source)), np.int32),
         counts=lengths([one.ids for one in source]),
         words=Sentences.of(map(Sentence, source_text), ()),
-        values={name: Coded.of([*chain.from_iterable(lines)]) for name, lines in words.items()},
+        values={
+            name: DictionaryColumn.of([*chain.from_iterable(lines)])
+            for name, lines in words.items()
+        },
         value_counts={name: lengths(lines) for name, lines in words.items()},
         carried={},
         begins=np.array([], np.bool_),
@@ -68,7 +71,7 @@ def split_of(
     for name, tokens in units.items():  # those of all tokens are in the first row
         column = pa.array([tokens] + [[]] * (len(source) - 1), pa.large_list(rows["source"].type))
         table = table.append_column(UNITS + name, column)
-    return Split(table)
+    return EncodedSplit(table)
 
 
 def lengths(rows: Sequence[Sequence[object]]) -> Integers:
@@ -82,7 +85,7 @@ def pieces(*sentences: list[tuple[int, int]]) -> Pieces:
     return Pieces(np.full(len(spans), 9, np.int32), counts, starts, ends)
 
 
-def content(split: Split) -> dict[str, Any]:
+def content(split: EncodedSplit) -> dict[str, Any]:
     """All that a split holds."""
     ids = {"source": split.source.values, "target": split.target.values, **split.features}
     ids |= {"rows": split.source.offsets}

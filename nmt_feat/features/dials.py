@@ -14,11 +14,14 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.features.columns import MISSING, FeatureVocab
-from nmt_feat.text.sentences import Coded, Sentences
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.text.sentences import DictionaryColumn, Sentences
+from nmt_feat.text.word_values import MISSING
 
 
-def turned(values: Coded, sentences: Sentences, feature: FeatureVocab) -> Coded:
+def apply_dials(
+    values: DictionaryColumn, sentences: Sentences, feature: FeatureVocab
+) -> DictionaryColumn:
     """The values of the sentences' words as the feature's dials leave them; `MISSING` is lost."""
     if feature.classes is not None:
         count = feature.classes
@@ -31,13 +34,15 @@ def turned(values: Coded, sentences: Sentences, feature: FeatureVocab) -> Coded:
         texts = [_number(text, feature.seed) for text in sentences.texts]
         first = np.repeat(np.cumsum(sentences.counts) - sentences.counts, sentences.counts)
         place = (np.arange(len(first)) - first).astype(np.uint64)
-        drawn = mixed(np.repeat(np.array(texts, np.uint64), sentences.counts) + mixed(place))
+        drawn = splitmix64(
+            np.repeat(np.array(texts, np.uint64), sentences.counts) + splitmix64(place)
+        )
         lost = (drawn >> np.uint64(11)) * 2.0**-53 < feature.erase
         used, codes = np.unique(
             np.where(lost, len(values.values), values.codes), return_inverse=True
         )
         names = [*values.values, MISSING]
-        left = Coded(codes.astype(np.int32), [names[i] for i in used.tolist()])
+        left = DictionaryColumn(codes.astype(np.int32), [names[i] for i in used.tolist()])
         values = left.map(str)  # each once, also where some were missing before
     return values
 
@@ -50,7 +55,7 @@ def _number(text: str, seed: int) -> int:
     return int.from_bytes(key.digest(), "little")
 
 
-def mixed(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+def splitmix64(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     """Numbers whose bits all depend on all bits of x (the finalizer of splitmix64)."""
     z = np.atleast_1d(np.asarray(x, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,0 +1,53 @@
+"""What the annotation says of each word: the values of one of its columns."""
+
+from __future__ import annotations
+
+import re
+
+from nmt_feat.text.conllu import NONE, Sentence, Word
+from nmt_feat.text.sentences import DictionaryColumn, Sentences
+
+MISSING = "<missing>"
+"""A value that is unknown, as where a sentence has no annotation."""
+
+
+def whitespace_words(text: str) -> tuple[Word, ...]:
+    """Words between spaces with no annotation but their span."""
+    return tuple(Word(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", text))
+
+
+def without_annotation(text: str) -> Sentence:
+    """Words between spaces whose annotation is missing."""
+    word = Word("", 0, 0, MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, misc=MISSING)
+    matches = re.finditer(r"\S+", text)
+    words = (word._replace(form=m[0], start=m.start(), end=m.end()) for m in matches)
+    return Sentence(text, tuple(words))
+
+
+def read_column(sentences: Sentences, column: str) -> DictionaryColumn:
+    """The value of each word in a column (`upos`, `feats.Case`, `misc.NER`), `_` for none."""
+    name, _, key = column.partition(".")
+
+    def read_value(annotated: str) -> str:
+        if annotated == MISSING:
+            return MISSING
+        if not key:
+            return annotated or NONE
+        return (misc_value if name == "misc" else feats_value)(annotated, key)
+
+    return DictionaryColumn.of(sentences.annotation[name]).map(read_value)
+
+
+def feats_value(feats: str, name: str) -> str:
+    """`Case` of `Case=Nom|Number=Sing`; of joined words (`_+Case=Dat`) joined: `_+Dat`."""
+    parts = [
+        dict(item.partition("=")[::2] for item in part.split("|")) for part in feats.split("+")
+    ]
+    values = [part.get(name) or NONE for part in parts]
+    return NONE if set(values) == {NONE} else "+".join(values)
+
+
+def misc_value(misc: str, name: str) -> str:
+    """`NER` of `NER=A+B|Gloss=in|Gloss=the`; `Gloss`, of parts of a token, joined: `in+the`."""
+    items = (item.partition("=") for item in misc.split("|"))
+    return "+".join(value for key, _, value in items if key == name and value) or NONE
