@@ -14,7 +14,7 @@ class Attention(Combiner):
     The products are divided by the square root of the width. One feature alone has the weight 1.
     """
 
-    least = 2
+    min_parts = 2
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__(parts, model_dim)

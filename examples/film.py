@@ -17,7 +17,7 @@ class FiLM(Combiner):
         self.modulation = nn.Linear(sum(features), 2 * word)
         nn.init.normal_(self.modulation.weight, std=start)
 
-    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+    def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The word is as wide as the model, the features are as they ask."""
         word, *features = parts
         return {word: model_dim, **{name: parts[name] for name in features}}

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import nmt_feat.combiners
-from nmt_feat.combiners import Add, Combiner, Concat, Gate, Mixed
-from nmt_feat.combiners.base import method
+from nmt_feat.combiners import Add, Combiner, CombinerError, Concat, Gate, Mixed
+from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.combiners.mixed import METHODS as NAMED
+from nmt_feat.config.schema import CombinerConfig
 from nmt_feat.errors import UserError
+from nmt_feat.runs.build_model import build_combiner
 from tests.support.methods import ALL, METHODS
 from tests.support.small import ROOT
 
@@ -22,7 +24,7 @@ PARTS = {"word": DIM, "deprel": 1, "lemma": 4, "upos": 2}
 
 def message(call: object, *args: object, **settings: object) -> str:
     assert callable(call)
-    with pytest.raises(UserError) as error:
+    with pytest.raises((CombinerError, UserError)) as error:
         call(*args, **settings)
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -42,12 +44,12 @@ def message(call: object, *args: object, **settings: object) -> str:
     ],
 )
 def test_names(name: str, expected: str) -> None:
-    assert method(name) == expected
+    assert to_snake_case(name) == expected
 
 
 def test_every_class_is_shipped() -> None:
     classes = [c for c in vars(nmt_feat.combiners).values() if isinstance(c, type)]
-    names = {method(c.__name__) for c in classes if issubclass(c, Combiner)}
+    names = {to_snake_case(c.__name__) for c in classes if issubclass(c, Combiner)}
     assert names == {*METHODS, "combiner", "no_features"}
     assert names == {*NAMED, "mixed", "combiner", "no_features"}
     assert {c.__name__ for c in classes} <= set(nmt_feat.combiners.__all__)
@@ -192,8 +194,9 @@ def test_mixed_merges_the_features_of_a_method_together() -> None:
 
 
 def test_mixed_with_a_class_of_ones_own() -> None:
-    given = {"lemma": "examples.product.Product", "upos": "concat"}
-    mixed = Mixed({"word": 8, "upos": 2, "lemma": 3}, 8, given)
+    methods = {"lemma": "examples.product.Product", "upos": "concat"}
+    settings = CombinerConfig("nmt_feat.combiners.Mixed", args={"methods": methods})
+    mixed = build_combiner(settings, {"word": 8, "upos": 2, "lemma": 3}, 8)
     assert mixed.widths == {"word": 6, "upos": 2, "lemma": 6}
     word, upos, lemma = torch.randn(3, 6), torch.randn(3, 2), torch.randn(3, 6)
     expected = torch.cat([word * (1 + lemma), upos], dim=-1)
@@ -241,7 +244,10 @@ def test_mixed_with_a_class_of_ones_own() -> None:
     ],
 )
 def test_mistakes_in_mixed(settings: dict[str, object], expected: str) -> None:
-    assert message(Mixed, PARTS, DIM, **settings) == expected
+    configured = CombinerConfig("nmt_feat.combiners.Mixed", args=settings)
+    assert message(build_combiner, configured, PARTS, DIM) == expected
+    with pytest.raises(CombinerError):  # used alone, without the hints
+        Mixed(PARTS, DIM, **settings)
 
 
 def test_mixed_of_too_wide_features() -> None:
@@ -258,7 +264,7 @@ def test_mixed_of_too_wide_features() -> None:
 
 def test_subclasses_may_take_anything() -> None:
     class Half(Add):
-        least = 3
+        min_parts = 3
 
     assert message(Half, {"word": 4, "upos": 4}, 4) == (
         f"half needs 3 parts, here: word, upos; {ALONE}"
@@ -269,13 +275,27 @@ def test_widths_may_be_decided_in_any_order() -> None:
     """The word's last, say; the parts come as they are named."""
 
     class Last(Concat):
-        def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
-            return dict(reversed(super().decide(parts, model_dim).items()))
+        def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+            return dict(reversed(super().choose_widths(parts, model_dim).items()))
 
     combiner = Last({"word": DIM, "upos": 3, "deprel": 2}, DIM)
     assert list(combiner.widths.items()) == [("word", 11), ("upos", 3), ("deprel", 2)]
     parts = [torch.randn(2, 3, width) for width in (11, 3, 2)]
     assert combiner(parts).equal(torch.cat(parts, dim=-1))
+
+
+def test_names_of_release_0_1_still_work() -> None:
+    with pytest.warns(DeprecationWarning, match=r"decide is now called choose_widths"):
+
+        class Earlier(Concat):
+            least = 3
+
+            def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+                return dict(reversed(super().decide(parts, model_dim).items()))
+
+    assert Earlier.min_parts == 3
+    assert message(Earlier, {"word": 4, "upos": 4}, 4).startswith("earlier needs 3 parts")
+    assert Earlier({"word": DIM, "upos": 3, "deprel": 2}, DIM).widths["word"] == 11
 
 
 def test_example_of_use_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """Ways to merge a word's embedding with those of its features, side by side.
 
-A combiner is told the names of the parts (the word first), the width that each would like, and
-the width of the model. It decides `widths`, what each part gets, and maps the parts, tensors
+A combiner gets the names of the parts (the word first), their preferred widths and the width of
+the model. It chooses `widths`, one for each part, and maps the parts, tensors
 `(batch, time, widths[i])`, to one `(batch, time, model_dim)`. It is position-wise and sees
 neither ids nor masks, so it works on any tensors:
 
@@ -11,7 +11,7 @@ neither ids nor masks, so it works on any tensors:
     merged = gate([words, tags])
 """
 
-from nmt_feat.combiners.base import Combiner, NoFeatures
+from nmt_feat.combiners.base import Combiner, CombinerError, NoFeatures
 from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.mixed import Mixed
@@ -24,6 +24,7 @@ __all__ = [
     "AdditiveGate",
     "Average",
     "Combiner",
+    "CombinerError",
     "Concat",
     "ConcatProject",
     "DMESigmoid",

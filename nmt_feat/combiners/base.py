@@ -1,20 +1,27 @@
 """What all combiners share, and the one that combines nothing."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.errors import UserError
+EARLIER_NAMES = {"least": "min_parts", "decide": "choose_widths"}
+"""Members that a user's class may still define under their names of release 0.1."""
 
 
-def method(class_name: str) -> str:
+class CombinerError(ValueError):
+    """A combiner cannot be built, or cannot merge these tensors. The message says why."""
+
+
+def to_snake_case(class_name: str) -> str:
     """The name of a method in settings and tables: `WordGate` is word_gate, `DME` is dme."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
 
 
-def linear(inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
+def make_linear(inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
     """A linear layer that starts with Glorot's weights and with `bias` in each output."""
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight)
@@ -23,49 +30,72 @@ def linear(inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
 
 
 class Combiner(nn.Module):
-    """Base of all methods, and of a user's own: override `forward`, and `decide` if need be.
+    """Base of all methods, and of a user's: override `forward`, and `choose_widths` if need be.
 
-    Positions of a batch that are alike may be merged once, so what is random in one's own method,
-    such as dropout, is the same for them.
+    The model merges equal positions of a batch once and copies the result. So a method that draws
+    random numbers, such as one with dropout, gives equal positions the same numbers.
 
     Args:
         parts: name and preferred width of each part, the word (if there is one) first.
         model_dim: width of the model, and of the result.
+
+    Raises:
+        CombinerError: for too few parts, or for widths that the method cannot have.
     """
 
-    least = 1
-    """The number of parts below which the method has nothing to do."""
+    Error = CombinerError
+    """What a wrong setting raises. Its message is a sentence for the user."""
+    min_parts = 1
+    """The number of parts that the method needs to do anything."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a user's class keep the names of release 0.1, with a warning."""
+        super().__init_subclass__(**kwargs)
+        for earlier, today in EARLIER_NAMES.items():
+            if earlier in cls.__dict__ and today not in cls.__dict__:
+                warnings.warn(
+                    f"{cls.__qualname__}.{earlier} is now called {today}; release 0.3 no longer "
+                    f"reads {earlier}",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                setattr(cls, today, cls.__dict__[earlier])
+            elif today in cls.__dict__:  # for `super().decide(...)` in a class derived from this
+                setattr(cls, earlier, cls.__dict__[today])
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__()
         if not parts:
-            raise UserError("a combiner needs at least one part, such as the word's embedding")
-        if len(parts) < self.least:
-            name = method(type(self).__name__)
-            raise UserError(
-                f"{name} needs {self.least} parts, here: {', '.join(parts)}; choose more features "
-                "or another combiner, for words only combiner=none"
+            raise CombinerError("a combiner needs at least one part, such as the word's embedding")
+        if len(parts) < self.min_parts:
+            name = to_snake_case(type(self).__name__)
+            raise CombinerError(
+                f"{name} needs {self.min_parts} parts, here: {', '.join(parts)}; choose more "
+                "features or another combiner, for words only combiner=none"
             )
         self.names = tuple(parts)
         self.model_dim = model_dim
-        decided = self.decide(parts, model_dim)
-        # In the order of the parts, whatever order one's own `decide` has.
-        self.widths = {name: decided[name] for name in (*parts, *decided) if name in decided}
+        chosen = self.choose_widths(parts, model_dim)
+        # In the order of the parts, whatever the order of a user's `choose_widths`.
+        self.widths = {name: chosen[name] for name in (*parts, *chosen) if name in chosen}
 
-    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+    def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The width of each part; unless overridden, all parts are as wide as the model."""
         return dict.fromkeys(parts, model_dim)
 
+    least, decide = min_parts, choose_widths
+
     def __call__(self, parts: Sequence[Tensor]) -> Tensor:
-        """`forward`, after a look at the shapes; other than `widths` says is a `UserError`."""
+        """`forward`, after a check of the shapes: others than `widths` raise `CombinerError`."""
         shapes = [tuple(part.shape) for part in parts]
         if [shape[-1:] for shape in shapes] != [(width,) for width in self.widths.values()] or any(
             shape[:-1] != shapes[0][:-1] for shape in shapes
         ):
-            wanted = ", ".join(f"{name} (..., {width})" for name, width in self.widths.items())
-            got = ", ".join(map(str, shapes)) or "nothing"
-            raise UserError(
-                f"{type(self).__name__} merges {wanted}, alike but for the last axis; got {got}"
+            expected = ", ".join(f"{name} (..., {width})" for name, width in self.widths.items())
+            actual = ", ".join(map(str, shapes)) or "nothing"
+            raise CombinerError(
+                f"{type(self).__name__} merges {expected}, alike but for the last axis; "
+                f"got {actual}"
             )
         merged: Tensor = super().__call__(parts)
         return merged

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt_feat.combiners.base import Combiner, linear
-from nmt_feat.errors import UserError
+from nmt_feat.combiners.base import Combiner, CombinerError, make_linear
 
 
 class Concat(Combiner):
@@ -18,13 +17,13 @@ class Concat(Combiner):
     tables that are zero outside of each part's own columns (Coates & Bollegala 2018).
     """
 
-    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+    def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """Widths of the features as asked; the word's is the remainder."""
         (word, _), *features = parts.items()
         rest = model_dim - sum(width for _, width in features)
         if rest < 1:
             asked = " + ".join(f"{name} {width}" for name, width in features)
-            raise UserError(
+            raise CombinerError(
                 f"concat leaves the {word} {rest} of the model's width {model_dim}: {asked} = "
                 f"{model_dim - rest}; make features.<name>.dim smaller or model.dim larger"
             )
@@ -55,9 +54,9 @@ class ConcatProject(Combiner):
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__(parts, model_dim)
-        self.project = linear(sum(self.widths.values()), model_dim)
+        self.project = make_linear(sum(self.widths.values()), model_dim)
 
-    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+    def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The word's width is the model's, the features' are as asked."""
         word, *features = parts
         return {word: model_dim, **{name: parts[name] for name in features}}

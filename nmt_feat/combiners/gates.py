@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.combiners.base import Combiner, linear
+from nmt_feat.combiners.base import Combiner, make_linear
 
 
-def between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+def blend_parts(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """`(1 - share) * a + share * b`, in the wider of their types, which differ in bf16-mixed."""
     dtype = torch.promote_types(a.dtype, b.dtype)
     return torch.lerp(a.to(dtype), b.to(dtype), share.to(dtype))
@@ -29,11 +29,11 @@ class Gate(Combiner):
         bias: initial value of c; 0 starts near the average, above 0 nearer to the first parts.
     """
 
-    least = 2
+    min_parts = 2
 
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
-        self.logits = linear(len(parts) * model_dim, (len(parts) - 1) * model_dim, bias)
+        self.logits = make_linear(len(parts) * model_dim, (len(parts) - 1) * model_dim, bias)
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
@@ -46,7 +46,7 @@ class Gate(Combiner):
         """Gated sum of the parts, `(batch, time, model_dim)`."""
         if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
             a, b = parts
-            return between(b, a, torch.sigmoid(self.logits(torch.cat([a, b], dim=-1))))
+            return blend_parts(b, a, torch.sigmoid(self.logits(torch.cat([a, b], dim=-1))))
         return (self.weights_of(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
 
 
@@ -75,11 +75,11 @@ class WordGate(Combiner):
         bias: initial value of c; 0 starts near the average, above 0 nearer to the features.
     """
 
-    least = 2
+    min_parts = 2
 
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
-        self.logits = linear(model_dim, (len(parts) - 1) * model_dim, bias)
+        self.logits = make_linear(model_dim, (len(parts) - 1) * model_dim, bias)
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
@@ -91,7 +91,7 @@ class WordGate(Combiner):
         """Gated sum of the parts, `(batch, time, model_dim)`."""
         if len(parts) == 2:  # a sigmoid is half the work of a softmax over two
             a, b = parts
-            return between(a, b, torch.sigmoid(self.logits(a)))
+            return blend_parts(a, b, torch.sigmoid(self.logits(a)))
         return (self.weights_of(parts) * torch.stack(list(parts), dim=-2)).sum(dim=-2)
 
 
@@ -107,26 +107,27 @@ class AdditiveGate(Combiner):
         bias: initial value of c; 0 starts with half of each feature, below 0 nearer to the word.
     """
 
-    least = 2
+    min_parts = 2
 
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
-        layers = (linear(2 * model_dim, model_dim, bias) for _ in range(len(parts) - 1))
+        layers = (make_linear(2 * model_dim, model_dim, bias) for _ in range(len(parts) - 1))
         self.logits = nn.ModuleList(layers)
 
-    def gate(self, feature: int, parts: Sequence[Tensor]) -> Tensor:
+    def compute_gate(self, feature: int, parts: Sequence[Tensor]) -> Tensor:
         """What part `feature` is multiplied by, `(batch, time, model_dim)`."""
-        word, own = parts[0], parts[feature]
-        return torch.sigmoid(self.logits[feature - 1](torch.cat([word, own], dim=-1))).to(word)
+        word = parts[0]
+        gate = torch.sigmoid(self.logits[feature - 1](torch.cat([word, parts[feature]], dim=-1)))
+        return gate.to(word)
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; the word's is 1."""
-        gates = (self.gate(i, parts) for i in range(1, len(parts)))
+        gates = (self.compute_gate(i, parts) for i in range(1, len(parts)))
         return torch.stack([torch.ones_like(parts[0]), *gates], dim=-2)
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """The word and its gated features, `(batch, time, model_dim)`."""
         merged = parts[0]
         for i in range(1, len(parts)):
-            merged = merged + self.gate(i, parts) * parts[i]
+            merged = merged + self.compute_gate(i, parts) * parts[i]
         return merged

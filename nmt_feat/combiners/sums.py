@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.combiners.base import Combiner, linear
+from nmt_feat.combiners.base import Combiner, make_linear
 
 
 class Add(Combiner):
@@ -70,37 +70,39 @@ class DME(Combiner):
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__(parts, model_dim)
-        self.project = nn.ModuleList(linear(width, model_dim) for width in self.widths.values())
+        self.project = nn.ModuleList(
+            make_linear(width, model_dim) for width in self.widths.values()
+        )
         self.score = nn.Linear(model_dim, 1, bias=False)
         nn.init.xavier_uniform_(self.score.weight)
 
-    def decide(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
+    def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The word's width is the model's, the features' are as asked."""
         word, *features = parts
         return {word: model_dim, **{name: parts[name] for name in features}}
 
-    def normalize(self, scores: Tensor) -> Tensor:
+    def normalize_scores(self, scores: Tensor) -> Tensor:
         """Scores of the parts, `(batch, time, 1, parts)`, to weights."""
         return torch.softmax(scores, dim=-1)
 
-    def weighed(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def weigh_parts(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The projected parts, `(batch, time, model_dim, parts)`, and weights: 1 for the width."""
         projected = [layer(part) for layer, part in zip(self.project, parts, strict=True)]
         scores = torch.stack([self.score(part) for part in projected], dim=-1)
-        return torch.stack(projected, dim=-1), self.normalize(scores).to(projected[0])
+        return torch.stack(projected, dim=-1), self.normalize_scores(scores).to(projected[0])
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Weighted sum of the projected parts, `(batch, time, model_dim)`."""
-        projected, weights = self.weighed(parts)
+        projected, weights = self.weigh_parts(parts)
         return (projected * weights).sum(dim=-1)
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The weights, `(batch, time, parts, 1)`."""
-        return self.weighed(parts)[1].transpose(-1, -2)
+        return self.weigh_parts(parts)[1].transpose(-1, -2)
 
     def contributions_of(self, parts: Sequence[Tensor]) -> Tensor:
         """Each projected part times its weight."""
-        projected, weights = self.weighed(parts)
+        projected, weights = self.weigh_parts(parts)
         return (projected * weights).transpose(-1, -2)
 
 
@@ -118,8 +120,8 @@ class DMESigmoid(DME):
 
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
-        self.score = linear(model_dim, 1, bias)
+        self.score = make_linear(model_dim, 1, bias)
 
-    def normalize(self, scores: Tensor) -> Tensor:
+    def normalize_scores(self, scores: Tensor) -> Tensor:
         """Scores of the parts, `(batch, time, 1, parts)`, to weights."""
         return torch.sigmoid(scores)

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from hydra.utils import get_class
 
@@ -234,6 +234,8 @@ def naming_failures(cls: type[Any], kind: type[Any]) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except getattr(kind, "Error", UserError) as error:  # a sentence for the user, as `Combiner` has
+        raise UserError(str(error)) from error
     except Exception as error:
         frames = [(f.f_code, f.f_locals, n) for f, n in traceback.walk_tb(error.__traceback__)]
         for code, names, _ in frames:
@@ -254,7 +256,7 @@ def _refuse_untyped(
     """Refuse a number or a truth value for an argument that is text, such as YAML's `no`."""
     for name, value in args.items():
         kind = parameters[name].annotation if name in parameters else None
-        text = kind is str or kind in ("str", "str | None") or kind == str | None
+        text = str in (kind, *get_args(kind)) or kind in ("str", "str | None")
         if text and isinstance(value, (bool, int, float)):
             raise UserError(
                 f"{target}: the argument {name!r} is text, and {value} was read as "

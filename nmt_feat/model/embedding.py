@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt_feat.combiners import Combiner
+from nmt_feat.combiners import Combiner, CombinerError
+from nmt_feat.embedders.contextual import Contextual
 from nmt_feat.embedders.ids import FIRST, TEXTS, UNITS, UNK
-from nmt_feat.features import Contextual
+from nmt_feat.errors import UserError
 from nmt_feat.model.dropout import dropout
 
 ROUND = 256
@@ -138,7 +139,10 @@ class SourceEmbedding(nn.Module):
 
     def merge(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
         """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
-        return full(self.combiner(self.parts(rows, composed)))
+        try:
+            return full(self.combiner(self.parts(rows, composed)))
+        except CombinerError as error:  # such as a user's embedder of another width
+            raise UserError(str(error)) from error
 
     def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
         """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`.

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.combiners import Combiner, NoFeatures
+from nmt_feat.combiners import Combiner, Mixed, NoFeatures
+from nmt_feat.combiners.mixed import METHODS, Method
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import FIRST
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.columns import CONTEXT
 from nmt_feat.features.widths import default_width
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -70,11 +71,54 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
         return NoFeatures(parts, dim)
     left = unused(cfg)
     args = {name: value for name, value in cfg.args.items() if name not in left}
+    if issubclass(locate_class(cfg._target_), Mixed):
+        args = resolve_methods(args, list(parts))
     bias = {} if cfg.bias is None or "bias" in left else {"bias": cfg.bias}
     combiner: Combiner = build_object(
         cfg._target_, Combiner, args, parts=parts, model_dim=dim, **bias
     )
     return combiner
+
+
+def resolve_methods(args: Mapping[str, Any], parts: list[str]) -> dict[str, Any]:
+    """The arguments of `Mixed` with classes in place of their dotted names, all names checked."""
+    word, *features = parts
+    if not features:
+        return dict(args)  # too few parts: `Mixed` says so
+    methods = args.get("methods", {})
+    if isinstance(methods, str):
+        example = f"combiner.args.methods.{features[0]}={methods}"
+        raise UserError(f"combiner.args.methods={methods}: name the feature, +{example}")
+    for name in methods:
+        where = f"combiner.args.methods.{name}"
+        if name == word:
+            raise UserError(
+                f"{where}: the first part has no method, the others merge with it; "
+                f"known: {', '.join(features)}"
+            )
+        if name not in features:
+            raise UserError(f"{where}: no such feature is chosen; {suggest(name, features)}")
+    defaults = {
+        name: resolve_method(args[name])
+        for name in ("wide", "narrow")
+        if isinstance(args.get(name), str)
+    }
+    resolved = {name: resolve_method(str(method)) for name, method in methods.items()}
+    return {**args, **defaults, "methods": resolved}
+
+
+def resolve_method(name: str) -> Method:
+    """The name of a shipped method as it is; the class of a dotted name."""
+    if name in METHODS:
+        return name
+    if "." not in name:
+        raise UserError(f"combiner=mixed: no method {name!r}; {suggest(name, METHODS)}")
+    cls = locate_class(name)
+    if not issubclass(cls, Combiner):
+        raise UserError(
+            f"combiner=mixed: {name} is no nmt_feat.combiners.Combiner; derive the class from it"
+        )
+    return cls
 
 
 def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from nmt_feat.base.typed_json import Mismatch, finite, loads, typed
-from nmt_feat.combiners.base import method
+from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
@@ -205,7 +205,7 @@ def method_name(target: str | None) -> str:
     if target is None:
         return "none"
     module, _, name = target.rpartition(".")
-    return method(name) if module.startswith("nmt_feat.") else name
+    return to_snake_case(name) if module.startswith("nmt_feat.") else name
 
 
 def code_revision() -> dict[str, str]:

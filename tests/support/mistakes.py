@@ -35,15 +35,15 @@ class Needy(Combiner):
         super().__init__(parts, model_dim)
 
 class Widths(Combiner):
-    def decide(self, parts, model_dim):
+    def choose_widths(self, parts, model_dim):
         return {"word": model_dim}
 
 class Fraction(Combiner):
-    def decide(self, parts, model_dim):
+    def choose_widths(self, parts, model_dim):
         return {name: model_dim / 2 for name in parts}
 
 class Nothing(Combiner):
-    def decide(self, parts, model_dim):
+    def choose_widths(self, parts, model_dim):
         return {**dict.fromkeys(parts, model_dim // 20), "word": model_dim}
     def forward(self, parts):
         return parts[0]
