@@ -21,7 +21,7 @@ Method = str | type[Combiner]
 
 
 class Mixed(Combiner):
-    """For example `[g * a + (1 - g) * b; c]`: gate b, concatenate c; as Sockeye allows per factor.
+    """`[g * a + (1 - g) * b; c]`, for example: gate b, concatenate c; as Sockeye allows per factor.
 
     One combiner merges all features of one method with the word. Its result stands for the word in
     the next method, in the order of `METHODS`: gates, then averages, sums and concatenation. (The
