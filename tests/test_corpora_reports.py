@@ -18,8 +18,8 @@ from nmt_feat.analysis.corpora import choose_runs, folder_names, split_by_corpus
 from nmt_feat.analysis.report import Report, make_reports, write_reports
 from nmt_feat.analysis.watch import look, view
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.runs.records import RunRecord, find_runs, write_record
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,14 +14,14 @@ import nmt_feat.runs.run
 from nmt_feat.base.files import sync
 from nmt_feat.data.prepare import hash_data, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.statistics import read_counts
+from nmt_feat.evaluation.counts import read_counts
+from nmt_feat.evaluation.test_sets import write_hypotheses
 from nmt_feat.runs.records import (
     FINISHED,
     STARTED,
     find_runs,
     read_record,
     read_run,
-    write_hypotheses,
     write_record,
 )
 from nmt_feat.runs.run import continued
@@ -263,7 +263,7 @@ def test_a_run_that_is_deleted_while_it_trains(
     small: Small, monkeypatch: pytest.MonkeyPatch, part: str, place: str
 ) -> None:
     """It is not made again with half its files."""
-    owner, name = (Trainer, "update") if place == "update" else (nmt_feat.runs.run, "tested")
+    owner, name = (Trainer, "update") if place == "update" else (nmt_feat.runs.run, "decode_split")
     original, calls = getattr(owner, name), [0]
 
     def delete(*args: Any, **kwargs: Any) -> Any:

@@ -18,9 +18,10 @@ from nmt_feat.analysis.comparisons import Evidence, p_value
 from nmt_feat.analysis.figures import curves, forest, write_figures
 from nmt_feat.analysis.render import Block, latex, markdown
 from nmt_feat.analysis.report import Report
+from nmt_feat.analysis.statistics import paired_tests
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.counts import sentence_counts, write_counts
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.statistics import paired_tests, sentence_counts, write_counts
 from nmt_feat.runs.records import CurvePoint, RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
@@ -275,7 +276,7 @@ def test_without_matplotlib(
     with pytest.raises(UserError) as error:
         forest(evidence)
     assert str(error.value) == (
-        "a figure needs the package matplotlib: pip install 'nmt_feat[figures]'"
+        "a figure needs the package matplotlib: pip install 'nmt_feat[analysis]'"
     )
 
 

@@ -13,14 +13,15 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.result_tables import figures, summary
+from nmt_feat.analysis.result_tables import figures
+from nmt_feat.analysis.statistics import METRICS, sentence_weights
 from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import DataConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation import statistics
 from nmt_feat.evaluation import test_sets as testing
+from nmt_feat.evaluation.counts import counts_file, read_counts, sentence_counts
 from nmt_feat.evaluation.languages import (
     TOKENIZERS,
     check_packages,
@@ -28,8 +29,8 @@ from nmt_feat.evaluation.languages import (
     language_tokenizer,
 )
 from nmt_feat.evaluation.metrics import edit_rate, score, word_perplexity
-from nmt_feat.evaluation.statistics import sentence_counts, sentence_weights
 from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.run_summary import summarize_run
 from nmt_feat.training import loop
 from tests.support.small import Small, record
 from tests.support.toy_runs import run as make_run
@@ -130,7 +131,7 @@ def test_resampled_scores_are_those_of_resampled_sentences(language: str) -> Non
         rows = np.repeat(np.arange(len(references)), weights.astype(int))
         drawn = [hypotheses[i] for i in rows], [[references[i] for i in rows]]
         for name, metric in metrics.items():
-            ours = statistics.METRICS[name](weights @ counts[name])
+            ours = METRICS[name](weights @ counts[name])
             assert ours == pytest.approx(metric.corpus_score(*drawn).score, rel=1e-9)
 
 
@@ -261,8 +262,8 @@ def test_a_run_is_scored_alike_on_dev_and_test(
             mine["ter_signature"],
             pytest.approx(mine["ter"], abs=1e-12),
         )
-        counts, _ = statistics.read_counts(folder / statistics.counts_file(name))
-        assert statistics.bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(bleu["score"])
+        counts, _ = read_counts(folder / counts_file(name))
+        assert METRICS["BLEU"](counts["BLEU"].sum(axis=0)) == pytest.approx(bleu["score"])
         assert mine["perplexity_unit"] == "character"
     assert found["curve"][-1]["bleu"] == pytest.approx(found["dev"]["bleu"])
 
@@ -274,7 +275,7 @@ def test_perplexity_is_named_after_its_unit() -> None:
     record.tests["test"].perplexity, record.tests["test"].perplexity_unit = 2.5, "character"
     assert figures(record)["test character perplexity"] == 2.5
     assert "test perplexity" not in figures(record)
-    cells = summary(record).columns[1]._cells
+    cells = summarize_run(record).columns[1]._cells
     assert any(f"perplexity per {'character'} 2.50" in str(cell) for cell in cells)
 
 

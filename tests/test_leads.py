@@ -11,7 +11,7 @@ import scipy.stats
 
 from nmt_feat.analysis.dial_trends import Lead, block, leads, sentences
 from nmt_feat.analysis.report import Report
-from nmt_feat.evaluation.statistics import Sample, against_zero
+from nmt_feat.analysis.statistics import Sample, compare_with_zero
 from nmt_feat.runs.records import RunRecord
 from tests.support.toy_runs import run
 
@@ -51,7 +51,7 @@ def of(runs: list[tuple[RunRecord, Path]]) -> list[Lead]:
 def test_without_sentences_it_is_students_test() -> None:
     values = [0.3, 0.9, 0.1, 0.6]
     sample = Sample(np.array(values), np.tile(np.array(values), (10, 1)))
-    found = against_zero(sample, 1000)
+    found = compare_with_zero(sample, 1000)
     test = scipy.stats.ttest_1samp(values, 0)
     interval = test.confidence_interval(0.95)
     assert found.p == pytest.approx(test.pvalue)
@@ -71,7 +71,7 @@ def test_simulated_intervals_hold_what_they_promise(
         scores = sentences * random.normal() + np.hypot(seed, luck) * random.normal(size=n)
         resampled = scores + sentences * random.normal(size=(resamples, 1))
         resampled += luck * random.normal(size=(resamples, n))
-        found = against_zero(Sample(scores, resampled), 1000)
+        found = compare_with_zero(Sample(scores, resampled), 1000)
         covered += found.low <= 0 <= found.high
         rare += found.p < 0.002
     assert rare / tables <= {3: 0.01, 5: 0.004}[n]
@@ -81,9 +81,9 @@ def test_simulated_intervals_hold_what_they_promise(
 def test_what_the_seeds_of_a_pair_share_cancels() -> None:
     luck = np.array([5.0, -3.0, 1.0])
     one, other = (Sample(luck + k, np.tile(luck + k, (10, 1))) for k in (2.0, 1.5))
-    found = against_zero(Sample.combined([one, other], [1, -1]), 1000)
+    found = compare_with_zero(Sample.weighted_sum([one, other], [1, -1]), 1000)
     assert (found.value, found.low, found.p) == pytest.approx((0.5, 0.5, 0))
-    assert one.chosen([2, 0]).scores.tolist() == [3.0, 7.0]
+    assert one.select_runs([2, 0]).scores.tolist() == [3.0, 7.0]
 
 
 def test_means_and_slopes_by_seed(runs: list[tuple[RunRecord, Path]]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, edit_rate, reading_accuracy, score, word_perplexity
-from nmt_feat.runs.records import write_hypotheses
+from nmt_feat.evaluation.test_sets import write_hypotheses
 
 LINES = [
     ("Ein Mann schläft.", "Ein Mann schläft."),

@@ -23,9 +23,9 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.watch import look
 from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.counts import read_counts
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.evaluation.packed_runs import files_of_run, read_packed_counts, read_packed_records
-from nmt_feat.evaluation.statistics import read_counts
 from nmt_feat.runs.records import RunRecord, find_runs, read_record, write_record
 
 RESULTS = ROOT / "docs" / "results"
@@ -190,7 +190,7 @@ def test_a_run_that_stands_twice_is_refused(packed: Path) -> None:
 
 
 def test_counts_that_are_not_packed(packed: Path) -> None:
-    with pytest.raises(UserError, match="no file of counts"):
+    with pytest.raises(UserError, match="has no readable counts"):
         read_counts(packed.parent / "gate-s1" / "test.counts.parquet")
     with pytest.raises(FileNotFoundError):
         read_packed_counts(RESULTS / "controls" / "none" / "test.counts.parquet")

@@ -17,13 +17,14 @@ from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.examples import Corpora, differing, examples
 from nmt_feat.analysis.figures import by_value
-from nmt_feat.analysis.page import svg, write_page
+from nmt_feat.analysis.page import render_svg, write_page
 from nmt_feat.analysis.report import Report
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
-from nmt_feat.runs.records import CurvePoint, RunRecord, read_record, write_hypotheses, write_record
+from nmt_feat.evaluation.test_sets import write_hypotheses
+from nmt_feat.runs.records import CurvePoint, RunRecord, read_record, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 ATTACK = "<script>alert(1)</script>"
@@ -330,7 +331,7 @@ def test_control_characters_are_no_svg() -> None:
     pytest.importorskip("matplotlib")
     values = {"a\x01b": (3, {"word": [0.5], "upos": [0.5]})}
     with pytest.warns(UserWarning, match="Glyph 1"):
-        drawn = svg(by_value("gate", {"upos": values}), "f1-", "gates")
+        drawn = render_svg(by_value("gate", {"upos": values}), "f1-", "gates")
     assert ">a\ufffdb (3)<" in drawn
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, Scores
+from nmt_feat.evaluation.test_sets import write_hypotheses
 from nmt_feat.runs.records import (
     CurvePoint,
     RunRecord,
@@ -24,7 +25,6 @@ from nmt_feat.runs.records import (
     peak_memory_mib,
     read_record,
     restart_peak_memory,
-    write_hypotheses,
     write_record,
 )
 

@@ -121,7 +121,9 @@ def make_format(small: Small, folder: Path) -> None:
     settings = ["subword.vocab_size=120", "model.dim=4", "model.ffn_dim=4", "model.heads=1"]
     settings += ["trainer.max_steps=4", "trainer.validate_every=4"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt_feat.runs.run.evaluate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(
+            "nmt_feat.runs.run.evaluate_split", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+        )
         assert call("train", *small.overrides(*settings)).code == 75
     (run,) = (small.folder / "runs").glob("concat-*")
     shutil.copytree(run / "checkpoints", folder / "checkpoints")

@@ -16,19 +16,23 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 
-from nmt_feat.errors import UserError
-from nmt_feat.evaluation import statistics
-from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.statistics import (
+from nmt_feat.analysis import statistics
+from nmt_feat.analysis.statistics import (
     Sample,
-    difference,
-    holm,
+    compare_samples,
+    correct_by_holm,
     paired_tests,
+    sentence_weights,
+)
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.counts import (
+    counts_file,
+    hash_references,
     read_counts,
     sentence_counts,
-    sentence_weights,
     write_counts,
 )
+from nmt_feat.evaluation.metrics import score
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = [f"w{i}x" for i in range(30)]
@@ -49,8 +53,12 @@ def test_sums_of_counts_give_the_scores(wrong: float, tokenized: bool) -> None:
     hypotheses[3], hypotheses[4] = "W1X Ä\nß", ""
     counts = sentence_counts(hypotheses, references, tokenized)
     scores = score(hypotheses, references, tokenized)
-    assert statistics.bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(scores.bleu, rel=1e-12)
-    assert statistics.chrf(counts["chrF"].sum(axis=0)) == pytest.approx(scores.chrf, rel=1e-12)
+    assert statistics.score_bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(
+        scores.bleu, rel=1e-12
+    )
+    assert statistics.score_chrf(counts["chrF"].sum(axis=0)) == pytest.approx(
+        scores.chrf, rel=1e-12
+    )
 
 
 def test_scores_of_any_counts_are_those_of_sacrebleu() -> None:
@@ -59,24 +67,24 @@ def test_scores_of_any_counts_are_those_of_sacrebleu() -> None:
         total = np.sort(random.integers(0, 6, 4))[::-1]
         right = random.binomial(total, 0.5)
         length, reference = total[0], random.integers(1, 7)
-        ours = statistics.bleu(np.array([length, reference, *right, *total]))
+        ours = statistics.score_bleu(np.array([length, reference, *right, *total]))
         theirs = BLEU.compute_bleu(
             [*right.tolist()], [*total.tolist()], int(length), int(reference), "exp"
         )
         assert ours == pytest.approx(theirs.score, abs=1e-9)
         grams = np.sort(random.integers(0, 5, (6, 3)), axis=1)[:, [1, 2, 0]]
-        ours = statistics.chrf(grams.ravel())
+        ours = statistics.score_chrf(grams.ravel())
         assert ours == pytest.approx(CHRF()._compute_f_score(grams.ravel().tolist()), abs=1e-9)
 
 
 def test_the_file_has_counts_and_no_text(tmp_path: Path) -> None:
     hypotheses, references = texts(20, 0.3, 1)
     counts = sentence_counts(hypotheses, references)
-    path = tmp_path / statistics.counts_file("test")
+    path = tmp_path / counts_file("test")
     write_counts(path, counts, references)
     read, digest = read_counts(path)
     assert all((read[metric] == counts[metric]).all() for metric in ("BLEU", "chrF"))
-    assert digest == statistics.digest(references) != statistics.digest(references[1:])
+    assert digest == hash_references(references) != hash_references(references[1:])
     table = pq.read_table(path)
     assert {str(field.type) for field in table.schema} == {"int32"}
     assert table.column_names[:3] == ["BLEU length", "BLEU reference", "BLEU right1"]
@@ -90,7 +98,7 @@ def test_the_file_has_counts_and_no_text(tmp_path: Path) -> None:
 def test_no_file_of_counts(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "test.counts.parquet"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"test.counts.parquet: no file of counts \(.*\); run the"):
+    with pytest.raises(UserError, match=r"test.counts.parquet: has no readable counts"):
         read_counts(path)
 
 
@@ -102,7 +110,7 @@ def test_resamples_of_sentences() -> None:
     assert weights.var() == pytest.approx(1 - 1 / 50, abs=0.05)  # binomial
     assert (sentence_weights(50, 400) == weights).all()
     counts = [sentence_counts(*texts(50, 0.3, seed))["BLEU"] for seed in (1, 2)]
-    sample = Sample.of(counts, statistics.bleu, weights)
+    sample = Sample.from_counts(counts, statistics.score_bleu, weights)
     drawn = [i for i, times in enumerate(weights[7]) for _ in range(int(times))]
     hypotheses, references = texts(50, 0.3, 2)
     again = score([hypotheses[i] for i in drawn], [references[i] for i in drawn])
@@ -117,7 +125,7 @@ def constant(scores: list[float], resamples: int = 10) -> Sample:
 
 def test_without_sentences_it_is_welchs_test() -> None:
     one, other = [30.1, 30.5, 29.8], [29.0, 29.9, 28.8, 29.3]
-    found = difference(constant(one), constant(other), 1000)
+    found = compare_samples(constant(one), constant(other), 1000)
     test = scipy.stats.ttest_ind(one, other, equal_var=False)
     interval = test.confidence_interval(0.95)
     assert found.p == pytest.approx(test.pvalue)
@@ -156,16 +164,16 @@ def test_the_formula_by_loops() -> None:
     df = variance**2 / sum(v * v / d for v, d in parts)
     value = sum(one.scores) / 3 - sum(other.scores) / 2
     half = scipy.stats.t.ppf(0.975, df) * math.sqrt(variance)
-    found = difference(one, other, 1000)
+    found = compare_samples(one, other, 1000)
     assert (found.value, found.df) == pytest.approx((value, df))
     assert (found.low, found.high) == pytest.approx((value - half, value + half))
     assert found.p == pytest.approx(2 * scipy.stats.t.sf(value / math.sqrt(variance), df))
     assert 0.5 < found.share < 1
-    assert difference(other, one, 1000).share == pytest.approx(1 - found.share, abs=0.05)
+    assert compare_samples(other, one, 1000).share == pytest.approx(1 - found.share, abs=0.05)
 
 
 def test_equal_scores_differ_by_nothing() -> None:
-    found = difference(constant([30.0, 30.0]), constant([30.0, 30.0]), 1000)
+    found = compare_samples(constant([30.0, 30.0]), constant([30.0, 30.0]), 1000)
     assert (found.value, found.low, found.high, found.p, found.share) == (0, 0, 0, 1, 0.5)
 
 
@@ -179,7 +187,7 @@ def test_equal_scores_differ_by_nothing() -> None:
     ],
 )
 def test_holm(values: list[float], corrected: list[float]) -> None:
-    assert holm(values) == pytest.approx(corrected)
+    assert correct_by_holm(values) == pytest.approx(corrected)
 
 
 def test_tests_of_pairs_are_those_of_sacrebleu() -> None:

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.evaluation.statistics import (
-    Counts,
+from nmt_feat.analysis.statistics import (
     Difference,
     Sample,
-    bleu,
-    difference,
-    holm,
+    compare_samples,
+    correct_by_holm,
+    score_bleu,
     sentence_weights,
 )
+from nmt_feat.evaluation.counts import Counts
 
 SEEDS = (2, 3, 5, 10)
 QUALITIES = (0.0, 0.02, 0.04, 0.08)
@@ -101,7 +101,7 @@ def truths(world: World, qualities: tuple[float, ...], million: float = 4) -> Nu
             one = World((world.seed[k],), world.method_sentence, world.seed_sentence)
             random = np.random.default_rng([2, block])
             sums[k] += runs(one, (quality,), 50, test, random).sum(axis=(0, 1, 2))
-    return bleu(sums)
+    return score_bleu(sums)
 
 
 @dataclass
@@ -126,10 +126,12 @@ class Outcome:
 
 def compare(table: Counts, weights: Numbers) -> tuple[list[Difference], list[Difference]]:
     """Each method of a table less the first one; the same where the sentences count twice."""
-    first, *others = [Sample.of(list(method), bleu, weights) for method in table]
+    first, *others = [Sample.from_counts(list(method), score_bleu, weights) for method in table]
     number = weights.shape[1]
-    differences = [difference(sample, first, number) for sample in others]
-    return differences, [difference(sample, first, number, corrected=False) for sample in others]
+    differences = [compare_samples(sample, first, number) for sample in others]
+    return differences, [
+        compare_samples(sample, first, number, corrected=False) for sample in others
+    ]
 
 
 def check(world: World, n: int, tables: int, number: int, true: Numbers) -> Outcome:
@@ -144,12 +146,12 @@ def check(world: World, n: int, tables: int, number: int, true: Numbers) -> Outc
         differences, twice = compare(table, weights)
         covered += [d.low <= gap <= d.high for d, gap in zip(differences, gaps, strict=True)]
         widths += [d.high - d.low for d in differences]
-        found.append(holm([d.p for d in differences])[-1] < 0.05)
+        found.append(correct_by_holm([d.p for d in differences])[-1] < 0.05)
         double += [d.low <= gap <= d.high for d, gap in zip(twice, gaps, strict=True)]
         equal = runs(world, (0.0,) * 4, n, sentences(number, random, world), random)
         differences, _ = compare(equal, weights)
         false += [d.p < 0.05 for d in differences]
-        any_false.append(min(holm([d.p for d in differences])) < 0.05)
+        any_false.append(min(correct_by_holm([d.p for d in differences])) < 0.05)
         shares += [not 0.025 <= d.share <= 0.975 for d in differences]
     every = (covered, double, false, any_false, found, widths, shares)
     return Outcome(*(float(np.mean(values)) for values in every))

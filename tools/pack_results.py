@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nmt_feat.errors import UserError, fail
+from nmt_feat.evaluation.counts import counts_file, read_counts
 from nmt_feat.evaluation.packed_runs import (
     KEY_COLUMNS,
     PACKED_COUNTS,
@@ -30,7 +31,6 @@ from nmt_feat.evaluation.packed_runs import (
     read_packed_counts,
     read_packed_records,
 )
-from nmt_feat.evaluation.statistics import counts_file, read_counts
 from nmt_feat.runs.records import FINISHED, read_record
 
 ROWS = 8000

@@ -18,20 +18,18 @@ from nmt_feat.analysis.claims import (
 )
 from nmt_feat.analysis.render import Block
 from nmt_feat.analysis.result_tables import Table, bits, dials, scored_by
-from nmt_feat.errors import UserError, suggest
-from nmt_feat.evaluation.statistics import (
-    COLUMNS,
+from nmt_feat.analysis.statistics import (
     METRICS,
     RESAMPLES,
-    Counts,
     Difference,
     Sample,
-    difference,
-    holm,
+    compare_samples,
+    correct_by_holm,
     paired_tests,
-    read_counts,
     sentence_weights,
 )
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.evaluation.counts import COLUMNS, Counts, read_counts
 from nmt_feat.runs.records import file_of_run
 
 Key = TypeVar("Key")
@@ -104,20 +102,22 @@ class Evidence:
         weights = sentence_weights(sentences)
         for metric, score in METRICS.items():
             samples = {
-                m.name: Sample.of([counts[metric] for counts in m.counts], score, weights)
+                m.name: Sample.from_counts([counts[metric] for counts in m.counts], score, weights)
                 for m in self.methods
             }
             self.samples[metric] = samples
             several = [m.name for m in self.methods if len(m.seeds) > 1]
             ranked = sorted(several, key=lambda name: -samples[name].mean)
             found = {
-                pair: difference(samples[pair[0]], samples[pair[1]], sentences)
+                pair: compare_samples(samples[pair[0]], samples[pair[1]], sentences)
                 for pair in combinations(ranked, 2)
             }
             self.shares[metric] = {pair: d.share for pair, d in found.items()}
             base = self.baseline if self.baseline in several else None
             others = [name for name in several if name != base]
-            against = {n: difference(samples[n], samples[base], sentences) for n in others if base}
+            against = {
+                n: compare_samples(samples[n], samples[base], sentences) for n in others if base
+            }
             dial = {m.name: m.dial for m in self.methods}
             orders = {
                 (one, other): d
@@ -291,7 +291,7 @@ def _matches(counts: Counts) -> int:
 
 def corrected(found: Mapping[Key, Difference]) -> dict[Key, Compared]:
     """With p-values by Holm for the number of them."""
-    values = holm([d.p for d in found.values()])
+    values = correct_by_holm([d.p for d in found.values()])
     return {key: Compared(d, p) for (key, d), p in zip(found.items(), values, strict=True)}
 
 

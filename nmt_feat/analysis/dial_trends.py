@@ -12,7 +12,7 @@ import numpy as np
 from nmt_feat.analysis.claims import explain_intervals, p_value
 from nmt_feat.analysis.comparisons import ENOUGH, Compared, Evidence, Method, cells, corrected
 from nmt_feat.analysis.render import Block
-from nmt_feat.evaluation.statistics import Difference, Sample, against_zero
+from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
 
 OVER = ("mean", "per bit")
 
@@ -61,17 +61,21 @@ def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
                 continue
             samples = evidence.samples[metric]
             each = [
-                Sample.combined([_at(samples, m, seeds) for m in pair], [1, -1]) for pair in pairs
+                Sample.weighted_sum([_at(samples, m, seeds) for m in pair], [1, -1])
+                for pair in pairs
             ]
-            means = Sample.combined(each, [1 / len(each)] * len(each))
+            means = Sample.weighted_sum(each, [1 / len(each)] * len(each))
             apart = x - x.mean()
-            slopes = Sample.combined(each, (apart / (apart @ apart)).tolist())
+            slopes = Sample.weighted_sum(each, (apart / (apart @ apart)).tolist())
             if means.mean < 0:
                 one, other = other, one
-                means, slopes = Sample.combined([means], [-1]), Sample.combined([slopes], [-1])
+                means, slopes = (
+                    Sample.weighted_sum([means], [-1]),
+                    Sample.weighted_sum([slopes], [-1]),
+                )
             sentences = len(evidence.methods[0].counts[0][metric])
             for over, sample in zip(OVER, (means, slopes), strict=True):
-                found[said, one, other, over] = against_zero(sample, sentences)
+                found[said, one, other, over] = compare_with_zero(sample, sentences)
             sizes[said, one, other] = len(seeds), len(pairs)
     sure = corrected(found)
     return [
@@ -148,7 +152,7 @@ def rows(found: Sequence[Lead]) -> list[dict[str, Any]]:
 
 
 def _at(samples: Mapping[str, Sample], method: Method, seeds: Sequence[int]) -> Sample:
-    return samples[method.name].chosen([method.seeds.index(seed) for seed in seeds])
+    return samples[method.name].select_runs([method.seeds.index(seed) for seed in seeds])
 
 
 def _bits(method: Method, seeds: Sequence[int]) -> float:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.analysis.result_tables import scored_by
+from nmt_feat.analysis.statistics import METRICS
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import resource
 from nmt_feat.config.schema import DownloadConfig
 from nmt_feat.data import corpora as datasets
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.metrics import one_line
-from nmt_feat.evaluation.statistics import METRICS, digest, read_counts
 from nmt_feat.features import columns
 from nmt_feat.runs.records import RunRecord, file_of_run
 from nmt_feat.runs.stored_settings import settings_from
@@ -155,7 +156,7 @@ def _of_test(
 ) -> Examples:
     source, targets, names, notes = _read(test, list(runs.values()), corpora)
     unit = next(iter(runs.values())).tests[test].perplexity_unit
-    if digest(targets) != references:
+    if hash_references(targets) != references:
         raise UserError("the corpus's files are no longer those that the runs were tested on")
     meanings = defaultdict(set)
     for text, target in zip(source.texts, targets, strict=True):

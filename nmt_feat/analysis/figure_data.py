@@ -10,7 +10,7 @@ import numpy as np
 from nmt_feat.analysis.comparisons import Evidence
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import Table, bits
-from nmt_feat.evaluation.statistics import METRICS, Difference
+from nmt_feat.analysis.statistics import METRICS, Difference
 from nmt_feat.runs.records import RunRecord
 
 BUCKETS = 5

@@ -25,7 +25,7 @@ from nmt_feat.analysis.figure_data import (
     shares,
 )
 from nmt_feat.analysis.report import Report
-from nmt_feat.evaluation.statistics import Difference
+from nmt_feat.analysis.statistics import Difference
 from nmt_feat.extras import optional
 from nmt_feat.runs.records import RunRecord
 
@@ -369,7 +369,7 @@ def _panels(
     count: int, height: float, share: bool = False, width: float = 4
 ) -> tuple[Figure, list[Axes]]:
     """A figure that needs no display."""
-    optional("matplotlib", "a figure", "figures")
+    optional("matplotlib", "a figure", "analysis")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * count, height), layout="constrained")

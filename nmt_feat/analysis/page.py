@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
-
 from nmt_feat.analysis.corpora import split_by_corpus
 from nmt_feat.analysis.examples import Corpora, examples
 from nmt_feat.analysis.figures import draw
@@ -22,8 +19,10 @@ from nmt_feat.analysis.render import BEST_MEAN
 from nmt_feat.analysis.report import Report
 from nmt_feat.base.outputs import writing
 from nmt_feat.errors import UserError, writing_to
+from nmt_feat.extras import optional
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -33,33 +32,31 @@ FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "p
 
 def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
     """Write the page, with text from `corpora` only; what it lacks and why, a sentence each."""
+    jinja2 = optional("jinja2", "the HTML page", "analysis")
     rows = report.table.named()
-    shown, missing = examples(rows, report.folders, corpora)
+    example_sets, missing = examples(rows, report.folders, corpora)
     try:
         figures = [
-            (svg(figure, f"f{number}-", shows), shows)
+            (render_svg(figure, f"f{number}-", shows), shows)
             for number, (figure, shows) in enumerate(draw(report).values(), 1)
         ]
     except UserError as error:  # no Matplotlib
-        figures, lacking = [], [f"Without figures: {error}"]
-    else:
-        lacking = []
+        figures = []
+        missing.append(f"Without figures: {error}")
     # By the data's fingerprint: runs on the same prepared data share a report.
     data = {str(r.data_report): (r.data, r.data_report) for r, _ in report.runs if r.data_report}
-    loader = PackageLoader("nmt_feat.analysis", "static")
-    templates = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    loader = jinja2.PackageLoader("nmt_feat.analysis", "static")
+    templates = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     templates.tests["table"] = _is_table
-    templates.filters["code"] = _code
+    templates.filters["code"] = mark_code
     # Our own files; the page's policy allows no other style and no other script.
-    style, script = (
-        Markup(loader.get_source(templates, f"page.{kind}")[0]) for kind in ("css", "js")
-    )
+    style, script = (loader.get_source(templates, f"page.{kind}")[0] for kind in ("css", "js"))
     content = templates.get_template("page.html").render(
-        style=style,
-        script=script,
-        script_sum=_sum(script),
+        style=_markup(style),
+        script=_markup(script),
+        script_hash=hash_script(script),
         corpus="; ".join(split_by_corpus(report.runs)),
         blocks=report.blocks,
         best_mean=BEST_MEAN,
@@ -69,17 +66,17 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
         provenance=PROVENANCE,
         facts=FACTS,
         dump=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
-        examples=[dataclasses.asdict(some) for some in shown],
-        missing=[*missing, *lacking],
+        examples=[dataclasses.asdict(test_set) for test_set in example_sets],
+        missing=missing,
     )
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path, errors="backslashreplace") as file:  # of lone surrogates
         file.write(content)
-    return [*missing, *lacking]
+    return missing
 
 
-def svg(figure: Figure, prefix: str, label: str) -> Markup:
+def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
     """The figure as an SVG element whose ids begin with `prefix`, its text as text."""
     from matplotlib import rc_context
 
@@ -109,15 +106,25 @@ def svg(figure: Figure, prefix: str, label: str) -> Markup:
     root.set("role", "img")
     root.set("aria-label", label)
     # ElementTree has escaped every text and attribute.
-    return Markup(ElementTree.tostring(root, encoding="unicode"))
+    return _markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _code(text: str) -> Markup:
-    """Escaped, and what is between backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+def mark_code(text: str) -> Markup:
+    """The text, escaped, with what stands between backticks as code."""
+    from markupsafe import escape
+
+    return _markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _sum(text: str) -> str:
+def _markup(text: str) -> Markup:
+    """Text that is HTML already; markupsafe comes with Jinja2, the extra `analysis`."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def hash_script(text: str) -> str:
+    """SHA-256 as the page's policy names the one script that it allows."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

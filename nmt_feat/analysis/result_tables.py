@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from nmt_feat.analysis.render import Block
-from nmt_feat.base.terminal import TextTable
 from nmt_feat.config.identity import is_earlier, upgrade_settings
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.records import DIALS, RunRecord, search_of
+from nmt_feat.runs.run_summary import list_signatures
 
 FULL = {(dial, "-") for dial in DIALS}
 """What is not dialled down has no need to be named."""
@@ -209,7 +209,7 @@ class Table:
         several = any(sum(run.finished for run in row) > 1 for row in self.rows.values())
         means = ["Mean ± sample standard deviation over n seeds."] if several else []
         mixed = _mixed(self.rows.values())
-        self.notes = [*means, *mixed, *_signatures(known), *notes]
+        self.notes = [*means, *mixed, *list_signatures(known), *notes]
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Heading and rows as they are printed."""
@@ -309,39 +309,6 @@ class Table:
         return text.getvalue()
 
 
-def summary(record: RunRecord) -> TextTable:
-    """One run, a line per fact: what it was, what it reached, what it took."""
-    parts = ", ".join(f"{n:,} {name}" for name, n in record.parameters.items() if name != "total")
-    facts = {
-        "method": record.method,
-        "features": ", ".join(record.features) or "none: words only",
-        "control": record.settings.get("control", "none"),
-        "parameters": f"{record.parameters['total']:,} (of these {parts})",
-    }
-    for name, scores in record.scores.items():
-        facts[name] = f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}"
-        if scores.ter is not None:
-            facts[name] += f", TER {scores.ter:.2f}"
-        if scores.perplexity is not None:
-            facts[name] += f", perplexity per {scores.perplexity_unit} {scores.perplexity:.2f}"
-        if (reading := scores.reading) and reading.accuracy is not None:
-            facts[name] += f", right readings {reading.accuracy:.1%} of {reading.readings}"
-            if reading.settled_accuracy is not None:
-                facts[name] += f", {reading.settled_accuracy:.1%} of {reading.settled} settled"
-    speed = f"{record.tokens_per_second:,.0f} target pieces/s"
-    facts |= {
-        "scored by": "\n".join(_signatures([record])),
-        "training": f"{record.updates} updates, {record.train_seconds:.0f} s, {speed}",
-        "tested": record.selected,
-    }
-    table = TextTable(show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for fact in facts.items():
-        table.add_row(*fact)
-    return table
-
-
 def _mixed(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
     """What else than settings and seeds differs between runs that are averaged, and not in bits."""
     found: dict[str, dict[str, None]] = {"revisions": {}, "devices": {}}
@@ -363,11 +330,3 @@ def _mixed(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
 def _short(revision: str) -> str:
     """Of git, with the `+` of changed files."""
     return revision[:7] + "+" * revision.endswith("+")
-
-
-def _signatures(records: Iterable[RunRecord]) -> list[str]:
-    """Each different set of sacreBLEU signatures; those of TER, once, in a line of their own."""
-    scores = [scores for record in records for scores in record.scores.values()]
-    pairs = dict.fromkeys((s.bleu_signature, s.chrf_signature) for s in scores)
-    ter = dict.fromkeys(s.ter_signature for s in scores if s.ter_signature)
-    return [f"BLEU `{bleu}`, chrF `{chrf}`" for bleu, chrf in pairs] + [f"TER `{t}`" for t in ter]

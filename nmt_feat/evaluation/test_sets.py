@@ -1,98 +1,105 @@
-"""What a trained model makes of a split, each process its share, and the scores of it."""
+"""A trained model's translations of a split, each process its share, and their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import torch
 
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
+from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import (
     Reading,
     Scores,
     edit_rate,
+    one_line,
     reading_accuracy,
     score,
     word_perplexity,
 )
-from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.processes import shared
-from nmt_feat.runs.records import write_hypotheses
 from nmt_feat.text.subwords import Subwords
+from nmt_feat.training.checkpoints import write_summed
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+Rows = Sequence[Sequence[float]]
+Gather = Callable[[Callable[[slice], Rows]], Rows | None]
+"""Lets each process compute the rows of its share; the rows of all, or None after a signal."""
 
 
-class Tested(NamedTuple):
+class DecodedSplit(NamedTuple):
     """Of each sentence of a split, in order."""
 
-    found: list[list[Hypothesis]]
+    hypotheses: list[list[Hypothesis]]
     """The translations that search finds, best first."""
     logprobs: list[float]
     """The natural log-probability of the reference, its end symbol included."""
 
 
-def tested(
-    fabric: Fabric, cfg: TrainConfig, model: Transformer, split: EncodedSplit
-) -> Tested | None:
-    """A split by the run's decoding: each process does its share and has all; None after a signal.
+def decode_split(
+    cfg: TrainConfig, model: Transformer, split: EncodedSplit, device: torch.device, gather: Gather
+) -> DecodedSplit | None:
+    """Translate a split and score its references; None where a signal interrupted a process."""
+    names, budget = list(cfg.features), cfg.trainer.batch_tokens
 
-    As `processes.shared` says.
-    """
-    names, device, budget = list(cfg.features), fabric.device, cfg.trainer.batch_tokens
+    def translate_share(share: slice) -> list[list[float]]:
+        nbest = translate_split(model, split, names, cfg.decoding, device, share=share)
+        return [[i, h.score, h.logprob, *h.ids] for i, best in enumerate(nbest) for h in best]
 
-    def translate(share: slice) -> list[list[float]]:
-        found = translate_split(model, split, names, cfg.decoding, device, share=share)
-        return [[i, h.score, h.logprob, *h.ids] for i, best in enumerate(found) for h in best]
-
-    def force(share: slice) -> list[list[float]]:
+    def score_share(share: slice) -> list[list[float]]:
         forced = score_split(model, split, names, budget, device, share)
         return [[i, logprob] for i, (logprob, pieces) in enumerate(forced) if pieces]
 
-    found, forced = (shared(fabric, work) for work in (translate, force))
-    if found is None or forced is None:
+    translated, scored = gather(translate_share), gather(score_share)
+    if translated is None or scored is None:
         return None
-    whole = Tested([[] for _ in range(len(split))], [0.0] * len(split))
-    for i, normalised, logprob, *ids in found:
-        whole.found[int(i)].append(Hypothesis(list(map(int, ids)), normalised, logprob))
-    for i, logprob in forced:
-        whole.logprobs[int(i)] = logprob
-    return whole
+    decoded = DecodedSplit([[] for _ in range(len(split))], [0.0] * len(split))
+    for i, normalised, logprob, *ids in translated:
+        decoded.hypotheses[int(i)].append(Hypothesis(list(map(int, ids)), normalised, logprob))
+    for i, logprob in scored:
+        decoded.logprobs[int(i)] = logprob
+    return decoded
 
 
-def evaluate(
-    cfg: TrainConfig, tested: Tested, target: Subwords, split: EncodedSplit, folder: Path, name: str
+def evaluate_split(
+    cfg: TrainConfig, decoded: DecodedSplit, target: Subwords, split: EncodedSplit, folder: Path, name: str
 ) -> Scores:
     """Write the translations of a split into the run's folder, and score them."""
-    texts = [[target.decode(h.ids) for h in several] for several in tested.found]
-    best = [several[0] for several in texts]
+    texts = [[target.decode(h.ids) for h in nbest] for nbest in decoded.hypotheses]
+    best = [nbest[0] for nbest in texts]
     write_hypotheses(folder, name, best)
     if cfg.decoding.nbest > 1:
         lines = [
             nbest_line(i, text, hypothesis)
-            for i, several in enumerate(tested.found)
-            for text, hypothesis in zip(texts[i], several, strict=True)
+            for i, nbest in enumerate(decoded.hypotheses)
+            for text, hypothesis in zip(texts[i], nbest, strict=True)
         ]
         write_hypotheses(folder, f"{name}.nbest", lines)
     references, scoring = split.target_texts, choose_scoring(cfg.data)
     tokens = scoring.tokenized, scoring.tokenizer
     scores = score(best, references, *tokens)
     scores.ter, scores.ter_signature = edit_rate(best, references, scoring.asian)
-    scores.perplexity = word_perplexity(tested.logprobs, references, scoring.unit)
+    scores.perplexity = word_perplexity(decoded.logprobs, references, scoring.unit)
     scores.perplexity_unit = scoring.unit
     counts = sentence_counts(best, references, *tokens)
     write_counts(folder / counts_file(name), counts, references)
     if cfg.data.readings:
-        scores.reading = readings(cfg, split, best)
+        scores.reading = score_readings(cfg, split, best)
     return scores
 
 
-def readings(cfg: TrainConfig, split: EncodedSplit, hypotheses: Sequence[str]) -> Reading:
+def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
+    """Write `<name>.hyp`, a line each, exactly the lines that were scored; its name."""
+    text = "".join(one_line(h) + "\n" for h in hypotheses)
+    write_summed(folder / f"{name}.hyp", text.encode())
+    return f"{name}.hyp"
+
+
+def score_readings(cfg: TrainConfig, split: EncodedSplit, hypotheses: Sequence[str]) -> Reading:
     """Reading accuracy of the translations of a split."""
     values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
     return reading_accuracy(split.source_texts, split.target_texts, hypotheses, values)

@@ -6,15 +6,16 @@ They are those that the run would have had if they had been asked for from the s
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.evaluation.statistics import counts_file
-from nmt_feat.evaluation.test_sets import evaluate, tested
+from nmt_feat.evaluation.counts import counts_file
+from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
 from nmt_feat.runs.artifacts import WEIGHTS, model_for
-from nmt_feat.runs.processes import make_single_fabric
+from nmt_feat.runs.processes import make_single_fabric, shared
 from nmt_feat.runs.records import (
     Request,
     RunRecord,
@@ -44,8 +45,9 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
     names = missing_sets(record, request)
     if not names:
         return
-    changes = search_changes(record, request)
-    search = f" by {', '.join(f'decoding.{n}={v}' for n, v in changes.items())}" * bool(changes)
+    search = ""
+    if changes := search_changes(record, request):
+        search = f" by {', '.join(f'decoding.{n}={v}' for n, v in changes.items())}"
     say(f"{folder}: translating {', '.join(names)}{search}, with the trained weights")
     check_sums(folder)
     prepared = prepare_run(cfg, say)
@@ -57,13 +59,13 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
     splits = {"dev": prepared.dev, **prepared.tests}
     for name in names:
         with signals.deferred():
-            found = tested(fabric, cfg, model, splits[name])
-        if found is None:
+            decoded = decode_split(cfg, model, splits[name], fabric.device, partial(shared, fabric))
+        if decoded is None:
             raise Interrupted(
                 f"{signals.caught or 'a signal'}: stopped; the same command continues"
             )
         stem = _choose_stem(record, name, request)
-        scores = evaluate(cfg, found, prepared.target, splits[name], folder, stem)
+        scores = evaluate_split(cfg, decoded, prepared.target, splits[name], folder, stem)
         data = request.tests.get(name, "")
         result = SetResult(name, data, request.decoding, scores, f"{stem}.hyp", counts_file(stem))
         _add(record, result, stem == name)

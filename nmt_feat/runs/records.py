@@ -24,7 +24,7 @@ from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
-from nmt_feat.evaluation.metrics import Scores, one_line
+from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.training.checkpoints import FORMAT, check_format, check_sums, write_summed
 
@@ -265,13 +265,6 @@ def peak_memory_mib() -> float:
     unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes or KiB
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return max(resident, torch.cuda.max_memory_allocated() / 2**20)
-
-
-def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
-    """Write `<name>.hyp`, a line each, exactly the lines that were scored; its name."""
-    text = "".join(one_line(h) + "\n" for h in hypotheses)
-    write_summed(folder / f"{name}.hyp", text.encode())
-    return f"{name}.hyp"
 
 
 def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from filelock import Timeout
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from nmt_feat.analysis.result_tables import summary
 from nmt_feat.base.files import make_folder, refuse_links, remove, write_atomically
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
@@ -34,8 +34,8 @@ from nmt_feat.data.controls import CONTROLS, prepare_run, wanted
 from nmt_feat.data.prepare import DataHashes, Prepared, hash_data, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import part_use
-from nmt_feat.evaluation.statistics import counts_file
-from nmt_feat.evaluation.test_sets import Tested, evaluate, readings, tested
+from nmt_feat.evaluation.counts import counts_file
+from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split, evaluate_split, score_readings
 from nmt_feat.features import Contextual
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs import processes, records
@@ -51,6 +51,7 @@ from nmt_feat.runs.processes import make_fabric, set_up_torch
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord, method_name
 from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.run_summary import summarize_run
 from nmt_feat.runs.signals import Interrupted, signals
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.normalization import RULES
@@ -119,7 +120,7 @@ class Fitted:
     """What the processes of a training leave, in the first of them."""
 
     at: Progression
-    tested: dict[str, Tested]
+    tested: dict[str, DecodedSplit]
     """By split; those that a signal interrupted are not here."""
     peak: float
     """Memory (MiB) of the largest process."""
@@ -164,7 +165,9 @@ def fit(
             found = {}
             for name, split in {"dev": prepared.dev, **prepared.tests}.items():
                 progress.current = f"the translations of {name}"
-                found[name] = tested(fabric, cfg, model, split)
+                found[name] = decode_split(
+                    cfg, model, split, fabric.device, partial(processes.shared, fabric)
+                )
         own = torch.tensor(records.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(own, reduce_op="max")
         assert isinstance(peak, torch.Tensor)
@@ -313,7 +316,7 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
                 record = _train(cfg, settings, data, folder, sweep)
             record = records.select_results(record, request)
     if not sweep:
-        console.print(summary(record))
+        console.print(summarize_run(record))
         following = "none,concat,add,average,gate" if cfg.features else "concat"
         say(f"written to {folder}")
         if cfg.control not in CONTROLS:
@@ -360,7 +363,7 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
     checkpoints.check_sums(folder, only=selected.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))
-        selected.scores[name].reading = readings(cfg, split, hypotheses)
+        selected.scores[name].reading = score_readings(cfg, split, hypotheses)
     return True
 
 
@@ -431,7 +434,7 @@ def _train(
     tensors = checkpoints.weights(model)
     write_atomically(folder / WEIGHTS, checkpoints.packed(tensors))
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-        record.tests[name] = evaluate(cfg, found[name], prepared.target, split, folder, name)
+        record.tests[name] = evaluate_split(cfg, found[name], prepared.target, split, folder, name)
         record.files[name] = f"{name}.hyp"
         record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.metrics import Scores, score
-from nmt_feat.evaluation.statistics import counts_file, sentence_counts, write_counts
 from nmt_feat.runs.records import RunRecord, write_record
 
 LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]

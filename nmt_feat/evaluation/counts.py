@@ -1,0 +1,94 @@
+"""The n-gram counts of each sentence: BLEU and chrF of any set of sentences follow from their sums.
+
+They are a run's evidence: what a table supports is computed from them (`analysis.statistics`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import DEFAULT
+from nmt_feat.evaluation.metrics import make_metrics, one_line
+from nmt_feat.evaluation.packed_runs import read_packed_counts
+from nmt_feat.training.checkpoints import check_sums, write_summed
+
+Counts = NDArray[np.int64]
+
+ORDERS = {"BLEU": range(1, 5), "chrF": range(1, 7)}
+COLUMNS = {
+    "BLEU": [
+        *("length", "reference"),
+        *(f"right{n}" for n in ORDERS["BLEU"]),
+        *(f"all{n}" for n in ORDERS["BLEU"]),
+    ],
+    "chrF": [f"{count}{n}" for n in ORDERS["chrF"] for count in ("all", "reference", "right")],
+}
+"""The counts of one sentence by metric, in sacreBLEU's order; n is the n-gram's length."""
+
+
+def sentence_counts(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenized: bool = False,
+    tokenizer: str = DEFAULT,
+) -> dict[str, Counts]:
+    """Each metric's counts, (sentences, columns); their sums give the corpus's score."""
+    hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
+    return {
+        name: np.array(metric._extract_corpus_statistics(hypotheses, [references]), np.int64)
+        for name, metric in zip(COLUMNS, make_metrics(tokenized, tokenizer), strict=True)
+    }
+
+
+def hash_references(references: Sequence[str]) -> str:
+    """SHA-256 of the references: tells whether two files of counts are of one test set."""
+    return hashlib.sha256("\n".join(map(one_line, references)).encode()).hexdigest()
+
+
+def counts_file(name: str) -> str:
+    """The name of the file of a set's counts in a run's folder."""
+    return f"{name}.counts.parquet"
+
+
+def write_counts(path: Path, counts: Mapping[str, Counts], references: Sequence[str]) -> None:
+    """Write a Parquet file: a row for each sentence, a column for each count, no text."""
+    columns = {
+        f"{metric} {name}": pa.array(counts[metric][:, i].astype(np.int32))
+        for metric, names in COLUMNS.items()
+        for i, name in enumerate(names)
+    }
+    metadata = {"references": hash_references(references)}
+    content = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(columns).replace_schema_metadata(metadata),
+        content,
+        compression="zstd",
+        write_statistics=False,
+    )
+    write_summed(path, content.getvalue().to_pybytes())
+
+
+def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
+    """The counts that `write_counts` wrote, and the hash of the references.
+
+    Where the run has no folder, it is packed; see `packed_runs`.
+    """
+    check_sums(path.parent, only=[path.name])
+    try:
+        table = pq.read_table(path) if path.parent.is_dir() else read_packed_counts(path)
+        counts = {
+            metric: np.stack([table[f"{metric} {name}"].to_numpy() for name in names], axis=1)
+            for metric, names in COLUMNS.items()
+        }
+        return counts, table.schema.metadata[b"references"].decode()
+    except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: has no readable counts ({reason}); run the run again") from None
