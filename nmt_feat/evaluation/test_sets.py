@@ -66,7 +66,12 @@ def decode_split(
 
 
 def evaluate_split(
-    cfg: TrainConfig, decoded: DecodedSplit, target: Subwords, split: EncodedSplit, folder: Path, name: str
+    cfg: TrainConfig,
+    decoded: DecodedSplit,
+    target: Subwords,
+    split: EncodedSplit,
+    folder: Path,
+    name: str,
 ) -> Scores:
     """Write the translations of a split into the run's folder, and score them."""
     texts = [[target.decode(h.ids) for h in nbest] for nbest in decoded.hypotheses]
