@@ -12,7 +12,7 @@ version = release = nmt_feat.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "results/**"]
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4
 # Notebooks are shown with the output that they were saved with; tests execute them.
 nb_execution_mode = "off"

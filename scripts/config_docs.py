@@ -1,4 +1,4 @@
-"""Write `docs/config.md` from the docstrings of the schema and the files in `conf/`.
+"""Write `docs/reference/settings.md` from the docstrings of the schema and the files in `conf/`.
 
     python scripts/config_docs.py            # write
     python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh

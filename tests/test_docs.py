@@ -1,6 +1,5 @@
-"""What the documents say is so: the README's commands run, the settings' page is fresh."""
+"""What the documents say is so: links, generated pages, help."""
 
-import os
 import re
 import shlex
 import shutil
@@ -20,7 +19,6 @@ from nmt_feat.config import schema
 from tests.support.lives import python
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted(
     [
         *ROOT.glob("*.md"),
@@ -30,63 +28,16 @@ DOCUMENTS = sorted(
     ]
 )
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
-LIMITS = (
-    "data.folder=corpus data.vocab_size=150 trainer.max_steps=2 trainer.validate_every=1 "
-    "trainer.batch_tokens=256 model.dim=32 model.ffn_dim=32 model.encoder_layers=1 "
-    "model.decoder_layers=1 decoding.max_extra=3 decoding.max_ratio=0.1 trainer.threads=1"
-)
-"""For each `train.py` of the README: a corpus of some lines, two updates, a very small model."""
-NOT_RUN = {
-    "make demo": "sets up an environment, with a network",
-    "make test": "runs these tests",
-    "pip install -e .": "needs a network; test_packaging.py installs the wheel",
-    "pip install -e '.[udpipe]'": "needs a network",
-    "python train.py data=multi30k ": "needs a download and a UDPipe model",
-    "python train.py experiment=multi30k_tok ": "needs a download and a UDPipe model",
-    "python scripts/annotate.py texts annotated annotator=spacy ": "needs a pipeline of spaCy",
-}
-"""The commands (their beginnings) that are not run here, and why."""
-CHANGED = {"seed=1,2,3": "seed=1,2", "=none,shuffled,by_type,matched": "=none,matched"}
-"""What is changed in commands that are run, beside the limits: fewer runs, for the time."""
-
-
-def commands() -> list[str]:
-    """The lines of the README's bash blocks, without comments."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", README, re.M | re.S)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
-
-
-def is_run(command: str) -> bool:
-    return not any(command.startswith(beginning) for beginning in NOT_RUN)
 
 
 @dataclass
 class Folder:
-    """A user's folder in which the README's commands are run."""
+    """A folder with the programs of a checkout."""
 
     path: Path
 
-    def shell(self, command: str) -> str:
-        """What `command` prints under bash; its exit code must be 0."""
-        python = Path(sys.executable).parent
-        environment = os.environ | {
-            "PATH": f"{python}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            ["bash", "-euc", command],
-            cwd=self.path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
     def run(self, command: str) -> str:
-        """What `python SCRIPT ...` prints, errors too; no shell, and no time spent on imports."""
+        """What `python SCRIPT ...` prints, errors too; no time is spent on imports."""
         name, *arguments = shlex.split(command)
         assert name == "python"
         done = python(*arguments, cwd=self.path)
@@ -95,122 +46,13 @@ class Folder:
         return text
 
 
-def first_lines(split: str, count: int) -> tuple[str, list[str], str]:
-    """The beginning of a split of the embedded corpus: CoNLL-U, raw source text, target text."""
-    folder = ROOT / "data" / "embedded"
-    sentences = (folder / f"{split}.conllu").read_text(encoding="utf-8").split("\n\n")[:count]
-    source = [re.findall(r"^# text = (.*)$", sentence, re.M)[0] for sentence in sentences]
-    target = (folder / f"{split}.de").read_text(encoding="utf-8").split("\n")[:count]
-    return "\n\n".join([*sentences, ""]), source, "\n".join([*target, ""])
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The scripts and examples of a checkout, a very small corpus, and files the README names."""
-    path = tmp_path_factory.mktemp("readme")
+    """The programs."""
+    path = tmp_path_factory.mktemp("programs")
     for name in ("train.py", "translate.py", "score.py"):
         shutil.copy(ROOT / name, path)
-    for name in ("examples", "scripts", "tools"):
-        shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, split, count in (
-        ("corpus", "train", 150),
-        ("corpus", "dev", 10),
-        ("corpus", "test", 10),
-    ):
-        (path / name).mkdir(exist_ok=True)
-        annotated, source, target = first_lines(split, count)
-        (path / name / f"{split}.conllu").write_text(annotated, encoding="utf-8")
-        (path / name / f"{split}.de").write_text(target, encoding="utf-8")
-        # data=files: its paths start from data.folder, which LIMITS name
-        (path / name / "my").mkdir(exist_ok=True)
-        (path / name / "my" / f"{split}.en").write_text("\n".join([*source, ""]), encoding="utf-8")
-        (path / name / "my" / f"{split}.de").write_text(target, encoding="utf-8")
-    (path / "my" / "features").mkdir(parents=True)
-    gender, file = re.findall(r"With `(gender: .*)` in\n`(my/features/gender.yaml)`", README)[0]
-    (path / file).write_text(gender, encoding="utf-8")
-    annotated, source, target = first_lines("test", 5)
-    (path / "sentences.conllu").write_text(annotated, encoding="utf-8")
-    (path / "sentences.txt").write_text("\n".join([*source, ""]), encoding="utf-8")
-    (path / "sentences.de").write_text(target, encoding="utf-8")
     return Folder(path)
-
-
-def limited(command: str) -> str:
-    """A `train.py` command of the README with limits."""
-    for old, new in CHANGED.items():
-        command = command.replace(old, new)
-    return f"{command} {LIMITS}"
-
-
-@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python train.py")])
-def test_training(folder: Folder, command: str) -> None:
-    if not is_run(command):
-        pytest.skip(next(why for start, why in NOT_RUN.items() if command.startswith(start)))
-    if "annotator=hanta" in command:
-        pytest.importorskip("HanTa")
-    before = set(folder.path.glob("runs/*/result.json"))
-    # these two as a user does, in a shell; the others quicker
-    real = command.endswith("combiner=gate") or " -m " in command
-    out = (folder.shell if real else folder.run)(limited(command))
-    assert "BLEU" in out
-    made = set(folder.path.glob("runs/*/result.json")) - before
-    if " -m " in command:
-        swept = re.search(r"combiner=(\S+)", command)
-        assert swept, command
-        for method in swept[1].split(","):
-            assert re.search(rf"^\W*{method}\b", out, re.M), out
-        assert list(folder.path.glob("runs/sweeps/*/table.md"))
-    else:
-        assert len(made) == 1
-        again = folder.run(limited(command)) if command.endswith("combiner=gate") else ""
-        assert set(folder.path.glob("runs/*/result.json")) == before | made, again
-
-
-def test_every_command_is_known() -> None:
-    """A new command of the README is run here or stands in `NOT_RUN`; nothing else stands there."""
-    kinds = ("python train.py ", "python translate.py ", "python score.py ", "RUN=runs/")
-    kinds += ("python scripts/annotate.py sentences.txt ",)
-    kinds += ("NMT_FEAT_MODULES=examples python translate.py ",)
-    for command in commands():
-        assert command.startswith(kinds) or not is_run(command), command
-    for beginning in NOT_RUN:
-        assert any(command.startswith(beginning) for command in commands()), beginning
-    assert commands()[:2] == ["make demo", "make test"]
-
-
-def test_translation_and_scores(folder: Folder) -> None:
-    """The README's block on translation, with a run that was trained on words only."""
-    folder.run(f"python train.py combiner=none {LIMITS}")
-    (run,) = folder.path.glob("runs/none-s1-*")
-    name, *rest = [c for c in commands() if "$RUN" in c or c.startswith("RUN=")]
-    assert re.fullmatch(r"RUN=runs/gate-deprel\+upos-s1-[0-9a-f]{8}", name)
-    to_file, from_stdin, scores, allowed = (c.replace("$RUN", f"runs/{run.name}") for c in rest)
-    folder.run(to_file)
-    translations = (folder.path / "translations.txt").read_text(encoding="utf-8")
-    assert translations.count("\n") == 5
-    assert folder.shell(from_stdin) == translations
-    lines = folder.run(scores).splitlines()
-    assert len(lines) == 5
-    assert allowed == (  # of a run with a class of one's own; tests/test_sent_runs.py does it
-        f"NMT_FEAT_MODULES=examples python translate.py run=runs/{run.name} input=sentences.conllu"
-    )
-    assert all(float(line.split("\t")[0]) < 0 for line in lines)
-
-
-def test_translation_with_features(folder: Folder) -> None:
-    """Annotated sentences in, `nbest` translations out, as the README says."""
-    folder.run(f"python train.py combiner=gate {LIMITS}")
-    (run,) = folder.path.glob("runs/gate-deprel+upos-s1-*")
-    assert re.fullmatch(r"gate-deprel\+upos-s1-[0-9a-f]{8}", run.name)
-    out = folder.run(f"python translate.py run=runs/{run.name} input=sentences.conllu nbest=2")
-    assert [line.split(" ||| ")[0] for line in out.splitlines()] == list("0011223344")
-
-
-def test_annotation(folder: Folder) -> None:
-    pytest.importorskip("HanTa")
-    (command,) = [c for c in commands() if c.startswith("python scripts/annotate.py sentences")]
-    assert folder.shell(command) == "sentences.txt: 5 sentences in annotated.conllu\n"
-    assert (folder.path / "annotated.conllu").read_text(encoding="utf-8").count("# text = ") == 5
 
 
 def test_commands_of_pytest_select_tests() -> None:
@@ -223,11 +65,6 @@ def test_commands_of_pytest_select_tests() -> None:
         assert ("-m slow" in options) == slow, file
 
 
-def test_example_in_the_readme_is_the_file() -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
-    assert block in (ROOT / "examples" / "film.py").read_text(encoding="utf-8")
-
-
 def test_settings_page_is_fresh() -> None:
     done = python("scripts/config_docs.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -236,7 +73,7 @@ def test_settings_page_is_fresh() -> None:
 def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     for name in ("scripts", "docs", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    (tmp_path / "nmt_feat").mkdir()
+    (tmp_path / "nmt_feat" / "config").mkdir(parents=True)
     schema = (ROOT / "nmt_feat" / "config" / "schema.py").read_text(encoding="utf-8")
     changed = schema.replace("max_skipped: int = 10", "max_skipped: int = 11")
     (tmp_path / "nmt_feat" / "config" / "schema.py").write_text(changed, encoding="utf-8")

@@ -206,7 +206,7 @@ class Evidence:
             f", against {self.baseline}" if self.baseline else ""
         )
         text = f"Welch's t over seeds with the variance of {RESAMPLES:,} resamples of sentences"
-        notes = [f"{text}; p by Holm for the table's methods (docs/statistics.md)."]
+        notes = [f"{text}; p by Holm for the table's methods (docs/explanation/statistics.md)."]
         # Each order of many methods, with its share of resamples, is listed in BLEU alone.
         notes = notes * bool(against) + (
             self.sentences() if metric == "BLEU" else self._verdicts(metric)

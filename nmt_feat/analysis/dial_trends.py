@@ -1,4 +1,7 @@
-"""Leads of one method over another where a table dials what features say; docs/statistics.md."""
+"""Leads of one method over another where a table dials what features say.
+
+`docs/explanation/statistics.md` has the formulas.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,7 @@ def block(found: Sequence[Lead], test: str) -> Block:
     title = f"Leads over the dials of what the features say: {found[0].metric} on {test}"
     notes = [
         "Paired by seed: the mean over the dials, and the change with each bit of H(feature), "
-        "added up over features; p by Holm for all of this table (docs/statistics.md).",
+        "added up over features; p by Holm for all of this table (docs/explanation/statistics.md).",
         *sentences(found),
         *explain_intervals(*_named_rows(found)),
     ]
