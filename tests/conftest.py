@@ -26,6 +26,20 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+LIMITS = {"max_ratio": (2.0, 0.5), "max_extra": (20, 3)}
+"""Of the translations of validations: the program's, those of tests that are not slow. A model that
+is hardly trained never ends a sentence, and half the time of a very small run would go there."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Slow tests have the program's, for they compare with runs of other processes."""
+    from nmt_feat.config.identity import VALIDATION
+
+    for name, values in LIMITS.items():
+        setattr(VALIDATION, name, values[item.get_closest_marker("slow") is None])
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A very small part of the embedded corpus."""

@@ -68,13 +68,12 @@ def test_a_test_set_that_is_added(small: Small, trained: list[str], control: str
 
 
 def test_an_earlier_run_gets_a_test_set(small: Small, trained: list[str]) -> None:
-    limits = ("decoding.max_ratio=2", "decoding.max_extra=20")
     with small.elsewhere("whole") as other:
-        whole = train(other, *limits, *MORE)
-    folder = write_first_identity(train(small, *limits), small.config(*limits))
+        whole = train(other, *MORE)
+    folder = write_first_identity(train(small), small.config())
     before = record(folder)
     del trained[:]
-    assert train(small, *limits, *MORE) == folder
+    assert train(small, *MORE) == folder
     assert results(folder) == results(whole)
     after = record(folder)
     assert (after["hash"], after["settings"]) == (before["hash"], before["settings"])
@@ -83,12 +82,7 @@ def test_an_earlier_run_gets_a_test_set(small: Small, trained: list[str]) -> Non
 
 
 def test_a_sweep_over_beams_trains_once(small: Small, trained: list[str]) -> None:
-    settings = (
-        "combiner=none",
-        "decoding.max_ratio=2",
-        "decoding.max_extra=20",
-        "trainer.max_steps=12",
-    )
+    settings = ("combiner=none", "trainer.max_steps=12")
     expected = {}
     for beam in (1, 3):
         with small.elsewhere(f"beam{beam}") as other:

@@ -229,8 +229,8 @@ def whole(small: Small) -> dict[str, Any]:
         return outcome(other.train(*LIMITS))
 
 
-LIMITS = ("decoding.max_ratio=2", "decoding.max_extra=20", "decoding.beam=1")
-"""Those of validations, for an earlier version used them there."""
+LIMITS = ("decoding.max_ratio=0.5", "decoding.max_extra=3", "decoding.beam=1")
+"""Those of validations here (conftest.py), for an earlier version used them there."""
 OTHER_TEST = ("data.tests.test.source=dev.conllu", "data.tests.test.target=dev.de")
 
 
@@ -291,10 +291,11 @@ def test_an_earlier_run_is_resumed_elsewhere(small: Small) -> None:
 
 def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
     """The run itself goes on with them; another run is none that was trained with today's."""
-    folder = write_first_identity(stop(small), small.config())
-    found = refused(small, "trainer.max_steps=8", f"resume={folder}")
+    limits = ("decoding.max_ratio=0.25", "decoding.max_extra=2")
+    folder = write_first_identity(stop(small, *limits), small.config(*limits))
+    found = refused(small, *limits, "trainer.max_steps=8", f"resume={folder}")
     assert found.startswith(
-        f"{folder}: was trained with decoding.max_extra=3, here None; decoding.max_ratio=0.5, here "
+        f"{folder}: was trained with decoding.max_extra=2, here None; decoding.max_ratio=0.25, "
     )
     searches = []
     with pytest.MonkeyPatch.context() as patch:
@@ -305,10 +306,10 @@ def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
             return translate(*given, **named)
 
         patch.setattr(loop, "translate_split", remember)
-        assert small.train() == folder
+        assert small.train(*limits) == folder
         with small.elsewhere("new") as other:
             other.train("decoding.max_ratio=0.1")
-    first = dataclasses.replace(VALIDATION, max_ratio=0.5, max_extra=3)
+    first = dataclasses.replace(VALIDATION, max_ratio=0.25, max_extra=2)
     assert searches == [first] + [VALIDATION] * 3
 
 

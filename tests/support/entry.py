@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from unittest import mock
 
+from hydra._internal.hydra import Hydra
+
 from nmt_feat.cli import programs as cli
 
 
@@ -32,6 +34,8 @@ def call(name: str, *arguments: object, stdin: bytes = b"") -> Done:
         mock.patch.object(sys, "path", [*sys.path]),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
         mock.patch.dict(os.environ),
+        # Composes all settings to look for hydra.mode, which no file of this project sets.
+        mock.patch.object(Hydra, "get_mode", return_value=None),
     ):
         try:
             getattr(cli, name)()

@@ -11,6 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
 from nmt_feat.base.resources import resource
 from nmt_feat.cli import programs as cli
 from nmt_feat.cli.sweep import current
@@ -51,10 +58,35 @@ def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
     return folder
 
 
+GROUPS = {path.name for path in resource("conf").iterdir() if path.is_dir()}
+
+
+@cache
+def _composed(options: tuple[str, ...]) -> DictConfig:
+    """What Hydra composes of the options of groups alone, which takes most of the time."""
+    cli._prepare_hydra("train")
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+        return hydra.compose("train", [*options])
+
+
 @cache
 def composed(overrides: tuple[str, ...]) -> TrainConfig:
-    """The settings that a command line gives."""
-    return cli.composed(overrides)
+    """The settings that a command line gives, as `cli.composed` has them."""
+    try:
+        return _changed(overrides)
+    except (HydraException, OmegaConfBaseException):
+        return cli.composed(overrides)  # with its message
+
+
+def _changed(overrides: tuple[str, ...]) -> TrainConfig:
+    parsed = OverridesParser.create().parse_overrides(cli.readable(overrides, "train", sweep=False))
+    options = [o for o in parsed if o.key_or_group in GROUPS or o.package or o.is_delete()]
+    values = [o for o in parsed if o not in options]
+    cfg = deepcopy(_composed(tuple(str(o.input_line) for o in options)))
+    ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+    found: TrainConfig = cli._typed(cfg)
+    cli.check_overrides(overrides)
+    return found
 
 
 @dataclass
