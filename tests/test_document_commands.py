@@ -253,5 +253,11 @@ def test_code_in_the_docs_is_that_of_the_examples() -> None:
             assert block in (ROOT / "examples" / name).read_text(encoding="utf-8")
 
 
+def test_files_that_the_docs_name_exist() -> None:
+    for page in (README, *PAGES):
+        for path in re.findall(r"`(nmt_feat/[\w/.]+)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
 def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").split()) <= 900
