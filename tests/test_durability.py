@@ -11,6 +11,14 @@ from typing import Any
 import pytest
 
 import nmt_feat.runs.run
+from nmt_feat.base.checksums import (
+    SUMS,
+    check_sums,
+    hash_files,
+    read_sums,
+    write_summed,
+    write_sums,
+)
 from nmt_feat.base.files import sync
 from nmt_feat.data.prepare import hash_data, prepare
 from nmt_feat.errors import UserError
@@ -26,15 +34,7 @@ from nmt_feat.runs.records import (
 )
 from nmt_feat.runs.run import continued
 from nmt_feat.runs.trained_model import Run
-from nmt_feat.training.checkpoints import (
-    SUMS,
-    Checkpoints,
-    check_sums,
-    read_sums,
-    sums_of,
-    write_summed,
-    write_sums,
-)
+from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from tests.support.power import Disk, recorded
 from tests.support.small import Small, outcome
@@ -185,7 +185,7 @@ def test_a_finished_run_gets_more(lost: tuple[Small, Path, Disk], tmp_path: Path
 def test_sums_of_several_files(tmp_path: Path) -> None:
     write_summed(tmp_path / "a", b"a")
     assert not (tmp_path / SUMS).exists()
-    write_sums(tmp_path, sums_of(tmp_path, ["a"]))
+    write_sums(tmp_path, hash_files(tmp_path, ["a"]))
     write_summed(tmp_path / "b", b"b")
     write_summed(tmp_path / "a", b"c")
     check_sums(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.errors import UserError
 from nmt_feat.features.columns import values
 from nmt_feat.runs.records import read_record
@@ -22,7 +23,7 @@ from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import parse
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_vectors import read_vectors
-from nmt_feat.training.checkpoints import Checkpoints, digest
+from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.small import ROOT
 
 sys.path.append(str(ROOT / "tools"))
@@ -223,7 +224,7 @@ def test_checkpoint_of_another_kind(fuzzer: Fuzzer, tmp_path: Path) -> None:
         {"step": 3},
     ):
         content = {**whole, **change}
-        path.write_text(json.dumps({"sum": digest(content), **content}))
+        path.write_text(json.dumps({"sum": hash_json(content), **content}))
         with pytest.raises(UserError) as error:
             Checkpoints(tmp_path, 1)
         assert str(error.value) == (

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sentencepiece
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import typed
 from nmt_feat.config import identity
 from nmt_feat.config.identity import (
@@ -26,7 +27,6 @@ from nmt_feat.data.prepare import fingerprint, hash_data
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.runs.run import train_run
 from nmt_feat.training import loop
-from nmt_feat.training.checkpoints import digest
 from tests.support.earlier import write_first_identity
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.stops import refused, stop
@@ -161,7 +161,7 @@ def test_committed_records() -> None:
     runs = list(committed_records().values())
     assert len(runs) >= 314
     for run in runs:
-        assert run["hash"] == digest(run["settings"])
+        assert run["hash"] == hash_json(run["settings"])
         assert identity.is_earlier(run["settings"])
         flat = set()
         for group, values in run["settings"].items():
@@ -199,15 +199,15 @@ def test_committed_records_have_the_hash_of_their_configuration() -> None:
     differing, composed = [], {}
     for folder, run in committed_records().items():
         cfg = typed(run["config"], TrainConfig)
-        without_seed = digest(run["config"] | {"seed": 0, "paths": 0})
+        without_seed = hash_json(run["config"] | {"seed": 0, "paths": 0})
         if without_seed not in composed:  # runs differ in their seed, and it takes a moment
             composed[without_seed] = identity_settings(cfg, "none")
         settings = composed[without_seed] | {"seed": run["seed"]}
         earlier = earlier_settings(settings, cfg, run["settings"]["data"]["hash"])
-        if digest(earlier) != run["hash"]:
+        if hash_json(earlier) != run["hash"]:
             differing.append(folder.name)
             remove_absent(earlier, run["settings"])
-        assert digest(earlier) == run["hash"]
+        assert hash_json(earlier) == run["hash"]
     assert sorted(differing) == [
         "add-deprel+lemma+upos-s1-156e8268",
         "average-deprel+lemma+upos-s1-3d23acbc",

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.cli.sweep import current
 from nmt_feat.errors import UserError
-from nmt_feat.training.checkpoints import Checkpoints, digest
+from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from tests.support.lives import SERVER, command, saved, wait_for
 from tests.support.small import Small, outcome, record
@@ -215,7 +216,7 @@ def test_of_a_later_version(small: Small, stopped: Path) -> None:
     path = stopped / "checkpoints" / "checkpoint-4.json"
     index = json.loads(path.read_text()) | {"format": 2}
     del index["sum"]
-    path.write_text(json.dumps({"sum": digest(index), **index}))
+    path.write_text(json.dumps({"sum": hash_json(index), **index}))
     with pytest.raises(UserError) as error:
         small.train()
     assert str(error.value) == (

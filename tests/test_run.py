@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 from filelock import FileLock
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import folder_name, identity_settings, module_sum
 from nmt_feat.data.store import EncodedSplit
@@ -23,7 +24,7 @@ from nmt_feat.runs import run
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import read_record
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.run import digest, train_run
+from nmt_feat.runs.run import train_run
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.lives import command as started
@@ -76,7 +77,7 @@ def test_its_record(made: tuple[Small, Path]) -> None:
     assert (found["seed"], found["data"], found["updates"]) == (1, "embedded", 6)
     assert found["config"]["paths"]["runs"] == str(small.folder / "runs")
     assert found["config"]["model"]["dim"] == 16
-    assert found["hash"] == digest(found["settings"])
+    assert found["hash"] == hash_json(found["settings"])
     assert found["settings"]["data"]["hash"] != found["data_hashes"]["prepared"]
     assert len(found["data_hashes"]["prepared"]) == 64
     assert str(small.folder) not in json.dumps(found["settings"])

@@ -22,11 +22,12 @@ import numpy as np
 import pytest
 import torch
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.instantiate import build_object, locate_class, may_import
 from nmt_feat.config.rules import check_settings
 from nmt_feat.data.corpora import fetch
 from nmt_feat.errors import UserError
-from nmt_feat.training.checkpoints import Checkpoints, digest
+from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.entry import call
 from tests.support.small import ROOT, Small
 from tests.support.stops import stop
@@ -181,7 +182,7 @@ def test_a_checkpoint(payload: Payload, small: Small, how: str) -> None:
     content = json.loads(index.read_text())
     del content["sum"]
     content["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    index.write_text(json.dumps({"sum": digest(content), **content}))
+    index.write_text(json.dumps({"sum": hash_json(content), **content}))
     assert Checkpoints(run / "checkpoints", 1).step == 5
     with pytest.raises(UserError) as error:
         small.train()

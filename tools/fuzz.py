@@ -31,6 +31,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import typed
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import Parts
@@ -47,7 +48,6 @@ from nmt_feat.training.checkpoints import (
     INDEX,
     Checkpoints,
     Progression,
-    digest,
     packed,
     read_tensors,
     restore,
@@ -250,7 +250,7 @@ def checkpoint(path: Path) -> Counts:
     try:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and content.pop("sum", None) is not None:
-            path.write_text(json.dumps({"sum": digest(content), **content}))
+            path.write_text(json.dumps({"sum": hash_json(content), **content}))
     except (ValueError, RecursionError):
         pass
     found = Checkpoints(folder, 1)

@@ -14,6 +14,7 @@ from typing import Any
 
 from nmt_feat.analysis.result_tables import scored_by
 from nmt_feat.analysis.statistics import METRICS
+from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import resource
 from nmt_feat.config.schema import DownloadConfig
@@ -26,7 +27,6 @@ from nmt_feat.runs.records import RunRecord, file_of_run
 from nmt_feat.runs.stored_settings import settings_from
 from nmt_feat.text.files import read_lines, shards
 from nmt_feat.text.sentences import Sentences
-from nmt_feat.training.checkpoints import check_sums
 
 MOST = 2000
 """Sentences of a test set that are shown."""

@@ -137,3 +137,11 @@ def locked(path: Path, work: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process has left of `write_atomically`; one process writes a run."""
+    for path in sorted(folder.rglob(".*.tmp"), reverse=True):
+        if path.is_symlink():
+            path.unlink()
+        remove(path)

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.resources import resource
 from nmt_feat.base.terminal import say, use_utf8
@@ -31,7 +32,6 @@ from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote_value, 
 from nmt_feat.errors import UserError, fail, out_of_memory, suggest
 from nmt_feat.runs.signals import AT_ONCE, STOPPED, Interrupted, signals
 from nmt_feat.runs.trained_model import score_main, translate_main
-from nmt_feat.training.checkpoints import digest
 
 MEANINGS = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
@@ -261,7 +261,7 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
         if given and given[2] in (*get_type_hints(SCHEMAS[name]), "experiment", "row"):
             fail(f"{argument}: settings have no dashes; write {given[1]}={given[3] or '...'}")
     # The sweep's folder is named by its command: the same sweep finds its table again.
-    os.environ["NMT_FEAT_SWEEP"] = digest(sorted(sys.argv[1:]))[:8]
+    os.environ["NMT_FEAT_SWEEP"] = hash_json(sorted(sys.argv[1:]))[:8]
     sys.argv[1:] = _command_line(name, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
     main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)

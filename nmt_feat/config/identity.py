@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.first_names import FIRST_NAMES
 from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
@@ -29,7 +30,6 @@ from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.runs.build_model import build_combiner, isolated, wanted
 from nmt_feat.runs.records import DIALS, method_name
 from nmt_feat.text.files import known_sha256, sha256
-from nmt_feat.training.checkpoints import digest
 
 FIRST = {
     "": "data annotator subword features combiner model optimizer trainer control seed",
@@ -179,7 +179,7 @@ def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     features = ["+".join(cfg.features)] if cfg.features else []
     method = method_name(cfg.combiner._target_)
     control = [cfg.control] if cfg.control != "none" else []
-    return "-".join([method, *features, *control, f"s{cfg.seed}", digest(settings)[:8]])
+    return "-".join([method, *features, *control, f"s{cfg.seed}", hash_json(settings)[:8]])
 
 
 def leave_out(settings: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ def user_code_hash(*classes: type[Any]) -> dict[str, str]:
     """
     modules = {base.__module__ for cls in classes for base in cls.__mro__}
     own = sorted(m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m))
-    return {"code": digest([module_sum(m) for m in own])[:16]} if own else {}
+    return {"code": hash_json([module_sum(m) for m in own])[:16]} if own else {}
 
 
 def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> dict[str, Any]:

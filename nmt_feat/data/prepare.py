@@ -15,6 +15,7 @@ import sentencepiece
 import torch
 
 from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.files import locked, make_folder, refuse_links, remove, rename_whole
 from nmt_feat.base.pool import Pool, cores
 from nmt_feat.config.identity import DATA_FORMATS, drop_defaults
@@ -42,7 +43,6 @@ from nmt_feat.text.files import known_sha256, shards
 from nmt_feat.text.normalization import ESCAPED
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.word_vectors import looked_up, read_vectors
-from nmt_feat.training.checkpoints import digest
 
 FORMAT = 4  # of the cache folder: raise it whenever its content changes
 REPORT = 4  # of the report alone
@@ -249,7 +249,7 @@ def _open(folder: Path, found: str) -> Prepared:
     """The folder's content, checked against its sums."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     # Manifests of earlier versions have no sum.
-    if manifest.pop("sum", None) not in (None, digest(manifest)):
+    if manifest.pop("sum", None) not in (None, hash_json(manifest)):
         raise ValueError(f"{MANIFEST} has changed")
     if manifest.get("report") not in READABLE:
         raise Outdated("its report is of another version")
@@ -394,7 +394,7 @@ def _build(
     about = {"tests": list(raw.tests), "notes": raw.notes, "vectors": folders}
     about["live"] = [name for name in models if features[name].live]
     manifest = {"files": files, "report": REPORT, **about}
-    _write_json(folder / MANIFEST, {"sum": digest(manifest), **manifest})
+    _write_json(folder / MANIFEST, {"sum": hash_json(manifest), **manifest})
 
 
 def language_model(cfg: TrainConfig, name: str, feature: FeatureConfig) -> LanguageModel:

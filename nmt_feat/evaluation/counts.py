@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT
 from nmt_feat.evaluation.metrics import make_metrics, one_line
 from nmt_feat.evaluation.packed_runs import read_packed_counts
-from nmt_feat.training.checkpoints import check_sums, write_summed
 
 Counts = NDArray[np.int64]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from nmt_feat.base.checksums import write_summed
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
@@ -24,7 +25,6 @@ from nmt_feat.evaluation.metrics import (
 )
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.training.checkpoints import write_summed
 
 Rows = Sequence[Sequence[float]]
 Gather = Callable[[Callable[[slice], Rows]], Rows | None]

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nmt_feat.base.checksums import check_sums, hash_files, write_sums
 from nmt_feat.base.files import refuse_links, remove, rename_whole
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.config.schema import DecodingConfig
@@ -28,7 +29,6 @@ from nmt_feat.extras import optional
 from nmt_feat.features import Categorical
 from nmt_feat.model.embedding import SourceEmbedding, positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
-from nmt_feat.training.checkpoints import check_sums, sums_of, write_sums
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 """The pieces 0 to 3, of which `search` produces only the last."""
@@ -185,7 +185,7 @@ def export(
         np.save(made / TUPLES, tuples)
     if weights:
         (made / ORIGIN).write_text(f"{weights}\n", encoding="ascii")
-    write_sums(made, sums_of(made, ["*"]))
+    write_sums(made, hash_files(made, ["*"]))
     rename_whole(made, folder)
 
 

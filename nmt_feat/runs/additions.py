@@ -9,6 +9,7 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 
+from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
@@ -25,7 +26,7 @@ from nmt_feat.runs.records import (
     write_record,
 )
 from nmt_feat.runs.signals import Interrupted, signals
-from nmt_feat.training.checkpoints import check_sums, read_tensors, restore
+from nmt_feat.training.checkpoints import read_tensors, restore
 
 
 def missing_sets(record: RunRecord, request: Request) -> list[str]:

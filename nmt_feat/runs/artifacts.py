@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from nmt_feat.annotators.base import fingerprint_of, make_annotator
+from nmt_feat.base.checksums import write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_part
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
@@ -21,7 +22,7 @@ from nmt_feat.features import Contextual
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import build_model, isolated
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.training.checkpoints import FORMAT, write_summed
+from nmt_feat.training.checkpoints import FORMAT
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import Mismatch, typed
 from nmt_feat.config.identity import earlier_settings, folder_name, is_earlier, upgrade_settings
 from nmt_feat.config.schema import SplitConfig, TrainConfig
@@ -15,7 +16,6 @@ from nmt_feat.data.controls import wanted
 from nmt_feat.data.prepare import DataHashes, hash_data
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
-from nmt_feat.training.checkpoints import digest
 
 
 def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) -> Path:
@@ -50,7 +50,7 @@ def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) ->
 
 def _without_data(settings: dict[str, Any]) -> str:
     """Settings as text, without the hash of the data, which is slower to compare."""
-    return digest(settings | {"data": settings["data"] | {"hash": ""}})
+    return hash_json(settings | {"data": settings["data"] | {"hash": ""}})
 
 
 def upgrade_record(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.base.typed_json import Mismatch, finite, loads, typed
 from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.schema import DecodingConfig
@@ -26,7 +27,7 @@ from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
-from nmt_feat.training.checkpoints import FORMAT, check_format, check_sums, write_summed
+from nmt_feat.training.checkpoints import FORMAT, check_format
 
 DIALS = ("classes", "erase")
 """Settings of features that make them say less; see features/dials.py."""

@@ -18,7 +18,14 @@ from filelock import Timeout
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from nmt_feat.base.files import make_folder, refuse_links, remove, write_atomically
+from nmt_feat.base.checksums import SUMS, check_sums, hash_files, hash_json, write_sums
+from nmt_feat.base.files import (
+    make_folder,
+    refuse_links,
+    remove,
+    remove_leftovers,
+    write_atomically,
+)
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.sweep import current
@@ -56,7 +63,7 @@ from nmt_feat.runs.signals import Interrupted, signals
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.normalization import RULES
 from nmt_feat.training import checkpoints
-from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression, digest
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.resume import adopt, refuse_changes, unfinished
 
@@ -263,7 +270,7 @@ def continued(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes, fold
 
     Settings that would change the result are refused.
     """
-    checkpoints.remove_leftovers(folder)
+    remove_leftovers(folder)
     run, found = folder, Checkpoints(folder / CHECKPOINTS, 1, verify=False)
     if foreign := bool(cfg.resume and not found.step):
         run = Path(str(cfg.resume))
@@ -360,7 +367,7 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
         say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
         return False
     prepared = prepare_run(cfg, say)
-    checkpoints.check_sums(folder, only=selected.files.values())
+    check_sums(folder, only=selected.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))
         selected.scores[name].reading = score_readings(cfg, split, hypotheses)
@@ -381,7 +388,7 @@ def _train(
     records.restart_peak_memory()
     refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
     before = continued(cfg, settings, data, folder)
-    (folder / checkpoints.SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
+    (folder / SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
     settings = earlier_record(folder) or settings
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
@@ -406,7 +413,7 @@ def _train(
         features=list(cfg.features),
         seed=cfg.seed,
         data=cfg.data.name,
-        hash=digest(settings),
+        hash=hash_json(settings),
         settings=settings,
         config=dataclasses.asdict(cfg),
         data_hashes={
@@ -424,7 +431,7 @@ def _train(
     )
     records.write_record(folder, record, finished=False)
     make_folder(folder / CHECKPOINTS)
-    sums = checkpoints.sums_of(folder, (CONFIG, STARTED, "encoder/*", f"{ANNOTATOR}/**/*"))
+    sums = hash_files(folder, (CONFIG, STARTED, "encoder/*", f"{ANNOTATOR}/**/*"))
     current.started(folder)
     widths = arithmetic(model.source.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
@@ -448,9 +455,9 @@ def _train(
     record.tokens_per_second = at.tokens / at.seconds
     record.peak_memory_mib = max(fitted.peak, records.peak_memory_mib())
     names = [name for kind in (record.files, record.counts) for name in kind.values()]
-    sums |= checkpoints.sums_of(folder, (WEIGHTS, *names, "*.nbest.hyp"))
-    checkpoints.write_sums(folder, sums)
-    checkpoints.check_sums(folder)  # also what was written when the training started
+    sums |= hash_files(folder, (WEIGHTS, *names, "*.nbest.hyp"))
+    write_sums(folder, sums)
+    check_sums(folder)  # also what was written when the training started
     records.write_record(folder, record)  # last: from now on the run counts as finished
     current.finished(folder)
     remove(folder / CHECKPOINTS)

@@ -17,6 +17,7 @@ import torch
 
 from nmt_feat.annotators import base as annotators
 from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotator
+from nmt_feat.base.checksums import SUMS, check_sums, read_sums
 from nmt_feat.base.outputs import check_output, same_file, writing
 from nmt_feat.base.terminal import say
 from nmt_feat.config.rules import BEAM, check_settings, refuse_infinite
@@ -54,7 +55,7 @@ from nmt_feat.text.files import read_lines, sha256
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.training.checkpoints import SUMS, check_sums, read_sums, read_tensors, restore
+from nmt_feat.training.checkpoints import read_tensors, restore
 
 LISTED = (
     "an n-best list, each line is scored for the sentence of its number; its text is cut into "

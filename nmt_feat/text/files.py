@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from nmt_feat.base.checksums import hash_file
 from nmt_feat.errors import UserError
 
 BLOCK = 1 << 20
@@ -115,7 +116,9 @@ def read_lines(path: Path | str) -> list[str]:
 
 def sha256(path: Path | str, content: bool = False) -> str:
     """Hexadecimal SHA-256 of a file; of what is in it, decompressed, where `content`."""
-    with opened(path) if content else Path(path).open("rb") as file:
+    if not content:
+        return hash_file(path)
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 

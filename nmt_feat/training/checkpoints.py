@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +22,10 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from nmt_feat.base.files import refuse_links, remove, write_atomically
+from nmt_feat.base.checksums import hash_file, hash_json
+from nmt_feat.base.files import refuse_links, write_atomically
 from nmt_feat.base.typed_json import Mismatch, loads, typed
 from nmt_feat.errors import UserError
-from nmt_feat.text.files import sha256
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run's checkpoints, in its own."""
@@ -33,8 +33,6 @@ INDEX = "checkpoint-"
 """Begins the names of the indices."""
 FORMAT = 1
 """Of run folders and checkpoints: raised when what is in them changes; older ones are read."""
-SUMS = "SHA256SUMS"
-RENEWED = "get the run's folder again, or train again"
 AGAIN = "delete what is left of the run, then the same command trains it again"
 _WRITTEN = re.compile(
     r"\.?(?:weights-|state-|checkpoint-)\d{1,18}\.(?:safetensors|json)(?:\.\d+\.tmp)?"
@@ -69,11 +67,6 @@ def restore(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoin
         own[key].copy_(tensors[key])
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of a value as JSON, in hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def average(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of the tensors of several checkpoints (Vaswani et al. 2017, section 6.1)."""
     return {
@@ -106,89 +99,6 @@ def check_format(number: int, path: Path) -> None:
             f"{path}: format {number}, this version of nmt_feat reads up to {FORMAT}; "
             "update nmt_feat"
         )
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process has left of `write_atomically`; one process writes a run."""
-    for path in sorted(folder.rglob(".*.tmp"), reverse=True):
-        if path.is_symlink():
-            path.unlink()
-        remove(path)
-
-
-Sums = dict[str, list[str]]
-"""SHA-256 sums by the names of files in a folder; several where one is replaced right now."""
-
-
-def sums_of(folder: Path, patterns: Iterable[str]) -> Sums:
-    """The sums of the files of `folder` that match one of the patterns."""
-    found = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
-    return {str(path.relative_to(folder)): [sha256(path)] for path in found if path.is_file()}
-
-
-def write_sums(folder: Path, sums: Sums) -> None:
-    """Write sums of files of `folder`, in the format of `sha256sum -c`."""
-    lines = [f"{value}  {name}\n" for name, values in sums.items() for value in values]
-    write_atomically(folder / SUMS, "".join(lines).encode())
-
-
-def read_sums(folder: Path) -> Sums:
-    """The sums in a folder; none where there are none."""
-    path = folder / SUMS
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {RENEWED}") from None
-    sums: Sums = {}
-    for number, line in enumerate(lines, start=1):
-        value, _, name = line.partition("  ")
-        if not re.fullmatch("[0-9a-f]{64}", value) or not _inside(name):
-            raise UserError(f"{path}:{number}: not a SHA-256 sum and a name; {RENEWED}")
-        sums.setdefault(name, []).append(value)
-    return sums
-
-
-def _inside(name: str) -> bool:
-    """Whether a name is that of a file in its folder or below."""
-    return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
-
-
-def write_summed(path: Path, data: bytes) -> None:
-    """`write_atomically`; where the folder has sums, as a finished run does, the file is in them.
-
-    While an earlier content is replaced both sums are there, so that it is whole at any moment.
-    """
-    folder, name, value = path.parent, path.name, hashlib.sha256(data).hexdigest()
-    sums = read_sums(folder)
-    before = sums.get(name, [])
-    if before and value not in before:
-        write_sums(folder, {**sums, name: [*before, value]})
-    write_atomically(path, data)
-    if sums and before != [value]:
-        write_sums(folder, {**sums, name: [value]})
-
-
-def check_sums(
-    folder: Path,
-    skipped: Iterable[str] = (),
-    only: Iterable[str] | None = None,
-    advice: str = RENEWED,
-) -> None:
-    """Refuse files that have changed or gone since their sums were written, where any were.
-
-    Args:
-        folder: the run's, or another one with sums.
-        skipped: patterns of names that are not checked.
-        only: the names that are checked, where their sums are there; all others are not.
-        advice: the way out, for the message.
-    """
-    for name, values in read_sums(folder).items():
-        path = folder / name
-        if (only is not None and name not in only) or any(map(PurePath(name).match, skipped)):
-            continue
-        if not path.is_file() or sha256(path) not in values:
-            damage = "damaged, its SHA-256 is not the one" if path.is_file() else "missing, but"
-            raise UserError(f"{path}: {damage} in {SUMS}; {advice}")
 
 
 @dataclass
@@ -272,7 +182,7 @@ class Checkpoints:
         path = self.folder / f"{INDEX}{step}.json"
         try:
             index: dict[str, Any] = loads(path.read_bytes().decode())
-            if index.pop("sum") != digest(index):
+            if index.pop("sum") != hash_json(index):
                 raise ValueError
             check_format(index["format"], path)
             if typed(index, Index).step != step or not all(map(_NAME.fullmatch, index["sha256"])):
@@ -282,7 +192,7 @@ class Checkpoints:
         for name, expected in index["sha256"].items() if verify else ():
             if not (file := self.folder / name).is_file():
                 raise Damaged(f"{file}: missing")
-            if sha256(file) != expected:
+            if hash_file(file) != expected:
                 raise Damaged(f"{file}: damaged, its SHA-256 is not the one in {path.name}")
         return index
 
@@ -324,7 +234,7 @@ class Checkpoints:
             "sha256": {name: sums[name] for name in sums if name in names},
             "meta": meta,
         }
-        content = json.dumps({"sum": digest(index), **index}, indent=1)
+        content = json.dumps({"sum": hash_json(index), **index}, indent=1)
         write_atomically(self.folder / f"{INDEX}{step}.json", content.encode())
         before = self._before if self.step == step else self.index
         self.index, self._before = index, before

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import hash_data
-from nmt_feat.training.checkpoints import digest
 
 
 def write_first_identity(folder: Path, cfg: TrainConfig) -> Path:
@@ -22,7 +22,7 @@ def write_first_identity(folder: Path, cfg: TrainConfig) -> Path:
         run["settings"]["data"]["hash"] = data
         run["settings"]["trainer"]["average"] = cfg.trainer.average
         run["settings"]["decoding"] = dataclasses.asdict(cfg.decoding)
-        run["hash"] = digest(run["settings"])
+        run["hash"] = hash_json(run["settings"])
         run["data_hashes"] = {"prepared": data}
         del run["test_hashes"]
         path.write_text(json.dumps(run))

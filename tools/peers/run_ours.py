@@ -11,6 +11,7 @@ from rich.console import Console
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from nmt_feat.base.checksums import hash_files, write_sums
 from nmt_feat.base.files import write_atomically
 from nmt_feat.cli.programs import composed
 from nmt_feat.config.schema import TranslateConfig
@@ -56,7 +57,7 @@ def finish(job: Job) -> dict[str, float]:
     keep(cfg, prepared, folder)
     packed = checkpoints.packed(checkpoints.weights(model))
     write_atomically(folder / WEIGHTS, packed)
-    checkpoints.write_sums(folder, checkpoints.sums_of(folder, (WEIGHTS, "encoder/*")))
+    write_sums(folder, hash_files(folder, (WEIGHTS, "encoder/*")))
     parameters = sum(p.numel() for p in model.parameters())
     return {"dev_perplexity": math.exp(loss / pieces), "parameters": parameters}
 
