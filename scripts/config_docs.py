@@ -154,6 +154,21 @@ def options(group: str) -> str:
     return "\n".join(rows) + "\n" if rows else ""
 
 
+def row_settings() -> str:
+    """The rows of all experiments, with their settings as on a command line."""
+    rows: dict[str, dict[str, Any]] = {}
+    for file in (ROOT / "conf" / "experiment").glob("*.yaml"):
+        rows |= yaml.safe_load(file.read_text(encoding="utf-8")).get("rows", {})
+    lines = []
+    for name, settings in sorted(rows.items()):
+        values = {
+            key: f"[{','.join(value)}]" if isinstance(value, list) else json.dumps(value).strip('"')
+            for key, value in settings.items()
+        }
+        lines.append(f"- `row={name}`: `{' '.join(f'{k}={v}' for k, v in values.items())}`")
+    return "\n".join(lines) + "\n"
+
+
 def help_line(file: Path) -> str:
     """The first comment of a config file that is not a directive of Hydra's (`@package`)."""
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -195,8 +210,11 @@ def render() -> str:
                 parts.append(header + "\n".join(rows) + "\n")
     parts.append("## Experiments\n\nSeveral settings under one name; with `-m`, a whole table.\n")
     parts.append(options("experiment"))
-    parts.append("## Rows\n\nOf tables whose rows are no product of settings.\n")
-    parts.append(options("row"))
+    parts.append(
+        "## Rows\n\nOf tables whose rows are no product of settings; they stand in the files of "
+        "the experiments.\n"
+    )
+    parts.append(row_settings())
     return "\n".join(part for part in parts if part)
 
 

@@ -8,7 +8,7 @@ python tools/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
 
 `--pairs N` writes a corpus of N pairs first (the embedded one again and again, each sentence with a
 number of its own) in the folder `paths.cache`, and keeps it; `train --pairs N` trains on it.
-`rows` trains rows of conf/row side by side, an update of each in turn: how many times the first
+`rows` trains rows of tables side by side, an update of each in turn: how many times the first
 one's time an update of each takes, the median of the rounds. Prints a table; `--json FILE` writes
 the figures as well. Padding is never counted as a token.
 """

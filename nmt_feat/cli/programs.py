@@ -26,7 +26,8 @@ from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.resources import resource
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.config import schema, yaml_files
+from nmt_feat.config import schema
+from nmt_feat.config.config_source import read_rows, register_reader
 from nmt_feat.config.members import describe_members, leave_out_unchosen
 from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote_value, setting_of
 from nmt_feat.errors import UserError, fail, out_of_memory, suggest
@@ -103,6 +104,8 @@ def explain(error: Exception) -> str:
         folders = re.findall(r"path=file://(.*)", text)
         names = {path.stem for folder in folders for path in Path(folder, group).glob("*.yaml")}
         names |= {k.removeprefix(f"{group}=") for k in EXTRAS if k.startswith(f"{group}=")}
+        if group == "row":
+            names = names.union(*(read_rows(Path(folder)) for folder in folders))
         return f"{group or 'config'}={name}: no such option; {suggest(name, names)}"
     where = f"{found[1]}.yaml: " if (found := re.search(r"In '(\S+)': \w+ raised", text)) else ""
     keys = re.findall(r"(?:full_key: |merging override [+]*)([^\s=]+)", text)
@@ -164,7 +167,7 @@ def by_scale(reduced: Any, full: Any, _root_: DictConfig) -> Any:
 def _prepare_hydra(name: str) -> None:
     """Let Hydra know the settings of an entry point, and how files of them are read."""
     schema.register_schemas()
-    yaml_files.register_reader(SCHEMAS[name])
+    register_reader(SCHEMAS[name])
     _resolvers()
 
 

@@ -6,18 +6,13 @@ the schema is asked first: where it says text, the scalar keeps its characters. 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import IO, Any, get_args, get_origin
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource as HydraSource
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.conf import HydraConf
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
@@ -26,6 +21,8 @@ from nmt_feat.errors import UserError
 
 LARGEST = 20_000
 """Values of a file, where an alias counts as all that it stands for."""
+ROWS = "rows"
+"""The key of an experiment's file under which the rows of its table stand, see `config_source`."""
 TEXT, NULL, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
 
 
@@ -110,47 +107,14 @@ def _kind_inside(kind: Any, name: str) -> Any:
     """The type of a key of a file whose settings are of the dataclass `kind`."""
     if name == "defaults":
         return list[str]
+    if name == ROWS:  # by name, settings with dotted names
+        return dict[str, kind]
     if name == "hydra":
         return HydraConf
     if kind is HydraConf and name == "sweeper":  # its class is not in Hydra's own schema
         return dict[str, dict[str, str]]
     setting = setting_of(name, kind)
     return setting.kind if setting else None
-
-
-class FileConfigSource(HydraSource):
-    """Hydra's reader of config files, with text kept; it takes the place of Hydra's own."""
-
-    top: type[Any] | None = None
-    """The dataclass of the entry point's settings."""
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """As Hydra's."""
-        path = os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path)))
-        if not os.path.exists(path):
-            raise ConfigLoadError(f"Config not found : {path}")
-        with open(path, encoding="utf-8") as file:
-            header = ConfigSource._get_header_dict(file.read(512))
-            file.seek(0)
-            config = load_yaml(file, self._kind_of(config_path, header), path)
-        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", config, header)
-
-    def _kind_of(self, config_path: str, header: dict[str, str | None]) -> Any:
-        """The type of a file's settings, by its group and its `@package`."""
-        group = str(Path(config_path).parent).replace(os.sep, ".").strip(".")
-        package = header.get("package") or group
-        package = group if package == "_group_" else package.removeprefix("_global_").strip(".")
-        if self.top is None or not package:
-            return self.top
-        setting = setting_of(package, self.top)
-        return setting.kind if setting else None
-
-
-def register_reader(top: type[Any]) -> None:
-    """Let Hydra read config files by the class above, for settings of the dataclass `top`."""
-    FileConfigSource.top = top
-    Plugins.instance()  # registers Hydra's own first
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 def read_yaml(path: Path, kind: Any) -> Any:

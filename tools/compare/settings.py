@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from compare.bench import Bench, Job, JobFailed
@@ -63,8 +64,11 @@ def _experiment(name: str, bench: Bench) -> None:
 
 
 def _group(name: str, bench: Bench) -> None:
-    folder = bench.base.code / "conf" / name
-    options = sorted(path.stem for path in folder.glob("*.yaml"))
+    conf = bench.base.code / "conf"
+    options = sorted(path.stem for path in (conf / name).glob("*.yaml"))
+    if name == "row":  # once a file each, today inside the experiments
+        texts = [path.read_text(encoding="utf-8") for path in (conf / "experiment").glob("*.yaml")]
+        options += sorted({row for text in texts for row in yaml.safe_load(text).get("rows", ())})
     more = GROUPS[name]
     if name == "features":  # a list that has one of them
         options = [f"[{option}]" for option in options]
