@@ -132,110 +132,161 @@ def parse_conllu(
         if line and not line.isspace():
             block.append(line)
         elif block:
-            yield _sentence(block, number - len(block), name, findings)
+            yield _parse_sentence(block, number - len(block), name, findings)
             block = []
     if block:
-        yield _sentence(block, number + 1 - len(block), name, findings)
+        yield _parse_sentence(block, number + 1 - len(block), name, findings)
 
 
-def _sentence(block: list[str], first: int, name: str, findings: Findings) -> Sentence:
-    def fail(line: int, message: str) -> UserError:
-        return UserError(f"{name}:{line}: {message}")
+@dataclass
+class _Block:
+    """The lines of a sentence, sorted by what they are."""
 
-    text, text_line = None, first
-    comments: list[str] = []
-    rows: list[list[str]] = []  # syntactic words, by columns
-    lines: list[int] = []  # of the rows
-    ranges: dict[int, tuple[list[str], int]] = {}  # by their first row: the token, its last row
-    range_end = 0
-    for line, content in enumerate(block, first):
-        if content[0] == "#":
-            if match := TEXT_COMMENT.fullmatch(content):
-                text, text_line = match[1], line
-            elif FILE_COMMENT.fullmatch(content):
-                findings.automatic = True
-            else:
-                comments.append(content)
-            continue
-        row = content.split("\t")
-        likely = row == content.split() and len(row) == 10  # else a space in a column, or a mistake
-        if not likely and (mistake := _mistake(row, content)):
-            raise fail(line, mistake)
-        if control := find_control(row[1]):
-            raise fail(line, f"the form {control}")
-        number = row[0]
-        if NUMBERS.get(number) == len(rows) + 1 or _number(number) >= 0:
-            if int(number) != len(rows) + 1:
-                raise fail(line, f"id {number} after {len(rows)} words; ids must count 1, 2, 3 ...")
-            rows.append(row)
-            lines.append(line)
-        elif match := re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", number):
-            begin, end = int(match[1]), int(match[2])
-            if not range_end < begin == len(rows) + 1 <= end:
-                raise fail(line, f"the range {number} must stand right before its first word")
-            ranges[begin - 1] = row, end
-            range_end = end
-            findings.add(RANGE, name, line)
-        elif re.fullmatch(r"[0-9]+\.[0-9]+", number):
-            findings.add(EMPTY_NODE, name, line)
-        else:
-            raise fail(
-                line, f"the id {short_repr(number)} is no number, range (1-2) or empty node (1.1)"
-            )
-        if row[8] != NONE:
-            findings.add(DEPS, name, line)
+    text: str | None = None  # of the comment `# text`
+    text_line: int = 0
+    comments: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)  # syntactic words, by columns
+    lines: list[int] = field(default_factory=list)  # the numbers of their lines
+    ranges: dict[int, tuple[list[str], int]] = field(default_factory=dict)
+    """Multi-word tokens by their first row: the token's columns, and its last word's number."""
+    range_end: int = 0
+
+
+def _parse_sentence(lines: list[str], first: int, name: str, findings: Findings) -> Sentence:
+    """The sentence of lines without a blank one; `first` is the number of the first of them."""
+    block = _sort_lines(lines, first, name, findings)
+    rows, text = block.rows, block.text
     if not rows and text is not None and not visible(text):
-        return Sentence(text, (), tuple(comments))
+        return Sentence(text, (), tuple(block.comments))
     if not rows:
-        raise fail(first, "a sentence without words; remove it or annotate it")
-    if range_end > len(rows):
-        message = f"a range ends at {range_end}, the sentence at word {len(rows)}"
-        raise fail(first + len(block) - 1, message)
-    _, forms, lemma, upos, xpos, feats, given, deprel, _, misc = map(list, zip(*rows, strict=True))
-    heads = [NUMBERS[head] if head in NUMBERS else _number(head) for head in given]
-    if max(heads) > len(rows) or min(heads) < -1:
-        for line, head in zip(lines, given, strict=True):
-            if _number(head) < -1:
-                raise fail(
-                    line, f"the head {short_repr(head)} is not a number; 0 is the root, _ none"
-                )
-            if _number(head) > len(rows):
-                raise fail(line, f"the head {head} is outside the sentence (0 to {len(rows)})")
-    check_tree(heads, lines, name, findings)
-    tags = [ROOT, *upos, "_"]  # of the heads 0, 1 ... and -1
-    head_upos = [tags[head] for head in heads]
-    values = [lemma, upos, xpos, feats, deprel, head_upos]
-    if ranges:
-        parts, at = [], 0
-        while at < len(rows):
-            parts.append(slice(at, ranges[at][1] if at in ranges else at + 1))
-            at = parts[-1].stop
-        tokens = [ranges.get(part.start, (rows[part.start], 0))[0] for part in parts]
-        several = [(token[9], *misc[part]) for token, part in zip(tokens, parts, strict=True)]
-        forms, misc = [token[1] for token in tokens], [token[9] for token in tokens]
-        values = [[_join(column[part]) for part in parts] for column in values]
-        head_upos = values[-1]
-        word_of = [0, *(n for n, part in enumerate(parts, 1) for _ in rows[part]), -1]
-        outside = (
-            (word_of[head] for head in heads[part] if word_of[head] not in (number, -1))
-            for number, part in enumerate(parts, 1)
+        raise UserError(f"{name}:{first}: a sentence without words; remove it or annotate it")
+    if block.range_end > len(rows):
+        raise UserError(
+            f"{name}:{first + len(lines) - 1}: a range ends at {block.range_end}, the sentence at "
+            f"word {len(rows)}"
         )
-        heads = [next(found, -1) for found in outside]
+    columns = list(map(list, zip(*rows, strict=True)))
+    _, forms, lemma, upos, xpos, feats, head_fields, deprel, _, misc = columns
+    heads = _read_heads(head_fields, block.lines, name)
+    check_tree(heads, block.lines, name, findings)
+    tags = [ROOT, *upos, "_"]  # of the heads 0, 1 ... and -1
+    values = [lemma, upos, xpos, feats, deprel, [tags[head] for head in heads]]
+    if block.ranges:
+        parts = _parts_of_tokens(block)
+        tokens = [block.ranges.get(part.start, (rows[part.start], 0))[0] for part in parts]
+        token_misc = [(token[9], *misc[part]) for token, part in zip(tokens, parts, strict=True)]
+        forms, misc = [token[1] for token in tokens], [token[9] for token in tokens]
+        values = [[_join_values(column[part]) for part in parts] for column in values]
+        heads = _heads_of_tokens(heads, parts)
     else:
         heads = [-1 if head == number else head for number, head in enumerate(heads, 1)]
-        several = [(each,) for each in misc]
-    for i, found in enumerate(misc):
-        if "HeadUPOS=" in found and (match := re.search(r"(?:^|\|)HeadUPOS=([^|]+)", found)):
+        token_misc = [(value,) for value in misc]
+    head_upos = values[-1]
+    for i, value in enumerate(misc):
+        if "HeadUPOS=" in value and (match := re.search(r"(?:^|\|)HeadUPOS=([^|]+)", value)):
             head_upos[i] = match[1]  # by write_conllu
     if text is None:
         text = "".join(map(str.__add__, forms, map(space_after, misc))).rstrip()
-    what = f"{name}:{text_line}: the forms differ from '# text'"
-    spans = locate(forms, text, what, "correct either")
+    where = f"{name}:{block.text_line or first}: the forms differ from '# text'"
+    spans = locate_forms(forms, text, where, "correct either")
     starts, ends = zip(*spans, strict=True)
     forms = [text[start:end] for start, end in spans]
-    own = map(own_misc, several)
-    words = tuple(map(Word, forms, starts, ends, *values, heads, own))
-    return Sentence(text, words, tuple(comments))
+    words = tuple(map(Word, forms, starts, ends, *values, heads, map(own_misc, token_misc)))
+    return Sentence(text, words, tuple(block.comments))
+
+
+def _sort_lines(lines: list[str], first: int, name: str, findings: Findings) -> _Block:
+    """The lines of a sentence by what they are; a broken one is an error."""
+    block = _Block()
+    for line, content in enumerate(lines, first):
+        if content[0] == "#":
+            if match := TEXT_COMMENT.fullmatch(content):
+                block.text, block.text_line = match[1], line
+            elif FILE_COMMENT.fullmatch(content):
+                findings.automatic = True
+            else:
+                block.comments.append(content)
+            continue
+        row = content.split("\t")
+        is_plain = row == content.split() and len(row) == 10  # no space in a column, no mistake
+        if not is_plain and (mistake := _find_mistake(row, content)):
+            raise UserError(f"{name}:{line}: {mistake}")
+        if control := find_control(row[1]):
+            raise UserError(f"{name}:{line}: the form {control}")
+        kind = _add_row(block, row, line, f"{name}:{line}")
+        if kind:
+            findings.add(kind, name, line)
+        if row[8] != NONE:
+            findings.add(DEPS, name, line)
+    return block
+
+
+def _add_row(block: _Block, row: list[str], line: int, where: str) -> str | None:
+    """Put a word or range into the block; what `Findings` calls it, if it is no plain word."""
+    number, word_count = row[0], len(block.rows)
+    if NUMBERS.get(number) == word_count + 1 or _read_number(number) >= 0:
+        if int(number) != word_count + 1:
+            raise UserError(
+                f"{where}: id {number} after {word_count} words; ids must count 1, 2, 3 ..."
+            )
+        block.rows.append(row)
+        block.lines.append(line)
+        return None
+    if match := re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", number):
+        begin, end = int(match[1]), int(match[2])
+        if not block.range_end < begin == word_count + 1 <= end:
+            raise UserError(f"{where}: the range {number} must stand right before its first word")
+        block.ranges[begin - 1] = row, end
+        block.range_end = end
+        return RANGE
+    if re.fullmatch(r"[0-9]+\.[0-9]+", number):
+        return EMPTY_NODE
+    raise UserError(
+        f"{where}: the id {short_repr(number)} is no number, range (1-2) or empty node (1.1)"
+    )
+
+
+def _read_heads(fields: list[str], lines: list[int], name: str) -> list[int]:
+    """The column HEAD as numbers, -1 for `_`."""
+    heads = [NUMBERS[head] if head in NUMBERS else _read_number(head) for head in fields]
+    if max(heads) <= len(fields) and min(heads) >= -1:
+        return heads
+    for line, text, head in zip(lines, fields, heads, strict=True):
+        if head < -1:
+            raise UserError(
+                f"{name}:{line}: the head {short_repr(text)} is not a number; 0 is the root, _ none"
+            )
+        if head > len(fields):
+            raise UserError(
+                f"{name}:{line}: the head {text} is outside the sentence (0 to {len(fields)})"
+            )
+    return heads
+
+
+def _parts_of_tokens(block: _Block) -> list[slice]:
+    """The rows of each token: those of a range, else one."""
+    parts, at = [], 0
+    while at < len(block.rows):
+        parts.append(slice(at, block.ranges[at][1] if at in block.ranges else at + 1))
+        at = parts[-1].stop
+    return parts
+
+
+def _heads_of_tokens(heads: list[int], parts: list[slice]) -> list[int]:
+    """The head of each token: the first head of its parts that lies outside of the token.
+
+        im = in + dem     1 in   head 3      token 1 (rows 1, 2): its parts' heads are words 3, 3
+        Haus              2 dem  head 3      word 3 is token 2, so token 1 has head 2
+    """
+    token_of = [0]  # by a word's number: the token's number; 0 stays the root, -1 no head
+    for number, part in enumerate(parts, 1):
+        token_of += [number] * (part.stop - part.start)
+    token_of.append(-1)
+    token_heads = []
+    for number, part in enumerate(parts, 1):
+        candidates = (token_of[head] for head in heads[part])
+        token_heads.append(next((head for head in candidates if head not in (number, -1)), -1))
+    return token_heads
 
 
 def check_tree(heads: Sequence[int], lines: Sequence[int], name: str, findings: Findings) -> None:
@@ -289,19 +340,21 @@ def own_misc(misc: tuple[str, ...]) -> str:
     return "|".join(own) or NONE
 
 
-def _mistake(row: list[str], content: str) -> str | None:
+def _find_mistake(row: list[str], content: str) -> str | None:
+    """What is wrong with the columns of a line, if anything."""
     if len(row) != 10:
         return f"{len(row)} columns, not 10 (CoNLL-U, by tabs): {content[:60]!r}"
     empty = [column for column, value in zip(COLUMNS, row, strict=True) if not value.strip()]
     return f"the column {empty[0].upper()} is empty; write _ for no value" if empty else None
 
 
-def _number(head: str) -> int:
+def _read_number(head: str) -> int:
     """A number of at most 9 digits, -1 for `_`; -2 for anything else."""
     return -1 if head == "_" else int(head) if re.fullmatch("[0-9]{1,9}", head) else -2
 
 
-def _join(values: Iterable[str]) -> str:
+def _join_values(values: Iterable[str]) -> str:
+    """Values of a token's parts in order, `ADP+DET`; `_` where no part has one."""
     values = list(values)
     return "_" if set(values) == {"_"} else "+".join(values)
 
