@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nmt_feat.annotators import Annotator
-from nmt_feat.annotators.base import annotate, make_annotator
+from nmt_feat.annotators.base import make_annotator, write_annotation
 from nmt_feat.base.outputs import refuse_inputs, same_file
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail
@@ -66,7 +66,7 @@ def annotate_file(
         refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        annotate(annotator, lines, target, processes)
+        write_annotation(annotator, lines, target, processes)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     return len(lines)

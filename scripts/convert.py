@@ -13,13 +13,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from nmt_feat.base.outputs import STANDARD, check_output, writing
+from nmt_feat.base.outputs import STANDARD, check_output, write_to
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail, short_repr
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import DEPS, EMPTY_NODE, OWN_HEAD, RANGE, Findings, Sentence, write_conllu
 from nmt_feat.text.files import read_lines
-from nmt_feat.text.units import visible
+from nmt_feat.text.units import visible_characters
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 
@@ -72,7 +72,7 @@ def _by_name(path: str, option: str) -> str:
 def _read(path: str, kind: str, factors: list[str], findings: Findings) -> Iterator[Sentence]:
     lines = read_lines(path)
     if kind != "parallel":
-        return formats.parse(lines, path, kind, factors, findings=findings)
+        return formats.parse_lines(lines, path, kind, factors, findings=findings)
     sides = {name: (f"{path}.{name}", read_lines(f"{path}.{name}")) for name in factors}
     return formats.parse_parallel(lines, path, sides)
 
@@ -102,7 +102,7 @@ def _say_losses(findings: Findings) -> None:
 
 
 def _block(sentence: Sentence, where: str) -> str:
-    if not sentence.words and visible(sentence.text):
+    if not sentence.words and visible_characters(sentence.text):
         raise UserError(
             f"{where}: {short_repr(sentence.text)} has no words, as CoNLL-U must; annotate it "
             "first or convert to jsonl"
@@ -124,7 +124,7 @@ def _write(
             yield sentence
 
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(writing(name)) for name in names]
+        files = [stack.enter_context(write_to(name)) for name in names]
         for row in _rows(counted(), options.input, kind, options.factors):
             for file, line in zip(files, row, strict=True):
                 file.write(f"{line}\n")

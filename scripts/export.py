@@ -22,7 +22,7 @@ from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, check_exportabl
 from nmt_feat.runs.artifacts import WEIGHTS
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.trained_model import EXPORT, Run
-from nmt_feat.text.files import sha256
+from nmt_feat.text.files import hash_content
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
                     "train with fewer feature values (max_values, min_count)"
                 )
         with writing_to(out):
-            weights = sha256(given.run / WEIGHTS)
+            weights = hash_content(given.run / WEIGHTS)
             export(run.model.cpu(), tuples, out, given.quantization, weights)
     except UserError as error:
         fail(str(error))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from nmt_feat.base.outputs import check_output, writing
+from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.cli.programs import composed
 from nmt_feat.config.schema import TrainConfig
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepared = prepare_run(cfg, say)
         show(cfg, prepared, given.examples, TextConsole())
         if given.page:
-            with writing(given.page, "--page ") as file:
+            with write_to(given.page, "--page ") as file:
                 file.write(f"# Features of {cfg.data.name}\n\n```\n")
                 show(cfg, prepared, given.examples, TextConsole(file=file, width=160))
                 file.write("```\n")

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from nmt_feat.base.outputs import refuse_inputs, writing
-from nmt_feat.base.resources import resource
+from nmt_feat.base.outputs import refuse_inputs, write_to
+from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.runs.inputs import Text, add_options, read_all, text_of
-from nmt_feat.text.units import visible
+from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import whitespace_words
 
 WINDOW = 2
@@ -33,7 +33,7 @@ WINDOW = 2
 def words_of(text: Text) -> list[list[str]]:
     """The words of each sentence as the column `form` has them: annotated, or between spaces."""
     words = (sentence.words or whitespace_words(sentence.text) for sentence in read_all(text))
-    return [[visible(word.form) for word in each] for each in words]
+    return [[visible_characters(word.form) for word in each] for each in words]
 
 
 def window_counts(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Count, reduce, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path, metavar="FOLDER", help="where the two files go")
-    source = resource("data/embedded") / "train.conllu"
+    source = find_resource("data/embedded") / "train.conllu"
     parser.add_argument("--source", type=Path, default=source, help="text, CoNLL-U or JSON lines")
     add_options(parser, raw=False)
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows = zip(names, vectors.tolist(), strict=True)
             lines = [" ".join([name, *(f"{x:.6f}" for x in vector)]) for name, vector in rows]
             path = given.out / f"{kind}.txt"
-            with writing(path) as file:
+            with write_to(path) as file:
                 file.writelines(f"{line}\n" for line in lines)
             say(f"{path}: {len(names):,} words, {given.dim} numbers each")
     except UserError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from nmt_feat.annotators import Annotator, HanTa
-from nmt_feat.annotators.base import annotate, annotate_cached
+from nmt_feat.annotators.base import annotate_cached, write_annotation
 from nmt_feat.base.pool import Pool
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word, read_conllu
@@ -50,7 +50,7 @@ class Upper(Annotator):
 def test_processes_never_change_the_result(tmp_path: Path) -> None:
     texts = [f"They saw her duck number {i} ." for i in range(450)]
     hanta, path = HanTa("en"), tmp_path / "a.conllu"
-    annotate(hanta, texts, path, 2)
+    write_annotation(hanta, texts, path, 2)
     assert list(read_conllu(path)) == hanta.annotate(texts)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -141,18 +141,18 @@ def test_several_runs_at_once_annotate_once(tmp_path: Path) -> None:
 def test_what_is_annotated_stays(tmp_path: Path) -> None:
     """The same text by the same annotator; a damaged file is made again."""
     upper, path = Upper(), tmp_path / "a.conllu"
-    annotate(upper, ["a", "b"], path, 1)
-    annotate(upper, ["a", "b"], path, 1)
+    write_annotation(upper, ["a", "b"], path, 1)
+    write_annotation(upper, ["a", "b"], path, 1)
     assert upper.calls == 1
     before = path.read_bytes()
     for other, texts in ((upper, ["a", "c"]), (Upper(2), ["a", "c"]), (upper, ["a", "b"])):
         calls = other.calls
-        annotate(other, texts, path, 1)
+        write_annotation(other, texts, path, 1)
         assert other.calls == calls + 1
         assert list(read_conllu(path)) == other.annotate(texts)
     assert path.read_bytes() == before
     path.write_bytes(before[:-5])
-    annotate(upper, ["a", "b"], path, 1)
+    write_annotation(upper, ["a", "b"], path, 1)
     assert path.read_bytes() == before
 
 
@@ -228,7 +228,7 @@ class Dies(Upper):
 
 def test_process_that_dies(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        annotate(Dies(), ["a"] * 400, tmp_path / "a.conllu", 2)
+        write_annotation(Dies(), ["a"] * 400, tmp_path / "a.conllu", 2)
     assert str(error.value) == (
         "annotator=upper: a process died, perhaps for want of memory; "
         "set annotator.processes to less than 2"

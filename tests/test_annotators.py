@@ -10,7 +10,7 @@ from unicodedata import normalize
 import pytest
 
 from nmt_feat.annotators import HanTa, UDPipe
-from nmt_feat.annotators.base import apply, make_annotator
+from nmt_feat.annotators.base import annotate_texts, make_annotator
 from nmt_feat.config.instantiate import build_object
 from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError
@@ -76,7 +76,7 @@ def test_hanta_takes_anything(text: str) -> None:
 def test_decomposed_text_is_annotated_as_composed(text: str) -> None:
     """The same words and values, in the text as it is."""
     hanta, given = HanTa("de"), normalize("NFD", text)
-    composed, decomposed = (apply(hanta, [t])[0] for t in (normalize("NFC", text), given))
+    composed, decomposed = (annotate_texts(hanta, [t])[0] for t in (normalize("NFC", text), given))
     assert decomposed.text == given
     assert all(given[w.start : w.end] == w.form for w in decomposed.words)
     found = [(normalize("NFC", w.form), *w[3:]) for w in decomposed.words]
@@ -87,7 +87,7 @@ def test_decomposed_text_is_annotated_as_composed(text: str) -> None:
 def test_text_that_composition_takes_apart_is_annotated_as_it_is() -> None:
     """U+0958 is two characters in NFC, one place of which is nowhere in the text."""
     text = "\u0958 mu\u0308de"
-    assert apply(HanTa("de"), [text]) == HanTa("de").annotate([text])
+    assert annotate_texts(HanTa("de"), [text]) == HanTa("de").annotate([text])
 
 
 # ---- choosing an annotator

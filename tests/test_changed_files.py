@@ -12,7 +12,7 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.encoders.states import LanguageModel, States, stored
 from nmt_feat.errors import UserError
 from nmt_feat.text import files as text
-from nmt_feat.text.files import known_sha256, sha256
+from nmt_feat.text.files import hash_content, hash_file_cached
 from tests.support.lexicon import features
 
 
@@ -70,4 +70,4 @@ def test_a_large_file_whose_time_is_set_back(
     for content in (b"abc", b"abd"):
         path.write_bytes(content)
         os.utime(path, ns=(10**18, 10**18))
-        assert known_sha256(path, cache) == sha256(path)
+        assert hash_file_cached(path, cache) == hash_content(path)

@@ -5,7 +5,14 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.features.columns import values
-from nmt_feat.text.conllu import Sentence, Word, align, parse_conllu, read_conllu, write_conllu
+from nmt_feat.text.conllu import (
+    Sentence,
+    Word,
+    align_words,
+    parse_conllu,
+    read_conllu,
+    write_conllu,
+)
 from nmt_feat.text.sentences import Sentences
 
 
@@ -212,10 +219,10 @@ def test_forms_that_are_not_in_the_text(text: str, message: str) -> None:
 
 
 def test_align_moves_words_to_other_spacing() -> None:
-    words = align("ab  c", [Word("a b", 0, 3, "l"), Word("c", 4, 5)], "f:1")
+    words = align_words("ab  c", [Word("a b", 0, 3, "l"), Word("c", 4, 5)], "f:1")
     assert words == (Word("ab", 0, 2, "l"), Word("c", 4, 5))
     with pytest.raises(UserError) as error:
-        align("abd", words, "f:1")
+        align_words("abd", words, "f:1")
     assert str(error.value) == (
         "f:1: the annotation does not fit the text 'abd': 'c' is not at character 2 ('d' ...); "
         "annotate this very text"

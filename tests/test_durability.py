@@ -19,7 +19,7 @@ from nmt_feat.base.checksums import (
     write_summed,
     write_sums,
 )
-from nmt_feat.base.files import sync
+from nmt_feat.base.files import sync_to_disk
 from nmt_feat.data.prepare import hash_data, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts
@@ -170,7 +170,7 @@ def test_a_finished_run_gets_more(lost: tuple[Small, Path, Disk], tmp_path: Path
     found.seconds += 1
     with recorded(runs, copies) as disk:
         for path in [*run.rglob("*"), run, runs]:
-            sync(path)
+            sync_to_disk(path)
         start = len(disk.states)
         write_hypotheses(run, "more", ["a", "b"])
         write_record(run, found)

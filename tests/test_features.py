@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, PAD, UNK
 from nmt_feat.errors import UserError
@@ -223,7 +223,7 @@ def test_which_need_an_annotation_and_which_words() -> None:
         assert of_words(pieces | {name: feature})
 
 
-@pytest.mark.parametrize("path", sorted(resource("conf").glob("features/*.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(find_resource("conf").glob("features/*.yaml")), ids=str)
 def test_shipped_features(path: Path) -> None:
     first, content = path.read_text(encoding="utf-8").split("\n", 1)
     assert first.startswith("# ")
@@ -233,7 +233,7 @@ def test_shipped_features(path: Path) -> None:
 
 
 def test_every_column_is_shipped() -> None:
-    shipped = {path.stem for path in resource("conf").glob("features/*.yaml")}
+    shipped = {path.stem for path in find_resource("conf").glob("features/*.yaml")}
     assert shipped | {"form", "lower", "context"} == {
         *COLUMNS,
         "case",

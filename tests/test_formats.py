@@ -18,7 +18,7 @@ NAMES = ["upos", "feats.Case", "misc.NER"]
 
 
 def read(kind: str, *lines: str, factors: list[str] | None = None) -> list[Sentence]:
-    return list(formats.parse(lines, "file", kind, ["upos"] if factors is None else factors))
+    return list(formats.parse_lines(lines, "file", kind, ["upos"] if factors is None else factors))
 
 
 def test_factors_become_columns() -> None:
@@ -117,7 +117,7 @@ def sentences(draw: st.DrawFn) -> Sentence:
 def test_round_trips(originals: list[Sentence]) -> None:
     def back(kind: str) -> list[Sentence]:
         lines = formats.write_factored(originals, "x", NAMES, kind)
-        return list(formats.parse(lines, "file", kind, NAMES))
+        return list(formats.parse_lines(lines, "file", kind, NAMES))
 
     assert back("pipe") == originals
     if any("￨" in str(sentence) for sentence in originals):
@@ -126,7 +126,7 @@ def test_round_trips(originals: list[Sentence]) -> None:
     else:
         assert back("ffe8") == originals
     lines = list(formats.write_jsonl(originals))
-    assert list(formats.parse(lines, "file", "jsonl")) == originals
+    assert list(formats.parse_lines(lines, "file", "jsonl")) == originals
     rows = list(formats.write_parallel(originals, "x", NAMES))
     words, *columns = map(list, zip(*rows, strict=True)) if rows else [[]] * (1 + len(NAMES))
     sides = {name: ("f", column) for name, column in zip(NAMES, columns, strict=True)}

@@ -20,7 +20,7 @@ from nmt_feat.features.columns import values
 from nmt_feat.runs.records import read_record
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
-from nmt_feat.text.formats import parse
+from nmt_feat.text.formats import parse_lines
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import Checkpoints
@@ -134,7 +134,7 @@ def read(path: Path) -> None:
         case ".json":
             read_record(path)
         case kind:
-            list(parse(read_lines(path), str(path), kind[1:], ["upos"]))
+            list(parse_lines(read_lines(path), str(path), kind[1:], ["upos"]))
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -175,7 +175,7 @@ def test_read_whole(tmp_path: Path, case: str) -> None:
     }
     for kind, content in written.items():
         path.write_bytes(content.replace("\n", "\r\n").encode())
-        (found,) = parse(read_lines(path), "x", kind, ["upos"])
+        (found,) = parse_lines(read_lines(path), "x", kind, ["upos"])
         assert [word.form for word in found.words] == tokens, kind
         assert {word.upos for word in found.words} == {"NOUN"}
 
@@ -190,18 +190,18 @@ def test_control_characters_in_a_form_are_refused(token: str, kind: str) -> None
         "conllu": ROW.format(1, token, 0),
     }
     with pytest.raises(UserError, match=r"U\+(0000|0001|007F|000D|FEFF)"):
-        list(parse(written[kind].split("\n"), "x", kind, ["upos"]))
+        list(parse_lines(written[kind].split("\n"), "x", kind, ["upos"]))
 
 
 def test_ten_thousand_values(tmp_path: Path) -> None:
     """Of a feature in one file, all are kept; on one token, all are there."""
     path = tmp_path / "x.txt"
     path.write_text("".join(f"a|V{n}\n" for n in range(10_000)))
-    found = Sentences.of(parse(read_lines(path), "x", "pipe", ["upos"]))
+    found = Sentences.of(parse_lines(read_lines(path), "x", "pipe", ["upos"]))
     assert len(values(found, "upos").values) == 10_000
     names = [f"misc.K{n}" for n in range(10_000)]
     line = "a|" + "|".join(f"v{n}" for n in range(10_000))
-    (sentence,) = parse([line], "x", "pipe", names)
+    (sentence,) = parse_lines([line], "x", "pipe", names)
     assert values(Sentences.of([sentence]), "misc.K9999").values == ["v9999"]
 
 

@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.base.typed_json import typed
+from nmt_feat.base.typed_json import convert_json
 from nmt_feat.config import identity
 from nmt_feat.config.identity import (
     FIRST,
@@ -198,7 +198,7 @@ def test_committed_records_have_the_hash_of_their_configuration() -> None:
     """Today's program gives it, but for seven records that lack settings that came later."""
     differing, composed = [], {}
     for folder, run in committed_records().items():
-        cfg = typed(run["config"], TrainConfig)
+        cfg = convert_json(run["config"], TrainConfig)
         without_seed = hash_json(run["config"] | {"seed": 0, "paths": 0})
         if without_seed not in composed:  # runs differ in their seed, and it takes a moment
             composed[without_seed] = identity_settings(cfg, "none")
@@ -322,7 +322,7 @@ def test_a_run_of_the_first_format(
     monkeypatch.setattr(sentencepiece, "__version__", before["libraries"]["sentencepiece"])
     name = f"concat-deprel+upos-s1-{before['hash'][:8]}"
     folder = Path(shutil.copytree(kept, small.folder / "runs" / name))
-    cfg = typed(before["config"], TrainConfig)
+    cfg = convert_json(before["config"], TrainConfig)
     cfg.data.folder, cfg.data.readings = str(small.corpus), False
     cfg.paths.runs, cfg.paths.cache = str(folder.parent), str(small.cache)
     assert train_run(cfg).tests["test"].bleu == before["tests"]["test"]["bleu"]

@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 import pytest
 
-from nmt_feat.annotators.base import apply, make_annotator, of_morphemes
+from nmt_feat.annotators.base import annotate_texts, make_annotator, of_morphemes
 from nmt_feat.annotators.kiwi import Kiwi
 from nmt_feat.config.schema import AnnotatorConfig, SubwordConfig
 from nmt_feat.data.alignment import VALUES, SourceEncoder
@@ -18,7 +18,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.text.units import visible
+from nmt_feat.text.units import visible_characters
 from tests.support.small import Small, record
 from tests.support.splits import pieces
 
@@ -97,14 +97,14 @@ def test_every_visible_character_is_in_one_word(text: str, kiwi: Kiwi) -> None:
     covered = [i for w in sentence.words for i in range(w.start, w.end)]
     assert covered == sorted(set(covered))
     assert all(text[w.start : w.end] == w.form for w in sentence.words)
-    assert not visible("".join(c for i, c in enumerate(text) if i not in covered))
+    assert not visible_characters("".join(c for i, c in enumerate(text) if i not in covered))
 
 
 def test_decomposed_text(kiwi: Kiwi) -> None:
     """Jamo of their own code points: the morphemes of the syllables that they make up."""
     text = "한국어를 배웠습니다."
     given = normalize("NFD", text)
-    composed, decomposed = apply(kiwi, [text, given])
+    composed, decomposed = annotate_texts(kiwi, [text, given])
     assert [w[3:] for w in decomposed.words] == [w[3:] for w in composed.words]
     assert [normalize("NFC", w.form) for w in decomposed.words] == [w.form for w in composed.words]
     assert "".join(given[w.start : w.end] for w in decomposed.words) == "".join(given.split())
@@ -136,7 +136,7 @@ def test_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_particles_are_joined_to_their_nouns(kiwi: Kiwi) -> None:
     """Where a piece covers both; a piece of a part of a word has that word's value alone."""
-    sentences = Sentences.of(apply(kiwi, ["톰은 학교에 갔다."]))
+    sentences = Sentences.of(annotate_texts(kiwi, ["톰은 학교에 갔다."]))
     subwords = Subwords.train(SubwordConfig(vocab_size=16), ["톰은 학교에 갔다."])
     given = pieces([(0, 2), (2, 4), (4, 6), (6, 10)])  # 톰은 | 학 | 교에 | 갔다.
     assert of_morphemes(AnnotatorConfig("nmt_feat.annotators.Kiwi"))

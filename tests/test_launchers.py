@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
-from nmt_feat.base.pool import cores
+from nmt_feat.base.pool import count_cores
 from nmt_feat.cli import programs as cli
 from nmt_feat.config import schema
 from tests.support.entry import call
@@ -112,7 +112,7 @@ def test_threads_are_divided(small: Small) -> None:
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out
     found = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
-    assert [run["machine"]["threads"] for run in found] == [max(1, cores() // 2)] * 2
+    assert [run["machine"]["threads"] for run in found] == [max(1, count_cores() // 2)] * 2
 
 
 def test_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from nmt_feat.analysis.render import Block, show
-from nmt_feat.base.outputs import check_output, refuse_inputs, writing
+from nmt_feat.base.outputs import check_output, refuse_inputs, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.errors import UserError, fail, legible
 
@@ -27,14 +27,14 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
     path.chmod(0o640)
 
     def stopped() -> None:
-        with writing(path) as file:
+        with write_to(path) as file:
             file.write("a part")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         stopped()
     assert path.read_text(encoding="utf-8") == "before"
-    with writing(path) as file:
+    with write_to(path) as file:
         file.write("über\n")
         file.flush()
         assert path.read_text(encoding="utf-8") == "before"
@@ -46,7 +46,7 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (link := tmp_path / "link").symlink_to(target := tmp_path / "folder" / "file")
-    with writing(link) as file:
+    with write_to(link) as file:
         file.write("text")
     assert link.is_symlink()
     assert target.read_text(encoding="utf-8") == "text"
@@ -54,14 +54,14 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 def test_long_names(tmp_path: Path) -> None:
     path = tmp_path / ("ü" * 127)
-    with writing(path) as file:
+    with write_to(path) as file:
         file.write("text")
     assert path.read_text(encoding="utf-8") == "text"
 
 
 def test_gzip_by_name_is_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a.gz", "b.gz"):
-        with writing(tmp_path / name) as file:
+        with write_to(tmp_path / name) as file:
             file.write("text\n")
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
     assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"text\n"
@@ -69,14 +69,14 @@ def test_gzip_by_name_is_the_same_each_time(tmp_path: Path) -> None:
 
 def test_devices_and_pipes_are_written_to(tmp_path: Path) -> None:
     check_output("/dev/null", "output=", ["/dev/null"])
-    with writing("/dev/null") as file:
+    with write_to("/dev/null") as file:
         file.write("text")
     assert not Path("/dev/null").is_file()
     os.mkfifo(pipe := tmp_path / "pipe")
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
-    with writing(pipe) as file:
+    with write_to(pipe) as file:
         file.write("text")
     reader.join()
     assert got == [b"text"]
@@ -157,7 +157,7 @@ def test_a_person_at_a_terminal_sees_escapes(monkeypatch: pytest.MonkeyPatch) ->
 
     for stream, content in ((Terminal(), "\\x1b[0m ü\n"), (io.StringIO(), "\x1b[0m ü\n")):
         monkeypatch.setattr(sys, "stdout", stream)
-        with writing("-") as file:
+        with write_to("-") as file:
             file.write("\x1b[0m ü\n")
             file.flush()
         assert stream.getvalue() == content

@@ -12,7 +12,7 @@ from rich.console import Console
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data import prepare as module
 from nmt_feat.data.prepare import Prepared, fingerprint, prepare
-from nmt_feat.text.files import sha256
+from nmt_feat.text.files import hash_content
 from tests.support.lexicon import TRAIN, features, write
 
 
@@ -153,7 +153,7 @@ def test_a_cache_of_the_earlier_version_is_read(cfg: TrainConfig) -> None:
     manifest = json.loads((prepared.folder / "manifest.json").read_text(encoding="utf-8"))
     del manifest["sum"]
     manifest["report"] = 3
-    manifest["files"]["report.json"] = sha256(prepared.folder / "report.json")
+    manifest["files"]["report.json"] = hash_content(prepared.folder / "report.json")
     (prepared.folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     again = prepare(cfg, features("upos"))
     assert again.notes == prepared.notes  # it is not made again

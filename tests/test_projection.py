@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.errors import UserError
-from nmt_feat.text.conllu import Sentence, Word, project
+from nmt_feat.text.conllu import Sentence, Word, project_annotation
 
 
 def sentence(text: str, forms: str) -> Sentence:
@@ -37,7 +37,7 @@ def sentence(text: str, forms: str) -> Sentence:
     ],
 )
 def test_project(raw: str, forms: str, tokens: str, lemmas: str, missed: int) -> None:
-    projected, count = project(sentence(raw, forms), tokens)
+    projected, count = project_annotation(sentence(raw, forms), tokens)
     assert [w.lemma for w in projected.words] == lemmas.split()
     assert projected.text == tokens
     assert [w.form for w in projected.words] == tokens.split()
@@ -47,7 +47,7 @@ def test_project(raw: str, forms: str, tokens: str, lemmas: str, missed: int) ->
 
 def test_another_line_is_an_error() -> None:
     with pytest.raises(UserError) as error:
-        project(sentence("abc", "abc"), "xyz", "f:3")
+        project_annotation(sentence("abc", "abc"), "xyz", "f:3")
     assert str(error.value) == "f:3: the tokens 'xyz' have no character of 'abc'"
 
 
@@ -66,7 +66,7 @@ def test_share_matched_on_multi30k(language: str) -> None:
     for raw, line in zip(
         lines(f"train.{language}.gz"), lines(f"train.lc.norm.tok.{language}.gz"), strict=True
     ):
-        projected, count = project(sentence(raw, raw), line)
+        projected, count = project_annotation(sentence(raw, raw), line)
         tokens += len(projected.words)
         missed += count
     assert missed / tokens < 0.0005

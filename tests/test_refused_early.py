@@ -262,7 +262,7 @@ class Odd(annotators.Annotator):
 )  # fmt: skip
 def test_what_an_annotator_must_give(result: object, message: str) -> None:
     with pytest.raises(UserError) as error:
-        annotators.apply(Odd(result), ["a b"])
+        annotators.annotate_texts(Odd(result), ["a b"])
     assert str(error.value).endswith(message)
     with pytest.raises(UserError, match="annotator=odd: its fingerprint is 3; return text"):
         annotators.fingerprint_of(Odd(result))

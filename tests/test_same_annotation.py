@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.annotators.base import annotate
-from nmt_feat.base.resources import resource
+from nmt_feat.annotators.base import write_annotation
+from nmt_feat.base.resources import find_resource
 from nmt_feat.decoding.search import score_split
 from nmt_feat.runs.trained_model import Run
 from nmt_feat.text.conllu import Sentence, read_conllu
@@ -25,7 +25,7 @@ Pairs = list[tuple[str, str]]
 
 
 def english() -> Pairs:
-    folder = resource("data/embedded")
+    folder = find_resource("data/embedded")
     texts = [sentence.text for sentence in itertools.islice(read_conllu(folder / "dev.conllu"), 40)]
     return list(zip(texts, read_lines(folder / "dev.de"), strict=False))
 
@@ -86,7 +86,7 @@ def test_same_translations(
     text, annotated = tmp_path / "test.source", tmp_path / "test.conllu"
     run = Run(folder)
     assert run.annotator
-    annotate(run.annotator, read_lines(text), annotated, 1)
+    write_annotation(run.annotator, read_lines(text), annotated, 1)
     expected = (folder / "test.hyp").read_text(encoding="utf-8")
     for source in (text, annotated):
         done = call("translate", f"run={folder}", f"input={source}")

@@ -11,7 +11,7 @@ import pytest
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import Prepared, fingerprint, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.text.files import shards
+from nmt_feat.text.files import list_shards
 from tests.support.lexicon import features
 from tests.support.splits import whole
 
@@ -69,7 +69,7 @@ def test_order_does_not_depend_on_the_folder(
     listed = sorted(tmp_path.iterdir())
     for order in (listed, listed[::-1]):
         monkeypatch.setattr(Path, "glob", lambda *_, order=order: iter(order))
-        found = [path.name for path in shards(tmp_path / "part-*")]
+        found = [path.name for path in list_shards(tmp_path / "part-*")]
         assert found == ["part-01", "part-1", "part-2"]
 
 

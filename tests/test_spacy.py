@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.annotators.base import annotate, make_annotator
+from nmt_feat.annotators.base import make_annotator, write_annotation
 from nmt_feat.annotators.spacy import SpaCy
 from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError
@@ -100,8 +100,8 @@ def test_what_the_pipeline_lacks_is_not_given(spacy_folder: Path) -> None:
 def test_processes_never_change_the_result(small_spacy: SpaCy, tmp_path: Path) -> None:
     texts = [f"They saw her duck number {i} ." for i in range(401)]
     one, two = tmp_path / "one.conllu", tmp_path / "two.conllu"
-    annotate(small_spacy, texts, one, 1)
-    annotate(small_spacy, texts, two, 2)
+    write_annotation(small_spacy, texts, one, 1)
+    write_annotation(small_spacy, texts, two, 2)
     assert one.read_bytes() == two.read_bytes()
     assert [s.text for s in read_conllu(one)] == texts
     assert len(pickle.dumps(small_spacy)) < 20_000

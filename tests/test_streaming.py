@@ -19,7 +19,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.text import files as text
 from nmt_feat.text import subwords
 from nmt_feat.text.conllu import read_conllu, sentence_end
-from nmt_feat.text.files import known_sha256, read_blocks, read_lines, sha256
+from nmt_feat.text.files import hash_content, hash_file_cached, read_blocks, read_lines
 from nmt_feat.text.subwords import Subwords
 from tests.support.lexicon import features, write
 from tests.support.splits import whole
@@ -116,21 +116,21 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def counted(*arguments: Any) -> str:
         calls.append(arguments)
-        return sha256(*arguments)
+        return hash_content(*arguments)
 
     monkeypatch.setattr(text, "sha256", counted)
-    assert [known_sha256(path, cache) for _ in "ab"] == [sha256(path)] * 2
+    assert [hash_file_cached(path, cache) for _ in "ab"] == [hash_content(path)] * 2
     assert (len(calls), cache.exists()) == (2, False)  # small: always
     monkeypatch.setattr(text, "REMEMBER", 3)
-    assert [known_sha256(path, cache) for _ in "abc"] == [sha256(path)] * 3
+    assert [hash_file_cached(path, cache) for _ in "abc"] == [hash_content(path)] * 3
     assert len(calls) == 3
     before = path.stat().st_mtime_ns
     path.write_bytes(b"abd")
     os.utime(path, ns=(before + 1, before + 1))
-    assert known_sha256(path, cache) == sha256(path)
+    assert hash_file_cached(path, cache) == hash_content(path)
     (memory,) = cache.glob("sums/*.json")
     memory.write_bytes(b"damaged")
-    assert known_sha256(path, cache) == sha256(path)
+    assert hash_file_cached(path, cache) == hash_content(path)
     assert len(calls) == 5
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nmt_feat.annotators import HanTa
 from nmt_feat.annotators import base as annotators
-from nmt_feat.annotators.base import annotate
+from nmt_feat.annotators.base import write_annotation
 from nmt_feat.config.schema import DataConfig, SubwordConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import metrics
@@ -65,7 +65,7 @@ def test_control_characters_in_forms(character: str) -> None:
         cases += [("pipe", [f"{form}|X"], "word"), ("ffe8", [f"{form}\uffe8X"], "word")]
     for kind, lines, what in cases:
         with pytest.raises(UserError) as error:
-            list(formats.parse(lines, "f", kind, ["upos"]))
+            list(formats.parse_lines(lines, "f", kind, ["upos"]))
         where = f"f:1: the {what} "
         assert str(error.value) == f"{where}{form!r} has the {ODD[character]}; remove it"
     with pytest.raises(UserError):
@@ -224,7 +224,7 @@ def test_progress_on_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(annotators, "_EVERY", 0.0)
-    annotate(HanTa("de"), ["Ja."] * 250, tmp_path / "a.conllu", 1)
+    write_annotation(HanTa("de"), ["Ja."] * 250, tmp_path / "a.conllu", 1)
     assert capsys.readouterr().err == (
         "annotated with hanta: 100 of 250 lines\nannotated with hanta: 200 of 250 lines\n"
     )

@@ -11,7 +11,7 @@ from nmt_feat.embedders.ids import END, UNK
 from nmt_feat.features.columns import INSIDE, FeatureVocab
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.text.units import BLANK, EMPTY, decompose, visible
+from nmt_feat.text.units import BLANK, EMPTY, split_units, visible_characters
 from tests.support.splits import encode
 
 E = EMPTY
@@ -65,9 +65,9 @@ E = EMPTY
     ],
 )
 def test_syllables_and_jamo(token: str, syllables: list[str], jamo: list[str]) -> None:
-    assert list(decompose(token, "syllable")) == syllables
-    assert list(decompose(token, "jamo")) == jamo
-    assert list(decompose(token, "char")) == (list(token) or [BLANK])
+    assert list(split_units(token, "syllable")) == syllables
+    assert list(split_units(token, "jamo")) == jamo
+    assert list(split_units(token, "char")) == (list(token) or [BLANK])
 
 
 def test_all_modern_syllables() -> None:
@@ -81,9 +81,9 @@ def test_all_modern_syllables() -> None:
             chr(0x11A7 + final) if final else EMPTY,
         )
         syllable = chr(0xAC00 + code)
-        assert decompose(syllable, "jamo") == expected
-        assert decompose(unicodedata.normalize("NFD", syllable), "jamo") == expected
-        assert decompose(unicodedata.normalize("NFD", syllable), "syllable") == (syllable,)
+        assert split_units(syllable, "jamo") == expected
+        assert split_units(unicodedata.normalize("NFD", syllable), "jamo") == expected
+        assert split_units(unicodedata.normalize("NFD", syllable), "syllable") == (syllable,)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_all_modern_syllables() -> None:
     ],
 )
 def test_ngrams(token: str, n: int, expected: list[str]) -> None:
-    assert list(decompose(token, "ngram", n)) == expected
+    assert list(split_units(token, "ngram", n)) == expected
 
 
 def test_visible() -> None:
-    assert visible(" ▁a\u200bb\u00ad c\t") == "abc"
-    assert visible("\u3000가") == "가"
+    assert visible_characters(" ▁a\u200bb\u00ad c\t") == "abc"
+    assert visible_characters("\u3000가") == "가"
 
 
 # ---- carried to pieces

@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.cli import programs as cli
 from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.data.prepare import prepare
@@ -59,7 +59,7 @@ Lengths = NDArray[np.int64]
 
 def synthetic(cfg: TrainConfig, pairs: int) -> None:
     """Have the settings read a corpus of so many training pairs, written once."""
-    embedded = resource("data/embedded")
+    embedded = find_resource("data/embedded")
     folder = Path(cfg.paths.cache) / f"synthetic-{pairs}"
     if not folder.exists():
         made = folder.with_name(folder.name + ".part")

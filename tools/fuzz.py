@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.base.typed_json import typed
+from nmt_feat.base.typed_json import convert_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores
@@ -140,7 +140,7 @@ def lines_of(data: bytes) -> list[str]:
 def blocks(path: Path, kind: str, factors: tuple[str, ...]) -> Iterable[Sentence]:
     """Sentences as they are read from a corpus, block by block."""
     for block in text.read_blocks(path):
-        yield from formats.parse(block.lines(), str(path), kind, factors, block.line)
+        yield from formats.parse_lines(block.lines(), str(path), kind, factors, block.line)
 
 
 def read_both_ways(path: Path) -> Counts:
@@ -254,7 +254,7 @@ def checkpoint(path: Path) -> Counts:
     except (ValueError, RecursionError):
         pass
     found = Checkpoints(folder, 1)
-    typed(found.index["meta"], Progression)
+    convert_json(found.index["meta"], Progression)
     found.state()
     for how in ("best", "average"):
         found.select(how)

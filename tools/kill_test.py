@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.cli import programs as cli
 
 SETTINGS = shlex.split("""
@@ -78,7 +78,7 @@ def cut(folder: Path) -> None:
     folder.mkdir()
     for split, count in SENTENCES.items():
         for name, between in ((f"{split}.conllu", "\n\n"), (f"{split}.de", "\n")):
-            text = (resource("data/embedded") / name).read_text(encoding="utf-8")
+            text = (find_resource("data/embedded") / name).read_text(encoding="utf-8")
             parts = text.split(between)[:count]
             (folder / name).write_text(between.join([*parts, ""]), encoding="utf-8")
 

@@ -16,7 +16,7 @@ from nmt_feat.analysis.result_tables import scored_by
 from nmt_feat.analysis.statistics import METRICS
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import DownloadConfig
 from nmt_feat.data import corpora as datasets
 from nmt_feat.errors import UserError
@@ -25,7 +25,7 @@ from nmt_feat.evaluation.metrics import one_line
 from nmt_feat.features import columns
 from nmt_feat.runs.records import RunRecord, file_of_run
 from nmt_feat.runs.stored_settings import settings_from
-from nmt_feat.text.files import read_lines, shards
+from nmt_feat.text.files import list_shards, read_lines
 from nmt_feat.text.sentences import Sentences
 
 MOST = 2000
@@ -88,7 +88,7 @@ class Corpora:
 
     def refuse_others(self, path: Path, downloads: str) -> None:
         """Refuse a file outside of these folders and of `downloads`, a folder in the cache."""
-        folders = [resource("data/embedded"), *self.folders]
+        folders = [find_resource("data/embedded"), *self.folders]
         parts = Path(downloads).parts
         if parts and ".." not in parts and not Path(downloads).is_absolute():
             folders.append(self.cache / downloads)  # else it would be any folder
@@ -246,7 +246,7 @@ def _read(
             try:
                 found = datasets.locate(data, cfg.annotator, cache, some is not None)
                 for path in found.tests[test].files.values():
-                    for file in shards(path):
+                    for file in list_shards(path):
                         corpora.refuse_others(file, cfg.data.name)
                 found.normal = bool(runs[0].text)
                 datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)

@@ -17,7 +17,7 @@ from nmt_feat.analysis.examples import Corpora, examples
 from nmt_feat.analysis.figures import draw
 from nmt_feat.analysis.render import BEST_MEAN
 from nmt_feat.analysis.report import Report
-from nmt_feat.base.outputs import writing
+from nmt_feat.base.outputs import write_to
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.extras import optional
 
@@ -71,7 +71,7 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
     )
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path, errors="backslashreplace") as file:  # of lone surrogates
+    with write_to(path, errors="backslashreplace") as file:  # of lone surrogates
         file.write(content)
     return missing
 

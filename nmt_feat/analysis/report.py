@@ -20,7 +20,7 @@ from nmt_feat.analysis.published import published
 from nmt_feat.analysis.render import latex, markdown, show
 from nmt_feat.analysis.result_tables import Table
 from nmt_feat.base.files import write_atomically
-from nmt_feat.base.typed_json import finite
+from nmt_feat.base.typed_json import without_nan
 from nmt_feat.errors import legible
 from nmt_feat.runs.records import RunRecord
 
@@ -79,7 +79,7 @@ class Report:
             ],
             "notes": self.table.notes,
         }
-        return json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n"
 
     def comparisons(self) -> str:
         """The comparisons as comma-separated values."""

@@ -18,9 +18,9 @@ from unicodedata import is_normalized, normalize
 from rich.markup import escape
 from rich.progress import Progress
 
-from nmt_feat.base.files import locked, refuse_links, sync
-from nmt_feat.base.outputs import replacing, unpacked
-from nmt_feat.base.pool import Pool, cores
+from nmt_feat.base.files import hold_lock, refuse_links, sync_to_disk
+from nmt_feat.base.outputs import open_packed, replace_when_whole
+from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import AnnotatorConfig
@@ -28,7 +28,7 @@ from nmt_feat.errors import UserError, legible, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
 from nmt_feat.text.subwords import Lines
-from nmt_feat.text.units import visible
+from nmt_feat.text.units import visible_characters
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def of_morphemes(config: AnnotatorConfig) -> bool:
     return bool(getattr(locate_class(config._target_), "morphemes", False))
 
 
-def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
+def annotate_texts(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     """What it makes of lines of text; whatever it raises, and any other lines, are `UserError`s.
 
     It reads composed characters (NFC), as its model was trained on: of a decomposed text (NFD) it
@@ -105,27 +105,33 @@ def apply(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
     """
     visible_texts = [text for text in texts if text.strip()]
     if len(visible_texts) < len(texts):  # blank lines have no words, whatever the annotator
-        annotated = iter(apply(annotator, visible_texts) if visible_texts else ())
+        annotated = iter(annotate_texts(annotator, visible_texts) if visible_texts else ())
         return [next(annotated) if text.strip() else Sentence(text) for text in texts]
-    places = [[] if is_normalized("NFC", text) else _composition(text) for text in texts]
+    places = [[] if is_normalized("NFC", text) else _map_composed(text) for text in texts]
     composed = [normalize("NFC", t) if at else t for t, at in zip(texts, places, strict=True)]
     with naming_failures(type(annotator), Annotator):
         sentences = annotator.annotate(composed)
         if not isinstance(sentences, list):
             raise TypeError(f"annotate returns {short_repr(sentences)}, not a list of sentences")
-        found = [sentence.text for sentence in sentences]
+        annotated_texts = [sentence.text for sentence in sentences]
     if not type(annotator).__module__.startswith("nmt_feat."):
         _check_words(annotator, sentences)
-    if found == composed:
+    if annotated_texts == composed:
         rows = zip(sentences, texts, places, strict=True)
-        return [_placed(sentence, text, at) if at else sentence for sentence, text, at in rows]
+        return [
+            _move_to_text(sentence, text, at) if at else sentence for sentence, text, at in rows
+        ]
     if len(sentences) != len(texts):
-        made = f"{len(sentences)} sentences of {len(texts)} lines"
+        problem = f"{len(sentences)} sentences of {len(texts)} lines"
     else:
-        pairs = zip(found, composed, strict=True)
-        made = next(f"{own!r} of the line {text!r}" for own, text in pairs if own != text)
+        pairs = zip(annotated_texts, composed, strict=True)
+        problem = next(
+            f"{annotated_text!r} of the line {text!r}"
+            for annotated_text, text in pairs
+            if annotated_text != text
+        )
     raise UserError(
-        f"annotator={annotator.name} makes {made}; it must give one sentence for each line, its "
+        f"annotator={annotator.name} makes {problem}; it must give one sentence for each line, its "
         "text the line"
     )
 
@@ -156,17 +162,17 @@ def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
             end = word.start
 
 
-def _composition(text: str) -> list[int]:
+def _map_composed(text: str) -> list[int]:
     """Where in the text each place of its composed form is; empty where one is nowhere."""
     composed, at = normalize("NFC", text), {}
-    for place in range(len(text) + 1):
-        before = normalize("NFC", text[:place])
+    for position in range(len(text) + 1):
+        before = normalize("NFC", text[:position])
         if composed.startswith(before):  # else the next character belongs to the last one
-            at[len(before)] = place
+            at[len(before)] = position
     return list(at.values()) if list(at) == list(range(len(composed) + 1)) else []
 
 
-def _placed(sentence: Sentence, text: str, at: Sequence[int]) -> Sentence:
+def _move_to_text(sentence: Sentence, text: str, at: Sequence[int]) -> Sentence:
     """A sentence of a composed text, in the text itself."""
     spans = [(at[word.start], at[word.end]) for word in sentence.words]
     words = [
@@ -179,26 +185,26 @@ def _placed(sentence: Sentence, text: str, at: Sequence[int]) -> Sentence:
 _worker: Annotator
 
 
-def _start(annotator: Annotator) -> None:
+def _start_worker(annotator: Annotator) -> None:
     global _worker
     _worker = annotator
 
 
-def _work(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> None:
+def _annotate_chunk(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> None:
     """Leave in a file the annotation of lines of text, the first of which has this number."""
     path, first, texts = task
     annotator = annotator or _worker
-    for number, sentence in enumerate(sentences := apply(annotator, texts), first):
-        if not sentence.words and visible(sentence.text):
+    for number, sentence in enumerate(sentences := annotate_texts(annotator, texts), first):
+        if not sentence.words and visible_characters(sentence.text):
             raise UserError(
                 f"annotator={annotator.name} finds no word in line {number}: "
                 f"{sentence.text!r}; remove the line"
             )
     body = write_conllu(sentences).encode()
-    _write(path, [_head(hashlib.sha256(body).hexdigest()), body])
+    _write_file(path, [_head_line(hashlib.sha256(body).hexdigest()), body])
 
 
-def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0) -> None:
+def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: int = 0) -> None:
     """Write as CoNLL-U what `annotator.annotate(texts)` gives, its checksum in the first line.
 
     By several processes (0: one per core), with a progress bar on standard error, if that is a
@@ -206,8 +212,8 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
     `path` and not made again; nor is `path` itself, where it is whole and of the same text by the
     same annotator.
     """
-    key = _key(annotator, texts)
-    if _sound(path, key):
+    key = _annotation_key(annotator, texts)
+    if _is_sound(path, key):
         return
     parts = path.with_name(f"{path.name}.{key}.parts")
     refuse_links(parts)
@@ -218,16 +224,16 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
         lines = iter(texts)
         for number, file in enumerate(files):
             chunk = list(islice(lines, _CHUNK))
-            if not _sound(file):
+            if not _is_sound(file):
                 yield file, number * _CHUNK + 1, chunk
 
     console = TextConsole(stderr=True)
-    done = sum(map(_sound, files))
-    processes = min(processes or cores(), max(1, (len(files) - done) // 2))
+    done = sum(map(_is_sound, files))
+    processes = min(processes or count_cores(), max(1, (len(files) - done) // 2))
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     setting = f"annotator={annotator.name}", "annotator.processes"
-    with bar, Pool(processes, *setting, _start, (annotator,)) as pool:
-        work = partial(_work, annotator if processes == 1 else None)
+    with bar, Pool(processes, *setting, _start_worker, (annotator,)) as pool:
+        work = partial(_annotate_chunk, annotator if processes == 1 else None)
         title = escape(legible(f"annotating with {annotator.name}"))
         task = bar.add_task(title, total=len(files), completed=done)
         begun = time.monotonic()
@@ -238,10 +244,12 @@ def annotate(annotator: Annotator, texts: Lines, path: Path, processes: int = 0)
                 begun = time.monotonic()
                 line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
                 say(line, file=sys.stderr)
-    whole = hashlib.sha256(_source(key))
-    for body in _bodies(files):
+    whole = hashlib.sha256(_source_line(key))
+    for body in _read_bodies(files):
         whole.update(body)
-    _write(path, chain([_head(whole.hexdigest()), _source(key)], _bodies(files)))
+    _write_file(
+        path, chain([_head_line(whole.hexdigest()), _source_line(key)], _read_bodies(files))
+    )
     shutil.rmtree(parts)
 
 
@@ -251,17 +259,17 @@ def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: 
     The file is named by a hash of annotator and text; one whose checksum is wrong is said and made
     again. Of several runs at once, one annotates, others wait.
     """
-    path = cache / f"annotation-{_key(annotator, texts)}.conllu"
+    path = cache / f"annotation-{_annotation_key(annotator, texts)}.conllu"
     cache.mkdir(parents=True, exist_ok=True)
-    with locked(path, "annotates this text"):
-        if not _sound(path):
+    with hold_lock(path, "annotates this text"):
+        if not _is_sound(path):
             if path.exists():
                 log.warning("%s is corrupt (its checksum differs): annotating again", path)
-            annotate(annotator, texts, path, processes)
+            write_annotation(annotator, texts, path, processes)
     return path
 
 
-def _key(annotator: Annotator, texts: Iterable[str]) -> str:
+def _annotation_key(annotator: Annotator, texts: Iterable[str]) -> str:
     key = hashlib.sha256(f"{_FORMAT}\n{fingerprint_of(annotator)}".encode())
     for text in texts:
         key.update(f"\n{text}".encode())
@@ -270,36 +278,36 @@ def _key(annotator: Annotator, texts: Iterable[str]) -> str:
     return key.hexdigest()[:16]
 
 
-def _head(digest: str) -> bytes:
+def _head_line(digest: str) -> bytes:
     return f"# sha256 = {digest}\n".encode()
 
 
-def _source(key: str) -> bytes:
+def _source_line(key: str) -> bytes:
     """The line that says which text and annotator a file is of."""
     return f"# annotation = {key}\n".encode()
 
 
-def _sound(path: Path, key: str = "") -> bool:
+def _is_sound(path: Path, key: str = "") -> bool:
     """Whether a file is there and has its checksum, and is the annotation `key`, if given."""
     if not path.is_file():
         return False
     try:
-        with unpacked(path) as file:
+        with open_packed(path) as file:
             head, begin = file.readline(), file.tell()
-            if key and file.readline() != _source(key):
+            if key and file.readline() != _source_line(key):
                 return False
             file.seek(begin)
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-            return head == _head(digest)
+            return head == _head_line(digest)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False
 
 
-def _bodies(files: Iterable[Path]) -> Iterator[bytes]:
+def _read_bodies(files: Iterable[Path]) -> Iterator[bytes]:
     return (file.read_bytes().partition(b"\n")[2] for file in files)
 
 
-def _write(path: Path, content: Iterable[bytes]) -> None:
-    with replacing(path) as file:
+def _write_file(path: Path, content: Iterable[bytes]) -> None:
+    with replace_when_whole(path) as file:
         file.writelines(content)
-    sync(path.parent)
+    sync_to_disk(path.parent)

@@ -39,7 +39,7 @@ class HanTa(Annotator):
             )
         self.language = language
         tags = json.loads(Path(__file__).with_name("hanta_tags.json").read_bytes())[language]
-        self.upos = {tag: upos for upos, found in tags.items() for tag in found.split()}
+        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
 
     @functools.cached_property
     def _tagger(self) -> Any:
@@ -55,11 +55,11 @@ class HanTa(Annotator):
         token = re.compile(self._clitic * (self.language == "en") + self._token, re.IGNORECASE)
         out = []
         for text in texts:
-            found = list(token.finditer(text))
-            tagged = self._tagger.tag_sent([m[0].replace("’", "'") for m in found])
+            matches = list(token.finditer(text))
+            tagged = self._tagger.tag_sent([m[0].replace("’", "'") for m in matches])
             words = [
                 Word(m[0], m.start(), m.end(), lemma or "_", self.upos[tag], tag)
-                for m, (_, lemma, tag) in zip(found, tagged, strict=True)
+                for m, (_, lemma, tag) in zip(matches, tagged, strict=True)
             ]
             out.append(Sentence(text, tuple(words)))
         return out

@@ -30,7 +30,7 @@ class Kiwi(Annotator):
     def __init__(self) -> None:
         self.package("kiwipiepy")
         tags = json.loads(Path(__file__).with_name("kiwi_tags.json").read_bytes())
-        self.upos = {tag: upos for upos, found in tags.items() for tag in found.split()}
+        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
 
     @functools.cached_property
     def _tagger(self) -> Any:

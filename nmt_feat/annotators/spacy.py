@@ -11,8 +11,8 @@ from typing import Any
 
 from nmt_feat.annotators.base import Annotator
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.text.conllu import NONE, ROOT, Sentence, Word, align
-from nmt_feat.text.files import sha256
+from nmt_feat.text.conllu import NONE, ROOT, Sentence, Word, align_words
+from nmt_feat.text.files import hash_content
 
 
 class SpaCy(Annotator):
@@ -43,31 +43,31 @@ class SpaCy(Annotator):
         self.exclude = [exclude] if isinstance(exclude, str) else sorted(exclude)
         path = Path(model).expanduser()
         self.installed = not path.is_dir()
-        self.folder = _installed(model) if self.installed else path
+        self.folder = _find_installed(model) if self.installed else path
         missing = [n for n in ("meta.json", "config.cfg") if not (self.folder / n).is_file()]
         if missing:
             lacks = " and no ".join(missing)
             raise UserError(f"annotator.model={model}: no pipeline of spaCy, it has no {lacks}")
         try:
             self.meta = json.loads((self.folder / "meta.json").read_bytes())
-            known = self.meta["pipeline"]
+            components = self.meta["pipeline"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"annotator.model={model}: broken meta.json ({error}); get the pipeline again"
             ) from None
         for name in self.exclude:
-            if name not in known:
+            if name not in components:
                 raise UserError(
                     f"annotator.args.exclude: {model} has no component {name!r}; "
-                    f"{suggest(name, known)}"
+                    f"{suggest(name, components)}"
                 )
 
     @functools.cached_property
     def _tagger(self) -> Any:
         spacy = self.package("spacy")
-        place = self.model if self.installed else self.folder
+        source = self.model if self.installed else self.folder
         try:
-            return spacy.load(place, exclude=self.exclude)
+            return spacy.load(source, exclude=self.exclude)
         except Exception as error:  # of many types, by what the pipeline lacks
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
@@ -81,17 +81,22 @@ class SpaCy(Annotator):
         """
         versions = " ".join(f"{p}={importlib.metadata.version(p)}" for p in ("spacy", "thinc"))
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        lines = [f"{path.relative_to(self.folder).as_posix()} {sha256(path)}" for path in files]
+        lines = [
+            f"{path.relative_to(self.folder).as_posix()} {hash_content(path)}" for path in files
+        ]
         model = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return f"spacy {versions} model={model} exclude={','.join(self.exclude)}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
         docs = self._tagger.pipe([text for text in texts if text.strip()])
-        return [Sentence(text, _words(text, next(docs)) if text.strip() else ()) for text in texts]
+        return [
+            Sentence(text, _convert_words(text, next(docs)) if text.strip() else ())
+            for text in texts
+        ]
 
 
-def _installed(name: str) -> Path:
+def _find_installed(name: str) -> Path:
     """The folder with the data of an installed pipeline; its package is not imported."""
     packages = {e.name: e.value for e in importlib.metadata.entry_points(group="spacy_models")}
     spec = importlib.util.find_spec(packages[name]) if name in packages else None
@@ -104,7 +109,7 @@ def _installed(name: str) -> Path:
     return next((path.parent for path in home.glob("*/config.cfg")), home)
 
 
-def _words(text: str, doc: Any) -> tuple[Word, ...]:
+def _convert_words(text: str, doc: Any) -> tuple[Word, ...]:
     parsed = doc.has_annotation("DEP")
     tokens = [token for token in doc if not token.is_space]
     numbers = {token.i: number for number, token in enumerate(tokens, 1)}
@@ -120,4 +125,4 @@ def _words(text: str, doc: Any) -> tuple[Word, ...]:
         values = token.lemma_, token.pos_, token.tag_, str(token.morph), token.dep_
         lemma, upos, xpos, feats, deprel = (value or NONE for value in values)
         words.append(Word(token.text, 0, 0, lemma, upos, xpos, feats, deprel, head_upos, head))
-    return align(text, words, "annotator=spacy")
+    return align_words(text, words, "annotator=spacy")

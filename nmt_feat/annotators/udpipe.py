@@ -9,8 +9,8 @@ from typing import Any
 
 from nmt_feat.annotators.base import Annotator
 from nmt_feat.errors import UserError
-from nmt_feat.text.conllu import Sentence, Word, align, parse_conllu
-from nmt_feat.text.files import sha256
+from nmt_feat.text.conllu import Sentence, Word, align_words, parse_conllu
+from nmt_feat.text.files import hash_content
 
 _OTHER_SPACE = re.compile(r"[^\S \t\u00a0]")  # white space that UDPipe takes for letters
 
@@ -50,7 +50,7 @@ class UDPipe(Annotator):
     def fingerprint(self) -> str:
         """Package, version and sum of the model."""
         version = importlib.metadata.version("ufal.udpipe")
-        return f"udpipe ufal.udpipe={version} model={sha256(self.model)}"
+        return f"udpipe ufal.udpipe={version} model={hash_content(self.model)}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
@@ -58,12 +58,12 @@ class UDPipe(Annotator):
         _, pipeline = self._tagger
         out = []
         for text in texts:
-            found = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
+            conllu = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
             if error.occurred():
                 raise UserError(f"annotator=udpipe: {error.message.strip()} in {text!r}")
             words: list[Word] = []
-            for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", found).split("\n"), "udpipe"):
+            for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", conllu).split("\n"), "udpipe"):
                 before = len(words)
                 words += [w._replace(head=w.head + before * (w.head > 0)) for w in sentence.words]
-            out.append(Sentence(text, align(text, words, "annotator=udpipe")))
+            out.append(Sentence(text, align_words(text, words, "annotator=udpipe")))
         return out

@@ -19,7 +19,7 @@ LONGEST_HOURS = 24
 """How long a lock of a cache is waited for: the preparation of a large corpus takes hours."""
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Wait until the system has written a file's content, or a folder's names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -32,21 +32,21 @@ def sync_tree(folder: Path) -> None:
     """`sync` of all files and folders in a folder, and of itself."""
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink():
-            sync(path)
-    sync(folder)
+            sync_to_disk(path)
+    sync_to_disk(folder)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder."""
-    _write(path, data, Path.replace)
+    _write_and_rename(path, data, Path.replace)
 
 
 def write_part(path: Path, data: bytes) -> None:
     """`write_atomically` of one of many files, which count when a record is there, written last."""
-    _write(path, data, os.replace)
+    _write_and_rename(path, data, os.replace)
 
 
-def _write(path: Path, data: bytes, rename: Callable[[Path, Path], object]) -> None:
+def _write_and_rename(path: Path, data: bytes, rename: Callable[[Path, Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # not to be followed, where it is a link
     try:
@@ -58,7 +58,7 @@ def _write(path: Path, data: bytes, rename: Callable[[Path, Path], object]) -> N
     except OSError:  # a full disk, or a folder of this name
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    sync_to_disk(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -66,30 +66,30 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        sync(folder.parent)
+        sync_to_disk(folder.parent)
 
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file or folder in the place of `target`, which is never there in part."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    remove(temporary)
+    remove_tree(temporary)
     if source.is_dir():
         shutil.copytree(source, temporary)
         sync_tree(temporary)
     else:
         shutil.copyfile(source, temporary)
-        sync(temporary)
+        sync_to_disk(temporary)
     if target.is_dir():  # which cannot be replaced
-        remove(target)
+        remove_tree(target)
     os.replace(temporary, target)
-    sync(target.parent)
+    sync_to_disk(target.parent)
 
 
 def rename_whole(building: Path, folder: Path) -> None:
     """Give a folder its name, after all that is in it is on the disk."""
     sync_tree(building)
     building.rename(folder)
-    sync(folder.parent)
+    sync_to_disk(folder.parent)
 
 
 def refuse_links(*paths: Path) -> None:
@@ -102,7 +102,7 @@ def refuse_links(*paths: Path) -> None:
             )
 
 
-def remove(path: Path) -> None:
+def remove_tree(path: Path) -> None:
     """Remove a file or folder, if it is there; of a link not its target, which is an error."""
     refuse_links(path)
     if path.is_dir():
@@ -112,7 +112,7 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, work: str) -> Iterator[None]:
+def hold_lock(path: Path, work: str) -> Iterator[None]:
     """The lock of what several processes may want to make at the same time: one makes it.
 
     The others wait; after some seconds they say for what.
@@ -144,4 +144,4 @@ def remove_leftovers(folder: Path) -> None:
     for path in sorted(folder.rglob(".*.tmp"), reverse=True):
         if path.is_symlink():
             path.unlink()
-        remove(path)
+        remove_tree(path)

@@ -43,9 +43,9 @@ def refuse_inputs(output: Path | str, setting: str, inputs: Iterable[Path | str 
 
 def same_file(output: Path | str, source: Path | str) -> bool:
     """Whether what is written is the file that is read, under whatever name; no device or pipe."""
-    to, of = _state(output, sys.stdout), _state(source, sys.stdin)
-    found = to is not None and of is not None and os.path.samestat(to, of)
-    return found and to is not None and stat.S_ISREG(to.st_mode)
+    to, of = _state_of(output, sys.stdout), _state_of(source, sys.stdin)
+    is_same = to is not None and of is not None and os.path.samestat(to, of)
+    return is_same and to is not None and stat.S_ISREG(to.st_mode)
 
 
 def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str | None]) -> None:
@@ -56,13 +56,13 @@ def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str |
     path = Path(output)
     if path.is_dir():
         raise UserError(f"{setting}{output}: is a folder; give a file")
-    if not _special(path):
-        with _errors(output, setting):
-            os.scandir(_target(path).parent).close()
+    if not _is_special(path):
+        with _naming_errors(output, setting):
+            os.scandir(_follow_links(path).parent).close()
 
 
 @contextlib.contextmanager
-def _errors(output: Path | str, setting: str) -> Iterator[None]:
+def _naming_errors(output: Path | str, setting: str) -> Iterator[None]:
     """What keeps the output from being written is a `UserError` that names it."""
     try:
         yield
@@ -73,7 +73,7 @@ def _errors(output: Path | str, setting: str) -> Iterator[None]:
         raise UserError(f"{setting}{output}: {reason}") from None
 
 
-def _state(name: Path | str, standard: TextIO) -> os.stat_result | None:
+def _state_of(name: Path | str, standard: TextIO) -> os.stat_result | None:
     """Of a file, or of what a standard stream reads or writes; none where there is none."""
     try:
         return os.fstat(standard.fileno()) if str(name) == STANDARD else os.stat(name)
@@ -81,26 +81,26 @@ def _state(name: Path | str, standard: TextIO) -> os.stat_result | None:
         return None
 
 
-def _special(path: Path) -> bool:
+def _is_special(path: Path) -> bool:
     """Whether it is a device, a pipe or an open file, which cannot be replaced."""
     if _STREAMS.fullmatch(str(path)):
         return True
-    state = _state(path, sys.stdout)
+    state = _state_of(path, sys.stdout)
     return state is not None and not stat.S_ISREG(state.st_mode)
 
 
-def _target(path: Path) -> Path:
+def _follow_links(path: Path) -> Path:
     """The file that a name stands for, through links: a link stays one."""
     return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replace_when_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the name `path` when the block ends without an error, synced.
 
     Compressed where the name ends in `.gz`: the same content gives the same bytes.
     """
-    target = _target(path)
+    target = _follow_links(path)
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     # A short part of the name, for names may be as long as the system allows.
@@ -110,7 +110,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with open(os.open(temporary, flags, 0o666), "wb") as file:
             if target.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-            with _packed(path, file) as content:
+            with _compress_gz(path, file) as content:
                 yield content
             file.flush()
             os.fsync(file.fileno())
@@ -120,7 +120,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _packed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+def _compress_gz(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     if path.suffix != ".gz":
         yield file
         return
@@ -128,19 +128,19 @@ def _packed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
         yield cast(IO[bytes], packed)
 
 
-def unpacked(path: Path) -> IO[bytes]:
+def open_packed(path: Path) -> IO[bytes]:
     """What `replacing` wrote."""
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _open_output(path: Path) -> Iterator[IO[bytes]]:
     """A file to be replaced, or a device or pipe."""
-    if not _special(path):
-        with replacing(path) as file:
+    if not _is_special(path):
+        with replace_when_whole(path) as file:
             yield file
         return
-    with path.open("wb", buffering=0) as file, _packed(path, cast(IO[bytes], file)) as content:
+    with path.open("wb", buffering=0) as file, _compress_gz(path, cast(IO[bytes], file)) as content:
         yield content
 
 
@@ -155,12 +155,12 @@ class _Shown(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def writing(output: Path | str, setting: str = "", errors: str = "strict") -> Iterator[TextIO]:
+def write_to(output: Path | str, setting: str = "", errors: str = "strict") -> Iterator[TextIO]:
     """An output of UTF-8 text: `-` is standard output; `setting` begins the message of an error."""
     if str(output) == STANDARD:
         yield cast(TextIO, _Shown()) if sys.stdout.isatty() else sys.stdout
         return
-    with _errors(output, setting), _opened(Path(output)) as file:
+    with _naming_errors(output, setting), _open_output(Path(output)) as file:
         text = io.TextIOWrapper(file, "utf-8", errors, newline="\n")
         try:
             yield text

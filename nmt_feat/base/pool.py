@@ -18,18 +18,18 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Those that this process may use."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return found or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return count or 1
 
 
-def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+def _begin_worker(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # the parent ends its children
     if start:
-        start(*given)
+        start(*arguments)
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
             if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
                 # joblib's, in a job of its launcher: children are told of it, but do not know it.
                 multiprocessing.set_start_method("spawn", force=True)
-            self._executor = ProcessPoolExecutor(processes, spawn, _begin, (start, given))
+            self._executor = ProcessPoolExecutor(processes, spawn, _begin_worker, (start, given))
         elif start:
             start(*given)
 

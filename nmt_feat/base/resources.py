@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def resource(name: str) -> Path:
+def find_resource(name: str) -> Path:
     """Path of `conf` or `data/embedded`, wherever this installation keeps it."""
     for root in (PACKAGE, PACKAGE.parent):
         if (root / name).exists():

@@ -19,20 +19,20 @@ class Mismatch(Exception):
     """A value that does not have its field's type."""
 
 
-def loads(text: str) -> Any:
+def load_json(text: str) -> Any:
     """The value of a JSON text.
 
     A `ValueError` where `json.loads` has one, and for a key that stands twice in an object, of
     which it would take the last, a lone surrogate, and nesting deeper than `DEEPEST`.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=_refuse_repeated)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST}") from None
     if text.count("[") + text.count("{") > DEEPEST:
         level, depth = [value], 0
-        while level := [each for each in level if isinstance(each, (list, dict))]:
-            level = [v for each in level for v in (each.values() if type(each) is dict else each)]
+        while level := [item for item in level if isinstance(item, (list, dict))]:
+            level = [v for item in level for v in (item.values() if type(item) is dict else item)]
             depth += 1
         if depth > DEEPEST:
             raise ValueError(f"nested deeper than {DEEPEST}")
@@ -40,51 +40,51 @@ def loads(text: str) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            found = error.object[error.start]
-            raise ValueError(f"a lone surrogate, {found!r}, is no character") from None
+            character = error.object[error.start]
+            raise ValueError(f"a lone surrogate, {character!r}, is no character") from None
     return value
 
 
-def finite(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """`value` as JSON holds it, which has no NaN and no infinity: they become null."""
     return json.loads(json.dumps(value), parse_constant=lambda name: None)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    pairs_by_key = dict(pairs)
+    if len(pairs_by_key) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {short_repr(twice)} stands twice in an object")
-    return found
+    return pairs_by_key
 
 
-def typed(value: Any, kind: Any, where: str = "") -> Any:
+def convert_json(value: Any, kind: Any, where: str = "") -> Any:
     """`value` from JSON as `kind`: a dataclass, list, dict, optional or plain type."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         return value
     if origin is types.UnionType:
-        return None if value is None else typed(value, inner[0], where)
+        return None if value is None else convert_json(value, inner[0], where)
     if origin is float and type(value) is int and abs(value) < 1 << 1000:
         return float(value)
     if origin is list and isinstance(value, list):
-        return [typed(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value)]
+        return [convert_json(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value)]
     if origin is dict and isinstance(value, dict):
-        return {k: typed(v, inner[1], f"{where}.{k}") for k, v in value.items()}
+        return {k: convert_json(v, inner[1], f"{where}.{k}") for k, v in value.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         for name, parameter in inspect.signature(kind).parameters.items():
             if parameter.default is parameter.empty and name not in value:
                 raise Mismatch(f"{where}.{name} is missing".lstrip("."))
         hints = get_type_hints(kind)
-        known = {k: v for k, v in value.items() if k in hints}
-        return kind(**{k: typed(v, hints[k], f"{where}.{k}") for k, v in known.items()})
+        fields = {k: v for k, v in value.items() if k in hints}
+        return kind(**{k: convert_json(v, hints[k], f"{where}.{k}") for k, v in fields.items()})
     names = getattr(kind, "_fields", ())  # of a named tuple
     if names and isinstance(value, list) and len(value) == len(names):
         hints = get_type_hints(kind)
         pairs = zip(names, value, strict=True)
-        return kind(*(typed(v, hints[n], f"{where}.{n}") for n, v in pairs))
+        return kind(*(convert_json(v, hints[n], f"{where}.{n}") for n, v in pairs))
     if type(value) is kind:
         return value
-    place = where.lstrip(".") or "the file"
-    raise Mismatch(f"{place} is {json.dumps(value)[:40]}, not {origin.__name__}")
+    location = where.lstrip(".") or "the file"
+    raise Mismatch(f"{location} is {json.dumps(value)[:40]}, not {origin.__name__}")

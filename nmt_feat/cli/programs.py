@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.lifetime import end_with_parent
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config import schema
 from nmt_feat.config.config_source import read_rows, register_reader
@@ -195,7 +195,7 @@ def _command_line(name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _resolvers() -> None:
-    OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)), replace=True)
+    OmegaConf.register_new_resolver("nmt_resource", lambda n: str(find_resource(n)), replace=True)
     OmegaConf.register_new_resolver("nmt_scale", by_scale, replace=True)
 
 
@@ -211,7 +211,7 @@ def composed(settings: Sequence[str], config_dir: str | None = None) -> schema.T
             raise UserError(f"--config-dir={config_dir}: no such folder")
         overrides.append(f"hydra.searchpath=[{quote_value(str(Path(config_dir).absolute()))}]")
     try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(find_resource("conf"))):
             cfg: schema.TrainConfig = _typed(hydra.compose("train", overrides))
         check_overrides(settings)
     except (HydraException, OmegaConfBaseException) as error:
@@ -267,7 +267,7 @@ def run(name: str, act: Callable[[Any], float | None]) -> None:
     os.environ["NMT_FEAT_SWEEP"] = hash_json(sorted(sys.argv[1:]))[:8]
     sys.argv[1:] = _command_line(name, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here, where they become one line
-    main = hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name=name)
+    main = hydra.main(version_base="1.3", config_path=str(find_resource("conf")), config_name=name)
     try:
         with _mistakes(), signals.handled():
             main(job)()

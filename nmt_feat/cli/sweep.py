@@ -36,9 +36,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.analysis.report import make_reports, print_reports, write_reports
 from nmt_feat.base.files import write_atomically
-from nmt_feat.base.pool import cores
+from nmt_feat.base.pool import count_cores
 from nmt_feat.base.terminal import TextConsole, say
-from nmt_feat.base.typed_json import typed
+from nmt_feat.base.typed_json import convert_json
 from nmt_feat.cli.plan import plan
 from nmt_feat.config.identity import leave_out
 from nmt_feat.config.members import settings_of_unchosen
@@ -133,7 +133,7 @@ def at_once(config: DictConfig) -> int | None:
     count: int | None = launcher.get("n_jobs")
     if count is None:  # joblib's; -1: as many as there are cores
         return None
-    return int(count) if count > 0 else max(1, cores() + 1 + int(count))
+    return int(count) if count > 0 else max(1, count_cores() + 1 + int(count))
 
 
 class SweepTable(Callback):
@@ -314,7 +314,7 @@ def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     if job["folder"] is not None and (folder := Path(job["folder"])).exists():
         record = read_run(folder)
         if request := job.get("request"):
-            record = select_results(record, typed(request, Request))
+            record = select_results(record, convert_json(request, Request))
         return record, folder
     config = job["config"]
     method = method_name((config.get("combiner") or {}).get("_target_"))

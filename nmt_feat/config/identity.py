@@ -29,7 +29,7 @@ from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.runs.build_model import build_combiner, isolated, wanted
 from nmt_feat.runs.records import DIALS, method_name
-from nmt_feat.text.files import known_sha256, sha256
+from nmt_feat.text.files import hash_content, hash_file_cached
 
 FIRST = {
     "": "data annotator subword features combiner model optimizer trainer control seed",
@@ -101,7 +101,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         del model["source_vectors"], model["source_frozen"]
     else:
         file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
-        model["source_vectors"] = known_sha256(file, cache, content=True)
+        model["source_vectors"] = hash_file_cached(file, cache, content=True)
     parts = wanted(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
     with isolated(0, "code"):
         combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
@@ -198,7 +198,7 @@ def leave_out(settings: dict[str, Any]) -> None:
 @functools.cache
 def module_sum(module: str) -> str:
     """A sum of the file of a module, as it was when this process first asked."""
-    return sha256(str(sys.modules[module].__file__))[:16]
+    return hash_content(str(sys.modules[module].__file__))[:16]
 
 
 def user_code_hash(*classes: type[Any]) -> dict[str, str]:

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from nmt_feat.annotators.base import annotate_cached, fingerprint_of, make_annotator
-from nmt_feat.base.files import locked, refuse_links, sync
+from nmt_feat.base.files import hold_lock, refuse_links, sync_to_disk
 from nmt_feat.base.pool import Pool
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Findings, Sentence, align, project
-from nmt_feat.text.files import known_sha256, read_lines, sha256, shards
+from nmt_feat.text.conllu import Findings, Sentence, align_words, project_annotation
+from nmt_feat.text.files import hash_content, hash_file_cached, list_shards, read_lines
 from nmt_feat.text.normalization import rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, Sentences
 
@@ -138,8 +138,8 @@ def locate(
         others = sorted(role for role in found.files if role.startswith(FACTOR))
         sums[name] = []
         for role in ("source", "target", "conllu", "raw", *others):
-            parts = shards(found.files[role]) if role in found.files else []
-            known = [known_sha256(path, cache, content=True) for path in parts]
+            parts = list_shards(found.files[role]) if role in found.files else []
+            known = [hash_file_cached(path, cache, content=True) for path in parts]
             sums[name].append(known if len(known) > 1 else next(iter(known), None))
             if len(known) > 1:
                 first, last = parts[0].name, parts[-1].name
@@ -176,7 +176,7 @@ def _rules(split: RawSplit, cache: Path) -> set[str]:
         kind = _format(split, role).kind
         if kind in formats.SEPARATORS or role.startswith(FACTOR):
             kind = "tokens"
-        for part in shards(path):
+        for part in list_shards(path):
             rules |= rules_of_file(part, kind, cache)
     return rules
 
@@ -194,7 +194,7 @@ def without_download(config: DataConfig, cache: Path) -> DataConfig:
     there = cache / config.name if config.download.url else Path(".")
     folder = Path(config.folder).expanduser() if config.folder is not None else there
     if config.name == "embedded" and not folder.is_dir():  # that of another machine, or version
-        folder = resource("data/embedded")
+        folder = find_resource("data/embedded")
     return replace(config, folder=str(folder), download=DownloadConfig())
 
 
@@ -222,7 +222,7 @@ def _test_set(
         return _find(config, cache, f"{key}.{role}", name)
 
     def lines(file: Path) -> list[str]:
-        return [line for shard in shards(file) for line in read_lines(shard)]
+        return [line for shard in list_shards(file) for line in read_lines(shard)]
 
     source = path("source", split.source)
     targets = lines(path("target", split.target))
@@ -233,11 +233,11 @@ def _test_set(
         sides = {column: (str(file), lines(file)) for column, file in files.items()}
         sentences = list(formats.parse_parallel(texts, str(source), sides))
     else:
-        sentences = list(formats.parse(texts, str(source), kind, config.factors))
+        sentences = list(formats.parse_lines(texts, str(source), kind, config.factors))
     if split.conllu:
         file = path("conllu", split.conllu)
         form = formats.kind_of(file)
-        parsed = formats.parse(lines(file), str(file), "conllu" if form == "text" else form)
+        parsed = formats.parse_lines(lines(file), str(file), "conllu" if form == "text" else form)
         parts = [Sentences.of(parsed), Sentences.of(sentences)]
         if len(parts[0]) != len(parts[1]):
             raise UserError(f"{key}: {source} and {file} differ in their number of sentences")
@@ -254,7 +254,7 @@ def files_of(config: DataConfig) -> list[Path]:
     folder = Path(config.folder or ".").expanduser()
     splits = (config.train, config.dev, *config.tests.values())
     names = [n for s in splits for n in (s.source, s.target, s.conllu, s.raw, *s.factors.values())]
-    return [path for name in names if name for path in shards(folder / name)]
+    return [path for name in names if name for path in list_shards(folder / name)]
 
 
 def check_formats(config: DataConfig) -> None:
@@ -342,7 +342,7 @@ def _find(config: DataConfig, cache: Path, key: str, name: str) -> Path:
         if Path(name).parent in {Path(each).parent for each in config.download.sha256}:
             names += [Path(each).name for each in names]
         for candidate in names:
-            if any(path.exists() for path in shards(folder / candidate)):
+            if any(path.exists() for path in list_shards(folder / candidate)):
                 return folder / candidate
     if pinned is None or url is None:
         raise UserError(
@@ -439,7 +439,7 @@ def _check_blank(corpus: RawCorpus, split: RawSplit, contents: dict[str, tables.
 
 
 def _refuse_factored(split: RawSplit) -> None:
-    if kind := formats.seems(list(islice(split.source.texts, 10))):
+    if kind := formats.guess_format(list(islice(split.source.texts, 10))):
         raise UserError(
             f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "
             f"text has; set data.format={kind} and data.factors, or data.format=text if it is plain"
@@ -459,7 +459,7 @@ def _aligned(
             found.append(Sentence(text))
             continue
         bare = not given.words and "".join(text.split()) == "".join(given.text.split())
-        words = () if bare else align(text, given.words, f"{path}: sentence {number}")
+        words = () if bare else align_words(text, given.words, f"{path}: sentence {number}")
         found.append(Sentence(text, words))
     return Sentences.of(found, columns), 0
 
@@ -513,7 +513,7 @@ def _projected(
         if train and not raw.text.strip():
             text = ""
         if text.strip():
-            found.append(project(raw, text, f"{path}:{number}"))
+            found.append(project_annotation(raw, text, f"{path}:{number}"))
         else:
             found.append((Sentence(text), 0))
     return Sentences.of([s for s, _ in found], columns), sum(missed for _, missed in found)
@@ -530,9 +530,9 @@ def fetch(url: str, path: Path, pinned: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     refuse_links(path.parent, part)
-    with locked(path, "downloads it"):
+    with hold_lock(path, "downloads it"):
         if path.exists():
-            if sha256(path) == pinned:
+            if hash_content(path) == pinned:
                 return
             log.warning("%s is corrupt (its SHA-256 sum differs): downloading again", path)
         log.info("downloading %s", url)
@@ -544,14 +544,14 @@ def fetch(url: str, path: Path, pinned: str) -> None:
                 f"cannot download {url} ({reason}); try again, it goes on where it broke, or get "
                 f"it by hand and put it into {path.parent} or into a folder named by data.folder"
             ) from None
-        if (found := sha256(part)) != pinned:
+        if (found := hash_content(part)) != pinned:
             part.unlink()
             raise UserError(
                 f"{url}: SHA-256 sum {found} differs from the pinned {pinned}; "
                 "the file was removed: try again, or correct data.download"
             )
         os.replace(part, path)
-        sync(path.parent)
+        sync_to_disk(path.parent)
 
 
 def _refuse_insecure(url: str) -> None:

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.text.conllu import NONE
-from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slices
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slice_texts
 from nmt_feat.text.subwords import Pieces
-from nmt_feat.text.units import visible
+from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
@@ -70,7 +70,7 @@ class Covers(NamedTuple):
     def forms(self, sentences: Sentences) -> list[str]:
         """The text of each cover, from its first to its last word."""
         starts, ends = sentences.starts[self.first], sentences.ends[self.last]
-        return slices(sentences.texts, self.counts, starts, ends)
+        return slice_texts(sentences.texts, self.counts, starts, ends)
 
 
 def join_values(values: Iterable[str]) -> str:
@@ -82,7 +82,7 @@ def join_values(values: Iterable[str]) -> str:
 def visible_places(text: str) -> Booleans:
     """Of each character whether it has a shape."""
     table = np.zeros(0x110000, bool)
-    table[list(map(ord, visible("".join(set(text)))))] = True
+    table[list(map(ord, visible_characters("".join(set(text)))))] = True
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     shapes: Booleans = table[codes]
     return shapes
@@ -104,7 +104,8 @@ def last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) ->
     lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
     text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
     places = np.where(visible_places(text), np.arange(len(text)), -1)
-    before = np.append(-1, np.maximum.accumulate(places))  # the last visible one before a place
+    # The last visible one before a place.
+    before = np.append(-1, np.maximum.accumulate(places))
     base = np.repeat(bases, pieces.counts)
     at = before[pieces.ends + base]
     starts = sentences.starts + np.repeat(bases, sentences.counts)

@@ -16,8 +16,8 @@ import torch
 
 from nmt_feat.annotators.base import of_morphemes
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.base.files import locked, make_folder, refuse_links, remove, rename_whole
-from nmt_feat.base.pool import Pool, cores
+from nmt_feat.base.files import hold_lock, make_folder, refuse_links, remove_tree, rename_whole
+from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.config.identity import DATA_FORMATS, drop_defaults
 from nmt_feat.config.schema import FeatureConfig, SubwordConfig, TrainConfig
 from nmt_feat.data import corpora as datasets
@@ -39,10 +39,10 @@ from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
 from nmt_feat.features import columns
 from nmt_feat.features.columns import NONE, FeatureVocab
-from nmt_feat.text.files import known_sha256, shards
+from nmt_feat.text.files import hash_file_cached, list_shards
 from nmt_feat.text.normalization import ESCAPED
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.text.word_vectors import looked_up, read_vectors
+from nmt_feat.text.word_vectors import index_by_visible, read_vectors
 
 FORMAT = 4  # of the cache folder: raise it whenever its content changes
 REPORT = 4  # of the report alone
@@ -107,7 +107,7 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
                 f.of,
                 f.n,
                 f.missing,
-                f.file and known_sha256(Path(f.file), cache),
+                f.file and hash_file_cached(Path(f.file), cache),
             ]
             + ([language_model(cfg, name, f).identity(cache)] if f.encoder else [])
             + (["live"] if f.live else [])
@@ -210,7 +210,7 @@ def prepare(
     folder = Path(cfg.paths.cache) / f"prepared-{found[:16]}"
     make_folder(folder.parent)
     notes = []
-    with locked(folder, "prepares the data"):
+    with hold_lock(folder, "prepares the data"):
         building = folder.with_name(f"{folder.name}.building")
         refuse_links(folder, building)
         if folder.exists():
@@ -227,7 +227,7 @@ def prepare(
                 why = str(error) if isinstance(error, Outdated) else f"damaged ({error})"
                 notes.append(f"{folder}: {why}, made again")
         for old in (building, folder):
-            remove(old)
+            remove_tree(old)
         building.mkdir()
         try:
             _build(cfg, dict(sorted(features.items())), building, say)
@@ -254,7 +254,7 @@ def _open(folder: Path, found: str) -> Prepared:
     if manifest.get("report") not in READABLE:
         raise Outdated("its report is of another version")
     for name, expected in manifest["files"].items():
-        if known_sha256(folder / name, folder.parent) != expected:
+        if hash_file_cached(folder / name, folder.parent) != expected:
             raise ValueError(f"{name} has changed")
     names = ["train", "dev", *manifest["tests"]]
     splits = {name: EncodedSplit.open(folder / f"{i}.arrow") for i, name in enumerate(names)}
@@ -281,8 +281,8 @@ def _build(
     cache, temporary = Path(cfg.paths.cache), folder / "raw"
     annotate, required = _annotate(cfg, features), _required(cfg, features)
     raw = datasets.locate(cfg.data, cfg.annotator, cache, annotate, required)
-    size = sum(p.stat().st_size for name in raw.train.files.values() for p in shards(name))
-    processes = min(cfg.data.processes or cores(), 1 + size // PER_PROCESS)
+    size = sum(p.stat().st_size for name in raw.train.files.values() for p in list_shards(name))
+    processes = min(cfg.data.processes or count_cores(), 1 + size // PER_PROCESS)
     temporary.mkdir()
     with Pool(processes, "preparing the data", "data.processes") as pool:
         say("reading the corpus" + " and its annotation" * annotate)
@@ -336,7 +336,7 @@ def _build(
         if empty[name].has_units:
             counts, dev_counts = map(empty[name].count_units, (counts, dev_counts))
         if feature.file:
-            words, vectors = looked_up(*read_vectors(feature.file, feature.max_values))
+            words, vectors = index_by_visible(*read_vectors(feature.file, feature.max_values))
             vocab = FeatureVocab.of_words(feature, words, counts)
             np.save(folder / f"{VECTORS}{name}.npy", vectors)
             raw.notes.append(_coverage(name, feature, vocab, counts))
@@ -390,7 +390,7 @@ def _build(
     shutil.rmtree(temporary)
     encoder.save(folder)
     _write_json(folder / "report.json", asdict(report))
-    files = {path.name: known_sha256(path, cache) for path in sorted(folder.iterdir())}
+    files = {path.name: hash_file_cached(path, cache) for path in sorted(folder.iterdir())}
     about = {"tests": list(raw.tests), "notes": raw.notes, "vectors": folders}
     about["live"] = [name for name in models if features[name].live]
     manifest = {"files": files, "report": REPORT, **about}

@@ -18,7 +18,7 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.conllu import NONE
-from nmt_feat.text.files import ranked
+from nmt_feat.text.files import rank_by_count
 from nmt_feat.text.word_values import MISSING
 
 BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
@@ -118,7 +118,7 @@ def describe_feature(
         "kept": kept,
         **_bits(seen, train_joint, dev_joint),
         "unknown_dev": unknown / max(dev.total(), 1),
-        "top": [[value, train[value] / words] for value in ranked(train)[:TOP]],
+        "top": [[value, train[value] / words] for value in rank_by_count(train)[:TOP]],
     }
 
 

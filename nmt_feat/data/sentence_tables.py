@@ -161,7 +161,9 @@ def _parse(
     if form.kind == "conllu":
         sentences = parse_block(lines, block.path, block.line, columns or (), findings)
     else:
-        parsed = formats.parse(lines, block.path, form.kind, form.factors, block.line, findings)
+        parsed = formats.parse_lines(
+            lines, block.path, form.kind, form.factors, block.line, findings
+        )
         sentences = Sentences.of(parsed, columns or ())
     if normal:
         sentences = normalize_sentences(sentences)

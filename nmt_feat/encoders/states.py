@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nmt_feat.base.files import locked, refuse_links, remove, rename_whole
+from nmt_feat.base.files import hold_lock, refuse_links, remove_tree, rename_whole
 from nmt_feat.base.ragged import Ragged
 from nmt_feat.embedders.contextual import layer_states
 from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
-from nmt_feat.text.files import known_sha256
+from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.sentences import Integers
 from nmt_feat.text.subwords import Lines
 
@@ -125,7 +125,7 @@ class LanguageModel:
     def sum(self, cache: Path) -> str:
         """SHA-256 of the files that determine its states; large ones are remembered in `cache`."""
         files = sorted(path for path in self.folder.iterdir() if path.suffix in _READ)
-        sums = [[path.name, known_sha256(path, cache)] for path in files]
+        sums = [[path.name, hash_file_cached(path, cache)] for path in files]
         return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
     def identity(self, cache: Path) -> list[object]:
@@ -312,14 +312,14 @@ def stored(
         key.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     folder = cache / f"contextual-{key.hexdigest()[:16]}"
     building = folder.with_name(f"{folder.name}.building")
-    with locked(folder, "makes these vectors"):
+    with hold_lock(folder, "makes these vectors"):
         refuse_links(folder, building)
         try:
             (opened_live if live else opened)(folder)
             return folder
         except (OSError, ValueError, KeyError, TypeError):
             for old in (building, folder):
-                remove(old)
+                remove_tree(old)
             building.mkdir()
             try:
                 (_write_live if live else _write)(model, texts, building, say)
@@ -367,7 +367,7 @@ def _write_live(
 
 
 def _describe(folder: Path, names: Iterable[str], about: dict[str, Any]) -> None:
-    sums = {name: known_sha256(folder / name, folder.parent) for name in names}
+    sums = {name: hash_file_cached(folder / name, folder.parent) for name in names}
     content = json.dumps({**about, "files": sums})
     (folder / "about.json").write_text(content, encoding="utf-8")
 
@@ -376,7 +376,7 @@ def _checked(folder: Path) -> dict[str, Any]:
     """What `about.json` says, the files as they were written."""
     about: dict[str, Any] = json.loads((folder / "about.json").read_bytes())
     for name, expected in about["files"].items():
-        if known_sha256(folder / name, folder.parent) != expected:
+        if hash_file_cached(folder / name, folder.parent) != expected:
             raise ValueError(f"{folder / name} has changed")
     return about
 

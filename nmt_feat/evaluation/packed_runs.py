@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nmt_feat.base.typed_json import Mismatch, loads, typed
+from nmt_feat.base.typed_json import Mismatch, convert_json, load_json
 from nmt_feat.errors import UserError, short_repr
 
 PACKED_RECORDS, PACKED_COUNTS = "records.jsonl", "counts.parquet"
@@ -58,7 +58,7 @@ def read_packed_records(path: Path) -> dict[Path, bytes]:
 
 def _parse_line(line: bytes) -> tuple[str, bytes]:
     """A run's name and the content of its `result.json`; a `ValueError` where it is damaged."""
-    record = typed(loads(line.decode()), PackedRecord)
+    record = convert_json(load_json(line.decode()), PackedRecord)
     assert isinstance(record, PackedRecord)
     if record.run != Path(record.run).name or record.run in ("", ".."):
         raise ValueError(f"{short_repr(record.run)} is no name of a folder")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nmt_feat.base.checksums import check_sums, hash_files, write_sums
-from nmt_feat.base.files import refuse_links, remove, rename_whole
+from nmt_feat.base.files import refuse_links, remove_tree, rename_whole
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
@@ -178,7 +178,7 @@ def export(
     spec.optimize(quantization=quantization)
     made = folder.with_name(f"{folder.name}.part")
     refuse_links(folder)
-    remove(made)
+    remove_tree(made)
     made.mkdir(parents=True)
     spec.save(str(made))
     if tuples is not None:

@@ -15,7 +15,7 @@ from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import units
 from nmt_feat.text.conllu import NONE as NONE
-from nmt_feat.text.files import ranked
+from nmt_feat.text.files import rank_by_count
 from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING, read_column
 
@@ -42,7 +42,7 @@ def check(features: dict[str, FeatureConfig]) -> None:
             raise UserError(f"features.{name}.missing={cfg.missing}: one of error, unknown")
         if cfg.column == "subword_tag" and cfg.policy == "first":
             raise UserError(f"features.{name}.policy=first: subword_tag has a value on each piece")
-        units.check(name, cfg.column, cfg.of, cfg.n)
+        units.check_units(name, cfg.column, cfg.of, cfg.n)
         if cfg.column in (*units.KINDS, *units.FORMS) and (cfg.of, cfg.policy) == (
             "piece",
             "first",
@@ -151,7 +151,11 @@ def values(sentences: Sentences, column: str) -> DictionaryColumn:
     """
     if column in TEXT_COLUMNS:
         forms = DictionaryColumn.of(sentences.forms())
-        return forms.map(shape) if column == "shape" else cased(forms.map(units.visible), column)
+        return (
+            forms.map(shape)
+            if column == "shape"
+            else cased(forms.map(units.visible_characters), column)
+        )
     return read_column(sentences, column)
 
 
@@ -202,7 +206,7 @@ class FeatureVocab:
 
         `seed`: of the feature's dials.
         """
-        kept = [v for v in ranked(counts) if v != MISSING and counts[v] >= cfg.min_count]
+        kept = [v for v in rank_by_count(counts) if v != MISSING and counts[v] >= cfg.min_count]
         kept = kept[: cfg.max_values]
         numbers = [counts[v] for v in kept]
         if cfg.policy == "first":
@@ -261,7 +265,7 @@ class FeatureVocab:
 
     def units(self, text: str) -> tuple[str, ...]:
         """The units of a token."""
-        return units.decompose(text, self.column, self.n)
+        return units.split_units(text, self.column, self.n)
 
     def count_units(self, tokens: Counter[str]) -> Counter[str]:
         """How often each unit stands in tokens of these counts."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.base.typed_json import Mismatch, typed
+from nmt_feat.base.typed_json import Mismatch, convert_json
 from nmt_feat.config.identity import earlier_settings, folder_name, is_earlier, upgrade_settings
 from nmt_feat.config.schema import SplitConfig, TrainConfig
 from nmt_feat.data.controls import wanted
@@ -93,7 +93,7 @@ def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataH
         tests = {name: files for name, files in tests.items() if name in record.tests}
     then = copy.deepcopy(cfg)
     try:
-        then.data.tests = {n: typed(files, SplitConfig) for n, files in tests.items()}
+        then.data.tests = {n: convert_json(files, SplitConfig) for n, files in tests.items()}
         hashes = hash_data(then, wanted(then))
     except (Mismatch, UserError):
         return None

@@ -125,7 +125,9 @@ class Reader:
             # Who writes into a pipe may wait for the answer to each line.
             lines = self._looked_at(lines, 1 if standard else LOOKED_AT)
         try:
-            yield from formats.parse(lines, self.label, self.kind, self.factors, findings=findings)
+            yield from formats.parse_lines(
+                lines, self.label, self.kind, self.factors, findings=findings
+            )
         except UserError as error:
             if not self.by_training:
                 raise
@@ -183,7 +185,7 @@ def refuse_raw(text: Text, kind: str) -> None:
 
 def refuse_factored(lines: Sequence[str], text: Text) -> None:
     """Refuse plain text whose tokens look as if they had factors."""
-    if kind := formats.seems(lines):
+    if kind := formats.guess_format(lines):
         factored, plain = text.setting("format", kind), text.setting("format", "text")
         raise UserError(
             f"{text.label}: every token has a {formats.SEPARATORS[kind]!r}, as factored text has; "

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from nmt_feat.base.files import write_atomically
-from nmt_feat.base.typed_json import typed
+from nmt_feat.base.typed_json import convert_json
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.runs.signals import AT_ONCE, Interrupted, signals
@@ -244,7 +244,7 @@ def launch(
         raise UserError(f"{path}: was not written by process 0; {CONTINUES}") from None
     finally:
         path.unlink(missing_ok=True)
-    returned: Result = typed(content, kind)
+    returned: Result = convert_json(content, kind)
     return returned
 
 

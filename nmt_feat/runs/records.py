@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from nmt_feat.base.checksums import check_sums, write_summed
-from nmt_feat.base.typed_json import Mismatch, finite, loads, typed
+from nmt_feat.base.typed_json import Mismatch, convert_json, load_json, without_nan
 from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.errors import UserError, short_repr
@@ -99,7 +99,7 @@ class RunRecord:
     """Trainable numbers: `total`, and of those `combiner` and `features`."""
     updates: int = 0
     skipped: int = 0
-    """Of these, for a loss or gradient that was not finite."""
+    """Of these, for a loss or gradient that was not without_nan."""
     selected: str = ""
     """The tested weights: the updates that they come from."""
     selected_step: int = 0
@@ -271,7 +271,7 @@ def peak_memory_mib() -> float:
 def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:
     """Write `result.json` or, for a run that starts, `run.json`; never half of it."""
     path = folder / (FINISHED if finished else STARTED)
-    content = finite(dataclasses.asdict(record))
+    content = without_nan(dataclasses.asdict(record))
     write_summed(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 
@@ -293,7 +293,7 @@ def read_record(path: Path) -> RunRecord:
 def parse_record(content: bytes, path: Path) -> RunRecord:
     """The record in the content of a `result.json` or `run.json`; `path` is for messages."""
     try:
-        record = typed(loads(content.decode()), RunRecord)
+        record = convert_json(load_json(content.decode()), RunRecord)
     except ValueError as error:
         raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
     except Mismatch as error:
@@ -363,7 +363,7 @@ def _runs_of_sweep(folder: Path) -> set[Path]:
     runs = set()
     for path in folder.glob("jobs/*.json"):
         with contextlib.suppress(OSError, ValueError):
-            place = loads(path.read_text(encoding="utf-8")).get("folder")
+            place = load_json(path.read_text(encoding="utf-8")).get("folder")
             if place and any((Path(place) / name).exists() for name in (STARTED, FINISHED)):
                 runs.add(Path(place))
     return runs

@@ -22,8 +22,8 @@ from nmt_feat.base.checksums import SUMS, check_sums, hash_files, hash_json, wri
 from nmt_feat.base.files import (
     make_folder,
     refuse_links,
-    remove,
     remove_leftovers,
+    remove_tree,
     write_atomically,
 )
 from nmt_feat.base.lifetime import end_with_parent
@@ -341,7 +341,7 @@ def _complete(cfg: TrainConfig, data: DataHashes, request: Request, folder: Path
     except UserError as error:
         raise UserError(f"{error} after deleting {folder}") from None
     if not processes.started().rank and not is_earlier(record.settings):
-        remove(folder / CHECKPOINTS)  # of a start that was killed after its result
+        remove_tree(folder / CHECKPOINTS)  # of a start that was killed after its result
     if is_earlier(record.settings) and not record.test_hashes:
         then = earlier_data(record, cfg, data)
         hashes = then.tests if then else {}
@@ -460,5 +460,5 @@ def _train(
     check_sums(folder)  # also what was written when the training started
     records.write_record(folder, record)  # last: from now on the run counts as finished
     current.finished(folder)
-    remove(folder / CHECKPOINTS)
+    remove_tree(folder / CHECKPOINTS)
     return record

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from nmt_feat.base.typed_json import Mismatch, typed
+from nmt_feat.base.typed_json import Mismatch, convert_json
 from nmt_feat.config.instantiate import refuse_classes_of_run
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.config.yaml_files import read_yaml
@@ -41,7 +41,7 @@ def read_settings(path: Path) -> TrainConfig:
 def settings_from(content: Any, where: str) -> TrainConfig:
     """Plain data, as in a record of a run, as settings; `where` begins the message of an error."""
     try:
-        settings = typed(content, TrainConfig)
+        settings = convert_json(content, TrainConfig)
     except Mismatch as error:
         raise UserError(f"{where}: not the settings of a run ({error})") from None
     assert isinstance(settings, TrainConfig)

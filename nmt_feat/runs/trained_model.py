@@ -18,7 +18,7 @@ import torch
 from nmt_feat.annotators import base as annotators
 from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotator
 from nmt_feat.base.checksums import SUMS, check_sums, read_sums
-from nmt_feat.base.outputs import check_output, same_file, writing
+from nmt_feat.base.outputs import check_output, same_file, write_to
 from nmt_feat.base.terminal import say
 from nmt_feat.config.rules import BEAM, check_settings, refuse_infinite
 from nmt_feat.config.schema import AnnotatorConfig, ScoreConfig, TranslateConfig
@@ -50,8 +50,8 @@ from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.unknowns import Unknowns, check_reaction
 from nmt_feat.runs.user_classes import changed_classes
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Findings, Sentence, project
-from nmt_feat.text.files import read_lines, sha256
+from nmt_feat.text.conllu import Findings, Sentence, project_annotation
+from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
@@ -161,7 +161,7 @@ class Run:
     @functools.cached_property
     def exported(self) -> Exported:
         """What `scripts/export.py` wrote."""
-        return Exported(self.folder / EXPORT, self.threads, sha256(self.folder / WEIGHTS))
+        return Exported(self.folder / EXPORT, self.threads, hash_content(self.folder / WEIGHTS))
 
     def annotate(
         self, texts: list[str], raw: list[str] | None, name: str, first: int = 1
@@ -199,15 +199,15 @@ class Run:
                 f"an annotator; give CoNLL-U (input=FILE.conllu or format=conllu){more}"
             )
         if not projected:
-            return annotators.apply(self.annotator, texts)
+            return annotators.annotate_texts(self.annotator, texts)
         if raw is None:
             raise UserError(
                 f"{name}:{first}: the run was trained on text annotated by its raw counterpart; "
                 "give it: raw=FILE"
             )
-        pairs = zip(annotators.apply(self.annotator, raw), texts, strict=True)
+        pairs = zip(annotators.annotate_texts(self.annotator, raw), texts, strict=True)
         return [
-            project(s, text, f"{name}:{number}")[0] if text.strip() else Sentence(text)
+            project_annotation(s, text, f"{name}:{number}")[0] if text.strip() else Sentence(text)
             for number, (s, text) in enumerate(pairs, first)
         ]
 
@@ -417,7 +417,7 @@ def translate_main(cfg: TranslateConfig) -> None:
     sentences = run.sentences(reader)
     raw = iter(read_lines(cfg.raw)) if cfg.raw else None
     number = 0
-    with writing(cfg.output, "output=") as out:
+    with write_to(cfg.output, "output=") as out:
         while chunk := list(islice(sentences, cfg.chunk)):
             where = reader.where(len(chunk), number + 1)
             beside = None if raw is None else list(islice(raw, len(chunk)))
@@ -471,7 +471,7 @@ def score_main(cfg: ScoreConfig) -> None:
         lambda tokens: score_split(run.model, split, names, tokens, run.device),
         run.cfg.trainer.batch_tokens,
     )
-    with writing(cfg.output, "output=") as out:
+    with write_to(cfg.output, "output=") as out:
         for logprob, pieces in found:
             out.write(f"{logprob:.6f}\t{pieces}\n")
     if run.unannotated:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.files import read_blocks
-from nmt_feat.text.units import visible
+from nmt_feat.text.units import visible_characters
 
 NONE = "_"
 """No value."""
@@ -156,7 +156,7 @@ def _parse_sentence(lines: list[str], first: int, name: str, findings: Findings)
     """The sentence of lines without a blank one; `first` is the number of the first of them."""
     block = _sort_lines(lines, first, name, findings)
     rows, text = block.rows, block.text
-    if not rows and text is not None and not visible(text):
+    if not rows and text is not None and not visible_characters(text):
         return Sentence(text, (), tuple(block.comments))
     if not rows:
         raise UserError(f"{name}:{first}: a sentence without words; remove it or annotate it")
@@ -275,8 +275,8 @@ def _parts_of_tokens(block: _Block) -> list[slice]:
 def _heads_of_tokens(heads: list[int], parts: list[slice]) -> list[int]:
     """The head of each token: the first head of its parts that lies outside of the token.
 
-        im = in + dem     1 in   head 3      token 1 (rows 1, 2): its parts' heads are words 3, 3
-        Haus              2 dem  head 3      word 3 is token 2, so token 1 has head 2
+    im = in + dem     1 in   head 3      token 1 (rows 1, 2): its parts' heads are words 3, 3
+    Haus              2 dem  head 3      word 3 is token 2, so token 1 has head 2
     """
     token_of = [0]  # by a word's number: the token's number; 0 stays the root, -1 no head
     for number, part in enumerate(parts, 1):
@@ -335,9 +335,9 @@ def space_after(misc: str) -> str:
 @lru_cache(maxsize=1 << 14)
 def own_misc(misc: tuple[str, ...]) -> str:
     """What a word's column MISC, of its token and its parts, has of one's own."""
-    items = dict.fromkeys(item for each in misc for item in each.split("|"))
-    own = (i for i in items if not i.startswith(("SpaceAfter=", "HeadUPOS=")) and i != NONE)
-    return "|".join(own) or NONE
+    items = dict.fromkeys(item for value in misc for item in value.split("|"))
+    user_items = (i for i in items if not i.startswith(("SpaceAfter=", "HeadUPOS=")) and i != NONE)
+    return "|".join(user_items) or NONE
 
 
 def _find_mistake(row: list[str], content: str) -> str | None:
@@ -359,10 +359,10 @@ def _join_values(values: Iterable[str]) -> str:
     return "_" if set(values) == {"_"} else "+".join(values)
 
 
-def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[int, int]]:
+def locate_forms(forms: Sequence[str], text: str, where: str, hint: str) -> list[tuple[int, int]]:
     """The span of each form in a text that they make up, whitespace apart.
 
-    Where they do not, `what` begins the `UserError`, `hint` ends it.
+    Where they do not, `where` begins the `UserError`, `hint` ends it.
     """
     spans, behind = [], 0
     for form in forms:  # as they mostly are: with nothing but white space between
@@ -379,14 +379,14 @@ def locate(forms: Sequence[str], text: str, what: str, hint: str) -> list[tuple[
     for form in forms:
         bare = "".join(form.split())
         if not plain.startswith(bare, at):
-            where = visible[at] if at < len(visible) else len(text)
-            found = f"{short_repr(form)} is not at character {where} ({text[where:][:20]!r} ...)"
-            raise UserError(f"{what}: {found}; {hint}")
+            start = visible[at] if at < len(visible) else len(text)
+            problem = f"{short_repr(form)} is not at character {start} ({text[start:][:20]!r} ...)"
+            raise UserError(f"{where}: {problem}; {hint}")
         spans.append((visible[at], visible[at + len(bare) - 1] + 1))
         at += len(bare)
     if at < len(visible):
-        found = f"no word covers {text[visible[at] :][:20]!r} at character {visible[at]}"
-        raise UserError(f"{what}: {found}; {hint}")
+        problem = f"no word covers {text[visible[at] :][:20]!r} at character {visible[at]}"
+        raise UserError(f"{where}: {problem}; {hint}")
     return spans
 
 
@@ -410,13 +410,13 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
     return "".join(f"{line}\n" for line in out)
 
 
-def align(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
+def align_words(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
     """The words with their spans in `text`, which may differ in whitespace only.
 
     `name` (file:line) begins the `UserError` where they do not fit.
     """
-    what = f"{name}: the annotation does not fit the text {short_repr(text)}"
-    spans = locate([word.form for word in words], text, what, "annotate this very text")
+    where = f"{name}: the annotation does not fit the text {short_repr(text)}"
+    spans = locate_forms([word.form for word in words], text, where, "annotate this very text")
     return tuple(
         word._replace(form=text[start:end], start=start, end=end)
         for word, (start, end) in zip(words, spans, strict=True)
@@ -429,12 +429,14 @@ _PUNCTUATION = str.maketrans(
 ) | {ord("…"): "..."}
 
 
-def _comparable(part: str) -> str:
+def _fold_text(part: str) -> str:
     """A part of a raw or of a tokenised text as both would have it, without whitespace."""
     return "".join(part.split()).translate(_PUNCTUATION).lower()
 
 
-def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sentence, int]:
+def project_annotation(
+    raw: Sentence, tokens: str, name: str = "projection"
+) -> tuple[Sentence, int]:
     """Annotation of a raw line on its lower-cased tokens, and how many tokens matched nothing.
 
     `tokens` are separated by spaces, lower-cased, normalised and escaped as Moses does. Characters
@@ -448,11 +450,11 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
     if not raw.words:
         raise UserError(f"{name}: no annotation for {short_repr(raw.text)}")
     bounds = [0, *(word.start for word in raw.words[1:]), len(raw.text)]
-    raw_parts = [_comparable(raw.text[start:end]) for start, end in pairwise(bounds)]
+    raw_parts = [_fold_text(raw.text[start:end]) for start, end in pairwise(bounds)]
     raw_words = [word for word, part in zip(raw.words, raw_parts, strict=True) for _ in part]
-    found = list(re.finditer(r"\S+", tokens))
+    token_matches = list(re.finditer(r"\S+", tokens))
     token_parts = [
-        _comparable("-" if token[0] == "@-@" else html.unescape(token[0])) for token in found
+        _fold_text("-" if token[0] == "@-@" else html.unescape(token[0])) for token in token_matches
     ]
     token_bounds = pairwise(accumulate(map(len, token_parts), initial=0))
     matcher = SequenceMatcher(None, "".join(token_parts), "".join(raw_parts), autojunk=False)
@@ -466,7 +468,7 @@ def project(raw: Sentence, tokens: str, name: str = "projection") -> tuple[Sente
             f"{name}: the tokens {short_repr(tokens)} have no character of {short_repr(raw.text)}"
         )
     words, missed = [], 0
-    for token, (first, behind) in zip(found, token_bounds, strict=True):
+    for token, (first, behind) in zip(token_matches, token_bounds, strict=True):
         at = first
         if first not in raw_of:
             missed += 1

@@ -66,9 +66,11 @@ def parse_block(
     plain = np.zeros(part[-1] + 1, bool)
     plain[part[is_word]] = True
     plain[part[odd]] = False
-    said = {int(part[i]): text for i, text in texts.items()}
+    text_of_part = {int(part[i]): text for i, text in texts.items()}
     findings.automatic = FILE_COMMENT.fullmatch(lines[0]) is not None
-    made, plain, rooted = _plain(words, part[is_word], said, plain, columns)
+    plain_sentences, plain, rooted = _parse_plain(
+        words, part[is_word], text_of_part, plain, columns
+    )
     if count := int(rooted.sum()):
         in_part = (part == np.argmax(rooted)) & is_word
         findings.add(ROOTS, name, first + int(np.argmax(in_part)), count)
@@ -79,15 +81,15 @@ def parse_block(
         others += read
         parts += [number] * len(read)
     if not others:
-        return made
+        return plain_sentences
     order = np.argsort([*np.flatnonzero(plain).tolist(), *parts], kind="stable")
-    return Sentences.joined([made, Sentences.of(others, columns)]).taken(order)
+    return Sentences.joined([plain_sentences, Sentences.of(others, columns)]).taken(order)
 
 
-def _plain(
+def _parse_plain(
     words: list[str],
     part: Integers,
-    said: dict[int, str],
+    text_of_part: dict[int, str],
     plain: Booleans,
     columns: Sequence[str],
 ) -> tuple[Sentences, Booleans, Booleans]:
@@ -96,43 +98,47 @@ def _plain(
 
     Of each word (a line of ten columns) its part; by part what its comment says the text is.
     """
-    given = _columns(words)
+    fields = _read_columns(words)
     begins = np.flatnonzero(np.diff(part, prepend=-1))
     counts = np.diff(np.append(begins, len(part)))
     begin, count = np.repeat(begins, counts), np.repeat(counts, counts)
-    number, head = (_each(given[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head"))
+    number, head = (
+        _map_words(fields[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head")
+    )
     odd = (number != np.arange(len(words)) - begin + 1) | (head < -1) | (head > count)
-    for column in given.values():
-        odd |= _each(column, lambda s: s.split() != [s])
-    form, misc = given["form"], given["misc"]
-    odd |= _each(form, lambda s: find_control(s) is not None)
+    for column in fields.values():
+        odd |= _map_words(column, lambda s: s.split() != [s])
+    form, misc = fields["form"], fields["misc"]
+    odd |= _map_words(form, lambda s: find_control(s) is not None)
     odd |= _in_circle(np.where(odd, 0, head), begin, counts)
-    odd |= _each(misc, lambda s: "HeadUPOS=" in s)
+    odd |= _map_words(misc, lambda s: "HeadUPOS=" in s)
     plain = plain.copy()
     plain[part[odd]] = False
-    space = _each(misc, lambda s: len(space_after(s)))
+    space = _map_words(misc, lambda s: len(space_after(s)))
     forms = np.array([*form.values, *(f"{value} " for value in form.values)], object)
     joined = "".join(forms[form.codes + len(form.values) * space].tolist())
-    length = _each(form, len)
+    length = _map_words(form, len)
     at = np.append(0, np.cumsum(length + space))
     starts = at[:-1] - at[begin]
     bounds = at[np.append(begins, len(words))].tolist()
     spelled = [joined[a:b].rstrip() for a, b in pairwise(bounds)]
     parts = part[begins].tolist()
-    unlike = [p for p, text in zip(parts, spelled, strict=True) if said.get(p, text) != text]
+    unlike = [
+        p for p, text in zip(parts, spelled, strict=True) if text_of_part.get(p, text) != text
+    ]
     plain[unlike] = False
     if "head_upos" in columns:
-        upos = given["upos"]
+        upos = fields["upos"]
         codes = np.append(upos.codes, [len(upos.values), len(upos.values) + 1])
         of_head = np.where(head > 0, begin + head - 1, len(words) + (head < 0))
         of_head[odd] = 0
-        given["head_upos"] = DictionaryColumn(codes[of_head], [*upos.values, ROOT, NONE])
-    given["misc"] = misc.map(lambda s: own_misc((s,)))
-    strings = {column: given[column].strings() for column in columns}
-    kept = plain[part[begins]]
+        fields["head_upos"] = DictionaryColumn(codes[of_head], [*upos.values, ROOT, NONE])
+    fields["misc"] = misc.map(lambda s: own_misc((s,)))
+    strings = {column: fields[column].strings() for column in columns}
+    is_plain = plain[part[begins]]
     rooted = np.zeros(len(plain), bool)
     rooted[part[begins]] = np.add.reduceat((head == 0).astype(np.int64), begins) > 1
-    sentences = Sentences(spelled, counts, starts, starts + length, strings).rows(kept)
+    sentences = Sentences(spelled, counts, starts, starts + length, strings).rows(is_plain)
     return sentences, plain, rooted & plain
 
 
@@ -150,7 +156,7 @@ def _in_circle(head: Integers, begin: Integers, counts: Integers) -> Booleans:
     return circle
 
 
-def _columns(words: list[str]) -> dict[str, DictionaryColumn]:
+def _read_columns(words: list[str]) -> dict[str, DictionaryColumn]:
     """The ten columns of lines that have them."""
     data = "\n".join(words).encode()
     table = csv.read_csv(
@@ -159,13 +165,13 @@ def _columns(words: list[str]) -> dict[str, DictionaryColumn]:
         csv.ParseOptions(delimiter="\t", quote_char=False),
         csv.ConvertOptions(check_utf8=False, column_types=_TYPES, null_values=[]),
     )
-    found = {name: table[name].combine_chunks() for name in COLUMNS}
+    arrays = {name: table[name].combine_chunks() for name in COLUMNS}
     return {
         n: DictionaryColumn(c.indices.to_numpy(), c.dictionary.to_pylist())
-        for n, c in found.items()
+        for n, c in arrays.items()
     }
 
 
-def _each(column: DictionaryColumn, of: Callable[[str], Any]) -> NDArray[Any]:
+def _map_words(column: DictionaryColumn, of: Callable[[str], Any]) -> NDArray[Any]:
     """`of` each word's string."""
     return np.array([of(value) for value in column.values])[column.codes]

@@ -48,7 +48,7 @@ class Block(NamedTuple):
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[IO[bytes]]:
+def open_decompressed(path: Path | str) -> Iterator[IO[bytes]]:
     """The content of a file as a stream, decompressed where its name ends in `.gz`."""
     path = Path(path)
     if path.is_dir():
@@ -64,7 +64,7 @@ def opened(path: Path | str) -> Iterator[IO[bytes]]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def shards(path: Path | str) -> list[Path]:
+def list_shards(path: Path | str) -> list[Path]:
     """The files of a name with `*`, by the numbers in theirs: part-2 before part-10.
 
     A name without `*` is its one file, whether it is there or not.
@@ -89,8 +89,8 @@ def read_blocks(path: Path | str, end: Callable[[bytes], int] = line_end) -> Ite
 
     Where it ends nowhere, twice as much is read each time, so that the time is linear.
     """
-    for shard in shards(path):
-        with opened(shard) as file:
+    for shard in list_shards(path):
+        with open_decompressed(shard) as file:
             rest, line, offset = b"", 1, 0
             while data := file.read(max(BLOCK, len(rest))):
                 data = rest + data
@@ -110,24 +110,26 @@ def read_lines(path: Path | str) -> list[str]:
     A byte-order mark at the start is no part of the text. Invalid UTF-8 is a `UserError` with the
     offset of the first bad byte in the (decompressed) file.
     """
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         return Block(str(path), file.read(), 1, 0).lines()
 
 
-def sha256(path: Path | str, content: bool = False) -> str:
+def hash_content(path: Path | str, content: bool = False) -> str:
     """Hexadecimal SHA-256 of a file; of what is in it, decompressed, where `content`."""
     if not content:
         return hash_file(path)
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def known_sha256(path: Path, cache: Path, content: bool = False) -> str:
+def hash_file_cached(path: Path, cache: Path, content: bool = False) -> str:
     """`sha256`, for large files remembered in the folder `cache`."""
-    return str(remembered(path, cache, f"{content}", lambda: sha256(path, content), "sha256"))
+    return str(
+        compute_cached(path, cache, f"{content}", lambda: hash_content(path, content), "sha256")
+    )
 
 
-def remembered(
+def compute_cached(
     path: Path, cache: Path, kind: str, compute: Callable[[], Any], name: str = "value"
 ) -> Any:
     """`compute()` of a file; of a large one remembered by size and times of change.
@@ -164,7 +166,7 @@ def one_line(text: str) -> str:
     return _LINE_ENDS.sub(" ", text)
 
 
-def ranked(counts: Counter[str]) -> list[str]:
+def rank_by_count(counts: Counter[str]) -> list[str]:
     """Values, the most frequent first, ties by name."""
     values = sorted(counts)
     values.sort(key=counts.__getitem__, reverse=True)  # ties keep their order

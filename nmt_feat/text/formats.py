@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nmt_feat.base.typed_json import loads
+from nmt_feat.base.typed_json import load_json
 from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.text.conllu import (
     NONE,
@@ -23,7 +23,7 @@ from nmt_feat.text.conllu import (
     Word,
     check_tree,
     find_control,
-    locate,
+    locate_forms,
     parse_conllu,
 )
 from nmt_feat.text.sentences import ANNOTATION, Sentences
@@ -42,7 +42,7 @@ def kind_of(path: Path | str) -> str:
     return next((kind for kind in ("conllu", "jsonl") if name.endswith(f".{kind}")), "text")
 
 
-def seems(lines: Sequence[str]) -> str | None:
+def guess_format(lines: Sequence[str]) -> str | None:
     """The format of factored text that plain text seems to be: every token has a separator."""
     tokens = [token for line in lines for token in line.split()]
     for kind, separator in SEPARATORS.items():
@@ -56,8 +56,8 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
     """Refuse names that are no column of an annotation; `setting` begins the message."""
     for name in factors:
         if name not in ANNOTATION and not re.fullmatch(r"(feats|misc)\..+", name):
-            known = (*ANNOTATION, "feats.Case", "misc.NER")
-            raise UserError(f"{setting}: unknown factor {short_repr(name)}; {suggest(name, known)}")
+            names = (*ANNOTATION, "feats.Case", "misc.NER")
+            raise UserError(f"{setting}: unknown factor {short_repr(name)}; {suggest(name, names)}")
     if twice := {name for name in factors if factors.count(name) > 1}:
         raise UserError(f"{setting}: {min(twice)} stands twice")
     for whole in ("feats", "misc"):
@@ -66,7 +66,7 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
             raise UserError(f"{setting}: {whole} holds {one} already; name either")
 
 
-def parse(
+def parse_lines(
     lines: Iterable[str],
     name: str,
     kind: str,
@@ -97,35 +97,37 @@ def parse_factored(
     separator = SEPARATORS[kind]
     for number, line in enumerate(lines, first):
         rows = []
-        for place, token in enumerate(line.split(), 1):
+        for position, token in enumerate(line.split(), 1):
             parts = token.split(separator)
             if len(parts) != 1 + len(factors):
-                _uneven(f"{name}:{number}", place, token, len(parts) - 1, factors, separator)
+                _refuse_uneven(
+                    f"{name}:{number}", position, token, len(parts) - 1, factors, separator
+                )
             if "" in parts:
-                what = ("word", *factors)[parts.index("")]
+                role = ("word", *factors)[parts.index("")]
                 raise UserError(
-                    f"{name}:{number}: token {place} {short_repr(token)} has an empty {what}; "
+                    f"{name}:{number}: token {position} {short_repr(token)} has an empty {role}; "
                     "write _ for no value"
                 )
-            rows.append([_unescape(part) for part in parts] if kind == "pipe" else parts)
-        yield _sentence(rows, factors, f"{name}:{number}")
+            rows.append([_unescape_pipe(part) for part in parts] if kind == "pipe" else parts)
+        yield _join_tokens(rows, factors, f"{name}:{number}")
 
 
-def _uneven(
-    where: str, place: int, token: str, found: int, factors: Sequence[str], separator: str
+def _refuse_uneven(
+    where: str, position: int, token: str, factor_count: int, factors: Sequence[str], separator: str
 ) -> NoReturn:
-    for other, code in _LOOKALIKES.items():
-        if other != separator and token.count(other) == len(factors) and not found:
-            kind = next((k for k, s in SEPARATORS.items() if s == other), None)
+    for lookalike, code in _LOOKALIKES.items():
+        if lookalike != separator and token.count(lookalike) == len(factors) and not factor_count:
+            kind = next((k for k, s in SEPARATORS.items() if s == lookalike), None)
             advice = f"set format={kind}" if kind else "replace it"
             raise UserError(
-                f"{where}: token {place} {short_repr(token)} has no {separator!r} "
-                f"({_LOOKALIKES[separator]}), but {other!r} ({code}); {advice}"
+                f"{where}: token {position} {short_repr(token)} has no {separator!r} "
+                f"({_LOOKALIKES[separator]}), but {lookalike!r} ({code}); {advice}"
             )
     names = ", ".join(factors) or "none"
     raise UserError(
-        f"{where}: token {place} {short_repr(token)} has {found} factors, not {len(factors)} "
-        f"({names})"
+        f"{where}: token {position} {short_repr(token)} has {factor_count} factors, "
+        f"not {len(factors)} ({names})"
     )
 
 
@@ -155,8 +157,10 @@ def parse_parallel(
                 )
         where = f"{name}:{number}"
         words = [
-            _word(token.form, token.start, token.end, dict(zip(factors, given, strict=True)), where)
-            for token, *given in zip(tokens, *columns, strict=True)
+            _build_word(
+                token.form, token.start, token.end, dict(zip(factors, values, strict=True)), where
+            )
+            for token, *values in zip(tokens, *columns, strict=True)
         ]
         yield Sentence(line, tuple(words))
     for (file, _), side in zip(factors.values(), sides, strict=True):
@@ -185,7 +189,7 @@ def parse_jsonl(
             yield Sentence("")
             continue
         try:
-            content = loads(line)
+            content = load_json(line)
         except ValueError as error:
             raise UserError(f"{where}: no JSON ({error})") from None
         if not isinstance(content, dict) or not isinstance(content.get("text"), str):
@@ -197,30 +201,32 @@ def parse_jsonl(
             words = _words_of_json(text, content["words"], where)
             check_tree([word.head for word in words], [number] * len(words), name, findings)
             words = tuple(
-                word._replace(head=-1) if word.head == own else word
-                for own, word in enumerate(words, 1)
+                word._replace(head=-1) if word.head == position else word
+                for position, word in enumerate(words, 1)
             )
-            yield Sentence(text, words, _comments(content.get("comments")))
+            yield Sentence(text, words, _read_comments(content.get("comments")))
             continue
         if not factors and "factors" not in content:
-            yield Sentence(text, (), _comments(content.get("comments")))
+            yield Sentence(text, (), _read_comments(content.get("comments")))
             continue
-        given = content.get("factors", [])
-        if not isinstance(given, list) or not all(isinstance(row, str) for row in given):
+        factor_lines = content.get("factors", [])
+        if not isinstance(factor_lines, list) or not all(
+            isinstance(row, str) for row in factor_lines
+        ):
             raise UserError(f'{where}: "factors" is no list of strings')
-        if len(given) != len(factors):
+        if len(factor_lines) != len(factors):
             names = ", ".join(factors) or "none"
-            raise UserError(f"{where}: {len(given)} factors, not {len(factors)} ({names})")
-        columns = [text.split(), *map(str.split, given)]
+            raise UserError(f"{where}: {len(factor_lines)} factors, not {len(factors)} ({names})")
+        columns = [text.split(), *map(str.split, factor_lines)]
         for factor, column in zip(factors, columns[1:], strict=True):
             if len(column) != len(columns[0]):
                 raise UserError(
                     f"{where}: {len(column)} values of {factor} for {len(columns[0])} tokens"
                 )
-        yield _sentence(list(map(list, zip(*columns, strict=True))), factors, where)
+        yield _join_tokens(list(map(list, zip(*columns, strict=True))), factors, where)
 
 
-def _comments(comments: Any) -> tuple[str, ...]:
+def _read_comments(comments: Any) -> tuple[str, ...]:
     """Those of CoNLL-U; what somebody else calls so is none of them."""
     items = comments if isinstance(comments, list) else []
     if all(isinstance(c, str) and re.fullmatch("#[^\n\r]*", c) for c in items):
@@ -232,55 +238,57 @@ def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
         raise UserError(f'{where}: "words" is no list of objects')
     forms, rows, heads = [], [], []
-    for place, word in enumerate(words, 1):
+    for position, word in enumerate(words, 1):
         head = word.pop("head", -1)
         if type(head) is not int or not -1 <= head <= len(words):
             raise UserError(
-                f"{where}: word {place}: head is {short_repr(head)}, not a number from 0 (the "
+                f"{where}: word {position}: head is {short_repr(head)}, not a number from 0 (the "
                 f"root) to {len(words)}"
             )
         heads.append(head)
         for key, value in word.items():
             if not isinstance(value, str) or not value.strip():
                 raise UserError(
-                    f"{where}: word {place}: {short_repr(key)[1:-1]} is {short_repr(value)}, no "
+                    f"{where}: word {position}: {short_repr(key)[1:-1]} is {short_repr(value)}, no "
                     "text"
                 )
         if "form" not in word:
-            raise UserError(f"{where}: word {place} has no form")
+            raise UserError(f"{where}: word {position} has no form")
         if control := find_control(word["form"]):
             raise UserError(f"{where}: the word {control}")
         forms.append(word["form"])
         rows.append({key: value for key, value in word.items() if key != "form"})
-        check_factors(list(rows[-1]), f"{where}: word {place}")
-    spans = locate(forms, text, f"{where}: the forms differ from the text", "correct either")
-    found = [_word(text[a:b], a, b, row, where) for (a, b), row in zip(spans, rows, strict=True)]
-    upos = [ROOT, *(word.upos for word in found), NONE]  # of the heads 0, 1 ... and -1
+        check_factors(list(rows[-1]), f"{where}: word {position}")
+    spans = locate_forms(forms, text, f"{where}: the forms differ from the text", "correct either")
+    parsed = [
+        _build_word(text[a:b], a, b, row, where) for (a, b), row in zip(spans, rows, strict=True)
+    ]
+    upos = [ROOT, *(word.upos for word in parsed), NONE]  # of the heads 0, 1 ... and -1
     return tuple(
         word._replace(head=head, head_upos=row.get("head_upos", upos[head]))
-        for word, row, head in zip(found, rows, heads, strict=True)
+        for word, row, head in zip(parsed, rows, heads, strict=True)
     )
 
 
-def _sentence(rows: Sequence[Sequence[str]], factors: Sequence[str], where: str) -> Sentence:
+def _join_tokens(rows: Sequence[Sequence[str]], factors: Sequence[str], where: str) -> Sentence:
     """Of the tokens and their values, `rows`, joined by single spaces."""
     words, at = [], 0
-    for form, *given in rows:
-        columns = dict(zip(factors, given, strict=True))
-        words.append(_word(form, at, at + len(form), columns, where))
+    for form, *values in rows:
+        columns = dict(zip(factors, values, strict=True))
+        words.append(_build_word(form, at, at + len(form), columns, where))
         at += len(form) + 1
     return Sentence(" ".join(row[0] for row in rows), tuple(words))
 
 
-def _word(form: str, start: int, end: int, given: Mapping[str, str], where: str) -> Word:
+def _build_word(form: str, start: int, end: int, factors: Mapping[str, str], where: str) -> Word:
     if control := find_control(form):
         raise UserError(f"{where}: the word {control}")
-    columns: dict[str, Any] = {n: value for n, value in given.items() if n in ANNOTATION}
+    columns: dict[str, Any] = {n: value for n, value in factors.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
         prefix = f"{column}."
         named = {
             name.removeprefix(prefix): value
-            for name, value in sorted(given.items())
+            for name, value in sorted(factors.items())
             if name.startswith(prefix) and value != NONE
         }
         # A `+` stands between the parts of a multi-word token: `_+Dat` is the Case of `_+Case=Dat`.
@@ -308,9 +316,9 @@ def write_factored(
     """Lines that `parse_factored` reads; `name` begins the error about what they cannot hold."""
     separator = SEPARATORS[kind]
     for number, sentence in enumerate(sentences, 1):
-        columns = _columns(sentence, factors, f"{name}: sentence {number}")
+        columns = _columns_of(sentence, factors, f"{name}: sentence {number}")
         if kind == "pipe":
-            columns = [[_escape(value) for value in column] for column in columns]
+            columns = [[_escape_pipe(value) for value in column] for column in columns]
         for column in columns:
             for value in column:
                 if separator in value:
@@ -326,7 +334,7 @@ def write_parallel(
 ) -> Iterator[tuple[str, ...]]:
     """A line of each file, words and factors, that `parse_parallel` reads."""
     for number, sentence in enumerate(sentences, 1):
-        yield tuple(map(" ".join, _columns(sentence, factors, f"{name}: sentence {number}")))
+        yield tuple(map(" ".join, _columns_of(sentence, factors, f"{name}: sentence {number}")))
 
 
 def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
@@ -348,7 +356,7 @@ def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
         yield json.dumps(content, ensure_ascii=False)
 
 
-def _columns(sentence: Sentence, factors: Sequence[str], where: str) -> list[list[str]]:
+def _columns_of(sentence: Sentence, factors: Sequence[str], where: str) -> list[list[str]]:
     """Forms and the values of each factor, none of which has a space."""
     if not sentence.words and sentence.text.strip():
         raise UserError(f"{where}: no annotation of {sentence.text!r}; annotate it first")
@@ -365,9 +373,9 @@ def _columns(sentence: Sentence, factors: Sequence[str], where: str) -> list[lis
     return columns
 
 
-def _escape(value: str) -> str:
+def _escape_pipe(value: str) -> str:
     return _ESCAPED.sub(r"&amp;\1#124;", value).replace("|", "&#124;")
 
 
-def _unescape(value: str) -> str:
+def _unescape_pipe(value: str) -> str:
     return _ESCAPED.sub(lambda m: f"&{m[1][4:]}#124;" if m[1] else "|", value)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from nmt_feat.base.files import write_part
-from nmt_feat.base.typed_json import loads
+from nmt_feat.base.typed_json import load_json
 from nmt_feat.text.conllu import TEXT_COMMENT, Sentence, Word, sentence_end
-from nmt_feat.text.files import Block, line_end, read_blocks, remembered
+from nmt_feat.text.files import Block, compute_cached, line_end, read_blocks
 from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Integers, Sentences
 
 RULES = {
@@ -144,13 +144,13 @@ def _normalize_values(word: Word) -> Word:
     return word._replace(**normal) if normal else word
 
 
-def escape(text: str) -> str:
+def escape_reserved(text: str) -> str:
     """The text that SentencePiece reads for it."""
     reserved = any(character in text for character in RESERVED)
     return text.translate(ESCAPES) if reserved else text
 
 
-def unescape(text: str) -> str:
+def unescape_reserved(text: str) -> str:
     """The text of which SentencePiece read what `escape` makes."""
     return text if text.isascii() else text.translate(_UNESCAPES)
 
@@ -161,7 +161,7 @@ def rules_of_file(path: Path, kind: str, cache: Path) -> set[str]:
     `kind`: one of `formats.FORMATS`, or `tokens` for values with spaces between. Of large files
     it is remembered in the folder `cache`.
     """
-    return set(remembered(path, cache, f"rules {kind}", lambda: _rules_of_file(path, kind)))
+    return set(compute_cached(path, cache, f"rules {kind}", lambda: _rules_of_file(path, kind)))
 
 
 def _rules_of_file(path: Path, kind: str) -> list[str]:
@@ -205,7 +205,7 @@ def _strings_of_json(lines: Iterable[str]) -> Iterator[str]:
     """The texts and the values of words; lines that are broken are an error elsewhere."""
     for line in lines:
         try:
-            content = loads(line)
+            content = load_json(line)
         except ValueError:
             continue
         if not isinstance(content, dict):

@@ -79,9 +79,10 @@ class Sentences:
     def __iter__(self) -> Iterator[Sentence]:
         """One by one; words have `_` in columns that are not here."""
         forms, starts, ends = self.forms(), self.starts.tolist(), self.ends.tolist()
-        given = {name: strings.to_pylist() for name, strings in self.annotation.items()}
+        strings_by_column = {name: strings.to_pylist() for name, strings in self.annotation.items()}
         columns = [
-            given.get(name) or repeat(Word._field_defaults[name]) for name in Word._fields[3:]
+            strings_by_column.get(name) or repeat(Word._field_defaults[name])
+            for name in Word._fields[3:]
         ]
         words = map(Word, forms, starts, ends, *columns)
         for text, count in zip(self.texts, self.counts.tolist(), strict=True):
@@ -89,16 +90,16 @@ class Sentences:
 
     def forms(self) -> list[str]:
         """The words as they stand in the texts."""
-        return slices(self.texts, self.counts, self.starts, self.ends)
+        return slice_texts(self.texts, self.counts, self.starts, self.ends)
 
-    def rows(self, kept: NDArray[np.bool_]) -> Sentences:
+    def rows(self, chosen: NDArray[np.bool_]) -> Sentences:
         """Some of the sentences."""
-        if kept.all():
+        if chosen.all():
             return self
-        words = np.repeat(kept, self.counts)
+        words = np.repeat(chosen, self.counts)
         return Sentences(
-            [text for text, keep in zip(self.texts, kept.tolist(), strict=True) if keep],
-            self.counts[kept],
+            [text for text, keep in zip(self.texts, chosen.tolist(), strict=True) if keep],
+            self.counts[chosen],
             self.starts[words],
             self.ends[words],
             {name: strings.filter(pa.array(words)) for name, strings in self.annotation.items()},
@@ -153,7 +154,9 @@ class Sentences:
         return cls(texts, counts, starts.astype(np.int64), ends.astype(np.int64), strings)
 
 
-def slices(texts: Sequence[str], counts: Integers, starts: Integers, ends: Integers) -> list[str]:
+def slice_texts(
+    texts: Sequence[str], counts: Integers, starts: Integers, ends: Integers
+) -> list[str]:
     """Parts of texts: `counts` of them of each, from `starts` to `ends`."""
     repeated = chain.from_iterable(map(repeat, texts, counts.tolist()))
     spans = zip(repeated, starts.tolist(), ends.tolist(), strict=True)

@@ -20,10 +20,10 @@ from nmt_feat.base.files import write_part
 from nmt_feat.config.schema import SubwordConfig
 from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.text.files import one_line, ranked
-from nmt_feat.text.normalization import RULES_FILE, escape, unescape, write_rules
-from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slices
-from nmt_feat.text.units import visible
+from nmt_feat.text.files import one_line, rank_by_count
+from nmt_feat.text.normalization import RULES_FILE, escape_reserved, unescape_reserved, write_rules
+from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slice_texts
+from nmt_feat.text.units import visible_characters
 
 Booleans = NDArray[np.bool_]
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
@@ -63,12 +63,12 @@ class Pieces(NamedTuple):
     starts: NDArray[np.int64]  # of each piece: its first character in its text
     ends: NDArray[np.int64]  # and the first behind it
 
-    def rows(self, kept: Booleans) -> Pieces:
+    def rows(self, chosen: Booleans) -> Pieces:
         """The pieces of some of the texts."""
-        if kept.all():
+        if chosen.all():
             return self
-        pieces = np.repeat(kept, self.counts)
-        return Pieces(self.ids[pieces], self.counts[kept], self.starts[pieces], self.ends[pieces])
+        pieces = np.repeat(chosen, self.counts)
+        return Pieces(self.ids[pieces], self.counts[chosen], self.starts[pieces], self.ends[pieces])
 
 
 def cut_at_words(sentences: Sentences) -> Iterator[str]:
@@ -104,13 +104,15 @@ class Subwords:
         """
         if cfg.kind in ("none", "given"):
             counts = Counter(word for text in chain(*texts) for word in text.split())
-            kept = [w for w in ranked(counts) if counts[w] >= cfg.min_count and w not in SPECIAL]
-            return Words(cfg.kind, kept[: cfg.vocab_size])
+            words = [
+                w for w in rank_by_count(counts) if counts[w] >= cfg.min_count and w not in SPECIAL
+            ]
+            return Words(cfg.kind, words[: cfg.vocab_size])
         lines: Iterator[str] = chain(*texts)
         count = sum(map(len, texts))
         if count > SAMPLE:
             lines = (text for i, text in enumerate(lines) if i * SAMPLE % count < SAMPLE)
-        return Subwords(_train_sentencepiece(cfg, map(escape, lines)))
+        return Subwords(_train_sentencepiece(cfg, map(escape_reserved, lines)))
 
     @staticmethod
     def load(stem: Path) -> Subwords:
@@ -133,18 +135,20 @@ class Subwords:
 
     def encode(self, text: str) -> list[Piece]:
         """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
-        text = escape(text) if self._escaped else text
+        text = escape_reserved(text) if self._escaped else text
         found = self._model.encode(text, out_type="offset_mapping")
         return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
 
     def surface(self, text: str, piece: Piece) -> str:
         """The visible characters of a piece of `text`: its units are taken of them."""
-        return visible(text[piece.start : piece.end])
+        return visible_characters(text[piece.start : piece.end])
 
     def surfaces(self, texts: Sequence[str], pieces: Pieces) -> DictionaryColumn:
         """The `surface` of each piece of the texts."""
-        found = DictionaryColumn.of(slices(texts, pieces.counts, pieces.starts, pieces.ends))
-        return found.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
+        texts_of_pieces = DictionaryColumn.of(
+            slice_texts(texts, pieces.counts, pieces.starts, pieces.ends)
+        )
+        return texts_of_pieces.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
 
     def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:
         """Whether each piece goes on with the word of the one before though a space parts them."""
@@ -152,7 +156,9 @@ class Subwords:
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, the same as `encode` gives."""
-        return list(self._model.encode(list(map(escape, texts)) if self._escaped else texts))
+        return list(
+            self._model.encode(list(map(escape_reserved, texts)) if self._escaped else texts)
+        )
 
     def pieces(self, texts: Sequence[str]) -> Pieces:
         """What `encode` gives for each of the texts.
@@ -191,10 +197,10 @@ class Subwords:
             parts += [" " * (a == 0) + text[a:b] for a, b in spans]
             shifts += [a - (a == 0) for a, _ in spans]
             per_text.append(len(spans))
-        found = self._unmarked._of_parts(parts, np.array(shifts, np.int64))
+        pieces = self._unmarked._of_parts(parts, np.array(shifts, np.int64))
         first = np.append(0, np.cumsum(per_text))
-        totals = np.append(0, np.cumsum(found.counts))[first]
-        return found._replace(counts=np.diff(totals))
+        totals = np.append(0, np.cumsum(pieces.counts))[first]
+        return pieces._replace(counts=np.diff(totals))
 
     def _of_parts(self, parts: Sequence[str], shifts: Integers) -> Pieces:
         """Pieces of parts of texts, with their places in these; `counts` are those of the parts."""
@@ -215,7 +221,7 @@ class Subwords:
     def decode(self, ids: Iterable[int]) -> str:
         """Detokenised text on one line; PAD, BOS and EOS are left out, unknown pieces are shown."""
         text = one_line(str(self._model.decode([int(i) for i in ids])))
-        return unescape(text) if self._escaped else text
+        return unescape_reserved(text) if self._escaped else text
 
 
 class Words(Subwords):
@@ -249,7 +255,7 @@ class Words(Subwords):
     def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:  # noqa: D102
         glued = np.zeros(len(pieces.ids), bool)
         if self._kind == "given":
-            tokens = slices(texts, pieces.counts, pieces.starts, pieces.ends)
+            tokens = slice_texts(texts, pieces.counts, pieces.starts, pieces.ends)
             first = (np.cumsum(pieces.counts) - pieces.counts)[pieces.counts > 0]
             for i, (before, token) in enumerate(pairwise(["", *tokens])):
                 if self._marked:
@@ -304,16 +310,16 @@ def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
             **cutting,
         )
     except RuntimeError as error:
-        said, size = str(error), f"subword.vocab_size={cfg.vocab_size}"
-        if high := re.search(r"value <= (\d+)", said):
+        message, size = str(error), f"subword.vocab_size={cfg.vocab_size}"
+        if high := re.search(r"value <= (\d+)", message):
             raise UserError(
                 f"{size}: too large for this text, {cfg.kind} finds at most {high[1]} pieces; "
                 f"set subword.vocab_size={high[1]} or less"
             ) from None
-        if low := re.search(r"required_chars\. \d+ vs (\d+)", said):
+        if low := re.search(r"required_chars\. \d+ vs (\d+)", message):
             raise UserError(
                 f"{size}: too small for this text, its characters alone need {low[1]}; set "
                 f"subword.vocab_size={low[1]} or more, or a lower subword.character_coverage"
             ) from None
-        raise UserError(f"{size}: SentencePiece cannot train on this text: {said}") from None
+        raise UserError(f"{size}: SentencePiece cannot train on this text: {message}") from None
     return model.getvalue()

@@ -32,13 +32,13 @@ _SYLLABLE = re.compile(f"(?:[{_L}]*[가-힣][{_V}]*|[{_L}]+[{_V}]+)[{_T}]*")
 _TRAILING = re.compile(f"[{_T}]")
 
 
-def visible(text: str) -> str:
+def visible_characters(text: str) -> str:
     """The characters of a text that have a shape: no spaces, word marks, control characters."""
     return "".join(char for char in text if char.isprintable() and char not in (" ", BLANK))
 
 
 @functools.lru_cache(1 << 16)
-def decompose(token: str, kind: str, n: int = 3) -> tuple[str, ...]:
+def split_units(token: str, kind: str, n: int = 3) -> tuple[str, ...]:
     """The units of a token; at least one.
 
     `char`: code points. `syllable`: the same, with each Korean syllable one unit, however it is
@@ -56,31 +56,31 @@ def decompose(token: str, kind: str, n: int = 3) -> tuple[str, ...]:
         return tuple(marked[i : i + n] for i in range(max(1, len(marked) - n + 1)))
     units: list[str] = []
     behind = 0
-    token = _composed(token)
+    token = _compose_jamo(token)
     for syllable in _SYLLABLE.finditer(token):
         units += token[behind : syllable.start()]
-        units += [syllable[0]] if kind == "syllable" else _jamo(syllable[0])
+        units += [syllable[0]] if kind == "syllable" else _split_syllable(syllable[0])
         behind = syllable.end()
     return (*units, *token[behind:])
 
 
-def _composed(token: str) -> str:
+def _compose_jamo(token: str) -> str:
     """The token with its jamo composed to syllables where Unicode has one; the rest untouched."""
     jamo = f"[{_L}][{_V}][{_T}]?|[가-힣][{_T}]"
     return re.sub(jamo, lambda found: unicodedata.normalize("NFC", found[0]), token)
 
 
-def _jamo(syllable: str) -> list[str]:
-    found = list(unicodedata.normalize("NFD", syllable))
-    return found if _TRAILING.match(found[-1]) else [*found, EMPTY]
+def _split_syllable(syllable: str) -> list[str]:
+    jamo = list(unicodedata.normalize("NFD", syllable))
+    return jamo if _TRAILING.match(jamo[-1]) else [*jamo, EMPTY]
 
 
-def check(name: str, column: str, of: str, n: int) -> None:
+def check_units(name: str, column: str, of: str, n: int) -> None:
     """Refuse settings of the feature `name` that say nothing about units, or nothing possible."""
     if of not in ("piece", "word"):
         raise UserError(f"features.{name}.of={of}: one of piece, word")
     if n < 1:
         raise UserError(f"features.{name}.n={n}: must be at least 1")
-    known = (*KINDS, *FORMS)
-    if column not in known and of != "piece":
-        raise UserError(f"features.{name}.of={of}: for {', '.join(known)}; leave it out")
+    columns = (*KINDS, *FORMS)
+    if column not in columns and of != "piece":
+        raise UserError(f"features.{name}.of={of}: for {', '.join(columns)}; leave it out")

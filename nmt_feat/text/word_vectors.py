@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.errors import UserError, short_repr
-from nmt_feat.text.files import opened
-from nmt_feat.text.units import visible
+from nmt_feat.text.files import open_decompressed
+from nmt_feat.text.units import visible_characters
 
 
 def read_vectors(
@@ -27,10 +27,10 @@ def read_vectors(
     another width, no number, NaN or infinity, a word that was there before, a file that ends early.
     """
     words: dict[str, int] = {}  # and their lines
-    kept: list[str] = []
+    chosen_words: list[str] = []
     rows: list[NDArray[np.float32]] = []
     promised, width, number = None, 0, 0
-    for number, line in enumerate(_lines(Path(path)), 1):
+    for number, line in enumerate(_decode_lines(Path(path)), 1):
         where = f"{path}:{number}"
         fields = line.rstrip("\r\n ").split(" ")
         if number == 1 and len(fields) == 2 and all(map(_is_count, fields)):
@@ -41,7 +41,7 @@ def read_vectors(
         if limit is not None and len(words) == limit:
             break
         width = width or len(fields) - 1
-        word, numbers = _split(fields, width, promised is not None, where)
+        word, numbers = _split_line(fields, width, promised is not None, where)
         if word in words:
             raise UserError(
                 f"{where}: the word {short_repr(word)} is in line {words[word]} already; "
@@ -54,7 +54,7 @@ def read_vectors(
             )
         words[word] = number
         if wanted is None or word in wanted:
-            kept.append(word)
+            chosen_words.append(word)
             rows.append(numbers)
     else:
         if promised is not None and promised != len(words):
@@ -64,10 +64,10 @@ def read_vectors(
             )
     if not words:
         raise UserError(f"{path}: no vectors; give a file of word2vec, fastText or GloVe (text)")
-    return kept, np.stack(rows) if rows else np.zeros((0, width), np.float32)
+    return chosen_words, np.stack(rows) if rows else np.zeros((0, width), np.float32)
 
 
-def looked_up(
+def index_by_visible(
     words: list[str], vectors: NDArray[np.float32]
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Words in their `visible` characters, as tokens are looked up; of those alike the first.
@@ -76,7 +76,7 @@ def looked_up(
     """
     first: dict[str, int] = {}
     for row, word in enumerate(words):
-        first.setdefault(visible(word), row)
+        first.setdefault(visible_characters(word), row)
     first.pop("", None)
     rows = list(first.values())
     return list(first), vectors if len(rows) == len(words) else vectors[rows]
@@ -87,7 +87,7 @@ def vector_width(path: Path | str) -> int:
     return int(read_vectors(path, 1)[1].shape[1])
 
 
-def _split(
+def _split_line(
     fields: list[str], width: int, header: bool, where: str
 ) -> tuple[str, NDArray[np.float32]]:
     """The word and the numbers of a line."""
@@ -125,10 +125,10 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _decode_lines(path: Path) -> Iterator[str]:
     r"""Lines with their "\n", one after the other: these files are large."""
     number = 1
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         try:
             for line in file:
                 text = line.decode()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from nmt_feat.base.checksums import hash_file, hash_json
 from nmt_feat.base.files import refuse_links, write_atomically
-from nmt_feat.base.typed_json import Mismatch, loads, typed
+from nmt_feat.base.typed_json import Mismatch, convert_json, load_json
 from nmt_feat.errors import UserError
 
 CHECKPOINTS = "checkpoints"
@@ -181,11 +181,13 @@ class Checkpoints:
     def _index(self, step: int, verify: bool) -> dict[str, Any]:
         path = self.folder / f"{INDEX}{step}.json"
         try:
-            index: dict[str, Any] = loads(path.read_bytes().decode())
+            index: dict[str, Any] = load_json(path.read_bytes().decode())
             if index.pop("sum") != hash_json(index):
                 raise ValueError
             check_format(index["format"], path)
-            if typed(index, Index).step != step or not all(map(_NAME.fullmatch, index["sha256"])):
+            if convert_json(index, Index).step != step or not all(
+                map(_NAME.fullmatch, index["sha256"])
+            ):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, Mismatch):
             raise Damaged(f"{path}: damaged") from None

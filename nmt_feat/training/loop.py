@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from nmt_feat.base.typed_json import typed
+from nmt_feat.base.typed_json import convert_json
 from nmt_feat.config.identity import VALIDATION
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.data.batches import Indices, collate, ordered, plan
@@ -134,7 +134,7 @@ class Trainer:
         self.saved = self.checkpoints.step
         if self.saved:
             processes, threads = self.at.processes, self.at.threads
-            self.at = typed(self.checkpoints.index["meta"], Progression)
+            self.at = convert_json(self.checkpoints.index["meta"], Progression)
             restore(self.model, self.checkpoints.weights(self.at.step))
             state = self.checkpoints.state()
             load_optimizer(self.optimizer.optimizer, state)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.base.files import make_folder, remove, rename_whole
+from nmt_feat.base.files import make_folder, remove_tree, rename_whole
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.schedules import ENDLESS
@@ -65,8 +65,8 @@ def unfinished(run: Path) -> Checkpoints:
 def adopt(run: Path, folder: Path) -> None:
     """Copy the checkpoints of a run into the folder of another, whole or not at all."""
     copied = folder / f".{CHECKPOINTS}.copy"
-    remove(copied)
+    remove_tree(copied)
     make_folder(folder)
     shutil.copytree(run / CHECKPOINTS, copied)
-    remove(folder / CHECKPOINTS)  # at most a first one, killed half-way
+    remove_tree(folder / CHECKPOINTS)  # at most a first one, killed half-way
     rename_whole(copied, folder / CHECKPOINTS)

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nmt_feat.base.pool import Pool
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, SplitConfig
 from nmt_feat.data.corpora import load as load_tables
 from nmt_feat.data.corpora import locate
@@ -24,8 +24,8 @@ NONE = AnnotatorConfig()
 def shipped(name: str, **values: Any) -> DataConfig:
     """The config that `data=name` gives."""
     if not OmegaConf.has_resolver("nmt_resource"):
-        OmegaConf.register_new_resolver("nmt_resource", lambda n: str(resource(n)))
-    file = OmegaConf.load(resource(f"conf/data/{name}.yaml"))
+        OmegaConf.register_new_resolver("nmt_resource", lambda n: str(find_resource(n)))
+    file = OmegaConf.load(find_resource(f"conf/data/{name}.yaml"))
     data = OmegaConf.merge(OmegaConf.structured(DataConfig), file, values)
     return OmegaConf.to_object(OmegaConf.create({"data": data}).data)  # type: ignore[return-value]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.text.conllu import read_conllu
 
 
 def train_udpipe(path: Path, sentences: int = 40) -> Path:
     """A small UDPipe model; it is not good, but quick to train."""
     udpipe = pytest.importorskip("ufal.udpipe")
-    text = (resource("data/embedded") / "train.conllu").read_text(encoding="utf-8")
+    text = (find_resource("data/embedded") / "train.conllu").read_text(encoding="utf-8")
     reader = udpipe.InputFormat.newConlluInputFormat()
     reader.setText("\n\n".join([*text.split("\n\n")[:sentences], ""]))
     train, error = udpipe.Sentences(), udpipe.ProcessingError()
@@ -56,7 +56,7 @@ def train_spacy(folder: Path, sentences: int = 60) -> Path:
     parser |= {"extra_state_tokens": False, "hidden_width": 32, "maxout_pieces": 2}
     nlp.add_pipe("parser", config={"model": parser | {"nO": None, "tok2vec": listener}})
     examples = []
-    found = islice(read_conllu(resource("data/embedded") / "train.conllu"), sentences)
+    found = islice(read_conllu(find_resource("data/embedded") / "train.conllu"), sentences)
     for text, words in ((sentence.text, sentence.words) for sentence in found):
         annotated = Doc(
             nlp.vocab,

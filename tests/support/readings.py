@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 
 UPOS, DEPREL = 3, 7
 SENTENCES = 32
@@ -24,7 +24,7 @@ def tags(block: Block) -> list[tuple[str, str]]:
 
 def pairs() -> list[tuple[tuple[Block, str], tuple[Block, str]]]:
     """The first sentences with two readings that UPOS and deprel tell apart, with their German."""
-    folder = resource("data/embedded")
+    folder = find_resource("data/embedded")
     source = (folder / "test.conllu").read_text(encoding="utf-8").strip("\n").split("\n\n")
     target = (folder / "test.de").read_text(encoding="utf-8").splitlines()
     lines = zip([block.split("\n") for block in source], target, strict=True)

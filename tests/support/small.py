@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.cli import programs as cli
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.schema import TrainConfig
@@ -50,7 +50,7 @@ def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
     """The first sentences of the embedded corpus, in `folder`."""
     folder.mkdir(parents=True)
     for split, count in (("train", train), ("dev", dev), ("test", test)):
-        whole = resource("data/embedded")
+        whole = find_resource("data/embedded")
         blocks = (whole / f"{split}.conllu").read_text(encoding="utf-8").split("\n\n")[:count]
         lines = (whole / f"{split}.de").read_text(encoding="utf-8").split("\n")[:count]
         (folder / f"{split}.conllu").write_text("\n\n".join([*blocks, ""]), encoding="utf-8")
@@ -58,14 +58,14 @@ def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
     return folder
 
 
-GROUPS = {path.name for path in resource("conf").iterdir() if path.is_dir()}
+GROUPS = {path.name for path in find_resource("conf").iterdir() if path.is_dir()}
 
 
 @cache
 def _composed(options: tuple[str, ...]) -> DictConfig:
     """What Hydra composes of the options of groups alone, which takes most of the time."""
     cli._prepare_hydra("train")
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(resource("conf"))):
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(find_resource("conf"))):
         return hydra.compose("train", [*options])
 
 
