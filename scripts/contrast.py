@@ -10,9 +10,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.decoding.search import score_split
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
+from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.inputs import add_options
 from nmt_feat.runs.trained_model import Run
 from nmt_feat.text.conllu import Sentence

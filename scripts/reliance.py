@@ -19,11 +19,11 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.controls import Tokens
 from nmt_feat.data.prepare import WORD
 from nmt_feat.data.store import EncodedSplit, encode_split
-from nmt_feat.decoding.search import translate_split
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import reading_accuracy, score
+from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.runs.inputs import add_options
 from nmt_feat.runs.trained_model import Run

@@ -16,10 +16,10 @@ from torch import nn
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import score_split, translate_split
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import (
     LONGEST,
     QUANTIZATIONS,

@@ -138,7 +138,7 @@ def test_shapes() -> None:
     hidden = model.decode(targets(3, 4), memory, mask)
     assert memory.shape == (3, 7, DIM)
     assert hidden.shape == (3, 4, DIM)
-    assert model.logits(hidden).shape == (3, 4, TARGET)
+    assert model.compute_logits(hidden).shape == (3, 4, TARGET)
     torch.testing.assert_close(model(source, features, mask, targets(3, 4)), hidden)
 
 
@@ -194,10 +194,10 @@ def test_steps_equal_decoding_at_once() -> None:
     source, features, mask = batch([5, 3, 8])
     memory = model.encode(source, features, mask)
     ids = targets(3, 6)
-    expected = model.logits(model.decode(ids, memory, mask))
-    cache = model.start(memory, mask)
+    expected = model.compute_logits(model.decode(ids, memory, mask))
+    cache = model.start_cache(memory, mask)
     for place in range(6):
-        logits = model.step(ids[:, place], place, cache)
+        logits = model.decode_step(ids[:, place], place, cache)
         assert logits.dtype == torch.float32
         torch.testing.assert_close(logits, expected[:, place], rtol=1e-4, atol=1e-5)
 
@@ -209,28 +209,28 @@ def test_steps_after_rows_are_selected() -> None:
     memory = model.encode(source, features, mask)
     rows = torch.arange(3)
     history = targets(3, 2)
-    cache = model.start(memory, mask)
+    cache = model.start_cache(memory, mask)
     for place in range(2):
-        model.step(history[:, place], place, cache)
+        model.decode_step(history[:, place], place, cache)
     for place, index in enumerate([[2, 0, 0, 1], [3, 1], [1, 1, 0]], start=2):
         chosen = torch.tensor(index)
-        cache = cache.select(chosen)
+        cache = cache.select_rows(chosen)
         rows, history = rows[chosen], history[chosen]
         token = (torch.arange(len(index)) * 3 + place) % TARGET
         history = torch.cat([history, token[:, None]], dim=1)
-        logits = model.step(token, place, cache)
-        expected = model.logits(model.decode(history, memory[rows], mask[rows]))[:, -1]
+        logits = model.decode_step(token, place, cache)
+        expected = model.compute_logits(model.decode(history, memory[rows], mask[rows]))[:, -1]
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_selecting_leaves_the_old_cache_alone() -> None:
     model = make()
     source, features, mask = batch([4, 2])
-    cache = model.start(model.encode(source, features, mask), mask)
-    model.step(torch.tensor([3, 4]), 0, cache)
-    copy = cache.select(torch.tensor([0, 1]))
-    first = model.step(torch.tensor([5, 6]), 1, copy)
-    second = model.step(torch.tensor([5, 6]), 1, cache)
+    cache = model.start_cache(model.encode(source, features, mask), mask)
+    model.decode_step(torch.tensor([3, 4]), 0, cache)
+    copy = cache.select_rows(torch.tensor([0, 1]))
+    first = model.decode_step(torch.tensor([5, 6]), 1, copy)
+    second = model.decode_step(torch.tensor([5, 6]), 1, cache)
     torch.testing.assert_close(first, second)
 
 
@@ -324,11 +324,11 @@ def test_bf16_autocast() -> None:
         weight = model.target.words.weight
         loss, _ = fused_loss(hidden.flatten(0, 1), weight, ids.flatten(), 0.1)
         memory = model.encode(source, features, mask)
-        cache = model.start(memory, mask)
-        steps = [model.step(ids[:, place], place, cache) for place in range(2)]
+        cache = model.start_cache(memory, mask)
+        steps = [model.decode_step(ids[:, place], place, cache) for place in range(2)]
     torch.testing.assert_close(hidden.float(), exact, rtol=0.1, atol=0.1)
     assert steps[1].dtype == torch.float32
-    torch.testing.assert_close(steps[1], model.logits(exact)[:, 1], rtol=0.2, atol=0.2)
+    torch.testing.assert_close(steps[1], model.compute_logits(exact)[:, 1], rtol=0.2, atol=0.2)
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

@@ -39,9 +39,9 @@ def test_scores_are_forced_decoding(runs: Runs) -> None:
         mask = torch.ones(1, len(source.ids), dtype=torch.bool)
         with torch.no_grad():
             memory = run.model.encode(torch.tensor([source.ids]), features, mask)
-            cache, last, total = run.model.start(memory, mask), 2, 0.0  # begins with BOS
+            cache, last, total = run.model.start_cache(memory, mask), 2, 0.0  # begins with BOS
             for position, piece in enumerate(ids):
-                logits = run.model.step(torch.tensor([last]), position, cache)
+                logits = run.model.decode_step(torch.tensor([last]), position, cache)
                 total += float(torch.log_softmax(logits[0].double(), -1)[piece])
                 last = piece
         assert pieces == len(ids)

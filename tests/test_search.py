@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.decoding.search import BOS, EOS, Hypothesis, score_batch, search, translate_split
+from nmt_feat.decoding.search import BOS, EOS, Hypothesis, score_batch, search
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
 
@@ -35,7 +36,7 @@ class ToyCache:
     def __init__(self, sources: Any, prefixes: Any) -> None:
         self.sources, self.prefixes = sources, prefixes
 
-    def select(self, index: Tensor) -> ToyCache:
+    def select_rows(self, index: Tensor) -> ToyCache:
         rows = index.tolist()
         return ToyCache([self.sources[r] for r in rows], [self.prefixes[r] for r in rows])
 
@@ -55,7 +56,7 @@ class ToyModel:
         assert not self.training
         return source.masked_fill(~mask, -1).float()[..., None]
 
-    def start(self, memory: Tensor, mask: Tensor) -> ToyCache:
+    def start_cache(self, memory: Tensor, mask: Tensor) -> ToyCache:
         rows = memory[..., 0].long().tolist()
         return ToyCache([tuple(i for i in row if i >= 0) for row in rows], [()] * len(rows))
 
@@ -65,7 +66,7 @@ class ToyModel:
         generator = np.random.default_rng([len(source), *source, 99, *prefix])
         return torch.tensor(generator.normal(0, self.scale, self.vocab), dtype=torch.float32)
 
-    def step(self, tokens: Tensor, position: int, cache: ToyCache) -> Tensor:
+    def decode_step(self, tokens: Tensor, position: int, cache: ToyCache) -> Tensor:
         assert len(tokens) == len(cache.prefixes)
         self.rows.append(len(tokens))
         cache.prefixes = [(*p, t) for p, t in zip(cache.prefixes, tokens.tolist(), strict=True)]
@@ -74,7 +75,7 @@ class ToyModel:
         return torch.stack([self.next(s, p) for s, p in pairs])
 
     def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        sources = self.start(memory, mask).sources
+        sources = self.start_cache(memory, mask).sources
         rows = target_in.tolist()
         return torch.stack(
             [
@@ -83,7 +84,7 @@ class ToyModel:
             ]
         )
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def compute_logits(self, hidden: Tensor) -> Tensor:
         return hidden
 
 
@@ -136,13 +137,13 @@ def test_stopping_early_never_changes_the_result(
     beam: int, penalty: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The n best are those of a search that goes on until no prefix is live."""
-    from nmt_feat.decoding.search import _Beam
+    from nmt_feat.decoding.search import SentenceSearch
 
     sources = [list(s) for s in itertools.product([4, 5, 6], repeat=3)]
     settings = {"beam": beam, "length_penalty": penalty, "nbest": min(2, beam)}
     early, late = ToyModel(), ToyModel()
     stopped = run(early, sources, **settings)
-    monkeypatch.setattr(_Beam, "settled", lambda self, n, a: not self.live)
+    monkeypatch.setattr(SentenceSearch, "is_decided", lambda self, n, a: not self.live)
     assert run(late, sources, **settings) == stopped
     assert sum(early.rows) <= sum(late.rows)
     if penalty == 0 and beam > 2:
@@ -338,7 +339,7 @@ def test_forced_scoring_in_pieces_of_the_batch(monkeypatch: pytest.MonkeyPatch) 
     source, targets = pad([[4, EOS], [5, EOS]]), [[4, 5, 6, 6], [6]]
     model = ToyModel()
     whole = score_batch(model, forced(source, targets))
-    monkeypatch.setattr("nmt_feat.decoding.search.SCORED", 2)
+    monkeypatch.setattr("nmt_feat.decoding.search.SCORING_CHUNK", 2)
     assert score_batch(model, forced(source, targets)) == whole
     for row, (target, (logprob, pieces)) in enumerate(zip(targets, whole, strict=True)):
         prefix, total = (BOS,), 0.0
@@ -361,13 +362,12 @@ def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
         source = pad([[*split[i], EOS] for i in indices])
         return FakeBatch([int(i) for i in indices], source, source, source)
 
-    monkeypatch.setattr("nmt_feat.decoding.search.ordered", ordered)
-    monkeypatch.setattr("nmt_feat.decoding.search.collate", collate)
-    done: list[int] = []
+    monkeypatch.setattr("nmt_feat.evaluation.split_decoding.ordered", ordered)
+    monkeypatch.setattr("nmt_feat.evaluation.split_decoding.collate", collate)
     cfg = DecodingConfig(beam=4, batch_tokens=100, nbest=2)
-    found = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), done.append)
+    found = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"))
     assert found == run(ToyModel(), SOURCES, beam=4, nbest=2)
-    assert (done, asked) == ([2, 2, 1], [25])
+    assert asked == [25]
     for part, its in enumerate(([3, 1, 2], [0, 4])):
         share = slice(part, None, 2)
         mine = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), share=share)

@@ -54,7 +54,7 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
     for indices in batches:
         batch = collate(made.prepared.train, indices, made.names)
         hidden = made.model(batch.source, batch.features, batch.source != 0, batch.target_in)
-        losses = F.log_softmax(made.model.logits(hidden), -1)
+        losses = F.log_softmax(made.model.compute_logits(hidden), -1)
         for row, target in zip(losses, batch.target_out, strict=True):
             for logprobs, right in zip(row, target, strict=True):
                 if right != 0:
@@ -163,7 +163,7 @@ def test_dev_loss_by_hand(small: Small) -> None:
     for i in range(len(made.prepared.dev)):
         batch = collate(made.prepared.dev, np.array([i]), made.names)
         hidden = made.model(batch.source, batch.features, batch.source != 0, batch.target_in)
-        logprobs = F.log_softmax(made.model.logits(hidden), -1)[0]
+        logprobs = F.log_softmax(made.model.compute_logits(hidden), -1)[0]
         total -= logprobs[torch.arange(len(logprobs)), batch.target_out[0]].sum().item()
         count += len(logprobs)
     with torch.no_grad():

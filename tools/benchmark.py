@@ -41,8 +41,8 @@ from nmt_feat.base.resources import find_resource
 from nmt_feat.cli import programs as cli
 from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.data.prepare import prepare
-from nmt_feat.decoding.search import translate_split
 from nmt_feat.errors import UserError, writing_to
+from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import code_revision, machine, package_versions, peak_memory_mib

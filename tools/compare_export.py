@@ -15,10 +15,11 @@ from pathlib import Path
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import Hypothesis, translate_split
+from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.export import ctranslate2 as exporting
 from nmt_feat.runs.trained_model import Run
 

@@ -2,12 +2,22 @@
 
 Both take log-probabilities from the softmax over the whole vocabulary, so the `logprob` of a
 hypothesis is what forced scoring gives the same pieces.
+
+All live prefixes of all sentences are rows of one step of the model. A prefix that continues in
+two ways becomes two rows, one without a good continuation goes:
+
+    beam 2            step 0     step 1        step 2
+    sentence A        BOS        the           the cat
+                                 a             the dog     "the" twice; "a" has gone
+    sentence B        BOS        she           she </s>    finished; B leaves the batch
+                                 her
+    parent rows                  0 0 1 1       0 0         rows of the step before, for the cache
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -16,32 +26,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.data.batches import collate, ordered
-from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 
-NEVER = (PAD, UNK, BOS)
-"""Pieces that search never produces; their probability mass still counts in the softmax."""
-SCORED = 2048
+FORBIDDEN = (PAD, UNK, BOS)
+"""Pieces that search never produces. Their probability mass still counts in the softmax."""
+SCORING_CHUNK = 2048
 """Positions whose logits forced scoring holds at once."""
-WHOLE = slice(None)
-"""All batches: the share of a process that is alone."""
 
 
 class Cache(Protocol):
-    """What a model keeps between the steps of R hypotheses: its rows."""
+    """What a model remembers between the steps of R hypotheses, its rows."""
 
-    def select(self, index: Tensor, /) -> Self:
+    def select_rows(self, index: Tensor, /) -> Self:
         """Rows `index` (R',), with repetition: any later step sees these in this order."""
 
 
-C = TypeVar("C", bound=Cache)
+SomeCache = TypeVar("SomeCache", bound=Cache)
 
 
-class Seq2Seq(Protocol[C]):
+class Seq2Seq(Protocol[SomeCache]):
     """The model as search sees it. B sentences, S and T pieces, R rows, D width, V vocabulary."""
 
     @property
@@ -54,16 +59,16 @@ class Seq2Seq(Protocol[C]):
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor, /) -> Tensor:
         """Source ids (B, S), features (B, S) each, mask (B, S) true = real: memory (B, S, D)."""
 
-    def start(self, memory: Tensor, mask: Tensor, /) -> C:
+    def start_cache(self, memory: Tensor, mask: Tensor, /) -> SomeCache:
         """Memory (B, S, D), mask (B, S): the cache of B rows before the first step."""
 
-    def step(self, tokens: Tensor, position: int, cache: C, /) -> Tensor:
+    def decode_step(self, tokens: Tensor, position: int, cache: SomeCache, /) -> Tensor:
         """Last pieces (R,), all at `position`: logits (R, V) of the next; the cache grows."""
 
     def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor, /) -> Tensor:
         """Target ids (B, T) that begin with BOS: hidden states (B, T, D)."""
 
-    def logits(self, hidden: Tensor, /) -> Tensor:
+    def compute_logits(self, hidden: Tensor, /) -> Tensor:
         """Hidden states (..., D): logits (..., V)."""
 
 
@@ -75,71 +80,71 @@ class Hypothesis(NamedTuple):
     logprob: float
 
 
-def nbest_line(number: int, text: str, hypothesis: Hypothesis) -> str:
-    """One of several translations of a sentence, as it is written."""
-    return f"{number} ||| {text} ||| {hypothesis.score:.4f}"
-
-
 class Continuations(NamedTuple):
     """Of R prefixes: log-probabilities and ids (R, k) of the next k best pieces, those of EOS."""
 
-    values: list[list[float]]
-    ids: list[list[int]]
-    end: list[float]
+    logprobs: list[list[float]]
+    pieces: list[list[int]]
+    end_logprobs: list[float]
 
 
 @dataclass(slots=True)
-class _Beam:
+class SentenceSearch:
     """The search of one sentence: live prefixes with their log-probabilities, best first."""
 
     limit: int
+    """Pieces of a prefix that has to end."""
     live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])
-    done: list[Hypothesis] = field(default_factory=list)
+    finished: list[Hypothesis] = field(default_factory=list)
 
-    def best(self, n: int) -> list[Hypothesis]:
-        """The n best finished; equal scores: the shorter, then the smaller ids."""
-        return sorted(self.done, key=lambda h: (-h.score, len(h.ids), h.ids))[:n]
+    def best_hypotheses(self, count: int) -> list[Hypothesis]:
+        """The best finished ones; of equal scores the shorter first, then the smaller ids."""
+        return sorted(self.finished, key=lambda h: (-h.score, len(h.ids), h.ids))[:count]
 
-    def advance(
+    def extend_prefixes(
         self, rows: range, position: int, best: Continuations, beam: int, penalty: float
     ) -> list[int]:
-        """Continue the live prefixes, which are `rows` of the step; of those kept, their rows."""
+        """Continue the live prefixes, which are `rows` of the step.
+
+        Returns:
+            Of each prefix that is live now, the row that it continues.
+        """
         candidates: list[tuple[float, int, int]] = []  # (-logprob, rank of the prefix, piece)
         for rank, (row, (logprob, _)) in enumerate(zip(rows, self.live, strict=True)):
             if position == self.limit:
-                candidates.append((-logprob - best.end[row], rank, EOS))
+                candidates.append((-logprob - best.end_logprobs[row], rank, EOS))
             else:
-                pairs = zip(best.values[row], best.ids[row], strict=True)
+                pairs = zip(best.logprobs[row], best.pieces[row], strict=True)
                 candidates += [(-logprob - v, rank, i) for v, i in pairs if v > -math.inf]
-        candidates.sort()
+        candidates.sort()  # so equal candidates: the earlier prefix, then the smaller id
         prefixes, self.live = self.live, []
-        kept = []
-        for negative, rank, piece in candidates[: beam - len(self.done)]:
+        parents = []
+        for negative, rank, piece in candidates[: beam - len(self.finished)]:
             ids = prefixes[rank][1]
             if piece == EOS:
                 score = -negative / math.pow(len(ids) + 1, penalty)
-                self.done.append(Hypothesis(ids, score, -negative))
+                self.finished.append(Hypothesis(ids, score, -negative))
             else:
                 self.live.append((-negative, [*ids, piece]))
-                kept.append(rows[rank])
-        return kept
+                parents.append(rows[rank])
+        return parents
 
-    def settled(self, n: int, penalty: float) -> bool:
+    def is_decided(self, nbest: int, penalty: float) -> bool:
         """Whether no completion of a live prefix can come among the n best.
 
         A completion has at most its prefix's log-probability and at most limit + 1 pieces, so
         its score is at most logprob / (limit + 1)**penalty. Only a strictly better n-th finished
         hypothesis stops the search, hence stopping never changes the result.
         """
-        if not self.live or len(self.done) < n:
+        if not self.live or len(self.finished) < nbest:
             return not self.live
         bound = max(logprob for logprob, _ in self.live) / math.pow(self.limit + 1, penalty)
-        return self.best(n)[-1].score > bound
+        return self.best_hypotheses(nbest)[-1].score > bound
 
 
 @contextmanager
-def _inference(model: Seq2Seq[C]) -> Iterator[None]:
-    """No gradients and no dropout inside; the model's mode is put back after."""
+def inference_mode(model: Seq2Seq[SomeCache]) -> Iterator[None]:
+    """No gradients and no dropout inside; the model has its mode again after it."""
     mode = model.training
     model.train(False)
     try:
@@ -149,27 +154,29 @@ def _inference(model: Seq2Seq[C]) -> Iterator[None]:
         model.train(mode)
 
 
-def _continuations(logits: Tensor, beam: int) -> Continuations:
+def best_continuations(logits: Tensor, beam: int) -> Continuations:
     """Of logits (R, V): log-probabilities and ids of the best `beam` pieces, and that of EOS.
 
-    Which of several equal pieces are among the best is decided by the smaller id.
+    Of several equal pieces the smaller ids are the best.
     """
     logprobs = F.log_softmax(logits.float(), -1)  # four times faster than logsumexp on CPU
-    end = logprobs[:, EOS].tolist()
-    logprobs[:, NEVER] = -math.inf
+    end_logprobs = logprobs[:, EOS].tolist()
+    logprobs[:, FORBIDDEN] = -math.inf
     k = min(beam, logprobs.shape[1])
+    # `topk` takes any of several equal pieces. Where the last one that it takes equals the next,
+    # a stable sort, which is slower, decides by id.
     values, ids = logprobs.topk(min(k + 1, logprobs.shape[1]))
-    tied = values[:, k - 1 : k].eq(values[:, k:]).any(1)
+    is_tied = values[:, k - 1 : k].eq(values[:, k:]).any(1)
     values, ids = values[:, :k], ids[:, :k]
-    if tied.any():
-        by_id = logprobs[tied].sort(dim=1, descending=True, stable=True)
-        values[tied], ids[tied] = by_id.values[:, :k], by_id.indices[:, :k]
-    if any(map(math.isnan, end)):
+    if is_tied.any():
+        by_id = logprobs[is_tied].sort(dim=1, descending=True, stable=True)
+        values[is_tied], ids[is_tied] = by_id.values[:, :k], by_id.indices[:, :k]
+    if any(map(math.isnan, end_logprobs)):
         raise UserError(
             "search: the model's probabilities are not numbers (nan), its training diverged; "
             "train with a lower optimizer.lr or a longer optimizer.warmup"
         )
-    return Continuations(values.tolist(), ids.tolist(), end)
+    return Continuations(values.tolist(), ids.tolist(), end_logprobs)
 
 
 def check_search(beam: int, nbest: int, length_penalty: float) -> None:
@@ -181,7 +188,7 @@ def check_search(beam: int, nbest: int, length_penalty: float) -> None:
 
 
 def search(
-    model: Seq2Seq[C],
+    model: Seq2Seq[SomeCache],
     source: Tensor,
     features: dict[str, Tensor],
     mask: Tensor,
@@ -199,104 +206,51 @@ def search(
     is greedy search. A prefix of int(max_ratio * source pieces) + max_extra pieces must end.
     Finished hypotheses are ranked by logprob / length**length_penalty, length with EOS (Wu et
     al. 2016 without the constant 5). Equal candidates: the earlier prefix, then the smaller id.
-    A sentence leaves the batch when no prefix is live or when the result is settled.
+    A sentence leaves the batch when no prefix is live or when its result is decided.
     """
     check_search(beam, nbest, length_penalty)
     limits = [int(max_ratio * (n - 1)) + max_extra for n in mask.sum(1).tolist()]
-    beams = [_Beam(max(0, limit)) for limit in limits]
-    with _inference(model):
-        cache = model.start(model.encode(source, features, mask), mask)
-        tokens = torch.full((len(beams),), BOS, device=source.device)
-        active, position = beams, 0
+    sentences = [SentenceSearch(max(0, limit)) for limit in limits]
+    with inference_mode(model):
+        cache = model.start_cache(model.encode(source, features, mask), mask)
+        tokens = torch.full((len(sentences),), BOS, device=source.device)
+        active, position = sentences, 0
         while active:
-            best = _continuations(model.step(tokens, position, cache), beam)
+            best = best_continuations(model.decode_step(tokens, position, cache), beam)
             parents: list[int] = []  # of each prefix that stays, its row (R',) in this step
             row = 0
             for sentence in active:
                 rows = range(row, row + len(sentence.live))
-                kept = sentence.advance(rows, position, best, beam, length_penalty)
-                if sentence.settled(nbest, length_penalty):
+                continued_rows = sentence.extend_prefixes(
+                    rows, position, best, beam, length_penalty
+                )
+                if sentence.is_decided(nbest, length_penalty):
                     sentence.live = []
                 else:
-                    parents += kept
+                    parents += continued_rows
                 row = rows.stop
             active = [sentence for sentence in active if sentence.live]
             if parents and parents != list(range(row)):
-                cache = cache.select(torch.tensor(parents, device=source.device))
+                cache = cache.select_rows(torch.tensor(parents, device=source.device))
             last = [ids[-1] for sentence in active for _, ids in sentence.live]
             tokens = torch.tensor(last, device=source.device)
             position += 1
-    return [sentence.best(nbest) for sentence in beams]
+    return [sentence.best_hypotheses(nbest) for sentence in sentences]
 
 
-def translate_split(
-    model: Seq2Seq[C],
-    split: EncodedSplit,
-    features: Sequence[str],
-    cfg: DecodingConfig,
-    device: torch.device,
-    advance: Callable[[int], None] | None = None,
-    share: slice = WHOLE,
-) -> list[list[Hypothesis]]:
-    """The n best translations of each sentence, in the split's order, from length-sorted batches.
-
-    `advance` is called with the number of sentences of each finished batch. Those of other shares
-    have no translation. That of a sentence without pieces, a blank line, is empty.
-    """
-    results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
-    for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
-        batch = collate(split, indices, features).to(device)
-        found = search(
-            model,
-            batch.source,
-            batch.features,
-            batch.source_mask,
-            beam=cfg.beam,
-            length_penalty=cfg.length_penalty,
-            max_ratio=cfg.max_ratio,
-            max_extra=cfg.max_extra,
-            nbest=cfg.nbest,
-        )
-        blank = (batch.source_mask.sum(1) == 1).tolist()  # only the end symbol
-        for index, hypotheses, empty in zip(batch.indices, found, blank, strict=True):
-            results[index] = [Hypothesis([], 0.0, 0.0)] if empty else hypotheses
-        if advance is not None:
-            advance(len(found))
-    return results
-
-
-def score_batch(model: Seq2Seq[C], batch: Batch) -> list[tuple[float, int]]:
+def score_batch(model: Seq2Seq[SomeCache], batch: Batch) -> list[tuple[float, int]]:
     """Of each sentence of the batch: natural log-probability of its target with EOS, pieces."""
-    with _inference(model):
+    with inference_mode(model):
         memory = model.encode(batch.source, batch.features, batch.source_mask)
         hidden = model.decode(batch.target_in, memory, batch.source_mask)  # (B, T, D)
-        real = batch.target_out != PAD  # (B, T)
-        sentence = real.nonzero()[:, 0]  # (N,) of N real pieces
-        total = torch.zeros(len(real), dtype=torch.float64)
-        states, pieces = hidden[real], batch.target_out[real]  # (N, D), (N,)
-        for first in range(0, len(pieces), SCORED):
-            part = slice(first, first + SCORED)
-            logits = model.logits(states[part]).float()
-            loss = F.cross_entropy(logits, pieces[part], reduction="none")
-            total.index_add_(0, sentence[part].cpu(), -loss.double().cpu())
-        return list(zip(total.tolist(), real.sum(1).tolist(), strict=True))
-
-
-def score_split(
-    model: Seq2Seq[C],
-    split: EncodedSplit,
-    features: Sequence[str],
-    batch_tokens: int,
-    device: torch.device,
-    share: slice = WHOLE,
-) -> list[tuple[float, int]]:
-    """`score_batch` of each sentence, in the split's order, from length-sorted batches.
-
-    Those of other shares have no pieces.
-    """
-    results: list[tuple[float, int]] = [(0.0, 0)] * len(split)
-    for indices in ordered(split, batch_tokens)[share]:
-        batch = collate(split, indices, features).to(device)
-        for index, score in zip(batch.indices, score_batch(model, batch), strict=True):
-            results[index] = score
-    return results
+        is_real = batch.target_out != PAD  # (B, T)
+        sentence_of = is_real.nonzero()[:, 0]  # (N,) of N real pieces
+        totals = torch.zeros(len(is_real), dtype=torch.float64)
+        states, pieces = hidden[is_real], batch.target_out[is_real]  # (N, D), (N,)
+        for first in range(0, len(pieces), SCORING_CHUNK):
+            chunk = slice(first, first + SCORING_CHUNK)
+            logits = model.compute_logits(states[chunk]).float()
+            losses = F.cross_entropy(logits, pieces[chunk], reduction="none")
+            # Sums in fp64 on the CPU: the same however the pieces fall into chunks.
+            totals.index_add_(0, sentence_of[chunk].cpu(), -losses.double().cpu())
+        return list(zip(totals.tolist(), is_real.sum(1).tolist(), strict=True))

@@ -11,7 +11,7 @@ import torch
 from nmt_feat.base.checksums import write_summed
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
+from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import (
@@ -23,6 +23,7 @@ from nmt_feat.evaluation.metrics import (
     score,
     word_perplexity,
 )
+from nmt_feat.evaluation.split_decoding import format_nbest_line, score_split, translate_split
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.text.subwords import Subwords
 
@@ -79,7 +80,7 @@ def evaluate_split(
     write_hypotheses(folder, name, best)
     if cfg.decoding.nbest > 1:
         lines = [
-            nbest_line(i, text, hypothesis)
+            format_nbest_line(i, text, hypothesis)
             for i, nbest in enumerate(decoded.hypotheses)
             for text, hypothesis in zip(texts[i], nbest, strict=True)
         ]

@@ -38,7 +38,7 @@ class LayerCache:
         self.value[:, :, used:end] = value
         return self.key[:, :, :end], self.value[:, :, :end]
 
-    def select(self, sentences: Tensor, used: int) -> LayerCache:
+    def select_sentences(self, sentences: Tensor, used: int) -> LayerCache:
         """Only these sentences `(B',)`."""
         return LayerCache(
             self.cross_key[sentences],
@@ -77,13 +77,13 @@ class Cache:
         """Places that are written."""
         return self.visible.shape[1]
 
-    def select(self, index: Tensor) -> Cache:
+    def select_rows(self, index: Tensor) -> Cache:
         """The cache whose rows are `index` `(R',)` of this one's, in that order; replaces it."""
         cache = replace(self, sentence=self.sentence[index], visible=self.visible[index])
         alive = torch.unique(cache.sentence)
         if len(alive) < SHRINK * len(self.mask):
             cache.sentence = torch.searchsorted(alive, cache.sentence)
-            cache.layers = [layer.select(alive, self.used) for layer in self.layers]
+            cache.layers = [layer.select_sentences(alive, self.used) for layer in self.layers]
             cache.mask = self.mask[alive]
         grouped, order = cache.sentence.sort(stable=True)
         place = torch.arange(len(order), device=order.device)

@@ -227,7 +227,7 @@ class Transformer(nn.Module):
         out: Tensor = self.decoder_norm(x)
         return out
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def compute_logits(self, hidden: Tensor) -> Tensor:
         """Scores `(..., vocabulary)` of the next piece after hidden states `(..., D)`."""
         return F.linear(hidden, self.target.words.weight)
 
@@ -237,7 +237,7 @@ class Transformer(nn.Module):
         """Hidden states `(B, T, D)` of the decoder, for the loss."""
         return self.decode(target, self.encode(source, features, mask), mask)
 
-    def start(self, memory: Tensor, mask: Tensor) -> Cache:
+    def start_cache(self, memory: Tensor, mask: Tensor) -> Cache:
         """The cache before the first step: memory `(B, S, D)`, mask `(B, S)`."""
         memories = []
         for layer in self.decoder:
@@ -245,11 +245,11 @@ class Transformer(nn.Module):
             memories.append(layer.cross.project(memory))
         return Cache.start(memories, mask)
 
-    def step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
+    def decode_step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
         """Scores `(R, vocabulary)`, fp32, of the piece after `token` `(R,)` at `position`."""
         x = self.target(token[:, None], position)[:, 0]
         seen = cache.look()
         for layer, layer_cache in zip(self.decoder, cache.layers, strict=True):
             assert isinstance(layer, DecoderLayer)
             x = layer.step(x, layer_cache, cache, seen)
-        return self.logits(self.decoder_norm(x)).float()
+        return self.compute_logits(self.decoder_norm(x)).float()

@@ -27,9 +27,10 @@ from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import test_set
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
-from nmt_feat.decoding.search import Hypothesis, nbest_line, score_split, translate_split
+from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError, suggest
+from nmt_feat.evaluation.split_decoding import format_nbest_line, score_split, translate_split
 from nmt_feat.export.ctranslate2 import LONGEST, Exported
 from nmt_feat.features import columns
 from nmt_feat.features.columns import FeatureVocab
@@ -431,7 +432,7 @@ def translate_main(cfg: TranslateConfig) -> None:
             )
             for hypotheses in limit.gather(found):
                 for text, hypothesis in hypotheses:
-                    line = nbest_line(number, text, hypothesis) if cfg.nbest > 1 else text
+                    line = format_nbest_line(number, text, hypothesis) if cfg.nbest > 1 else text
                     out.write(line + "\n")
                 number += 1
             out.flush()

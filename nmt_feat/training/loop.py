@@ -24,11 +24,11 @@ from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.data.batches import Indices, collate, ordered, plan
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import WHOLE, translate_split
 from nmt_feat.embedders.ids import PAD
 from nmt_feat.errors import UserError, out_of_memory, short_repr
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.split_decoding import ALL_BATCHES, translate_split
 from nmt_feat.model.loss import fused_loss, plain_loss
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import derive
@@ -73,7 +73,7 @@ def dev_loss(
     names: list[str],
     tokens: int,
     device: torch.device,
-    share: slice = WHOLE,
+    share: slice = ALL_BATCHES,
 ) -> tuple[float, int]:
     """Summed negative log-likelihood of the target pieces, in nats, and their number, with EOS."""
     total, count = 0.0, 0

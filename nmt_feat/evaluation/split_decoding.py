@@ -1,0 +1,94 @@
+"""Translations and scores of a split by a model: batches sorted by length, results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.data.batches import collate, ordered
+from nmt_feat.data.store import EncodedSplit
+from nmt_feat.decoding.search import Hypothesis, Seq2Seq, SomeCache, score_batch, search
+
+if TYPE_CHECKING:
+    from nmt_feat.training.loop import Objective
+
+ALL_BATCHES = slice(None)
+"""The share of a process that is alone."""
+
+
+def format_nbest_line(number: int, text: str, hypothesis: Hypothesis) -> str:
+    """One of several translations of a sentence, as it is written."""
+    return f"{number} ||| {text} ||| {hypothesis.score:.4f}"
+
+
+def translate_split(
+    model: Seq2Seq[SomeCache],
+    split: EncodedSplit,
+    features: Sequence[str],
+    cfg: DecodingConfig,
+    device: torch.device,
+    share: slice = ALL_BATCHES,
+) -> list[list[Hypothesis]]:
+    """The n best translations of each sentence, in the split's order, from length-sorted batches.
+
+    Sentences of other shares have no translation. That of a sentence without pieces, a blank line,
+    is empty.
+    """
+    results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
+    for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
+        batch = collate(split, indices, features).to(device)
+        nbest = search(
+            model,
+            batch.source,
+            batch.features,
+            batch.source_mask,
+            beam=cfg.beam,
+            length_penalty=cfg.length_penalty,
+            max_ratio=cfg.max_ratio,
+            max_extra=cfg.max_extra,
+            nbest=cfg.nbest,
+        )
+        is_blank = (batch.source_mask.sum(1) == 1).tolist()  # only the end symbol
+        for index, hypotheses, empty in zip(batch.indices, nbest, is_blank, strict=True):
+            results[index] = [Hypothesis([], 0.0, 0.0)] if empty else hypotheses
+    return results
+
+
+def score_split(
+    model: Seq2Seq[SomeCache],
+    split: EncodedSplit,
+    features: Sequence[str],
+    batch_tokens: int,
+    device: torch.device,
+    share: slice = ALL_BATCHES,
+) -> list[tuple[float, int]]:
+    """`score_batch` of each sentence, in the split's order, from length-sorted batches.
+
+    Sentences of other shares have no pieces.
+    """
+    results: list[tuple[float, int]] = [(0.0, 0)] * len(split)
+    for indices in ordered(split, batch_tokens)[share]:
+        batch = collate(split, indices, features).to(device)
+        for index, score in zip(batch.indices, score_batch(model, batch), strict=True):
+            results[index] = score
+    return results
+
+
+def compute_dev_loss(
+    objective: Objective,
+    split: EncodedSplit,
+    features: Sequence[str],
+    batch_tokens: int,
+    device: torch.device,
+    share: slice = ALL_BATCHES,
+) -> tuple[float, int]:
+    """Summed negative log-likelihood of the target pieces, in nats, and their number, with EOS."""
+    total, count = 0.0, 0
+    for indices in ordered(split, batch_tokens)[share]:
+        batch = collate(split, indices, features).to(device)
+        total += float(objective(*batch.tensors)[1])
+        count += batch.tokens
+    return total, count
