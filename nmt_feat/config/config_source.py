@@ -25,7 +25,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
-from nmt_feat.base.resources import resource
+from nmt_feat.base.resources import find_resource
 from nmt_feat.config.overrides import GROUPS, setting_of
 from nmt_feat.config.yaml_files import ROWS, load_yaml
 from nmt_feat.errors import UserError
@@ -80,7 +80,7 @@ class FileConfigSource(HydraSource):
 
     def _refuse_shipped_names(self, rows: Mapping[str, Any], path: str) -> None:
         """Refuse rows of the user's own experiment that have the name of another of ours."""
-        shipped = resource("conf")
+        shipped = find_resource("conf")
         if Path(self.path) != shipped:  # ours are searched first, so the user's would be unused
             ours = read_rows(shipped, self.top)
             for name, row in rows.items():
