@@ -12,7 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from small import ROOT
+
+from tests.support.small import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 
