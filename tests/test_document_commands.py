@@ -5,6 +5,7 @@ YAML or Python whose first line is a comment with a path (`# my/combiner/film.ya
 that file, so that a page's commands find it.
 """
 
+import importlib
 import json
 import os
 import re
@@ -257,6 +258,14 @@ def test_files_that_the_docs_name_exist() -> None:
     for page in (README, *PAGES):
         for path in re.findall(r"`(nmt_feat/[\w/.]+)`", page.read_text(encoding="utf-8")):
             assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_imports_in_the_docs_work() -> None:
+    for page in (README, *PAGES):
+        text = page.read_text(encoding="utf-8")
+        for module, names in re.findall(r"^from (nmt_feat[\w.]*) import (.*)$", text, re.M):
+            for name in names.split(", "):
+                assert hasattr(importlib.import_module(module), name), f"{page.name}: {name}"
 
 
 def test_readme_is_short() -> None:
