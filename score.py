@@ -1,6 +1,6 @@
 """Log-probabilities of given translations: `python score.py run=runs/... source=S target=T`."""
 
-from nmt_feat.cli.programs import score
+from nmt_feat.cli.main import run_subcommand
 
 if __name__ == "__main__":
-    score()
+    run_subcommand("score")

@@ -1,6 +1,6 @@
 """Translate with a trained run: `python translate.py run=runs/... < sentences.txt`."""
 
-from nmt_feat.cli.programs import translate
+from nmt_feat.cli.main import run_subcommand
 
 if __name__ == "__main__":
-    translate()
+    run_subcommand("translate")

@@ -1,41 +1,6 @@
-"""What tables support, in both metrics: `python scripts/claims.py docs/results/*/table.json`.
+"""What tables support: the same as `nmt-feat claims TABLE.json...`."""
 
-For each `table.json` that `scripts/report.py --out` wrote, every difference to the baseline and
-every order of two methods, with interval and corrected p-value, those that are supported first; and
-which of these are no longer supported when p is doubled, as after one look at the first seeds.
-"""
-
-import argparse
-import json
-from pathlib import Path
-
-from nmt_feat.analysis.claims import list_claims
-from nmt_feat.errors import UserError, fail
-
-
-def read_table(path: Path) -> list[str]:
-    """The claims of one file; a `UserError` where it is no report's JSON."""
-    try:
-        return list_claims(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"{path}: no table.json of a report; write one: "
-            "python scripts/report.py FOLDER --out FOLDER"
-        ) from None
-
-
-def main() -> None:
-    """Print the claims of each file."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("tables", nargs="+", type=Path, metavar="TABLE.json")
-    try:
-        for path in parser.parse_args().tables:
-            print(path, *read_table(path), "", sep="\n")
-    except UserError as error:
-        fail(str(error))
-
+from nmt_feat.cli.main import run_subcommand
 
 if __name__ == "__main__":
-    main()
+    run_subcommand("claims")

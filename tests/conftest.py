@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from nmt_feat.cli.main import set_library_defaults
+
 if TYPE_CHECKING:
     from nmt_feat.config.schema import DataConfig, TrainConfig
     from tests.support.applied import Runs
     from tests.support.small import Small
 
 # Models here are tiny, and threads that wait for each other on busy cores are slower than one.
+set_library_defaults()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on busy cores
 

@@ -19,6 +19,7 @@ import pytest
 from nmt_feat.annotators import Annotator, HanTa
 from nmt_feat.annotators.base import annotate_cached, write_annotation
 from nmt_feat.base.pool import Pool
+from nmt_feat.cli.annotate import main
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word, read_conllu
 from tests.support.lives import python
@@ -246,13 +247,11 @@ def script(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
     """`python scripts/annotate.py` in this process, in a folder: exit code, output, errors."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.chdir(tmp_path)
-    run = importlib.import_module("annotate").main
 
     def call(*arguments: str) -> tuple[int, str, str]:
         try:
-            code = run(arguments)
+            code = main(arguments)
         except SystemExit as end:
             code = int(str(end.code))
         return code, *capsys.readouterr()

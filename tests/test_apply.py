@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from nmt_feat.annotators import HanTa
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.hydra_program import INTERRUPTED
 from nmt_feat.config import identity
 from nmt_feat.config.schema import TranslateConfig
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
@@ -186,11 +186,13 @@ def test_nbest(runs: Runs) -> None:
 
 
 def test_length_penalty_and_beam_take_the_place_of_the_runs(runs: Runs) -> None:
-    run, (sentence, *_) = Run(runs.words), runs.text.read_text(encoding="utf-8").splitlines()
+    run = TrainedModel(runs.words)
+    sentence, *_ = runs.text.read_text(encoding="utf-8").splitlines()
 
     def logprobs(**settings: float) -> list[tuple[float, float, int]]:
         cfg = TranslateConfig(run="", nbest=4, **settings)  # type: ignore[arg-type]
-        (found,) = run.translate(run.annotate([sentence], None, ""), ["input:1"], cfg)
+        sentences = run.annotate_texts([sentence], None, "")
+        (found,) = run.translate_sentences(sentences, ["input:1"], cfg)
         return [(h.score, h.logprob, len(h.ids) + 1) for _, h in found]
 
     for score, logprob, length in logprobs():
@@ -248,17 +250,17 @@ def test_output_that_is_read(runs: Runs, tmp_path: Path) -> None:
 def test_an_interrupted_translation_leaves_the_output(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = tmp_path / "out", Run.translate
+    path, real = tmp_path / "out", TrainedModel.translate_sentences
     path.write_text("before\n", encoding="utf-8")
 
-    def interrupted(self: Run, *arguments: Any) -> Any:
+    def interrupted(self: TrainedModel, *arguments: Any) -> Any:
         if ":5" in arguments[1][0]:
             raise KeyboardInterrupt
         return real(self, *arguments)
 
-    monkeypatch.setattr(Run, "translate", interrupted)
+    monkeypatch.setattr(TrainedModel, "translate_sentences", interrupted)
     done = call("translate", f"run={runs.words}", f"input={runs.text}", f"output={path}", "chunk=4")
-    assert (done.code, done.err.splitlines()) == (130, [cli.INTERRUPTED])
+    assert (done.code, done.err.splitlines()) == (130, [INTERRUPTED])
     assert path.read_text(encoding="utf-8") == "before\n"
     assert list(tmp_path.iterdir()) == [path]
 

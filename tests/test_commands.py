@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config import commands
 from nmt_feat.config.overrides import is_sweep
 from nmt_feat.runs.run import REPLACED, train_run
@@ -25,10 +25,10 @@ def test_quoted_for_the_shell() -> None:
 
 
 def test_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no translate.py beside the package; its console script is there."""
+    """There is no translate.py beside the package; `nmt-feat` is there."""
     monkeypatch.setattr(commands, "PACKAGE", tmp_path / "nmt_feat")
-    assert commands.program_name("translate") == "nmt-feat-translate"
-    assert commands.program_name("train") == "nmt-feat-train"
+    assert commands.program_name("translate") == "nmt-feat translate"
+    assert commands.program_name("train") == "nmt-feat train"
 
 
 def test_what_is_tried_next_keeps_the_rest() -> None:
@@ -72,8 +72,9 @@ def test_a_sweep_is_told_apart(arguments: list[str], several: bool) -> None:
 
 def test_the_defaults_are_those_of_a_user() -> None:
     """What docs/reference/settings.md shows for each group is what train.py alone comes to."""
-    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8").partition("## translate.py")[0]
-    cfg: Any = cli.composed([])
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    page = text.partition("## translate.py")[0]
+    cfg: Any = compose_settings([])
     compared = 0
     for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
         group = re.match(r"`(\w+)`\n", section)

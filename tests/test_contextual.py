@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmt_feat.cli.main import run_subcommand
 from nmt_feat.data.batches import collate
 from nmt_feat.data.overlaps import overlaps
 from nmt_feat.data.prepare import prepare
@@ -383,14 +384,11 @@ def test_export_is_refused(
     capsys: pytest.CaptureFixture,
 ) -> None:
     pytest.importorskip("ctranslate2")
-    sys.path.append(str(ROOT / "scripts"))
-    import export
-
     folder = small.train("combiner=concat", *settings(encoder, f"features.contextual.live={live}"))
     monkeypatch.setattr(sys, "argv", ["export.py", str(folder)])
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
-        export.main()
+        run_subcommand("export")
     assert end.value.code == 2
     assert capsys.readouterr().err == (
         "error: features.contextual: an encoder's vectors differ from sentence to sentence and "

@@ -16,7 +16,7 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import find_runs
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.training.loop import Trainer
 from tests.support.small import Small, cut, outcome, record
 
@@ -299,8 +299,8 @@ def test_a_table_with_controls(small: Small, capsys: pytest.CaptureFixture[str])
     assert set(report.table.named()) == rows
     assert [e.baseline for e in report.evidence] == ["none"]
     with pytest.raises(UserError, match=r"trained with control=shuffled, a text's features mean"):
-        Run(made["shuffled"])
-    Run(made["matched"])
+        TrainedModel(made["shuffled"])
+    TrainedModel(made["matched"])
 
 
 class Killed(BaseException):

@@ -170,7 +170,7 @@ def test_values() -> None:
             "a 1 2\n",
             ("features.vectors.file=window.txt",),
             "features.vectors.file=window.txt: no such file; correct the path (those of "
-            "experiment=meta_embedding are made by: python scripts/train_vectors.py vectors)",
+            "experiment=meta_embedding are made by: nmt-feat train-vectors vectors)",
         ),
         (
             "a 1 2\n",

@@ -14,7 +14,7 @@ from nmt_feat.config.schema import TranslateConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import find_runs
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from tests.support.small import Small, cut, record
 
@@ -112,12 +112,13 @@ def test_the_seed_draws_and_the_hash_knows(words: Small) -> None:
 def test_a_run_translates_as_it_was_tested(small: Small) -> None:
     few = ("combiner=add", "trainer.max_steps=2")
     folder = small.train(*few, *erased(0.5))
-    run, where = Run(folder), small.corpus / "test.conllu"
+    run, where = TrainedModel(folder), small.corpus / "test.conllu"
     sentences = list(read_conllu(where))
-    found = run.translate(sentences, [""] * len(sentences), TranslateConfig(run=str(folder)))
+    cfg = TranslateConfig(run=str(folder))
+    found = run.translate_sentences(sentences, [""] * len(sentences), cfg)
     hypotheses = (folder / "test.hyp").read_text(encoding="utf-8").splitlines()
     assert [each[0][0] for each in found] == hypotheses
-    split = run.split(sentences, [""] * len(sentences), [""] * len(sentences))
+    split = run.encode_pairs(sentences, [""] * len(sentences), [""] * len(sentences))
     cfg = small.config(*few, *erased(0.5))
     for name, ids in prepare(cfg, cfg.features).tests["test"].features.items():
         assert (split.features[name] == ids).all()

@@ -33,7 +33,7 @@ from nmt_feat.runs.records import (
     write_record,
 )
 from nmt_feat.runs.run import continued
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from tests.support.power import Disk, recorded
@@ -71,7 +71,7 @@ def whole(run: Path) -> bool:
     }
     for name in found.counts.values():
         read_counts(run / name)
-    Run(run)
+    TrainedModel(run)
     return True
 
 
@@ -121,7 +121,7 @@ def opened(run: Path, name: str) -> None:
     elif name.endswith(".hyp"):
         check_sums(run, only=[name])
     else:
-        Run(run)
+        TrainedModel(run)
 
 
 def test_every_bit_of_a_finished_run_is_noticed(

@@ -282,7 +282,7 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     source = small.corpus / "train.conllu"
     command = [f"run={run}", f"input={source}", "engine=ctranslate2"]
     done = call("translate", *command)
-    missing = f"error: {run / 'ctranslate2'}: no export; make it by: python scripts/export.py RUN\n"
+    missing = f"error: {run / 'ctranslate2'}: no export; make it by: nmt-feat export RUN\n"
     assert (done.code, done.err) == (2, missing)
     done2 = run_export(run, "--limit", 0)
     assert done2.returncode == 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.compose import compose_settings
 from nmt_feat.data.encoding import alike
 from nmt_feat.data.information import entropy, given_word, random_by_type
 from nmt_feat.data.prepare import prepare
@@ -268,7 +268,7 @@ def test_agreement(small: Small) -> None:
 def test_scripts_refuse_what_train_refuses() -> None:
     """Of a list Hydra would take the last, in silence."""
     with pytest.raises(UserError) as error:
-        cli.composed(["combiner=[gate,add]"])
+        compose_settings(["combiner=[gate,add]"])
     assert str(error.value) == (
         "combiner=[gate,add]: a run has one of them; choose one, or put -m before "
         "combiner=gate,add for a sweep"

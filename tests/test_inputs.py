@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import pytest
 
+from nmt_feat.cli.reliance import Reliance
 from nmt_feat.errors import UserError
 from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
@@ -144,11 +145,11 @@ def test_test_sets_with_annotation_beside_and_of_an_annotator(
     names += [f"data.{key}.target={corpus / split}.de" for split, key in SPLITS.items()]
     beside = [f"data.{key}.conllu={corpus / split}.conllu" for split, key in SPLITS.items()]
     tool = ["annotator=hanta", "annotator.processes=1"]
-    reliance = runpy.run_path(str(ROOT / "scripts" / "reliance.py"))["Reliance"]
     for more in (beside, tool):
         run = small.train(*ONLY, *names, *more)
-        text = reliance(opened := Run(run, 1), *opened.test_set())
-        assert text.scores(text.true)["BLEU"] == pytest.approx(record(run)["tests"]["test"]["bleu"])
+        text = Reliance(opened := TrainedModel(run, 1), *opened.read_test_set())
+        bleu = text.score_translations(text.true)["BLEU"]
+        assert bleu == pytest.approx(record(run)["tests"]["test"]["bleu"])
         assert text.true.features["upos"].max() > 2
 
 
@@ -241,7 +242,7 @@ def test_lines_of_a_pipe_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) ->
 
     asked = 0
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Asked()}))
-    sentences = Reader(Text("-")).sentences()
+    sentences = Reader(Text("-")).read_sentences()
     assert next(sentences).text == "a line"
     assert asked == 1
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 from nmt_feat.base.pool import count_cores
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.explain import EXTRAS
 from nmt_feat.config import schema
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, outcome, record
@@ -116,7 +116,7 @@ def test_threads_are_divided(small: Small) -> None:
 
 
 def test_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cli.EXTRAS, "hydra/launcher=elsewhere", "joblib")
+    monkeypatch.setitem(EXTRAS, "hydra/launcher=elsewhere", "joblib")
     done = call("train", "-m", "hydra/launcher=elsewhere", "seed=1,2")
     expected = "hydra/launcher=elsewhere: not installed; do: pip install 'nmt_feat[joblib]'"
     assert (done.code, done.err) == (2, f"error: {expected}\n")

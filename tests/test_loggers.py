@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.cli.programs import composed as command
+from nmt_feat.cli.compose import compose_settings as command
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import LoggerConfig

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.schema import DataConfig, SubwordConfig
 from nmt_feat.data.prepare import fingerprint
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import normalization as normal
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.normalization import (
@@ -198,12 +198,12 @@ EMBEDDED = "c46c4385786d02aeb7191467f27ae221568015f8a726252b3945eae59dab6c8b"
 
 
 def test_clean_corpora_keep_their_fingerprint(tmp_path: Path) -> None:
-    cfg = cli.composed([f"paths.cache={tmp_path}"])
+    cfg = compose_settings([f"paths.cache={tmp_path}"])
     assert fingerprint(cfg, cfg.features) == EMBEDDED
 
 
 def test_fingerprint_where_a_rule_takes_effect(pairs: DataConfig, tmp_path: Path) -> None:
-    cfg = cli.composed([f"paths.cache={tmp_path}"])
+    cfg = compose_settings([f"paths.cache={tmp_path}"])
     cfg.data = pairs
     found = {}
     test = folder(pairs) / "test.en"
@@ -256,8 +256,8 @@ def test_an_old_run_keeps_what_it_did(accents: Path) -> None:
     texts = ["Die Mädchen", normalize("NFD", "Die Mädchen"), "Die  Mädchen"]
 
     def pieces() -> list[list[int]]:
-        run = Run(accents, 1)
-        split = run.split(run.annotate(texts, None, "x"), [""] * 3, ["x"] * 3)
+        run = TrainedModel(accents, 1)
+        split = run.encode_pairs(run.annotate_texts(texts, None, "x"), [""] * 3, ["x"] * 3)
         return [split.source.row(i).tolist() for i in range(3)]
 
     new = pieces()

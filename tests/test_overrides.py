@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.members import describe_members
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import ScoreConfig, TrainConfig, TranslateConfig
@@ -173,7 +173,7 @@ def test_yaml(tmp_path: Path) -> None:
     """From the user's own folder, in lists, dictionaries, keys and what an alias stands for."""
     (tmp_path / "my" / "data").mkdir(parents=True)
     (tmp_path / "my" / "data" / "mine.yaml").write_text(MINE.replace("target: ~", "raw: ~"))
-    data = cli.composed(["data=mine", "combiner=none"], str(tmp_path / "my")).data
+    data = compose_settings(["data=mine", "combiner=none"], str(tmp_path / "my")).data
     assert (data.name, data.target_lang, data.min_words) == ("2024_12_01", "no", 10)
     assert data.factors == ["1.10", "on", "lemma"]
     assert (data.train.source, data.train.target) == ("1.0", "0x10")
@@ -188,7 +188,7 @@ def test_null_in_yaml_is_refused_with_the_advice_to_quote(null: str, tmp_path: P
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.yaml").write_text(f"name: a\ntarget_lang: {null}\n")
     with pytest.raises(UserError) as error:
-        cli.composed(["data=mine"], str(tmp_path))
+        compose_settings(["data=mine"], str(tmp_path))
     assert str(error.value) == (
         "data/mine.yaml: data.target_lang: null, needs a value; for the text null write "
         'target_lang: "null"'
@@ -202,7 +202,7 @@ def test_yaml_of_a_global_package(tmp_path: Path) -> None:
         "paths: {runs: 2024_12_01}\ntrainer: {progress: no}\ndata: {target_lang: no}\n"
         "hydra: {sweeper: {params: {data.target_lang: no, seed: 3}}}\n"
     )
-    cfg = cli.composed(["experiment=mine"], str(tmp_path))
+    cfg = compose_settings(["experiment=mine"], str(tmp_path))
     assert (cfg.paths.runs, cfg.data.target_lang, cfg.trainer.progress) == (
         "2024_12_01",
         "no",
@@ -255,7 +255,7 @@ def test_aliases_in_a_folder_of_the_user_and_in_a_run(small: Small, here: Path) 
 
 def test_a_test_set_and_a_feature_are_described() -> None:
     for plus in ("", "+"):
-        cfg = cli.composed(
+        cfg = compose_settings(
             [
                 f"{plus}data.tests.b.source=2024_1",
                 f"{plus}data.tests.b.target=b,c",
@@ -270,9 +270,9 @@ def test_a_test_set_and_a_feature_are_described() -> None:
         assert sorted(cfg.features) == ["deprel", "gender", "upos"]
         assert (cfg.features["gender"].column, cfg.features["gender"].dim) == ("feats.Gender", 3)
         assert cfg.logger["mine"]._target_ == "mine.Mine"
-    cfg = cli.composed(["+data.tests.b={source: x, target: y}", "+features.l={column: lemma}"])
+    cfg = compose_settings(["+data.tests.b={source: x, target: y}", "+features.l={column: lemma}"])
     assert (cfg.data.tests["b"].source, cfg.features["l"].column) == ("x", "lemma")
-    assert list(cli.composed(()).data.tests) == ["test"]  # nothing stays from the call before
+    assert list(compose_settings(()).data.tests) == ["test"]  # nothing stays from the call before
 
 
 def test_what_is_needed_is_there_without_a_plus() -> None:

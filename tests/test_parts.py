@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from nmt_feat.runs.records import RunRecord, read_run
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.small import Small
@@ -20,11 +20,11 @@ END = 2
 Array = NDArray[np.float64]
 
 
-def pieces(small: Small, run: Run) -> list[tuple[int, dict[str, int]]]:
+def pieces(small: Small, run: TrainedModel) -> list[tuple[int, dict[str, int]]]:
     """Each piece of dev with its features' ids, without the end symbols."""
     path = small.corpus / "dev.conllu"
     sentences, targets = list(read_conllu(path)), read_lines(path.with_suffix(".de"))
-    split = run.split(sentences, targets, [""] * len(targets))
+    split = run.encode_pairs(sentences, targets, [""] * len(targets))
     found = []
     for i, id in enumerate(split.source.values.tolist()):
         values = {name: int(split.features[name][i]) for name in run.cfg.features}
@@ -33,10 +33,11 @@ def pieces(small: Small, run: Run) -> list[tuple[int, dict[str, int]]]:
     return found
 
 
-def trained(small: Small, *settings: str) -> tuple[RunRecord, Run, dict[str, Array]]:
+def trained(small: Small, *settings: str) -> tuple[RunRecord, TrainedModel, dict[str, Array]]:
     folder = small.train(*settings, *FEW)
     tensors = load_file(folder / "model.safetensors")
-    return read_run(folder), Run(folder, 1), {k: v.astype(np.float64) for k, v in tensors.items()}
+    weights = {k: v.astype(np.float64) for k, v in tensors.items()}
+    return read_run(folder), TrainedModel(folder, 1), weights
 
 
 def test_gates_and_shares(small: Small) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from nmt_feat.analysis.render import markdown
 from nmt_feat.analysis.report import Report
-from nmt_feat.cli.programs import scaled
+from nmt_feat.cli.train import reduce_changed_scale
 from nmt_feat.config.rules import check_settings
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import RunRecord, find_runs
@@ -34,10 +34,11 @@ def test_scale(small: Small) -> None:
     assert block.notes[2].startswith("Settings of runs above: reduced: embedded, ")
     for more, expected in (("seed=2", "full"), ("trainer.max_steps=9", "reduced")):
         overrides = ["experiment=wu2021_tiny", "scale=full", "data.folder=x", more]
-        assert scaled(deepcopy(composed(tuple(overrides))), overrides).scale == expected
+        cfg = deepcopy(composed(tuple(overrides)))
+        assert reduce_changed_scale(cfg, overrides).scale == expected
     for more in ("combiner=gate", "experiment=sennrich2016_en_de"):  # refused as they were given
         overrides = [more, "row=none", "scale=full"]
-        assert scaled(deepcopy(composed(tuple(overrides))), overrides).scale == "full"
+        assert reduce_changed_scale(deepcopy(composed(tuple(overrides))), overrides).scale == "full"
 
 
 @pytest.mark.parametrize(

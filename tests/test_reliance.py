@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nmt_feat.cli.reliance import Reliance
 from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.features.columns import INSIDE
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.entry import call
@@ -28,7 +29,7 @@ FEW = ("trainer.max_steps=2", "trainer.validate_every=2", "optimizer.lr=0.1")
 def opened(run: Path, source: Path) -> Any:
     """The script's view of a run and a text."""
     sentences, targets = list(read_conllu(source)), read_lines(source.with_suffix(".de"))
-    return runpy.run_path(str(SCRIPT))["Reliance"](Run(run, 1), sentences, targets, "x")
+    return Reliance(TrainedModel(run, 1), sentences, targets, "x")
 
 
 def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     source = small.corpus / "test.conllu"
     text = opened(run, source)
     own = record(run)["tests"]["test"]
-    found = text.scores(text.true)
+    found = text.score_translations(text.true)
     assert found["BLEU"] == pytest.approx(own["bleu"])
     assert found["chrF"] == pytest.approx(own["chrf"])
     rows = [line.split("\t") for line in source.read_text(encoding="utf-8").split("\n")]
@@ -47,14 +48,14 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     done = call("translate", f"run={run}", f"input={other}")
     assert done.code == 0, done
     expected = score(done.out.split("\n")[:-1], read_lines(source.with_suffix(".de")))
-    unknown = text.unknown()
-    assert text.scores(unknown)["chrF"] == pytest.approx(expected.chrf)
-    encoded = Run(run, 1).split(list(read_conllu(other)), [""] * 8, ["x"] * 8)
+    unknown = text.make_unknown()
+    assert text.score_translations(unknown)["chrF"] == pytest.approx(expected.chrf)
+    encoded = TrainedModel(run, 1).encode_pairs(list(read_conllu(other)), [""] * 8, ["x"] * 8)
     for name in ("upos", "subword_tag"):
         assert (unknown.features[name] == encoded.features[name]).all()
     assert text.true.features["upos"].max() > 2  # the true ones are still there
     for draw in (0, 1):
-        shuffled = text.shuffled(draw)
+        shuffled = text.shuffle_words(draw)
         assert (shuffled.features["subword_tag"] == text.true.features["subword_tag"]).all()
         words = [split.features["upos"][text.tokens.starts] for split in (text.true, shuffled)]
         assert sorted(words[0].tolist()) == sorted(words[1].tolist())
@@ -67,19 +68,19 @@ def test_vectors_of_an_encoder(small: Small, encoder: Path) -> None:
     """They are left out and moved as other features are."""
     more = ("features=[upos,contextual]", f"features.contextual.encoder={encoder}")
     text = opened(small.train("combiner=add", *more, *FEW), small.corpus / "test.conllu")
-    true = text.scores(text.true)
-    assert true["BLEU"] == pytest.approx(record(text.run.folder)["tests"]["test"]["bleu"])
-    for split in (text.unknown(), text.shuffled(0)):
+    true = text.score_translations(text.true)
+    assert true["BLEU"] == pytest.approx(record(text.model.folder)["tests"]["test"]["bleu"])
+    for split in (text.make_unknown(), text.shuffle_words(0)):
         assert (split.features["contextual"] != text.true.features["contextual"]).any()
-        assert set(text.scores(split)) == set(true)
+        assert set(text.score_translations(split)) == set(true)
 
 
 def test_units_of_first_pieces(small: Small) -> None:
     """Of words that are unknown, later pieces are `<inside>` still, and nothing else is known."""
     units = ("features=[char]", "features.char.of=word", "features.char.policy=first")
     text = opened(small.train("combiner=add", *units, *FEW), small.corpus / "test.conllu")
-    inside = [text.run.encoder.features["char"].id(INSIDE)]
-    unknown, table = text.unknown().features["char"], text.true.units["char"]
+    inside = [text.model.encoder.features["char"].id(INSIDE)]
+    unknown, table = text.make_unknown().features["char"], text.true.units["char"]
     starts = set(text.tokens.starts.tolist())
     for piece in text.tokens.pieces.tolist():
         if piece in starts:

@@ -31,7 +31,7 @@ from tests.support.lives import command as started
 from tests.support.small import Small, outcome, record
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli.programs"])
+SERVER.set_forkserver_preload(["nmt_feat.cli.train"])
 
 
 @pytest.fixture(scope="module")

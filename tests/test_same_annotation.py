@@ -12,7 +12,7 @@ import pytest
 from nmt_feat.annotators.base import write_annotation
 from nmt_feat.base.resources import find_resource
 from nmt_feat.evaluation.split_decoding import score_split
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.applied import said
@@ -84,7 +84,7 @@ def test_same_translations(
     few = ("subword=none", "trainer.max_steps=4", "trainer.validate_every=4", "decoding.beam=2")
     folder = small.train(*settings, f"features=[{tool.features}]", *few)
     text, annotated = tmp_path / "test.source", tmp_path / "test.conllu"
-    run = Run(folder)
+    run = TrainedModel(folder)
     assert run.annotator
     write_annotation(run.annotator, read_lines(text), annotated, 1)
     expected = (folder / "test.hyp").read_text(encoding="utf-8")
@@ -99,9 +99,10 @@ def test_same_translations(
     ]
 
     def scores(sentences: list[Sentence]) -> list[tuple[float, int]]:
-        split = run.split(sentences, read_lines(tmp_path / "test.target"), ["x"] * len(sentences))
+        targets, where = read_lines(tmp_path / "test.target"), ["x"] * len(sentences)
+        split = run.encode_pairs(sentences, targets, where)
         return score_split(run.model, split, list(run.cfg.features), 512, run.device)
 
-    found = scores(run.annotate(read_lines(text), None, "x"))
+    found = scores(run.annotate_texts(read_lines(text), None, "x"))
     assert scores(sentences) == found
     assert scores(other) != found

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nmt_feat.config.schema import TranslateConfig
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.applied import FEW, Runs, good, hypotheses
@@ -29,7 +29,7 @@ def scores(run: Path, source: Path, target: Path) -> list[tuple[float, int]]:
 def test_scores_are_forced_decoding(runs: Runs) -> None:
     """Step by step, as search does, and without its batches."""
     found = scores(runs.annotated, runs.conllu, runs.target)
-    run, targets = Run(runs.annotated), read_lines(runs.target)
+    run, targets = TrainedModel(runs.annotated), read_lines(runs.target)
     sentences = list(read_conllu(runs.conllu))
     assert len(found) == len(targets) == len(sentences) == 8
     for sentence, target, (logprob, pieces) in zip(sentences, targets, found, strict=True):
@@ -63,9 +63,9 @@ def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
         "subword=none",  # so that encoding a translation again gives the same ids
         *FEW,
     )
-    run, texts = Run(folder), read_lines(runs.text)
+    run, texts = TrainedModel(folder), read_lines(runs.text)
     cfg = TranslateConfig(run="", beam=3)
-    found = run.translate(run.annotate(texts, None, ""), texts, cfg)
+    found = run.translate_sentences(run.annotate_texts(texts, None, ""), texts, cfg)
     best = [hypotheses[0] for hypotheses in found]
     (tmp_path / "out.de").write_text("".join(f"{text}\n" for text, _ in best), encoding="utf-8")
     for (_, h), (logprob, pieces) in zip(

@@ -140,10 +140,10 @@ def test_a_sweep_ends_with_its_table(small: Small) -> None:
     program = f"""
 import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
 import pytest, test_signals
-from nmt_feat import cli
+from nmt_feat.cli.main import run_subcommand
 from nmt_feat.training.loop import Trainer
 test_signals.send_at(pytest.MonkeyPatch(), Trainer, "update", 3)
-cli.train()
+run_subcommand("train")
 """
     settings = small.overrides("combiner=none", "seed=1,2,3", "trainer.max_steps=2")
     done = subprocess.run(

@@ -26,7 +26,7 @@ from tests.support.sweeps import FAILING, sweep, tables
 pytestmark = pytest.mark.slow
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli.programs"])
+SERVER.set_forkserver_preload(["nmt_feat.cli.train"])
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import runpy
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nmt_feat.cli.train_vectors import main
 from nmt_feat.data.prepare import prepare
+from nmt_feat.errors import UserError
 from nmt_feat.text.word_vectors import read_vectors
-from tests.support.small import ROOT, Small, record
+from tests.support.small import Small, record
 
-main = runpy.run_path(str(ROOT / "scripts" / "train_vectors.py"))["main"]
 TEXT = "a b c\na b\nc d a\nb d\n"
 WORDS = [line.split() for line in TEXT.splitlines()]
 
@@ -59,20 +60,16 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("alone", 1, "the text's words do not differ in where they stand; give more text"),
         ("text", 9, f"--dim 9: {tmp_path / 'text'} has 4 words in 4 sentences; give 1 to 3, or "),
     ):
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(UserError, match=re.escape(message)):
             main([str(tmp_path / "v"), "--source", str(tmp_path / name), "--dim", str(dim)])
-        assert end.value.code == 2
-        assert capsys.readouterr().err.startswith(f"error: {message}")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "window.txt").mkdir()
     for out, message in (
         ("text", f"{tmp_path / 'text'}: cannot be written (File exists)"),
         ("taken", f"{tmp_path / 'taken' / 'window.txt'}: cannot be written (Is a directory)"),
     ):
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(UserError, match=re.escape(message)):
             main([str(tmp_path / out), "--source", str(tmp_path / "text"), "--dim", "3"])
-        assert end.value.code == 2
-        assert capsys.readouterr().err == f"error: {message}\n"
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["window.txt"]
 
 

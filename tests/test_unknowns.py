@@ -12,7 +12,7 @@ from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.runs import trained_model as apply
 from nmt_feat.runs.long_lines import Limit, cut
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.subwords import Subwords
 from tests.support.applied import Runs, good, hypotheses
@@ -29,7 +29,7 @@ def translate(run: Path, lines: list[str], *arguments: object) -> Done:
 
 def counted(run: Path, lines: list[str]) -> tuple[int, int]:
     """Unknown pieces and all pieces, one line at a time."""
-    subwords = Run(run).encoder.subwords
+    subwords = TrainedModel(run).encoder.subwords
     ids = [i for line in lines for i in subwords.encode_ids([line])[0]]
     return ids.count(1), len(ids)
 
@@ -125,8 +125,8 @@ def test_unknown_pieces_of_a_translation_that_is_scored(runs: Runs, tmp_path: Pa
 
 def test_lines_longer_than_those_of_training(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     train = runs.text.with_name("train.en").read_text(encoding="utf-8").splitlines()
-    longest = max(len(ids) for ids in Run(runs.words).encoder.subwords.encode_ids(train))
-    assert Run(runs.words).encoder.longest == longest
+    longest = max(len(ids) for ids in TrainedModel(runs.words).encoder.subwords.encode_ids(train))
+    assert TrainedModel(runs.words).encoder.longest == longest
     line = " ".join(train[:8])
     pieces = counted(runs.words, [line])[1]
     assert pieces > longest

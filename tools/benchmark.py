@@ -38,7 +38,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from nmt_feat.base.resources import find_resource
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.compose import compose_settings
+from nmt_feat.cli.hydra_program import print_mistakes
 from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError, writing_to
@@ -48,7 +49,7 @@ from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import code_revision, machine, package_versions, peak_memory_mib
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import untrained
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import kind_of
@@ -242,14 +243,14 @@ def translate(
     folder: str, name: str, raw: str | None, beam: int | None, threads: int
 ) -> dict[str, Any]:
     """Time annotation and encoding, then search, of a file's sentences."""
-    run = Run(folder, threads)
+    run = TrainedModel(folder, threads)
     begun = time.perf_counter()
     if kind_of(name) == "conllu":
         sentences = list(read_conllu(name))
     else:
-        sentences = run.annotate(read_lines(name), read_lines(raw) if raw else None, name)
+        sentences = run.annotate_texts(read_lines(name), read_lines(raw) if raw else None, name)
     where = [f"{name}: sentence {i + 1}" for i in range(len(sentences))]
-    split = run.split(sentences, [""] * len(sentences), where)
+    split = run.encode_pairs(sentences, [""] * len(sentences), where)
     encoded = time.perf_counter()
     decoding = dataclasses.replace(run.cfg.decoding, beam=beam or run.cfg.decoding.beam)
     found = translate_split(run.model, split, list(run.cfg.features), decoding, run.device)
@@ -320,7 +321,7 @@ def main() -> None:
     given = parser.parse_intermixed_args()
 
     def settings(*more: str) -> TrainConfig:
-        cfg = cli.composed([*given.settings, *more])
+        cfg = compose_settings([*given.settings, *more])
         if given.pairs:
             synthetic(cfg, given.pairs)
         return cfg
@@ -341,7 +342,7 @@ def main() -> None:
         parser.error(f"--updates {given.updates}: train needs at least 2, for its tenths")
     if given.what == "rows" and min(given.updates, given.rounds) < 1:
         parser.error("rows needs at least 1 of --updates and of --rounds")
-    with cli._mistakes():
+    with print_mistakes():
         figures = work[given.what]()
     show(" ".join(["benchmark", given.what, *given.settings]), figures)
     if given.json:
@@ -353,7 +354,7 @@ def main() -> None:
             "libraries": package_versions(),
             "machine": machine(),
         }
-        with cli._mistakes(), writing_to(given.json):
+        with print_mistakes(), writing_to(given.json):
             given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -25,15 +25,16 @@ import sentencepiece
 from peer_environments import environment, toolkit, versions
 from rich.console import Console
 
-from nmt_feat.cli import programs as cli
-from nmt_feat.cli.programs import composed
+from nmt_feat.cli.compose import compose_settings
+from nmt_feat.cli.hydra_program import print_mistakes
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import attested, export
+from nmt_feat.runs.artifacts import EXPORT
 from nmt_feat.runs.records import code_revision, machine, package_versions
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.trained_model import EXPORT, Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.subwords import SPECIAL
 
 PROBE = Path(__file__).parent / "peers" / "probe.py"
@@ -105,7 +106,7 @@ def write_pieces(prepared: Prepared, folder: Path, limit: int | None) -> None:
 
 def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Path) -> Path:
     """Export our model, in fp32, and write the test's sentences as the tokens of the export."""
-    run, out = Run(folder), folder / EXPORT
+    run, out = TrainedModel(folder), folder / EXPORT
     tuples = attested(prepared.train, [])
     if not out.exists():
         export(run.model.cpu(), tuples, out, None)
@@ -207,7 +208,7 @@ class Benchmark:
                 self.record["versions"][name] = versions(self.pythons[name], name)
                 print(name, *(f"{k} {v}" for k, v in self.record["versions"][name].items()))
         console = Console(stderr=True)
-        cfg = resolve_settings(composed(self.settings("ours-fp32")), False, console)
+        cfg = resolve_settings(compose_settings(self.settings("ours-fp32")), False, console)
         self.prepared = prepare(cfg, cfg.features, print)
         self.pieces = self.work / "pieces"
         write_pieces(self.prepared, self.pieces, getattr(self.given, "sentences", None))
@@ -346,7 +347,7 @@ def main() -> None:
     given = parser.parse_args()
     known = TRAINERS if given.what == "train" else TRANSLATORS
     given.contenders = given.contenders.split(",") if given.contenders else known
-    with cli._mistakes():
+    with print_mistakes():
         for name in given.contenders:
             if name.partition("@")[0] not in known:
                 raise UserError(f"--contenders {name}: unknown; {suggest(name, known)}")

@@ -21,13 +21,13 @@ from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.export import ctranslate2 as exporting
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 
 SAME = 1e-4
 """Scores that differ by less are of one hypothesis, but for the order of sums."""
 
 
-def exported(run: Run, folder: Path) -> exporting.Exported:
+def exported(run: TrainedModel, folder: Path) -> exporting.Exported:
     """The run's model for CTranslate2; of the test set's own tuples where a table is needed."""
     tuples = None
     if exporting.factors(run.model.source) is None:
@@ -37,7 +37,7 @@ def exported(run: Run, folder: Path) -> exporting.Exported:
 
 
 def compare(
-    run: Run, engine: exporting.Exported, split: EncodedSplit, cfg: DecodingConfig
+    run: TrainedModel, engine: exporting.Exported, split: EncodedSplit, cfg: DecodingConfig
 ) -> tuple[int, int, int, float, float]:
     """Translations that differ, of these better by score natively and exported, BLEU of both."""
     names = list(run.cfg.features)
@@ -50,7 +50,7 @@ def compare(
     return len(pairs), ours, theirs, _bleu(run, native, split), _bleu(run, other, split)
 
 
-def _bleu(run: Run, hypotheses: list[Hypothesis], split: EncodedSplit) -> float:
+def _bleu(run: TrainedModel, hypotheses: list[Hypothesis], split: EncodedSplit) -> float:
     texts = [run.target.decode(hypothesis.ids) for hypothesis in hypotheses]
     scoring = choose_scoring(run.cfg.data)
     return score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer).bleu
@@ -67,9 +67,9 @@ def main() -> None:
     given = parser.parse_args()
     use_utf8()
     try:
-        run = Run(given.run, given.threads)
+        run = TrainedModel(given.run, given.threads)
         run.model.cpu()
-        split = run.split(*run.test_set())
+        split = run.encode_pairs(*run.read_test_set())
         say("beam\tpatience\tlength penalty\tdiffer\tnative better\texport better\tBLEU\texport's")
         with tempfile.TemporaryDirectory() as folder:
             engine = exported(run, Path(folder))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.base.resources import find_resource
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.main import run_subcommand
 
 SETTINGS = shlex.split("""
 combiner=gate data.folder=../data paths.cache=../cache subword.vocab_size=200 model.dim=16
@@ -70,7 +70,7 @@ def life(seed: int, folder: Path, fatal: int | None, cut: float) -> None:
     if fatal:
         os.fsync, Path.replace = synced, renamed  # type: ignore[assignment,method-assign]
     sys.argv = ["train.py", *SETTINGS, f"seed={seed}"]
-    cli.train()
+    run_subcommand("train")
 
 
 def cut(folder: Path) -> None:
@@ -104,7 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     server = multiprocessing.get_context("forkserver")  # imports PyTorch once
-    server.set_forkserver_preload(["nmt_feat.cli.programs"])
+    server.set_forkserver_preload(["nmt_feat.cli.train"])
     begun, whole = time.monotonic(), arguments.folder.resolve() / "whole"
     killed = arguments.folder.resolve() / "killed"
     for folder in (whole, killed):

@@ -9,16 +9,12 @@ from nmt_feat.base.resources import PACKAGE
 from nmt_feat.config.overrides import OVERRIDE
 from nmt_feat.errors import legible
 
-SCRIPTS = {"train", "translate", "score"}
-"""Programs that an installed package has as well, as `nmt-feat-train` and so on."""
 
-
-def program_name(name: str) -> str:
-    """How a program is called: the file of a checkout, or the command that a wheel installs."""
-    file = f"{name}.py" if name in SCRIPTS else f"scripts/{name}.py"
-    if name in SCRIPTS and not (PACKAGE.parent / file).is_file():
-        return f"nmt-feat-{name}"
-    return f"python {file}"
+def program_name(subcommand: str) -> str:
+    """How train, translate or score is called: by a checkout's file, or by a wheel's program."""
+    if (PACKAGE.parent / f"{subcommand}.py").is_file():
+        return f"python {subcommand}.py"
+    return f"nmt-feat {subcommand}"
 
 
 def shell_command(name: str, *arguments: str) -> str:

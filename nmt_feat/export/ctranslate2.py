@@ -225,7 +225,7 @@ class Exported:
 
     def __init__(self, folder: Path, threads: int = 0, weights: str = "") -> None:
         if not (folder / "model.bin").is_file():
-            raise UserError(f"{folder}: no export; make it by: python scripts/export.py RUN")
+            raise UserError(f"{folder}: no export; make it by: nmt-feat export RUN")
         self.patience = PATIENCE
         again = f"remove {folder}, and export again"
         check_sums(folder, advice=again)

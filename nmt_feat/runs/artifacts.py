@@ -12,15 +12,18 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from nmt_feat.annotators.base import fingerprint_of, make_annotator
-from nmt_feat.base.checksums import write_summed
+from nmt_feat.base.checksums import SUMS, read_sums, write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_part
+from nmt_feat.base.outputs import same_file
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import Prepared, language_model
 from nmt_feat.encoders.states import LanguageModel
+from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import build_model, isolated
+from nmt_feat.runs.records import FINISHED, STARTED
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import FORMAT
 
@@ -29,6 +32,8 @@ CONFIG = "config.yaml"
 ANNOTATOR = "annotator"
 """The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
 FINGERPRINT = "FINGERPRINT"
+EXPORT = "ctranslate2"
+"""The folder of a run's export, in its own."""
 
 
 def model_for(
@@ -75,3 +80,22 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
             copy_whole(model, copy)
             kept["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
     write_summed(folder / CONFIG, OmegaConf.to_yaml(kept).encode())
+
+
+def list_files_read(folder: str | Path) -> list[Path]:
+    """The files of a run that translation reads; none where there is no run."""
+    top = Path(folder)
+    files = [top / name for name in (CONFIG, WEIGHTS, SUMS)]
+    for name in ("encoder", ANNOTATOR, EXPORT):
+        files += (top / name).rglob("*")
+    return [path for path in files if path.is_file()]
+
+
+def refuse_record(output: str, folder: str | Path) -> None:
+    """Refuse an output that is a file of the run's record, such as its hypotheses."""
+    top = Path(folder)
+    for name in (STARTED, FINISHED, *read_sums(top)):
+        if same_file(output, top / name):
+            raise UserError(
+                f"output={output}: is {top / name}, which belongs to the run; give another file"
+            )

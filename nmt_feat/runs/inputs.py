@@ -6,7 +6,6 @@ the file, then the text that the run was trained on.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -46,24 +45,9 @@ class Text:
         """Its name in messages."""
         return "standard input" if self.name == STANDARD else self.name
 
-    def setting(self, name: str, value: str) -> str:
+    def as_setting(self, name: str, value: str) -> str:
         """How a setting is written."""
         return f"--{name} {value}" if self.option else f"{name}={value}"
-
-
-def add_options(parser: argparse.ArgumentParser, raw: bool = True) -> None:
-    """The settings of a text, for scripts."""
-    kinds = ", ".join(KINDS[1:])
-    parser.add_argument("--format", default="auto", help=f"of the source: {kinds}, or auto")
-    parser.add_argument("--factors", default="", help="columns of its factors: upos,lemma")
-    if raw:
-        parser.add_argument("--raw", help="raw counterpart of a source of tokens")
-
-
-def text_of(source: str | Path, options: argparse.Namespace) -> Text:
-    """The text that a script's options describe."""
-    factors = [name for name in options.factors.split(",") if name]
-    return Text(str(source), options.format, factors, getattr(options, "raw", None), "--")
 
 
 class Reader:
@@ -80,12 +64,12 @@ class Reader:
         self.text, self.label = text, text.label
         if text.format not in KINDS:
             raise UserError(
-                f"{text.setting('format', text.format)}: unknown; {suggest(text.format, KINDS)}"
+                f"{text.as_setting('format', text.format)}: unknown; {suggest(text.format, KINDS)}"
             )
         formats.check_factors(text.factors, "--factors" if text.option else "factors")
         self.kind = formats.kind_of(text.name) if text.format == "auto" else text.format
         self.by_training = False
-        training = trained_on(data) if data else "text"
+        training = training_format(data) if data else "text"
         if text.format == "auto" and self.kind == "text":
             self.by_training = training in formats.SEPARATORS or (
                 training == PARALLEL and not annotates
@@ -94,36 +78,36 @@ class Reader:
         refuse_raw(text, self.kind)
         if text.factors and self.kind in ("text", "conllu"):
             raise UserError(
-                f"{text.setting('factors', ','.join(text.factors))}: {text.name} is read as "
-                f"{self.kind}, whose tokens have none; set {text.setting('format', 'pipe')}, ffe8 "
-                "or jsonl, or leave them out"
+                f"{text.as_setting('factors', ','.join(text.factors))}: {text.name} is read as "
+                f"{self.kind}, whose tokens have none; set {text.as_setting('format', 'pipe')}, "
+                "ffe8 or jsonl, or leave them out"
             )
         of_training = [] if data is None else data.factors or list(data.train.factors)
         self.factors = text.factors or of_training
         if self.kind in (*formats.SEPARATORS, PARALLEL) and not self.factors:
-            names = text.setting("factors", "upos,lemma" if text.option else "[upos,lemma]")
+            names = text.as_setting("factors", "upos,lemma" if text.option else "[upos,lemma]")
             raise UserError(
-                f"{text.setting('format', self.kind)}: name its factors, such as {names}"
+                f"{text.as_setting('format', self.kind)}: name its factors, such as {names}"
             )
         self.unit = ": sentence " if self.kind == "conllu" else ":"
         if self.by_training:
             kind = "files of factors" if self.kind == PARALLEL else f"{self.kind} text"
-            used = text.setting("format", self.kind)
+            used = text.as_setting("format", self.kind)
             say(f"the run was trained on {kind}: {self.label} is read so ({used})", file=sys.stderr)
 
-    def sentences(self, findings: Findings | None = None) -> Iterator[Sentence]:
+    def read_sentences(self, findings: Findings | None = None) -> Iterator[Sentence]:
         """The sentences, read as they are asked for; what is odd in them is counted."""
         standard = self.text.name == STANDARD
-        lines = _stdin() if standard else iter(read_lines(self.text.name))
+        lines = _read_standard_input() if standard else iter(read_lines(self.text.name))
         if self.kind == PARALLEL:
-            sides = _sides(self.text.name, self.factors)
-            self._check_sides(sides)
+            sides = _factor_files(self.text.name, self.factors)
+            self._check_factor_files(sides)
             read = {column: (name, read_lines(name)) for column, name in sides.items()}
             yield from formats.parse_parallel(lines, self.label, read)
             return
         if self.text.format == "auto" and self.kind == "text":
             # Who writes into a pipe may wait for the answer to each line.
-            lines = self._looked_at(lines, 1 if standard else LOOKED_AT)
+            lines = self._check_first_lines(lines, 1 if standard else LOOKED_AT)
         try:
             yield from formats.parse_lines(
                 lines, self.label, self.kind, self.factors, findings=findings
@@ -131,10 +115,10 @@ class Reader:
         except UserError as error:
             if not self.by_training:
                 raise
-            plain = self.text.setting("format", "text")
+            plain = self.text.as_setting("format", "text")
             raise UserError(f"{error}; for plain text set {plain}") from None
 
-    def _looked_at(self, lines: Iterator[str], at_once: int) -> Iterator[str]:
+    def _check_first_lines(self, lines: Iterator[str], at_once: int) -> Iterator[str]:
         """The lines, the first ones refused where they look factored."""
         first: list[str] = []
         while len(first) < LOOKED_AT and (some := list(islice(lines, at_once))):
@@ -143,32 +127,32 @@ class Reader:
             yield from some
         yield from lines
 
-    def files(self) -> list[str]:
+    def list_files(self) -> list[str]:
         """The files that it is read from, as far as they are there."""
-        beside = _sides(self.text.name, self.factors) if self.kind == PARALLEL else {}
+        beside = _factor_files(self.text.name, self.factors) if self.kind == PARALLEL else {}
         return [name for name in (self.text.name, self.text.raw, *beside.values()) if name]
 
-    def where(self, count: int, first: int = 1) -> list[str]:
+    def name_sentences(self, count: int, first: int = 1) -> list[str]:
         """What messages call the sentences that begin with this number."""
         return [f"{self.label}{self.unit}{first + i}" for i in range(count)]
 
-    def _check_sides(self, sides: dict[str, str]) -> None:
+    def _check_factor_files(self, sides: dict[str, str]) -> None:
         """Refuse a text without a file of each factor beside it."""
         if self.text.name == STANDARD:
             raise UserError(
                 "standard input has no files of factors beside it; give the words as a file, or "
-                f"{self.text.setting('format', 'pipe')}"
+                f"{self.text.as_setting('format', 'pipe')}"
             )
         for column in self.factors:
             if column not in sides:
-                names = " or ".join(dict.fromkeys(_beside(self.text.name, column)))
+                names = " or ".join(dict.fromkeys(_factor_file_names(self.text.name, column)))
                 raise UserError(
                     f"{self.label}: its {column} is in no file {names}; put it there, a value for "
-                    f"each token, or give CoNLL-U ({self.text.setting('format', 'conllu')})"
+                    f"each token, or give CoNLL-U ({self.text.as_setting('format', 'conllu')})"
                 )
 
 
-def trained_on(data: DataConfig) -> str:
+def training_format(data: DataConfig) -> str:
     """The format of a run's training text."""
     if data.train.factors:
         return PARALLEL
@@ -179,14 +163,15 @@ def refuse_raw(text: Text, kind: str) -> None:
     """Refuse a raw counterpart of what is annotated, which has no use for it."""
     if text.raw and kind != "text":
         raise UserError(
-            f"{text.setting('raw', text.raw)}: goes with plain text, not with {kind}; leave it out"
+            f"{text.as_setting('raw', text.raw)}: goes with plain text, not with {kind}; "
+            "leave it out"
         )
 
 
 def refuse_factored(lines: Sequence[str], text: Text) -> None:
     """Refuse plain text whose tokens look as if they had factors."""
     if kind := formats.guess_format(lines):
-        factored, plain = text.setting("format", kind), text.setting("format", "text")
+        factored, plain = text.as_setting("format", kind), text.as_setting("format", "text")
         raise UserError(
             f"{text.label}: every token has a {formats.SEPARATORS[kind]!r}, as factored text has; "
             f"set {factored} and factors, or {plain} if it is plain"
@@ -210,25 +195,25 @@ def nbest_numbers(
     return numbers, [row[2] for row in rows if row]
 
 
-def read_all(text: Text) -> list[Sentence]:
+def read_whole_text(text: Text) -> list[Sentence]:
     """The sentences of a text that goes with no run."""
-    return list(Reader(text).sentences())
+    return list(Reader(text).read_sentences())
 
 
-def _sides(name: str, columns: Sequence[str]) -> dict[str, str]:
+def _factor_files(name: str, columns: Sequence[str]) -> dict[str, str]:
     """By column, the file of factors beside a file of words, where there is one."""
     if name == STANDARD:
         return {}
-    found = {c: [side for side in _beside(name, c) if Path(side).is_file()] for c in columns}
-    return {column: names[0] for column, names in found.items() if names}
+    paths = {c: [p for p in _factor_file_names(name, c) if Path(p).is_file()] for c in columns}
+    return {column: names[0] for column, names in paths.items() if names}
 
 
-def _beside(name: str, column: str) -> list[str]:
+def _factor_file_names(name: str, column: str) -> list[str]:
     """Where the factor of a file of words may stand: `test.en.upos`, or `test.upos`."""
     return [f"{name}.{column}", str(Path(name).with_suffix(f".{column}"))]
 
 
-def _stdin() -> Iterator[str]:
+def _read_standard_input() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
             text = line.decode().rstrip("\r\n")

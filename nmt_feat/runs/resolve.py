@@ -136,5 +136,5 @@ def _check_source(name: str, feature: FeatureConfig) -> None:
     if feature.file and not Path(feature.file).exists():
         raise UserError(
             f"features.{name}.file={feature.file}: no such file; correct the path (those of "
-            "experiment=meta_embedding are made by: python scripts/train_vectors.py vectors)"
+            "experiment=meta_embedding are made by: nmt-feat train-vectors vectors)"
         )

@@ -11,7 +11,7 @@ from unittest import mock
 
 from hydra._internal.hydra import Hydra
 
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.main import run_subcommand
 
 
 @dataclass
@@ -38,7 +38,7 @@ def call(name: str, *arguments: object, stdin: bytes = b"") -> Done:
         mock.patch.object(Hydra, "get_mode", return_value=None),
     ):
         try:
-            getattr(cli, name)()
+            run_subcommand(name)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return Done(code, out.getvalue(), err.getvalue())

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.main import run_subcommand
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli.programs"])
+SERVER.set_forkserver_preload(["nmt_feat.cli.train"])
 """Imports PyTorch once; its children start at once and can be killed."""
 
 
@@ -27,7 +27,7 @@ def command(overrides: list[str], folder: Path) -> None:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     sys.argv = ["train.py", *overrides]
-    cli.train()
+    run_subcommand("train")
 
 
 def _script(arguments: list[str], folder: Path, out: Path, err: Path) -> None:

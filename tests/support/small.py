@@ -19,7 +19,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.base.resources import find_resource
-from nmt_feat.cli import programs as cli
+from nmt_feat.cli.compose import (
+    compose_settings,
+    keep_typed_text,
+    prepare_hydra,
+    refuse_silent_merges,
+    to_dataclass,
+)
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.run import train_run
@@ -64,28 +70,30 @@ GROUPS = {path.name for path in find_resource("conf").iterdir() if path.is_dir()
 @cache
 def _composed(options: tuple[str, ...]) -> DictConfig:
     """What Hydra composes of the options of groups alone, which takes most of the time."""
-    cli._prepare_hydra("train")
+    prepare_hydra("train")
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(find_resource("conf"))):
         return hydra.compose("train", [*options])
 
 
 @cache
 def composed(overrides: tuple[str, ...]) -> TrainConfig:
-    """The settings that a command line gives, as `cli.composed` has them."""
+    """The settings that a command line gives, as `compose_settings` has them."""
     try:
         return _changed(overrides)
     except (HydraException, OmegaConfBaseException):
-        return cli.composed(overrides)  # with its message
+        return compose_settings(overrides)  # with its message
 
 
 def _changed(overrides: tuple[str, ...]) -> TrainConfig:
-    parsed = OverridesParser.create().parse_overrides(cli.readable(overrides, "train", sweep=False))
+    parsed = OverridesParser.create().parse_overrides(
+        keep_typed_text(overrides, "train", sweep=False)
+    )
     options = [o for o in parsed if o.key_or_group in GROUPS or o.package or o.is_delete()]
     values = [o for o in parsed if o not in options]
     cfg = deepcopy(_composed(tuple(str(o.input_line) for o in options)))
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-    found: TrainConfig = cli._typed(cfg)
-    cli.check_overrides(overrides)
+    found: TrainConfig = to_dataclass(cfg, "train")
+    refuse_silent_merges(overrides)
     return found
 
 

@@ -65,7 +65,7 @@ def main(folder: Path, settings: list[str]) -> None:
     """Prepare, and write what there is."""
     from rich.console import Console
 
-    composed = locate("composed", "nmt_feat.cli.programs")(settings)
+    composed = locate("compose_settings composed", "nmt_feat.cli.compose")(settings)
     resolve_settings = locate("resolve_settings settle", "nmt_feat.runs.resolve")
     cfg = resolve_settings(composed, False, Console(file=io.StringIO()))
     prepared = locate("prepare_run", "nmt_feat.data.controls")(cfg, print)

@@ -13,14 +13,14 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from nmt_feat.base.checksums import hash_files, write_sums
 from nmt_feat.base.files import write_atomically
-from nmt_feat.cli.programs import composed
+from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.schema import TranslateConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.runs.artifacts import WEIGHTS, keep, model_for
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.trained_model import Run
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.files import read_lines
 from nmt_feat.training import checkpoints
 from nmt_feat.training.loop import Trainer, dev_loss
@@ -31,7 +31,7 @@ seen: dict[str, Any] = {}
 def train(job: Job, clock: Clock) -> None:
     """Train until the clock says `Done`."""
     console = Console(stderr=True)
-    cfg = resolve_settings(composed(job["settings"]), False, console)
+    cfg = resolve_settings(compose_settings(job["settings"]), False, console)
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
@@ -64,13 +64,13 @@ def finish(job: Job) -> dict[str, float]:
 
 def translate(job: Job) -> dict[str, float]:
     """Beam search of raw lines, natively or by the export; subwords and encoding count too."""
-    run = Run(job["model"], job["threads"])
+    run = TrainedModel(job["model"], job["threads"])
     engine = "ctranslate2" if job["exported"] else "native"
     if job["exported"]:
-        _ = run.exported  # loaded before
+        _ = run.exported_model  # loaded before
     cfg = TranslateConfig(run=job["model"], beam=job["beam"], engine=engine)
     with Stopwatch() as watch:
-        sentences = run.annotate(read_lines(job["input"]), None, job["input"])
+        sentences = run.annotate_texts(read_lines(job["input"]), None, job["input"])
         where = [f"{job['input']}:{i}" for i in range(1, len(sentences) + 1)]
-        found = run.search(sentences, where, cfg)
+        found = run.search_translations(sentences, where, cfg)
     return watch.figures([len(best[0].ids) for best in found])

@@ -1,0 +1,125 @@
+"""Annotate a text, a sentence a line, or a folder of texts, as CoNLL-U.
+
+nmt-feat annotate INPUT OUTPUT.conllu annotator=spacy annotator.model=en_core_web_sm
+nmt-feat annotate TEXTS ANNOTATED annotator=hanta data.source_lang=de
+
+Takes the annotator's settings of train.py. Of a folder, each file at any depth becomes one of its
+name and `.conllu` in the folder OUTPUT. The same command continues an annotation that was
+interrupted; what is whole already, of the same text by the same annotator, stays. A file of a
+folder that cannot be annotated is named at the end, after the others. Text is brought into the
+form that training reads (NFC, one space between words); blank lines are sentences without words.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt_feat.annotators import Annotator
+from nmt_feat.annotators.base import make_annotator, write_annotation
+from nmt_feat.base.outputs import refuse_inputs, same_file
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.cli.compose import compose_settings
+from nmt_feat.cli.texts import make_parser
+from nmt_feat.errors import UserError, fail
+from nmt_feat.runs.inputs import LOOKED_AT, Text, refuse_factored
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.formats import kind_of
+from nmt_feat.text.normalization import normalize_lines
+
+
+def plan_outputs(source: Path, target: Path) -> dict[Path, Path]:
+    """The files to write, by the text that each is of."""
+    if not source.is_dir():
+        if target.is_dir():
+            raise UserError(f"{target}: is a folder; give a file")
+        if same_file(target, source):
+            raise UserError(f"{target}: is the text itself; give another file")
+        return {source: target}
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"{target}: is in {source}; choose a folder outside")
+    texts = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith("."))
+    if not texts:
+        raise UserError(f"{source}: the folder has no file to annotate")
+    targets: dict[Path, Path] = {}
+    for text in texts:
+        name = f"{text.name.removesuffix('.gz')}.conllu"
+        targets[text] = target / text.relative_to(source).with_name(name)
+    for target_file in targets.values():
+        refuse_inputs(target_file, "", texts)
+    twice = next(
+        (p for p in texts if p.name.endswith(".gz") and p.with_suffix("") in targets), None
+    )
+    if twice:
+        raise UserError(f"{twice}: stands beside {twice.with_suffix('')}; remove one of them")
+    return targets
+
+
+def annotate_file(
+    annotator: Annotator, source: Path, target: Path, processes: int, plain: bool
+) -> int:
+    """Annotate a text, in normal form as for training; how many lines it has.
+
+    `plain`: whether it is so for sure, whatever it looks like.
+    """
+    if (kind := kind_of(source)) != "text":
+        raise UserError(f"{source}: is annotated text ({kind}), not plain; leave it out")
+    if not (lines := normalize_lines(read_lines(source))):
+        raise UserError(f"{source}: the file is empty; leave it out")
+    if not plain:
+        refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_annotation(annotator, lines, target, processes)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    return len(lines)
+
+
+def annotate_files(
+    annotator: Annotator, files: dict[Path, Path], processes: int, plain: bool
+) -> list[str]:
+    """Annotate each text into its file; what keeps a text from being annotated, in a line each."""
+    failures = []
+    for source, target in files.items():
+        try:
+            count = annotate_file(annotator, source, target, processes, plain)
+            say(f"{source}: {count:,} sentences in {target}")
+        except UserError as error:
+            failures.append(str(error))
+    return failures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Annotate each file; the exit code."""
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("input", type=Path, help="text or folder of texts; .gz is read as such")
+    parser.add_argument("output", type=Path, help="file or folder to write")
+    kinds = ("auto", "text")
+    parser.add_argument("--format", choices=kinds, default="auto", help="text: plain in any case")
+    parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
+    options = parser.parse_intermixed_args(arguments)
+    use_utf8()
+    try:
+        cfg = compose_settings(options.settings).annotator
+        annotator = make_annotator(cfg)
+        if annotator is None:
+            raise UserError("no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy")
+        files = plan_outputs(options.input, options.output)
+        plain = options.format != "auto"
+        failures = annotate_files(annotator, files, cfg.processes, plain)
+        if len(files) == 1 and failures:
+            raise UserError(failures[0])
+        for failure in failures:
+            say(failure, file=sys.stderr)
+        if failures:
+            raise UserError(
+                f"{len(failures)} of {len(files)} files are not annotated, as is said above"
+            )
+    except UserError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or options.output}: cannot be written ({error.strerror})")
+    except KeyboardInterrupt:
+        say("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0

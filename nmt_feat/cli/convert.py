@@ -1,0 +1,137 @@
+"""Convert annotated text between the formats of toolkits.
+
+nmt-feat convert --to pipe --factors upos,lemma train.conllu train.factored
+nmt-feat convert --from ffe8 --factors lemma,feats.Case train.txt train.conllu
+nmt-feat convert --from parallel --factors upos train.en train.jsonl
+
+conllu; jsonl: a JSON object per line; pipe: `word|f1|f2` (Nematus, Sockeye); ffe8: the same with
+U+FFE8 (OpenNMT); parallel: FILE with the words, FILE.upos ... with a factor each (Sockeye).
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from nmt_feat.base.outputs import STANDARD, check_output, write_to
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.cli.texts import make_parser
+from nmt_feat.errors import UserError, short_repr
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import DEPS, EMPTY_NODE, OWN_HEAD, RANGE, Findings, Sentence, write_conllu
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.units import visible_characters
+
+KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
+
+
+def main() -> None:
+    """Read the command line, convert, write."""
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("--from", dest="source", choices=KINDS, help="default: by INPUT's name")
+    parser.add_argument("--to", dest="target", choices=KINDS, help="default: by OUTPUT's name")
+    parser.add_argument("--factors", default="", help="their names, in order: upos,lemma")
+    parser.add_argument("input", metavar="INPUT")
+    parser.add_argument("output", metavar="OUTPUT")
+    options = parser.parse_args()
+    options.factors = [name for name in options.factors.split(",") if name]
+    formats.check_factors(options.factors, "--factors")
+    use_utf8()
+    source = options.source or _by_name(options.input, "--from")
+    target = options.target or _by_name(options.output, "--to")
+    factored = {source, target} & {"pipe", "ffe8", "parallel"}
+    if factored and not options.factors:
+        raise UserError(f"--factors: name the factors of {min(factored)}, such as: upos,lemma")
+    if options.factors and not factored and source != "jsonl":
+        raise UserError(f"--factors: {source} and {target} hold all there are; leave it out")
+    read, names = [options.input], [options.output]
+    if source == "parallel":
+        read += [f"{options.input}.{name}" for name in options.factors]
+    if target == "parallel":
+        names += [f"{options.output}.{name}" for name in options.factors]
+    for name in names:
+        check_output(name, "", read)
+    findings = Findings()
+    sentences = _read_sentences(options.input, source, options.factors, findings)
+    count = _write_files(sentences, options, target, names)
+    _say_losses(findings)
+    to_stdout = options.output == STANDARD  # then the text alone stands there
+    say(
+        f"{count:,} sentences written to {'standard output' if to_stdout else options.output}",
+        file=sys.stderr if to_stdout else sys.stdout,
+    )
+
+
+def _by_name(path: str, option: str) -> str:
+    if (kind := formats.kind_of(path)) != "text":
+        return kind
+    raise UserError(f"{option}: {path} does not tell its format; one of {', '.join(KINDS)}")
+
+
+def _read_sentences(
+    path: str, kind: str, factors: list[str], findings: Findings
+) -> Iterator[Sentence]:
+    lines = read_lines(path)
+    if kind != "parallel":
+        return formats.parse_lines(lines, path, kind, factors, findings=findings)
+    sides = {name: (f"{path}.{name}", read_lines(f"{path}.{name}")) for name in factors}
+    return formats.parse_parallel(lines, path, sides)
+
+
+def _write_rows(
+    sentences: Iterator[Sentence], name: str, kind: str, factors: list[str]
+) -> Iterator[tuple[str, ...]]:
+    """What each sentence adds to each file; one file but for `parallel`."""
+    if kind == "parallel":
+        return formats.write_parallel(sentences, name, factors)
+    if kind == "conllu":
+        return ((_write_block(s, f"{name}: sentence {i}"),) for i, s in enumerate(sentences, 1))
+    if kind == "jsonl":
+        return ((line,) for line in formats.write_jsonl(sentences))
+    return ((line,) for line in formats.write_factored(sentences, name, factors, kind))
+
+
+def _say_losses(findings: Findings) -> None:
+    """What of CoNLL-U no format that is written has."""
+    for result, kinds in (
+        ("are one word each", (RANGE,)),
+        ("are left out", (EMPTY_NODE, DEPS)),
+        ("have no head", (OWN_HEAD,)),
+    ):
+        if lost := findings.describe(*kinds):
+            say(f"{lost} {result}", file=sys.stderr)
+
+
+def _write_block(sentence: Sentence, where: str) -> str:
+    if not sentence.words and visible_characters(sentence.text):
+        raise UserError(
+            f"{where}: {short_repr(sentence.text)} has no words, as CoNLL-U must; annotate it "
+            "first or convert to jsonl"
+        )
+    return write_conllu([sentence]).removesuffix("\n")
+
+
+def _write_files(
+    sentences: Iterator[Sentence], options: argparse.Namespace, kind: str, names: list[str]
+) -> int:
+    """Into files that get their names when they are whole; the number of sentences."""
+    count = respaced = 0
+
+    def count_sentences() -> Iterator[Sentence]:
+        nonlocal count, respaced
+        for sentence in sentences:
+            count += 1
+            respaced += " ".join(word.form for word in sentence.words) != sentence.text
+            yield sentence
+
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(write_to(name)) for name in names]
+        for row in _write_rows(count_sentences(), options.input, kind, options.factors):
+            for file, line in zip(files, row, strict=True):
+                file.write(f"{line}\n")
+    if respaced and kind not in ("conllu", "jsonl"):
+        say(
+            f"{respaced:,} sentences have other spaces than their text: {kind} holds tokens only",
+            file=sys.stderr,
+        )
+    return count

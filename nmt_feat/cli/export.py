@@ -1,0 +1,90 @@
+"""Export a run to CTranslate2: `nmt-feat export RUN`.
+
+Then `translate.py run=RUN engine=ctranslate2` translates with it. Any combiner can be exported:
+concat, add and average of categorical features as CTranslate2's own factors; for any other the
+table of sources has a row for each combination of piece and feature values in the training text,
+which is read again, or from the cache.
+
+At beam 1 its translations are ours. At beams above 1 some may differ, for CTranslate2's search is
+another: `python tools/compare_export.py RUN` counts them on the run's test set.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.cli.texts import make_parser
+from nmt_feat.config.commands import shell_command
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.corpora import without_download
+from nmt_feat.errors import UserError, writing_to
+from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, check_exportable, export, factors
+from nmt_feat.runs.artifacts import EXPORT, WEIGHTS
+from nmt_feat.runs.records import read_run
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.files import hash_content
+
+
+def export_run(folder: Path, quantization: str | None, cache: str | None, limit: float) -> Path:
+    """Write a run's export into its folder; the export's folder.
+
+    Args:
+        folder: of a finished run.
+        quantization: of the weights; none keeps them.
+        cache: folder of prepared data, if not the run's.
+        limit: size (MiB) that the table of sources may have.
+    """
+    model = TrainedModel(folder)
+    out = folder / EXPORT
+    if out.exists():
+        raise UserError(f"{out}: is there already; remove it to export again")
+    check_exportable(model.model)
+    combinations = None
+    if tables := factors(model.model.source):
+        say(f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings")
+    else:
+        combinations = list_combinations(model, cache, limit)
+    with writing_to(out):
+        weights = hash_content(folder / WEIGHTS)
+        export(model.model.cpu(), combinations, out, quantization, weights)
+    return out
+
+
+def list_combinations(model: TrainedModel, cache: str | None, limit: float) -> NDArray[np.int32]:
+    """The combinations of piece and feature values in the training text, which is read again."""
+    cfg = dataclasses.replace(model.cfg, annotator=model.annotator_settings)
+    if cache:
+        cfg.paths.cache = cache
+    cfg.data = without_download(cfg.data, Path(cfg.paths.cache))
+    prepared = prepare_run(cfg, say)
+    if prepared.fingerprint != read_run(model.folder).data_hashes["prepared"]:
+        raise UserError(
+            f"{model.folder}: its training data, prepared again, differs from that of "
+            "training; put the same files, and the same annotator, where they were"
+        )
+    combinations = attested(prepared.train, list(cfg.features))
+    size = len(combinations) * cfg.model.dim * 4 / 2**20
+    say(f"{len(combinations):,} combinations of piece and features: a table of {size:,.1f} MiB")
+    if size > limit:
+        raise UserError(
+            f"the table of {size:,.0f} MiB is above --limit {limit}; raise it, or "
+            "train with fewer feature values (max_values, min_count)"
+        )
+    return combinations
+
+
+def main() -> None:
+    """Write the folder for CTranslate2."""
+    parser = make_parser(__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of the weights")
+    parser.add_argument("--cache", help="folder of prepared data, if not the run's")
+    parser.add_argument("--limit", type=int, default=1024, help="largest table, MiB")
+    options = parser.parse_args()
+    use_utf8()
+    out = export_run(options.run, options.quantization, options.cache, options.limit)
+    translation = shell_command("translate", f"run={options.run}", "engine=ctranslate2")
+    say(f"written to {out}; translate with it: {translation}")

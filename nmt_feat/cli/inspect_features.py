@@ -1,0 +1,78 @@
+"""What features say: bits, bits given the word, advice, and the first sentences with their values.
+
+nmt-feat inspect 'features=[upos,deprel]' combiner=gate
+nmt-feat inspect data=multi30k annotator=hanta 'features=[upos]' --page page.md
+
+Takes the settings of train.py, and its --config-dir; the data is prepared as there, or comes from
+the cache.
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from nmt_feat.base.outputs import check_output, write_to
+from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
+from nmt_feat.cli.compose import compose_settings
+from nmt_feat.cli.texts import make_parser
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.corpora import files_of
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.runs.advice import advice
+from nmt_feat.runs.build_model import build_combiner, wanted
+from nmt_feat.runs.records import method_name
+from nmt_feat.runs.resolve import resolve_settings
+
+
+def tabulate_sentence(prepared: Prepared, i: int) -> TextTable:
+    """The pieces of a sentence of dev, a row each, and their values."""
+    split, vocabs = prepared.dev, prepared.encoder.features
+    names = [name for name, v in vocabs.items() if not (v.has_units or v.contextual)]
+    table = TextTable("piece", *names, box=None, pad_edge=False)
+    start, end = split.source.offsets[i : i + 2]
+    columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
+    for name in names:
+        values = ["<pad>", "<unk>", "<end>", *vocabs[name].values]
+        columns.append([values[id] for id in split.features[name][start : end - 1].tolist()])
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
+    return table
+
+
+def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) -> None:
+    """Print the report, the advice and the examples."""
+    console.print(prepared.report)
+    sizes = {name: vocab.size for name, vocab in prepared.encoder.features.items()}
+    parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model)
+    widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
+    method = method_name(cfg.combiner._target_)
+    for line in advice(prepared.report.features, widths, method):
+        console.print(literal(f"- {line}"))
+    for i in range(min(examples, len(prepared.dev))):
+        console.print()
+        console.print(literal(f"{prepared.dev.texts('source')[i]}  →  "), end="")
+        console.print(literal(prepared.dev.texts("target")[i]))
+        console.print(tabulate_sentence(prepared, i))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Show the features, and write the page."""
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("--examples", type=int, default=5, help="sentences of dev to show")
+    parser.add_argument("--page", help="write it as Markdown as well")
+    parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
+    parser.add_argument("settings", nargs="*", help="as of train.py")
+    options = parser.parse_intermixed_args(arguments)
+    use_utf8()
+    settings = compose_settings(options.settings, options.config_dir)
+    cfg = resolve_settings(settings, sweep=False, console=TextConsole(stderr=True))
+    if options.page:
+        check_output(options.page, "--page ", files_of(cfg.data))
+    prepared = prepare_run(cfg, say)
+    print_features(cfg, prepared, options.examples, TextConsole())
+    if options.page:
+        with write_to(options.page, "--page ") as file:
+            file.write(f"# Features of {cfg.data.name}\n\n```\n")
+            print_features(cfg, prepared, options.examples, TextConsole(file=file, width=160))
+            file.write("```\n")

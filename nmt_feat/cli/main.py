@@ -1,0 +1,106 @@
+"""`nmt-feat`: one program with a subcommand for each task.
+
+Listing the subcommands imports nothing heavy; a subcommand's module is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from nmt_feat import __version__
+from nmt_feat.errors import UserError, fail, suggest
+
+SUBCOMMANDS = {
+    "train": "train one run, or with -m a sweep of runs and its table",
+    "translate": "translate with a trained run",
+    "score": "log-probabilities of given translations",
+    "report": "the table of finished runs, its statistics, figures and page",
+    "inspect": "what features say about a corpus, with advice and example sentences",
+    "annotate": "annotate text as CoNLL-U, by UDPipe, HanTa, Kiwi or spaCy",
+    "convert": "convert annotated text between the formats of toolkits",
+    "export": "export a run to CTranslate2",
+    "contrast": "reading accuracy of a run by forced scoring",
+    "reliance": "how much a run relies on its annotation",
+    "claims": "what the tables of reports support, in BLEU and in chrF",
+    "train-vectors": "two sets of word vectors from the training text",
+    "score-comet": "COMET of translations, by its own package",
+}
+"""What each subcommand does, in one line."""
+
+LIBRARY_DEFAULTS = {
+    # Batches come in more shapes than oneDNN keeps kernels for by default.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384",
+    # Threads that spin long for each other waste cores that are shared; those that do not spin at
+    # all wake too slowly where cores are free.
+    "GOMP_SPINCOUNT": "2000",
+}
+"""Environment variables that libraries read when PyTorch is imported."""
+
+
+def set_library_defaults() -> None:
+    """Set what PyTorch's libraries read at their start, where the user has not set it."""
+    for name, value in LIBRARY_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def list_subcommands() -> str:
+    """The text of `nmt-feat --help`."""
+    width = max(map(len, SUBCOMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in SUBCOMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: nmt-feat SUBCOMMAND ...",
+            "",
+            "Neural machine translation experiments with linguistic input features.",
+            "",
+            *lines,
+            "",
+            "nmt-feat SUBCOMMAND --help describes one of them.",
+        ]
+    )
+
+
+def main() -> None:
+    """Run the subcommand that the command line names."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(list_subcommands())
+    elif arguments[0] == "--version":
+        print(f"nmt-feat {__version__}")
+    elif arguments[0] in SUBCOMMANDS:
+        sys.argv = [f"nmt-feat {arguments[0]}", *arguments[1:]]
+        run_subcommand(arguments[0])
+    elif arguments[0].startswith("-") or "=" in arguments[0]:
+        fail(f"{arguments[0]}: no subcommand; put one before it, such as nmt-feat train")
+    else:
+        fail(f"{arguments[0]}: no such subcommand; {suggest(arguments[0], SUBCOMMANDS)}")
+
+
+def run_subcommand(name: str) -> None:
+    """Run a subcommand with the arguments of this process; mistakes end it in one line."""
+    set_library_defaults()
+    module = "inspect_features" if name == "inspect" else name.replace("-", "_")
+    try:
+        if code := importlib.import_module(f"nmt_feat.cli.{module}").main():
+            sys.exit(code)
+    except UserError as error:
+        fail(str(error))
+    except BrokenPipeError:  # head has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def train() -> None:
+    """`nmt-feat-train`, the first name of `nmt-feat train`."""
+    run_subcommand("train")
+
+
+def translate() -> None:
+    """`nmt-feat-translate`, the first name of `nmt-feat translate`."""
+    run_subcommand("translate")
+
+
+def score() -> None:
+    """`nmt-feat-score`, the first name of `nmt-feat score`."""
+    run_subcommand("score")

@@ -1,0 +1,115 @@
+"""How much a run relies on its annotation: `nmt-feat reliance RUN`.
+
+The same weights translate a text with its true annotation, with all of it unknown, and with that of
+other words: one permutation of the words moves all their values together, drawn `--draws` times.
+The text is the run's test set, or `--source FILE.conllu --target FILE`; plain text is annotated as
+in training. What follows from the pieces (subword tag, units of pieces) is left alone.
+"""
+
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
+from nmt_feat.config.schema import FeatureConfig
+from nmt_feat.data.controls import Tokens
+from nmt_feat.data.prepare import WORD
+from nmt_feat.data.store import EncodedSplit, encode_split
+from nmt_feat.embedders.ids import UNK
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import choose_scoring
+from nmt_feat.evaluation.metrics import reading_accuracy, score
+from nmt_feat.evaluation.split_decoding import translate_split
+from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.sentences import Sentences
+
+
+class Reliance:
+    """A run, and a text with its translation, encoded with the places where words begin."""
+
+    def __init__(
+        self, model: TrainedModel, sentences: list[Sentence], targets: list[str], where: list[str]
+    ) -> None:
+        self.model, vocabs = model, model.encoder.features
+        self.moved = {name: vocab for name, vocab in vocabs.items() if not vocab.of_pieces}
+        if not self.moved:
+            raise UserError(
+                f"{model.folder}: has no features of words; there is nothing to replace"
+            )
+        tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))
+        encoder = model.encoder.with_features(vocabs | {WORD: tag})
+        described = encoder.describe(Sentences.of(sentences), where)
+        encoded = encode_split(encoder, model.target, described, targets)
+        self.true = model.attach_states(encoded, described.texts, where)
+        whole = model.cfg.subword.kind == "none"  # each piece is a word
+        begins = None if whole else [tag.id("B"), tag.id("O")]
+        self.tokens = Tokens.of(self.true, self.moved, begins)
+
+    def make_unknown(self) -> EncodedSplit:
+        """All values of words unknown, as those of a sentence without annotation."""
+        values = {name: np.full_like(ids, UNK) for name, ids in self.tokens.values.items()}
+        return self.tokens.with_values(values, self.true)
+
+    def shuffle_words(self, draw: int) -> EncodedSplit:
+        """The values of other words, those of a word together."""
+        order = np.random.default_rng(draw).permutation(len(self.tokens.starts))
+        values = {name: ids[order] for name, ids in self.tokens.values.items()}
+        return self.tokens.with_values(values, self.true)
+
+    def score_translations(self, split: EncodedSplit) -> dict[str, float]:
+        """BLEU, chrF and, where sources have several readings, the share of right ones."""
+        model, cfg = self.model, self.model.cfg
+        results = translate_split(
+            model.model, split, list(cfg.features), cfg.decoding, model.device
+        )
+        best = [model.target.decode(hypotheses[0].ids) for hypotheses in results]
+        scoring = choose_scoring(cfg.data)
+        scores = score(best, split.target_texts, scoring.tokenized, scoring.tokenizer)
+        values = {"BLEU": scores.bleu, "chrF": scores.chrf}
+        reading = reading_accuracy(split.source_texts, split.target_texts, best).accuracy
+        return values if reading is None else values | {"right readings, %": 100 * reading}
+
+
+def format_rows(rows: dict[str, list[dict[str, float]]]) -> Iterator[str]:
+    """A line for each annotation: the mean of each score over its draws, and their spread."""
+    yield "\t".join(["annotation", *rows["true"][0]])
+    for name, draws in rows.items():
+        cells = []
+        for key in draws[0]:
+            values = [draw[key] for draw in draws]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.2f}{spread}")
+        yield "\t".join([name, *cells])
+
+
+def main() -> None:
+    """Translate with each annotation, and show the scores."""
+    parser = make_parser(__doc__)
+    add_run_options(parser)
+    parser.add_argument("--draws", type=int, default=3, help="permutations of the words")
+    options = parser.parse_args()
+    use_utf8()
+    if options.draws < 1:
+        raise UserError(f"--draws {options.draws}: must be at least 1")
+    model = TrainedModel(options.run)
+    pairs = read_pairs(model, options)
+    model.encode_pairs(*pairs)  # which counts what is unknown
+    text = Reliance(model, *pairs)
+    shuffled = [text.shuffle_words(draw) for draw in range(options.draws)]
+    variants = {"true": [text.true], "unknown": [text.make_unknown()], "shuffled": shuffled}
+    rows = {name: [*map(text.score_translations, splits)] for name, splits in variants.items()}
+    for line in format_rows(rows):
+        say(line)
+    say(f"replaced: {', '.join(text.moved)}", file=sys.stderr)
+    model.unknowns.say()
+    if not any(f.dropout or f.sentence_dropout for f in model.cfg.features.values()):
+        say(
+            "unknown: the run was trained without features.*.dropout, it hardly knows that value",
+            file=sys.stderr,
+        )

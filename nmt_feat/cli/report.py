@@ -1,0 +1,103 @@
+"""The table of finished runs: `nmt-feat report FOLDER... [--out FOLDER]`.
+
+Each folder is a run's, a sweep's, or stands above runs (`runs`), which may be packed in
+`records.jsonl` and `counts.parquet` (docs/results). Runs of several corpora or
+language pairs have a table each; `--where NAME=VALUE` chooses some runs. Below the table stands the
+answer in a few sentences, and then what the table supports:
+differences to the baseline (`--baseline`, or words only with the same settings) with intervals and
+p-values. With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and
+with `--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by
+length of the reference, gain against corpus size, BLEU against the bits of the features, mean gates
+by feature value, shares of the embedding's norm. Files of an earlier report in the folder are
+removed. `--html FILE` writes all of it as one HTML page, with data, configuration and origin of
+each run and the test sentences as each method translated
+them. Text is read from the shipped corpus, from downloads in `--cache`, and from the folders that
+`--text` names; not from wherever a run says, since somebody else may have made it.
+Unfinished runs are listed. `--watch` shows instead, until nothing runs any more, what runs and the
+table so far, from the files alone: in another terminal, or on another machine that sees the folder
+and its locks. What is unfinished then, as after a sweep that was killed, is named at the end.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from nmt_feat.analysis.corpora import choose_runs, folder_names
+from nmt_feat.analysis.examples import Corpora
+from nmt_feat.analysis.figures import write_figures
+from nmt_feat.analysis.page import write_page
+from nmt_feat.analysis.report import make_reports, print_reports, write_reports
+from nmt_feat.analysis.watch import watch
+from nmt_feat.base.outputs import refuse_inputs
+from nmt_feat.base.terminal import TextConsole, say, use_utf8
+from nmt_feat.cli.texts import make_parser
+from nmt_feat.errors import writing_to
+from nmt_feat.evaluation.packed_runs import files_of_run
+from nmt_feat.runs.records import find_runs
+
+
+def write_and_print(options: argparse.Namespace) -> None:
+    """Write what is asked for, and print the tables."""
+    runs = choose_runs(find_runs(options.folders), options.where)
+    notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
+    reports = make_reports([(r, folder) for folder, r in runs.items()], notes, options.baseline)
+    if options.html:
+        refuse_inputs(options.html, "--html ", [path for f in runs for path in files_of_run(f)])
+    paths = []
+    if options.out:  # before it is printed, which may fail
+        with writing_to(options.out):
+            paths = write_reports(reports, options.out)
+    print_reports(reports, TextConsole())
+    if options.out:
+        say("Written:", *paths)
+    folders = folder_names(reports)
+    for name, report in reports.items():
+        if options.out and options.figures:
+            folder = options.out / folders[name] if name else options.out
+            with writing_to(folder):
+                figures = write_figures(report, folder)
+            for path, shows in figures.items():
+                say(f"Written: {path}: {shows}")
+        if options.html:
+            page = options.html
+            if name:
+                page = page.with_name(f"{page.stem}-{folders[name]}{page.suffix}")
+            corpora = Corpora(options.text, options.cache)
+            for line in write_page(report, page, corpora):
+                say(line, file=sys.stderr)
+            say(f"Written: {page}")
+
+
+def main() -> None:
+    """Show the report, and write it."""
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, help="folder to write the report into")
+    parser.add_argument("--figures", action="store_true", help="with --out: figures, by Matplotlib")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="one HTML page of everything")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="with --html: folder of a corpus whose test sentences the page may show",
+    )
+    parser.add_argument("--cache", type=Path, default=Path("cache"), help="paths.cache of the runs")
+    parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only runs with this: data=koen, method=gate, seed=1, trainer.precision=bf16-mixed",
+    )
+    parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
+    options = parser.parse_args()
+    use_utf8()
+    if options.figures and not options.out:
+        parser.error("--figures needs --out, the folder to write them into")
+    if options.watch:
+        watch(options.folders, TextConsole())
+    else:
+        write_and_print(options)

@@ -1,0 +1,41 @@
+"""`nmt-feat score`: the log-probability of each line of given translations."""
+
+from __future__ import annotations
+
+import sys
+
+from nmt_feat.base.outputs import check_output, write_to
+from nmt_feat.base.terminal import say
+from nmt_feat.cli.hydra_program import run_program
+from nmt_feat.config.schema import ScoreConfig
+from nmt_feat.runs.artifacts import list_files_read, refuse_record
+from nmt_feat.runs.inputs import Text
+from nmt_feat.runs.long_lines import check_limit
+from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
+from nmt_feat.runs.unknowns import check_reaction
+
+
+def main() -> None:
+    """Score with the settings of the command line."""
+    run_program("score", score_text)
+
+
+def score_text(cfg: ScoreConfig) -> None:
+    """Write the natural log-probability and the pieces (the end symbol counts) of each line."""
+    check_reaction(cfg.unknown)
+    check_limit(cfg.max_pieces)
+    model = TrainedModel(cfg.run, cfg.threads)
+    reader = model.make_reader(Text(cfg.source, cfg.format, cfg.factors, cfg.raw))
+    check_output(
+        cfg.output, "output=", [*reader.list_files(), cfg.target, *list_files_read(cfg.run)]
+    )
+    refuse_record(cfg.output, cfg.run)
+    pairs = model.read_pairs(reader, cfg.target, may_be_nbest=True)
+    model.unknowns.reaction = cfg.unknown
+    scores = model.score_pairs(*pairs, cfg.max_pieces)
+    with write_to(cfg.output, "output=") as out:
+        for logprob, pieces in scores:
+            out.write(f"{logprob:.6f}\t{pieces}\n")
+    if model.unannotated:
+        say(f"{model.unannotated} of {len(scores)} sentences {UNANNOTATED}", file=sys.stderr)
+    model.unknowns.say()

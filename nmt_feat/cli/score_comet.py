@@ -1,0 +1,67 @@
+"""COMET of translations: `nmt-feat score-comet --source S --target T FILE.hyp ...`.
+
+A score learned from human judgement (Rei et al. 2020), by its own package, unbabel-comet, and the
+model that `--model` names or whose file it is. The package wants NumPy below 2: install it in an
+environment of its own. The model, 2.3 GB, is fetched by the package when it is first used, and
+unpickled by it: take one that you trust.
+"""
+
+import sys
+from pathlib import Path
+
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.cli.texts import add_text_options, make_parser, text_from_options
+from nmt_feat.errors import UserError
+from nmt_feat.runs.inputs import read_whole_text
+from nmt_feat.text.files import read_lines
+
+MODEL = "Unbabel/wmt22-comet-da"
+
+
+def score_outputs(
+    sources: list[str], outputs: list[list[str]], targets: list[str], model: str
+) -> list[float]:
+    """The score of each of several systems' outputs."""
+    try:
+        from comet import download_model, load_from_checkpoint
+    except ImportError:
+        raise UserError(
+            "COMET needs its package, in an environment of its own: pip install -e . unbabel-comet"
+        ) from None
+    import torch
+
+    path = model if Path(model).is_file() else download_model(model)
+    scorer, gpus = load_from_checkpoint(path), min(1, torch.cuda.device_count())
+    scores = []
+    for output in outputs:
+        rows = zip(sources, output, targets, strict=True)
+        data = [{"src": source, "mt": text, "ref": target} for source, text, target in rows]
+        scores.append(float(scorer.predict(data, batch_size=16, gpus=gpus).system_score))
+    return scores
+
+
+def main() -> None:
+    """Score, and show the scores."""
+    parser = make_parser(__doc__)
+    parser.add_argument("hypotheses", nargs="+", metavar="FILE", help="such as test.hyp of a run")
+    parser.add_argument("--source", required=True, help="text, CoNLL-U or JSON lines")
+    add_text_options(parser, raw=False)
+    parser.add_argument("--target", required=True, help="the reference, line by line")
+    parser.add_argument("--model", default=MODEL, help=f"name or file; default {MODEL}")
+    options = parser.parse_args()
+    use_utf8()
+    sentences = read_whole_text(text_from_options(options.source, options))
+    targets = read_lines(options.target)
+    outputs = [read_lines(name) for name in options.hypotheses]
+    names = (options.target, *options.hypotheses)
+    for name, lines in zip(names, (targets, *outputs), strict=True):
+        if len(lines) != len(sentences):
+            raise UserError(
+                f"{options.source} has {len(sentences)} sentences, {name} has {len(lines)}; "
+                "their lines must correspond"
+            )
+    sources = [sentence.text for sentence in sentences]
+    scores = score_outputs(sources, outputs, targets, options.model)
+    for name, score in zip(options.hypotheses, scores, strict=True):
+        say(f"{score:.4f}\t{name}")
+    say(f"COMET by {options.model}", file=sys.stderr)

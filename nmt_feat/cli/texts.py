@@ -1,0 +1,56 @@
+"""Options of commands that read a text, with or without a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nmt_feat.errors import UserError
+from nmt_feat.runs.inputs import KINDS, Text
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import Sentence
+
+
+def make_parser(documentation: str | None, whole: bool = False) -> argparse.ArgumentParser:
+    """A parser of a command's options, with the first line of its documentation, or the `whole`."""
+    text = documentation or ""
+    return argparse.ArgumentParser(
+        description=text if whole else text.split("\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_text_options(parser: argparse.ArgumentParser, raw: bool = True) -> None:
+    """How the source is to be read."""
+    kinds = ", ".join(KINDS[1:])
+    parser.add_argument("--format", default="auto", help=f"of the source: {kinds}, or auto")
+    parser.add_argument("--factors", default="", help="columns of its factors: upos,lemma")
+    if raw:
+        parser.add_argument("--raw", help="raw counterpart of a source of tokens")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """A run, and the text to ask it about."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--source", type=Path, help="a text; default: the run's test set")
+    parser.add_argument("--target", type=Path, help="its translation; default: beside it, as .de")
+    add_text_options(parser)
+
+
+def text_from_options(source: str | Path, options: argparse.Namespace) -> Text:
+    """The text that the options describe."""
+    factors = [name for name in options.factors.split(",") if name]
+    return Text(str(source), options.format, factors, getattr(options, "raw", None), "--")
+
+
+def read_pairs(
+    model: TrainedModel, options: argparse.Namespace
+) -> tuple[list[Sentence], list[str], list[str]]:
+    """The text of the options with its translation, else the run's test set; see `read_pairs`."""
+    if options.source is None:
+        if name := next((n for n in ("target", "raw", "factors") if getattr(options, n)), None):
+            raise UserError(f"--{name}: goes with --source FILE; give both, or neither")
+        return model.read_test_set()
+    target = options.target or options.source.with_suffix(f".{model.cfg.data.target_lang}")
+    reader = model.make_reader(text_from_options(options.source, options))
+    return model.read_pairs(reader, str(target))

@@ -1,0 +1,122 @@
+"""`nmt-feat translate`: translate a text with a trained run."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from itertools import islice
+
+from nmt_feat.base.outputs import check_output, write_to
+from nmt_feat.base.terminal import say
+from nmt_feat.cli.hydra_program import run_program
+from nmt_feat.config.rules import BEAM, refuse_infinite
+from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.evaluation.split_decoding import format_nbest_line
+from nmt_feat.export.ctranslate2 import LONGEST
+from nmt_feat.runs.artifacts import list_files_read, refuse_record
+from nmt_feat.runs.inputs import Reader, Text
+from nmt_feat.runs.long_lines import Translation, check_lengths, check_limit
+from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
+from nmt_feat.runs.unknowns import check_reaction
+from nmt_feat.text.files import read_lines
+
+CHOICES = {"engine": ("native", "ctranslate2"), "fallback": ("native", "nearest")}
+
+
+def main() -> None:
+    """Translate with the settings of the command line."""
+    run_program("translate", translate_text)
+
+
+def translate_text(cfg: TranslateConfig) -> None:
+    """Write translations in order, each chunk as soon as it is translated."""
+    check_translate_settings(cfg)
+    model = TrainedModel(cfg.run, cfg.threads)
+    model.unknowns.reaction = cfg.unknown
+    reader = model.make_reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw))
+    check_output(cfg.output, "output=", [*reader.list_files(), *list_files_read(cfg.run)])
+    refuse_record(cfg.output, cfg.run)
+    if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
+        for number, sentence in enumerate(reader.read_sentences(), 1):
+            check_lengths(
+                model.encoder, [sentence], reader.name_sentences(1, number), cfg.max_pieces
+            )
+    count = 0
+    with write_to(cfg.output, "output=") as out:
+        for chunk in translate_chunks(model, reader, cfg):
+            for hypotheses in chunk:
+                for text, hypothesis in hypotheses:
+                    line = format_nbest_line(count, text, hypothesis) if cfg.nbest > 1 else text
+                    out.write(line + "\n")
+                count += 1
+            out.flush()
+    report_exceptions(model, count)
+
+
+def translate_chunks(
+    model: TrainedModel, reader: Reader, cfg: TranslateConfig
+) -> Iterator[list[list[Translation]]]:
+    """The translations, best first, of each line of a chunk of lines, chunk by chunk."""
+    sentences, limit, number = model.read_sentences(reader), model.length_limit(cfg), 0
+    raw_lines = iter(read_lines(cfg.raw)) if cfg.raw else None
+    while chunk := list(islice(sentences, cfg.chunk)):
+        first, count = number + 1, len(chunk)
+        where = reader.name_sentences(count, first)
+        if raw_lines is not None:
+            raw = list(islice(raw_lines, count))
+            chunk = model.annotate_texts([s.text for s in chunk], raw, reader.label, first)
+        chunk, where = limit.divide(chunk, where)
+        if reader.kind == "text" and raw_lines is None:
+            chunk = model.annotate_texts([s.text for s in chunk], None, reader.label, first)
+        translations = limit.within_memory(
+            lambda part, names, first_time: model.translate_sentences(part, names, cfg, first_time),
+            chunk,
+            where,
+        )
+        yield limit.gather(translations)
+        number += count
+    if raw_lines is not None and next(raw_lines, None) is not None:
+        raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
+
+
+def check_translate_settings(cfg: TranslateConfig) -> None:
+    """Refuse values out of bounds, before anything is read."""
+    for name in ("nbest", "chunk"):
+        if getattr(cfg, name) < 1:
+            raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
+    refuse_infinite(dataclasses.asdict(cfg))
+    for name in ("nbest", "beam"):
+        value = getattr(cfg, name)
+        if value is not None and not BEAM[0](value):
+            raise UserError(f"{name}={value}: must be {BEAM[1]}")
+    if cfg.length_penalty is not None and cfg.length_penalty < 0:
+        raise UserError(f"length_penalty={cfg.length_penalty}: must be at least 0")
+    if cfg.beam is not None and cfg.beam < cfg.nbest:
+        raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
+    for name, choices in CHOICES.items():
+        if (value := getattr(cfg, name)) not in choices:
+            raise UserError(f"{name}={value}: unknown; {suggest(value, choices)}")
+    check_reaction(cfg.unknown)
+    check_limit(cfg.max_pieces, cfg.too_long)
+
+
+def report_exceptions(model: TrainedModel, total: int) -> None:
+    """Say on standard error how many sentences were treated in another way than asked for."""
+    for count, reason in (
+        (model.unannotated, UNANNOTATED),
+        (
+            model.missed,
+            "were translated by the native engine: a combination of piece and features "
+            f"that training did not have, above {LONGEST} pieces, or a special piece in the output",
+        ),
+        (
+            model.replaced,
+            "have a combination of piece and features that training did not have; the "
+            "piece's most frequent one was used",
+        ),
+    ):
+        if count:
+            say(f"{count} of {total} sentences {reason}", file=sys.stderr)
+    model.unknowns.say()
