@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 
 from nmt_feat.combiners import Combiner, NoFeatures
 from nmt_feat.config.instantiate import locate_class
-from nmt_feat.config.schema import CombinerConfig
-from nmt_feat.features.widths import default_width
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig
+from nmt_feat.features.choice import choose_kind
 from nmt_feat.runs.build_model import build_combiner
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,8 @@ def combiner(cfg: CombinerConfig, features: list[str]) -> Combiner:
     """The combiner of a model of width `DIM` with these features, widths by default."""
     parts = {"word": DIM}
     for name in features:
-        parts[name] = default_width(name, VALUES[name], DIM, cfg.widths)
+        kind = choose_kind(name, FeatureConfig(column=name))
+        parts[name] = kind.choose_width(VALUES[name], DIM, cfg.widths, 2)
     return build_combiner(cfg, parts, DIM)
 
 

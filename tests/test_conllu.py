@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import values
 from nmt_feat.text.conllu import (
     Sentence,
     Word,
@@ -14,6 +13,7 @@ from nmt_feat.text.conllu import (
     write_conllu,
 )
 from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_values import read_column
 
 
 def conllu(*rows: str, text: str | None = None) -> list[str]:
@@ -71,9 +71,9 @@ def test_own_keys_of_a_multiword_token() -> None:
         "2 dem der DET _ _ 1 det _ Gloss=the+dat",
     )
     sentences = Sentences.of(parse_conllu(lines, "x"))
-    assert values(sentences, "misc").values == ["NER=O|Gloss=in|Gloss=the+dat"]
-    assert values(sentences, "misc.Gloss").values == ["in+the+dat"]
-    assert values(sentences, "misc.NER").values == ["O"]
+    assert read_column(sentences, "misc").values == ["NER=O|Gloss=in|Gloss=the+dat"]
+    assert read_column(sentences, "misc.Gloss").values == ["in+the+dat"]
+    assert read_column(sentences, "misc.NER").values == ["O"]
 
 
 def test_head_inside_and_outside_of_a_multiword_token() -> None:

@@ -21,7 +21,12 @@ from nmt_feat.data.batches import collate
 from nmt_feat.data.overlaps import overlaps
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import UNITS
-from nmt_feat.encoders.states import LanguageModel, opened, scale, stored
+from nmt_feat.encoders.states import (
+    LanguageModel,
+    open_states,
+    root_mean_square,
+    store_states,
+)
 from nmt_feat.features import Contextual
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.subwords import Pieces
@@ -117,7 +122,9 @@ def test_precision(encoder: Path) -> None:
     )
     assert rounded.dtype == np.float16
     np.testing.assert_array_equal(exact.astype(np.float16), rounded)
-    assert scale(exact) == pytest.approx(float(np.sqrt((exact.astype(float) ** 2).mean())))
+    assert root_mean_square(exact) == pytest.approx(
+        float(np.sqrt((exact.astype(float) ** 2).mean()))
+    )
 
 
 # ---- mapping
@@ -286,7 +293,7 @@ def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
     def work() -> None:
         model = LanguageModel("bert", str(encoder), -2, "float16")
         begin.wait()
-        made.append(stored(model, texts, tmp_path, said.append))
+        made.append(store_states(model, texts, tmp_path, said.append))
 
     said: list[str] = []
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -299,7 +306,7 @@ def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
         "vectors of tiny: 2,000 of 2,100 sentences",
         "vectors of tiny: 2,100 of 2,100 sentences",
     ]
-    states = opened(made[0])
+    states = open_states(made[0])
     assert len(states.counts) == 2100
     assert states.vectors.shape == (states.counts.sum(), WIDTH)
 

@@ -12,9 +12,11 @@ from nmt_feat.config.schema import FeatureConfig, SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder, word_of_piece
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.covers import Covers, join_values, last_word_of_piece, words_without_piece
-from nmt_feat.data.prepare import Prepared, cover_of, fingerprint, prepare
+from nmt_feat.data.identity import choose_cover, hash_cache
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.choice import choose_kind
+from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import CUT, Subwords, cut_at_words
@@ -22,6 +24,7 @@ from nmt_feat.text.word_values import whitespace_words
 from tests.support.applied import FEW, good, plain
 from tests.support.entry import call
 from tests.support.halving import Halves, Wholes
+from tests.support.kinds import build_vocabulary
 from tests.support.small import Small
 from tests.support.splits import pieces
 
@@ -90,7 +93,7 @@ def test_a_worked_example(korean: Subwords, cover: str, policy: str) -> None:
     assert described.value_counts["upos"].tolist() == [len(values)] * 2
     assert described.lost == {"upos": lost * 2}
     counts = Counter(dict(zip(coded.values, coded.counts(), strict=True)))
-    vocab = FeatureVocab.build(FeatureConfig(column="upos", policy=policy, cover=cover), counts)
+    vocab = build_vocabulary(FeatureConfig(column="upos", policy=policy, cover=cover), counts)
     encoder = SourceEncoder(korean, {"upos": vocab})
     ids, _ = encoder.look_up(described)
     assert [vocab.values[i - 3] for i in ids["upos"] if i > 2] == carried * 2
@@ -102,9 +105,9 @@ def test_the_vocabulary_of_joined_values(korean: Subwords) -> None:
     counts = Counter({"PROPN+ADP": 3, "NOUN": 2, "NOUN+ADP": 1})
     for chosen in ({"min_count": 2}, {"max_values": 2}):
         cfg = FeatureConfig(column="upos", cover="join", **chosen)
-        vocab = FeatureVocab.build(cfg, counts)
+        vocab = build_vocabulary(cfg, counts)
         assert vocab.values == ["PROPN+ADP", "NOUN"]
-        assert vocab.id("NOUN+ADP") == vocab.id("ADP") == 1
+        assert vocab.id_of("NOUN+ADP") == vocab.id_of("ADP") == 1
 
 
 def test_values_are_joined_as_those_of_multi_word_tokens() -> None:
@@ -183,13 +186,15 @@ def prepared(small: Small, *settings: str) -> Prepared:
 
 
 def test_the_annotator_decides_where_nothing_is_set(small: Small) -> None:
-    feature, vectors = FeatureConfig(column="upos"), FeatureConfig(column="char", of="word")
+    feature = choose_kind("f", FeatureConfig(column="upos"))
+    units = choose_kind("f", FeatureConfig(column="char", of="word"))
     for chosen, cover in ((HALVES, "join"), (WHOLES, "first")):
         cfg = small.config(*FILES, chosen, "combiner=add", "features=[upos]")
-        assert cover_of(cfg, feature) == cover
-        assert cover_of(cfg, vectors) == "first"
+        assert choose_cover(cfg, feature) == cover
+        assert choose_cover(cfg, units) == "first"
         for value in ("first", "join"):
-            assert cover_of(cfg, FeatureConfig(column="upos", cover=value)) == value
+            given = choose_kind("f", FeatureConfig(column="upos", cover=value))
+            assert choose_cover(cfg, given) == value
 
 
 def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:
@@ -200,7 +205,7 @@ def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:
                 cfg = small.config(*FILES, chosen, "features=[upos]", "combiner=add")
                 cfg.features["upos"].cover = cover
                 cfg.subword.split_at_words = at_words
-                found[chosen, cover, at_words] = fingerprint(cfg, cfg.features)
+                found[chosen, cover, at_words] = hash_cache(cfg, cfg.features)
     for at_words in (False, True):
         assert found[WHOLES, None, at_words] == found[WHOLES, "first", at_words]
         assert found[HALVES, None, at_words] == found[HALVES, "join", at_words]
@@ -322,7 +327,7 @@ def test_controls_move_joined_values(small: Small, policy: str) -> None:
     if policy == "copy":  # all pieces of a word have the same
         assert (after[starts[real]] == after[ends[real]]).all()
     else:
-        inside = vocab.id("<inside>")
+        inside = vocab.id_of("<inside>")
         assert {*after[ends[real & (ends > starts)]].tolist()} <= {inside}
 
 

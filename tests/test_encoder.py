@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from nmt_feat.config.schema import SubwordConfig
-from nmt_feat.data.alignment import SourceEncoder, subword_tags, word_begins, word_of_piece
+from nmt_feat.data.alignment import SourceEncoder, word_begins, word_of_piece
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import INSIDE, FeatureVocab
+from nmt_feat.features.values import tag_pieces
+from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word, parse_conllu
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
@@ -90,7 +91,7 @@ def test_a_gap_in_the_annotation_is_an_error() -> None:
 def test_subword_tags() -> None:
     def tags(owner: list[int], *counts: int) -> str:
         begins = word_begins(np.array(owner, np.int64), np.array(counts))
-        found = subword_tags(begins)
+        found = tag_pieces(begins)
         return "".join(found.strings().to_pylist())
 
     assert tags([0, 1, 1, 2, 2, 2, 2, 3], 8) == "OBEBIIEO"
@@ -163,7 +164,7 @@ def test_text_columns_need_no_annotation(subwords: Subwords) -> None:
     tagged = encoder(subwords, column="subword_tag")
     found = encode(tagged, Sentence("ab c"))
     assert encode(tagged, Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == found
-    ids = [tagged.features["f"].id(tag) for tag in "BIEBE"]
+    ids = [tagged.features["f"].id_of(tag) for tag in "BIEBE"]
     assert found.features["f"] == [*ids, END]
     shapes = encode(encoder(subwords, column="shape"), Sentence("ab c"))
     assert shapes.features["f"] == [7] * 5 + [END]

@@ -12,11 +12,12 @@ from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import END, FIRST, UNITS, UNK
 from nmt_feat.features import Categorical, Mean
-from nmt_feat.features.columns import INSIDE, FeatureVocab
+from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.model.embedding import SourceEmbedding, mask
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
+from tests.support.kinds import build_vocabulary
 from tests.support.small import Small, outcome
 
 IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 1)
@@ -86,7 +87,7 @@ def test_inside_of_a_word_is_no_value(units: bool) -> None:
         expected = [[UNK, UNK, 5, END, 0]]
     assert embedding.forget("f", given).tolist() == expected
     cfg = FeatureConfig(column="upos", policy="first", dropout=0.1)
-    assert FeatureVocab.build(cfg, Counter("X")).id(INSIDE) == FIRST
+    assert build_vocabulary(cfg, Counter("X")).id_of(INSIDE) == FIRST
     add, model = CombinerConfig("nmt_feat.combiners.Add"), ModelConfig(dim=4, ffn_dim=4, heads=1)
     built = build_model(model, add, {"f": cfg}, {"f": 5}, 9, 9, seed=1)
     assert built.source.masked == {"f": (0.1, 0.0, True)}

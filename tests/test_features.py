@@ -11,19 +11,14 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features import Categorical
-from nmt_feat.features.columns import (
-    COLUMNS,
-    INSIDE,
-    FeatureVocab,
-    annotation,
-    check,
-    of_words,
-    shape,
-    values,
-)
+from nmt_feat.features.choice import choose_kind, choose_kinds
+from nmt_feat.features.kind import list_annotation_columns
+from nmt_feat.features.values import COLUMNS, find_shape
+from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import feats_value, misc_value, whitespace_words
+from tests.support.kinds import build_vocabulary
 
 WORDS = (
     Word("Im", 0, 2, "in+der", "ADP+DET", "_", "_+Case=Dat|Number=Sing", "case+det", "NOUN"),
@@ -47,7 +42,8 @@ WORDS = (
 )
 def test_values(column: str, expected: list[str]) -> None:
     sentences = [Sentence("Im Haus", WORDS), Sentence(""), Sentence("Im Haus", WORDS[:1])]
-    found = values(Sentences.of(sentences), column)
+    kind = choose_kind("f", FeatureConfig(column=column))
+    found = kind.read_values(Sentences.of(sentences), FeatureVocab(column, "copy"))
     assert found.strings().to_pylist() == [*expected, expected[0]]
 
 
@@ -102,7 +98,7 @@ def test_misc_value(misc: str, name: str, expected: str) -> None:
     ],
 )
 def test_shape(form: str, expected: str) -> None:
-    assert shape(form) == expected
+    assert find_shape(form) == expected
 
 
 def test_whitespace_words() -> None:
@@ -115,11 +111,11 @@ def test_whitespace_words() -> None:
 
 def test_vocabulary() -> None:
     counts = Counter({"b": 5, "a": 5, "c": 9, "d": 1})
-    vocab = FeatureVocab.build(FeatureConfig(column="upos"), counts)
+    vocab = build_vocabulary(FeatureConfig(column="upos"), counts)
     assert vocab.values == ["c", "a", "b", "d"]
     assert vocab.counts == [9, 5, 5, 1]
     assert vocab.size == 7
-    assert [vocab.id(v) for v in "abcd?"] == [4, 5, 3, 6, UNK]
+    assert [vocab.id_of(v) for v in "abcd?"] == [4, 5, 3, 6, UNK]
     assert (PAD, UNK, END) == (0, 1, 2)
 
 
@@ -127,13 +123,13 @@ def test_vocabulary_limits() -> None:
     counts = Counter({"b": 5, "a": 5, "c": 9, "d": 1})
 
     def build(**settings: Any) -> FeatureVocab:
-        return FeatureVocab.build(FeatureConfig(column="upos", **settings), counts)
+        return build_vocabulary(FeatureConfig(column="upos", **settings), counts)
 
     assert build(max_values=2).values == ["c", "a"]
     assert build(min_count=2).values == ["c", "a", "b"]
     inside = build(max_values=2, policy="first")
     assert inside.values == [INSIDE, "c", "a"]
-    assert inside.id(INSIDE) == 3
+    assert inside.id_of(INSIDE) == 3
 
 
 @pytest.mark.parametrize(
@@ -206,21 +202,19 @@ def test_vocabulary_limits() -> None:
 )
 def test_check(feature: FeatureConfig, message: str) -> None:
     with pytest.raises(UserError) as error:
-        check({"f": feature})
+        choose_kind("f", feature).check_settings()
     assert str(error.value) == message
 
 
 def test_which_need_an_annotation_and_which_words() -> None:
     text = {c: FeatureConfig(column=c) for c in ("shape", "subword_tag")}
     pieces = {c: FeatureConfig(column=c, of="piece") for c in ("char", "form", "context")}
-    assert annotation(text | pieces) == annotation({}) == ()
+    assert list_annotation_columns(choose_kinds(text | pieces).values()) == ()
     case = {"case": FeatureConfig(column="feats.Case"), "upos": FeatureConfig(column="upos")}
-    assert annotation(text | case) == ("feats", "upos")
-    assert not of_words(pieces)
-    assert not of_words({})
+    assert list_annotation_columns(choose_kinds(text | case).values()) == ("feats", "upos")
+    assert not any(kind.depends_on_words for kind in choose_kinds(pieces).values())
     words = {c: FeatureConfig(column=c, of="word") for c in ("char", "form")}
-    for name, feature in (text | words | case).items():
-        assert of_words(pieces | {name: feature})
+    assert all(kind.depends_on_words for kind in choose_kinds(text | words | case).values())
 
 
 @pytest.mark.parametrize("path", sorted(find_resource("conf").glob("features/*.yaml")), ids=str)
@@ -229,7 +223,7 @@ def test_shipped_features(path: Path) -> None:
     assert first.startswith("# ")
     ((name, settings),) = OmegaConf.to_container(OmegaConf.create(content)).items()
     assert name == path.stem
-    check({name: FeatureConfig(**settings)})
+    choose_kind(name, FeatureConfig(**settings)).check_settings()
 
 
 def test_every_column_is_shipped() -> None:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import values
 from nmt_feat.runs.records import read_record
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import parse_lines
 from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_values import read_column
 from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.small import ROOT
@@ -198,11 +198,11 @@ def test_ten_thousand_values(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("".join(f"a|V{n}\n" for n in range(10_000)))
     found = Sentences.of(parse_lines(read_lines(path), "x", "pipe", ["upos"]))
-    assert len(values(found, "upos").values) == 10_000
+    assert len(read_column(found, "upos").values) == 10_000
     names = [f"misc.K{n}" for n in range(10_000)]
     line = "a|" + "|".join(f"v{n}" for n in range(10_000))
     (sentence,) = parse_lines([line], "x", "pipe", names)
-    assert values(Sentences.of([sentence]), "misc.K9999").values == ["v9999"]
+    assert read_column(Sentences.of([sentence]), "misc.K9999").values == ["v9999"]
 
 
 def test_vectors_behind_a_byte_order_mark(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from nmt_feat.config.identity import (
     identity_settings,
 )
 from nmt_feat.config.schema import SplitConfig, TrainConfig
-from nmt_feat.data.prepare import fingerprint, hash_data
+from nmt_feat.data.identity import hash_cache, hash_data
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.runs.run import train_run
 from nmt_feat.training import loop
@@ -83,7 +83,7 @@ def test_a_new_setting_of_subwords_leaves_the_prepared_data(
 ) -> None:
     def hashed(*more: str) -> str:
         cfg = small.config(*more)
-        return fingerprint(cfg, cfg.features)
+        return hash_cache(cfg, cfg.features)
 
     before = hashed()
     remove_first(monkeypatch, "subword", "byte_fallback")

@@ -15,7 +15,7 @@ from nmt_feat.annotators.kiwi import Kiwi
 from nmt_feat.config.schema import AnnotatorConfig, SubwordConfig
 from nmt_feat.data.alignment import VALUES, SourceEncoder
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.units import visible_characters

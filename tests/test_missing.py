@@ -14,7 +14,7 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word, parse_conllu
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.sentences import Sentences
@@ -22,6 +22,7 @@ from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.word_values import MISSING
 from tests.support.applied import said as errors_of
 from tests.support.entry import call
+from tests.support.kinds import build_vocabulary
 from tests.support.small import Small
 from tests.support.splits import encode
 
@@ -51,7 +52,7 @@ def test_values_are_unknown(column: str) -> None:
     ids, _ = encoder.look_up(together)
     known = 3 if column == "upos" else 5
     assert ids["f"].tolist() == [known, known, END, UNK, END, known, known, END]
-    features["g"] = FeatureVocab("lemma", "copy", ["a"], [1])
+    encoder = encoder.with_features({"g": FeatureVocab("lemma", "copy", ["a"], [1])})
     with pytest.raises(UserError) as error:
         encode(encoder, Sentence("a b"), "f:3")
     assert str(error.value).startswith("f:3: no annotation of 'a b', but features need it; ")
@@ -59,9 +60,9 @@ def test_values_are_unknown(column: str) -> None:
 
 def test_a_value_that_is_missing_is_no_value() -> None:
     cfg = FeatureConfig(column="upos", missing="unknown")
-    vocab = FeatureVocab.build(cfg, Counter({"X": 2, MISSING: 9}))
+    vocab = build_vocabulary(cfg, Counter({"X": 2, MISSING: 9}))
     assert vocab.values == ["X"]
-    assert vocab.code(MISSING) == UNK
+    assert vocab.id_of(MISSING) == UNK
     assert vocab.missing == "unknown"
 
 

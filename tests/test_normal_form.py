@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.schema import DataConfig, SubwordConfig
-from nmt_feat.data.prepare import fingerprint
+from nmt_feat.data.identity import hash_cache
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import normalization as normal
 from nmt_feat.text.conllu import Sentence, Word
@@ -199,7 +199,7 @@ EMBEDDED = "c46c4385786d02aeb7191467f27ae221568015f8a726252b3945eae59dab6c8b"
 
 def test_clean_corpora_keep_their_fingerprint(tmp_path: Path) -> None:
     cfg = compose_settings([f"paths.cache={tmp_path}"])
-    assert fingerprint(cfg, cfg.features) == EMBEDDED
+    assert hash_cache(cfg, cfg.features) == EMBEDDED
 
 
 def test_fingerprint_where_a_rule_takes_effect(pairs: DataConfig, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_fingerprint_where_a_rule_takes_effect(pairs: DataConfig, tmp_path: Path
         test.write_text(text)
         for kind in ("bpe", "given"):
             cfg.subword.kind = kind
-            found[name, kind] = fingerprint(cfg, {})
+            found[name, kind] = hash_cache(cfg, {})
     assert len(set(found.values())) == 4
 
 

@@ -65,7 +65,7 @@ def test_gates_and_shares(small: Small) -> None:
         assert counts == sorted(counts, reverse=True)
         assert len(found) == len([v for n, v in gates if n == name])
         for value in found:
-            expected = gates[name, run.encoder.features[name].id(value.value)]
+            expected = gates[name, run.encoder.features[name].id_of(value.value)]
             assert value.pieces == len(expected)
             assert list(value.weights) == names
             mean = np.mean(expected, axis=0)

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data import prepare as module
-from nmt_feat.data.prepare import Prepared, fingerprint, prepare
+from nmt_feat.data import building as module
+from nmt_feat.data.identity import hash_cache
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.text.files import hash_content
 from tests.support.lexicon import TRAIN, features, write
 
@@ -22,7 +23,7 @@ def test_second_time_comes_from_the_cache(cfg: TrainConfig) -> None:
     again = prepare(deepcopy(cfg), features("upos"), said.append)
     assert said == []
     assert again.folder == first.folder
-    assert again.folder.name == f"prepared-{fingerprint(cfg, features('upos'))[:16]}"
+    assert again.folder.name == f"prepared-{hash_cache(cfg, features('upos'))[:16]}"
     assert again.report == first.report
     assert again.encoder.features == first.encoder.features
 
@@ -62,18 +63,18 @@ def change(cfg: TrainConfig, path: str, value: object) -> TrainConfig:
 )
 def test_fingerprint(cfg: TrainConfig, path: str, value: object, changes: bool) -> None:
     chosen = features("upos")
-    before = fingerprint(cfg, chosen)
+    before = hash_cache(cfg, chosen)
     assert len(before) == 64
-    assert (fingerprint(change(cfg, path, value), chosen) != before) == changes
+    assert (hash_cache(change(cfg, path, value), chosen) != before) == changes
 
 
 def test_fingerprint_of_features_and_files(cfg: TrainConfig) -> None:
-    before = fingerprint(cfg, features("upos"))
-    assert fingerprint(cfg, features("upos", dim=8)) == before
-    assert fingerprint(cfg, features("upos", policy="first")) != before
-    assert fingerprint(cfg, features("upos", max_values=3)) != before
+    before = hash_cache(cfg, features("upos"))
+    assert hash_cache(cfg, features("upos", dim=8)) == before
+    assert hash_cache(cfg, features("upos", policy="first")) != before
+    assert hash_cache(cfg, features("upos", max_values=3)) != before
     write(Path(str(cfg.data.folder)), "train", TRAIN[1:])
-    assert fingerprint(cfg, features("upos")) != before
+    assert hash_cache(cfg, features("upos")) != before
 
 
 @pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest", "version"])

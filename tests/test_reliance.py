@@ -14,7 +14,7 @@ import pytest
 from nmt_feat.cli.reliance import Reliance
 from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.features.columns import INSIDE
+from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
@@ -79,7 +79,7 @@ def test_units_of_first_pieces(small: Small) -> None:
     """Of words that are unknown, later pieces are `<inside>` still, and nothing else is known."""
     units = ("features=[char]", "features.char.of=word", "features.char.policy=first")
     text = opened(small.train("combiner=add", *units, *FEW), small.corpus / "test.conllu")
-    inside = [text.model.encoder.features["char"].id(INSIDE)]
+    inside = [text.model.encoder.features["char"].id_of(INSIDE)]
     unknown, table = text.make_unknown().features["char"], text.true.units["char"]
     starts = set(text.tokens.starts.tolist())
     for piece in text.tokens.pieces.tolist():

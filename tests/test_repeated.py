@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.data import prepare
+from nmt_feat.data import building
 from nmt_feat.runs.records import read_run
 from nmt_feat.training.checkpoints import FORMAT, Checkpoints
 from tests.support.entry import call
@@ -53,7 +53,7 @@ def test_ten_on_one_cache(small: Small) -> None:
 def killed(overrides: list[str], folder: Path) -> None:
     """Dies when the data is nearly prepared."""
     pytest.MonkeyPatch().setattr(
-        prepare, "describe_split", lambda split: os.kill(os.getpid(), signal.SIGKILL)
+        building, "describe_split", lambda split: os.kill(os.getpid(), signal.SIGKILL)
     )
     command(overrides, folder)
 

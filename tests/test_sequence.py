@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nmt_feat.combiners import Add
 from nmt_feat.data.batches import collate
-from nmt_feat.data.prepare import fingerprint
+from nmt_feat.data.identity import hash_cache
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import END, UNITS, UNK
@@ -346,7 +346,7 @@ def test_units_determine_the_prepared_data(small: Small) -> None:
     found = set()
     for change in ("of=word", "n=2", "column=char", "of=piece"):
         cfg = small.config("features=[ngram]", f"features.ngram.{change}")
-        found.add(fingerprint(cfg, cfg.features))
+        found.add(hash_cache(cfg, cfg.features))
     assert len(found) == 4
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.prepare import Prepared, fingerprint, prepare
+from nmt_feat.data.identity import hash_cache
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.text.files import list_shards
 from tests.support.lexicon import features
@@ -53,11 +54,11 @@ def test_shards_are_one_corpus(cfg: TrainConfig) -> None:
 
 def test_a_changed_shard_is_another_corpus(cfg: TrainConfig) -> None:
     cfg = sharded(cfg)
-    before = fingerprint(cfg, CHOSEN)
-    assert fingerprint(cfg, CHOSEN) == before
+    before = hash_cache(cfg, CHOSEN)
+    assert hash_cache(cfg, CHOSEN) == before
     with gzip.open(Path(cfg.data.folder or "") / "part-3.de.gz", "wt", encoding="utf-8") as file:
         file.write("Etwas anderes .")
-    assert fingerprint(cfg, CHOSEN) != before
+    assert hash_cache(cfg, CHOSEN) != before
 
 
 def test_order_does_not_depend_on_the_folder(

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from nmt_feat.config.schema import SubwordConfig, TrainConfig
-from nmt_feat.data import encoding, prepare
+from nmt_feat.data import building, encoding
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.batches import plan
+from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.text import files as text
 from nmt_feat.text import subwords
@@ -31,14 +32,14 @@ CHOSEN = features("upos", "lemma", "shape", "subword_tag", "char") | features("f
 def test_blocks_and_processes_change_nothing(
     cfg: TrainConfig, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = whole(prepare.prepare(cfg, CHOSEN))
+    expected = whole(prepare(cfg, CHOSEN))
     other = deepcopy(cfg)
     other.paths.cache += "-other"
     other.data.processes = processes
     monkeypatch.setattr(tables, "ROWS", 5)
     monkeypatch.setattr(text, "BLOCK", 300)
-    monkeypatch.setattr(prepare, "PER_PROCESS", 1)
-    made = prepare.prepare(other, CHOSEN)
+    monkeypatch.setattr(building, "PER_PROCESS", 1)
+    made = prepare(other, CHOSEN)
     assert whole(made) == expected
     assert sorted(path.suffix for path in made.folder.iterdir() if path.is_dir()) == []
 
@@ -47,7 +48,7 @@ def test_filtered_blocks(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> N
     """Blocks of which nothing is left add nothing."""
     monkeypatch.setattr(tables, "ROWS", 1)
     cfg.data.min_words = 4
-    made = prepare.prepare(cfg, features("upos"))
+    made = prepare(cfg, features("upos"))
     assert made.report.filtered == {"words < 4": 6}
     assert len(made.train) == 12
     assert "Peter ducks." not in made.train.source_texts
@@ -157,7 +158,7 @@ def test_filters_count_the_first_reason() -> None:
 
 
 def test_batches_are_cut_where_the_budget_ends(cfg: TrainConfig) -> None:
-    train = prepare.prepare(cfg, {}).train
+    train = prepare(cfg, {}).train
     lengths = np.maximum(train.source_lengths, train.target_lengths)
     for budget in (1, 30, 64, 1000):
         batches = plan(train, budget, 1, 0)

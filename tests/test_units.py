@@ -8,7 +8,8 @@ import pytest
 from nmt_feat.config.schema import FeatureConfig, SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.embedders.ids import END, UNK
-from nmt_feat.features.columns import INSIDE, FeatureVocab
+from nmt_feat.features.choice import choose_kind
+from nmt_feat.features.vocabulary import INSIDE, FeatureVocab, VocabularyBasis
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.units import BLANK, EMPTY, split_units, visible_characters
@@ -160,11 +161,11 @@ def test_joiners_of_given_pieces_are_no_units() -> None:
 
 
 def test_the_vocabulary_is_that_of_units() -> None:
-    empty = FeatureVocab.build(FeatureConfig(column="jamo", min_count=2), Counter())
-    counts = empty.count_units(Counter({"나는": 3, "x": 1}))
+    kind = choose_kind("f", FeatureConfig(column="jamo", min_count=2, of="word"))
+    counts = kind.count_values(Counter({"나는": 3, "x": 1}))
     assert counts == {"\u1102": 6, "\u1161": 3, EMPTY: 3, "\u1173": 3, "\u11ab": 3, "x": 1}
-    built = FeatureVocab.build(FeatureConfig(column="jamo", min_count=2, of="word"), counts)
+    built = kind.build_vocabulary(counts, VocabularyBasis())
     assert built.values == ["\u1102", EMPTY, "\u1161", "\u1173", "\u11ab"]
     assert built.size == 8
-    assert built.code("나x") == (3, 5, 4, UNK)
+    assert kind.encode_values(["나x"], built)[1] == [(3, 5, 4, UNK)]
     assert built.of == "word"

@@ -36,13 +36,13 @@ from nmt_feat.base.typed_json import convert_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.features.columns import values
 from nmt_feat.runs.records import CurvePoint, RunRecord, read_record
 from nmt_feat.text import files as text
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu, sentence_end
 from nmt_feat.text.conllu_blocks import parse_block
 from nmt_feat.text.sentences import ANNOTATION, Sentences
+from nmt_feat.text.word_values import read_column
 from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import (
     INDEX,
@@ -124,7 +124,7 @@ def count(sentences: Iterable[Sentence]) -> Counts:
     found = list(sentences)
     kept = Sentences.read(pa.Table.from_batches([Sentences.of(found).table()]))
     for column in ("upos", "feats", "feats.Case", "misc.NER"):
-        values(kept, column)
+        read_column(kept, column)
     for sentence, again in zip(found, kept, strict=True):
         assert sentence.text == again.text
         assert [w.form for w in sentence.words] == [w.form for w in again.words]

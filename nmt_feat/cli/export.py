@@ -21,7 +21,7 @@ from nmt_feat.config.commands import shell_command
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
-from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, check_exportable, export, factors
+from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, export, factors
 from nmt_feat.runs.artifacts import EXPORT, WEIGHTS
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.trained_model import TrainedModel
@@ -41,7 +41,8 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
     out = folder / EXPORT
     if out.exists():
         raise UserError(f"{out}: is there already; remove it to export again")
-    check_exportable(model.model)
+    for kind in model.kinds.values():
+        kind.check_exportable()
     combinations = None
     if tables := factors(model.model.source):
         say(f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings")

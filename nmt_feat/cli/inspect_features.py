@@ -27,13 +27,12 @@ from nmt_feat.runs.resolve import resolve_settings
 
 def tabulate_sentence(prepared: Prepared, i: int) -> TextTable:
     """The pieces of a sentence of dev, a row each, and their values."""
-    split, vocabs = prepared.dev, prepared.encoder.features
-    names = [name for name, v in vocabs.items() if not (v.has_units or v.contextual)]
-    table = TextTable("piece", *names, box=None, pad_edge=False)
+    split, values_of = prepared.dev, prepared.encoder.name_values()
+    table = TextTable("piece", *values_of, box=None, pad_edge=False)
     start, end = split.source.offsets[i : i + 2]
     columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
-    for name in names:
-        values = ["<pad>", "<unk>", "<end>", *vocabs[name].values]
+    for name in values_of:
+        values = ["<pad>", "<unk>", "<end>", *values_of[name]]
         columns.append([values[id] for id in split.features[name][start : end - 1].tolist()])
     for row in zip(*columns, strict=True):
         table.add_row(*row)
@@ -43,7 +42,7 @@ def tabulate_sentence(prepared: Prepared, i: int) -> TextTable:
 def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) -> None:
     """Print the report, the advice and the examples."""
     console.print(prepared.report)
-    sizes = {name: vocab.size for name, vocab in prepared.encoder.features.items()}
+    sizes = prepared.encoder.id_counts
     parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     method = method_name(cfg.combiner._target_)

@@ -13,8 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.errors import UserError
-from nmt_feat.runs.provenance import describe_machine
-from nmt_feat.runs.records import FINISHED, read_record
+from nmt_feat.runs.records import FINISHED, machine, read_record
 
 SIZE = {
     "data": ("name", "limit"),
@@ -95,7 +94,7 @@ def _is_of_tests(setting: str) -> bool:
 
 def alike(config: DictConfig) -> list[float]:
     """The seconds of the latest finished runs of this size, made on such a machine."""
-    here = describe_machine()
+    here = machine()
     wanted = [
         OmegaConf.select(config, f"{group}.{name}")
         for group, names in SIZE.items()

@@ -16,15 +16,16 @@ import numpy as np
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
 from nmt_feat.config.schema import FeatureConfig
+from nmt_feat.data.building import WORD
 from nmt_feat.data.controls import Tokens
-from nmt_feat.data.prepare import WORD
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import reading_accuracy, score
 from nmt_feat.evaluation.split_decoding import translate_split
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.choice import choose_kind
+from nmt_feat.features.vocabulary import VocabularyBasis
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import Sentences
@@ -37,18 +38,20 @@ class Reliance:
         self, model: TrainedModel, sentences: list[Sentence], targets: list[str], where: list[str]
     ) -> None:
         self.model, vocabs = model, model.encoder.features
-        self.moved = {name: vocab for name, vocab in vocabs.items() if not vocab.of_pieces}
+        kinds = model.encoder.kinds
+        self.moved = {name: v for name, v in vocabs.items() if not kinds[name].of_pieces}
         if not self.moved:
             raise UserError(
                 f"{model.folder}: has no features of words; there is nothing to replace"
             )
-        tag = FeatureVocab.build(FeatureConfig(column="subword_tag"), Counter("BIEO"))
+        tags = choose_kind(WORD, FeatureConfig(column="subword_tag"))
+        tag = tags.build_vocabulary(Counter("BIEO"), VocabularyBasis())
         encoder = model.encoder.with_features(vocabs | {WORD: tag})
         described = encoder.describe(Sentences.of(sentences), where)
         encoded = encode_split(encoder, model.target, described, targets)
         self.true = model.attach_states(encoded, described.texts, where)
         whole = model.cfg.subword.kind == "none"  # each piece is a word
-        begins = None if whole else [tag.id("B"), tag.id("O")]
+        begins = None if whole else [tag.id_of("B"), tag.id_of("O")]
         self.tokens = Tokens.of(self.true, self.moved, begins)
 
     def make_unknown(self) -> EncodedSplit:

@@ -6,8 +6,7 @@ from nmt_feat.annotators.base import Annotator, make_annotator
 from nmt_feat.config.schema import DataConfig, FeatureConfig, SplitConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import TEXT_COLUMNS
-from nmt_feat.text import units
+from nmt_feat.features.choice import choose_kinds
 from nmt_feat.text.formats import SEPARATORS, kind_of
 
 
@@ -15,27 +14,18 @@ def check_features(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, features that nothing gives and controls of nothing."""
     if not cfg.features:
         return
-    columns = {
-        name: feature.column
-        for name, feature in cfg.features.items()
-        if feature.column not in TEXT_COLUMNS
-    }
+    kinds = choose_kinds(cfg.features)
+    columns = {n: kind.annotation_column for n, kind in kinds.items() if kind.annotation_column}
     annotator = make_annotator(cfg.annotator)
     if annotator is not None:
         _check_annotator(annotator, cfg.data, columns)
     else:
         _check_factors(cfg.data, cfg.features, columns)
-    if cfg.control in CONTROLS and all(map(_of_pieces, cfg.features.values())):
+    if cfg.control in CONTROLS and all(kind.of_pieces for kind in kinds.values()):
         raise UserError(
             f"control={cfg.control}: {', '.join(cfg.features)} say nothing that the pieces do not; "
             "choose features of words, or control=none"
         )
-
-
-def _of_pieces(feature: FeatureConfig) -> bool:
-    """Whether its values follow from the pieces."""
-    own = feature.column in (*units.KINDS, *units.FORMS) and feature.of == "piece"
-    return feature.column == "subword_tag" or own
 
 
 def _check_annotator(annotator: Annotator, data: DataConfig, columns: dict[str, str]) -> None:

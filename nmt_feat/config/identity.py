@@ -27,6 +27,7 @@ from nmt_feat.config.first_names import FIRST_NAMES
 from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
+from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.build_model import build_combiner, isolated, wanted
 from nmt_feat.runs.records import DIALS, method_name
 from nmt_feat.text.files import hash_content, hash_file_cached
@@ -86,16 +87,9 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     scoring = choose_scoring(cfg.data)
     if not scoring.tokenized and scoring.tokenizer != DEFAULT:
         settings["data"]["bleu_tokenizer"] = scoring.tokenizer
-    for feature in settings["features"].values():
-        feature["file"] = bool(feature["file"])  # its content is in the fingerprint
-        if feature["encoder"] is None:  # as if there were none
-            del feature["encoder"], feature["layer"], feature["precision"]
-        else:
-            feature["encoder"] = True
-        if feature["live"]:
-            del feature["precision"]
-        else:  # as if there were none
-            del feature["live"], feature["trained"], feature["learning_rate"]
+    kinds = choose_kinds(cfg.features)
+    for name, kind in kinds.items():
+        kind.trim_identity(settings["features"][name])
     model = settings["model"]
     if cfg.model.source_vectors is None:  # as if there were none
         del model["source_vectors"], model["source_frozen"]
@@ -109,8 +103,9 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         *map(type, combiner.modules())
     )  # `mixed` has others inside
     settings["optimizer"] |= user_code_hash(locate_class(cfg.optimizer._target_))
-    for name, feature in cfg.features.items():
-        settings["features"][name] |= user_code_hash(locate_class(feature._target_))
+    for name, kind in kinds.items():
+        embedder = locate_class(kind.settings._target_)
+        settings["features"][name] |= user_code_hash(embedder, type(kind))
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
         del settings["trainer"]["average"]

@@ -116,11 +116,12 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
 
     Args:
         settings: of the run, as plain data; every `_target_` of the groups `MADE_OF_RUNS` counts,
+            each feature's `kind`,
             and the dotted names in their `args` (`combiner=mixed` takes names of classes).
         where: the file of the settings, for the message.
     """
     used = {group: settings[group] for group in MADE_OF_RUNS if group in settings}
-    for key, target in _class_names(used):
+    for key, target in (*_class_names(used), *_user_kinds(used.get("features"))):
         if not DOTTED.fullmatch(target):
             raise UserError(f"{where}: {key}={short_repr(target)}: not a dotted name, module.Class")
         module = target.rpartition(".")[0]
@@ -157,6 +158,14 @@ def _class_names(settings: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _class_names(value, f"{key}[{i}]")
     elif isinstance(settings, str) and ".args" in key and DOTTED.fullmatch(settings):
         yield key, settings
+
+
+def _user_kinds(features: Any) -> Iterator[tuple[str, str]]:
+    """The names of user-defined kinds of features, each with its key."""
+    for name, feature in features.items() if isinstance(features, Mapping) else ():
+        kind = feature.get("kind") if isinstance(feature, Mapping) else None
+        if isinstance(kind, str):
+            yield f"features.{name}.kind", kind
 
 
 def _is_file_here(module: str) -> bool:

@@ -185,21 +185,6 @@ def check_settings(cfg: TrainConfig) -> None:
         for key in ("dropout", "sentence_dropout", "erase"):
             if not 0 <= (share := getattr(feature, key)) <= 1:
                 raise UserError(f"features.{name}.{key}={share}: must be in [0, 1]")
-        where, rate = f"features.{name}", feature.learning_rate
-        if feature.live and not feature.encoder:
-            raise UserError(f"{where}.live=true: is for vectors of an encoder; leave it out")
-        if feature.trained and not feature.live:
-            raise UserError(
-                f"{where}.trained=true: stored vectors are not trained; set {where}.live=true, or "
-                "leave it out"
-            )
-        if rate is not None and not feature.trained:
-            raise UserError(
-                f"{where}.learning_rate={rate}: is for an encoder that is trained; set "
-                f"{where}.trained=true, or leave it out"
-            )
-        if rate is not None and not rate > 0:
-            raise UserError(f"{where}.learning_rate={rate}: must be above 0")
         if not name.isidentifier():
             raise UserError(f"features.{name}: a name has letters, digits and _ only")
         if hasattr(nn.ModuleDict(), name):

@@ -134,7 +134,10 @@ class FeatureConfig:
     """One linguistic feature of the source words; its key under `features` is its name."""
 
     _target_: str = "nmt_feat.features.Categorical"
-    """Class of the feature's kind."""
+    """Class of its embedder."""
+    kind: str | None = None
+    """A user-defined kind of feature, a class derived from `nmt_feat.features.FeatureKind`; default
+    by `column`, `file` and `encoder`."""
     column: str = MISSING
     """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
     key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from nmt_feat.data.covers import (
 )
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.features import columns
-from nmt_feat.features.columns import Code, FeatureVocab
-from nmt_feat.features.dials import apply_dials
+from nmt_feat.features.choice import restore_kinds
+from nmt_feat.features.kind import FeatureKind, list_annotation_columns
+from nmt_feat.features.vocabulary import Code, FeatureVocab
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.normalization import RULES_FILE, write_rules
 from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
@@ -77,16 +77,7 @@ def word_begins(owner: Integers, counts: Integers) -> Booleans:
     return begins
 
 
-def subword_tags(begins: Booleans) -> DictionaryColumn:
-    """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
-
-    `begins` says whether each is the first of its word.
-    """
-    ends = np.append(begins[1:], True)
-    return DictionaryColumn((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
-
-
-def carry(values: DictionaryColumn, owner: Integers) -> Ids:
+def spread_to_pieces(values: DictionaryColumn, owner: Integers) -> Ids:
     """Of each piece `VALUES +` the number of its word's value; UNK where it has no word."""
     known = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
     return known[owner].astype(np.int32)
@@ -145,31 +136,51 @@ class SourceEncoder:
         split_at_words: bool = False,
         longest: int | None = None,
         normal: bool = True,
+        user_kinds: Mapping[str, str] | None = None,
     ) -> None:
         self.subwords = subwords
         self.features = features
+        self.user_kinds = user_kinds or {}
+        self.kinds = restore_kinds(features, self.user_kinds)
         self.split_at_words = split_at_words
         self.longest = longest
         self.normal = normal
 
     @property
-    def valued(self) -> dict[str, FeatureVocab]:
-        """The features that give words or pieces a value; vectors of an encoder are not here."""
-        return {name: f for name, f in self.features.items() if not f.contextual}
+    def valued_kinds(self) -> dict[str, FeatureKind]:
+        """Those of features that give words or pieces a value, not vectors of an encoder alone."""
+        return {name: self.kinds[name] for name in self.features if self.kinds[name].has_values}
+
+    @property
+    def annotation_columns(self) -> tuple[str, ...]:
+        """The columns of an annotation that the features are made of."""
+        return list_annotation_columns(self.kinds[name] for name in self.features)
+
+    @property
+    def id_counts(self) -> dict[str, int]:
+        """By feature the number of ids, special ones included."""
+        return {name: self.kinds[name].count_ids(f) for name, f in self.features.items()}
+
+    def name_values(self, with_words: bool = True) -> dict[str, list[str]]:
+        """By feature whose ids stand for values, these, from the id FIRST on.
+
+        `with_words`: also of features with as many values as words.
+        """
+        kinds = {n: k for n, k in self.valued_kinds.items() if with_words or not k.values_are_words}
+        names = {name: kind.name_ids(self.features[name]) for name, kind in kinds.items()}
+        return {name: values for name, values in names.items() if values is not None}
 
     @property
     def annotated(self) -> bool:
         """Whether words are those of an annotation, not what stands between spaces."""
         flagged = any(feature.annotated for feature in self.features.values())
-        return self.split_at_words or flagged or bool(columns.annotation(self.features))
+        return self.split_at_words or flagged or bool(self.annotation_columns)
 
     @property
     def required(self) -> list[str]:
         """What needs an annotation of each sentence: features, or the pieces."""
-        return (
-            columns.required_features(self.features)
-            + ["subword.split_at_words"] * self.split_at_words
-        )
+        names = [name for name in self.features if self.kinds[name].requires_annotation]
+        return [*names, "subword.split_at_words"] if self.split_at_words else names
 
     def pieces(self, sentences: Sentences) -> Pieces:
         """The pieces of the texts."""
@@ -204,9 +215,9 @@ class SourceEncoder:
             return described
         owner = word_of_piece(pieces, sentences, where)
         begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
-        for name, feature in self.valued.items():
-            row = self._carry(name, feature, described, pieces, owner, begins)
-            if feature.policy == "first":
+        for name in self.valued_kinds:
+            row = self._align_feature(name, described, pieces, owner, begins)
+            if self.features[name].policy == "first":
                 row = np.where(begins, row, INSIDE_WORD)
             described.carried[name] = np.full(len(real), END, np.int32)
             described.carried[name][real] = row
@@ -227,47 +238,51 @@ class SourceEncoder:
             )
         if bare:
             rows = (without_annotation(s.text) if i in bare else s for i, s in enumerate(sentences))
-            sentences = Sentences.of(rows, columns.annotation(self.features))
+            sentences = Sentences.of(rows, self.annotation_columns)
         return sentences, len(bare)
 
-    def _carry(
+    def _align_feature(
         self,
         name: str,
-        feature: FeatureVocab,
         described: AlignedSentences,
         pieces: Pieces,
         owner: Integers,
         begins: Booleans,
     ) -> Ids:
-        """Describe a feature's values; of each piece UNK or `VALUES +` the number of its value."""
-        sentences = described.words
-        described.value_counts[name] = pieces.counts
-        if feature.column == "subword_tag":
-            tags = described.values[name] = subword_tags(begins)
-            return VALUES + tags.codes
-        if feature.of_pieces:
-            surfaces = self.subwords.surfaces(sentences.texts, pieces)
-            values = described.values[name] = columns.cased(surfaces, feature.column)
+        """Read a feature's values; of each piece UNK or `VALUES +` the number of its value.
+
+        Args:
+            described: gets the values.
+            pieces, owner: the pieces, and the word of each.
+            begins: whether each piece is the first of its word.
+        """
+        sentences, vocabulary, kind = described.words, self.features[name], self.kinds[name]
+        if kind.of_pieces:
+            texts = sentences.texts
+            values = kind.read_piece_values(begins, lambda: self.subwords.surfaces(texts, pieces))
+            described.values[name], described.value_counts[name] = values, pieces.counts
             return VALUES + values.codes
-        values = apply_dials(columns.values(sentences, feature.column), sentences, feature)
-        last, counts, place = owner, sentences.counts, owner
-        if feature.cover == "join":
+        values = kind.read_values(sentences, vocabulary)
+        # A piece takes one value: that of its word, or of all words that it covers, as one.
+        last, counts, value_of_piece = owner, sentences.counts, owner
+        if vocabulary.cover == "join":
             last = last_word_of_piece(pieces, sentences, owner)
-            covers = Covers.of(owner, last, pieces.counts, feature.policy)
+            covers = Covers.of(owner, last, pieces.counts, vocabulary.policy)
             described.covers[name] = covers
-            values, counts, place = covers.join(values), covers.counts, covers.of_piece
+            values, counts, value_of_piece = covers.join(values), covers.counts, covers.of_piece
         described.values[name], described.value_counts[name] = values, counts
         described.lost[name] = words_without_piece(owner, last, len(sentences.starts))
-        return carry(values, place)
+        return spread_to_pieces(values, value_of_piece)
 
     def look_up(self, described: AlignedSentences) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature the ids of all pieces; for those of units, of tokens, and their units."""
         ids, units = {}, {}
-        for name, feature in self.valued.items():
-            numbers, found = feature.numbers(described.values[name].values)
+        for name, kind in self.valued_kinds.items():
+            values = described.values[name].values
+            numbers, codes = kind.encode_values(values, self.features[name])
             ids[name] = np.array(numbers, np.int32)[described.carried[name]]
-            if feature.has_units:
-                units[name] = found
+            if kind.reads == "units":
+                units[name] = codes
         return ids, units
 
     def save(self, folder: Path) -> None:
@@ -282,17 +297,27 @@ class SourceEncoder:
             write_part(folder / f"{file}.json", lines.encode())
 
     @classmethod
-    def load(cls, folder: Path) -> SourceEncoder:
-        """What `save` wrote, now or in an earlier version, which had no `text.json`."""
+    def load(cls, folder: Path, user_kinds: Mapping[str, str] | None = None) -> SourceEncoder:
+        """What `save` wrote, now or in an earlier version, which had no `text.json`.
+
+        `user_kinds`: by feature of a user-defined kind its class, which no file here names: it is
+        imported, so it comes from settings that have been checked.
+        """
         content = json.loads((folder / "features.json").read_bytes())
         features = {name: FeatureVocab(**feature) for name, feature in content.items()}
         file = folder / "text.json"
         text = json.loads(file.read_bytes()) if file.exists() else {}
         normal = (folder / RULES_FILE).exists()
-        return cls(Subwords.load(folder / "source"), features, **text, normal=normal)
+        subwords = Subwords.load(folder / "source")
+        return cls(subwords, features, **text, normal=normal, user_kinds=user_kinds)
 
     def with_features(self, features: dict[str, FeatureVocab]) -> SourceEncoder:
         """The same with other features."""
         return SourceEncoder(
-            self.subwords, features, self.split_at_words, self.longest, self.normal
+            self.subwords,
+            features,
+            self.split_at_words,
+            self.longest,
+            self.normal,
+            self.user_kinds,
         )

@@ -19,19 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
-from nmt_feat.data.prepare import WORD, Prepared, prepare
+from nmt_feat.data.building import WORD
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST
 from nmt_feat.errors import UserError
-from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.features.dials import splitmix64
+from nmt_feat.features.vocabulary import FeatureVocab
 
 CONTROLS = ("shuffled", "resampled", "by_type")
 Places = NDArray[np.int64]
 Ids = NDArray[np.int32]
 
 
-def wanted(cfg: TrainConfig) -> dict[str, FeatureConfig]:
+def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
     """The features to prepare: those of the run and, for a control, where its words begin."""
     if cfg.control not in CONTROLS or cfg.subword.kind == "none":
         return cfg.features
@@ -40,20 +41,21 @@ def wanted(cfg: TrainConfig) -> dict[str, FeatureConfig]:
 
 def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
     """The run's prepared data, its features under the control of `cfg`."""
-    prepared = prepare(cfg, wanted(cfg), say)
+    prepared = prepare(cfg, features_to_prepare(cfg), say)
     if cfg.control not in CONTROLS:
         return prepared
     vocabs = prepared.encoder.features
     tag = vocabs.pop(WORD, None)
     prepared.report.features.pop(WORD, None)
-    moved = {name: vocab for name, vocab in vocabs.items() if not vocab.of_pieces}
-    left = [name for name in vocabs if name not in moved]
+    kinds = prepared.encoder.kinds
+    moved = {name: vocab for name, vocab in vocabs.items() if not kinds[name].of_pieces}
+    unmoved = [name for name in vocabs if name not in moved]
     if not moved:
         raise UserError(
-            f"control={cfg.control}: {', '.join(left)} say nothing that the pieces do not; choose "
-            "features of words, or control=none"
+            f"control={cfg.control}: {', '.join(unmoved)} say nothing that the pieces do not; "
+            "choose features of words, or control=none"
         )
-    begins = None if tag is None else [tag.id("B"), tag.id("O")]
+    begins = None if tag is None else [tag.id_of("B"), tag.id_of("O")]
     splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
     tokens = {name: Tokens.of(split, moved, begins) for name, split in splits.items()}
     if cfg.control == "by_type":
@@ -68,7 +70,7 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
     prepared.notes.append(
         f"control={cfg.control}: the values of {', '.join(moved)} move together over "
         f"{len(tokens['train'].starts):,} word tokens of train; left alone: "
-        f"{', '.join(left) or 'nothing'}"
+        f"{', '.join(unmoved) or 'nothing'}"
     )
     return prepared
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -134,11 +134,11 @@ class SplitBuilder:
     def finish(self, encoder: SourceEncoder) -> EncodedSplit:
         """The split in the file, with the final ids."""
         units = {}
-        for name, feature in encoder.valued.items():
-            numbers, found = feature.numbers(self._values[name])
+        for name, kind in encoder.valued_kinds.items():
+            numbers, codes = kind.encode_values(self._values[name], encoder.features[name])
             self._writer.renumber(name, np.array(numbers, np.int32))
-            if feature.has_units:
-                units[name] = found
+            if kind.reads == "units":
+                units[name] = codes
         return self._writer.finish(units)
 
 
@@ -159,15 +159,16 @@ class _Task:
     target: Path
     name: str
     filters: Filters | None
+    user_kinds: Mapping[str, str]
 
 
 def encode(
     split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
 ) -> SplitBuilder:
     """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
-    made = SplitBuilder(path, encoder.valued)
+    made = SplitBuilder(path, encoder.valued_kinds)
     files = path.parent, split.source.path, split.target.path
-    task = partial(_encode, _Task(*files, split.source_path, filters))
+    task = partial(_encode, _Task(*files, split.source_path, filters, encoder.user_kinds))
     for rows in pool.map(task, split.source.ranges()):
         made.append(rows)
     made.close()
@@ -176,7 +177,8 @@ def encode(
 
 def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     state = (task.models / "features.json").stat()
-    encoder, target = _load(task.models, state.st_ino, state.st_mtime_ns)
+    user_kinds = tuple(task.user_kinds.items())
+    encoder, target = _load(task.models, user_kinds, state.st_ino, state.st_mtime_ns)
     sentences = SentenceTable(task.source).rows(*rows)
     targets = SentenceTable(task.target).rows(*rows).texts
     where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
@@ -194,7 +196,7 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
     joint = {}
     if rows[0] < INFORMATION and described.values:
-        single = {name: f for name, f in encoder.valued.items() if f.single}
+        single = {n: encoder.features[n] for n, kind in encoder.valued_kinds.items() if kind.single}
         forms = {name: described.forms(name) for name in single}
         values_of = {name: described.values[name] for name in single}
         joint = {name: _together(forms[name], coded) for name, coded in values_of.items()}
@@ -238,5 +240,7 @@ def _together(*columns: DictionaryColumn) -> dict[tuple[str, ...], int]:
 
 
 @lru_cache(maxsize=1)
-def _load(folder: Path, inode: int, changed: int) -> tuple[SourceEncoder, Subwords]:
-    return SourceEncoder.load(folder), Subwords.load(folder / "target")
+def _load(
+    folder: Path, user_kinds: tuple[tuple[str, str], ...], inode: int, changed: int
+) -> tuple[SourceEncoder, Subwords]:
+    return SourceEncoder.load(folder, dict(user_kinds)), Subwords.load(folder / "target")

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nmt_feat.embedders.ids import FIRST
-from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.word_values import MISSING
 
 Joint = Mapping[tuple[Any, ...], int]
@@ -22,7 +20,7 @@ New = TypeVar("New", bound=Hashable)
 Key = TypeVar("Key", str, tuple[Any, ...])
 
 
-def told(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
+def without_missing(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
     """The counts of values that are known, alone or with forms, and their share of all words."""
     gone = {k for k in counts if (k if isinstance(k, str) else k[1]) == MISSING}
     known = (
@@ -31,17 +29,12 @@ def told(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
     return known, sum(known.values()) / max(sum(counts.values()), 1)
 
 
-def merged(counts: Mapping[Old, int], change: Callable[[Old], New]) -> Counter[New]:
+def regroup(counts: Mapping[Old, int], change: Callable[[Old], New]) -> Counter[New]:
     """The counts of what `change` makes of each key."""
     found = Counter[New]()
     for key, n in counts.items():
         found[change(key)] += n
     return found
-
-
-def as_read(value: str, vocab: FeatureVocab) -> str:
-    """What a model knows of a value."""
-    return value if value == MISSING or vocab.id(value) >= FIRST else OTHER
 
 
 def entropy(counts: Mapping[str, int]) -> float:
@@ -88,5 +81,5 @@ def random_by_type(train: Joint, dev: Joint) -> float:
     drawn = np.random.default_rng(0).choice(len(names), size=len(forms), p=share)
     value_of = {form: names[i] for form, i in zip(forms, drawn.tolist(), strict=True)}
 
-    moved = (merged(joint, lambda key: (key[0], value_of[key[0]])) for joint in (train, dev))
+    moved = (regroup(joint, lambda key: (key[0], value_of[key[0]])) for joint in (train, dev))
     return given_word(*moved)

@@ -16,7 +16,8 @@ from nmt_feat.data import information
 from nmt_feat.data.information import Joint
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import FIRST, UNK
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.conllu import NONE
 from nmt_feat.text.files import rank_by_count
 from nmt_feat.text.word_values import MISSING
@@ -84,16 +85,17 @@ def describe_split(split: EncodedSplit) -> dict[str, Any]:
 def coverage(values: Counter[str]) -> float:
     """Share of words that carry a value: annotated, and neither missing nor `_`.
 
-    Words are pieces where values are those of pieces, as in `FeatureVocab.of_pieces`.
+    Words are pieces where values are those of pieces, as in `FeatureKind.of_pieces`.
     """
     without = values[MISSING] + values[NONE]
     return 1 - without / max(values.total(), 1)
 
 
 def describe_feature(
+    kind: FeatureKind,
+    vocab: FeatureVocab,
     train: Counter[str],
     dev: Counter[str],
-    vocab: FeatureVocab,
     train_joint: Joint | None = None,
     dev_joint: Joint | None = None,
 ) -> dict[str, Any]:
@@ -104,26 +106,38 @@ def describe_feature(
     not kept are one, as they are for the model. A word whose value is missing or erased is told
     nothing: it counts as a word, of 0 bits.
     """
-    words, unknown = train.total(), sum(n for value, n in dev.items() if vocab.id(value) < FIRST)
-    values, kept = len(train.keys() - {MISSING}), sum(vocab.id(v) >= FIRST for v in train)
-    seen: Counter[str] = train
-    if kept < values:
-        seen = information.merged(train, lambda value: information.as_read(value, vocab))
+    words = train.total()
+    unknown = sum(n for value, n in dev.items() if kind.find_id(value, vocab) < FIRST)
+    values = len(train.keys() - {MISSING})
+    in_vocabulary = sum(kind.find_id(value, vocab) >= FIRST for value in train)
+    labels: Counter[str] = train
+    if in_vocabulary < values or kind.groups_values:
+
+        def label(value: str) -> str:
+            return kind.label_value(value, vocab) or information.OTHER
+
+        labels = information.regroup(train, label)
         train_joint, dev_joint = (
-            joint and information.merged(joint, lambda k: (k[0], information.as_read(k[1], vocab)))
+            joint and information.regroup(joint, lambda key: (key[0], label(key[1])))
             for joint in (train_joint, dev_joint)
         )
+    if kind.groups_values:
+        train, values = labels, len(labels.keys() - {MISSING})
+        in_vocabulary = len(labels.keys() - {MISSING, information.OTHER})
     return {
         "values": values,
-        "kept": kept,
-        **_bits(seen, train_joint, dev_joint),
+        "kept": in_vocabulary,
+        **_bits(labels, train_joint, dev_joint),
         "unknown_dev": unknown / max(dev.total(), 1),
         "top": [[value, train[value] / words] for value in rank_by_count(train)[:TOP]],
     }
 
 
 def describe_together(
-    train: Joint, dev: Joint, vocabs: Mapping[str, FeatureVocab]
+    kinds: Mapping[str, FeatureKind],
+    vocabs: Mapping[str, FeatureVocab],
+    train: Joint,
+    dev: Joint,
 ) -> dict[str, Any]:
     """The bits of several features of words as one, whose values are their combinations.
 
@@ -137,21 +151,24 @@ def describe_together(
         form, *values = key
         if MISSING in values:
             return form, MISSING
-        return form, tuple(map(information.as_read, values, vocabs.values()))
+        return form, tuple(
+            kind.label_value(value, vocabs[name]) or information.OTHER
+            for (name, kind), value in zip(kinds.items(), values, strict=True)
+        )
 
-    joint, dev_joint = (information.merged(each, combined) for each in (train, dev))
-    values = information.merged(joint, itemgetter(1))
+    joint, dev_joint = (information.regroup(counts, combined) for counts in (train, dev))
+    values = information.regroup(joint, itemgetter(1))
     bits = _bits(values, joint, dev_joint)
-    return {"features": list(vocabs), "values": len(values.keys() - {MISSING}), **bits}
+    return {"features": list(kinds), "values": len(values.keys() - {MISSING}), **bits}
 
 
 def _bits(
     values: Mapping[Any, int], train: Joint | None, dev: Joint | None
 ) -> dict[str, float | None]:
-    known, share = information.told(values)
+    known, share = information.without_missing(values)
     found = dict.fromkeys(BITS, None) | {"entropy": share * information.entropy(known)}
     if train and dev:
-        (known_train, _), (known_dev, share) = map(information.told, (train, dev))
+        (known_train, _), (known_dev, share) = map(information.without_missing, (train, dev))
         found["given_word"] = share * information.given_word(known_train, known_dev)
         found["random_by_type"] = share * information.random_by_type(known_train, known_dev)
     return found

@@ -16,7 +16,7 @@ from nmt_feat.data.alignment import AlignedSentences, Ids, SourceEncoder
 from nmt_feat.data.sentence_tables import Texts
 from nmt_feat.embedders.ids import EOS
 from nmt_feat.encoders.windows import EncoderWindows
-from nmt_feat.features.columns import Code
+from nmt_feat.features.vocabulary import Code
 from nmt_feat.text.subwords import Subwords
 
 FEATURE, UNITS, VALUES = "feature:", "units:", "values:"

@@ -203,7 +203,7 @@ class LanguageModel:
         """The id that fills rows."""
         return int(self.tokenizer.pad_token_id or 0)
 
-    def coded(self, texts: list[str]) -> EncoderInput:
+    def read_input(self, texts: list[str]) -> EncoderInput:
         """What the encoder reads of texts; what the tokeniser says of its pieces must fit them."""
         windows = list(self._windows(texts)) if texts else []
         lengths = np.array([len(window.ids) for window in windows], np.int64)
@@ -292,22 +292,38 @@ class LanguageModel:
             )
 
 
-def stored(
+def store_states(
+    model: LanguageModel, texts: Lines, cache: Path, report_progress: Callable[[str], None]
+) -> Path:
+    """The folder in `cache` with the states of these texts, from before or made there now."""
+    return _store(
+        model, texts, cache, model.identity(cache), open_states, _write_states, report_progress
+    )
+
+
+def store_input(
+    model: LanguageModel, texts: Lines, cache: Path, report_progress: Callable[[str], None]
+) -> Path:
+    """The same with what the encoder reads in place of its states."""
+    identity = [*model.identity(cache), "live"]
+    return _store(model, texts, cache, identity, open_input, _write_input, report_progress)
+
+
+def _store(
     model: LanguageModel,
     texts: Lines,
     cache: Path,
-    say: Callable[[str], None],
-    live: bool = False,
+    identity: list[object],
+    open_folder: Callable[[Path], object],
+    write: Callable[[LanguageModel, Lines, Path, Callable[[str], None]], None],
+    report_progress: Callable[[str], None],
 ) -> Path:
-    """The folder in `cache` with the states of these texts, from before or made there now.
+    """The folder of these texts, from before or written now.
 
-    If `live`, with what the encoder reads in their place.
-
-    Its name is a hash of the texts, the model's files and the layer. Of several processes one
-    makes it, the others wait.
+    Its name is a hash of the texts and of `identity`: the model's files, the layer. Of several
+    processes one writes it, the others wait.
     """
-    kind = [*model.identity(cache), *(["live"] if live else [])]
-    key = hashlib.sha256(json.dumps(kind).encode())
+    key = hashlib.sha256(json.dumps(identity).encode())
     for text in texts:
         key.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     folder = cache / f"contextual-{key.hexdigest()[:16]}"
@@ -315,14 +331,14 @@ def stored(
     with hold_lock(folder, "makes these vectors"):
         refuse_links(folder, building)
         try:
-            (opened_live if live else opened)(folder)
+            open_folder(folder)
             return folder
         except (OSError, ValueError, KeyError, TypeError):
-            for old in (building, folder):
-                remove_tree(old)
+            for damaged in (building, folder):
+                remove_tree(damaged)
             building.mkdir()
             try:
-                (_write_live if live else _write)(model, texts, building, say)
+                write(model, texts, building, report_progress)
             except BaseException:  # of another layer or precision, the folder has another name
                 shutil.rmtree(building, ignore_errors=True)
                 raise
@@ -330,7 +346,9 @@ def stored(
     return folder
 
 
-def _write(model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str], None]) -> None:
+def _write_states(
+    model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str], None]
+) -> None:
     iterator, counts, done = iter(texts), [], 0
     with (folder / "spans").open("wb") as spans, (folder / "vectors").open("wb") as vectors:
         while block := list(islice(iterator, BLOCK)):
@@ -346,7 +364,7 @@ def _write(model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str]
     _describe(folder, ("counts.npy", "spans", "vectors"), about)
 
 
-def _write_live(
+def _write_input(
     model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str], None]
 ) -> None:
     iterator, counts, lengths, done = iter(texts), [], [np.zeros(1, np.int64)], 0
@@ -354,7 +372,7 @@ def _write_live(
     with contextlib.ExitStack() as files:
         spans, ids, places = (files.enter_context((folder / n).open("wb")) for n in names)
         while block := list(islice(iterator, BLOCK)):
-            made = model.coded(block)
+            made = model.read_input(block)
             counts.append(made.counts)
             lengths.append(np.diff(made.vectors.texts.offsets))
             spans.write(made.spans.tobytes())
@@ -372,7 +390,7 @@ def _describe(folder: Path, names: Iterable[str], about: dict[str, Any]) -> None
     (folder / "about.json").write_text(content, encoding="utf-8")
 
 
-def _checked(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> dict[str, Any]:
     """What `about.json` says, the files as they were written."""
     about: dict[str, Any] = json.loads((folder / "about.json").read_bytes())
     for name, expected in about["files"].items():
@@ -385,17 +403,17 @@ def _mapped(path: Path, kind: Any) -> NDArray[Any]:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
 
-def opened(folder: Path) -> States:
-    """What `stored` has made, memory-mapped; OSError or ValueError where it is damaged."""
-    about = _checked(folder)
+def open_states(folder: Path) -> States:
+    """What `store_states` wrote, memory-mapped; OSError or ValueError where it is damaged."""
+    about = _read_description(folder)
     spans = _mapped(folder / "spans", np.int64).reshape(-1, 2)
     vectors = _mapped(folder / "vectors", about["precision"]).reshape(-1, about["width"])
     return States(np.load(folder / "counts.npy", allow_pickle=False), spans, vectors)
 
 
-def opened_live(folder: Path) -> EncoderInput:
-    """What `stored` has made if `live`; otherwise as `opened`."""
-    _checked(folder)
+def open_input(folder: Path) -> EncoderInput:
+    """What `store_input` wrote; otherwise as `open_states`."""
+    _read_description(folder)
     counts, offsets = (
         np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("counts", "offsets")
     )
@@ -406,7 +424,7 @@ def opened_live(folder: Path) -> EncoderInput:
     )
 
 
-def scale(vectors: NDArray[Any]) -> float:
+def root_mean_square(vectors: NDArray[Any]) -> float:
     """The root mean square of all numbers, read in blocks."""
     bounds = [*range(0, len(vectors), BLOCK * 8), len(vectors)]
     total = sum(
@@ -415,8 +433,8 @@ def scale(vectors: NDArray[Any]) -> float:
     return max(math.sqrt(total / max(vectors.size, 1)), 1e-12)
 
 
-def scale_of(model: LanguageModel, made: States | EncoderInput, texts: Iterable[str]) -> float:
-    """`scale` of the vectors of texts; of the first `BLOCK` where none are made yet."""
+def find_scale(model: LanguageModel, made: States | EncoderInput, texts: Iterable[str]) -> float:
+    """`root_mean_square` of the vectors of texts; of the first `BLOCK` where none are made yet."""
     if isinstance(made, States):
-        return scale(made.vectors)
-    return scale(model.states(list(islice(texts, BLOCK))).vectors)
+        return root_mean_square(made.vectors)
+    return root_mean_square(model.states(list(islice(texts, BLOCK))).vectors)

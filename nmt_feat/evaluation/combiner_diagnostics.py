@@ -11,9 +11,7 @@ from torch import Tensor
 from nmt_feat.data.batches import collate, ordered
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import EOS, PAD
-from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.text import units
 
 SPECIAL = ["<pad>", "<unknown>", "<end>"]
 MOST = 20
@@ -45,19 +43,20 @@ class Parts:
 
 
 @torch.inference_mode()
-def part_use(model: Transformer, split: EncodedSplit, vocabs: Mapping[str, FeatureVocab]) -> Parts:
+def part_use(model: Transformer, split: EncodedSplit, values: Mapping[str, list[str]]) -> Parts:
     """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
 
-    Features whose values are units or single words, and vectors, have no gates by value.
+    `values`: by feature what its ids from FIRST on stand for; gates by value are of these features.
     """
     source, features = model.source, list(model.source.features)
     device = next(source.parameters()).device
-    valued = {name: v for name, v in vocabs.items() if not (v.has_units or v.contextual)}
-    named = [name for name, v in valued.items() if v.column not in units.FORMS]
     names = source.combiner.names
+    labels = {name: [*SPECIAL, *values[name]] for name in values}
     norms = torch.zeros(len(names), dtype=torch.float64)
-    pieces = {name: torch.zeros(vocabs[name].size, dtype=torch.int64) for name in named}
-    sums = {name: torch.zeros(vocabs[name].size, len(names), dtype=torch.float64) for name in named}
+    pieces = {name: torch.zeros(len(labels[name]), dtype=torch.int64) for name in labels}
+    sums = {
+        name: torch.zeros(len(labels[name]), len(names), dtype=torch.float64) for name in labels
+    }
     gated = False
     for indices in ordered(split, PIECES):
         batch = collate(split, indices, features).to(device)
@@ -72,7 +71,7 @@ def part_use(model: Transformer, split: EncodedSplit, vocabs: Mapping[str, Featu
         if weights is not None:
             gated = True
             mean = weights.mean(-1)[0].double().cpu()  # (N, parts)
-            for name in named:
+            for name in labels:
                 ids = batch.features[name][real].cpu()
                 pieces[name] += torch.bincount(ids, minlength=len(pieces[name]))
                 sums[name].index_add_(0, ids, mean)
@@ -80,12 +79,11 @@ def part_use(model: Transformer, split: EncodedSplit, vocabs: Mapping[str, Featu
     if norms.any():
         shares = (norms / norms.sum()).tolist()
         found.shares = dict(zip(names, shares, strict=True))
-    for name in named if gated else ():
-        values = [*SPECIAL, *vocabs[name].values]
+    for name in labels if gated else ():
         order = pieces[name].argsort(descending=True, stable=True)[:MOST].tolist()
         found.gates[name] = [
             GateValue(
-                value=values[id],
+                value=labels[name][id],
                 pieces=int(pieces[name][id]),
                 weights=dict(zip(names, (sums[name][id] / pieces[name][id]).tolist(), strict=True)),
             )

@@ -103,18 +103,6 @@ def merged(embedding: SourceEmbedding, tuples: Tuples) -> Table:
     return table * np.float32(np.sqrt(table.shape[1]))
 
 
-def check_exportable(model: Transformer) -> None:
-    """Refuse features that are no table over values."""
-    for name, embed in model.source.features.items():
-        if getattr(embed, "units", False):
-            raise UserError(f"features.{name}: units cannot be exported; use engine=native")
-        if getattr(embed, "context", False):
-            raise UserError(
-                f"features.{name}: an encoder's vectors differ from sentence to sentence and "
-                "cannot be exported; use engine=native"
-            )
-
-
 def export(
     model: Transformer,
     tuples: Tuples | None,
@@ -130,7 +118,6 @@ def export(
         folder: is made; must not exist.
         weights: the SHA-256 sum of the file of the model's weights.
     """
-    check_exportable(model)
     specs = ctranslate2().specs
     if tuples is None:
         tables = factors(model.source)

@@ -14,7 +14,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.sentences import DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
 

@@ -17,10 +17,12 @@ from nmt_feat.base.files import copy_whole, make_folder, write_part
 from nmt_feat.base.outputs import same_file
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
-from nmt_feat.data.prepare import Prepared, language_model
+from nmt_feat.data.prepare import Prepared
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
-from nmt_feat.features import Contextual
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.contextual import choose_device
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import build_model, isolated
 from nmt_feat.runs.records import FINISHED, STARTED
@@ -46,27 +48,26 @@ def model_for(
 
     `encoders`: those in the model, if they are no longer where the settings say.
     """
-    sizes = {name: vocab.size for name, vocab in encoder.features.items()}
-    pieces = (encoder.subwords.size, target.size)
+    sizes, pieces = encoder.id_counts, (encoder.subwords.size, target.size)
     model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
-    for name, feature in model.source.features.items():
-        if isinstance(feature, Contextual):
-            feature.scale, own = encoder.features[name].scale, cfg.features[name]
-            if own.live:
-                made = encoders[name] if encoders else language_model(cfg, name, own)
-                with isolated(cfg.seed, f"encoder {name}"):  # of what its files need not have
-                    feature.bring(made.model, made.layer, made.padding, own.trained)
+    for name, kind in choose_kinds(cfg.features).items():
+
+        def open_encoder(name: str = name, kind: FeatureKind = kind) -> LanguageModel | None:
+            device = choose_device(cfg.trainer.accelerator)
+            return encoders[name] if encoders else kind.open_encoder(device)
+
+        with isolated(cfg.seed, f"encoder {name}"):  # of what its files need not have
+            embedder = model.source.features[name]
+            kind.prepare_embedder(embedder, encoder.features[name], open_encoder)
     return model
 
 
 def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     """Write into the run's folder all that translation needs beside the weights."""
     make_folder(folder / "encoder")
-    for name, feature in cfg.features.items():
-        if feature.encoder:  # which is named, not copied
-            path = str(Path(feature.encoder).expanduser().resolve())
-            vocab = dataclasses.replace(prepared.encoder.features[name], encoder=path)
-            prepared.encoder.features[name] = vocab
+    vocabularies = prepared.encoder.features
+    for name, kind in choose_kinds(cfg.features).items():
+        vocabularies[name] = kind.finish_vocabulary(vocabularies[name])
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
     kept = {"format": FORMAT, **dataclasses.asdict(cfg)}

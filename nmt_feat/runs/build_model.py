@@ -17,11 +17,10 @@ from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.embedders.categorical import table
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.features.columns import CONTEXT
-from nmt_feat.features.widths import default_width
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
-from nmt_feat.text.units import KINDS
 
 LEAST = FIRST + 1
 """Ids of a feature at least: the special ones and a value."""
@@ -121,22 +120,6 @@ def resolve_method(name: str) -> Method:
     return cls
 
 
-def embedder(feature: FeatureConfig, size: int, dim: int, std: float) -> nn.Module:
-    """A feature's embedding, of `size` ids in `dim` numbers."""
-    cls, has_units = locate_class(feature._target_), feature.column in KINDS
-    context = feature.column == CONTEXT
-    if (getattr(cls, "units", False), getattr(cls, "context", False)) != (has_units, context):
-        kind = "CharCNN, Mean or Max" if has_units else "Contextual" if context else "Categorical"
-        raise UserError(
-            f"{feature._target_}: cannot embed column={feature.column}; its _target_ is {kind} "
-            "of nmt_feat.features"
-        )
-    made: nn.Module = build_object(
-        feature._target_, nn.Module, feature.args, size=size, dim=dim, std=std
-    )
-    return made
-
-
 def wanted(
     cfg: CombinerConfig,
     features: dict[str, FeatureConfig],
@@ -146,9 +129,8 @@ def wanted(
     """The width that each part would like; `values`: number of values of each feature."""
     dim, parts = model.dim, {WORD: model.dim} if model.source_words else {}
     count = len(parts) + len(features)
-    for name, feature in features.items():
-        preset = default_width(feature.column, values[name], dim, cfg.widths, count)
-        parts[name] = feature.dim or preset
+    for name, kind in choose_kinds(features).items():
+        parts[name] = kind.choose_width(values[name], dim, cfg.widths, count)
     return parts
 
 
@@ -176,8 +158,8 @@ def check_widths(
                     f"{cfg._target_}: gives {name} the width {width}; give a whole number, "
                     "at least 1"
                 )
-        for name, feature in features.items():
-            _try_embedder(feature, embedder(feature, LEAST, combiner.widths[name], 1.0))
+        for name, kind in choose_kinds(features).items():
+            _try_embedder(kind, kind.build_embedder(LEAST, combiner.widths[name], 1.0))
         _try_combiner(combiner, str(cfg._target_))
         # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
         build_combiner(cfg, wanted(cfg, features, dict.fromkeys(features, LEAST), model), model.dim)
@@ -213,17 +195,17 @@ def _try_combiner(combiner: Combiner, target: str) -> None:
             )
 
 
-def _try_embedder(feature: FeatureConfig, module: nn.Module) -> None:
-    """Refuse what the class of a user's feature must not return, for ids of batch 2 and time 3."""
-    shipped = type(module).__module__.startswith("nmt_feat.")
-    if shipped or getattr(module, "units", False) or getattr(module, "context", False):
+def _try_embedder(kind: FeatureKind, module: nn.Module) -> None:
+    """Refuse what the class of a user's embedder must not return, for ids of batch 2 and time 3."""
+    ids = kind.make_sample()
+    if type(module).__module__.startswith("nmt_feat.") or ids is None:
         return
     with naming_failures(type(module), nn.Module):
-        vectors = module(torch.zeros(2, 3, dtype=torch.long))
+        vectors = module(ids)
     if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.dim() != 3:
         raise UserError(
-            f"{feature._target_}: forward returns {_kind(vectors)} for ids (2, 3); return a tensor "
-            "of floats (2, 3, dim)"
+            f"{kind.settings._target_}: forward returns {_kind(vectors)} for ids (2, 3); return a "
+            "tensor of floats (2, 3, dim)"
         )
 
 
@@ -301,9 +283,9 @@ def build_model(
         merge = build_combiner(combiner, wanted(combiner, features, values, model), model.dim)
     check_tie(merge, model)
     embedders: dict[str, nn.Module] = {}
-    for name, feature in features.items():
+    for name, kind in choose_kinds(features).items():
         with isolated(seed, f"feature {name}"):
-            embedders[name] = embedder(feature, values[name], merge.widths[name], std)
+            embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
     with isolated(seed, "target"):
         target = table(target_size, model.dim, std)
     words = target if model.tie == "all" else None

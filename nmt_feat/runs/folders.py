@@ -12,8 +12,8 @@ from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import Mismatch, convert_json
 from nmt_feat.config.identity import earlier_settings, folder_name, is_earlier, upgrade_settings
 from nmt_feat.config.schema import SplitConfig, TrainConfig
-from nmt_feat.data.controls import wanted
-from nmt_feat.data.prepare import DataHashes, hash_data
+from nmt_feat.data.controls import features_to_prepare
+from nmt_feat.data.identity import DataHashes, hash_data
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
 
@@ -94,7 +94,7 @@ def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataH
     then = copy.deepcopy(cfg)
     try:
         then.data.tests = {n: convert_json(files, SplitConfig) for n, files in tests.items()}
-        hashes = hash_data(then, wanted(then))
+        hashes = hash_data(then, features_to_prepare(then))
     except (Mismatch, UserError):
         return None
     return hashes if data_hash in hashes.earlier else None

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.prepare import VECTORS, Prepared
+from nmt_feat.data.prepare import Prepared
 from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
-from nmt_feat.features import Vectors
+from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import refuse_width
 from nmt_feat.text.subwords import MARK, Subwords
@@ -81,9 +81,8 @@ def coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:
 
 def start(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]:
     """Give an untrained model the vectors that the settings name; notes on them."""
-    for name, feature in model.source.features.items():
-        if isinstance(feature, Vectors):
-            feature.load(np.load(prepared.folder / f"{VECTORS}{name}.npy", allow_pickle=False))
+    for name, kind in choose_kinds(cfg.features).items():
+        kind.load_vectors(model.source.features[name], prepared.folder)
     if not (file := cfg.model.source_vectors):
         return []
     assert model.source.words is not None

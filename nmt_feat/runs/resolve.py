@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 from rich.console import Console
 
 from nmt_feat.config.feature_rules import check_features
-from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.rules import check_settings
-from nmt_feat.config.schema import CombinerConfig, FeatureConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.schema import CombinerConfig, SubwordConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
-from nmt_feat.data.prepare import language_model
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring
-from nmt_feat.features import Contextual, Vectors
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.contextual import choose_device
 from nmt_feat.runs.build_model import check_vectors, check_widths, unused
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.records import method_name
@@ -80,19 +78,9 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
         cfg.control = "none"
     combiner.bias = None if "bias" in left else combiner.bias
     combiner.args = {k: v for k, v in combiner.args.items() if k not in left}
-    for name, feature in cfg.features.items():
-        _check_source(name, feature)
-        if feature.file:
-            feature.args["width"] = vector_width(feature.file)
-        if feature.encoder:
-            if cfg.subword.kind == "given":
-                raise UserError(
-                    f"features.{name}: an encoder reads text, not the pieces of another toolkit; "
-                    "set subword to another than given"
-                )
-            model = language_model(cfg, name, feature)
-            _ = model.tokenizer  # an unfit one is an error before data is read
-            feature.args["width"], feature.layer = model.width, model.layer
+    for kind in choose_kinds(cfg.features).values():
+        kind.check_embedder()
+        kind.complete_settings(cfg.subword.kind, choose_device(cfg.trainer.accelerator))
     check_formats(cfg.data)  # what a format lacks is said before what a feature lacks
     check_features(cfg)
     check_widths(cfg.combiner, cfg.features, cfg.model)
@@ -116,25 +104,3 @@ def _leave_out_unused(subword: SubwordConfig, sweep: bool, console: Console) -> 
             )
         console.print(f"subword={subword.kind}: unused: {key}")
         setattr(subword, key, default)
-
-
-def _check_source(name: str, feature: FeatureConfig) -> None:
-    """A feature that comes from a file is of the kind that reads such a file."""
-    cls = locate_class(feature._target_)
-    for key, kind, what in (
-        ("file", Vectors, "word vectors; set features.{}.file=FILE"),
-        ("encoder", Contextual, "an encoder; set features.{}.encoder=FOLDER"),
-    ):
-        given = getattr(feature, key)
-        if given and not issubclass(cls, kind):
-            raise UserError(
-                f"features.{name}.{key}={given}: goes with "
-                f"_target_=nmt_feat.features.{kind.__name__}, not {feature._target_}"
-            )
-        if not given and issubclass(cls, kind):
-            raise UserError(f"features.{name}: {feature._target_} needs {what.format(name)}")
-    if feature.file and not Path(feature.file).exists():
-        raise UserError(
-            f"features.{name}.file={feature.file}: no such file; correct the path (those of "
-            "experiment=meta_embedding are made by: nmt-feat train-vectors vectors)"
-        )

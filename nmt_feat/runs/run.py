@@ -37,15 +37,17 @@ from nmt_feat.config.identity import (
     validation_search,
 )
 from nmt_feat.config.schema import CombinerConfig, TrainConfig
-from nmt_feat.data.controls import CONTROLS, prepare_run, wanted
-from nmt_feat.data.prepare import DataHashes, Prepared, hash_data, prepare
+from nmt_feat.data.controls import CONTROLS, features_to_prepare, prepare_run
+from nmt_feat.data.identity import DataHashes, hash_data
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import part_use
 from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split, evaluate_split, score_readings
 from nmt_feat.features import Contextual
+from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs import processes, provenance, records
+from nmt_feat.runs import processes, records
 from nmt_feat.runs.additions import add_results
 from nmt_feat.runs.advice import OWN_FILES, advice, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep, model_for
@@ -110,15 +112,8 @@ def untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[s
     """The model that training starts from, with its ready-made vectors, and notes on these."""
     model = model_for(cfg, prepared.encoder, prepared.target)
     notes = start(model, cfg, prepared)
-    for name, feature in model.source.features.items():
-        if isinstance(feature, Contextual) and cfg.features[name].live:
-            encoder = feature.encoder or feature.frozen[0]
-            total = sum(p.numel() for p in encoder.parameters())
-            trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-            notes.append(
-                f"features.{name}: its encoder, in the model, has {total:,} parameters; "
-                f"{trained:,} of them are trained"
-            )
+    for name, kind in choose_kinds(cfg.features).items():
+        notes += kind.describe_embedder(model.source.features[name])
     return model, notes
 
 
@@ -175,7 +170,7 @@ def fit(
                 found[name] = decode_split(
                     cfg, model, split, fabric.device, partial(processes.shared, fabric)
                 )
-        own = torch.tensor(provenance.peak_memory_mib(), device=fabric.device)
+        own = torch.tensor(records.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(own, reduce_op="max")
         assert isinstance(peak, torch.Tensor)
         return Fitted(at, {name: one for name, one in found.items() if one}, float(peak))
@@ -304,7 +299,7 @@ def _train_run(cfg: TrainConfig, sweep: bool, arguments: Sequence[str]) -> RunRe
     cfg = resolve_settings(cfg, sweep, console)
     if cfg.control == "matched":
         cfg = match(cfg, console)
-    data = hash_data(cfg, wanted(cfg))
+    data = hash_data(cfg, features_to_prepare(cfg))
     settings = identity_settings(cfg, data.training)
     folder = find_folder(cfg, settings, data)
     request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
@@ -385,7 +380,7 @@ def _train(
     cfg: TrainConfig, settings: dict[str, Any], data: DataHashes, folder: Path, sweep: bool
 ) -> RunRecord:
     console, begun = TextConsole(), time.perf_counter()
-    provenance.restart_peak_memory()
+    records.restart_peak_memory()
     refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
     before = continued(cfg, settings, data, folder)
     (folder / SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
@@ -423,9 +418,9 @@ def _train(
         },
         test_hashes=data.tests,
         data_report=dataclasses.asdict(prepared.report),
-        code=provenance.code_revision(),
-        libraries=provenance.package_versions(),
-        machine=provenance.describe_machine(),
+        code=records.code_revision(),
+        libraries=records.package_versions(),
+        machine=records.machine(),
         parameters=parameter_counts(model),
         text=RULES,
     )
@@ -445,7 +440,7 @@ def _train(
         record.files[name] = f"{name}.hyp"
         record.counts[name] = counts_file(name)
     record.dev = record.tests.pop("dev")
-    record.parts = part_use(model, prepared.dev, prepared.encoder.features)
+    record.parts = part_use(model, prepared.dev, prepared.encoder.name_values(with_words=False))
     record.updates, record.skipped = at.step, at.skipped
     record.selected_step = at.best_step
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
@@ -453,7 +448,7 @@ def _train(
     record.train_seconds = at.elapsed
     record.seconds = before + time.perf_counter() - begun
     record.tokens_per_second = at.tokens / at.seconds
-    record.peak_memory_mib = max(fitted.peak, provenance.peak_memory_mib())
+    record.peak_memory_mib = max(fitted.peak, records.peak_memory_mib())
     names = [name for kind in (record.files, record.counts) for name in kind.values()]
     sums |= hash_files(folder, (WEIGHTS, *names, "*.nbest.hyp"))
     write_sums(folder, sums)

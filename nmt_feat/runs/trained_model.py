@@ -25,12 +25,10 @@ from nmt_feat.data.corpora import test_set
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.decoding.search import Hypothesis
-from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
-from nmt_feat.features import columns
-from nmt_feat.features.columns import FeatureVocab
+from nmt_feat.features.choice import choose_kinds, list_user_kinds
 from nmt_feat.runs.artifacts import (
     ANNOTATOR,
     CONFIG,
@@ -108,14 +106,20 @@ class TrainedModel:
             )
         check_sums(self.folder, skipped=("*.hyp", "*.parquet", STARTED))
         self.cfg = cfg
-        self.encoder = SourceEncoder.load(self.folder / "encoder")
+        self.encoder = SourceEncoder.load(
+            self.folder / "encoder", list_user_kinds(choose_kinds(cfg.features))
+        )
         self.target = Subwords.load(self.folder / "encoder" / "target")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.encoders = {
-            name: self._load_encoder(name, vocab)
-            for name, vocab in self.encoder.features.items()
-            if vocab.contextual
+        self.kinds = choose_kinds(cfg.features)
+        cache = Path(cfg.paths.cache)
+        encoders = {
+            name: kind.reopen_encoder(
+                self.encoder.features[name], self.folder, self.device.type, cache
+            )
+            for name, kind in self.kinds.items()
         }
+        self.encoders = {name: encoder for name, encoder in encoders.items() if encoder}
         self.model = model_for(cfg, self.encoder, self.target, self.encoders)
         restore(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
@@ -129,18 +133,6 @@ class TrainedModel:
         """Sentences that the exported model could not translate; the native engine did."""
         self.replaced = 0
         """Sentences in which `fallback=nearest` replaced a combination of piece and features."""
-
-    def _load_encoder(self, name: str, vocab: FeatureVocab) -> LanguageModel:
-        """That of a feature: the folder's own `encoder/NAME`, else where training had it."""
-        copy = self.folder / "encoder" / name
-        folder = str(copy) if copy.exists() else vocab.encoder
-        model = LanguageModel(name, folder, vocab.layer, vocab.precision, self.device.type)
-        if model.sum(Path(self.cfg.paths.cache)) != vocab.sum:
-            raise UserError(
-                f"features.{name}: {folder} is not the encoder of training, its files have "
-                f"changed; put that one there, or as {copy}"
-            )
-        return model
 
     @property
     def annotator_settings(self) -> AnnotatorConfig:
@@ -227,7 +219,7 @@ class TrainedModel:
         findings = Findings()
         for sentence in reader.read_sentences(findings):
             message = findings.describe_trees()
-            if message and "head_upos" in columns.annotation(self.encoder.features):
+            if message and "head_upos" in self.encoder.annotation_columns:
                 raise UserError(
                     f"{message}, but features of the run read heads; correct the annotation"
                 )
@@ -308,8 +300,7 @@ class TrainedModel:
     ) -> EncodedSplit:
         """The split with the vectors of each encoder that is a feature."""
         for name, model in self.encoders.items():
-            live = self.cfg.features[name].live
-            states = (model.coded if live else model.states)(texts)
+            states = self.kinds[name].read_states(model, texts)
             missing = self.encoder.features[name].missing
             split, _ = attach(split, name, self.encoder.subwords, states, where, missing)
         return split

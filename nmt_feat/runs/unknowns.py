@@ -14,9 +14,7 @@ from nmt_feat.data.covers import Booleans, visible_places
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, short_repr, suggest
-from nmt_feat.features.columns import FeatureVocab
 from nmt_feat.text.sentences import Integers
-from nmt_feat.text.word_values import MISSING
 
 REACTIONS = ("warn", "error")
 SOURCE, TARGET, LONG = "source", "target", "long"
@@ -61,9 +59,10 @@ class Unknowns:
         inner = np.ones(len(ids.values), bool)
         inner[ids.offsets[1:] - 1] = False
         self._add(TARGET, ids.values[inner] == UNK, split.target_lengths - 1, where)
-        for name, vocab in self.encoder.valued.items():
-            coded = described.values[name]
-            mask = np.array([_is_unknown(value, vocab) for value in coded.values], bool)
+        for name, kind in self.encoder.valued_kinds.items():
+            coded, vocabulary = described.values[name], self.encoder.features[name]
+            unknown = [kind.is_unknown(value, vocabulary) for value in coded.values]
+            mask = np.array(unknown, bool)
             per_sentence = described.value_counts[name]
             at = self._add(f"features.{name}", mask[coded.codes], per_sentence, where)
             if at is not None:
@@ -124,14 +123,6 @@ class Unknowns:
             say(line, file=sys.stderr)
 
 
-def _is_unknown(value: str, vocab: FeatureVocab) -> bool:
-    """Whether a vocabulary lacks a value, or one of its units; one that is missing is no such."""
-    if value == MISSING:
-        return False
-    code = vocab.code(value)
-    return UNK in code if isinstance(code, tuple) else code == UNK
-
-
 def _line(kind: str, count: Count, unknowns: Unknowns) -> str:
     share = f"{count.unknown:,} of {count.total:,}"
     percent = f"({count.unknown / count.total:.1%})"
@@ -152,10 +143,6 @@ def _line(kind: str, count: Count, unknowns: Unknowns) -> str:
             f"{share} pieces {percent} of the {side}{characters} are unknown to the run; first: "
             f"{count.first}"
         )
-    vocab = unknowns.encoder.features[kind.removeprefix("features.")]
-    noun = "pieces" if vocab.of_pieces else "words"
-    if vocab.has_units:
-        meaning = "units that the run does not know"
-    else:
-        meaning = "a value that the run does not know"
+    feature = unknowns.encoder.kinds[kind.removeprefix("features.")]
+    noun, meaning = "pieces" if feature.of_pieces else "words", feature.unknown_meaning
     return f"{kind}: {share} {noun} {percent} have {meaning}; first: {count.first}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from nmt_feat.config.identity import user_code_hash
 from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import TrainConfig
+from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.records import FINISHED, read_record
 
@@ -23,8 +24,11 @@ def changed_classes(folder: Path, cfg: TrainConfig, model: Transformer) -> Itera
     if not (folder / FINISHED).is_file():
         return
     settings = read_record(folder / FINISHED).settings
-    classes = {"combiner": [type(module) for module in model.source.combiner.modules()]}
-    classes |= {f"features.{n}": [locate_class(f._target_)] for n, f in cfg.features.items()}
+    classes: dict[str, list[type]] = {
+        "combiner": [type(module) for module in model.source.combiner.modules()]
+    }
+    for feature, kind in choose_kinds(cfg.features).items():
+        classes[f"features.{feature}"] = [locate_class(kind.settings._target_), type(kind)]
     for name, its_classes in classes.items():
         node = settings
         for part in name.split("."):

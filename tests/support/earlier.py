@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.prepare import hash_data
+from nmt_feat.data.identity import hash_data
 
 
 def write_first_identity(folder: Path, cfg: TrainConfig) -> Path:

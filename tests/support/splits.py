@@ -13,7 +13,7 @@ from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import UNITS, EncodedSplit, encoded
 from nmt_feat.embedders.ids import END, PAD, UNK
-from nmt_feat.features.columns import Code, number
+from nmt_feat.features.vocabulary import Code, number_tokens
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces
@@ -49,7 +49,7 @@ def split_of(
     for name in source[0].features:
         codes = list(chain.from_iterable(one.features[name] for one in source))
         if isinstance(codes[0], tuple):
-            numbers, units[name] = number(codes)
+            numbers, units[name] = number_tokens(codes)
             codes = [*numbers]
         features[name] = np.array(codes, np.int32)
     words = {name: [line.split() for line in lines] for name, lines in (values or {}).items()}

@@ -1,0 +1,313 @@
+"""The steps that build the folder of prepared data; what a feature needs, its kind answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.base.checksums import hash_json
+from nmt_feat.base.pool import Pool, count_cores
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data import corpora as datasets
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.data.corpora import RawCorpus
+from nmt_feat.data.encoding import ALL, BLANK, Filters, SplitBuilder, encode
+from nmt_feat.data.identity import choose_cover, locate_corpus, uses_annotation
+from nmt_feat.data.overlaps import attach
+from nmt_feat.data.report import (
+    DataReport,
+    coverage,
+    describe_feature,
+    describe_split,
+    describe_together,
+)
+from nmt_feat.data.sentence_tables import CutTexts
+from nmt_feat.data.store import EncodedSplit
+from nmt_feat.encoders.states import LanguageModel
+from nmt_feat.errors import UserError
+from nmt_feat.features.choice import list_user_kinds
+from nmt_feat.features.contextual import choose_device
+from nmt_feat.features.kind import FeatureKind, list_annotation_columns
+from nmt_feat.features.vocabulary import VocabularyBasis
+from nmt_feat.text.files import hash_file_cached, list_shards
+from nmt_feat.text.subwords import Subwords
+
+REPORT = 4
+"""Version of the report: raise it whenever its content changes."""
+MANY = 0.05
+"""Share of words without a piece from which on a note says so."""
+MANIFEST = "manifest.json"
+PER_PROCESS = 1 << 24
+"""Bytes of training text at least for one more process."""
+WORD = "word"
+"""Where words begin, for controls (controls.py); no feature has the name."""
+
+
+@dataclass(frozen=True)
+class DataBuild:
+    """What all steps share.
+
+    Attributes:
+        cfg: the settings.
+        kinds: the features, by name.
+        folder: of the data, empty at the start.
+        report_progress: called before each slow step.
+    """
+
+    cfg: TrainConfig
+    kinds: Mapping[str, FeatureKind]
+    folder: Path
+    report_progress: Callable[[str], None]
+
+    @property
+    def cache(self) -> Path:
+        """The folder of all prepared data."""
+        return Path(self.cfg.paths.cache)
+
+    def make_basis(self, kind: FeatureKind) -> VocabularyBasis:
+        """What a feature's vocabulary has whatever is counted."""
+        annotated = uses_annotation(self.cfg, self.kinds)
+        return VocabularyBasis(annotated, choose_cover(self.cfg, kind), self.cfg.seed)
+
+
+def build_data(
+    cfg: TrainConfig,
+    kinds: Mapping[str, FeatureKind],
+    folder: Path,
+    report_progress: Callable[[str], None],
+) -> None:
+    """Build the prepared data in an empty folder."""
+    work = DataBuild(cfg, kinds, folder, report_progress)
+    corpus = locate_corpus(cfg, kinds)
+    with Pool(count_processes(cfg, corpus), "preparing the data", "data.processes") as pool:
+        read_corpus(work, corpus, pool)
+        source, target = train_subwords(work, corpus)
+        encoder = start_encoder(work, source, target)
+        builders = align_features(work, corpus, encoder, pool)
+    check_training_pairs(corpus, builders[0], encoder)
+    report = DataReport(
+        len(corpus.train.source), dict(builders[0].filtered), source.size, target.size
+    )
+    build_vocabularies(work, corpus, encoder, builders, report)
+    vectors = encode_splits(work, corpus, encoder, builders, report)
+    shutil.rmtree(folder / "raw")
+    encoder.save(folder)
+    write_manifest(work, corpus, vectors, report)
+
+
+def count_processes(cfg: TrainConfig, corpus: RawCorpus) -> int:
+    """Processes to work with: one for each part of the training text."""
+    size = sum(p.stat().st_size for name in corpus.train.files.values() for p in list_shards(name))
+    return min(cfg.data.processes or count_cores(), 1 + size // PER_PROCESS)
+
+
+def read_corpus(work: DataBuild, corpus: RawCorpus, pool: Pool) -> None:
+    """Read the texts of all splits, and the columns of their annotation that features need."""
+    cfg, raw = work.cfg, work.folder / "raw"
+    raw.mkdir()
+    if uses_annotation(cfg, work.kinds):
+        work.report_progress("reading the corpus and its annotation")
+        columns = list_annotation_columns(work.kinds.values())
+        datasets.load(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool)
+    else:
+        work.report_progress("reading the corpus")
+        datasets.load(corpus, cfg.data, cfg.annotator, work.cache, None, raw, pool)
+
+
+def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwords]:
+    """The subword models of source and target, the same one if they are joint."""
+    work.report_progress("training the subword model")
+    cfg, train = work.cfg.subword, corpus.train
+    source = CutTexts(train.source) if cfg.split_at_words else train.source.texts
+    if cfg.joint:
+        both = Subwords.train(cfg, source, train.target.texts)
+        return both, both
+    return Subwords.train(cfg, source), Subwords.train(cfg, train.target.texts)
+
+
+def start_encoder(work: DataBuild, source: Subwords, target: Subwords) -> SourceEncoder:
+    """An encoder whose vocabularies are empty, on disk, where the pool's processes read it."""
+    empty = {
+        name: kind.start_vocabulary(work.make_basis(kind)) for name, kind in work.kinds.items()
+    }
+    at_words = work.cfg.subword.split_at_words
+    encoder = SourceEncoder(source, empty, at_words, user_kinds=list_user_kinds(work.kinds))
+    encoder.save(work.folder)
+    target.save(work.folder / "target")
+    return encoder
+
+
+def align_features(
+    work: DataBuild, corpus: RawCorpus, encoder: SourceEncoder, pool: Pool
+) -> list[SplitBuilder]:
+    """Cut all splits into pieces, to which features are aligned; their values are counted.
+
+    What values have no id yet: the vocabulary is built from these counts.
+    """
+    work.report_progress("encoding")
+    builders = []
+    for number, split in enumerate(corpus.splits):
+        filters = Filters.of(work.cfg.data) if split is corpus.train else None
+        path = work.folder / f"{number}.arrow"
+        builders.append(encode(split, filters, encoder, path, pool))
+    if not encoder.annotation_columns:  # else notes say how many words' values are unknown
+        corpus.notes += [
+            f"{split.name}: {builder.bare:,} sentences have no annotation: their words are what "
+            "stands between spaces"
+            for split, builder in zip(corpus.splits, builders, strict=True)
+            if builder.bare
+        ]
+    return builders
+
+
+def check_training_pairs(corpus: RawCorpus, train: SplitBuilder, encoder: SourceEncoder) -> None:
+    """Note blank pairs; refuse a corpus of which no training pair is left."""
+    if blank := train.filtered[BLANK]:
+        corpus.notes.append(f"train: {blank:,} pairs have a blank side and are left out")
+    total = len(corpus.train.source)
+    if train.filtered.total() == total:
+        reasons = ", ".join(f"{n} {why}" for why, n in train.filtered.items())
+        raise UserError(
+            f"{corpus.train.source_path}: no training pair is left of {total} "
+            f"({reasons}); see data.min_words, data.max_pieces, data.max_ratio"
+        )
+
+
+def build_vocabularies(
+    work: DataBuild,
+    corpus: RawCorpus,
+    encoder: SourceEncoder,
+    builders: list[SplitBuilder],
+    report: DataReport,
+) -> None:
+    """Give the encoder each feature's vocabulary, and describe it."""
+    train, dev, *_ = builders
+    for name in encoder.valued_kinds:
+        build_vocabulary(work, name, corpus, encoder, builders, report)
+    kinds = {name: kind for name, kind in encoder.valued_kinds.items() if kind.single}
+    if ALL in train.joint and ALL in dev.joint:
+        report.together = describe_together(
+            kinds, encoder.features, train.joint[ALL], dev.joint[ALL]
+        )
+
+
+def build_vocabulary(
+    work: DataBuild,
+    name: str,
+    corpus: RawCorpus,
+    encoder: SourceEncoder,
+    builders: list[SplitBuilder],
+    report: DataReport,
+) -> None:
+    """One feature's vocabulary, its files, its part of the report, and notes."""
+    kind, (train, dev, *_) = work.kinds[name], builders
+    tokens, dev_tokens = train.counts(name), dev.counts(name)
+    counts, dev_counts = kind.count_values(tokens), kind.count_values(dev_tokens)
+    vocabulary = kind.build_vocabulary(counts, work.make_basis(kind))
+    encoder.features[name] = vocabulary
+    kind.write_files(work.folder)
+    corpus.notes += kind.describe_vocabulary(vocabulary, counts)
+    joints = [builder.joint.get(name) for builder in (train, dev)]
+    description = describe_feature(kind, vocabulary, counts, dev_counts, *joints)
+    lost = train.lost(name)
+    report.features[name] = {
+        "coverage": coverage(tokens),
+        "agreement": train.agreement(name),
+        "lost": lost,
+        **description,
+    }
+    if lost and lost >= MANY:
+        corpus.notes.append(
+            f"features.{name}: no piece has the value of {lost:.1%} of the words of train; "
+            f"set features.{name}.cover=join, or subword.split_at_words=true"
+        )
+    for split, builder in zip(corpus.splits, builders, strict=True):
+        if missing := builder.missing(name):
+            corpus.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
+    if name != WORD:
+        annotator = (work.cfg.annotator._target_ or "").rpartition(".")[2]
+        annotation = annotator or work.cfg.data.train.conllu or corpus.train.source_path
+        kind.refuse_constant(counts, description["kept"], annotation)
+
+
+def encode_splits(
+    work: DataBuild,
+    corpus: RawCorpus,
+    encoder: SourceEncoder,
+    builders: list[SplitBuilder],
+    report: DataReport,
+) -> dict[str, list[str]]:
+    """Give all values their ids, and pieces the vectors of encoders.
+
+    Returns:
+        By feature with vectors the names of their folders in the cache, one for each split.
+    """
+    device = choose_device(work.cfg.trainer.accelerator)
+    models = {name: kind.open_encoder(device) for name, kind in work.kinds.items()}
+    encoders = {name: model for name, model in models.items() if model is not None}
+    folders: dict[str, list[str]] = {name: [] for name in encoders}
+    for raw, builder in zip(corpus.splits, builders, strict=True):
+        split = builder.finish(encoder)
+        if raw is corpus.train:
+            encoder.longest = int(split.source_lengths.max()) - 1  # without the end symbol
+        report.splits[raw.name] = describe_split(split)
+        for name, model in encoders.items():
+            split, states = attach_vectors(work, corpus, encoder, name, model, raw, split)
+            folders[name].append(states.name)
+        if encoders:
+            split.save(work.folder / "made.arrow")
+            (work.folder / "made.arrow").replace(builder.path)
+    return folders
+
+
+def attach_vectors(
+    work: DataBuild,
+    corpus: RawCorpus,
+    encoder: SourceEncoder,
+    name: str,
+    model: LanguageModel,
+    raw: datasets.RawSplit,
+    split: EncodedSplit,
+) -> tuple[EncodedSplit, Path]:
+    """A split with the vectors of one feature, and the folder that has them."""
+    kind, texts = work.kinds[name], split.texts("source")
+    stored = "pieces" if kind.stores_input else "vectors"
+    work.report_progress(f"features.{name}: {stored} of {raw.name}, {len(split):,} sentences")
+    folder = kind.store_states(model, texts, work.cache, work.report_progress)
+    states = kind.open_states(folder)
+    if raw is corpus.train:
+        vocabulary = encoder.features[name]
+        encoder.features[name] = kind.scale_vocabulary(vocabulary, model, states, texts, work.cache)
+    where = [raw.source_path] * len(split)
+    missing = encoder.features[name].missing
+    split, unknown = attach(split, name, encoder.subwords, states, where, missing)
+    if unknown:
+        corpus.notes.append(f"features.{name}: unknown for {unknown:,} pieces of {raw.name}")
+    return split, folder
+
+
+def write_manifest(
+    work: DataBuild, corpus: RawCorpus, vectors: dict[str, list[str]], report: DataReport
+) -> None:
+    """Write the report, and what is in the folder with its sums."""
+    folder = work.folder
+    write_json(folder / "report.json", asdict(report))
+    files = {path.name: hash_file_cached(path, work.cache) for path in sorted(folder.iterdir())}
+    manifest = {
+        "files": files,
+        "report": REPORT,
+        "tests": list(corpus.tests),
+        "notes": corpus.notes,
+        "vectors": vectors,
+        "live": [name for name in vectors if work.kinds[name].stores_input],
+    }
+    write_json(folder / MANIFEST, {"sum": hash_json(manifest), **manifest})
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a readable JSON file."""
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,0 +1,131 @@
+"""What determines prepared data, hashed: the name of its folder, and part of a run's identity."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import sentencepiece
+
+from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.config.identity import DATA_FORMATS, drop_defaults, user_code_hash
+from nmt_feat.config.schema import FeatureConfig, SubwordConfig, TrainConfig
+from nmt_feat.data import corpora as datasets
+from nmt_feat.errors import UserError
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.text.normalization import ESCAPED
+
+FORMAT = 4
+"""Of the cache folder: raise it whenever its content changes."""
+
+
+@dataclass(frozen=True)
+class DataHashes:
+    """Hashes of everything that determines prepared data."""
+
+    cache: str
+    """Of all splits: the name of their folder in the cache."""
+    training: str
+    """Of train and dev, which a model is trained and validated on."""
+    earlier: list[str]
+    """What counted in the identity of runs once: of all splits, and the cache's format."""
+    tests: dict[str, str]
+    """Of each test set, in order."""
+
+
+def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashes:
+    """Hash everything that determines the prepared data; reads files, but prepares nothing.
+
+    Except for the seed of dials, which a run's settings have beside it.
+    """
+    kinds = choose_kinds(features)
+    for kind in kinds.values():
+        kind.check_settings()
+    _check_split_at_words(cfg, kinds)
+    data, cache = cfg.data, Path(cfg.paths.cache)
+    corpus = locate_corpus(cfg, kinds)
+    content = {
+        "sentencepiece": sentencepiece.__version__,
+        "subword": drop_defaults(asdict(cfg.subword), SubwordConfig, "subword"),
+        "filters": [data.min_words, data.max_pieces, data.max_ratio],
+        "features": {name: _identify_feature(cfg, kind, cache) for name, kind in kinds.items()},
+    }
+
+    def hash_splits(corpus_sum: str, splits: Iterable[str], **more: object) -> str:
+        # Rules of the text that change it; there were none once.
+        rules = _effective_rules([corpus.rules[name] for name in splits], cfg.subword)
+        changed = content | {"corpus": corpus_sum} | more | ({"rules": rules} if rules else {})
+        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
+
+    # Which values a control moves to a word of a test set depends on the place of the set.
+    by_place = cfg.control in ("shuffled", "resampled")
+    whole, split_names = corpus.fingerprint, list(corpus.rules)
+    return DataHashes(
+        cache=hash_splits(whole, split_names, format=FORMAT),
+        training=hash_splits(corpus.training_sum, ("train", "dev")),
+        earlier=[hash_splits(whole, split_names, format=number) for number in DATA_FORMATS],
+        tests={
+            name: hash_splits(test_sum, (name,), **({"place": number} if by_place else {}))
+            for number, (name, test_sum) in enumerate(corpus.test_sums.items())
+        },
+    )
+
+
+def hash_cache(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
+    """Hash of everything that determines the folder of the prepared data in the cache."""
+    return hash_data(cfg, features).cache
+
+
+def _effective_rules(rules_of_splits: Iterable[set[str]], subword: SubwordConfig) -> list[str]:
+    """The rules of normal form that change the data: only SentencePiece reserves characters."""
+    rules = set().union(*rules_of_splits)
+    return sorted(rules - {ESCAPED} if subword.kind in ("none", "given") else rules)
+
+
+def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[object]:
+    """What of a feature determines the data: its kind's settings, and the code of a user's kind."""
+    identity = kind.identify_data(cache)
+    if choose_cover(cfg, kind) == "join":
+        identity.append("join")
+    if kind.settings.kind:
+        identity.append({"kind": kind.settings.kind, **user_code_hash(type(kind))})
+    return identity
+
+
+def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> datasets.RawCorpus:
+    """The files of the corpus, as far as the features need them."""
+    annotate, cache = uses_annotation(cfg, kinds), Path(cfg.paths.cache)
+    required = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
+    return datasets.locate(cfg.data, cfg.annotator, cache, annotate, required)
+
+
+def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
+    """Whether words are those of an annotation: where a feature needs one, or the text has one."""
+    if cfg.subword.split_at_words or any(kind.annotation_column for kind in kinds.values()):
+        return True
+    depends_on_words = any(kind.depends_on_words for kind in kinds.values())
+    return depends_on_words and datasets.annotated(cfg.data, cfg.annotator)
+
+
+def _check_split_at_words(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> None:
+    """Refuse to cut text at words that are not there, or beneath an encoder's vectors."""
+    if not cfg.subword.split_at_words:
+        return
+    if not datasets.annotated(cfg.data, cfg.annotator):
+        raise UserError(
+            "subword.split_at_words=true: needs the words of an annotation; set annotator=udpipe "
+            "or another, give CoNLL-U (data.train.conllu=FILE.conllu), or leave it out"
+        )
+    for name, kind in kinds.items():
+        if kind.reads == "vectors":
+            raise UserError(
+                f"subword.split_at_words=true: features.{name} has vectors of an encoder, which "
+                "are matched to pieces of the text as a whole; leave one of them out"
+            )
+
+
+def choose_cover(cfg: TrainConfig, kind: FeatureKind) -> str:
+    """What a piece of several words carries: the feature's setting, else that of the annotator."""
+    return kind.choose_cover(of_morphemes(cfg.annotator))

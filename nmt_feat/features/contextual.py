@@ -1,0 +1,218 @@
+"""Features that are a language model's vectors, stored beforehand or made while the model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from nmt_feat.embedders.contextual import Contextual
+from nmt_feat.encoders import states
+from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
+from nmt_feat.errors import UserError
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.vocabulary import FeatureVocab
+
+
+def choose_device(accelerator: str) -> str:
+    """Where an encoder runs that makes vectors."""
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+class EncoderVectors(FeatureKind):
+    """The states of a layer of an encoder. A piece has no value, but the mean of some states."""
+
+    takes: ClassVar[tuple[str, ...]] = ("encoder", "layer", "precision")
+    reads = "vectors"
+    embedders = "Contextual"
+    has_values = False
+    depends_on_words = False
+    is_wide = True
+
+    def check_settings(self) -> None:
+        """Refuse, before any data is read, what vectors do not have."""
+        super().check_settings()
+        settings = self.settings
+        if not settings.encoder:
+            raise UserError(
+                f"{self.where}.column=context: needs an encoder; set {self.where}.encoder=FOLDER"
+            )
+        if (settings.policy, settings.max_values, settings.min_count) != ("copy", None, 1):
+            raise UserError(
+                f"{self.where}: an encoder's vectors have no policy, max_values or min_count; "
+                "leave them out"
+            )
+
+    def complete_settings(self, subwords: str, device: str) -> None:
+        """The embedder's `width` is the encoder's, and the layer counts from the first one."""
+        if subwords == "given":
+            raise UserError(
+                f"{self.where}: an encoder reads text, not the pieces of another toolkit; "
+                "set subword to another than given"
+            )
+        encoder = self.open_encoder(device)
+        _ = encoder.tokenizer  # an unfit one is an error before data is read
+        self.settings.args["width"], self.settings.layer = encoder.width, encoder.layer
+
+    def identify_data(self, cache: Path) -> list[object]:
+        """With what determines the vectors of a text."""
+        encoder = self.open_encoder("cpu")
+        return [*super().identify_data(cache), encoder.identity(cache)]
+
+    def trim_identity(self, settings: dict[str, Any]) -> None:
+        """Take out what means nothing for stored vectors."""
+        settings["file"], settings["encoder"] = False, True
+        for key in ("live", "trained", "learning_rate"):
+            del settings[key]
+
+    def name_ids(self, vocabulary: FeatureVocab) -> None:
+        """Ids are those of vectors, not of values."""
+
+    def prepare_embedder(
+        self,
+        embedder: nn.Module,
+        vocabulary: FeatureVocab,
+        open_encoder: Callable[[], LanguageModel | None],
+    ) -> None:
+        """Divide by the scale of the vectors of train."""
+        assert isinstance(embedder, Contextual)
+        embedder.scale = vocabulary.scale
+
+    def check_exportable(self) -> None:
+        """CTranslate2 has no second encoder."""
+        raise UserError(
+            f"{self.where}: an encoder's vectors differ from sentence to sentence and "
+            "cannot be exported; use engine=native"
+        )
+
+    def open_encoder(self, device: str) -> LanguageModel:
+        """The encoder that the settings name, not loaded yet."""
+        settings = self.settings
+        assert settings.encoder
+        return LanguageModel(
+            self.name, settings.encoder, settings.layer, settings.precision, device
+        )
+
+    def reopen_encoder(
+        self, vocabulary: FeatureVocab, folder: Path, device: str, cache: Path
+    ) -> LanguageModel:
+        """The encoder of training, checked by the sum of its files."""
+        copy = folder / "encoder" / self.name
+        path = str(copy) if copy.exists() else vocabulary.encoder
+        encoder = LanguageModel(self.name, path, vocabulary.layer, vocabulary.precision, device)
+        if encoder.sum(cache) != vocabulary.sum:
+            raise UserError(
+                f"{self.where}: {path} is not the encoder of training, its files have "
+                f"changed; put that one there, or as {copy}"
+            )
+        return encoder
+
+    def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
+        """The states of these texts."""
+        return encoder.states(texts)
+
+    def store_states(
+        self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
+    ) -> Path:
+        """The folder in `cache` with the states of these texts."""
+        return states.store_states(encoder, texts, cache, say)
+
+    def open_states(self, folder: Path) -> States | EncoderInput:
+        """The stored states, memory-mapped."""
+        return states.open_states(folder)
+
+    def scale_vocabulary(
+        self,
+        vocabulary: FeatureVocab,
+        encoder: LanguageModel,
+        states_of_train: States | EncoderInput,
+        texts: Any,
+        cache: Path,
+    ) -> FeatureVocab:
+        """The vocabulary with the scale of the vectors of train, and the sum of the encoder."""
+        scale = states.find_scale(encoder, states_of_train, texts)
+        return replace(vocabulary, scale=scale, sum=encoder.sum(cache), layer=encoder.layer)
+
+    def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
+        """The vocabulary with the encoder's folder, which is named, not copied."""
+        assert self.settings.encoder
+        path = str(Path(self.settings.encoder).expanduser().resolve())
+        return replace(vocabulary, encoder=path)
+
+
+class LiveEncoder(EncoderVectors):
+    """The same with the encoder in the model: its input is stored, not its states."""
+
+    takes = ("encoder", "layer", "precision", "live", "trained", "learning_rate")
+    stores_input = True
+
+    def check_settings(self) -> None:
+        """Refuse a learning rate of nothing."""
+        super().check_settings()
+        rate = self.settings.learning_rate
+        if rate is None:
+            return
+        if not self.settings.trained:
+            raise UserError(
+                f"{self.where}.learning_rate={rate}: is for an encoder that is trained; set "
+                f"{self.where}.trained=true, or leave it out"
+            )
+        if not rate > 0:
+            raise UserError(f"{self.where}.learning_rate={rate}: must be above 0")
+
+    def identify_data(self, cache: Path) -> list[object]:
+        """With what determines the encoder's input."""
+        return [*super().identify_data(cache), "live"]
+
+    def trim_identity(self, settings: dict[str, Any]) -> None:
+        """Take out what means nothing where the model's precision counts."""
+        settings["file"], settings["encoder"] = False, True
+        del settings["precision"]
+
+    def open_encoder(self, device: str) -> LanguageModel:
+        """The encoder that the settings name; what is computed beforehand is in float32."""
+        settings = self.settings
+        assert settings.encoder
+        return LanguageModel(self.name, settings.encoder, settings.layer, "float32", device)
+
+    def prepare_embedder(
+        self,
+        embedder: nn.Module,
+        vocabulary: FeatureVocab,
+        open_encoder: Callable[[], LanguageModel | None],
+    ) -> None:
+        """Make the encoder part of the model."""
+        super().prepare_embedder(embedder, vocabulary, open_encoder)
+        assert isinstance(embedder, Contextual)
+        encoder = open_encoder()
+        assert encoder is not None
+        embedder.bring(encoder.model, encoder.layer, encoder.padding, self.settings.trained)
+
+    def describe_embedder(self, embedder: nn.Module) -> list[str]:
+        """How large the encoder is, and how much of it is trained."""
+        assert isinstance(embedder, Contextual)
+        parameters = list((embedder.encoder or embedder.frozen[0]).parameters())
+        total = sum(p.numel() for p in parameters)
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        return [
+            f"{self.where}: its encoder, in the model, has {total:,} parameters; "
+            f"{trained:,} of them are trained"
+        ]
+
+    def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
+        """What the encoder reads of these texts."""
+        return encoder.read_input(texts)
+
+    def store_states(
+        self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
+    ) -> Path:
+        """The folder in `cache` with what the encoder reads of these texts."""
+        return states.store_input(encoder, texts, cache, say)
+
+    def open_states(self, folder: Path) -> States | EncoderInput:
+        """The stored input, memory-mapped."""
+        return states.open_input(folder)

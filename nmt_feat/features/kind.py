@@ -1,0 +1,462 @@
+"""A kind of feature: the object that answers whatever the program asks of a feature."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nmt_feat.config.instantiate import build_object, locate_class
+from nmt_feat.config.schema import FeatureConfig
+from nmt_feat.embedders.contextual import Contextual
+from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
+from nmt_feat.embedders.vectors import Vectors
+from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
+from nmt_feat.errors import UserError
+from nmt_feat.features.vocabulary import (
+    INSIDE,
+    Code,
+    FeatureVocab,
+    VocabularyBasis,
+    choose_values,
+)
+from nmt_feat.features.widths import default_width
+from nmt_feat.text.conllu import NONE
+from nmt_feat.text.files import hash_file_cached
+from nmt_feat.text.sentences import DictionaryColumn, Sentences
+from nmt_feat.text.units import FORMS, KINDS
+from nmt_feat.text.word_values import MISSING
+
+Booleans = NDArray[np.bool_]
+PRECISIONS = ("float16", "float32")
+NEEDED = {
+    "file": "needs column=form or column=lower, policy=copy",
+    "encoder": "goes with column=context, not {column}",
+    "of": f"for {', '.join((*KINDS, *FORMS))}; leave it out",
+    "n": "is for column=ngram; leave it out",
+    "layer": "is for an encoder; leave it out",
+    "precision": "is for an encoder; leave it out",
+    "erase": "is for values of an annotation, not for {column}; leave it out",
+    "classes": "is for values of an annotation, not for {column}; leave it out",
+    "live": "is for vectors of an encoder; leave it out",
+    "trained": "stored vectors are not trained; set {where}.live=true, or leave it out",
+    "learning_rate": "is for an encoder that is trained; set {where}.trained=true, or leave it out",
+}
+"""Settings that only some kinds take, and what a message says where another kind has one."""
+SOURCES = {
+    "file": (Vectors, "word vectors; set features.{}.file=FILE"),
+    "encoder": (Contextual, "an encoder; set features.{}.encoder=FOLDER"),
+}
+"""Settings that name where vectors come from, the embedder that reads them, and what it needs."""
+
+
+class FeatureKind:
+    """All that the program may ask of a feature. Nobody asks which kind it is.
+
+    As it stands, it is a feature of words whose values follow from the text alone, one vector for
+    each value. A kind overrides what is different: as a rule `read_values`, and one or two more.
+
+    Args:
+        name: the feature's key under `features`.
+        settings: its settings; of a trained run those that its vocabulary has.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Those settings of `NEEDED` that the kind takes."""
+    reads: ClassVar[str] = "ids"
+    """What its embedder reads: `ids`, `units` of distinct tokens, or `vectors`."""
+    embedders: ClassVar[str] = "Categorical"
+    """Names of suitable embedders, for a message."""
+    has_values: ClassVar[bool] = True
+    """Whether words or pieces have values, not vectors alone."""
+    stores_input: ClassVar[bool] = False
+    """Whether what an encoder reads is stored, not the vectors that it makes."""
+    groups_values: ClassVar[bool] = False
+    """Whether several values have the same id, so that reports show `label_value` of each."""
+    values_are_words: ClassVar[bool] = False
+    """Whether there are as many values as words, too many to list."""
+    unknown_meaning: ClassVar[str] = "a value that the run does not know"
+    """What an unknown value is, for a message."""
+
+    def __init__(self, name: str, settings: FeatureConfig) -> None:
+        self.name, self.settings = name, settings
+        self.where = f"features.{name}"
+
+    # Which settings it takes
+
+    def check_settings(self) -> None:
+        """Refuse, before any data is read, settings that are none or mean nothing here."""
+        self.check_column()
+        settings = self.settings
+        self._check_choice("policy", ("copy", "first"))
+        self._check_choice("missing", ("error", "unknown"))
+        self._check_choice("of", ("piece", "word"))
+        if settings.n < 1:
+            raise UserError(f"{self.where}.n={settings.n}: must be at least 1")
+        for key, message in NEEDED.items():
+            value = getattr(settings, key)
+            if key not in self.takes and value not in (getattr(FeatureConfig, key), ""):
+                advice = message.format(column=settings.column, where=self.where)
+                raise UserError(f"{self.where}.{key}={_written(value)}: {advice}")
+        if self.of_pieces and settings.policy == "first":
+            self._refuse_first()
+        self._check_cover()
+        self._check_choice("precision", PRECISIONS)
+
+    def check_column(self) -> None:
+        """Refuse a `column` that the kind does not have; one of a user may have any."""
+
+    def _check_choice(self, key: str, choices: Sequence[str]) -> None:
+        if (value := getattr(self.settings, key)) not in choices:
+            raise UserError(f"{self.where}.{key}={value}: one of {', '.join(choices)}")
+
+    def _refuse_first(self) -> None:
+        raise UserError(f"{self.where}.policy=first: each piece has a value; set of=word")
+
+    def _check_cover(self) -> None:
+        """Refuse a cover that is none, or where no piece takes the value of several words."""
+        cover = self.settings.cover
+        if cover is None:
+            return
+        self._check_choice("cover", ("first", "join"))
+        if not self.of_words:
+            raise UserError(
+                f"{self.where}.cover={cover}: is for values of words, not for "
+                f"{self.settings.column} of {'pieces' if self.of_pieces else 'an encoder'}; "
+                "leave it out"
+            )
+        if cover == "join" and not self.joins_words:
+            raise UserError(
+                f"{self.where}.cover=join: {self.describe_values()} are those of one word; set "
+                "cover=first, or leave it out"
+            )
+
+    def check_embedder(self) -> None:
+        """Refuse ready-made vectors for a class that does not read them, and the reverse."""
+        cls = locate_class(self.settings._target_)
+        for key, (embedder, needed) in SOURCES.items():
+            source = getattr(self.settings, key)
+            if source and not issubclass(cls, embedder):
+                raise UserError(
+                    f"{self.where}.{key}={source}: goes with "
+                    f"_target_=nmt_feat.features.{embedder.__name__}, not {self.settings._target_}"
+                )
+            if not source and issubclass(cls, embedder):
+                raise UserError(
+                    f"{self.where}: {self.settings._target_} needs {needed.format(self.name)}"
+                )
+
+    def complete_settings(self, subwords: str, device: str) -> None:
+        """Fill in settings that follow from the feature's files.
+
+        Args:
+            subwords: the kind of subwords, `subword.kind`.
+            device: where an encoder runs.
+        """
+
+    def identify_data(self, cache: Path) -> list[object]:
+        """Those of its settings that determine the prepared data; they are hashed.
+
+        `cache` remembers the sums of large files.
+        """
+        settings = self.settings
+        identity: list[object] = [
+            settings.column,
+            settings.max_values,
+            settings.min_count,
+            settings.policy,
+            settings.of,
+            settings.n,
+            settings.missing,
+            settings.file and hash_file_cached(Path(settings.file), cache),
+        ]
+        return identity
+
+    def trim_identity(self, settings: dict[str, Any]) -> None:
+        """Take out of the settings that determine a run what means nothing for this kind."""
+        settings["file"] = False  # the content of one is in the data's hash
+        for key in ("encoder", "layer", "precision", "live", "trained", "learning_rate"):
+            del settings[key]
+
+    # Words, pieces and their values
+
+    @property
+    def of_pieces(self) -> bool:
+        """Whether its values are those of pieces, not of words."""
+        return False
+
+    @property
+    def of_words(self) -> bool:
+        """Whether its values are those of words."""
+        return self.has_values and not self.of_pieces
+
+    @property
+    def single(self) -> bool:
+        """Whether each word has one value, not units."""
+        return self.of_words and self.reads == "ids"
+
+    @property
+    def depends_on_words(self) -> bool:
+        """Whether it depends on what a word is."""
+        return True
+
+    @property
+    def annotation_column(self) -> str | None:
+        """The column of an annotation that it is made of; none if text is enough."""
+        return None
+
+    @property
+    def requires_annotation(self) -> bool:
+        """Whether every sentence must have an annotation."""
+        return self.annotation_column is not None and self.settings.missing == "error"
+
+    @property
+    def joins_words(self) -> bool:
+        """Whether the values of several words can be one: not their units, nor vectors."""
+        return self.single
+
+    @property
+    def has_dials(self) -> bool:
+        """Whether a dial (dials.py) changes its values, by the seed."""
+        return bool(self.settings.erase or self.settings.classes)
+
+    def choose_cover(self, of_morphemes: bool) -> str:
+        """What a piece of several words carries: the setting, else by what the annotator gives."""
+        if self.settings.cover or not self.joins_words:
+            return self.settings.cover or "first"
+        return "join" if of_morphemes else "first"
+
+    def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
+        """The value of each word; a kind of words overrides it."""
+        raise NotImplementedError(f"{type(self).__name__} has no read_values")
+
+    def read_piece_values(
+        self, begins: Booleans, read_surfaces: Callable[[], DictionaryColumn]
+    ) -> DictionaryColumn:
+        """The value of each piece; a kind of pieces overrides it.
+
+        Args:
+            begins: whether each piece is the first of its word.
+            read_surfaces: gives the text of each piece.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no read_piece_values")
+
+    def describe_values(self) -> str:
+        """What its values are, for a message."""
+        return f"the values of column={self.settings.column}"
+
+    # Vocabulary and ids
+
+    def start_vocabulary(self, basis: VocabularyBasis) -> FeatureVocab:
+        """A vocabulary before anything is counted: enough to read values."""
+        return self._make_vocabulary([], [], basis)
+
+    def count_values(self, tokens: Counter[str]) -> Counter[str]:
+        """How often each value of the vocabulary stands in tokens of these counts."""
+        return tokens
+
+    def build_vocabulary(self, counts: Counter[str], basis: VocabularyBasis) -> FeatureVocab:
+        """The vocabulary, from how often train has each value (`count_values`)."""
+        return self._make_vocabulary(*choose_values(self.settings, counts), basis)
+
+    def _make_vocabulary(
+        self, values: list[str], counts: list[int], basis: VocabularyBasis
+    ) -> FeatureVocab:
+        settings = self.settings
+        return FeatureVocab(
+            settings.column,
+            settings.policy,
+            values,
+            counts,
+            settings.of,
+            settings.n,
+            settings.missing,
+            annotated=basis.annotated,
+            precision=settings.precision,
+            erase=settings.erase if self.has_dials else 0.0,
+            classes=settings.classes if self.has_dials else None,
+            seed=basis.seed if self.has_dials else 0,
+            cover=basis.cover,
+        )
+
+    def write_files(self, folder: Path) -> None:
+        """Write what the model needs beside the vocabulary into the folder of the data."""
+
+    def find_id(self, value: str, vocabulary: FeatureVocab) -> int:
+        """The id of a value, UNK where it is unknown."""
+        return vocabulary.id_of(value)
+
+    def count_ids(self, vocabulary: FeatureVocab) -> int:
+        """Number of ids, special ones included: rows of an embedding table."""
+        return vocabulary.size
+
+    def name_ids(self, vocabulary: FeatureVocab) -> list[str] | None:
+        """The value that each id from FIRST on stands for; None where ids are not values."""
+        return vocabulary.values
+
+    def encode_values(
+        self, values: Sequence[str], vocabulary: FeatureVocab
+    ) -> tuple[list[int], list[Code]]:
+        """The ids of PAD, UNK, END, `<inside>` and of the values.
+
+        For units, ids are those of tokens by their units (`number_tokens`), which follow.
+        """
+        inside = self.find_id(INSIDE, vocabulary)
+        return [PAD, UNK, END, inside, *(self.find_id(v, vocabulary) for v in values)], []
+
+    def is_unknown(self, value: str, vocabulary: FeatureVocab) -> bool:
+        """Whether a vocabulary lacks a value; one that is missing is not unknown."""
+        return value != MISSING and self.find_id(value, vocabulary) == UNK
+
+    # The data report
+
+    def label_value(self, value: str, vocabulary: FeatureVocab) -> str | None:
+        """What the model reads of a value: itself; None where the vocabulary lacks it."""
+        is_read = value == MISSING or self.find_id(value, vocabulary) >= FIRST
+        return value if is_read else None
+
+    def describe_vocabulary(self, vocabulary: FeatureVocab, counts: Counter[str]) -> list[str]:
+        """What the user should know of it, a line each; `counts`: of values in train."""
+        return []
+
+    def refuse_constant(self, counts: Counter[str], value_count: int, annotation: str) -> None:
+        """A feature that is the same everywhere teaches nothing: say why, and what to do.
+
+        Args:
+            counts: of values in train.
+            value_count: how many of them are in the vocabulary.
+            annotation: where the annotation comes from.
+        """
+        if value_count + (value_count < len(counts)) > 1 or self.has_dials:
+            return
+        settings = self.settings
+        if len(counts) > 1:
+            raise UserError(
+                f"{self.where} is constant: max_values={settings.max_values} and "
+                f"min_count={settings.min_count} keep {value_count} of its {len(counts)} values; "
+                "relax them"
+            )
+        if set(counts) != {NONE}:
+            raise UserError(
+                f"{self.where} is constant: {settings.column} is {min(counts)!r} on all of train "
+                f"(annotation: {annotation}); leave it out of features"
+            )
+        raise UserError(
+            f"{self.where}: no word of train has {settings.column} (annotation: {annotation}); "
+            "leave it out of features or choose another annotation"
+        )
+
+    # The model
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it tells nearly as much as the word does, so that it wants a wide embedding."""
+        return False
+
+    @property
+    def sennrich_width(self) -> int:
+        """Its width of 500 in the models of Sennrich & Haddow (2016)."""
+        return 10
+
+    def choose_width(self, ids: int, model_dim: int, preset: str, parts: int) -> int:
+        """The width that it would like; see `default_width`."""
+        return self.settings.dim or default_width(
+            ids, model_dim, preset, parts, self.is_wide, self.sennrich_width
+        )
+
+    def build_embedder(self, size: int, dim: int, std: float) -> nn.Module:
+        """A module for `size` ids, from what a batch has of the feature to `dim` numbers."""
+        target = self.settings._target_
+        cls = locate_class(target)
+        read = "units" if getattr(cls, "units", False) else "ids"
+        if getattr(cls, "context", False):
+            read = "vectors"
+        if read != self.reads:
+            raise UserError(
+                f"{target}: cannot embed column={self.settings.column}; its _target_ is "
+                f"{self.embedders} of nmt_feat.features"
+            )
+        module: nn.Module = build_object(
+            target, nn.Module, self.settings.args, size=size, dim=dim, std=std
+        )
+        return module
+
+    def make_sample(self) -> Tensor | None:
+        """Ids `(2, 3)` with which a user's embedder is tried; None: it is not tried."""
+        return torch.zeros(2, 3, dtype=torch.long) if self.reads == "ids" else None
+
+    def prepare_embedder(
+        self,
+        embedder: nn.Module,
+        vocabulary: FeatureVocab,
+        open_encoder: Callable[[], LanguageModel | None],
+    ) -> None:
+        """Give an embedder what it needs of the vocabulary, before weights are loaded."""
+
+    def load_vectors(self, embedder: nn.Module, folder: Path) -> None:
+        """Give an untrained embedder what `write_files` wrote into the folder of the data."""
+
+    def describe_embedder(self, embedder: nn.Module) -> list[str]:
+        """What the user should know of it, a line each."""
+        return []
+
+    def check_exportable(self) -> None:
+        """Refuse an export to CTranslate2 where ids do not determine what is embedded."""
+
+    # Vectors of an encoder
+
+    def open_encoder(self, device: str) -> LanguageModel | None:
+        """The encoder whose vectors these are, not loaded yet; None for other kinds."""
+        return None
+
+    def reopen_encoder(
+        self, vocabulary: FeatureVocab, folder: Path, device: str, cache: Path
+    ) -> LanguageModel | None:
+        """The encoder of a trained run: that in the run's `folder`, else where training had it."""
+        return None
+
+    def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
+        """What is attached to pieces of these texts."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+
+    def store_states(
+        self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
+    ) -> Path:
+        """The folder in `cache` with what `read_states` gives."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+
+    def open_states(self, folder: Path) -> States | EncoderInput:
+        """What `store_states` wrote."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+
+    def scale_vocabulary(
+        self,
+        vocabulary: FeatureVocab,
+        encoder: LanguageModel,
+        states: States | EncoderInput,
+        texts: Any,
+        cache: Path,
+    ) -> FeatureVocab:
+        """The vocabulary with what is known once train has been read by the encoder."""
+        return vocabulary
+
+    def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
+        """The vocabulary as a run's folder has it: an encoder is named, not copied."""
+        return vocabulary
+
+
+def list_annotation_columns(kinds: Iterable[FeatureKind]) -> tuple[str, ...]:
+    """The columns of an annotation that features are made of (`feats` for `feats.Case`)."""
+    columns = {kind.annotation_column.partition(".")[0] for kind in kinds if kind.annotation_column}
+    return tuple(sorted(columns))
+
+
+def _written(value: object) -> str:
+    """A value as the command line has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,144 @@
+"""Features that are one value of each word or piece."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.features.dials import apply_dials
+from nmt_feat.features.kind import Booleans, FeatureKind
+from nmt_feat.features.vocabulary import FeatureVocab
+from nmt_feat.text.conllu import NONE
+from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
+from nmt_feat.text.units import FORMS, KINDS, visible_characters
+from nmt_feat.text.word_values import read_column
+
+CONTEXT = "context"
+"""The column of an encoder's vectors."""
+TEXT_COLUMNS = ("shape", "subword_tag", *KINDS, *FORMS, CONTEXT)
+"""Columns that need no annotation."""
+COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *TEXT_COLUMNS)
+
+
+class AnnotationValues(FeatureKind):
+    """A column of the words' annotation: `upos`, `feats.Case`, `misc.NER` ..."""
+
+    takes = ("erase", "classes")
+
+    def check_column(self) -> None:
+        """Refuse a column that no annotation has."""
+        column = self.settings.column
+        if column not in COLUMNS and not re.match(r"(feats|misc)\..", column):
+            known = (*COLUMNS, "feats.Case", "misc.NER")
+            raise UserError(
+                f"{self.where}.column={column}: unknown column; {suggest(column, known)}"
+            )
+
+    @property
+    def annotation_column(self) -> str:
+        """The column."""
+        return self.settings.column
+
+    @property
+    def is_wide(self) -> bool:
+        """A lemma is."""
+        return self.settings.column == "lemma"
+
+    @property
+    def sennrich_width(self) -> int:
+        """That of a lemma, or of others."""
+        return 115 if self.settings.column == "lemma" else super().sennrich_width
+
+    def identify_data(self, cache: Path) -> list[object]:
+        """With the dials, where there are any."""
+        identity = super().identify_data(cache)
+        if self.settings.column.startswith("misc."):
+            identity.append("whole")  # their values were cut at `+` once
+        if self.has_dials:
+            identity.append({"erase": self.settings.erase, "classes": self.settings.classes})
+        return identity
+
+    def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
+        """The values as the dials leave them."""
+        return apply_dials(read_column(words, self.settings.column), words, vocabulary)
+
+
+class ShapeValues(FeatureKind):
+    """The shape of each word: `Xx`, `d`, `Xx-d` ..."""
+
+    def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
+        """The shapes."""
+        return DictionaryColumn.of(words.forms()).map(find_shape)
+
+
+class SubwordTags(FeatureKind):
+    """The place of a piece in its word: begin, inside, end, or O for a whole word."""
+
+    of_pieces = True
+    sennrich_width = 5
+
+    def _refuse_first(self) -> None:
+        raise UserError(f"{self.where}.policy=first: subword_tag has a value on each piece")
+
+    def read_piece_values(
+        self, begins: Booleans, read_surfaces: Callable[[], DictionaryColumn]
+    ) -> DictionaryColumn:
+        """The tags."""
+        return tag_pieces(begins)
+
+
+class FormValues(FeatureKind):
+    """A word or a piece as a whole, as it is (`form`) or in lower case (`lower`)."""
+
+    takes: ClassVar[tuple[str, ...]] = ("of",)
+    values_are_words = True
+    is_wide = True
+
+    @property
+    def of_pieces(self) -> bool:
+        """Whether these are forms of pieces."""
+        return self.settings.of == "piece"
+
+    @property
+    def depends_on_words(self) -> bool:
+        """Whether these are forms of words."""
+        return not self.of_pieces
+
+    def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
+        """The visible characters of each word, as those of pieces."""
+        return self._set_case(DictionaryColumn.of(words.forms()).map(visible_characters))
+
+    def read_piece_values(
+        self, begins: Booleans, read_surfaces: Callable[[], DictionaryColumn]
+    ) -> DictionaryColumn:
+        """The visible characters of each piece."""
+        return self._set_case(read_surfaces())
+
+    def _set_case(self, forms: DictionaryColumn) -> DictionaryColumn:
+        return forms.map(str.lower) if self.settings.column == "lower" else forms
+
+
+def tag_pieces(begins: Booleans) -> DictionaryColumn:
+    """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
+
+    `begins` says whether each is the first of its word.
+    """
+    ends = np.append(begins[1:], True)
+    return DictionaryColumn((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
+
+
+def find_shape(form: str) -> str:
+    """Capital letters X, other letters x, digits d, the rest as it is; runs as one: `Xx-d`."""
+    letters = [char for char in form if not unicodedata.category(char).startswith("M")]  # accents
+    classes = [
+        "X" if char.isupper() else "x" if char.isalpha() else "d" if char.isnumeric() else char
+        for char in letters
+    ]
+    return "".join(letter_class for letter_class, _ in groupby(classes)) or NONE
