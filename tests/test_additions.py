@@ -106,7 +106,7 @@ def test_a_sweep_over_beams_trains_once(small: Small, trained: list[str]) -> Non
     counts = (run / "test@beam3.counts.parquet").read_bytes()
     assert counts == (expected[3] / "test.counts.parquet").read_bytes()
     # The run itself stays what it was: its first search is the one that a report on folders shows.
-    alone = Report([(read_record(run / "result.json"), run)]).table.data()
+    alone = Report([(read_record(run / "result.json"), run)]).table.to_rows()
     assert alone[0]["runs"][0]["test chrF"] == record(expected[1])["tests"]["test"]["chrf"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.analysis.claims import explain_intervals, list_claims, supported_orders
+from nmt_feat.analysis.claims import describe_orders, explain_intervals, list_claims
 from nmt_feat.analysis.report import Report
 from tests.support.toy_runs import run
 
@@ -39,18 +39,17 @@ def test_each_metric_has_its_claims() -> None:
         "  against none:",
         "    supported: add: +2.00 (+1.00 to +3.00), p = 0.020",
         "    not supported: gate: +1.00 (+0.50 to +1.50), p = 0.080",
-        "    The interval of gate excludes 0, but p is not below 0.05: an interval is for one "
-        "comparison alone, p is corrected for all 2. The p-value decides what is supported.",
-        "  Orders among the methods that are supported in BLEU, of one: none.",
+        "    The interval of gate does not contain 0, but p is not below 0.05. An interval is for "
+        "one comparison alone; p is corrected for all 2. The p-value decides.",
+        "  Supported orders of two methods in BLEU, of one pair: none.",
         "    not supported: add above gate: +1.00 (-1.00 to +3.00), p = 0.300",
         "chrF on test",
         "  against none:",
         "    supported: add: +1.50 (+0.50 to +2.50), p < 0.001",
         "    not supported: gate: +0.10 (-0.40 to +0.60), p = 0.900",
-        "  Orders among the methods that are supported in chrF, of one: "
-        "add above gate (p = 0.030).",
-        "    supported: add above gate: +1.40 (+0.40 to +2.40), p = 0.030, doubled 0.060: "
-        "no longer below 0.05",
+        "  Supported orders of two methods in chrF, of one pair: add above gate (p = 0.030).",
+        "    supported: add above gate: +1.40 (+0.40 to +2.40), p = 0.030; twice this p, 0.060, is "
+        "not below 0.05",
     ]
 
 
@@ -73,13 +72,13 @@ def test_only_an_interval_that_contradicts_is_explained(
 def test_several_intervals_are_in_the_plural() -> None:
     rows = [row(name, "none", "BLEU", 1.0, 0.2, 0.5) for name in ("a", "b")]
     [text] = explain_intervals(rows, ["a", "b"])
-    assert text.startswith("The intervals of a, b exclude 0, but p is not below 0.05:")
+    assert text.startswith("The intervals of a, b do not contain 0")
 
 
 def test_orders_of_several() -> None:
     rows = [row("a", "b", "chrF", 1, 0.01, 0.5), row("a", "c", "chrF", 1, 0.0499, 0.5)]
-    assert supported_orders([*rows, row("b", "c", "chrF", 1, 0.06, 0.5)], "chrF") == (
-        "Orders among the methods that are supported in chrF, of 3: "
+    assert describe_orders([*rows, row("b", "c", "chrF", 1, 0.06, 0.5)], "chrF") == (
+        "Supported orders of two methods in chrF, of 3 pairs: "
         "a above b (p = 0.010), a above c (p = 0.0499)."
     )
 
@@ -89,7 +88,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("claims")
     wrong = {"none": 0.30, "add": 0.15, "concat": 0.05}
     runs = [run(folder, m, seed, chance) for m, chance in wrong.items() for seed in (1, 2, 3)]
-    Report(runs, pairs=False).write(folder / "report")
+    Report(runs, pairs=False).write_files(folder / "report")
     return folder / "report"
 
 
@@ -101,9 +100,8 @@ def test_the_report_says_it_for_both_metrics(table: Path) -> None:
             c for c in found["comparisons"] if c["metric"] == metric and c["other"] != "none"
         ]
         assert order["corrected p"] < 0.05
-        assert f"- add, concat: above none in {metric}.\n" in text
-        start = f"- Orders among the methods that are supported in {metric}, of one: concat above"
-        assert start in text
+        assert f"- In {metric} above none: add, concat.\n" in text
+        assert f"- Supported orders of two methods in {metric}, of one pair: concat above" in text
 
 
 def call(*arguments: Path) -> subprocess.CompletedProcess[str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.analysis.figure_data import gates, informative
+from nmt_feat.analysis.comparison_tables import describe_evidence
+from nmt_feat.analysis.figure_data import mean_gates, score_by_information
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.result_tables import Apart, Table
+from nmt_feat.analysis.result_tables import ResultTable, RowLabels
 from nmt_feat.cli.sweep import _record
 from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
 from nmt_feat.runs.records import CurvePoint, RunRecord
@@ -34,7 +35,7 @@ def made(folder: Path, method: str, seeds: int = 2, wrong: float = 0.2, **settin
 
 def compared(report: Report) -> list[tuple[str, str | None, list[str]]]:
     """Conditions, baseline and methods of each comparison on BLEU."""
-    return [(e.conditions, e.baseline, list(e.against["BLEU"])) for e in report.evidence]
+    return [(e.conditions, e.baseline, list(e.against["BLEU"])) for e in report.comparisons]
 
 
 @pytest.mark.parametrize("first", ["all", "target"])
@@ -51,7 +52,7 @@ def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, f
     [(conditions, baseline, methods)] = compared(report)
     assert (conditions, baseline) == ("", "none tie=target")
     assert set(methods) == {"none tie=all", "gate", "add"}
-    said = report.evidence[0].sentences()
+    said = describe_evidence(report.comparisons[0])
     assert "Trained with other settings than none tie=target: none tie=all." in said
     given = Report(runs, pairs=False, baseline="none tie=all")
     assert [baseline for _, baseline, _ in compared(given)] == ["none tie=all"]
@@ -66,17 +67,17 @@ def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
     ]
     report = Report(runs, pairs=False)
     assert compared(report) == [(f"data.limit={n}", "none", ["gate", "add"]) for n in (100, 200)]
-    for evidence in report.evidence:
+    for evidence in report.comparisons:
         [pair] = evidence.orders["BLEU"]
         assert {*pair} == {"gate", "add"}
         assert evidence.baseline_row == f"none {evidence.conditions}"
-    listed = csv.DictReader(io.StringIO(report.comparisons()))
+    listed = csv.DictReader(io.StringIO(report.comparisons_csv()))
     found = {(row["conditions"], row["method"], row["other"]) for row in listed}
     assert {("data.limit=100", "gate", "none"), ("data.limit=200", "gate", "none")} < found
-    assert any(b.title.startswith("BLEU on test (data.limit=100), against") for b in report.blocks)
+    assert any(b.title.startswith("BLEU on test (data.limit=100), against") for b in report.tables)
     # A row that fits nowhere is named, several are compared without a baseline of words only.
     report = Report([*runs, *made(tmp_path, "gate", data={"limit": 300})], pairs=False)
-    assert len(report.evidence) == 2
+    assert len(report.comparisons) == 2
     note = "Not compared, for no other row has its settings: gate data.limit=300."
     assert note in report.table.notes
     more = [r for m in ("average", "add") for r in made(tmp_path, m, data={"limit": 300})]
@@ -93,13 +94,13 @@ def test_what_tells_rows_apart(tmp_path: Path) -> None:
         *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"dim": 9, "max_values": 7}),
         *made(tmp_path, "gate", 1, combiner={"bias": 2}, features={"dim": 9, "max_values": 8}),
     ]
-    first, *_, last = Table(record for record, _ in runs).apart().values()
-    assert first == Apart(
+    first, *_, last = ResultTable(record for record, _ in runs).labels_by_name().values()
+    assert first == RowLabels(
         "upos erase=0.5 features.upos.max_values=-",
         "combiner.bias=1",
         "trainer.lr=-",
     )
-    assert last.said == "upos features.upos.max_values=8"
+    assert last.information == "upos features.upos.max_values=8"
 
 
 def test_an_unfinished_copy_of_a_run_leaves_its_counts_alone(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_points_over_bits_are_of_runs_with_the_same_settings(tmp_path: Path) -> 
                 runs += made(tmp_path, "gate", 1, 0.1, features=feature, **settings)
                 said = {"entropy": bits, "given_word": bits / 2}
                 runs[-1][0].data_report = {"features": {"upos": said}}
-    found = informative(Table(record for record, _ in runs))
+    found = score_by_information(ResultTable(record for record, _ in runs))
     assert list(found) == [f"toy trainer.precision={p}" for p in ("bf16", "fp32")]
     for lines in found.values():
         assert list(lines) == [f"gate features.upos.dim={dim}" for dim in (8, 9)]
@@ -134,7 +135,7 @@ def test_a_seed_that_is_not_finished_leaves_the_curves_of_the_others(tmp_path: P
     for record, _ in runs:
         record.curve = [CurvePoint(step, 1.0, float(step)) for step in (1, 2)]
     runs[0][0].curve, runs[0][0].dev = [], None
-    [axes] = figures.curves(Table(record for record, _ in runs).named()).axes
+    [axes] = figures.draw_curves(ResultTable(record for record, _ in runs).runs_by_name()).axes
     assert [line.get_label() for line in axes.lines] == ["gate (n=1)", "none (n=2)"]
 
 
@@ -144,14 +145,14 @@ def test_classes_have_no_gates_over_seeds(tmp_path: Path) -> None:
     for record, _ in [*whole, *classes]:
         value = GateValue("1", 10, {"word": 0.5, "upos": 0.5})
         record.parts = Parts({"word": 0.5, "upos": 0.5}, {"upos": [value]})
-    assert list(gates([record for record, _ in whole])) == ["upos"]
-    assert gates([record for record, _ in classes]) == {}
+    assert list(mean_gates([record for record, _ in whole])) == ["upos"]
+    assert mean_gates([record for record, _ in classes]) == {}
 
 
 def test_no_score_is_the_best_of_two_directions(tmp_path: Path) -> None:
     for key, best in (("target_lang", 0), ("limit", 2)):
         runs = [r for v in ("a", "b") for r in made(tmp_path / key, "none", 1, data={key: v})]
-        found = {column for _, column in Table(record for record, _ in runs).best()}
+        found = {column for _, column in ResultTable(record for record, _ in runs).best_cells()}
         assert len(found) == best
 
 
@@ -160,10 +161,10 @@ def test_means_over_revisions_and_devices_say_so(tmp_path: Path) -> None:
     for number, record in enumerate(runs):
         record.code = {"revision": f"{number // 2:040x}"}
         record.machine = {"cpu": "C", "gpu": None}
-    assert not any("Means are" in note for note in Table(runs).notes)  # each row has one
+    assert not any("Means are" in note for note in ResultTable(runs).notes)  # each row has one
     runs[1].machine = {"cpu": "C", "gpu": "G"}
     runs[3].code = {"revision": "0" * 39 + "1+"}  # changed files
-    notes = Table(runs).notes
+    notes = ResultTable(runs).notes
     assert "Means are over runs of 2 revisions: 0000000, 0000000+." in notes
     assert "Means are over runs of 2 devices: C, G." in notes
 
@@ -192,29 +193,29 @@ def test_a_job_that_failed_early_is_missing_in_its_row(tmp_path: Path) -> None:
         config |= {"control": control, "model": {"source_words": True}}
         stub, _ = _record({"folder": None, "number": 1, "config": config})
         records.append(stub)
-    _, rows = Table(records).cells()
+    _, rows = ResultTable(records).format_cells()
     assert len(rows) == 6
-    place = Table(records).cells()[0].index("n")
+    place = ResultTable(records).format_cells()[0].index("n")
     assert [row[place] for row in rows] == ["2/3", "2/3", "2", "2/3", "2/3", "2/3"]
 
 
 def test_jobs_that_failed_early_are_told_apart_by_what_was_asked(tmp_path: Path) -> None:
     stubs = [RunRecord("gate", ["upos"], 1, "", "", {"optimizer": {"lr": lr}}, {}) for lr in (1, 2)]
     finished = made(tmp_path, "gate", 1, optimizer={"lr": 1})
-    table = Table([*stubs, finished[0][0]])
+    table = ResultTable([*stubs, finished[0][0]])
     assert sum(len(runs) for runs in table.rows.values()) == 3
 
 
 def test_a_report_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     """Whatever a report writes, figures too; nothing else in the folder."""
     words, out = made(tmp_path, "none"), tmp_path / "out"
-    Report([*words, *made(tmp_path, "gate")], pairs=False).write(out)
+    Report([*words, *made(tmp_path, "gate")], pairs=False).write_files(out)
     assert (out / "comparisons.csv").exists()
     (out / "gates-folder").mkdir()
     users = {out / name for name in ("notes.md", "my-curves.png", "curves.txt", "table.docx")}
     drawn = {out / name for name in ("curves.png", "lengths-test--2.pdf", "gates-gate.png")}
     for path in users | drawn:
         path.touch()
-    written = Report(words[:1], pairs=False).write(out)
+    written = Report(words[:1], pairs=False).write_files(out)
     assert {*out.iterdir()} == {*written, *users, out / "gates-folder"}
     assert out / "comparisons.csv" not in written

@@ -15,7 +15,7 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import find_runs
+from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.training.loop import Trainer
 from tests.support.small import Small, cut, outcome, record
@@ -296,8 +296,8 @@ def test_a_table_with_controls(small: Small, capsys: pytest.CaptureFixture[str])
     assert len({f["hash"] for f in found.values()}) == 5
     report = Report([(r, f) for f, r in find_runs([small.folder / "runs"]).items()], pairs=False)
     rows = {"gate", "gate by_type", "gate resampled", "gate shuffled", "none", "none matched"}
-    assert set(report.table.named()) == rows
-    assert [e.baseline for e in report.evidence] == ["none"]
+    assert set(report.table.runs_by_name()) == rows
+    assert [e.baseline for e in report.comparisons] == ["none"]
     with pytest.raises(UserError, match=r"trained with control=shuffled, a text's features mean"):
         TrainedModel(made["shuffled"])
     TrainedModel(made["matched"])

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nmt_feat.analysis.answer import answer
+from nmt_feat.analysis.answer import answer_question
 from nmt_feat.analysis.corpora import choose_runs, folder_names, split_by_corpus
 from nmt_feat.analysis.report import Report, make_reports, write_reports
-from nmt_feat.analysis.watch import look, view
+from nmt_feat.analysis.watch import read_snapshot, render_snapshot
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.metrics import score
-from nmt_feat.runs.records import RunRecord, find_runs, write_record
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.records import RunRecord, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
@@ -96,8 +97,8 @@ def test_language_pairs_are_not_ranked_against_each_other(tmp_path: Path) -> Non
     reports = make_reports(runs)
     assert list(reports) == ["files, en to de", "files, de to en"]
     for report in reports.values():
-        assert list(report.table.named()) == ["none", "add"]
-        assert [e.baseline for e in report.evidence] == ["none"]
+        assert list(report.table.runs_by_name()) == ["none", "add"]
+        assert [e.baseline for e in report.comparisons] == ["none"]
 
 
 def test_files_of_one_pair_are_told_apart_by_their_training_text(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_only_the_star_is_special_in_a_condition(tmp_path: Path) -> None:
     runs = find_runs([tmp_path])
     for condition in ("data=a=[b]?", "data=*[b]?", "data=a=*"):
         assert [r.data for r in choose_runs(runs, [condition]).values()] == ["a=[b]?"], condition
-    with pytest.raises(UserError, match="meets no run"):
+    with pytest.raises(UserError, match="no run meets it"):
         choose_runs(runs, ["data=a?"])
 
 
@@ -217,53 +218,49 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path) -> None:
 
 def test_the_answer_of_a_whole_table(tmp_path: Path) -> None:
     report = make_table(tmp_path, 5, none=0.3, gate=0.1, gate_shuffled=0.3, add=0.25)
-    help_line, control_line, method_line = answer(report.evidence[0])
-    against = report.evidence[0].against["BLEU"]["gate"]
-    assert help_line.startswith("Do features help? Yes: gate is above none by ")
+    help_line, control_line, method_line = answer_question(report.comparisons[0])
+    against = report.comparisons[0].against["BLEU"]["gate"]
+    assert help_line.startswith("Yes: gate is above words only (")
     assert f"{against.difference.value:+.2f} BLEU" in help_line
-    assert control_line.startswith("Is it the linguistics? Yes: gate is above gate shuffled by ")
-    assert method_line == "Which method? Supported: gate above add (p < 0.001)."
-    titles = [block.title for block in report.blocks]
-    assert titles[1] == "What this table says"  # right below the table
+    assert control_line.startswith("It is the linguistics: gate is also above gate shuffled (")
+    assert method_line == "Which method is best? Supported: gate is above add (p < 0.001)."
+    assert report.tables[0].title == "Do the features help?"  # above the table
 
 
 def test_a_control_that_is_as_good(tmp_path: Path) -> None:
     report = make_table(tmp_path, 5, none=0.3, gate=0.1, gate_shuffled=0.1)
-    lines = answer(report.evidence[0])
-    assert lines[1].startswith("Is it the linguistics? Not shown: gate is not shown to be above ")
+    lines = answer_question(report.comparisons[0])
+    assert lines[1].startswith(
+        "It may not be the linguistics: gate is not shown to be above gate s"
+    )
 
 
 def test_no_control(tmp_path: Path) -> None:
-    lines = answer(make_table(tmp_path, 5, none=0.3, gate=0.1).evidence[0])
+    lines = answer_question(make_table(tmp_path, 5, none=0.3, gate=0.1).comparisons[0])
     assert "control=none,shuffled" in lines[1]
     assert len(lines) == 2
 
 
 def test_nothing_is_shown(tmp_path: Path) -> None:
-    lines = answer(make_table(tmp_path, 2, none=0.3, gate=0.295).evidence[0])
-    assert lines[0].startswith("Do features help? Not shown: gate, the highest, differs from none ")
-    assert lines[-1].startswith("With 2 seeds")
+    lines = answer_question(make_table(tmp_path, 2, none=0.3, gate=0.295).comparisons[0])
+    assert lines[0].startswith("Not shown: no method is shown to differ from words only. The ")
+    assert lines[-1].startswith("2 seeds")
 
 
 def test_features_that_harm(tmp_path: Path) -> None:
-    lines = answer(make_table(tmp_path, 5, none=0.1, gate=0.3).evidence[0])
-    assert lines[0].startswith("Do features help? No: gate differs from none by -")
+    lines = answer_question(make_table(tmp_path, 5, none=0.1, gate=0.3).comparisons[0])
+    assert lines[0].startswith("No: gate is below words only (-")
     assert len(lines) == 1  # whose harm it is, is no question
 
 
 def test_one_seed_answers_nothing(tmp_path: Path) -> None:
-    lines = answer(make_table(tmp_path, 1, none=0.3, gate=0.1).evidence[0])
-    assert lines == [
-        "Do features help? Not shown: one seed supports no claim. Run more seeds, for instance "
-        "seed=1,2,3,4,5."
-    ]
+    lines = answer_question(make_table(tmp_path, 1, none=0.3, gate=0.1).comparisons[0])
+    assert [line.partition(":")[0] for line in lines] == ["Unknown"]
 
 
 def test_without_words_only_the_question_stays_open(tmp_path: Path) -> None:
-    lines = answer(make_table(tmp_path, 2, add=0.3, gate=0.1).evidence[0])
-    assert lines == [
-        "Do features help? Not known: words only (combiner=none) is not in this table."
-    ]
+    lines = answer_question(make_table(tmp_path, 2, add=0.3, gate=0.1).comparisons[0])
+    assert lines == ["Unknown: words only is not in this table. Add combiner=none."]
 
 
 # ---- the live view
@@ -275,7 +272,7 @@ def test_the_live_view_fits(tmp_path: Path, width: int) -> None:
         for seed in (1, 2):
             make_run(tmp_path, "none", seed, 0.2, data=("files", *pair))
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    console.print(view(look([tmp_path]), width))
+    console.print(render_snapshot(read_snapshot([tmp_path]), width))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= width
     for name in ("files, en to de", "files, de to en"):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.analysis.figure_data import informative
+from nmt_feat.analysis.figure_data import score_by_information
 from nmt_feat.analysis.report import Report
 from nmt_feat.config.schema import TranslateConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import find_runs
+from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from tests.support.small import Small, cut, record
@@ -134,17 +134,17 @@ def test_the_report_shows_the_dial(small: Small) -> None:
             here.train("combiner=none", "trainer.max_steps=1", seed)
         runs = find_runs([here.folder / "runs"])
     report = Report([(run, folder) for folder, run in runs.items()])
-    rows = report.table.named()
+    rows = report.table.runs_by_name()
     assert {name: len(row) for name, row in rows.items()} == {
         "add": 2,
         "add erase=0.5": 2,
         "none": 2,
     }
-    heading, cells = report.table.cells()
+    heading, cells = report.table.format_cells()
     assert heading[:4] == ["method", "features", "erase", "n"]
     assert sorted(row[2] for row in cells) == ["-", "-", "0.5"]
-    assert all(not evidence.orders["BLEU"] for evidence in report.evidence)
-    (methods,) = informative(report.table).values()
+    assert all(not evidence.orders["BLEU"] for evidence in report.comparisons)
+    (methods,) = score_by_information(report.table).values()
     points = methods["add"]
     assert [len(bleu) for bleu in points.values()] == [2, 2]
     more, less = sorted(points, reverse=True)

@@ -54,8 +54,8 @@ def drawn(axes: Any, label: str) -> tuple[list[float], list[float]]:
 def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
     chances = {"none": 0.3, "gate": 0.1}
     runs = [made(tmp_path, m, seed, wrong) for m, wrong in chances.items() for seed in SEEDS]
-    [evidence] = Report(runs, pairs=False).evidence
-    found = series.lengths(evidence)
+    [evidence] = Report(runs, pairs=False).comparisons
+    found = series.score_by_length(evidence)
     assert list(found) == ["none", "gate"]
     counted = 0
     for name in found["gate"]:
@@ -73,7 +73,7 @@ def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
                 expected.append(scores.bleu)
             assert found[method][name] == pytest.approx(expected)
     assert counted == len(LINES)
-    [axes] = figures.by_length("test", found).axes
+    [axes] = figures.draw_lengths("test", found).axes
     means = [np.mean(bleu) for bleu in found["gate"].values()]
     assert drawn(axes, "gate (n=3)") == (list(range(len(means))), pytest.approx(means))
     assert [t.get_text() for t in axes.get_xticklabels()] == list(found["gate"])
@@ -88,7 +88,7 @@ def test_gain_against_corpus_size(tmp_path: Path) -> None:
         for seed in SEEDS
     ]
     runs.append(made(tmp_path, "add", 1, 0.2, size=4000))
-    [(data, found)] = series.gains(Report(runs, pairs=False)).items()
+    [(data, found)] = series.compute_gains(Report(runs, pairs=False)).items()
     assert (data, list(found), list(found["gate"])) == ("toy", ["gate", "add"], [500, 4000])
     for size, (value, interval, seeds) in found["gate"].items():
         bleu = {
@@ -107,14 +107,14 @@ def test_gain_against_corpus_size(tmp_path: Path) -> None:
         assert seeds == 3
     [(value, interval, seeds)] = found["add"].values()
     assert (interval, seeds) == (None, 1)
-    [axes] = figures.against_size(data, found).axes
+    [axes] = figures.draw_gains(data, found).axes
     x, y = drawn(axes, "gate (n=3)")
     assert x == pytest.approx([500, 4000], rel=0.1)
     assert y == pytest.approx([value for value, _, _ in found["gate"].values()])
     assert [t.get_text() for t in axes.get_xticklabels()] == ["500", "4,000"]
     assert len(axes.collections) == 2  # the intervals of gate
     one_size = [(r, f) for r, f in runs if r.settings["data"]["limit"] == 500]
-    assert series.gains(Report(one_size, pairs=False)) == {}
+    assert series.compute_gains(Report(one_size, pairs=False)) == {}
 
 
 def test_gains_of_each_precision_are_lines_of_their_own(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_gains_of_each_precision_are_lines_of_their_own(tmp_path: Path) -> None:
         for (method, p), wrong in chances.items()
         for seed in SEEDS
     ]
-    [found] = series.gains(Report(runs, pairs=False)).values()
+    [found] = series.compute_gains(Report(runs, pairs=False)).values()
     assert set(found) == {f"gate trainer.precision={p}" for p in ("bf16", "fp32")}
     for p in ("bf16", "fp32"):
         means = {
@@ -152,13 +152,13 @@ def test_bleu_against_information(tmp_path: Path) -> None:
         runs += [made(tmp_path, "gate", seed, wrong, bits=bits) for seed in SEEDS]
     runs.append(made(tmp_path, "gate", 1, 0.4, bits=(2.0, 0.6), control="shuffled"))
     runs.append(made(tmp_path, "gate", 1, 0.4, "jamo", bits=(2.0, None)))
-    [(data, found)] = series.informative(Report(runs, pairs=False).table).items()
+    [(data, found)] = series.score_by_information(Report(runs, pairs=False).table).items()
     assert (data, list(found)) == ("toy", ["none", "gate"])
     assert list(found["none"]) == [(0, 0)]
     assert set(found["gate"]) == set(dial)
     expected = [r.tests["test"].bleu for r, _ in runs[3:6]]
     assert found["gate"][2.0, 0.5] == expected
-    left, right = figures.against_information(data, found).axes
+    left, right = figures.draw_information(data, found).axes
     labels = ("H(feature), bits, added up", "H(feature | word), bits, added up")
     assert (left.get_xlabel(), right.get_xlabel()) == labels
     for axes, place in ((left, 0), (right, 1)):
@@ -173,8 +173,8 @@ def test_lines_whose_points_have_unequal_seeds(tmp_path: Path) -> None:
     runs = [made(tmp_path, "none", seed, 0.4) for seed in SEEDS]
     runs += [made(tmp_path, "gate", seed, 0.1, bits=(2.0, 0.5)) for seed in SEEDS]
     runs += [made(tmp_path, "gate", seed, 0.2, bits=(1.0, 0.4)) for seed in SEEDS[:2]]
-    [(data, found)] = series.informative(Report(runs, pairs=False).table).items()
-    left, _ = figures.against_information(data, found).axes
+    [(data, found)] = series.score_by_information(Report(runs, pairs=False).table).items()
+    left, _ = figures.draw_information(data, found).axes
     assert len(drawn(left, "gate (n=2 to 3)")[0]) == 2
 
 
@@ -185,29 +185,29 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
         for bits in ((1.0, 0.5), (2.0, 1.0))
     ]
     runs.append(made(tmp_path, "gate", 1, 0.1, "upos lemma"))
-    [found] = series.informative(Report(runs, pairs=False).table).values()
+    [found] = series.score_by_information(Report(runs, pairs=False).table).values()
     assert list(found) == ["gate upos", "gate lemma"]
-    for axes in figures.against_information("toy", found).axes:
+    for axes in figures.draw_information("toy", found).axes:
         one, other = (line for line in axes.lines if line.get_label().startswith("gate"))
         assert one.get_color() == other.get_color()
         assert one.get_linestyle() != other.get_linestyle()
     several = [
         made(tmp_path, "gate", 1, 0.1, f, bits=(b, b)) for f, b in (("xpos", 3), ("case", 2))
     ]
-    [found] = series.informative(Report(several, pairs=False).table).values()
+    [found] = series.score_by_information(Report(several, pairs=False).table).values()
     assert list(found) == ["gate"]  # no dial: over the features
-    assert series.informative(Report(several[:1], pairs=False).table) == {}
+    assert series.score_by_information(Report(several[:1], pairs=False).table) == {}
     sizes = [made(tmp_path, "gate", 1, 0.1, bits=(b, b), size=int(b)) for b in (1.0, 2.0)]
-    assert series.informative(Report(sizes, pairs=False).table) == {}
+    assert series.score_by_information(Report(sizes, pairs=False).table) == {}
     sizes.append(made(tmp_path, "gate", 1, 0.1, bits=(3.0, 3.0), size=2))
-    [name] = series.informative(Report(sizes, pairs=False).table)
+    [name] = series.score_by_information(Report(sizes, pairs=False).table)
     assert name == "toy data.limit=2"
 
 
 def test_settings_of_one_method_are_lines_that_can_be_told_apart() -> None:
     points = {(1.0, 0.5): [10.0], (2.0, 1.0): [20.0]}
     found = {f"{m} combiner.bias={bias}": points for m in ("gate", "dme") for bias in range(6)}
-    for axes in figures.against_information("toy", found).axes:
+    for axes in figures.draw_information("toy", found).axes:
         looks = {(li.get_color(), li.get_linestyle(), li.get_marker()) for li in axes.lines}
         assert len(looks) == len(axes.lines) == 12
 
@@ -223,23 +223,23 @@ def with_parts(folder: Path, seed: int, noun: float, word: float) -> tuple[RunRe
 def test_gates_and_shares(tmp_path: Path) -> None:
     runs = [with_parts(tmp_path, 1, 0.5, 0.9), with_parts(tmp_path, 2, 0.75, 0.7)]
     runs.append(made(tmp_path, "none", 1, 0.3))
-    rows = Report(runs, pairs=False).table.named()
-    found = series.gates(rows["gate"])
+    rows = Report(runs, pairs=False).table.runs_by_name()
+    found = series.mean_gates(rows["gate"])
     assert found == {
         "upos": {
             "NOUN": (30, {"word": [0.5, 0.75], "upos": [0.5, 0.25]}),
             "VERB": (20, {"word": [0.25, 0.25], "upos": [0.75, 0.75]}),
         }
     }
-    assert series.gates(rows["none"]) == {}
-    [axes] = figures.by_value("gate", found).axes
+    assert series.mean_gates(rows["none"]) == {}
+    [axes] = figures.draw_gates("gate", found).axes
     for part, weights in {"word": [0.625, 0.25], "upos": [0.375, 0.75]}.items():
         x, y = drawn(axes, part)
         assert (x, [round(place) for place in y]) == (weights, [0, 1])
     assert [t.get_text() for t in axes.get_yticklabels()] == ["NOUN (30)", "VERB (20)"]
-    shared = series.shares(rows)
+    shared = series.mean_norm_shares(rows)
     assert shared == {"gate (n=2)": pytest.approx({"word": 0.8, "upos": 0.2})}
-    [axes] = figures.of_the_norm(shared).axes
+    [axes] = figures.draw_norm_shares(shared).axes
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
     assert widths == {"word": pytest.approx([0.8]), "upos": pytest.approx([0.2])}
     assert [bar.get_x() for bars in axes.containers for bar in bars] == pytest.approx([0, 0.8])
@@ -253,7 +253,7 @@ def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
         value.value = odd
     report = Report([(record, place)], pairs=False)
     figures.write_figures(report, tmp_path / "out")
-    drawn, _ = figures.draw(report)["gates-gate"]
+    drawn, _ = figures.draw_figures(report)["gates-gate"]
     assert not any(text.get_parse_math() for text in drawn.axes[0].get_yticklabels())
 
 
@@ -268,11 +268,11 @@ def test_names_and_no_more_lines_than_can_be_told_apart(tmp_path: Path) -> None:
     assert written[tmp_path / "out" / "shares.png"] == (
         "what words and features hold of the embedding's norm"
     )
-    parts = figures._few(dict.fromkeys(names), "none")
+    parts = figures.split_lines(dict.fromkeys(names), "none")
     assert parts == [
         dict.fromkeys(names[:5]),
         dict.fromkeys(["none", *names[5:9]]),
         dict.fromkeys(["none", "m8"]),
     ]
-    assert figures._few({"none": 1}, "none") == [{"none": 1}]
-    assert figures._few({}, None) == []
+    assert figures.split_lines({"none": 1}, "none") == [{"none": 1}]
+    assert figures.split_lines({}, None) == []

@@ -13,7 +13,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.result_tables import figures
+from nmt_feat.analysis.result_tables import collect_figures
 from nmt_feat.analysis.statistics import METRICS, sentence_weights
 from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import DataConfig
@@ -273,8 +273,8 @@ def test_perplexity_is_named_after_its_unit() -> None:
     record.dev = score(["a"], ["a"])
     record.tests["test"] = score(["a"], ["a"])
     record.tests["test"].perplexity, record.tests["test"].perplexity_unit = 2.5, "character"
-    assert figures(record)["test character perplexity"] == 2.5
-    assert "test perplexity" not in figures(record)
+    assert collect_figures(record)["test character perplexity"] == 2.5
+    assert "test perplexity" not in collect_figures(record)
     cells = summarize_run(record).columns[1]._cells
     assert any(f"perplexity per {'character'} 2.50" in str(cell) for cell in cells)
 
@@ -287,18 +287,18 @@ def test_runs_of_different_tokenisers_are_not_compared(tmp_path: Path) -> None:
             scores = made.tests["test"]
             scores.bleu_signature = scores.bleu_signature.replace("tok:13a", "tok:char")
     report = Report(runs, pairs=False)
-    assert [[m.name for m in e.methods] for e in report.evidence] == [["none", "add"]]
+    assert [[m.name for m in e.methods] for e in report.comparisons] == [["none", "add"]]
     [note] = [note for note in report.table.notes if note.startswith("Not compared with one")]
     assert note.startswith(
         "Not compared with one another, for their scores on test are of different kinds: none, add "
         "(BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp, chrF "
     )
     assert "; gate (BLEU nrefs:1|case:mixed|eff:no|tok:char|smooth:exp, chrF " in note
-    assert report.table.best() == frozenset()
+    assert report.table.best_cells() == frozenset()
     for made, _ in runs:  # another version of sacreBLEU is no other kind of score
         scores = made.tests["test"]
         scores.bleu_signature = scores.bleu_signature.replace("tok:char", "tok:13a")
         if made.method == "gate":
             scores.bleu_signature = scores.bleu_signature.replace("version:", "version:9.")
-    [whole] = Report(runs, pairs=False).evidence
+    [whole] = Report(runs, pairs=False).comparisons
     assert [m.name for m in whole.methods] == ["none", "add", "gate"]

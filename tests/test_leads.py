@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from nmt_feat.analysis.dial_trends import Lead, block, leads, sentences
+from nmt_feat.analysis.dial_trends import Lead, compute_leads, describe_leads, make_lead_table
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import Sample, compare_with_zero
 from nmt_feat.runs.records import RunRecord
@@ -44,8 +44,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[RunRecord, Path
 
 
 def of(runs: list[tuple[RunRecord, Path]]) -> list[Lead]:
-    [evidence] = Report(runs, pairs=False).evidence
-    return leads(evidence)
+    [evidence] = Report(runs, pairs=False).comparisons
+    return compute_leads(evidence)
 
 
 def test_without_sentences_it_is_students_test() -> None:
@@ -111,12 +111,18 @@ def test_means_and_slopes_by_seed(runs: list[tuple[RunRecord, Path]]) -> None:
 def test_words(runs: list[tuple[RunRecord, Path]]) -> None:
     [lead] = of(runs)
     gap, slope = lead.mean.difference.value, lead.per_bit.difference.value
-    assert sentences([lead]) == [
-        f"upos: concat above add over all dials, by {gap:.2f} (p < 0.001).",
+    assert describe_leads([lead]) == [
+        f"upos: concat is above add on average over the levels, by {gap:.2f} (p < 0.001).",
         f"upos: the lead of concat over add grows by {slope:.2f} with each bit (p < 0.001).",
-        "4 seeds: a claim that is published needs 5.",
+        "4 seeds are a first look. A published claim needs 5.",
     ]
-    assert block([lead], "test").rows[0][:5] == ["upos", "concat - add", "4", "3", f"{gap:+.2f}"]
+    assert make_lead_table([lead], "test").rows[0][:5] == [
+        "upos",
+        "concat - add",
+        "4",
+        "3",
+        f"{gap:+.2f}",
+    ]
 
 
 def test_the_lead_that_shrinks_and_the_one_that_is_none(tmp_path: Path) -> None:
@@ -126,11 +132,11 @@ def test_the_lead_that_shrinks_and_the_one_that_is_none(tmp_path: Path) -> None:
         for seed in SEEDS:
             made.append(dialled(tmp_path, "concat", seed, 0.1 + 0.06 * bits, erase))
             made += [dialled(tmp_path, m, seed, 0.3, erase) for m in ("gate", "add")]
-    text = "\n".join(sentences(of(made)))
+    text = "\n".join(describe_leads(of(made)))
     assert "upos: the lead of concat over gate shrinks by " in text
     assert "gate over add" not in text
     assert "add over gate" not in text
-    assert "\nNo other lead or change is supported by these data.\n" in text
+    assert "\nNo other lead or change is supported.\n" in text
 
 
 def test_only_seeds_and_dials_of_both(runs: list[tuple[RunRecord, Path]]) -> None:
@@ -163,24 +169,24 @@ def test_controls_are_left_out(runs: list[tuple[RunRecord, Path]], tmp_path: Pat
 
 def test_the_report_has_them(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     report = Report(runs, pairs=False)
-    report.write(tmp_path)
-    [lead] = report.leads[0]
+    report.write_files(tmp_path)
+    [lead] = report.leads[0]["BLEU"]
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert "## Leads over the dials of what the features say: BLEU on test\n" in text
+    assert "## Lead of one method over another as features say less: BLEU on test\n" in text
     [found] = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["evidence"]
     [row] = found["leads"]
     assert row["one"] == "concat"
     assert row["per bit"]["value"] == lead.per_bit.difference.value
     assert row["mean"]["corrected p"] == lead.mean.p
     plain = Report([(r, f) for r, f in runs if not r.settings["features"].get("upos")], pairs=False)
-    assert not any(b.title.startswith("Leads") for b in plain.blocks)
+    assert not any(b.title.startswith("Lead ") for b in plain.tables)
 
 
 def test_leads_in_chrf_stand_beside_those_in_bleu(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
     report = Report(runs, pairs=False)
-    [lead] = report.leads_chrf[0]
+    [lead] = report.leads[0]["chrF"]
     scores: dict[str, list[float]] = {"concat": [], "add": []}
     for record, _ in runs:
         if record.features and record.seed in SEEDS:
@@ -188,9 +194,9 @@ def test_leads_in_chrf_stand_beside_those_in_bleu(
     means = {method: float(np.mean(values)) for method, values in scores.items()}
     assert lead.metric == "chrF"
     assert lead.mean.difference.value == pytest.approx(means[lead.one] - means[lead.other])
-    assert lead.mean.difference.value != report.leads[0][0].mean.difference.value
-    [found] = json.loads(report.json())["evidence"]
+    assert lead.mean.difference.value != report.leads[0]["BLEU"][0].mean.difference.value
+    [found] = json.loads(report.to_json())["evidence"]
     [row] = found["leads in chrF"]
     assert row["mean"]["value"] == lead.mean.difference.value
-    titles = [block.title for block in report.blocks]
-    assert "Leads over the dials of what the features say: chrF on test" in titles
+    titles = [block.title for block in report.tables]
+    assert "Lead of one method over another as features say less: chrF on test" in titles

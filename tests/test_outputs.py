@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nmt_feat.analysis.render import Block, show
+from nmt_feat.analysis.render import ReportTable, print_table
 from nmt_feat.base.outputs import check_output, refuse_inputs, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.errors import UserError, fail, legible
@@ -136,8 +136,8 @@ def test_consoles_and_tables_show_what_is_there() -> None:
 
 def test_a_report_on_any_console() -> None:
     out = io.StringIO()
-    block = Block(HOSTILE, [HOSTILE], [[HOSTILE]], [HOSTILE])
-    show(block, Console(file=out, width=200))
+    block = ReportTable(HOSTILE, [HOSTILE], [[HOSTILE]], [HOSTILE])
+    print_table(block, Console(file=out, width=200))
     assert out.getvalue().count(SHOWN) == 4
 
 

@@ -21,13 +21,14 @@ from compare.reports import read_json_files
 from pack_results import list_packed_counts, pack_runs, unpack_runs
 
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.watch import look
+from nmt_feat.analysis.watch import read_snapshot
 from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.evaluation.packed_runs import files_of_run, read_packed_counts, read_packed_records
-from nmt_feat.runs.records import RunRecord, find_runs, read_record, write_record
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.records import RunRecord, read_record, write_record
 
 RESULTS = ROOT / "docs" / "results"
 PACKED = sorted(path.parent for path in RESULTS.glob("*/records.jsonl"))
@@ -79,10 +80,10 @@ def test_both_forms_give_the_same_report(tmp_path: Path) -> None:
     name = "counts.parquet"
     assert pq.read_table(again / name) == pq.read_table(packed / name)
     one, other = report_of(packed), report_of(unpacked)
-    assert one.json() == other.json()
-    assert one.comparisons() == other.comparisons()
-    assert one.table.csv() == other.table.csv()
-    assert one.blocks == other.blocks
+    assert one.to_json() == other.to_json()
+    assert one.comparisons_csv() == other.comparisons_csv()
+    assert one.table.to_csv() == other.table.to_csv()
+    assert one.tables == other.tables
     assert read_json_files(packed) == read_json_files(unpacked)
 
 
@@ -94,7 +95,7 @@ def test_packed_and_other_runs_are_read_together(tmp_path: Path) -> None:
     names = [folder.name for folder in find_runs([tmp_path, controls])]
     assert (names[0], names[1:]) == ("run", sorted(names[1:]))
     assert len(names) == 16
-    assert len(look([tmp_path, controls]).finished) == 16
+    assert len(read_snapshot([tmp_path, controls]).finished) == 16
     with pytest.raises(UserError, match=r"records\.jsonl, which the command reads"):
         refuse_inputs(controls / "records.jsonl", "", files_of_run(controls / names[1]))
 
@@ -130,13 +131,13 @@ def test_committed_tables_are_made_again(name: str) -> None:
     """The last digits of the 16 in full precision are those of one kind of processor."""
     folder = RESULTS / name
     report = report_of(folder)
-    assert report.table.csv() == (folder / "table.csv").read_text(encoding="utf-8")
+    assert report.table.to_csv() == (folder / "table.csv").read_text(encoding="utf-8")
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    again = dict(numbers_of(json.loads(report.json())))
+    again = dict(numbers_of(json.loads(report.to_json())))
     assert again == pytest.approx(dict(numbers_of(table)), rel=1e-11, abs=0)
     if (path := folder / "comparisons.csv").exists():
         words, numbers = comparisons_of(path.read_text(encoding="utf-8"))
-        words_again, numbers_again = comparisons_of(report.comparisons())
+        words_again, numbers_again = comparisons_of(report.comparisons_csv())
         assert words_again == words
         assert numbers_again == pytest.approx(numbers, rel=1e-11, abs=0)
 

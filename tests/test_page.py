@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
-from nmt_feat.analysis.examples import Corpora, differing, examples
-from nmt_feat.analysis.figures import by_value
+from nmt_feat.analysis.examples import Corpora, collect_examples, find_differences
+from nmt_feat.analysis.figures import draw_gates
 from nmt_feat.analysis.page import render_svg, write_page
 from nmt_feat.analysis.report import Report
 from nmt_feat.config.schema import FeatureConfig
@@ -161,9 +161,9 @@ def test_nothing_is_fetched_and_no_two_ids_are_equal(
 
 
 def test_examples(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
-    rows = Report(runs).table.named()
+    rows = Report(runs).table.runs_by_name()
     folders = {record.hash: place for record, place in runs}
-    [found], missing = examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
+    [found], missing = collect_examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
     assert (missing, found.notes, found.features) == ([], [], ["upos"])
     assert found.methods == [f"{name}, seed 1" for name in OUTPUTS]
     assert [s.ambiguous for s in found.sentences] == [True, True, False, False]
@@ -182,30 +182,34 @@ def test_examples_of_a_language_without_spaces(
     """Lengths and differences are in characters, whatever stands between spaces."""
     for made_run, _ in runs:
         made_run.tests["test"].perplexity_unit = "character"
-    rows = Report(runs, pairs=False).table.named()
-    [found], _ = examples(rows, {record.hash: place for record, place in runs}, Corpora([tmp_path]))
+    rows = Report(runs, pairs=False).table.runs_by_name()
+    [found], _ = collect_examples(
+        rows, {record.hash: place for record, place in runs}, Corpora([tmp_path])
+    )
     assert found.unit == "character"
     assert [s.length for s in found.sentences] == [len(r.replace(" ", "")) for r in REFERENCES]
     output = found.sentences[0].outputs[0]
     assert "".join(output.words) == OUTPUTS["none"][0]
-    assert output.differ == differing(list(OUTPUTS["none"][0]), list(REFERENCES[0]))
+    assert output.differ == find_differences(list(OUTPUTS["none"][0]), list(REFERENCES[0]))
 
 
 def test_runs_of_other_tokenisers_stand_in_examples_of_their_own(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
-    rows = Report(runs, pairs=False).table.named()
+    rows = Report(runs, pairs=False).table.runs_by_name()
     for record in rows["none"]:
         scores = record.tests["test"]
         scores.bleu_signature = scores.bleu_signature.replace("tok:13a", "tok:char")
-    found, _ = examples(rows, {record.hash: place for record, place in runs}, Corpora([tmp_path]))
+    found, _ = collect_examples(
+        rows, {record.hash: place for record, place in runs}, Corpora([tmp_path])
+    )
     assert [some.methods for some in found] == [[f"{name}, seed 1"] for name in OUTPUTS]
 
 
 def test_differing() -> None:
-    assert differing(["a", "b", "c"], ["a", "c"]) == [1]
-    assert differing(["b", "a"], ["a", "b"]) in ([0], [1])  # the order counts
-    assert differing([], ["a"]) == []
+    assert find_differences(["a", "b", "c"], ["a", "c"]) == [1]
+    assert find_differences(["b", "a"], ["a", "b"]) in ([0], [1])  # the order counts
+    assert find_differences([], ["a"]) == []
 
 
 def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
@@ -246,10 +250,10 @@ def test_a_cache_that_cannot_be_written_costs_the_features(
             "_target_": "nmt_feat.annotators.HanTa",
             "args": {"language": "en"},
         }
-    rows = Report(runs, pairs=False).table.named()
+    rows = Report(runs, pairs=False).table.runs_by_name()
     folders = {record.hash: place for record, place in runs}
     corpora = Corpora([tmp_path], tmp_path / "taken" / "cache")
-    [found], missing = examples(rows, folders, corpora)
+    [found], missing = collect_examples(rows, folders, corpora)
     assert (missing, found.features) == ([], [])
     assert [note.partition("[")[0] for note in found.notes] == ["Without features: "]
     assert "Not a directory" in found.notes[0]
@@ -274,9 +278,11 @@ def test_text_is_not_read_from_where_a_run_says(
             split = {name: f"test.{name}" for name in texts} | {key: place}
             record.config["data"] |= {"folder": str(tmp_path / "corpus")}
             record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
-        rows = Report(runs, pairs=False).table.named()
+        rows = Report(runs, pairs=False).table.runs_by_name()
         folders = {record.hash: folder for record, folder in runs}
-        shown, notes = examples(rows, folders, Corpora([tmp_path / "corpus"], tmp_path / "cache"))
+        shown, notes = collect_examples(
+            rows, folders, Corpora([tmp_path / "corpus"], tmp_path / "cache")
+        )
         if key == "conllu":  # the text alone is of the corpus
             assert "Without features" in shown[0].notes[0]
             assert [len(words) for words in (s.words[0] for s in shown[0].sentences)] == [1] * 4
@@ -314,12 +320,12 @@ def test_a_link_out_of_a_run_is_not_followed(
 ) -> None:
     """Neither for the page nor for a table."""
     folders = {record.hash: folder for record, folder in runs}
-    rows = Report(runs, pairs=False).table.named()
+    rows = Report(runs, pairs=False).table.runs_by_name()
     for name in ("test.hyp", "test.counts.parquet"):
         (runs[0][1] / name).rename(tmp_path / name)
         (runs[0][1] / name).symlink_to(tmp_path / name)
         if name == "test.hyp":
-            shown, notes = examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
+            shown, notes = collect_examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
             assert shown == []
             assert "test.hyp: is a link out of the run's folder" in notes[-1]
         else:
@@ -331,7 +337,7 @@ def test_control_characters_are_no_svg() -> None:
     pytest.importorskip("matplotlib")
     values = {"a\x01b": (3, {"word": [0.5], "upos": [0.5]})}
     with pytest.warns(UserWarning, match="Glyph 1"):
-        drawn = render_svg(by_value("gate", {"upos": values}), "f1-", "gates")
+        drawn = render_svg(draw_gates("gate", {"upos": values}), "f1-", "gates")
     assert ">a\ufffdb (3)<" in drawn
 
 

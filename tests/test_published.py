@@ -6,12 +6,13 @@ from copy import deepcopy
 
 import pytest
 
-from nmt_feat.analysis.render import markdown
+from nmt_feat.analysis.render import render_markdown
 from nmt_feat.analysis.report import Report
 from nmt_feat.cli.train import reduce_changed_scale
 from nmt_feat.config.rules import check_settings
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import RunRecord, find_runs
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.records import RunRecord
 from tests.support.small import Small, composed, record
 
 ONE = (
@@ -28,10 +29,10 @@ def test_scale(small: Small) -> None:
     folder = small.train(*few, "scale=reduced")
     assert "scale" not in record(folder)["settings"]
     (run,) = find_runs([folder]).values()
-    *_, block = (report := Report([(run, folder)])).blocks
-    place = list(report.blocks[0].heading).index("scale")
-    assert report.blocks[0].rows[0][place] == "reduced"
-    assert block.notes[2].startswith("Settings of runs above: reduced: embedded, ")
+    *_, block = (report := Report([(run, folder)])).tables
+    place = list(report.tables[0].heading).index("scale")
+    assert report.tables[0].rows[0][place] == "reduced"
+    assert block.notes[2].startswith("Settings of the runs above: reduced: embedded, ")
     for more, expected in (("seed=2", "full"), ("trainer.max_steps=9", "reduced")):
         overrides = ["experiment=wu2021_tiny", "scale=full", "data.folder=x", more]
         cfg = deepcopy(composed(tuple(overrides)))
@@ -79,20 +80,20 @@ def test_a_table_of_their_own(small: Small) -> None:
     assert folder.name == plain.name
     assert "published" not in record(folder)["settings"]
     runs = [(run, path) for path, run in find_runs([folder]).items()]
-    table, *_, block = Report([*runs, *runs]).blocks
-    assert "28.4" not in markdown(table)
+    table, *_, block = Report([*runs, *runs]).tables
+    assert "28.4" not in render_markdown(table)
     assert block.title == "Published"
     assert block.heading == ["system", "news BLEU", "news chrF"]
     assert block.rows == [["base", "27.8", "-"], ["all", "28.4", "57.2"]]
     assert block.notes == [
         "Source: A paper.",
-        "Their settings: other text.",
-        "Settings of runs above: embedded, en to de, width 16, 1 + 1 layers, at most 1 updates of "
-        "1 x 256 tokens.",
-        "Where they differ, the runs are no reproduction.",
+        "Its settings: other text.",
+        "Settings of the runs above: embedded, en to de, width 16, 1 + 1 layers, at most 1 updates "
+        "of 1 x 256 tokens.",
+        "Where the settings differ, the runs above are no reproduction.",
     ]
     failed = RunRecord("gate", ["upos"], 1, "", "", {}, record(folder)["config"])
     failed.config["trainer"]["max_steps"] = "${oc.env:STEPS}"
-    assert Report([(failed, None)]).blocks[-1].notes == [*block.notes[:2], block.notes[3]]
+    assert Report([(failed, None)]).tables[-1].notes == [*block.notes[:2], block.notes[3]]
     (without,) = [(run, path) for path, run in find_runs([plain]).items()]
-    assert all(each.title != "Published" for each in Report([without]).blocks)
+    assert all(each.title != "Published" for each in Report([without]).tables)

@@ -14,19 +14,15 @@ import pytest
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.evaluation.test_sets import write_hypotheses
-from nmt_feat.runs.records import (
-    CurvePoint,
-    RunRecord,
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.provenance import (
     code_revision,
-    find_runs,
-    machine,
-    method_name,
+    describe_machine,
     package_versions,
     peak_memory_mib,
-    read_record,
     restart_peak_memory,
-    write_record,
 )
+from nmt_feat.runs.records import CurvePoint, RunRecord, method_name, read_record, write_record
 
 
 def record(**changes: Any) -> RunRecord:
@@ -44,7 +40,7 @@ def record(**changes: Any) -> RunRecord:
             "curve": [CurvePoint(100, 2.5, 20.0), CurvePoint(200, 2, None)],
             "dev": scores,
             "tests": {"test": Scores(30, 54, "a", "b", 9, Reading(4, 0.5, 0, None))},
-            "machine": machine(),
+            "machine": describe_machine(),
             "code": code_revision(),
             "libraries": package_versions(),
             **changes,
@@ -170,7 +166,7 @@ def test_names_of_methods() -> None:
 def test_environment() -> None:
     assert code_revision()["version"]
     assert {"python", "torch", "sacrebleu", "hydra-core"} <= package_versions().keys()
-    assert machine()["threads"] >= 1
+    assert describe_machine()["threads"] >= 1
     assert 50 < peak_memory_mib() < 100_000
 
 

@@ -304,7 +304,7 @@ def test_tables_are_written_before_they_are_printed(
     monkeypatch.setattr("nmt_feat.cli.sweep.say", lambda *parts: printed.append(str(parts)))
     table.on_job_end(config, job_return=result)
     assert "Job 1 failed: wrong" in printed[0]
-    monkeypatch.setattr("nmt_feat.analysis.report.Report.print", lambda *_: 1 / 0)
+    monkeypatch.setattr("nmt_feat.analysis.report.Report.print_tables", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as end:
         table.on_multirun_end(config)
     assert end.value.code == 1

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nmt_feat.analysis.render import show
+from nmt_feat.analysis.render import print_table
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.result_tables import Table
+from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.cli.sweep import duration
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.runs.records import RunRecord, write_record
@@ -45,14 +45,14 @@ def run(method: str, seed: int, bleu: float | None, **settings: Any) -> RunRecor
     return record
 
 
-def cells(table: Table) -> list[dict[str, str]]:
-    heading, rows = table.cells()
+def cells(table: ResultTable) -> list[dict[str, str]]:
+    heading, rows = table.format_cells()
     return [dict(zip(heading, row, strict=True)) for row in rows]
 
 
 def test_rows_means_and_deviations() -> None:
     records = [run("none", s, 30 + s) for s in (1, 2, 3)] + [run("gate", 1, 35.125)]
-    table = Table(records)
+    table = ResultTable(records)
     none, gate = cells(table)
     assert list(none) == [
         *("method", "features", "n", "dev BLEU", "dev chrF", "test BLEU", "test chrF"),
@@ -69,7 +69,7 @@ def test_rows_means_and_deviations() -> None:
         "Mean ± sample standard deviation over n seeds.",
         "BLEU `BS`, chrF `CS`",
     ]
-    assert Table(records[3:]).notes == ["BLEU `BS`, chrF `CS`"]
+    assert ResultTable(records[3:]).notes == ["BLEU `BS`, chrF `CS`"]
 
 
 def test_the_best_of_each_score() -> None:
@@ -77,21 +77,24 @@ def test_the_best_of_each_score() -> None:
     records = [run("none", 1, 30), run("gate", 1, 35)]
     for record, ter, perplexity in zip(records, (60.0, 50.0), (4.0, 5.0), strict=True):
         record.tests["test"].ter, record.tests["test"].perplexity = ter, perplexity
-    table = Table(records)
-    heading, _ = table.cells()
-    best = {(i, heading[j]) for i, j in table.block().best}
+    table = ResultTable(records)
+    heading, _ = table.format_cells()
+    best = {(i, heading[j]) for i, j in table.to_report_table().best}
     assert best == {
         *((1, "test BLEU"), (1, "test chrF"), (1, "test TER")),
         (0, "test perplexity"),
     }
-    assert Table([run("none", 1, 30, data="x"), run("none", 1, 35, data="y")]).best() == frozenset()
-    assert Table(records[:1]).best() == frozenset()
+    assert (
+        ResultTable([run("none", 1, 30, data="x"), run("none", 1, 35, data="y")]).best_cells()
+        == frozenset()
+    )
+    assert ResultTable(records[:1]).best_cells() == frozenset()
 
 
 def test_missing_cells() -> None:
     partly = run("add", 3, 30.0)
     partly.tests = {}
-    table = Table([run("add", 1, 30.0), run("add", 2, 31.0), partly, run("gate", 1, None)])
+    table = ResultTable([run("add", 1, 30.0), run("add", 2, 31.0), partly, run("gate", 1, None)])
     add, gate = cells(table)
     assert (add["n"], add["dev BLEU"]) == ("3", "31.33 ± 0.58")
     assert add["test BLEU"] == "30.50 ± 0.71 (n=2)"
@@ -99,12 +102,12 @@ def test_missing_cells() -> None:
 
 
 def test_an_unfinished_run_keeps_its_place_when_it_is_finished() -> None:
-    [row] = cells(Table([run("add", 1, None), run("add", 2, 31.0), run("add", 1, 33.0)]))
+    [row] = cells(ResultTable([run("add", 1, None), run("add", 2, 31.0), run("add", 1, 33.0)]))
     assert (row["n"], row["test BLEU"]) == ("2", "32.00 ± 1.41")
 
 
 def test_a_run_given_twice_counts_once() -> None:
-    [row] = cells(Table([run("add", 1, 30.0), run("add", 1, 30.0), run("add", 2, 31.0)]))
+    [row] = cells(ResultTable([run("add", 1, 30.0), run("add", 1, 30.0), run("add", 2, 31.0)]))
     assert (row["n"], row["test BLEU"]) == ("2", "30.50 ± 0.71")
 
 
@@ -113,7 +116,7 @@ def test_a_run_given_twice_counts_once() -> None:
 )
 def test_mixed_settings_are_never_averaged(setting: str, heading: str) -> None:
     records = [run("add", s, 30.0 + s, **{setting: v}) for v in ("x", "y") for s in (1, 2)]
-    rows = cells(Table([*records, run("none", 1, 20.0, **{setting: "x"})]))
+    rows = cells(ResultTable([*records, run("none", 1, 20.0, **{setting: "x"})]))
     assert [(r["method"], r[heading], r["n"]) for r in rows] == [
         ("add", "x", "2"),
         ("add", "y", "2"),
@@ -123,9 +126,11 @@ def test_mixed_settings_are_never_averaged(setting: str, heading: str) -> None:
 
 
 def test_settings_of_a_method_label_only_where_they_split_it() -> None:
-    plain = cells(Table([run("gate", 1, 30.0, bias=0), run("none", 1, 30.0)]))
+    plain = cells(ResultTable([run("gate", 1, 30.0, bias=0), run("none", 1, 30.0)]))
     assert "combiner.bias" not in plain[0]
-    rows = cells(Table([run("gate", 1, 30.0, bias=b) for b in (0, -2)] + [run("none", 1, 20.0)]))
+    rows = cells(
+        ResultTable([run("gate", 1, 30.0, bias=b) for b in (0, -2)] + [run("none", 1, 20.0)])
+    )
     assert [r["combiner.bias"] for r in rows] == ["0", "-2", "null"]
     assert [r["n"] for r in rows] == ["1", "1", "1"]
 
@@ -133,14 +138,14 @@ def test_settings_of_a_method_label_only_where_they_split_it() -> None:
 def test_order_of_features_means_nothing() -> None:
     one, other = run("add", 1, 30.0), run("add", 2, 31.0)
     one.features, other.features = ["upos", "lemma"], ["lemma", "upos"]
-    [row] = cells(Table([one, other]))
+    [row] = cells(ResultTable([one, other]))
     assert (row["features"], row["n"]) == ("upos, lemma", "2")
 
 
 def test_readings_have_columns_where_there_are_some() -> None:
     record = run("add", 1, 30.0)
     record.tests["test"].reading = Reading(10, 0.875, 0, None)
-    [row] = cells(Table([record]))
+    [row] = cells(ResultTable([record]))
     assert row["test readings %"] == "87.5"
     assert "test settled %" not in row
 
@@ -148,7 +153,7 @@ def test_readings_have_columns_where_there_are_some() -> None:
 def test_markdown_and_csv(tmp_path: Path) -> None:
     records = [run("My|Way", s, 30 + s / 7) for s in (1, 2, 3)]
     report = Report([(record, None) for record in records], ["Failed: x"])
-    assert [p.name for p in report.write(tmp_path / "new")][:2] == ["table.md", "table.csv"]
+    assert [p.name for p in report.write_files(tmp_path / "new")][:2] == ["table.md", "table.csv"]
     markdown = (tmp_path / "new" / "table.md").read_text(encoding="utf-8")
     assert markdown.splitlines()[0].startswith("| method | features | n | dev BLEU |")
     assert markdown.splitlines()[2].startswith("| My\\|Way | upos | 3 | 31.29 ± 0.14 |")
@@ -162,9 +167,9 @@ def test_markdown_and_csv(tmp_path: Path) -> None:
 
 
 def test_printing_cuts_nothing() -> None:
-    table = Table([run("a[b]" * 20, s, 30.0 + s) for s in (1, 2)])
+    table = ResultTable([run("a[b]" * 20, s, 30.0 + s) for s in (1, 2)])
     console = Console(file=io.StringIO(), width=40)
-    show(table.block(), console)
+    print_table(table.to_report_table(), console)
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert "a[b]" * 20 in out
     assert "31.50 ± 0.71" in out
@@ -216,8 +221,8 @@ from pathlib import Path
 import hydra
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.report.records import FINISHED, RunRecord, method_name, read_record, write_record
-from nmt_feat.report.sweep import current
+from nmt_feat.cli.sweep import current
+from nmt_feat.runs.records import FINISHED, RunRecord, method_name, read_record, write_record
 
 @hydra.main(version_base="1.3", config_path=".", config_name="app")
 def main(cfg):

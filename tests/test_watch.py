@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nmt_feat.analysis.watch import look, view, watch
-from nmt_feat.cli.sweep import JOBS, STATE
+from nmt_feat.analysis.watch import read_snapshot, render_snapshot, watch_runs
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.runs.find_runs import SWEEP_JOBS, SWEEP_STATE
 from nmt_feat.runs.locks import held, lock_of
 from nmt_feat.runs.records import RunRecord, write_record
 from tests.support.lives import SERVER, command, saved, wait_for
@@ -38,16 +38,16 @@ def run(runs: Path, method: str, finished: bool) -> Path:
 def sweep(runs: Path, total: int | None, ended: bool, **errors: str | None) -> None:
     """A sweep's folder: its jobs that have ended, by method, with their errors."""
     folder = runs / SWEEP
-    (folder / JOBS).mkdir(parents=True, exist_ok=True)
-    (folder / STATE).write_text(json.dumps({"total": total, "ended": ended}))
+    (folder / SWEEP_JOBS).mkdir(parents=True, exist_ok=True)
+    (folder / SWEEP_STATE).write_text(json.dumps({"total": total, "ended": ended}))
     for number, (method, error) in enumerate(errors.items(), 1):
         job = {"number": number, "folder": str(runs / f"{method}-s1"), "error": error}
-        (folder / JOBS / f"{number}.json").write_text(json.dumps(job))
+        (folder / SWEEP_JOBS / f"{number}.json").write_text(json.dumps(job))
 
 
 def shown(runs: Path) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(view(look([runs])))
+    console.print(render_snapshot(read_snapshot([runs])))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -58,9 +58,9 @@ def test_done_running_failed_and_left(tmp_path: Path) -> None:
     run(tmp_path, "dme[/]", finished=False)
     sweep(tmp_path, 5, False, add=None, **{"dme[/]": "no space [red]left"})
     with lock_of(tmp_path / SWEEP), lock_of(gate):
-        found = look([tmp_path])
+        found = read_snapshot([tmp_path])
         text = shown(tmp_path)
-    assert (len(found.finished), found.left, found.over) == (1, 2, False)
+    assert (len(found.finished), found.waiting, found.is_over) == (1, 2, False)
     assert "1 done, 1 running, 1 stopped, 1 failed, 2 left" in text
     assert re.search(r"gate-s1 .* saved at 0 of 1,000", text)
     assert re.search(r"average-s1 .* stopped, saved at 0 of 1,000", text)
@@ -75,22 +75,22 @@ def test_a_failed_run_that_was_finished_since_has_not_failed(tmp_path: Path) -> 
     for method, finished in (("add", True), ("gate", False)):
         run(tmp_path, method, finished)
     sweep(tmp_path, 2, True, add="out of memory", gate="no space left")
-    assert look([tmp_path]).failed == ["job 2: no space left"]
+    assert read_snapshot([tmp_path]).failed == ["job 2: no space left"]
 
 
 def test_a_half_written_file_waits(tmp_path: Path) -> None:
     run(tmp_path, "add", finished=True)
     gate = run(tmp_path, "gate", finished=False)
     (gate / "run.json").write_text('{"method"')
-    assert len(look([tmp_path]).finished) == 1
+    assert len(read_snapshot([tmp_path]).finished) == 1
     with lock_of(gate):
-        assert look([tmp_path]).damaged == []
+        assert read_snapshot([tmp_path]).damaged == []
 
 
 def test_a_damaged_run_is_named_and_not_waited_for(tmp_path: Path) -> None:
     (run(tmp_path, "gate", finished=True) / "result.json").write_text('{"method"')
-    found = look([tmp_path])
-    assert (found.over, found.finished) == (True, [])
+    found = read_snapshot([tmp_path])
+    assert (found.is_over, found.finished) == (True, [])
     assert "0 done, 0 running" in shown(tmp_path)
     assert f"Not shown: {tmp_path}/gate-s1/result.json: no readable JSON" in shown(tmp_path)
 
@@ -106,7 +106,7 @@ def test_it_ends_when_all_is_done(tmp_path: Path) -> None:
     left = iter(moments)
     console = Console(file=io.StringIO(), width=200)
     with lock_of(tmp_path / SWEEP):
-        watch([tmp_path], console, lambda seconds: next(left)())
+        watch_runs([tmp_path], console, lambda seconds: next(left)())
     assert next(left, None) is None
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "2 done, 0 running\n" in "".join(f"{x.rstrip()}\n" for x in text.split("\n"))
@@ -123,13 +123,15 @@ def test_it_ends_when_the_sweep_was_killed(small: Small) -> None:
     seen = []
 
     def kill(seconds: float) -> None:
-        seen.append(look([runs]))
+        seen.append(read_snapshot([runs]))
         process.kill()
         process.join()
 
     console = Console(file=io.StringIO(), width=40)
-    watch([runs], console, kill)
-    assert [(len(f.running), len(f.stopped), f.left, f.over) for f in seen] == [(1, 0, 3, False)]
+    watch_runs([runs], console, kill)
+    assert [(len(f.running), len(f.stopped), f.waiting, f.is_over) for f in seen] == [
+        (1, 0, 3, False)
+    ]
     [one], [batch] = runs.glob("none-*"), (runs / "sweeps").glob("[!.]*")
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.splitlines()[-1] == (
@@ -167,9 +169,9 @@ def test_it_ends_on_ctrl_c(tmp_path: Path) -> None:
     def stop(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    watch([tmp_path], Console(file=io.StringIO()), stop)
+    watch_runs([tmp_path], Console(file=io.StringIO()), stop)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder; give folders of runs"):
-        watch([tmp_path / "nowhere"], Console(file=io.StringIO()))
+        watch_runs([tmp_path / "nowhere"], Console(file=io.StringIO()))

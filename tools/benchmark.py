@@ -46,7 +46,12 @@ from nmt_feat.errors import UserError, writing_to
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.records import code_revision, machine, package_versions, peak_memory_mib
+from nmt_feat.runs.provenance import (
+    code_revision,
+    describe_machine,
+    package_versions,
+    peak_memory_mib,
+)
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import untrained
 from nmt_feat.runs.trained_model import TrainedModel
@@ -352,7 +357,7 @@ def main() -> None:
             "figures": figures,
             "code": code_revision(),
             "libraries": package_versions(),
-            "machine": machine(),
+            "machine": describe_machine(),
         }
         with print_mistakes(), writing_to(given.json):
             given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import attested, export
 from nmt_feat.runs.artifacts import EXPORT
-from nmt_feat.runs.records import code_revision, machine, package_versions
+from nmt_feat.runs.provenance import code_revision, describe_machine, package_versions
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.subwords import SPECIAL
@@ -184,7 +184,7 @@ class Benchmark:
         free = ("json", "work", "envs", "rounds", "contenders", "python")
         settings = {k: str(v) for k, v in vars(given).items() if k not in free}
         self.record: dict[str, Any] = {"settings": settings, "shape": asdict(self.shape)}
-        self.record |= {"code": code_revision(), "machine": machine()}
+        self.record |= {"code": code_revision(), "machine": describe_machine()}
         self.record |= {"versions": {"ours": package_versions()}, "runs": []}
         if given.json.exists():
             before = json.loads(given.json.read_bytes())

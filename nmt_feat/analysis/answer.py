@@ -4,130 +4,130 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nmt_feat.analysis.claims import p_value
-from nmt_feat.analysis.comparisons import ENOUGH, Compared, Evidence, Method
-from nmt_feat.analysis.render import Block
+from nmt_feat.analysis.claims import format_p
+from nmt_feat.analysis.comparison_tables import ENOUGH
+from nmt_feat.analysis.comparisons import Compared, Evidence, Method
+from nmt_feat.analysis.render import ReportTable
 
 METRIC = "BLEU"
 MOST_NAMES = 6
 """Methods that a sentence names."""
 VALUE_CONTROLS = ("shuffled", "resampled", "by_type")
 """Controls whose features have values that mean nothing."""
+QUESTION = "Do the features help?"
 
 
-def answer(evidence: Evidence) -> list[str]:
-    """Two to four sentences on what these methods support, for a reader in a hurry."""
+def make_answer_tables(comparisons: Sequence[Evidence]) -> list[ReportTable]:
+    """The answers, without a table, each with its test set where there are several."""
+    answers = {evidence.test_name: answer_question(evidence) for evidence in comparisons}
+    return [
+        ReportTable(QUESTION if len(answers) == 1 else f"{QUESTION} {test_name}", notes=lines)
+        for test_name, lines in answers.items()
+        if lines
+    ]
+
+
+def answer_question(evidence: Evidence) -> list[str]:
+    """One to four sentences on what these methods support, for a reader in a hurry."""
     methods = {method.name: method for method in evidence.methods}
-    with_features = [m for m in evidence.methods if not m.words_only and not m.control]
+    with_features = [m.name for m in evidence.methods if not m.words_only and not m.control]
     if not with_features:
         return []
     if evidence.baseline is None:
-        return ["Do features help? Not known: words only (combiner=none) is not in this table."]
-    against = {
-        m.name: evidence.against[METRIC][m.name]
-        for m in with_features
-        if m.name in evidence.against[METRIC]
-    }
+        return ["Unknown: words only is not in this table. Add combiner=none."]
+    all_compared = evidence.against[METRIC]
+    against = {name: all_compared[name] for name in with_features if name in all_compared}
     if not against:
-        return [
-            "Do features help? Not shown: one seed supports no claim. Run more seeds, for instance "
-            "seed=1,2,3,4,5."
-        ]
-    gains = {n: c for n, c in against.items() if c.supported and c.difference.value > 0}
-    lines = [_do_features_help(against, gains, evidence.baseline)]
-    if gains:
-        lines.append(_is_it_the_linguistics(methods[_highest(gains)], evidence))
+        return ["Unknown: one seed cannot tell. Run more seeds, for instance seed=1,2,3,4,5."]
+    lines = [_compare_with_baseline(against, methods[evidence.baseline])]
+    best = max(against, key=lambda name: (against[name].sign, against[name].difference.value))
+    if against[best].sign > 0:
+        lines.append(_compare_with_controls(methods[best], evidence))
     if len(against) > 1:
-        lines.append(_which_method(list(against), evidence))
+        lines.append(_compare_methods(list(against), evidence))
     seeds = min(len(methods[name].seeds) for name in (*against, evidence.baseline))
     if seeds < ENOUGH:
-        lines.append(f"With {seeds} seeds this is a first look: a claim needs {ENOUGH}.")
+        lines.append(f"{seeds} seeds are a first look. A published claim needs {ENOUGH}.")
     return lines
 
 
-def answer_blocks(evidence: Sequence[Evidence]) -> list[Block]:
-    """The answers as one part of a report, each with its test set where there are several."""
-    answers = {each.where: answer(each) for each in evidence}
-    title = "What this table says"
-    if len(answers) == 1:
-        return [Block(title, notes=lines) for lines in answers.values() if lines]
-    return [Block(f"{title}: {where}", notes=lines) for where, lines in answers.items() if lines]
-
-
-def _highest(compared: Mapping[str, Compared]) -> str:
-    """The method with the largest difference."""
-    return max(compared, key=lambda name: compared[name].difference.value)
-
-
-def _do_features_help(
-    against: Mapping[str, Compared], gains: Mapping[str, Compared], baseline: str
-) -> str:
-    """The first question's answer, from all methods and from those shown to be above words only."""
+def _compare_with_baseline(against: Mapping[str, Compared], baseline: Method) -> str:
+    """Whether a method is above words only, and by how much the best one is."""
+    base = baseline.name
+    if baseline.words_only:
+        base = "words only" if base == "none" else f"words only ({base})"
+    ranked = sorted(against, key=lambda name: against[name].difference.value, reverse=True)
+    gains = [name for name in ranked if against[name].sign > 0]
+    losses = [name for name in ranked if against[name].sign < 0]
     if gains:
-        top = _highest(gains)
-        others = len(gains) - 1
-        rest = ""
-        if others == 1:
-            rest = ", as is one more method"
-        elif others > 1:
-            rest = f", as are {others} more of {len(against)} methods"
-        return f"Do features help? Yes: {top} is above {baseline} by {_amount(gains[top])}{rest}."
-    if losses := {name: c for name, c in against.items() if c.supported}:
-        worst = min(losses, key=lambda name: losses[name].difference.value)
-        return (
-            f"Do features help? No: {worst} differs from {baseline} by {_amount(losses[worst])}"
-            ", and no method is shown to be above it."
-        )
-    top = _highest(against)
+        text = f"Yes: {gains[0]} is above {base} ({_amount(against[gains[0]])})."
+        rest, others = len(gains) - 1, len(against) - 1
+        if rest and others == 1:
+            text += " So is the other method."
+        elif rest:
+            text += f" So {'is' if rest == 1 else 'are'} {rest} of the {others} other methods."
+        return text
+    if losses:
+        text = f"No: {losses[-1]} is below {base} ({_amount(against[losses[-1]])})"
+        return f"{text}, and no method is shown to be above it."
     return (
-        f"Do features help? Not shown: {top}, the highest, differs from {baseline} by "
-        f"{_amount(against[top])}."
+        f"Not shown: no method is shown to differ from {base}. The highest is {ranked[0]} "
+        f"({_amount(against[ranked[0]])})."
     )
 
 
-def _is_it_the_linguistics(best: Method, evidence: Evidence) -> str:
+def _compare_with_controls(best: Method, evidence: Evidence) -> str:
+    """Whether the best method is also above itself with values that mean nothing."""
     controls = [
-        m
+        m.name
         for m in evidence.methods
         if m.control in VALUE_CONTROLS and m.kind == best.kind and m.features == best.features
     ]
-    question = "Is it the linguistics?"
     if not controls:
         return (
-            f"{question} Not known: {best.name} has no control in this table; add one with "
+            f"Is it the linguistics? Unknown: {best.name} has no control in this table. Add "
             "control=none,shuffled."
         )
     orders = evidence.orders[METRIC]
-    sentences = []
-    for control in controls:
-        pair = (best.name, control.name)
-        if pair in orders and orders[pair].supported:
-            sentences.append(f"{best.name} is above {control.name} by {_amount(orders[pair])}")
+    above, unclear = [], []
+    for name in controls:
+        compared = orders.get((best.name, name))
+        if compared is not None and compared.is_supported:
+            above.append(f"{name} ({_amount(compared)})")
+            continue
+        if compared is not None:
+            unclear.append(f"{name} ({_amount(compared)})")
+        elif (name, best.name) in orders:
+            unclear.append(f"{name} ({_amount(orders[name, best.name], -1)})")
         else:
-            compared = orders.get(pair) or orders.get((control.name, best.name))
-            amount = "" if compared is None else f" ({_amount(compared)})"
-            sentences.append(f"{best.name} is not shown to be above {control.name}{amount}")
-    shown = all(
-        (best.name, c.name) in orders and orders[best.name, c.name].supported for c in controls
-    )
-    return f"{question} {'Yes' if shown else 'Not shown'}: {'; '.join(sentences)}."
+            unclear.append(name)
+    meaning = "A control has the same parameters, and feature values that mean nothing."
+    if not unclear:
+        return f"It is the linguistics: {best.name} is also above {' and '.join(above)}. {meaning}"
+    text = f"It may not be the linguistics: {best.name} is not shown to be above "
+    text += " or ".join(unclear)
+    if above:
+        text += f", but it is above {' and '.join(above)}"
+    return f"{text}. {meaning}"
 
 
-def _which_method(names: Sequence[str], evidence: Evidence) -> str:
+def _compare_methods(names: Sequence[str], evidence: Evidence) -> str:
     pairs = [
-        f"{one} above {other} (p {p_value(compared.p, '= ')})"
-        for (one, other), compared in evidence.orders[METRIC].items()
-        if one in names and other in names and compared.supported
+        f"{one} is above {two} (p {format_p(compared.p, '= ')})"
+        for (one, two), compared in evidence.orders[METRIC].items()
+        if one in names and two in names and compared.is_supported
     ]
     if not pairs:
         listed = ", ".join(names) if len(names) <= MOST_NAMES else f"the {len(names)} methods"
-        return f"Which method? Not shown: no order among {listed} is supported."
-    return f"Which method? Supported: {', '.join(pairs)}."
+        return f"Which method is best? Not shown: no order among {listed} is supported."
+    return f"Which method is best? Supported: {', '.join(pairs)}."
 
 
-def _amount(compared: Compared) -> str:
+def _amount(compared: Compared, sign: int = 1) -> str:
+    """Value, interval and p; with a sign of -1 those of the second method less the first."""
     difference = compared.difference
+    low, high = sorted((sign * difference.low, sign * difference.high))
     return (
-        f"{difference.value:+.2f} {METRIC} (95 % interval {difference.low:+.2f} to "
-        f"{difference.high:+.2f}, p {p_value(compared.p, '= ')})"
+        f"{sign * difference.value:+.2f} {METRIC}, 95 % interval {low:+.2f} to {high:+.2f}, "
+        f"p {format_p(compared.p, '= ')}"
     )

@@ -11,7 +11,7 @@ Comparison = Mapping[str, Any]
 """A row of `comparisons` in a report's `table.json`."""
 
 
-def p_value(p: float, equal: str = "") -> str:
+def format_p(p: float, equal: str = "") -> str:
     """In three decimals; in more where these would round it to the other side of 0.05."""
     digits = next(n for n in count(3) if (round(p, n) < ALPHA) == (p < ALPHA))
     return "< 0.001" if p < 0.001 else f"{equal}{p:.{digits}f}"
@@ -26,53 +26,53 @@ def split_comparisons(
     return against, [row for row in of_metric if row["other"] != baseline]
 
 
-def supported_orders(orders: Sequence[Comparison], metric: str) -> str:
-    """One sentence: which orders among the methods are supported in this metric."""
+def describe_orders(orders: Sequence[Comparison], metric: str) -> str:
+    """One sentence: which orders of two methods are supported in this metric."""
     pairs = ", ".join(
-        f"{row['method']} above {row['other']} (p {p_value(row['corrected p'], '= ')})"
+        f"{row['method']} above {row['other']} (p {format_p(row['corrected p'], '= ')})"
         for row in orders
         if row["corrected p"] < ALPHA
     )
-    number = f"of {len(orders)}" if len(orders) > 1 else "of one"
-    return f"Orders among the methods that are supported in {metric}, {number}: {pairs or 'none'}."
+    number = f"{len(orders)} pairs" if len(orders) > 1 else "one pair"
+    return f"Supported orders of two methods in {metric}, of {number}: {pairs or 'none'}."
 
 
 def explain_intervals(comparisons: Sequence[Comparison], names: Sequence[str]) -> list[str]:
-    """A sentence where an interval excludes 0 and the corrected p is not below 0.05.
+    """Explain intervals that exclude 0 although the corrected p is not below 0.05.
 
-    `names` has the comparisons' names, in their order. The opposite cannot be: a corrected p-value
-    is never below the one that belongs to the interval.
+    `names` has the comparisons' names, in their order. The opposite cannot occur: a corrected
+    p-value is never below the one that belongs to the interval.
     """
-    apart = [
+    contrary = [
         name
         for name, row in zip(names, comparisons, strict=True)
         if (row["low"] > 0 or row["high"] < 0) and row["corrected p"] >= ALPHA
     ]
-    if not apart:
+    if not contrary:
         return []
-    which = f"The intervals of {', '.join(apart)} exclude 0"
-    if len(apart) == 1:
-        which = f"The interval of {apart[0]} excludes 0"
+    intervals = f"The intervals of {', '.join(contrary)} do"
+    if len(contrary) == 1:
+        intervals = f"The interval of {contrary[0]} does"
     return [
-        f"{which}, but p is not below {ALPHA}: an interval is for one comparison alone, p is "
-        f"corrected for all {len(comparisons)}. The p-value decides what is supported."
+        f"{intervals} not contain 0, but p is not below {ALPHA}. An interval is for one comparison "
+        f"alone; p is corrected for all {len(comparisons)}. The p-value decides."
     ]
 
 
-def explain_pairs(smoothed: Sequence[str], apart: Sequence[str]) -> list[str]:
+def explain_pairs(smoothed: Sequence[str], disputed: Sequence[str]) -> list[str]:
     """Why pairs have no p-values, and what it means that the two tests of a pair disagree."""
     lines = []
     if smoothed:
         lines.append(
             f"No p for {', '.join(smoothed)}: one of the two models has no matching 4-gram in the "
-            "whole test set. Its BLEU is smoothing alone, a single matching word makes all of it, "
-            "and the two tests contradict each other. Train longer."
+            "whole test set. Its BLEU is smoothing alone, and the two tests contradict each other. "
+            "Train longer."
         )
-    if apart:
+    if disputed:
         lines.append(
-            f"The two tests disagree about {', '.join(apart)}: one p is below {ALPHA}, the other "
-            "is not. They ask for different things, resampled sentences and exchanged "
-            "translations; that these two models differ is not sure then."
+            f"The two tests disagree about {', '.join(disputed)}: only one p is below {ALPHA}. "
+            "One test resamples sentences, the other exchanges translations. So it is not sure "
+            "that these two models differ."
         )
     return lines
 
@@ -83,8 +83,8 @@ def describe_difference(row: Comparison) -> str:
     low, high = (f"{row[end]:+.2f}" for end in ("low", "high"))
     doubled = ""
     if p < ALPHA <= 2 * p:
-        doubled = f", doubled {2 * p:.3f}: no longer below {ALPHA}"
-    return f"{row['value']:+.2f} ({low} to {high}), p {p_value(p, '= ')}{doubled}"
+        doubled = f"; twice this p, {2 * p:.3f}, is not below {ALPHA}"
+    return f"{row['value']:+.2f} ({low} to {high}), p {format_p(p, '= ')}{doubled}"
 
 
 def list_claims(table: Mapping[str, Any]) -> list[str]:
@@ -96,21 +96,22 @@ def list_claims(table: Mapping[str, Any]) -> list[str]:
         for metric in dict.fromkeys(row["metric"] for row in comparisons):
             against, orders = split_comparisons(comparisons, metric, baseline)
             lines += [f"{metric} on {where}", f"  against {baseline}:"]
-            lines += _group(against, lambda row: str(row["method"]))
+            lines += _list_by_verdict(against, lambda row: str(row["method"]))
             names = [row["method"] for row in against]
             lines += [f"    {text}" for text in explain_intervals(against, names)]
-            lines.append(f"  {supported_orders(orders, metric)}")
-            lines += _group(orders, _pair)
-            lines += [f"    {t}" for t in explain_intervals(orders, list(map(_pair, orders)))]
+            lines.append(f"  {describe_orders(orders, metric)}")
+            lines += _list_by_verdict(orders, _name_order)
+            names = list(map(_name_order, orders))
+            lines += [f"    {text}" for text in explain_intervals(orders, names)]
         lines += _list_leads([*evidence["leads"], *evidence.get("leads in chrF", [])], where)
-    return lines or ["  One seed each, or no counts per sentence: nothing can be supported."]
+    return lines or ["  Nothing can be supported: one seed each, or no counts per sentence."]
 
 
-def _pair(row: Comparison) -> str:
+def _name_order(row: Comparison) -> str:
     return f"{row['method']} above {row['other']}"
 
 
-def _group(rows: Sequence[Comparison], name: Callable[[Comparison], str]) -> list[str]:
+def _list_by_verdict(rows: Sequence[Comparison], name: Callable[[Comparison], str]) -> list[str]:
     lines = []
     for verdict, below in (("supported", True), ("not supported", False)):
         chosen = [row for row in rows if (row["corrected p"] < ALPHA) == below]
@@ -119,11 +120,11 @@ def _group(rows: Sequence[Comparison], name: Callable[[Comparison], str]) -> lis
 
 
 def _list_leads(leads: Sequence[Mapping[str, Any]], where: str) -> list[str]:
-    """Leads over a dial, the mean and the slope of each pair of methods."""
+    """Leads of one method over another with reduced features: the mean and the slope."""
     lines: dict[str, list[str]] = {}
     for lead in leads:
         name = f"{lead['features']}: {lead['one']} over {lead['other']}"
-        title = f"leads over the dials in {lead.get('metric', 'BLEU')} on {where}"
+        title = f"leads with reduced features in {lead.get('metric', 'BLEU')} on {where}"
         for over in ("mean", "per bit"):
             row = lead[over]
             verdict = "supported" if row["corrected p"] < ALPHA else "not supported"
@@ -132,6 +133,6 @@ def _list_leads(leads: Sequence[Mapping[str, Any]], where: str) -> list[str]:
     # Supported ones first.
     return [
         line
-        for title, some in lines.items()
-        for line in (title, *sorted(some, key=lambda text: text.startswith("    not ")))
+        for title, verdicts in lines.items()
+        for line in (title, *sorted(verdicts, key=lambda text: text.startswith("    not ")))
     ]

@@ -19,7 +19,7 @@ def split_by_corpus(runs: Iterable[tuple[RunRecord, Path | None]]) -> dict[str, 
     """The runs by corpus, each by a short name: `multi30k, en to de`."""
     corpora: dict[tuple[str, ...], Runs] = {}
     for record, folder in runs:
-        corpora.setdefault(_corpus(record), []).append((record, folder))
+        corpora.setdefault(_describe_corpus(record), []).append((record, folder))
     names = [", ".join(key[:2]).removesuffix(", ") for key in corpora]
     named: dict[str, Runs] = {}
     for key, name in zip(corpora, names, strict=True):
@@ -29,7 +29,7 @@ def split_by_corpus(runs: Iterable[tuple[RunRecord, Path | None]]) -> dict[str, 
     return named
 
 
-def _corpus(record: RunRecord) -> tuple[str, ...]:
+def _describe_corpus(record: RunRecord) -> tuple[str, ...]:
     """Name, language pair and, of a user's own files, the training text of a run's corpus."""
     data = record.config.get("data") or {}
     name = record.data or str(data.get("name", ""))
@@ -63,8 +63,8 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
         name, equals, value = condition.partition("=")
         if not equals:
             raise UserError(f"--where {condition}: write NAME=VALUE, for instance data=koen")
-        values = {path: _value(record, name) for path, record in runs.items()}
-        if all(each is None for each in values.values()):
+        values = {path: _look_up(record, name) for path, record in runs.items()}
+        if all(v is None for v in values.values()):
             raise UserError(
                 f"--where {condition}: no run has {name}; give data, method, seed, features or the "
                 "name of a setting, such as trainer.precision"
@@ -77,13 +77,13 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
             if values[path] is not None and pattern.fullmatch(str(values[path]))
         }
         if not chosen:
-            there = ", ".join(sorted({str(each) for each in values.values() if each is not None}))
-            raise UserError(f"--where {condition}: meets no run; {name} is one of: {there}")
+            present = ", ".join(sorted({str(v) for v in values.values() if v is not None}))
+            raise UserError(f"--where {condition}: no run meets it; {name} is one of: {present}")
     return chosen
 
 
-def _value(record: RunRecord, name: str) -> str | None:
-    """What a run has under a name, as text; None where it has no such thing."""
+def _look_up(record: RunRecord, name: str) -> str | None:
+    """A run's value of a name, as text; None where it has none."""
     if name in ("data", "method", "seed"):
         return str(getattr(record, name))
     if name == "features":

@@ -1,20 +1,18 @@
-"""Leads of one method over another where a table dials what features say.
-
-`docs/explanation/statistics.md` has the formulas.
-"""
+"""Leads of one method over another where dials reduce the features; see docs, statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from nmt_feat.analysis.claims import explain_intervals, p_value
-from nmt_feat.analysis.comparisons import ENOUGH, Compared, Evidence, Method, cells, corrected
-from nmt_feat.analysis.render import Block
+from nmt_feat.analysis.claims import explain_intervals, format_p
+from nmt_feat.analysis.comparison_tables import ENOUGH, difference_cells
+from nmt_feat.analysis.comparisons import Compared, Evidence, Method, correct_differences
+from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
 
 OVER = ("mean", "per bit")
@@ -22,125 +20,131 @@ OVER = ("mean", "per bit")
 
 @dataclass(frozen=True)
 class Lead:
-    """One method less another with the same features, seed by seed, over several dials."""
+    """One method less another with the same features, seed by seed, over several levels."""
 
     features: str
     one: str
     other: str
     seeds: int
     dials: int
+    """Levels."""
     metric: str
     mean: Compared
-    """Of the dials."""
+    """Of the levels."""
     per_bit: Compared
-    """Least-squares slope over H(feature): how much more the lead is with each bit that is said."""
+    """Least-squares slope over H(feature): how much the lead grows with each bit."""
 
 
-def leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
-    """Of every two methods with the same features at two dials or more and two seeds or more.
+def compute_leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
+    """Of every two methods with the same features at two levels or more and two seeds or more.
 
     The one with the higher mean is first. p-values are corrected for all that are returned.
     """
-    families: dict[tuple[str, str], dict[str, dict[str, Method]]] = {}
-    for method in evidence.methods:
-        if method.features and method.bits is not None:
-            family = families.setdefault((method.features, method.conditions), {})
-            family.setdefault(method.kind, {})[method.said] = method
-    found: dict[tuple[str, str, str, str], Difference] = {}
+    differences: dict[tuple[str, str, str, str], Difference] = {}
     sizes: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for (features, conditions), at_dials in families.items():
-        said = " ".join(filter(None, (features, conditions)))
-        for one, other in combinations(at_dials, 2):
-            pairs = [
-                (m, at_dials[other][d]) for d, m in at_dials[one].items() if d in at_dials[other]
-            ]
-            if not pairs:
-                continue
-            seeds = sorted(set.intersection(*(set(m.seeds) for pair in pairs for m in pair)))
-            if len(seeds) < 2:
-                continue
-            x = np.array([_bits(m, seeds) for m, _ in pairs])
-            if len(set(x.round(6))) < 2:
-                continue
-            samples = evidence.samples[metric]
-            each = [
-                Sample.weighted_sum([_at(samples, m, seeds) for m in pair], [1, -1])
-                for pair in pairs
-            ]
-            means = Sample.weighted_sum(each, [1 / len(each)] * len(each))
-            apart = x - x.mean()
-            slopes = Sample.weighted_sum(each, (apart / (apart @ apart)).tolist())
-            if means.mean < 0:
-                one, other = other, one
-                means, slopes = (
-                    Sample.weighted_sum([means], [-1]),
-                    Sample.weighted_sum([slopes], [-1]),
-                )
-            sentences = len(evidence.methods[0].counts[0][metric])
-            for over, sample in zip(OVER, (means, slopes), strict=True):
-                found[said, one, other, over] = compare_with_zero(sample, sentences)
-            sizes[said, one, other] = len(seeds), len(pairs)
-    sure = corrected(found)
+    sentences = len(evidence.methods[0].counts[0][metric])
+    for features, one, two, pairs in _pair_levels(evidence):
+        seeds = sorted(set.intersection(*(set(m.seeds) for pair in pairs for m in pair)))
+        if len(seeds) < 2:
+            continue
+        bits = np.array([_mean_bits(m, seeds) for m, _ in pairs])
+        if len(set(bits.round(6))) < 2:
+            continue
+        samples = evidence.samples[metric]
+        leads = [
+            Sample.weighted_sum([_select_seeds(samples, m, seeds) for m in pair], [1, -1])
+            for pair in pairs
+        ]
+        mean = Sample.weighted_sum(leads, [1 / len(leads)] * len(leads))
+        # The slope of least squares is a weighted sum, too: weights (x - mean) / sum of squares.
+        centred = bits - bits.mean()
+        slope = Sample.weighted_sum(leads, (centred / (centred @ centred)).tolist())
+        if mean.mean < 0:
+            one, two = two, one
+            mean, slope = (Sample.weighted_sum([sample], [-1]) for sample in (mean, slope))
+        for over, sample in zip(OVER, (mean, slope), strict=True):
+            differences[features, one, two, over] = compare_with_zero(sample, sentences)
+        sizes[features, one, two] = len(seeds), len(pairs)
+    compared = correct_differences(differences)
     return [
-        Lead(*key, *size, metric, *(sure[*key, over] for over in OVER))
+        Lead(*key, *size, metric, *(compared[*key, over] for over in OVER))
         for key, size in sizes.items()
     ]
 
 
-def block(found: Sequence[Lead], test: str) -> Block:
+def _pair_levels(
+    evidence: Evidence,
+) -> Iterator[tuple[str, str, str, list[tuple[Method, Method]]]]:
+    """Features and two kinds of method, with the rows of both at each level that both have."""
+    families: dict[tuple[str, str], dict[str, dict[str, Method]]] = {}
+    for method in evidence.methods:
+        if method.features and method.bits is not None:
+            family = families.setdefault((method.features, method.conditions), {})
+            family.setdefault(method.kind, {})[method.information] = method
+    for names, family in families.items():
+        for one, two in combinations(family, 2):
+            levels = [level for level in family[one] if level in family[two]]
+            if levels:
+                pairs = [(family[one][level], family[two][level]) for level in levels]
+                yield " ".join(filter(None, names)), one, two, pairs
+
+
+def make_lead_table(leads: Sequence[Lead], test_name: str) -> ReportTable:
     """A table of leads and what it supports in words."""
-    heading = ["features", "less", "n", "dials", "mean", "95 % interval", "p"]
+    heading = ["features", "lead", "n", "levels", "mean", "95 % interval", "p"]
     rows = []
-    for lead in found:
+    for lead in leads:
         row = [lead.features, f"{lead.one} - {lead.other}", str(lead.seeds), str(lead.dials)]
-        rows.append([*row, *cells(lead.mean), *cells(lead.per_bit)])
-    title = f"Leads over the dials of what the features say: {found[0].metric} on {test}"
+        rows.append([*row, *difference_cells(lead.mean), *difference_cells(lead.per_bit)])
+    title = f"Lead of one method over another as features say less: {leads[0].metric} on "
     notes = [
-        "Paired by seed: the mean over the dials, and the change with each bit of H(feature), "
-        "added up over features; p by Holm for all of this table (docs/explanation/statistics.md).",
-        *sentences(found),
-        *explain_intervals(*_named_rows(found)),
+        *describe_leads(leads),
+        *explain_intervals(*_name_rows(leads)),
+        "A lead is the difference at the same seed. `mean` is over the levels of the features; "
+        "`per bit` is its change with each bit of H(feature), added up over features. p is "
+        "corrected for this table (Holm). See docs/explanation/statistics.md.",
     ]
-    left = frozenset({"features", "less"})
-    return Block(title, [*heading, "per bit", "95 % interval", "p"], rows, notes, left)
+    text_columns = frozenset({"features", "lead"})
+    return ReportTable(
+        *(title + test_name, [*heading, "per bit", "95 % interval", "p"], rows, notes), text_columns
+    )
 
 
-def sentences(found: Sequence[Lead]) -> list[str]:
+def describe_leads(leads: Sequence[Lead]) -> list[str]:
     """What is supported, in plain words, and that the rest is not."""
     lines = []
-    for lead in found:
-        if lead.mean.supported:
+    for lead in leads:
+        if lead.mean.is_supported:
             lines.append(
-                f"{lead.features}: {lead.one} above {lead.other} over all dials, by "
-                f"{lead.mean.difference.value:.2f} (p {p_value(lead.mean.p, '= ')})."
+                f"{lead.features}: {lead.one} is above {lead.other} on average over the levels, by "
+                f"{lead.mean.difference.value:.2f} (p {format_p(lead.mean.p, '= ')})."
             )
-        if lead.per_bit.supported:
+        if lead.per_bit.is_supported:
             slope = lead.per_bit.difference.value
             lines.append(
                 f"{lead.features}: the lead of {lead.one} over {lead.other} "
                 f"{'grows' if slope > 0 else 'shrinks'} by {abs(slope):.2f} with each bit "
-                f"(p {p_value(lead.per_bit.p, '= ')})."
+                f"(p {format_p(lead.per_bit.p, '= ')})."
             )
-    all_of_them = len(lines) == len(OVER) * len(found)
-    lines += ["No other lead or change is supported by these data."] * (not all_of_them)
-    fewest = min(lead.seeds for lead in found)
-    few = f"{fewest} seeds: a claim that is published needs {ENOUGH}."
-    return lines + [few] * (fewest < ENOUGH)
+    if len(lines) < len(OVER) * len(leads):
+        lines.append("No other lead or change is supported.")
+    fewest = min(lead.seeds for lead in leads)
+    if fewest < ENOUGH:
+        lines.append(f"{fewest} seeds are a first look. A published claim needs {ENOUGH}.")
+    return lines
 
 
-def _named_rows(found: Sequence[Lead]) -> tuple[list[dict[str, Any]], list[str]]:
+def _name_rows(leads: Sequence[Lead]) -> tuple[list[dict[str, Any]], list[str]]:
     """All values of the table as rows of its JSON, and their names."""
-    values = [
-        (lead, over, row) for lead, row in zip(found, rows(found), strict=True) for over in OVER
-    ]
-    names = [
-        f"{lead.features}: {lead.one} - {lead.other}{' per bit' * (over == OVER[1])}"
-        for lead, over, _ in values
-    ]
-    return [row[over] for _, over, row in values], names
+    rows, names = [], []
+    for lead, row in zip(leads, lead_rows(leads), strict=True):
+        name = f"{lead.features}: {lead.one} - {lead.other}"
+        rows += [row[over] for over in OVER]
+        names += [name, f"{name} per bit"]
+    return rows, names
 
 
-def rows(found: Sequence[Lead]) -> list[dict[str, Any]]:
+def lead_rows(leads: Sequence[Lead]) -> list[dict[str, Any]]:
     """All in full precision."""
     return [
         {
@@ -150,15 +154,15 @@ def rows(found: Sequence[Lead]) -> list[dict[str, Any]]:
                 for over, compared in zip(OVER, (lead.mean, lead.per_bit), strict=True)
             },
         }
-        for lead in found
+        for lead in leads
     ]
 
 
-def _at(samples: Mapping[str, Sample], method: Method, seeds: Sequence[int]) -> Sample:
+def _select_seeds(samples: Mapping[str, Sample], method: Method, seeds: Sequence[int]) -> Sample:
     return samples[method.name].select_runs([method.seeds.index(seed) for seed in seeds])
 
 
-def _bits(method: Method, seeds: Sequence[int]) -> float:
-    """Mean over these seeds, for what is erased is drawn anew with each."""
+def _mean_bits(method: Method, seeds: Sequence[int]) -> float:
+    """Mean over these seeds, for erased values are drawn anew with each."""
     assert method.bits is not None
     return float(np.mean([method.bits[method.seeds.index(seed)] for seed in seeds]))

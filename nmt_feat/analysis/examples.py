@@ -12,12 +12,12 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.analysis.result_tables import scored_by
+from nmt_feat.analysis.result_tables import describe_scoring
 from nmt_feat.analysis.statistics import METRICS
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
-from nmt_feat.config.schema import DownloadConfig
+from nmt_feat.config.schema import DataConfig, DownloadConfig, TrainConfig
 from nmt_feat.data import corpora as datasets
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import hash_references, read_counts
@@ -101,7 +101,7 @@ class Corpora:
             )
 
 
-def examples(
+def collect_examples(
     rows: Mapping[str, Sequence[RunRecord]],
     folders: Mapping[str, Path],
     corpora: Corpora,
@@ -126,46 +126,73 @@ def examples(
             if all((folders[run.hash] / name).is_file() for name in names):
                 references = read_counts(file_of_run(folders[run.hash], names[0]))[1]
                 # Scores of a sentence are compared on the page: of one kind only.
-                key = test, references, scored_by(run.tests[test])
+                key = test, references, describe_scoring(run.tests[test])
                 tests[key].setdefault(name, []).append(run)
-        if any(run.finished for run in runs) and not any(name in found for found in tests.values()):
+        if any(run.finished for run in runs) and not any(name in rows for rows in tests.values()):
             lacking.append(name)
-    notes = [
-        f"Without text: {', '.join(lacking)}. Their folders hold results, but no translations with "
-        "counts of each sentence, or are not here."
-    ] * bool(lacking)
-    shown = []
-    for (test, references, _), found in tests.items():
-        seeds = [run.seed for runs in found.values() for run in runs]
+    notes, test_sets = [], []
+    if lacking:
+        notes.append(
+            f"Without text: {', '.join(lacking)}. Their folders have results, but no translations "
+            "with counts of each sentence, or they are not here."
+        )
+    for (test, references, _), by_name in tests.items():
+        seeds = [run.seed for runs in by_name.values() for run in runs]
         common = max(sorted(set(seeds)), key=seeds.count)
         chosen = {
             name: next((run for run in runs if run.seed == common), runs[0])
-            for name, runs in found.items()
+            for name, runs in by_name.items()
         }
         try:
-            shown.append(_of_test(test, references, chosen, folders, corpora))
+            test_sets.append(_read_examples(test, references, chosen, folders, corpora))
         except UserError as error:
-            notes.append(f"The text of {test} ({', '.join(found)}) cannot be shown: {error}")
-    return shown, notes
+            notes.append(f"The text of {test} ({', '.join(by_name)}) cannot be shown: {error}")
+    return test_sets, notes
 
 
-def _of_test(
+def _read_examples(
     test: str,
     references: str,
     runs: Mapping[str, RunRecord],
     folders: Mapping[str, Path],
     corpora: Corpora,
 ) -> Examples:
-    source, targets, names, notes = _read(test, list(runs.values()), corpora)
+    source, targets, names, notes = _read_test_set(test, list(runs.values()), corpora)
     unit = next(iter(runs.values())).tests[test].perplexity_unit
     if hash_references(targets) != references:
         raise UserError("the corpus's files are no longer those that the runs were tested on")
+    examples = _describe_sentences(source, targets, names, unit)
+    for run in runs.values():
+        folder = folders[run.hash]
+        check_sums(folder, only=[run.files[test]])
+        hypotheses = read_lines(file_of_run(folder, run.files[test]))
+        counts, _ = read_counts(file_of_run(folder, run.counts[test]))
+        if len(hypotheses) != len(examples) or len(counts["BLEU"]) != len(examples):
+            raise UserError(f"{folder / run.files[test]}: does not have {len(examples)} lines")
+        scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
+        for i, example in enumerate(examples[:MOST]):
+            words, reference = cut_text(hypotheses[i], unit), cut_text(targets[i], unit)
+            sentence_scores = {name: round(values[i], 1) for name, values in scores.items()}
+            example.outputs.append(
+                Output(words, find_differences(words, reference), sentence_scores)
+            )
+    if len(examples) > MOST:
+        notes.append(f"The first {MOST:,} of {len(examples):,} sentences.")
+    methods = [f"{name}, seed {run.seed}" for name, run in runs.items()]
+    return Examples(test, names, methods, examples[:MOST], notes, unit)
+
+
+def _describe_sentences(
+    source: Sentences, targets: Sequence[str], names: Sequence[str], unit: str
+) -> list[Example]:
+    """The sentences of a test set with their features' values, without translations."""
     meanings = defaultdict(set)
     for text, target in zip(source.texts, targets, strict=True):
         meanings[text].add(one_line(target))
     values = [read_column(source, name).strings().to_pylist() for name in names]
     words = iter(zip(source.forms(), *values, strict=True))
-    found = [
+    sentences = zip(source.texts, source.counts.tolist(), targets, strict=True)
+    return [
         Example(
             number,
             [list(next(words)) for _ in range(count)] or [[text]],
@@ -174,26 +201,8 @@ def _of_test(
             len("".join(target.split())) if unit == "character" else len(target.split()),
             [],
         )
-        for number, (text, count, target) in enumerate(
-            zip(source.texts, source.counts.tolist(), targets, strict=True), 1
-        )
+        for number, (text, count, target) in enumerate(sentences, 1)
     ]
-    for run in runs.values():
-        folder = folders[run.hash]
-        check_sums(folder, only=[run.files[test]])
-        hypotheses = read_lines(file_of_run(folder, run.files[test]))
-        counts, _ = read_counts(file_of_run(folder, run.counts[test]))
-        if len(hypotheses) != len(found) or len(counts["BLEU"]) != len(found):
-            raise UserError(f"{folder / run.files[test]}: not {len(found)} lines")
-        scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
-        for i, (example, text) in enumerate(zip(found[:MOST], hypotheses[:MOST], strict=True)):
-            parts, reference = cut_text(text, unit), cut_text(targets[i], unit)
-            of_this = {name: round(values[i], 1) for name, values in scores.items()}
-            example.outputs.append(Output(parts, differing(parts, reference), of_this))
-    if len(found) > MOST:
-        notes.append(f"The first {MOST:,} of {len(found):,} sentences.")
-    names_seeds = [f"{name}, seed {run.seed}" for name, run in runs.items()]
-    return Examples(test, names, names_seeds, found[:MOST], notes, unit)
 
 
 def cut_text(text: str, unit: str) -> list[str]:
@@ -201,30 +210,30 @@ def cut_text(text: str, unit: str) -> list[str]:
     return list(one_line(text)) if unit == "character" else text.split()
 
 
-def differing(words: Sequence[str], reference: Sequence[str]) -> list[int]:
+def find_differences(words: Sequence[str], reference: Sequence[str]) -> list[int]:
     """Places of the words outside the blocks that are equal in the reference, in order."""
     blocks = SequenceMatcher(None, words, reference, autojunk=False).get_matching_blocks()
     equal = {i for block in blocks for i in range(block.a, block.a + block.size)}
     return [i for i in range(len(words)) if i not in equal]
 
 
-def _read(
+def _read_test_set(
     test: str, runs: Sequence[RunRecord], corpora: Corpora
 ) -> tuple[Sentences, list[str], list[str], list[str]]:
     """The test set as the runs read it: source with words, references, columns, notes.
 
     Without the features where the corpus or its annotator is not there for them.
     """
-    wanted: dict[str, Any] = {}
+    features: dict[str, Any] = {}
     for run in runs:
-        wanted |= run.config.get("features") or {}
-    given = {key: runs[0].config[key] for key in CORPUS if key in runs[0].config}
+        features |= run.config.get("features") or {}
+    stored = {key: runs[0].config[key] for key in CORPUS if key in runs[0].config}
     annotated = next(
         (run for run in runs if (run.config.get("annotator") or {}).get("_target_")), None
     )
     if annotated:
-        given["annotator"] = annotated.config["annotator"]
-    cfg = settings_from(given | {"features": wanted}, "the runs' configuration")
+        stored["annotator"] = annotated.config["annotator"]
+    cfg = settings_from(stored | {"features": features}, "the runs' configuration")
     if test not in cfg.data.tests:
         raise UserError(f"{cfg.data.name} has no such test set")
     split = cfg.data.tests[test]
@@ -243,23 +252,35 @@ def _read(
     # A user-defined kind that a record names is not imported.
     shipped = {name: feature for name, feature in cfg.features.items() if not feature.kind}
     kinds = choose_kinds(shipped).values()
-    needed, notes = list_annotation_columns(kinds) or None, []
     names = list(dict.fromkeys(k.annotation_column for k in kinds if k.annotation_column))
-    for some in dict.fromkeys((needed, None)):
-        with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
-            try:
-                found = datasets.locate(data, cfg.annotator, cache, some is not None)
-                for path in found.tests[test].files.values():
-                    for file in list_shards(path):
-                        corpora.refuse_others(file, cfg.data.name)
-                found.normal = bool(runs[0].text)
-                datasets.load(found, data, cfg.annotator, cache, some, Path(folder), pool)
-            except (UserError, OSError) as error:  # such as a cache that cannot be written
-                if some is None:
-                    raise UserError(str(error)) from None
-                notes.append(f"Without features: {error}")
-                continue
-            table = found.tests[test]
-            source = table.source.rows(0, len(table.source))
-            return source, list(table.target.texts), names if some else [], notes
-    raise AssertionError
+    needed, notes = list_annotation_columns(kinds) or None, list[str]()
+    if needed is not None:
+        try:
+            annotated_texts = _load_test_set(test, data, cfg, corpora, needed, bool(runs[0].text))
+            return *annotated_texts, names, notes
+        except (UserError, OSError) as error:  # such as a cache that cannot be written
+            notes.append(f"Without features: {error}")
+    try:
+        return *_load_test_set(test, data, cfg, corpora, None, bool(runs[0].text)), [], notes
+    except OSError as error:
+        raise UserError(str(error)) from None
+
+
+def _load_test_set(
+    test: str,
+    data: DataConfig,
+    cfg: TrainConfig,
+    corpora: Corpora,
+    annotation: tuple[str, ...] | None,
+    normal: bool,
+) -> tuple[Sentences, list[str]]:
+    """Source and references of a test set; `normal` where the runs read text in normal form."""
+    with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
+        located = datasets.locate(data, cfg.annotator, corpora.cache, annotation is not None)
+        for path in located.tests[test].files.values():
+            for file in list_shards(path):
+                corpora.refuse_others(file, data.name)
+        located.normal = normal
+        datasets.load(located, data, cfg.annotator, corpora.cache, annotation, Path(folder), pool)
+        table = located.tests[test]
+        return table.source.rows(0, len(table.source)), list(table.target.texts)

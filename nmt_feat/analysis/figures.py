@@ -18,11 +18,11 @@ from nmt_feat.analysis.figure_data import (
     Gain,
     Gates,
     Points,
-    gains,
-    gates,
-    informative,
-    lengths,
-    shares,
+    compute_gains,
+    mean_gates,
+    mean_norm_shares,
+    score_by_information,
+    score_by_length,
 )
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import Difference
@@ -59,7 +59,7 @@ CJK_FONTS = (
     "Unifont",
 )
 """Beginnings of the names of fonts that have Chinese, Japanese or Korean characters."""
-SHOWN = 12
+MOST_VALUES = 12
 """Values of a feature whose gates are shown, the most frequent ones."""
 
 Row = TypeVar("Row")
@@ -68,50 +68,58 @@ Row = TypeVar("Row")
 def write_figures(report: Report, folder: Path) -> dict[Path, str]:
     """Write each figure that the runs have data for, as PNG and PDF; by path, what it shows."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for name, (figure, shows) in draw(report).items():
+    paths = {}
+    for name, (figure, shows) in draw_figures(report).items():
         for kind in FORMATS:
-            written[folder / f"{name}.{kind}"] = shows
+            path = folder / f"{name}.{kind}"
+            paths[path] = shows
             undated = {"CreationDate": None} if kind == "pdf" else {}
-            figure.savefig(folder / f"{name}.{kind}", dpi=150, metadata=undated)
-    return written
+            figure.savefig(path, dpi=150, metadata=undated)
+    return paths
 
 
-def draw(report: Report) -> dict[str, tuple[Figure, str]]:
+def draw_figures(report: Report) -> dict[str, tuple[Figure, str]]:
     """Each figure that the runs have data for, by a name for its files, and what it shows."""
     drawn: dict[str, tuple[Figure, str]] = {}
 
-    def add(name: str, figure: Figure, shows: str) -> None:
+    def add_figure(name: str, figure: Figure, shows: str) -> None:
         from matplotlib.text import Text
 
         for text in figure.findobj(Text):
             text.set_parse_math(False)  # a dollar is a dollar
             text.set_fontfamily(["DejaVu Sans", *cjk_fonts()])
         name = re.sub(r"[^\w.=+-]+", "-", name)
-        same = sum(other == name or other.startswith(f"{name}--") for other in drawn)
+        same = sum(earlier == name or earlier.startswith(f"{name}--") for earlier in drawn)
         drawn[f"{name}--{same + 1}" if same else name] = figure, shows
 
-    for evidence in report.evidence:
-        name, test = f"{evidence.test}-{evidence.conditions}".rstrip("-"), evidence.where
+    for evidence in report.comparisons:
+        name, test = f"{evidence.test}-{evidence.conditions}".rstrip("-"), evidence.test_name
         if evidence.against["BLEU"]:
-            add(f"differences-{name}", forest(evidence), "differences to the baseline, intervals")
-        for some in _few(lengths(evidence), evidence.baseline):
-            add(f"lengths-{name}", by_length(test, some), "BLEU by length of the reference")
-    rows = report.table.named()
+            shows = "differences to the baseline, intervals"
+            add_figure(f"differences-{name}", draw_differences(evidence), shows)
+        for lines in split_lines(score_by_length(evidence), evidence.baseline):
+            add_figure(
+                f"lengths-{name}", draw_lengths(test, lines), "BLEU by length of the reference"
+            )
+    rows = report.table.runs_by_name()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
-    baselines = (e.baseline_row for e in report.evidence if e.baseline_row in trained)
-    for several in _few(trained, next(baselines, next(iter(trained), None))):
-        add("curves", curves(several), "BLEU on dev in training")
-    for data, found in gains(report).items():
-        add(f"gain-{data}", against_size(data, found), "gain against corpus size")
-    for data, known in informative(report.table).items():
+    baselines = (e.baseline_row for e in report.comparisons if e.baseline_row in trained)
+    for group in split_lines(trained, next(baselines, next(iter(trained), None))):
+        add_figure("curves", draw_curves(group), "BLEU on dev in training")
+    for data, gains in compute_gains(report).items():
+        add_figure(f"gain-{data}", draw_gains(data, gains), "gain against corpus size")
+    for data, series in score_by_information(report.table).items():
         shows = "BLEU against the bits of the features"
-        add(f"information-{data}", against_information(data, known), shows)
+        add_figure(f"information-{data}", draw_information(data, series), shows)
     for name, runs in rows.items():
-        if values := gates(runs):
-            add(f"gates-{name}", by_value(name, values), "mean gate by feature value")
-    if shared := shares(rows):
-        add("shares", of_the_norm(shared), "what words and features hold of the embedding's norm")
+        if values := mean_gates(runs):
+            add_figure(f"gates-{name}", draw_gates(name, values), "mean gate by feature value")
+    if shares := mean_norm_shares(rows):
+        add_figure(
+            "shares",
+            draw_norm_shares(shares),
+            "what words and features hold of the embedding's norm",
+        )
     return drawn
 
 
@@ -124,70 +132,79 @@ def cjk_fonts() -> list[str]:
     return [name for name in names if name.startswith(CJK_FONTS)]
 
 
-def forest(evidence: Evidence) -> Figure:
+def draw_differences(evidence: Evidence) -> Figure:
     """Each method's difference to the baseline in BLEU, with its 95 % interval."""
     against = evidence.against["BLEU"]
-    figure, axes = _axes(1.2 + 0.35 * len(against))
-    for place, (name, compared) in enumerate(against.items()):
-        d, sure = compared.difference, compared.supported
-        look: dict[str, Any] = {"color": COLORS[0], "mfc": COLORS[0] if sure else "white"}
-        axes.errorbar(d.value, place, xerr=_ends(d), fmt="o", capsize=3, label=name, **look)
+    figure, axes = make_axes(1.2 + 0.35 * len(against))
+    for y, (name, compared) in enumerate(against.items()):
+        d = compared.difference
+        fill = COLORS[0] if compared.is_supported else "white"
+        style: dict[str, Any] = {"color": COLORS[0], "mfc": fill}
+        axes.errorbar(d.value, y, xerr=error_lengths(d), fmt="o", capsize=3, label=name, **style)
     axes.axvline(0, color="0.5", linewidth=1)
-    axes.set_yticks(range(len(against)), _wrapped(against))
+    axes.set_yticks(range(len(against)), wrap_names(against))
     axes.set_ylim(len(against) - 0.5, -0.5)
-    seeds = _n(len(m.seeds) for m in evidence.methods if m.name in {*against, evidence.baseline})
+    seeds = format_seeds(
+        len(m.seeds) for m in evidence.methods if m.name in {*against, evidence.baseline}
+    )
     figure.supxlabel(  # below names of any length
-        f"ΔBLEU on {evidence.where}, against {evidence.baseline}\n"
+        f"ΔBLEU on {evidence.test_name}, against {evidence.baseline}\n"
         f"mean ({seeds}), 95 % interval (filled: p < 0.05, Holm)",
         fontsize="medium",
     )
     return figure
 
 
-def curves(rows: Mapping[str, Sequence[RunRecord]]) -> Figure:
+def draw_curves(rows: Mapping[str, Sequence[RunRecord]]) -> Figure:
     """Greedy BLEU on dev over the updates."""
-    figure, axes = _axes(4)
+    figure, axes = make_axes(4)
     for number, (name, runs) in enumerate(rows.items()):
-        known = (run.curve for run in runs if run.curve)  # an unfinished run has none
-        points = [{p.step: p.bleu for p in curve if p.bleu is not None} for curve in known]
+        points = [
+            {p.step: p.bleu for p in run.curve if p.bleu is not None}
+            for run in runs
+            if run.curve  # an unfinished run has none
+        ]
         steps = sorted(set.intersection(*map(set, points))) if points else []
         if steps:
             values = {float(step): [run[step] for run in points] for step in steps}
-            _band(axes, number, f"{name} (n={len(points)})", values, marker="")
+            draw_band(axes, number, f"{name} (n={len(points)})", values, marker="")
     axes.set_xlabel(f"updates ({BANDS})")
     axes.set_ylabel("BLEU on dev, greedy")
-    _legend(figure, axes)
+    draw_legend(figure, axes)
     return figure
 
 
-def by_length(test: str, methods: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+def draw_lengths(test: str, methods: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """BLEU by the length of the reference."""
-    figure, axes = _axes(4)
+    figure, axes = make_axes(4)
     names: list[str] = []
-    for number, (method, found) in enumerate(methods.items()):
-        names = list(found)
-        values = {float(i): bleu for i, bleu in enumerate(found.values())}
-        _band(axes, number, f"{method} (n={len(values[0])})", values)
+    for number, (method, by_length) in enumerate(methods.items()):
+        names = list(by_length)
+        values = {float(i): bleu for i, bleu in enumerate(by_length.values())}
+        draw_band(axes, number, f"{method} (n={len(values[0])})", values)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel(f"tokens of the reference (sentences)\n{BANDS}")
     axes.set_ylabel(f"BLEU on {test}")
-    _legend(figure, axes)
+    draw_legend(figure, axes)
     return figure
 
 
-def against_size(data: str, found: Mapping[str, Mapping[int, Gain]]) -> Figure:
+def draw_gains(data: str, gains: Mapping[str, Mapping[int, Gain]]) -> Figure:
     """What features add to words only, over the size of the training corpus."""
-    figure, axes = _axes(4)
-    sizes = sorted({size for points in found.values() for size in points})
-    for number, (name, points) in enumerate(found.items()):
-        aside = 1.03 ** (number - (len(found) - 1) / 2)  # so that intervals do not hide each other
+    figure, axes = make_axes(4)
+    sizes = sorted({size for points in gains.values() for size in points})
+    for number, (name, points) in enumerate(gains.items()):
+        aside = 1.03 ** (number - (len(gains) - 1) / 2)  # so that intervals do not hide each other
         x = [size * aside for size in points]
-        label = f"{name} ({_n(n for _, _, n in points.values())})"
-        axes.plot(x, [value for value, _, _ in points.values()], label=label, **_look(number))
-        for place, (value, interval, _) in zip(x, points.values(), strict=True):
+        label = f"{name} ({format_seeds(n for _, _, n in points.values())})"
+        axes.plot(
+            x, [value for value, _, _ in points.values()], label=label, **series_style(number)
+        )
+        color = series_style(number)["color"]
+        for shifted, (value, interval, _) in zip(x, points.values(), strict=True):
             if interval is not None:
-                bar: dict[str, Any] = {"color": _look(number)["color"], "capsize": 3, "fmt": "none"}
-                axes.errorbar(place, value, yerr=_ends(interval), **bar)
+                bar: dict[str, Any] = {"color": color, "capsize": 3, "fmt": "none"}
+                axes.errorbar(shifted, value, yerr=error_lengths(interval), **bar)
     axes.axhline(0, color="0.5", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -195,26 +212,22 @@ def against_size(data: str, found: Mapping[str, Mapping[int, Gain]]) -> Figure:
     bars = "bars: 95 % intervals, where there are several seeds"
     axes.set_xlabel(f"training pairs of {data}\n{bars}")
     axes.set_ylabel("BLEU above words only")
-    _legend(figure, axes)
+    draw_legend(figure, axes)
     return figure
 
 
-def against_information(data: str, series: Mapping[str, Points]) -> Figure:
+def draw_information(data: str, series: Mapping[str, Points]) -> Figure:
     """BLEU against what the features say, and against what they say that the word does not.
 
-    A method has a colour; where several features are dialled, each of these has a kind of line.
+    A method has a colour; where dials reduce several features, each of these has a kind of line.
     """
-    figure, panels = _panels(2, 4, share=True)
+    figure, panels = make_panels(2, 4, share=True)
     names = [name.split(" ", 1) for name in series if name != "none"]
-    methods, dialled = (
+    methods, reduced = (
         list(dict.fromkeys(name[i] for name in names if i < len(name))) for i in (0, 1)
     )
-    for axes, place, label in zip(
-        panels,
-        (0, 1),
-        ("H(feature), bits, added up", "H(feature | word), bits, added up"),
-        strict=True,
-    ):
+    axis_labels = "H(feature), bits, added up", "H(feature | word), bits, added up"
+    for panel, (axes, label) in enumerate(zip(panels, axis_labels, strict=True)):
         for name, points in series.items():
             if name == "none":
                 (bleu,) = points.values()
@@ -223,56 +236,56 @@ def against_information(data: str, series: Mapping[str, Points]) -> Figure:
                 continue
             values: dict[float, list[float]] = defaultdict(list)
             for bits, bleu in sorted(points.items()):
-                values[bits[place]] += bleu
+                values[bits[panel]] += bleu
             method, *features = name.split(" ", 1)
-            number, look = methods.index(method), {}
+            number, changed = methods.index(method), {}
             if features:
-                again, style = divmod(dialled.index(features[0]), len(STYLES))
+                again, style = divmod(reduced.index(features[0]), len(STYLES))
                 marker = MARKERS[(number + again) % len(MARKERS)]
-                look = {"linestyle": STYLES[style], "marker": marker}
-            title = f"{name} ({_n(map(len, values.values()))})"
-            _band(axes, number, title, dict(sorted(values.items())), **look)
+                changed = {"linestyle": STYLES[style], "marker": marker}
+            title = f"{name} ({format_seeds(map(len, values.values()))})"
+            draw_band(axes, number, title, dict(sorted(values.items())), **changed)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"BLEU on the test set of {data}")
-    _legend(figure, panels[0], BANDS)
+    draw_legend(figure, panels[0], BANDS)
     return figure
 
 
-def by_value(name: str, found: Gates) -> Figure:
+def draw_gates(name: str, gates: Gates) -> Figure:
     """The mean gate of each part by the value of each feature."""
-    most = max(min(len(values), SHOWN) for values in found.values())
-    every = [w for values in found.values() for _, by in values.values() for w in by.values()]
-    figure, panels = _panels(len(found), 1.6 + 0.3 * most)
-    for axes, (feature, values) in zip(panels, found.items(), strict=True):
-        shown = dict(list(values.items())[:SHOWN])
-        parts = list(next(iter(shown.values()))[1])
+    most = max(min(len(values), MOST_VALUES) for values in gates.values())
+    every = [w for values in gates.values() for _, by in values.values() for w in by.values()]
+    figure, panels = make_panels(len(gates), 1.6 + 0.3 * most)
+    for axes, (feature, all_values) in zip(panels, gates.items(), strict=True):
+        values = dict(list(all_values.items())[:MOST_VALUES])
+        parts = list(next(iter(values.values()))[1])
         for number, part in enumerate(parts):
-            weights = [w[part] for _, w in shown.values()]
+            weights = [w[part] for _, w in values.values()]
             means = [float(np.mean(w)) for w in weights]
-            places = np.arange(len(shown)) + 0.18 * (number - (len(parts) - 1) / 2)
-            axes.hlines(places, [min(w) for w in weights], [max(w) for w in weights], color="0.6")
-            axes.plot(means, places, label=part, **(_look(number) | {"linestyle": ""}))
-        labels = [f"{value} ({pieces:,})" for value, (pieces, _) in shown.items()]
-        axes.set_yticks(range(len(shown)), _wrapped(labels))
-        axes.set_ylim(len(shown) - 0.5, -0.5)
+            heights = np.arange(len(values)) + 0.18 * (number - (len(parts) - 1) / 2)
+            axes.hlines(heights, [min(w) for w in weights], [max(w) for w in weights], color="0.6")
+            axes.plot(means, heights, label=part, **(series_style(number) | {"linestyle": ""}))
+        labels = [f"{value} ({pieces:,})" for value, (pieces, _) in values.items()]
+        axes.set_yticks(range(len(values)), wrap_names(labels))
+        axes.set_ylim(len(values) - 0.5, -0.5)
         axes.set_xlim(min(0, *map(min, every)) - 0.03, max(1, *map(max, every)) + 0.03)
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
         axes.set_xlabel("mean weight")
         axes.set_title(f"{feature} (pieces of dev)", fontsize="medium")
-    _legend(figure, panels[0], f"{name} (n={len(every[0])}; line: min to max)")
+    draw_legend(figure, panels[0], f"{name} (n={len(every[0])}; line: min to max)")
     return figure
 
 
-def of_the_norm(shared: Mapping[str, Mapping[str, float]]) -> Figure:
+def draw_norm_shares(rows: Mapping[str, Mapping[str, float]]) -> Figure:
     """What words and features hold of the source embedding's squared norm."""
-    figure, axes = _axes(1.3 + 0.4 * len(shared))
-    parts = list(dict.fromkeys(part for row in shared.values() for part in row))
-    left = np.zeros(len(shared))
+    figure, axes = make_axes(1.3 + 0.4 * len(rows))
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    starts = np.zeros(len(rows))
     for number, part in enumerate(parts):
-        widths = np.array([row.get(part, 0.0) for row in shared.values()])
+        widths = np.array([row.get(part, 0.0) for row in rows.values()])
         bars = axes.barh(
-            *(range(len(shared)), widths, 0.7, left),
+            *(range(len(rows)), widths, 0.7, starts),
             color=COLORS[number % len(COLORS)],
             hatch=HATCHES[number % len(HATCHES)],
             edgecolor="white",
@@ -282,36 +295,36 @@ def of_the_norm(shared: Mapping[str, Mapping[str, float]]) -> Figure:
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         for text in axes.bar_label(bars, texts, label_type="center", fontsize="small"):
             text.set_bbox(box if text.get_text() else None)
-        left += widths
-    axes.set_yticks(range(len(shared)), _wrapped(shared))
-    axes.set_ylim(len(shared) - 0.5, -0.5)
+        starts += widths
+    axes.set_yticks(range(len(rows)), wrap_names(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 5), [f"{x:.0%}" for x in np.linspace(0, 1, 5)])
     axes.set_xlabel("share of the squared norm of what\nthe parts add to the embedding, on dev")
-    _legend(figure, axes)
+    draw_legend(figure, axes)
     return figure
 
 
-def _few(rows: Mapping[str, Row], first: str | None) -> list[dict[str, Row]]:
+def split_lines(rows: Mapping[str, Row], first: str | None) -> list[dict[str, Row]]:
     """The rows in as many parts as lines can be told apart in, the first row in each of them."""
     others = [name for name in rows if name != first]
     leading = {name: rows[name] for name in rows if name == first}
     step = LINES - len(leading)
-    found = [others[i : i + step] for i in range(0, len(others), step)] or [[]]
-    return [leading | {name: rows[name] for name in part} for part in found if leading or part]
+    parts = [others[i : i + step] for i in range(0, len(others), step)] or [[]]
+    return [leading | {name: rows[name] for name in part} for part in parts if leading or part]
 
 
-def _ends(d: Difference) -> list[list[float]]:
+def error_lengths(d: Difference) -> list[list[float]]:
     """The interval as Matplotlib's errors."""
     return [[d.value - d.low], [d.high - d.value]]
 
 
-def _wrapped(names: Iterable[str]) -> list[str]:
+def wrap_names(names: Iterable[str]) -> list[str]:
     """Long names in several lines, so that none is cut."""
     return ["\n".join(textwrap.wrap(name, WRAP) or [name]) for name in names]
 
 
-def _look(number: int) -> dict[str, Any]:
+def series_style(number: int) -> dict[str, Any]:
     """Colour, line and marker of a series: each is told apart without colour too."""
     return {
         "color": COLORS[number % len(COLORS)],
@@ -320,28 +333,28 @@ def _look(number: int) -> dict[str, Any]:
     }
 
 
-def _n(seeds: Iterable[int]) -> str:
+def format_seeds(seeds: Iterable[int]) -> str:
     """How many seeds the points of a line have."""
-    found = set(seeds)
-    least, most = min(found), max(found)
+    counts = set(seeds)
+    least, most = min(counts), max(counts)
     return f"n={least}" if least == most else f"n={least} to {most}"
 
 
-def _band(
+def draw_band(
     axes: Axes,
     number: int,
     label: str,
     values: Mapping[float, Sequence[float]],
     **changed: str,
 ) -> None:
-    """A line through the means, and a band from the least to the most."""
-    look = _look(number) | changed
-    axes.plot(list(values), [float(np.mean(v)) for v in values.values()], label=label, **look)
-    low, high = ([extreme(v) for v in values.values()] for extreme in (min, max))
-    axes.fill_between(list(values), low, high, color=look["color"], alpha=0.2, linewidth=0)
+    """A line through the means, and a band from the smallest to the largest value."""
+    style = series_style(number) | changed
+    axes.plot(list(values), [float(np.mean(v)) for v in values.values()], label=label, **style)
+    low, high = ([limit(v) for v in values.values()] for limit in (min, max))
+    axes.fill_between(list(values), low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
-def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
+def draw_legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """Below the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     room = int(11 * figure.get_figwidth())  # characters beside each other
@@ -360,12 +373,13 @@ def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     )
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
-    figure, [axes] = _panels(1, height, width=6)
+def make_axes(height: float) -> tuple[Figure, Axes]:
+    """One panel."""
+    figure, [axes] = make_panels(1, height, width=6)
     return figure, axes
 
 
-def _panels(
+def make_panels(
     count: int, height: float, share: bool = False, width: float = 4
 ) -> tuple[Figure, list[Axes]]:
     """A figure that needs no display."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from nmt_feat.analysis.corpora import split_by_corpus
-from nmt_feat.analysis.examples import Corpora, examples
-from nmt_feat.analysis.figures import draw
+from nmt_feat.analysis.examples import Corpora, collect_examples
+from nmt_feat.analysis.figures import draw_figures
 from nmt_feat.analysis.render import BEST_MEAN
 from nmt_feat.analysis.report import Report
 from nmt_feat.base.outputs import write_to
@@ -33,12 +33,12 @@ FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "p
 def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
     """Write the page, with text from `corpora` only; what it lacks and why, a sentence each."""
     jinja2 = optional("jinja2", "the HTML page", "analysis")
-    rows = report.table.named()
-    example_sets, missing = examples(rows, report.folders, corpora)
+    rows = report.table.runs_by_name()
+    example_sets, missing = collect_examples(rows, report.folders, corpora)
     try:
         figures = [
             (render_svg(figure, f"f{number}-", shows), shows)
-            for number, (figure, shows) in enumerate(draw(report).values(), 1)
+            for number, (figure, shows) in enumerate(draw_figures(report).values(), 1)
         ]
     except UserError as error:  # no Matplotlib
         figures = []
@@ -58,7 +58,7 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
         script=_markup(script),
         script_hash=hash_script(script),
         corpus="; ".join(split_by_corpus(report.runs)),
-        blocks=report.blocks,
+        tables=report.tables,
         best_mean=BEST_MEAN,
         figures=figures,
         data=list(data.values()),
@@ -80,13 +80,13 @@ def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
     """The figure as an SVG element whose ids begin with `prefix`, its text as text."""
     from matplotlib import rc_context
 
-    drawn = io.BytesIO()
+    content = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        figure.savefig(content, format="svg", metadata={"Date": None})
     for name, namespace in (("", SVG), ("xlink", XLINK)):
         ElementTree.register_namespace(name, namespace)
     # XML has no control characters, which values of a corpus may have.
-    legible = re.sub(rb"[\0-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), drawn.getvalue())
+    legible = re.sub(rb"[\0-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), content.getvalue())
     root = ElementTree.fromstring(legible)
     for parent in list(root.iter()):
         for child in list(parent):

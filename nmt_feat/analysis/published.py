@@ -6,24 +6,24 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from nmt_feat.analysis.render import Block
+from nmt_feat.analysis.render import ReportTable
 from nmt_feat.runs.records import RunRecord
 
 
-def published(runs: Iterable[RunRecord]) -> list[Block]:
-    """A block for each different `published` among the runs' configurations."""
-    known: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
+def make_published_tables(runs: Iterable[RunRecord]) -> list[ReportTable]:
+    """A table for each different `published` among the runs' configurations."""
+    papers: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
     for run in runs:
-        one = run.config.get("published") or {}
-        if one.get("figures"):
-            _, own = known.setdefault(json.dumps(one, sort_keys=True), (one, {}))
+        paper = run.config.get("published") or {}
+        if paper.get("figures"):
+            _, settings = papers.setdefault(json.dumps(paper, sort_keys=True), (paper, {}))
             if run.hash:  # else a job that failed early, perhaps for settings that are none
-                own[_own(run.config)] = None
-    return [_block(one, list(own)) for one, own in known.values()]
+                settings[_describe_settings(run.config)] = None
+    return [_make_table(paper, list(settings)) for paper, settings in papers.values()]
 
 
-def _own(config: dict[str, Any]) -> str:
-    """What a run was made with, in a line."""
+def _describe_settings(config: dict[str, Any]) -> str:
+    """The settings of a run that a paper states, too, in a line."""
     data, model, trainer = (config[name] for name in ("data", "model", "trainer"))
     pairs = f"the first {data['limit']:,} pairs of " if data["limit"] else ""
     scale = f"{config['scale']}: " if config.get("scale") else ""
@@ -35,14 +35,14 @@ def _own(config: dict[str, Any]) -> str:
     )
 
 
-def _block(one: dict[str, Any], own: list[str]) -> Block:
-    figures: dict[str, dict[str, float]] = one["figures"]
+def _make_table(paper: dict[str, Any], run_settings: list[str]) -> ReportTable:
+    figures: dict[str, dict[str, float]] = paper["figures"]
     scores = list(dict.fromkeys(score for row in figures.values() for score in row))
     rows = [[n, *(str(row.get(score, "-")) for score in scores)] for n, row in figures.items()]
     notes = [
-        f"Source: {one['source']}.",
-        f"Their settings: {one['settings']}.",
-        *(f"Settings of runs above: {settings}." for settings in own),
-        "Where they differ, the runs are no reproduction.",
+        f"Source: {paper['source']}.",
+        f"Its settings: {paper['settings']}.",
+        *(f"Settings of the runs above: {settings}." for settings in run_settings),
+        "Where the settings differ, the runs above are no reproduction.",
     ]
-    return Block("Published", ["system", *scores], rows, notes, frozenset({"system"}))
+    return ReportTable("Published", ["system", *scores], rows, notes, frozenset({"system"}))

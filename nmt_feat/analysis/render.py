@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 
 from nmt_feat.base.terminal import TextTable, literal
 
+Cells = frozenset[tuple[int, int]]
+"""Places in a table, by row and column."""
+
 
 @dataclass
-class Block:
-    """A titled table with notes below it; a block may be notes alone."""
+class ReportTable:
+    """A titled table with notes below it, or notes alone."""
 
     title: str
     heading: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = ()
-    left: frozenset[str] = field(default_factory=frozenset)
+    text_columns: frozenset[str] = frozenset()
     """Headings of columns of words; the others are figures."""
-    best: frozenset[tuple[int, int]] = frozenset()
-    """Cells, by row and column, that are the best of their column: bold."""
-    sure: frozenset[tuple[int, int]] = frozenset()
+    best: Cells = frozenset()
+    """The best of their columns: bold."""
+    significant: Cells = frozenset()
     """Cells with a significant difference: a dagger."""
 
 
 BEST_MEAN = "Bold: the best mean of its column, which may be chance."
-"""What bold says: what the statistics support has a dagger."""
+"""The meaning of bold: what the statistics support has a dagger."""
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -42,65 +45,75 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 }
 
 
-def latex(block: Block) -> str:
+def render_latex(table: ReportTable) -> str:
     """A table float for `booktabs`, with title and notes as its caption."""
-    columns = "".join("l" if name in block.left else "r" for name in block.heading)
+    columns = "".join("l" if name in table.text_columns else "r" for name in table.heading)
     rows = []
-    for i, row in enumerate(block.rows):
-        cells = list(map(_latex, row))
+    for i, row in enumerate(table.rows):
+        cells = list(map(_escape_latex, row))
         for j, cell in enumerate(cells):
-            bold = rf"\textbf{{{cell}}}" if (i, j) in block.best else cell
-            cells[j] = bold + (r"$^\dagger$" if (i, j) in block.sure else "")
+            if (i, j) in table.best:
+                cells[j] = rf"\textbf{{{cell}}}"
+            if (i, j) in table.significant:
+                cells[j] += r"$^\dagger$"
         rows.append(" & ".join(cells) + r" \\")
-    heading = " & ".join(map(_latex, block.heading)) + r" \\"
-    notes = [f"{note.rstrip('.')}." for note in block.notes]
-    legend = [BEST_MEAN] * bool(block.best)
-    legend += [r"$^\dagger$: differs from the baseline, $p < 0.05$."] * bool(block.sure)
-    title = [f"{_latex(block.title)}."] if block.title else []
-    caption = " ".join([*title, *legend, *map(_latex, notes)])
+    heading = " & ".join(map(_escape_latex, table.heading)) + r" \\"
+    caption = []
+    if table.title:
+        caption.append(_escape_latex(_end_sentence(table.title)))
+    if table.best:
+        caption.append(BEST_MEAN)
+    if table.significant:
+        caption.append(r"$^\dagger$: differs from the baseline, $p < 0.05$.")
+    caption += [_escape_latex(_end_sentence(note)) for note in table.notes]
     lines = [
         *(r"\begin{table}", r"\centering", r"\small", rf"\begin{{tabular}}{{{columns}}}"),
         *(r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"),
-        *(rf"\caption{{{caption}}}", r"\end{table}", ""),
+        *(rf"\caption{{{' '.join(caption)}}}", r"\end{table}", ""),
     ]
     return "\n".join(lines)
 
 
-def _latex(text: str) -> str:
+def _end_sentence(text: str) -> str:
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _escape_latex(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in text)
 
 
-def markdown(block: Block) -> str:
+def render_markdown(table: ReportTable) -> str:
     """A section; pipes inside cells are escaped."""
-    lines = [f"## {block.title}", ""] if block.title else []
-    if block.heading:
-        table = [block.heading, ["---"] * len(block.heading), *block.rows]
-        lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in table]
+    lines = [f"## {table.title}", ""] if table.title else []
+    if table.heading:
+        rows = [table.heading, ["---"] * len(table.heading), *table.rows]
+        lines += ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
         lines.append("")
-    return "\n".join([*lines, *(f"- {note}" for note in block.notes), ""])
+    return "\n".join([*lines, *(f"- {note}" for note in table.notes), ""])
 
 
-def drawn(block: Block) -> TextTable:
-    """Its table for a terminal."""
-    table = TextTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in block.heading:
-        side = "left" if name in block.left else "right"
-        table.add_column(name, justify=side, overflow="fold")
-    for row in block.rows:
-        table.add_row(*row)
-    return table
+def make_text_table(table: ReportTable) -> TextTable:
+    """The cells as a table for a terminal."""
+    text_table = TextTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in table.heading:
+        side = "left" if name in table.text_columns else "right"
+        text_table.add_column(name, justify=side, overflow="fold")
+    for row in table.rows:
+        text_table.add_row(*row)
+    return text_table
 
 
-def show(block: Block, console: Console) -> None:
+def print_table(table: ReportTable, console: Console) -> None:
     """Print it; what a terminal has no room for is wrapped, never cut."""
-    if block.title:
+    if table.title:
         console.print()
-        console.print(literal(block.title), style="bold", highlight=False, soft_wrap=True)
-    if block.heading:
-        table = drawn(block)
+        console.print(literal(table.title), style="bold", highlight=False, soft_wrap=True)
+    if table.heading:
+        text_table = make_text_table(table)
         if not console.is_terminal:
-            wide = console.measure(table, options=console.options.update(width=10_000))
-            console.width = max(console.width, wide.maximum)
-        console.print(table)
-    for note in block.notes:
+            unlimited = console.options.update(width=10_000)
+            widest = console.measure(text_table, options=unlimited).maximum
+            console.width = max(console.width, widest)
+        console.print(text_table)
+    for note in table.notes:
         console.print(literal(note), highlight=False, soft_wrap=True)

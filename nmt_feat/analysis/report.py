@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from nmt_feat.analysis import dial_trends as leads
-from nmt_feat.analysis.answer import answer_blocks
-from nmt_feat.analysis.comparisons import gather
+from nmt_feat.analysis.answer import make_answer_tables
+from nmt_feat.analysis.comparison_tables import describe_evidence, make_comparison_tables
+from nmt_feat.analysis.comparisons import compare_rows
 from nmt_feat.analysis.corpora import folder_names, split_by_corpus
-from nmt_feat.analysis.published import published
-from nmt_feat.analysis.render import latex, markdown, show
-from nmt_feat.analysis.result_tables import Table
+from nmt_feat.analysis.dial_trends import compute_leads, lead_rows, make_lead_table
+from nmt_feat.analysis.published import make_published_tables
+from nmt_feat.analysis.render import print_table, render_latex, render_markdown
+from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.typed_json import without_nan
 from nmt_feat.errors import legible
@@ -28,11 +29,14 @@ FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"
     r"|((differences|lengths|gain|information|gates)-.*|(curves|shares)(--\d+)?)\.(png|pdf)"
 )
-"""Names of the files that a report writes, figures (see `figures.draw`) among them."""
+"""Names of the files that a report writes, figures  among them."""
 
 
 class Report:
-    """Of runs, each with its folder if it has one; `pairs` adds sacreBLEU's slower tests."""
+    """The answer, the table and what it supports, of runs, each with its folder if it has one.
+
+    `pairs` adds sacreBLEU's slower tests of single models.
+    """
 
     def __init__(
         self,
@@ -42,74 +46,79 @@ class Report:
         pairs: bool = True,
     ) -> None:
         self.runs = list(runs)
-        self.table = Table([record for record, _ in self.runs])
+        self.table = ResultTable([record for record, _ in self.runs])
         # A copy of a run that did not finish has no counts, and may stand beside the finished one.
-        finished = [(r, folder) for r, folder in self.runs if r.finished]
-        self.folders = {r.hash: folder for r, folder in finished if folder is not None}
-        self.evidence, missing = gather(self.table, self.folders, baseline)
+        self.folders = {
+            record.hash: folder
+            for record, folder in self.runs
+            if record.finished and folder is not None
+        }
+        self.comparisons, missing = compare_rows(self.table, self.folders, baseline)
         self.table.notes += [*missing, *notes]
-        self.leads = [leads.leads(evidence) for evidence in self.evidence]
-        self.leads_chrf = [leads.leads(evidence, "chrF") for evidence in self.evidence]
-        self.blocks = [self.table.block(), *answer_blocks(self.evidence)]
-        for evidence, *both in zip(self.evidence, self.leads, self.leads_chrf, strict=True):
-            self.blocks += [leads.block(some, evidence.where) for some in both if some]
-            self.blocks += evidence.blocks(pairs)
-        self.blocks += published(record for record, _ in self.runs)
+        self.tables = [*make_answer_tables(self.comparisons), self.table.to_report_table()]
+        self.leads = [{m: compute_leads(e, m) for m in e.samples} for e in self.comparisons]
+        for evidence, by_metric in zip(self.comparisons, self.leads, strict=True):
+            for leads in filter(None, by_metric.values()):
+                self.tables.append(make_lead_table(leads, evidence.test_name))
+            self.tables += make_comparison_tables(evidence, pairs)
+        self.tables += make_published_tables(record for record, _ in self.runs)
 
-    def print(self, console: Console) -> None:
+    def print_tables(self, console: Console) -> None:
         """Everything, for a terminal."""
-        for block in self.blocks:
-            show(block, console)
+        for table in self.tables:
+            print_table(table, console)
 
-    def json(self) -> str:
+    def to_json(self) -> str:
         """Rows, comparisons and sentences in full precision."""
         content = {
-            "rows": self.table.data(),
+            "rows": self.table.to_rows(),
             "evidence": [
                 {
                     "test": e.test,
                     "conditions": e.conditions,
                     "baseline": e.baseline,
-                    "comparisons": e.rows(),
-                    "leads": leads.rows(bleu),
-                    "leads in chrF": leads.rows(chrf),
-                    "sentences": {metric: e.sentences(metric) for metric in e.samples},
+                    "comparisons": e.to_rows(),
+                    "leads": lead_rows(leads["BLEU"]),
+                    "leads in chrF": lead_rows(leads["chrF"]),
+                    "sentences": {metric: describe_evidence(e, metric) for metric in e.samples},
                 }
-                for e, bleu, chrf in zip(self.evidence, self.leads, self.leads_chrf, strict=True)
+                for e, leads in zip(self.comparisons, self.leads, strict=True)
             ],
             "notes": self.table.notes,
         }
         return json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n"
 
-    def comparisons(self) -> str:
-        """The comparisons as comma-separated values."""
+    def comparisons_csv(self) -> str:
+        """The comparisons as comma-separated values; empty where there are none."""
+        rows = [row for evidence in self.comparisons for row in evidence.to_rows()]
+        if not rows:
+            return ""
         text = io.StringIO()
-        rows = [row for e in self.evidence for row in e.rows()]
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue()
 
-    def write(self, folder: Path) -> list[Path]:
+    def write_files(self, folder: Path) -> list[Path]:
         """Write `table.md`, `.csv`, `.json`, `.tex` and, if any, `comparisons.csv`; their paths.
 
         Files of an earlier report in the folder are removed, figures among them.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        written = {
-            "table.md": "\n".join(map(markdown, self.blocks)),
-            "table.csv": self.table.csv(),
-            "table.json": self.json(),
-            "table.tex": "\n".join(["% \\usepackage{booktabs}", *map(latex, self.blocks)]),
+        contents = {
+            "table.md": "\n".join(map(render_markdown, self.tables)),
+            "table.csv": self.table.to_csv(),
+            "table.json": self.to_json(),
+            "table.tex": "\n".join(["% \\usepackage{booktabs}", *map(render_latex, self.tables)]),
         }
-        if any(e.rows() for e in self.evidence):
-            written["comparisons.csv"] = self.comparisons()
-        for name, content in written.items():
+        if comparisons := self.comparisons_csv():
+            contents["comparisons.csv"] = comparisons
+        for name, content in contents.items():
             write_atomically(folder / name, content.encode())
         for path in folder.iterdir():
-            if FILES.fullmatch(path.name) and path.name not in written and not path.is_dir():
+            if FILES.fullmatch(path.name) and path.name not in contents and not path.is_dir():
                 path.unlink()
-        return [folder / name for name in written]
+        return [folder / name for name in contents]
 
 
 def make_reports(
@@ -123,10 +132,10 @@ def make_reports(
     """
     corpora = split_by_corpus(runs)
     if len(corpora) < 2:
-        return {"": Report([run for some in corpora.values() for run in some], notes, baseline)}
+        return {"": Report([run for group in corpora.values() for run in group], notes, baseline)}
     reports = {}
-    for number, (name, some) in enumerate(corpora.items()):
-        reports[name] = Report(some, notes if number == 0 else (), baseline)
+    for number, (name, group) in enumerate(corpora.items()):
+        reports[name] = Report(group, notes if number == 0 else (), baseline)
     return reports
 
 
@@ -135,12 +144,12 @@ def print_reports(reports: Mapping[str, Report], console: Console) -> None:
     for name, report in reports.items():
         if name:
             console.rule(Text(legible(name)))
-        report.print(console)
+        report.print_tables(console)
 
 
 def write_reports(reports: Mapping[str, Report], folder: Path) -> list[Path]:
     """Write each report, those of several corpora into a folder each; the paths of all files."""
     paths, folders = [], folder_names(reports)
     for name, report in reports.items():
-        paths += report.write(folder / folders[name] if name else folder)
+        paths += report.write_files(folder / folders[name] if name else folder)
     return paths

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from nmt_feat.analysis.corpora import split_by_corpus
-from nmt_feat.analysis.render import Block, drawn
-from nmt_feat.analysis.result_tables import Table
+from nmt_feat.analysis.render import ReportTable, make_text_table
+from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.terminal import literal, say
-from nmt_feat.cli.sweep import JOBS, OWN, STATE
 from nmt_feat.errors import UserError
+from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE, find_packed_runs
 from nmt_feat.runs.locks import held
-from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, find_packed_runs, read_run
+from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 
 SECONDS = 2.0
@@ -31,7 +32,7 @@ SECONDS = 2.0
 
 
 @dataclass
-class Watched:
+class Snapshot:
     """What the folders hold at one moment."""
 
     finished: list[RunRecord] = field(default_factory=list)
@@ -40,7 +41,7 @@ class Watched:
     """Unfinished runs that no process works at."""
     failed: list[str] = field(default_factory=list)
     """The sweeps' failed jobs whose runs are not finished since: number and reason."""
-    left: int | None = 0
+    waiting: int | None = 0
     """Jobs of running sweeps that have not begun; None where their sweeper alone knows."""
     sweeping: bool = False
     """Whether a sweep runs."""
@@ -50,111 +51,129 @@ class Watched:
     """Why runs that no process works at cannot be read."""
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether there is something, and nothing more to come."""
         some = self.finished or self.failed or self.stopped or self.broken or self.damaged
         return not self.sweeping and not self.running and bool(some)
 
 
-def look(folders: Sequence[Path]) -> Watched:
+def read_snapshot(folders: Sequence[Path]) -> Snapshot:
     """What is in or below `folders` now; a run that is just being written waits for the next."""
-    found, failed = Watched(), list[tuple[Path, str]]()
     for folder in folders:
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: no such folder; give folders of runs, or folders above them"
             )
-    for path in sorted({path.resolve() for top in folders for path in top.rglob(STATE)}):
-        works = held(path.parent)  # before its state is read, which is the last that it writes
-        state = _json(path)
-        files = (path.parent / JOBS).glob("*.json")
-        jobs = [_json(job) for job in files if OWN.fullmatch(job.name)]
-        for job in sorted(jobs, key=lambda job: int(job.get("number", 0))):
-            if job.get("error"):
-                place = Path(job.get("folder") or "").resolve()
-                failed.append((place, f"job {job['number']}: {job['error']}"))
-        if state and not state.get("ended"):
-            total = state.get("total")
-            if works:
-                found.sweeping = True
-                known = total is not None and found.left is not None
-                found.left = found.left + total - len(jobs) if known else None  # type: ignore[operator]
-            else:
-                count = "" if total is None else f" ({total - len(jobs)} of {total} jobs)"
-                found.broken.append(f"sweep {path.parent.name}{count}")
+    snapshot, failed = Snapshot(), list[tuple[Path, str]]()
+    for path in sorted({path.resolve() for top in folders for path in top.rglob(SWEEP_STATE)}):
+        failed += _add_sweep(snapshot, path)
+    done = _add_runs(snapshot, folders, {folder for folder, _ in failed})
+    snapshot.failed = [line for folder, line in failed if folder not in done]
+    if snapshot.sweeping and snapshot.waiting is not None:
+        snapshot.waiting = max(0, snapshot.waiting - len(snapshot.running))
+    return snapshot
+
+
+def _add_sweep(snapshot: Snapshot, path: Path) -> list[tuple[Path, str]]:
+    """Count a sweep's jobs; the failed ones, each with the folder of its run."""
+    works = held(path.parent)  # before its state is read, which is the last that it writes
+    state = _read_object(path)
+    files = (path.parent / SWEEP_JOBS).glob("*.json")
+    jobs = [_read_object(file) for file in files if JOB_FILE.fullmatch(file.name)]
+    jobs.sort(key=lambda job: int(job.get("number", 0)))
+    if state and not state.get("ended"):
+        total = state.get("total")
+        rest = None if total is None else total - len(jobs)
+        if works:
+            snapshot.sweeping = True
+            waiting = snapshot.waiting
+            snapshot.waiting = None if rest is None or waiting is None else waiting + rest
+        else:
+            count = "" if rest is None else f" ({rest} of {total} jobs)"
+            snapshot.broken.append(f"sweep {path.parent.name}{count}")
+    return [
+        (Path(job.get("folder") or "").resolve(), f"job {job['number']}: {job['error']}")
+        for job in jobs
+        if job.get("error")
+    ]
+
+
+def _add_runs(snapshot: Snapshot, tops: Sequence[Path], failed: AbstractSet[Path]) -> set[Path]:
+    """Sort the runs by their state; the folders of the finished ones."""
+    for top in tops:
+        snapshot.finished += find_packed_runs(top).values()
+    done = set[Path]()
     names = (STARTED, FINISHED)
-    places = {p.parent.resolve() for top in folders for name in names for p in top.rglob(name)}
-    for top in folders:
-        found.finished += find_packed_runs(top).values()
-    done, failed_runs = set[Path](), {place for place, _ in failed}
-    for place in sorted(places):
-        works = held(place)  # before its record is read, as above
+    for folder in sorted({p.parent.resolve() for t in tops for n in names for p in t.rglob(n)}):
+        works = held(folder)  # before its record is read, as above
         try:
-            record = read_run(place)
+            record = read_run(folder)
         except UserError as error:
-            found.damaged += [str(error)] * (not works)
+            if not works:
+                snapshot.damaged.append(str(error))
             continue
         if record.finished:
-            found.finished.append(record)
-            done.add(place)
-        elif place not in failed_runs:
-            (found.running if works else found.stopped)[place] = record
-    found.failed = [line for place, line in failed if place not in done]
-    if found.sweeping and found.left is not None:
-        found.left = max(0, found.left - len(found.running))
-    return found
+            snapshot.finished.append(record)
+            done.add(folder)
+        elif folder not in failed:
+            (snapshot.running if works else snapshot.stopped)[folder] = record
+    return done
 
 
-def counted(found: Watched) -> str:
+def count_runs(snapshot: Snapshot) -> str:
     """How many runs are in which state, in a line."""
-    left = "an unknown number" if found.left is None else str(found.left)
-    counts = [f"{len(found.finished)} done", f"{len(found.running)} running"]
-    counts += [f"{len(found.stopped)} stopped"] * bool(found.stopped)
-    counts += [f"{len(found.failed)} failed"] * bool(found.failed)
-    counts += [f"{left} left"] * found.sweeping
+    counts = [f"{len(snapshot.finished)} done", f"{len(snapshot.running)} running"]
+    if snapshot.stopped:
+        counts.append(f"{len(snapshot.stopped)} stopped")
+    if snapshot.failed:
+        counts.append(f"{len(snapshot.failed)} failed")
+    if snapshot.sweeping:
+        unknown = snapshot.waiting is None
+        counts.append(f"{'an unknown number' if unknown else snapshot.waiting} left")
     return ", ".join(counts)
 
 
-def view(found: Watched, width: int = 10_000) -> RenderableType:
-    """The moment as it is shown, in so many columns."""
-    parts: list[RenderableType] = [Text(counted(found), style="bold")]
-    running = RichTable.grid(padding=(0, 2, 0, 0))
-    unfinished = found.running | found.stopped
-    for place, record in unfinished.items():
-        step, bleu = _progress(place)
+def render_snapshot(snapshot: Snapshot, width: int = 10_000) -> RenderableType:
+    """The moment for a terminal with so many columns."""
+    parts: list[RenderableType] = [Text(count_runs(snapshot), style="bold")]
+    progress = RichTable.grid(padding=(0, 2, 0, 0))
+    unfinished = snapshot.running | snapshot.stopped
+    for folder, record in unfinished.items():
+        step, bleu = _read_progress(folder)
         most = int(record.settings.get("trainer", {}).get("max_steps", 0))
         bar = ProgressBar(total=max(most, 1), completed=min(step, most), width=24)
-        state = "" if place in found.running else "stopped, "
-        shown = f"{state}saved at {step:,} of {most:,}" + (
-            f", dev BLEU {bleu:.1f}" if bleu >= 0 else ""
-        )
-        running.add_row(literal(place.name), bar, literal(shown))
+        text = f"saved at {step:,} of {most:,}"
+        if folder in snapshot.stopped:
+            text = f"stopped, {text}"
+        if bleu >= 0:
+            text += f", dev BLEU {bleu:.1f}"
+        progress.add_row(literal(folder.name), bar, literal(text))
     if unfinished:
-        parts.append(running)
-    parts += [literal(f"Failed: {line}") for line in found.failed]
-    parts += [literal(f"Not shown: {line}") for line in found.damaged]
-    for name, runs in split_by_corpus((record, None) for record in found.finished).items():
-        parts += [literal(f"\n{name}")]
-        parts.append(drawn(_fitting(Table([record for record, _ in runs]), width)))
+        parts.append(progress)
+    parts += [literal(f"Failed: {line}") for line in snapshot.failed]
+    parts += [literal(f"Not shown: {line}") for line in snapshot.damaged]
+    for name, runs in split_by_corpus((record, None) for record in snapshot.finished).items():
+        table = ResultTable([record for record, _ in runs])
+        parts += [literal(f"\n{name}"), make_text_table(_fit_width(table, width))]
     return Group(*parts)
 
 
-def _fitting(table: Table, width: int) -> Block:
+def _fit_width(table: ResultTable, width: int) -> ReportTable:
     """The whole table or, where it has more columns than there is room, the scores of each row."""
-    block = table.block()
-    cells = (block.heading, *block.rows)
+    whole = table.to_report_table()
+    cells = (whole.heading, *whole.rows)
     if sum(max(map(len, column)) + 1 for column in zip(*cells, strict=True)) <= width:
-        return block
-    scores = [name for name in block.heading if name.endswith("BLEU")]
-    columns = [block.heading.index(name) for name in ("n", *scores)]
+        return whole
+    scores = [name for name in whole.heading if name.endswith("BLEU")]
+    columns = [whole.heading.index(name) for name in ("n", *scores)]
     rows = [
         [name, *(row[column] for column in columns)]
-        for name, row in zip(table.named(), block.rows, strict=True)
+        for name, row in zip(table.runs_by_name(), whole.rows, strict=True)
     ]
-    return Block("", ["method", "n", *scores], rows, left=frozenset({"method"}))
+    return ReportTable("", ["method", "n", *scores], rows, text_columns=frozenset({"method"}))
 
 
-def watch(
+def watch_runs(
     folders: Sequence[Path], console: Console, pause: Callable[[float], None] = time.sleep
 ) -> None:
     """Show the moment again and again, until nothing runs any more or Ctrl-C is pressed.
@@ -162,40 +181,41 @@ def watch(
     What is unfinished then is named in a last line.
     """
     with contextlib.suppress(KeyboardInterrupt):
-        found = look(folders)
+        snapshot = read_snapshot(folders)
         if console.is_terminal:
-            with Live(view(found, console.width), console=console, auto_refresh=False) as live:
-                while not found.over:
+            first = render_snapshot(snapshot, console.width)
+            with Live(first, console=console, auto_refresh=False) as live:
+                while not snapshot.is_over:
                     pause(SECONDS)
-                    found = look(folders)
-                    live.update(view(found, console.width), refresh=True)
+                    snapshot = read_snapshot(folders)
+                    live.update(render_snapshot(snapshot, console.width), refresh=True)
         else:
-            found = _watch_in_lines(folders, found, pause)
-            console.print(view(found, console.width))
-        if unfinished := found.broken + [place.name for place in found.stopped]:
+            snapshot = _watch_in_lines(folders, snapshot, pause)
+            console.print(render_snapshot(snapshot, console.width))
+        if unfinished := snapshot.broken + [folder.name for folder in snapshot.stopped]:
             line = f"Nothing runs, unfinished: {', '.join(unfinished)}; the same command continues"
             console.print(literal(line), highlight=False, soft_wrap=True)
 
 
 def _watch_in_lines(
-    folders: Sequence[Path], found: Watched, pause: Callable[[float], None]
-) -> Watched:
+    folders: Sequence[Path], snapshot: Snapshot, pause: Callable[[float], None]
+) -> Snapshot:
     """A line whenever something has changed, for a pipe or a file; the last moment."""
-    line = counted(found)
+    line = count_runs(snapshot)
     say(line)
-    while not found.over:
+    while not snapshot.is_over:
         pause(SECONDS)
-        found = look(folders)
-        if counted(found) != line:
-            line = counted(found)
+        snapshot = read_snapshot(folders)
+        if count_runs(snapshot) != line:
+            line = count_runs(snapshot)
             say(line)
-    return found
+    return snapshot
 
 
-def _progress(place: Path) -> tuple[int, float]:
+def _read_progress(folder: Path) -> tuple[int, float]:
     """The update and the dev BLEU of the newest checkpoint; 0 and -1 without."""
     try:
-        index = Checkpoints(place / CHECKPOINTS, 1, verify=False).index
+        index = Checkpoints(folder / CHECKPOINTS, 1, verify=False).index
     except UserError:  # it has just been replaced
         return 0, -1.0
     if not index:
@@ -204,10 +224,10 @@ def _progress(place: Path) -> tuple[int, float]:
     return int(index["step"]), float(curve[-1]["bleu"]) if curve else -1.0
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """A file's object; empty where it has just gone."""
+def _read_object(path: Path) -> dict[str, Any]:
+    """A file's JSON object; empty where it has just gone."""
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found
+    return content

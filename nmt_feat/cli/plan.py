@@ -13,7 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import FINISHED, machine, read_record
+from nmt_feat.runs.provenance import describe_machine
+from nmt_feat.runs.records import FINISHED, read_record
 
 SIZE = {
     "data": ("name", "limit"),
@@ -94,7 +95,7 @@ def _is_of_tests(setting: str) -> bool:
 
 def alike(config: DictConfig) -> list[float]:
     """The seconds of the latest finished runs of this size, made on such a machine."""
-    here = machine()
+    here = describe_machine()
     wanted = [
         OmegaConf.select(config, f"{group}.{name}")
         for group, names in SIZE.items()

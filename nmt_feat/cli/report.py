@@ -27,13 +27,13 @@ from nmt_feat.analysis.examples import Corpora
 from nmt_feat.analysis.figures import write_figures
 from nmt_feat.analysis.page import write_page
 from nmt_feat.analysis.report import make_reports, print_reports, write_reports
-from nmt_feat.analysis.watch import watch
+from nmt_feat.analysis.watch import watch_runs
 from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.base.terminal import TextConsole, say, use_utf8
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.errors import writing_to
 from nmt_feat.evaluation.packed_runs import files_of_run
-from nmt_feat.runs.records import find_runs
+from nmt_feat.runs.find_runs import find_runs
 
 
 def write_and_print(options: argparse.Namespace) -> None:
@@ -98,6 +98,6 @@ def main() -> None:
     if options.figures and not options.out:
         parser.error("--figures needs --out, the folder to write them into")
     if options.watch:
-        watch(options.folders, TextConsole())
+        watch_runs(options.folders, TextConsole())
     else:
         write_and_print(options)

@@ -15,7 +15,6 @@ import json
 import logging
 import math
 import os
-import re
 import sys
 import time
 import traceback
@@ -45,13 +44,9 @@ from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError, fail, writing_to
+from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.records import Request, RunRecord, method_name, read_run, select_results
-
-STATE, JOBS = "sweep.json", "jobs"
-"""In a sweep's folder: how many jobs it has and whether it has ended; a file for each that has."""
-OWN = re.compile(r"\d+\.(json|log)|\.\d+\.json\.\d+\.tmp")
-"""Names of the files of jobs."""
 
 
 @dataclass
@@ -160,9 +155,11 @@ class SweepTable(Callback):
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
         before = self.before()
-        (self.folder / JOBS).mkdir(exist_ok=True)
-        for path in (self.folder / JOBS).iterdir():  # the folder may have files of others, too
-            if OWN.fullmatch(path.name):
+        (self.folder / SWEEP_JOBS).mkdir(exist_ok=True)
+        for path in (
+            self.folder / SWEEP_JOBS
+        ).iterdir():  # the folder may have files of others, too
+            if JOB_FILE.fullmatch(path.name):
                 path.unlink()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
             jobs = listed(config)
@@ -189,7 +186,7 @@ class SweepTable(Callback):
     def note(self, ended: bool) -> None:
         """Write what others may know of the sweep while it runs."""
         state = {"total": self.total, "ended": ended}
-        write_atomically(self.folder / STATE, json.dumps(state).encode())
+        write_atomically(self.folder / SWEEP_STATE, json.dumps(state).encode())
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what runs; start the clock. What jobs say side by side goes to files."""
@@ -198,7 +195,7 @@ class SweepTable(Callback):
             job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
             say(job)
             if self.apart:
-                path = self.folder / JOBS / f"{config.hydra.job.num + 1}.log"
+                path = self.folder / SWEEP_JOBS / f"{config.hydra.job.num + 1}.log"
                 file = _log.enter_context(path.open("w", 1, encoding="utf-8"))
                 _log.enter_context(contextlib.redirect_stdout(file))
             for group, name in chosen_plugins(config).items():
@@ -242,7 +239,7 @@ class SweepTable(Callback):
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = "failed"
         others = self.jobs()
-        path = self.folder / JOBS / f"{job['number']}.json"
+        path = self.folder / SWEEP_JOBS / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
         # Printed last: Hydra swallows what is raised here, a full pipe or disk among it.
         if job["error"] is not None:
@@ -275,7 +272,7 @@ class SweepTable(Callback):
 
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs that have ended, in order."""
-        paths = [p for p in (self.folder / JOBS).glob("*.json") if OWN.fullmatch(p.name)]
+        paths = [p for p in (self.folder / SWEEP_JOBS).glob("*.json") if JOB_FILE.fullmatch(p.name)]
         return [json.loads(p.read_bytes()) for p in sorted(paths, key=lambda path: int(path.stem))]
 
     def before(self) -> list[dict[str, Any]]:

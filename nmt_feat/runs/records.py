@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import json
-import os
-import platform
-import re
-import resource
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.base.typed_json import Mismatch, convert_json, load_json, without_nan
@@ -26,7 +16,6 @@ from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.training.checkpoints import FORMAT, check_format
 
 DIALS = ("classes", "erase")
@@ -99,7 +88,7 @@ class RunRecord:
     """Trainable numbers: `total`, and of those `combiner` and `features`."""
     updates: int = 0
     skipped: int = 0
-    """Of these, for a loss or gradient that was not without_nan."""
+    """Of these, for a loss or gradient that was not finite."""
     selected: str = ""
     """The tested weights: the updates that they come from."""
     selected_step: int = 0
@@ -151,12 +140,12 @@ def search_of(record: RunRecord) -> dict[str, Any]:
 
 
 def search_changes(record: RunRecord, request: Request) -> dict[str, Any]:
-    """The settings of the search that is asked for, where they are not the run's own."""
-    own = _complete(search_of(record))
-    return {name: v for name, v in _complete(request.decoding).items() if v != own[name]}
+    """The settings of the search that is asked for, where the run was tested with others."""
+    tested = _complete_search(search_of(record))
+    return {name: v for name, v in _complete_search(request.decoding).items() if v != tested[name]}
 
 
-def _complete(decoding: Mapping[str, Any]) -> dict[str, Any]:
+def _complete_search(decoding: Mapping[str, Any]) -> dict[str, Any]:
     """Stored settings of a search, with the defaults of those that came later."""
     defaults = dataclasses.asdict(DecodingConfig())
     return defaults | {name: value for name, value in decoding.items() if name in defaults}
@@ -164,20 +153,20 @@ def _complete(decoding: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_result(record: RunRecord, name: str, request: Request) -> SetResult | None:
     """The result on dev or a test set that is asked for, if the run has it."""
-    own = search_of(record)
+    search = search_of(record)
     results = [
         SetResult(
-            *(set_name, record.test_hashes.get(set_name, ""), own, scores),
+            *(set_name, record.test_hashes.get(set_name, ""), search, scores),
             *(files.get(set_name, "") for files in (record.files, record.counts)),
         )
         for set_name, scores in record.scores.items()
     ]
-    key = (name, request.tests.get(name, ""), _complete(request.decoding))
+    key = (name, request.tests.get(name, ""), _complete_search(request.decoding))
     return next(
         (
             result
             for result in (*results, *record.further)
-            if (result.name, result.data, _complete(result.decoding)) == key
+            if (result.name, result.data, _complete_search(result.decoding)) == key
         ),
         None,
     )
@@ -185,8 +174,11 @@ def find_result(record: RunRecord, name: str, request: Request) -> SetResult | N
 
 def select_results(record: RunRecord, request: Request) -> RunRecord:
     """The run as the command that asks sees it: its test sets, by its search."""
-    found = {name: find_result(record, name, request) for name in ("dev", *request.tests)}
-    results = {name: result for name, result in found.items() if result}
+    results = {
+        name: result
+        for name in ("dev", *request.tests)
+        if (result := find_result(record, name, request))
+    }
     scores = {name: result.scores for name, result in results.items()}
     return dataclasses.replace(
         record,
@@ -207,65 +199,6 @@ def method_name(target: str | None) -> str:
         return "none"
     module, _, name = target.rpartition(".")
     return to_snake_case(name) if module.startswith("nmt_feat.") else name
-
-
-def code_revision() -> dict[str, str]:
-    """Version of the package and, in a checkout, the git revision; `+` after it: changed files."""
-    found = {"version": importlib.metadata.version("nmt_feat")}
-    root = Path(__file__).resolve().parents[2]
-    if (root / ".git").exists():
-        describe = ["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            revision = subprocess.check_output(
-                ["git", "-C", str(root), *describe], stderr=subprocess.DEVNULL, timeout=20
-            )
-            found["revision"] = revision.decode().strip()
-    return found
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the package's dependencies, as far as they are installed."""
-    versions = {"python": platform.python_version()}
-    for requirement in importlib.metadata.requires("nmt_feat") or ():
-        name, *_ = re.split(r"[^\w.-]", requirement)
-        if "dev" not in requirement.partition(";")[2]:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def machine() -> dict[str, Any]:
-    """The processor, its cores, PyTorch's threads, the memory (GiB), the GPU if there is one."""
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
-        cpu = found[1] if found else cpu
-    return {
-        "system": platform.platform(),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def restart_peak_memory() -> None:
-    """Let `peak_memory_mib` count from now on: a sweep's runs are in one process (Linux, CUDA)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_memory_mib() -> float:
-    """Largest resident memory of this process, or what CUDA allocated where that is more.
-
-    Since its start, or since `restart_peak_memory`.
-    """
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes or KiB
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return max(resident, torch.cuda.max_memory_allocated() / 2**20)
 
 
 def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:
@@ -324,46 +257,3 @@ def read_run(folder: Path) -> RunRecord:
     """The record in a run's folder: the finished run's or, before, the started one's."""
     path = folder / FINISHED
     return read_record(path if path.exists() else folder / STARTED)
-
-
-def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
-    """The records of all runs in or anywhere below `folders`, each once; see `finished`.
-
-    Some may be packed in two files (`evaluation.packed_runs`): they have the path that their folder
-    would have. A sweep's folder stands for the runs of its jobs, which lie elsewhere.
-    """
-    records: dict[Path, RunRecord] = {}
-    for top in folders:
-        if not top.is_dir():
-            raise UserError(f"{top}: no such folder; give folders of runs, or folders above them")
-        below = {path.parent for name in (STARTED, FINISHED) for path in top.rglob(name)}
-        runs = find_packed_runs(top)
-        if not runs and not below:
-            below = _runs_of_sweep(top)
-        runs |= {folder: read_run(folder) for folder in sorted(below)}
-        if not runs:
-            raise UserError(
-                f"{top}: no {FINISHED} in it or below; give a folder of runs, or that of a sweep"
-            )
-        records |= {folder.resolve(): runs[folder] for folder in sorted(runs)}
-    return records
-
-
-def find_packed_runs(top: Path) -> dict[Path, RunRecord]:
-    """The records of the packed runs in or below a folder, by the paths of the runs' folders."""
-    return {
-        folder: parse_record(content, folder / FINISHED)
-        for path in top.rglob(PACKED_RECORDS)
-        for folder, content in read_packed_records(path).items()
-    }
-
-
-def _runs_of_sweep(folder: Path) -> set[Path]:
-    """The folders of the runs that a sweep's jobs have trained or met, as far as they are there."""
-    runs = set()
-    for path in folder.glob("jobs/*.json"):
-        with contextlib.suppress(OSError, ValueError):
-            place = load_json(path.read_text(encoding="utf-8")).get("folder")
-            if place and any((Path(place) / name).exists() for name in (STARTED, FINISHED)):
-                runs.add(Path(place))
-    return runs

@@ -47,7 +47,7 @@ from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split, evaluate_s
 from nmt_feat.features import Contextual
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs import processes, records
+from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_results
 from nmt_feat.runs.advice import OWN_FILES, advice, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep, model_for
@@ -170,7 +170,7 @@ def fit(
                 found[name] = decode_split(
                     cfg, model, split, fabric.device, partial(processes.shared, fabric)
                 )
-        own = torch.tensor(records.peak_memory_mib(), device=fabric.device)
+        own = torch.tensor(provenance.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(own, reduce_op="max")
         assert isinstance(peak, torch.Tensor)
         return Fitted(at, {name: one for name, one in found.items() if one}, float(peak))
@@ -380,7 +380,7 @@ def _train(
     cfg: TrainConfig, settings: dict[str, Any], data: DataHashes, folder: Path, sweep: bool
 ) -> RunRecord:
     console, begun = TextConsole(), time.perf_counter()
-    records.restart_peak_memory()
+    provenance.restart_peak_memory()
     refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
     before = continued(cfg, settings, data, folder)
     (folder / SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
@@ -418,9 +418,9 @@ def _train(
         },
         test_hashes=data.tests,
         data_report=dataclasses.asdict(prepared.report),
-        code=records.code_revision(),
-        libraries=records.package_versions(),
-        machine=records.machine(),
+        code=provenance.code_revision(),
+        libraries=provenance.package_versions(),
+        machine=provenance.describe_machine(),
         parameters=parameter_counts(model),
         text=RULES,
     )
@@ -448,7 +448,7 @@ def _train(
     record.train_seconds = at.elapsed
     record.seconds = before + time.perf_counter() - begun
     record.tokens_per_second = at.tokens / at.seconds
-    record.peak_memory_mib = max(fitted.peak, records.peak_memory_mib())
+    record.peak_memory_mib = max(fitted.peak, provenance.peak_memory_mib())
     names = [name for kind in (record.files, record.counts) for name in kind.values()]
     sums |= hash_files(folder, (WEIGHTS, *names, "*.nbest.hyp"))
     write_sums(folder, sums)

@@ -1,0 +1,165 @@
+"""The comparisons of methods as tables of a report, with what they support in words."""
+
+from __future__ import annotations
+
+from nmt_feat.analysis.claims import (
+    ALPHA,
+    describe_orders,
+    explain_intervals,
+    explain_pairs,
+    format_p,
+    split_comparisons,
+)
+from nmt_feat.analysis.comparisons import Compared, Evidence, Method
+from nmt_feat.analysis.render import ReportTable
+from nmt_feat.analysis.statistics import METRICS, RESAMPLES, paired_tests
+from nmt_feat.evaluation.counts import COLUMNS, Counts
+
+ENOUGH = 5
+"""Seeds that a published claim needs."""
+
+
+def make_comparison_tables(evidence: Evidence, pairs: bool) -> list[ReportTable]:
+    """Differences with the sentences, shares, and with `pairs` the tests of single models."""
+    tables = [_make_difference_table(evidence, metric) for metric in evidence.samples]
+    tables += _make_share_tables(evidence)
+    if pairs:
+        tables.append(_make_pair_table(evidence))
+    return [table for table in tables if table.rows]
+
+
+def difference_cells(compared: Compared) -> list[str]:
+    """Value, interval and p for a table."""
+    d = compared.difference
+    return [f"{d.value:+.2f}", f"{d.low:+.2f} to {d.high:+.2f}", format_p(compared.p)]
+
+
+def describe_evidence(evidence: Evidence, metric: str = "BLEU") -> list[str]:
+    """What is and what is not supported, in plain words."""
+    lines, base = [], evidence.baseline
+    if alone := [m.name for m in evidence.methods if len(m.seeds) == 1]:
+        lines.append(
+            f"One seed supports no ranking: {', '.join(alone)}. Run more seeds, for instance "
+            "seed=1,2,3,4,5."
+        )
+    conditions = {m.name: m.conditions for m in evidence.methods}
+    if base and (unlike := [name for name, c in conditions.items() if c != conditions[base]]):
+        lines.append(f"Trained with other settings than {base}: {', '.join(unlike)}.")
+    lines += _describe_signs(evidence, metric)
+    against, orders = split_comparisons(evidence.to_rows(), metric, base)
+    if orders:
+        lines.append(describe_orders(orders, metric))
+    return lines + explain_intervals(against, [row["method"] for row in against])
+
+
+def _describe_signs(evidence: Evidence, metric: str) -> list[str]:
+    """Which methods are above the baseline, which below, which not shown to differ."""
+    base, lines = evidence.baseline, []
+    verdicts = {1: f"above {base}", -1: f"below {base}", 0: f"not shown to differ from {base}"}
+    for sign, verdict in verdicts.items():
+        names = [name for name, c in evidence.against[metric].items() if c.sign == sign]
+        if names:
+            lines.append(f"In {metric} {verdict}: {', '.join(names)}.")
+    return lines
+
+
+def _make_difference_table(evidence: Evidence, metric: str) -> ReportTable:
+    samples, against = evidence.samples[metric], evidence.against[metric]
+    title, heading, rows = f"{metric} on {evidence.test_name}", ["method", "n", metric], []
+    if evidence.baseline:
+        title += f", against {evidence.baseline}"
+        heading += ["difference", "95 % interval", "p"]
+    for method in evidence.methods:
+        sample = samples[method.name]
+        spread = "" if sample.deviation is None else f" ± {sample.deviation:.2f}"
+        row = [method.name, str(len(method.seeds)), f"{sample.mean:.2f}{spread}"]
+        if evidence.baseline:
+            compared = against.get(method.name)
+            row += ["-"] * 3 if compared is None else difference_cells(compared)
+        rows.append(row)
+    notes = describe_evidence(evidence, metric)
+    if against:
+        notes.append(
+            "Interval and p count the luck of seeds and of test sentences (Welch's t test, "
+            f"{RESAMPLES:,} resamples of the sentences). p is corrected for the number of methods "
+            f"(Holm); p < {ALPHA} is supported. See docs/explanation/statistics.md."
+        )
+    names = [m.name for m in evidence.methods]
+    means = [samples[name].mean for name in names]
+    return ReportTable(
+        *(title, heading, rows, notes, frozenset({"method"})),
+        best=frozenset((i, 2) for i, mean in enumerate(means) if mean == max(means)),
+        significant=frozenset((names.index(n), 2) for n, c in against.items() if c.is_supported),
+    )
+
+
+def _make_share_tables(evidence: Evidence) -> list[ReportTable]:
+    """For each level the methods there, and the baseline."""
+    shares, tables = evidence.shares["BLEU"], []
+    levels = dict.fromkeys(m.level for m in evidence.methods if m.name != evidence.baseline)
+    for level in levels:
+        there = {m.name for m in evidence.methods if m.level == level} | {evidence.baseline}
+        names = [n for n in dict.fromkeys(n for pair in shares for n in pair) if n in there]
+        rows = []
+        for one in names:
+            row = [one]
+            for two in names:
+                share = shares.get((one, two), 1 - shares.get((two, one), 1))
+                row.append("-" if one == two else f"{100 * share:.0f} %")
+            rows.append(row)
+        title = "How often the row has more BLEU than the column"
+        title += f": {level}" if level else ""
+        note = f"In so many of {RESAMPLES:,} resamples of seeds and sentences; p decides."
+        heading = ["method", *names]
+        tables.append(ReportTable(title, heading, rows, [note], frozenset({"method"})))
+    return [table for table in tables if len(table.rows) > 1]
+
+
+def _make_pair_table(evidence: Evidence) -> ReportTable:
+    """sacreBLEU's tests of each run and the baseline's run with the same seed."""
+    rows: list[tuple[int, int, list[str]]] = []
+    smoothed, disputed = list[str](), list[str]()
+    base = next((m for m in evidence.methods if m.name == evidence.baseline), None)
+    if base is None:
+        return ReportTable("")
+    for seed in base.seeds:
+        base_counts = _counts_of_seed(base, seed)
+        paired = [
+            (place, method)
+            for place, method in enumerate(evidence.methods)
+            if method is not base and seed in method.seeds
+        ]
+        all_counts = [_counts_of_seed(method, seed) for _, method in paired]
+        tests = paired_tests(base_counts, all_counts, "BLEU") if paired else []
+        for (place, method), counts, p_values in zip(paired, all_counts, tests, strict=True):
+            change = _corpus_bleu(counts) - _corpus_bleu(base_counts)
+            cells = [f"{change:+.2f}", *map(format_p, p_values.values())]
+            if not (_matching_4grams(counts) and _matching_4grams(base_counts)):
+                cells[1:] = ["-"] * len(p_values)
+                smoothed.append(f"{method.name} {seed}")
+            elif len({p < ALPHA for p in p_values.values()}) > 1:
+                disputed.append(f"{method.name} {seed}")
+            rows.append((place, seed, [method.name, str(seed), *cells]))
+    return ReportTable(
+        f"Single models in pairs: each run and the run of {evidence.baseline} with the same seed",
+        ["method", "seed", "BLEU difference", "p, paired bootstrap", "p, randomization"],
+        [cells for *_, cells in sorted(rows)],
+        [
+            "sacreBLEU's tests: each compares two models. It does not compare two methods.",
+            *explain_pairs(smoothed, disputed),
+        ],
+        frozenset({"method"}),
+    )
+
+
+def _counts_of_seed(method: Method, seed: int) -> Counts:
+    return method.counts[method.seeds.index(seed)]["BLEU"]
+
+
+def _corpus_bleu(counts: Counts) -> float:
+    return float(METRICS["BLEU"](counts.sum(axis=0)))
+
+
+def _matching_4grams(counts: Counts) -> int:
+    """The 4-grams of the whole test set that match."""
+    return int(counts[:, COLUMNS["BLEU"].index("right4")].sum())

@@ -1,0 +1,61 @@
+"""The runs in or below folders: each in a folder of its own, packed in two files, or of a sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt_feat.base.typed_json import load_json
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
+from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, parse_record, read_run
+
+SWEEP_STATE, SWEEP_JOBS = "sweep.json", "jobs"
+"""In a sweep's folder: how many jobs it has and whether it has ended; a file for each that has."""
+JOB_FILE = re.compile(r"\d+\.(json|log)|\.\d+\.json\.\d+\.tmp")
+"""Names of the files of jobs."""
+
+
+def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
+    """The records of all runs in or anywhere below `folders`, each once; see `finished`.
+
+    Some may be packed in two files (`evaluation.packed_runs`): they have the path that their folder
+    would have. A sweep's folder stands for the runs of its jobs, which lie elsewhere.
+    """
+    records: dict[Path, RunRecord] = {}
+    for top in folders:
+        if not top.is_dir():
+            raise UserError(f"{top}: no such folder; give folders of runs, or folders above them")
+        below = {path.parent for name in (STARTED, FINISHED) for path in top.rglob(name)}
+        runs = find_packed_runs(top)
+        if not runs and not below:
+            below = _runs_of_sweep(top)
+        runs |= {folder: read_run(folder) for folder in sorted(below)}
+        if not runs:
+            raise UserError(
+                f"{top}: no {FINISHED} in it or below; give a folder of runs, or that of a sweep"
+            )
+        records |= {folder.resolve(): runs[folder] for folder in sorted(runs)}
+    return records
+
+
+def find_packed_runs(top: Path) -> dict[Path, RunRecord]:
+    """The records of the packed runs in or below a folder, by the paths of the runs' folders."""
+    return {
+        folder: parse_record(content, folder / FINISHED)
+        for path in top.rglob(PACKED_RECORDS)
+        for folder, content in read_packed_records(path).items()
+    }
+
+
+def _runs_of_sweep(folder: Path) -> set[Path]:
+    """The folders of the runs that a sweep's jobs have trained or met, as far as they are there."""
+    runs = set()
+    for path in folder.glob(f"{SWEEP_JOBS}/*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            run = load_json(path.read_text(encoding="utf-8")).get("folder")
+            if run and any((Path(run) / name).exists() for name in (STARTED, FINISHED)):
+                runs.add(Path(run))
+    return runs
