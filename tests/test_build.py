@@ -20,7 +20,7 @@ from nmt_feat.runs.build_model import (
     wanted,
 )
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.run import parameter_counts
+from nmt_feat.runs.starting_model import count_parameters
 from tests.support.small import Small
 
 METHODS = ("none", "concat", "add", "average", "gate")
@@ -92,14 +92,14 @@ def test_derived_seeds() -> None:
     assert derive(1, "order") == 620558406644582515  # the same on every machine, for ever
 
 
-def test_parameter_counts() -> None:
+def test_count_parameters() -> None:
     """By hand: tables, 16-wide attention (4 x 16 x 16 and biases), 16-24-16, norms."""
     attention = 4 * (16 * 16 + 16)
     forward = 16 * 24 + 24 + 24 * 16 + 16
     norm = 2 * 16
     layers = (attention + forward + 2 * norm) + (2 * attention + forward + 3 * norm) + 2 * norm
     table = 50 * 16
-    counts = {name: parameter_counts(model(name)) for name in METHODS}
+    counts = {name: count_parameters(model(name)) for name in METHODS}
     assert counts["none"] == {"total": layers + 2 * table, "combiner": 0, "features": 0}
     features = (30 + 14) * 16
     for name in ("add", "average"):
@@ -117,7 +117,7 @@ def test_parameter_counts() -> None:
 def test_one_table_for_all(name: str) -> None:
     tied, untied = model(name, tie="all"), model(name)
     assert tied.source.words is tied.target.words
-    saved = parameter_counts(untied)["total"] - parameter_counts(tied)["total"]
+    saved = count_parameters(untied)["total"] - count_parameters(tied)["total"]
     assert saved == 50 * 16
     target = untied.target.words.weight
     assert tied.target.words.weight.equal(target)

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from nmt_feat.cli.compose import compose_settings
+from nmt_feat.cli.train import REPLACED, print_result
 from nmt_feat.config import commands
 from nmt_feat.config.overrides import is_sweep
-from nmt_feat.runs.run import REPLACED, train_run
+from nmt_feat.runs.run import run_training
 from tests.support.small import ROOT, Small
 
 
@@ -44,7 +45,7 @@ def test_what_is_tried_next_keeps_the_rest() -> None:
 
 def test_a_run_says_what_to_try_next(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("combiner=add", "features=[upos]", "trainer.max_steps=2")
-    train_run(small.config(*arguments), arguments=arguments)
+    print_result(run_training(small.config(*arguments)), arguments)
     out = capsys.readouterr().out
     (line,) = re.findall(r"^try next: (.*)$", out, re.MULTILINE)
     assert shlex.split(line) == [

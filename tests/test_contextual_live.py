@@ -17,7 +17,7 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import TEXTS, UNITS
 from nmt_feat.features import Contextual
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.run import untrained
+from nmt_feat.runs.starting_model import build_untrained
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.training.loop import Objective, Trainer, dev_loss
 from tests.support.applied import said
@@ -68,7 +68,7 @@ def test_the_vectors_are_those_that_are_stored(name: str, small: Small, encoders
         for setting in ("features.contextual.precision=float32", "features.contextual.live=true")
     )
     one, two = prepare(stored, stored.features), prepare(live, live.features)
-    model, notes = untrained(live, two)
+    model, notes = build_untrained(live, two)
     feature = model.source.features["contextual"]
     assert isinstance(feature, Contextual)
     parameters = transformers.AutoModel.from_pretrained(encoders / name).num_parameters()
@@ -86,7 +86,7 @@ def test_the_vectors_are_those_that_are_stored(name: str, small: Small, encoders
         torch.testing.assert_close(read, first["contextual" + UNITS], atol=1e-5, rtol=1e-4)
     losses = [
         dev_loss(
-            Objective(untrained(cfg, made)[0].eval(), 0.1, True),
+            Objective(build_untrained(cfg, made)[0].eval(), 0.1, True),
             made.dev,
             ["contextual"],
             256,
@@ -142,7 +142,7 @@ def test_training_it_lowers_the_loss(small: Small, encoders: Path) -> None:
     """Of a batch, where nothing else is trained."""
     cfg = settled(small, *settings(encoders, *TRAINED))
     made = prepare(cfg, cfg.features)
-    model, _ = untrained(cfg, made)
+    model, _ = build_untrained(cfg, made)
     objective = Objective(model.eval(), 0.0, True)
     batch = collate(made.train, np.arange(16), ["contextual"])
     feature = model.source.features["contextual"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import nmt_feat.runs.run
+import nmt_feat.runs.training_processes
 from nmt_feat.base.checksums import (
     SUMS,
     check_sums,
@@ -27,7 +27,7 @@ from nmt_feat.evaluation.counts import read_counts
 from nmt_feat.evaluation.test_sets import write_hypotheses
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import FINISHED, STARTED, read_record, read_run, write_record
-from nmt_feat.runs.run import continued
+from nmt_feat.runs.run import continue_from
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
@@ -85,7 +85,7 @@ def test_no_loss_of_power_leaves_half_a_finished_run(
             continue
         settings = json.loads((run / STARTED).read_text(encoding="utf-8"))["settings"]
         try:
-            continued(cfg, settings, data, here)
+            continue_from(cfg, settings, data, here)
         except UserError:
             continue
         counts["resumed"] += bool(Checkpoints(here / "checkpoints", 5).step)
@@ -258,7 +258,11 @@ def test_a_run_that_is_deleted_while_it_trains(
     small: Small, monkeypatch: pytest.MonkeyPatch, part: str, place: str
 ) -> None:
     """It is not made again with half its files."""
-    owner, name = (Trainer, "update") if place == "update" else (nmt_feat.runs.run, "decode_split")
+    owner, name = (
+        (Trainer, "update")
+        if place == "update"
+        else (nmt_feat.runs.training_processes, "decode_split")
+    )
     original, calls = getattr(owner, name), [0]
 
     def delete(*args: Any, **kwargs: Any) -> Any:

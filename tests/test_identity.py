@@ -25,7 +25,7 @@ from nmt_feat.config.identity import (
 from nmt_feat.config.schema import SplitConfig, TrainConfig
 from nmt_feat.data.identity import hash_cache, hash_data
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
-from nmt_feat.runs.run import train_run
+from nmt_feat.runs.run import run_training
 from nmt_feat.training import loop
 from tests.support.earlier import write_first_identity
 from tests.support.small import ROOT, Small, outcome, record
@@ -325,12 +325,12 @@ def test_a_run_of_the_first_format(
     cfg = convert_json(before["config"], TrainConfig)
     cfg.data.folder, cfg.data.readings = str(small.corpus), False
     cfg.paths.runs, cfg.paths.cache = str(folder.parent), str(small.cache)
-    assert train_run(cfg).tests["test"].bleu == before["tests"]["test"]["bleu"]
+    assert run_training(cfg).record.tests["test"].bleu == before["tests"]["test"]["bleu"]
     assert f"finished before: {folder}" in capsys.readouterr().out
     (folder / "result.json").unlink()
     (folder / "test.hyp").unlink()
     cfg.data.readings = True
-    train_run(cfg)
+    run_training(cfg)
     assert [path.name for path in folder.parent.glob("c*")] == [name]
     after = record(folder)
     for key in ("hash", "settings", "curve", "updates", "selected"):

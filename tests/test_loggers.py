@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.cli.compose import compose_settings as command
-from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import LoggerConfig
 from nmt_feat.errors import UserError
 from nmt_feat.runs.loggers import CSV, Logger, Loggers, make_loggers
-from nmt_feat.runs.run import train_run
+from nmt_feat.runs.run import run_training
 from tests.support.entry import call
 from tests.support.small import Small, composed, outcome, record
 
@@ -81,9 +80,7 @@ def test_training_goes_on_without_a_logger_that_fails(
     monkeypatch.syspath_prepend(str(tmp_path))
     cfg = small.config(*EVERY, "logger=csv")
     cfg.logger["mine"] = LoggerConfig("broken_logger.Fails")
-    train_run(cfg, False)
-    folder = current.folder
-    assert folder is not None
+    folder = run_training(cfg).folder
     out = " ".join(capsys.readouterr().out.split())
     assert out.count("logger=mine failed (OSError: no space); training goes on without it") == 1
     assert record(folder)["dev"] is not None

@@ -11,7 +11,7 @@ import pytest
 import nmt_feat.runs.run
 from nmt_feat.errors import UserError
 from nmt_feat.runs import processes
-from nmt_feat.runs.run import locked
+from nmt_feat.runs.run import lock_folder
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.resume import adopt
 from tests.support.entry import call
@@ -122,12 +122,12 @@ def test_nothing_to_resume(small: Small) -> None:
     nowhere = small.folder / "nowhere"
     assert refused(small, f"resume={nowhere}") == f"resume={nowhere}: has no checkpoint; {give}"
     run = stop(small)
-    with locked(run), pytest.raises(UserError) as error:
+    with lock_folder(run), pytest.raises(UserError) as error:
         small.train("trainer.max_steps=8", f"resume={run}")
     assert str(error.value) == f"{run}: another process is training this run; wait for it"
     shutil.copytree(run, copied := run.with_name("copied"))
     with pytest.MonkeyPatch.context() as patch:
-        send_at(patch, nmt_feat.runs.run, "evaluate", 1)
+        send_at(patch, nmt_feat.runs.run, "evaluate_split", 1)
         assert call("train", *small.overrides()).code == 75
     assert refused(small, "trainer.max_steps=8", f"resume={run}") == (
         f"resume={run}: has finished training; {give}"

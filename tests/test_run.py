@@ -12,10 +12,12 @@ from unittest import mock
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import folder_name, identity_settings, module_sum
+from nmt_feat.data.identity import hash_data
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
@@ -24,7 +26,7 @@ from nmt_feat.runs import run
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import read_record
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.run import train_run
+from nmt_feat.runs.run import run_training
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.lives import command as started
@@ -138,7 +140,7 @@ def test_found_again(
     """Nothing is trained; neither order of features nor what is shown, or where, matters."""
     small, folder = made
     before = (folder / "result.json").stat().st_mtime_ns
-    monkeypatch.setattr(run, "_train", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr(run, "train_new_run", lambda *args: pytest.fail("trained again"))
     settings = ["combiner=gate", "decoding.beam=3", "decoding.nbest=2"]
     for more in (
         ["features=[upos,deprel]"],
@@ -178,7 +180,7 @@ def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[
 
 def test_what_makes_another_run(small: Small) -> None:
     """Each of these settings gives a folder of its own; none of those changes it."""
-    base = resolve_settings(small.config("combiner=gate"), False, run.Console())
+    base = resolve_settings(small.config("combiner=gate"), False, Console())
     settings = identity_settings(base, "hash of the data")
     name = folder_name(base, settings)
     assert name.startswith("gate-deprel+upos-s1-")
@@ -224,7 +226,7 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
         for module in [module for module in sys.modules if module.startswith("own_")]:
             del sys.modules[module]  # as in another process
         module_sum.cache_clear()
-        cfg = resolve_settings(small.config(*more), False, run.Console())
+        cfg = resolve_settings(small.config(*more), False, Console())
         return folder_name(cfg, identity_settings(cfg, "hash of the data"))
 
     for file, more in (
@@ -240,7 +242,7 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
         with (tmp_path / file).open("a") as opened:
             opened.write("EDITED = True\n")
         assert name(*more) != before
-    plain = resolve_settings(small.config("combiner=gate"), False, run.Console())
+    plain = resolve_settings(small.config("combiner=gate"), False, Console())
     assert "'code'" not in str(identity_settings(plain, "hash of the data"))
 
 
@@ -251,7 +253,7 @@ def test_a_warm_up_that_does_not_end(small: Small, capsys: pytest.CaptureFixture
         "optimizer.lr"
     )
     for warmup, expected in ((6, False), (24, True)):
-        resolve_settings(small.config(f"optimizer.warmup={warmup}"), False, run.Console(width=200))
+        resolve_settings(small.config(f"optimizer.warmup={warmup}"), False, Console(width=200))
         assert (said in capsys.readouterr().out) == expected
 
 
@@ -274,8 +276,8 @@ def test_no_features_for_a_combiner(small: Small) -> None:
 
 
 def test_a_run_in_use(small: Small) -> None:
-    cfg = resolve_settings(small.config(), False, run.Console())
-    data = run.hash_data(cfg, cfg.features)
+    cfg = resolve_settings(small.config(), False, Console())
+    data = hash_data(cfg, cfg.features)
     name = folder_name(cfg, identity_settings(cfg, data.training))
     runs = small.folder / "runs"
     runs.mkdir()
@@ -310,11 +312,10 @@ def test_a_damaged_result(small: Small, made: tuple[Small, Path]) -> None:
 
 def test_what_train_returns(small: Small) -> None:
     """The dev BLEU, which a sweeper may optimise, is the record's."""
-    found = train_run(small.config("combiner=add"))
-    assert current.folder is not None
-    assert found.dev is not None
-    assert found.dev.bleu == record(current.folder)["dev"]["bleu"]
-    assert found == read_record(current.folder / "result.json")
+    run = run_training(small.config("combiner=add"))
+    assert run.record.dev is not None
+    assert run.record.dev.bleu == record(run.folder)["dev"]["bleu"]
+    assert run.record == read_record(run.folder / "result.json")
 
 
 def test_one_run_of_a_table_is_said(small: Small) -> None:
@@ -339,7 +340,7 @@ def test_a_validation_before_the_first_line_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No speed is known yet."""
-    progress = Progress(run.Console(width=200), bar=False)
+    progress = Progress(Console(width=200), bar=False)
     progress.validated(10, 1.25, 9.5, 2.0)
     progress.updated(20, 2.0, 1234.0)
     progress.validated(20, 2.25, 8.5, 2.0)

@@ -103,7 +103,7 @@ def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(nmt_feat.runs.run, "prepare_run"), (nmt_feat.runs.run, "evaluate")]
+    ("owner", "name"), [(nmt_feat.runs.run, "prepare_run"), (nmt_feat.runs.run, "evaluate_split")]
 )
 def test_elsewhere(small: Small, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
     """Where there is no checkpoint to write, at once."""

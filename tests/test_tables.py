@@ -232,20 +232,20 @@ def main(cfg):
     folder = Path("runs") / f"{target}-{cfg.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FINISHED).exists():
-        current.finished(folder, trained=False)
+        current.folder = folder
         return 1.0
     method = method_name(target)
     settings = {"seed": cfg.seed, "combiner": {"_target_": target}}
     record = RunRecord(method, ["upos"], cfg.seed, "toy", f"{target}{cfg.seed}", settings, {})
     write_record(folder, record, finished=False)
-    current.started(folder)
+    current.folder = folder
     if cfg.seed == cfg.broken:
         raise ZeroDivisionError("division\\nby zero")
     if cfg.seed == cfg.stopped:
         raise KeyboardInterrupt
     record.dev = Scores(30.0 + cfg.seed, 50.0, "BS", "CS", 10)
     write_record(folder, record)
-    current.finished(folder)
+    current.trained = True
     return record.dev.bleu
 
 main()

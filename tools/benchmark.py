@@ -53,7 +53,7 @@ from nmt_feat.runs.provenance import (
     peak_memory_mib,
 )
 from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.run import untrained
+from nmt_feat.runs.starting_model import build_untrained
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
@@ -154,7 +154,7 @@ def make_trainer(cfg: TrainConfig, folder: Path) -> Trainer:
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
-    model = untrained(cfg, prepared)[0]
+    model = build_untrained(cfg, prepared)[0]
     progress = Progress(Console(stderr=True), enabled=False)
     trainer = Trainer(cfg, prepared, model, folder, fabric, progress)
     model.train()

@@ -18,7 +18,6 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,31 +44,12 @@ from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
+from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.records import Request, RunRecord, method_name, read_run, select_results
 
-
-@dataclass
-class SweepState:
-    """Where the run that this process is busy with leaves its records. Training tells it."""
-
-    folder: Path | None = None
-    trained: bool = False
-    request: Request | None = None
-    """The results of the run that are asked for."""
-    described: set[str] = field(default_factory=set)
-    """Fingerprints of the prepared data whose report this sweep has printed."""
-
-    def started(self, folder: Path) -> None:
-        """The run's folder is known; its `run.json` is written."""
-        self.folder, self.trained = folder, False
-
-    def finished(self, folder: Path, trained: bool = True) -> None:
-        """The run has its `result.json`; not `trained` if it was there before."""
-        self.folder, self.trained = folder, trained
-
-
-current = SweepState()
+current = JobState()
+"""What the job that this process is busy with has come to."""
 _log = contextlib.ExitStack()  # where this process's job prints to, if not to the terminal
 
 
@@ -156,9 +136,7 @@ class SweepTable(Callback):
             fail(f"{self.folder}: another process runs it; wait for it")
         before = self.before()
         (self.folder / SWEEP_JOBS).mkdir(exist_ok=True)
-        for path in (
-            self.folder / SWEEP_JOBS
-        ).iterdir():  # the folder may have files of others, too
+        for path in (self.folder / SWEEP_JOBS).iterdir():  # others may have files there, too
             if JOB_FILE.fullmatch(path.name):
                 path.unlink()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):

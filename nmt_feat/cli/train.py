@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from nmt_feat.base.terminal import say
+from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.compose import refuse_silent_merges
 from nmt_feat.cli.hydra_program import run_program
+from nmt_feat.cli.sweep import current
+from nmt_feat.config.commands import drop_settings, shell_command
 from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
-from nmt_feat.runs.run import train_run
+from nmt_feat.runs.processes import first_speaks
+from nmt_feat.runs.run import FinishedRun, run_training
+from nmt_feat.runs.run_summary import summarize_run
 
 KEEPING = (
     *("experiment", "scale", "seed", "published", "resume", "paths", "logger", "annotator"),
@@ -22,6 +27,8 @@ KEEPING = (
     *("trainer.progress", "trainer.log_every", "trainer.resume_exact"),
 )
 """Settings that leave a paper's experiment what it is."""
+REPLACED = "combiner", "combiner._target_", "combiner.args.", "seed", "resume"
+"""Settings of a run that the sweep to try next has in its own way, or cannot have."""
 
 
 def main() -> None:
@@ -31,12 +38,16 @@ def main() -> None:
 
 def train_job(cfg: TrainConfig) -> float:
     """Train one run, alone or as a job of a sweep; its BLEU on dev."""
-    overrides, mode = HydraConfig.get().overrides.task, HydraConfig.get().mode
+    overrides = HydraConfig.get().overrides.task
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     cfg = reduce_changed_scale(cfg, overrides)
     refuse_silent_merges(overrides)
     mention_table()
     try:
-        record = train_run(cfg, mode == RunMode.MULTIRUN, sys.argv[1:])
+        with first_speaks():
+            run = run_training(cfg, sweep, current)
+            if not sweep:
+                print_result(run, sys.argv[1:])
     except OSError as error:
         if error.strerror is None or isinstance(error, BrokenPipeError):
             raise
@@ -45,8 +56,20 @@ def train_job(cfg: TrainConfig) -> float:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "make room, then the same command continues from what is finished"
         raise UserError(f"{path}{error.strerror}; {hint}") from error
-    assert record.dev is not None
-    return record.dev.bleu
+    assert run.record.dev is not None
+    return run.record.dev.bleu
+
+
+def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:
+    """Print a run's figures, and what to do next; `arguments` are those of the command line."""
+    TextConsole().print(summarize_run(run.record))
+    say(f"written to {run.folder}")
+    if run.cfg.control not in CONTROLS:
+        say(f"translate with it: {shell_command('translate', f'run={run.folder}', 'input=FILE')}")
+    kept_settings = [a for a in drop_settings(arguments, REPLACED) if a != "features=[]"]
+    methods = "none,concat,add,average,gate" if run.cfg.features else "concat"
+    sweep = "-m", *kept_settings, f"combiner={methods}", "seed=1,2,3"
+    say(f"try next: {shell_command('train', *sweep)}")
 
 
 def reduce_changed_scale(cfg: TrainConfig, overrides: Sequence[str]) -> TrainConfig:

@@ -28,7 +28,7 @@ from nmt_feat.cli.compose import (
 )
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.runs.run import train_run
+from nmt_feat.runs.run import run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -127,9 +127,7 @@ class Small:
 
     def train(self, *more: str, sweep: bool = False) -> Path:
         """Train in this process; the run's folder."""
-        train_run(self.config(*more), sweep)
-        assert current.folder is not None
-        return current.folder
+        return run_training(self.config(*more), sweep, current).folder
 
     @contextmanager
     def elsewhere(self, name: str) -> Iterator[Small]:

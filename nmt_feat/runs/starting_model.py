@@ -1,0 +1,77 @@
+"""The model that training starts from, its parameters, and one of as many for words only."""
+
+from __future__ import annotations
+
+import copy
+
+from rich.console import Console
+
+from nmt_feat.config.schema import CombinerConfig, TrainConfig
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.errors import UserError
+from nmt_feat.features import Contextual
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.initial_vectors import start
+from nmt_feat.runs.records import method_name
+
+
+def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
+    """Words only, `model.ffn_dim` such that there are as many parameters as `cfg` has.
+
+    Within 0.5 %, else a `UserError`. The data with the features is prepared for their sizes.
+    """
+    prepared = prepare(cfg, cfg.features)
+    plain = copy.deepcopy(cfg)
+    plain.combiner, plain.features = CombinerConfig(), {}
+    plain.model.source_words = True
+
+    def count_with_width(cfg: TrainConfig, ffn_dim: int) -> int:
+        changed = copy.deepcopy(cfg)
+        changed.model.ffn_dim = ffn_dim
+        vocabs = {name: prepared.encoder.features[name] for name in cfg.features}
+        encoder = prepared.encoder.with_features(vocabs)
+        return count_parameters(model_for(changed, encoder, prepared.target))["total"]
+
+    width, goal = cfg.model.ffn_dim, count_with_width(cfg, cfg.model.ffn_dim)
+    first = count_with_width(plain, width)
+    step = count_with_width(plain, width + 1) - first
+    plain.model.ffn_dim = max(1, width + round((goal - first) / step))
+    total = count_with_width(plain, plain.model.ffn_dim)
+    name = method_name(cfg.combiner._target_)
+    if abs(total / goal - 1) > 0.005:
+        raise UserError(
+            f"control=matched: model.ffn_dim={plain.model.ffn_dim} gives {total:,} parameters, "
+            f"combiner={name} has {goal:,}; widen the model"
+        )
+    console.print(
+        f"control=matched: words only with model.ffn_dim={plain.model.ffn_dim}, not {width}: "
+        f"{total:,} parameters, {name} has {goal:,}"
+    )
+    return plain
+
+
+def build_untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[str]]:
+    """The model that training starts from, with its ready-made vectors, and notes on these."""
+    model = model_for(cfg, prepared.encoder, prepared.target)
+    notes = start(model, cfg, prepared)
+    for name, kind in choose_kinds(cfg.features).items():
+        notes += kind.describe_embedder(model.source.features[name])
+    return model, notes
+
+
+def count_parameters(model: Transformer) -> dict[str, int]:
+    """Trainable numbers: all, the combiner's, the features'; apart, those of trained encoders."""
+    source = model.source
+    parts = {"total": model, "combiner": source.combiner, "features": source.features}
+    counts = {
+        name: sum(p.numel() for p in part.parameters() if p.requires_grad)
+        for name, part in parts.items()
+    }
+    counts["total"] -= source.fixed
+    encoders = [f.encoder for f in source.features.values() if isinstance(f, Contextual)]
+    if trained := [p for e in encoders if e is not None for p in e.parameters()]:
+        counts["encoders"] = sum(p.numel() for p in trained if p.requires_grad)
+        counts["features"] -= counts["encoders"]
+    return counts

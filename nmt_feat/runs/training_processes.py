@@ -1,0 +1,124 @@
+"""The processes that train a run together, from its start or a checkpoint to its test."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from nmt_feat.base.terminal import TextConsole
+from nmt_feat.config.identity import (
+    is_earlier,
+    validation_search,
+)
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs import processes, provenance, records
+from nmt_feat.runs.loggers import Loggers, make_loggers
+from nmt_feat.runs.processes import set_up_torch
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.signals import Interrupted, signals
+from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.training import checkpoints
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression
+from nmt_feat.training.loop import Trainer
+
+
+@dataclass
+class TrainingResult:
+    """How a training has ended, in the first of its processes."""
+
+    at: Progression
+    decoded: dict[str, DecodedSplit]
+    """By split; those that a signal interrupted are not here."""
+    peak: float
+    """Memory (MiB) of the largest process."""
+
+
+def train_in_process(
+    fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, Transformer] | None
+) -> TrainingResult:
+    """Train or resume in each process, to the end or a signal; test what is at its end.
+
+    `start` is the data and the model to begin with; a spawned process makes its own.
+    """
+    progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
+    with (
+        signals.handled(),
+        signals.deferred(),
+        processes.waiting_limited(cfg.trainer.wait_minutes, lambda: progress.current),
+    ):
+        set_up_torch(cfg)
+        if start is None:
+            prepared = prepare_run(cfg)
+            start = prepared, build_untrained(cfg, prepared)[0]
+        search = validation_search(read_earlier_settings(folder))
+        trainer = Trainer(cfg, *start, folder, fabric, progress, search)
+        trainer.resume()
+        if trainer.checkpoints.damaged:
+            progress.say(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
+        if trainer.at.step and not trainer.at.finished:
+            progress.say(f"resumed at update {trainer.at.step} of {cfg.trainer.max_steps}")
+        with contextlib.ExitStack() as stack:
+            if fabric.global_rank == 0:
+                loggers = Loggers(make_loggers(cfg.logger), folder, progress.say)
+                stack.enter_context(contextlib.closing(loggers))
+                progress.log = loggers.log
+            at = trainer.fit()
+        if not at.finished:
+            return TrainingResult(at, {}, 0.0)
+        prepared, model = start
+        restore_chosen_weights(cfg, folder, model)
+        model.to(fabric.device).eval()
+        with progress.working("translating"):
+            decoded = {}
+            for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+                progress.current = f"the translations of {name}"
+                decoded[name] = decode_split(
+                    cfg, model, split, fabric.device, partial(processes.shared, fabric)
+                )
+        memory = torch.tensor(provenance.peak_memory_mib(), device=fabric.device)
+        peak = fabric.all_reduce(memory, reduce_op="max")
+        assert isinstance(peak, torch.Tensor)
+        return TrainingResult(at, {name: one for name, one in decoded.items() if one}, float(peak))
+
+
+def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: Transformer) -> list[int]:
+    """Give the model the weights to test, in fp32; of which updates they are."""
+    chosen, steps = Checkpoints(folder / CHECKPOINTS, 1, verify=False).select(cfg.trainer.select)
+    model.float()  # a model trained in another precision is tested as it will be used
+    checkpoints.restore(model, chosen)
+    return steps
+
+
+def train_to_end(
+    fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, Transformer]
+) -> TrainingResult:
+    """`train_in_process` here or in spawned processes, to its end."""
+    here = cfg.trainer.devices == processes.started().world
+    result = processes.launch(
+        fabric, train_in_process, cfg, folder, start if here else None, TrainingResult
+    )
+    if not result.at.finished:
+        raise Interrupted(
+            f"{signals.caught or 'a signal'}: stopped after update {result.at.step} of "
+            f"{cfg.trainer.max_steps}, saved in {folder}; the same command continues"
+        )
+    if len(result.decoded) < 1 + len(start[0].tests):
+        raise Interrupted(f"{signals.caught or 'a signal'}: stopped; the same command continues")
+    return result
+
+
+def read_earlier_settings(folder: Path) -> dict[str, Any]:
+    """The stored settings of a run that was begun with an earlier identity, which it keeps."""
+    path = folder / records.STARTED
+    stored = records.read_record(path).settings if path.exists() else {}
+    return stored if is_earlier(stored) else {}
