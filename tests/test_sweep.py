@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from nmt_feat.cli.sweep import SweepTable, current, duration
+from nmt_feat.cli.sweep import SweepTable, current, format_duration
 from nmt_feat.errors import UserError
 from tests.support.lives import command, saved, wait_for
 from tests.support.small import ROOT, Small, outcome, record
@@ -86,8 +86,7 @@ def test_what_is_said(swept: tuple[Small, str]) -> None:
     assert out.count("The first run took ") == 1
     assert "; 3 more of 4 take about " in out
     assert out.count("filtered of 80 training pairs") == 1  # the data is the same for all
-    unknown = "Plan: 4 runs; minutes unknown, no run of this size is finished here\n"
-    assert out.startswith(unknown)
+    assert out.startswith("Plan: 4 runs\n")
 
 
 def test_a_run_of_a_sweep_is_the_run_alone(swept: tuple[Small, str], small: Small) -> None:
@@ -114,12 +113,7 @@ def test_again(swept: tuple[Small, str]) -> None:
     code, out = sweep(small, "combiner=add,gate", "combiner.bias=0", "seed=2,3")
     assert code == 0, out
     assert out.count("finished before: ") == 2
-    seconds = statistics.median(record(path.parent)["seconds"] for path in times)
-    each, whole = f"{seconds / 60:.1f}", f"{4 * seconds / 60:,.0f}"
-    assert out.startswith(
-        f"Plan: 4 runs; {each} min each, about {whole} min in all one after another, if all take "
-        "as long as 4 finished runs of the sweep's common settings\n"
-    )
+    assert out.startswith("Plan: 4 runs\n")
     assert len(tables(small)) == 2  # another sweep does not overwrite the first one's table
     assert (folder / "table.md").read_text(encoding="utf-8") == before
     for path in small.folder.glob("runs/*-s3-*/result.json"):
@@ -133,7 +127,7 @@ def test_words_only_is_one_run(small: Small) -> None:
     code, out = sweep(small, *settings)
     assert code == 0, out
     planned = "Plan: 6 runs for 8 jobs, some of which are the same words only"
-    assert out.startswith(f"{planned}; minutes unknown")
+    assert out.startswith(f"{planned}\n")
     assert len(list(small.folder.glob("runs/*/result.json"))) == 6
     code, out = sweep(small, *settings)
     assert code == 0, out
@@ -317,7 +311,7 @@ def test_tables_are_written_before_they_are_printed(
     [(1.4, "1 s"), (89, "89 s"), (90, "2 min"), (3590, "1 h 0 min"), (12_000, "3 h 20 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_every_method_in_one_sweep(small: Small) -> None:

@@ -32,12 +32,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nmt_feat.analysis.report import make_reports, print_reports, write_reports
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.pool import count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.base.typed_json import convert_json
-from nmt_feat.cli.plan import plan
+from nmt_feat.cli.plan import describe_plan
 from nmt_feat.config.identity import leave_out
 from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
@@ -53,11 +52,11 @@ current = JobState()
 _log = contextlib.ExitStack()  # where this process's job prints to, if not to the terminal
 
 
-def listed(config: DictConfig) -> list[list[str]]:
+def list_jobs(config: DictConfig) -> list[list[str]]:
     """The settings of each job of Hydra's own sweeper."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
-    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+    params = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
     return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
@@ -73,7 +72,9 @@ def refuse_unchosen(config: DictConfig, jobs: list[list[str]]) -> None:
     unchosen = settings_of_unchosen(config, config.hydra.overrides.task)
     loader = GlobalHydra.instance().config_loader()
     choices = {tuple(s for s in job if "." not in s.partition("=")[0]) for job in jobs}
-    for choice in choices if unchosen else ():
+    if not unchosen:
+        return
+    for choice in choices:
         about = [s for settings in unchosen.values() for s in settings]
         with contextlib.suppress(HydraException, OmegaConfBaseException):  # the job will say it
             job = loader.load_sweep_config(config, list(choice))
@@ -92,7 +93,7 @@ def chosen_plugins(config: DictConfig) -> dict[str, str]:
     return {group: str(choices.get(group)) for group in ("hydra/launcher", "hydra/sweeper")}
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`48 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -100,7 +101,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def at_once(config: DictConfig) -> int | None:
+def count_parallel_jobs(config: DictConfig) -> int | None:
     """How many jobs run at a time; None where that is a cluster's affair."""
     launcher = config.hydra.launcher
     if launcher._target_.startswith("hydra._internal."):
@@ -134,18 +135,18 @@ class SweepTable(Callback):
             lock.acquire()
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
-        before = self.before()
+        earlier_jobs = self.read_earlier_jobs()
         (self.folder / SWEEP_JOBS).mkdir(exist_ok=True)
         for path in (self.folder / SWEEP_JOBS).iterdir():  # others may have files there, too
             if JOB_FILE.fullmatch(path.name):
                 path.unlink()
         if config.hydra.sweeper._target_.startswith("hydra._internal."):
-            jobs = listed(config)
+            jobs = list_jobs(config)
             refuse_unchosen(config, jobs)
             self.total = len(jobs)
             # Runs may go while it is made, and what cannot be resolved ends the job that has it.
             with contextlib.suppress(OSError, HydraException, OmegaConfBaseException):
-                say(plan(config, jobs, before))
+                say(describe_plan(config, jobs, earlier_jobs))
         elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
             fail(
                 "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
@@ -155,13 +156,14 @@ class SweepTable(Callback):
             self.searches = True
             config.hydra.sweeper.max_failure_rate = 1.0  # else the first failed trial ends all
             logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.ERROR)
-        self.note(ended=False)
+        self.write_state(ended=False)
         self.apart = not config.hydra.launcher._target_.startswith("hydra._internal.")
         current.described.clear()
         atexit.register(lock.release)
-        atexit.register(self.summary)  # other sweepers, Ctrl-C: the end of the sweep is not called
+        # After other sweepers, and after Ctrl-C, `on_multirun_end` is not called.
+        atexit.register(self.write_table)
 
-    def note(self, ended: bool) -> None:
+    def write_state(self, ended: bool) -> None:
         """Write what others may know of the sweep while it runs."""
         state = {"total": self.total, "ended": ended}
         write_atomically(self.folder / SWEEP_STATE, json.dumps(state).encode())
@@ -216,54 +218,54 @@ class SweepTable(Callback):
             elif self.searches:  # Optuna takes what is no number as a failed trial, and goes on
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = "failed"
-        others = self.jobs()
+        earlier = self.read_jobs()
         path = self.folder / SWEEP_JOBS / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
         # Printed last: Hydra swallows what is raised here, a full pipe or disk among it.
         if job["error"] is not None:
             say(f"Job {job['number']} failed: {job['error']}")
         elif self.apart:
-            say(f"Job {job['number']} has ended: {duration(seconds)}")
-        count = at_once(config) if current.trained and self.total else None
-        if count and self.total and not any(other["trained"] for other in others):
-            rest = self.total - len(others) - 1
+            say(f"Job {job['number']} has ended: {format_duration(seconds)}")
+        count = count_parallel_jobs(config) if current.trained and self.total else None
+        if count and self.total and not any(job["trained"] for job in earlier):
+            rest = self.total - len(earlier) - 1
             say(
-                f"The first run took {duration(seconds)}; {rest} more of {self.total} take about "
-                f"{duration(rest * seconds / count)}, less where runs are finished already."
+                f"The first run took {format_duration(seconds)}; {rest} more of {self.total} take "
+                f"about {format_duration(rest * seconds / count)}, less where runs are finished."
             )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the table; exit with code 1 if a job failed or has left no file."""
         try:
             with writing_to(self.folder):
-                failed = self.summary()
+                failed = self.write_table()
         except UserError as error:  # Hydra swallows it
             fail(str(error))
         except BrokenPipeError:  # who reads the table has seen enough; it is written
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            failed = sum(job["error"] is not None for job in self.jobs())
+            failed = sum(job["error"] is not None for job in self.read_jobs())
         except Exception:  # a defect of ours, which Hydra would only warn of
             traceback.print_exc()
             raise SystemExit(1) from None
-        if failed or len(self.jobs()) < (self.total or 0):
+        if failed or len(self.read_jobs()) < (self.total or 0):
             raise SystemExit(1)
 
-    def jobs(self) -> list[dict[str, Any]]:
+    def read_jobs(self) -> list[dict[str, Any]]:
         """The jobs that have ended, in order."""
         paths = [p for p in (self.folder / SWEEP_JOBS).glob("*.json") if JOB_FILE.fullmatch(p.name)]
         return [json.loads(p.read_bytes()) for p in sorted(paths, key=lambda path: int(path.stem))]
 
-    def before(self) -> list[dict[str, Any]]:
+    def read_earlier_jobs(self) -> list[dict[str, Any]]:
         """The jobs of an earlier start, none if their files are damaged."""
         with contextlib.suppress(OSError, ValueError):
-            return self.jobs()
+            return self.read_jobs()
         return []
 
-    def summary(self) -> int:
+    def write_table(self) -> int:
         """Print the table, write it into the sweep's folder; the number of failed jobs. Once."""
-        jobs = self.jobs()
+        jobs = self.read_jobs()
         if not self.summed:
-            self.note(ended=True)
+            self.write_state(ended=True)
         if self.summed or not jobs:  # none: Hydra has refused the overrides and said so
             return 0
         self.summed = True
@@ -277,14 +279,16 @@ class SweepTable(Callback):
             notes.append(f"Not run: {self.total - len(jobs)} of {self.total} jobs")
         if failed:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
-        reports = make_reports(map(_record, jobs), notes)
+        from nmt_feat.analysis.report import make_reports, print_reports, write_reports
+
+        reports = make_reports(map(_read_job_record, jobs), notes)
         paths = write_reports(reports, self.folder)  # before anything that may fail in printing
         print_reports(reports, TextConsole())
         say("Written:", " and ".join(map(str, paths)))
         return failed
 
 
-def _record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
+def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     """The job's record and folder; a stub for the missing cell where it failed before that."""
     if job["folder"] is not None and (folder := Path(job["folder"])).exists():
         record = read_run(folder)

@@ -9,23 +9,28 @@ Goldberg 2014), `sentence.txt` by tf-idf of words in sentences (latent semantic 
 et al. 1990). The format is GloVe's. The same text gives the same vectors, but for the last digits.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.linalg import svds
 
 from nmt_feat.base.outputs import refuse_inputs, write_to
 from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import add_text_options, make_parser, text_from_options
 from nmt_feat.errors import UserError, writing_to
+from nmt_feat.extras import optional
 from nmt_feat.runs.inputs import Text, read_whole_text
 from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import whitespace_words
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 WINDOW = 2
 
@@ -40,6 +45,8 @@ def read_words(text: Text) -> list[list[str]]:
 
 def count_windows(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
     """Positive pointwise mutual information of words at most `WINDOW` apart, `(size, size)`."""
+    from scipy.sparse import csr_matrix
+
     pairs = Counter(
         pair
         for sentence in sentences
@@ -56,6 +63,8 @@ def count_windows(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
 
 def count_sentences(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
     """tf-idf of words in sentences, `(size, sentences)`."""
+    from scipy.sparse import csr_matrix
+
     counts = Counter((w, i) for i, sentence in enumerate(sentences) for w in sentence)
     rows, columns = np.array(list(counts)).T
     rarity = np.log(len(sentences) / np.bincount(rows, minlength=size))
@@ -69,6 +78,8 @@ COUNTS = {"window": count_windows, "sentence": count_sentences}
 
 def reduce_dimensions(matrix: csr_matrix, dim: int) -> NDArray[np.float64]:
     """`(rows, dim)`: left singular vectors times the roots of their values, the largest first."""
+    from scipy.sparse.linalg import svds
+
     if not matrix.count_nonzero():
         raise UserError("the text's words do not differ in where they stand; give more text")
     start = np.random.default_rng(1).normal(size=min(matrix.shape))
@@ -99,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
     options = parser.parse_args(arguments)
     use_utf8()
+    optional("scipy", "train-vectors", "analysis")
     for kind in COUNTS:
         refuse_inputs(options.out / f"{kind}.txt", "", [options.source])
     sentences = read_words(text_from_options(options.source, options))

@@ -14,9 +14,9 @@ from nmt_feat.embedders.ids import EOS, PAD
 from nmt_feat.model.transformer import Transformer
 
 SPECIAL = ["<pad>", "<unknown>", "<end>"]
-MOST = 20
+MOST_VALUES = 20
 """Values of a feature at most."""
-PIECES = 4096
+BATCH_PIECES = 4096
 """Of a batch at most: each needs `parts * model_dim` numbers, several times."""
 
 
@@ -43,7 +43,9 @@ class Parts:
 
 
 @torch.inference_mode()
-def part_use(model: Transformer, split: EncodedSplit, values: Mapping[str, list[str]]) -> Parts:
+def measure_parts(
+    model: Transformer, split: EncodedSplit, values: Mapping[str, list[str]]
+) -> Parts:
     """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
 
     `values`: by feature what its ids from FIRST on stand for; gates by value are of these features.
@@ -58,7 +60,7 @@ def part_use(model: Transformer, split: EncodedSplit, values: Mapping[str, list[
         name: torch.zeros(len(labels[name]), len(names), dtype=torch.float64) for name in labels
     }
     gated = False
-    for indices in ordered(split, PIECES):
+    for indices in ordered(split, BATCH_PIECES):
         batch = collate(split, indices, features).to(device)
         rows = [batch.source, *(batch.features[name] for name in features)]
         real = (batch.source != PAD) & (batch.source != EOS)  # (B, S)
@@ -75,13 +77,15 @@ def part_use(model: Transformer, split: EncodedSplit, values: Mapping[str, list[
                 ids = batch.features[name][real].cpu()
                 pieces[name] += torch.bincount(ids, minlength=len(pieces[name]))
                 sums[name].index_add_(0, ids, mean)
-    found = Parts()
+    parts_use = Parts()
     if norms.any():
         shares = (norms / norms.sum()).tolist()
-        found.shares = dict(zip(names, shares, strict=True))
-    for name in labels if gated else ():
-        order = pieces[name].argsort(descending=True, stable=True)[:MOST].tolist()
-        found.gates[name] = [
+        parts_use.shares = dict(zip(names, shares, strict=True))
+    if not gated:
+        return parts_use
+    for name in labels:
+        order = pieces[name].argsort(descending=True, stable=True)[:MOST_VALUES].tolist()
+        parts_use.gates[name] = [
             GateValue(
                 value=labels[name][id],
                 pieces=int(pieces[name][id]),
@@ -90,4 +94,4 @@ def part_use(model: Transformer, split: EncodedSplit, values: Mapping[str, list[
             for id in order
             if pieces[name][id]
         ]
-    return found
+    return parts_use

@@ -104,8 +104,8 @@ def edit_rate(
     characters. It is slower than the others: about a second for 1,000 sentences.
     """
     ter = TER(normalized=asian, asian_support=asian)
-    found = ter.corpus_score(list(map(one_line, hypotheses)), [list(map(one_line, references))])
-    return found.score, ter.get_signature().format()
+    result = ter.corpus_score(list(map(one_line, hypotheses)), [list(map(one_line, references))])
+    return result.score, ter.get_signature().format()
 
 
 def word_perplexity(
@@ -156,14 +156,17 @@ def reading_accuracy(
     every: list[float] = []
     settled: list[float] = []
     for readings in lines.values():
-        for reference, own in readings.items() if len(readings) > 1 else ():
+        if len(readings) < 2:
+            continue
+        for reference, places in readings.items():
             others = [r for r in readings if r != reference]
-            right = {i: is_right(one_line(hypotheses[i]), reference, others) for i in own}
+            right = {i: is_right(one_line(hypotheses[i]), reference, others) for i in places}
             every.append(sum(right.values()) / len(right))
             if features:
-                values = {tuple(features[i]) for other in others for i in readings[other]}
-                clear = [right[i] for i in own if tuple(features[i]) not in values]
-                settled += [sum(clear) / len(clear)] if clear else []
+                values = {tuple(features[i]) for r in others for i in readings[r]}
+                clear = [right[i] for i in places if tuple(features[i]) not in values]
+                if clear:
+                    settled.append(sum(clear) / len(clear))
     return Reading(
         readings=len(every),
         accuracy=sum(every) / len(every) if every else None,

@@ -33,7 +33,7 @@ from nmt_feat.data.controls import features_to_prepare, prepare_run
 from nmt_feat.data.identity import DataHashes, hash_data
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.combiner_diagnostics import part_use
+from nmt_feat.evaluation.combiner_diagnostics import measure_parts
 from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.transformer import Transformer
@@ -269,7 +269,9 @@ def train_new_run(
     steps = restore_chosen_weights(cfg, folder, model.eval())
     write_atomically(folder / WEIGHTS, checkpoints.packed(checkpoints.weights(model)))
     evaluate_splits(cfg, record, result, prepared, folder)
-    record.parts = part_use(model, prepared.dev, prepared.encoder.name_values(with_words=False))
+    record.parts = measure_parts(
+        model, prepared.dev, prepared.encoder.name_values(with_words=False)
+    )
     record_training(record, result)
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
     record.seconds = seconds_before + time.perf_counter() - begun
