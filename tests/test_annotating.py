@@ -227,6 +227,7 @@ class Dies(Upper):
         os._exit(1)
 
 
+@pytest.mark.slow
 def test_process_that_dies(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         write_annotation(Dies(), ["a"] * 400, tmp_path / "a.conllu", 2)

@@ -297,6 +297,7 @@ def test_another_version_of_the_annotator_is_said(
     assert said(done) == f"the training text was annotated by {before}; here is hanta HanTa=99\n"
 
 
+@pytest.mark.slow
 def test_the_annotators_model_is_kept(runs: Runs, udpipe_model: Path) -> None:
     """UDPipe's is a file of the user's: it is copied, and its sum is checked."""
     small = Small(runs.text.parent, runs.folder / "udpipe", runs.folder / "udpipe")

@@ -243,7 +243,7 @@ def test_module() -> None:
 # ---- whole runs
 
 
-@pytest.mark.parametrize("combiner", ["concat", "dynamic_switch"])
+@pytest.mark.parametrize("combiner", ["dynamic_switch"])
 def test_whole_path(combiner: str, small: Small, encoder: Path, tmp_path: Path) -> None:
     """Raw text gives the run's own hypotheses; the encoder is named by path and hash."""
     folder = small.train(f"combiner={combiner}", *settings(encoder))
@@ -335,6 +335,7 @@ def test_what_changes_the_run(small: Small, encoder: Path) -> None:
     assert small.train(*base, f"features.contextual.layer={LAYERS - 1}").name in names
 
 
+@pytest.mark.slow
 def test_masked_controlled_and_beside_others(small: Small, encoder: Path) -> None:
     shared = ("combiner=mixed", "features=[contextual,upos,char]", "trainer.max_steps=2")
     dropped = ("features.contextual.dropout=0.5", "features.contextual.sentence_dropout=0.2")
@@ -354,6 +355,7 @@ def test_inspected_beside_others(small: Small, encoder: Path) -> None:
     assert header.split() == ["piece", "upos"]
 
 
+@pytest.mark.slow
 def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
     """What training used is looked for where it was and in the run's folder, and is checked."""
     mine = shutil.copytree(encoder, tmp_path / "mine")

@@ -179,8 +179,7 @@ def test_resumed(
     """The same bits as without a stop, dropout of the encoder included."""
     own = ["features.contextual.learning_rate=1e-3"] if more == TRAINED else []
     command = settings(encoders, *more, *own)
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train(*command))
+    expected = small.whole(*command)
     with monkeypatch.context() as patch:
         stop_at(patch, Trainer, "update", 4, after=False)
         with pytest.raises(Killed):

@@ -275,6 +275,7 @@ def test_mistakes(small: Small, settings: list[str], message: str) -> None:
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.slow
 def test_a_table_with_controls(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     made = {}
     for control in ("none", "shuffled", "resampled", "by_type", "matched"):
@@ -310,8 +311,7 @@ class Killed(BaseException):
 def test_stopped_in_an_epoch_of_its_own(small: Small) -> None:
     """Batches of an update may be of two epochs, each with its own values; resumed all the same."""
     settings = ["control=resampled", "combiner=add", "trainer.accumulate=4"]
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train(*settings))
+    expected = small.whole(*settings)
     original, steps = Trainer.save, []
 
     def save(self: Trainer) -> None:

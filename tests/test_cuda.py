@@ -46,8 +46,7 @@ def test_bf16(small: Small) -> None:
 def test_resumed_in_the_same_bits(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropout's numbers too, of the device's own generator."""
     settings = ["combiner=gate", "trainer.deterministic=true", THERE]
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train(*settings))
+    expected = small.whole(*settings)
     with monkeypatch.context() as patch:
         stop_at(patch, Trainer, "update", 5, after=True)
         with pytest.raises(Killed):

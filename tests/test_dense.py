@@ -47,7 +47,7 @@ def settings(file: Path, *more: str) -> tuple[str, ...]:
     return (*shared, "model.dim=32", *more)
 
 
-@pytest.mark.parametrize("combiner", ["concat", "average"])
+@pytest.mark.parametrize("combiner", ["average"])
 def test_whole_path(combiner: str, small: Small, trained: Path, tmp_path: Path) -> None:
     """The run needs the file no more, and knows words of it that training did not have."""
     file = tmp_path / "mine.txt"

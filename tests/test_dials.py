@@ -125,6 +125,7 @@ def test_a_run_translates_as_it_was_tested(small: Small) -> None:
         assert 1 in ids
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_dial(small: Small) -> None:
     """A row for each share, over seeds, and points over the bits that are left."""
     with small.elsewhere("figure") as here:

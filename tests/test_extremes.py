@@ -27,7 +27,6 @@ def write(folder: Path, **splits: list[tuple[str, str]]) -> str:
     ("subword", "sizes"),
     [
         (["subword=none"], "5/5"),
-        (["subword=bpe", "subword.vocab_size=6"], "6/6"),
         (["subword=unigram", "subword.vocab_size=7"], "7/7"),
     ],
 )

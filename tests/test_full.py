@@ -45,8 +45,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException, update: int) ->
 @pytest.mark.parametrize(("kind", "update"), [(k, 4) for k in ERRORS] + [("GPU", 1)])
 def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update: int) -> None:
     """The batch is described, and what was saved; with memory, the run ends in the same bits."""
-    with small.elsewhere("whole") as other:
-        expected = other.train("combiner=add")
+    expected = small.whole("combiner=add")
     with monkeypatch.context() as patched:
         batch = fails(patched, ERRORS[kind], update)
         message = train(small, "combiner=add")
@@ -60,7 +59,7 @@ def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update
         "more memory; else train from the start with a lower trainer.batch_tokens (here 256) and a "
         "higher trainer.accumulate"
     )
-    assert outcome(small.train("combiner=add")) == outcome(expected)
+    assert outcome(small.train("combiner=add")) == expected
 
 
 def test_memory_in_search(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +79,10 @@ def test_other_errors_are_not_hidden(small: Small, monkeypatch: pytest.MonkeyPat
         call("train", *small.overrides("combiner=add"))
 
 
-@pytest.mark.parametrize("file", [0, 1, 2])
+@pytest.mark.parametrize("file", [pytest.param(0, marks=pytest.mark.slow), 1, 2])
 def test_full_disk(small: Small, monkeypatch: pytest.MonkeyPatch, file: int) -> None:
     """At each file of the second checkpoint: none is left half written, the first stays."""
-    with small.elsewhere("whole") as other:
-        expected = other.train("combiner=add")
+    expected = small.whole("combiner=add")
     name = ("weights-4.safetensors", "state-4.safetensors", "checkpoint-4.json")[file]
     fsync = os.fsync
 
@@ -103,4 +101,4 @@ def test_full_disk(small: Small, monkeypatch: pytest.MonkeyPatch, file: int) -> 
         f"saved in {place}; make room, then the same command continues"
     )
     assert not list(run.rglob("*.tmp"))
-    assert outcome(small.train("combiner=add")) == outcome(expected)
+    assert outcome(small.train("combiner=add")) == expected

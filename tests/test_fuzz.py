@@ -159,7 +159,10 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("case", LINES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] * (c == "100,000 tokens")) for c in LINES],
+)
 def test_read_whole(tmp_path: Path, case: str) -> None:
     """Unusual text, with a byte-order mark before it and an empty line behind, as it stands."""
     line, path = LINES[case], tmp_path / "x"

@@ -225,8 +225,7 @@ def test_committed_records_have_the_hash_of_their_configuration() -> None:
 @pytest.fixture
 def whole(small: Small) -> dict[str, Any]:
     """The outcome of a run that nothing has interrupted."""
-    with small.elsewhere("whole") as other:
-        return outcome(other.train(*LIMITS))
+    return small.whole(*LIMITS)
 
 
 LIMITS = ("decoding.max_ratio=0.5", "decoding.max_extra=3", "decoding.beam=1")
@@ -249,7 +248,7 @@ def test_a_finished_run_is_found(small: Small, capsys: pytest.CaptureFixture[str
     "more",
     [
         (),
-        ("decoding.beam=2",),
+        pytest.param(("decoding.beam=2",), marks=pytest.mark.slow),
         ("data.tests.test.source=dev.conllu", "data.tests.test.target=dev.de"),
     ],
 )
@@ -276,15 +275,14 @@ def test_an_unfinished_run_is_resumed(
 def test_a_run_is_found_again_with_the_test_set_that_was_added(small: Small) -> None:
     folder = write_first_identity(small.train(*LIMITS), small.config(*LIMITS))
     added = "+data.tests.more.source=dev.conllu", "+data.tests.more.target=dev.de"
-    for settings in (added, added, (*OTHER_TEST, *added), (), OTHER_TEST, added):
+    for settings in (added, (*OTHER_TEST, *added), added):
         assert small.train(*LIMITS, *settings) == folder
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
     assert small.train(*LIMITS, *added, "data.limit=70") != folder
 
 
 def test_an_earlier_run_is_resumed_elsewhere(small: Small) -> None:
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train(*LIMITS, "trainer.max_steps=8"))
+    expected = small.whole(*LIMITS, "trainer.max_steps=8")
     folder = write_first_identity(stop(small, *LIMITS), small.config(*LIMITS))
     assert outcome(small.train(*LIMITS, "trainer.max_steps=8", f"resume={folder}")) == expected
 

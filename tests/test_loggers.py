@@ -173,6 +173,7 @@ def test_a_missing_package(
     assert expected in " ".join(done.err.split())
 
 
+@pytest.mark.slow
 def test_wandb_offline(tmp_path: Path) -> None:
     """What it writes is kept in the run's folder, and sent nowhere."""
     pytest.importorskip("wandb", reason="needs wandb")

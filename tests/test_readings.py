@@ -97,7 +97,12 @@ def translated(run: Path, source: Path) -> list[str]:
     return done.out.splitlines()
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("gate", "concat", "mixed by name")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c not in QUICK)) for c in CASES]
+)
 def test_readings(
     case: str, readings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,8 +93,7 @@ def test_two_at_one_folder(small: Small) -> None:
 
 def test_moved_it_resumes_and_translates(small: Small) -> None:
     """With another cache, and another place of the same data."""
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train())
+    expected = small.whole()
     run = stop(small)
     there = small.folder / "there"
     shutil.copytree(small.corpus, there / "corpus")

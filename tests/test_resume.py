@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -85,8 +86,7 @@ def test_stopped_between_updates(
 ) -> None:
     """Also in the middle of an interval, twice, with dropout of attention and with patience."""
     settings = ["model.attention_dropout=0.2", "trainer.accumulate=2", "trainer.patience=9"]
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train(*settings))
+    expected = small.whole(*settings)
     for after in (False, True):
         with monkeypatch.context() as patch:
             stop_at(patch, Trainer, "update", 2 if after else update, after)
@@ -108,15 +108,22 @@ def test_generators_of_others_do_not_matter(small: Small) -> None:
     assert outcome(small.train("combiner=gate", "seed=3")) == expected
 
 
-@pytest.fixture
-def stopped(small: Small, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def killed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with checkpoints after updates 2 and 4 that was stopped."""
-    with monkeypatch.context() as patch:
+    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("killed"))
+    with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, Trainer, "update", 6, after=False)
         with pytest.raises(Killed):
             small.train()
     assert current.folder is not None
     return current.folder
+
+
+@pytest.fixture
+def stopped(small: Small, killed: Path) -> Path:
+    """That run among this test's own."""
+    return Path(shutil.copytree(killed, small.folder / "runs" / killed.name))
 
 
 def test_files_of_a_checkpoint(stopped: Path) -> None:
@@ -149,11 +156,9 @@ OTHER_SUM = "damaged, its SHA-256 is not the one in checkpoint-4.json"
     ("name", "how", "said"),
     [
         ("weights-4.safetensors", flip, OTHER_SUM),
-        ("state-4.safetensors", flip, OTHER_SUM),
         ("state-4.safetensors", lambda path: path.write_bytes(b""), OTHER_SUM),
         ("state-4.safetensors", Path.unlink, "missing"),
         ("checkpoint-4.json", flip, "damaged"),
-        ("checkpoint-4.json", lambda path: path.write_bytes(b""), "damaged"),
     ],
 )
 def test_damaged_the_one_before_is_used(
@@ -164,8 +169,7 @@ def test_damaged_the_one_before_is_used(
     said: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train())
+    expected = small.whole()
     path = stopped / "checkpoints" / name
     how(path)
     capsys.readouterr()
@@ -227,8 +231,7 @@ def test_of_a_later_version(small: Small, stopped: Path) -> None:
 def test_deleted_as_the_message_says(small: Small, stopped: Path) -> None:
     for path in (stopped / "checkpoints").glob("checkpoint-*"):
         path.write_text("x")
-    with small.elsewhere("whole") as other:
-        expected = outcome(other.train())
+    expected = small.whole()
     for path in sorted(stopped.rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     assert outcome(small.train()) == expected

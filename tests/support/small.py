@@ -27,6 +27,7 @@ from nmt_feat.cli.compose import (
     to_dataclass,
 )
 from nmt_feat.cli.sweep import current
+from nmt_feat.config.identity import VALIDATION
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.run import run_training
 
@@ -97,6 +98,9 @@ def _changed(overrides: tuple[str, ...]) -> TrainConfig:
     return found
 
 
+_outcomes: dict[str, dict[str, Any]] = {}
+
+
 @dataclass
 class Small:
     """Makes runs under `folder`; the corpus and the cache are shared."""
@@ -128,6 +132,15 @@ class Small:
     def train(self, *more: str, sweep: bool = False) -> Path:
         """Train in this process; the run's folder."""
         return run_training(self.config(*more), sweep, current).folder
+
+    def whole(self, *more: str) -> dict[str, Any]:
+        """The outcome of a run that nothing has interrupted; each is trained once in a process."""
+        elsewhere = Small(self.corpus, self.cache, Path("/"), self.settings)
+        key = repr((elsewhere.overrides(*more), VALIDATION))
+        if key not in _outcomes:
+            elsewhere.folder = self.folder / "whole"
+            _outcomes[key] = outcome(elsewhere.train(*more))
+        return _outcomes[key]
 
     @contextmanager
     def elsewhere(self, name: str) -> Iterator[Small]:

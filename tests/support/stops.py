@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nmt_feat.config.identity import VALIDATION
+from nmt_feat.runs import processes
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.small import Small
@@ -54,13 +57,22 @@ def send_at(
     patch.setattr(owner, name, function)
 
 
+_stopped: dict[str, Path] = {}
+
+
 def stop(small: Small, *settings: str, update: int = 5) -> Path:
-    """The folder of a run that was stopped after an update."""
-    with pytest.MonkeyPatch.context() as patch:
-        send_at(patch, Trainer, "update", update)
-        assert call("train", *small.overrides(*settings)).code == 75
-    (folder,) = (small.folder / "runs").glob("*/checkpoints")
-    return folder.parent
+    """The folder of a run that was stopped after an update; each is trained once in a process."""
+    elsewhere = Small(small.corpus, small.cache, Path("/"), small.settings)
+    key = repr((elsewhere.overrides(*settings), update, VALIDATION, processes.DEFAULT_THREADS))
+    if key not in _stopped:
+        elsewhere.folder = small.corpus.parent / f"stopped-{len(_stopped)}"
+        with pytest.MonkeyPatch.context() as patch:
+            send_at(patch, Trainer, "update", update)
+            assert call("train", *elsewhere.overrides(*settings)).code == 75
+        (folder,) = (elsewhere.folder / "runs").glob("*/checkpoints")
+        _stopped[key] = folder.parent
+    run = _stopped[key]
+    return Path(shutil.copytree(run, small.folder / "runs" / run.name))
 
 
 def refused(small: Small, *settings: str) -> str:
