@@ -1,0 +1,130 @@
+"""What tests catch: faults put into a copy of the package, one at a time.
+
+Each fault is a text that stands once in the package, whatever its file is called, what is put in
+its place, and the test modules concerned. A fault is caught where one of these modules fails.
+
+    python tools/mutate.py                     # all, about ten minutes on two cores
+    python tools/mutate.py search 'loss: *'    # those whose names fit
+    python tools/mutate.py --revision HEAD~9   # the package and tests of a revision
+
+Prints a line for each fault, and how many of them are caught; the exit code is 1 if not all are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fnmatch
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = "nmt_feat", "tests", "conf", "data", "examples", "scripts", "tools", "pyproject.toml"
+HEAVY = (
+    *("torch", "hydra", "scipy.special", "sacrebleu", "sentencepiece", "pyarrow.parquet"),
+    *("lightning_fabric", "rich.console", "hypothesis", "safetensors.torch"),
+)
+
+
+class Fault(NamedTuple):
+    """A text of the package and what stands in its place; `tests`: names of modules of tests."""
+
+    name: str
+    old: str
+    new: str
+    tests: list[str]
+
+
+def read_faults(patterns: list[str]) -> list[Fault]:
+    """Those of faults.toml whose names fit one of the patterns."""
+    content = tomllib.loads((ROOT / "tools" / "faults.toml").read_text(encoding="utf-8"))
+    faults = [Fault(name, **entry) for name, entry in content.items()]
+    wanted = [f for f in faults if any(fnmatch.fnmatch(f.name, f"{p}*") for p in patterns)]
+    return wanted if patterns else faults
+
+
+def copy_tree(folder: Path, revision: str | None) -> None:
+    """The package, its tests and what these read: as it stands, or of a revision."""
+    if revision is None:
+        for name in PARTS:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        for path in [*ROOT.glob("*.py"), *ROOT.glob("*.md"), *ROOT.glob("docs")]:
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
+        return
+    command = ["git", "-C", str(ROOT), "archive", revision]
+    archive = subprocess.run(command, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+
+
+def find_file(folder: Path, text: str) -> Path:
+    """The only file of the package with a text, which stands in it once."""
+    files = (folder / "nmt_feat").rglob("*.py")
+    counts = {path: path.read_text(encoding="utf-8").count(text) for path in files}
+    if sum(counts.values()) != 1:
+        raise SystemExit(f"stands {sum(counts.values())} times in the package, not once: {text!r}")
+    return max(counts, key=counts.__getitem__)
+
+
+def run_tests(folder: Path, modules: list[str], log: Path) -> int:
+    """Pytest's exit code, in a child of this process, which has imported what takes long."""
+    child = os.fork()
+    if child == 0:
+        import pytest
+
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        os.environ |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        with log.open("w", encoding="utf-8") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+            code = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", *modules])
+        os._exit(int(code))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def try_fault(folder: Path, fault: Fault, log: Path) -> str:
+    """How the tests ended with a fault: `caught`, `missed`, or what kept them from running."""
+    path = find_file(folder, fault.old)
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace(fault.old, fault.new), encoding="utf-8")
+    try:
+        modules = [f"tests/test_{n}.py" for n in fault.tests]
+        code = run_tests(folder, [m for m in modules if (folder / m).exists()], log)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    return {0: "missed", 1: "caught", 2: "caught"}.get(code, f"exit code {code}")
+
+
+def main() -> int:
+    """Try the faults and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("patterns", nargs="*", help="beginnings of names, all by default")
+    parser.add_argument("--revision", help="that of git, instead of the files as they are")
+    arguments = parser.parse_args()
+    sys.dont_write_bytecode = True  # a file is changed twice in a second
+    with contextlib.redirect_stderr(io.StringIO()):
+        for name in HEAVY:
+            __import__(name)
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "copy"
+        folder.mkdir()
+        copy_tree(folder, arguments.revision)
+        for fault in read_faults(arguments.patterns):
+            result = try_fault(folder, fault, Path(name) / "log")
+            results.append(result)
+            print(f"{result}: {fault.name}", flush=True)
+    print(f"{results.count('caught')} of {len(results)} caught")
+    return int(results.count("caught") != len(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
