@@ -1,7 +1,7 @@
 """What tests catch: faults put into a copy of the package, one at a time.
 
 Each fault is a text that stands once in the package, whatever its file is called, what is put in
-its place, and the test modules concerned. A fault is caught where one of these modules fails.
+its place, and the test modules concerned (faults.toml). It is caught where one of these fails.
 
     python tools/mutate.py                     # all, about ten minutes on two cores
     python tools/mutate.py search 'loss: *'    # those whose names fit
@@ -34,11 +34,10 @@ HEAVY = (
 
 
 class Fault(NamedTuple):
-    """A text of the package and what stands in its place; `tests`: names of modules of tests."""
+    """Texts of the package, each with what replaces it; `tests`: names of modules of tests."""
 
     name: str
-    old: str
-    new: str
+    texts: list[tuple[str, str]]
     tests: list[str]
 
 
@@ -64,13 +63,14 @@ def copy_tree(folder: Path, revision: str | None) -> None:
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
 
 
-def find_file(folder: Path, text: str) -> Path:
-    """The only file of the package with a text, which stands in it once."""
-    files = (folder / "nmt_feat").rglob("*.py")
-    counts = {path: path.read_text(encoding="utf-8").count(text) for path in files}
-    if sum(counts.values()) != 1:
-        raise SystemExit(f"stands {sum(counts.values())} times in the package, not once: {text!r}")
-    return max(counts, key=counts.__getitem__)
+def find_text(folder: Path, fault: Fault) -> tuple[Path, str, str] | None:
+    """The file with the first of the texts that stands once in the package, and both texts."""
+    files = {p: p.read_text(encoding="utf-8") for p in (folder / "nmt_feat").rglob("*.py")}
+    for old, new in fault.texts:
+        counts = {path: content.count(old) for path, content in files.items()}
+        if sum(counts.values()) == 1:
+            return max(counts, key=counts.__getitem__), old, new
+    return None
 
 
 def run_tests(folder: Path, modules: list[str], log: Path) -> int:
@@ -81,7 +81,7 @@ def run_tests(folder: Path, modules: list[str], log: Path) -> int:
 
         os.chdir(folder)
         sys.path.insert(0, str(folder))
-        os.environ |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        os.environ["PYTHONPATH"] = str(folder)
         with log.open("w", encoding="utf-8") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
@@ -92,9 +92,11 @@ def run_tests(folder: Path, modules: list[str], log: Path) -> int:
 
 def try_fault(folder: Path, fault: Fault, log: Path) -> str:
     """How the tests ended with a fault: `caught`, `missed`, or what kept them from running."""
-    path = find_file(folder, fault.old)
+    if (place := find_text(folder, fault)) is None:
+        return "stands nowhere, or several times"
+    path, old, new = place
     before = path.read_text(encoding="utf-8")
-    path.write_text(before.replace(fault.old, fault.new), encoding="utf-8")
+    path.write_text(before.replace(old, new), encoding="utf-8")
     try:
         modules = [f"tests/test_{n}.py" for n in fault.tests]
         code = run_tests(folder, [m for m in modules if (folder / m).exists()], log)
@@ -110,6 +112,7 @@ def main() -> int:
     parser.add_argument("--revision", help="that of git, instead of the files as they are")
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True  # a file is changed twice in a second
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when PyTorch is imported
     with contextlib.redirect_stderr(io.StringIO()):
         for name in HEAVY:
             __import__(name)
