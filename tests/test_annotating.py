@@ -186,7 +186,7 @@ RULE = "; it must give one sentence for each line, its text the line"
         (Fewer(), f"annotator=upper makes 1 sentences of 2 lines{RULE}"),
         (More(), f"annotator=upper makes 3 sentences of 2 lines{RULE}"),
         (Other(), f"annotator=upper makes 'B' of the line 'b'{RULE}"),
-        (Raises(), "test_annotating.Raises, line LINE: ValueError: cannot do A"),
+        (Raises(), "tests.test_annotating.Raises, line LINE: ValueError: cannot do A"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -334,7 +334,7 @@ def test_script_on_a_full_disk(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importlib.import_module("annotate"), "annotate", full)
+    monkeypatch.setattr(importlib.import_module("annotate"), "write_annotation", full)
     (tmp_path / "one").write_text("Ja.\n")
     said = "error: out: cannot be written (No space left on device)\n"
     assert script("one", "out", *GERMAN) == (2, "", said)

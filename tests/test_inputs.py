@@ -125,7 +125,7 @@ def test_scripts_take_the_runs_test_set(
     again = script(monkeypatch, capsys, name, kinds.parallel, *pair)
     assert (again[0], again[1]) == (code, out)
     assert "trained on files of factors" in again[2]
-    monkeypatch.setattr("nmt_feat.data.corpora.shards", lambda path: [Path("gone")])
+    monkeypatch.setattr("nmt_feat.data.corpora.list_shards", lambda path: [Path("gone")])
     code, out, error = script(monkeypatch, capsys, name, kinds.pipe)
     assert (code, out) == (2, "")
     assert error.startswith(f"error: {kinds.pipe}: its test set cannot be read (data.tests.test")

@@ -119,7 +119,7 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         calls.append(arguments)
         return hash_content(*arguments)
 
-    monkeypatch.setattr(text, "sha256", counted)
+    monkeypatch.setattr(text, "hash_content", counted)
     assert [hash_file_cached(path, cache) for _ in "ab"] == [hash_content(path)] * 2
     assert (len(calls), cache.exists()) == (2, False)  # small: always
     monkeypatch.setattr(text, "REMEMBER", 3)
