@@ -9,13 +9,12 @@ from rich.console import Console
 from nmt_feat.combiners import Add, Combiner, Concat, Gate, NoFeatures
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
 from nmt_feat.errors import UserError
+from nmt_feat.model.seeds import derive_seed, isolated_generator
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import (
     arithmetic,
     build_combiner,
     build_model,
-    derive,
-    isolated,
     unused,
     wanted,
 )
@@ -76,20 +75,20 @@ def test_the_global_generator_is_left_alone() -> None:
     state = torch.get_rng_state()
     model("gate")
     assert torch.get_rng_state().equal(state)
-    with isolated(1, "x"):
+    with isolated_generator(1, "x"):
         torch.rand(3)
-        with pytest.raises(ZeroDivisionError), isolated(1, "y"):
+        with pytest.raises(ZeroDivisionError), isolated_generator(1, "y"):
             raise ZeroDivisionError
     assert torch.get_rng_state().equal(state)
 
 
 def test_derived_seeds() -> None:
     seeds = [
-        derive(s, *p) for s in (1, 2, 12) for p in (("order",), ("dropout", 0), ("dropout", 1))
+        derive_seed(s, *p) for s in (1, 2, 12) for p in (("order",), ("dropout", 0), ("dropout", 1))
     ]
     assert len(set(seeds)) == 9
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert derive(1, "order") == 620558406644582515  # the same on every machine, for ever
+    assert derive_seed(1, "order") == 620558406644582515  # the same on every machine, for ever
 
 
 def test_count_parameters() -> None:

@@ -15,11 +15,13 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import TEXTS, UNITS
+from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.features import Contextual
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import build_untrained
 from nmt_feat.text.conllu import read_conllu
-from nmt_feat.training.loop import Objective, Trainer, dev_loss
+from nmt_feat.training.loop import Trainer
+from nmt_feat.training.objective import Objective
 from tests.support.applied import said
 from tests.support.encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece
 from tests.support.entry import call
@@ -85,7 +87,7 @@ def test_the_vectors_are_those_that_are_stored(name: str, small: Small, encoders
         read = feature.read(second["contextual" + UNITS], second["contextual" + TEXTS])
         torch.testing.assert_close(read, first["contextual" + UNITS], atol=1e-5, rtol=1e-4)
     losses = [
-        dev_loss(
+        compute_dev_loss(
             Objective(build_untrained(cfg, made)[0].eval(), 0.1, True),
             made.dev,
             ["contextual"],

@@ -312,16 +312,16 @@ def test_stopped_in_an_epoch_of_its_own(small: Small) -> None:
     """Batches of an update may be of two epochs, each with its own values; resumed all the same."""
     settings = ["control=resampled", "combiner=add", "trainer.accumulate=4"]
     expected = small.whole(*settings)
-    original, steps = Trainer.save, []
+    original, steps = Trainer.save_checkpoint, []
 
     def save(self: Trainer) -> None:
         original(self)
-        steps.append(self.at.step)
+        steps.append(self.state.step)
         if len(steps) == 2:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "save", save)
+        patch.setattr(Trainer, "save_checkpoint", save)
         with pytest.raises(Killed):
             small.train(*settings)
     assert steps == [2, 4]

@@ -63,4 +63,4 @@ def test_an_update_waits_for_nothing(small: Small) -> None:
         made.update()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert made.at.step == 2
+    assert made.state.step == 2

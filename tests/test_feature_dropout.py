@@ -106,16 +106,16 @@ SETTINGS = (
 
 def test_resume_is_exact(small: Small) -> None:
     whole = outcome(small.train(*SETTINGS))
-    save = Trainer.save
+    save = Trainer.save_checkpoint
 
     def stop(trainer: Trainer) -> None:
         save(trainer)
-        if trainer.at.step == 2:
+        if trainer.state.step == 2:
             raise KeyboardInterrupt
 
     with small.elsewhere("stopped") as other:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Trainer, "save", stop)
+            patch.setattr(Trainer, "save_checkpoint", stop)
             with pytest.raises(KeyboardInterrupt):
                 other.train(*SETTINGS)
         assert outcome(other.train(*SETTINGS)) == whole

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt_feat.training import loop
-from nmt_feat.training.loop import Objective
+from nmt_feat.runs import build_trainer
+from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.mistakes import train
 from tests.support.small import Small, outcome
@@ -66,7 +66,7 @@ def test_memory_in_search(small: Small, monkeypatch: pytest.MonkeyPatch) -> None
     def search(*given: Any, **share: Any) -> None:
         raise ERRORS["GPU"]
 
-    monkeypatch.setattr(loop, "translate_split", search)
+    monkeypatch.setattr(build_trainer, "translate_split", search)
     assert train(small, "combiner=add") == (
         "out of memory outside of an update; lower decoding.batch_tokens, or give it more: the "
         "same command continues from what is finished"

@@ -25,8 +25,8 @@ from nmt_feat.config.identity import (
 from nmt_feat.config.schema import SplitConfig, TrainConfig
 from nmt_feat.data.identity import hash_cache, hash_data
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
+from nmt_feat.runs import build_trainer
 from nmt_feat.runs.run import run_training
-from nmt_feat.training import loop
 from tests.support.earlier import write_first_identity
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.stops import refused, stop
@@ -297,13 +297,13 @@ def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
     )
     searches = []
     with pytest.MonkeyPatch.context() as patch:
-        translate = loop.translate_split
+        translate = build_trainer.translate_split
 
         def remember(*given: Any, **named: Any) -> Any:
             searches.append(given[3])
             return translate(*given, **named)
 
-        patch.setattr(loop, "translate_split", remember)
+        patch.setattr(build_trainer, "translate_split", remember)
         assert small.train(*limits) == folder
         with small.elsewhere("new") as other:
             other.train("decoding.max_ratio=0.1")

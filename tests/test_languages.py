@@ -29,9 +29,9 @@ from nmt_feat.evaluation.languages import (
     language_tokenizer,
 )
 from nmt_feat.evaluation.metrics import edit_rate, score, word_perplexity
+from nmt_feat.runs import build_trainer
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import summarize_run
-from nmt_feat.training import loop
 from tests.support.small import Small, record
 from tests.support.toy_runs import run as make_run
 
@@ -246,7 +246,7 @@ def test_a_run_is_scored_alike_on_dev_and_test(
         targets = [split.target.row(i)[:-1] for i in range(len(split))]
         return [[Hypothesis([p for p in t if p % 7], 0.0, 0.0)] for t in targets]
 
-    for module in (testing, loop):
+    for module in (testing, build_trainer):
         monkeypatch.setattr(module, "translate_split", half_right)
     folder = small.train(f"data.target_lang={language}", "trainer.max_steps=2")
     found = record(folder)

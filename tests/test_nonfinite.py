@@ -15,7 +15,8 @@ from torch import Tensor
 
 from nmt_feat.combiners import Gate
 from nmt_feat.errors import UserError
-from nmt_feat.training.loop import Objective, Trainer
+from nmt_feat.training.loop import Trainer
+from nmt_feat.training.objective import Objective
 from nmt_feat.training.optimizers import optimizer_tensors
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.trainers import parameters, trainer
@@ -31,7 +32,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def spoil(*steps: int) -> None:
         def spoiled(self: Trainer) -> tuple[Tensor, int]:
-            bad[0] = self.at.step + 1 in steps
+            bad[0] = self.state.step + 1 in steps
             try:
                 return update(self)
             finally:
@@ -54,7 +55,7 @@ def test_a_skipped_update_changes_nothing(
     """Also as on a GPU, where the device itself decides and is asked only now and then."""
     spoil(2)
     made = trainer(small, *GATE, f"trainer.clip_norm={clip}")
-    made.masks = masks
+    made.optimizer_skips = masks
     made.update()
     before = parameters(made), optimizer_tensors(made.optimizer.optimizer)
     before = before[0], {name: value.clone() for name, value in before[1].items()}
@@ -65,12 +66,12 @@ def test_a_skipped_update_changes_nothing(
         assert one.keys() == two.keys()
         for name, value in one.items():
             assert torch.equal(value, two[name]), name
-    assert made.at.skipped == (0 if masks else 1)
+    assert made.state.skipped == (0 if masks else 1)
     made.count_skipped()
-    assert (made.at.step, made.at.skipped, made.at.in_a_row) == (2, 1, 1)
+    assert (made.state.step, made.state.skipped, made.state.in_a_row) == (2, 1, 1)
     made.update()
     made.count_skipped()
-    assert (made.at.skipped, made.at.in_a_row) == (1, 0)
+    assert (made.state.skipped, made.state.in_a_row) == (1, 0)
     assert any(not torch.equal(v, before[0][name]) for name, v in parameters(made).items())
 
 
@@ -79,11 +80,11 @@ def test_the_device_decides_as_the_process_does(small: Small, spoil: Callable[..
     for masks in (False, True):
         spoil(1, 3, 4)
         made = trainer(small, *GATE)
-        made.masks = masks
+        made.optimizer_skips = masks
         for _ in range(6):
             made.update()
         made.count_skipped()
-        found.append((parameters(made), made.at.skipped))
+        found.append((parameters(made), made.state.skipped))
     assert found[0][1] == found[1][1] == 3
     for name, value in found[0][0].items():
         assert torch.equal(value, found[1][0][name]), name
@@ -102,7 +103,7 @@ def test_an_infinite_loss_with_a_finite_gradient(
     made = trainer(small, *GATE)
     before = parameters(made)
     made.update()
-    assert made.at.skipped == 1
+    assert made.state.skipped == 1
     assert all(torch.equal(value, before[name]) for name, value in parameters(made).items())
 
 
@@ -126,7 +127,7 @@ def test_too_many_in_a_row(small: Small, spoil: Callable[..., None]) -> None:
     """The sentences of the last batch are named, as the plan of the epoch has them."""
     spoil(2, 4, 5, 6)
     made = trainer(small, *GATE, "trainer.max_skipped=3", "trainer.batch_tokens=40")
-    batch = sorted(int(row) for row in made.plan[5])
+    batch = sorted(int(row) for row in made.plan[5].indices)
     for _ in range(5):
         made.update()
     with pytest.raises(UserError) as error:
@@ -147,17 +148,17 @@ def test_resumed_in_a_row(
     """A run that stops between two skipped updates goes on as if it had not."""
     spoil(2, 3)
     expected = small.whole(*GATE)
-    original = Trainer.save
+    original = Trainer.save_checkpoint
 
     def save(self: Trainer, validated: bool = True) -> None:
         original(self, validated)
         raise KeyboardInterrupt
 
     spoil(2, 3)
-    monkeypatch.setattr(Trainer, "save", save)
+    monkeypatch.setattr(Trainer, "save_checkpoint", save)
     with pytest.raises(KeyboardInterrupt):
         small.train(*GATE)
-    monkeypatch.setattr(Trainer, "save", original)
+    monkeypatch.setattr(Trainer, "save_checkpoint", original)
     (state,) = Path(small.folder / "runs").glob("*/checkpoints/checkpoint-2.json")
     assert '"in_a_row": 1' in state.read_text()
     run = small.train(*GATE)

@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from nmt_feat.data.batches import plan
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
+from nmt_feat.model.seeds import derive_seed
 from nmt_feat.runs import processes
-from nmt_feat.runs.build_model import derive
 from nmt_feat.runs.launcher import join
 from nmt_feat.runs.processes import Agreement, check, shared, started
 from nmt_feat.runs.signals import signals
@@ -109,7 +109,7 @@ EVERY += ["trainer.log_every=1"]
 def single(small: Small) -> Path:
     """One process with two batches an update, over the end of an epoch with an odd number."""
     cfg = small.config(*PLAIN, *EVERY)
-    count = len(plan(prepare(cfg, cfg.features).train, 160, derive(1, "order"), 0))
+    count = len(plan(prepare(cfg, cfg.features).train, 160, derive_seed(1, "order"), 0))
     assert count % 2 == 1
     assert count < 2 * 20
     with small.elsewhere("one") as other:

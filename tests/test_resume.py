@@ -270,11 +270,11 @@ def test_what_is_kept(tmp_path: Path) -> None:
     again = Checkpoints(tmp_path / "c", keep=2)
     assert again.step == 5
     assert again.index["meta"] == {"step": 5}
-    assert again.state()["x"] == 5
-    tensors, steps = again.select("best")
+    assert again.read_state()["x"] == 5
+    tensors, steps = again.select_weights("best")
     assert steps == [2]
     assert tensors["weight"].tolist() == [[2.0, 2.0], [2.0, 2.0]]
-    tensors, steps = again.select("average")
+    tensors, steps = again.select_weights("average")
     assert steps == [4, 5]
     assert tensors["weight"].tolist() == [[4.5, 4.5], [4.5, 4.5]]
     assert tensors["bias"].tolist() == [-4.5, -4.5]
@@ -293,8 +293,8 @@ def test_a_failed_write_leaves_the_previous_one(
             save(checkpoints, 2, 2.0, 2)
     again = Checkpoints(tmp_path / "c", keep=1)
     assert again.step == 1
-    assert again.weights(1)["weight"].unique().tolist() == [1.0]
-    assert again.state()["x"] == 1
+    assert again.read_weights(1)["weight"].unique().tolist() == [1.0]
+    assert again.read_state()["x"] == 1
     save(again, 2, 2.0, 2)
     assert len(list((tmp_path / "c").iterdir())) == 6
 

@@ -11,9 +11,9 @@ import pytest
 import nmt_feat.runs.run
 from nmt_feat.errors import UserError
 from nmt_feat.runs import processes
+from nmt_feat.runs.continuing import adopt_checkpoints
 from nmt_feat.runs.run import lock_folder
 from nmt_feat.training.checkpoints import Checkpoints
-from nmt_feat.training.resume import adopt
 from tests.support.entry import call
 from tests.support.small import Small, outcome
 from tests.support.stops import refused, send_at, stop
@@ -135,5 +135,5 @@ def test_into_a_folder_killed_in_its_first_checkpoint(tmp_path: Path) -> None:
     for name in ("run/checkpoints/whole", "folder/checkpoints/half"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name)
-    adopt(tmp_path / "run", tmp_path / "folder")
+    adopt_checkpoints(tmp_path / "run", tmp_path / "folder")
     assert [path.name for path in (tmp_path / "folder").rglob("*")] == ["checkpoints", "whole"]

@@ -341,9 +341,9 @@ def test_a_validation_before_the_first_line_of_the_log(
 ) -> None:
     """No speed is known yet."""
     progress = Progress(Console(width=200), bar=False)
-    progress.validated(10, 1.25, 9.5, 2.0)
-    progress.updated(20, 2.0, 1234.0)
-    progress.validated(20, 2.25, 8.5, 2.0)
+    progress.show_validation(10, 1.25, 9.5, 2.0)
+    progress.show_update(20, 2.0, 1234.0)
+    progress.show_validation(20, 2.25, 8.5, 2.0)
     assert capsys.readouterr().out.splitlines() == [
         "step 10: loss 2.000, dev perplexity 9.50, dev BLEU 1.2",
         "step 20: loss 2.000, dev perplexity 8.50, dev BLEU 2.2, 1,234 tokens/s",

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nmt_feat.training.schedules import SCHEDULES, factor
+from nmt_feat.training.schedules import SCHEDULES, rate_factor
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ from nmt_feat.training.schedules import SCHEDULES, factor
     ],
 )
 def test_factors(schedule: str, step: int, warmup: int, total: int, expected: float) -> None:
-    assert factor(schedule, step, warmup, total) == pytest.approx(expected, abs=1e-12)
+    assert rate_factor(schedule, step, warmup, total) == pytest.approx(expected, abs=1e-12)
 
 
 def test_inverse_sqrt_is_vaswanis() -> None:
     """lr = d^-0.5 min(step^-0.5, step warmup^-1.5), up to the constant (d warmup)^-0.5."""
     for step in range(1, 50):
         formula = min(step**-0.5, step * 7**-1.5) / 7**-0.5
-        assert factor("inverse_sqrt", step, 7, 0) == pytest.approx(formula)
+        assert rate_factor("inverse_sqrt", step, 7, 0) == pytest.approx(formula)
 
 
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
 def test_never_negative_nor_above_one(schedule: str) -> None:
     for warmup in (0, 1, 10):
-        factors = [factor(schedule, step, warmup, 40) for step in range(1, 45)]
+        factors = [rate_factor(schedule, step, warmup, 40) for step in range(1, 45)]
         assert all(0 <= f <= 1 for f in factors)
         assert factors[max(warmup, 1) :] == sorted(factors[max(warmup, 1) :], reverse=True)
 
@@ -78,4 +78,6 @@ def test_as_pytorchs(schedule: str) -> None:
     for step in range(1, 31):
         optimizer.step()
         theirs.step()
-        assert factor(schedule, step, 0, 30) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+        assert rate_factor(schedule, step, 0, 30) == pytest.approx(
+            theirs.get_last_lr()[0], abs=1e-9
+        )

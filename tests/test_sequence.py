@@ -328,15 +328,15 @@ def test_text_needs_no_annotation(small: Small, tmp_path: Path) -> None:
 def test_resume_is_exact(small: Small, units: tuple[str, ...]) -> None:
     whole = outcome(small.train("combiner=gate", *units))
     with small.elsewhere("stopped") as other:
-        save = Trainer.save
+        save = Trainer.save_checkpoint
 
         def stop(trainer: Trainer) -> None:
             save(trainer)
-            if trainer.at.step == 2:
+            if trainer.state.step == 2:
                 raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Trainer, "save", stop)
+            patch.setattr(Trainer, "save_checkpoint", stop)
             with pytest.raises(KeyboardInterrupt):
                 other.train("combiner=gate", *units)
         assert outcome(other.train("combiner=gate", *units)) == whole

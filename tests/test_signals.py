@@ -15,7 +15,7 @@ import pytest
 
 import nmt_feat.runs.run
 from nmt_feat.base.pool import Pool
-from nmt_feat.training import loop
+from nmt_feat.runs import build_trainer
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import Done, call
@@ -61,11 +61,11 @@ def test_in_an_update(small: Small, monkeypatch: pytest.MonkeyPatch, number: int
     continues(small)
 
 
-@pytest.mark.parametrize("place", ["dev_loss", "translate_split", "score"])
+@pytest.mark.parametrize("place", ["compute_dev_loss", "translate_split", "score"])
 def test_in_a_validation(small: Small, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """It is given up, and made when training continues."""
     with monkeypatch.context() as patch:
-        send_at(patch, loop, place, 2)
+        send_at(patch, build_trainer, place, 2)
         done = call("train", *small.overrides())
     stopped(done, small, "SIGTERM", 4)
     assert (index(small)["step"], index(small)["steps"]) == (4, [2])
@@ -76,15 +76,15 @@ def test_a_validation_given_up_is_no_training(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its time is in that of the run, not in that which speed is computed from."""
-    original = loop.dev_loss
+    original = build_trainer.compute_dev_loss
 
     def slow(*args: Any) -> tuple[float, int]:
         time.sleep(1)
         return original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "dev_loss", slow)
-        send_at(patch, loop, "score", 1)
+        patch.setattr(build_trainer, "compute_dev_loss", slow)
+        send_at(patch, build_trainer, "score", 1)
         call("train", *small.overrides())
     meta = index(small)["meta"]
     assert meta["elapsed"] - meta["seconds"] > 0.9
@@ -116,7 +116,7 @@ def test_elsewhere(small: Small, monkeypatch: pytest.MonkeyPatch, owner: Any, na
 def interrupted_twice(overrides: list[str], folder: Path) -> None:
     patch = pytest.MonkeyPatch()
     for at in (1, 2):  # both in the third update
-        send_at(patch, Trainer, "draw", at + 2, signal.SIGINT)
+        send_at(patch, Trainer, "draw_batch", at + 2, signal.SIGINT)
     overrides.append("trainer.accumulate=2")
     command(overrides, folder)
 

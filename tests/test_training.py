@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.data.batches import collate, plan
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.training import loop
+from nmt_feat.evaluation.split_decoding import compute_dev_loss
+from nmt_feat.model.seeds import derive_seed
+from nmt_feat.runs import build_trainer
+from nmt_feat.runs.build_optimizer import build_optimizer
 from nmt_feat.training.checkpoints import Checkpoints
-from nmt_feat.training.loop import dev_loss
-from nmt_feat.training.optimizers import build_optimizer, load_optimizer, optimizer_tensors
+from nmt_feat.training.optimizers import load_optimizer, optimizer_tensors
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.trainers import parameters, trainer
 
@@ -49,7 +52,7 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
     """Loss, gradient and its norm, Adam's first step at the schedule's rate."""
     made = trainer(small, "trainer.accumulate=2", "trainer.clip_norm=0.5", "optimizer.warmup=10")
     before = parameters(made)
-    batches = plan(made.prepared.train, 256, loop.derive(1, "order"), 0)[:2]
+    batches = plan(made.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
     total, count = torch.zeros(()), 0
     for indices in batches:
         batch = collate(made.prepared.train, indices, made.names)
@@ -63,10 +66,10 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
     assert count == sum(int(made.prepared.train.target_lengths[i].sum()) for i in batches)
     expected = torch.autograd.grad(total / count, list(made.model.parameters()))
     loss, tokens = made.update()
-    assert tokens == count == made.at.tokens
+    assert tokens == count == made.state.tokens
     assert float(loss) == pytest.approx(total.item(), rel=1e-5)
-    assert made.at.batches == 2
-    assert made.at.sentences == sum(map(len, batches))
+    assert made.state.batches == 2
+    assert made.state.sentences == sum(map(len, batches))
     for mine, theirs in zip(gradients[0], expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
     # Adam's first step is lr * g / (|g| + eps), whatever the scale; the rate 2e-3 / 10
@@ -84,8 +87,8 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
 def test_two_small_batches_are_one_large(small: Small, gradients: list[list[Tensor]]) -> None:
     """The loss is per token over all batches of an update, however they fall."""
     one, two = trainer(small), trainer(small, "trainer.accumulate=2")
-    parts = plan(one.prepared.train, 256, loop.derive(1, "order"), 0)[:2]
-    one.plan, one.epoch = [np.concatenate(parts)], 0
+    parts = plan(one.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
+    one.plan = [dataclasses.replace(one.plan[0], indices=np.concatenate(parts))]
     assert float(one.update()[0]) == pytest.approx(float(two.update()[0]), rel=1e-5)
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
@@ -93,8 +96,8 @@ def test_two_small_batches_are_one_large(small: Small, gradients: list[list[Tens
 
 @pytest.mark.parametrize("norm", [0.0, 0.01, 100.0])
 def test_clipping(small: Small, norm: float) -> None:
-    made = trainer(small, f"trainer.clip_norm={norm}", "optimizer._target_=torch.optim.SGD")
-    made.cfg.optimizer.lr, made.cfg.optimizer.warmup = 1.0, 0
+    sgd = ("optimizer._target_=torch.optim.SGD", "optimizer.lr=1", "optimizer.warmup=0")
+    made = trainer(small, f"trainer.clip_norm={norm}", *sgd)
     before = parameters(made)
     made.update()
     changes = [p - before[name] for name, p in parameters(made).items()]
@@ -105,17 +108,19 @@ def test_clipping(small: Small, norm: float) -> None:
 def test_every_sentence_once_an_epoch(small: Small) -> None:
     made = trainer(small)
     size, count = len(made.plan), len(made.prepared.train)
-    epochs = [np.concatenate([made.draw() for _ in range(size)]).tolist() for _ in range(3)]
+    epochs = [
+        np.concatenate([made.draw_batch().indices for _ in range(size)]).tolist() for _ in range(3)
+    ]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert made.at.batches == 3 * size
+    assert made.state.batches == 3 * size
 
 
 def test_the_same_batches_for_all_methods_and_other_seeds_others(small: Small) -> None:
     drawn: dict[str, Any] = {}
     for settings in (("combiner=none",), ("combiner=gate",), ("combiner=concat",), ("seed=2",)):
         made = trainer(small, *settings)
-        drawn[settings[0]] = [made.draw().tolist() for _ in range(20)]
+        drawn[settings[0]] = [made.draw_batch().indices.tolist() for _ in range(20)]
     assert drawn["combiner=none"] == drawn["combiner=gate"] == drawn["combiner=concat"]
     assert drawn["seed=2"] != drawn["combiner=concat"]
 
@@ -145,8 +150,8 @@ def test_it_learns(small: Small, precision: str) -> None:
     """One batch by heart."""
     settings = ["model.dim=32", "optimizer.lr=0.01", "combiner=gate", "trainer.batch_tokens=100"]
     made = trainer(small, *settings, f"trainer.precision={precision}")
-    made.plan, made.epoch = made.plan[:1], 0
-    made.batches = lambda epoch: made.plan  # type: ignore[method-assign]
+    made.plan = made.plan[:1]
+    made.plan_epoch = lambda epoch: made.plan
     losses = []
     for _ in range(40):
         loss, tokens = made.update()
@@ -167,7 +172,9 @@ def test_dev_loss_by_hand(small: Small) -> None:
         total -= logprobs[torch.arange(len(logprobs)), batch.target_out[0]].sum().item()
         count += len(logprobs)
     with torch.no_grad():
-        found = dev_loss(made.inner, made.prepared.dev, made.names, 256, torch.device("cpu"))
+        found = compute_dev_loss(
+            made.bare_objective, made.prepared.dev, made.names, 256, torch.device("cpu")
+        )
     assert found == (pytest.approx(total, rel=1e-5), count)
 
 
@@ -190,12 +197,12 @@ def scored(
     left = iter(values)
     if losses is not None:
         following = iter(losses)
-        monkeypatch.setattr(loop, "dev_loss", lambda *_: (next(following), 1))
+        monkeypatch.setattr(build_trainer, "compute_dev_loss", lambda *_: (next(following), 1))
 
     def score(*args: Any) -> Scores:
         return Scores(next(left), 0, "", "", 1)
 
-    monkeypatch.setattr(loop, "score", score)
+    monkeypatch.setattr(build_trainer, "score", score)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ def test_ties_in_bleu_are_broken_by_the_loss(
     at = made.fit()
     assert (at.step, at.best_step) == (updates, best)
     assert made.checkpoints.index["best"] == best
-    assert made.checkpoints.weights(best)
+    assert made.checkpoints.read_weights(best)
 
 
 def test_best_and_average(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

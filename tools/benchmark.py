@@ -41,9 +41,10 @@ from nmt_feat.base.resources import find_resource
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.hydra_program import print_mistakes
 from nmt_feat.config.schema import ModelConfig, TrainConfig
-from nmt_feat.data.prepare import prepare
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.evaluation.split_decoding import translate_split
+from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.provenance import (
@@ -148,17 +149,17 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * 1024**3 / min(seconds() for _ in range(30))
 
 
-def make_trainer(cfg: TrainConfig, folder: Path) -> Trainer:
-    """A trainer of the settings with its data and its model, which keeps nothing in `folder`."""
+def make_trainer(cfg: TrainConfig, folder: Path) -> tuple[Trainer, TrainConfig, Prepared]:
+    """A trainer that keeps nothing in `folder`, its complete settings and its data."""
     cfg = resolve_settings(cfg, False, Console(stderr=True))
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
     model = build_untrained(cfg, prepared)[0]
     progress = Progress(Console(stderr=True), enabled=False)
-    trainer = Trainer(cfg, prepared, model, folder, fabric, progress)
+    trainer = build_trainer(cfg, prepared, model, folder, fabric, progress)
     model.train()
-    return trainer
+    return trainer, cfg, prepared
 
 
 def update(trainer: Trainer) -> float:
@@ -173,24 +174,23 @@ def update(trainer: Trainer) -> float:
 def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
     """Time updates; data loading counts, validation and the first `warmup` updates do not."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(cfg, Path(folder))
+        trainer, cfg, prepared = make_trainer(cfg, Path(folder))
         update(trainer)
         start = time.perf_counter() - BEGUN
         for _ in range(warmup - 1):
             update(trainer)
-        before, drawn = dataclasses.replace(trainer.at), []
-        draw = trainer.draw
-        trainer.draw = lambda: drawn.append(draw()) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
+        before, drawn = dataclasses.replace(trainer.state), []
+        draw = trainer.draw_batch
+        trainer.draw_batch = lambda: drawn.append(draw()) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
         seconds = [update(trainer) for _ in range(updates)]
-    cfg, prepared, model = trainer.cfg, trainer.prepared, trainer.model
     flops = sum(
         needed_flops(
             cfg.model,
             prepared.target.size,
-            prepared.train.source_lengths[indices],
-            prepared.train.target_lengths[indices],
+            prepared.train.source_lengths[batch.indices],
+            prepared.train.target_lengths[batch.indices],
         )
-        for indices in drawn
+        for batch in drawn
     )
     total = sum(seconds)
     rates = {
@@ -199,9 +199,9 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
     }
     tenths = statistics.quantiles(seconds, n=10)
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sentences_per_second": (trainer.at.sentences - before.sentences) / total,
-        "target_tokens_per_second": (trainer.at.tokens - before.tokens) / total,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "sentences_per_second": (trainer.state.sentences - before.sentences) / total,
+        "target_tokens_per_second": (trainer.state.tokens - before.tokens) / total,
         "update_ms_p10": 1000 * tenths[0],
         "update_ms_median": 1000 * tenths[4],
         "update_ms_p90": 1000 * tenths[8],
@@ -222,7 +222,7 @@ def rows(
     All see the same batches. By row: median milliseconds, and by round the ratio to the first row.
     """
     with tempfile.TemporaryDirectory() as folder:
-        trainers = {name: make_trainer(settings(f"row={name}"), Path(folder)) for name in names}
+        trainers = {name: make_trainer(settings(f"row={name}"), Path(folder))[0] for name in names}
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for number in range(-1, rounds):
             spent = dict.fromkeys(names, 0.0)

@@ -47,11 +47,11 @@ from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import (
     INDEX,
     Checkpoints,
-    Progression,
-    packed,
+    TrainingState,
+    model_tensors,
     read_tensors,
-    restore,
-    weights,
+    restore_weights,
+    to_safetensors,
 )
 
 CONLLU = """# text = Im Haus, da sitzt's.
@@ -254,17 +254,17 @@ def checkpoint(path: Path) -> Counts:
     except (ValueError, RecursionError):
         pass
     found = Checkpoints(folder, 1)
-    convert_json(found.index["meta"], Progression)
-    found.state()
+    convert_json(found.index["meta"], TrainingState)
+    found.read_state()
     for how in ("best", "average"):
-        found.select(how)
+        found.select_weights(how)
     return (found.step,)
 
 
 def tensors(path: Path) -> Counts:
     """Weights that belong to a model, or others."""
     found = read_tensors(path)
-    restore(nn.Linear(3, 2), found, str(path))
+    restore_weights(nn.Linear(3, 2), found, str(path))
     return (len(found),)
 
 
@@ -302,7 +302,7 @@ def _readers(folder: Path) -> dict[str, Reader]:
     )
     model, whole = nn.Linear(3, 2), Checkpoints(folder, 1)
     state = {"generator.0.cpu": torch.get_rng_state()[:8]}
-    whole.save(2, model, state, asdict(Progression(step=2, curve=[{"step": 2, "bleu": 1.0}])), 2)
+    whole.save(2, model, state, asdict(TrainingState(step=2, curve=[{"step": 2, "bleu": 1.0}])), 2)
     index = (folder / f"{INDEX}2.json").read_bytes()
 
     def factored(kind: str) -> Callable[[Path], Counts]:
@@ -329,7 +329,7 @@ def _readers(folder: Path) -> dict[str, Reader]:
             (json.dumps(asdict(record), indent=1).encode(),),
         ),
         "checkpoint": Reader(f"{INDEX}2.json", checkpoint, None, (index,)),
-        "weights": Reader("x.safetensors", tensors, None, (packed(weights(model)),)),
+        "weights": Reader("x.safetensors", tensors, None, (to_safetensors(model_tensors(model)),)),
     }
 
 

@@ -28,7 +28,8 @@ from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.build_model import build_combiner, isolated, wanted
+from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.runs.build_model import build_combiner, wanted
 from nmt_feat.runs.records import DIALS, method_name
 from nmt_feat.text.files import hash_content, hash_file_cached
 
@@ -97,7 +98,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
         model["source_vectors"] = hash_file_cached(file, cache, content=True)
     parts = wanted(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
-    with isolated(0, "code"):
+    with isolated_generator(0, "code"):
         combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
     settings["combiner"] |= user_code_hash(
         *map(type, combiner.modules())

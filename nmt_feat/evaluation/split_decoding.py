@@ -13,7 +13,7 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq, SomeCache, score_batch, search
 
 if TYPE_CHECKING:
-    from nmt_feat.training.loop import Objective
+    from nmt_feat.training.objective import Objective
 
 ALL_BATCHES = slice(None)
 """The share of a process that is alone."""

@@ -26,7 +26,7 @@ from nmt_feat.runs.records import (
     write_record,
 )
 from nmt_feat.runs.signals import Interrupted, signals
-from nmt_feat.training.checkpoints import read_tensors, restore
+from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
 
 def missing_sets(record: RunRecord, request: Request) -> list[str]:
@@ -55,7 +55,7 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
     fabric = make_single_fabric(cfg)
     model = model_for(cfg, prepared.encoder, prepared.target)
     weights = folder / WEIGHTS
-    restore(model, read_tensors(weights), str(weights))
+    restore_weights(model, read_tensors(weights), str(weights))
     model.to(fabric.device).eval()
     splits = {"dev": prepared.dev, **prepared.tests}
     for name in names:

@@ -23,8 +23,9 @@ from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.features.kind import FeatureKind
+from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.build_model import build_model, isolated
+from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.records import FINISHED, STARTED
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import FORMAT
@@ -56,7 +57,7 @@ def model_for(
             device = choose_device(cfg.trainer.accelerator)
             return encoders[name] if encoders else kind.open_encoder(device)
 
-        with isolated(cfg.seed, f"encoder {name}"):  # of what its files need not have
+        with isolated_generator(cfg.seed, f"encoder {name}"):  # of what its files need not have
             embedder = model.source.features[name]
             kind.prepare_embedder(embedder, encoder.features[name], open_encoder)
     return model

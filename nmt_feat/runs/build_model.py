@@ -1,10 +1,8 @@
 """From settings to a model, each part's weights from a generator of its own."""
 
 import contextlib
-import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,29 +18,13 @@ from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import Dropouts, Transformer
 
 LEAST = FIRST + 1
 """Ids of a feature at least: the special ones and a value."""
 WORD = "word"
 """Name of the first part; no feature may have it."""
-
-
-def derive(seed: int, *purpose: object) -> int:
-    """A seed for one purpose: independent of those for others, the same on every machine."""
-    text = "/".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-@contextmanager
-def isolated(seed: int, purpose: str) -> Iterator[None]:
-    """Within, PyTorch's CPU generator is seeded for `purpose`; after, it is as it was before."""
-    state = torch.get_rng_state()
-    torch.manual_seed(derive(seed, purpose))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
 
 
 def unused(cfg: CombinerConfig) -> list[str]:
@@ -139,7 +121,7 @@ def check_widths(
 ) -> None:
     """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
     parts = wanted(cfg, features, dict.fromkeys(features, 1), model)
-    with isolated(0, "check"), torch.no_grad():
+    with isolated_generator(0, "check"), torch.no_grad():
         combiner = build_combiner(cfg, parts, model.dim)
         if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
             raise UserError(
@@ -233,7 +215,7 @@ def check_vectors(
     tried = []
     for values in (LEAST, 1 << 30):
         parts = wanted(cfg, features, dict.fromkeys(features, values), model)
-        with isolated(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
+        with isolated_generator(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
             tried.append(build_combiner(cfg, parts, model.dim))
     # With more values features are wider, until they leave the word nothing: then from 1 on.
     words = [combiner.widths[WORD] for combiner in tried]
@@ -279,25 +261,25 @@ def build_model(
         seed: the run's seed.
     """
     std = model.embedding_std or model.dim**-0.5
-    with isolated(seed, "combiner"):
+    with isolated_generator(seed, "combiner"):
         merge = build_combiner(combiner, wanted(combiner, features, values, model), model.dim)
     check_tie(merge, model)
     embedders: dict[str, nn.Module] = {}
     for name, kind in choose_kinds(features).items():
-        with isolated(seed, f"feature {name}"):
+        with isolated_generator(seed, f"feature {name}"):
             embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
-    with isolated(seed, "target"):
+    with isolated_generator(seed, "target"):
         target = table(target_size, model.dim, std)
     words = target if model.tie == "all" else None
     if words is None and model.source_words:
-        with isolated(seed, "source"):
+        with isolated_generator(seed, "source"):
             words = table(source_size, merge.widths[WORD], std)
     masked = {
         name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
         for name, feature in features.items()
         if feature.dropout or feature.sentence_dropout
     }
-    with isolated(seed, "transformer"):
+    with isolated_generator(seed, "transformer"):
         return Transformer(
             SourceEmbedding(words, embedders, merge, model.dropout, masked),
             TargetEmbedding(target, model.dropout),

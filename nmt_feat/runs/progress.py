@@ -27,7 +27,7 @@ class Progress:
     def __init__(self, console: Console, enabled: bool = True, bar: bool = True) -> None:
         self.console = console
         self.enabled = enabled
-        self.current = "the start of training"
+        self.current_work = "the start of training"
         """The work that the processes do together, for messages."""
         self.bar = Bar(
             TextColumn("{task.description:<10}", markup=False),
@@ -40,29 +40,29 @@ class Progress:
         )
         self.task = self.bar.add_task("training", loss="", speed="", bleu="")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line."""
         if self.enabled:
             self.console.print(literal(text))
 
-    def start(self, step: int, total: int) -> None:
+    def show_start(self, step: int, total: int) -> None:
         """Begin at `step` of `total` updates."""
         self.bar.reset(self.task, completed=step, total=total)
         self.bar.start()
 
-    def phase(self, name: str, work: str) -> None:
+    def show_phase(self, name: str, work: str) -> None:
         """Show what is being done, `work` in full."""
-        self.current = work
+        self.current_work = work
         self.bar.update(self.task, description=name)
 
-    def updated(self, step: int, loss: float, speed: float) -> None:
+    def show_update(self, step: int, loss: float, speed: float) -> None:
         """Show the mean loss per token (nats) and target tokens per second."""
         shown, rate = f"loss {loss:.2f}  ", f"{speed:,.0f} tokens/s"
         self.bar.update(self.task, completed=step, description="training", loss=shown, speed=rate)
         if self.log:
             self.log({"train/loss": loss, "train/tokens_per_second": speed}, step)
 
-    def validated(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
+    def show_validation(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
         """Show a validation; without a bar, as a line."""
         shown = f"  dev BLEU {bleu:.1f}"
         self.bar.update(self.task, completed=step, description="training", bleu=shown)
@@ -70,16 +70,16 @@ class Progress:
             self.log({"dev/bleu": bleu, "dev/perplexity": perplexity}, step)
         if self.bar.disable:
             speed = self.bar.tasks[0].fields["speed"]  # none before the first line of the log
-            self.say(
+            self.print_line(
                 f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
                 f"{bleu:.1f}{speed and ', '}{speed}"
             )
 
-    def working(self, name: str) -> AbstractContextManager[object]:
+    def show_work(self, name: str) -> AbstractContextManager[object]:
         """Show what is being done, while it is, without the bar."""
         return self.console.status(literal(name)) if self.enabled else nullcontext()
 
-    def stop(self) -> None:
+    def show_end(self) -> None:
         """Take the bar away."""
         if not self.bar.disable:
             self.bar.stop()

@@ -15,10 +15,10 @@ from nmt_feat.evaluation.languages import check_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.runs.build_model import check_vectors, check_widths, unused
+from nmt_feat.runs.build_optimizer import try_optimizer
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.records import method_name
 from nmt_feat.text.word_vectors import vector_width
-from nmt_feat.training.optimizers import try_optimizer
 
 SUBWORDS = {
     "min_count": ("none", "given"),

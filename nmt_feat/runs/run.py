@@ -42,6 +42,7 @@ from nmt_feat.runs.additions import add_results
 from nmt_feat.runs.advice import OWN_FILES, advice, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep
 from nmt_feat.runs.build_model import arithmetic
+from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
 from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
@@ -58,9 +59,13 @@ from nmt_feat.runs.training_processes import (
 )
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.normalization import RULES
-from nmt_feat.training import checkpoints
-from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
-from nmt_feat.training.resume import adopt, refuse_changes, unfinished
+from nmt_feat.training.checkpoints import (
+    AGAIN,
+    CHECKPOINTS,
+    Checkpoints,
+    model_tensors,
+    to_safetensors,
+)
 
 
 @dataclass
@@ -149,9 +154,7 @@ def explain_deleted_files(folder: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         if error.filename is None or folder not in Path(error.filename).parents:
             raise
-        raise UserError(
-            f"{error.filename}: was deleted while the run trained; {checkpoints.AGAIN}"
-        ) from error
+        raise UserError(f"{error.filename}: was deleted while the run trained; {AGAIN}") from error
 
 
 def continue_from(
@@ -165,7 +168,7 @@ def continue_from(
     run, checkpoint = folder, Checkpoints(folder / CHECKPOINTS, 1, verify=False)
     if foreign := bool(cfg.resume and not checkpoint.step):
         run = Path(str(cfg.resume))
-        checkpoint = unfinished(run)
+        checkpoint = find_unfinished(run)
     if checkpoint.step and (run / records.STARTED).exists():
         record = records.read_record(run / records.STARTED)
         before = upgrade_record(record, cfg, data)
@@ -174,7 +177,7 @@ def continue_from(
         refuse_changes(run, before, settings, checkpoint.step, cfg.trainer.resume_exact)
     if foreign:
         with lock_folder(run):
-            adopt(run, folder)
+            adopt_checkpoints(run, folder)
     return float(checkpoint.index["meta"]["elapsed"]) if checkpoint.step else 0.0
 
 
@@ -267,7 +270,7 @@ def train_new_run(
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
     result = train_to_end(fabric, cfg, folder, (prepared, model))
     steps = restore_chosen_weights(cfg, folder, model.eval())
-    write_atomically(folder / WEIGHTS, checkpoints.packed(checkpoints.weights(model)))
+    write_atomically(folder / WEIGHTS, to_safetensors(model_tensors(model)))
     evaluate_splits(cfg, record, result, prepared, folder)
     record.parts = measure_parts(
         model, prepared.dev, prepared.encoder.name_values(with_words=False)
@@ -338,12 +341,12 @@ def evaluate_splits(
 
 def record_training(record: RunRecord, result: TrainingResult) -> None:
     """Write into the record how training went."""
-    at = result.at
-    record.updates, record.skipped = at.step, at.skipped
-    record.selected_step = at.best_step
-    record.curve = [CurvePoint(int(p["step"]), p["loss"], p["bleu"]) for p in at.curve]
-    record.train_seconds = at.elapsed
-    record.tokens_per_second = at.tokens / at.seconds
+    state = result.state
+    record.updates, record.skipped = state.step, state.skipped
+    record.selected_step = state.best_step
+    record.curve = [CurvePoint(int(p["step"]), p["loss"], p["bleu"]) for p in state.curve]
+    record.train_seconds = state.elapsed
+    record.tokens_per_second = state.tokens / state.seconds
     record.peak_memory_mib = max(result.peak, provenance.peak_memory_mib())
 
 

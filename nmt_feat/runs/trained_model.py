@@ -57,7 +57,7 @@ from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.training.checkpoints import read_tensors, restore
+from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
 SCORED_ANEW = (
     "an n-best list, each line is scored for the sentence of its number; its text is cut into "
@@ -121,7 +121,7 @@ class TrainedModel:
         }
         self.encoders = {name: encoder for name, encoder in encoders.items() if encoder}
         self.model = model_for(cfg, self.encoder, self.target, self.encoders)
-        restore(self.model, read_tensors(weights), str(weights))
+        restore_weights(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
         for sentence in changed_classes(self.folder, cfg, self.model):
             say(sentence, file=sys.stderr)

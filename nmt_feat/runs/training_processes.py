@@ -22,21 +22,20 @@ from nmt_feat.data.prepare import Prepared
 from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs import processes, provenance, records
+from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.loggers import Loggers, make_loggers
 from nmt_feat.runs.processes import set_up_torch
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.signals import Interrupted, signals
 from nmt_feat.runs.starting_model import build_untrained
-from nmt_feat.training import checkpoints
-from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, Progression
-from nmt_feat.training.loop import Trainer
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, TrainingState, restore_weights
 
 
 @dataclass
 class TrainingResult:
     """How a training has ended, in the first of its processes."""
 
-    at: Progression
+    state: TrainingState
     decoded: dict[str, DecodedSplit]
     """By split; those that a signal interrupted are not here."""
     peak: float
@@ -54,48 +53,53 @@ def train_in_process(
     with (
         signals.handled(),
         signals.deferred(),
-        processes.waiting_limited(cfg.trainer.wait_minutes, lambda: progress.current),
+        processes.waiting_limited(cfg.trainer.wait_minutes, lambda: progress.current_work),
     ):
         set_up_torch(cfg)
         if start is None:
             prepared = prepare_run(cfg)
             start = prepared, build_untrained(cfg, prepared)[0]
         search = validation_search(read_earlier_settings(folder))
-        trainer = Trainer(cfg, *start, folder, fabric, progress, search)
+        trainer = build_trainer(cfg, *start, folder, fabric, progress, search)
         trainer.resume()
         if trainer.checkpoints.damaged:
-            progress.say(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
-        if trainer.at.step and not trainer.at.finished:
-            progress.say(f"resumed at update {trainer.at.step} of {cfg.trainer.max_steps}")
+            progress.print_line(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
+        if trainer.state.step and not trainer.state.finished:
+            progress.print_line(
+                f"resumed at update {trainer.state.step} of {cfg.trainer.max_steps}"
+            )
         with contextlib.ExitStack() as stack:
             if fabric.global_rank == 0:
-                loggers = Loggers(make_loggers(cfg.logger), folder, progress.say)
+                loggers = Loggers(make_loggers(cfg.logger), folder, progress.print_line)
                 stack.enter_context(contextlib.closing(loggers))
                 progress.log = loggers.log
-            at = trainer.fit()
-        if not at.finished:
-            return TrainingResult(at, {}, 0.0)
+            state = trainer.fit()
+        if not state.finished:
+            return TrainingResult(state, {}, 0.0)
         prepared, model = start
         restore_chosen_weights(cfg, folder, model)
         model.to(fabric.device).eval()
-        with progress.working("translating"):
+        with progress.show_work("translating"):
             decoded = {}
             for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-                progress.current = f"the translations of {name}"
+                progress.current_work = f"the translations of {name}"
                 decoded[name] = decode_split(
                     cfg, model, split, fabric.device, partial(processes.shared, fabric)
                 )
         memory = torch.tensor(provenance.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(memory, reduce_op="max")
         assert isinstance(peak, torch.Tensor)
-        return TrainingResult(at, {name: one for name, one in decoded.items() if one}, float(peak))
+        return TrainingResult(
+            state, {name: one for name, one in decoded.items() if one}, float(peak)
+        )
 
 
 def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: Transformer) -> list[int]:
     """Give the model the weights to test, in fp32; of which updates they are."""
-    chosen, steps = Checkpoints(folder / CHECKPOINTS, 1, verify=False).select(cfg.trainer.select)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, 1, verify=False)
+    chosen, steps = checkpoints.select_weights(cfg.trainer.select)
     model.float()  # a model trained in another precision is tested as it will be used
-    checkpoints.restore(model, chosen)
+    restore_weights(model, chosen)
     return steps
 
 
@@ -107,9 +111,9 @@ def train_to_end(
     result = processes.launch(
         fabric, train_in_process, cfg, folder, start if here else None, TrainingResult
     )
-    if not result.at.finished:
+    if not result.state.finished:
         raise Interrupted(
-            f"{signals.caught or 'a signal'}: stopped after update {result.at.step} of "
+            f"{signals.caught or 'a signal'}: stopped after update {result.state.step} of "
             f"{cfg.trainer.max_steps}, saved in {folder}; the same command continues"
         )
     if len(result.decoded) < 1 + len(start[0].tests):

@@ -41,33 +41,33 @@ _WRITTEN = re.compile(
 _NAME = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
 
 
-def weights(model: nn.Module) -> dict[str, Tensor]:
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, a shared table once."""
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {name: tensor.detach() for name, tensor in named.items()}
 
 
-def packed(tensors: Mapping[str, Tensor]) -> bytes:
+def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Tensors as the content of a safetensors file."""
     return serialize({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def restore(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoint") -> None:
+def restore_weights(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoint") -> None:
     """Copy `tensors` into the model; other names or shapes than its own are an error."""
-    own = weights(model)
-    for key in sorted(own.keys() | tensors.keys()):
-        given, expected = (
-            tuple(named[key].shape) if key in named else "missing" for named in (tensors, own)
+    expected = model_tensors(model)
+    for key in sorted(expected.keys() | tensors.keys()):
+        shape, expected_shape = (
+            tuple(named[key].shape) if key in named else "missing" for named in (tensors, expected)
         )
-        if given != expected:
+        if shape != expected_shape:
             raise UserError(
-                f"{name}: {key} is {given} but the model's is {expected}; "
+                f"{name}: {key} is {shape} but the model's is {expected_shape}; "
                 "the file belongs to other settings"
             )
-        own[key].copy_(tensors[key])
+        expected[key].copy_(tensors[key])
 
 
-def average(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def average_weights(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of the tensors of several checkpoints (Vaswani et al. 2017, section 6.1)."""
     return {
         name: torch.stack([s[name].double() for s in sets]).mean(dim=0).to(first.dtype)
@@ -102,7 +102,7 @@ def check_format(number: int, path: Path) -> None:
 
 
 @dataclass
-class Progression:
+class TrainingState:
     """What a stopped run needs to know beside tensors; saved with each checkpoint."""
 
     step: int = 0
@@ -143,7 +143,7 @@ class Index:
     steps: list[int]
     best: int
     sha256: dict[str, str]
-    meta: Progression
+    meta: TrainingState
 
 
 class Damaged(UserError):
@@ -171,14 +171,14 @@ class Checkpoints:
         whole: list[dict[str, Any]] = []
         for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
             try:
-                whole.append(self._index(step, verify and not whole))
+                whole.append(self._read_index(step, verify and not whole))
             except Damaged as error:
                 self.damaged = self.damaged or (None if whole else str(error))
         if self.damaged and not whole:
             raise UserError(f"{self.damaged}; to train from the start, delete {folder.parent}")
         self.index, self._before = [*whole, {}, {}][:2]
 
-    def _index(self, step: int, verify: bool) -> dict[str, Any]:
+    def _read_index(self, step: int, verify: bool) -> dict[str, Any]:
         path = self.folder / f"{INDEX}{step}.json"
         try:
             index: dict[str, Any] = load_json(path.read_bytes().decode())
@@ -220,8 +220,8 @@ class Checkpoints:
         self._refuse_gone()
         self.folder.mkdir(exist_ok=True)
         sums = dict(self.index.get("sha256", {}))
-        for kind, tensors in (("weights", weights(model)), ("state", state)):
-            data, name = packed(tensors), f"{kind}-{step}.safetensors"
+        for kind, tensors in (("weights", model_tensors(model)), ("state", state)):
+            data, name = to_safetensors(tensors), f"{kind}-{step}.safetensors"
             write_atomically(self.folder / name, data)
             sums[name] = hashlib.sha256(data).hexdigest()
         steps = [s for s in self.index.get("steps", []) if s < step]
@@ -240,11 +240,11 @@ class Checkpoints:
         write_atomically(self.folder / f"{INDEX}{step}.json", content.encode())
         before = self._before if self.step == step else self.index
         self.index, self._before = index, before
-        whole = [each for each in (index, before) if each]
-        kept = {f"{INDEX}{each['step']}.json" for each in whole}
-        kept |= {name for each in whole for name in each["sha256"]}
+        indices = [one for one in (index, before) if one]
+        needed = {f"{INDEX}{one['step']}.json" for one in indices}
+        needed |= {name for one in indices for name in one["sha256"]}
         for path in self.folder.iterdir():
-            if path.name not in kept and _WRITTEN.fullmatch(path.name):
+            if path.name not in needed and _WRITTEN.fullmatch(path.name):
                 path.unlink()
 
     def _refuse_gone(self) -> None:
@@ -259,20 +259,20 @@ class Checkpoints:
         """Step of the newest checkpoint; 0 if there is none."""
         return int(self.index["step"]) if self.index else 0
 
-    def weights(self, step: int) -> dict[str, Tensor]:
+    def read_weights(self, step: int) -> dict[str, Tensor]:
         """Weights at a kept step."""
-        return self._read(f"weights-{step}.safetensors")
+        return self._read_tensors(f"weights-{step}.safetensors")
 
-    def state(self) -> dict[str, Tensor]:
+    def read_state(self) -> dict[str, Tensor]:
         """Optimiser and generators of the newest checkpoint."""
-        return self._read(f"state-{self.step}.safetensors")
+        return self._read_tensors(f"state-{self.step}.safetensors")
 
-    def _read(self, name: str) -> dict[str, Tensor]:
+    def _read_tensors(self, name: str) -> dict[str, Tensor]:
         if not (expected := self.index["sha256"].get(name)):
             raise UserError(f"{self.folder}: its newest checkpoint has no {name}; train again")
         return read_tensors(self.folder / name, expected)
 
-    def select(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
+    def select_weights(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
         """The weights to test, and the steps they come from; `how`: `best` or `average`."""
         self._refuse_gone()
         if not self.index:
@@ -280,4 +280,4 @@ class Checkpoints:
         steps = [self.index["best"]] if how == "best" else list(self.index["steps"])
         if not steps:
             raise UserError(f"{self.folder}: no checkpoint was validated; train again")
-        return average([self.weights(step) for step in steps]), steps
+        return average_weights([self.read_weights(step) for step in steps]), steps

@@ -1,8 +1,12 @@
 """The training loop: updates, validation, checkpoints, early stopping, exact resume.
 
-Everything that decides the result counts updates, never seconds. An update takes
-`accumulate` batches from each of the processes; its loss is the sum over all their target
-tokens divided by their number, however the batches fall.
+Everything that decides the result counts updates, never seconds. The loop takes values and
+functions: it knows no config, no console and no corpus.
+
+    fit:  until finished, or until `stop_requested`
+              update             draw batches, gradients, optimiser
+              validate           every `validate_every` updates, and after the last one
+              save_checkpoint    after each validation, and where a signal stops the training
 """
 
 from __future__ import annotations
@@ -10,409 +14,394 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from nmt_feat.base.typed_json import convert_json
-from nmt_feat.config.identity import VALIDATION
-from nmt_feat.config.schema import DecodingConfig, TrainConfig
-from nmt_feat.data.batches import Indices, collate, ordered, plan
-from nmt_feat.data.prepare import Prepared
-from nmt_feat.data.store import EncodedSplit
-from nmt_feat.embedders.ids import PAD
 from nmt_feat.errors import UserError, out_of_memory, short_repr
-from nmt_feat.evaluation.languages import choose_scoring
-from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.split_decoding import ALL_BATCHES, translate_split
-from nmt_feat.model.loss import fused_loss, plain_loss
-from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.build_model import derive
-from nmt_feat.runs.processes import Agreement, shared
-from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.signals import signals
-from nmt_feat.training.checkpoints import AGAIN, CHECKPOINTS, Checkpoints, Progression, restore
-from nmt_feat.training.optimizers import HIGHEST, build_optimizer, load_optimizer, optimizer_tensors
-from nmt_feat.training.schedules import factor
+from nmt_feat.model.seeds import derive_seed
+from nmt_feat.training.checkpoints import AGAIN, Checkpoints, TrainingState, restore_weights
+from nmt_feat.training.interfaces import (
+    PlannedBatch,
+    ProgressReport,
+    TrainingSettings,
+    ValidationScores,
+)
+from nmt_feat.training.objective import Objective
+from nmt_feat.training.optimizers import HIGHEST, load_optimizer, optimizer_tensors
+from nmt_feat.training.schedules import rate_factor
 
 
-class Objective(nn.Module):
-    """Model and loss in one module, so that data-parallel training wraps both."""
+class UpdateLoss(NamedTuple):
+    """What an update leaves to be shown."""
 
-    def __init__(self, model: Transformer, smoothing: float, fused: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.smoothing = smoothing
-        self.loss = fused_loss if fused else plain_loss
-
-    def forward(
-        self,
-        source: Tensor,
-        features: dict[str, Tensor],
-        target_in: Tensor,
-        target_out: Tensor,
-        real: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Summed smoothed loss and negative log-likelihood, in nats.
-
-        Ids `(B, S)` and `(B, T)`; `real` are the places `(N,)` in the flattened target that are
-        not padding: given, because to find them a CUDA device would be waited for.
-        """
-        hidden = self.model(source, features, source != PAD, target_in).flatten(0, 1)
-        states, right = hidden.index_select(0, real), target_out.flatten().index_select(0, real)
-        return self.loss(states, self.model.target.words.weight, right, self.smoothing)
-
-
-def dev_loss(
-    objective: nn.Module,
-    split: EncodedSplit,
-    names: list[str],
-    tokens: int,
-    device: torch.device,
-    share: slice = ALL_BATCHES,
-) -> tuple[float, int]:
-    """Summed negative log-likelihood of the target pieces, in nats, and their number, with EOS."""
-    total, count = 0.0, 0
-    for indices in ordered(split, tokens)[share]:
-        batch = collate(split, indices, names).to(device)
-        total += float(objective(*batch.tensors)[1])
-        count += batch.tokens
-    return total, count
+    loss_sum: Tensor
+    """Over the target tokens of this process; 0 where the update was skipped."""
+    token_count: int
+    """Target tokens of all processes."""
 
 
 class Trainer:
-    """One training, in one of `fabric.world_size` processes."""
+    """One training, in one of `fabric.world_size` processes.
+
+    Args:
+        settings: numbers and choices.
+        objective: model and loss, on the device.
+        optimizer: of the objective's parameters.
+        plan_epoch: gives the batches of an epoch, of all processes together; always as many.
+        validate_model: scores the model on dev; none where a signal interrupts that.
+        checkpoints: of this run.
+        fabric: device, processes and precision.
+        progress: what a person sees.
+        stop_requested: whether training is to end after this update; all processes get the same
+            answer.
+    """
 
     def __init__(
         self,
-        cfg: TrainConfig,
-        prepared: Prepared,
-        model: Transformer,
-        folder: Path,
+        settings: TrainingSettings,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        plan_epoch: Callable[[int], Sequence[PlannedBatch]],
+        validate_model: Callable[[], ValidationScores | None],
+        checkpoints: Checkpoints,
         fabric: Fabric,
-        progress: Progress,
-        search: DecodingConfig = VALIDATION,
+        progress: ProgressReport,
+        stop_requested: Callable[[], bool],
     ) -> None:
-        """`search`: how validations translate; it chooses the best checkpoint."""
-        self.search = search
-        self.cfg, self.prepared, self.fabric, self.progress = cfg, prepared, fabric, progress
-        self.names = list(prepared.encoder.features)
-        objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
-        objective.to(fabric.device)
-        rates = {
-            f"model.source.features.{name}.encoder.": feature.learning_rate
-            for name, feature in cfg.features.items()
-            if feature.learning_rate
-        }
-        optimizer = build_optimizer(cfg.optimizer, objective, rates)
-        self.model, self.inner = model, objective
+        self.settings, self.fabric, self.progress = settings, fabric, progress
+        self.model, self.bare_objective = objective.model, objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
-        self.begin(0)
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS, cfg.trainer.average)
+        self.plan_epoch, self.validate_model = plan_epoch, validate_model
+        self.epoch, self.plan = 0, plan_epoch(0)
+        self.checkpoints, self.stop_requested = checkpoints, stop_requested
         threads = torch.get_num_threads() if fabric.device.type == "cpu" else 0
-        self.stopping = Agreement(fabric.world_size, cfg.trainer.wait_minutes)
-        self.at = Progression(processes=fabric.world_size, threads=threads)
-        self.saved = 0  # the step of the last checkpoint
-        # Whether the optimiser can skip an update that the device finds to be not finite.
-        adam = isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
-        fused = adam and optimizer.defaults.get("fused")
-        self.masks = bool(fused) and fabric.device.type == "cuda"
-        self.unsure: list[tuple[Tensor, list[Indices]]] = []  # updates, whether they are skipped
-        torch.manual_seed(derive(cfg.seed, "dropout", fabric.global_rank))
+        self.state = TrainingState(processes=fabric.world_size, threads=threads)
+        self.saved_step = 0
+        """The step of the last checkpoint."""
+        is_adam = isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
+        is_fused = is_adam and optimizer.defaults.get("fused")
+        self.optimizer_skips = bool(is_fused) and fabric.device.type == "cuda"
+        """Whether the optimiser itself skips an update that the GPU finds to be not finite."""
+        self.unchecked_updates: list[tuple[Tensor, list[PlannedBatch]]] = []
+        """Updates since the last `count_skipped`: whether each was skipped, and its batches."""
+        torch.manual_seed(derive_seed(settings.seed, "dropout", fabric.global_rank))
+
+    # ---- resume and save
 
     def resume(self) -> None:
         """Continue from the newest checkpoint, if there is one, exactly where it was.
 
         Another number of processes or (on CPU) threads is an error, for the bits depend on it,
-        unless `trainer.resume_exact=false`.
+        unless `resume_exact` is false.
         """
-        fabric, settings = self.fabric, self.cfg.trainer
-        self.saved = self.checkpoints.step
-        if self.saved:
-            processes, threads = self.at.processes, self.at.threads
-            self.at = convert_json(self.checkpoints.index["meta"], Progression)
-            restore(self.model, self.checkpoints.weights(self.at.step))
-            state = self.checkpoints.state()
-            load_optimizer(self.optimizer.optimizer, state)
-            for kind, found in (("processes", processes), ("threads", threads)):
-                if settings.resume_exact and (before := getattr(self.at, kind)) not in (0, found):
-                    raise UserError(
-                        f"{self.checkpoints.folder.parent}: its updates were made with {before} "
-                        f"{kind}, here are {found}, whose result differs in its last bits; give it "
-                        f"{before}, or set trainer.resume_exact=false"
-                    )
-            rank = fabric.global_rank
-            if (name := f"generator.{rank}.cpu") in state:
-                torch.set_rng_state(state[name])
-            if (name := f"generator.{rank}.cuda") in state and fabric.device.type == "cuda":
-                torch.cuda.set_rng_state(state[name], fabric.device)
-            self.at.processes, self.at.threads = processes, threads
-            # Its last validation may not have been the last under the limit that it had then.
-            self.at.finished |= self.at.step >= settings.max_steps and not self.due()
+        self.saved_step = self.checkpoints.step
+        if not self.saved_step:
+            return
+        fabric, current = self.fabric, self.state
+        self.state = convert_json(self.checkpoints.index["meta"], TrainingState)
+        restore_weights(self.model, self.checkpoints.read_weights(self.state.step))
+        tensors = self.checkpoints.read_state()
+        load_optimizer(self.optimizer.optimizer, tensors)
+        for kind, count in (("processes", current.processes), ("threads", current.threads)):
+            before = getattr(self.state, kind)
+            if self.settings.resume_exact and before not in (0, count):
+                raise UserError(
+                    f"{self.checkpoints.folder.parent}: its updates were made with {before} "
+                    f"{kind}, here are {count}, whose result differs in its last bits; give it "
+                    f"{before}, or set trainer.resume_exact=false"
+                )
+        name = f"generator.{fabric.global_rank}"
+        if f"{name}.cpu" in tensors:
+            torch.set_rng_state(tensors[f"{name}.cpu"])
+        if f"{name}.cuda" in tensors and fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[f"{name}.cuda"], fabric.device)
+        self.state.processes, self.state.threads = current.processes, current.threads
+        # Its last validation may not have been the last under the limit that it had then.
+        is_last = self.state.step >= self.settings.max_steps
+        self.state.finished |= is_last and not self.validation_due()
 
-    def batches(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch, of all processes together."""
-        seed, settings = derive(self.cfg.seed, "order"), self.cfg.trainer
-        by_target = settings.batch_by == "target"
-        return plan(self.prepared.train, settings.batch_tokens, seed, epoch, by_target)
-
-    def begin(self, epoch: int) -> None:
-        """Draw the order of an epoch, and its data where each has its own."""
-        self.epoch, self.plan, self.train = epoch, self.batches(epoch), self.prepared.train
-        if self.prepared.redraw is not None:
-            self.train = self.prepared.redraw(epoch)
-
-    def draw(self) -> Indices:
-        """The next batch; epochs follow one another without a seam."""
-        epoch, index = divmod(self.at.batches, len(self.plan))
-        if epoch != self.epoch:
-            self.begin(epoch)
-        self.at.batches += 1
-        return self.plan[index]
-
-    def save(self, validated: bool = True) -> None:
+    def save_checkpoint(self, validated: bool = True) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""
-        self.progress.current = f"the checkpoint after update {self.at.step}"
+        self.progress.current_work = f"the checkpoint after update {self.state.step}"
         self.count_skipped()
+        tensors = self.gather_generators()
+        if self.fabric.global_rank == 0:
+            tensors |= optimizer_tensors(self.optimizer.optimizer)
+            state, folder = self.state, self.checkpoints.folder
+            try:
+                self.checkpoints.save(
+                    state.step, self.model, tensors, asdict(state), state.best_step, validated
+                )
+            except OSError as error:
+                if not folder.is_dir():
+                    raise UserError(
+                        f"{folder}: was deleted while the run trained; {AGAIN}"
+                    ) from error
+                raise UserError(
+                    f"{error.filename or folder}: {error.strerror}, while update {state.step} was "
+                    f"saved; {self.describe_saved()}; make room, then the same command continues"
+                ) from error
+        self.saved_step = self.state.step
+        self.fabric.barrier()
+
+    def gather_generators(self) -> dict[str, Tensor]:
+        """The states of the random generators of all processes, by rank and device."""
         generators = {"cpu": torch.get_rng_state()}
         if self.fabric.device.type == "cuda":
             generators["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
-        state: dict[str, Tensor] = {}
+        gathered: dict[str, Tensor] = {}
         for name, value in generators.items():
-            every = self.fabric.all_gather(value.to(self.fabric.device))
-            assert isinstance(every, Tensor)
-            every = every.cpu().reshape(self.fabric.world_size, -1)
-            state |= {f"generator.{rank}.{name}": every[rank].clone() for rank in range(len(every))}
-        if self.fabric.global_rank == 0:
-            state |= optimizer_tensors(self.optimizer.optimizer)
-            at = self.at
-            try:
-                self.checkpoints.save(
-                    at.step, self.model, state, asdict(at), at.best_step, validated
-                )
-            except OSError as error:
-                if not self.checkpoints.folder.is_dir():
-                    raise UserError(
-                        f"{self.checkpoints.folder}: was deleted while the run trained; {AGAIN}"
-                    ) from error
-                raise UserError(
-                    f"{error.filename or self.checkpoints.folder}: {error.strerror}, while update "
-                    f"{at.step} was saved; {self.kept()}; make room, then the same command "
-                    "continues"
-                ) from error
-        self.saved = self.at.step
-        self.fabric.barrier()
+            by_rank = self.fabric.all_gather(value.to(self.fabric.device))
+            assert isinstance(by_rank, Tensor)
+            by_rank = by_rank.cpu().reshape(self.fabric.world_size, -1)
+            gathered |= {
+                f"generator.{rank}.{name}": row.clone() for rank, row in enumerate(by_rank)
+            }
+        return gathered
 
-    def kept(self) -> str:
-        """What of the training is saved, for a message."""
-        if not self.saved:
+    def describe_saved(self) -> str:
+        """How much of the training is saved, for a message."""
+        if not self.saved_step:
             return "no update is saved yet"
-        return f"update {self.saved} is saved in {self.checkpoints.folder.parent}"
+        return f"update {self.saved_step} is saved in {self.checkpoints.folder.parent}"
+
+    # ---- an update
+
+    def update(self) -> UpdateLoss:
+        """One optimiser step.
+
+            accumulate=2, two processes     batches drawn    b0  b1  b2  b3
+                                            process 0 has    b0      b2
+                                            process 1 has        b1      b3
+
+        Every process draws all batches, so that all agree on the order without talking; each
+        computes its share. The loss is the sum over all their target tokens divided by the number
+        of tokens, so that it does not depend on how sentences fall into batches.
+        """
+        self.progress.current_work = f"update {self.state.step + 1}"
+        world_size, rank = self.fabric.world_size, self.fabric.global_rank
+        batches = [self.draw_batch() for _ in range(self.settings.accumulate * world_size)]
+        token_count = sum(batch.target_token_count for batch in batches)
+
+        loss_sum = self.accumulate_gradients(batches[rank::world_size], token_count)
+        is_skipped = ~torch.isfinite(self.clip_gradients())
+        self.set_learning_rate(self.state.step + 1)
+        self.step_optimizer(is_skipped)
+
+        self.unchecked_updates.append((is_skipped, batches))
+        self.state.step += 1
+        self.state.tokens += token_count
+        self.state.sentences += sum(len(batch.indices) for batch in batches)
+        if not self.optimizer_skips:
+            self.count_skipped()
+        return UpdateLoss(torch.where(is_skipped, 0, loss_sum), token_count)
+
+    def draw_batch(self) -> PlannedBatch:
+        """The next batch; epochs follow one another without a seam."""
+        epoch, index = divmod(self.state.batches, len(self.plan))
+        if epoch != self.epoch:
+            self.epoch, self.plan = epoch, self.plan_epoch(epoch)
+        self.state.batches += 1
+        return self.plan[index]
+
+    def accumulate_gradients(self, share: Sequence[PlannedBatch], token_count: int) -> Tensor:
+        """Add the gradients of these batches to the parameters'; returns their summed loss.
+
+        Two factors of the loss need a reason:
+        - `world_size / token_count`: data-parallel training averages the gradients of the
+          processes, where their sum is needed; so the average is undone here.
+        - `1 + 0 * loss`: it is 1, but nan where the loss is not finite. So every gradient is nan
+          then, whatever its own value, and in every process: all skip the update.
+        """
+        loss_sum = torch.zeros((), device=self.fabric.device)
+        factor = self.fabric.world_size / token_count
+        for number, planned in enumerate(share, start=1):
+            with self.explain_memory_error(planned):
+                batch = planned.collate().to(self.fabric.device)
+                # Processes exchange gradients only at the last batch, which has the sum of all.
+                is_last = number == len(share)
+                with self.fabric.no_backward_sync(self.objective, enabled=not is_last):
+                    loss, _ = self.objective(*batch.tensors)
+                    self.fabric.backward(loss * factor * (1 + 0 * loss.detach()))
+            loss_sum += loss.detach()
+        return loss_sum
+
+    def clip_gradients(self) -> Tensor:
+        """Scale the gradients down to `clip_norm`, if that is set; returns their norm before."""
+        if self.settings.clip_norm:
+            parameters = self.objective.parameters()
+            return nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
+        return nn.utils.get_total_norm(gradients)
+
+    def set_learning_rate(self, step: int) -> None:
+        """The rate of an update, counted from 1, in each group of parameters."""
+        settings = self.settings
+        factor = rate_factor(settings.schedule, step, settings.warmup, settings.max_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.get(HIGHEST, settings.learning_rate) * factor
+
+    def step_optimizer(self, is_skipped: Tensor) -> None:
+        """Change the weights, unless `is_skipped`, a truth value on the device."""
+        if self.optimizer_skips:  # to read the value here would mean waiting for the GPU
+            self.optimizer.optimizer.found_inf = is_skipped.float()
+        if self.optimizer_skips or not is_skipped:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     @contextlib.contextmanager
-    def memory(self, indices: Indices) -> Iterator[None]:
+    def explain_memory_error(self, batch: PlannedBatch) -> Iterator[None]:
         """Where memory does not suffice for a batch, an error that says how large it is."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            train, allowed = self.prepared.train, self.cfg.trainer.batch_tokens
-            longest = (int(n[indices].max()) for n in (train.source_lengths, train.target_lengths))
-            sizes = " and ".join(map(str, longest))
+            sizes = " and ".join(map(str, batch.longest_lengths))
             raise UserError(
-                f"out of memory in update {self.at.step + 1}, by a batch of {len(indices)} pairs "
-                f"of up to {sizes} tokens (source, target); {self.kept()}; the same command "
-                "continues where there is more memory; else train from the start with a lower "
-                f"trainer.batch_tokens (here {allowed}) and a higher trainer.accumulate"
+                f"out of memory in update {self.state.step + 1}, by a batch of "
+                f"{len(batch.indices)} pairs of up to {sizes} tokens (source, target); "
+                f"{self.describe_saved()}; the same command continues where there is more memory; "
+                "else train from the start with a lower trainer.batch_tokens (here "
+                f"{self.settings.batch_tokens}) and a higher trainer.accumulate"
             ) from error
 
-    def update(self) -> tuple[Tensor, int]:
-        """One update. Returns the summed loss of this process and the target tokens of all."""
-        settings, world = self.cfg.trainer, self.fabric.world_size
-        self.progress.current = f"update {self.at.step + 1}"
-        drawn = [(self.draw(), self.train) for _ in range(settings.accumulate * world)]
-        counts = [int(train.target_lengths[indices].sum()) for indices, train in drawn]
-        tokens, rank = sum(counts), self.fabric.global_rank
-        mine = drawn[rank::world]
-        total = torch.zeros((), device=self.fabric.device)
-        # A loss that is not finite makes the gradient so, whatever its own, in every process.
-        for number, (indices, train) in enumerate(mine, start=1):
-            with self.memory(indices):
-                batch = collate(train, indices, self.names).to(self.fabric.device)
-                # Data-parallel training sums gradients at the last batch, and averages: undone.
-                with self.fabric.no_backward_sync(self.objective, enabled=number < len(mine)):
-                    loss, _ = self.objective(*batch.tensors)
-                    self.fabric.backward(loss * (world / tokens) * (1 + 0 * loss.detach()))
-            total += loss.detach()
-        if settings.clip_norm:
-            norm = nn.utils.clip_grad_norm_(self.objective.parameters(), settings.clip_norm)
-        else:
-            given = [p.grad for p in self.objective.parameters() if p.grad is not None]
-            norm = nn.utils.get_total_norm(given)
-        skip = ~torch.isfinite(norm)
-        step = self.at.step + 1
-        optimizer = self.cfg.optimizer
-        rate = factor(optimizer.schedule, step, optimizer.warmup, settings.max_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group.get(HIGHEST, optimizer.lr) * rate
-        if self.masks:  # what is on the device decides there, and is not waited for
-            self.optimizer.optimizer.found_inf = skip.float()
-        if self.masks or not skip:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.unsure.append((skip, [indices for indices, _ in drawn]))
-        self.at.step = step
-        self.at.tokens += tokens
-        self.at.sentences += sum(len(indices) for indices, _ in drawn)
-        if not self.masks:
-            self.count_skipped()
-        return torch.where(skip, 0, total), tokens
-
     def count_skipped(self) -> None:
-        """Count the updates that were skipped, as far as not yet done; too many in a row end all.
+        """Count the skipped ones of the unchecked updates; too many in a row end the training.
+
+        The flags are on the device. They are read together, when a line or a checkpoint is written
+        anyway, so that a GPU is not waited for in every update.
 
         Raises:
-            UserError: which sentences were in the last of `trainer.max_skipped` in a row.
+            UserError: which sentences were in the last of `max_skipped` in a row.
         """
-        flags = torch.stack([skip for skip, _ in self.unsure]).tolist() if self.unsure else []
-        first, most = self.at.step - len(flags) + 1, self.cfg.trainer.max_skipped
-        for step, (skipped, (_, batches)) in enumerate(
-            zip(flags, self.unsure, strict=True), start=first
+        updates, state = self.unchecked_updates, self.state
+        flags = torch.stack([flag for flag, _ in updates]).tolist() if updates else []
+        first_step = state.step - len(flags) + 1
+        for step, (is_skipped, (_, batches)) in enumerate(
+            zip(flags, updates, strict=True), start=first_step
         ):
-            self.at.in_a_row = self.at.in_a_row + 1 if skipped else 0
-            self.at.skipped += skipped
-            if self.at.in_a_row == 1:
-                self.progress.say(f"step {step}: loss or gradient is not finite; update skipped")
-            if self.at.in_a_row == most:
-                rows = sorted(int(row) for indices in batches for row in indices)
-                named = ", ".join(str(row + 1) for row in rows[:20]) + ", ..." * (len(rows) > 20)
-                raise UserError(
-                    f"step {step}: loss or gradient is not finite, in {most} updates in a row; the "
-                    f"last is of {len(rows)} training pairs, by number after filters: {named}, the "
-                    f"first {short_repr(self.prepared.train.source_texts[rows[0]])}; look at "
-                    "these, or train with a lower optimizer.lr"
+            state.in_a_row = state.in_a_row + 1 if is_skipped else 0
+            state.skipped += is_skipped
+            if state.in_a_row == 1:
+                self.progress.print_line(
+                    f"step {step}: loss or gradient is not finite; update skipped"
                 )
-        self.unsure.clear()
+            if state.in_a_row == self.settings.max_skipped:
+                self.refuse_skipped(step, batches)
+        updates.clear()
+
+    def refuse_skipped(self, step: int, batches: Sequence[PlannedBatch]) -> None:
+        """End the training, which makes no progress, and name the sentences of its last update."""
+        rows = sorted(int(row) for batch in batches for row in batch.indices)
+        listed = ", ".join(str(row + 1) for row in rows[:20])
+        if len(rows) > 20:
+            listed += ", ..."
+        raise UserError(
+            f"step {step}: loss or gradient is not finite, in {self.settings.max_skipped} updates "
+            f"in a row; the last is of {len(rows)} training pairs, by number after filters: "
+            f"{listed}, the first {short_repr(batches[0].source_text(rows[0]))}; look at these, or "
+            "train with a lower optimizer.lr"
+        )
+
+    # ---- a validation
 
     def validate(self) -> bool:
-        """Dev perplexity and greedy BLEU; each process does its share, and all know the result.
-
-        A signal to any of them interrupts it: then the result is false, and the same is done after
-        resuming.
-        """
-        self.progress.phase("validating", f"the validation after update {self.at.step}")
-        dev, budget, device = self.prepared.dev, self.cfg.trainer.batch_tokens, self.fabric.device
-
-        def lose(share: slice) -> list[tuple[float, int]]:
-            with torch.no_grad():  # not by the data-parallel wrapper, which would wait for others
-                return [dev_loss(self.inner, dev, self.names, budget, device, share)]
-
-        def translate(share: slice) -> list[list[int]]:
-            found = translate_split(self.model, dev, self.names, self.search, device, share=share)
-            return [[i, *best[0].ids] for i, best in enumerate(found) if best]
-
+        """Dev loss and BLEU; false where a signal interrupts it, and resuming does it again."""
+        work = f"the validation after update {self.state.step}"
+        self.progress.show_phase("validating", work)
         self.model.eval()
-        losses, translated = (shared(self.fabric, work) for work in (lose, translate))
+        scores = self.validate_model()
         self.model.train()
-        if losses is None or translated is None:
+        if scores is None:
             return False
-        total, pieces = map(sum, zip(*losses, strict=True))
-        loss, ids = total / pieces, {int(i): map(int, ids) for i, *ids in translated}
-        texts = [self.prepared.target.decode(ids[i]) for i in range(len(dev))]
-
-        scoring = choose_scoring(self.cfg.data)
-        tokens = scoring.tokenized, scoring.tokenizer
-
-        def measure(share: slice) -> list[list[float]]:
-            several = [texts][share]  # one piece of work, that of the first process
-            return [[score(t, dev.target_texts, *tokens).bleu] for t in several]
-
-        measured = shared(self.fabric, measure)
-        if measured is None:
-            return False
-        ((bleu,),) = measured
-        if self.is_better(bleu, loss):
-            self.at.best_bleu, self.at.best_step = bleu, self.at.step
-        self.at.curve.append({"step": self.at.step, "bleu": bleu, "loss": loss})
-        mean = self.at.loss / max(self.at.counted, 1)
-        self.progress.validated(self.at.step, bleu, math.exp(min(loss, 700)), mean)
+        state = self.state
+        if self.is_better(scores):
+            state.best_bleu, state.best_step = scores.bleu, state.step
+        state.curve.append({"step": state.step, "bleu": scores.bleu, "loss": scores.loss})
+        mean_loss = state.loss / max(state.counted, 1)
+        perplexity = math.exp(min(scores.loss, 700))  # above, `exp` would overflow
+        self.progress.show_validation(state.step, scores.bleu, perplexity, mean_loss)
         return True
 
-    def due(self) -> bool:
+    def validation_due(self) -> bool:
         """Whether the next thing to do is a validation."""
-        step, settings = self.at.step, self.cfg.trainer
-        done = self.at.curve and self.at.curve[-1]["step"] == step
-        last = step >= settings.max_steps
-        return not done and step > 0 and (step % settings.validate_every == 0 or last)
+        step, settings = self.state.step, self.settings
+        is_done = self.state.curve and self.state.curve[-1]["step"] == step
+        is_last = step >= settings.max_steps
+        return not is_done and step > 0 and (step % settings.validate_every == 0 or is_last)
 
-    def is_better(self, bleu: float, loss: float) -> bool:
+    def is_better(self, scores: ValidationScores) -> bool:
         """Whether a validation is the best so far: by BLEU; of equal BLEU, by the lower loss.
 
         Early in training BLEU is often exactly 0, while the loss falls already.
         """
-        if bleu != self.at.best_bleu:
-            return bleu > self.at.best_bleu
-        best = [point["loss"] for point in self.at.curve if point["step"] == self.at.best_step]
+        state, loss = self.state, scores.loss
+        if scores.bleu != state.best_bleu:
+            return scores.bleu > state.best_bleu
+        best = [point["loss"] for point in state.curve if point["step"] == state.best_step]
         return bool(best) and (loss < best[0] or (math.isnan(best[0]) and not math.isnan(loss)))
 
-    def stale(self) -> bool:
+    def out_of_patience(self) -> bool:
         """Whether the last `patience` validations were no better than the best."""
-        since = sum(point["step"] > self.at.best_step for point in self.at.curve)
-        return bool(self.cfg.trainer.patience) and since >= self.cfg.trainer.patience
+        since_best = sum(point["step"] > self.state.best_step for point in self.state.curve)
+        return bool(self.settings.patience) and since_best >= self.settings.patience
 
-    def total(self, loss: Tensor) -> float:
-        """The sum of a loss over the processes, which all take part."""
+    # ---- the loop
+
+    def sum_over_processes(self, value: Tensor) -> float:
+        """The sum of a number over the processes, which all take part."""
         if self.fabric.world_size == 1:
-            return float(loss)
-        every = self.fabric.all_reduce(loss.clone(), reduce_op="sum")
-        assert isinstance(every, Tensor)
-        return float(every)
+            return float(value)
+        total = self.fabric.all_reduce(value.clone(), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return float(total)
 
-    def fit(self) -> Progression:
+    def fit(self) -> TrainingState:
         """Train to the end, from wherever `resume` left the run, or until a signal comes."""
-        settings, first = self.cfg.trainer, self.fabric.global_rank == 0
+        settings, state, is_first = self.settings, self.state, self.fabric.global_rank == 0
         self.model.train()
-        self.progress.start(self.at.step, settings.max_steps)
+        self.progress.show_start(state.step, settings.max_steps)
         # Each process sums its own losses; only where they are shown or saved all are added up.
-        losses = torch.tensor(self.at.loss if first else 0.0, device=self.fabric.device)
-        begun = time.perf_counter()
-        while not self.at.finished and not self.stopping.agreed(bool(signals.caught)):
-            if not self.due():
-                loss, count = self.update()
-                losses += loss
-                self.at.counted += count
-                if self.at.step % settings.log_every == 0:
+        losses = torch.tensor(state.loss if is_first else 0.0, device=self.fabric.device)
+        begin = time.perf_counter()
+        while not state.finished and not self.stop_requested():
+            if not self.validation_due():
+                loss_sum, token_count = self.update()
+                losses += loss_sum
+                state.counted += token_count
+                if state.step % settings.log_every == 0:
                     self.count_skipped()
-                    loss_sum = self.total(losses)
-                    now = self.at.seconds + time.perf_counter() - begun
-                    mean = loss_sum / self.at.counted
-                    self.progress.updated(self.at.step, mean, self.at.tokens / now)
+                    mean_loss = self.sum_over_processes(losses) / state.counted
+                    seconds = state.seconds + time.perf_counter() - begin
+                    self.progress.show_update(state.step, mean_loss, state.tokens / seconds)
                 continue
-            self.at.loss = self.total(losses)
-            self.at.seconds += time.perf_counter() - begun
-            validated = self.validate()
-            self.at.elapsed += time.perf_counter() - begun
-            begun = time.perf_counter()
-            if not validated:
+            state.loss = self.sum_over_processes(losses)
+            state.seconds += time.perf_counter() - begin
+            is_validated = self.validate()
+            state.elapsed += time.perf_counter() - begin
+            begin = time.perf_counter()
+            if not is_validated:
                 break
-            self.at.finished = self.at.step >= settings.max_steps or self.stale()
-            self.at.loss, self.at.counted = 0.0, 0
-            self.save()
+            state.finished = state.step >= settings.max_steps or self.out_of_patience()
+            state.loss, state.counted = 0.0, 0
+            self.save_checkpoint()
             losses.zero_()
-            begun = time.perf_counter()
-        if not self.at.finished and self.at.step > self.saved:
-            self.at.loss = self.total(losses)
-            self.at.seconds += time.perf_counter() - begun
-            self.at.elapsed += time.perf_counter() - begun
-            self.save(validated=False)
-        self.progress.stop()
-        if self.at.skipped:
-            self.progress.say(
-                f"{self.at.skipped} of {self.at.step} updates skipped: loss or gradient not finite"
+            begin = time.perf_counter()
+        if not state.finished and state.step > self.saved_step:
+            state.loss = self.sum_over_processes(losses)
+            state.seconds += time.perf_counter() - begin
+            state.elapsed += time.perf_counter() - begin
+            self.save_checkpoint(validated=False)
+        self.progress.show_end()
+        if state.skipped:
+            self.progress.print_line(
+                f"{state.skipped} of {state.step} updates skipped: loss or gradient not finite"
             )
-        return self.at
+        return state

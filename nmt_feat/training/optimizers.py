@@ -1,83 +1,32 @@
-"""The optimiser of a config, and its state as tensors."""
+"""Groups of an optimiser's parameters, and its state as tensors."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
-from nmt_feat.config.schema import OptimizerConfig
-from nmt_feat.errors import UserError
-
 HIGHEST = "highest"
 """The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""
 
 
-def build_optimizer(
-    cfg: OptimizerConfig, module: nn.Module, rates: Mapping[str, float] | None = None
-) -> torch.optim.Optimizer:
-    """The optimiser, in PyTorch's fused form where its class has one.
+def group_parameters(module: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The parameters in groups, as an optimiser takes them.
 
-    `rates`: the highest learning rates of parameters whose names begin so. `UserError` where the
-    class would ignore a setting, or needs a closure.
+    Args:
+        module: has the parameters.
+        rates: the highest learning rates of parameters whose names begin so.
     """
-    kind = locate_class(cfg._target_)
-    taken = inspect.signature(kind).parameters
-    values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
-    if "betas" in taken:
-        values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
-    for name in ("betas", "eps", "weight_decay"):
-        value = getattr(cfg, name)
-        if not {"betas", name} <= taken.keys() and value != getattr(OptimizerConfig(), name):
-            lacks = name if "betas" in taken else "betas"
-            raise UserError(
-                f"optimizer.{name}={value}: is for Adam and its kin, {cfg._target_} has no "
-                f"{lacks}; leave it out, or give an argument of its own by +optimizer.args"
-            )
-    step = inspect.signature(kind.step).parameters if hasattr(kind, "step") else {}
-    if "closure" in step and step["closure"].default is inspect.Parameter.empty:
-        raise UserError(
-            f"optimizer._target_={cfg._target_}: computes the loss several times an update, which "
-            "training does not; choose another"
-        )
-    if "fused" in cfg.args:
-        del values["fused"]
-    values = {name: value for name, value in values.items() if name in taken}
     groups: dict[str, list[nn.Parameter]] = {"": []}
     for name, parameter in module.named_parameters():
-        prefix = next((p for p in rates or () if name.startswith(p)), "")
+        prefix = next((p for p in rates if name.startswith(p)), "")
         groups.setdefault(prefix, []).append(parameter)
-    given = [
-        {"params": found} | ({HIGHEST: rates[prefix]} if rates and prefix else {})
-        for prefix, found in groups.items()
+    return [
+        {"params": parameters} | ({HIGHEST: rates[prefix]} if prefix else {})
+        for prefix, parameters in groups.items()
     ]
-    optimizer: torch.optim.Optimizer = build_object(
-        cfg._target_, torch.optim.Optimizer, cfg.args, params=given, **values
-    )
-    return optimizer
-
-
-def try_optimizer(cfg: OptimizerConfig) -> None:
-    """Build the optimiser for a small layer, make an update and save its state.
-
-    What its class cannot do is so a `UserError` before data is read.
-    """
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        layer = nn.Linear(2, 2)
-        optimizer = build_optimizer(cfg, layer)
-        try:
-            with naming_failures(type(optimizer), torch.optim.Optimizer):
-                layer(torch.ones(3, 2)).sum().backward()
-                optimizer.step()
-                optimizer_tensors(optimizer)
-        except UserError as error:
-            raise UserError(
-                f"optimizer._target_={cfg._target_}: an update fails ({error}); choose another"
-            ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

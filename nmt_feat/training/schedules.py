@@ -32,7 +32,7 @@ ENDLESS = ("inverse_sqrt", "constant")
 """Those that do not depend on the number of steps."""
 
 
-def factor(schedule: str, step: int, warmup: int, total: int) -> float:
+def rate_factor(schedule: str, step: int, warmup: int, total: int) -> float:
     """The factor at `step`, counted from 1, of `total` steps."""
     if step < warmup:
         return step / warmup

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from rich.console import Console
 from torch import Tensor
 
-from nmt_feat.data.prepare import prepare
+from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.resolve import resolve_settings
@@ -14,7 +17,14 @@ from nmt_feat.training.loop import Trainer
 from tests.support.small import Small
 
 
-def trainer(small: Small, *settings: str) -> Trainer:
+class PreparedTrainer(Trainer):
+    """A trainer, as it is typed here, with what it was built from."""
+
+    prepared: Prepared
+    names: list[str]
+
+
+def trainer(small: Small, *settings: str) -> PreparedTrainer:
     """A trainer before its first update; no dropout unless asked for."""
     cfg = small.config(*settings)
     if not any(s.startswith("model.dropout") for s in settings):
@@ -23,7 +33,7 @@ def trainer(small: Small, *settings: str) -> Trainer:
     prepared = prepare(cfg, cfg.features)
     fabric = make_fabric(cfg)
     fabric.launch()
-    return Trainer(
+    made = build_trainer(
         cfg,
         prepared,
         model_for(cfg, prepared.encoder, prepared.target),
@@ -31,6 +41,9 @@ def trainer(small: Small, *settings: str) -> Trainer:
         fabric,
         Progress(Console(), False),
     )
+    made = cast(PreparedTrainer, made)
+    made.prepared, made.names = prepared, list(cfg.features)
+    return made
 
 
 def parameters(made: Trainer) -> dict[str, Tensor]:

@@ -16,14 +16,15 @@ from nmt_feat.base.files import write_atomically
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.schema import TranslateConfig
 from nmt_feat.data.prepare import prepare
+from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.runs.artifacts import WEIGHTS, keep, model_for
+from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.files import read_lines
-from nmt_feat.training import checkpoints
-from nmt_feat.training.loop import Trainer, dev_loss
+from nmt_feat.training.checkpoints import model_tensors, to_safetensors
 
 seen: dict[str, Any] = {}
 
@@ -37,13 +38,14 @@ def train(job: Job, clock: Clock) -> None:
     prepared = prepare(cfg, cfg.features)
     model = model_for(cfg, prepared.encoder, prepared.target)
     folder = Path(job["model"])
-    trainer = Trainer(cfg, prepared, model, folder, fabric, Progress(console, enabled=False))
+    progress = Progress(console, enabled=False)
+    trainer = build_trainer(cfg, prepared, model, folder, fabric, progress)
     seen.update(cfg=cfg, prepared=prepared, model=model, trainer=trainer)
     model.train()
     while True:
-        before = trainer.at.sentences
+        before = trainer.state.sentences
         trainer.update()
-        clock.update(trainer.at.sentences - before)
+        clock.update(trainer.state.sentences - before)
 
 
 def finish(job: Job) -> dict[str, float]:
@@ -52,10 +54,12 @@ def finish(job: Job) -> dict[str, float]:
     budget, device = cfg.trainer.batch_tokens, trainer.fabric.device
     model.eval()
     with torch.no_grad():
-        loss, pieces = dev_loss(trainer.inner, prepared.dev, trainer.names, budget, device)
+        names = list(prepared.encoder.features)
+        objective = trainer.bare_objective
+        loss, pieces = compute_dev_loss(objective, prepared.dev, names, budget, device)
     folder = Path(job["model"])
     keep(cfg, prepared, folder)
-    packed = checkpoints.packed(checkpoints.weights(model))
+    packed = to_safetensors(model_tensors(model))
     write_atomically(folder / WEIGHTS, packed)
     write_sums(folder, hash_files(folder, (WEIGHTS, "encoder/*")))
     parameters = sum(p.numel() for p in model.parameters())

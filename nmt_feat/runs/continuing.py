@@ -13,12 +13,15 @@ from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.schedules import ENDLESS
 
 
-def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
+def flatten_settings(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
-    return found
+        if isinstance(value, dict):
+            flat |= flatten_settings(value, f"{path}{name}.")
+        else:
+            flat[path + name] = value
+    return flat
 
 
 def refuse_changes(
@@ -37,12 +40,12 @@ def refuse_changes(
         step: the last update.
         exact: whether the bits must be the same.
     """
-    old, new = flat(before), flat(json.loads(json.dumps(now)))
+    old, new = flatten_settings(before), flatten_settings(json.loads(json.dumps(now)))
     changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     changed.discard("trainer.threads")
     if new["optimizer.schedule"] in ENDLESS and new["trainer.max_steps"] >= step:
         changed.discard("trainer.max_steps")
-    batches = [each["trainer.devices"] * each["trainer.accumulate"] for each in (old, new)]
+    batches = [one["trainer.devices"] * one["trainer.accumulate"] for one in (old, new)]
     hint = "leave them as they were, or train from the start"
     if changed and changed <= {"trainer.devices", "trainer.accumulate"} and len({*batches}) == 1:
         if not exact:
@@ -53,16 +56,16 @@ def refuse_changes(
         raise UserError(f"{run}: was trained with {'; '.join(listed)}; {hint}")
 
 
-def unfinished(run: Path) -> Checkpoints:
+def find_unfinished(run: Path) -> Checkpoints:
     """The checkpoints of the unfinished run in a folder; an error if it is none."""
-    found = Checkpoints(run / CHECKPOINTS, 1)
-    if not found.step or found.index["meta"]["finished"]:
-        what = "has finished training" if found.step else "has no checkpoint"
-        raise UserError(f"resume={run}: {what}; give the folder of an unfinished run")
-    return found
+    checkpoints = Checkpoints(run / CHECKPOINTS, 1)
+    if not checkpoints.step or checkpoints.index["meta"]["finished"]:
+        reason = "has finished training" if checkpoints.step else "has no checkpoint"
+        raise UserError(f"resume={run}: {reason}; give the folder of an unfinished run")
+    return checkpoints
 
 
-def adopt(run: Path, folder: Path) -> None:
+def adopt_checkpoints(run: Path, folder: Path) -> None:
     """Copy the checkpoints of a run into the folder of another, whole or not at all."""
     copied = folder / f".{CHECKPOINTS}.copy"
     remove_tree(copied)

@@ -1,0 +1,167 @@
+"""From settings, data and a model to a trainer: what the loop of ring 1 takes, made of ring 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from nmt_feat.config.identity import VALIDATION
+from nmt_feat.config.schema import DecodingConfig, TrainConfig
+from nmt_feat.data.batches import Indices, collate, plan
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.data.store import EncodedSplit
+from nmt_feat.evaluation.languages import choose_scoring
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.split_decoding import compute_dev_loss, translate_split
+from nmt_feat.model.batch import Batch
+from nmt_feat.model.seeds import derive_seed
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.build_optimizer import build_optimizer
+from nmt_feat.runs.processes import Agreement, shared
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.signals import signals
+from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
+from nmt_feat.training.interfaces import TrainingSettings, ValidationScores
+from nmt_feat.training.loop import Trainer
+from nmt_feat.training.objective import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class SplitBatch:
+    """Sentence pairs of a split, as the training loop sees them."""
+
+    split: EncodedSplit
+    indices: Indices
+    features: Sequence[str]
+
+    @property
+    def target_token_count(self) -> int:
+        """Target pieces with the end symbols, without padding."""
+        return int(self.split.target_lengths[self.indices].sum())
+
+    @property
+    def longest_lengths(self) -> tuple[int, int]:
+        """Tokens of the longest source and of the longest target."""
+        split = self.split
+        return (
+            int(split.source_lengths[self.indices].max()),
+            int(split.target_lengths[self.indices].max()),
+        )
+
+    def source_text(self, index: int) -> str:
+        """The source of a pair."""
+        return self.split.source_texts[index]
+
+    def collate(self) -> Batch:
+        """The tensors."""
+        return collate(self.split, self.indices, self.features)
+
+
+def plan_epoch(cfg: TrainConfig, prepared: Prepared, epoch: int) -> list[SplitBatch]:
+    """The batches of an epoch, of all processes together, with its data where each has its own."""
+    seed, settings = derive_seed(cfg.seed, "order"), cfg.trainer
+    by_target = settings.batch_by == "target"
+    batches = plan(prepared.train, settings.batch_tokens, seed, epoch, by_target)
+    split = prepared.redraw(epoch) if prepared.redraw is not None else prepared.train
+    names = list(prepared.encoder.features)
+    return [SplitBatch(split, indices, names) for indices in batches]
+
+
+def validate_on_dev(
+    cfg: TrainConfig,
+    prepared: Prepared,
+    objective: Objective,
+    fabric: Fabric,
+    search: DecodingConfig,
+) -> ValidationScores | None:
+    """Dev loss and BLEU; each process does its share, and all know the result.
+
+    None where a signal to any of the processes interrupts it.
+    """
+    dev, budget, device = prepared.dev, cfg.trainer.batch_tokens, fabric.device
+    names, model = list(prepared.encoder.features), objective.model
+
+    def compute_loss(share: slice) -> list[tuple[float, int]]:
+        with torch.no_grad():  # not by the data-parallel wrapper, which would wait for others
+            return [compute_dev_loss(objective, dev, names, budget, device, share)]
+
+    def translate(share: slice) -> list[list[int]]:
+        hypotheses = translate_split(model, dev, names, search, device, share)
+        return [[i, *best[0].ids] for i, best in enumerate(hypotheses) if best]
+
+    losses, translated = shared(fabric, compute_loss), shared(fabric, translate)
+    if losses is None or translated is None:
+        return None
+    loss_sum, piece_count = map(sum, zip(*losses, strict=True))
+    ids_of = {int(i): map(int, ids) for i, *ids in translated}
+    texts = [prepared.target.decode(ids_of[i]) for i in range(len(dev))]
+    scoring = choose_scoring(cfg.data)
+
+    def measure_bleu(share: slice) -> list[list[float]]:
+        works = [texts][share]  # one piece of work, that of the first process
+        return [
+            [score(work, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu]
+            for work in works
+        ]
+
+    measured = shared(fabric, measure_bleu)
+    if measured is None:
+        return None
+    ((bleu,),) = measured
+    return ValidationScores(bleu, loss_sum / piece_count)
+
+
+def build_trainer(
+    cfg: TrainConfig,
+    prepared: Prepared,
+    model: Transformer,
+    folder: Path,
+    fabric: Fabric,
+    progress: Progress,
+    search: DecodingConfig = VALIDATION,
+) -> Trainer:
+    """A trainer before its first update. `search`: how validations translate."""
+    objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
+    objective.to(fabric.device)
+    rates = {
+        f"model.source.features.{name}.encoder.": feature.learning_rate
+        for name, feature in cfg.features.items()
+        if feature.learning_rate
+    }
+    agreement = Agreement(fabric.world_size, cfg.trainer.wait_minutes)
+    return Trainer(
+        training_settings(cfg),
+        objective,
+        build_optimizer(cfg.optimizer, objective, rates),
+        partial(plan_epoch, cfg, prepared),
+        partial(validate_on_dev, cfg, prepared, objective, fabric, search),
+        Checkpoints(folder / CHECKPOINTS, cfg.trainer.average),
+        fabric,
+        progress,
+        lambda: agreement.agreed(bool(signals.caught)),
+    )
+
+
+def training_settings(cfg: TrainConfig) -> TrainingSettings:
+    """Those of the settings that the loop needs."""
+    trainer = cfg.trainer
+    return TrainingSettings(
+        seed=cfg.seed,
+        max_steps=trainer.max_steps,
+        accumulate=trainer.accumulate,
+        batch_tokens=trainer.batch_tokens,
+        learning_rate=cfg.optimizer.lr,
+        schedule=cfg.optimizer.schedule,
+        warmup=cfg.optimizer.warmup,
+        clip_norm=trainer.clip_norm,
+        validate_every=trainer.validate_every,
+        log_every=trainer.log_every,
+        patience=trainer.patience,
+        max_skipped=trainer.max_skipped,
+        resume_exact=trainer.resume_exact,
+    )

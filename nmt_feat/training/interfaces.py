@@ -1,0 +1,85 @@
+"""What the training loop takes: settings, batches, scores of a validation, a display."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.model.batch import Batch
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The settings that the loop needs; each is explained in `conf/train.yaml`'s schema."""
+
+    seed: int
+    max_steps: int
+    accumulate: int
+    batch_tokens: int
+    learning_rate: float
+    schedule: str
+    warmup: int
+    clip_norm: float
+    validate_every: int
+    log_every: int
+    patience: int
+    max_skipped: int
+    resume_exact: bool
+
+
+class PlannedBatch(Protocol):
+    """Some sentence pairs of an epoch; its tensors are made only where it is trained on."""
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """The numbers of the pairs in the training text."""
+
+    @property
+    def target_token_count(self) -> int:
+        """Target pieces with the end symbols, without padding."""
+
+    @property
+    def longest_lengths(self) -> tuple[int, int]:
+        """Tokens of the longest source and of the longest target."""
+
+    def source_text(self, index: int) -> str:
+        """The source of a pair, for a message."""
+
+    def collate(self) -> Batch:
+        """The tensors."""
+
+
+class ValidationScores(NamedTuple):
+    """What a validation measures on dev."""
+
+    bleu: float
+    loss: float
+    """Nats per target piece."""
+
+
+class ProgressReport(Protocol):
+    """Shows a person what the loop does."""
+
+    current_work: str
+    """What the processes do together, for messages."""
+
+    def print_line(self, text: str) -> None:
+        """Print a line."""
+
+    def show_start(self, step: int, total: int) -> None:
+        """Begin at `step` of `total` updates."""
+
+    def show_phase(self, name: str, work: str) -> None:
+        """Show another kind of work than updates, `work` in full."""
+
+    def show_update(self, step: int, loss: float, speed: float) -> None:
+        """Show the mean loss per token (nats) and target tokens per second."""
+
+    def show_validation(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
+        """Show a validation, and the mean loss since the one before."""
+
+    def show_end(self) -> None:
+        """End the display."""
