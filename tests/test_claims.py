@@ -100,7 +100,7 @@ def test_the_report_says_it_for_both_metrics(table: Path) -> None:
             c for c in found["comparisons"] if c["metric"] == metric and c["other"] != "none"
         ]
         assert order["corrected p"] < 0.05
-        assert f"- In {metric} above none: add, concat.\n" in text
+        assert f"- Above none in {metric}: add, concat.\n" in text
         assert f"- Supported orders of two methods in {metric}, of one pair: concat above" in text
 
 

@@ -60,7 +60,7 @@ def test_numbers(runs: list[tuple[RunRecord, Path]], evidence: Evidence) -> None
 
 def test_words(evidence: Evidence) -> None:
     above, orders = describe_evidence(evidence)
-    assert above == "In BLEU above none: add, gate, concat."
+    assert above == "Above none in BLEU: add, gate, concat."
     assert "of 3 pairs: concat above " in orders
     one, other = list(evidence.orders["BLEU"])[2]
     assert f"{one} above {other}" not in orders
@@ -131,7 +131,7 @@ def test_a_baseline_of_choice(runs: list[tuple[RunRecord, Path]], tmp_path: Path
     [found] = Report([*runs, *more], baseline="add upos", pairs=False).comparisons
     assert found.baseline == "add upos"
     assert list(found.against["BLEU"]) == ["none", "gate", "concat", "add lemma+upos"]
-    assert "In BLEU below add upos: none." in describe_evidence(found)
+    assert "Below add upos in BLEU: none." in describe_evidence(found)
     with pytest.raises(UserError) as error:
         Report(runs, baseline="gat")
     assert str(error.value) == "baseline=gat: no such row; did you mean 'gate'?"

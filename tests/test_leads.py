@@ -112,7 +112,7 @@ def test_words(runs: list[tuple[RunRecord, Path]]) -> None:
     [lead] = of(runs)
     gap, slope = lead.mean.difference.value, lead.per_bit.difference.value
     assert describe_leads([lead]) == [
-        f"upos: concat is above add on average over the levels, by {gap:.2f} (p < 0.001).",
+        f"upos: concat is above add by {gap:.2f}, the mean over the levels (p < 0.001).",
         f"upos: the lead of concat over add grows by {slope:.2f} with each bit (p < 0.001).",
         "4 seeds are a first look. A published claim needs 5.",
     ]

@@ -62,10 +62,11 @@ def _compare_with_baseline(against: Mapping[str, Compared], baseline: Method) ->
     if gains:
         text = f"Yes: {gains[0]} is above {base} ({_amount(against[gains[0]])})."
         rest, others = len(gains) - 1, len(against) - 1
-        if rest and others == 1:
+        if others == 1 and rest == 1:
             text += " So is the other method."
         elif rest:
-            text += f" So {'is' if rest == 1 else 'are'} {rest} of the {others} other methods."
+            number = f"all {others}" if rest == others else f"{rest} of the {others}"
+            text += f" So {'is' if rest == 1 else 'are'} {number} other methods."
         return text
     if losses:
         text = f"No: {losses[-1]} is below {base} ({_amount(against[losses[-1]])})"

@@ -55,11 +55,11 @@ def describe_evidence(evidence: Evidence, metric: str = "BLEU") -> list[str]:
 def _describe_signs(evidence: Evidence, metric: str) -> list[str]:
     """Which methods are above the baseline, which below, which not shown to differ."""
     base, lines = evidence.baseline, []
-    verdicts = {1: f"above {base}", -1: f"below {base}", 0: f"not shown to differ from {base}"}
+    verdicts = {1: f"Above {base}", -1: f"Below {base}", 0: f"Not shown to differ from {base}"}
     for sign, verdict in verdicts.items():
         names = [name for name, c in evidence.against[metric].items() if c.sign == sign]
         if names:
-            lines.append(f"In {metric} {verdict}: {', '.join(names)}.")
+            lines.append(f"{verdict} in {metric}: {', '.join(names)}.")
     return lines
 
 
@@ -80,9 +80,9 @@ def _make_difference_table(evidence: Evidence, metric: str) -> ReportTable:
     notes = describe_evidence(evidence, metric)
     if against:
         notes.append(
-            "Interval and p count the luck of seeds and of test sentences (Welch's t test, "
+            "Interval and p allow for the choice of seeds and of test sentences (Welch's t test, "
             f"{RESAMPLES:,} resamples of the sentences). p is corrected for the number of methods "
-            f"(Holm); p < {ALPHA} is supported. See docs/explanation/statistics.md."
+            f"(Holm). A difference is supported if p < {ALPHA}. See docs/explanation/statistics.md."
         )
     names = [m.name for m in evidence.methods]
     means = [samples[name].mean for name in names]
@@ -109,7 +109,9 @@ def _make_share_tables(evidence: Evidence) -> list[ReportTable]:
             rows.append(row)
         title = "How often the row has more BLEU than the column"
         title += f": {level}" if level else ""
-        note = f"In so many of {RESAMPLES:,} resamples of seeds and sentences; p decides."
+        note = (
+            f"Share of {RESAMPLES:,} resamples of seeds and sentences. p decides what is supported."
+        )
         heading = ["method", *names]
         tables.append(ReportTable(title, heading, rows, [note], frozenset({"method"})))
     return [table for table in tables if len(table.rows) > 1]

@@ -116,8 +116,9 @@ def describe_leads(leads: Sequence[Lead]) -> list[str]:
     for lead in leads:
         if lead.mean.is_supported:
             lines.append(
-                f"{lead.features}: {lead.one} is above {lead.other} on average over the levels, by "
-                f"{lead.mean.difference.value:.2f} (p {format_p(lead.mean.p, '= ')})."
+                f"{lead.features}: {lead.one} is above {lead.other} by "
+                f"{lead.mean.difference.value:.2f}, the mean over the levels "
+                f"(p {format_p(lead.mean.p, '= ')})."
             )
         if lead.per_bit.is_supported:
             slope = lead.per_bit.difference.value
