@@ -15,7 +15,7 @@ from nmt_feat.data.encoding import alike
 from nmt_feat.data.information import entropy, given_word, random_by_type
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
-from nmt_feat.runs.advice import advice
+from nmt_feat.runs.advice import advise_on_features
 from nmt_feat.text.conllu import read_conllu
 from tests.support.lives import python
 from tests.support.small import ROOT, Small, cut
@@ -83,8 +83,8 @@ def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any
             16,
             "add",
             [
-                "features.f: the word tells it already, 0.06 of 3.00 bits are left (0.05 for "
-                "random values): see what control=by_type reaches"
+                "features.f: the word says it already. Given the word, 0.06 of its 3.00 bits remain, "
+                "and of random values 0.05. Compare it with control=by_type"
             ],
         ),
         (
@@ -92,8 +92,8 @@ def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any
             128,
             "word_gate",
             [
-                "features.f knows little, 1.50 bits, for word_gate: by the tutorial's rule a "
-                "narrow concat suits it, as combiner=mixed gives it"
+                "features.f says little, 1.50 bits: a narrow concat may suit it better than "
+                "word_gate, for instance combiner=mixed"
             ],
         ),
         (
@@ -105,7 +105,7 @@ def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any
     ],
 )
 def test_advice(found: dict[str, Any], width: int, method: str, lines: list[str]) -> None:
-    assert advice({"f": found}, {"word": 128, "f": width}, method) == lines
+    assert advise_on_features({"f": found}, {"word": 128, "f": width}, method) == lines
 
 
 def test_script(small: Small) -> None:
@@ -118,7 +118,7 @@ def test_script(small: Small) -> None:
     assert "given word" in done.stdout
     assert "coverage" in done.stdout
     assert "pieces agree" in done.stdout
-    assert "- features.shape: the word tells it already, " in done.stdout
+    assert "- features.shape: the word says it already. " in done.stdout
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Features of embedded\n")
     header, *rows = text[text.index("piece ") :].splitlines()

@@ -290,7 +290,7 @@ def test_runs_of_different_tokenisers_are_not_compared(tmp_path: Path) -> None:
     assert [[m.name for m in e.methods] for e in report.comparisons] == [["none", "add"]]
     [note] = [note for note in report.table.notes if note.startswith("Not compared with one")]
     assert note.startswith(
-        "Not compared with one another, for their scores on test are of different kinds: none, add "
+        "Not compared with one another, for they are scored on test in different ways: none, add "
         "(BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp, chrF "
     )
     assert "; gate (BLEU nrefs:1|case:mixed|eff:no|tok:char|smooth:exp, chrF " in note

@@ -139,7 +139,7 @@ def test_everything_is_shown_and_escaped(
     assert page.shown.count(ATTACK) >= 2 * len(runs)  # machine and configuration
     assert next(name for name in OUTPUTS if "<" in name) in page.shown
     assert names["svg"] > 1
-    assert "Welch's t over seeds" in page.shown
+    assert "Welch's t test" in page.shown
     assert "BLEU <code>nrefs:1|" in text
 
 

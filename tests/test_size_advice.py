@@ -9,18 +9,18 @@ from nmt_feat.data.report import DataReport
 from nmt_feat.runs.advice import advise_on_size
 
 FEW = (
-    "training pairs are few: settings for 1,000, 3,000 and 10,000 are row=pairs_1000, pairs_3000 "
-    "and pairs_10000 of experiment=low_resource"
+    "training pairs are few: for settings see row=pairs_1000, pairs_3000 and pairs_10000 of "
+    "experiment=low_resource"
 )
 CASES = {
     "too small for everything": (
         (1000, 15_000, 8000),
         {"max_steps": 100_000, "batch_tokens": 1024},
         [
-            "subword.vocab_size=8000: pieces stand 3.8 times in train on average, so many are "
-            "hardly learnt: try subword.vocab_size=2000",
-            "trainer.max_steps=100000: about 6,667 passes over 1,000 pairs: dev BLEU is best long "
-            "before; try trainer.max_steps=3000 or trainer.patience=10",
+            "subword.vocab_size=8000: on average pieces occur 3.8 times in train, too seldom to learn "
+            "them: try subword.vocab_size=2000",
+            "trainer.max_steps=100000: about 6,667 passes over 1,000 pairs; dev BLEU is best long "
+            "before the end: try trainer.max_steps=3000 or trainer.patience=10",
             f"1,000 {FEW}",
         ],
     ),

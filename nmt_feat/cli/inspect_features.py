@@ -19,7 +19,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import files_of
 from nmt_feat.data.prepare import Prepared
-from nmt_feat.runs.advice import advice
+from nmt_feat.runs.advice import advise_on_features
 from nmt_feat.runs.build_model import build_combiner, wanted
 from nmt_feat.runs.records import method_name
 from nmt_feat.runs.resolve import resolve_settings
@@ -46,7 +46,7 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     method = method_name(cfg.combiner._target_)
-    for line in advice(prepared.report.features, widths, method):
+    for line in advise_on_features(prepared.report.features, widths, method):
         console.print(literal(f"- {line}"))
     for i in range(min(examples, len(prepared.dev))):
         console.print()

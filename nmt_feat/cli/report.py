@@ -1,21 +1,26 @@
 """The table of finished runs: `nmt-feat report FOLDER... [--out FOLDER]`.
 
-Each folder is a run's, a sweep's, or stands above runs (`runs`), which may be packed in
-`records.jsonl` and `counts.parquet` (docs/results). Runs of several corpora or
-language pairs have a table each; `--where NAME=VALUE` chooses some runs. Below the table stands the
-answer in a few sentences, and then what the table supports:
-differences to the baseline (`--baseline`, or words only with the same settings) with intervals and
-p-values. With `--out`, the report is also written there: Markdown, CSV, JSON, LaTeX (booktabs), and
-with `--figures` as PNG and PDF what the runs have data for: differences, learning curves, BLEU by
-length of the reference, gain against corpus size, BLEU against the bits of the features, mean gates
-by feature value, shares of the embedding's norm. Files of an earlier report in the folder are
-removed. `--html FILE` writes all of it as one HTML page, with data, configuration and origin of
-each run and the test sentences as each method translated
-them. Text is read from the shipped corpus, from downloads in `--cache`, and from the folders that
-`--text` names; not from wherever a run says, since somebody else may have made it.
-Unfinished runs are listed. `--watch` shows instead, until nothing runs any more, what runs and the
-table so far, from the files alone: in another terminal, or on another machine that sees the folder
-and its locks. What is unfinished then, as after a sweep that was killed, is named at the end.
+A folder is that of a run or of a sweep, or stands above runs (`runs`); runs may be packed in
+`records.jsonl` and `counts.parquet` (docs/results). `--where NAME=VALUE` chooses some of them. Runs
+of several corpora or language pairs have a report each.
+
+First stands the answer: do the features help, is it the linguistics, which method. Then the table,
+and what it supports: differences to the baseline (words only with the same settings, or
+`--baseline`) with intervals and p-values. Unfinished runs are listed.
+
+`--out` writes the report, too: Markdown, CSV, JSON and LaTeX (booktabs). `--figures` adds figures
+as PNG and PDF, each where the runs have data for it: differences, learning curves, BLEU by length
+of the reference, gain by corpus size, BLEU by the bits of the features, mean gates, shares of the
+embedding's norm. Files of an earlier report in the folder are removed.
+
+`--html FILE` writes one page of everything, with data, configuration and origin of each run, and
+with the test sentences as each method translated them. Their text is read from the shipped corpus,
+from downloads in `--cache` and from the folders of `--text` only: somebody else may have made the
+run, which names other files.
+
+`--watch` shows what runs, and the table so far, until nothing runs any more. It needs the runs'
+files alone: in another terminal, or on another machine that sees the folder and its locks. In the
+end it names what is unfinished, as after a sweep that was killed.
 """
 
 import argparse

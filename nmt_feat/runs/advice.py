@@ -1,4 +1,4 @@
-"""What the numbers of a data report suggest about its features."""
+"""What the numbers of a data report suggest about its features and about the settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from nmt_feat.data.report import DataReport
 
 CONSTANT = 0.2
 """Bits below which a feature hardly varies."""
-TOLD = 0.02
-"""Bits beyond those of random values by word type below which the word tells a feature."""
+REDUNDANT = 0.02
+"""A feature whose bits given the word are at most so many above those of random values by word
+type says what the word says already."""
 LITTLE = 2.0
-"""Bits below which a feature knows much less than a word does."""
+"""Bits below which a feature says much less than a word does."""
 
 
 OWN_FILES = "files"
-"""`data.name` of a corpus of one's own."""
+"""`data.name` of a corpus that is the user's."""
 VOCABULARIES = (16000, 8000, 4000, 2000, 1000, 500, 250)
 """Sizes to propose, below that which is set."""
 SELDOM = 10
@@ -25,11 +26,11 @@ SELDOM = 10
 FEW_PAIRS = 10_000
 """Training pairs below which the default model and number of updates are for more text."""
 MOST_PASSES = 200
-"""Passes over few pairs after which more updates teach little."""
+"""Passes over few pairs after which more updates hardly improve the model."""
 
 
 def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerConfig) -> list[str]:
-    """Lines on settings that do not suit the size of a corpus, of one's own."""
+    """Lines on settings that do not suit the size of a user's corpus."""
     train, lines = report.splits["train"], []
     sides = [train[side]["pieces"] for side in ("source", "target")]
     pairs, size = train["sentences"], max(report.source_size, report.target_size)
@@ -38,8 +39,8 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
     if average < SELDOM and fit < size:
         kind = "words" if subword.kind == "none" else "pieces"
         lines.append(
-            f"subword.vocab_size={subword.vocab_size}: {kind} stand {average:.1f} times in train "
-            f"on average, so many are hardly learnt: try subword.vocab_size={fit}"
+            f"subword.vocab_size={subword.vocab_size}: on average {kind} occur {average:.1f} times in "
+            f"train, too seldom to learn them: try subword.vocab_size={fit}"
         )
     # A batch has about so many pieces of the larger side, each with the end symbol.
     updates = max(1, (max(sides) + pairs) // (trainer.batch_tokens * trainer.accumulate))
@@ -52,18 +53,18 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
     elif pairs < FEW_PAIRS and passes > MOST_PASSES:
         lines.append(
             f"trainer.max_steps={trainer.max_steps}: about {passes:,.0f} passes over {pairs:,} "
-            f"pairs: dev BLEU is best long before; try trainer.max_steps={updates * MOST_PASSES} "
+            f"pairs; dev BLEU is best long before the end: try trainer.max_steps={updates * MOST_PASSES} "
             "or trainer.patience=10"
         )
     if pairs < FEW_PAIRS:
         lines.append(
-            f"{pairs:,} training pairs are few: settings for 1,000, 3,000 and 10,000 are row="
-            "pairs_1000, pairs_3000 and pairs_10000 of experiment=low_resource"
+            f"{pairs:,} training pairs are few: for settings see row=pairs_1000, pairs_3000 and "
+            "pairs_10000 of experiment=low_resource"
         )
     return lines
 
 
-def advice(
+def advise_on_features(
     features: Mapping[str, Mapping[str, Any]], widths: Mapping[str, int], method: str
 ) -> list[str]:
     """A line for each feature that may disappoint.
@@ -73,22 +74,23 @@ def advice(
         widths: what the combiner gives each.
         method: the combiner's name.
     """
-    found = []
+    lines = []
     for name, f in features.items():
-        bits, given, random = (f[key] for key in ("entropy", "given_word", "random_by_type"))
+        bits, given_word, random = (f[key] for key in ("entropy", "given_word", "random_by_type"))
         width = widths.get(name, 0)
         if bits < CONSTANT:
-            found.append(f"features.{name} is nearly constant, {bits:.2f} bits: leave it out")
-        elif given is not None and given < random + TOLD:
-            found.append(
-                f"features.{name}: the word tells it already, {given:.2f} of {bits:.2f} bits are "
-                f"left ({random:.2f} for random values): see what control=by_type reaches"
+            lines.append(f"features.{name} is nearly constant, {bits:.2f} bits: leave it out")
+        elif given_word is not None and given_word < random + REDUNDANT:
+            lines.append(
+                f"features.{name}: the word says it already. Given the word, {given_word:.2f} of its "
+                f"{bits:.2f} bits remain, and of random values {random:.2f}. Compare it with "
+                "control=by_type"
             )
         elif "gate" in method and bits < LITTLE:
-            found.append(
-                f"features.{name} knows little, {bits:.2f} bits, for {method}: by the tutorial's "
-                "rule a narrow concat suits it, as combiner=mixed gives it"
+            lines.append(
+                f"features.{name} says little, {bits:.2f} bits: a narrow concat may suit it better "
+                f"than {method}, for instance combiner=mixed"
             )
         if method.startswith("concat") and width > f["kept"] + 3:  # PAD, UNK and END
-            found.append(f"features.{name}.dim={width} is more than its {f['kept']} values can use")
-    return found
+            lines.append(f"features.{name}.dim={width} is more than its {f['kept']} values can use")
+    return lines

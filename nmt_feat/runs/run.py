@@ -39,7 +39,7 @@ from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_results
-from nmt_feat.runs.advice import OWN_FILES, advice, advise_on_size
+from nmt_feat.runs.advice import OWN_FILES, advise_on_features, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep
 from nmt_feat.runs.build_model import arithmetic
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
@@ -288,7 +288,9 @@ def print_advice(cfg: TrainConfig, prepared: Prepared, model: Transformer) -> No
     """Print what the numbers of the data report suggest, for a run that is no job of a sweep."""
     if cfg.control == "none":
         method = method_name(cfg.combiner._target_)
-        for line in advice(prepared.report.features, model.source.combiner.widths, method):
+        for line in advise_on_features(
+            prepared.report.features, model.source.combiner.widths, method
+        ):
             say(line)
     if cfg.data.name == OWN_FILES:
         for line in advise_on_size(prepared.report, cfg.subword, cfg.trainer):
