@@ -83,8 +83,8 @@ def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any
             16,
             "add",
             [
-                "features.f: the word says it already. Given the word, 0.06 of its 3.00 bits remain, "
-                "and of random values 0.05. Compare it with control=by_type"
+                "features.f: the word says it already. Given the word, 0.06 of its 3.00 bits "
+                "remain, and of random values 0.05. Compare it with control=by_type"
             ],
         ),
         (

@@ -17,8 +17,8 @@ CASES = {
         (1000, 15_000, 8000),
         {"max_steps": 100_000, "batch_tokens": 1024},
         [
-            "subword.vocab_size=8000: on average pieces occur 3.8 times in train, too seldom to learn "
-            "them: try subword.vocab_size=2000",
+            "subword.vocab_size=8000: on average pieces occur 3.8 times in train, too seldom to "
+            "learn them: try subword.vocab_size=2000",
             "trainer.max_steps=100000: about 6,667 passes over 1,000 pairs; dev BLEU is best long "
             "before the end: try trainer.max_steps=3000 or trainer.patience=10",
             f"1,000 {FEW}",

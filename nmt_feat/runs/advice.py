@@ -39,8 +39,8 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
     if average < SELDOM and fit < size:
         kind = "words" if subword.kind == "none" else "pieces"
         lines.append(
-            f"subword.vocab_size={subword.vocab_size}: on average {kind} occur {average:.1f} times in "
-            f"train, too seldom to learn them: try subword.vocab_size={fit}"
+            f"subword.vocab_size={subword.vocab_size}: on average {kind} occur {average:.1f} times "
+            f"in train, too seldom to learn them: try subword.vocab_size={fit}"
         )
     # A batch has about so many pieces of the larger side, each with the end symbol.
     updates = max(1, (max(sides) + pairs) // (trainer.batch_tokens * trainer.accumulate))
@@ -53,8 +53,8 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
     elif pairs < FEW_PAIRS and passes > MOST_PASSES:
         lines.append(
             f"trainer.max_steps={trainer.max_steps}: about {passes:,.0f} passes over {pairs:,} "
-            f"pairs; dev BLEU is best long before the end: try trainer.max_steps={updates * MOST_PASSES} "
-            "or trainer.patience=10"
+            "pairs; dev BLEU is best long before the end: try "
+            f"trainer.max_steps={updates * MOST_PASSES} or trainer.patience=10"
         )
     if pairs < FEW_PAIRS:
         lines.append(
@@ -82,8 +82,8 @@ def advise_on_features(
             lines.append(f"features.{name} is nearly constant, {bits:.2f} bits: leave it out")
         elif given_word is not None and given_word < random + REDUNDANT:
             lines.append(
-                f"features.{name}: the word says it already. Given the word, {given_word:.2f} of its "
-                f"{bits:.2f} bits remain, and of random values {random:.2f}. Compare it with "
+                f"features.{name}: the word says it already. Given the word, {given_word:.2f} of "
+                f"its {bits:.2f} bits remain, and of random values {random:.2f}. Compare it with "
                 "control=by_type"
             )
         elif "gate" in method and bits < LITTLE:
