@@ -3,9 +3,10 @@
     python scripts/config_docs.py            # write
     python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh
 
-The schema is read as text (`ast`): a field's type, default and docstring stand in the document as
-they stand in the source. Where `python train.py` without settings comes to another value than the
-schema's default, by the options that it picks, the document shows that value.
+The schema is read as text (`ast`): a field's default and docstring stand in the document as they
+stand in the source; its type and what it may be come from the classes. Where `python train.py`
+without settings comes to another value than the schema's default, by the options that it picks, the
+document shows that value.
 """
 
 import argparse
@@ -15,9 +16,13 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType, NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+from nmt_feat.config import inference_schema, schema
+from nmt_feat.config.bounds import choices_of, describe_bounds
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "reference" / "settings.md"
@@ -58,6 +63,8 @@ class Field:
     kind: str
     default: str
     text: str
+    allowed: str
+    """The type for readers, and what of it is allowed."""
 
 
 def default(node: ast.expr | None) -> str:
@@ -97,12 +104,35 @@ def picked_default(field: Field, settings: dict[str, Any]) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def read_schema(source: str) -> dict[str, tuple[str, list[Field]]]:
-    """Docstring and fields of every dataclass of the schema, by the class's name."""
+def describe_type(kind: Any) -> str:
+    """A type for a cell of a table: the words that it allows, or its name and its bounds."""
+    if choices := choices_of(kind):
+        words = [*choices, "null"] if NoneType in get_args(kind) else choices
+        return " or ".join(f"`{word}`" for word in words)
+    bounds = describe_bounds(kind)
+    return f"`{type_name(kind)}`" + (f", {bounds}" if bounds else "")
+
+
+def type_name(kind: Any) -> str:
+    """A type as it would be written without its constraints."""
+    if get_origin(kind) is Annotated:
+        return type_name(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join(map(type_name, get_args(kind)))
+    if get_origin(kind) in (list, dict):
+        return f"{get_origin(kind).__name__}[{', '.join(map(type_name, get_args(kind)))}]"
+    return "None" if kind is NoneType else str(kind.__name__)
+
+
+def read_schema(module: ModuleType) -> dict[str, tuple[str, list[Field]]]:
+    """Docstring and fields of every dataclass of a module of the schema, by the class's name."""
+    file = f"{module.__name__.replace('.', '/')}.py"
+    source = (ROOT / file).read_text(encoding="utf-8")
     classes = {}
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue
+        hints = get_type_hints(getattr(module, node.name), include_extras=True)
         fields = []
         for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
             if not (
@@ -116,14 +146,13 @@ def read_schema(source: str) -> dict[str, tuple[str, list[Field]]]:
                 and isinstance(after.value.value, str)
             ):
                 if not isinstance(statement.value, ast.Call):
-                    sys.exit(
-                        f"nmt_feat/config/schema.py:{statement.lineno}: {name} has no docstring"
-                    )
+                    sys.exit(f"{file}:{statement.lineno}: {name} has no docstring")
                 text = ""
             else:
                 text = " ".join(after.value.value.split())
             kind = ast.unparse(statement.annotation)
-            fields.append(Field(name, kind, default(statement.value), text))
+            allowed = describe_type(hints[name]) if name in hints else ""
+            fields.append(Field(name, kind, default(statement.value), text, allowed))
         classes[node.name] = (ast.get_docstring(node) or "", fields)
     return classes
 
@@ -185,8 +214,7 @@ def cell(text: str) -> str:
 
 def render() -> str:
     """The whole document."""
-    source = (ROOT / "nmt_feat" / "config" / "schema.py").read_text(encoding="utf-8")
-    classes = read_schema(source)
+    classes = read_schema(schema) | read_schema(inference_schema)
     picked = picked_settings()
     parts = [INTRODUCTION]
     for top, command in COMMANDS.items():
@@ -199,7 +227,7 @@ def render() -> str:
                     parts.append(options(paths[0].removesuffix(".<name>")))
             group = picked.get(paths[0], {}) if top == "TrainConfig" else {}
             rows = [
-                f"| `{entry.name}` | `{cell(entry.kind)}` "
+                f"| `{entry.name}` | {cell(entry.allowed)} "
                 f"| {cell(picked_default(entry, group))} "
                 f"| {cell(entry.text)} |"
                 for entry in fields

@@ -12,7 +12,7 @@ import pytest
 from nmt_feat.annotators import HanTa
 from nmt_feat.cli.hydra_program import INTERRUPTED
 from nmt_feat.config import identity
-from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu

@@ -10,7 +10,7 @@ import pytest
 
 from nmt_feat.analysis.figure_data import score_by_information
 from nmt_feat.analysis.report import Report
-from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import find_runs

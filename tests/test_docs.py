@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 import nmt_feat
-from nmt_feat.config import schema
+from nmt_feat.config import inference_schema, schema
 from tests.support.lives import python
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,16 +73,16 @@ def test_settings_page_is_fresh() -> None:
 def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     for name in ("scripts", "docs", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    (tmp_path / "nmt_feat" / "config").mkdir(parents=True)
+    shutil.copytree(ROOT / "nmt_feat" / "config", tmp_path / "nmt_feat" / "config")
     schema = (ROOT / "nmt_feat" / "config" / "schema.py").read_text(encoding="utf-8")
-    changed = schema.replace("max_skipped: int = 10", "max_skipped: int = 11")
+    changed = schema.replace("max_skipped: AtLeast1 = 10", "max_skipped: AtLeast1 = 11")
     (tmp_path / "nmt_feat" / "config" / "schema.py").write_text(changed, encoding="utf-8")
     command = [sys.executable, "scripts/config_docs.py"]
     done = subprocess.run([*command, "--check"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "docs/reference/settings.md is stale: run python scripts/config_docs.py\n"
     subprocess.run(command, cwd=tmp_path, check=True)
-    assert "| `max_skipped` | `int` | `11` |" in (
+    assert "| `max_skipped` | `int`, at least 1 | `11` |" in (
         tmp_path / "docs" / "reference" / "settings.md"
     ).read_text("utf-8")
 
@@ -132,7 +132,7 @@ def test_help_lists_the_groups(folder: Folder) -> None:
         assert f"\n{group.name}: {options}\n" in out
 
 
-@pytest.mark.parametrize("kind", [schema.TranslateConfig, schema.ScoreConfig])
+@pytest.mark.parametrize("kind", [inference_schema.TranslateConfig, inference_schema.ScoreConfig])
 def test_help_of_the_others_lists_their_settings(folder: Folder, kind: type) -> None:
     """And no groups, of which they have none; the commands in it name their settings."""
     name = kind.__name__.removesuffix("Config").lower()

@@ -10,9 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from nmt_feat.cli.compose import compose_settings
+from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.members import describe_members
 from nmt_feat.config.overrides import keep_text
-from nmt_feat.config.schema import ScoreConfig, TrainConfig, TranslateConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.config.yaml_files import load_yaml, read_yaml
 from nmt_feat.errors import UserError
 from tests.support.entry import call

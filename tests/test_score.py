@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines

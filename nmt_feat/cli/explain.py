@@ -9,15 +9,15 @@ from typing import get_type_hints
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
-from nmt_feat.config import schema
+from nmt_feat.config import inference_schema, schema
 from nmt_feat.config.config_source import read_rows
 from nmt_feat.config.overrides import SINGLE, quote_value, setting_of
 from nmt_feat.errors import suggest
 
 SCHEMAS = {
     "train": schema.TrainConfig,
-    "translate": schema.TranslateConfig,
-    "score": schema.ScoreConfig,
+    "translate": inference_schema.TranslateConfig,
+    "score": inference_schema.ScoreConfig,
 }
 """The settings of each command that Hydra composes."""
 

@@ -7,12 +7,11 @@ import sys
 from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.hydra_program import run_program
-from nmt_feat.config.schema import ScoreConfig
+from nmt_feat.config.inference_schema import ScoreConfig
+from nmt_feat.config.rules import check_inference
 from nmt_feat.runs.artifacts import list_files_read, refuse_record
 from nmt_feat.runs.inputs import Text
-from nmt_feat.runs.long_lines import check_limit
 from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
-from nmt_feat.runs.unknowns import check_reaction
 
 
 def main() -> None:
@@ -22,8 +21,7 @@ def main() -> None:
 
 def score_text(cfg: ScoreConfig) -> None:
     """Write the natural log-probability and the pieces (the end symbol counts) of each line."""
-    check_reaction(cfg.unknown)
-    check_limit(cfg.max_pieces)
+    check_inference(cfg)
     model = TrainedModel(cfg.run, cfg.threads)
     reader = model.make_reader(Text(cfg.source, cfg.format, cfg.factors, cfg.raw))
     check_output(

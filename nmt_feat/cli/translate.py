@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -10,16 +9,15 @@ from itertools import islice
 from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.hydra_program import run_program
-from nmt_feat.config.rules import BEAM, refuse_infinite
-from nmt_feat.config.schema import TranslateConfig
-from nmt_feat.errors import UserError, suggest
+from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.config.rules import check_inference
+from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import format_nbest_line
 from nmt_feat.export.ctranslate2 import LONGEST
 from nmt_feat.runs.artifacts import list_files_read, refuse_record
 from nmt_feat.runs.inputs import Reader, Text
-from nmt_feat.runs.long_lines import Translation, check_lengths, check_limit
+from nmt_feat.runs.long_lines import Translation, check_lengths
 from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
-from nmt_feat.runs.unknowns import check_reaction
 from nmt_feat.text.files import read_lines
 
 CHOICES = {"engine": ("native", "ctranslate2"), "fallback": ("native", "nearest")}
@@ -32,7 +30,7 @@ def main() -> None:
 
 def translate_text(cfg: TranslateConfig) -> None:
     """Write translations in order, each chunk as soon as it is translated."""
-    check_translate_settings(cfg)
+    check_inference(cfg)
     model = TrainedModel(cfg.run, cfg.threads)
     model.unknowns.reaction = cfg.unknown
     reader = model.make_reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw))
@@ -79,27 +77,6 @@ def translate_chunks(
         number += count
     if raw_lines is not None and next(raw_lines, None) is not None:
         raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
-
-
-def check_translate_settings(cfg: TranslateConfig) -> None:
-    """Refuse values out of bounds, before anything is read."""
-    for name in ("nbest", "chunk"):
-        if getattr(cfg, name) < 1:
-            raise UserError(f"{name}={getattr(cfg, name)}: must be at least 1")
-    refuse_infinite(dataclasses.asdict(cfg))
-    for name in ("nbest", "beam"):
-        value = getattr(cfg, name)
-        if value is not None and not BEAM[0](value):
-            raise UserError(f"{name}={value}: must be {BEAM[1]}")
-    if cfg.length_penalty is not None and cfg.length_penalty < 0:
-        raise UserError(f"length_penalty={cfg.length_penalty}: must be at least 0")
-    if cfg.beam is not None and cfg.beam < cfg.nbest:
-        raise UserError(f"beam={cfg.beam}: must be at least nbest={cfg.nbest}")
-    for name, choices in CHOICES.items():
-        if (value := getattr(cfg, name)) not in choices:
-            raise UserError(f"{name}={value}: unknown; {suggest(value, choices)}")
-    check_reaction(cfg.unknown)
-    check_limit(cfg.max_pieces, cfg.too_long)
 
 
 def report_exceptions(model: TrainedModel, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The typed configuration: what each setting means. What it may be is in `checks`.
+"""The settings of a run: what each means and may be. Rules over several are in `rules`.
 
 `docs/reference/settings.md` is generated from the docstrings here; one string below each field
 documents it.
@@ -8,10 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
+from msgspec import Meta
 from omegaconf import MISSING
+
+from nmt_feat.config.bounds import (
+    AtLeast0,
+    AtLeast1,
+    Beam,
+    NotNegative,
+    PairOfShares,
+    Positive,
+    Share,
+    ShareBelow1,
+    one_of,
+)
+from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 
 
 @dataclass
@@ -72,7 +86,7 @@ class DataConfig:
     """Test sets by name; the first one is the table's."""
     download: DownloadConfig = field(default_factory=DownloadConfig)
     """Where to get the files when the folder lacks them."""
-    vocab_size: int = 8000
+    vocab_size: AtLeast1 = 8000
     """Number of subword pieces (of each side where the model is not joint)."""
     tokenized: bool = False
     """The text is lower-cased tokens: BLEU on tokens as they are, `tokenize=none`, lower-cased."""
@@ -86,9 +100,9 @@ class DataConfig:
     """Training pairs with more pieces on a side are filtered and counted."""
     max_ratio: float = 9.0
     """Training pairs with a ratio of pieces above this are filtered and counted."""
-    limit: int | None = None
+    limit: AtLeast1 | None = None
     """Keep only the first pairs of the training split."""
-    processes: int = 0
+    processes: AtLeast0 = 0
     """Parallel processes that prepare the data; 0 means one per core. Never changes the result."""
     readings: bool = False
     """Report reading accuracy: equal source lines of the test set are readings of each other."""
@@ -102,7 +116,7 @@ class AnnotatorConfig:
     """Class of the annotator; none where the corpus brings its annotation."""
     model: str | None = None
     """The annotator's model: a file (UDPipe), a folder or the name of an installed one (spaCy)."""
-    processes: int = 0
+    processes: AtLeast0 = 0
     """Parallel processes; 0 means one per core. Never changes the result."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
@@ -112,15 +126,15 @@ class AnnotatorConfig:
 class SubwordConfig:
     """How text becomes pieces."""
 
-    kind: str = "bpe"
+    kind: Annotated[str, one_of("bpe", "unigram", "none", "given")] = "bpe"
     """`bpe` or `unigram` (SentencePiece), `none` (words), `given` (text already segmented)."""
     joint: bool = True
     """One model and one vocabulary for both sides; always so with `model.tie=all`."""
-    vocab_size: int = "${data.vocab_size}"  # type: ignore[assignment]
+    vocab_size: AtLeast1 = "${data.vocab_size}"  # type: ignore[assignment]
     """Number of pieces or, for `none` and `given`, the largest number of words kept."""
-    min_count: int = 1
+    min_count: AtLeast1 = 1
     """Rarer words are unknown (`none` and `given`)."""
-    character_coverage: float = 1.0
+    character_coverage: Annotated[float, Meta(ge=0.98, le=1)] = 1.0
     """Share of characters that SentencePiece covers; the rest are unknown."""
     byte_fallback: bool = False
     """Spell characters outside the vocabulary in bytes."""
@@ -143,7 +157,7 @@ class FeatureConfig:
     key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:
     `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case; or `context`,
     the vectors of `encoder`."""
-    of: str = "piece"
+    of: Annotated[str, one_of("piece", "word")] = "piece"
     """Whose units or form: of each `piece`, or of the `word` that it belongs to."""
     file: str | None = None
     """Ready-made vectors of forms in word2vec's, GloVe's or fastText's text format, maybe gzipped;
@@ -152,41 +166,41 @@ class FeatureConfig:
     """Folder of an encoder of Hugging Face whose states are the vectors of pieces."""
     layer: int = -2
     """Of the encoder: 0 for its embeddings, 1 the first layer, -1 the last."""
-    precision: str = "float16"
+    precision: Annotated[str, one_of("float16", "float32")] = "float16"
     """Of the encoder's stored vectors: `float16` or `float32`."""
     live: bool = False
     """Whether the encoder is part of the model, in place of vectors that are stored beforehand;
     `precision` is then the model's."""
     trained: bool = False
     """Whether an encoder in the model is trained along with it."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Highest learning rate of a trained encoder; default that of the optimiser."""
-    n: int = 3
+    n: AtLeast1 = 3
     """Length of the units of `ngram`, in characters."""
-    dim: int | None = None
+    dim: AtLeast1 | None = None
     """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
-    max_values: int | None = None
+    max_values: AtLeast1 | None = None
     """Keep only the most frequent values; the others are unknown."""
-    min_count: int = 1
+    min_count: AtLeast1 = 1
     """Rarer values are unknown."""
-    policy: str = "copy"
+    policy: Annotated[str, one_of("copy", "first")] = "copy"
     """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
-    cover: str | None = None
+    cover: Annotated[str, one_of("first", "join")] | None = None
     """What a piece that covers several words carries: the value of the `first`, or those of all,
     in order, as one: `join` (`PROPN+ADP`). Default `join` for annotators of morphemes, such as
     Kiwi, else `first`; units and ready-made vectors have `first` only."""
-    missing: str = "error"
+    missing: Annotated[str, one_of("error", "unknown")] = "error"
     """Sentences without annotation, or pieces that the encoder does not read: an `error`, or
     `unknown` values, which are counted."""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """Share of tokens whose value is unknown at random, anew in each update of training; drawn for
     each feature by itself, as is `sentence_dropout`."""
-    sentence_dropout: float = 0.0
+    sentence_dropout: Share = 0.0
     """Share of sentences in which all values are unknown at random, in training."""
-    erase: float = 0.0
+    erase: Share = 0.0
     """Share of words whose value is unknown in all splits and when translating, the same for the
     whole run; drawn from its seed, all features lose the same words. For experiments."""
-    classes: int | None = None
+    classes: AtLeast1 | None = None
     """Give each value one of so many classes, drawn from the run's seed. For experiments."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
@@ -198,7 +212,7 @@ class CombinerConfig:
 
     _target_: str | None = None
     """Class of the method; none for the words-only baseline, which drops the features."""
-    widths: str = "default"
+    widths: Annotated[str, one_of("default", "tutorial", "sennrich", "equal")] = "default"
     """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`, or
     `equal`, as the word's."""
     bias: float | None = None
@@ -211,23 +225,23 @@ class CombinerConfig:
 class ModelConfig:
     """The Transformer (Vaswani et al. 2017), pre-norm."""
 
-    dim: int = 128
+    dim: AtLeast1 = 128
     """Width of the model."""
-    ffn_dim: int = 256
+    ffn_dim: AtLeast1 = 256
     """Inner width of the feed-forward layers."""
-    heads: int = 4
+    heads: AtLeast1 = 4
     """Attention heads; divides `dim`."""
-    encoder_layers: int = 4
+    encoder_layers: AtLeast1 = 4
     """Layers of the encoder."""
-    decoder_layers: int = 4
+    decoder_layers: AtLeast1 = 4
     """Layers of the decoder."""
-    dropout: float = 0.1
+    dropout: ShareBelow1 = 0.1
     """Dropout of embeddings and of the outputs of attention and feed-forward layers."""
-    attention_dropout: float = 0.0
+    attention_dropout: ShareBelow1 = 0.0
     """Dropout of attention weights; above 0 attention is slower on CPU."""
-    activation_dropout: float = 0.0
+    activation_dropout: ShareBelow1 = 0.0
     """Dropout inside the feed-forward layers, after the ReLU."""
-    tie: str = "target"
+    tie: Annotated[str, one_of("target", "all")] = "target"
     """`target`: target table = output layer; `all`: the source's word table as well."""
     source_words: bool = True
     """Whether the source pieces have embeddings of their own, the word of all methods; false:
@@ -237,7 +251,7 @@ class ModelConfig:
     fastText's text format, maybe gzipped; as wide as the combiner makes the word."""
     source_frozen: bool = False
     """Whether the rows of the table that have such a vector stay as they are."""
-    embedding_std: float | None = None
+    embedding_std: Positive | None = None
     """Standard deviation of every table at the start; default 1/sqrt(dim)."""
 
 
@@ -247,17 +261,19 @@ class OptimizerConfig:
 
     _target_: str = "torch.optim.AdamW"
     """Class of the optimiser."""
-    lr: float = 2e-3
+    lr: Positive = 2e-3
     """Highest learning rate."""
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    betas: PairOfShares = field(default_factory=lambda: [0.9, 0.98])
     """Adam's decay rates of the moments."""
-    eps: float = 1e-9
+    eps: Positive = 1e-9
     """Adam's epsilon; like the others of Adam, only for classes that have `betas`."""
-    weight_decay: float = 0.0
+    weight_decay: NotNegative = 0.0
     """Weight decay, decoupled by AdamW."""
-    schedule: str = "inverse_sqrt"
+    schedule: Annotated[str, one_of("inverse_sqrt", "cosine", "linear", "constant")] = (
+        "inverse_sqrt"
+    )
     """`inverse_sqrt`, `cosine`, `linear` or `constant`, each after a linear warm-up."""
-    warmup: int = 400
+    warmup: AtLeast0 = 400
     """Steps of linear warm-up."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
@@ -267,49 +283,49 @@ class OptimizerConfig:
 class TrainerConfig:
     """The training loop."""
 
-    max_steps: int = 1000
+    max_steps: AtLeast1 = 1000
     """Updates at most."""
-    batch_tokens: int = 4096
+    batch_tokens: AtLeast1 = 4096
     """Tokens of a batch at most: sentences times the longest, of the side that `batch_by` says."""
-    batch_by: str = "larger"
+    batch_by: Annotated[str, one_of("larger", "target")] = "larger"
     """`larger`: neither side of a batch has more tokens than `batch_tokens`; `target`: only the
     target side is counted, so that batches hold nearly as many target tokens as they may."""
-    accumulate: int = 1
+    accumulate: AtLeast1 = 1
     """Batches per update (and per process)."""
-    clip_norm: float = 1.0
+    clip_norm: NotNegative = 1.0
     """Largest gradient norm; 0 for no clipping."""
-    max_skipped: int = 10
+    max_skipped: AtLeast1 = 10
     """Updates in a row that are skipped as loss or gradient is not finite, before training ends."""
-    label_smoothing: float = 0.1
+    label_smoothing: ShareBelow1 = 0.1
     """Mass that label smoothing spreads over the vocabulary."""
-    precision: str = "32-true"
+    precision: Annotated[str, one_of("32-true", "bf16-mixed")] = "32-true"
     """`32-true`, or `bf16-mixed` where it pays (weights, sums and the softmax of attention stay in
     fp32)."""
     fused_loss: bool = True
     """Loss and its gradient in chunks, without batch x vocabulary logits; false: plain PyTorch."""
-    validate_every: int = 100
+    validate_every: AtLeast1 = 100
     """Updates between validations, and between checkpoints."""
-    patience: int = 0
+    patience: AtLeast0 = 0
     """Validations without a better dev BLEU, or an equal one with a lower dev loss, after which
     training stops; 0: never."""
-    select: str = "best"
+    select: Annotated[str, one_of("best", "average")] = "best"
     """The weights that are tested: `best` (dev BLEU; where it is equal, the lower dev loss) or
     `average` (of the last checkpoints)."""
-    average: int = 5
+    average: AtLeast1 = 5
     """Number of last validated checkpoints that `average` averages."""
-    devices: int = 1
+    devices: AtLeast1 = 1
     """Processes, each with one device (data-parallel)."""
-    accelerator: str = "auto"
+    accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] = "auto"
     """`auto`, `cpu`, `cuda` ... (Lightning Fabric's names)."""
-    threads: int = 0
+    threads: AtLeast0 = 0
     """CPU threads of a process; 0: PyTorch's choice, divided by `devices`. Fixes the exact bits."""
     deterministic: bool = False
     """Deterministic CUDA kernels (CPU always is)."""
     resume_exact: bool = True
     """Refuse to resume with another number of processes or threads, which changes the last bits."""
-    wait_minutes: float = 30.0
+    wait_minutes: Annotated[float, Meta(gt=0, le=10080)] = 30.0
     """Minutes that one of several processes waits for another one, before all end with an error."""
-    log_every: int = 20
+    log_every: AtLeast1 = 20
     """Updates between lines of the training log."""
     progress: bool = True
     """Show a progress bar on a terminal."""
@@ -319,17 +335,17 @@ class TrainerConfig:
 class DecodingConfig:
     """Search."""
 
-    beam: int = 5
+    beam: Beam = 5
     """Beam size; 1 is greedy search."""
-    length_penalty: float = 1.0
+    length_penalty: NotNegative = 1.0
     """Exponent a of the length in score / length**a; 0 for no normalisation."""
-    max_ratio: float = 2.0
+    max_ratio: NotNegative = 2.0
     """Output pieces at most: ratio times source pieces plus `max_extra`."""
-    max_extra: int = 20
+    max_extra: AtLeast1 = 20
     """See `max_ratio`."""
-    batch_tokens: int = 8192
+    batch_tokens: AtLeast1 = 8192
     """Source tokens times beam per batch at most."""
-    nbest: int = 1
+    nbest: AtLeast1 = 1
     """Hypotheses written per sentence; at most `beam`."""
 
 
@@ -383,93 +399,20 @@ class TrainConfig:
     logger: dict[str, LoggerConfig] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
     published: PublishedConfig = field(default_factory=PublishedConfig)
-    scale: str | None = None
+    scale: Annotated[str, one_of("reduced", "full")] | None = None
     """Of an experiment after a paper: `full` with the paper's data, sizes and schedule, where its
     data can be had, or `reduced`, what a machine of two cores does in hours. The report says it; a
     `full` whose other settings the command line changes is `reduced`."""
-    control: str = "none"
+    control: Annotated[str, one_of("none", "shuffled", "resampled", "by_type", "matched")] = "none"
     """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
     other words, anew in every epoch), `by_type` (random ones for each word type); or `matched`:
     words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
-    seed: int = 1
+    seed: AtLeast0 = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""
     resume: str | None = None
     """Folder of an unfinished run to start from its checkpoint, with settings that do not change
     what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)
     """
-
-
-@dataclass
-class TranslateConfig:
-    """`translate.py`: translate with a trained run."""
-
-    run: str = MISSING
-    """Folder of the run."""
-    input: str = "-"
-    """File of sentences, one a line, or CoNLL-U (`.conllu`); `-` is standard input."""
-    output: str = "-"
-    """File of translations; `-` is standard output."""
-    raw: str | None = None
-    """Raw counterpart of the text, line by line; for runs whose training text has one."""
-    format: str = "auto"
-    """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), `parallel`
-    (the words; beside `test.en` each factor in `test.en.upos` or `test.upos`), or `auto`: by the
-    name, else the run's own where that is `pipe`, `ffe8` or `parallel`, else text."""
-    factors: list[str] = field(default_factory=list)
-    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
-    those of training."""
-    nbest: int = 1
-    """Hypotheses per sentence; the run's beam is widened to as many. Above 1, lines are
-    `number ||| hypothesis ||| score`."""
-    beam: int | None = None
-    """Beam size, if not the run's."""
-    length_penalty: float | None = None
-    """Length penalty, if not the run's."""
-    engine: str = "native"
-    """`native`, or `ctranslate2` for what `scripts/export.py` has exported."""
-    fallback: str = "native"
-    """A sentence with a combination of piece and features that was not exported: `native`
-    translates it exactly, `nearest` with its piece's most frequent combination if there is one."""
-    chunk: int = 200
-    """Sentences read and translated together."""
-    unknown: str = "warn"
-    """What is done where the run does not know pieces or values of features, or where a line has
-    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
-    max_pieces: int = 1024
-    """Pieces of a line at most; see `too_long`."""
-    too_long: str = "split"
-    """What is done with a line that has more pieces, or for which memory does not suffice: `split`
-    (translated in parts, at the ends of sentences if it has such), `empty` (its translation is), or
-    `refuse` (before the start, if `input` is a file)."""
-    threads: int = 0
-    """CPU threads; 0 keeps PyTorch's choice."""
-
-
-@dataclass
-class ScoreConfig:
-    """`score.py`: the log-probability of given translations."""
-
-    run: str = MISSING
-    """Folder of the run."""
-    source: str = MISSING
-    """Source sentences: text, CoNLL-U (`.conllu`) or JSON lines (`.jsonl`)."""
-    target: str = MISSING
-    """Their translations, line by line, or an n-best list of `translate.py`."""
-    raw: str | None = None
-    """Raw counterpart of the text, line by line; for runs whose training text has one."""
-    format: str = "auto"
-    """Of the source, as `translate.py` has it."""
-    factors: list[str] = field(default_factory=list)
-    """Columns of the source's factors, as `translate.py` has them."""
-    unknown: str = "warn"
-    """What is done where the run does not know pieces or values of features, or where a line has
-    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
-    max_pieces: int = 4096
-    """Pieces of a line, of either side, at most; a longer one is refused before any is scored."""
-    output: str = "-"
-    """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
-    threads: int = 0
-    """CPU threads; 0 keeps PyTorch's choice."""
 
 
 @cache

@@ -17,12 +17,11 @@ from itertools import pairwise
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
-from nmt_feat.errors import UserError, suggest
+from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
 
-HANDLINGS = ("split", "empty", "refuse")
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my")
 """Languages whose sentences stand side by side without a space."""
 _CLOSING = "[\"')\\]»”’」』）]*"
@@ -31,14 +30,6 @@ _PIECES_PER_CHARACTER = 4  # at most: the bytes of one
 
 Translation = tuple[str, Hypothesis]
 Score = tuple[float, int]
-
-
-def check_limit(max_pieces: int, too_long: str = "refuse") -> None:
-    """Refuse values that the settings cannot have."""
-    if max_pieces < 1:
-        raise UserError(f"max_pieces={max_pieces}: must be at least 1")
-    if too_long not in HANDLINGS:
-        raise UserError(f"too_long={too_long}: unknown; {suggest(too_long, HANDLINGS)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ import copy
 from rich.console import Console
 
 from nmt_feat.config.feature_rules import check_features
-from nmt_feat.config.rules import check_settings
+from nmt_feat.config.rules import check_settings, unused_subword_settings
 from nmt_feat.config.schema import CombinerConfig, SubwordConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
 from nmt_feat.errors import UserError
@@ -20,64 +20,31 @@ from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.records import method_name
 from nmt_feat.text.word_vectors import vector_width
 
-SUBWORDS = {
-    "min_count": ("none", "given"),
-    "character_coverage": ("bpe", "unigram"),
-    "byte_fallback": ("bpe", "unigram"),
-    "split_at_words": ("bpe", "unigram"),
-}
-"""Settings of only some kinds of subwords."""
-
 
 def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
-    """The settings as they take effect; wrong ones are errors, unused ones of a sweep are said.
+    """The settings as they take effect. Nothing of the data is read.
 
     Features are sorted by name, since order carries no meaning, and dropped for words only.
+
+    Args:
+        cfg: the settings as they were composed; they stay as they are.
+        sweep: whether the run is one of many: what its method does not use is then printed and
+            ignored, as it is meant for others.
+        console: where that is printed.
+
+    Raises:
+        UserError: settings are wrong or, in a single run, unused.
     """
     check_settings(cfg)
     check_scoring(cfg.data)
     make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))
-    warmup, updates = cfg.optimizer.warmup, cfg.trainer.max_steps
-    if warmup > updates:
-        console.print(
-            f"optimizer.warmup={warmup} is longer than trainer.max_steps={updates}: the learning "
-            f"rate ends at {updates / warmup:.0%} of optimizer.lr"
-        )
-    _leave_out_unused(cfg.subword, sweep, console)
-    combiner, name = cfg.combiner, method_name(cfg.combiner._target_)
-    left = unused(combiner)
-    if left and not sweep:
-        path = "combiner.bias" if left[0] == "bias" else f"combiner.args.{left[0]}"
-        raise UserError(f"combiner={name} takes no {', '.join(left)}; leave {path} out")
-    if left:
-        console.print(f"combiner={name}: unused: {', '.join(left)}")
-    if combiner._target_ is None:
-        if not cfg.model.source_words:
-            raise UserError(
-                "combiner=none model.source_words=false: neither words nor features are left; "
-                "choose another combiner, such as concat"
-            )
-        if cfg.features:
-            console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
-        cfg.combiner, cfg.features = CombinerConfig(), {}
-    elif not cfg.features:
-        raise UserError(
-            "features=[]: the combiner has nothing to merge; choose features, for instance "
-            "features=[upos,deprel], or combiner=none"
-        )
-    if cfg.control != "none" and not cfg.features:
-        if not sweep:
-            meant = "names the method to match" if cfg.control == "matched" else "has no features"
-            raise UserError(
-                f"combiner=none control={cfg.control}: combiner {meant}; choose another combiner, "
-                "or control=none"
-            )
-        console.print(f"combiner=none: unused: control={cfg.control}")
-        cfg.control = "none"
-    combiner.bias = None if "bias" in left else combiner.bias
-    combiner.args = {k: v for k, v in combiner.args.items() if k not in left}
+    _warn_of_long_warmup(cfg, console)
+    _ignore_unused_subword(cfg.subword, sweep, console)
+    _ignore_unused_combiner(cfg.combiner, sweep, console)
+    _drop_features_of_words_only(cfg, console)
+    _ignore_unused_control(cfg, sweep, console)
     for kind in choose_kinds(cfg.features).values():
         kind.check_embedder()
         kind.complete_settings(cfg.subword.kind, choose_device(cfg.trainer.accelerator))
@@ -91,16 +58,67 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     return cfg
 
 
-def _leave_out_unused(subword: SubwordConfig, sweep: bool, console: Console) -> None:
-    """What the kind of subwords does not use is as if it were not set."""
-    for key, kinds in SUBWORDS.items():
-        value, default = getattr(subword, key), getattr(SubwordConfig, key)
-        if subword.kind in kinds or value == default:
-            continue
+def _warn_of_long_warmup(cfg: TrainConfig, console: Console) -> None:
+    warmup, updates = cfg.optimizer.warmup, cfg.trainer.max_steps
+    if warmup > updates:
+        console.print(
+            f"optimizer.warmup={warmup} is longer than trainer.max_steps={updates}: the learning "
+            f"rate ends at {updates / warmup:.0%} of optimizer.lr"
+        )
+
+
+def _ignore_unused_subword(subword: SubwordConfig, sweep: bool, console: Console) -> None:
+    """Settings that the kind of subwords does not use are at their default."""
+    for name, reason in unused_subword_settings(subword).items():
         if not sweep:
+            value = getattr(subword, name)
+            raise UserError(f"subword.{name}={value}: {reason}; leave it out")
+        console.print(f"subword={subword.kind}: unused: {name}")
+        setattr(subword, name, getattr(SubwordConfig, name))
+
+
+def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Console) -> None:
+    """Settings that the combiner's class does not take are absent."""
+    names, method = unused(combiner), method_name(combiner._target_)
+    if not names:
+        return
+    if not sweep:
+        path = "combiner.bias" if names[0] == "bias" else f"combiner.args.{names[0]}"
+        raise UserError(f"combiner={method} takes no {', '.join(names)}; leave {path} out")
+    console.print(f"combiner={method}: unused: {', '.join(names)}")
+    if "bias" in names:
+        combiner.bias = None
+    combiner.args = {name: value for name, value in combiner.args.items() if name not in names}
+
+
+def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
+    """Words only has neither features nor settings of a combiner; any combiner has features."""
+    if cfg.combiner._target_ is not None:
+        if not cfg.features:
             raise UserError(
-                f"subword.{key}={value}: is for {' and '.join(kinds)}, not for "
-                f"subword={subword.kind}; leave it out"
+                "features=[]: the combiner has nothing to merge; choose features, for instance "
+                "features=[upos,deprel], or combiner=none"
             )
-        console.print(f"subword={subword.kind}: unused: {key}")
-        setattr(subword, key, default)
+        return
+    if not cfg.model.source_words:
+        raise UserError(
+            "combiner=none model.source_words=false: neither words nor features remain; choose "
+            "another combiner, such as concat"
+        )
+    if cfg.features:
+        console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
+    cfg.combiner, cfg.features = CombinerConfig(), {}
+
+
+def _ignore_unused_control(cfg: TrainConfig, sweep: bool, console: Console) -> None:
+    """Words only has no features that a control could replace."""
+    if cfg.control == "none" or cfg.features:
+        return
+    if not sweep:
+        reason = "names the method to match" if cfg.control == "matched" else "has no features"
+        raise UserError(
+            f"combiner=none control={cfg.control}: combiner {reason}; choose another combiner, or "
+            "control=none"
+        )
+    console.print(f"combiner=none: unused: control={cfg.control}")
+    cfg.control = "none"

@@ -17,8 +17,9 @@ from nmt_feat.annotators import base as annotators
 from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotator
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.rules import check_settings
-from nmt_feat.config.schema import AnnotatorConfig, TranslateConfig
+from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import test_set

@@ -13,18 +13,11 @@ from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.covers import Booleans, visible_places
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
-from nmt_feat.errors import UserError, short_repr, suggest
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.sentences import Integers
 
-REACTIONS = ("warn", "error")
 SOURCE, TARGET, LONG = "source", "target", "long"
 """Kinds that are no feature; a feature's kind is `features.` and its name."""
-
-
-def check_reaction(unknown: str) -> None:
-    """Refuse another value of the setting `unknown`."""
-    if unknown not in REACTIONS:
-        raise UserError(f"unknown={unknown}: unknown; {suggest(unknown, REACTIONS)}")
 
 
 @dataclass

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from nmt_feat.base.checksums import hash_files, write_sums
 from nmt_feat.base.files import write_atomically
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.runs.artifacts import WEIGHTS, keep, model_for
