@@ -217,7 +217,7 @@ def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:
     [
         (
             ["features=[upos]", "features.upos.cover=all"],
-            "features.upos.cover=all: one of first, join",
+            "features.upos.cover=all: unknown; known: first, join",
         ),
         (
             ["features=[upos,subword_tag]", "features.subword_tag.cover=join"],

@@ -159,7 +159,7 @@ def test_the_report_shows_the_dial(small: Small) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("upos.erase=1.5", "features.upos.erase=1.5: must be in [0, 1]"),
+        ("upos.erase=1.5", "features.upos.erase=1.5: must be 0 to 1"),
         ("upos.classes=0", "features.upos.classes=0: must be at least 1"),
         (
             "subword_tag.erase=0.5",

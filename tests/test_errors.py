@@ -114,7 +114,8 @@ SETTINGS = {
     # bounds and choices
     "model.dim=0": "model.dim=0: must be at least 1",
     "model.dropout=1": "model.dropout=1.0: must be in [0, 1)",
-    "decoding.max_ratio=inf": "decoding.max_ratio=inf: must be at least 0 and finite",
+    "decoding.max_ratio=inf": "decoding.max_ratio=inf: must be finite; give a number, a large "
+    "one if need be",
     "seed=-1": "seed=-1: must be at least 0",
     "data.processes=-3": "data.processes=-3: must be at least 0",
     "optimizer.betas=[0.9]": "optimizer.betas=[0.9]: must be two numbers in [0, 1)",
@@ -123,7 +124,7 @@ SETTINGS = {
     "it out",
     "subword=none subword.byte_fallback=true": "subword.byte_fallback=True: is for bpe and "
     "unigram, not for subword=none; leave it out",
-    "subword.character_coverage=2": "subword.character_coverage=2.0: must be in [0.98, 1]",
+    "subword.character_coverage=2": "subword.character_coverage=2.0: must be 0.98 to 1",
     "subword.kind=bp": "subword.kind=bp: unknown; did you mean 'bpe'?",
     "model.tie=everything": "model.tie=everything: unknown; known: all, target",
     "trainer.precision=bf16": "trainer.precision=bf16: unknown; known: 32-true, bf16-mixed",
@@ -131,7 +132,7 @@ SETTINGS = {
     "features.upos.dim=0": "features.upos.dim=0: must be at least 1",
     "features.upos.max_values=-1": "features.upos.max_values=-1: must be at least 1",
     "features.upos.column=upso": "features.upos.column=upso: unknown column; did you mean 'upos'?",
-    "features.upos.policy=all": "features.upos.policy=all: one of copy, first",
+    "features.upos.policy=all": "features.upos.policy=all: unknown; known: copy, first",
     "data.limit=0": "data.limit=0: must be at least 1",
     # contradictions
     "model.heads=3": "model.heads=3 does not divide model.dim=16 (16 = 3 * 5 + 1); change one of "
@@ -140,19 +141,19 @@ SETTINGS = {
     "model.tie=all": "model.tie=all needs one table of width 16, but the combiner gives the word "
     "14 (16 = 14 word + 1 deprel + 1 upos); use model.tie=target or another combiner",
     "model.source_words=false model.tie=all": "model.source_words=false: model.tie=all is about "
-    "the words' table, which is then not there; leave one of them out",
+    "the words' table, which is then absent; leave one of them out",
     "model.source_words=false model.source_vectors=x": "model.source_words=false: "
-    "model.source_vectors=x is about the words' table, which is then not there; leave one of them "
+    "model.source_vectors=x is about the words' table, which is then absent; leave one of them "
     "out",
     "model.source_words=false combiner=none": "combiner=none model.source_words=false: neither "
-    "words nor features are left; choose another combiner, such as concat",
+    "words nor features remain; choose another combiner, such as concat",
     "model.tie=all subword.joint=false combiner=add": "model.tie=all needs one vocabulary for both "
     "sides; set subword.joint=true or model.tie=target",
     "features=[upos,deprel,upos]": "features=[upos,deprel,upos]: names a feature twice; leave one "
     "out",
     "--config-dir=my features=[word]": "features.word: the name of the words themselves; choose "
     "another",
-    "--config-dir=my features=[upos,half]": "features.half: a name of PyTorch's own; choose "
+    "--config-dir=my features=[upos,half]": "features.half: a name that PyTorch uses; choose "
     "another",
     "combiner.bias=1": "combiner=concat takes no bias; leave combiner.bias out",
     "combiner=gate +combiner.args.parts=1": "nmt_feat.combiners.Gate: the argument 'parts' is set "

@@ -280,7 +280,7 @@ APPLY = {
     "translate run=WORDS beam=many": "beam=many: no whole number",
     "translate run=WORDS beam=0": "beam=0: must be 1 to 1000",
     "translate run=WORDS nbest=3 beam=2": "beam=2: must be at least nbest=3",
-    "translate run=WORDS nbest=0": "nbest=0: must be at least 1",
+    "translate run=WORDS nbest=0": "nbest=0: must be 1 to 1000",
     "translate run=WORDS chunk=0": "chunk=0: must be at least 1",
     "translate run=WORDS threads=-1": "threads=-1: must be at least 0",
     "translate run=WORDS input=text length_penalty=-1": "length_penalty=-1.0: must be at least 0",

@@ -128,4 +128,4 @@ def test_resume_is_exact(small: Small) -> None:
 def test_shares_that_cannot_be(key: str, value: float, small: Small) -> None:
     done = call("train", *small.overrides("combiner=add", f"features.upos.{key}={value}"))
     assert done.code == 2
-    assert done.err == f"error: features.upos.{key}={value}: must be in [0, 1]\n"
+    assert done.err == f"error: features.upos.{key}={value}: must be 0 to 1\n"

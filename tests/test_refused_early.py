@@ -168,7 +168,8 @@ SETTINGS = {
     "be",
     "model.embedding_std=inf": "model.embedding_std=inf: must be finite; give a number, a large one "
     "if need be",
-    "trainer.clip_norm=nan": "trainer.clip_norm=nan: must be at least 0",
+    "trainer.clip_norm=nan": "trainer.clip_norm=nan: must be finite; give a number, a large one if "
+    "need be",
     "combiner=gate combiner.bias=-inf": "combiner.bias=-inf: must be finite; give a number, a large "
     "one if need be",
     "combiner=gate +combiner.args.x=[1,nan]": "combiner.args.x[1]=nan: must be finite; give a "

@@ -53,7 +53,9 @@ def describe_bounds(kind: Any) -> str:
         return f"above {meta.gt}" if meta.ge is None else f"at least {meta.ge}"
     if meta.gt is not None:
         return f"above {meta.gt}, at most {meta.le}"
-    return f"in [{meta.ge}, {meta.lt})" if meta.le is None else f"in [{meta.ge}, {meta.le}]"
+    if meta.lt is not None:
+        return f"in [{meta.ge}, {meta.lt})"
+    return f"{meta.ge} to {meta.le}"
 
 
 def refuse_out_of_bounds(settings: Any) -> None:
