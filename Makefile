@@ -1,6 +1,6 @@
 # make demo    install into .venv, then train with a gate on the embedded corpus
 # make test    install into .venv, then run the tests
-# make lint    ruff, mypy and the docs, whose warnings are errors
+# make lint    ruff, mypy, the order of the packages (import-linter), and the docs, whose warnings are errors
 # make compare compare what the code gives with what that of tools/base_revision gives, in small
 # make docs    write the docs' generated parts again, then build the site in docs/_build
 #
@@ -30,6 +30,7 @@ lint: $(READY)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 	$(SITE)
 
 compare: $(READY)
