@@ -1,0 +1,219 @@
+"""Experiments from Python: train, load a run, translate, score, look at a sentence, read results.
+
+    from nmt_feat.api import load_run, read_runs, train
+
+    finished = train(["combiner=gate", "features=[upos]"])
+    run = load_run(finished.folder)
+    run.translate(["The old house is red."])
+    read_runs("runs")
+
+What the user can mend, such as a wrong setting, is a `UserError` with one plain sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from nmt_feat.cli.compose import compose_settings
+from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.data.batches import collate
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.combiner_diagnostics import SPECIAL
+from nmt_feat.extras import optional
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.long_lines import Translation
+from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.run import FinishedRun, run_training
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import Sentence, read_conllu
+from nmt_feat.text.sentences import Sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "FinishedRun",
+    "InspectedWord",
+    "LoadedRun",
+    "Score",
+    "Sentence",
+    "UserError",
+    "load_run",
+    "read_conllu",
+    "read_runs",
+    "train",
+]
+
+
+class Score(NamedTuple):
+    """What a model makes of a given translation."""
+
+    log_probability: float
+    """The natural logarithm of its probability."""
+    pieces: int
+    """Its pieces; the end symbol counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectedWord:
+    """A word of a source sentence as the model reads it."""
+
+    text: str
+    pieces: list[str]
+    features: dict[str, str]
+    """The value of each feature, of the word's first piece."""
+    gates: dict[str, float]
+    """By part, the word's own embedding and each feature: what the combiner multiplies it by, the
+    mean over pieces and model width. Empty where the combiner is no gate."""
+
+
+class LoadedRun:
+    """A finished run, to translate and to look into. `load_run` makes it.
+
+    Attributes:
+        folder: of the run.
+        model: the PyTorch model, vocabularies and annotator.
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 0) -> None:
+        self.folder = Path(folder)
+        self.model = TrainedModel(folder, threads)
+
+    def translate(
+        self, texts: Sequence[str] | Sequence[Sentence], beam: int | None = None
+    ) -> list[str]:
+        """The best translation of each sentence.
+
+        Args:
+            texts: plain text, which is annotated as in training, or annotated sentences
+                (`read_conllu`).
+            beam: of the search; the run's, if not given.
+        """
+        cfg = TranslateConfig(run=str(self.folder), beam=beam)
+        limit = self.model.length_limit(cfg)
+        sentences = [Sentence(text) if isinstance(text, str) else text for text in texts]
+        parts, where = limit.divide(sentences, self._name_sentences(len(sentences)))
+        if any(isinstance(text, str) for text in texts):
+            parts = self._annotate([part.text for part in parts])
+
+        def translate_part(
+            part: list[Sentence], names: list[str], first_time: bool
+        ) -> list[list[Translation]]:
+            return self.model.translate_sentences(part, names, cfg, first_time)
+
+        results = limit.gather(limit.within_memory(translate_part, parts, where))
+        return [translations[0][0] for translations in results]
+
+    def score(self, pairs: Sequence[tuple[str | Sentence, str]]) -> list[Score]:
+        """The log-probability of each pair's translation, without a search."""
+        sentences = [self._read(source) for source, _ in pairs]
+        targets = [target for _, target in pairs]
+        where = self._name_sentences(len(pairs))
+        max_pieces = TranslateConfig().max_pieces
+        return [Score(*s) for s in self.model.score_pairs(sentences, targets, where, max_pieces)]
+
+    @torch.inference_mode()
+    def inspect(self, text: str | Sentence) -> list[InspectedWord]:
+        """The words of a source sentence with their features and, for gates, the gates' values."""
+        model, source = self.model, self.model.model.source
+        sentence, names = self._read(text), list(model.cfg.features)
+        where = self._name_sentences(1)
+        split = model.encode_pairs([sentence], [""], where, count=False)
+        described = model.encoder.describe(Sentences.of([sentence]), where)
+        batch = collate(split, np.array([0]), names).to(model.device)
+        pieces = [model.encoder.subwords.decode([i]) or "▁" for i in batch.source[0, :-1].tolist()]
+        begins = described.begins.tolist() or [i == 0 for i in range(len(pieces))]
+        rows = [batch.source, *(batch.features[name] for name in names)]
+        weights = source.combiner.weights_of(source.parts(rows, source.compose(batch.features)))
+        gates = torch.empty(len(pieces), 0) if weights is None else weights[0, :-1].mean(-1)
+        labels = {n: [*SPECIAL, *v] for n, v in model.encoder.name_values().items()}
+        words = []
+        starts = [i for i, begin in enumerate(begins) if begin]
+        for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True):
+            values = {n: labels[n][int(batch.features[n][0, start])] for n in labels}
+            means = gates[start:end].mean(0).tolist()
+            words.append(
+                InspectedWord(
+                    "".join(pieces[start:end]).lstrip("▁"),
+                    pieces[start:end],
+                    values,
+                    dict(zip(source.combiner.names, means, strict=False)),
+                )
+            )
+        return words
+
+    def _read(self, text: str | Sentence) -> Sentence:
+        return self._annotate([text])[0] if isinstance(text, str) else text
+
+    def _annotate(self, texts: list[str]) -> list[Sentence]:
+        return self.model.annotate_texts(texts, None, "texts")
+
+    def _name_sentences(self, count: int) -> list[str]:
+        """How messages call the sentences."""
+        return [f"texts: sentence {number}" for number in range(1, count + 1)]
+
+
+def load_run(folder: str | Path, threads: int = 0) -> LoadedRun:
+    """A finished run, ready to translate.
+
+    Args:
+        folder: the run's folder.
+        threads: of the CPU; 0 for the program's default.
+    """
+    return LoadedRun(folder, threads)
+
+
+def train(settings: Sequence[str] = (), config_dir: str | None = None) -> FinishedRun:
+    """Train one run, or find it finished, as `train.py` does with these settings.
+
+    Args:
+        settings: as on the command line, `["combiner=gate", "model.dim=128"]`.
+        config_dir: folder of your own options, beside a folder `conf` of the current one.
+    """
+    return run_training(compose_settings(settings, config_dir))
+
+
+def read_runs(folder: str | Path) -> pd.DataFrame:
+    """The finished runs in a folder or anywhere below it, a row for each run and set of text.
+
+    Columns: folder, method, features, control, seed, data, set, bleu, chrf, ter, perplexity,
+    reading (share of right readings), parameters, updates, seconds.
+    """
+    pandas = optional("pandas", "read_runs", "analysis")
+    rows = [
+        row
+        for path, record in find_runs([Path(folder)]).items()
+        for row in _list_scores(path, record)
+    ]
+    table: pd.DataFrame = pandas.DataFrame(rows)
+    return table
+
+
+def _list_scores(folder: Path, record: RunRecord) -> list[dict[str, object]]:
+    """The rows of a run; none where it is not finished."""
+    return [
+        {
+            "folder": str(folder),
+            "method": record.method,
+            "features": " ".join(record.features),
+            "control": record.settings.get("control", "none"),
+            "seed": record.seed,
+            "data": record.data,
+            "set": name,
+            "bleu": scores.bleu,
+            "chrf": scores.chrf,
+            "ter": scores.ter,
+            "perplexity": scores.perplexity,
+            "reading": scores.reading.accuracy if scores.reading else None,
+            "parameters": record.parameters.get("total"),
+            "updates": record.updates,
+            "seconds": record.seconds,
+        }
+        for name, scores in record.scores.items()
+    ]

@@ -1,0 +1,69 @@
+"""The Python API: what it gives is what the programs give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nmt_feat.api import FinishedRun, LoadedRun, UserError, load_run, read_conllu, read_runs, train
+from nmt_feat.runs.records import read_record
+from tests.support.entry import call
+from tests.support.small import Small
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    folder = tmp_path_factory.mktemp("api")
+    small = Small(corpus, folder / "cache", folder)
+    settings = ("combiner=gate", "features=[upos]", "trainer.max_steps=2")
+    return train(small.overrides(*settings))
+
+
+@pytest.fixture(scope="module")
+def run(finished: FinishedRun) -> LoadedRun:
+    return load_run(finished.folder, threads=1)
+
+
+def test_translations_and_scores_are_those_of_the_programs(
+    finished: FinishedRun, run: LoadedRun, corpus: Path, tmp_path: Path
+) -> None:
+    source = corpus / "test.conllu"
+    sentences = list(read_conllu(source))
+    translations = run.translate(sentences)
+    assert translations == (finished.folder / "test.hyp").read_text("utf-8").splitlines()
+    target = tmp_path / "target"
+    target.write_text("".join(f"{line}\n" for line in translations), encoding="utf-8")
+    done = call("score", f"run={finished.folder}", f"source={source}", f"target={target}")
+    rows = [line.split("\t") for line in done.out.splitlines()]
+    scores = run.score(list(zip(sentences, translations, strict=True)))
+    assert [(f"{s.log_probability:.6f}", str(s.pieces)) for s in scores] == [tuple(r) for r in rows]
+
+
+def test_a_sentence_is_shown_word_by_word(run: LoadedRun, corpus: Path) -> None:
+    sentence = next(iter(read_conllu(corpus / "test.conllu")))
+    words = run.inspect(sentence)
+    assert [word.text for word in words] == [word.form for word in sentence.words]
+    assert [word.features["upos"] for word in words] == [word.upos for word in sentence.words]
+    for word in words:
+        assert set(word.gates) == {"word", "upos"}
+        assert sum(word.gates.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_plain_text_without_an_annotator(run: LoadedRun) -> None:
+    with pytest.raises(UserError, match="annotator"):
+        run.translate(["The house is old."])
+
+
+def test_runs_as_a_data_frame(finished: FinishedRun) -> None:
+    pytest.importorskip("pandas")
+    table = read_runs(finished.folder.parent)
+    record = read_record(finished.folder / "result.json")
+    assert list(table["set"]) == ["dev", *record.tests]
+    assert list(table["bleu"]) == [scores.bleu for scores in record.scores.values()]
+    assert set(table["method"]) == {"gate"}
+
+
+def test_a_wrong_setting_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"model\.dmi"):
+        train(["model.dmi=3"])
