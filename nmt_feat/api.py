@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.config.schema import TranslateConfig
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.batches import collate
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import SPECIAL
