@@ -248,7 +248,12 @@ def test_table_of_the_readme_is_what_the_program_prints(tmp_path: Path) -> None:
 
 
 def test_code_in_the_docs_is_that_of_the_examples() -> None:
-    pages = {README: ["product.py"], ROOT / "docs" / "how-to" / "combiner.md": ["film.py"]}
+    guides = ROOT / "docs" / "how-to"
+    pages = {
+        README: ["product.py"],
+        guides / "combiner.md": ["film.py"],
+        guides / "feature.md": ["log_frequency.py"],
+    }
     for page, names in pages.items():
         blocks = re.findall(r"^```python\n(class .*?)^```$", page.read_text("utf-8"), re.M | re.S)
         assert len(blocks) == len(names)

@@ -1,8 +1,19 @@
-"""The kinds of feature: each turns what is known of tokens into one embedding per token."""
+"""Linguistic features: the embedders that configs name, and the base class of their kinds."""
 
 from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.contextual import Contextual
 from nmt_feat.embedders.sequence import CharCNN, Max, Mean
 from nmt_feat.embedders.vectors import Vectors
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.vocabulary import FeatureVocab
 
-__all__ = ["Categorical", "CharCNN", "Contextual", "Max", "Mean", "Vectors"]
+__all__ = [
+    "Categorical",
+    "CharCNN",
+    "Contextual",
+    "FeatureKind",
+    "FeatureVocab",
+    "Max",
+    "Mean",
+    "Vectors",
+]
