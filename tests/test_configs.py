@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from nmt_feat.config.config_source import read_rows
+from nmt_feat.config.identity import method_name
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.build_model import build_model, check_widths
-from nmt_feat.runs.records import method_name
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, composed, record
 

@@ -257,6 +257,23 @@ def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: 
     assert all((again / name).read_bytes() == (tmp_path / name).read_bytes() for name in names)
 
 
+def test_without_scipy_the_table_stands_without_statistics(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    report = Report(runs)
+    assert [path.name for path in report.write_files(tmp_path)][:2] == ["table.md", "table.csv"]
+    assert report.comparisons == []
+    assert "'nmt_feat[analysis]'" in report.table.notes[-1]
+
+
+def test_commands_load_what_only_reports_need_when_they_report() -> None:
+    code = "import sys, nmt_feat.cli.train, nmt_feat.cli.translate; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = ("scipy", "jinja2", "matplotlib", "pandas", "nmt_feat.analysis")
+    assert not [name for name in done.stdout.split() if name.startswith(heavy)]
+
+
 def test_without_matplotlib(
     runs: list[tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nmt_feat.config.identity import method_name
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.evaluation.test_sets import write_hypotheses
@@ -22,7 +23,7 @@ from nmt_feat.runs.provenance import (
     peak_memory_mib,
     restart_peak_memory,
 )
-from nmt_feat.runs.records import CurvePoint, RunRecord, method_name, read_record, write_record
+from nmt_feat.runs.records import CurvePoint, RunRecord, read_record, write_record
 
 
 def record(**changes: Any) -> RunRecord:

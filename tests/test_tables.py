@@ -222,7 +222,8 @@ import hydra
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.cli.sweep import current
-from nmt_feat.runs.records import FINISHED, RunRecord, method_name, read_record, write_record
+from nmt_feat.config.identity import method_name
+from nmt_feat.runs.records import (FINISHED, RunRecord, read_record, write_record)
 
 @hydra.main(version_base="1.3", config_path=".", config_name="app")
 def main(cfg):

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nmt_feat.analysis.render import ReportTable
-from nmt_feat.config.identity import is_earlier, upgrade_settings
+from nmt_feat.config.identity import DIALS, is_earlier, upgrade_settings
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.runs.records import DIALS, RunRecord, search_of
+from nmt_feat.runs.records import RunRecord, search_of
 from nmt_feat.runs.run_summary import list_signatures
 
 NO_DIALS = {(dial, "-") for dial in DIALS}

@@ -15,13 +15,13 @@ from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
+from nmt_feat.config.identity import method_name
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import files_of
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.runs.advice import advise_on_features
 from nmt_feat.runs.build_model import build_combiner, wanted
-from nmt_feat.runs.records import method_name
 from nmt_feat.runs.resolve import resolve_settings
 
 

@@ -37,7 +37,7 @@ from nmt_feat.base.pool import count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.cli.plan import describe_plan
-from nmt_feat.config.identity import leave_out
+from nmt_feat.config.identity import leave_out, method_name
 from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
@@ -45,7 +45,7 @@ from nmt_feat.errors import UserError, fail, writing_to
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
-from nmt_feat.runs.records import Request, RunRecord, method_name, read_run, select_results
+from nmt_feat.runs.records import Request, RunRecord, read_run, select_results
 
 current = JobState()
 """What the job that this process is busy with has come to."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.base.checksums import hash_json
+from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.first_names import FIRST_NAMES
 from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
@@ -30,8 +31,10 @@ from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.runs.build_model import build_combiner, wanted
-from nmt_feat.runs.records import DIALS, method_name
 from nmt_feat.text.files import hash_content, hash_file_cached
+
+DIALS = ("classes", "erase")
+"""Settings of features that make them say less; see features/dials.py."""
 
 FIRST = {
     "": "data annotator subword features combiner model optimizer trainer control seed",
@@ -255,3 +258,11 @@ def _entry_type(hint: Any) -> type | None:
     """The dataclass of the entries that users name, if a field is a dictionary of such."""
     entry = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
     return entry if isinstance(entry, type) and dataclasses.is_dataclass(entry) else None
+
+
+def method_name(target: str | None) -> str:
+    """A combiner's name in tables: `nmt_feat.combiners.WordGate` is word_gate; others stay."""
+    if target is None:
+        return "none"
+    module, _, name = target.rpartition(".")
+    return to_snake_case(name) if module.startswith("nmt_feat.") else name

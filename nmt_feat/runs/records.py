@@ -11,15 +11,12 @@ from typing import Any
 
 from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.base.typed_json import Mismatch, convert_json, load_json, without_nan
-from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.training.checkpoints import FORMAT, check_format
 
-DIALS = ("classes", "erase")
-"""Settings of features that make them say less; see features/dials.py."""
 STARTED, FINISHED = "run.json", "result.json"
 
 
@@ -191,14 +188,6 @@ def select_results(record: RunRecord, request: Request) -> RunRecord:
         counts={name: result.counts for name, result in results.items()},
         further=[],
     )
-
-
-def method_name(target: str | None) -> str:
-    """A combiner's name in tables: `nmt_feat.combiners.WordGate` is word_gate; others stay."""
-    if target is None:
-        return "none"
-    module, _, name = target.rpartition(".")
-    return to_snake_case(name) if module.startswith("nmt_feat.") else name
 
 
 def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:

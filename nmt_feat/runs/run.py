@@ -27,6 +27,7 @@ from nmt_feat.config.identity import (
     identity_settings,
     is_earlier,
     limits_of_validation,
+    method_name,
 )
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare, prepare_run
@@ -47,7 +48,7 @@ from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.processes import make_fabric
-from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord, method_name
+from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.signals import signals
 from nmt_feat.runs.starting_model import build_untrained, count_parameters, match_parameters

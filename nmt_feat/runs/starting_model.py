@@ -6,6 +6,7 @@ import copy
 
 from rich.console import Console
 
+from nmt_feat.config.identity import method_name
 from nmt_feat.config.schema import CombinerConfig, TrainConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
@@ -14,7 +15,6 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import model_for
 from nmt_feat.runs.initial_vectors import start
-from nmt_feat.runs.records import method_name
 
 
 def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
