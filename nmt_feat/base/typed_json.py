@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import types
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from nmt_feat.errors import short_repr
 
@@ -64,7 +64,7 @@ def convert_json(value: Any, kind: Any, where: str = "") -> Any:
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         return value
-    if origin is types.UnionType:
+    if origin in (types.UnionType, Union):  # the latter of `Annotated[...] | None`
         return None if value is None else convert_json(value, inner[0], where)
     if origin is float and type(value) is int and abs(value) < 1 << 1000:
         return float(value)
