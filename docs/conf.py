@@ -28,7 +28,7 @@ html_theme_options = {
     "navigation_depth": 2,
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "tutorial": [], "results": []}
 html_copy_source = False
 html_show_sourcelink = False
 
@@ -53,11 +53,14 @@ def read_markdown(
     app: Any, kind: str, name: str, what: Any, options: Any, lines: list[str]
 ) -> None:
     """Docstrings quote code as Markdown does, `like this`; Sphinx reads reStructuredText."""
-    pieces = re.split(r"(`[^`]+`)", "\n".join(lines))
+    # Code in backticks stays as it is, and so do indented blocks behind a colon and a blank line.
+    pieces = re.split(r"(`[^`]+`|:\n\n(?: {4}.*\n|\n)+)", "\n".join([*lines, ""]))
     for number, piece in enumerate(pieces):
         if piece.startswith("`"):
             code = " ".join(piece.strip("`").split())
             pieces[number] = f"``{code}``\\ "
+        elif piece.startswith(":\n"):
+            pieces[number] = f":{piece}"
         else:
             pieces[number] = re.sub(r"([*|]|\b_|_\b)", r"\\\1", piece)
     lines[:] = "".join(pieces).split("\n")
