@@ -263,6 +263,12 @@ def test_without_words_only_the_question_stays_open(tmp_path: Path) -> None:
     assert lines == ["Unknown: words only is not in this table. Add combiner=none."]
 
 
+def test_another_baseline_answers_another_question(tmp_path: Path) -> None:
+    runs = make_table(tmp_path, 2, none=0.3, gate=0.1).runs
+    [evidence] = Report(runs, pairs=False, baseline="gate").comparisons
+    assert answer_question(evidence) == ["Unknown: the baseline is gate, not words only."]
+
+
 # ---- the live view
 
 

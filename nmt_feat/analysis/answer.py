@@ -35,6 +35,8 @@ def answer_question(evidence: Evidence) -> list[str]:
         return []
     if evidence.baseline is None:
         return ["Unknown: words only is not in this table. Add combiner=none."]
+    if not methods[evidence.baseline].words_only:
+        return [f"Unknown: the baseline is {evidence.baseline}, not words only."]
     all_compared = evidence.against[METRIC]
     against = {name: all_compared[name] for name in with_features if name in all_compared}
     if not against:
@@ -53,9 +55,7 @@ def answer_question(evidence: Evidence) -> list[str]:
 
 def _compare_with_baseline(against: Mapping[str, Compared], baseline: Method) -> str:
     """Whether a method is above words only, and by how much the best one is."""
-    base = baseline.name
-    if baseline.words_only:
-        base = "words only" if base == "none" else f"words only ({base})"
+    base = "words only" if baseline.name == "none" else f"words only ({baseline.name})"
     ranked = sorted(against, key=lambda name: against[name].difference.value, reverse=True)
     gains = [name for name in ranked if against[name].sign > 0]
     losses = [name for name in ranked if against[name].sign < 0]
@@ -82,7 +82,8 @@ def _compare_with_controls(best: Method, evidence: Evidence) -> str:
     controls = [
         m.name
         for m in evidence.methods
-        if m.control in VALUE_CONTROLS and m.kind == best.kind and m.features == best.features
+        if m.control in VALUE_CONTROLS
+        and (m.kind, m.features, m.information) == (best.kind, best.features, best.information)
     ]
     if not controls:
         return (
