@@ -13,10 +13,10 @@ import sentencepiece
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import convert_json
-from nmt_feat.config import identity
+from nmt_feat.config import earlier_formats, identity
+from nmt_feat.config.earlier_formats import FIRST_NAMES
 from nmt_feat.config.identity import (
     FIRST,
-    FIRST_NAMES,
     VALIDATION,
     drop_defaults,
     earlier_settings,
@@ -157,7 +157,7 @@ def test_committed_records() -> None:
     known = {
         f"{group}.{name}".lstrip(".") for group, names in FIRST.items() for name in names.split()
     }
-    known |= {f"decoding.{name}" for name in identity.SEARCH}
+    known |= {f"decoding.{name}" for name in earlier_formats.SEARCH}
     runs = list(committed_records().values())
     assert len(runs) >= 314
     for run in runs:

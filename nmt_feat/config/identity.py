@@ -6,9 +6,9 @@ grows:
 - What does not change the trained model is no part of them (`HARMLESS`): test sets, the search
   that translates them, places of files, what is shown.
 - A setting that came after the first ones (`FIRST`) counts only where it is not at its default.
-- A class that has moved counts by its first name (`FIRST_NAMES`).
+- A class that has moved counts by its first name (`earlier_formats.FIRST_NAMES`).
 - Runs with an earlier identity are found by what they would have been called then
-  (`earlier_settings`, `DATA_FORMATS`), and their settings are read as today's (`upgrade_settings`).
+  (`earlier_settings`), and their settings are read as today's (`upgrade_settings`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.combiners.base import to_snake_case
-from nmt_feat.config.first_names import FIRST_NAMES
+from nmt_feat.config.earlier_formats import FIRST_NAMES, SEARCH
 from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
@@ -60,14 +60,6 @@ HARMLESS = {
 }
 """Settings that do not change the trained model, or do so by the prepared data alone, whose hash
 counts. A new setting that changes neither belongs here."""
-
-DATA_FORMATS = (4, 3, 2)
-"""The formats of the cache whose number was part of the data's hash. They differ in the report on
-the data, not in the data."""
-
-SEARCH = ("beam", "length_penalty", "max_ratio", "max_extra", "batch_tokens", "nbest")
-"""The settings of `decoding` that were part of the first identity. They also limited the
-translations of validations, which choose the best checkpoint; these limits are fixed since."""
 
 VALIDATION = DecodingConfig(
     beam=1, length_penalty=1.0, max_ratio=2.0, max_extra=20, batch_tokens=8192, nbest=1

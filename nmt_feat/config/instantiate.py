@@ -21,7 +21,7 @@ from typing import Any, get_args
 
 from hydra.utils import get_class
 
-from nmt_feat.config.first_names import TODAYS_NAMES
+from nmt_feat.config.earlier_formats import TODAYS_NAMES
 from nmt_feat.errors import UserError, short_repr, suggest
 
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")

@@ -12,8 +12,7 @@ from torch import nn
 from nmt_feat.config.bounds import refuse_out_of_bounds
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import ModelConfig, SubwordConfig, TrainConfig
-from nmt_feat.errors import UserError, suggest
-from nmt_feat.evaluation.languages import TOKENIZERS
+from nmt_feat.errors import UserError
 
 SUBWORD_KINDS = {
     "min_count": ("none", "given"),
@@ -95,10 +94,6 @@ def _check_decoding(cfg: TrainConfig) -> None:
         )
     if cfg.trainer.deterministic and cfg.trainer.accelerator == "cpu":
         raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
-    if (tokenizer := cfg.data.bleu_tokenizer) not in (None, *TOKENIZERS):
-        raise UserError(
-            f"data.bleu_tokenizer={tokenizer}: unknown; {suggest(str(tokenizer), TOKENIZERS)}"
-        )
 
 
 def _check_tests(cfg: TrainConfig) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sacrebleu.metrics.bleu import BLEU
 
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from nmt_feat.config.schema import DataConfig
@@ -83,16 +83,20 @@ def choose_scoring(data: DataConfig) -> Scoring:
 
 def check_scoring(data: DataConfig) -> None:
     """Refuse a tokeniser that cannot be used, before any data is read."""
+    if (tokenizer := data.bleu_tokenizer) not in (None, *TOKENIZERS):
+        raise UserError(
+            f"data.bleu_tokenizer={tokenizer}: unknown; {suggest(str(tokenizer), TOKENIZERS)}"
+        )
     if data.tokenized and data.bleu_tokenizer is not None:
         raise UserError(
             f"data.bleu_tokenizer={data.bleu_tokenizer}: with data.tokenized=true BLEU takes the "
             "tokens as they are; leave one of them out"
         )
-    tokenizer = choose_scoring(data).tokenizer
+    chosen = choose_scoring(data).tokenizer
     source = f"data.target_lang={data.target_lang}"
     if data.bleu_tokenizer is not None:
         source = f"data.bleu_tokenizer={data.bleu_tokenizer}"
-    check_packages(tokenizer, source)
+    check_packages(chosen, source)
 
 
 def check_packages(tokenizer: str, source: str) -> None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nmt_feat.config.earlier_formats import WHOLE_VALUES
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.dials import apply_dials
 from nmt_feat.features.kind import Booleans, FeatureKind
@@ -60,7 +61,7 @@ class AnnotationValues(FeatureKind):
         """With the dials, where there are any."""
         identity = super().identify_data(cache)
         if self.settings.column.startswith("misc."):
-            identity.append("whole")  # their values were cut at `+` once
+            identity.append(WHOLE_VALUES)
         if self.has_dials:
             identity.append({"erase": self.settings.erase, "classes": self.settings.classes})
         return identity

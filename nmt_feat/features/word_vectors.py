@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from nmt_feat.config.earlier_formats import VISIBLE_CHARACTERS
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.embedders.vectors import Vectors
 from nmt_feat.errors import UserError
@@ -69,8 +70,7 @@ class WordVectors(FormValues):
 
     def identify_data(self, cache: Path) -> list[object]:
         """With the file's content."""
-        # Words with joiners were not found once.
-        return [*super().identify_data(cache), "visible"]
+        return [*super().identify_data(cache), VISIBLE_CHARACTERS]
 
     def trim_identity(self, settings: dict[str, Any]) -> None:
         """Take out what means nothing here; the file's content is in the data's hash."""

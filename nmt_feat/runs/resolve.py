@@ -6,7 +6,6 @@ import copy
 
 from rich.console import Console
 
-from nmt_feat.config.feature_rules import check_features
 from nmt_feat.config.identity import method_name
 from nmt_feat.config.rules import check_settings, unused_subword_settings
 from nmt_feat.config.schema import CombinerConfig, SubwordConfig, TrainConfig
@@ -17,6 +16,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.runs.build_model import check_vectors, check_widths, unused
 from nmt_feat.runs.build_optimizer import try_optimizer
+from nmt_feat.runs.feature_rules import check_features
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.text.word_vectors import vector_width
 
