@@ -2,6 +2,7 @@
 # make test    install into .venv, then run the tests
 # make lint    ruff, mypy, the order of the packages (import-linter), and the docs, whose warnings are errors
 # make compare compare what the code gives with what that of tools/base_revision gives, in small
+# make test-lowest  run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 # make docs    write the docs' generated parts again, then build the site in docs/_build
 #
 # Variables: PYTHON (the Python that .venv is made of), ARGS (further arguments of demo, test and compare).
@@ -17,7 +18,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SITE = $(PY) -m sphinx -W --keep-going -q docs docs/_build
 
-.PHONY: demo test lint compare docs
+.PHONY: demo test test-lowest lint compare docs
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -25,6 +26,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
+
+LOWEST := .venv-lowest/bin
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[dev]'
+	$(LOWEST)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(READY)
 	$(PY) -m ruff check

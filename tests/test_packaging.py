@@ -58,7 +58,7 @@ def test_content(wheel: Path) -> None:
         assert f"nmt_feat/data/embedded/{path.name}" in names
     for name in ("page.html", "page.css", "page.js"):
         assert f"nmt_feat/analysis/static/{name}" in names
-    for name in ("py.typed", "corpus/hanta_tags.json", "corpus/kiwi_tags.json"):
+    for name in ("py.typed", "annotators/hanta_tags.json", "annotators/kiwi_tags.json"):
         assert f"nmt_feat/{name}" in names
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} == {"nmt_feat"}
@@ -67,37 +67,51 @@ def test_content(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_from_another_folder(installed: Path, tmp_path: Path) -> None:
-    """`nmt-feat-train combiner=gate` finds config and corpus inside the installed package."""
-    where = "import nmt_feat; print(nmt_feat.__file__)"
+def test_all_subcommands_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """Away from the checkout, with the user's own options and class in the current folder."""
     path = str(installed)
-    assert Path(call(sys.executable, "-c", where, cwd=tmp_path, path=path).strip()).is_relative_to(
-        installed
-    )
-    script = str(installed / "bin" / "nmt-feat-train")
-    out = call(sys.executable, script, "combiner=gate", *LIMITS.split(), cwd=tmp_path, path=path)
-    assert "BLEU" in out
-    (result,) = tmp_path.glob("runs/gate-*/result.json")
-    assert (tmp_path / "cache").is_dir()
-    run = f"run={result.parent}"
-    test = ROOT / "data" / "embedded" / "test.conllu"
-    (tmp_path / "some.conllu").write_text(
-        "\n\n".join([*test.read_text(encoding="utf-8").split("\n\n")[:3], ""]), encoding="utf-8"
-    )
-    script = str(installed / "bin" / "nmt-feat-translate")
-    out = call(sys.executable, script, run, "input=some.conllu", cwd=tmp_path, path=path)
-    assert len(out.splitlines()) == 3
+    where = "import nmt_feat; print(nmt_feat.__file__)"
+    place = call(sys.executable, "-c", where, cwd=tmp_path, path=path).strip()
+    assert Path(place).is_relative_to(installed)
 
+    def nmt_feat(*arguments: object) -> str:
+        program = str(installed / "bin" / "nmt-feat")
+        return call(sys.executable, program, *map(str, arguments), cwd=tmp_path, path=path)
 
-@pytest.mark.slow
-def test_the_user_s_own_module_is_found(installed: Path, tmp_path: Path) -> None:
-    """A console script does not search the current folder by itself; a combiner lies there."""
-    example = (ROOT / "examples" / "film.py").read_text(encoding="utf-8")
-    (tmp_path / "mine.py").write_text(example, encoding="utf-8")
-    script = str(installed / "bin" / "nmt-feat-train")
-    arguments = ["combiner._target_=mine.FiLM", *LIMITS.split()]
-    call(sys.executable, script, *arguments, cwd=tmp_path, path=str(installed))
+    test = (ROOT / "data" / "embedded" / "test.conllu").read_text(encoding="utf-8")
+    blocks = test.split("\n\n")[:3]
+    (tmp_path / "some.conllu").write_text("\n\n".join([*blocks, ""]), encoding="utf-8")
+    targets = (ROOT / "data" / "embedded" / "test.de").read_text(encoding="utf-8").splitlines()[:3]
+    (tmp_path / "some.de").write_text("".join(f"{line}\n" for line in targets), encoding="utf-8")
+    (tmp_path / "text.txt").write_text("Der Hund schläft.\n", encoding="utf-8")
+    (tmp_path / "mine.py").write_text((ROOT / "examples" / "film.py").read_text(encoding="utf-8"))
+    (tmp_path / "conf" / "combiner").mkdir(parents=True)
+    (tmp_path / "conf" / "combiner" / "film.yaml").write_text("_target_: mine.FiLM\n")
+
+    assert "BLEU" in nmt_feat("train", "combiner=film", *LIMITS.split())
     assert list(tmp_path.glob("runs/FiLM-*/result.json"))
+    assert "BLEU" in nmt_feat("train", "combiner=concat", "features=[upos]", *LIMITS.split())
+    (result,) = tmp_path.glob("runs/concat-*/result.json")
+    run = result.parent
+    translations = nmt_feat("translate", f"run={run}", "input=some.conllu")
+    assert len(translations.splitlines()) == 3
+    scores = nmt_feat("score", f"run={run}", "source=some.conllu", "target=some.de")
+    assert len(scores.splitlines()) == 3
+    assert "concat" in nmt_feat("report", "runs", "--out", "report")
+    assert "table.json" in nmt_feat("claims", "report/table.json")
+    assert "upos" in nmt_feat("inspect", "features=[upos]", *LIMITS.split())
+    pairs = ("--source", "some.conllu", "--target", "some.de")
+    assert "shuffled" in nmt_feat("reliance", run, *pairs, "--draws", 1)
+    assert "readings" in nmt_feat("contrast", run)
+    assert "sentences" in nmt_feat("convert", "some.conllu", "some.jsonl")
+    annotator = ("annotator=hanta", "data.source_lang=de", "annotator.processes=1")
+    assert "1 sentences" in nmt_feat("annotate", "text.txt", "text.conllu", *annotator)
+    assert "words" in nmt_feat("train-vectors", "vectors", "--dim", 8)
+    assert "written to" in nmt_feat("export", run)
+    assert "--model" in nmt_feat("score-comet", "--help")
+    for name in ("train", "translate", "score"):  # the names of version 0.1
+        alias = str(installed / "bin" / f"nmt-feat-{name}")
+        assert "nmt-feat" in call(sys.executable, alias, "--help", cwd=tmp_path, path=path)
 
 
 @pytest.fixture

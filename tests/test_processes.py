@@ -25,7 +25,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.runs import processes
 from nmt_feat.runs.launcher import join
-from nmt_feat.runs.processes import Agreement, check, shared, started
+from nmt_feat.runs.processes import Agreement, check_devices, find_launcher, share_work
 from nmt_feat.runs.signals import signals
 from tests.support.lives import SERVER, saved
 from tests.support.small import ROOT, Small, record
@@ -453,7 +453,7 @@ def share(rank: int, meeting: Path, told: Any) -> None:
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
     )
     lists = [[[0.5], [1, 1e-300], [], [3, 3, 2**53 - 1]], [[7.0]], []]
-    found = [shared(Pair(rank), lambda part, rows=rows: rows[part]) for rows in lists]  # type: ignore
+    found = [share_work(Pair(rank), lambda part, rows=rows: rows[part]) for rows in lists]  # type: ignore
 
     def stopped(part: slice) -> list[list[float]]:
         if rank:
@@ -461,7 +461,7 @@ def share(rank: int, meeting: Path, told: Any) -> None:
         return [[float(rank)]]
 
     with signals.handled(), signals.deferred():
-        found.append(shared(Pair(rank), stopped))  # type: ignore[arg-type]
+        found.append(share_work(Pair(rank), stopped))  # type: ignore[arg-type]
     told.put(found)
     torch.distributed.barrier()
 
@@ -485,19 +485,19 @@ SRUN = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID"
 def test_what_others_have_started(
     by: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert started() == processes.Started()
-    check(3, sweep=True)
+    assert find_launcher() == processes.Started()
+    check_devices(3, sweep=True)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert started() == processes.Started(by, 5, 8, 2)
-    check(8, sweep=False)
+    assert find_launcher() == processes.Started(by, 5, 8, 2)
+    check_devices(8, sweep=False)
     with pytest.raises(UserError) as error:
-        check(2, sweep=False)
+        check_devices(2, sweep=False)
     assert str(error.value) == (
         f"trainer.devices=2, but {by} has started 8 processes; set trainer.devices=8"
     )
     with pytest.raises(UserError) as error:
-        check(8, sweep=True)
+        check_devices(8, sweep=True)
     assert str(error.value) == (
         f"-m: each of the 8 processes of {by} would run the sweep by itself; start one process, "
         "which starts trainer.devices by itself for each run"

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from nmt_feat.data.prepare import prepare
 from nmt_feat.runs.artifacts import model_for
-from nmt_feat.runs.initial_vectors import start
+from nmt_feat.runs.initial_vectors import set_initial_vectors
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.word_vectors import read_vectors
 from tests.support.applied import said
@@ -63,7 +63,7 @@ def test_the_start(subword: str, small: Small, file: Path) -> None:
     cfg = small.config(*BASE, f"subword={subword}", f"model.source_vectors={file}")
     prepared = prepare(cfg, cfg.features)
     plain, model = (model_for(cfg, prepared.encoder, prepared.target) for _ in range(2))
-    start(model, cfg, prepared)
+    set_initial_vectors(model, cfg, prepared)
     rows = expected(file, prepared.encoder.subwords.names, 16**-0.5)
     assert len(rows) > 10
     assert len(rows) < prepared.encoder.subwords.size - 10
@@ -86,7 +86,7 @@ def test_a_piece_as_it_is_written_comes_first(small: Small, tmp_path: Path) -> N
     cfg.model.source_vectors = str(file)
     prepared = prepare(cfg, cfg.features)
     model = model_for(cfg, prepared.encoder, prepared.target)
-    start(model, cfg, prepared)
+    set_initial_vectors(model, cfg, prepared)
     row = model.source.words.weight[names.index(piece)].detach().numpy()
     _, vectors = read_vectors(file)
     assert np.corrcoef(row, vectors[1])[0, 1] > 0.999

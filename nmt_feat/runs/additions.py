@@ -16,7 +16,7 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
 from nmt_feat.runs.artifacts import WEIGHTS, model_for
-from nmt_feat.runs.processes import make_single_fabric, shared
+from nmt_feat.runs.processes import make_single_fabric, share_work
 from nmt_feat.runs.records import (
     Request,
     RunRecord,
@@ -60,7 +60,9 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
     splits = {"dev": prepared.dev, **prepared.tests}
     for name in names:
         with signals.deferred():
-            decoded = decode_split(cfg, model, splits[name], fabric.device, partial(shared, fabric))
+            decoded = decode_split(
+                cfg, model, splits[name], fabric.device, partial(share_work, fabric)
+            )
         if decoded is None:
             raise Interrupted(
                 f"{signals.caught or 'a signal'}: stopped; the same command continues"

@@ -22,7 +22,7 @@ from nmt_feat.model.batch import Batch
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_optimizer import build_optimizer
-from nmt_feat.runs.processes import Agreement, shared
+from nmt_feat.runs.processes import Agreement, share_work
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.signals import signals
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
@@ -94,7 +94,7 @@ def validate_on_dev(
         hypotheses = translate_split(model, dev, names, search, device, share)
         return [[i, *best[0].ids] for i, best in enumerate(hypotheses) if best]
 
-    losses, translated = shared(fabric, compute_loss), shared(fabric, translate)
+    losses, translated = share_work(fabric, compute_loss), share_work(fabric, translate)
     if losses is None or translated is None:
         return None
     loss_sum, piece_count = map(sum, zip(*losses, strict=True))
@@ -109,7 +109,7 @@ def validate_on_dev(
             for work in works
         ]
 
-    measured = shared(fabric, measure_bleu)
+    measured = share_work(fabric, measure_bleu)
     if measured is None:
         return None
     ((bleu,),) = measured

@@ -31,13 +31,13 @@ def pieces_with_vectors(path: Path | str, subwords: Subwords) -> tuple[Rows, NDA
     names = dict(zip(subwords.names[EOS + 1 :], range(EOS + 1, subwords.size), strict=True))
     plain = {name[1:] for name in names if name.startswith(MARK) and len(name) > 1}
     words, vectors = read_vectors(path, wanted=names.keys() | plain)
-    place = {word: i for i, word in enumerate(words)}
-    found = {
-        id: place.get(name, place.get(name[1:]) if name.startswith(MARK) else None)
+    row_of = {word: i for i, word in enumerate(words)}
+    rows_by_id = {
+        id: row_of.get(name, row_of.get(name[1:]) if name.startswith(MARK) else None)
         for name, id in names.items()
     }
-    ids = np.array([id for id, row in found.items() if row is not None], np.int64)
-    rows = [row for row in found.values() if row is not None]
+    ids = np.array([id for id, row in rows_by_id.items() if row is not None], np.int64)
+    rows = [row for row in rows_by_id.values() if row is not None]
     if not rows:
         raise UserError(
             f"model.source_vectors={path}: has no vector of any source piece; give vectors of the "
@@ -54,9 +54,9 @@ def start_from(
 
     With `frozen`, these rows have no gradient: they stay where weights do not decay.
     """
-    found = torch.from_numpy(vectors)
+    tensor = torch.from_numpy(vectors)
     rows = torch.from_numpy(ids)
-    table.weight[rows] = found * (std / found.square().mean().sqrt().clamp(min=1e-12))
+    table.weight[rows] = tensor * (std / tensor.square().mean().sqrt().clamp(min=1e-12))
     if frozen:
         trained = torch.ones(len(table.weight), 1)
         trained[rows] = 0.0
@@ -69,17 +69,17 @@ def start_from(
         table.weight.register_hook(without_frozen)  # type: ignore[no-untyped-call]
 
 
-def coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:
+def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:
     """How many of the pieces, and of the `source` ids of a corpus, have a vector."""
     counts = np.bincount(source, minlength=subwords.size)[EOS + 1 :]
-    pieces, known = subwords.size - EOS - 1, counts[ids - EOS - 1].sum()
+    pieces, covered = subwords.size - EOS - 1, counts[ids - EOS - 1].sum()
     return (
         f"model.source_vectors: {len(ids):,} of {pieces:,} source pieces have a vector "
-        f"({len(ids) / pieces:.1%}), {known / max(counts.sum(), 1):.1%} of those in train"
+        f"({len(ids) / pieces:.1%}), {covered / max(counts.sum(), 1):.1%} of those in train"
     )
 
 
-def start(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]:
+def set_initial_vectors(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]:
     """Give an untrained model the vectors that the settings name; notes on them."""
     for name, kind in choose_kinds(cfg.features).items():
         kind.load_vectors(model.source.features[name], prepared.folder)
@@ -91,4 +91,4 @@ def start(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]
     std, frozen = cfg.model.embedding_std or cfg.model.dim**-0.5, cfg.model.source_frozen
     start_from(model.source.words, ids, vectors, std, frozen)
     model.source.fixed = vectors.size * frozen
-    return [coverage(ids, prepared.encoder.subwords, prepared.train.source.values)]
+    return [describe_coverage(ids, prepared.encoder.subwords, prepared.train.source.values)]

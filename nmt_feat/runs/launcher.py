@@ -22,7 +22,7 @@ from nmt_feat.runs.processes import CONTINUES, waiting_limited
 
 
 class Launcher(_MultiProcessingLauncher):
-    """Fabric's for spawned processes; the function returns nothing, see `processes.launch`.
+    """Fabric's for spawned processes; the function returns nothing, see `run_in_processes`.
 
     Fabric's own reads what comes back only after the process has ended, which waits until a pipe
     has room for it.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 DEFAULT_THREADS = torch.get_num_threads()
-Given = TypeVar("Given")
+Start = TypeVar("Start")
 Result = TypeVar("Result")
 PATIENCE = 5.0
 """Seconds that a process keeps to itself that another one has gone: that one's error matters."""
@@ -46,31 +46,31 @@ class Started:
     nodes: int = 1
 
 
-def started() -> Started:
+def find_launcher() -> Started:
     """What torchrun or srun says in the environment."""
-    found = os.environ
-    if "TORCHELASTIC_RUN_ID" in found:
-        rank, world = int(found["RANK"]), int(found["WORLD_SIZE"])
-        return Started("torchrun", rank, world, world // int(found["LOCAL_WORLD_SIZE"]))
-    if (world := int(found.get("SLURM_STEP_NUM_TASKS", 1))) > 1:
-        nodes = int(found.get("SLURM_STEP_NUM_NODES", 1))
-        return Started("srun", int(found["SLURM_PROCID"]), world, nodes)
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        return Started("torchrun", rank, world, world // int(environment["LOCAL_WORLD_SIZE"]))
+    if (world := int(environment.get("SLURM_STEP_NUM_TASKS", 1))) > 1:
+        nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
+        return Started("srun", int(environment["SLURM_PROCID"]), world, nodes)
     return Started()
 
 
-def check(devices: int, sweep: bool) -> None:
+def check_devices(devices: int, sweep: bool) -> None:
     """Refuse what processes that others have started cannot do."""
-    if (place := started()).world == 1:
+    if (launcher := find_launcher()).world == 1:
         return
     if sweep:
         raise UserError(
-            f"-m: each of the {place.world} processes of {place.by} would run the sweep by itself; "
-            "start one process, which starts trainer.devices by itself for each run"
+            f"-m: each of the {launcher.world} processes of {launcher.by} would run the sweep by "
+            "itself; start one process, which starts trainer.devices by itself for each run"
         )
-    if place.world != devices:
+    if launcher.world != devices:
         raise UserError(
-            f"trainer.devices={devices}, but {place.by} has started {place.world} processes; "
-            f"set trainer.devices={place.world}"
+            f"trainer.devices={devices}, but {launcher.by} has started {launcher.world} processes; "
+            f"set trainer.devices={launcher.world}"
         )
 
 
@@ -100,7 +100,7 @@ class Agreement:
         return before
 
 
-def shared(
+def share_work(
     fabric: Fabric, work: Callable[[slice], Sequence[Sequence[float]]]
 ) -> list[list[float]] | None:
     """Rows of numbers that the processes work out together, known to each; None after a signal.
@@ -111,13 +111,13 @@ def shared(
     rows: list[Sequence[float]] = [[False]]
     with contextlib.suppress(Interrupted), signals.at_once():
         rows = [[True], *work(slice(fabric.global_rank, None, fabric.world_size))]
-    every = _gathered(fabric, rows) if fabric.world_size > 1 else [rows]
+    every = _gather_rows(fabric, rows) if fabric.world_size > 1 else [rows]
     if not all(first[0] for first, *_ in every):
         return None
-    return [list(row) for _, *found in every for row in found]
+    return [list(row) for _, *numbers in every for row in numbers]
 
 
-def _gathered(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list[float]]]:
+def _gather_rows(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list[float]]]:
     """By process its rows; each begins with its length, the rest is padding."""
     longest = max(map(len, rows))
     sizes = fabric.all_gather(torch.tensor([len(rows), longest], device=fabric.device))
@@ -129,14 +129,14 @@ def _gathered(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list
     every = fabric.all_gather(padded.to(fabric.device))
     assert isinstance(every, torch.Tensor)
     return [
-        [row[1 : 1 + int(row[0])] for row in process[:own]]
-        for process, own in zip(every.tolist(), sizes[:, 0].tolist(), strict=True)
+        [row[1 : 1 + int(row[0])] for row in process[:length]]
+        for process, length in zip(every.tolist(), sizes[:, 0].tolist(), strict=True)
     ]
 
 
 def first_speaks() -> contextlib.AbstractContextManager[object]:
     """Nothing is printed by other processes than the first; errors are."""
-    if started().rank:
+    if find_launcher().rank:
         return contextlib.redirect_stdout(io.StringIO())
     return contextlib.nullcontext()
 
@@ -183,23 +183,23 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
 
     set_up_torch(cfg)
     accelerator, devices = cfg.trainer.accelerator, cfg.trainer.devices
-    place = started()
+    launcher = find_launcher()
     # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
-    several, minutes = max(place.world, devices) > 1, cfg.trainer.wait_minutes
-    strategy = Parallel(minutes, spawned=place.world == 1) if several else "auto"
+    minutes, parallel = cfg.trainer.wait_minutes, max(launcher.world, devices) > 1
+    strategy = Parallel(minutes, spawned=launcher.world == 1) if parallel else "auto"
     try:
         return Fabric(
             accelerator=accelerator,
-            devices=devices // place.nodes,
-            num_nodes=place.nodes,
+            devices=devices // launcher.nodes,
+            num_nodes=launcher.nodes,
             strategy=strategy,
             precision=cfg.trainer.precision,  # type: ignore[arg-type]
             # Inside a Slurm job, too, that has one task.
-            plugins=[LightningEnvironment()] if place.world == 1 else None,
+            plugins=[LightningEnvironment()] if launcher.world == 1 else None,
         )
     except Exception as error:  # of several types: devices that are not there
-        found = f"trainer.accelerator={accelerator} trainer.devices={devices}"
-        raise UserError(f"{found}: cannot be had here ({error})") from error
+        chosen = f"trainer.accelerator={accelerator} trainer.devices={devices}"
+        raise UserError(f"{chosen}: cannot be had here ({error})") from error
 
 
 def make_single_fabric(cfg: TrainConfig) -> Fabric:
@@ -211,32 +211,32 @@ def make_single_fabric(cfg: TrainConfig) -> Fabric:
     return Fabric(accelerator=cfg.trainer.accelerator, devices=1, plugins=[LightningEnvironment()])
 
 
-def launch(
+def run_in_processes(
     fabric: Fabric,
-    function: Callable[[Fabric, TrainConfig, Path, Given], Result],
+    function: Callable[[Fabric, TrainConfig, Path, Start], Result],
     cfg: TrainConfig,
     folder: Path,
-    given: Given,
+    start: Start,
     kind: type[Result],
 ) -> Result:
     """`function` in each process; what it returns in the first. A spawned one's error is raised.
 
     Args:
         fabric: the processes.
-        function: called with `fabric`, `cfg`, `folder` and `given`.
+        function: called with `fabric`, `cfg`, `folder` and `start`.
         cfg: settings.
         folder: the run's.
-        given: for `function`.
+        start: for `function`.
         kind: the dataclass that it returns. A spawned process leaves it in a file of the run.
     """
     if not getattr(fabric.strategy, "spawned", False):
         with signals.deferred():
-            result: Result = fabric.launch(function, cfg, folder, given)  # type: ignore[arg-type]
+            result: Result = fabric.launch(function, cfg, folder, start)  # type: ignore[arg-type]
             return result
     path = folder / f".returned.{os.getpid()}.tmp"
     try:
-        with signals.deferred(), _explained(cfg.trainer.devices):
-            fabric.launch(_write_returned, function, cfg, folder, given, path)  # type: ignore[arg-type]
+        with signals.deferred(), _raise_here(cfg.trainer.devices):
+            fabric.launch(_write_returned, function, cfg, folder, start, path)  # type: ignore[arg-type]
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         if signals.caught:  # before the process could handle signals
@@ -250,19 +250,19 @@ def launch(
 
 def _write_returned(
     fabric: Fabric,
-    function: Callable[[Fabric, TrainConfig, Path, Given], Any],
+    function: Callable[[Fabric, TrainConfig, Path, Start], Any],
     cfg: TrainConfig,
     folder: Path,
-    given: Given,
+    start: Start,
     path: Path,
 ) -> None:
-    result = function(fabric, cfg, folder, given)
+    result = function(fabric, cfg, folder, start)
     if fabric.global_rank == 0:
         write_atomically(path, json.dumps(dataclasses.asdict(result)).encode())
 
 
 @contextlib.contextmanager
-def _explained(devices: int) -> Iterator[None]:
+def _raise_here(devices: int) -> Iterator[None]:
     """The error of a spawned process as it would be here."""
     try:
         yield

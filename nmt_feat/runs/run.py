@@ -89,8 +89,8 @@ def run_training(
         sweep: whether the run is a job of a sweep: it prints less, and waits for another process.
         state: is told the run's folder once it is known.
     """
-    processes.check(cfg.trainer.devices, sweep)
-    if processes.started().by == "torchrun":
+    processes.check_devices(cfg.trainer.devices, sweep)
+    if processes.find_launcher().by == "torchrun":
         end_with_parent()
     with processes.first_speaks():
         return find_or_train(cfg, sweep, state or JobState())
@@ -108,7 +108,7 @@ def find_or_train(cfg: TrainConfig, sweep: bool, state: JobState) -> FinishedRun
     request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
     state.request = request
     make_folder(folder.parent)
-    if processes.started().rank and not (folder / FINISHED).exists():
+    if processes.find_launcher().rank and not (folder / FINISHED).exists():
         join_training(cfg, folder)
         sys.exit()
     with signals.handled(), lock_folder(folder, wait=sweep):
@@ -129,7 +129,7 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Where another process has it: `wait` for that one, else a `UserError`.
     """
-    if processes.started().rank:  # the first has the lock
+    if processes.find_launcher().rank:  # the first has the lock
         yield
         return
     lock = lock_of(folder)
@@ -190,13 +190,13 @@ def complete_finished_run(
         record = records.read_record(folder / FINISHED)
     except UserError as error:
         raise UserError(f"{error} after deleting {folder}") from None
-    if not processes.started().rank and not is_earlier(record.settings):
+    if not processes.find_launcher().rank and not is_earlier(record.settings):
         remove_tree(folder / CHECKPOINTS)  # of a start that was killed after its result
     if is_earlier(record.settings) and not record.test_hashes:
         earlier = earlier_data(record, cfg, data)
         hashes = earlier.tests if earlier else {}
         record.test_hashes = {name: hashes[name] for name in record.tests if name in hashes}
-    if processes.started().rank:  # the first adds what is missing
+    if processes.find_launcher().rank:  # the first adds what is missing
         return record
     add_results(cfg, record, folder, request)
     selected = records.select_results(record, request)

@@ -14,7 +14,7 @@ from nmt_feat.features import Contextual
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import model_for
-from nmt_feat.runs.initial_vectors import start
+from nmt_feat.runs.initial_vectors import set_initial_vectors
 
 
 def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
@@ -55,7 +55,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
 def build_untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[str]]:
     """The model that training starts from, with its ready-made vectors, and notes on these."""
     model = model_for(cfg, prepared.encoder, prepared.target)
-    notes = start(model, cfg, prepared)
+    notes = set_initial_vectors(model, cfg, prepared)
     for name, kind in choose_kinds(cfg.features).items():
         notes += kind.describe_embedder(model.source.features[name])
     return model, notes

@@ -84,7 +84,7 @@ def train_in_process(
             for name, split in {"dev": prepared.dev, **prepared.tests}.items():
                 progress.current_work = f"the translations of {name}"
                 decoded[name] = decode_split(
-                    cfg, model, split, fabric.device, partial(processes.shared, fabric)
+                    cfg, model, split, fabric.device, partial(processes.share_work, fabric)
                 )
         memory = torch.tensor(provenance.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(memory, reduce_op="max")
@@ -107,8 +107,8 @@ def train_to_end(
     fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, Transformer]
 ) -> TrainingResult:
     """`train_in_process` here or in spawned processes, to its end."""
-    here = cfg.trainer.devices == processes.started().world
-    result = processes.launch(
+    here = cfg.trainer.devices == processes.find_launcher().world
+    result = processes.run_in_processes(
         fabric, train_in_process, cfg, folder, start if here else None, TrainingResult
     )
     if not result.state.finished:
