@@ -166,6 +166,7 @@ def test_help_gives_commands_that_compose(compose: Callable[[list[str]], DictCon
         compose(first.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option", [f"{c.parent.name}={c.stem}" for c in CONFIGS if c.parent.parent == ROOT / "conf"]
 )

@@ -169,6 +169,7 @@ def run_page(page: Path, folder: UserFolder) -> list[str]:
     return outputs
 
 
+@pytest.mark.slow
 def test_readme(folder: UserFolder) -> None:
     outputs = run_page(README, folder)
     sweep, own_pair, _, product = outputs

@@ -14,7 +14,7 @@ import pytest
 
 from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.entry import call
-from tests.support.mistakes import here, line, train
+from tests.support.mistakes import here, line, refuse, train
 from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
@@ -141,7 +141,7 @@ def test_data(small: Small, here: Path, case: str) -> None:
         text=text[:20],
         offset=(after or b"").find(b"\xe4"),
     )
-    assert train(small, "features=[upos]", "combiner=add") == expected
+    assert refuse(small, "features=[upos]", "combiner=add") == expected
 
 
 PLAIN = shlex.split(

@@ -11,7 +11,7 @@ import pytest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
 from tests.support.entry import call
-from tests.support.mistakes import here, line, train
+from tests.support.mistakes import here, line, refuse
 from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
@@ -211,7 +211,7 @@ def test_train(small: Small, factored: Path, case: str) -> None:
     token = text.split("\n")[0].split(" ")[0]
     expected = message.format_map({"token": token, "tokens": len(words), "fewer": len(words) - 1})
     arguments = [argument.replace("SUFFIX", suffix) for argument in FILES]
-    assert train(small, *arguments, *settings.split()) == expected
+    assert refuse(small, *arguments, *settings.split()) == expected
 
 
 APPLIED = {

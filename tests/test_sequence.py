@@ -299,7 +299,12 @@ def units(small: Small) -> tuple[str, ...]:
     )
 
 
-@pytest.mark.parametrize("combiner", ["concat", "add", "average", "gate"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "combiner", ["concat", *(pytest.param(c, marks=SLOW) for c in ("add", "average", "gate"))]
+)
 def test_whole_path(combiner: str, small: Small, units: tuple[str, ...], tmp_path: Path) -> None:
     """Training, translation of text and of CoNLL-U, forced scoring of what was found."""
     folder = small.train(f"combiner={combiner}", *units)

@@ -23,7 +23,8 @@ from tests.support.lives import SERVER, command, saved
 from tests.support.small import ROOT, Small, outcome
 from tests.support.stops import send_at
 
-NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+SLOW = pytest.mark.slow
+NUMBERS = [signal.SIGTERM, *(pytest.param(n, marks=SLOW) for n in (signal.SIGINT, signal.SIGUSR1))]
 
 
 def index(small: Small) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def test_a_validation_given_up_is_no_training(
     assert meta["elapsed"] - meta["seconds"] > 0.9
 
 
-@pytest.mark.parametrize("write", [1, 2, 3])
+@pytest.mark.parametrize("write", [1, *(pytest.param(n, marks=SLOW) for n in (2, 3))])
 def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int) -> None:
     """What is being written is finished, and not written twice."""
     with monkeypatch.context() as patch:

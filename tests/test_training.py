@@ -145,7 +145,9 @@ def test_plain_and_fused_loss(small: Small) -> None:
         assert name.endswith("bias") or not p.equal(before[name])
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    "precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)]
+)
 def test_it_learns(small: Small, precision: str) -> None:
     """One batch by heart."""
     settings = ["model.dim=32", "optimizer.lr=0.01", "combiner=gate", "trainer.batch_tokens=100"]

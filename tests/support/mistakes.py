@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nmt_feat.errors import UserError
 from tests.support.entry import Done, call
 from tests.support.small import Small
 
@@ -112,6 +113,15 @@ def line(done: Done, small: Small) -> str:
     assert done.err.count("\n") == 1, done.err
     assert done.err.endswith("\n")
     text = done.err.removeprefix("error: ").removesuffix("\n")
+    return text.replace(str(small.corpus), "CORPUS").replace(str(small.folder), "HERE")
+
+
+def refuse(small: Small, *arguments: object) -> str:
+    """What training is refused with, without the command line, whose settings take a moment."""
+    with pytest.raises(UserError) as error:
+        small.train(*map(str, arguments))
+    text = str(error.value)
+    assert "\n" not in text
     return text.replace(str(small.corpus), "CORPUS").replace(str(small.folder), "HERE")
 
 
