@@ -9,7 +9,7 @@ import pytest
 
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import prepare
-from nmt_feat.encoders.states import LanguageModel, States, stored
+from nmt_feat.encoders.states import LanguageModel, States, store_states
 from nmt_feat.errors import UserError
 from nmt_feat.text import files as text
 from nmt_feat.text.files import hash_content, hash_file_cached
@@ -57,7 +57,7 @@ class Fails(LanguageModel):
 
 def test_vectors_that_fail_leave_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a vector is not finite"):
-        stored(Fails(), ["a"], tmp_path, print)
+        store_states(Fails(), ["a"], tmp_path, print)
     assert not list(tmp_path.glob("contextual-*/"))
 
 

@@ -13,7 +13,7 @@ from nmt_feat.analysis.comparison_tables import describe_evidence
 from nmt_feat.analysis.figure_data import mean_gates, score_by_information
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable, RowLabels
-from nmt_feat.cli.sweep import _record
+from nmt_feat.cli.sweep import _read_job_record
 from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
 from nmt_feat.runs.records import CurvePoint, RunRecord
 from tests.support.toy_runs import run
@@ -191,7 +191,7 @@ def test_a_job_that_failed_early_is_missing_in_its_row(tmp_path: Path) -> None:
         upos = {"erase": erase, "classes": None}
         config = {"combiner": {"_target_": target}, "features": {"upos": upos}, "seed": 3}
         config |= {"control": control, "model": {"source_words": True}}
-        stub, _ = _record({"folder": None, "number": 1, "config": config})
+        stub, _ = _read_job_record({"folder": None, "number": 1, "config": config})
         records.append(stub)
     _, rows = ResultTable(records).format_cells()
     assert len(rows) == 6

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from nmt_feat.combiners import Add, Concat, Gate, NoFeatures
 from nmt_feat.embedders.categorical import table
 from nmt_feat.features import Categorical
+from nmt_feat.model.dropout import dropout, residual
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions
 from nmt_feat.model.loss import fused_loss
-from nmt_feat.model.transformer import Dropouts, Transformer
+from nmt_feat.model.transformer import Dropouts, FeedForward, Transformer, attend
 from tests.support.methods import METHODS, SHIPPED, Method
 
 DIM, SOURCE, TARGET, VALUES = 16, 23, 19, 7
@@ -300,6 +301,28 @@ def test_tables_start_with_the_standard_deviation_asked() -> None:
     for weight in (table(4000, 32, 0.25).weight, Categorical(4000, 32, 0.25).table.weight):
         assert weight[1:].std().item() == pytest.approx(0.25, rel=0.02)
         assert weight[1:].mean().item() == pytest.approx(0.0, abs=0.005)
+
+
+def test_attention_and_feed_forward_by_hand() -> None:
+    """Scaled products, masked; a ReLU between two layers."""
+    torch.manual_seed(1)
+    query, key, value = torch.randn(3, 2, 2, 5, 4).unbind(0)
+    scores = query @ key.transpose(-1, -2) / 4**0.5
+    seen = torch.ones(5, 5).tril().bool()
+    expected = torch.softmax(scores.masked_fill(~seen, -torch.inf), dim=-1) @ value
+    torch.testing.assert_close(attend(query, key, value, None, causal=True), expected)
+    layer, x = FeedForward(4, 8, 0.0), torch.randn(2, 3, 4)
+    torch.testing.assert_close(layer(x), layer.outer(layer.inner(x).clamp(min=0)))
+
+
+def test_what_dropout_keeps_is_scaled() -> None:
+    """A share of p is 0, the rest 1 / (1 - p), so that the mean stays."""
+    torch.manual_seed(1)
+    ones = torch.ones(1000, 100)
+    for dropped in (dropout(ones, 0.25, True), residual(torch.zeros_like(ones), ones, 0.25, True)):
+        kept = dropped[dropped != 0]
+        torch.testing.assert_close(kept, torch.full_like(kept, 4 / 3))
+        assert len(kept) / ones.numel() == pytest.approx(0.75, abs=0.01)
 
 
 def test_dropout_only_in_training() -> None:

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.cli.sweep import current
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
@@ -116,8 +115,8 @@ def killed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stop_at(patch, Trainer, "update", 6, after=False)
         with pytest.raises(Killed):
             small.train()
-    assert current.folder is not None
-    return current.folder
+    (folder,) = (small.folder / "runs").glob("*/checkpoints")
+    return folder.parent
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from rich.console import Console
 from nmt_feat.analysis.render import print_table
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable
-from nmt_feat.cli.sweep import duration
+from nmt_feat.cli.sweep import format_duration
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.runs.records import RunRecord, write_record
 
@@ -325,4 +325,4 @@ def test_refused_overrides_make_no_table(tmp_path: Path, sweep: Any) -> None:
     [(0.4, "0 s"), (89, "89 s"), (100, "2 min"), (3599, "1 h 0 min"), (9000, "2 h 30 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
