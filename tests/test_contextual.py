@@ -31,7 +31,7 @@ from nmt_feat.features import Contextual
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.subwords import Pieces
 from tests.support.applied import said
-from tests.support.encoders import (
+from tests.support.encoders import (  # type: ignore[attr-defined]
     LAYERS,
     WIDTH,
     byte_pairs,
@@ -293,7 +293,7 @@ def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
     def work() -> None:
         model = LanguageModel("bert", str(encoder), -2, "float16")
         begin.wait()
-        made.append(store_states(model, texts, tmp_path, said.append))
+        made.append(store_states(model, texts, tmp_path, said.append))  # type: ignore[attr-defined]
 
     said: list[str] = []
     threads = [threading.Thread(target=work) for _ in range(3)]

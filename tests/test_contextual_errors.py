@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import read_conllu
-from tests.support.encoders import corpus_texts, save, settings, transformers
+from tests.support.encoders import corpus_texts, save, settings, transformers  # type: ignore[attr-defined]
 from tests.support.entry import call
 from tests.support.small import Small
 

@@ -23,7 +23,7 @@ from nmt_feat.text.conllu import read_conllu
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.objective import Objective
 from tests.support.applied import said
-from tests.support.encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece
+from tests.support.encoders import LAYERS, byte_pairs, corpus_texts, save, transformers, word_piece  # type: ignore[attr-defined]
 from tests.support.entry import call
 from tests.support.small import Small, outcome, record
 from tests.support.stops import Killed, stop_at

@@ -227,8 +227,8 @@ def test_pieces_that_are_given_with_values_of_their_own(tmp_path: Path) -> None:
     cfg.control = "shuffled"
     moved = prepare_run(cfg)
     for name, split in splits(moved).items():
-        before, after = splits(true)[name].features["lemma"], split.features["lemma"]
-        ends = split.source.offsets[1:] - 1
+        before, after = splits(true)[name].features["lemma"], split.features["lemma"]  # type: ignore[attr-defined]
+        ends = split.source.offsets[1:] - 1  # type: ignore[attr-defined]
         old, new = (np.delete(ids, ends).reshape(-1, 3) for ids in (before, after))
         assert (new == new[:, :1]).all()
         assert Counter(old[:, 0].tolist()) == Counter(new[:, 0].tolist())

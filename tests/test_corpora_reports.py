@@ -145,7 +145,7 @@ def test_script(
     printed = capsys.readouterr().out
     for pair in PAIRS:
         assert f"files, {pair}" in printed
-        table = (out / f"files-{pair.replace(' ', '-')}" / "table.csv").read_text()
+        table = (out / f"files-{pair.replace(' ', '-')}" / "table.csv").read_text()  # type: ignore[attr-defined]
         assert len(list(csv.reader(io.StringIO(table)))) == 2
     only = ["--where", "data.source_lang=de", "--where", "seed=1"]
     monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "runs"), *only])

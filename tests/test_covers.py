@@ -381,7 +381,7 @@ def test_words_between_spaces_change_no_piece(kind: str, corpus: Path) -> None:
         model.pieces_of_words(texts, sentences.counts, sentences.ends),
     )
     for one, other in zip(plain_, cut, strict=True):
-        assert one.tolist() == other.tolist()
+        assert one.tolist() == other.tolist()  # type: ignore[attr-defined]
 
 
 def test_nothing_is_lost_where_pieces_end_at_words(small: Small) -> None:

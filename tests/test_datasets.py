@@ -109,7 +109,7 @@ def test_factors_beside_a_text_with_other_spaces(pairs: DataConfig) -> None:
     pairs.tests = {}
     annotated, plain = run(pairs, annotate=True), run(pairs)
     for split, other in ((annotated.train, plain.train), (annotated.dev, plain.dev)):
-        assert [s.text for s in split.source] == [s.text for s in other.source]
+        assert [s.text for s in split.source] == [s.text for s in other.source]  # type: ignore[attr-defined]
     assert [w.form for w in annotated.train.source[1].words] == ["Two", "cats", "see", "it."]
 
 

@@ -120,7 +120,7 @@ def test_a_run_translates_as_it_was_tested(small: Small) -> None:
     assert [each[0][0] for each in found] == hypotheses
     split = run.encode_pairs(sentences, [""] * len(sentences), [""] * len(sentences))
     cfg = small.config(*few, *erased(0.5))
-    for name, ids in prepare(cfg, cfg.features).tests["test"].features.items():
+    for name, ids in prepare(cfg, cfg.features).tests["test"].features.items():  # type: ignore[attr-defined]
         assert (split.features[name] == ids).all()
         assert 1 in ids
 

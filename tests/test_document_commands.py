@@ -203,7 +203,7 @@ def test_page(page: Path, folder: UserFolder) -> None:
 @pytest.fixture(scope="module")
 def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
-    schema.register()
+    schema.register_schemas()
     OmegaConf.register_new_resolver("nmt_resource", lambda name: name, replace=True)
     OmegaConf.register_new_resolver("nmt_scale", lambda reduced, full: full, replace=True)
     OmegaConf.register_new_resolver("nmt_digest", lambda value: "0", replace=True)

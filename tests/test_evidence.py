@@ -234,7 +234,7 @@ def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: 
         "ΔBLEU on test, against none\nmean (n=3), 95 % interval (filled: p < 0.05, Holm)"
     )
     for drawn, compared in zip(axes.containers, evidence.against["BLEU"].values(), strict=True):
-        point, _, [bar] = drawn.lines
+        point, _, [bar] = drawn.lines  # type: ignore[attr-defined]
         d = compared.difference
         assert point.get_xdata() == pytest.approx([d.value])
         assert bar.get_segments()[0][:, 0] == pytest.approx([d.low, d.high])

@@ -188,7 +188,7 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
     [found] = series.score_by_information(Report(runs, pairs=False).table).values()
     assert list(found) == ["gate upos", "gate lemma"]
     for axes in figures.draw_information("toy", found).axes:
-        one, other = (line for line in axes.lines if line.get_label().startswith("gate"))
+        one, other = (line for line in axes.lines if line.get_label().startswith("gate"))  # type: ignore[attr-defined]
         assert one.get_color() == other.get_color()
         assert one.get_linestyle() != other.get_linestyle()
     several = [

@@ -141,7 +141,7 @@ def read(path: Path) -> None:
 def test_refused(tmp_path: Path, case: str) -> None:
     name, content, message = REFUSED[case]
     path = tmp_path / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())  # type: ignore[attr-defined]
     with pytest.raises(UserError) as error:
         read(path)
     assert str(error.value) == f"{path}{message}"

@@ -189,7 +189,7 @@ def remove_absent(settings: dict[str, Any], stored: dict[str, Any]) -> None:
     for name, feature in settings["features"].items():
         groups.append((feature, stored["features"][name], CAME_LATER["features"]))
     for group, before, later in groups:
-        for name, default in later.items():
+        for name, default in later.items():  # type: ignore[attr-defined]
             if name not in before and group[name] == default:
                 del group[name]
 
@@ -297,7 +297,7 @@ def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
     )
     searches = []
     with pytest.MonkeyPatch.context() as patch:
-        translate = build_trainer.translate_split
+        translate = build_trainer.translate_split  # type: ignore[attr-defined]
 
         def remember(*given: Any, **named: Any) -> Any:
             searches.append(given[3])

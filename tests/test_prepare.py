@@ -78,10 +78,10 @@ def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
         given.data.factors = factors if suffix in formats.SEPARATORS else []
         given.data.format = suffix if suffix in formats.SEPARATORS else "auto"
         for split in (given.data.train, given.data.dev, given.data.tests["test"]):
-            stem = split.source.removesuffix(".conllu")
-            split.source = f"{stem}.{suffix}"
+            stem = split.source.removesuffix(".conllu")  # type: ignore[attr-defined]
+            split.source = f"{stem}.{suffix}"  # type: ignore[attr-defined]
             if suffix == "words":
-                split.factors = {name: f"{stem}.{name}" for name in factors}
+                split.factors = {name: f"{stem}.{name}" for name in factors}  # type: ignore[attr-defined]
         made = prepare(given, chosen)
         files = sorted(path for path in made.folder.iterdir() if path.name != "manifest.json")
         contents.append({path.name: path.read_bytes() for path in files})

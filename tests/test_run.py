@@ -191,7 +191,7 @@ def test_what_makes_another_run(small: Small) -> None:
         "trainer": {"max_steps": 7, "accumulate": 2, "threads": 2, "devices": 2, "patience": 1},
         "combiner": {"bias": 1.0},
     }.items():
-        for key, value in values.items():
+        for key, value in values.items():  # type: ignore[attr-defined]
             part = replace(getattr(base, group), **{key: value})
             changed = replace(base, **{group: part})
             names.add(folder_name(changed, identity_settings(changed, "hash of the data")))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.decoding.search import BOS, EOS, Hypothesis, score_batch, search
+from nmt_feat.decoding.search import BOS, EOS, Hypothesis, score_batch, search  # type: ignore[attr-defined]
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding

@@ -77,7 +77,7 @@ def test_a_validation_given_up_is_no_training(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its time is in that of the run, not in that which speed is computed from."""
-    original = build_trainer.compute_dev_loss
+    original = build_trainer.compute_dev_loss  # type: ignore[attr-defined]
 
     def slow(*args: Any) -> tuple[float, int]:
         time.sleep(1)

@@ -217,7 +217,7 @@ def test_tokens_that_are_not_in_the_text(small: Small, plain: list[str]) -> None
     from spacy.tokens import Doc
 
     class Lower:
-        def __init__(self, nlp: spacy.Language) -> None:
+        def __init__(self, nlp: spacy.Language) -> None:  # type: ignore[name-defined]
             self.vocab = nlp.vocab
 
         def __call__(self, text: str) -> Doc:

@@ -88,7 +88,7 @@ def test_two_small_batches_are_one_large(small: Small, gradients: list[list[Tens
     """The loss is per token over all batches of an update, however they fall."""
     one, two = trainer(small), trainer(small, "trainer.accumulate=2")
     parts = plan(one.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
-    one.plan = [dataclasses.replace(one.plan[0], indices=np.concatenate(parts))]
+    one.plan = [dataclasses.replace(one.plan[0], indices=np.concatenate(parts))]  # type: ignore[type-var]
     assert float(one.update()[0]) == pytest.approx(float(two.update()[0]), rel=1e-5)
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)

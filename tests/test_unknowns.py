@@ -260,11 +260,11 @@ def test_a_very_long_word(runs: Runs) -> None:
 def test_memory_that_does_not_suffice(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer lines at a time; a line that is too long alone, in parts; nothing is counted twice."""
     lines = runs.text.read_text(encoding="utf-8").splitlines()
-    expected, whole = hypotheses(runs.words), apply.translate_split
+    expected, whole = hypotheses(runs.words), apply.translate_split  # type: ignore[attr-defined]
     long = " ".join(lines[2:5])
     most = counted(runs.words, [long])[1]
 
-    def limited(model, split, *arguments, **named):  # noqa: ANN001, ANN002, ANN003, ANN202
+    def limited(model, split, *arguments, **named):  # noqa: ANN001, ANN002, ANN003, ANN202  # type: ignore[no-untyped-def]
         if len(split) > 2 or split.source_lengths.max() > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(model, split, *arguments, **named)
