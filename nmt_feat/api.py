@@ -130,7 +130,9 @@ class LoadedRun:
         pieces = [model.encoder.subwords.decode([i]) or "▁" for i in batch.source[0, :-1].tolist()]
         begins = described.begins.tolist() or [i == 0 for i in range(len(pieces))]
         rows = [batch.source, *(batch.features[name] for name in names)]
-        weights = source.combiner.weights_of(source.parts(rows, source.compose(batch.features)))
+        weights = source.combiner.weights_of(
+            source.embed_parts(rows, source.compose_units(batch.features))
+        )
         gates = torch.empty(len(pieces), 0) if weights is None else weights[0, :-1].mean(-1)
         labels = {n: [*SPECIAL, *v] for n, v in model.encoder.name_values().items()}
         words = []

@@ -84,7 +84,7 @@ def test_the_vectors_are_those_that_are_stored(name: str, small: Small, encoders
             collate(each.train, indices, ["contextual"]).features for each in (one, two)
         )
         assert first["contextual"].equal(second["contextual"])
-        read = feature.read(second["contextual" + UNITS], second["contextual" + TEXTS])
+        read = feature.read_states(second["contextual" + UNITS], second["contextual" + TEXTS])
         torch.testing.assert_close(read, first["contextual" + UNITS], atol=1e-5, rtol=1e-4)
     losses = [
         compute_dev_loss(
@@ -153,7 +153,7 @@ def test_training_it_lowers_the_loss(small: Small, encoders: Path) -> None:
     optimizer = torch.optim.Adam(feature.encoder.parameters(), lr=0.03)
     losses = []
     for _ in range(30):
-        loss = objective(*batch.tensors)[0] / batch.tokens
+        loss = objective(*batch.objective_inputs)[0] / batch.tokens
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

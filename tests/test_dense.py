@@ -122,7 +122,7 @@ def test_values() -> None:
     torch.manual_seed(0)
     feature = Vectors(6, 4, 0.5, width=2)
     vectors = np.array([[1, 2], [3, 4], [0, -1]], np.float32)
-    feature.load(vectors)
+    feature.load_vectors(vectors)
     out = feature(torch.tensor([[3, 5, UNK, END, 0]]))[0].detach().numpy()
     scaled = vectors / np.sqrt((vectors**2).sum() / 6)
     p = feature.projection.weight.detach().numpy()

@@ -16,7 +16,7 @@ from torch import nn
 from nmt_feat.combiners import Add, Average, Concat, NoFeatures
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
@@ -71,8 +71,8 @@ def model(request: pytest.FixtureRequest) -> Transformer:
         name: Categorical(VALUES, width, 0.5) for name, width in list(merge.widths.items())[1:]
     }
     model = Transformer(
-        SourceEmbedding(table(SOURCE, merge.widths["word"], 0.3), features, merge, 0.1),
-        TargetEmbedding(table(TARGET, DIM, 0.3), 0.1),
+        SourceEmbedding(make_table(SOURCE, merge.widths["word"], 0.3), features, merge, 0.1),
+        TargetEmbedding(make_table(TARGET, DIM, 0.3), 0.1),
         dim=DIM,
         ffn_dim=24,
         heads=4,
@@ -193,10 +193,10 @@ def test_quantizations() -> None:
 
 def test_quantized(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    words = table(SOURCE, 64, 0.3)
+    words = make_table(SOURCE, 64, 0.3)
     model = Transformer(
         SourceEmbedding(words, {}, NoFeatures({"word": 64}, 64), 0.0),
-        TargetEmbedding(table(TARGET, 64, 0.3), 0.0),
+        TargetEmbedding(make_table(TARGET, 64, 0.3), 0.0),
         dim=64,
         ffn_dim=64,
         heads=4,
@@ -216,11 +216,11 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     torch.manual_seed(4)
     merge = Add({"word": DIM, "upos": DIM}, DIM)
     embedding = SourceEmbedding(
-        table(SOURCE, DIM, 0.3), {"upos": Categorical(VALUES, DIM, 0.5)}, merge, 0.0
+        make_table(SOURCE, DIM, 0.3), {"upos": Categorical(VALUES, DIM, 0.5)}, merge, 0.0
     )
     model = Transformer(
         embedding,
-        TargetEmbedding(table(TARGET, DIM, 0.3), 0.0),
+        TargetEmbedding(make_table(TARGET, DIM, 0.3), 0.0),
         dim=DIM,
         ffn_dim=8,
         heads=2,

@@ -9,11 +9,11 @@ import torch
 
 from nmt_feat.combiners import Add
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import END, FIRST, UNITS, UNK
 from nmt_feat.features import Categorical, Mean
 from nmt_feat.features.vocabulary import INSIDE
-from nmt_feat.model.embedding import SourceEmbedding, mask
+from nmt_feat.model.embedding import SourceEmbedding, mask_values
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
@@ -25,7 +25,7 @@ IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 
 
 def test_tokens_are_masked_at_the_rate_given() -> None:
     torch.manual_seed(0)
-    found = mask(IDS, 0.3, 0.0)
+    found = mask_values(IDS, 0.3, 0.0)
     values = IDS > END
     assert torch.equal(found[~values], IDS[~values])
     changed = found != IDS
@@ -36,7 +36,7 @@ def test_tokens_are_masked_at_the_rate_given() -> None:
 
 def test_sentences_are_masked_as_a_whole() -> None:
     torch.manual_seed(0)
-    found = mask(IDS, 0.0, 0.25)
+    found = mask_values(IDS, 0.0, 0.25)
     values = IDS > END
     shares = (found != IDS).sum(1) / values.sum(1)
     assert set(shares.tolist()) == {0.0, 1.0}
@@ -46,12 +46,12 @@ def test_sentences_are_masked_as_a_whole() -> None:
 
 def test_both_and_neither() -> None:
     torch.manual_seed(0)
-    changed = (mask(IDS, 0.5, 0.5) != IDS)[IDS > END].float().mean()
+    changed = (mask_values(IDS, 0.5, 0.5) != IDS)[IDS > END].float().mean()
     assert abs(float(changed) - 0.75) < 0.02
     state = torch.get_rng_state()
-    assert mask(IDS, 0.0, 0.0) is IDS
+    assert mask_values(IDS, 0.0, 0.0) is IDS
     assert torch.equal(torch.get_rng_state(), state), "no random numbers are drawn for nothing"
-    assert torch.equal(mask(IDS, 1.0, 0.0) > END, torch.zeros_like(IDS, dtype=torch.bool))
+    assert torch.equal(mask_values(IDS, 1.0, 0.0) > END, torch.zeros_like(IDS, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("units", [False, True])
@@ -60,7 +60,7 @@ def test_only_training_masks(units: bool) -> None:
     feature = (Mean if units else Categorical)(10, 4, 1.0)
     masked = {"f": (1.0, 0.0, False)}
     combiner = Add({"word": 4, "f": 4}, 4)
-    embedding = SourceEmbedding(table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
+    embedding = SourceEmbedding(make_table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
     ids = torch.tensor([[3, 4, 5], [5, 3, 0]])
     given = {"f": ids}
     if units:
@@ -79,13 +79,13 @@ def test_inside_of_a_word_is_no_value(units: bool) -> None:
     feature = (Mean if units else Categorical)(10, 4, 1.0)
     combiner = Add({"word": 4, "f": 4}, 4)
     masked = {"f": (0.0, 1.0, True)}
-    embedding = SourceEmbedding(table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
+    embedding = SourceEmbedding(make_table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
     given = {"f": torch.tensor([[4, 3, 5, END, 0]])}
     expected = [[UNK, 3, UNK, END, 0]]
     if units:
         given["f" + UNITS] = torch.tensor([[0, 0], [UNK, 0], [END, 0], [4, 5], [6, 7], [3, 0]])
         expected = [[UNK, UNK, 5, END, 0]]
-    assert embedding.forget("f", given).tolist() == expected
+    assert embedding.mask_feature("f", given).tolist() == expected
     cfg = FeatureConfig(column="upos", policy="first", dropout=0.1)
     assert build_vocabulary(cfg, Counter("X")).id_of(INSIDE) == FIRST
     add, model = CombinerConfig("nmt_feat.combiners.Add"), ModelConfig(dim=4, ffn_dim=4, heads=1)

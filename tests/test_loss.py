@@ -71,7 +71,7 @@ def test_formula(function: Loss, smoothing: float) -> None:
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 def test_fused_equals_plain(smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(module, "CHUNK_BYTES", chunk)
     results = []
     for function in (plain_loss, fused_loss):
         hidden, table, target = inputs(torch.float32)
@@ -86,7 +86,7 @@ def test_fused_equals_plain(smoothing: float, chunk: int, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_tied_table_used_twice(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table embeds and scores: both uses add to one gradient."""
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(module, "CHUNK_BYTES", chunk)
     gradients = []
     for function in (plain_loss, fused_loss):
         _, table, target = inputs()

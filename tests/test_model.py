@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Add, Concat, Gate, NoFeatures
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.features import Categorical
-from nmt_feat.model.dropout import dropout, residual
-from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, positions
+from nmt_feat.model.dropout import add_with_dropout, dropout
+from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, sinusoidal_positions
 from nmt_feat.model.loss import fused_loss
 from nmt_feat.model.transformer import Dropouts, FeedForward, Transformer, attend
 from tests.support.methods import METHODS, SHIPPED, Method
@@ -29,10 +29,10 @@ def make(combiner: Method = Add, dropout: float = 0.0, seed: int = 1) -> Transfo
         name: Categorical(VALUES, width, DIM**-0.5)
         for name, width in list(merge.widths.items())[1:]
     }
-    words = table(SOURCE, merge.widths["word"], DIM**-0.5)
+    words = make_table(SOURCE, merge.widths["word"], DIM**-0.5)
     model = Transformer(
         SourceEmbedding(words, features, merge, dropout),
-        TargetEmbedding(table(TARGET, DIM, DIM**-0.5), dropout),
+        TargetEmbedding(make_table(TARGET, DIM, DIM**-0.5), dropout),
         dropouts=Dropouts(dropout, dropout, dropout),
         **SHAPE,
     )
@@ -68,7 +68,7 @@ def test_positions(dim: int, first: int) -> None:
             angle = (first + t) * 10000.0 ** (-i / max(dim // 2 - 1, 1))
             expected[t, i] = math.sin(angle)
             expected[t, count + i] = math.cos(angle)
-    got = positions(first, 5, dim, torch.zeros(1))
+    got = sinusoidal_positions(first, 5, dim, torch.zeros(1))
     np.testing.assert_allclose(got.numpy(), expected[:, :dim], rtol=1e-4, atol=1e-6)
 
 
@@ -86,7 +86,7 @@ def test_order_of_the_embedding_layer(name: str) -> None:
                 assert isinstance(embedder, Categorical)
                 parts.append(embedder.table.weight[features["upos"][n, t]])
             merged = model.source.combiner([part[None, None] for part in parts])[0, 0]
-            expected = merged * math.sqrt(DIM) + positions(t, 1, DIM, merged)[0]
+            expected = merged * math.sqrt(DIM) + sinusoidal_positions(t, 1, DIM, merged)[0]
             torch.testing.assert_close(got[n, t], expected)
 
 
@@ -100,13 +100,13 @@ def test_alike_positions_are_combined_once(name: str, monkeypatch: pytest.Monkey
         "upos": Categorical(2, widths["upos"], 0.5),
         "case": Categorical(3, widths["case"], 0.5),
     }
-    embedding = SourceEmbedding(table(4, widths["word"], 0.5), features, merge, 0.0)
+    embedding = SourceEmbedding(make_table(4, widths["word"], 0.5), features, merge, 0.0)
     generator = torch.Generator().manual_seed(2)
     ids, upos, case = (
         torch.randint(0, n, (6, 9), generator=generator) for n in (4, 2, 3)
     )  # at most 24 distinct of 54, and some that a sum of ids would confuse
     seen: list[int] = []
-    monkeypatch.setattr("nmt_feat.model.embedding.ROUND", 8)
+    monkeypatch.setattr("nmt_feat.model.embedding.SHAPE_STEP", 8)
     merge.register_forward_hook(lambda _, args, __: seen.append(args[0][0].shape[:-1].numel()))
     weights = torch.randn(6, 9, DIM, generator=generator)
     (embedding(ids, {"case": case, "upos": upos}) * weights).sum().backward()
@@ -114,7 +114,9 @@ def test_alike_positions_are_combined_once(name: str, monkeypatch: pytest.Monkey
     assert seen == [24]
     got = [p.grad.clone() for p in embedding.parameters() if p.grad is not None]
     embedding.zero_grad()
-    plain = embedding.merge([ids, upos, case], {}) * DIM**0.5 + positions(0, 9, DIM, weights)
+    plain = embedding.merge_parts([ids, upos, case], {}) * DIM**0.5 + sinusoidal_positions(
+        0, 9, DIM, weights
+    )
     torch.testing.assert_close(embedding(ids, {"case": case, "upos": upos}), plain)
     (plain * weights).sum().backward()
     expected = [p.grad for p in embedding.parameters() if p.grad is not None]
@@ -127,7 +129,9 @@ def test_target_embedding() -> None:
     model = make()
     ids = targets(2, 6)
     whole = model.target(ids)
-    expected = model.target.words.weight[ids] * math.sqrt(DIM) + positions(0, 6, DIM, whole)
+    expected = model.target.words.weight[ids] * math.sqrt(DIM) + sinusoidal_positions(
+        0, 6, DIM, whole
+    )
     torch.testing.assert_close(whole, expected)
     torch.testing.assert_close(model.target(ids[:, 2:], first=2), whole[:, 2:])
 
@@ -237,7 +241,7 @@ def test_selecting_leaves_the_old_cache_alone() -> None:
 
 def test_parameters_of_tiny() -> None:
     """128/256, 4 heads, 4+4 layers, one table of 9712 pieces: about 2.6M parameters."""
-    words = table(9712, 128, 128**-0.5)
+    words = make_table(9712, 128, 128**-0.5)
     source = SourceEmbedding(words, {}, NoFeatures({"word": 128}, 128), 0.1)
     model = Transformer(
         source,
@@ -262,7 +266,7 @@ def test_one_table_for_all_gets_the_gradient_of_all_uses() -> None:
     gradients = []
     for tied in (True, False):
         torch.manual_seed(2)
-        tables = [table(TARGET, DIM, 0.3) for _ in range(2)]
+        tables = [make_table(TARGET, DIM, 0.3) for _ in range(2)]
         tables[1].load_state_dict(tables[0].state_dict())
         if tied:
             tables[1] = tables[0]
@@ -298,7 +302,7 @@ def test_padding_rows_are_zero_and_stay() -> None:
 
 def test_tables_start_with_the_standard_deviation_asked() -> None:
     torch.manual_seed(1)
-    for weight in (table(4000, 32, 0.25).weight, Categorical(4000, 32, 0.25).table.weight):
+    for weight in (make_table(4000, 32, 0.25).weight, Categorical(4000, 32, 0.25).table.weight):
         assert weight[1:].std().item() == pytest.approx(0.25, rel=0.02)
         assert weight[1:].mean().item() == pytest.approx(0.0, abs=0.005)
 
@@ -319,7 +323,10 @@ def test_what_dropout_keeps_is_scaled() -> None:
     """A share of p is 0, the rest 1 / (1 - p), so that the mean stays."""
     torch.manual_seed(1)
     ones = torch.ones(1000, 100)
-    for dropped in (dropout(ones, 0.25, True), residual(torch.zeros_like(ones), ones, 0.25, True)):
+    for dropped in (
+        dropout(ones, 0.25, True),
+        add_with_dropout(torch.zeros_like(ones), ones, 0.25, True),
+    ):
         kept = dropped[dropped != 0]
         torch.testing.assert_close(kept, torch.full_like(kept, 4 / 3))
         assert len(kept) / ones.numel() == pytest.approx(0.75, abs=0.01)

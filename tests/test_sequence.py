@@ -15,12 +15,12 @@ from nmt_feat.combiners import Add
 from nmt_feat.data.batches import collate
 from nmt_feat.data.identity import hash_cache
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import END, UNITS, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.export.ctranslate2 import export
 from nmt_feat.features import CharCNN, Max, Mean
-from nmt_feat.model.embedding import SourceEmbedding, positions
+from nmt_feat.model.embedding import SourceEmbedding, sinusoidal_positions
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
@@ -156,7 +156,7 @@ def test_gradients_of_many_words_in_bf16() -> None:
     """A token's vector gets those of all words that it stands with, such as unknown ones."""
     torch.manual_seed(1)
     feature = CharCNN(SIZE, DIM, 0.5)
-    words = table(603, DIM, 0.5)
+    words = make_table(603, DIM, 0.5)
     embedding = SourceEmbedding(words, {"char": feature}, Add({"word": 1, "char": 1}, DIM), 0.0)
     rows = {"char": torch.full((1, 600), UNK), "char" + UNITS: torch.tensor([[0], [UNK], [END]])}
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -265,7 +265,7 @@ def test_embedding_composes_each_token_once() -> None:
     torch.manual_seed(0)
     feature = made("park").float()
     embedding = SourceEmbedding(
-        table(12, DIM, 1.0), {"jamo": feature}, Add({"word": DIM, "jamo": DIM}, DIM), 0.0
+        make_table(12, DIM, 1.0), {"jamo": feature}, Add({"word": DIM, "jamo": DIM}, DIM), 0.0
     )
     composed = []
     feature.register_forward_hook(lambda module, args, out: composed.append(args[0]))
@@ -279,7 +279,7 @@ def test_embedding_composes_each_token_once() -> None:
     plain = embedding(other.source, other.features)
     torch.testing.assert_close(found[0], plain[0])
     expected = alone * math.sqrt(DIM)
-    torch.testing.assert_close(found[0], expected + positions(0, 5, DIM, expected))
+    torch.testing.assert_close(found[0], expected + sinusoidal_positions(0, 5, DIM, expected))
 
 
 # ---- runs

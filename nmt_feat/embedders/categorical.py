@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-def table(size: int, dim: int, std: float) -> nn.Embedding:
+def make_table(size: int, dim: int, std: float) -> nn.Embedding:
     """A table of `size` embeddings ~ N(0, std^2); row 0, padding, is zero, also as looked up."""
     embedding = nn.Embedding(size, dim, padding_idx=0)
     nn.init.normal_(embedding.weight, std=std)
@@ -18,7 +18,7 @@ class Categorical(nn.Module):
 
     def __init__(self, size: int, dim: int, std: float) -> None:
         super().__init__()
-        self.table = table(size, dim, std)
+        self.table = make_table(size, dim, std)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) ids to (B, T, dim)."""

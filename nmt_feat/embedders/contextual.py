@@ -5,25 +5,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import FIRST
 
 
 def layer_states(model: Any, ids: Tensor, real: Tensor, layer: int) -> Tensor:
     """States `(rows, time, width)` of a layer, of ids `(rows, time)` that are real, or padding."""
-    done = model(input_ids=ids, attention_mask=real, output_hidden_states=True)
-    states: Tensor = done.hidden_states[layer]
+    output = model(input_ids=ids, attention_mask=real, output_hidden_states=True)
+    states: Tensor = output.hidden_states[layer]
     return states
 
 
 class Contextual(nn.Module):
     """`P h / s + p` for the state h of a layer of an encoder.
 
-    Yang et al. (2020) take the second layer from the last. h is given, or made here by an encoder
-    that is part of the model (see `bring`). s, `scale`, is the root mean square of the numbers of
-    all h in train (there of its first 2,000 sentences, before training), and P starts N(0, std)
-    divided by the square root of `width`, so that the result has the scale of other tables. Unknown
-    tokens and the end symbol have trained embeddings of their own.
+    Yang et al. (2020) take the second layer from the last. The batch brings h, or an encoder that
+    is part of the model computes it here (see `attach_encoder`). s, `scale`, is the root mean
+    square of the numbers of all h in train (where the encoder is part of the model, of the first
+    2,000 sentences, before training). P starts N(0, std) divided by the square root of `width`, so
+    that the result has the scale of other tables. Unknown tokens and the end symbol have trained
+    embeddings of their own.
 
     Args:
         size: rows of a vocabulary, which vectors have not.
@@ -38,7 +39,7 @@ class Contextual(nn.Module):
     def __init__(self, size: int, dim: int, std: float, width: int) -> None:
         super().__init__()
         self.scale = 1.0
-        self.special = table(FIRST, dim, std)
+        self.special = make_table(FIRST, dim, std)
         self.projection = nn.Linear(width, dim)
         nn.init.normal_(self.projection.weight, std=std * width**-0.5)
         nn.init.zeros_(self.projection.bias)
@@ -48,7 +49,7 @@ class Contextual(nn.Module):
         """One that is not, which is no part of the model's weights."""
         self.layer, self.padding = 0, 0
 
-    def bring(self, encoder: nn.Module, layer: int, padding: int, trained: bool) -> None:
+    def attach_encoder(self, encoder: nn.Module, layer: int, padding: int, trained: bool) -> None:
         """Make the encoder part of the model.
 
         Args:
@@ -63,6 +64,7 @@ class Contextual(nn.Module):
             self.frozen = (encoder,)
             return
         self.encoder = encoder
+        # A weight that the layer does not depend on, as one of a later layer, gets no gradient.
         with torch.enable_grad():
             ids = torch.zeros(1, 1, dtype=torch.int64, device=next(encoder.parameters()).device)
             states = layer_states(encoder, ids, torch.ones_like(ids), layer)
@@ -71,12 +73,12 @@ class Contextual(nn.Module):
             parameter.requires_grad_(parameter.grad is not None)
             parameter.grad = None
 
-    def read(self, places: Tensor, texts: Tensor) -> Tensor:
+    def read_states(self, positions: Tensor, texts: Tensor) -> Tensor:
         """The vectors `(R, width)` of tokens, by the encoder in the model.
 
         Args:
-            places: `(R, K)` of the states whose mean each token has, in the flattened texts; -1
-                where there is none.
+            positions: `(R, K)`, of the states whose mean is a token's vector, in the flattened
+                texts; -1 where there is none.
             texts: `(W, L)` ids, -1 where there is none.
         """
         real = texts >= 0
@@ -87,9 +89,10 @@ class Contextual(nn.Module):
             (encoder,) = self.frozen
             with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
                 states = layer_states(encoder.to(ids.device), ids, real.long(), self.layer)
-        there = places >= 0
-        found = states.flatten(0, 1).to(self.projection.weight.dtype)[places.clamp(min=0)]
-        return (found * there[..., None]).sum(1) / there.sum(1).clamp(min=1)[:, None]
+        is_state = positions >= 0  # (R, K)
+        flat = states.flatten(0, 1).to(self.projection.weight.dtype)  # (W * L, width)
+        chosen = flat[positions.clamp(min=0)]  # (R, K, width)
+        return (chosen * is_state[..., None]).sum(1) / is_state.sum(1).clamp(min=1)[:, None]
 
     def forward(self, vectors: Tensor) -> Tensor:
         """`(R, width)` to `(R, dim)`; the first `FIRST` rows are those of PAD, UNK and END."""

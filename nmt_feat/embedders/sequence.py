@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.errors import UserError
 
 
@@ -32,7 +32,7 @@ class Mean(Units):
 
     def __init__(self, size: int, dim: int, std: float) -> None:
         super().__init__()
-        self.table = table(size, dim, std)
+        self.table = make_table(size, dim, std)
 
     def forward(self, units: Tensor) -> Tensor:
         """`(R, U)` ids to `(R, dim)`."""
@@ -81,10 +81,11 @@ class LastStates(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`(R, U, dim)`, R lengths of at least 1, to `(R, 2 * hidden)`."""
-        place = torch.arange(x.shape[1], device=x.device)
+        steps = torch.arange(x.shape[1], device=x.device)
         rows, last = torch.arange(len(x), device=x.device), lengths - 1
-        turned = x[rows[:, None], (last[:, None] - place).clamp(min=0)]
-        return torch.cat([self.forth(x)[0][rows, last], self.back(turned)[0][rows, last]], dim=-1)
+        reversed_x = x[rows[:, None], (last[:, None] - steps).clamp(min=0)]  # (R, U, dim)
+        forth, back = self.forth(x)[0], self.back(reversed_x)[0]  # (R, U, hidden) each
+        return torch.cat([forth[rows, last], back[rows, last]], dim=-1)
 
 
 class CharCNN(Units):
@@ -132,7 +133,7 @@ class CharCNN(Units):
                 f"filters={list(filters)}, unit_dim={unit_dim}, lstm={lstm}: filters and unit_dim "
                 "must be at least 1, lstm at least 0"
             )
-        self.table = table(size, unit_dim, 1.0)
+        self.table = make_table(size, unit_dim, 1.0)
         self.widths, total = tuple(widths), sum(filters)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(unit_dim, count, width) for width, count in zip(widths, filters, strict=True)
@@ -146,11 +147,12 @@ class CharCNN(Units):
     def forward(self, units: Tensor) -> Tensor:
         """`(R, U)` ids to `(R, dim)`."""
         real = units != 0
-        x, found = self.table(units).transpose(1, 2), []
+        x = self.table(units).transpose(1, 2)  # (R, unit_dim, U)
+        convolved = []
         for convolution, width in zip(self.convolutions, self.widths, strict=True):
-            # As long as before: what is missing on either side is 0, as padding is.
-            found.append(convolution(F.pad(x, ((width - 1) // 2, width // 2))))
-        x = torch.cat(found, dim=1).tanh().transpose(1, 2)  # (R, U, filters)
+            # As long as before: the units missing on either side are 0, as padding is.
+            convolved.append(convolution(F.pad(x, ((width - 1) // 2, width // 2))))
+        x = torch.cat(convolved, dim=1).tanh().transpose(1, 2)  # (R, U, filters)
         if self.lstm:
             x = self.lstm(self.highway(x), real.sum(dim=1).clamp(min=1))
         else:

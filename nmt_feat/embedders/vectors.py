@@ -4,7 +4,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import FIRST
 
 
@@ -27,7 +27,7 @@ class Vectors(nn.Module):
 
     def __init__(self, size: int, dim: int, std: float, width: int, frozen: bool = True) -> None:
         super().__init__()
-        self.special = table(FIRST, dim, std)
+        self.special = make_table(FIRST, dim, std)
         rows = max(1, size - FIRST)
         self.table = nn.Embedding(rows, width, _weight=torch.zeros(rows, width))
         self.table.weight.requires_grad_(not frozen)
@@ -36,10 +36,11 @@ class Vectors(nn.Module):
         nn.init.zeros_(self.projection.bias)
 
     @torch.no_grad()
-    def load(self, vectors: NDArray) -> None:  # type: ignore[type-arg]
+    def load_vectors(self, vectors: NDArray) -> None:  # type: ignore[type-arg]
         """Take over `(size - FIRST, width)` numbers."""
-        found = torch.from_numpy(vectors)
-        self.table.weight.copy_(found / found.square().mean().sqrt().clamp(min=1e-12))
+        numbers = torch.from_numpy(vectors)
+        scale = numbers.square().mean().sqrt().clamp(min=1e-12)
+        self.table.weight.copy_(numbers / scale)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) ids to (B, T, dim)."""

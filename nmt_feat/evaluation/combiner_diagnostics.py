@@ -64,7 +64,7 @@ def measure_parts(
         batch = collate(split, indices, features).to(device)
         rows = [batch.source, *(batch.features[name] for name in features)]
         real = (batch.source != PAD) & (batch.source != EOS)  # (B, S)
-        embedded = source.parts(rows, source.compose(batch.features))
+        embedded = source.embed_parts(rows, source.compose_units(batch.features))
         parts = [part[real][None] for part in embedded]  # (1, N, width)
         added = source.combiner.contributions_of(parts)  # (1, N, parts, dim)
         if added is not None:

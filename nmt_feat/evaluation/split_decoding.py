@@ -89,6 +89,6 @@ def compute_dev_loss(
     total, count = 0.0, 0
     for indices in ordered(split, batch_tokens)[share]:
         batch = collate(split, indices, features).to(device)
-        total += float(objective(*batch.tensors)[1])
+        total += float(objective(*batch.objective_inputs)[1])
         count += batch.tokens
     return total, count

@@ -27,7 +27,7 @@ from nmt_feat.decoding.search import Hypothesis, check_search
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
 from nmt_feat.features import Categorical
-from nmt_feat.model.embedding import SourceEmbedding, positions
+from nmt_feat.model.embedding import SourceEmbedding, sinusoidal_positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -98,7 +98,7 @@ def merged(embedding: SourceEmbedding, tuples: Tuples) -> Table:
     rows = []
     for part in np.array_split(tuples, max(1, len(tuples) // 8192)):
         ids = torch.from_numpy(part.T.astype(np.int64))[:, None]
-        rows.append(embedding.merge(ids.unbind(), {})[0].float().cpu().numpy())
+        rows.append(embedding.merge_parts(ids.unbind(), {})[0].float().cpu().numpy())
     table = np.concatenate(rows)
     return table * np.float32(np.sqrt(table.shape[1]))
 
@@ -145,7 +145,7 @@ def export(
     spec.decoder.embeddings.weight = target
     spec.decoder.scale_embeddings = True
     spec.decoder.projection.weight = target
-    places = positions(0, LONGEST, dim, torch.zeros(1)).numpy()
+    places = sinusoidal_positions(0, LONGEST, dim, torch.zeros(1)).numpy()
     for part, layers, norm in (
         (spec.encoder, encoder, model.encoder_norm),
         (spec.decoder, decoder, model.decoder_norm),

@@ -190,7 +190,9 @@ class LiveEncoder(EncoderVectors):
         assert isinstance(embedder, Contextual)
         encoder = open_encoder()
         assert encoder is not None
-        embedder.bring(encoder.model, encoder.layer, encoder.padding, self.settings.trained)
+        embedder.attach_encoder(
+            encoder.model, encoder.layer, encoder.padding, self.settings.trained
+        )
 
     def describe_embedder(self, embedder: nn.Module) -> list[str]:
         """How large the encoder is, and how much of it is trained."""

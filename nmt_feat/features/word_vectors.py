@@ -103,7 +103,7 @@ class WordVectors(FormValues):
     def load_vectors(self, embedder: nn.Module, folder: Path) -> None:
         """Give the embedder the vectors."""
         assert isinstance(embedder, Vectors)
-        embedder.load(np.load(folder / f"{VECTORS}{self.name}.npy", allow_pickle=False))
+        embedder.load_vectors(np.load(folder / f"{VECTORS}{self.name}.npy", allow_pickle=False))
 
     def describe_vocabulary(self, vocabulary: FeatureVocab, counts: Counter[str]) -> list[str]:
         """How many words of train have a vector; none is an error."""

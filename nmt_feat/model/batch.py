@@ -19,7 +19,7 @@ class Batch:
     features: dict[str, Tensor]  # each (B, S); see `distinct` for those of units
     target_in: Tensor  # (B, T): BOS and the target
     target_out: Tensor  # (B, T): the target and EOS
-    real: Tensor  # (tokens,): places in target_out, flattened, that are not padding
+    real: Tensor  # (tokens,): positions in target_out, flattened, that are not padding
     tokens: int  # of the target, with EOS, without padding
 
     @property
@@ -28,17 +28,17 @@ class Batch:
         return self.source != PAD
 
     @property
-    def tensors(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Source, features, target after BOS, target, its real places: what the objective takes."""
+    def objective_inputs(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Source, features, target after BOS, target and its real positions: for the objective."""
         return self.source, self.features, self.target_in, self.target_out, self.real
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; copies to CUDA do not wait for what it is doing."""
         cuda = torch.device(device).type == "cuda"
 
-        def moved(ids: Tensor) -> Tensor:
+        def move_ids(ids: Tensor) -> Tensor:
             return (ids.pin_memory() if cuda else ids).to(device, non_blocking=cuda)
 
-        features = {name: moved(ids) for name, ids in self.features.items()}
-        target = moved(self.target_in), moved(self.target_out), moved(self.real)
-        return Batch(self.indices, moved(self.source), features, *target, self.tokens)
+        features = {name: move_ids(ids) for name, ids in self.features.items()}
+        target = move_ids(self.target_in), move_ids(self.target_out), move_ids(self.real)
+        return Batch(self.indices, move_ids(self.source), features, *target, self.tokens)

@@ -5,18 +5,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LEVELS = 2**16
+"""How fine the probability is: one draw of 16 bits decides over an element."""
 
 
-def _mask(x: Tensor, dropped: int) -> Tensor:
-    """1 where an element of x is kept, else 0; `dropped` of 65,536 elements are not.
+def draw_mask(x: Tensor, dropped_levels: int) -> Tensor:
+    """1 or 0 for each element of x; 0 for `dropped_levels` of 65,536 draws.
 
     Each 64-bit draw of PyTorch's generator decides four elements. Comparing by `clamp` avoids
-    booleans, which PyTorch is slow to make and to multiply with.
+    booleans, which PyTorch is slow to make and to multiply with:
+
+        draws         -32768  ...  lowest - 1 | lowest  ...  32767
+        clamped       lowest - 1   lowest - 1 | lowest       lowest
+        subtracted    0            0          | 1            1
     """
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    least = dropped - LEVELS // 2  # the lowest draw that keeps; above the lowest int16
+    lowest = dropped_levels - LEVELS // 2  # the smallest draw that keeps an element
     draws = draws.view(torch.int16)[: x.numel()]
-    return draws.clamp_(least - 1, least).sub_(least - 1).view(x.shape).to(x.dtype)
+    return draws.clamp_(lowest - 1, lowest).sub_(lowest - 1).view(x.shape).to(x.dtype)
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
@@ -24,17 +29,18 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
     On CPU, p is rounded to a multiple of 2**-16 (and the scale is that of the rounded p).
     """
-    dropped = round(p * LEVELS)
-    if not training or not dropped:
+    dropped_levels = round(p * LEVELS)
+    if not training or not dropped_levels:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, p, training)
-    return x * _mask(x, dropped) * (LEVELS / (LEVELS - dropped))
+    return x * draw_mask(x, dropped_levels) * (LEVELS / (LEVELS - dropped_levels))
 
 
-def residual(x: Tensor, update: Tensor, p: float, training: bool) -> Tensor:
+def add_with_dropout(x: Tensor, update: Tensor, p: float, training: bool) -> Tensor:
     """`x + dropout(update)`, of one shape."""
-    dropped = round(p * LEVELS)
-    if not training or not dropped or x.device.type != "cpu":
+    dropped_levels = round(p * LEVELS)
+    if not training or not dropped_levels or x.device.type != "cpu":
         return x + dropout(update, p, training)
-    return torch.add(x, update * _mask(update, dropped), alpha=LEVELS / (LEVELS - dropped))
+    scale = LEVELS / (LEVELS - dropped_levels)
+    return torch.add(x, update * draw_mask(update, dropped_levels), alpha=scale)

@@ -13,52 +13,67 @@ from nmt_feat.embedders.ids import FIRST, TEXTS, UNITS, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.model.dropout import dropout
 
-ROUND = 256
+SHAPE_STEP = 256
+"""The number of unique positions is rounded up to a multiple of this."""
 
 
-def positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
+def sinusoidal_positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
     """Sinusoidal positions `(length, dim)` from `first` on (Vaswani et al. 2017, section 3.5).
 
     Sines, then cosines, of rates that fall from 1 to 1/10000: as that paper's code has it, where
     its formula has them alternate and ends just above 1/10000.
     """
-    step = -math.log(10000.0) / max(dim // 2 - 1, 1)
-    rates = torch.exp(torch.arange((dim + 1) // 2, device=like.device, dtype=torch.float32) * step)
-    places = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
-    angles = places[:, None] * rates[None, :]
+    fall = -math.log(10000.0) / max(dim // 2 - 1, 1)
+    rates = torch.exp(torch.arange((dim + 1) // 2, device=like.device, dtype=torch.float32) * fall)
+    steps = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
+    angles = steps[:, None] * rates[None, :]  # (length, dim / 2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :dim].to(like.dtype)
 
 
-def distinct_columns(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct columns `(rows, m)` of ids `(rows, n)`, and which of them each is `(n,)`.
+def find_unique_positions(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Unique columns of `ids`, and for each column the index of its unique twin.
 
-    Combiners are position-wise, so that positions that are alike need to be combined only once.
-    The first column fills m up to a multiple of `ROUND`: oneDNN keeps a kernel for every shape.
+    A combiner is position-wise: "duck" tagged NOUN gives the same vector wherever it stands in the
+    batch. So each different (piece, feature values) is combined once, and copied to its positions.
+
+        ids      piece    7 3 7 9 3          unique   3 7 9
+                 upos     1 2 1 4 2     ->            2 1 4
+                                             twins    1 0 1 2 0
+
+    Args:
+        ids: `(rows, n)`, one row for the piece and one for each feature.
+
+    Returns:
+        Unique columns `(rows, m)`, m rounded up to a multiple of `SHAPE_STEP` by repeating the
+        first column (oneDNN compiles a kernel for each new shape); twins `(n,)`, indices into them.
     """
-    place = ids[0]
+    # Two numbers become one without collisions: a * (largest b + 1) + b. `unique` then renumbers
+    # them from 0, which keeps the product small however many features follow.
+    twins = ids[0]
     for row in ids[1:]:
-        place = torch.unique(place * (row.max() + 1) + row, return_inverse=True)[1]
-    count = int(place.max()) + 1
-    anywhere = torch.zeros(math.ceil(count / ROUND) * ROUND, dtype=torch.int64)
-    anywhere[place] = torch.arange(len(place))
-    return ids[:, anywhere], place
+        twins = torch.unique(twins * (row.max() + 1) + row, return_inverse=True)[1]
+    unique_count = int(twins.max()) + 1
+    padded_count = math.ceil(unique_count / SHAPE_STEP) * SHAPE_STEP
+    example_of = torch.zeros(padded_count, dtype=torch.int64)
+    example_of[twins] = torch.arange(len(twins))  # any position that has this column
+    return ids[:, example_of], twins
 
 
-def full(x: Tensor) -> Tensor:
+def at_least_fp32(x: Tensor) -> Tensor:
     """At least fp32, also what layers of features or combiners give in bf16-mixed.
 
-    A row that stands for many positions gets the sum of their gradients, which bf16 would stop at
-    256 equal ones; and the residual stream that starts here has the type of its start.
+    A row that stands for many positions gets the sum of their gradients, and in bf16 a sum of ones
+    stops at 256. The residual stream, which starts here, keeps the type of its start.
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def mask(ids: Tensor, token: float, sentence: float) -> Tensor:
+def mask_values(ids: Tensor, token_share: float, sentence_share: float) -> Tensor:
     """Ids `(batch, time)`, those of values UNK at random: of tokens, and of whole sentences."""
-    for share, shape in ((token, ids.shape), (sentence, (len(ids), 1))):
+    for share, shape in ((token_share, ids.shape), (sentence_share, (len(ids), 1))):
         if share:
-            drawn = torch.rand(shape, device=ids.device) < share
-            ids = ids.masked_fill(drawn & (ids >= FIRST), UNK)
+            is_drawn = torch.rand(shape, device=ids.device) < share
+            ids = ids.masked_fill(is_drawn & (ids >= FIRST), UNK)
     return ids
 
 
@@ -74,7 +89,7 @@ class TargetEmbedding(nn.Module):
         """Embed `ids` that stand at positions `first`, `first + 1` and so on."""
         dim = self.words.embedding_dim
         x = self.words(ids) * math.sqrt(dim)
-        x = x + positions(first, ids.shape[1], dim, x)
+        x = x + sinusoidal_positions(first, ids.shape[1], dim, x)
         return dropout(x, self.dropout, self.training)
 
 
@@ -108,28 +123,30 @@ class SourceEmbedding(nn.Module):
         self.combiner = combiner
         self.dropout = dropout
 
-    def forget(self, name: str, features: dict[str, Tensor]) -> Tensor:
+    def mask_feature(self, name: str, features: dict[str, Tensor]) -> Tensor:
         """Ids of a feature, `(batch, time)`, some of its values unknown."""
-        ids, (token, sentence, first) = features[name], self.masked[name]
-        masked = mask(ids, token, sentence)
-        if not first:
+        ids, (token_share, sentence_share, only_first) = features[name], self.masked[name]
+        masked = mask_values(ids, token_share, sentence_share)
+        if not only_first:
             return masked
+        # Pieces inside of a word have the value `<inside>`, the first of the vocabulary; that they
+        # are inside is known without the annotation, so they keep it.
         units = features.get(name + UNITS)
-        codes = ids if units is None else units[:, 0][ids]
-        return torch.where(codes == FIRST, ids, masked)  # `<inside>`, the first of the vocabulary
+        values = ids if units is None else units[:, 0][ids]
+        return torch.where(values == FIRST, ids, masked)
 
-    def compose(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def compose_units(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each feature that has units, the embeddings `(R, dim_i)` of the batch's R tokens."""
         composed = {}
         for name, embed in self.features.items():
             if name + UNITS in features:
                 units = features[name + UNITS]
                 if isinstance(embed, Contextual) and name + TEXTS in features:
-                    units = embed.read(units, features[name + TEXTS])
-                composed[name] = full(embed(units))
+                    units = embed.read_states(units, features[name + TEXTS])
+                composed[name] = at_least_fp32(embed(units))
         return composed
 
-    def parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
+    def embed_parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
         """Embed ids of pieces and of the features, each `(batch, time)`: the combiner's parts."""
         parts = [] if self.words is None else [self.words(rows[0])]
         for (name, embed), row in zip(self.features.items(), rows[1:], strict=True):
@@ -137,10 +154,10 @@ class SourceEmbedding(nn.Module):
             parts.append(embed(row) if tokens is None else F.embedding(row, tokens))
         return parts
 
-    def merge(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
+    def merge_parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
         """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
         try:
-            return full(self.combiner(self.parts(rows, composed)))
+            return at_least_fp32(self.combiner(self.embed_parts(rows, composed)))
         except CombinerError as error:  # such as a user's embedder of another width
             raise UserError(str(error)) from error
 
@@ -151,17 +168,16 @@ class SourceEmbedding(nn.Module):
         each of which is composed once.
         """
         if self.training:
-            features = features | {name: self.forget(name, features) for name in self.masked}
+            features = features | {name: self.mask_feature(name, features) for name in self.masked}
         rows = [ids, *(features[name] for name in self.features)]
-        composed = self.compose(features)
+        composed = self.compose_units(features)
         if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
-            distinct, place = distinct_columns(torch.stack(rows).flatten(1))
-            x = F.embedding(place, self.merge(distinct[:, None].unbind(), composed)[0]).view(
-                *ids.shape, -1
-            )
+            unique, twins = find_unique_positions(torch.stack(rows).flatten(1))  # (rows, m), (n,)
+            merged = self.merge_parts(unique[:, None].unbind(), composed)[0]  # (m, dim)
+            x = F.embedding(twins, merged).view(*ids.shape, -1)
         else:
-            x = self.merge(rows, composed)
+            x = self.merge_parts(rows, composed)
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
-        x = x + positions(0, ids.shape[1], dim, x)
+        x = x + sinusoidal_positions(0, ids.shape[1], dim, x)
         return dropout(x, self.dropout, self.training)

@@ -4,6 +4,19 @@ With smoothing e and vocabulary V, the target distribution is 1 - e on the right
 on every piece. Both functions take hidden states `(N, D)` of real (unpadded) positions, the table
 `(V, D)` and the right pieces `(N,)`; both return the summed loss, for training, and the summed
 negative log-likelihood, for perplexity, in nats.
+
+The fused loss never holds the logits of all positions, which are the largest tensor of a training:
+`(N, V)` of 4,000 positions and 10,000 pieces are 160 MB. It goes through the positions in chunks,
+and computes loss and gradients of a chunk while its logits are there. For a state h, with
+z = W h, p = softmax(z), right piece t:
+
+    loss      (1 - e) * (norm - z_t)  +  e * (norm - mean(z))            norm = log(sum(exp(z)))
+    d/d z     p  -  (1 - e) * [t]  -  e / V
+    d/d h     W^T p  -  (1 - e) * W_t  -  e / V * sum(rows of W)
+    d/d W     p h^T  -  (1 - e) * h in row t  -  e / V * h in each row
+
+Only the first term of each needs the logits. The others are sums that are the same in any order of
+positions; they are added once, after the chunks.
 """
 
 from functools import lru_cache
@@ -13,16 +26,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 2**25
+CHUNK_BYTES = 2**25
 """Bytes of logits that the fused loss holds at once; less makes thin, slow products."""
 
-TINY = 1e-30
-"""Least sum of exponentials that is trusted: far above fp32's and bf16's least number, 1e-38."""
+SMALLEST_SUM = 1e-30
+"""The smallest sum of exponentials that is trusted: far above fp32's and bf16's least, 1e-38."""
 
 
 @lru_cache(maxsize=2)
-def _room(rows: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory for logits `(rows, size)`, kept: to get it anew costs as much as to fill it."""
+def get_buffer(rows: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A buffer for logits `(rows, size)`, reused: allocating one costs as much as filling it."""
     with torch.inference_mode(False):
         return torch.empty((rows, size), dtype=dtype, device=device)
 
@@ -38,23 +51,32 @@ def plain_loss(
     return loss, nll
 
 
-def _softmax(
-    states: Tensor, weight: Tensor, target: Tensor, held: Tensor
+def softmax_of_chunk(
+    states: Tensor, weight: Tensor, target: Tensor, buffer: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of a chunk's states `(N, D)`, all in `held`: weights `(N, V)`; in fp32 `(N,)`, their sums,
-    by which they are to be divided (as exact as bf16 where `exp` gave them, for fp32 would take
-    longer than `exp`), the log of the normaliser, and the right piece's logit.
+    """The softmax of a chunk of C positions.
 
     In bf16 on CPU `exp` alone takes half the time of a softmax. Where a sum has overflowed, or
     vanished, and elsewhere, the largest logit is subtracted, as usual.
+
+    Args:
+        states: `(C, D)`.
+        weight: the table, `(V, D)`.
+        target: right pieces, `(C,)`.
+        buffer: room for the logits, `(C, V)`.
+
+    Returns:
+        Weights `(C, V)` in the buffer; and in fp32, each `(C,)`: the sums by which the weights are
+        still to be divided (where `exp` gave the weights they are as exact as bf16, since summing
+        in fp32 would take longer than `exp`), the log of the normaliser, the right piece's logit.
     """
-    logits = torch.mm(states, weight.t(), out=held)
+    logits = torch.mm(states, weight.t(), out=buffer)
     right = logits.gather(1, target[:, None])[:, 0].float()
     if logits.dtype == torch.bfloat16 and logits.device.type == "cpu":
         sums = logits.exp_().sum(-1).float()
-        if bool(((sums > TINY) & (sums < torch.inf)).all()):
+        if bool(((sums > SMALLEST_SUM) & (sums < torch.inf)).all()):
             return logits, sums, sums.log(), right
-        torch.mm(states, weight.t(), out=held)
+        torch.mm(states, weight.t(), out=buffer)  # `exp_` has overwritten the logits
     top = logits.amax(-1).float()
     softmax = torch.softmax(logits, dim=-1, out=logits)
     # The normaliser from the largest element: softmax = exp(logit - norm).
@@ -74,30 +96,33 @@ class _FusedLoss(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         size = table.shape[0]
-        rows = max(1, CHUNK // (size * dtype.itemsize))
+        rows = max(1, CHUNK_BYTES // (size * dtype.itemsize))
         states, weight = hidden.to(dtype), table.to(dtype)
-        hidden_grad = torch.empty_like(hidden)
-        table_grad = torch.zeros_like(table)
+        hidden_grad = torch.empty_like(hidden)  # (N, D)
+        table_grad = torch.zeros_like(table)  # (V, D)
         norm = hidden.new_zeros((), dtype=torch.float32)
         nll = torch.zeros_like(norm)
-        room = _room(rows, size, dtype, table.device)
+        buffer = get_buffer(rows, size, dtype, table.device)
         for first in range(0, len(target), rows):
-            part = slice(first, first + rows)
-            chunk = states[part]
-            weights, sums, norms, right = _softmax(chunk, weight, target[part], room[: len(chunk)])
+            positions = slice(first, first + rows)
+            chunk = states[positions]  # (C, D)
+            weights, sums, norms, right = softmax_of_chunk(
+                chunk, weight, target[positions], buffer[: len(chunk)]
+            )
             norm += norms.sum()
             nll += (norms - right).sum()
-            hidden_grad[part] = torch.mm(weights, weight) / sums[:, None]
+            # The weights are (C, V); dividing the products, (C, D), by the sums is less work.
+            hidden_grad[positions] = torch.mm(weights, weight) / sums[:, None]
             table_grad += torch.mm(weights.t(), (chunk / sums[:, None]).to(dtype))
-        # d loss / d logits = softmax - target distribution; the latter is added here, at once:
-        # 1 - smoothing on the right piece, smoothing / size on every one. So is the sum of all
-        # logits, which is linear in the states.
-        keep, rest = 1 - smoothing, smoothing / size
-        states_sum, table_sum = hidden.sum(0, dtype=table.dtype), table.sum(0)
-        loss = keep * nll + smoothing * norm - rest * torch.dot(states_sum, table_sum)
-        hidden_grad -= keep * table[target] + rest * table_sum
-        table_grad.index_add_(0, target, hidden.to(table.dtype), alpha=-keep)
-        table_grad -= rest * states_sum
+        # The terms without logits. The sum of all logits is linear in the states:
+        # sum(W h for all h) = W sum(h), whose sum over pieces is sum(rows of W) . sum(h).
+        right_share, piece_share = 1 - smoothing, smoothing / size
+        states_sum, table_sum = hidden.sum(0, dtype=table.dtype), table.sum(0)  # (D,), (D,)
+        logits_sum = torch.dot(states_sum, table_sum)
+        loss = right_share * nll + smoothing * norm - piece_share * logits_sum
+        hidden_grad -= right_share * table[target] + piece_share * table_sum
+        table_grad.index_add_(0, target, hidden.to(table.dtype), alpha=-right_share)
+        table_grad -= piece_share * states_sum
         ctx.save_for_backward(hidden_grad, table_grad)
         ctx.mark_non_differentiable(nll)
         return loss, nll
@@ -112,7 +137,7 @@ def fused_loss(
     hidden: Tensor, table: Tensor, target: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """The same loss without ever holding `(N, V)` logits; matrix products in autocast's type."""
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     loss, nll = _FusedLoss.apply(hidden, table, target, smoothing, dtype)  # type: ignore[no-untyped-call]
     return loss, nll

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt_feat.model.cache import Cache, LayerCache
-from nmt_feat.model.dropout import dropout, residual
+from nmt_feat.model.dropout import add_with_dropout, dropout
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 
 LANES = 16
-"""Of a shorter row, PyTorch computes a softmax on CPU number by number, six times slower."""
+"""PyTorch computes a softmax of a shorter row number by number on CPU, six times slower."""
 
 
 def attend(
@@ -51,12 +51,12 @@ def attend(
         return torch.matmul(weights.to(value.dtype), value)
 
 
-def joined(x: Tensor) -> Tensor:
+def join_heads(x: Tensor) -> Tensor:
     """Heads side by side: `(B, H, T, D / H)` to `(B, T, D)`."""
     return x.transpose(1, 2).flatten(2)
 
 
-def linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
+def make_linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
     """`blocks` linear layers side by side, each started by Glorot & Bengio (2010); no bias yet."""
     layer = nn.Linear(inputs, blocks * outputs)
     for block in torch.split(layer.weight.data, outputs):
@@ -73,36 +73,36 @@ class Attention(nn.Module):
         self.heads = heads
         self.dropout = dropout
         if cross:
-            self.query = linear(dim, dim)
-        self.inputs = linear(dim, dim, blocks=2 if cross else 3)
-        self.output = linear(dim, dim)
+            self.query = make_linear(dim, dim)
+        self.inputs = make_linear(dim, dim, blocks=2 if cross else 3)
+        self.output = make_linear(dim, dim)
 
-    def split(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
+    def split_heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
         """`(B, T, count * D)` to `count` tensors `(B, H, T, D / H)`."""
         batch, time, _ = x.shape
         return x.view(batch, time, count, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
-    def merge(self, x: Tensor) -> Tensor:
+    def project_output(self, x: Tensor) -> Tensor:
         """`(B, H, T, D / H)` to the output `(B, T, D)`."""
-        out: Tensor = self.output(joined(x))
+        out: Tensor = self.output(join_heads(x))
         return out
 
     def forward(self, x: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none."""
-        query, key, value = self.split(self.inputs(x), 3)
+        query, key, value = self.split_heads(self.inputs(x), 3)
         dropout = self.dropout if self.training else 0.0
-        return self.merge(attend(query, key, value, mask, dropout, causal))
+        return self.project_output(attend(query, key, value, mask, dropout, causal))
 
-    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values `(B, H, S, D / H)` of the memory `(B, S, D)`, for `across`."""
-        key, value = self.split(self.inputs(memory), 2)
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values `(B, H, S, D / H)` of the memory `(B, S, D)`, for `attend_memory`."""
+        key, value = self.split_heads(self.inputs(memory), 2)
         return key, value
 
-    def across(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    def attend_memory(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """Cross-attention of x `(B, T, D)` to projected memory; mask `(B, 1, 1, S)`."""
-        (query,) = self.split(self.query(x), 1)
+        (query,) = self.split_heads(self.query(x), 1)
         dropout = self.dropout if self.training else 0.0
-        return self.merge(attend(query, key, value, mask, dropout))
+        return self.project_output(attend(query, key, value, mask, dropout))
 
 
 class FeedForward(nn.Module):
@@ -110,8 +110,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, inner: int, dropout: float) -> None:
         super().__init__()
-        self.inner = linear(dim, inner)
-        self.outer = linear(inner, dim)
+        self.inner = make_linear(dim, inner)
+        self.outer = make_linear(inner, dim)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,14 +142,14 @@ class EncoderLayer(nn.Module):
         self.forward_layer = FeedForward(dim, inner, dropouts.activation)
         self.dropout = dropouts.output
 
-    def add(self, x: Tensor, update: Tensor) -> Tensor:
+    def add_update(self, x: Tensor, update: Tensor) -> Tensor:
         """The residual sum, with dropout of the update."""
-        return residual(x, update, self.dropout, self.training)
+        return add_with_dropout(x, update, self.dropout, self.training)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`."""
-        x = self.add(x, self.attention(self.attention_norm(x), mask))
-        return self.add(x, self.forward_layer(self.forward_norm(x)))
+        x = self.add_update(x, self.attention(self.attention_norm(x), mask))
+        return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
 
 class DecoderLayer(EncoderLayer):
@@ -162,19 +162,26 @@ class DecoderLayer(EncoderLayer):
 
     def decode(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """x `(B, T, D)` with memory `(B, S, D)`, to `(B, T, D)`."""
-        x = self.add(x, self.attention(self.attention_norm(x), None, causal=True))
-        x = self.add(x, self.cross.across(self.cross_norm(x), *self.cross.project(memory), mask))
-        return self.add(x, self.forward_layer(self.forward_norm(x)))
+        x = self.add_update(x, self.attention(self.attention_norm(x), None, causal=True))
+        x = self.add_update(
+            x,
+            self.cross.attend_memory(self.cross_norm(x), *self.cross.project_memory(memory), mask),
+        )
+        return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
-    def step(self, x: Tensor, layer: LayerCache, cache: Cache, seen: Tensor) -> Tensor:
-        """x `(R, D)`, the newest position, to `(R, D)`; seen `(B, 1, W, used)`. No dropout."""
-        grid = cache.lay(self.attention.inputs(self.attention_norm(x)))
-        query, key, value = self.attention.split(grid, 3)
-        written = layer.append(key, value, cache.used - cache.width)
-        x = x + self.attention.output(cache.pick(joined(attend(query, *written, seen))))
-        (query,) = self.cross.split(cache.lay(self.cross.query(self.cross_norm(x))), 1)
-        found = attend(query, layer.cross_key, layer.cross_value, cache.mask)
-        x = x + self.cross.output(cache.pick(joined(found)))
+    def decode_step(self, x: Tensor, layer: LayerCache, cache: Cache, seen: Tensor) -> Tensor:
+        """x `(R, D)`, the newest position, to `(R, D)`. No dropout.
+
+        Attention works on the grid `(B, W, ...)`, all else on the rows. `seen` is what
+        `Cache.mark_step` returns, `(B, 1, W, written_count)`.
+        """
+        grid = cache.to_grid(self.attention.inputs(self.attention_norm(x)))
+        query, key, value = self.attention.split_heads(grid, 3)
+        written = layer.append_grid(key, value, cache.written_count - cache.width)
+        x = x + self.attention.output(cache.from_grid(join_heads(attend(query, *written, seen))))
+        (query,) = self.cross.split_heads(cache.to_grid(self.cross.query(self.cross_norm(x))), 1)
+        attended = attend(query, layer.cross_key, layer.cross_value, cache.mask)
+        x = x + self.cross.output(cache.from_grid(join_heads(attended)))
         out: Tensor = x + self.forward_layer(self.forward_norm(x))
         return out
 
@@ -242,14 +249,14 @@ class Transformer(nn.Module):
         memories = []
         for layer in self.decoder:
             assert isinstance(layer, DecoderLayer)
-            memories.append(layer.cross.project(memory))
-        return Cache.start(memories, mask)
+            memories.append(layer.cross.project_memory(memory))
+        return Cache.from_memory(memories, mask)
 
     def decode_step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
         """Scores `(R, vocabulary)`, fp32, of the piece after `token` `(R,)` at `position`."""
         x = self.target(token[:, None], position)[:, 0]
-        seen = cache.look()
+        seen = cache.mark_step()
         for layer, layer_cache in zip(self.decoder, cache.layers, strict=True):
             assert isinstance(layer, DecoderLayer)
-            x = layer.step(x, layer_cache, cache, seen)
+            x = layer.decode_step(x, layer_cache, cache, seen)
         return self.compute_logits(self.decoder_norm(x)).float()

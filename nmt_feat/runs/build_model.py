@@ -12,7 +12,7 @@ from nmt_feat.combiners import Combiner, Mixed, NoFeatures
 from nmt_feat.combiners.mixed import METHODS, Method
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
-from nmt_feat.embedders.categorical import table
+from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
@@ -269,11 +269,11 @@ def build_model(
         with isolated_generator(seed, f"feature {name}"):
             embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
     with isolated_generator(seed, "target"):
-        target = table(target_size, model.dim, std)
+        target = make_table(target_size, model.dim, std)
     words = target if model.tie == "all" else None
     if words is None and model.source_words:
         with isolated_generator(seed, "source"):
-            words = table(source_size, merge.widths[WORD], std)
+            words = make_table(source_size, merge.widths[WORD], std)
     masked = {
         name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
         for name, feature in features.items()

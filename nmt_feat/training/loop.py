@@ -227,7 +227,7 @@ class Trainer:
                 # Processes exchange gradients only at the last batch, which has the sum of all.
                 is_last = number == len(share)
                 with self.fabric.no_backward_sync(self.objective, enabled=not is_last):
-                    loss, _ = self.objective(*batch.tensors)
+                    loss, _ = self.objective(*batch.objective_inputs)
                     self.fabric.backward(loss * factor * (1 + 0 * loss.detach()))
             loss_sum += loss.detach()
         return loss_sum
