@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.data.corpora import fetch
+from nmt_feat.data.download import download_file
 from nmt_feat.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000
@@ -68,7 +68,7 @@ def server() -> Iterator[Server]:
 def test_download_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "sub" / "file"
     for _ in range(2):
-        fetch(server.url, path, SUM)
+        download_file(server.url, path, SUM)
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None]
     assert {p.name for p in path.parent.iterdir()} <= {"file", "file.lock"}
@@ -78,12 +78,12 @@ def test_broken_transfer_goes_on_where_it_broke(server: Server, tmp_path: Path) 
     server.break_after, server.breaks = 1000, 2
     for got in (1000, 2000):
         with pytest.raises(UserError) as error:
-            fetch(server.url, tmp_path / "file", SUM)
+            download_file(server.url, tmp_path / "file", SUM)
         assert str(error.value) == (
             f"cannot download {server.url} (the connection broke after {got} bytes); {HINT} "
             f"{tmp_path} or into a folder named by data.folder"
         )
-    fetch(server.url, tmp_path / "file", SUM)
+    download_file(server.url, tmp_path / "file", SUM)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=1000-", "bytes=2000-"]
 
@@ -91,20 +91,20 @@ def test_broken_transfer_goes_on_where_it_broke(server: Server, tmp_path: Path) 
 def test_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
     server.ignore_range = True
     (tmp_path / "file.part").write_bytes(CONTENT[:500])
-    fetch(server.url, tmp_path / "file", SUM)
+    download_file(server.url, tmp_path / "file", SUM)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_part_that_is_whole(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT)
-    fetch(server.url, tmp_path / "file", SUM)
+    download_file(server.url, tmp_path / "file", SUM)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_wrong_sum_is_removed(server: Server, tmp_path: Path) -> None:
     pinned = "0" * 64
     with pytest.raises(UserError) as error:
-        fetch(server.url, tmp_path / "file", pinned)
+        download_file(server.url, tmp_path / "file", pinned)
     assert str(error.value) == (
         f"{server.url}: SHA-256 sum {SUM} differs from the pinned {pinned}; "
         "the file was removed: try again, or correct data.download"
@@ -118,7 +118,7 @@ def test_corrupt_file_is_said_and_got_again(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"corrupt")
-    fetch(server.url, path, SUM)
+    download_file(server.url, path, SUM)
     assert path.read_bytes() == CONTENT
     assert f"{path} is corrupt (its SHA-256 sum differs): downloading again" in caplog.text
 
@@ -126,7 +126,7 @@ def test_corrupt_file_is_said_and_got_again(
 def test_missing_on_the_server(server: Server, tmp_path: Path) -> None:
     url = server.url + "s"
     with pytest.raises(UserError) as error:
-        fetch(url, tmp_path / "file", SUM)
+        download_file(url, tmp_path / "file", SUM)
     assert str(error.value) == (
         f"cannot download {url} (Not Found); {HINT} {tmp_path} or into a folder named by "
         "data.folder"
@@ -138,7 +138,7 @@ def test_offline(tmp_path: Path) -> None:
     with Server() as server:
         url = server.url
     with pytest.raises(UserError) as error:
-        fetch(url, tmp_path / "file", SUM)
+        download_file(url, tmp_path / "file", SUM)
     assert str(error.value).startswith(f"cannot download {url} ([Errno ")
     assert str(error.value).endswith(
         f" Connection refused); {HINT} {tmp_path} or into a folder named by data.folder"
@@ -148,11 +148,11 @@ def test_offline(tmp_path: Path) -> None:
 def test_file_url(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(CONTENT)
     (tmp_path / "file.part").write_bytes(b"of an earlier attempt")
-    fetch((tmp_path / "there").as_uri(), tmp_path / "file", SUM)
+    download_file((tmp_path / "there").as_uri(), tmp_path / "file", SUM)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_several_at_once(server: Server, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: fetch(server.url, tmp_path / "file", SUM), range(4)))
+        list(pool.map(lambda _: download_file(server.url, tmp_path / "file", SUM), range(4)))
     assert len(server.ranges) == 1

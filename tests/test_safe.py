@@ -25,7 +25,7 @@ import torch
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.instantiate import build_object, locate_class, may_import
 from nmt_feat.config.rules import check_settings
-from nmt_feat.data.corpora import fetch
+from nmt_feat.data.download import download_file
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.entry import call
@@ -242,7 +242,7 @@ def test_an_archive(
 @pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "http://127.1/x"])
 def test_insecure_downloads(tmp_path: Path, url: str) -> None:
     with pytest.raises(UserError) as error:
-        fetch(url, tmp_path / "x", "0" * 64)
+        download_file(url, tmp_path / "x", "0" * 64)
     assert str(error.value) == (
         f"data.download.url: {url} is not https; give a URL that begins with it"
     )
@@ -270,7 +270,7 @@ def test_sent_on_to_an_insecure_place(tmp_path: Path) -> None:
         thread.start()
         port, pinned = server.server_port, hashlib.sha256(b"").hexdigest()
         with pytest.raises(UserError) as error:
-            fetch(f"http://127.0.0.1:{port}/x", tmp_path / "x", pinned)
+            download_file(f"http://127.0.0.1:{port}/x", tmp_path / "x", pinned)
         server.shutdown()
         thread.join()
     assert str(error.value).startswith(f"data.download.url: http://127.0.0.2:{port}/y is not https")

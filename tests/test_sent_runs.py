@@ -239,7 +239,7 @@ def test_an_export_downloads_nothing(
     """A sent run could name an address, a file and the folder that it is written to."""
     pytest.importorskip("ctranslate2")
     fetched: list[str] = []
-    monkeypatch.setattr("nmt_feat.data.corpora.fetch", lambda url, *_: fetched.append(url))
+    monkeypatch.setattr("nmt_feat.data.corpora.download_file", lambda url, *_: fetched.append(url))
     small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("gate"))
     run = small.train("trainer.max_steps=2", "combiner=gate")
     config = OmegaConf.load(run / "config.yaml")

@@ -19,6 +19,7 @@ from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import DataConfig, DownloadConfig, TrainConfig
 from nmt_feat.data import corpora as datasets
+from nmt_feat.data.reading import read_splits
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.metrics import one_line
@@ -276,11 +277,11 @@ def _load_test_set(
 ) -> tuple[Sentences, list[str]]:
     """Source and references of a test set; `normal` where the runs read text in normal form."""
     with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
-        located = datasets.locate(data, cfg.annotator, corpora.cache, annotation is not None)
+        located = datasets.locate_splits(data, cfg.annotator, corpora.cache, annotation is not None)
         for path in located.tests[test].files.values():
             for file in list_shards(path):
                 corpora.refuse_others(file, data.name)
         located.normal = normal
-        datasets.load(located, data, cfg.annotator, corpora.cache, annotation, Path(folder), pool)
+        read_splits(located, data, cfg.annotator, corpora.cache, annotation, Path(folder), pool)
         table = located.tests[test]
         return table.source.rows(0, len(table.source)), list(table.target.texts)

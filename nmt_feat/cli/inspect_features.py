@@ -18,7 +18,7 @@ from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.identity import method_name
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.data.corpora import files_of
+from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.runs.advice import advise_on_features
 from nmt_feat.runs.build_model import build_combiner, wanted
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = compose_settings(options.settings, options.config_dir)
     cfg = resolve_settings(settings, sweep=False, console=TextConsole(stderr=True))
     if options.page:
-        check_output(options.page, "--page ", files_of(cfg.data))
+        check_output(options.page, "--page ", list_named_files(cfg.data))
     prepared = prepare_run(cfg, say)
     print_features(cfg, prepared, options.examples, TextConsole())
     if options.page:

@@ -18,6 +18,7 @@ from nmt_feat.data.corpora import RawCorpus
 from nmt_feat.data.encoding import ALL, BLANK, Filters, SplitBuilder, encode
 from nmt_feat.data.identity import choose_cover, locate_corpus, uses_annotation
 from nmt_feat.data.overlaps import attach
+from nmt_feat.data.reading import read_splits
 from nmt_feat.data.report import (
     DataReport,
     coverage,
@@ -112,10 +113,10 @@ def read_corpus(work: DataBuild, corpus: RawCorpus, pool: Pool) -> None:
     if uses_annotation(cfg, work.kinds):
         work.report_progress("reading the corpus and its annotation")
         columns = list_annotation_columns(work.kinds.values())
-        datasets.load(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool)
+        read_splits(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool)
     else:
         work.report_progress("reading the corpus")
-        datasets.load(corpus, cfg.data, cfg.annotator, work.cache, None, raw, pool)
+        read_splits(corpus, cfg.data, cfg.annotator, work.cache, None, raw, pool)
 
 
 def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwords]:

@@ -99,7 +99,7 @@ def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> dataset
     """The files of the corpus, as far as the features need them."""
     annotate, cache = uses_annotation(cfg, kinds), Path(cfg.paths.cache)
     required = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
-    return datasets.locate(cfg.data, cfg.annotator, cache, annotate, required)
+    return datasets.locate_splits(cfg.data, cfg.annotator, cache, annotate, required)
 
 
 def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
@@ -107,14 +107,14 @@ def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
     if cfg.subword.split_at_words or any(kind.annotation_column for kind in kinds.values()):
         return True
     depends_on_words = any(kind.depends_on_words for kind in kinds.values())
-    return depends_on_words and datasets.annotated(cfg.data, cfg.annotator)
+    return depends_on_words and datasets.has_annotation(cfg.data, cfg.annotator)
 
 
 def _check_split_at_words(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> None:
     """Refuse to cut text at words that are not there, or beneath an encoder's vectors."""
     if not cfg.subword.split_at_words:
         return
-    if not datasets.annotated(cfg.data, cfg.annotator):
+    if not datasets.has_annotation(cfg.data, cfg.annotator):
         raise UserError(
             "subword.split_at_words=true: needs the words of an annotation; set annotator=udpipe "
             "or another, give CoNLL-U (data.train.conllu=FILE.conllu), or leave it out"

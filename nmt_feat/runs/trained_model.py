@@ -22,7 +22,7 @@ from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
-from nmt_feat.data.corpora import test_set
+from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.decoding.search import Hypothesis
@@ -261,7 +261,9 @@ class TrainedModel:
     def read_test_set(self) -> tuple[list[Sentence], list[str], list[str]]:
         """The first test set whose files are still there, annotated as in training."""
         try:
-            sentences, targets, raw, name = test_set(self.cfg.data, Path(self.cfg.paths.cache))
+            sentences, targets, raw, name = read_first_test_set(
+                self.cfg.data, Path(self.cfg.paths.cache)
+            )
         except UserError as error:
             raise UserError(
                 f"{self.folder}: its test set cannot be read ({error}); give --source FILE "

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, SplitConfig
-from nmt_feat.data.corpora import load as load_tables
-from nmt_feat.data.corpora import locate
+from nmt_feat.data.corpora import locate_splits
+from nmt_feat.data.reading import read_splits as load_tables
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import ANNOTATION
@@ -77,7 +77,7 @@ def load(
     config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool, processes: int = 1
 ) -> Corpus:
     columns = ANNOTATION if annotate else None
-    raw = locate(config, annotator, cache, annotate)
+    raw = locate_splits(config, annotator, cache, annotate)
     with tempfile.TemporaryDirectory() as work, Pool(processes, "reading", "") as pool:
         load_tables(raw, config, annotator, cache, columns, Path(work), pool)
         splits = {
@@ -94,7 +94,7 @@ def run(config: DataConfig, annotator: AnnotatorConfig = NONE, annotate: bool = 
 
 
 def fingerprint(config: DataConfig, annotator: AnnotatorConfig, cache: Path, annotate: bool) -> str:
-    return locate(config, annotator, cache, annotate).fingerprint
+    return locate_splits(config, annotator, cache, annotate).fingerprint
 
 
 def message(config: DataConfig, annotator: AnnotatorConfig = NONE, annotate: bool = False) -> str:

@@ -1,0 +1,72 @@
+"""Bring texts and what is said of their words together: CoNLL-U, factors in files, raw text.
+
+Each function works on a part of a table (`sentence_tables.merge`): `row` is the number of its first
+sentence. It returns the sentences, and a number that is added up over all parts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Sentence, align_words, project_annotation
+from nmt_feat.text.sentences import Sentences
+
+FACTOR = "factors."
+"""Begins the role of a file of one factor's values."""
+
+
+def align_annotation(
+    columns: tuple[str, ...], path: Path, parts: list[Sentences], row: int
+) -> tuple[Sentences, int]:
+    """The texts with the words of their annotation in `path`."""
+    annotated, texts = parts[0], parts[1].texts
+    if annotated.texts == texts:
+        return annotated, 0
+    sentences = []
+    for number, (text, sentence) in enumerate(zip(texts, annotated, strict=True), row + 1):
+        if not text.strip():  # a blank line has no words, whatever its annotation says
+            sentences.append(Sentence(text))
+            continue
+        bare = not sentence.words and "".join(text.split()) == "".join(sentence.text.split())
+        words = () if bare else align_words(text, sentence.words, f"{path}: sentence {number}")
+        sentences.append(Sentence(text, words))
+    return Sentences.of(sentences, columns), 0
+
+
+def attach_factors(
+    columns: tuple[str, ...],
+    factors: dict[str, str],
+    path: Path,
+    parts: list[Sentences],
+    row: int,
+) -> tuple[Sentences, int]:
+    """The tokens of `path` with the values of these files, token by token."""
+    *values, tokens = (part.texts for part in parts)
+    sides = {
+        role.removeprefix(FACTOR): (file, lines)
+        for (role, file), lines in zip(factors.items(), values, strict=True)
+    }
+    sentences = formats.parse_parallel(tokens, str(path), sides, row + 1)
+    return Sentences.of(sentences, columns), 0
+
+
+def project_words(
+    columns: tuple[str, ...], path: str, train: bool, parts: list[Sentences], row: int
+) -> tuple[Sentences, int]:
+    """The tokens with the annotation of their raw texts, and how many matched nothing.
+
+    Of `train`, tokens whose raw line is blank are none: the pair has a blank side.
+    """
+    annotated, texts = parts[0], parts[1].texts
+    projections = []
+    for number, (raw, text) in enumerate(zip(annotated, texts, strict=True), row + 1):
+        if train and not raw.text.strip():
+            text = ""
+        if text.strip():
+            projections.append(project_annotation(raw, text, f"{path}:{number}"))
+        else:
+            projections.append((Sentence(text), 0))
+    return Sentences.of([s for s, _ in projections], columns), sum(
+        missed for _, missed in projections
+    )

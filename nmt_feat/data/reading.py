@@ -1,0 +1,168 @@
+"""Read the files of a located corpus into tables, with the annotation that features need."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from nmt_feat.annotators.base import annotate_cached, make_annotator
+from nmt_feat.base.pool import Pool
+from nmt_feat.config.schema import AnnotatorConfig, DataConfig
+from nmt_feat.data import sentence_tables as tables
+from nmt_feat.data.annotated_text import FACTOR, align_annotation, attach_factors, project_words
+from nmt_feat.data.corpora import RawCorpus, RawSplit, find_format
+from nmt_feat.data.sentence_tables import Format, SentenceTable
+from nmt_feat.errors import UserError
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Findings
+
+
+def read_splits(
+    corpus: RawCorpus,
+    config: DataConfig,
+    annotator: AnnotatorConfig,
+    cache: Path,
+    columns: tuple[str, ...] | None,
+    folder: Path,
+    pool: Pool,
+) -> None:
+    """Read the located corpus into `folder`; words have these columns, or are not read (None).
+
+    Annotation is kept in the folder `cache`. All files are read and checked before anything is
+    annotated. An annotator that is set takes the place of annotation in files (noted).
+    """
+    tool = None if columns is None else make_annotator(annotator)
+    for split in corpus.splits:
+        limit = config.limit if split is corpus.train else None
+        read_split(corpus, split, limit, None if tool else columns, folder, pool)
+        if config.format == "auto" and split.form.kind == "text":
+            refuse_factored(split)
+    if tool is None or columns is None:
+        return
+    for split in corpus.splits:
+        texts = split.source
+        if "raw" in split.files:
+            texts = SentenceTable(folder / f"{split.name}.raw.arrow").limited(len(split.source))
+        path = annotate_cached(tool, texts.texts, cache, annotator.processes)
+        out = folder / f"{split.name}.annotated.arrow"
+        # The text is in normal form, and values stay as the annotator says them.
+        annotated = tables.read(path, Format("conllu"), columns, out, pool, normal=False).table
+        if "raw" in split.files:
+            train = split is corpus.train
+            corpus.notes.append(project_split(annotated, split, columns, folder, pool, train))
+        else:
+            split.source = annotated
+
+
+def read_split(
+    corpus: RawCorpus,
+    split: RawSplit,
+    limit: int | None,
+    columns: tuple[str, ...] | None,
+    folder: Path,
+    pool: Pool,
+) -> None:
+    """Read and check a split, with words where files give them."""
+    files, contents = split.files, dict[str, tables.Content]()
+    for role, path in files.items():
+        of_role = columns if role in ("source", "conllu") else None
+        out, form = folder / f"{split.name}.{role}.arrow", find_format(split, role)
+        contents[role] = tables.read(path, form, of_role, out, pool, corpus.normal)
+        if not len(contents[role].table):
+            raise UserError(f"{path}: the file is empty; {split.key} needs sentences")
+    read = {role: content.table for role, content in contents.items()}
+    if "conllu" in read:
+        read["conllu"] = add_blank_rows(read["conllu"], contents["source"], split, folder)
+    count = len(read["source"])
+    for role, table in read.items():
+        if len(table) != count:
+            raise UserError(
+                f"{split.key}: {files['source']} has {count} sentences, {files[role]} has "
+                f"{len(table)}; their lines must correspond"
+            )
+    check_blank_lines(corpus, split, contents)
+    if "conllu" in files:
+        work = partial(align_annotation, columns or (), files["conllu"])
+        parts, out = [read["conllu"], read["source"]], folder / f"{split.name}.arrow"
+        read["source"], _ = tables.merge(work, parts, out, pool)
+    if factors := {role: str(path) for role, path in files.items() if role.startswith(FACTOR)}:
+        work = partial(attach_factors, columns or (), factors, files["source"])
+        parts, out = (
+            [*(read[role] for role in factors), read["source"]],
+            folder / f"{split.name}.arrow",
+        )
+        read["source"], _ = tables.merge(work, parts, out, pool)
+    split.source, split.target = read["source"].limited(limit), read["target"].limited(limit)
+    for role, content in contents.items():
+        check_heads(corpus, split, files[role], content.findings, columns or ())
+
+
+def check_heads(
+    corpus: RawCorpus, split: RawSplit, path: Path, findings: Findings, columns: tuple[str, ...]
+) -> None:
+    """Note heads that make no tree; refuse them where a feature reads heads."""
+    if not (message := findings.describe_trees()):
+        return
+    if "head_upos" in columns:
+        raise UserError(
+            f"{path}: {message}, but features read heads (column=head_upos); correct the "
+            "annotation, or leave these features out"
+        )
+    corpus.notes.append(f"{split.name}: the annotation has {message}")
+
+
+def add_blank_rows(
+    annotation: SentenceTable, source: tables.Content, split: RawSplit, folder: Path
+) -> SentenceTable:
+    """The annotation with rows for blank lines of the text, which most annotators leave out."""
+    if not source.blank or len(annotation) != len(source.table) - source.blank:
+        return annotation
+    texts = source.table.texts
+    blank = np.fromiter((not text.strip() for text in texts), np.bool_, len(texts))
+    return tables.with_blank_rows(annotation, blank, folder / f"{split.name}.rows.arrow")
+
+
+def check_blank_lines(
+    corpus: RawCorpus, split: RawSplit, contents: dict[str, tables.Content]
+) -> None:
+    """Note blank lines of a split that is translated; those of train are filtered and counted."""
+    for role in ("source", "target"):
+        blank, count = contents[role].blank, len(contents[role].table)
+        if blank == count:
+            raise UserError(f"{split.files[role]}: all {count} lines are blank; give sentences")
+        if blank and split is not corpus.train:
+            problem = "source lines are blank, their translations are empty"
+            if role == "target":
+                problem = "references are blank"
+            corpus.notes.append(f"{split.name}: {blank:,} {problem}")
+
+
+def refuse_factored(split: RawSplit) -> None:
+    """Refuse plain text that looks as factored text does."""
+    if kind := formats.guess_format(list(islice(split.source.texts, 10))):
+        raise UserError(
+            f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "
+            f"text has; set data.format={kind} and data.factors, or data.format=text if it is plain"
+        )
+
+
+def project_split(
+    annotated: SentenceTable,
+    split: RawSplit,
+    columns: tuple[str, ...],
+    folder: Path,
+    pool: Pool,
+    train: bool,
+) -> str:
+    """Give a split's tokens the annotation of its raw text; a note."""
+    work = partial(project_words, columns, split.source_path, train)
+    out = folder / f"{split.name}.arrow"
+    split.source, missed = tables.merge(work, [annotated, split.source], out, pool)
+    return (
+        f"{split.name}: annotation of {split.files['raw'].name} projected to "
+        f"{split.source.words()} tokens; "
+        f"{missed} that match no character of it have the values of the nearest that does"
+    )
