@@ -127,13 +127,13 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
     for seed in base.seeds:
         base_counts = _counts_of_seed(base, seed)
         paired = [
-            (place, method)
-            for place, method in enumerate(evidence.methods)
+            (position, method)
+            for position, method in enumerate(evidence.methods)
             if method is not base and seed in method.seeds
         ]
         all_counts = [_counts_of_seed(method, seed) for _, method in paired]
         tests = paired_tests(base_counts, all_counts, "BLEU") if paired else []
-        for (place, method), counts, p_values in zip(paired, all_counts, tests, strict=True):
+        for (position, method), counts, p_values in zip(paired, all_counts, tests, strict=True):
             change = _corpus_bleu(counts) - _corpus_bleu(base_counts)
             cells = [f"{change:+.2f}", *map(format_p, p_values.values())]
             if not (_matching_4grams(counts) and _matching_4grams(base_counts)):
@@ -141,7 +141,7 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
                 smoothed.append(f"{method.name} {seed}")
             elif len({p < ALPHA for p in p_values.values()}) > 1:
                 disputed.append(f"{method.name} {seed}")
-            rows.append((place, seed, [method.name, str(seed), *cells]))
+            rows.append((position, seed, [method.name, str(seed), *cells]))
     return ReportTable(
         f"Single models in pairs: each run and the run of {evidence.baseline} with the same seed",
         ["method", "seed", "BLEU difference", "p, paired bootstrap", "p, randomization"],

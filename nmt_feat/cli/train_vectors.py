@@ -83,9 +83,9 @@ def reduce_dimensions(matrix: csr_matrix, dim: int) -> NDArray[np.float64]:
     if not matrix.count_nonzero():
         raise UserError("the text's words do not differ in where they stand; give more text")
     start = np.random.default_rng(1).normal(size=min(matrix.shape))
-    left, values, _ = svds(matrix, k=dim, v0=start)
+    left_vectors, values, _ = svds(matrix, k=dim, v0=start)
     order = np.argsort(-values)
-    vectors = left[:, order] * np.sqrt(values[order])
+    vectors = left_vectors[:, order] * np.sqrt(values[order])
     largest = np.abs(vectors).argmax(0), np.arange(dim)
     signed: NDArray[np.float64] = vectors * np.where(vectors[largest] < 0, -1, 1)
     return signed

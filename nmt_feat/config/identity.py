@@ -198,8 +198,10 @@ def user_code_hash(*classes: type[Any]) -> dict[str, str]:
     Empty where all are of nmt_feat and PyTorch, whose revision and version are in the record.
     """
     modules = {base.__module__ for cls in classes for base in cls.__mro__}
-    own = sorted(m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m))
-    return {"code": hash_json([module_sum(m) for m in own])[:16]} if own else {}
+    user_modules = sorted(
+        m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m)
+    )
+    return {"code": hash_json([module_sum(m) for m in user_modules])[:16]} if user_modules else {}
 
 
 def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> dict[str, Any]:
@@ -235,15 +237,15 @@ def drop_harmless(settings: Mapping[str, Any], group: str = "") -> dict[str, Any
 
 def _defaults(kind: type) -> dict[str, Any]:
     """The defaults of a dataclass by field, as dictionaries where they are dataclasses."""
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
             is_group = dataclasses.is_dataclass(default) and not isinstance(default, type)
-            found[field.name] = dataclasses.asdict(default) if is_group else default
+            defaults[field.name] = dataclasses.asdict(default) if is_group else default
         elif field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
-    return found
+            defaults[field.name] = field.default
+    return defaults
 
 
 def _entry_type(hint: Any) -> type | None:

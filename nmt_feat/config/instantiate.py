@@ -98,7 +98,7 @@ def _lies_in_run(module: str) -> bool:
         for file in (path, path.with_name(f"{path.name}.py"), path / "__init__.py"):
             if file.exists():
                 places |= {file, file.resolve()}
-    return any(_is_run(folder) for place in places for folder in (place, *place.parents))
+    return any(_is_run(folder) for location in places for folder in (location, *location.parents))
 
 
 def _is_run(folder: Path) -> bool:
@@ -223,12 +223,14 @@ def locate_class(target: str) -> type[Any]:
         parent, _, name = missing.rpartition(".")
         path = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
         hint = suggest(name, [m.name for m in pkgutil.iter_modules(path)])
-        place = "" if parent else ", neither in the current folder nor installed"
-        raise UserError(f"{where}: no module {missing!r}{place}; {hint}") from None
+        where_missing = "" if parent else ", neither in the current folder nor installed"
+        raise UserError(f"{where}: no module {missing!r}{where_missing}; {hint}") from None
     if not inspect.isclass(getattr(module, class_name, None)):
         classes = inspect.getmembers(module, inspect.isclass)
-        known = [n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"]
-        hint = suggest(class_name, known)
+        class_names = [
+            n for n, c in classes if c.__module__.startswith(module_name) and n[0] != "_"
+        ]
+        hint = suggest(class_name, class_names)
         raise UserError(f"{where}: no class {class_name!r} in {module_name}; {hint}")
     return get_class(target)  # by Hydra, which refuses what its policy blocks
 
@@ -248,11 +250,15 @@ def naming_failures(cls: type[Any], kind: type[Any]) -> Iterator[None]:
     except Exception as error:
         frames = [(f.f_code, f.f_locals, n) for f, n in traceback.walk_tb(error.__traceback__)]
         for code, names, _ in frames:
-            if isinstance(own := names.get("self"), kind) and code.co_filename == _file(type(own)):
-                cls = type(own)
+            if isinstance(instance := names.get("self"), kind) and code.co_filename == _file(
+                type(instance)
+            ):
+                cls = type(instance)
         lines = [number for code, _, number in frames if code.co_filename == _file(cls)]
-        place = f"{cls.__module__}.{cls.__qualname__}" + (f", line {lines[-1]}" if lines else "")
-        raise UserError(f"{place}: {type(error).__name__}: {error}".removesuffix(": ")) from error
+        location = f"{cls.__module__}.{cls.__qualname__}" + (f", line {lines[-1]}" if lines else "")
+        raise UserError(
+            f"{location}: {type(error).__name__}: {error}".removesuffix(": ")
+        ) from error
 
 
 def _file(cls: type[Any]) -> str | None:

@@ -51,12 +51,12 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
     starts, ends = sentences.starts + base, sentences.ends + base
     base = np.repeat(bases, pieces.counts)
     first, behind = pieces.starts + base, pieces.ends + base
-    shown = np.append(following(visible_places(text)), len(text))[first]
-    found = shown < behind  # whether there is a visible character in the piece
-    at = np.where(found, shown, first)
+    first_visible = np.append(following(visible_places(text)), len(text))[first]
+    is_visible = first_visible < behind  # whether there is a visible character in the piece
+    at = np.where(is_visible, first_visible, first)
     owner = np.searchsorted(ends, at, side="right")
     last = np.repeat(np.cumsum(sentences.counts) - 1, pieces.counts)
-    gap = found & ((owner > last) | (at < np.append(starts, 0)[owner]))
+    gap = is_visible & ((owner > last) | (at < np.append(starts, 0)[owner]))
     if gap.any():
         piece = int(np.argmax(gap))
         i = int(np.searchsorted(np.cumsum(pieces.counts), piece, side="right"))
@@ -66,8 +66,8 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
             f"{sentences.texts[i][character]!r} at character {character + 1} of "
             f"{sentences.texts[i]!r}; correct the annotation or make it again with an annotator"
         )
-    known = np.repeat(sentences.counts > 0, pieces.counts)
-    return np.where(known, np.minimum(owner, last), NOWHERE)
+    has_words = np.repeat(sentences.counts > 0, pieces.counts)
+    return np.where(has_words, np.minimum(owner, last), NOWHERE)
 
 
 def word_begins(owner: Integers, counts: Integers) -> Booleans:
@@ -79,8 +79,8 @@ def word_begins(owner: Integers, counts: Integers) -> Booleans:
 
 def spread_to_pieces(values: DictionaryColumn, owner: Integers) -> Ids:
     """Of each piece `VALUES +` the number of its word's value; UNK where it has no word."""
-    known = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
-    return known[owner].astype(np.int32)
+    codes_with_unknown = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
+    return codes_with_unknown[owner].astype(np.int32)
 
 
 @dataclass(frozen=True)

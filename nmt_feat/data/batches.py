@@ -34,8 +34,8 @@ def collate(split: EncodedSplit, indices: Indices, features: Sequence[str]) -> B
     for name in split.units.keys() & ids.keys():
         vectors = split.vectors.get(name)
         if isinstance(vectors, EncoderWindows):
-            found = windows(ids[name], split.units[name], vectors)
-            ids[name], ids[name + UNITS], ids[name + TEXTS] = found
+            arrays = windows(ids[name], split.units[name], vectors)
+            ids[name], ids[name + UNITS], ids[name + TEXTS] = arrays
         elif vectors is not None:
             ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
         else:
@@ -76,14 +76,14 @@ def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Te
     """
     numbers, tokens = _numbered(ids)
     end = FIRST + len(tokens)
-    found = np.zeros((end + -end % ROUND[0], vectors.shape[1]), np.float32)
+    mean_vectors = np.zeros((end + -end % ROUND[0], vectors.shape[1]), np.float32)
     if len(tokens):
         where, real = units.locate_cells(tokens)
         rows, counts = np.unique(units.values[where[real]], return_inverse=True), real.sum(axis=1)
         read = vectors[rows[0]].astype(np.float32)[rows[1]]
         sums = np.add.reduceat(read, np.cumsum(counts) - counts)
-        found[FIRST:end] = sums / counts[:, None]
-    return numbers, torch.from_numpy(found)
+        mean_vectors[FIRST:end] = sums / counts[:, None]
+    return numbers, torch.from_numpy(mean_vectors)
 
 
 def windows(ids: Tensor, units: Ragged, read: EncoderWindows) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,20 +103,20 @@ def windows(ids: Tensor, units: Ragged, read: EncoderWindows) -> tuple[Tensor, T
     cells, inside = read.texts.locate_cells(rows)
     texts = np.where(inside, read.texts.values[cells], -1).astype(np.int64)
     end = FIRST + len(tokens)
-    found = np.full((end + -end % ROUND[0], max(1, real.shape[1])), -1, np.int64)
-    own = np.full(real.shape, -1, np.int64)
+    state_rows = np.full((end + -end % ROUND[0], max(1, real.shape[1])), -1, np.int64)
+    state_cells = np.full(real.shape, -1, np.int64)
     column = places - read.texts.offsets[text]
-    own[real] = np.searchsorted(rows, text) * inside.shape[1] + column
-    found[FIRST:end, : real.shape[1]] = own
-    return numbers, torch.from_numpy(found), torch.from_numpy(texts)
+    state_cells[real] = np.searchsorted(rows, text) * inside.shape[1] + column
+    state_rows[FIRST:end, : real.shape[1]] = state_cells
+    return numbers, torch.from_numpy(state_rows), torch.from_numpy(texts)
 
 
 def _numbered(ids: Tensor) -> tuple[Tensor, Indices]:
     """Ids of a batch numbered from FIRST on, special ones as they are; the rows of the others."""
-    found, places = np.unique(ids.numpy(), return_inverse=True)
-    special = int((found < FIRST).sum())
-    tokens = found[special:] - FIRST
-    numbers = np.concatenate([found[:special], np.arange(FIRST, FIRST + len(tokens))])
+    distinct_ids, places = np.unique(ids.numpy(), return_inverse=True)
+    special = int((distinct_ids < FIRST).sum())
+    tokens = distinct_ids[special:] - FIRST
+    numbers = np.concatenate([distinct_ids[:special], np.arange(FIRST, FIRST + len(tokens))])
     return torch.from_numpy(numbers[places].reshape(ids.shape)), tokens
 
 

@@ -59,11 +59,11 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
     splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
     tokens = {name: Tokens.of(split, moved, begins) for name, split in splits.items()}
     if cfg.control == "by_type":
-        made = {name: _by_type(t, tokens["train"], cfg.seed) for name, t in tokens.items()}
+        replaced = {name: _by_type(t, tokens["train"], cfg.seed) for name, t in tokens.items()}
     else:
-        made = {name: _shuffled(t, cfg.seed, i) for i, (name, t) in enumerate(tokens.items())}
-    prepared.train, prepared.dev = made.pop("train"), made.pop("dev")
-    prepared.tests = made
+        replaced = {name: _shuffled(t, cfg.seed, i) for i, (name, t) in enumerate(tokens.items())}
+    prepared.train, prepared.dev = replaced.pop("train"), replaced.pop("dev")
+    prepared.tests = replaced
     if cfg.control == "resampled":
         train = tokens["train"]
         prepared.redraw = lambda epoch: _shuffled(train, cfg.seed, 0, epoch)
@@ -130,9 +130,9 @@ class Tokens:
             if name in self.first:
                 places, owner = self.starts, np.arange(len(self.starts))
             if name in self.first and name in units.units and units is not self.split:
-                own = self.split.units[name]  # that of `<inside>`
-                changed.units[name] = own.followed_by(units.units[name])
-                new = np.where(new < FIRST, new, new + np.int32(len(own.offsets) - 1))
+                inside_units = self.split.units[name]  # that of `<inside>`
+                changed.units[name] = inside_units.followed_by(units.units[name])
+                new = np.where(new < FIRST, new, new + np.int32(len(inside_units.offsets) - 1))
             elif name in units.units:
                 changed.units[name] = units.units[name]
             ids[places] = new[owner]
@@ -142,11 +142,11 @@ class Tokens:
 
     def types(self, seed: int) -> NDArray[np.uint64]:
         """A random number for each word's type, its sequence of pieces; the same in all splits."""
-        place = (self.pieces - self.starts[self.owner]).astype(np.uint64)
+        position = (self.pieces - self.starts[self.owner]).astype(np.uint64)
         ids = self.split.source.values[self.pieces].astype(np.uint64)
-        each = splitmix64(ids + (place << np.uint64(32)) + splitmix64(np.uint64(seed)))
+        hashes = splitmix64(ids + (position << np.uint64(32)) + splitmix64(np.uint64(seed)))
         firsts = np.searchsorted(self.pieces, self.starts)
-        return splitmix64(np.add.reduceat(each, firsts))
+        return splitmix64(np.add.reduceat(hashes, firsts))
 
 
 def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedSplit:

@@ -85,18 +85,18 @@ class SplitBuilder:
         self.bare += rows.bare
         numbers = {}
         for name, (values, counts) in rows.values.items():
-            known, total = self._known[name], self._counts[name]
-            places = [known.setdefault(value, len(known)) for value in values]
-            total += [0] * (len(known) - len(total))
-            for place, count in zip(places, counts, strict=True):
-                total[place] += count
-            own = (VALUES + place for place in places)
-            numbers[name] = np.array([*range(VALUES), *own], np.int32)
+            ids_of_values, total = self._known[name], self._counts[name]
+            places = [ids_of_values.setdefault(value, len(ids_of_values)) for value in values]
+            total += [0] * (len(ids_of_values) - len(total))
+            for position, count in zip(places, counts, strict=True):
+                total[position] += count
+            value_ids = (VALUES + position for position in places)
+            numbers[name] = np.array([*range(VALUES), *value_ids], np.int32)
         for name, joint in rows.joint.items():
             self.joint.setdefault(name, Counter()).update(joint)
-        for name, (same, several) in rows.alike.items():
+        for name, (same, multiple) in rows.alike.items():
             before = self._alike.get(name, (0, 0))
-            self._alike[name] = before[0] + same, before[1] + several
+            self._alike[name] = before[0] + same, before[1] + multiple
         for name, (lost, words) in rows.lost.items():
             before = self._lost.get(name, (0, 0))
             self._lost[name] = before[0] + lost, before[1] + words
@@ -104,14 +104,14 @@ class SplitBuilder:
 
     def close(self) -> None:
         """Nothing is added any more: of the values, which may be millions, only a list stays."""
-        self._values = {name: list(known) for name, known in self._known.items()}
+        self._values = {name: list(ids_of_values) for name, ids_of_values in self._known.items()}
         self._known.clear()
 
     def counts(self, feature: str) -> Counter[str]:
         """How often each value of a feature occurs."""
-        found = Counter[str]()
-        dict.update(found, zip(self._values[feature], self._counts[feature], strict=True))
-        return found
+        totals = Counter[str]()
+        dict.update(totals, zip(self._values[feature], self._counts[feature], strict=True))
+        return totals
 
     def missing(self, feature: str) -> int:
         """How many words have no value where they may (`missing=unknown`)."""
@@ -123,8 +123,8 @@ class SplitBuilder:
 
         None where each word is one piece. Pieces of a word that has no value agree.
         """
-        same, several = self._alike.get(feature, (0, 0))
-        return same / several if several else None
+        same, multiple = self._alike.get(feature, (0, 0))
+        return same / multiple if multiple else None
 
     def lost(self, feature: str) -> float | None:
         """Of all words the share whose value no piece has; None for values of pieces."""
@@ -166,13 +166,13 @@ def encode(
     split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
 ) -> SplitBuilder:
     """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
-    made = SplitBuilder(path, encoder.valued_kinds)
+    builder = SplitBuilder(path, encoder.valued_kinds)
     files = path.parent, split.source.path, split.target.path
     task = partial(_encode, _Task(*files, split.source_path, filters, encoder.user_kinds))
     for rows in pool.map(task, split.source.ranges()):
-        made.append(rows)
-    made.close()
-    return made
+        builder.append(rows)
+    builder.close()
+    return builder
 
 
 def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
@@ -187,9 +187,9 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     if task.filters:
         words = [[len(text.split()) for text in side] for side in (sentences.texts, targets)]
         sizes = [pieces.counts, [len(ids) for ids in target_ids]]
-        kept, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
-        sentences, pieces = sentences.rows(kept), pieces.rows(kept)
-        places = np.flatnonzero(kept).tolist()
+        is_kept, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
+        sentences, pieces = sentences.rows(is_kept), pieces.rows(is_kept)
+        places = np.flatnonzero(is_kept).tolist()
         targets, where = [targets[i] for i in places], [where[i] for i in places]
         target_ids = [target_ids[i] for i in places]
     described = encoder.describe(sentences, where, pieces)
@@ -221,9 +221,9 @@ def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:
     starts = np.flatnonzero(begins)
     if not len(starts):
         return 0, 0
-    several = np.diff(np.append(starts, len(begins))) > 1
+    covers_several = np.diff(np.append(starts, len(begins))) > 1
     same = np.minimum.reduceat(carried, starts) == np.maximum.reduceat(carried, starts)
-    return int((same & several).sum()), int(several.sum())
+    return int((same & covers_several).sum()), int(covers_several.sum())
 
 
 def _together(*columns: DictionaryColumn) -> dict[tuple[str, ...], int]:
@@ -232,8 +232,8 @@ def _together(*columns: DictionaryColumn) -> dict[tuple[str, ...], int]:
     names: list[tuple[str, ...]] = [()]
     for column in columns:
         pairs = codes * len(column.values) + column.codes
-        found, codes = np.unique(pairs, return_inverse=True)
-        before, value = np.divmod(found, max(len(column.values), 1))
+        distinct_pairs, codes = np.unique(pairs, return_inverse=True)
+        before, value = np.divmod(distinct_pairs, max(len(column.values), 1))
         places = zip(before.tolist(), value.tolist(), strict=True)
         names = [(*names[i], column.values[j]) for i, j in places]
     return dict(zip(names, np.bincount(codes).tolist(), strict=True))

@@ -31,10 +31,10 @@ def without_missing(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float
 
 def regroup(counts: Mapping[Old, int], change: Callable[[Old], New]) -> Counter[New]:
     """The counts of what `change` makes of each key."""
-    found = Counter[New]()
+    merged_counts = Counter[New]()
     for key, n in counts.items():
-        found[change(key)] += n
-    return found
+        merged_counts[change(key)] += n
+    return merged_counts
 
 
 def entropy(counts: Mapping[str, int]) -> float:

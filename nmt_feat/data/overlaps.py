@@ -43,26 +43,28 @@ def overlaps(texts: Sequence[str], pieces: Pieces, counts: Integers, spans: Inte
 
     base = np.repeat(bases, counts)
     begin, end = after[spans[:, 0] + base], before[spans[:, 1] + base] + 1
-    kept = np.flatnonzero(begin < end)
-    begin, end = begin[kept], end[kept]
-    own = np.bincount(np.repeat(np.arange(len(texts)), counts)[kept], minlength=len(texts))
+    overlapping = np.flatnonzero(begin < end)
+    begin, end = begin[overlapping], end[overlapping]
+    overlap_counts = np.bincount(
+        np.repeat(np.arange(len(texts)), counts)[overlapping], minlength=len(texts)
+    )
 
     base = np.repeat(bases, pieces.counts)
     starts, ends = pieces.starts + base, pieces.ends + base
     first, behind = after[starts], before[ends] + 1
-    shown = first < behind
+    is_visible = first < behind
     low = np.searchsorted(end, first, side="right")
     high = np.searchsorted(begin, behind, side="left")
-    covered = shown & (low < high)
-    near = np.searchsorted(end, np.where(shown, first, starts), side="right")
-    near = np.minimum(near, np.repeat(np.cumsum(own) - 1, pieces.counts))
+    covered = is_visible & (low < high)
+    near = np.searchsorted(end, np.where(is_visible, first, starts), side="right")
+    near = np.minimum(near, np.repeat(np.cumsum(overlap_counts) - 1, pieces.counts))
     gaps = np.zeros(len(starts), bool)
-    gaps[shown] = letters[first[shown]] < behind[shown]
+    gaps[is_visible] = letters[first[is_visible]] < behind[is_visible]
     gaps &= ~covered
-    number = np.where(covered, high - low, np.repeat(own > 0, pieces.counts) & ~gaps)
+    number = np.where(covered, high - low, np.repeat(overlap_counts > 0, pieces.counts) & ~gaps)
     low = np.where(covered, low, near)
-    place = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-    return Overlaps(number, kept[np.repeat(low, number) + place], gaps)
+    offset = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+    return Overlaps(number, overlapping[np.repeat(low, number) + offset], gaps)
 
 
 def attach(
@@ -85,9 +87,9 @@ def attach(
         pieces = subwords.pieces(block)
         here = bounds[start], bounds[start + len(block)]
         theirs = states.counts[start : start + len(block)]
-        found = overlaps(block, pieces, theirs, states.spans[here[0] : here[1]])
-        if found.gaps.any() and missing == "error":
-            piece = int(np.argmax(found.gaps))
+        rows_of_tokens = overlaps(block, pieces, theirs, states.spans[here[0] : here[1]])
+        if rows_of_tokens.gaps.any() and missing == "error":
+            piece = int(np.argmax(rows_of_tokens.gaps))
             i = int(np.searchsorted(np.cumsum(pieces.counts), piece, side="right"))
             part = block[i][pieces.starts[piece] : pieces.ends[piece]]
             raise UserError(
@@ -95,9 +97,9 @@ def attach(
                 f"{part.strip()!r} of {block[i]!r}; give another encoder, or set "
                 f"features.{name}.missing=unknown"
             )
-        unknown += int(found.gaps.sum())
-        counts.append(found.counts)
-        rows.append(found.rows + here[0])
+        unknown += int(rows_of_tokens.gaps.sum())
+        counts.append(rows_of_tokens.counts)
+        rows.append(rows_of_tokens.rows + here[0])
     real = np.ones(len(split.source.values), bool)
     real[split.source.offsets[1:] - 1] = False  # the end symbol
     number = np.zeros(len(real), np.int64)

@@ -56,30 +56,30 @@ class DataReport:
         for name, f in self.features.items():
             count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
-            features.add_row(name, count, *_shown(f), f"{f['unknown_dev']:.2%}", top)
+            features.add_row(name, count, *_format_bits(f), f"{f['unknown_dev']:.2%}", top)
             agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
             # Not known in the reports of earlier versions.
             lost = "-" if f.get("lost") is None else f"{f['lost']:.1%}"
             words.add_row(name, f"{f['coverage']:.1%}", agree, lost)
         if t := self.together:
             names = ", ".join(t["features"])
-            features.add_row("together", f"{t['values']:,}", *_shown(t), "-", f"of {names}")
+            features.add_row("together", f"{t['values']:,}", *_format_bits(t), "-", f"of {names}")
         line = literal(f"{sizes}; {read}")
         return Group(splits, line, *([features, words] if self.features else []))
 
 
 def describe_split(split: EncodedSplit) -> dict[str, Any]:
     """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
-    found: dict[str, Any] = {"sentences": len(split)}
+    description: dict[str, Any] = {"sentences": len(split)}
     for side in ("source", "target"):
         ids = getattr(split, side).values
         pieces = len(ids) - len(split)
-        found[side] = {
+        description[side] = {
             "words": sum(len(text.split()) for text in split.texts(side)),
             "pieces": pieces,
             "unknown": int(np.count_nonzero(ids == UNK)) / max(pieces, 1),
         }
-    return found
+    return description
 
 
 def coverage(values: Counter[str]) -> float:
@@ -165,17 +165,17 @@ def describe_together(
 def _bits(
     values: Mapping[Any, int], train: Joint | None, dev: Joint | None
 ) -> dict[str, float | None]:
-    known, share = information.without_missing(values)
-    found = dict.fromkeys(BITS, None) | {"entropy": share * information.entropy(known)}
+    known_values, share = information.without_missing(values)
+    bits = dict.fromkeys(BITS, None) | {"entropy": share * information.entropy(known_values)}
     if train and dev:
         (known_train, _), (known_dev, share) = map(information.without_missing, (train, dev))
-        found["given_word"] = share * information.given_word(known_train, known_dev)
-        found["random_by_type"] = share * information.random_by_type(known_train, known_dev)
-    return found
+        bits["given_word"] = share * information.given_word(known_train, known_dev)
+        bits["random_by_type"] = share * information.random_by_type(known_train, known_dev)
+    return bits
 
 
-def _shown(found: Mapping[str, Any]) -> list[str]:
-    return ["-" if found[b] is None else f"{found[b]:.2f}" for b in BITS]
+def _format_bits(bits: Mapping[str, Any]) -> list[str]:
+    return ["-" if bits[b] is None else f"{bits[b]:.2f}" for b in BITS]
 
 
 def _table(title: str, first: str, *others: str) -> TextTable:

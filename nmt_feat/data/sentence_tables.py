@@ -77,9 +77,9 @@ class SentenceTable:
 
     def limited(self, limit: int | None) -> SentenceTable:
         """Only the first sentences."""
-        made = SentenceTable(self.path)
-        made._rows = self._rows.slice(0, limit)
-        return made
+        table = SentenceTable(self.path)
+        table._rows = self._rows.slice(0, limit)
+        return table
 
     def rows(self, start: int, stop: int) -> Sentences:
         """The sentences `[start, stop)`, read now."""
@@ -98,13 +98,13 @@ def _mapped(path: Path, inode: int, changed: int) -> pa.Table:
 
 def write(batches: Iterable[pa.RecordBatch], path: Path) -> SentenceTable:
     """A table of these rows."""
-    found = iter(batches)
-    first = next(found, None)
+    remaining = iter(batches)
+    first = next(remaining, None)
     if first is None:
         first = pa.record_batch({TEXT: pa.array([], pa.large_string())})
     with pa.ipc.new_file(str(path), first.schema) as file:
         file.write_batch(first)
-        for batch in found:
+        for batch in remaining:
             file.write_batch(batch)
     return SentenceTable(path)
 
@@ -217,5 +217,5 @@ def merge(
 
 
 def _merge(work: Merge, parts: list[Path], rows: tuple[int, int]) -> tuple[pa.RecordBatch, int]:
-    made, number = work([SentenceTable(part).rows(*rows) for part in parts], rows[0])
-    return made.table(), number
+    merged, number = work([SentenceTable(part).rows(*rows) for part in parts], rows[0])
+    return merged.table(), number

@@ -64,9 +64,9 @@ class EncodedSplit:
         table = self._table.append_column(
             FEATURE + name, pa.LargeListArray.from_arrays(bounds, pa.array(ids))
         ).append_column(UNITS + name, _first_row(rows, len(self)))
-        made = EncodedSplit(table)
-        made.vectors = self.vectors | {name: vectors}
-        return made
+        split = EncodedSplit(table)
+        split.vectors = self.vectors | {name: vectors}
+        return split
 
     def save(self, path: Path) -> None:
         """Write an Arrow IPC file; vectors are not in it."""

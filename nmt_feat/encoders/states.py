@@ -116,9 +116,9 @@ class LanguageModel:
         try:
             return cls.from_pretrained(str(self.folder), **_LOCAL, **how)
         except Exception as error:  # of any type: these files come from anywhere
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise UserError(
-                f"{self.where}: {cls.__name__} cannot read it ({said[:200]}); get it again, with "
+                f"{self.where}: {cls.__name__} cannot read it ({reason[:200]}); get it again, with "
                 "config.json, tokenizer.json and model.safetensors"
             ) from None
 
@@ -136,18 +136,18 @@ class LanguageModel:
     @functools.cached_property
     def tokenizer(self) -> Any:
         """Its fast tokeniser."""
-        found = self._read(transformers().AutoTokenizer)
-        if not found.is_fast:
+        tokenizer = self._read(transformers().AutoTokenizer)
+        if not tokenizer.is_fast:
             raise UserError(
-                f"{self.where}: its tokeniser {type(found).__name__} does not say where its pieces "
-                "stand in the text; give an encoder with a fast one (tokenizer.json)"
+                f"{self.where}: its tokeniser {type(tokenizer).__name__} does not say where its "
+                "pieces stand in the text; give an encoder with a fast one (tokenizer.json)"
             )
         if not any(path.match(name) for path in self.folder.iterdir() for name in _VOCABULARIES):
             raise UserError(  # transformers would make one without any pieces
                 f"{self.where}: has no tokeniser; give a folder with tokenizer.json, vocab.txt, "
                 "vocab.json or another vocabulary"
             )
-        return found
+        return tokenizer
 
     @functools.cached_property
     def model(self) -> Any:
@@ -167,12 +167,12 @@ class LanguageModel:
     @functools.cached_property
     def longest(self) -> int | None:
         """Pieces that it reads at most, special ones included; none where nothing says so."""
-        known = [self.tokenizer.model_max_length]
+        limits = [self.tokenizer.model_max_length]
         if places := getattr(self.model.config, "max_position_embeddings", None):
             table = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
             before = getattr(table, "padding_idx", None)  # RoBERTa's begin behind it
-            known.append(places - (0 if before is None else before + 1))
-        return min(known) if min(known) < 1 << 30 else None
+            limits.append(places - (0 if before is None else before + 1))
+        return min(limits) if min(limits) < 1 << 30 else None
 
     def _windows(self, texts: list[str]) -> Iterator[_Window]:
         """The pieces of texts; of one that is too long, windows that overlap by a quarter.
@@ -257,9 +257,9 @@ class LanguageModel:
         while len(rest):
             rows = rest[: max(1, CELLS // int(lengths[rest[0]]))]
             rest = rest[len(rows) :]
-            found = self._forward([windows[i].ids for i in rows])
+            layer = self._forward([windows[i].ids for i in rows])
             with np.errstate(over="ignore"):  # found below
-                for i, states in zip(rows.tolist(), found, strict=True):
+                for i, states in zip(rows.tolist(), layer, strict=True):
                     vectors[ends[i] - sizes[i] : ends[i]] = states[windows[i].own]
         self._check_finite(texts, counts, vectors)
         return States(counts, spans, vectors)
@@ -274,12 +274,12 @@ class LanguageModel:
         threads = torch.get_num_threads()
         torch.set_num_threads(THREADS)
         try:
-            given = [torch.from_numpy(array).to(self.device) for array in (ids, real)]
-            states = layer_states(self.model, given[0], given[1], self.layer)
+            tensors = [torch.from_numpy(array).to(self.device) for array in (ids, real)]
+            states = layer_states(self.model, tensors[0], tensors[1], self.layer)
         finally:
             torch.set_num_threads(threads)
-        found: NDArray[np.float32] = states.float().cpu().numpy()
-        return found
+        layer: NDArray[np.float32] = states.float().cpu().numpy()
+        return layer
 
     def _check_finite(self, texts: Sequence[str], counts: Integers, vectors: NDArray[Any]) -> None:
         owner = np.repeat(np.arange(len(texts)), counts)
@@ -352,10 +352,10 @@ def _write_states(
     iterator, counts, done = iter(texts), [], 0
     with (folder / "spans").open("wb") as spans, (folder / "vectors").open("wb") as vectors:
         while block := list(islice(iterator, BLOCK)):
-            made = model.states(block)
-            counts.append(made.counts)
-            spans.write(made.spans.tobytes())
-            vectors.write(made.vectors.tobytes())
+            block_states = model.states(block)
+            counts.append(block_states.counts)
+            spans.write(block_states.spans.tobytes())
+            vectors.write(block_states.vectors.tobytes())
             done += len(block)
             if len(texts) > BLOCK:
                 say(f"vectors of {model.folder.name}: {done:,} of {len(texts):,} sentences")
@@ -372,13 +372,13 @@ def _write_input(
     with contextlib.ExitStack() as files:
         spans, ids, places = (files.enter_context((folder / n).open("wb")) for n in names)
         while block := list(islice(iterator, BLOCK)):
-            made = model.read_input(block)
-            counts.append(made.counts)
-            lengths.append(np.diff(made.vectors.texts.offsets))
-            spans.write(made.spans.tobytes())
-            ids.write(made.vectors.texts.values.tobytes())
-            places.write((made.vectors.places + done).tobytes())
-            done += len(made.vectors.texts.values)
+            block_input = model.read_input(block)
+            counts.append(block_input.counts)
+            lengths.append(np.diff(block_input.vectors.texts.offsets))
+            spans.write(block_input.spans.tobytes())
+            ids.write(block_input.vectors.texts.values.tobytes())
+            places.write((block_input.vectors.places + done).tobytes())
+            done += len(block_input.vectors.texts.values)
     np.save(folder / "counts.npy", np.concatenate(counts))
     np.save(folder / "offsets.npy", np.cumsum(np.concatenate(lengths)))
     _describe(folder, ("counts.npy", "offsets.npy", *names), {})
@@ -433,8 +433,8 @@ def root_mean_square(vectors: NDArray[Any]) -> float:
     return max(math.sqrt(total / max(vectors.size, 1)), 1e-12)
 
 
-def find_scale(model: LanguageModel, made: States | EncoderInput, texts: Iterable[str]) -> float:
+def find_scale(model: LanguageModel, stored: States | EncoderInput, texts: Iterable[str]) -> float:
     """`root_mean_square` of the vectors of texts; of the first `BLOCK` where none are made yet."""
-    if isinstance(made, States):
-        return root_mean_square(made.vectors)
+    if isinstance(stored, States):
+        return root_mean_square(stored.vectors)
     return root_mean_square(model.states(list(islice(texts, BLOCK))).vectors)

@@ -67,8 +67,8 @@ def columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
 
 def attested(split: EncodedSplit, features: Sequence[str]) -> Tuples:
     """The distinct tuples of a split, the most frequent first, the smaller ids first."""
-    found, counts = np.unique(columns(split, features), axis=0, return_counts=True)
-    distinct: Tuples = found[np.argsort(-counts, kind="stable")]
+    rows, counts = np.unique(columns(split, features), axis=0, return_counts=True)
+    distinct: Tuples = rows[np.argsort(-counts, kind="stable")]
     return distinct
 
 
@@ -163,17 +163,17 @@ def export(
     spec.config.add_source_eos = False  # it is among the tuples
     spec.validate()
     spec.optimize(quantization=quantization)
-    made = folder.with_name(f"{folder.name}.part")
+    building = folder.with_name(f"{folder.name}.part")
     refuse_links(folder)
-    remove_tree(made)
-    made.mkdir(parents=True)
-    spec.save(str(made))
+    remove_tree(building)
+    building.mkdir(parents=True)
+    spec.save(str(building))
     if tuples is not None:
-        np.save(made / TUPLES, tuples)
+        np.save(building / TUPLES, tuples)
     if weights:
-        (made / ORIGIN).write_text(f"{weights}\n", encoding="ascii")
-    write_sums(made, hash_files(made, ["*"]))
-    rename_whole(made, folder)
+        (building / ORIGIN).write_text(f"{weights}\n", encoding="ascii")
+    write_sums(building, hash_files(building, ["*"]))
+    rename_whole(building, folder)
 
 
 def _norm(spec: Any, norm: nn.LayerNorm) -> None:
@@ -236,19 +236,19 @@ class Exported:
         """
         if self.places is None:
             return [JOINER.join(f"t{i}" for i in row) for row in rows.tolist()], False
-        found, replaced = [], False
+        names, replaced = [], False
         for row in rows:
-            place = self.places.get(row.tobytes())
-            if place is None and nearest:
-                place, replaced = self.most_frequent.get(int(row[0])), True
-            if place is None:
+            row_number = self.places.get(row.tobytes())
+            if row_number is None and nearest:
+                row_number, replaced = self.most_frequent.get(int(row[0])), True
+            if row_number is None:
                 return None, False
-            found.append(f"t{place}")
-        return found, replaced
+            names.append(f"t{row_number}")
+        return names, replaced
 
     def _search(self, sentences: list[list[str]], limit: int, cfg: DecodingConfig) -> list[Any]:
         """Results of CTranslate2, of at most `limit` pieces."""
-        found: list[Any] = self.translator.translate_batch(
+        results: list[Any] = self.translator.translate_batch(
             sentences,
             beam_size=cfg.beam,
             patience=self.patience if cfg.beam > 1 else 1,
@@ -260,7 +260,7 @@ class Exported:
             batch_type="tokens",
             return_scores=True,
         )
-        return found
+        return results
 
     def translate(
         self, split: EncodedSplit, features: Sequence[str], cfg: DecodingConfig, nearest: bool
@@ -268,24 +268,26 @@ class Exported:
         """Beam search by CTranslate2."""
         check_search(cfg.beam, cfg.nbest, cfg.length_penalty)
         rows, bounds = columns(split, features), split.source.offsets
-        found = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
-        tokens = {i: known for i, (known, _) in enumerate(found) if known and len(known) <= LONGEST}
+        encoded = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
+        tokens = {
+            i: pieces for i, (pieces, _) in enumerate(encoded) if pieces and len(pieces) <= LONGEST
+        }
         limits = {
-            i: min(int(cfg.max_ratio * (len(known) - 1)) + cfg.max_extra, LONGEST)
-            for i, known in tokens.items()
+            i: min(int(cfg.max_ratio * (len(pieces) - 1)) + cfg.max_extra, LONGEST)
+            for i, pieces in tokens.items()
         }
         # CTranslate2 has one limit a call: rounded up first, so that few calls do, then the own one
         # of sentences that went beyond it. Thus a sentence's neighbours have no say in it.
         rounded = {i: min(limit + -limit % STEP, LONGEST) for i, limit in limits.items()}
         results: dict[int, Any] = {}
-        left = list(tokens)
+        remaining = list(tokens)
         for limit_of in (rounded, limits):
-            for bound in sorted({limit_of[i] for i in left}):
-                members = [i for i in left if limit_of[i] == bound]
+            for bound in sorted({limit_of[i] for i in remaining}):
+                members = [i for i in remaining if limit_of[i] == bound]
                 batch = self._search([tokens[i] for i in members], bound, cfg)
                 results |= zip(members, batch, strict=True)
-            left = [i for i in left if max(map(len, results[i].hypotheses)) > limits[i]]
-        hypotheses: list[list[Hypothesis]] = [[] for _ in found]
+            remaining = [i for i in remaining if max(map(len, results[i].hypotheses)) > limits[i]]
+        hypotheses: list[list[Hypothesis]] = [[] for _ in encoded]
         for i, result in results.items():
             # To suppress these pieces would take their mass from the softmax: other scores.
             if any(piece in words for words in result.hypotheses for piece in SPECIAL):
@@ -294,5 +296,7 @@ class Exported:
                 length = (len(words) + 1) ** cfg.length_penalty
                 hypotheses[i].append(Hypothesis([*map(int, words)], score, score * length))
         missed = [i for i, best in enumerate(hypotheses) if not best]
-        replaced = [i for i, (_, other) in enumerate(found) if other and hypotheses[i]]
+        replaced = [
+            i for i, (_, is_replaced) in enumerate(encoded) if is_replaced and hypotheses[i]
+        ]
         return Translated(hypotheses, missed, replaced)

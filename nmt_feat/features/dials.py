@@ -33,17 +33,17 @@ def apply_dials(
     if feature.erase:
         texts = [_number(text, feature.seed) for text in sentences.texts]
         first = np.repeat(np.cumsum(sentences.counts) - sentences.counts, sentences.counts)
-        place = (np.arange(len(first)) - first).astype(np.uint64)
+        position = (np.arange(len(first)) - first).astype(np.uint64)
         drawn = splitmix64(
-            np.repeat(np.array(texts, np.uint64), sentences.counts) + splitmix64(place)
+            np.repeat(np.array(texts, np.uint64), sentences.counts) + splitmix64(position)
         )
         lost = (drawn >> np.uint64(11)) * 2.0**-53 < feature.erase
         used, codes = np.unique(
             np.where(lost, len(values.values), values.codes), return_inverse=True
         )
         names = [*values.values, MISSING]
-        left = DictionaryColumn(codes.astype(np.int32), [names[i] for i in used.tolist()])
-        values = left.map(str)  # each once, also where some were missing before
+        remaining = DictionaryColumn(codes.astype(np.int32), [names[i] for i in used.tolist()])
+        values = remaining.map(str)  # each once, also where some were missing before
     return values
 
 

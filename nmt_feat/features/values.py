@@ -37,9 +37,9 @@ class AnnotationValues(FeatureKind):
         """Refuse a column that no annotation has."""
         column = self.settings.column
         if column not in COLUMNS and not re.match(r"(feats|misc)\..", column):
-            known = (*COLUMNS, "feats.Case", "misc.NER")
+            columns = (*COLUMNS, "feats.Case", "misc.NER")
             raise UserError(
-                f"{self.where}.column={column}: unknown column; {suggest(column, known)}"
+                f"{self.where}.column={column}: unknown column; {suggest(column, columns)}"
             )
 
     @property

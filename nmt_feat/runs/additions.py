@@ -80,9 +80,9 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
         write_record(folder, record)
 
 
-def _add(record: RunRecord, result: SetResult, own: bool) -> None:
+def _add(record: RunRecord, result: SetResult, is_main: bool) -> None:
     """Add a result, `own` where the run would have had it under the name of the set alone."""
-    if not own:
+    if not is_main:
         record.further.append(result)
         return
     record.tests[result.name] = result.scores

@@ -71,7 +71,7 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
         vocabularies[name] = kind.finish_vocabulary(vocabularies[name])
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
-    kept = {"format": FORMAT, **dataclasses.asdict(cfg)}
+    content = {"format": FORMAT, **dataclasses.asdict(cfg)}
     if cfg.features and (annotator := make_annotator(cfg.annotator)):
         beside = folder / ANNOTATOR
         make_folder(beside)
@@ -80,8 +80,8 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
         if cfg.annotator.model and model.exists():  # else the name of a package that is installed
             copy = beside / model.resolve().name
             copy_whole(model, copy)
-            kept["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
-    write_summed(folder / CONFIG, OmegaConf.to_yaml(kept).encode())
+            content["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
+    write_summed(folder / CONFIG, OmegaConf.to_yaml(content).encode())
 
 
 def list_files_read(folder: str | Path) -> list[Path]:

@@ -30,10 +30,10 @@ WORD = "word"
 def unused(cfg: CombinerConfig) -> list[str]:
     """Settings of the combiner that its class does not take."""
     if cfg._target_ is None:
-        given: set[str] = set(cfg.args)
+        settings: set[str] = set(cfg.args)
         taken: Mapping[str, Any] = {}
     else:
-        given = set(cfg.args)
+        settings = set(cfg.args)
         if not issubclass(cls := locate_class(cfg._target_), Combiner):
             raise UserError(
                 f"combiner._target_={cfg._target_}: is no nmt_feat.combiners.Combiner; "
@@ -41,20 +41,20 @@ def unused(cfg: CombinerConfig) -> list[str]:
             )
         taken = inspect.signature(cls).parameters
     if cfg.bias is not None:
-        given.add("bias")
+        settings.add("bias")
     free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    return [] if free else sorted(given - set(taken))
+    return [] if free else sorted(settings - set(taken))
 
 
 def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
     """The combiner of the configuration, for parts that would like these widths."""
     if cfg._target_ is None:
         return NoFeatures(parts, dim)
-    left = unused(cfg)
-    args = {name: value for name, value in cfg.args.items() if name not in left}
+    unused_settings = unused(cfg)
+    args = {name: value for name, value in cfg.args.items() if name not in unused_settings}
     if issubclass(locate_class(cfg._target_), Mixed):
         args = resolve_methods(args, list(parts))
-    bias = {} if cfg.bias is None or "bias" in left else {"bias": cfg.bias}
+    bias = {} if cfg.bias is None or "bias" in unused_settings else {"bias": cfg.bias}
     combiner: Combiner = build_object(
         cfg._target_, Combiner, args, parts=parts, model_dim=dim, **bias
     )
@@ -153,7 +153,7 @@ def _try_combiner(combiner: Combiner, target: str) -> None:
     with naming_failures(type(combiner), Combiner):
         merged = combiner(parts)
     whole = (2, 3, combiner.model_dim)
-    each = (2, 3, len(parts), combiner.model_dim)
+    part_shape = (2, 3, len(parts), combiner.model_dim)
     if not isinstance(merged, Tensor) or not merged.is_floating_point():
         raise UserError(f"{target}: forward returns {_kind(merged)}; return a tensor of floats")
     if tuple(merged.shape) != whole:
@@ -169,11 +169,11 @@ def _try_combiner(combiner: Combiner, target: str) -> None:
             continue
         if not isinstance(result, Tensor):
             raise UserError(f"{target}: {name} returns {_kind(result)}; return a tensor, or None")
-        sizes = zip(result.shape, each, strict=False)
+        sizes = zip(result.shape, part_shape, strict=False)
         if result.dim() != 4 or any(size not in (1, whole_size) for size, whole_size in sizes):
             raise UserError(
                 f"{target}: {name} returns {tuple(result.shape)} for batch 2 and time 3; return "
-                f"{each}: a number for each part and element, or None"
+                f"{part_shape}: a number for each part and element, or None"
             )
 
 

@@ -119,18 +119,18 @@ class Loggers:
         self, loggers: Mapping[str, Logger], folder: Path, say: Callable[[str], None]
     ) -> None:
         self._loggers, self._say = dict(loggers), say
-        self._each(lambda logger: logger.open(folder))
+        self._call_all(lambda logger: logger.open(folder))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Give numbers to each."""
-        self._each(lambda logger: logger.log(values, step))
+        self._call_all(lambda logger: logger.log(values, step))
 
     def close(self) -> None:
         """End each."""
-        self._each(lambda logger: logger.close())
+        self._call_all(lambda logger: logger.close())
         self._loggers.clear()
 
-    def _each(self, work: Callable[[Logger], None]) -> None:
+    def _call_all(self, work: Callable[[Logger], None]) -> None:
         for name, logger in list(self._loggers.items()):
             try:
                 work(logger)

@@ -57,15 +57,15 @@ class Progress:
 
     def show_update(self, step: int, loss: float, speed: float) -> None:
         """Show the mean loss per token (nats) and target tokens per second."""
-        shown, rate = f"loss {loss:.2f}  ", f"{speed:,.0f} tokens/s"
-        self.bar.update(self.task, completed=step, description="training", loss=shown, speed=rate)
+        line, rate = f"loss {loss:.2f}  ", f"{speed:,.0f} tokens/s"
+        self.bar.update(self.task, completed=step, description="training", loss=line, speed=rate)
         if self.log:
             self.log({"train/loss": loss, "train/tokens_per_second": speed}, step)
 
     def show_validation(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
         """Show a validation; without a bar, as a line."""
-        shown = f"  dev BLEU {bleu:.1f}"
-        self.bar.update(self.task, completed=step, description="training", bleu=shown)
+        line = f"  dev BLEU {bleu:.1f}"
+        self.bar.update(self.task, completed=step, description="training", bleu=line)
         if self.log:
             self.log({"dev/bleu": bleu, "dev/perplexity": perplexity}, step)
         if self.bar.disable:

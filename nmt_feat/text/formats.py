@@ -361,8 +361,8 @@ def _columns_of(sentence: Sentence, factors: Sequence[str], where: str) -> list[
     if not sentence.words and sentence.text.strip():
         raise UserError(f"{where}: no annotation of {sentence.text!r}; annotate it first")
     columns = [[word.form for word in sentence.words]]
-    own = Sentences.of([sentence])
-    columns += [read_column(own, factor).strings().to_pylist() for factor in factors]
+    annotated = Sentences.of([sentence])
+    columns += [read_column(annotated, factor).strings().to_pylist() for factor in factors]
     for name, column in zip(("form", *factors), columns, strict=True):
         for value in column:
             if len(value.split()) != 1:

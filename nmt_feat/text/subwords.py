@@ -247,10 +247,10 @@ class Words(Subwords):
         return [Piece(self._ids.get(m[0], UNK), m.start(), m.end()) for m in found]
 
     def surface(self, text: str, piece: Piece) -> str:  # noqa: D102
-        shown = super().surface(text, piece)
+        characters = super().surface(text, piece)
         if self._kind == "given":
-            shown = shown.removesuffix("@@").strip(JOINER)
-        return shown
+            characters = characters.removesuffix("@@").strip(JOINER)
+        return characters
 
     def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:  # noqa: D102
         glued = np.zeros(len(pieces.ids), bool)

@@ -67,7 +67,7 @@ def split_units(token: str, kind: str, n: int = 3) -> tuple[str, ...]:
 def _compose_jamo(token: str) -> str:
     """The token with its jamo composed to syllables where Unicode has one; the rest untouched."""
     jamo = f"[{_L}][{_V}][{_T}]?|[가-힣][{_T}]"
-    return re.sub(jamo, lambda found: unicodedata.normalize("NFC", found[0]), token)
+    return re.sub(jamo, lambda match: unicodedata.normalize("NFC", match[0]), token)
 
 
 def _split_syllable(syllable: str) -> list[str]:
