@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import importlib
 import logging
 import os
 import pickle
@@ -334,7 +333,7 @@ def test_script_on_a_full_disk(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importlib.import_module("annotate"), "write_annotation", full)
+    monkeypatch.setattr("nmt_feat.cli.annotate.write_annotation", full)
     (tmp_path / "one").write_text("Ja.\n")
     said = "error: out: cannot be written (No space left on device)\n"
     assert script("one", "out", *GERMAN) == (2, "", said)

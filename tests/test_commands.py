@@ -81,9 +81,7 @@ def test_the_defaults_are_those_of_a_user() -> None:
         group = re.match(r"`(\w+)`\n", section)
         if group is None or group[1] == "features":
             continue
-        for name, shown in re.findall(
-            r"^\| `(\w+)` \| `.*?` \| `(.*?)` \| ", section, re.MULTILINE
-        ):
+        for name, shown in re.findall(r"^\| `(\w+)` \| .*? \| `(.*?)` \| ", section, re.MULTILINE):
             if "${" in shown:
                 continue
             value = getattr(getattr(cfg, group[1]), name)

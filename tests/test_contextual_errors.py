@@ -146,7 +146,7 @@ def test_broken_encoders(kind: str, small: Small, encoder: Path, tmp_path: Path)
         ),
         (
             ("features.contextual.precision=int8",),
-            "features.contextual.precision=int8: one of float16, float32",
+            "features.contextual.precision=int8: unknown; known: float16, float32",
         ),
         (
             ("features.contextual.encoder=null",),

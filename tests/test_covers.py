@@ -216,10 +216,6 @@ def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:
     ("settings", "message"),
     [
         (
-            ["features=[upos]", "features.upos.cover=all"],
-            "features.upos.cover=all: unknown; known: first, join",
-        ),
-        (
             ["features=[upos,subword_tag]", "features.subword_tag.cover=join"],
             "features.subword_tag.cover=join: is for values of words, not for subword_tag of "
             "pieces; leave it out",

@@ -228,7 +228,7 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
 def stopped(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped after its first checkpoint."""
     small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("stopped"))
-    with mock.patch.object(Checkpoints, "select", side_effect=KeyboardInterrupt):
+    with mock.patch.object(Checkpoints, "select_weights", side_effect=KeyboardInterrupt):
         done = call("train", *small.overrides("combiner=none", "trainer.max_steps=2"))
     assert done.code == 130
     assert done.err == "interrupted; the same command continues\n"

@@ -156,10 +156,6 @@ def test_vocabulary_limits() -> None:
             "features.f.column=feats.: unknown column; did you mean 'feats' or 'feats.Case'?",
         ),
         (
-            FeatureConfig(column="upos", policy="last"),
-            "features.f.policy=last: one of copy, first",
-        ),
-        (
             FeatureConfig(column="subword_tag", policy="first"),
             "features.f.policy=first: subword_tag has a value on each piece",
         ),
@@ -167,16 +163,10 @@ def test_vocabulary_limits() -> None:
             FeatureConfig(column="jamo", policy="first"),
             "features.f.policy=first: each piece has a value; set of=word",
         ),
-        (FeatureConfig(column="jamo", of="token"), "features.f.of=token: one of piece, word"),
-        (
-            FeatureConfig(column="upos", missing="zero"),
-            "features.f.missing=zero: one of error, unknown",
-        ),
         (
             FeatureConfig(column="upos", file="v"),
             "features.f.file=v: needs column=form or column=lower, policy=copy",
         ),
-        (FeatureConfig(column="ngram", n=0), "features.f.n=0: must be at least 1"),
         (
             FeatureConfig(column="char", n=2),
             "features.f.n=2: is for column=ngram; leave it out",

@@ -18,10 +18,9 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import END, UNITS, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.export.ctranslate2 import export
 from nmt_feat.features import CharCNN, Max, Mean
+from nmt_feat.features.choice import choose_kind
 from nmt_feat.model.embedding import SourceEmbedding, sinusoidal_positions
-from nmt_feat.runs.build_model import build_model
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.small import Small, outcome, record
@@ -355,13 +354,10 @@ def test_units_determine_the_prepared_data(small: Small) -> None:
     assert len(found) == 4
 
 
-def test_units_cannot_be_exported(small: Small, units: tuple[str, ...], tmp_path: Path) -> None:
-    cfg = small.config("combiner=add", *units)
-    model = build_model(
-        cfg.model, cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 9), 9, 9, 1
-    )
+def test_units_cannot_be_exported(small: Small, units: tuple[str, ...]) -> None:
+    jamo = small.config("combiner=add", *units).features["jamo"]
     with pytest.raises(UserError) as error:
-        export(model, None, tmp_path / "out", None)
+        choose_kind("jamo", jamo).check_exportable()
     assert str(error.value) == "features.jamo: units cannot be exported; use engine=native"
 
 

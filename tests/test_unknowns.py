@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -138,8 +139,8 @@ def test_lines_longer_than_those_of_training(runs: Runs, monkeypatch: pytest.Mon
     )
     load = SourceEncoder.load
 
-    def earlier(folder: Path) -> SourceEncoder:
-        encoder = load(folder)
+    def earlier(*arguments: Any) -> SourceEncoder:
+        encoder = load(*arguments)
         encoder.longest = None
         return encoder
 

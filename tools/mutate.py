@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fnmatch
+import importlib
 import io
 import os
 import shutil
@@ -115,7 +116,7 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # read when PyTorch is imported
     with contextlib.redirect_stderr(io.StringIO()):
         for name in HEAVY:
-            __import__(name)
+            importlib.import_module(name)
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "copy"

@@ -34,7 +34,6 @@ from nmt_feat.text.units import FORMS, KINDS
 from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
-PRECISIONS = ("float16", "float32")
 NEEDED = {
     "file": "needs column=form or column=lower, policy=copy",
     "encoder": "goes with column=context, not {column}",
@@ -94,11 +93,6 @@ class FeatureKind:
         """Refuse, before any data is read, settings that are none or mean nothing here."""
         self.check_column()
         settings = self.settings
-        self._check_choice("policy", ("copy", "first"))
-        self._check_choice("missing", ("error", "unknown"))
-        self._check_choice("of", ("piece", "word"))
-        if settings.n < 1:
-            raise UserError(f"{self.where}.n={settings.n}: must be at least 1")
         for key, message in NEEDED.items():
             value = getattr(settings, key)
             if key not in self.takes and value not in (getattr(FeatureConfig, key), ""):
@@ -107,24 +101,18 @@ class FeatureKind:
         if self.of_pieces and settings.policy == "first":
             self._refuse_first()
         self._check_cover()
-        self._check_choice("precision", PRECISIONS)
 
     def check_column(self) -> None:
         """Refuse a `column` that the kind does not have; one of a user may have any."""
-
-    def _check_choice(self, key: str, choices: Sequence[str]) -> None:
-        if (value := getattr(self.settings, key)) not in choices:
-            raise UserError(f"{self.where}.{key}={value}: one of {', '.join(choices)}")
 
     def _refuse_first(self) -> None:
         raise UserError(f"{self.where}.policy=first: each piece has a value; set of=word")
 
     def _check_cover(self) -> None:
-        """Refuse a cover that is none, or where no piece takes the value of several words."""
+        """Refuse a cover where no piece takes the value of several words."""
         cover = self.settings.cover
         if cover is None:
             return
-        self._check_choice("cover", ("first", "join"))
         if not self.of_words:
             raise UserError(
                 f"{self.where}.cover={cover}: is for values of words, not for "

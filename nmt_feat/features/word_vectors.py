@@ -60,7 +60,7 @@ class WordVectors(FormValues):
         if not Path(self.settings.file).exists():
             raise UserError(
                 f"{self.where}.file={self.settings.file}: no such file; correct the path (those of "
-                "experiment=meta_embedding are made by: python scripts/train_vectors.py vectors)"
+                "experiment=meta_embedding are made by: nmt-feat train-vectors vectors)"
             )
 
     def complete_settings(self, subwords: str, device: str) -> None:
