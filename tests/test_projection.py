@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.errors import UserError
-from nmt_feat.text.conllu import Sentence, Word, project_annotation
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.projection import project_annotation
 
 
 def sentence(text: str, forms: str) -> Sentence:

@@ -21,12 +21,14 @@ OF_TESTS = ("decoding=", "decoding.", "data.tests.")
 def describe_plan(
     config: DictConfig, jobs: Sequence[Sequence[str]], earlier_jobs: Sequence[dict[str, Any]]
 ) -> str:
-    """The line. Nothing is prepared for it, and only jobs of words only are composed, for time.
+    """One line about the runs of a sweep.
+
+    It prepares no data. To save time, it composes the settings of words-only jobs alone.
 
     Args:
         config: the sweep's settings, without what its jobs change.
         jobs: the settings of each job.
-        earlier_jobs: the jobs that an earlier start of the sweep has left; see `SweepTable`.
+        earlier_jobs: the jobs that an earlier start of the sweep recorded; see `SweepTable`.
     """
     finished_jobs = {
         tuple(sorted(job["overrides"]))

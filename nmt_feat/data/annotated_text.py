@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Sentence, align_words, project_annotation
+from nmt_feat.text.conllu import Sentence, align_words
+from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
 
 FACTOR = "factors."

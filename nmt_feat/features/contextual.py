@@ -151,18 +151,14 @@ class LiveEncoder(EncoderVectors):
     stores_input = True
 
     def check_settings(self) -> None:
-        """Refuse a learning rate of nothing."""
+        """Refuse a learning rate for an encoder that is not trained."""
         super().check_settings()
         rate = self.settings.learning_rate
-        if rate is None:
-            return
-        if not self.settings.trained:
+        if rate is not None and not self.settings.trained:
             raise UserError(
                 f"{self.where}.learning_rate={rate}: is for an encoder that is trained; set "
                 f"{self.where}.trained=true, or leave it out"
             )
-        if not rate > 0:
-            raise UserError(f"{self.where}.learning_rate={rate}: must be above 0")
 
     def identify_data(self, cache: Path) -> list[object]:
         """With what determines the encoder's input."""

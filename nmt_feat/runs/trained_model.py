@@ -53,9 +53,10 @@ from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.unknowns import Unknowns
 from nmt_feat.runs.user_classes import changed_classes
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Findings, Sentence, project_annotation
+from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
+from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
