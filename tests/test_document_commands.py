@@ -30,7 +30,7 @@ README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs").glob("*/*.md"))
 LIMITS = (
     "data.vocab_size=150 trainer.max_steps=2 trainer.validate_every=1 trainer.batch_tokens=256 "
-    "model.dim=32 model.ffn_dim=32 model.encoder_layers=1 model.decoder_layers=1 "
+    "model.dim=64 model.ffn_dim=32 model.encoder_layers=1 model.decoder_layers=1 "
     "decoding.max_extra=3 decoding.max_ratio=0.1 trainer.threads=1 optimizer.warmup=1"
 )
 """For each `train.py`: two updates of a very small model."""
