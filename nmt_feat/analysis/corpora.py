@@ -55,8 +55,9 @@ def folder_names(corpora: Iterable[str]) -> dict[str, str]:
 def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> dict[Path, RunRecord]:
     """The runs that meet all `conditions`, each `NAME=VALUE`; `*` in a value stands for anything.
 
-    A name is `data` (the corpus), `method`, `seed`, `features`, or that of a setting. A name that
-    no run has is a `UserError`, and so is a condition that no run meets.
+    A name is `data` (the corpus), `method`, `seed`, `features`, or that of a setting; of several
+    `tags` one has to match. A name that no run has is a `UserError`, and so is a condition that no
+    run meets.
     """
     chosen = dict(runs)
     for condition in conditions:
@@ -64,7 +65,7 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
         if not equals:
             raise UserError(f"--where {condition}: write NAME=VALUE, for instance data=koen")
         values = {path: _look_up(record, name) for path, record in runs.items()}
-        if all(v is None for v in values.values()):
+        if not any(values.values()):
             raise UserError(
                 f"--where {condition}: no run has {name}; give data, method, seed, features or the "
                 "name of a setting, such as trainer.precision"
@@ -74,25 +75,28 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
         chosen = {
             path: record
             for path, record in chosen.items()
-            if values[path] is not None and pattern.fullmatch(str(values[path]))
+            if any(map(pattern.fullmatch, values[path]))
         }
         if not chosen:
-            present = ", ".join(sorted({str(v) for v in values.values() if v is not None}))
+            present = ", ".join(sorted({v for texts in values.values() for v in texts}))
             raise UserError(f"--where {condition}: no run meets it; {name} is one of: {present}")
     return chosen
 
 
-def _look_up(record: RunRecord, name: str) -> str | None:
-    """A run's value of a name, as text; None where it has none."""
+def _look_up(record: RunRecord, name: str) -> list[str]:
+    """A run's value of a name, as text, or all its tags; nothing where it has none."""
     if name in ("data", "method", "seed"):
-        return str(getattr(record, name))
+        return [str(getattr(record, name))]
     if name == "features":
-        return "+".join(sorted(record.features)) or "none"
+        return ["+".join(sorted(record.features)) or "none"]
     node: Any = record.config | record.settings
     if name == "control":
-        return str(node.get("control", "none"))
+        return [str(node.get("control", "none"))]
+    if name in ("name", "tags"):
+        labels = node.get(name) or []
+        return [labels] if isinstance(labels, str) else list(map(str, labels))
     for part in name.split("."):
         if not isinstance(node, Mapping) or part not in node:
-            return None
+            return []
         node = node[part]
-    return str(node)
+    return [str(node)]

@@ -95,7 +95,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="only runs with this: data=koen, method=gate, seed=1, trainer.precision=bf16-mixed",
+        help="only runs with this: data=koen, method=gate, seed=1, tags=draft, trainer.devices=2",
     )
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     options = parser.parse_args()

@@ -39,7 +39,7 @@ FREE = {
     "ModelConfig": ("source_vectors",),
     "PathsConfig": ("runs", "cache"),
     "PublishedConfig": ("source", "settings", "no_full"),
-    "TrainConfig": ("resume",),
+    "TrainConfig": ("resume", "name"),
     "TranslateConfig": ("run", "input", "output", "raw"),
     "ScoreConfig": ("run", "source", "target", "raw", "output"),
     "RunDir": ("dir",),

@@ -30,6 +30,8 @@ def check_settings(cfg: TrainConfig) -> None:
     _check_model(cfg)
     _check_decoding(cfg)
     _check_tests(cfg)
+    if not all(tag.strip() for tag in cfg.tags):
+        raise UserError("tags: one of them is empty; write words: tags=[ablation,draft]")
     for name in cfg.features:
         _check_feature_name(name)
 

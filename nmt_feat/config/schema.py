@@ -409,6 +409,11 @@ class TrainConfig:
     words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
     seed: AtLeast0 = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""
+    name: str | None = None
+    """A name for the run in its record, loggers and model card; default that of its folder."""
+    tags: list[str] = field(default_factory=list)
+    """Words to choose the run by, as `report --where tags=WORD`; in loggers too. Those of a later
+    command are added."""
     resume: str | None = None
     """Folder of an unfinished run to start from its checkpoint, with settings that do not change
     what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ class Logger(ABC):
 
     Constructed before data is read, where a wrong argument or a missing package is a `UserError`.
     """
+
+    run_name: str | None = None
+    """The run's name, if it has another than its folder; set before `open`, as are its tags."""
+    run_tags: Sequence[str] = ()
 
     @abstractmethod
     def open(self, folder: Path) -> None:
@@ -66,6 +70,9 @@ class TensorBoard(OfFabric):
     def open(self, folder: Path) -> None:
         """Begin a file of events."""
         self.logger = TensorBoardLogger(folder, name="tensorboard", version="")
+        for name, text in (("name", self.run_name), ("tags", ", ".join(self.run_tags))):
+            if text:
+                self.logger.experiment.add_text(name, text)
 
 
 class WandB(Logger):
@@ -86,7 +93,8 @@ class WandB(Logger):
         """Begin or continue the run; the screen's output stays here."""
         self.run: Any = self.wandb.init(
             **{"project": self.project, "mode": self.mode, "dir": str(folder)},
-            **{"name": folder.name, "id": folder.name, "resume": "allow"},
+            **{"name": self.run_name or folder.name, "tags": list(self.run_tags)},
+            **{"id": folder.name, "resume": "allow"},
             settings=self.wandb.Settings(console="off"),
         )
 
@@ -113,12 +121,21 @@ class Loggers:
         loggers: by name.
         folder: the run's.
         say: takes a line for the user.
+        name: the run's, if it has another than its folder.
+        tags: the run's.
     """
 
     def __init__(
-        self, loggers: Mapping[str, Logger], folder: Path, say: Callable[[str], None]
+        self,
+        loggers: Mapping[str, Logger],
+        folder: Path,
+        say: Callable[[str], None],
+        name: str | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         self._loggers, self._say = dict(loggers), say
+        for logger in self._loggers.values():
+            logger.run_name, logger.run_tags = name, tags
         self._call_all(lambda logger: logger.open(folder))
 
     def log(self, values: Mapping[str, float], step: int) -> None:

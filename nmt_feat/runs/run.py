@@ -199,6 +199,8 @@ def complete_finished_run(
     if processes.find_launcher().rank:  # the first adds what is missing
         return record
     add_results(cfg, record, folder, request)
+    if add_labels(cfg, record):
+        records.write_record(folder, record)
     selected = records.select_results(record, request)
     lacking = cfg.data.readings and any(s.reading is None for s in selected.scores.values())
     if lacking and add_readings(cfg, selected, folder):  # to the scores, which are the record's
@@ -206,6 +208,17 @@ def complete_finished_run(
         records.write_record(folder, record)
         say(f"{folder}: reading accuracy added")
     return selected
+
+
+def add_labels(cfg: TrainConfig, record: RunRecord) -> bool:
+    """Give a finished run's record the name and the tags that are asked for; whether it changed."""
+    before = {name: record.config.get(name) for name in ("name", "tags")}
+    tags = [*(before["tags"] or []), *cfg.tags]
+    labels = {"name": cfg.name or before["name"], "tags": [*dict.fromkeys(tags)]}
+    if labels["name"] == before["name"] and labels["tags"] == (before["tags"] or []):
+        return False
+    record.config |= labels
+    return True
 
 
 def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:

@@ -11,7 +11,13 @@ from nmt_feat.runs.records import RunRecord
 def summarize_run(record: RunRecord) -> TextTable:
     """One run, a line per fact: what it was, what it reached, what it took."""
     parts = ", ".join(f"{n:,} {name}" for name, n in record.parameters.items() if name != "total")
+    labels = {name: record.config.get(name) for name in ("name", "tags")}
     facts = {
+        **{
+            name: label if name == "name" else ", ".join(label)
+            for name, label in labels.items()
+            if label
+        },
         "method": record.method,
         "features": ", ".join(record.features) or "none: words only",
         "control": record.settings.get("control", "none"),

@@ -70,7 +70,9 @@ def train_in_process(
             )
         with contextlib.ExitStack() as stack:
             if fabric.global_rank == 0:
-                loggers = Loggers(make_loggers(cfg.logger), folder, progress.print_line)
+                loggers = Loggers(
+                    make_loggers(cfg.logger), folder, progress.print_line, cfg.name, cfg.tags
+                )
                 stack.enter_context(contextlib.closing(loggers))
                 progress.log = loggers.log
             state = trainer.fit()
