@@ -15,8 +15,8 @@ from nmt_feat.runs.build_model import (
     arithmetic,
     build_combiner,
     build_model,
+    request_widths,
     unused,
-    wanted,
 )
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import count_parameters
@@ -184,7 +184,7 @@ def test_presets_of_widths(preset: str, dim: int, columns: list[str], expected: 
     values = {"upos": 17, "lemma": 1000, "case": 6, "subword_tag": 8, "deprel": 40}
     features = {name: FeatureConfig(column=name) for name in columns}
     settings = combiner("concat", widths=preset)
-    parts = wanted(settings, features, values, ModelConfig(dim=dim))
+    parts = request_widths(settings, features, values, ModelConfig(dim=dim))
     merge = build_combiner(settings, parts, dim)
     assert isinstance(merge, Concat)
     assert arithmetic(merge) == expected

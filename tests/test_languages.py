@@ -15,7 +15,6 @@ from sacrebleu.metrics.chrf import CHRF
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import collect_figures
 from nmt_feat.analysis.statistics import METRICS, sentence_weights
-from nmt_feat.config.identity import identity_settings
 from nmt_feat.config.schema import DataConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
@@ -30,6 +29,7 @@ from nmt_feat.evaluation.languages import (
 )
 from nmt_feat.evaluation.metrics import edit_rate, score, word_perplexity
 from nmt_feat.runs import build_trainer
+from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import summarize_run
 from tests.support.small import Small, record

@@ -16,13 +16,15 @@ from rich.console import Console
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.cli.sweep import current
-from nmt_feat.config.identity import folder_name, identity_settings, module_sum
+from nmt_feat.config.identity import folder_name
+from nmt_feat.config.user_code import module_sum
 from nmt_feat.data.identity import hash_data
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import test_sets as testing
 from nmt_feat.runs import run
+from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import read_record
 from nmt_feat.runs.resolve import resolve_settings

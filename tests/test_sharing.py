@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.analysis.corpora import choose_runs
-from nmt_feat.config.identity import identity_settings
 from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.loggers import Loggers
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.run_summary import summarize_run

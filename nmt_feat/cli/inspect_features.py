@@ -21,7 +21,7 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.runs.advice import advise_on_features
-from nmt_feat.runs.build_model import build_combiner, wanted
+from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.runs.resolve import resolve_settings
 
 
@@ -43,7 +43,7 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     """Print the report, the advice and the examples."""
     console.print(prepared.report)
     sizes = prepared.encoder.id_counts
-    parts = wanted(cfg.combiner, cfg.features, sizes, cfg.model)
+    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     method = method_name(cfg.combiner._target_)
     for line in advise_on_features(prepared.report.features, widths, method):

@@ -15,23 +15,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-import sys
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.combiners.base import to_snake_case
-from nmt_feat.config.earlier_formats import FIRST_NAMES, SEARCH
-from nmt_feat.config.instantiate import locate_class, may_import
+from nmt_feat.config.earlier_formats import SEARCH
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
-from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
-from nmt_feat.features.choice import choose_kinds
-from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.runs.build_model import build_combiner, wanted
-from nmt_feat.text.files import hash_content, hash_file_cached
 
 DIALS = ("classes", "erase")
 """Settings of features that make them say less; see features/dials.py."""
@@ -65,58 +56,6 @@ VALIDATION = DecodingConfig(
     beam=1, length_penalty=1.0, max_ratio=2.0, max_extra=20, batch_tokens=8192, nbest=1
 )
 """The search of validations: greedy, with the limits that `decoding` has by default."""
-
-SHIPPED = "nmt_feat", "torch"
-"""Packages whose revision or version is in the record: their classes are not one's own."""
-
-
-def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
-    """The settings that determine the trained model, classes of one's own among them.
-
-    `data` is the hash of the data that it is trained and validated on.
-    """
-    settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
-    settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
-    settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
-    # BLEU on dev chooses the checkpoint. By 13a, as it always was once, it is no setting.
-    settings["data"].pop("bleu_tokenizer", None)
-    scoring = choose_scoring(cfg.data)
-    if not scoring.tokenized and scoring.tokenizer != DEFAULT:
-        settings["data"]["bleu_tokenizer"] = scoring.tokenizer
-    kinds = choose_kinds(cfg.features)
-    for name, kind in kinds.items():
-        kind.trim_identity(settings["features"][name])
-    model = settings["model"]
-    if cfg.model.source_vectors is None:  # as if there were none
-        del model["source_vectors"], model["source_frozen"]
-    else:
-        file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
-        model["source_vectors"] = hash_file_cached(file, cache, content=True)
-    parts = wanted(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
-    with isolated_generator(0, "code"):
-        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
-    settings["combiner"] |= user_code_hash(
-        *map(type, combiner.modules())
-    )  # `mixed` has others inside
-    settings["optimizer"] |= user_code_hash(locate_class(cfg.optimizer._target_))
-    for name, kind in kinds.items():
-        embedder = locate_class(kind.settings._target_)
-        settings["features"][name] |= user_code_hash(embedder, type(kind))
-    settings["annotator"] = cfg.annotator._target_ if cfg.features else None
-    if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
-        del settings["trainer"]["average"]
-    leave_out(settings)
-    first: dict[str, Any] = _first_names(settings)
-    return first
-
-
-def _first_names(settings: Any) -> Any:
-    """Settings with the first name of each class of the package."""
-    if isinstance(settings, dict):
-        return {name: _first_names(value) for name, value in settings.items()}
-    if isinstance(settings, list):
-        return [_first_names(value) for value in settings]
-    return FIRST_NAMES.get(settings, settings) if isinstance(settings, str) else settings
 
 
 def earlier_settings(settings: Mapping[str, Any], cfg: TrainConfig, data: str) -> dict[str, Any]:
@@ -184,24 +123,6 @@ def leave_out(settings: dict[str, Any]) -> None:
         del model["source_words"]
     if settings.get("control") == "none":
         del settings["control"]
-
-
-@functools.cache
-def module_sum(module: str) -> str:
-    """A sum of the file of a module, as it was when this process first asked."""
-    return hash_content(str(sys.modules[module].__file__))[:16]
-
-
-def user_code_hash(*classes: type[Any]) -> dict[str, str]:
-    """Under `code`, a sum of the files of those classes, and their bases, that are one's own.
-
-    Empty where all are of nmt_feat and PyTorch, whose revision and version are in the record.
-    """
-    modules = {base.__module__ for cls in classes for base in cls.__mro__}
-    user_modules = sorted(
-        m for m in modules if m.partition(".")[0] not in SHIPPED and may_import(m)
-    )
-    return {"code": hash_json([module_sum(m) for m in user_modules])[:16]} if user_modules else {}
 
 
 def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> dict[str, Any]:

@@ -10,8 +10,9 @@ import sentencepiece
 
 from nmt_feat.annotators.base import of_morphemes
 from nmt_feat.config.earlier_formats import DATA_FORMATS
-from nmt_feat.config.identity import drop_defaults, user_code_hash
+from nmt_feat.config.identity import drop_defaults
 from nmt_feat.config.schema import FeatureConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.data import corpora as datasets
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds

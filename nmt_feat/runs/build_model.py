@@ -102,7 +102,7 @@ def resolve_method(name: str) -> Method:
     return cls
 
 
-def wanted(
+def request_widths(
     cfg: CombinerConfig,
     features: dict[str, FeatureConfig],
     values: dict[str, int],
@@ -120,7 +120,7 @@ def check_widths(
     cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig
 ) -> None:
     """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
-    parts = wanted(cfg, features, dict.fromkeys(features, 1), model)
+    parts = request_widths(cfg, features, dict.fromkeys(features, 1), model)
     with isolated_generator(0, "check"), torch.no_grad():
         combiner = build_combiner(cfg, parts, model.dim)
         if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
@@ -144,7 +144,9 @@ def check_widths(
             _try_embedder(kind, kind.build_embedder(LEAST, combiner.widths[name], 1.0))
         _try_combiner(combiner, str(cfg._target_))
         # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
-        build_combiner(cfg, wanted(cfg, features, dict.fromkeys(features, LEAST), model), model.dim)
+        build_combiner(
+            cfg, request_widths(cfg, features, dict.fromkeys(features, LEAST), model), model.dim
+        )
 
 
 def _try_combiner(combiner: Combiner, target: str) -> None:
@@ -214,7 +216,7 @@ def check_vectors(
     """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
     tried = []
     for values in (LEAST, 1 << 30):
-        parts = wanted(cfg, features, dict.fromkeys(features, values), model)
+        parts = request_widths(cfg, features, dict.fromkeys(features, values), model)
         with isolated_generator(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
             tried.append(build_combiner(cfg, parts, model.dim))
     # With more values features are wider, until they leave the word nothing: then from 1 on.
@@ -262,7 +264,9 @@ def build_model(
     """
     std = model.embedding_std or model.dim**-0.5
     with isolated_generator(seed, "combiner"):
-        merge = build_combiner(combiner, wanted(combiner, features, values, model), model.dim)
+        merge = build_combiner(
+            combiner, request_widths(combiner, features, values, model), model.dim
+        )
     check_tie(merge, model)
     embedders: dict[str, nn.Module] = {}
     for name, kind in choose_kinds(features).items():

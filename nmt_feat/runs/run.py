@@ -24,7 +24,6 @@ from nmt_feat.base.files import (
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.identity import (
-    identity_settings,
     is_earlier,
     limits_of_validation,
     method_name,
@@ -45,6 +44,7 @@ from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep
 from nmt_feat.runs.build_model import arithmetic
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
 from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
+from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.processes import make_fabric

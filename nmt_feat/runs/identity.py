@@ -1,0 +1,84 @@
+"""The settings that determine a run's trained model, asked of those whom each concerns.
+
+Which settings count, and their history, is in config/identity.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.config.earlier_formats import FIRST_NAMES
+from nmt_feat.config.identity import drop_defaults, drop_harmless, leave_out
+from nmt_feat.config.instantiate import locate_class
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.config.user_code import user_code_hash
+from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.runs.build_model import build_combiner, request_widths
+from nmt_feat.text.files import hash_file_cached
+
+
+def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
+    """The settings that determine the trained model, files of one's own classes among them.
+
+    `data` is the hash of the data that it is trained and validated on.
+    """
+    settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
+    settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
+    settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
+    settings["annotator"] = cfg.annotator._target_ if cfg.features else None
+    for name, kind in choose_kinds(cfg.features).items():
+        kind.trim_identity(settings["features"][name])
+    count_tokenizer(settings["data"], cfg)
+    count_source_vectors(settings["model"], cfg)
+    count_user_code(settings, cfg)
+    if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
+        del settings["trainer"]["average"]
+    leave_out(settings)
+    first: dict[str, Any] = replace_by_first_names(settings)
+    return first
+
+
+def count_tokenizer(data: dict[str, Any], cfg: TrainConfig) -> None:
+    """Count BLEU's tokeniser: BLEU on dev chooses the checkpoint.
+
+    By 13a, as it always was once, it is no setting.
+    """
+    data.pop("bleu_tokenizer", None)
+    scoring = choose_scoring(cfg.data)
+    if not scoring.tokenized and scoring.tokenizer != DEFAULT:
+        data["bleu_tokenizer"] = scoring.tokenizer
+
+
+def count_source_vectors(model: dict[str, Any], cfg: TrainConfig) -> None:
+    """Count ready-made vectors by their content; without them, as if there were no such setting."""
+    if cfg.model.source_vectors is None:
+        del model["source_vectors"], model["source_frozen"]
+    else:
+        file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
+        model["source_vectors"] = hash_file_cached(file, cache, content=True)
+
+
+def count_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
+    """Count the files of one's own combiner, optimiser, embedders and kinds of feature."""
+    parts = request_widths(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
+    with isolated_generator(0, "code"):
+        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
+    # `mixed` has combiners inside, so all modules are asked.
+    settings["combiner"] |= user_code_hash(*map(type, combiner.modules()))
+    settings["optimizer"] |= user_code_hash(locate_class(cfg.optimizer._target_))
+    for name, kind in choose_kinds(cfg.features).items():
+        embedder = locate_class(kind.settings._target_)
+        settings["features"][name] |= user_code_hash(embedder, type(kind))
+
+
+def replace_by_first_names(settings: Any) -> Any:
+    """Settings with the first name of each class of the package."""
+    if isinstance(settings, dict):
+        return {name: replace_by_first_names(value) for name, value in settings.items()}
+    if isinstance(settings, list):
+        return [replace_by_first_names(value) for value in settings]
+    return FIRST_NAMES.get(settings, settings) if isinstance(settings, str) else settings
