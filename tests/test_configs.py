@@ -72,8 +72,8 @@ SETS = (
     "upos",
     "lemma,case,subword_tag",
     "xpos,feats,head_upos,shape,number,deprel",
-    "char,jamo",
-    "ngram,syllable",
+    "char,jamo,feats_set",
+    "ngram,syllable,head_position,head_distance,tree_depth",
 )
 """Together all features; more than these do not fit into a model of this width."""
 CASES = [(c, s) for c in ("concat", "gate") for s in SETS]

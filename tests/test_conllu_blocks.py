@@ -8,7 +8,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import parse_conllu, read_conllu
 from nmt_feat.text.conllu_blocks import parse_block
 from nmt_feat.text.files import read_lines
-from nmt_feat.text.sentences import ANNOTATION, Sentences
+from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 from tests.support.small import ROOT
 
 
@@ -71,7 +71,7 @@ def outcome(quick: bool, lines: Sequence[str], columns: Sequence[str] = ANNOTATI
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("columns", [ANNOTATION, ("head_upos",), ()])
+@pytest.mark.parametrize("columns", [(*ANNOTATION, HEAD), ("head_upos",), ()])
 def test_same(name: str, columns: tuple[str, ...]) -> None:
     """Alone, and between plain sentences."""
     lines = CASES[name]
@@ -92,5 +92,5 @@ def test_first_mistake_is_said() -> None:
 
 def test_embedded_corpus() -> None:
     path = ROOT / "data" / "embedded" / "train.conllu"
-    made = parse_block(read_lines(path), str(path), 1, ANNOTATION)
+    made = parse_block(read_lines(path), str(path), 1, (*ANNOTATION, HEAD))
     assert made.table().equals(Sentences.of(read_conllu(path)).table())

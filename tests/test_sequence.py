@@ -372,7 +372,7 @@ def test_units_cannot_be_exported(small: Small, units: tuple[str, ...]) -> None:
         (
             "_target_=nmt_feat.features.Categorical",
             "nmt_feat.features.Categorical: cannot embed column=jamo; its _target_ is CharCNN, "
-            "Mean or Max of nmt_feat.features",
+            "Mean, Max or Sum of nmt_feat.features",
         ),
     ],
 )

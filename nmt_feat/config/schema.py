@@ -150,11 +150,13 @@ class FeatureConfig:
     _target_: str = "nmt_feat.features.Categorical"
     """Class of its embedder."""
     kind: str | None = None
-    """A user-defined kind of feature, a class derived from `nmt_feat.features.FeatureKind`; default
-    by `column`, `file` and `encoder`."""
+    """How values of `column` are read: `nmt_feat.features.ValueParts`, `ValueCharacters` or
+    `Numbers`, or a user-defined class derived from `nmt_feat.features.FeatureKind`; default by
+    `column`, `file` and `encoder`."""
     column: str = MISSING
     """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
-    key of one's own in CoNLL-U's last column), `head_upos`, `subword_tag` or `shape`; or units:
+    key of one's own in CoNLL-U's last column), `head_upos`, `head_position`, `head_distance`,
+    `tree_depth`, `subword_tag` or `shape`; or units:
     `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case; or `context`,
     the vectors of `encoder`."""
     of: Annotated[str, one_of("piece", "word")] = "piece"
@@ -177,6 +179,9 @@ class FeatureConfig:
     """Highest learning rate of a trained encoder; default that of the optimiser."""
     n: AtLeast1 = 3
     """Length of the units of `ngram`, in characters."""
+    bins: AtLeast1 = 32
+    """How many different numbers a feature of numbers has at most. Where train has more, each
+    counts as the nearest of so many, which stand for equal shares of the words."""
     dim: AtLeast1 | None = None
     """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
     max_values: AtLeast1 | None = None

@@ -16,7 +16,7 @@ from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.files import hash_file_cached, list_shards, read_lines
 from nmt_feat.text.normalization import rules_of_file
-from nmt_feat.text.sentences import ANNOTATION, Sentences
+from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 
 
 @dataclass
@@ -241,7 +241,7 @@ def read_test_set(
         parts = [Sentences.of(parsed), Sentences.of(sentences)]
         if len(parts[0]) != len(parts[1]):
             raise UserError(f"{key}: {source} and {file} differ in their number of sentences")
-        sentences = list(align_annotation(ANNOTATION, file, parts, 0)[0])
+        sentences = list(align_annotation((*ANNOTATION, HEAD), file, parts, 0)[0])
     if len(sentences) != len(targets):
         raise UserError(
             f"{key}: {source} has {len(sentences)} sentences, its target has {len(targets)}"

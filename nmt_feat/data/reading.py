@@ -18,6 +18,7 @@ from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings
+from nmt_feat.text.sentences import HEADS
 
 
 def read_splits(
@@ -106,9 +107,10 @@ def check_heads(
     """Note heads that make no tree; refuse them where a feature reads heads."""
     if not (message := findings.describe_trees()):
         return
-    if "head_upos" in columns:
+    if HEADS.intersection(columns):
+        column = "head_upos" if "head_upos" in columns else "head_distance or the like"
         raise UserError(
-            f"{path}: {message}, but features read heads (column=head_upos); correct the "
+            f"{path}: {message}, but features read heads (column={column}); correct the "
             "annotation, or leave these features out"
         )
     corpus.notes.append(f"{split.name}: the annotation has {message}")

@@ -50,6 +50,19 @@ class Max(Mean):
         return largest.masked_fill(~real.any(dim=1), 0.0)
 
 
+class Sum(Mean):
+    """The sum of the units' vectors: of a set of attributes, zero for a word that has none.
+
+    So Casas et al. (2021) embed morphology, "Sparsely Factored Neural Machine Translation".
+    Arguments as of `Mean`.
+    """
+
+    def forward(self, units: Tensor) -> Tensor:
+        """`(R, U)` ids to `(R, dim)`."""
+        total: Tensor = self.table(units).sum(dim=1)
+        return total
+
+
 class Highway(nn.Module):
     """`t * relu(A x + a) + (1 - t) * x`, `t = sigmoid(W x + b)` (Srivastava et al. 2015).
 

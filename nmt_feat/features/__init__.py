@@ -2,9 +2,12 @@
 
 from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.contextual import Contextual
-from nmt_feat.embedders.sequence import CharCNN, Max, Mean
+from nmt_feat.embedders.linear import Linear
+from nmt_feat.embedders.sequence import CharCNN, Max, Mean, Sum
 from nmt_feat.embedders.vectors import Vectors
 from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.numbers import Numbers
+from nmt_feat.features.unit_sequences import ValueCharacters, ValueParts
 from nmt_feat.features.vocabulary import FeatureVocab
 
 __all__ = [
@@ -13,7 +16,12 @@ __all__ = [
     "Contextual",
     "FeatureKind",
     "FeatureVocab",
+    "Linear",
     "Max",
     "Mean",
+    "Numbers",
+    "Sum",
+    "ValueCharacters",
+    "ValueParts",
     "Vectors",
 ]

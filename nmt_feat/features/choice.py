@@ -9,9 +9,11 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.errors import UserError
 from nmt_feat.features.contextual import EncoderVectors, LiveEncoder
 from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.numbers import HeadNumbers
 from nmt_feat.features.unit_sequences import NGrams, UnitSequences
 from nmt_feat.features.values import (
     CONTEXT,
+    HEAD_COLUMNS,
     AnnotationValues,
     FormValues,
     ShapeValues,
@@ -28,6 +30,7 @@ BY_COLUMN: dict[str, type[FeatureKind]] = {
     **dict.fromkeys(KINDS, UnitSequences),
     "ngram": NGrams,
     **dict.fromkeys(FORMS, FormValues),
+    **dict.fromkeys(HEAD_COLUMNS, HeadNumbers),
 }
 """The kinds of columns that need no annotation; all others are columns of one."""
 

@@ -39,6 +39,7 @@ NEEDED = {
     "encoder": "goes with column=context, not {column}",
     "of": f"for {', '.join((*KINDS, *FORMS))}; leave it out",
     "n": "is for column=ngram; leave it out",
+    "bins": "is for numbers; leave it out",
     "layer": "is for an encoder; leave it out",
     "precision": "is for an encoder; leave it out",
     "erase": "is for values of an annotation, not for {column}; leave it out",
@@ -188,6 +189,11 @@ class FeatureKind:
     def single(self) -> bool:
         """Whether each word has one value, not units."""
         return self.of_words and self.reads == "ids"
+
+    @property
+    def embedded_as(self) -> tuple[str, ...]:
+        """What an embedder may read of it: as `reads`, or `numbers`, ids that stand for such."""
+        return (self.reads,)
 
     @property
     def depends_on_words(self) -> bool:
@@ -362,10 +368,9 @@ class FeatureKind:
         """A module for `size` ids, from what a batch has of the feature to `dim` numbers."""
         target = self.settings._target_
         cls = locate_class(target)
-        read = "units" if getattr(cls, "units", False) else "ids"
-        if getattr(cls, "context", False):
-            read = "vectors"
-        if read != self.reads:
+        kinds_of_input = {"units": "units", "context": "vectors", "numeric": "numbers"}
+        read = next((kinds_of_input[f] for f in kinds_of_input if getattr(cls, f, False)), "ids")
+        if read not in self.embedded_as:
             raise UserError(
                 f"{target}: cannot embed column={self.settings.column}; its _target_ is "
                 f"{self.embedders} of nmt_feat.features"

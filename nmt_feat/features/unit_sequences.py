@@ -1,48 +1,52 @@
-"""Features that are a sequence of units of each word or piece: characters, syllables, jamo ..."""
+"""Features that are a sequence of units of each word or piece: characters, jamo, attributes ..."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from nmt_feat.embedders.ids import END, PAD, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.features.values import FormValues
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.values import AnnotationValues, FormValues
 from nmt_feat.features.vocabulary import INSIDE, Code, FeatureVocab, number_tokens
+from nmt_feat.text.conllu import NONE
 from nmt_feat.text.units import split_units
 from nmt_feat.text.word_values import MISSING
 
 
-class UnitSequences(FormValues):
-    """The units of each word or piece. A value is the token's text, the vocabulary its units'."""
+class UnitKind(FeatureKind):
+    """Base of features whose values have units. The vocabulary is that of the units."""
 
     reads = "units"
-    embedders = "CharCNN, Mean or Max"
-    values_are_words = False
+    embedders = "CharCNN, Mean, Max or Sum"
     unknown_meaning = "units that the run does not know"
 
     def describe_values(self) -> str:
         """What its values are, for a message."""
         return f"the units of column={self.settings.column}"
 
-    def list_units(self, text: str) -> tuple[str, ...]:
-        """The units of a token, at least one."""
-        return split_units(text, self.settings.column, self.settings.n)
+    def list_units(self, value: str) -> tuple[str, ...]:
+        """The units of a value, in order."""
+        raise NotImplementedError(f"{type(self).__name__} has no list_units")
 
     def count_values(self, tokens: Counter[str]) -> Counter[str]:
         """How often each unit stands in tokens of these counts."""
         units = Counter[str]()
         for token, count in tokens.items():
-            for unit in self.list_units(token):
+            for unit in (MISSING,) if token == MISSING else self.list_units(token):
                 units[unit] += count
         return units
 
     def name_ids(self, vocabulary: FeatureVocab) -> None:
         """Ids are those of tokens, not of values."""
 
-    def encode_token(self, text: str, vocabulary: FeatureVocab) -> tuple[int, ...]:
-        """The ids of a token's units, at least one."""
-        return tuple(vocabulary.id_of(unit) for unit in self.list_units(text))
+    def encode_token(self, value: str, vocabulary: FeatureVocab) -> tuple[int, ...]:
+        """The ids of a value's units."""
+        if value == MISSING:
+            return (UNK,)
+        return tuple(vocabulary.id_of(unit) for unit in self.list_units(value))
 
     def encode_values(
         self, values: Sequence[str], vocabulary: FeatureVocab
@@ -61,7 +65,60 @@ class UnitSequences(FormValues):
         raise UserError(f"{self.where}: units cannot be exported; use engine=native")
 
 
+class UnitSequences(UnitKind, FormValues):
+    """The units of each word's or piece's text, at least one."""
+
+    values_are_words = False
+
+    def list_units(self, value: str) -> tuple[str, ...]:
+        """The units of a text."""
+        return split_units(value, self.settings.column, self.settings.n)
+
+
 class NGrams(UnitSequences):
     """Runs of `n` characters."""
 
     takes = ("of", "n")
+
+
+class ValueUnits(UnitKind, AnnotationValues):
+    """Base of features that are units of each word's value in a column of the annotation.
+
+    A word without a value has no units, so that its embedding is zero.
+    """
+
+    takes = ("erase",)
+
+    def refuse_constant(self, counts: Counter[str], value_count: int, annotation: str) -> None:
+        """Refuse a column without any units; one unit tells words with it from those without."""
+        if not value_count:
+            super().refuse_constant(counts or Counter({NONE: 1}), value_count, annotation)
+
+
+class ValueParts(ValueUnits):
+    """The parts of each value: of `feats` the attributes, `Case=Nom`, of others what commas cut.
+
+    The words of a multi-word token have all their parts together, once.
+    """
+
+    def list_units(self, value: str) -> tuple[str, ...]:
+        """The parts of a value."""
+        separator = "|" if self.settings.column == "feats" else ","
+        parts = (part for word in value.split("+") for part in word.split(separator))
+        return tuple(dict.fromkeys(part for part in parts if part not in ("", NONE)))
+
+
+class ValueCharacters(ValueUnits):
+    """The characters of each value, such as its reading: each letter with its combining marks."""
+
+    is_wide = True
+
+    def list_units(self, value: str) -> tuple[str, ...]:
+        """The characters of a value, white space apart."""
+        letters: list[str] = []
+        for character in "" if value == NONE else "".join(value.split()):
+            if letters and unicodedata.category(character).startswith("M"):
+                letters[-1] += character
+            else:
+                letters.append(character)
+        return tuple(letters)

@@ -25,13 +25,15 @@ CONTEXT = "context"
 """The column of an encoder's vectors."""
 TEXT_COLUMNS = ("shape", "subword_tag", *KINDS, *FORMS, CONTEXT)
 """Columns that need no annotation."""
-COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *TEXT_COLUMNS)
+HEAD_COLUMNS = ("head_position", "head_distance", "tree_depth")
+"""Columns that heads give."""
+COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *HEAD_COLUMNS, *TEXT_COLUMNS)
 
 
 class AnnotationValues(FeatureKind):
     """A column of the words' annotation: `upos`, `feats.Case`, `misc.NER` ..."""
 
-    takes = ("erase", "classes")
+    takes: ClassVar[tuple[str, ...]] = ("erase", "classes")
 
     def check_column(self) -> None:
         """Refuse a column that no annotation has."""

@@ -57,7 +57,7 @@ from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.projection import project_annotation
-from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.sentences import HEADS, Sentences
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
@@ -221,7 +221,7 @@ class TrainedModel:
         findings = Findings()
         for sentence in reader.read_sentences(findings):
             message = findings.describe_trees()
-            if message and "head_upos" in self.encoder.annotation_columns:
+            if message and HEADS.intersection(self.encoder.annotation_columns):
                 raise UserError(
                     f"{message}, but features of the run read heads; correct the annotation"
                 )

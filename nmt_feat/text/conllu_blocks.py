@@ -133,6 +133,8 @@ def _parse_plain(
         of_head = np.where(head > 0, begin + head - 1, len(words) + (head < 0))
         of_head[odd] = 0
         fields["head_upos"] = DictionaryColumn(codes[of_head], [*upos.values, ROOT, NONE])
+    if "head" in columns:
+        fields["head"] = fields["head"].map(lambda s: "-1" if s == NONE else s)
     fields["misc"] = misc.map(lambda s: own_misc((s,)))
     strings = {column: fields[column].strings() for column in columns}
     is_plain = plain[part[begins]]

@@ -18,6 +18,10 @@ Integers = NDArray[np.int64]
 TEXT, START, END = "text", "start", "end"
 ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
 """Columns that an annotation gives, as they are in `Word`."""
+HEAD = "head"
+"""A further column: the number of each word's head, as `Word.head` has it, written as text."""
+HEADS = frozenset({HEAD, "head_upos"})
+"""Columns that are right only where heads make a tree."""
 
 
 class DictionaryColumn(NamedTuple):
@@ -62,7 +66,9 @@ class Sentences:
         return len(self.texts)
 
     @classmethod
-    def of(cls, sentences: Iterable[Sentence], columns: Iterable[str] = ANNOTATION) -> Sentences:
+    def of(
+        cls, sentences: Iterable[Sentence], columns: Iterable[str] = (*ANNOTATION, HEAD)
+    ) -> Sentences:
         """Sentences with these columns of their annotation."""
         sentences = list(sentences)
         texts, words = [s.text for s in sentences], [s.words for s in sentences]
@@ -71,15 +77,18 @@ class Sentences:
         starts, ends = (
             np.fromiter(map(attrgetter(name), every), np.int64, len(every)) for name in (START, END)
         )
-        strings = {
-            name: pa.array(list(map(attrgetter(name), every)), pa.string()) for name in columns
-        }
+        values = {name: list(map(attrgetter(name), every)) for name in columns}
+        if HEAD in values:
+            values[HEAD] = list(map(str, values[HEAD]))
+        strings = {name: pa.array(column, pa.string()) for name, column in values.items()}
         return cls(texts, counts, starts, ends, strings)
 
     def __iter__(self) -> Iterator[Sentence]:
         """One by one; words have `_` in columns that are not here."""
         forms, starts, ends = self.forms(), self.starts.tolist(), self.ends.tolist()
         strings_by_column = {name: strings.to_pylist() for name, strings in self.annotation.items()}
+        if HEAD in strings_by_column:
+            strings_by_column[HEAD] = list(map(int, strings_by_column[HEAD]))
         columns = [
             strings_by_column.get(name) or repeat(Word._field_defaults[name])
             for name in Word._fields[3:]

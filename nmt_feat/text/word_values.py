@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from nmt_feat.text.conllu import NONE, Sentence, Word
-from nmt_feat.text.sentences import DictionaryColumn, Sentences
+from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
 
 MISSING = "<missing>"
 """A value that is unknown, as where a sentence has no annotation."""
+MISSING_HEAD = -2
+"""The number of a head that is unknown, where -1 says that a word has none."""
 
 
 def whitespace_words(text: str) -> tuple[Word, ...]:
@@ -18,7 +20,8 @@ def whitespace_words(text: str) -> tuple[Word, ...]:
 
 def without_annotation(text: str) -> Sentence:
     """Words between spaces whose annotation is missing."""
-    word = Word("", 0, 0, MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, misc=MISSING)
+    values = dict.fromkeys(ANNOTATION, MISSING)
+    word = Word("", 0, 0, head=MISSING_HEAD, **values)
     matches = re.finditer(r"\S+", text)
     words = (word._replace(form=m[0], start=m.start(), end=m.end()) for m in matches)
     return Sentence(text, tuple(words))
