@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.loggers import Loggers
+from nmt_feat.runs.model_card import CARD, describe_run, is_unedited
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.run_summary import summarize_run
 from tests.support.entry import call
@@ -65,3 +67,83 @@ def test_loggers_get_the_labels(tmp_path: Path) -> None:
     logger = Kept()
     Loggers({"one": logger}, tmp_path, print, "first try", ["draft"]).close()
     assert (logger.run_name, [*logger.run_tags]) == ("first try", ["draft"])
+
+
+def test_the_card_is_one_of_the_hub(shared: Small) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    folder = shared.train(*GATE, *LABELS, "license=cc-by-4.0")
+    record = read_run(folder)
+    card = hub.ModelCard.load(folder / CARD)
+    data = card.data
+    assert (data.language, data.license) == (["en", "de"], "cc-by-4.0")
+    assert (data.library_name, data.pipeline_tag) == ("nmt_feat", "translation")
+    assert {"gate", "draft"} <= set(data.tags)
+    results = {(r.dataset_split, r.metric_name): r for r in data.eval_results}
+    bleu = results["test", "BLEU"]
+    assert bleu.metric_value == round(record.tests["test"].bleu, 2)
+    assert bleu.metric_args == {"signature": record.tests["test"].bleu_signature}
+    assert (
+        f"| test | {record.tests['test'].bleu:.2f} | {record.tests['test'].chrf:.2f} |" in card.text
+    )
+    assert f"nmt-feat translate run={folder.name} input=sentences.conllu" in card.text
+    assert f"- train: {record.data_report['splits']['train']['sentences']} pairs" in card.text
+
+
+def test_a_card_gets_further_scores_until_somebody_edits_it(shared: Small) -> None:
+    folder = shared.train(*GATE)
+    files = [
+        f"data.tests.again.{side}=dev.{end}"
+        for side, end in (("source", "conllu"), ("target", "de"))
+    ]
+    shared.train(*GATE, *files)
+    text = (folder / CARD).read_text(encoding="utf-8")
+    assert is_unedited(text)
+    assert "| again |" in text
+    (folder / CARD).unlink()  # a run of an earlier version has none
+    shared.train(*GATE)
+    assert (folder / CARD).read_text(encoding="utf-8") == text
+    edited = text.replace("## Data", "## Our data")
+    (folder / CARD).write_text(edited, encoding="utf-8")
+    shared.train(*GATE, "tags=[edited]")
+    assert (folder / CARD).read_text(encoding="utf-8") == edited
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["combiner=gate", "control=shuffled"], "Not for translation: a control"),
+        (
+            ["combiner._target_=examples.product.Product"],
+            "needs the class `examples.product.Product`",
+        ),
+        (["combiner=none"], "plain text, a sentence a line"),
+    ],
+)
+def test_a_card_says_what_the_folder_needs(
+    shared: Small, settings: list[str], sentence: str
+) -> None:
+    record = read_run(shared.train(*GATE))
+    cfg = shared.config(*settings, *(["features=[]"] if "combiner=none" in settings else []))
+    assert sentence in describe_run(Path("folder"), cfg, record)
+
+
+def test_a_folder_translates_where_the_corpus_has_never_been(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("HanTa")
+    here = tmp_path / "here"
+    shutil.copytree(corpus, here / "corpus")
+    (here / "vectors.txt").write_text("2 3\nthe 1 2 3\nbank 3 2 1\n", encoding="utf-8")
+    training = Small(here / "corpus", here / "cache", here)
+    vectors = f"features.vectors.file={here / 'vectors.txt'}"
+    run = training.train("combiner=concat", "annotator=hanta", "features=[upos,vectors]", vectors)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(run, elsewhere / "model")
+    shutil.rmtree(here)
+    monkeypatch.chdir(elsewhere)
+    Path("input.txt").write_text("The bank is closed .\n\nI saw her duck .\n", encoding="utf-8")
+    done = call("translate", "run=model", "input=input.txt", "output=output.txt")
+    assert (done.code, done.err.count("\n")) == (0, 1)  # most words have no vector
+    assert Path("output.txt").read_text(encoding="utf-8").count("\n") == 3
+    assert not here.exists()
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["input.txt", "model", "output.txt"]

@@ -419,6 +419,8 @@ class TrainConfig:
     tags: list[str] = field(default_factory=list)
     """Words to choose the run by, as `report --where tags=WORD`; in loggers too. Those of a later
     command are added."""
+    license: str | None = None
+    """Licence of the trained model, for its card; its name on the Hub, such as `cc-by-4.0`."""
     resume: str | None = None
     """Folder of an unfinished run to start from its checkpoint, with settings that do not change
     what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)

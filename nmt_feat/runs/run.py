@@ -47,6 +47,7 @@ from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
+from nmt_feat.runs.model_card import write_card
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord
 from nmt_feat.runs.resolve import resolve_settings
@@ -201,6 +202,7 @@ def complete_finished_run(
     add_results(cfg, record, folder, request)
     if add_labels(cfg, record):
         records.write_record(folder, record)
+    write_card(folder, cfg, record)
     selected = records.select_results(record, request)
     lacking = cfg.data.readings and any(s.reading is None for s in selected.scores.values())
     if lacking and add_readings(cfg, selected, folder):  # to the scores, which are the record's
@@ -211,14 +213,12 @@ def complete_finished_run(
 
 
 def add_labels(cfg: TrainConfig, record: RunRecord) -> bool:
-    """Give a finished run's record the name and the tags that are asked for; whether it changed."""
-    before = {name: record.config.get(name) for name in ("name", "tags")}
-    tags = [*(before["tags"] or []), *cfg.tags]
-    labels = {"name": cfg.name or before["name"], "tags": [*dict.fromkeys(tags)]}
-    if labels["name"] == before["name"] and labels["tags"] == (before["tags"] or []):
-        return False
-    record.config |= labels
-    return True
+    """Give a finished run's record the labels that are asked for; whether that changed it."""
+    before = dict(record.config)
+    record.config |= {n: v for n in ("name", "license") if (v := getattr(cfg, n)) is not None}
+    if cfg.tags:  # those that it has are needed by whoever gave them
+        record.config["tags"] = [*dict.fromkeys([*(before.get("tags") or []), *cfg.tags])]
+    return record.config != before
 
 
 def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
@@ -293,6 +293,7 @@ def train_new_run(
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
     record.seconds = seconds_before + time.perf_counter() - begun
     finish_record(folder, record, sums)
+    write_card(folder, cfg, record)
     state.trained = True
     remove_tree(folder / CHECKPOINTS)
     return record

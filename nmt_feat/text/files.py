@@ -150,10 +150,11 @@ def compute_cached(
         pass
     value, after = compute(), path.stat()
     if state == [after.st_size, after.st_mtime_ns, after.st_ctime_ns]:  # nobody wrote meanwhile
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"state": state, name: value}))
-        with contextlib.suppress(FileNotFoundError):  # another process, with the same content
+        # Another process may write the same; the folder may be that of another machine.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            temporary = memory.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"state": state, name: value}))
             os.replace(temporary, memory)
     return value
 

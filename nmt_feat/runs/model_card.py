@@ -1,0 +1,200 @@
+"""The model card of a finished run: what it is and how to use it, in the form of the Hub.
+
+`README.md` in the run's folder, so that the folder can be shared as it is. Its last line has the
+sum of what stands above it: a card that somebody has edited is not written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nmt_feat.base.files import write_atomically
+from nmt_feat.base.terminal import say
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.controls import CONTROLS
+from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.run_summary import list_signatures
+
+CARD = "README.md"
+LAST_LINE = re.compile(
+    r"<!-- nmt_feat ([0-9a-f]{16}): this card is written again when the run gets further scores; "
+    r"one that you have edited stays as it is -->\n"
+)
+SHIPPED = "nmt_feat.", "torch."
+"""How the names of classes begin that need no file of the user's."""
+
+
+def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
+    """Write or renew the card of a finished run; one that somebody has edited stays.
+
+    Args:
+        folder: the run's.
+        cfg: its settings.
+        record: its record; name, tags and licence are those of its `config`.
+    """
+    path, text = folder / CARD, describe_run(folder, cfg, record)
+    seal = LAST_LINE.pattern.replace("([0-9a-f]{16})", _sum(text)).replace("\\n", "\n")
+    try:
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+        if before == text + seal or (before is not None and not is_unedited(before)):
+            return
+        write_atomically(path, (text + seal).encode())
+    except (OSError, UnicodeDecodeError) as error:
+        say(f"{path}: the model card cannot be written ({error}); the run is whole without it")
+
+
+def is_unedited(card: str) -> bool:
+    """Whether a card is as the program wrote it."""
+    last = LAST_LINE.search(card)
+    return last is not None and last.end() == len(card) and last[1] == _sum(card[: last.start()])
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def describe_run(folder: Path, cfg: TrainConfig, record: RunRecord) -> str:
+    """The card, metadata first."""
+    name = record.config.get("name") or folder.name
+    metadata = yaml.safe_dump(
+        collect_metadata(name, cfg, record), sort_keys=False, allow_unicode=True
+    )
+    sections = {
+        "Translate": _describe_use(folder, cfg),
+        "Method": _describe_method(cfg, record),
+        "Data": _describe_data(cfg, record),
+        "Scores": _describe_scores(record),
+    }
+    body = ["\n".join([f"## {title}\n", *lines, ""]) for title, lines in sections.items()]
+    pair = f"{cfg.data.source_lang} to {cfg.data.target_lang}"
+    version = record.code.get("version", "")
+    about = f"A translation model, {pair}, trained with nmt_feat {version}.\n"
+    return "\n".join([f"---\n{metadata}---\n", f"# {name}\n", about, *body]) + "\n"
+
+
+def collect_metadata(name: str, cfg: TrainConfig, record: RunRecord) -> dict[str, Any]:
+    """The card's metadata, as the Hub names them; the licence only where the user gives one."""
+    languages = (re.split("[-_]", code)[0] for code in (cfg.data.source_lang, cfg.data.target_lang))
+    licence = record.config.get("license")
+    own_tags = record.config.get("tags") or []
+    return {
+        "language": [*dict.fromkeys(languages)],
+        **({"license": licence} if licence else {}),
+        "library_name": "nmt_feat",
+        "pipeline_tag": "translation",
+        "tags": [*dict.fromkeys(["translation", "nmt_feat", record.method, *own_tags])],
+        "metrics": ["bleu", "chrf"],
+        "model-index": [
+            {
+                "name": name,
+                "results": [
+                    _result_entry(cfg, record.data, test_set, scores)
+                    for test_set, scores in record.tests.items()
+                ],
+            }
+        ],
+    }
+
+
+def _result_entry(cfg: TrainConfig, corpus: str, test_set: str, scores: Scores) -> dict[str, Any]:
+    """A test set's scores in the form of the Hub's `model-index`."""
+    pair = f"{cfg.data.source_lang}-{cfg.data.target_lang}"
+    metrics = [
+        {
+            "type": name.lower(),
+            "value": round(value, 2),
+            "name": name,
+            "args": {"signature": signature},
+        }
+        for name, value, signature in list_scores(scores)
+    ]
+    return {
+        "task": {"type": "translation", "name": f"Translation {pair}"},
+        "dataset": {"name": f"{corpus}, {test_set}", "type": corpus, "split": test_set},
+        "metrics": metrics,
+    }
+
+
+def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
+    """Name, value and signature of each metric."""
+    metrics = [
+        ("BLEU", scores.bleu, scores.bleu_signature),
+        ("chrF", scores.chrf, scores.chrf_signature),
+    ]
+    if scores.ter is not None:
+        metrics.append(("TER", scores.ter, scores.ter_signature or ""))
+    return metrics
+
+
+def _describe_use(folder: Path, cfg: TrainConfig) -> Iterator[str]:
+    """How to translate with the folder, and what it needs for that."""
+    if cfg.control in CONTROLS:
+        yield f"Not for translation: a control, whose features mean nothing ({cfg.control})."
+        return
+    kinds = choose_kinds(cfg.features)
+    needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
+    annotated = needs_words and cfg.annotator._target_ is None
+    source = "sentences.conllu" if annotated else "sentences.txt"
+    raw = " raw=sentences.raw.txt" if cfg.data.train.raw and cfg.annotator._target_ else ""
+    yield "```bash"
+    yield f"nmt-feat translate run={folder.name} input={source}{raw} output=translations.txt"
+    yield "```\n"
+    if annotated:
+        yield "The source needs the annotation of training: CoNLL-U, or the format of training."
+    elif cfg.annotator._target_:
+        tool = cfg.annotator._target_.rpartition(".")[2]
+        yield f"The source is plain text, which {tool} annotates as in training."
+    else:
+        yield "The source is plain text, a sentence a line."
+    targets = [cfg.combiner._target_, cfg.annotator._target_]
+    for feature in cfg.features.values():
+        targets += [feature._target_, feature.kind]
+    for target in dict.fromkeys(targets):
+        if target and not target.startswith(SHIPPED):
+            yield f"It needs the class `{target}`: its file belongs into the current folder."
+    for name, feature in cfg.features.items():
+        if feature.encoder:
+            encoder = Path(feature.encoder).name
+            yield f"It reads the encoder {encoder}: put that into its folder `encoder/{name}`."
+
+
+def _describe_method(cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
+    parts = ", ".join(record.features) or "none: words only"
+    yield f"- combination of word and features: {record.method}"
+    yield f"- features of source words: {parts}"
+    if cfg.control != "none":
+        yield f"- control: {cfg.control}"
+    model = cfg.model
+    layers = f"{model.encoder_layers} encoder and {model.decoder_layers} decoder layers"
+    yield f"- Transformer: {layers}, width {model.dim}, {model.heads} heads"
+    if total := record.parameters.get("total"):
+        yield f"- parameters: {total:,}"
+    yield f"- training: {record.updates:,} updates, seed {record.seed}, run {record.hash[:8]}"
+
+
+def _describe_data(cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
+    yield f"- corpus: {record.data}, {cfg.data.source_lang} to {cfg.data.target_lang}"
+    for name, split in (record.data_report.get("splits") or {}).items():
+        yield f"- {name}: {split['sentences']:,} pairs"
+    if record.features and cfg.annotator._target_:
+        yield f"- annotated by {cfg.annotator._target_.rpartition('.')[2]}"
+
+
+def _describe_scores(record: RunRecord) -> Iterator[str]:
+    rows = {name: list_scores(scores) for name, scores in record.scores.items()}
+    heading = list(dict.fromkeys(metric for row in rows.values() for metric, _, _ in row))
+    yield "| | " + " | ".join(heading) + " |"
+    yield "|---|" + "---|" * len(heading)
+    for name, row in rows.items():
+        values = {metric: f"{value:.2f}" for metric, value, _ in row}
+        yield f"| {name} | " + " | ".join(values.get(metric, "-") for metric in heading) + " |"
+    yield ""
+    yield from (f"- {line}" for line in list_signatures([record]))
