@@ -52,6 +52,7 @@ def test_its_folder(made: tuple[Small, Path]) -> None:
     assert folder.parent == small.folder / "runs"
     assert folder.name == f"gate-deprel+upos-s1-{found['hash'][:8]}"
     assert {path.name for path in folder.iterdir()} == {
+        "README.md",
         "SHA256SUMS",
         "config.yaml",
         "dev.counts.parquet",
