@@ -194,6 +194,7 @@ def test_page(page: Path, folder: UserFolder) -> None:
     """A page on trained models finds some, also where it trains none itself."""
     # Runs of other pages are on other corpora, which a report would keep apart.
     shutil.rmtree(folder.path / "runs", ignore_errors=True)
+    shutil.rmtree(folder.path / "conf" / "local", ignore_errors=True)  # a page's own paths
     text = page.read_text(encoding="utf-8")
     if "train.py" not in "".join(command.text for command in read_commands(page)):
         folder.run(limit("python train.py -m combiner=none,gate seed=1,2"))

@@ -27,6 +27,7 @@ from nmt_feat.cli.explain import SCHEMAS, explain_error
 from nmt_feat.config import schema
 from nmt_feat.config.commands import program_name
 from nmt_feat.config.config_source import register_reader
+from nmt_feat.config.local import fill_local_paths
 from nmt_feat.config.members import describe_members
 from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote_value
 from nmt_feat.errors import UserError
@@ -102,14 +103,20 @@ def to_dataclass(cfg: DictConfig, name: str) -> Any:
             f"--config-name: the file has not the settings of {name}.py; let it begin with "
             f"defaults: [{name}, _self_]"
         )
+    settings: Any = OmegaConf.to_container(cfg)
+    if name == "train":
+        fill_local_paths(settings)
     try:
-        return OmegaConf.to_object(OmegaConf.merge(_structure(name), OmegaConf.to_container(cfg)))
+        typed: Any = OmegaConf.to_object(OmegaConf.merge(_structure(name), settings))
     except MissingMandatoryValue:
         missing = sorted(OmegaConf.missing_keys(cfg))
         names = ", ".join(missing)
         raise UserError(f"not set, and needed: {names}; give {missing[0]}=...") from None
     except OmegaConfBaseException as error:
         raise UserError(explain_error(error)) from None
+    if name == "train":  # each has taken effect; a record shows those of its run alone
+        typed.local = schema.LocalConfig()
+    return typed
 
 
 @functools.cache

@@ -36,6 +36,7 @@ from nmt_feat.analysis.watch import watch_runs
 from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.base.terminal import TextConsole, say, use_utf8
 from nmt_feat.cli.texts import make_parser
+from nmt_feat.config.local import read_local
 from nmt_feat.errors import writing_to
 from nmt_feat.evaluation.packed_runs import files_of_run
 from nmt_feat.runs.find_runs import find_runs
@@ -67,7 +68,7 @@ def write_and_print(options: argparse.Namespace) -> None:
             page = options.html
             if name:
                 page = page.with_name(f"{page.stem}-{folders[name]}{page.suffix}")
-            corpora = Corpora(options.text, options.cache)
+            corpora = Corpora(options.text, options.cache or Path(read_local().cache))
             for line in write_page(report, page, corpora):
                 say(line, file=sys.stderr)
             say(f"Written: {page}")
@@ -88,7 +89,7 @@ def main() -> None:
         metavar="FOLDER",
         help="with --html: folder of a corpus whose test sentences the page may show",
     )
-    parser.add_argument("--cache", type=Path, default=Path("cache"), help="paths.cache of the runs")
+    parser.add_argument("--cache", type=Path, help="paths.cache of the runs")
     parser.add_argument("--watch", action="store_true", help="a live view, until nothing runs")
     parser.add_argument(
         "--where",

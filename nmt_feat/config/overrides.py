@@ -38,6 +38,7 @@ FREE = {
     "FeatureConfig": ("file", "encoder"),
     "ModelConfig": ("source_vectors",),
     "PathsConfig": ("runs", "cache"),
+    "LocalConfig": ("runs", "cache", "data", "models"),
     "PublishedConfig": ("source", "settings", "no_full"),
     "TrainConfig": ("resume", "name"),
     "TranslateConfig": ("run", "input", "output", "raw"),

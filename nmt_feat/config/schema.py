@@ -375,6 +375,20 @@ class PathsConfig:
 
 
 @dataclass
+class LocalConfig:
+    """A machine's own paths, in `conf/local/default.yaml`; no part of a run."""
+
+    runs: str = "runs"
+    """`paths.runs`, where no command gives another."""
+    cache: str = "cache"
+    """`paths.cache`, likewise."""
+    data: dict[str, str] = field(default_factory=dict)
+    """Folders of corpora by their names: `multi30k: /data/multi30k`."""
+    models: dict[str, str] = field(default_factory=dict)
+    """Models of annotators by their names: `udpipe: /models/german.udpipe`."""
+
+
+@dataclass
 class PublishedConfig:
     """Figures of a paper that a report shows in a table of their own; they change nothing."""
 
@@ -403,6 +417,7 @@ class TrainConfig:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     logger: dict[str, LoggerConfig] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    local: LocalConfig = field(default_factory=LocalConfig)
     published: PublishedConfig = field(default_factory=PublishedConfig)
     scale: Annotated[str, one_of("reduced", "full")] | None = None
     """Of an experiment after a paper: `full` with the paper's data, sizes and schedule, where its
