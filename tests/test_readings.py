@@ -35,9 +35,11 @@ SETTINGS = {
     "decoding.max_ratio": 1,
 }
 MIXED = "+combiner.args.methods={upos:concat,deprel:additive_gate,lemma:gate}"
+LONGER = "trainer.max_steps=200", "trainer.validate_every=200"
 CASES: dict[str, tuple[str, ...]] = {
     **{name: (f"combiner={name}",) for name in METHODS},
     "mixed by name": ("combiner=mixed", MIXED),
+    "output_gate": ("method=output_gate", "combiner=add", *LONGER),
     **{
         name: (f"combiner._target_={cls.__module__}.{cls.__name__}",)  # type: ignore[attr-defined]
         for name, cls in EXAMPLES.items()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CORE = "combiners", "embedders", "model", "decoding", "training"
+CORE = "combiners", "embedders", "methods", "model", "decoding", "training"
 """The packages of ring 1."""
 BANNED = frozenset(
     {"found", "made", "known", "given", "own", "kept", "left", "said", "told", "shown", "each"}

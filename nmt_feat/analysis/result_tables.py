@@ -24,9 +24,11 @@ HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d:
 CORPORA = {"data", "data.source_lang", "data.target_lang"}
 """Labels of rows whose scores are of different references."""
 HASH = "data.hash"
-FOLLOWING = ("combiner.", "features.", "annotator.", f"{HASH}.")
+FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.")
 """Settings that follow from method and features; labels only where they split such a row."""
-VARIANT = re.compile(r"combiner\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)")
+VARIANT = re.compile(
+    r"(combiner|method)\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)"
+)
 """Settings of a method that leave what its features say as it is."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 """By the last word of a figure's heading; two for the others."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.commands import shell_command
+from nmt_feat.config.identity import method_name
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
@@ -41,6 +42,12 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
     out = folder / EXPORT
     if out.exists():
         raise UserError(f"{out}: is there already; remove it to export again")
+    if not model.model.method.exportable:
+        name = method_name(model.cfg.method._target_)
+        raise UserError(
+            f"{folder}: method={name}: CTranslate2 has no model of this form; translate with it "
+            "without an export, engine=native"
+        )
     for kind in model.kinds.values():
         kind.check_exportable()
     combinations = None

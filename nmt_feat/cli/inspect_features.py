@@ -15,7 +15,7 @@ from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import name_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import list_named_files
@@ -43,9 +43,9 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     """Print the report, the advice and the examples."""
     console.print(prepared.report)
     sizes = prepared.encoder.id_counts
-    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model)
+    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
-    method = method_name(cfg.combiner._target_)
+    method = name_method(cfg.combiner._target_, cfg.method._target_)
     for line in advise_on_features(prepared.report.features, widths, method):
         console.print(literal(f"- {line}"))
     for i in range(min(examples, len(prepared.dev))):

@@ -37,7 +37,7 @@ from nmt_feat.base.pool import count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.cli.plan import describe_plan
-from nmt_feat.config.identity import leave_out, method_name
+from nmt_feat.config.identity import leave_out, name_method
 from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
@@ -296,7 +296,8 @@ def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
             record = select_results(record, convert_json(request, Request))
         return record, folder
     config = job["config"]
-    method = method_name((config.get("combiner") or {}).get("_target_"))
+    combiner, beyond = ((config.get(g) or {}).get("_target_") for g in ("combiner", "method"))
+    method = name_method(combiner, beyond)
     seed = config.get("seed", job["number"])
     settings = copy.deepcopy(config)
     if config.get("control") == "matched":

@@ -27,7 +27,7 @@ KEEPING = (
     *("trainer.progress", "trainer.log_every", "trainer.resume_exact"),
 )
 """Settings that leave a paper's experiment what it is."""
-REPLACED = "combiner", "combiner._target_", "combiner.args.", "seed", "resume"
+REPLACED = "combiner", "combiner._target_", "combiner.args.", "method", "method.", "seed", "resume"
 """Settings of a run that the sweep to try next has in its own way, or cannot have."""
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.config.earlier_formats import SEARCH
-from nmt_feat.config.schema import DecodingConfig, TrainConfig
+from nmt_feat.config.schema import DecodingConfig, MethodConfig, TrainConfig
 
 DIALS = ("classes", "erase")
 """Settings of features that make them say less; see features/dials.py."""
@@ -107,7 +107,7 @@ def limits_of_validation(stored: Mapping[str, Any]) -> dict[str, Any]:
 def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
     features = ["+".join(cfg.features)] if cfg.features else []
-    method = method_name(cfg.combiner._target_)
+    method = name_method(cfg.combiner._target_, cfg.method._target_)
     control = [cfg.control] if cfg.control != "none" else []
     return "-".join([method, *features, *control, f"s{cfg.seed}", hash_json(settings)[:8]])
 
@@ -181,3 +181,16 @@ def method_name(target: str | None) -> str:
         return "none"
     module, _, name = target.rpartition(".")
     return to_snake_case(name) if module.startswith("nmt_feat.") else name
+
+
+def name_method(combiner: str | None, method: str | None = None) -> str:
+    """How tables call a row: by its combiner; beyond the embedding `output_gate+concat`.
+
+    Args:
+        combiner: the class of the combiner, none for words only.
+        method: the class of the method; records of runs before there were methods have none.
+    """
+    if method in (None, MethodConfig._target_):
+        return method_name(combiner)
+    names = [method, combiner] if combiner else [method]
+    return "+".join(map(method_name, names))

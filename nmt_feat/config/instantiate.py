@@ -27,7 +27,7 @@ from nmt_feat.errors import UserError, short_repr, suggest
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")
 """What may be imported with all that is in it, beside modules of the current folder."""
 SHIPPED = "nmt_feat", "torch"
-MADE_OF_RUNS = "combiner", "features", "annotator"
+MADE_OF_RUNS = "combiner", "method", "features", "annotator"
 """Groups of a run's settings whose classes are made when the run is used."""
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 TRUSTED = "NMT_FEAT_MODULES"

@@ -26,7 +26,17 @@ from omegaconf.grammar_parser import parse
 
 from nmt_feat.errors import UserError
 
-SINGLE = "data", "annotator", "subword", "combiner", "model", "optimizer", "trainer", "decoding"
+SINGLE = (
+    "data",
+    "annotator",
+    "subword",
+    "combiner",
+    "method",
+    "model",
+    "optimizer",
+    "trainer",
+    "decoding",
+)
 """Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
 GROUPS = (*SINGLE, "features", "logger", "experiment", "row")
 

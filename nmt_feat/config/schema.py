@@ -227,6 +227,16 @@ class CombinerConfig:
 
 
 @dataclass
+class MethodConfig:
+    """Where features enter the model."""
+
+    _target_: str = "nmt_feat.methods.Embedding"
+    """Class of the method, derived from `nmt_feat.methods.Method`."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
 class ModelConfig:
     """The Transformer (Vaswani et al. 2017), pre-norm."""
 
@@ -411,6 +421,7 @@ class TrainConfig:
     subword: SubwordConfig = field(default_factory=SubwordConfig)
     features: dict[str, FeatureConfig] = field(default_factory=dict)
     combiner: CombinerConfig = field(default_factory=CombinerConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -104,6 +104,7 @@ class SourceEmbedding(nn.Module):
         masked: of some features, the share of tokens and that of sentences whose values training
             makes unknown at random, so that the model works where they are missing; and whether
             only the first piece of a word has a value, so that the others stay `<inside>`.
+        has_positions: whether positions are added; not where the result goes to other states.
     """
 
     def __init__(
@@ -113,9 +114,11 @@ class SourceEmbedding(nn.Module):
         combiner: Combiner,
         dropout: float,
         masked: Mapping[str, tuple[float, float, bool]] | None = None,
+        has_positions: bool = True,
     ) -> None:
         super().__init__()
         self.masked = dict(masked or {})
+        self.has_positions = has_positions
         self.words = words
         self.fixed = 0
         """Numbers of the words' table that are not trained."""
@@ -179,5 +182,6 @@ class SourceEmbedding(nn.Module):
             x = self.merge_parts(rows, composed)
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
-        x = x + sinusoidal_positions(0, ids.shape[1], dim, x)
+        if self.has_positions:
+            x = x + sinusoidal_positions(0, ids.shape[1], dim, x)
         return dropout(x, self.dropout, self.training)

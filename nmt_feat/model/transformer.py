@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt_feat.methods import Embedding, Method
 from nmt_feat.model.cache import Cache, LayerCache
 from nmt_feat.model.dropout import add_with_dropout, dropout
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -194,12 +195,14 @@ class Transformer(nn.Module):
         target: embedding of target pieces.
         dim, ffn_dim, heads, encoder_layers, decoder_layers: as in `schema.ModelConfig`.
         dropouts: of each layer.
+        method: what features do beyond the embedding; nothing by default.
     """
 
     def __init__(
         self,
         source: SourceEmbedding,
         target: TargetEmbedding,
+        method: Method | None = None,
         *,
         dim: int,
         ffn_dim: int,
@@ -216,14 +219,20 @@ class Transformer(nn.Module):
         self.decoder_norm = nn.LayerNorm(dim)
         self.source = source
         self.target = target
+        self.method = method or Embedding(dim, {})
+
+    @property
+    def feature_embedding(self) -> SourceEmbedding:
+        """Where the features' embedders and their combiner are: the source's, or the method's."""
+        embedding = self.method.embedding
+        return embedding if isinstance(embedding, SourceEmbedding) else self.source
 
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
         x = self.source(source, features)
         for layer in self.encoder:
             x = layer(x, mask[:, None, None, :])
-        out: Tensor = self.encoder_norm(x)
-        return out
+        return self.method.change_memory(self.encoder_norm(x), features)
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""

@@ -50,16 +50,16 @@ def model_for(
     `encoders`: those in the model, if they are no longer where the settings say.
     """
     sizes, pieces = encoder.id_counts, (encoder.subwords.size, target.size)
-    model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed)
-    for name, kind in choose_kinds(cfg.features).items():
+    model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed, cfg.method)
+    embedders, kinds = model.feature_embedding.features, choose_kinds(cfg.features)
+    for name, kind in kinds.items() if embedders else ():
 
         def open_encoder(name: str = name, kind: FeatureKind = kind) -> LanguageModel | None:
             device = choose_device(cfg.trainer.accelerator)
             return encoders[name] if encoders else kind.open_encoder(device)
 
         with isolated_generator(cfg.seed, f"encoder {name}"):  # of what its files need not have
-            embedder = model.source.features[name]
-            kind.prepare_embedder(embedder, encoder.features[name], open_encoder)
+            kind.prepare_embedder(embedders[name], encoder.features[name], open_encoder)
     return model
 
 

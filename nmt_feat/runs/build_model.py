@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Combiner, Mixed, NoFeatures
-from nmt_feat.combiners.mixed import METHODS, Method
+from nmt_feat.combiners.mixed import METHODS
+from nmt_feat.combiners.mixed import Method as MixedMethod
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
-from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, MethodConfig, ModelConfig
 from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
+from nmt_feat.methods import Method
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import Dropouts, Transformer
@@ -25,6 +27,8 @@ LEAST = FIRST + 1
 """Ids of a feature at least: the special ones and a value."""
 WORD = "word"
 """Name of the first part; no feature may have it."""
+BY_EMBEDDING = MethodConfig()
+"""The method that is nothing beyond the embedding."""
 
 
 def unused(cfg: CombinerConfig) -> list[str]:
@@ -44,6 +48,28 @@ def unused(cfg: CombinerConfig) -> list[str]:
         settings.add("bias")
     free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     return [] if free else sorted(settings - set(taken))
+
+
+def locate_method(cfg: MethodConfig) -> type[Method]:
+    """The class of the method."""
+    cls = locate_class(cfg._target_)
+    if not issubclass(cls, Method):
+        raise UserError(
+            f"method._target_={cfg._target_}: is no nmt_feat.methods.Method; derive the class "
+            "from it"
+        )
+    return cls
+
+
+def build_method(
+    cfg: MethodConfig, dim: int, sizes: Mapping[str, int], embedding: nn.Module | None = None
+) -> Method:
+    """The method of the configuration; `sizes`: ids of each feature, special ones included."""
+    locate_method(cfg)
+    method: Method = build_object(
+        cfg._target_, Method, cfg.args, dim=dim, sizes=sizes, embedding=embedding
+    )
+    return method
 
 
 def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
@@ -88,7 +114,7 @@ def resolve_methods(args: Mapping[str, Any], parts: list[str]) -> dict[str, Any]
     return {**args, **defaults, "methods": resolved}
 
 
-def resolve_method(name: str) -> Method:
+def resolve_method(name: str) -> MixedMethod:
     """The name of a shipped method as it is; the class of a dotted name."""
     if name in METHODS:
         return name
@@ -102,14 +128,24 @@ def resolve_method(name: str) -> Method:
     return cls
 
 
+def combined_features(
+    features: dict[str, FeatureConfig], method: MethodConfig
+) -> dict[str, FeatureConfig]:
+    """The features that the combiner merges: all or none."""
+    return features if locate_method(method).uses_combiner else {}
+
+
 def request_widths(
     cfg: CombinerConfig,
     features: dict[str, FeatureConfig],
     values: dict[str, int],
     model: ModelConfig,
+    method: MethodConfig = BY_EMBEDDING,
 ) -> dict[str, int]:
     """The width that each part would like; `values`: number of values of each feature."""
-    dim, parts = model.dim, {WORD: model.dim} if model.source_words else {}
+    features = combined_features(features, method)
+    has_word = model.source_words and (not features or locate_method(method).merges_with_word)
+    dim, parts = model.dim, {WORD: model.dim} if has_word else {}
     count = len(parts) + len(features)
     for name, kind in choose_kinds(features).items():
         parts[name] = kind.choose_width(values[name], dim, cfg.widths, count)
@@ -117,10 +153,13 @@ def request_widths(
 
 
 def check_widths(
-    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig
+    cfg: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    model: ModelConfig,
+    method: MethodConfig = BY_EMBEDDING,
 ) -> None:
     """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
-    parts = request_widths(cfg, features, dict.fromkeys(features, 1), model)
+    parts = request_widths(cfg, features, dict.fromkeys(features, 1), model, method)
     with isolated_generator(0, "check"), torch.no_grad():
         combiner = build_combiner(cfg, parts, model.dim)
         if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
@@ -140,13 +179,13 @@ def check_widths(
                     f"{cfg._target_}: gives {name} the width {width}; give a whole number, "
                     "at least 1"
                 )
-        for name, kind in choose_kinds(features).items():
+        for name, kind in choose_kinds(combined_features(features, method)).items():
             _try_embedder(kind, kind.build_embedder(LEAST, combiner.widths[name], 1.0))
         _try_combiner(combiner, str(cfg._target_))
         # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
-        build_combiner(
-            cfg, request_widths(cfg, features, dict.fromkeys(features, LEAST), model), model.dim
-        )
+        least = dict.fromkeys(features, LEAST)
+        build_combiner(cfg, request_widths(cfg, features, least, model, method), model.dim)
+        build_method(method, model.dim, least)
 
 
 def _try_combiner(combiner: Combiner, target: str) -> None:
@@ -202,7 +241,7 @@ def _kind(value: object) -> str:
 
 def check_tie(combiner: Combiner, model: ModelConfig) -> None:
     """One table for all needs a word as wide as the model."""
-    word, *_ = combiner.widths.values()
+    word = combiner.widths.get(WORD, model.dim)
     if model.tie == "all" and word != model.dim:
         raise UserError(
             f"model.tie=all needs one table of width {model.dim}, but the combiner gives the word "
@@ -253,23 +292,23 @@ def build_model(
     source_size: int,
     target_size: int,
     seed: int,
+    method: MethodConfig = BY_EMBEDDING,
 ) -> Transformer:
     """The model. At one seed, all combiners start from the same Transformer and target table.
 
     Args:
-        model, combiner, features: the settings; features in the combiner's order.
+        model, combiner, features, method: the settings; features in the combiner's order.
         values: size of each feature's vocabulary, special values included.
         source_size, target_size: number of source and target pieces.
         seed: the run's seed.
     """
     std = model.embedding_std or model.dim**-0.5
     with isolated_generator(seed, "combiner"):
-        merge = build_combiner(
-            combiner, request_widths(combiner, features, values, model), model.dim
-        )
+        parts = request_widths(combiner, features, values, model, method)
+        merge = build_combiner(combiner, parts, model.dim)
     check_tie(merge, model)
     embedders: dict[str, nn.Module] = {}
-    for name, kind in choose_kinds(features).items():
+    for name, kind in choose_kinds(combined_features(features, method)).items():
         with isolated_generator(seed, f"feature {name}"):
             embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
     with isolated_generator(seed, "target"):
@@ -277,16 +316,23 @@ def build_model(
     words = target if model.tie == "all" else None
     if words is None and model.source_words:
         with isolated_generator(seed, "source"):
-            words = make_table(source_size, merge.widths[WORD], std)
+            words = make_table(source_size, merge.widths.get(WORD, model.dim), std)
     masked = {
         name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
         for name, feature in features.items()
         if feature.dropout or feature.sentence_dropout
     }
+    source, apart = SourceEmbedding(words, embedders, merge, model.dropout, masked), None
+    if embedders and not locate_method(method).merges_with_word:
+        apart = SourceEmbedding(None, embedders, merge, model.dropout, masked, has_positions=False)
+        source = SourceEmbedding(words, {}, NoFeatures({WORD: model.dim}, model.dim), model.dropout)
+    with isolated_generator(seed, "method"):
+        beyond = build_method(method, model.dim, values, apart)
     with isolated_generator(seed, "transformer"):
         return Transformer(
-            SourceEmbedding(words, embedders, merge, model.dropout, masked),
+            source,
             TargetEmbedding(target, model.dropout),
+            beyond,
             dim=model.dim,
             ffn_dim=model.ffn_dim,
             heads=model.heads,

@@ -128,8 +128,10 @@ def build_trainer(
     """A trainer before its first update. `search`: how validations translate."""
     objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
     objective.to(fabric.device)
+    paths = {module: name for name, module in objective.named_modules()}
+    embedders = paths[model.feature_embedding.features]
     rates = {
-        f"model.source.features.{name}.encoder.": feature.learning_rate
+        f"{embedders}.{name}.encoder.": feature.learning_rate
         for name, feature in cfg.features.items()
         if feature.learning_rate
     }

@@ -17,7 +17,7 @@ from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.runs.build_model import build_combiner, request_widths
+from nmt_feat.runs.build_model import build_combiner, locate_method, request_widths
 from nmt_feat.text.files import hash_file_cached
 
 
@@ -63,12 +63,15 @@ def count_source_vectors(model: dict[str, Any], cfg: TrainConfig) -> None:
 
 
 def count_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
-    """Count the files of one's own combiner, optimiser, embedders and kinds of feature."""
-    parts = request_widths(cfg.combiner, cfg.features, dict.fromkeys(cfg.features, 1), cfg.model)
+    """Count the files of one's own combiner, method, optimiser, embedders and kinds of feature."""
+    sizes = dict.fromkeys(cfg.features, 1)
+    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     with isolated_generator(0, "code"):
         combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
     # `mixed` has combiners inside, so all modules are asked.
     settings["combiner"] |= user_code_hash(*map(type, combiner.modules()))
+    if "method" in settings:
+        settings["method"] |= user_code_hash(locate_method(cfg.method))
     settings["optimizer"] |= user_code_hash(locate_class(cfg.optimizer._target_))
     for name, kind in choose_kinds(cfg.features).items():
         embedder = locate_class(kind.settings._target_)

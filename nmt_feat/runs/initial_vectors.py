@@ -81,8 +81,9 @@ def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) 
 
 def set_initial_vectors(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]:
     """Give an untrained model the vectors that the settings name; notes on them."""
-    for name, kind in choose_kinds(cfg.features).items():
-        kind.load_vectors(model.source.features[name], prepared.folder)
+    kinds = choose_kinds(cfg.features)
+    for name, embedder in model.feature_embedding.features.items():
+        kinds[name].load_vectors(embedder, prepared.folder)
     if not (file := cfg.model.source_vectors):
         return []
     assert model.source.words is not None

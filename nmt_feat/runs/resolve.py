@@ -8,16 +8,23 @@ from rich.console import Console
 
 from nmt_feat.config.identity import method_name
 from nmt_feat.config.rules import check_settings, unused_subword_settings
-from nmt_feat.config.schema import CombinerConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.schema import CombinerConfig, MethodConfig, SubwordConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
-from nmt_feat.runs.build_model import check_vectors, check_widths, unused
+from nmt_feat.runs.build_model import (
+    BY_EMBEDDING,
+    check_vectors,
+    check_widths,
+    locate_method,
+    unused,
+)
 from nmt_feat.runs.build_optimizer import try_optimizer
 from nmt_feat.runs.feature_rules import check_features
 from nmt_feat.runs.loggers import make_loggers
+from nmt_feat.runs.method_rules import check_method
 from nmt_feat.text.word_vectors import vector_width
 
 
@@ -43,6 +50,8 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     _warn_of_long_warmup(cfg, console)
     _ignore_unused_subword(cfg.subword, sweep, console)
     _ignore_unused_combiner(cfg.combiner, sweep, console)
+    check_method(cfg)
+    _ignore_unused_method(cfg, sweep, console)
     _drop_features_of_words_only(cfg, console)
     _ignore_unused_control(cfg, sweep, console)
     for kind in choose_kinds(cfg.features).values():
@@ -50,10 +59,12 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
         kind.complete_settings(cfg.subword.kind, choose_device(cfg.trainer.accelerator))
     check_formats(cfg.data)  # what a format lacks is said before what a feature lacks
     check_features(cfg)
-    check_widths(cfg.combiner, cfg.features, cfg.model)
+    check_widths(cfg.combiner, cfg.features, cfg.model, cfg.method)
     if cfg.model.source_vectors:
         width = vector_width(cfg.model.source_vectors)
-        check_vectors(cfg.combiner, cfg.features, cfg.model, width)
+        is_merged = locate_method(cfg.method).merges_with_word
+        merged = (cfg.combiner, cfg.features) if is_merged else (CombinerConfig(), {})
+        check_vectors(*merged, cfg.model, width)
     try_optimizer(cfg.optimizer)
     return cfg
 
@@ -108,6 +119,21 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
     if cfg.features:
         console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
     cfg.combiner, cfg.features = CombinerConfig(), {}
+
+
+def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> None:
+    """Without a combiner there are no features for a method that needs one."""
+    is_needed = cfg.combiner._target_ is not None or not locate_method(cfg.method).uses_combiner
+    if is_needed or cfg.method == BY_EMBEDDING:
+        return
+    name = method_name(cfg.method._target_)
+    if not sweep:
+        raise UserError(
+            f"combiner=none method={name}: words only has no features for it; choose a combiner, "
+            "such as concat, or method=embedding"
+        )
+    console.print(f"combiner=none: unused: method={name}")
+    cfg.method = MethodConfig()
 
 
 def _ignore_unused_control(cfg: TrainConfig, sweep: bool, console: Console) -> None:

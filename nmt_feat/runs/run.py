@@ -26,7 +26,7 @@ from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.identity import (
     is_earlier,
     limits_of_validation,
-    method_name,
+    name_method,
 )
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare, prepare_run
@@ -280,15 +280,16 @@ def train_new_run(
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
-    widths = arithmetic(model.source.combiner)
+    widths = arithmetic(model.feature_embedding.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
     result = train_to_end(fabric, cfg, folder, (prepared, model))
     steps = restore_chosen_weights(cfg, folder, model.eval())
     write_atomically(folder / WEIGHTS, to_safetensors(model_tensors(model)))
     evaluate_splits(cfg, record, result, prepared, folder)
-    record.parts = measure_parts(
-        model, prepared.dev, prepared.encoder.name_values(with_words=False)
-    )
+    if model.feature_embedding is model.source:
+        record.parts = measure_parts(
+            model, prepared.dev, prepared.encoder.name_values(with_words=False)
+        )
     record_training(record, result)
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
     record.seconds = seconds_before + time.perf_counter() - begun
@@ -302,9 +303,9 @@ def train_new_run(
 def print_advice(cfg: TrainConfig, prepared: Prepared, model: Transformer) -> None:
     """Print what the numbers of the data report suggest, for a run that is no job of a sweep."""
     if cfg.control == "none":
-        method = method_name(cfg.combiner._target_)
+        method = name_method(cfg.combiner._target_, cfg.method._target_)
         for line in advise_on_features(
-            prepared.report.features, model.source.combiner.widths, method
+            prepared.report.features, model.feature_embedding.combiner.widths, method
         ):
             say(line)
     if cfg.data.name == OWN_FILES:
@@ -321,7 +322,7 @@ def begin_record(
 ) -> RunRecord:
     """The record of a run that has not been trained yet."""
     return RunRecord(
-        method=method_name(cfg.combiner._target_),
+        method=name_method(cfg.combiner._target_, cfg.method._target_),
         features=list(cfg.features),
         seed=cfg.seed,
         data=cfg.data.name,

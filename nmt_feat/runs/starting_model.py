@@ -6,8 +6,8 @@ import copy
 
 from rich.console import Console
 
-from nmt_feat.config.identity import method_name
-from nmt_feat.config.schema import CombinerConfig, TrainConfig
+from nmt_feat.config.identity import name_method
+from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual
@@ -24,7 +24,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
     """
     prepared = prepare(cfg, cfg.features)
     plain = copy.deepcopy(cfg)
-    plain.combiner, plain.features = CombinerConfig(), {}
+    plain.combiner, plain.features, plain.method = CombinerConfig(), {}, MethodConfig()
     plain.model.source_words = True
 
     def count_with_width(cfg: TrainConfig, ffn_dim: int) -> int:
@@ -39,11 +39,11 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
     step = count_with_width(plain, width + 1) - first
     plain.model.ffn_dim = max(1, width + round((goal - first) / step))
     total = count_with_width(plain, plain.model.ffn_dim)
-    name = method_name(cfg.combiner._target_)
+    name = name_method(cfg.combiner._target_, cfg.method._target_)
     if abs(total / goal - 1) > 0.005:
         raise UserError(
             f"control=matched: model.ffn_dim={plain.model.ffn_dim} gives {total:,} parameters, "
-            f"combiner={name} has {goal:,}; widen the model"
+            f"{name} has {goal:,}; widen the model"
         )
     console.print(
         f"control=matched: words only with model.ffn_dim={plain.model.ffn_dim}, not {width}: "
@@ -56,20 +56,29 @@ def build_untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, 
     """The model that training starts from, with its ready-made vectors, and notes on these."""
     model = model_for(cfg, prepared.encoder, prepared.target)
     notes = set_initial_vectors(model, cfg, prepared)
-    for name, kind in choose_kinds(cfg.features).items():
-        notes += kind.describe_embedder(model.source.features[name])
+    kinds = choose_kinds(cfg.features)
+    for name, embedder in model.feature_embedding.features.items():
+        notes += kinds[name].describe_embedder(embedder)
     return model, notes
 
 
 def count_parameters(model: Transformer) -> dict[str, int]:
-    """Trainable numbers: all, the combiner's, the features'; apart, those of trained encoders."""
-    source = model.source
+    """Trainable numbers: all, the combiner's, the features'; apart, those of trained encoders.
+
+    And what a method has beside embedders and combiner, if it has anything.
+    """
+    source = model.feature_embedding
     parts = {"total": model, "combiner": source.combiner, "features": source.features}
+    parts["method"] = model.method
     counts = {
         name: sum(p.numel() for p in part.parameters() if p.requires_grad)
         for name, part in parts.items()
     }
-    counts["total"] -= source.fixed
+    counts["total"] -= model.source.fixed
+    if source is not model.source:
+        counts["method"] -= counts["combiner"] + counts["features"]
+    if not counts["method"]:
+        del counts["method"]
     encoders = [f.encoder for f in source.features.values() if isinstance(f, Contextual)]
     if trained := [p for e in encoders if e is not None for p in e.parameters()]:
         counts["encoders"] = sum(p.numel() for p in trained if p.requires_grad)

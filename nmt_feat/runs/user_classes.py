@@ -25,7 +25,8 @@ def changed_classes(folder: Path, cfg: TrainConfig, model: Transformer) -> Itera
         return
     settings = read_record(folder / FINISHED).settings
     classes: dict[str, list[type]] = {
-        "combiner": [type(module) for module in model.source.combiner.modules()]
+        "combiner": [type(module) for module in model.feature_embedding.combiner.modules()],
+        "method": [type(model.method)],
     }
     for feature, kind in choose_kinds(cfg.features).items():
         classes[f"features.{feature}"] = [locate_class(kind.settings._target_), type(kind)]

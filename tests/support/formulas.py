@@ -154,6 +154,13 @@ def additive_gate(parts: Sequence[Vector], w: Weights) -> list[float]:
     return out
 
 
+def output_gate(parts: Sequence[Vector], w: Weights) -> list[float]:
+    """h + g v, g = sigmoid(W [h; v] + c), of the encoder's output h and merged features v."""
+    state, features = parts
+    logits = affine(w, "gate.logits.0", concat(parts, w))
+    return [h + sigmoid(logit) * v for h, v, logit in zip(state, features, logits, strict=True)]
+
+
 def mixed(parts: Sequence[Vector], w: Weights) -> list[float]:
     """Of word, upos, deprel, lemma: the lemma is gated with the word, the others follow."""
     word, *features = parts
@@ -197,13 +204,15 @@ FORMULAS: dict[str, Callable[[Sequence[Vector], Weights], list[float]]] = {
         *(gate, dynamic_switch, word_gate, additive_gate, mixed, product, film, attention),
     )
 }
+METHODS = {"output_gate": output_gate}
+"""Those of methods beyond the embedding that are position-wise, too."""
 
 
 def everywhere(name: str, parts: Sequence[Array], weights: Weights) -> Array:
     """The formula `name` at each position of parts `(batch, time, width)`."""
-    batch, time, _ = parts[0].shape
+    formula, (batch, time, _) = (FORMULAS | METHODS)[name], parts[0].shape
     rows = [
-        [FORMULAS[name]([part[n, t].tolist() for part in parts], weights) for t in range(time)]
+        [formula([part[n, t].tolist() for part in parts], weights) for t in range(time)]
         for n in range(batch)
     ]
     return np.array(rows)

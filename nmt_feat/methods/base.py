@@ -1,0 +1,47 @@
+"""What all methods share, and the one that does nothing beyond the embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+class Method(nn.Module):
+    """Where features enter a model, or leave it. A user's method overrides what is different.
+
+    As it stands, it is the embedding: the combiner merges features with the word, and the
+    Transformer sees nothing else of them.
+
+    Args:
+        dim: width of the model.
+        sizes: number of ids of each feature, special ones included.
+        embedding: where the features are not merged with the word, from ids of pieces and features,
+            `(B, S)`, to what the combiner makes of the features alone, `(B, S, dim)`.
+    """
+
+    uses_combiner: ClassVar[bool] = True
+    """Whether a combiner merges the features; else it goes with `combiner=none`."""
+    merges_with_word: ClassVar[bool] = True
+    """Whether the combiner merges them with the word, not by themselves."""
+    reads_features: ClassVar[bool] = True
+    """Whether translation needs the features."""
+    exportable: ClassVar[bool] = False
+    """Whether the model is one that CTranslate2 has, but for its source embedding."""
+
+    def __init__(
+        self, dim: int, sizes: Mapping[str, int], embedding: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        """What the decoder reads of the encoder's output `(B, S, dim)`; features `(B, S)`."""
+        return memory
+
+
+class Embedding(Method):
+    """`combiner(a, b, c)`: features are merged with the word, and all else is a Transformer."""
+
+    exportable = True
