@@ -211,6 +211,7 @@ def _list_scores(folder: Path, record: RunRecord) -> list[dict[str, object]]:
             "bleu": scores.bleu,
             "chrf": scores.chrf,
             "ter": scores.ter,
+            **{metric: one.score for metric, one in scores.metrics.items()},
             "perplexity": scores.perplexity,
             "reading": scores.reading.accuracy if scores.reading else None,
             "parameters": record.parameters.get("total"),

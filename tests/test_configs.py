@@ -42,7 +42,7 @@ def test_everything_is_here() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert groups == {
         *("annotator", "combiner", "data", "decoding", "experiment", "features", "hydra"),
-        *("logger", "method", "model", "optimizer", "subword", "trainer"),
+        *("logger", "method", "metrics", "model", "optimizer", "subword", "trainer"),
     }
 
 

@@ -98,7 +98,7 @@ def test_pairs_of_hardly_trained_models_have_no_p(tmp_path: Path) -> None:
     one_word = [f"{LINES[0][0]} {'oh ' * 8}", *["oh " * 8] * 119]
     runs = [counted(tmp_path, "none", 1, nothing), counted(tmp_path, "add", 1, one_word)]
     counts = [sentence_counts(lines, REFERENCES)["BLEU"] for lines in (nothing, one_word)]
-    [p] = paired_tests(counts[0], [counts[1]], "BLEU")
+    [p] = paired_tests(counts[0], [counts[1]], "bleu")
     assert p["bootstrap"] < 0.001
     assert p["randomization"] > 0.9
     runs += [run(tmp_path, m, 2, wrong) for m, wrong in (("none", 0.4), ("add", 0.1))]

@@ -27,7 +27,9 @@ from nmt_feat.evaluation.languages import (
     choose_scoring,
     language_tokenizer,
 )
-from nmt_feat.evaluation.metrics import edit_rate, score, word_perplexity
+from nmt_feat.evaluation.metric import score_texts
+from nmt_feat.evaluation.metrics import score, word_perplexity
+from nmt_feat.evaluation.sacrebleu_metrics import TER
 from nmt_feat.runs import build_trainer
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.records import RunRecord
@@ -107,8 +109,9 @@ def test_scores_are_those_of_the_command_line(tmp_path: Path, language: str) -> 
     found = score(hypotheses, references, scoring.tokenized, scoring.tokenizer)
     assert (round(found.bleu, 15), found.bleu_signature) == (bleu["score"], bleu["signature"])
     assert (round(found.chrf, 15), found.chrf_signature) == (chrf["score"], chrf["signature"])
-    rate, signature = edit_rate(hypotheses, references, scoring.asian)
-    assert (round(rate, 15), signature) == (ter["score"], ter["signature"])
+    edits = TER(scoring)
+    rate = score_texts(edits, references, hypotheses, references)
+    assert (round(rate, 15), edits.signature) == (ter["score"], ter["signature"])
     assert f"tok:{scoring.tokenizer}" in found.bleu_signature
     assert 5 < found.bleu < 95
     assert score(references, references, False, scoring.tokenizer).bleu == pytest.approx(100)

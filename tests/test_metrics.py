@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Reading, edit_rate, reading_accuracy, score, word_perplexity
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.metric import add_scores, build_metrics
+from nmt_feat.evaluation.metrics import Reading, reading_accuracy, score, word_perplexity
 from nmt_feat.evaluation.test_sets import write_hypotheses
 
 LINES = [
@@ -32,19 +36,28 @@ def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: 
     (tmp_path / "ref").write_text("".join(f"{r}\n" for r in references), encoding="utf-8")
     name = write_hypotheses(tmp_path, "test", hypotheses)
     flags = ["-tok", "none", "-lc", "--chrf-lowercase"] if tokenized else []
-    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", name, "-m", "bleu", "chrf", "ter"]
-    done = subprocess.run(
-        [*command, "-w", "15", "-f", "json", *flags],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    bleu, chrf, ter = json.loads(done.stdout)
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", name, "-w", "15", "-f", "json"]
+
+    def call(*more: str) -> Any:
+        done = subprocess.run(
+            [*command, *flags, *more], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    bleu, chrf, ter = call("-m", "bleu", "chrf", "ter")
+    chrf_plus = call("-m", "chrf", "--chrf-word-order", "2")
     ours = score(hypotheses, references, tokenized)
     assert round(ours.bleu, 15) == bleu["score"]
     assert round(ours.chrf, 15) == chrf["score"]
-    assert edit_rate(hypotheses, references) == (ter["score"], ter["signature"])
+    scoring = Scoring("none" if tokenized else "13a", tokenized)
+    classes = {"ter": "TER", "chrf++": "ChrFPlusPlus"}
+    configs = {
+        n: MetricConfig(f"nmt_feat.evaluation.sacrebleu_metrics.{c}") for n, c in classes.items()
+    }
+    add_scores(build_metrics(configs, scoring), ours, references, hypotheses, references)
+    assert (ours.ter, ours.ter_signature) == (ter["score"], ter["signature"])
+    plus = ours.metrics["chrF++"]
+    assert (round(plus.score, 15), plus.signature) == (chrf_plus["score"], chrf_plus["signature"])
     assert 0 < ours.bleu < 100
     assert ours.bleu_signature == bleu["signature"]
     assert ours.chrf_signature == chrf["signature"]

@@ -195,7 +195,7 @@ def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
     _, references = texts(40, 0, 0)
     counts = [sentence_counts(lines, references) for _, lines in systems]
     for metric, kind in (("BLEU", BLEU), ("chrF", CHRF)):
-        found = paired_tests(counts[0][metric], [c[metric] for c in counts[1:]], metric)
+        found = paired_tests(counts[0][metric], [c[metric] for c in counts[1:]], metric.lower())
         for name, test in (("bootstrap", "bs"), ("randomization", "ar")):
             _, scores = PairedTest(systems, {metric: kind()}, [references], test_type=test)()
             (results,) = (v for k, v in scores.items() if k != "System")
@@ -206,7 +206,7 @@ def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
 def test_models_of_equal_scores_do_not_differ() -> None:
     lines, references = texts(40, 0.3, 1)
     counts = sentence_counts(lines, references)["BLEU"]
-    assert paired_tests(counts, [counts], "BLEU") == [{"bootstrap": 1.0, "randomization": 1.0}]
+    assert paired_tests(counts, [counts], "bleu") == [{"bootstrap": 1.0, "randomization": 1.0}]
 
 
 @pytest.fixture(scope="module")

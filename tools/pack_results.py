@@ -49,7 +49,7 @@ def pack_runs(runs: Path, folder: Path) -> int:
     refuse_existing(folder / PACKED_RECORDS, folder / PACKED_COUNTS)
     (folder / PACKED_RECORDS).write_text("".join(lines), encoding="utf-8")
     if tables:
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables(tables, promote_options="default")  # metrics may differ
         options = {"compression": "zstd", "compression_level": 19, "row_group_size": ROWS}
         pq.write_table(table, folder / PACKED_COUNTS, **options)
     return len(folders)

@@ -9,7 +9,6 @@ from nmt_feat.analysis.comparison_tables import ENOUGH
 from nmt_feat.analysis.comparisons import Compared, Evidence, Method
 from nmt_feat.analysis.render import ReportTable
 
-METRIC = "BLEU"
 MOST_NAMES = 6
 """Methods that a sentence names."""
 VALUE_CONTROLS = ("shuffled", "resampled", "by_type")
@@ -37,13 +36,18 @@ def answer_question(evidence: Evidence) -> list[str]:
         return ["Unknown: words only is not in this table. Add combiner=none."]
     if not methods[evidence.baseline].words_only:
         return [f"Unknown: the baseline is {evidence.baseline}, not words only."]
-    all_compared = evidence.against[METRIC]
+    metric = evidence.metric
+    all_compared, direction = evidence.against[metric], direction_of(evidence)
     against = {name: all_compared[name] for name in with_features if name in all_compared}
     if not against:
         return ["Unknown: one seed cannot tell. Run more seeds, for instance seed=1,2,3,4,5."]
-    lines = [_compare_with_baseline(against, methods[evidence.baseline])]
-    best = max(against, key=lambda name: (against[name].sign, against[name].difference.value))
-    if against[best].sign > 0:
+    lines = [_compare_with_baseline(against, methods[evidence.baseline], metric, direction)]
+
+    def rank(name: str) -> tuple[float, float]:
+        return direction * against[name].sign, direction * against[name].difference.value
+
+    best = max(against, key=rank)
+    if direction * against[best].sign > 0:
         lines.append(_compare_with_controls(methods[best], evidence))
     if len(against) > 1:
         lines.append(_compare_methods(list(against), evidence))
@@ -53,14 +57,23 @@ def answer_question(evidence: Evidence) -> list[str]:
     return lines
 
 
-def _compare_with_baseline(against: Mapping[str, Compared], baseline: Method) -> str:
-    """Whether a method is above words only, and by how much the best one is."""
+def direction_of(evidence: Evidence) -> int:
+    """1 where a higher score is better, else -1."""
+    return -1 if evidence.lower_is_better(evidence.metric) else 1
+
+
+def _compare_with_baseline(
+    against: Mapping[str, Compared], baseline: Method, metric: str, direction: int
+) -> str:
+    """Whether a method is better than words only, and by how much the best one is."""
+    better, worse = ("above", "below")[::direction]
     base = "words only" if baseline.name == "none" else f"words only ({baseline.name})"
-    ranked = sorted(against, key=lambda name: against[name].difference.value, reverse=True)
-    gains = [name for name in ranked if against[name].sign > 0]
-    losses = [name for name in ranked if against[name].sign < 0]
+    values = {name: direction * compared.difference.value for name, compared in against.items()}
+    ranked = sorted(against, key=lambda name: values[name], reverse=True)
+    gains = [name for name in ranked if direction * against[name].sign > 0]
+    losses = [name for name in ranked if direction * against[name].sign < 0]
     if gains:
-        text = f"Yes: {gains[0]} is above {base} ({_amount(against[gains[0]])})."
+        text = f"Yes: {gains[0]} is {better} {base} ({_amount(against[gains[0]], metric)})."
         rest, others = len(gains) - 1, len(against) - 1
         if others == 1 and rest == 1:
             text += " So is the other method."
@@ -69,11 +82,12 @@ def _compare_with_baseline(against: Mapping[str, Compared], baseline: Method) ->
             text += f" So {'is' if rest == 1 else 'are'} {number} other methods."
         return text
     if losses:
-        text = f"No: {losses[-1]} is below {base} ({_amount(against[losses[-1]])})"
-        return f"{text}, and no method is shown to be above it."
+        text = f"No: {losses[-1]} is {worse} {base} ({_amount(against[losses[-1]], metric)})"
+        return f"{text}, and no method is shown to be {better} it."
     return (
-        f"Not shown: no method is shown to differ from {base}. The highest is {ranked[0]} "
-        f"({_amount(against[ranked[0]])})."
+        f"Not shown: no method is shown to differ from {base}. The "
+        f"{'highest' if direction > 0 else 'lowest'} is {ranked[0]} "
+        f"({_amount(against[ranked[0]], metric)})."
     )
 
 
@@ -90,34 +104,40 @@ def _compare_with_controls(best: Method, evidence: Evidence) -> str:
             f"Is it the linguistics? Unknown: {best.name} has no control in this table. Add "
             "control=none,shuffled."
         )
-    orders = evidence.orders[METRIC]
+    orders, metric = evidence.orders[evidence.metric], evidence.metric
+    direction = direction_of(evidence)
+    better = "above" if direction > 0 else "below"
     above, unclear = [], []
     for name in controls:
-        compared = orders.get((best.name, name))
-        if compared is not None and compared.is_supported:
-            above.append(f"{name} ({_amount(compared)})")
-            continue
-        if compared is not None:
-            unclear.append(f"{name} ({_amount(compared)})")
-        elif (name, best.name) in orders:
-            unclear.append(f"{name} ({_amount(orders[name, best.name], -1)})")
-        else:
+        sign = 1 if (best.name, name) in orders else -1
+        compared = orders.get((best.name, name) if sign > 0 else (name, best.name))
+        if compared is None:
             unclear.append(name)
+        elif compared.is_supported and sign == direction:
+            above.append(f"{name} ({_amount(compared, metric, sign)})")
+        else:
+            unclear.append(f"{name} ({_amount(compared, metric, sign)})")
     meaning = "A control has the same parameters, and feature values that mean nothing."
     if not unclear:
-        return f"It is the linguistics: {best.name} is also above {' and '.join(above)}. {meaning}"
-    text = f"It may not be the linguistics: {best.name} is not shown to be above "
+        names = " and ".join(above)
+        return f"It is the linguistics: {best.name} is also {better} {names}. {meaning}"
+    text = f"It may not be the linguistics: {best.name} is not shown to be {better} "
     text += " or ".join(unclear)
     if above:
-        text += f", but it is above {' and '.join(above)}"
+        text += f", but it is {better} {' and '.join(above)}"
     return f"{text}. {meaning}"
 
 
 def _compare_methods(names: Sequence[str], evidence: Evidence) -> str:
+    direction = direction_of(evidence)
+    better = "above" if direction > 0 else "below"
     pairs = [
-        f"{one} is above {two} (p {format_p(compared.p, '= ')})"
-        for (one, two), compared in evidence.orders[METRIC].items()
-        if one in names and two in names and compared.is_supported
+        f"{pair[0]} is {better} {pair[1]} (p {format_p(compared.p, '= ')})"
+        for pair, compared in (
+            (pair[::direction], compared)
+            for pair, compared in evidence.orders[evidence.metric].items()
+        )
+        if pair[0] in names and pair[1] in names and compared.is_supported
     ]
     if not pairs:
         listed = ", ".join(names) if len(names) <= MOST_NAMES else f"the {len(names)} methods"
@@ -125,11 +145,11 @@ def _compare_methods(names: Sequence[str], evidence: Evidence) -> str:
     return f"Which method is best? Supported: {', '.join(pairs)}."
 
 
-def _amount(compared: Compared, sign: int = 1) -> str:
+def _amount(compared: Compared, metric: str, sign: int = 1) -> str:
     """Value, interval and p; with a sign of -1 those of the second method less the first."""
     difference = compared.difference
     low, high = sorted((sign * difference.low, sign * difference.high))
     return (
-        f"{sign * difference.value:+.2f} {METRIC}, 95 % interval {low:+.2f} to {high:+.2f}, "
+        f"{sign * difference.value:+.2f} {metric}, 95 % interval {low:+.2f} to {high:+.2f}, "
         f"p {format_p(compared.p, '= ')}"
     )

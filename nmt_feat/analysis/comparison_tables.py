@@ -12,7 +12,7 @@ from nmt_feat.analysis.claims import (
 )
 from nmt_feat.analysis.comparisons import Compared, Evidence, Method
 from nmt_feat.analysis.render import ReportTable
-from nmt_feat.analysis.statistics import METRICS, RESAMPLES, paired_tests
+from nmt_feat.analysis.statistics import RESAMPLES, paired_tests
 from nmt_feat.evaluation.counts import COLUMNS, Counts
 
 ENOUGH = 5
@@ -86,16 +86,20 @@ def _make_difference_table(evidence: Evidence, metric: str) -> ReportTable:
         )
     names = [m.name for m in evidence.methods]
     means = [samples[name].mean for name in names]
+    best = max(means)
+    if evidence.lower_is_better(metric):
+        best = min(means)
+        notes.insert(0, f"{metric}: the lower the better.")
     return ReportTable(
         *(title, heading, rows, notes, frozenset({"method"})),
-        best=frozenset((i, 2) for i, mean in enumerate(means) if mean == max(means)),
+        best=frozenset((i, 2) for i, mean in enumerate(means) if mean == best),
         significant=frozenset((names.index(n), 2) for n, c in against.items() if c.is_supported),
     )
 
 
 def _make_share_tables(evidence: Evidence) -> list[ReportTable]:
     """For each level the methods there, and the baseline."""
-    shares, tables = evidence.shares["BLEU"], []
+    shares, tables = evidence.shares[evidence.metric], []
     levels = dict.fromkeys(m.level for m in evidence.methods if m.name != evidence.baseline)
     for level in levels:
         there = {m.name for m in evidence.methods if m.level == level} | {evidence.baseline}
@@ -107,7 +111,7 @@ def _make_share_tables(evidence: Evidence) -> list[ReportTable]:
                 share = shares.get((one, two), 1 - shares.get((two, one), 1))
                 row.append("-" if one == two else f"{100 * share:.0f} %")
             rows.append(row)
-        title = "How often the row has more BLEU than the column"
+        title = f"How often the row has more {evidence.metric} than the column"
         title += f": {level}" if level else ""
         note = (
             f"Share of {RESAMPLES:,} resamples of seeds and sentences. p decides what is supported."
@@ -124,19 +128,21 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
     base = next((m for m in evidence.methods if m.name == evidence.baseline), None)
     if base is None:
         return ReportTable("")
+    metric, form = evidence.metric, evidence.form_of(evidence.metric)
+    score = evidence.scorings[metric]
     for seed in base.seeds:
-        base_counts = _counts_of_seed(base, seed)
+        base_counts = _counts_of_seed(base, seed, metric)
         paired = [
             (position, method)
             for position, method in enumerate(evidence.methods)
             if method is not base and seed in method.seeds
         ]
-        all_counts = [_counts_of_seed(method, seed) for _, method in paired]
-        tests = paired_tests(base_counts, all_counts, "BLEU") if paired else []
+        all_counts = [_counts_of_seed(method, seed, metric) for _, method in paired]
+        tests = paired_tests(base_counts, all_counts, form) if paired else []
         for (position, method), counts, p_values in zip(paired, all_counts, tests, strict=True):
-            change = _corpus_bleu(counts) - _corpus_bleu(base_counts)
+            change = float(score(counts.sum(axis=0)) - score(base_counts.sum(axis=0)))
             cells = [f"{change:+.2f}", *map(format_p, p_values.values())]
-            if not (_matching_4grams(counts) and _matching_4grams(base_counts)):
+            if form == "bleu" and not all(map(_matching_4grams, (counts, base_counts))):
                 cells[1:] = ["-"] * len(p_values)
                 smoothed.append(f"{method.name} {seed}")
             elif len({p < ALPHA for p in p_values.values()}) > 1:
@@ -144,7 +150,7 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
             rows.append((position, seed, [method.name, str(seed), *cells]))
     return ReportTable(
         f"Single models in pairs: each run and the run of {evidence.baseline} with the same seed",
-        ["method", "seed", "BLEU difference", "p, paired bootstrap", "p, randomization"],
+        ["method", "seed", f"{metric} difference", "p, paired bootstrap", "p, randomization"],
         [cells for *_, cells in sorted(rows)],
         [
             "sacreBLEU's tests: each compares two models. It does not compare two methods.",
@@ -154,12 +160,8 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
     )
 
 
-def _counts_of_seed(method: Method, seed: int) -> Counts:
-    return method.counts[method.seeds.index(seed)]["BLEU"]
-
-
-def _corpus_bleu(counts: Counts) -> float:
-    return float(METRICS["BLEU"](counts.sum(axis=0)))
+def _counts_of_seed(method: Method, seed: int, metric: str) -> Counts:
+    return method.counts[method.seeds.index(seed)][metric]
 
 
 def _matching_4grams(counts: Counts) -> int:

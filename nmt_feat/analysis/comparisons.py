@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,21 +16,28 @@ from nmt_feat.analysis.result_tables import (
     RowLabels,
     describe_scoring,
     dial_values,
+    drop_version,
     feature_bits,
 )
 from nmt_feat.analysis.statistics import (
     METRICS,
     Difference,
     Sample,
+    Score,
     compare_samples,
     correct_by_holm,
+    score_by_form,
     sentence_weights,
 )
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.counts import Counts, read_counts
+from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.records import RunRecord, file_of_run
 
 Key = TypeVar("Key")
+
+ASKED_FOR = ("TER",)
+"""Metrics with a comparison only where the report is about them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,15 @@ class Compared:
         if not self.is_supported:
             return 0
         return 1 if self.difference.value > 0 else -1
+
+
+@dataclass(frozen=True)
+class MetricKind:
+    """What a report knows of a metric beside BLEU and chrF."""
+
+    form: str
+    signature: str
+    lower_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,8 @@ class Method:
     """What its features are replaced by, or `matched`."""
     row: str = ""
     """Its name in the table; `name` leaves out what all that it is compared with share."""
+    further: dict[str, MetricKind] = field(default_factory=dict)
+    """The metrics beside BLEU and chrF that all its runs have statistics of."""
 
     def shorten_name(self, shared: str) -> Method:
         """With a name for a comparison of methods that share these conditions."""
@@ -91,6 +110,8 @@ class Evidence:
     baseline: str | None
     conditions: str = ""
     """What all its methods share, where a table has several comparisons on one test set."""
+    metric: str = "BLEU"
+    """What the answer, the shares, the tests of pairs and the figures are about."""
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
     against: dict[str, dict[str, Compared]] = field(default_factory=dict)
     """Each method less the baseline."""
@@ -105,7 +126,7 @@ class Evidence:
         repeated = [m.name for m in self.methods if len(m.seeds) > 1]
         base = self.baseline if self.baseline in repeated else None
         level = {m.name: m.level for m in self.methods}
-        for metric, score in METRICS.items():
+        for metric, score in self.scorings.items():
             samples = {
                 m.name: Sample.from_counts([counts[metric] for counts in m.counts], score, weights)
                 for m in self.methods
@@ -131,6 +152,29 @@ class Evidence:
             self.shares[metric] = {pair: difference.share for pair, difference in pairs.items()}
             self.against[metric] = correct_differences(against)
             self.orders[metric] = correct_differences(orders)
+
+    @functools.cached_property
+    def further(self) -> dict[str, MetricKind]:
+        """The metrics beside BLEU and chrF that all methods have, of one kind."""
+        return {
+            name: kind
+            for name, kind in self.methods[0].further.items()
+            if all(method.further.get(name) == kind for method in self.methods)
+            and (name not in ASKED_FOR or name == self.metric)
+        }
+
+    @property
+    def scorings(self) -> dict[str, Score]:
+        """By metric, how summed statistics give its score."""
+        return METRICS | {name: score_by_form(kind.form) for name, kind in self.further.items()}
+
+    def form_of(self, metric: str) -> str:
+        """The form of a metric's statistics."""
+        return self.further[metric].form if metric in self.further else metric.lower()
+
+    def lower_is_better(self, metric: str) -> bool:
+        """Whether a lower score of a metric is better."""
+        return metric in self.further and self.further[metric].lower_is_better
 
     @property
     def baseline_row(self) -> str | None:
@@ -161,7 +205,10 @@ def correct_differences(differences: Mapping[Key, Difference]) -> dict[Key, Comp
 
 
 def compare_rows(
-    table: ResultTable, folders: Mapping[str, Path], baseline: str | None = None
+    table: ResultTable,
+    folders: Mapping[str, Path],
+    baseline: str | None = None,
+    metric: str = "BLEU",
 ) -> tuple[list[Evidence], list[str]]:
     """The evidence on the first test set, for each different one, and notes on what is left out.
 
@@ -170,6 +217,7 @@ def compare_rows(
         folders: the run's folder by its hash; a run without counts there cannot be compared.
         baseline: name of a row, with which all others are compared; by default words only, see
             `group_methods`.
+        metric: what the answer is about; rows without it are not compared.
     """
     rows, labels = table.runs_by_name(), table.labels_by_name()
     if baseline is not None and baseline not in rows:
@@ -182,6 +230,7 @@ def compare_rows(
     has_dials = any(dial_values(run) for runs in rows.values() for run in runs)
     tests: dict[tuple[str, str, str], list[Method]] = {}
     missing: list[str] = []
+    without_metric: list[str] = []
     for name, runs in rows.items():
         finished = [run for run in runs if run.finished and run.tests]
         if not finished:
@@ -196,17 +245,26 @@ def compare_rows(
             missing.append(name)
             continue
         method, references = _read_method(name, finished, labels[name], paths, has_dials)
+        if metric not in (*METRICS, *method.further):
+            without_metric.append(name)
+            continue
         # Counts of different tokenisers are of different n-grams.
         scoring = describe_scoring(finished[0].tests[test])
         tests.setdefault((test, references, scoring), []).append(method)
     notes = [f"Not compared, for lack of counts per sentence: {', '.join(missing)}."]
     notes = (notes if missing else []) + _describe_scorings(tests)
+    if without_metric:
+        notes.append(
+            f"Not compared, for lack of {metric} per sentence: {', '.join(without_metric)}. "
+            "See docs/how-to/metric.md."
+        )
     comparisons = []
     for (test, *_), methods in tests.items():
+        notes += _describe_partial_metrics(test, methods)
         for shared, group, base in group_methods(methods, baseline):
             name = group[0].name
             if len(group) > 1:
-                comparisons.append(Evidence(test, group, base, shared))
+                comparisons.append(Evidence(test, group, base, shared, metric))
             elif len(group) < len(methods):
                 notes.append(f"Not compared, for no other row has its settings: {name}.")
             elif len(group[0].seeds) == 1:
@@ -239,8 +297,38 @@ def _read_method(
         words_only=run.method == "none" and "control" not in run.settings,
         control=str(run.settings.get("control", "")),
         row=name,
+        further=_find_further([each_run.tests[test] for each_run in runs], counts),
     )
     return method, references[0]
+
+
+def _find_further(
+    scores: Sequence[Scores], counts: Sequence[Mapping[str, Counts]]
+) -> dict[str, MetricKind]:
+    """The metrics beside BLEU and chrF of which all runs have statistics, of one kind."""
+    kinds: dict[str, set[MetricKind]] = {}
+    for one in scores:
+        for name, metric in one.all_metrics().items():
+            kind = MetricKind(metric.form, drop_version(metric.signature), metric.lower_is_better)
+            kinds.setdefault(name, set()).add(kind)
+    return {
+        name: next(iter(of_runs))
+        for name, of_runs in kinds.items()
+        if name not in METRICS and len(of_runs) == 1 and all(name in c for c in counts)
+    }
+
+
+def _describe_partial_metrics(test: str, methods: Sequence[Method]) -> list[str]:
+    """A sentence for each metric that only some methods have, or by another signature."""
+    kinds: dict[str, list[MetricKind]] = {}
+    for method in methods:
+        for name, kind in method.further.items():
+            kinds.setdefault(name, []).append(kind)
+    return [
+        f"Not compared in {name} on {test}: not all rows have it, or not with the same signature."
+        for name, of_methods in kinds.items()
+        if name not in ASKED_FOR and (len(of_methods) < len(methods) or len(set(of_methods)) > 1)
+    ]
 
 
 def _describe_scorings(tests: Mapping[tuple[str, str, str], Sequence[Method]]) -> list[str]:

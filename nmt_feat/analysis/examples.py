@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.analysis.result_tables import describe_scoring
-from nmt_feat.analysis.statistics import METRICS
+from nmt_feat.analysis.statistics import METRICS, score_by_form
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
@@ -46,7 +46,7 @@ class Output:
     differ: list[int]
     """Places of those that are not the reference's, counted from 0."""
     scores: dict[str, float]
-    """BLEU and chrF of the sentence; BLEU is 0 where it has fewer than four tokens."""
+    """The sentence's, by metric; BLEU is 0 where it has fewer than four tokens."""
 
 
 @dataclass
@@ -78,6 +78,8 @@ class Examples:
     notes: list[str] = field(default_factory=list)
     unit: str = "word"
     """What translations are cut into: `word`, or `character` without spaces between words."""
+    lower_is_better: list[str] = field(default_factory=list)
+    """The metrics, of those that sentences have, of which the lower is the better."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ def _read_examples(
         counts, _ = read_counts(file_of_run(folder, run.counts[test]))
         if len(hypotheses) != len(examples) or len(counts["BLEU"]) != len(examples):
             raise UserError(f"{folder / run.files[test]}: does not have {len(examples)} lines")
-        scores = {name: METRICS[name](counts[name]).tolist() for name in METRICS}
+        forms = {name: one.form for name, one in run.tests[test].metrics.items() if name in counts}
+        scorers = METRICS | {name: score_by_form(form) for name, form in forms.items()}
+        scores = {name: score(counts[name]).tolist() for name, score in scorers.items()}
         for i, example in enumerate(examples[:MOST]):
             words, reference = cut_text(hypotheses[i], unit), cut_text(targets[i], unit)
             sentence_scores = {name: round(values[i], 1) for name, values in scores.items()}
@@ -180,7 +184,9 @@ def _read_examples(
     if len(examples) > MOST:
         notes.append(f"The first {MOST:,} of {len(examples):,} sentences.")
     methods = [f"{name}, seed {run.seed}" for name, run in runs.items()]
-    return Examples(test, names, methods, examples[:MOST], notes, unit)
+    metrics = [item for run in runs.values() for item in run.tests[test].metrics.items()]
+    lower = sorted({name for name, one in metrics if one.lower_is_better})
+    return Examples(test, names, methods, examples[:MOST], notes, unit, lower)
 
 
 def _describe_sentences(

@@ -10,23 +10,23 @@ import numpy as np
 from nmt_feat.analysis.comparisons import Evidence
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable, feature_bits
-from nmt_feat.analysis.statistics import METRICS, Difference
+from nmt_feat.analysis.statistics import Difference
 from nmt_feat.runs.records import RunRecord
 
 BUCKETS = 5
 """Ranges of lengths."""
 Gain = tuple[float, Difference | None, int]
-"""BLEU above words only; the difference with its interval where both have two seeds; seeds."""
+"""Score above words only; the difference with its interval where both have two seeds; seeds."""
 Points = dict[tuple[float, float], list[float]]
-"""By bits and bits given the word, the BLEU of runs."""
+"""By bits and bits given the word, the scores of runs."""
 Gates = dict[str, dict[str, tuple[int, dict[str, list[float]]]]]
 """By feature, then by value: its pieces, and by part the mean weight in each run."""
 
 
 def score_by_length(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
-    """By method, then by length of the reference in BLEU's tokens, the BLEU of each seed's run.
+    """By method, then by length of the reference in BLEU's tokens, the score of each seed's run.
 
-    About equally many sentences in each range; the BLEU is that of all of them together.
+    About equally many sentences in each range; the score is that of all of them together.
     """
     reference = evidence.methods[0].counts[0]["BLEU"][:, 1]
     quantiles = np.arange(1, BUCKETS + 1) / BUCKETS
@@ -34,7 +34,8 @@ def score_by_length(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
     if len(ends) < 2:
         return {}
     bucket = np.searchsorted(ends, reference)
-    names = []
+    names, metric = [], evidence.metric
+    score = evidence.scorings[metric]
     for i in range(len(ends)):
         inside = reference[bucket == i]
         span = "–".join(map(str, np.unique([inside.min(), inside.max()])))
@@ -42,8 +43,7 @@ def score_by_length(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
     return {
         method.name: {
             name: [
-                float(METRICS["BLEU"](counts["BLEU"][bucket == i].sum(axis=0)))
-                for counts in method.counts
+                float(score(counts[metric][bucket == i].sum(axis=0))) for counts in method.counts
             ]
             for i, name in enumerate(names)
         }
@@ -65,7 +65,7 @@ def compute_gains(report: Report) -> dict[str, dict[str, dict[int, Gain]]]:
         if len(by_size) < 2:
             continue
         for size, runs in sorted(by_size.items()):
-            for evidence in Report(runs, pairs=False).comparisons:
+            for evidence in Report(runs, pairs=False, metric=report.metric).comparisons:
                 for row, gain in _gains_of_rows(evidence).items():
                     gains.setdefault(data, {}).setdefault(row, {})[size] = gain
     return gains
@@ -75,7 +75,7 @@ def _gains_of_rows(evidence: Evidence) -> dict[str, Gain]:
     """By the row's name in the table."""
     if evidence.baseline is None:
         return {}
-    samples, against = evidence.samples["BLEU"], evidence.against["BLEU"]
+    samples, against = evidence.samples[evidence.metric], evidence.against[evidence.metric]
     base = samples[evidence.baseline].mean
     gains: dict[str, Gain] = {}
     for method in evidence.methods:
@@ -86,8 +86,8 @@ def _gains_of_rows(evidence: Evidence) -> dict[str, Gain]:
     return gains
 
 
-def score_by_information(table: ResultTable) -> dict[str, dict[str, Points]]:
-    """By corpus, then by method, the BLEU of a row's runs by the bits of its features, added up.
+def score_by_information(table: ResultTable, metric: str = "BLEU") -> dict[str, dict[str, Points]]:
+    """By corpus, then by method, the scores of a row's runs by the bits of its features, added up.
 
     Words only have no bits; controls are left out. Of corpora where a method has features that say
     more and features that say less. Where dials reduce several features, these are series of their
@@ -97,7 +97,12 @@ def score_by_information(table: ResultTable) -> dict[str, dict[str, Points]]:
     labels = table.labels_by_name()
     corpora: dict[tuple[str, int, str], dict[tuple[str, str], Points]] = {}
     for name, runs in table.runs_by_name().items():
-        tested = [run for run in runs if run.tests and (_is_words_only(run) or feature_bits(run))]
+        tested = [
+            run
+            for run in runs
+            if run.tests and (_is_words_only(run) or feature_bits(run))
+            if metric in next(iter(run.tests.values())).all_metrics()
+        ]
         if not tested:
             continue
         run = runs[0]
@@ -107,8 +112,8 @@ def score_by_information(table: ResultTable) -> dict[str, dict[str, Points]]:
         points = corpora.setdefault(corpus, {}).setdefault((method, "+".join(columns)), {})
         sums = [np.sum(feature_bits(run) or [(0.0, 0.0)], axis=0) for run in tested]
         entropy, given_word = np.mean(sums, axis=0).round(6).tolist()
-        bleu = [next(iter(run.tests.values())).bleu for run in tested]
-        points.setdefault((entropy, given_word), []).extend(bleu)
+        scores = [next(iter(run.tests.values())).all_metrics()[metric].score for run in tested]
+        points.setdefault((entropy, given_word), []).extend(scores)
     names = [data for data, *_ in corpora]
     return {
         f"{data} {shared or format(size, ',')}" if names.count(data) > 1 else data: named

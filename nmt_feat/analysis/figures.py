@@ -94,12 +94,14 @@ def draw_figures(report: Report) -> dict[str, tuple[Figure, str]]:
 
     for evidence in report.comparisons:
         name, test = f"{evidence.test}-{evidence.conditions}".rstrip("-"), evidence.test_name
-        if evidence.against["BLEU"]:
+        if evidence.against[evidence.metric]:
             shows = "differences to the baseline, intervals"
             add_figure(f"differences-{name}", draw_differences(evidence), shows)
         for lines in split_lines(score_by_length(evidence), evidence.baseline):
             add_figure(
-                f"lengths-{name}", draw_lengths(test, lines), "BLEU by length of the reference"
+                f"lengths-{name}",
+                draw_lengths(test, lines, evidence.metric),
+                f"{evidence.metric} by length of the reference",
             )
     rows = report.table.runs_by_name()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
@@ -107,10 +109,12 @@ def draw_figures(report: Report) -> dict[str, tuple[Figure, str]]:
     for group in split_lines(trained, next(baselines, next(iter(trained), None))):
         add_figure("curves", draw_curves(group), "BLEU on dev in training")
     for data, gains in compute_gains(report).items():
-        add_figure(f"gain-{data}", draw_gains(data, gains), "gain against corpus size")
-    for data, series in score_by_information(report.table).items():
-        shows = "BLEU against the bits of the features"
-        add_figure(f"information-{data}", draw_information(data, series), shows)
+        add_figure(
+            f"gain-{data}", draw_gains(data, gains, report.metric), "gain against corpus size"
+        )
+    for data, series in score_by_information(report.table, report.metric).items():
+        shows = f"{report.metric} against the bits of the features"
+        add_figure(f"information-{data}", draw_information(data, series, report.metric), shows)
     for name, runs in rows.items():
         if values := mean_gates(runs):
             add_figure(f"gates-{name}", draw_gates(name, values), "mean gate by feature value")
@@ -133,8 +137,8 @@ def cjk_fonts() -> list[str]:
 
 
 def draw_differences(evidence: Evidence) -> Figure:
-    """Each method's difference to the baseline in BLEU, with its 95 % interval."""
-    against = evidence.against["BLEU"]
+    """Each method's difference to the baseline, with its 95 % interval."""
+    against = evidence.against[evidence.metric]
     figure, axes = make_axes(1.2 + 0.35 * len(against))
     for y, (name, compared) in enumerate(against.items()):
         d = compared.difference
@@ -148,7 +152,7 @@ def draw_differences(evidence: Evidence) -> Figure:
         len(m.seeds) for m in evidence.methods if m.name in {*against, evidence.baseline}
     )
     figure.supxlabel(  # below names of any length
-        f"ΔBLEU on {evidence.test_name}, against {evidence.baseline}\n"
+        f"Δ{evidence.metric} on {evidence.test_name}, against {evidence.baseline}\n"
         f"mean ({seeds}), 95 % interval (filled: p < 0.05, Holm)",
         fontsize="medium",
     )
@@ -174,8 +178,10 @@ def draw_curves(rows: Mapping[str, Sequence[RunRecord]]) -> Figure:
     return figure
 
 
-def draw_lengths(test: str, methods: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """BLEU by the length of the reference."""
+def draw_lengths(
+    test: str, methods: Mapping[str, Mapping[str, Sequence[float]]], metric: str = "BLEU"
+) -> Figure:
+    """A metric by the length of the reference."""
     figure, axes = make_axes(4)
     names: list[str] = []
     for number, (method, by_length) in enumerate(methods.items()):
@@ -184,12 +190,12 @@ def draw_lengths(test: str, methods: Mapping[str, Mapping[str, Sequence[float]]]
         draw_band(axes, number, f"{method} (n={len(values[0])})", values)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel(f"tokens of the reference (sentences)\n{BANDS}")
-    axes.set_ylabel(f"BLEU on {test}")
+    axes.set_ylabel(f"{metric} on {test}")
     draw_legend(figure, axes)
     return figure
 
 
-def draw_gains(data: str, gains: Mapping[str, Mapping[int, Gain]]) -> Figure:
+def draw_gains(data: str, gains: Mapping[str, Mapping[int, Gain]], metric: str = "BLEU") -> Figure:
     """What features add to words only, over the size of the training corpus."""
     figure, axes = make_axes(4)
     sizes = sorted({size for points in gains.values() for size in points})
@@ -211,13 +217,13 @@ def draw_gains(data: str, gains: Mapping[str, Mapping[int, Gain]]) -> Figure:
     axes.minorticks_off()
     bars = "bars: 95 % intervals, where there are several seeds"
     axes.set_xlabel(f"training pairs of {data}\n{bars}")
-    axes.set_ylabel("BLEU above words only")
+    axes.set_ylabel(f"{metric} above words only")
     draw_legend(figure, axes)
     return figure
 
 
-def draw_information(data: str, series: Mapping[str, Points]) -> Figure:
-    """BLEU against what the features say, and against what they say that the word does not.
+def draw_information(data: str, series: Mapping[str, Points], metric: str = "BLEU") -> Figure:
+    """A metric against what the features say, and against what they say that the word does not.
 
     A method has a colour; where dials reduce several features, each of these has a kind of line.
     """
@@ -246,7 +252,7 @@ def draw_information(data: str, series: Mapping[str, Points]) -> Figure:
             title = f"{name} ({format_seeds(map(len, values.values()))})"
             draw_band(axes, number, title, dict(sorted(values.items())), **changed)
         axes.set_xlabel(label)
-    panels[0].set_ylabel(f"BLEU on the test set of {data}")
+    panels[0].set_ylabel(f"{metric} on the test set of {data}")
     draw_legend(figure, panels[0], BANDS)
     return figure
 

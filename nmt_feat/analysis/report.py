@@ -35,7 +35,8 @@ FILES = re.compile(
 class Report:
     """The answer, the table and what it supports, of runs, each with its folder if it has one.
 
-    `pairs` adds sacreBLEU's slower tests of single models.
+    `pairs` adds sacreBLEU's slower tests of single models. `metric` is what the answer and the
+    figures are about.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class Report:
         notes: Sequence[str] = (),
         baseline: str | None = None,
         pairs: bool = True,
+        metric: str = "BLEU",
     ) -> None:
-        self.runs = list(runs)
+        self.runs, self.metric = list(runs), metric
         self.table = ResultTable([record for record, _ in self.runs])
         # A copy of a run that did not finish has no counts, and may stand beside the finished one.
         self.folders = {
@@ -53,7 +55,7 @@ class Report:
             for record, folder in self.runs
             if record.finished and folder is not None
         }
-        self.comparisons, missing = compare_rows(self.table, self.folders, baseline)
+        self.comparisons, missing = compare_rows(self.table, self.folders, baseline, metric)
         self.table.notes += [*missing, *notes]
         self.tables = [*make_answer_tables(self.comparisons), self.table.to_report_table()]
         self.leads = [{m: compute_leads(e, m) for m in e.samples} for e in self.comparisons]
@@ -78,8 +80,10 @@ class Report:
                     "conditions": e.conditions,
                     "baseline": e.baseline,
                     "comparisons": e.to_rows(),
-                    "leads": lead_rows(leads["BLEU"]),
-                    "leads in chrF": lead_rows(leads["chrF"]),
+                    **{
+                        "leads" if metric == "BLEU" else f"leads in {metric}": lead_rows(of_metric)
+                        for metric, of_metric in leads.items()
+                    },
                     "sentences": {metric: describe_evidence(e, metric) for metric in e.samples},
                 }
                 for e, leads in zip(self.comparisons, self.leads, strict=True)
@@ -125,6 +129,7 @@ def make_reports(
     runs: Iterable[tuple[RunRecord, Path | None]],
     notes: Sequence[str] = (),
     baseline: str | None = None,
+    metric: str = "BLEU",
 ) -> dict[str, Report]:
     """A report for each corpus, by its name: scores on different text are never ranked together.
 
@@ -132,10 +137,11 @@ def make_reports(
     """
     corpora = split_by_corpus(runs)
     if len(corpora) < 2:
-        return {"": Report([run for group in corpora.values() for run in group], notes, baseline)}
+        whole = [run for group in corpora.values() for run in group]
+        return {"": Report(whole, notes, baseline, metric=metric)}
     reports = {}
     for number, (name, group) in enumerate(corpora.items()):
-        reports[name] = Report(group, notes if number == 0 else (), baseline)
+        reports[name] = Report(group, notes if number == 0 else (), baseline, metric=metric)
     return reports
 
 

@@ -40,9 +40,13 @@ COSTS = ("parameters", "minutes")
 
 def describe_scoring(scores: Scores) -> str:
     """sacreBLEU's signatures of BLEU and chrF without its version: equal ones can be compared."""
-    both = (scores.bleu_signature, scores.chrf_signature)
-    bleu, chrf = (re.sub(r"\|version:[^|]*", "", signature) for signature in both)
+    bleu, chrf = drop_version(scores.bleu_signature), drop_version(scores.chrf_signature)
     return f"BLEU {bleu}, chrF {chrf}"
+
+
+def drop_version(signature: str) -> str:
+    """A signature without the version of the package: equal ones can be compared."""
+    return re.sub(r"\|version:[^|]*", "", signature)
 
 
 def collect_figures(record: RunRecord) -> dict[str, float]:
@@ -50,22 +54,22 @@ def collect_figures(record: RunRecord) -> dict[str, float]:
     figures: dict[str, float | None] = {}
     for name, scores in record.scores.items():
         figures |= {f"{name} BLEU": scores.bleu, f"{name} chrF": scores.chrf}
+        further = {f"{name} {metric}": one.score for metric, one in scores.metrics.items()}
         if name == "dev":
+            figures |= further
             continue
         # Per word it has no unit in the heading.
         unit = "character " if scores.perplexity_unit == "character" else ""
         figures |= {f"{name} TER": scores.ter, f"{name} {unit}perplexity": scores.perplexity}
+        figures |= further
         if scores.reading:
-            figures[f"{name} readings %"] = scores.reading.accuracy
-            figures[f"{name} settled %"] = scores.reading.settled_accuracy
+            reading = scores.reading
+            shares = {"readings": reading.accuracy, "settled": reading.settled_accuracy}
+            figures |= {f"{name} {n} %": 100 * v for n, v in shares.items() if v is not None}
     if record.finished:
         figures["parameters"] = record.parameters.get("total")
         figures["minutes"] = record.train_seconds / 60
-    return {
-        name: 100 * value if name.endswith("%") else value
-        for name, value in figures.items()
-        if value is not None
-    }
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -240,15 +244,29 @@ class ResultTable:
         for column, name in enumerate(self.figures, first_figure):
             means = [mean_and_deviation(runs, name)[0] for runs in self.rows.values()]
             present = [mean for mean in means if mean is not None]
-            if len(present) > 1 and name not in COSTS and self._scored_alike(name.split()[0]):
-                best = min(present) if name.split()[-1] in LOWER_IS_BETTER else max(present)
+            if len(present) > 1 and name not in COSTS and self._scored_alike(name):
+                best = min(present) if self._lower_is_better(name) else max(present)
                 cells |= {(row, column) for row, mean in enumerate(means) if mean == best}
         return frozenset(cells)
 
-    def _scored_alike(self, test: str) -> bool:
-        """Whether all runs have the same kind of scores on a test set; false for dev."""
+    def _scores_of_figure(self, figure: str) -> tuple[str, list[Scores]]:
+        """A figure's metric, and the scores of its test set; none for dev."""
+        test, _, metric = figure.partition(" ")
         scores = (run.tests.get(test) for runs in self.rows.values() for run in runs)
-        return len({describe_scoring(some) for some in scores if some}) == 1
+        return metric, [some for some in scores if some]
+
+    def _scored_alike(self, figure: str) -> bool:
+        """Whether all runs have the same kind of scores on a test set; false for dev."""
+        metric, scores = self._scores_of_figure(figure)
+        kinds = {describe_scoring(some) for some in scores}
+        further = {drop_version(s.metrics[metric].signature) for s in scores if metric in s.metrics}
+        return len(kinds) == 1 and len(further) < 2
+
+    def _lower_is_better(self, figure: str) -> bool:
+        metric, scores = self._scores_of_figure(figure)
+        if metric.split()[-1] in LOWER_IS_BETTER:
+            return True
+        return any(s.metrics[metric].lower_is_better for s in scores if metric in s.metrics)
 
     def runs_by_name(self) -> dict[str, list[RunRecord]]:
         """The runs of each row by its shortest name: the method, and what tells its rows apart."""

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.chrf import CHRF, CHRFScore
 from sacrebleu.significance import PairedTest, Result
 
+from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.evaluation.counts import Counts
 from nmt_feat.extras import optional
 
@@ -25,6 +26,8 @@ Numbers = NDArray[np.float64]
 RESAMPLES = 2000
 SEED = 12345  # sacreBLEU's own
 LEVEL = 0.95
+CHRF_COLUMNS = 18
+"""Of chrF; chrF++ has more."""
 
 
 def score_bleu(counts: Numbers | Counts) -> Numbers:
@@ -45,9 +48,10 @@ def score_bleu(counts: Numbers | Counts) -> Numbers:
 def score_chrf(counts: Numbers | Counts) -> Numbers:
     """chrF of summed counts (..., 18): sacreBLEU's, over the orders that occur (Popović 2015).
 
-    100 (1 + b^2) P R / (b^2 P + R) with b = 2; P and R are means over the orders, of at most 6.
+    100 (1 + b^2) P R / (b^2 P + R) with b = 2; P and R are means over the orders, of at most 6. Of
+    chrF++ (..., 24): also over words and pairs of words.
     """
-    grams = counts.reshape(*counts.shape[:-1], 6, 3).astype(float)
+    grams = counts.reshape(*counts.shape[:-1], -1, 3).astype(float)
     hypothesis, reference, right = np.moveaxis(grams, -1, 0)
     occurs = (hypothesis > 0) & (reference > 0)
     orders = np.maximum(occurs.sum(axis=-1), 1)
@@ -57,7 +61,26 @@ def score_chrf(counts: Numbers | Counts) -> Numbers:
     return np.where(below > 0, 500 * precision * recall / np.where(below > 0, below, 1), 0.0)
 
 
-METRICS: dict[str, Callable[[Numbers | Counts], Numbers]] = {"BLEU": score_bleu, "chrF": score_chrf}
+def score_mean(sums: Numbers | Counts) -> Numbers:
+    """A weighted mean of sums (..., 2): the first over the second, the weight."""
+    total, weight = np.moveaxis(sums.astype(float), -1, 0)
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0.0)
+
+
+Score = Callable[[Numbers | Counts], Numbers]
+METRICS: dict[str, Score] = {"BLEU": score_bleu, "chrF": score_chrf}
+"""Those of every run; others have the form that their records name."""
+FORMS: dict[str, Score] = {"bleu": score_bleu, "chrf": score_chrf, "mean": score_mean}
+
+
+def score_by_form(form: str) -> Score:
+    """How the summed statistics of a metric of this form give its score."""
+    if form not in FORMS:
+        raise UserError(
+            f"a record has a metric of the form {short_repr(form)}; {suggest(form, FORMS)}, or "
+            "update nmt_feat"
+        )
+    return FORMS[form]
 
 
 def sentence_weights(sentences: int, resamples: int = RESAMPLES, seed: int = SEED) -> Numbers:
@@ -226,18 +249,33 @@ class _StoredCHRF(_Stored, CHRF):  # type: ignore[misc]
     pass
 
 
-def paired_tests(baseline: Counts, others: Sequence[Counts], metric: str) -> list[dict[str, float]]:
+class _StoredMean(_StoredCHRF):
+    """A mean in the clothes of a metric of sacreBLEU."""
+
+    def _compute_score_from_stats(self, stats: Any) -> Any:
+        return CHRFScore(float(score_mean(np.asarray(stats))), 6, 0, 2)
+
+    def _aggregate_and_compute(self, stats: Any) -> Any:
+        return self._compute_score_from_stats(np.sum(stats, axis=0))
+
+
+def paired_tests(
+    baseline: Counts, others: Sequence[Counts], form: str = "bleu"
+) -> list[dict[str, float]]:
     """sacreBLEU's tests of pairs of models on one test set: p by `bootstrap`, `randomization`.
 
-    Each is about two models, not about two methods (Koehn 2004; Riezler & Maxwell 2005).
+    Each is about two models, not about two methods (Koehn 2004; Riezler & Maxwell 2005). `form` is
+    that of the metric whose counts these are.
     """
-    stored = {"BLEU": _StoredBLEU, "chrF": _StoredCHRF}[metric]()
+    stored: Any = _StoredBLEU() if form == "bleu" else _StoredMean()
+    if form == "chrf":
+        stored = _StoredCHRF(word_order=2 if baseline.shape[1] > CHRF_COLUMNS else 0)
     systems: list[tuple[str, Any]] = [
         (str(i), counts) for i, counts in enumerate([baseline, *others])
     ]
     p_values: list[dict[str, float]] = [{} for _ in others]
     for name, kind in (("bootstrap", "bs"), ("randomization", "ar")):
-        _, scores = PairedTest(systems, {metric: stored}, None, test_type=kind)()
+        _, scores = PairedTest(systems, {form: stored}, None, test_type=kind)()
         (results,) = (results for key, results in scores.items() if key != "System")
         base, *tested = results
         for into, result in zip(p_values, tested, strict=True):

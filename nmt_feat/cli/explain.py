@@ -35,6 +35,9 @@ MEANINGS = {
     r"dict is not a subclass of LoggerConfig|in struct[^[]*\[str, LoggerConfig": "{entry}: no such "
     "logger is chosen; choose it by name, logger=[csv], or describe a new one by "
     "{entry}._target_=...",
+    r"dict is not a subclass of MetricConfig|in struct[^[]*\[str, MetricConfig": "{entry}: no such "
+    "metric is chosen; choose it by name, metrics=[bleu,chrf,ter], or describe a new one by "
+    "{entry}._target_=...",
     r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{entry}: no such "
     "test set; to add one, give both {entry}.source=... and {entry}.target=...",
     r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",

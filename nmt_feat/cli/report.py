@@ -8,6 +8,10 @@ First stands the answer: do the features help, is it the linguistics, which meth
 and what it supports: differences to the baseline (words only with the same settings, or
 `--baseline`) with intervals and p-values. Unfinished runs are listed.
 
+`--metric NAME` makes the answer, the shares, the tests of pairs and the figures about another
+metric, by its name in the table. Differences and intervals are there for each metric; for TER only
+where it is named.
+
 `--out` writes the report, too: Markdown, CSV, JSON and LaTeX (booktabs). `--figures` adds figures
 as PNG and PDF, each where the runs have data for it: differences, learning curves, BLEU by length
 of the reference, gain by corpus size, BLEU by the bits of the features, mean gates, shares of the
@@ -25,6 +29,7 @@ end it names what is unfinished, as after a sweep that was killed.
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from nmt_feat.analysis.corpora import choose_runs, folder_names
@@ -37,16 +42,19 @@ from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.base.terminal import TextConsole, say, use_utf8
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.local import read_local
-from nmt_feat.errors import writing_to
+from nmt_feat.errors import UserError, suggest, writing_to
 from nmt_feat.evaluation.packed_runs import files_of_run
 from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.records import RunRecord
 
 
 def write_and_print(options: argparse.Namespace) -> None:
     """Write what is asked for, and print the tables."""
     runs = choose_runs(find_runs(options.folders), options.where)
     notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
-    reports = make_reports([(r, folder) for folder, r in runs.items()], notes, options.baseline)
+    with_folders = [(r, folder) for folder, r in runs.items()]
+    refuse_absent_metric(options.metric, runs.values())
+    reports = make_reports(with_folders, notes, options.baseline, options.metric)
     if options.html:
         refuse_inputs(options.html, "--html ", [path for f in runs for path in files_of_run(f)])
     paths = []
@@ -74,6 +82,13 @@ def write_and_print(options: argparse.Namespace) -> None:
             say(f"Written: {page}")
 
 
+def refuse_absent_metric(metric: str, runs: Iterable[RunRecord]) -> None:
+    """Refuse a metric that no run has."""
+    names = {name for run in runs for scores in run.tests.values() for name in scores.all_metrics()}
+    if names and metric not in names:
+        raise UserError(f"--metric={metric}: no run here has it; {suggest(metric, names)}")
+
+
 def main() -> None:
     """Show the report, and write it."""
     parser = make_parser(__doc__, whole=True)
@@ -99,6 +114,9 @@ def main() -> None:
         help="only runs with this: data=koen, method=gate, seed=1, tags=draft, trainer.devices=2",
     )
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
+    parser.add_argument(
+        "--metric", default="BLEU", help="that the answer and the figures are about; default BLEU"
+    )
     options = parser.parse_args()
     use_utf8()
     if options.figures and not options.out:

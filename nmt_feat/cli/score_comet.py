@@ -7,37 +7,15 @@ unpickled by it: take one that you trust.
 """
 
 import sys
-from pathlib import Path
+from statistics import fmean
 
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import add_text_options, make_parser, text_from_options
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.comet import COMET, MODEL
+from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.runs.inputs import read_whole_text
 from nmt_feat.text.files import read_lines
-
-MODEL = "Unbabel/wmt22-comet-da"
-
-
-def score_outputs(
-    sources: list[str], outputs: list[list[str]], targets: list[str], model: str
-) -> list[float]:
-    """The score of each of several systems' outputs."""
-    try:
-        from comet import download_model, load_from_checkpoint
-    except ImportError:
-        raise UserError(
-            "COMET needs its package, in an environment of its own: pip install -e . unbabel-comet"
-        ) from None
-    import torch
-
-    path = model if Path(model).is_file() else download_model(model)
-    scorer, gpus = load_from_checkpoint(path), min(1, torch.cuda.device_count())
-    scores = []
-    for output in outputs:
-        rows = zip(sources, output, targets, strict=True)
-        data = [{"src": source, "mt": text, "ref": target} for source, text, target in rows]
-        scores.append(float(scorer.predict(data, batch_size=16, gpus=gpus).system_score))
-    return scores
 
 
 def main() -> None:
@@ -61,7 +39,7 @@ def main() -> None:
                 "their lines must correspond"
             )
     sources = [sentence.text for sentence in sentences]
-    scores = score_outputs(sources, outputs, targets, options.model)
-    for name, score in zip(options.hypotheses, scores, strict=True):
-        say(f"{score:.4f}\t{name}")
+    metric = COMET(Scoring(), options.model)
+    for name, output in zip(options.hypotheses, outputs, strict=True):
+        say(f"{fmean(metric.score_sentences(sources, output, targets)) / 100:.4f}\t{name}")
     say(f"COMET by {options.model}", file=sys.stderr)

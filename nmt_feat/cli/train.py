@@ -17,6 +17,8 @@ from nmt_feat.config.commands import drop_settings, shell_command
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.runs.build_trainer import selecting_metrics
 from nmt_feat.runs.processes import first_speaks
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.run_summary import summarize_run
@@ -37,7 +39,7 @@ def main() -> None:
 
 
 def train_job(cfg: TrainConfig) -> float:
-    """Train one run, alone or as a job of a sweep; its BLEU on dev."""
+    """Train one run, alone or as a job of a sweep; its score on dev, the higher the better."""
     overrides = HydraConfig.get().overrides.task
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     cfg = reduce_changed_scale(cfg, overrides)
@@ -57,7 +59,15 @@ def train_job(cfg: TrainConfig) -> float:
             hint = "make room, then the same command continues from what is finished"
         raise UserError(f"{path}{error.strerror}; {hint}") from error
     assert run.record.dev is not None
-    return run.record.dev.bleu
+    return selection_score(run.cfg, run.record.dev)
+
+
+def selection_score(cfg: TrainConfig, dev: Scores) -> float:
+    """What chose the checkpoint, with its sign changed where a lower score is better."""
+    for metric in selecting_metrics(cfg):
+        chosen = dev.all_metrics()[metric.name]
+        return -chosen.score if chosen.lower_is_better else chosen.score
+    return dev.bleu
 
 
 def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:

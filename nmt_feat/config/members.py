@@ -1,4 +1,4 @@
-"""Features, loggers and test sets that the command line itself describes, or that some jobs lack.
+"""What the command line itself describes, or some jobs lack: features, loggers, metrics, test sets.
 
 Hydra's grammar cannot add an entry with settings to a typed dictionary: `data.tests.b.source=...`
 is refused where no file describes `b`. So such entries stand in a config of their own, `members`,
@@ -18,15 +18,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from nmt_feat.base.terminal import say
 from nmt_feat.config.overrides import OVERRIDE, dict_items
-from nmt_feat.config.schema import FeatureConfig, LoggerConfig, SplitConfig
+from nmt_feat.config.schema import FeatureConfig, LoggerConfig, MetricConfig, SplitConfig
 
 KINDS: dict[str, type[Any]] = {
     "data.tests": SplitConfig,
     "features": FeatureConfig,
     "logger": LoggerConfig,
+    "metrics": MetricConfig,
 }
 """Settings that are dictionaries of settings."""
-CHOSEN = "features", "logger"
+CHOSEN = "features", "logger", "metrics"
 """Of these, the ones that a job chooses by name."""
 MEMBER = re.compile(rf"({'|'.join(map(re.escape, KINDS))})[.]([^.]+)(?:[.](.+))?")
 

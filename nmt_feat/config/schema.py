@@ -326,6 +326,9 @@ class TrainerConfig:
     select: Annotated[str, one_of("best", "average")] = "best"
     """The weights that are tested: `best` (dev BLEU; where it is equal, the lower dev loss) or
     `average` (of the last checkpoints)."""
+    select_metric: str = "bleu"
+    """The metric that takes the place of BLEU on dev in `select` and `patience`: one of `metrics`,
+    by its name there."""
     average: AtLeast1 = 5
     """Number of last validated checkpoints that `average` averages."""
     devices: AtLeast1 = 1
@@ -370,6 +373,16 @@ class LoggerConfig:
 
     _target_: str = MISSING
     """A class derived from `nmt_feat.runs.loggers.Logger`."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Its arguments."""
+
+
+@dataclass
+class MetricConfig:
+    """A score of the translations. Never changes the trained model, unless it selects it."""
+
+    _target_: str = MISSING
+    """A class derived from `nmt_feat.evaluation.metric.Metric`."""
     args: dict[str, Any] = field(default_factory=dict)
     """Its arguments."""
 
@@ -427,6 +440,7 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     logger: dict[str, LoggerConfig] = field(default_factory=dict)
+    metrics: dict[str, MetricConfig] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
     published: PublishedConfig = field(default_factory=PublishedConfig)

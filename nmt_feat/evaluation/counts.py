@@ -1,6 +1,7 @@
-"""The n-gram counts of each sentence: BLEU and chrF of any set of sentences follow from their sums.
+"""The statistics of each sentence: a metric of any set of sentences follows from their sums.
 
-They are a run's evidence: what a table supports is computed from them (`analysis.statistics`).
+They are a run's evidence: what a table supports is computed from them (`analysis.statistics`). Of
+BLEU and chrF they are sacreBLEU's counts of n-grams, which every run has.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,8 @@ from nmt_feat.evaluation.languages import DEFAULT
 from nmt_feat.evaluation.metrics import make_metrics, one_line
 from nmt_feat.evaluation.packed_runs import read_packed_counts
 
-Counts = NDArray[np.int64]
+Counts = NDArray[Any]
+"""(sentences, columns): whole numbers of BLEU and chrF, any of other metrics."""
 
 ORDERS = {"BLEU": range(1, 5), "chrF": range(1, 7)}
 COLUMNS = {
@@ -31,7 +34,8 @@ COLUMNS = {
     ],
     "chrF": [f"{count}{n}" for n in ORDERS["chrF"] for count in ("all", "reference", "right")],
 }
-"""The counts of one sentence by metric, in sacreBLEU's order; n is the n-gram's length."""
+"""The counts of one sentence by metric, in sacreBLEU's order; n is the n-gram's length. Columns of
+other metrics have numbers."""
 
 
 def sentence_counts(
@@ -61,9 +65,11 @@ def counts_file(name: str) -> str:
 def write_counts(path: Path, counts: Mapping[str, Counts], references: Sequence[str]) -> None:
     """Write a Parquet file: a row for each sentence, a column for each count, no text."""
     columns = {
-        f"{metric} {name}": pa.array(counts[metric][:, i].astype(np.int32))
-        for metric, names in COLUMNS.items()
-        for i, name in enumerate(names)
+        f"{metric} {name}": pa.array(
+            values[:, i].astype(np.int32 if metric in COLUMNS else np.float64)
+        )
+        for metric, values in counts.items()
+        for i, name in enumerate(COLUMNS.get(metric, range(1, values.shape[1] + 1)))
     }
     metadata = {"references": hash_references(references)}
     content = pa.BufferOutputStream()
@@ -88,6 +94,12 @@ def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
             metric: np.stack([table[f"{metric} {name}"].to_numpy() for name in names], axis=1)
             for metric, names in COLUMNS.items()
         }
+        others: dict[str, list[Counts]] = {}
+        for column in table.column_names:
+            metric = column.rpartition(" ")[0]
+            if metric not in COLUMNS:
+                others.setdefault(metric, []).append(table[column].to_numpy())
+        counts |= {metric: np.stack(columns, axis=1) for metric, columns in others.items()}
         return counts, table.schema.metadata[b"references"].decode()
     except (OSError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

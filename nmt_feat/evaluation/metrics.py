@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.metrics.ter import TER
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import DEFAULT, check_packages
@@ -35,6 +34,17 @@ class Reading:
 
 
 @dataclass
+class MetricScore:
+    """The score of one metric; see `evaluation.metric`."""
+
+    score: float
+    signature: str
+    form: str
+    """How the sums of the sentences' statistics give the score: `mean`, `bleu` or `chrf`."""
+    lower_is_better: bool = False
+
+
+@dataclass
 class Scores:
     """The scores of one set of translations; BLEU and chrF from 0 to 100, the higher the better."""
 
@@ -51,6 +61,18 @@ class Scores:
     """Of the references; see `word_perplexity`."""
     perplexity_unit: str = "word"
     """What it is per: `word`, or `character` in languages without spaces between words."""
+    metrics: dict[str, MetricScore] = field(default_factory=dict)
+    """Further metrics by name; records without any do not have the entry."""
+
+    def all_metrics(self) -> dict[str, MetricScore]:
+        """Each metric of this text by its name."""
+        named = {
+            "BLEU": MetricScore(self.bleu, self.bleu_signature, "bleu"),
+            "chrF": MetricScore(self.chrf, self.chrf_signature, "chrf"),
+        }
+        if self.ter is not None:
+            named["TER"] = MetricScore(self.ter, self.ter_signature or "", "mean", True)
+        return named | self.metrics
 
 
 def one_line(text: str) -> str:
@@ -93,19 +115,6 @@ def score(
         chrf_signature=chrf.get_signature().format(),
         sentences=len(references),
     )
-
-
-def edit_rate(
-    hypotheses: Sequence[str], references: Sequence[str], asian: bool = False
-) -> tuple[float, str]:
-    """TER (Snover et al. 2006) and its signature, as the `sacrebleu` command gives: no case.
-
-    `asian` is for Chinese and Japanese: `--ter-normalized --ter-asian-support`, edits of
-    characters. It is slower than the others: about a second for 1,000 sentences.
-    """
-    ter = TER(normalized=asian, asian_support=asian)
-    result = ter.corpus_score(list(map(one_line, hypotheses)), [list(map(one_line, references))])
-    return result.score, ter.get_signature().format()
 
 
 def word_perplexity(

@@ -81,6 +81,9 @@ def read_packed_counts(path: Path) -> pa.Table:
     if not len(table):
         raise FileNotFoundError(f"not in {packed}")
     references = table["references"][0].as_py()
+    # Other runs that are packed here may have further metrics.
+    absent = [name for name in table.column_names if table[name].null_count == len(table)]
+    table = table.drop_columns(absent)
     return table.drop_columns(list(KEY_COLUMNS)).replace_schema_metadata({"references": references})
 
 

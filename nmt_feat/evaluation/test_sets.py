@@ -14,10 +14,10 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
+from nmt_feat.evaluation.metric import add_scores, build_metrics
 from nmt_feat.evaluation.metrics import (
     Reading,
     Scores,
-    edit_rate,
     one_line,
     reading_accuracy,
     score,
@@ -88,10 +88,11 @@ def evaluate_split(
     references, scoring = split.target_texts, choose_scoring(cfg.data)
     tokens = scoring.tokenized, scoring.tokenizer
     scores = score(best, references, *tokens)
-    scores.ter, scores.ter_signature = edit_rate(best, references, scoring.asian)
     scores.perplexity = word_perplexity(decoded.logprobs, references, scoring.unit)
     scores.perplexity_unit = scoring.unit
     counts = sentence_counts(best, references, *tokens)
+    metrics = build_metrics(cfg.metrics, scoring)
+    counts |= add_scores(metrics, scores, split.source_texts, best, references)
     write_counts(folder / counts_file(name), counts, references)
     if cfg.data.readings:
         scores.reading = score_readings(cfg, split, best)

@@ -1,4 +1,4 @@
-"""Results that are added to a finished run: further test sets, another search, no further update.
+"""What is added to a finished run: further test sets, another search, metrics; no further update.
 
 They are those that the run would have had if they had been asked for from the start.
 """
@@ -13,7 +13,9 @@ from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.evaluation.counts import counts_file
+from nmt_feat.evaluation.counts import counts_file, read_counts, write_counts
+from nmt_feat.evaluation.languages import choose_scoring
+from nmt_feat.evaluation.metric import add_scores, build_metrics, list_missing
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
 from nmt_feat.runs.artifacts import WEIGHTS, model_for
 from nmt_feat.runs.processes import make_single_fabric, share_work
@@ -21,11 +23,13 @@ from nmt_feat.runs.records import (
     Request,
     RunRecord,
     SetResult,
+    file_of_run,
     find_result,
     search_changes,
     write_record,
 )
 from nmt_feat.runs.signals import Interrupted, signals
+from nmt_feat.text.files import read_lines
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
 
@@ -78,6 +82,38 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
         if name != "dev" and name not in tests:
             tests[name] = dataclasses.asdict(cfg.data.tests[name])
         write_record(folder, record)
+
+
+def add_metrics(cfg: TrainConfig, record: RunRecord, selected: RunRecord, folder: Path) -> None:
+    """Score the stored translations by the metrics that they lack; write counts and record.
+
+    Args:
+        cfg: the settings as they take effect, with the metrics that are asked for.
+        record: the run's record.
+        selected: the same with the results that are asked for, whose scores are the record's.
+        folder: the run's folder.
+    """
+    metrics = build_metrics(cfg.metrics, choose_scoring(cfg.data))
+    missing = {name: list_missing(metrics, scores) for name, scores in selected.scores.items()}
+    missing = {name: lacking for name, lacking in missing.items() if lacking}
+    names = [file for name in missing for file in (selected.files[name], selected.counts[name])]
+    if gone := [name for name in names if not (folder / name).exists()]:
+        say(f"{folder}: without further metrics, for {', '.join(gone)} is gone")
+    if not missing or gone:
+        return
+    check_sums(folder, only=names)
+    added = dict.fromkeys(m.name for lacking in missing.values() for m in lacking.values())
+    say(f"{folder}: scoring {', '.join(missing)} by {', '.join(added)}")
+    prepared = prepare_run(cfg, say)
+    splits = {"dev": prepared.dev, **prepared.tests}
+    for name, lacking in missing.items():
+        hypotheses = read_lines(file_of_run(folder, selected.files[name]))
+        counts_path, split = file_of_run(folder, selected.counts[name]), splits[name]
+        counts, _ = read_counts(counts_path)
+        scores, references = selected.scores[name], split.target_texts
+        counts |= add_scores(lacking, scores, split.source_texts, hypotheses, references)
+        write_counts(counts_path, counts, references)
+    write_record(folder, record)
 
 
 def _add(record: RunRecord, result: SetResult, is_main: bool) -> None:

@@ -11,11 +11,12 @@ import torch
 from lightning_fabric import Fabric
 
 from nmt_feat.config.identity import VALIDATION
-from nmt_feat.config.schema import DecodingConfig, TrainConfig
+from nmt_feat.config.schema import DecodingConfig, TrainConfig, TrainerConfig
 from nmt_feat.data.batches import Indices, collate, plan
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.evaluation.languages import choose_scoring
+from nmt_feat.evaluation.metric import Metric, build_metrics, score_texts
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.split_decoding import compute_dev_loss, translate_split
 from nmt_feat.model.batch import Batch
@@ -78,8 +79,11 @@ def validate_on_dev(
     objective: Objective,
     fabric: Fabric,
     search: DecodingConfig,
+    selecting: Sequence[Metric],
 ) -> ValidationScores | None:
     """Dev loss and BLEU; each process does its share, and all know the result.
+
+    `selecting` has the metric that chooses the checkpoint, where it is not BLEU.
 
     None where a signal to any of the processes interrupts it.
     """
@@ -102,18 +106,35 @@ def validate_on_dev(
     texts = [prepared.target.decode(ids_of[i]) for i in range(len(dev))]
     scoring = choose_scoring(cfg.data)
 
-    def measure_bleu(share: slice) -> list[list[float]]:
+    def measure_scores(share: slice) -> list[list[float]]:
         works = [texts][share]  # one piece of work, that of the first process
         return [
-            [score(work, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu]
+            [
+                score(work, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu,
+                *(score_for_selection(metric, dev, work) for metric in selecting),
+            ]
             for work in works
         ]
 
-    measured = share_work(fabric, measure_bleu)
+    measured = share_work(fabric, measure_scores)
     if measured is None:
         return None
-    ((bleu,),) = measured
-    return ValidationScores(bleu, loss_sum / piece_count)
+    ((bleu, *selection),) = measured
+    return ValidationScores(bleu, loss_sum / piece_count, next(iter(selection), None))
+
+
+def selecting_metrics(cfg: TrainConfig) -> list[Metric]:
+    """The metric that chooses the checkpoint, where it is not BLEU."""
+    name = cfg.trainer.select_metric
+    if name == TrainerConfig.select_metric:
+        return []
+    return [*build_metrics({name: cfg.metrics[name]}, choose_scoring(cfg.data)).values()]
+
+
+def score_for_selection(metric: Metric, dev: EncodedSplit, texts: Sequence[str]) -> float:
+    """The score of translations of dev, with its sign changed where a lower one is better."""
+    value = score_texts(metric, dev.source_texts, texts, dev.target_texts)
+    return -value if metric.lower_is_better else value
 
 
 def build_trainer(
@@ -141,7 +162,7 @@ def build_trainer(
         objective,
         build_optimizer(cfg.optimizer, objective, rates),
         partial(plan_epoch, cfg, prepared),
-        partial(validate_on_dev, cfg, prepared, objective, fabric, search),
+        partial(validate_on_dev, cfg, prepared, objective, fabric, search, selecting_metrics(cfg)),
         Checkpoints(folder / CHECKPOINTS, cfg.trainer.average),
         fabric,
         progress,

@@ -12,7 +12,7 @@ from typing import Any
 from nmt_feat.config.earlier_formats import FIRST_NAMES
 from nmt_feat.config.identity import drop_defaults, drop_harmless, leave_out
 from nmt_feat.config.instantiate import locate_class
-from nmt_feat.config.schema import TrainConfig
+from nmt_feat.config.schema import TrainConfig, TrainerConfig
 from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
@@ -29,6 +29,10 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
     settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
     settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
+    if cfg.trainer.select_metric != TrainerConfig.select_metric:
+        selecting = cfg.metrics[cfg.trainer.select_metric]
+        code = user_code_hash(locate_class(selecting._target_))
+        settings["trainer"]["select_metric"] = dataclasses.asdict(selecting) | code
     settings["annotator"] = cfg.annotator._target_ if cfg.features else None
     for name, kind in choose_kinds(cfg.features).items():
         kind.trim_identity(settings["features"][name])

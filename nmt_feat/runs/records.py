@@ -194,6 +194,10 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
     """Write `result.json` or, for a run that starts, `run.json`; never half of it."""
     path = folder / (FINISHED if finished else STARTED)
     content = without_nan(dataclasses.asdict(record))
+    results = [content["dev"] or {}, *content["tests"].values()]
+    for scores in (*results, *(result["scores"] for result in content["further"])):
+        if not scores.get("metrics"):  # as records were before there were others
+            scores.pop("metrics", None)
     write_summed(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 

@@ -11,7 +11,8 @@ from nmt_feat.config.rules import check_settings, unused_subword_settings
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, SubwordConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.languages import check_scoring
+from nmt_feat.evaluation.languages import check_scoring, choose_scoring
+from nmt_feat.evaluation.metric import build_metrics, check_selecting_metric
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.runs.build_model import (
@@ -44,6 +45,8 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     """
     check_settings(cfg)
     check_scoring(cfg.data)
+    metrics = build_metrics(cfg.metrics, choose_scoring(cfg.data))
+    check_selecting_metric(cfg.trainer.select_metric, metrics)
     make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))

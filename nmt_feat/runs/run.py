@@ -38,7 +38,7 @@ from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs import processes, provenance, records
-from nmt_feat.runs.additions import add_results
+from nmt_feat.runs.additions import add_metrics, add_results
 from nmt_feat.runs.advice import OWN_FILES, advise_on_features, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep
 from nmt_feat.runs.build_model import arithmetic
@@ -204,6 +204,7 @@ def complete_finished_run(
         records.write_record(folder, record)
     write_card(folder, cfg, record)
     selected = records.select_results(record, request)
+    add_metrics(cfg, record, selected, folder)
     lacking = cfg.data.readings and any(s.reading is None for s in selected.scores.values())
     if lacking and add_readings(cfg, selected, folder):  # to the scores, which are the record's
         record.config["data"]["readings"] = True

@@ -27,6 +27,7 @@ def summarize_run(record: RunRecord) -> TextTable:
         facts[name] = f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}"
         if scores.ter is not None:
             facts[name] += f", TER {scores.ter:.2f}"
+        facts[name] += "".join(f", {m} {one.score:.2f}" for m, one in scores.metrics.items())
         if scores.perplexity is not None:
             facts[name] += f", perplexity per {scores.perplexity_unit} {scores.perplexity:.2f}"
         if (reading := scores.reading) and reading.accuracy is not None:
@@ -51,8 +52,12 @@ def summarize_run(record: RunRecord) -> TextTable:
 
 
 def list_signatures(records: Iterable[RunRecord]) -> list[str]:
-    """Each different set of sacreBLEU signatures; those of TER, once, in a line of their own."""
+    """Each different set of sacreBLEU signatures; those of other metrics once, a line each."""
     scores = [scores for record in records for scores in record.scores.values()]
     pairs = dict.fromkeys((s.bleu_signature, s.chrf_signature) for s in scores)
     ter = dict.fromkeys(s.ter_signature for s in scores if s.ter_signature)
-    return [f"BLEU `{bleu}`, chrF `{chrf}`" for bleu, chrf in pairs] + [f"TER `{t}`" for t in ter]
+    further = dict.fromkeys((n, one.signature) for s in scores for n, one in s.metrics.items())
+    others = [*(("TER", signature) for signature in ter), *further]
+    return [f"BLEU `{bleu}`, chrF `{chrf}`" for bleu, chrf in pairs] + [
+        f"{name} `{signature}`" for name, signature in others
+    ]

@@ -111,6 +111,7 @@ class TrainingState:
     best_step: int = 0
     """Of the highest dev BLEU; of equal BLEU, of the lowest dev loss."""
     best_bleu: float = -1.0
+    """There; of the metric that selects, if that is another one."""
     seconds: float = 0.0
     """Time in updates, validation not counted."""
     elapsed: float = 0.0

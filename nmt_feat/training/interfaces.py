@@ -58,6 +58,13 @@ class ValidationScores(NamedTuple):
     bleu: float
     loss: float
     """Nats per target piece."""
+    selection: float | None = None
+    """Of another metric that chooses the checkpoint, the higher the better."""
+
+    @property
+    def selection_value(self) -> float:
+        """What chooses the checkpoint."""
+        return self.bleu if self.selection is None else self.selection
 
 
 class ProgressReport(Protocol):

@@ -323,7 +323,7 @@ class Trainer:
             return False
         state = self.state
         if self.is_better(scores):
-            state.best_bleu, state.best_step = scores.bleu, state.step
+            state.best_bleu, state.best_step = scores.selection_value, state.step
         state.curve.append({"step": state.step, "bleu": scores.bleu, "loss": scores.loss})
         mean_loss = state.loss / max(state.counted, 1)
         perplexity = math.exp(min(scores.loss, 700))  # above, `exp` would overflow
@@ -340,11 +340,14 @@ class Trainer:
     def is_better(self, scores: ValidationScores) -> bool:
         """Whether a validation is the best so far: by BLEU; of equal BLEU, by the lower loss.
 
-        Early in training BLEU is often exactly 0, while the loss falls already.
+        Early in training BLEU is often exactly 0, while the loss falls already. Another metric may
+        take the place of BLEU; its scores may be below 0.
         """
-        state, loss = self.state, scores.loss
-        if scores.bleu != state.best_bleu:
-            return scores.bleu > state.best_bleu
+        state, loss, value = self.state, scores.loss, scores.selection_value
+        if not state.curve:
+            return True
+        if value != state.best_bleu:
+            return value > state.best_bleu
         best = [point["loss"] for point in state.curve if point["step"] == state.best_step]
         return bool(best) and (loss < best[0] or (math.isnan(best[0]) and not math.isnan(loss)))
 

@@ -57,7 +57,7 @@ function browser(place, tests) {
   const [most, mostLabel] = bound("Reference words, to");
   const [better, betterLabel] = choose("Method", []);
   const [worse, worseLabel] = choose("is better than", []);
-  const [metric, metricLabel] = choose("by sentence", [["chrF", "chrF"], ["BLEU", "BLEU"]]);
+  const [metric, metricLabel] = choose("by sentence", []);
   const count = make("p", {className: "count"});
   count.setAttribute("role", "status");
   const list = make("div", {});
@@ -94,11 +94,12 @@ function browser(place, tests) {
   };
   const show = () => {
     const some = tests[Number(test.value)], one = Number(better.value), two = Number(worse.value);
+    const sign = some.lower_is_better.includes(metric.value) ? -1 : 1;
     const kept = some.sentences.filter((example) =>
       (!ambiguous.checked || example.ambiguous)
       && (least.value === "" || example.length >= Number(least.value))
       && (most.value === "" || example.length <= Number(most.value))
-      && (one < 0 || two < 0 || example.outputs[one].scores[metric.value] > example.outputs[two].scores[metric.value]));
+      && (one < 0 || two < 0 || sign * example.outputs[one].scores[metric.value] > sign * example.outputs[two].scores[metric.value]));
     state.first = Math.max(0, Math.min(state.first, Math.floor((kept.length - 1) / PAGE) * PAGE));
     const page = kept.slice(state.first, state.first + PAGE);
     const range = kept.length ? `, ${state.first + 1} to ${state.first + page.length} shown` : "";
@@ -118,6 +119,9 @@ function browser(place, tests) {
       select.replaceChildren(make("option", {value: -1, textContent: "any"}),
         ...some.methods.map((name, i) => make("option", {value: i, textContent: name})));
     }
+    const outputs = some.sentences.length ? some.sentences[0].outputs : [];
+    const shared = Object.keys(outputs.length ? outputs[0].scores : {}).filter((name) => outputs.every((output) => name in output.scores));
+    metric.replaceChildren(...["chrF", ...shared.filter((name) => name !== "chrF")].map((name) => make("option", {value: name, textContent: name})));
     const values = some.features.length ? [`Under each word: ${some.features.join(", ")}.`] : [];
     const legend = "Marked: words that the reference has not, or not there. BLEU of a sentence of fewer than four tokens is 0.";
     notes.replaceChildren(...[...values, legend, ...some.notes].map((text) => make("p", {textContent: text})));

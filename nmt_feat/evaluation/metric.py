@@ -1,0 +1,191 @@
+"""What a metric is: an object that measures sentences, and says what their sums are worth.
+
+Everything that a report needs of a metric is in the records: each sentence's statistics, and the
+`form` in which their sums give the score. So a report never imports a user's class.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.config.instantiate import build_object, naming_failures
+from nmt_feat.config.schema import MetricConfig
+from nmt_feat.config.user_code import user_code_hash
+from nmt_feat.errors import UserError, short_repr, suggest
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.metrics import MetricScore, Scores, one_line
+
+Statistics = NDArray[Any]
+"""Numbers of each sentence, (sentences, columns)."""
+
+ALWAYS = ("BLEU", "chrF")
+"""Metrics that every record has, whatever is chosen, so that any two runs can be compared."""
+RESERVED = (*ALWAYS, "TER", "perplexity")
+
+
+class Metric(ABC):
+    """A score of translations that is a weighted mean over sentences: sum / weight.
+
+    Derive from it, or from `SentenceMetric` where each sentence has a score and all weigh the same.
+
+    Args:
+        scoring: how translations into the target language are scored.
+
+    Attributes:
+        name: its name in tables. Choose the scale so that two decimals are enough.
+        lower_is_better: whether a lower score is better.
+        form: how the summed statistics give the score: `mean` is the first column's sum over the
+            second's; `bleu` and `chrf` are for sacreBLEU's counts.
+    """
+
+    name: str = ""
+    lower_is_better: bool = False
+    form: str = "mean"
+
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
+
+    @property
+    def signature(self) -> str:
+        """All that the score depends on, as `name:value` between `|`: scores are comparable only
+        where it is equal. The code of a user's class is added to it."""
+        return ""
+
+    @abstractmethod
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """The statistics of each sentence: (sentences, 2), the sum and the weight."""
+
+    def score_corpus(self, statistics: Statistics) -> float:
+        """The score of all sentences together."""
+        total, weight = statistics.sum(axis=0).tolist()
+        return float(total / weight) if weight else 0.0
+
+
+class SentenceMetric(Metric):
+    """A metric whose score is the mean of the sentences' scores."""
+
+    @abstractmethod
+    def score_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Sequence[float]:
+        """The score of each sentence."""
+
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """Each sentence's score, of weight 1."""
+        scores = np.asarray(self.score_sentences(sources, hypotheses, references), float)
+        return np.stack([scores, np.ones_like(scores)], axis=-1)
+
+
+def build_metrics(configs: Mapping[str, MetricConfig], scoring: Scoring) -> dict[str, Metric]:
+    """The metrics by their names in the settings; wrong settings are a `UserError`."""
+    metrics: dict[str, Metric] = {}
+    for key, config in configs.items():
+        metric = build_object(config._target_, Metric, config.args, scoring=scoring)
+        where = f"metrics.{key}._target_={config._target_}"
+        if not re.fullmatch(r"\w[\w .+%-]*", metric.name) or metric.name.endswith(" "):
+            raise UserError(
+                f"{where}: its name is {short_repr(metric.name)}; a name has letters, digits, "
+                "spaces and _ . + - % only"
+            )
+        shipped = type(metric).__module__.startswith("nmt_feat.")
+        if metric.name in RESERVED and not shipped:
+            raise UserError(f"{where}: the name {metric.name} is taken; choose another")
+        if metric.name in (other.name for other in metrics.values()):
+            raise UserError(f"{where}: another metric has the name {metric.name}; leave one out")
+        metrics[key] = metric
+    return metrics
+
+
+def check_selecting_metric(name: str, metrics: Mapping[str, Metric]) -> None:
+    """Refuse a metric that would choose the checkpoint, but is not among those of the run."""
+    if name not in ("bleu", *metrics):
+        raise UserError(
+            f"trainer.select_metric={name}: no metric of this run; {suggest(name, metrics)}; or "
+            f"choose it too: metrics=[{','.join([*metrics, name])}]"
+        )
+
+
+def full_signature(metric: Metric) -> str:
+    """A metric's signature, with a sum of the code where its class is the user's own."""
+    code = user_code_hash(type(metric)).get("code")
+    return "|".join(part for part in (metric.signature, code and f"code:{code}") if part)
+
+
+def measure_texts(
+    metric: Metric, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+) -> Statistics:
+    """The statistics of each sentence; what a user's class does wrong is a `UserError`."""
+    texts = ([one_line(text) for text in side] for side in (sources, hypotheses, references))
+    with naming_failures(type(metric), Metric):
+        statistics = np.asarray(metric.measure_sentences(*texts))
+    if len(statistics) != len(references) or statistics.ndim != 2:
+        raise UserError(
+            f"{type(metric).__module__}.{type(metric).__qualname__}: gives "
+            f"{' x '.join(map(str, statistics.shape))} numbers for {len(references)} sentences; "
+            "give each of them its own"
+        )
+    if not np.isfinite(statistics).all():
+        first = int(np.flatnonzero(~np.isfinite(statistics).all(axis=1))[0])
+        raise UserError(
+            f"{type(metric).__module__}.{type(metric).__qualname__}: sentence {first + 1} has a "
+            "score that is not finite; give a number"
+        )
+    return statistics
+
+
+def score_texts(
+    metric: Metric, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+) -> float:
+    """The score of translations."""
+    return metric.score_corpus(measure_texts(metric, sources, hypotheses, references))
+
+
+def add_scores(
+    metrics: Mapping[str, Metric],
+    scores: Scores,
+    sources: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+) -> dict[str, Statistics]:
+    """Add to `scores` what the metrics say, but those that every record has; their statistics."""
+    statistics: dict[str, Statistics] = {}
+    for metric in metrics.values():
+        if metric.name in ALWAYS:
+            continue
+        measured = measure_texts(metric, sources, hypotheses, references)
+        statistics[metric.name] = measured
+        score, signature = metric.score_corpus(measured), full_signature(metric)
+        if metric.name == "TER":  # a field of its own since the first records
+            scores.ter, scores.ter_signature = score, signature
+        else:
+            scores.metrics[metric.name] = MetricScore(
+                score, signature, metric.form, metric.lower_is_better
+            )
+    return statistics
+
+
+def list_missing(metrics: Mapping[str, Metric], scores: Scores) -> dict[str, Metric]:
+    """The metrics that scores lack, or have by another signature."""
+    there = scores.all_metrics()
+    return {
+        key: metric
+        for key, metric in metrics.items()
+        if metric.name not in ALWAYS
+        and (
+            metric.name not in there
+            or (
+                metric.name in scores.metrics
+                and there[metric.name].signature != full_signature(metric)
+            )
+        )
+    }

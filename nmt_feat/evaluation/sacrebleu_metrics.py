@@ -1,0 +1,124 @@
+"""sacreBLEU's metrics (Post 2018): the scores and signatures that its command gives."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sacrebleu.metrics.bleu import BLEU as SacreBLEU
+from sacrebleu.metrics.chrf import CHRF as SacreCHRF
+from sacrebleu.metrics.ter import TER as SacreTER
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.metric import Metric, Statistics
+from nmt_feat.evaluation.metrics import make_metrics
+
+
+class OfSacreBLEU(Metric):
+    """A metric of sacreBLEU: its counts are each sentence's statistics."""
+
+    scorer: Any
+
+    @property
+    def signature(self) -> str:
+        """sacreBLEU's."""
+        # It tells the number of references only after it has seen some.
+        self.scorer.num_refs = 1
+        signature: str = self.scorer.get_signature().format()
+        return signature
+
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """The counts of each sentence."""
+        return np.array(self.scorer._extract_corpus_statistics(hypotheses, [references]))
+
+    def score_corpus(self, statistics: Statistics) -> float:
+        """As `corpus_score` of sacreBLEU."""
+        return float(self.scorer._aggregate_and_compute(statistics.tolist()).score)
+
+
+class BLEU(OfSacreBLEU):
+    """BLEU (Papineni et al. 2002), with the tokeniser of the target language."""
+
+    name, form = "BLEU", "bleu"
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__(scoring)
+        self.scorer = make_metrics(scoring.tokenized, scoring.tokenizer)[0]
+
+
+class ChrF(OfSacreBLEU):
+    """chrF (Popović 2015): n-grams of characters."""
+
+    name, form = "chrF", "chrf"
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__(scoring)
+        self.scorer = SacreCHRF(lowercase=scoring.tokenized)
+
+
+class ChrFPlusPlus(OfSacreBLEU):
+    """chrF++ (Popović 2017): n-grams of characters, and of one and two words."""
+
+    name, form = "chrF++", "chrf"
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__(scoring)
+        self.scorer = SacreCHRF(word_order=2, lowercase=scoring.tokenized)
+
+
+class TER(OfSacreBLEU):
+    """TER (Snover et al. 2006): edits for each 100 words of the reference, no case.
+
+    Of Chinese and Japanese edits of characters: `--ter-normalized --ter-asian-support`. It is
+    slower than the others: about a second for 1,000 sentences.
+    """
+
+    name, lower_is_better = "TER", True
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__(scoring)
+        self.scorer = SacreTER(normalized=scoring.asian, asian_support=scoring.asian)
+
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """100 times the edits, and the words of the reference."""
+        return super().measure_sentences(sources, hypotheses, references) * [100, 1]
+
+    def score_corpus(self, statistics: Statistics) -> float:
+        """As `corpus_score` of sacreBLEU."""
+        return super().score_corpus(statistics / [100, 1])
+
+
+class SpBLEU(OfSacreBLEU):
+    """spBLEU (Goyal et al. 2022): BLEU on the subwords of FLORES-200, for any language.
+
+    sacreBLEU fetches the subword model when it is first used.
+    """
+
+    name, form = "spBLEU", "bleu"
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__(scoring)
+        log = logging.getLogger("sacrebleu")
+        level = log.level
+        log.setLevel(logging.CRITICAL)  # it would explain a failure in many lines
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                self.scorer = SacreBLEU(tokenize="flores200", force=True)
+        except (Exception, SystemExit) as error:  # it ends the process where a download fails
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                "metrics=spbleu: sacreBLEU cannot fetch the subword model of FLORES-200 "
+                f"({reason}); where there is a network, do: "
+                "echo a | sacrebleu --tokenize flores200 <(echo a)"
+            ) from None
+        finally:
+            log.setLevel(level)
