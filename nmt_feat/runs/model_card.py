@@ -125,13 +125,7 @@ def _result_entry(cfg: TrainConfig, corpus: str, test_set: str, scores: Scores) 
 
 def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
     """Name, value and signature of each metric."""
-    metrics = [
-        ("BLEU", scores.bleu, scores.bleu_signature),
-        ("chrF", scores.chrf, scores.chrf_signature),
-    ]
-    if scores.ter is not None:
-        metrics.append(("TER", scores.ter, scores.ter_signature or ""))
-    return metrics
+    return [(name, one.score, one.signature) for name, one in scores.all_metrics().items()]
 
 
 def _describe_use(folder: Path, cfg: TrainConfig) -> Iterator[str]:

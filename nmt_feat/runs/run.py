@@ -202,9 +202,9 @@ def complete_finished_run(
     add_results(cfg, record, folder, request)
     if add_labels(cfg, record):
         records.write_record(folder, record)
-    write_card(folder, cfg, record)
     selected = records.select_results(record, request)
     add_metrics(cfg, record, selected, folder)
+    write_card(folder, cfg, record)
     lacking = cfg.data.readings and any(s.reading is None for s in selected.scores.values())
     if lacking and add_readings(cfg, selected, folder):  # to the scores, which are the record's
         record.config["data"]["readings"] = True
