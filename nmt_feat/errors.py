@@ -31,7 +31,7 @@ _CONTROLS = re.compile(
 """What would act on a terminal: C0 and C1 but tab and line end, marks of direction, separators."""
 
 
-def legible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """A text for people: what would act on their terminal, such as ESC, as an escape of Python."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
@@ -47,7 +47,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def fail(message: str) -> NoReturn:
     """Print a message in one line and leave with exit code 2."""
-    print(f"error: {legible(' '.join(message.splitlines()))}", file=sys.stderr)
+    print(f"error: {escape_controls(' '.join(message.splitlines()))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from nmt_feat.analysis.render import ReportTable, print_table
 from nmt_feat.base.outputs import check_output, refuse_inputs, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
-from nmt_feat.errors import UserError, fail, legible
+from nmt_feat.errors import UserError, escape_controls, fail
 
 HOSTILE = "[/b] :dog: \x1b[31m \x9b \u202e \udcff"
 SHOWN = "[/b] :dog: \\x1b[31m \\x9b \\u202e \\udcff"
@@ -118,9 +118,11 @@ def test_refused_before_the_work(
 # ---- for people
 
 
-def test_legible() -> None:
-    assert legible(HOSTILE) == SHOWN
-    assert legible("Ärger\t한국어 ‌\n") == "Ärger\t한국어 ‌\n"  # tab, line end, a joiner of Persian
+def test_escape_controls() -> None:
+    assert escape_controls(HOSTILE) == SHOWN
+    assert (
+        escape_controls("Ärger\t한국어 ‌\n") == "Ärger\t한국어 ‌\n"
+    )  # tab, line end, a joiner of Persian
 
 
 def test_consoles_and_tables_show_what_is_there() -> None:

@@ -226,8 +226,8 @@ def test_a_corpus_named_like_a_folder_lets_no_file_into_the_page(
     (current_folder / "secret.txt").write_text("a secret\n", encoding="utf-8")
     corpora = Corpora(cache=Path("cache"))
     with pytest.raises(UserError, match="--text"):
-        corpora.refuse_others(Path("secret.txt"), name)
-    corpora.refuse_others(Path("cache/multi30k/test.en"), "multi30k")
+        corpora.refuse_outside_folders(Path("secret.txt"), name)
+    corpora.refuse_outside_folders(Path("cache/multi30k/test.en"), "multi30k")
 
 
 def test_an_export_downloads_nothing(

@@ -91,7 +91,7 @@ class Corpora:
     cache: Path = Path("cache")
     """That of the runs: downloads are there, and annotation."""
 
-    def refuse_others(self, path: Path, downloads: str) -> None:
+    def refuse_outside_folders(self, path: Path, downloads: str) -> None:
         """Refuse a file outside of these folders and of `downloads`, a folder in the cache."""
         folders = [find_resource("data/embedded"), *self.folders]
         parts = Path(downloads).parts
@@ -286,7 +286,7 @@ def _load_test_set(
         located = datasets.locate_splits(data, cfg.annotator, corpora.cache, annotation is not None)
         for path in located.tests[test].files.values():
             for file in list_shards(path):
-                corpora.refuse_others(file, data.name)
+                corpora.refuse_outside_folders(file, data.name)
         located.normal = normal
         read_splits(located, data, cfg.annotator, corpora.cache, annotation, Path(folder), pool)
         table = located.tests[test]

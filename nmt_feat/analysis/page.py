@@ -86,8 +86,8 @@ def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
     for name, namespace in (("", SVG), ("xlink", XLINK)):
         ElementTree.register_namespace(name, namespace)
     # XML has no control characters, which values of a corpus may have.
-    legible = re.sub(rb"[\0-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), content.getvalue())
-    root = ElementTree.fromstring(legible)
+    control_free = re.sub(rb"[\0-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), content.getvalue())
+    root = ElementTree.fromstring(control_free)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("metadata", "style"):  # would be the page's too

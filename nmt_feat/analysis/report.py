@@ -22,7 +22,7 @@ from nmt_feat.analysis.render import print_table, render_latex, render_markdown
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.typed_json import without_nan
-from nmt_feat.errors import legible
+from nmt_feat.errors import escape_controls
 from nmt_feat.runs.records import RunRecord
 
 FILES = re.compile(
@@ -149,7 +149,7 @@ def print_reports(reports: Mapping[str, Report], console: Console) -> None:
     """Each report, below the name of its corpus where there are several."""
     for name, report in reports.items():
         if name:
-            console.rule(Text(legible(name)))
+            console.rule(Text(escape_controls(name)))
         report.print_tables(console)
 
 

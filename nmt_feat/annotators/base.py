@@ -19,12 +19,12 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from nmt_feat.base.files import hold_lock, refuse_links, sync_to_disk
-from nmt_feat.base.outputs import open_packed, replace_when_whole
+from nmt_feat.base.outputs import open_packed, replace_when_complete
 from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import AnnotatorConfig
-from nmt_feat.errors import UserError, legible, short_repr
+from nmt_feat.errors import UserError, escape_controls, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
 from nmt_feat.text.subwords import Lines
@@ -234,7 +234,7 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
     setting = f"annotator={annotator.name}", "annotator.processes"
     with bar, Pool(processes, *setting, _start_worker, (annotator,)) as pool:
         work = partial(_annotate_chunk, annotator if processes == 1 else None)
-        title = escape(legible(f"annotating with {annotator.name}"))
+        title = escape(escape_controls(f"annotating with {annotator.name}"))
         task = bar.add_task(title, total=len(files), completed=done)
         begun = time.monotonic()
         for _ in pool.map(work, tasks()):
@@ -245,10 +245,11 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
                 line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
                 say(line, file=sys.stderr)
     whole = hashlib.sha256(_source_line(key))
-    for body in _read_bodies(files):
+    for body in _skip_first_lines(files):
         whole.update(body)
     _write_file(
-        path, chain([_head_line(whole.hexdigest()), _source_line(key)], _read_bodies(files))
+        path,
+        chain([_head_line(whole.hexdigest()), _source_line(key)], _skip_first_lines(files)),
     )
     shutil.rmtree(parts)
 
@@ -303,11 +304,11 @@ def _is_sound(path: Path, key: str = "") -> bool:
         return False
 
 
-def _read_bodies(files: Iterable[Path]) -> Iterator[bytes]:
+def _skip_first_lines(files: Iterable[Path]) -> Iterator[bytes]:
     return (file.read_bytes().partition(b"\n")[2] for file in files)
 
 
 def _write_file(path: Path, content: Iterable[bytes]) -> None:
-    with replace_when_whole(path) as file:
+    with replace_when_complete(path) as file:
         file.writelines(content)
     sync_to_disk(path.parent)

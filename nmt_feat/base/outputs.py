@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TextIO, cast
 
-from nmt_feat.errors import UserError, legible
+from nmt_feat.errors import UserError, escape_controls
 
 STANDARD = "-"
 """The name of standard input or output."""
@@ -95,7 +95,7 @@ def _follow_links(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replace_when_whole(path: Path) -> Iterator[IO[bytes]]:
+def replace_when_complete(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the name `path` when the block ends without an error, synced.
 
     Compressed where the name ends in `.gz`: the same content gives the same bytes.
@@ -137,7 +137,7 @@ def open_packed(path: Path) -> IO[bytes]:
 def _open_output(path: Path) -> Iterator[IO[bytes]]:
     """A file to be replaced, or a device or pipe."""
     if not _is_special(path):
-        with replace_when_whole(path) as file:
+        with replace_when_complete(path) as file:
             yield file
         return
     with path.open("wb", buffering=0) as file, _compress_gz(path, cast(IO[bytes], file)) as content:
@@ -148,7 +148,7 @@ class _Shown(io.TextIOBase):
     """Standard output where a person reads it: without terminal escapes."""
 
     def write(self, text: str) -> int:
-        return sys.stdout.write(legible(text))
+        return sys.stdout.write(escape_controls(text))
 
     def flush(self) -> None:
         sys.stdout.flush()

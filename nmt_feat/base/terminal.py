@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nmt_feat.errors import legible
+from nmt_feat.errors import escape_controls
 
 
 def use_utf8() -> None:
@@ -29,12 +29,12 @@ def use_utf8() -> None:
 
 def say(*parts: object, file: TextIO | None = None) -> None:
     """Print a line for people, now; `file` is standard output if not given."""
-    print(legible(" ".join(map(str, parts))), file=file or sys.stdout, flush=True)
+    print(escape_controls(" ".join(map(str, parts))), file=file or sys.stdout, flush=True)
 
 
 def literal(content: RenderableType) -> RenderableType:
     """A string as a text without markup or escapes; anything else as it is."""
-    return Text(legible(content)) if isinstance(content, str) else content
+    return Text(escape_controls(content)) if isinstance(content, str) else content
 
 
 class TextConsole(Console):

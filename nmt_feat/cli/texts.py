@@ -37,7 +37,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_text_options(parser)
 
 
-def text_from_options(source: str | Path, options: argparse.Namespace) -> Text:
+def choose_input_text(source: str | Path, options: argparse.Namespace) -> Text:
     """The text that the options describe."""
     factors = [name for name in options.factors.split(",") if name]
     return Text(str(source), options.format, factors, getattr(options, "raw", None), "--")
@@ -52,5 +52,5 @@ def read_pairs(
             raise UserError(f"--{name}: goes with --source FILE; give both, or neither")
         return model.read_test_set()
     target = options.target or options.source.with_suffix(f".{model.cfg.data.target_lang}")
-    reader = model.make_reader(text_from_options(options.source, options))
+    reader = model.make_reader(choose_input_text(options.source, options))
     return model.read_pairs(reader, str(target))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nmt_feat.base.outputs import refuse_inputs, write_to
 from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.cli.texts import add_text_options, make_parser, text_from_options
+from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.extras import optional
 from nmt_feat.runs.inputs import Text, read_whole_text
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     optional("scipy", "train-vectors", "analysis")
     for kind in COUNTS:
         refuse_inputs(options.out / f"{kind}.txt", "", [options.source])
-    sentences = read_words(text_from_options(options.source, options))
+    sentences = read_words(choose_input_text(options.source, options))
     names = sorted({word for sentence in sentences for word in sentence if word})
     largest = min(len(names), len(sentences)) - 1
     if not 1 <= options.dim <= largest:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from nmt_feat.base.resources import PACKAGE
 from nmt_feat.config.overrides import OVERRIDE
-from nmt_feat.errors import legible
+from nmt_feat.errors import escape_controls
 
 
 def program_name(subcommand: str) -> str:
@@ -20,7 +20,7 @@ def program_name(subcommand: str) -> str:
 def shell_command(name: str, *arguments: str) -> str:
     """A command line for a shell. Words in capitals, such as FILE, are for the user to replace."""
     return " ".join(
-        (program_name(name), *(shlex.quote(legible(argument)) for argument in arguments))
+        (program_name(name), *(shlex.quote(escape_controls(argument)) for argument in arguments))
     )
 
 

@@ -111,7 +111,7 @@ def read_rows(folder: Path, top: type[Any] | None = None) -> dict[str, Mapping[s
     Several tables may have the same row; a name that means two things is a `UserError`.
     """
     rows: dict[str, tuple[Mapping[str, Any], Path]] = {}
-    for path, name, row in _rows_by_file(folder / "experiment", top):
+    for path, name, row in _read_rows_by_file(folder / "experiment", top):
         earlier, earlier_path = rows.setdefault(name, (row, path))
         if earlier != row:
             raise UserError(
@@ -121,7 +121,7 @@ def read_rows(folder: Path, top: type[Any] | None = None) -> dict[str, Mapping[s
     return {name: row for name, (row, _) in rows.items()}
 
 
-def _rows_by_file(
+def _read_rows_by_file(
     folder: Path, top: type[Any] | None
 ) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     for path in sorted(folder.glob("*.yaml")):

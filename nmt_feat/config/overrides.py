@@ -83,7 +83,7 @@ def setting_of(key: str, top: type[Any]) -> Setting | None:
     if names[0] == "hydra":
         kind, names = HydraConf, names[1:]
     for name in names:
-        kind = without_none(kind)
+        kind = unwrap_optional(kind)
         if is_dataclass(kind):
             hints = _hints(kind)
             if name not in hints:
@@ -94,10 +94,10 @@ def setting_of(key: str, top: type[Any]) -> Setting | None:
             kind = get_args(kind)[1]
         else:
             return None
-    return Setting(without_none(kind), free)
+    return Setting(unwrap_optional(kind), free)
 
 
-def without_none(kind: Any) -> Any:
+def unwrap_optional(kind: Any) -> Any:
     """The type X of an optional X."""
     if get_origin(kind) in (Union, UnionType):
         inner = [k for k in get_args(kind) if k is not NoneType]
@@ -134,7 +134,7 @@ def keep_text(override: str, top: type[Any], sweep: bool) -> str:
 
 def _value(value: str, kind: Any, free: bool, sweep: bool) -> str:
     """The value of a setting of this type."""
-    kind = without_none(kind)
+    kind = unwrap_optional(kind)
     if kind is str:
         return _swept_text(value, free) if sweep else _text(value, free)
     if sweep and len(parts := split_at_commas(value)) > 1:

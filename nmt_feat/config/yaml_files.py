@@ -16,7 +16,7 @@ from hydra.conf import HydraConf
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
-from nmt_feat.config.overrides import setting_of, without_none
+from nmt_feat.config.overrides import setting_of, unwrap_optional
 from nmt_feat.errors import UserError
 
 LARGEST = 20_000
@@ -82,7 +82,7 @@ def _refuse_too_many(top: yaml.Node, name: object) -> None:
 
 def _keep_text(node: yaml.Node, kind: Any) -> None:
     """Give the scalars that the type says are text their characters."""
-    kind = without_none(kind)
+    kind = unwrap_optional(kind)
     origin = get_origin(kind)
     if isinstance(node, yaml.ScalarNode):
         if kind is str and node.style is None and node.tag not in (NULL, MERGE):

@@ -34,7 +34,7 @@ def collate(split: EncodedSplit, indices: Indices, features: Sequence[str]) -> B
     for name in split.units.keys() & ids.keys():
         vectors = split.vectors.get(name)
         if isinstance(vectors, EncoderWindows):
-            arrays = windows(ids[name], split.units[name], vectors)
+            arrays = collect_encoder_windows(ids[name], split.units[name], vectors)
             ids[name], ids[name + UNITS], ids[name + TEXTS] = arrays
         elif vectors is not None:
             ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
@@ -86,7 +86,9 @@ def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Te
     return numbers, torch.from_numpy(mean_vectors)
 
 
-def windows(ids: Tensor, units: Ragged, read: EncoderWindows) -> tuple[Tensor, Tensor, Tensor]:
+def collect_encoder_windows(
+    ids: Tensor, units: Ragged, read: EncoderWindows
+) -> tuple[Tensor, Tensor, Tensor]:
     """A batch's own numbers for tokens whose vectors an encoder in the model makes; otherwise as
     `means`.
 

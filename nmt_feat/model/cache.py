@@ -120,7 +120,7 @@ class Cache:
         """The inverse of `to_grid`: `(B, W, N)` to `(R, N)`."""
         return grid[self.sentence, self.slot]
 
-    def mark_step(self) -> Tensor:
+    def record_written_positions(self) -> Tensor:
         """Count the positions of this step as written, each row's as visible to it.
 
         Returns:

@@ -174,7 +174,7 @@ class DecoderLayer(EncoderLayer):
         """x `(R, D)`, the newest position, to `(R, D)`. No dropout.
 
         Attention works on the grid `(B, W, ...)`, all else on the rows. `seen` is what
-        `Cache.mark_step` returns, `(B, 1, W, written_count)`.
+        `Cache.record_written_positions` returns, `(B, 1, W, written_count)`.
         """
         grid = cache.to_grid(self.attention.inputs(self.attention_norm(x)))
         query, key, value = self.attention.split_heads(grid, 3)
@@ -264,7 +264,7 @@ class Transformer(nn.Module):
     def decode_step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
         """Scores `(R, vocabulary)`, fp32, of the piece after `token` `(R,)` at `position`."""
         x = self.target(token[:, None], position)[:, 0]
-        seen = cache.mark_step()
+        seen = cache.record_written_positions()
         for layer, layer_cache in zip(self.decoder, cache.layers, strict=True):
             assert isinstance(layer, DecoderLayer)
             x = layer.decode_step(x, layer_cache, cache, seen)

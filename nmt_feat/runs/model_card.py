@@ -41,7 +41,7 @@ def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
         record: its record; name, tags and licence are those of its `config`.
     """
     path, text = folder / CARD, describe_run(folder, cfg, record)
-    seal = LAST_LINE.pattern.replace("([0-9a-f]{16})", _sum(text)).replace("\\n", "\n")
+    seal = LAST_LINE.pattern.replace("([0-9a-f]{16})", _hash_text(text)).replace("\\n", "\n")
     try:
         before = path.read_text(encoding="utf-8") if path.exists() else None
         if before == text + seal or (before is not None and not is_unedited(before)):
@@ -54,10 +54,12 @@ def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
 def is_unedited(card: str) -> bool:
     """Whether a card is as the program wrote it."""
     last = LAST_LINE.search(card)
-    return last is not None and last.end() == len(card) and last[1] == _sum(card[: last.start()])
+    return (
+        last is not None and last.end() == len(card) and last[1] == _hash_text(card[: last.start()])
+    )
 
 
-def _sum(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -103,21 +103,21 @@ def _parse_plain(
     counts = np.diff(np.append(begins, len(part)))
     begin, count = np.repeat(begins, counts), np.repeat(counts, counts)
     number, head = (
-        _map_words(fields[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head")
+        _apply_to_strings(fields[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head")
     )
     odd = (number != np.arange(len(words)) - begin + 1) | (head < -1) | (head > count)
     for column in fields.values():
-        odd |= _map_words(column, lambda s: s.split() != [s])
+        odd |= _apply_to_strings(column, lambda s: s.split() != [s])
     form, misc = fields["form"], fields["misc"]
-    odd |= _map_words(form, lambda s: find_control(s) is not None)
+    odd |= _apply_to_strings(form, lambda s: find_control(s) is not None)
     odd |= _in_circle(np.where(odd, 0, head), begin, counts)
-    odd |= _map_words(misc, lambda s: "HeadUPOS=" in s)
+    odd |= _apply_to_strings(misc, lambda s: "HeadUPOS=" in s)
     plain = plain.copy()
     plain[part[odd]] = False
-    space = _map_words(misc, lambda s: len(space_after(s)))
+    space = _apply_to_strings(misc, lambda s: len(space_after(s)))
     forms = np.array([*form.values, *(f"{value} " for value in form.values)], object)
     joined = "".join(forms[form.codes + len(form.values) * space].tolist())
-    length = _map_words(form, len)
+    length = _apply_to_strings(form, len)
     at = np.append(0, np.cumsum(length + space))
     starts = at[:-1] - at[begin]
     bounds = at[np.append(begins, len(words))].tolist()
@@ -174,6 +174,6 @@ def _read_columns(words: list[str]) -> dict[str, DictionaryColumn]:
     }
 
 
-def _map_words(column: DictionaryColumn, of: Callable[[str], Any]) -> NDArray[Any]:
+def _apply_to_strings(column: DictionaryColumn, of: Callable[[str], Any]) -> NDArray[Any]:
     """`of` each word's string."""
     return np.array([of(value) for value in column.values])[column.codes]
