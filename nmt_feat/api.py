@@ -122,7 +122,7 @@ class LoadedRun:
     def inspect(self, text: str | Sentence) -> list[InspectedWord]:
         """The words of a source sentence with their features and, for gates, the gates' values."""
         model, source = self.model, self.model.model.feature_embedding
-        sentence, names = self._read(text), list(model.cfg.features)
+        sentence, names = self._read(text), model.feature_names
         where = self._name_sentences(1)
         split = model.encode_pairs([sentence], [""], where, count=False)
         described = model.encoder.describe(Sentences.of([sentence]), where)

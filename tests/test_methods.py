@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from rich.console import Console
 from torch import Tensor
 
+from nmt_feat.cli.export import export_run
 from nmt_feat.config.identity import name_method
 from nmt_feat.config.schema import (
     CombinerConfig,
@@ -19,6 +21,9 @@ from nmt_feat.config.schema import (
     ModelConfig,
     TrainConfig,
 )
+from nmt_feat.data.batches import collate
+from nmt_feat.data.prepare import prepare
+from nmt_feat.embedders.ids import BOS, END, EOS, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import build_model
@@ -26,7 +31,10 @@ from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
 from nmt_feat.runs.starting_model import match_parameters
-from tests.support.formulas import everywhere
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.training.objective import Objective
+from tests.support.entry import call
+from tests.support.formulas import affine, everywhere, softmax
 from tests.support.small import ROOT, Small
 
 DIM, PIECES = 16, 23
@@ -94,6 +102,31 @@ def test_output_gate(combiner: str) -> None:
     torch.testing.assert_close(result[mask], expected[mask])
 
 
+def test_multitask() -> None:
+    """The loss of the translation, and by hand that of each known tag; words only else."""
+    model, words = make("Multitask", ""), make(None)
+    source, features, mask = batch([5, 3])
+    features["upos"][0, 0], features["upos"][0, 1] = UNK, END  # are not predicted
+    target = torch.tensor([[BOS, 5, 6, 7], [BOS, 8, PAD, PAD]])
+    right = torch.tensor([[5, 6, 7, EOS], [8, EOS, PAD, PAD]])
+    real = torch.arange(8)[right.flatten() != PAD]
+    inputs = source, features, target, right, real
+    loss, nll = Objective(model, 0.1, fused=True)(*inputs)
+    words_loss, words_nll = Objective(words, 0.1, fused=True)(source, {}, target, right, real)
+    assert nll.equal(words_nll)
+    states, expected = words.encode(source, {}, mask).tolist(), 0.0
+    for name in VALUES:
+        rows = {k: w.double().numpy() for k, w in model.method.taggers[name].state_dict().items()}  # type: ignore[index,union-attr]
+        for n, t in mask.nonzero().tolist():
+            tag = int(features[name][n, t])
+            if tag >= FIRST:
+                logits = affine({f"U.{k}": w for k, w in rows.items()}, "U", states[n][t])
+                expected -= math.log(softmax(logits)[tag - FIRST])
+    assert (loss - words_loss).item() == pytest.approx(0.1 * expected, rel=1e-4)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("method", ["OutputGate"])
 def test_padding_changes_nothing(method: str) -> None:
     model = make(method)
@@ -134,6 +167,34 @@ def test_runs(small: Small, method: str) -> None:
     assert (matched.combiner, matched.method) == (CombinerConfig(), MethodConfig())
 
 
+def test_multitask_predicts(small: Small) -> None:
+    """Trained, it translates without annotation, and predicts tags better than the commonest."""
+    cfg = settings(small, "multitask")
+    cfg.trainer.max_steps = cfg.trainer.validate_every = 60
+    cfg.optimizer.lr = 0.02
+    cfg.method.args["weight"] = 1.0
+    run = run_training(cfg)
+    model = TrainedModel(run.folder)
+    assert model.encoder.annotation_columns == ()
+    plain = small.folder / "plain.txt"
+    plain.write_text("The bakers wait.\nI saw her duck.\n", encoding="utf-8")
+    done = call("translate", f"run={run.folder}", f"input={plain}")
+    assert (done.code, len(done.out.splitlines())) == (0, 2)
+    pytest.importorskip("ctranslate2")
+    export_run(run.folder, None, None, 64)
+    exported = call("translate", f"run={run.folder}", f"input={plain}", "engine=ctranslate2")
+    assert exported.out == done.out
+    prepared = prepare(cfg, cfg.features)
+    batch = collate(prepared.train, np.arange(80), ["deprel", "upos"])
+    with torch.no_grad():
+        memory = model.model.encode(batch.source, batch.features, batch.source_mask)
+    for name in ("deprel", "upos"):
+        tags, tagger = batch.features[name], model.model.method.taggers[name]  # type: ignore[index,union-attr]
+        is_tag = tags >= FIRST
+        right = (tagger(memory).argmax(-1) + FIRST == tags)[is_tag].float().mean()
+        assert right > 1.5 * tags[is_tag].bincount().max() / is_tag.sum()
+
+
 def test_identity(small: Small) -> None:
     """The default leaves no trace in what determines a run."""
     cfg = small.config()
@@ -166,6 +227,27 @@ def test_refused(small: Small) -> None:
     assert message(settings(small, "output_gate", method=MethodConfig(gate))) == (
         f"method._target_={gate}: is no nmt_feat.methods.Method; derive the class from it"
     )
+    assert message(settings(small, "multitask", "gate")) == (
+        "method=multitask combiner=gate: this method merges no features with the word; set "
+        "combiner=none"
+    )
+    assert message(settings(small, "multitask", features={})) == (
+        "features=[]: method=multitask needs features, for instance features=[upos,deprel]"
+    )
+    units = {"char": FeatureConfig("nmt_feat.features.CharCNN", column="char")}
+    assert message(settings(small, "multitask", features=units)) == (
+        "method=multitask: cannot predict features.char, of which a piece has no single value; "
+        "leave it out"
+    )
+    cfg = settings(small, "multitask")
+    cfg.features["upos"].dropout = 0.1
+    assert message(cfg) == (
+        "method=multitask features.upos.dropout=0.1: is about an embedding, and the feature is "
+        "predicted; leave it out"
+    )
+    cfg = settings(small, "multitask")
+    cfg.method.args["weight"] = 0
+    assert message(cfg) == "method.args.weight=0: must be above 0"
     output = "nmt_feat.methods.OutputGate"
     cfg = settings(small, "output_gate", method=MethodConfig(output, {"bais": 1}))
     assert message(cfg) == f"{output} takes no argument 'bais'; did you mean 'bias'?"
@@ -178,8 +260,6 @@ def test_a_sweep_ignores_a_method_of_words_only(small: Small) -> None:
 
 
 def test_no_export(small: Small) -> None:
-    from nmt_feat.cli.export import export_run
-
     folder = run_training(settings(small, "output_gate")).folder
     with pytest.raises(UserError, match="method=output_gate: CTranslate2 has no model of this fo"):
         export_run(folder, None, None, 64)

@@ -32,7 +32,7 @@ def contrast_readings(
         count=False,  # each sentence is counted above, once
     )
     budget = model.cfg.trainer.batch_tokens
-    scores = score_split(model.model, split, list(model.cfg.features), budget, model.device)
+    scores = score_split(model.model, split, model.feature_names, budget, model.device)
     best: dict[int, tuple[float, str]] = {}
     for (i, target), (logprob, _) in zip(pairs, scores, strict=True):
         best[i] = max(best.get(i, (logprob, target)), (logprob, target))

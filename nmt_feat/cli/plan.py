@@ -10,9 +10,11 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from nmt_feat.config.schema import MethodConfig
+from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.records import FINISHED
 
-WITH_FEATURES = ("hydra", "combiner", "features", "control", "annotator", "decoding")
+WITH_FEATURES = ("hydra", "combiner", "method", "features", "control", "annotator", "decoding")
 """Groups that words only is without, or that are no run's."""
 OF_TESTS = ("decoding=", "decoding.", "data.tests.")
 """How settings begin that do not change what is trained."""
@@ -57,7 +59,9 @@ def identify_runs(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tup
     @functools.cache
     def compose_words_only(settings: tuple[str, ...]) -> str:
         composed = loader.load_sweep_config(config, list(settings))
-        groups = [str(group) for group in composed if group not in WITH_FEATURES]
+        method = MethodConfig(composed.method._target_)
+        others = WITH_FEATURES if locate_method(method).uses_combiner else ("hydra",)
+        groups = [str(group) for group in composed if group not in others]
         return OmegaConf.to_yaml(OmegaConf.masked_copy(composed, groups))
 
     runs = []

@@ -69,7 +69,7 @@ class Reliance:
         """BLEU, chrF and, where sources have several readings, the share of right ones."""
         model, cfg = self.model, self.model.cfg
         results = translate_split(
-            model.model, split, list(cfg.features), cfg.decoding, model.device
+            model.model, split, model.feature_names, cfg.decoding, model.device
         )
         best = [model.target.decode(hypotheses[0].ids) for hypotheses in results]
         scoring = choose_scoring(cfg.data)

@@ -53,7 +53,7 @@ def measure_parts(
     source, features = model.source, list(model.source.features)
     device = next(source.parameters()).device
     names = source.combiner.names
-    labels = {name: [*SPECIAL, *values[name]] for name in values}
+    labels = {name: [*SPECIAL, *values[name]] for name in values if name in features}
     norms = torch.zeros(len(names), dtype=torch.float64)
     pieces = {name: torch.zeros(len(labels[name]), dtype=torch.int64) for name in labels}
     sums = {

@@ -349,6 +349,11 @@ class FeatureKind:
     # The model
 
     @property
+    def is_predictable(self) -> bool:
+        """Whether each piece has one value of a list, which a model can predict."""
+        return self.has_values and self.reads == "ids"
+
+    @property
     def is_wide(self) -> bool:
         """Whether it tells nearly as much as the word does, so that it wants a wide embedding."""
         return False

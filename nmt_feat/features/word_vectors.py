@@ -31,6 +31,7 @@ class WordVectors(FormValues):
 
     takes = ("of", "file")
     joins_words = False
+    is_predictable = False
 
     vectors: NDArray[np.float32]
     """Those of the vocabulary, once it is built."""

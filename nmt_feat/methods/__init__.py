@@ -1,6 +1,7 @@
 """Where linguistic knowledge enters a model, side by side; combiners say how vectors become one."""
 
 from nmt_feat.methods.base import Embedding, Method
+from nmt_feat.methods.multitask import Multitask
 from nmt_feat.methods.output_gate import OutputGate
 
-__all__ = ["Embedding", "Method", "OutputGate"]
+__all__ = ["Embedding", "Method", "Multitask", "OutputGate"]

@@ -40,6 +40,10 @@ class Method(nn.Module):
         """What the decoder reads of the encoder's output `(B, S, dim)`; features `(B, S)`."""
         return memory
 
+    def compute_loss(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor | None:
+        """A further loss, summed over the batch, from the same tensors; none: there is no other."""
+        return None
+
 
 class Embedding(Method):
     """`combiner(a, b, c)`: features are merged with the word, and all else is a Transformer."""

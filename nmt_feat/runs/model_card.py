@@ -20,6 +20,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.features.choice import choose_kinds
+from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import list_signatures
 
@@ -132,10 +133,11 @@ def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
 
 def _describe_use(folder: Path, cfg: TrainConfig) -> Iterator[str]:
     """How to translate with the folder, and what it needs for that."""
-    if cfg.control in CONTROLS:
+    reads_features = locate_method(cfg.method).reads_features
+    if cfg.control in CONTROLS and reads_features:
         yield f"Not for translation: a control, whose features mean nothing ({cfg.control})."
         return
-    kinds = choose_kinds(cfg.features)
+    kinds = choose_kinds(cfg.features if reads_features else {})
     needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
     annotated = needs_words and cfg.annotator._target_ is None
     source = "sentences.conllu" if annotated else "sentences.txt"
@@ -145,12 +147,12 @@ def _describe_use(folder: Path, cfg: TrainConfig) -> Iterator[str]:
     yield "```\n"
     if annotated:
         yield "The source needs the annotation of training: CoNLL-U, or the format of training."
-    elif cfg.annotator._target_:
+    elif cfg.annotator._target_ and reads_features:
         tool = cfg.annotator._target_.rpartition(".")[2]
         yield f"The source is plain text, which {tool} annotates as in training."
     else:
         yield "The source is plain text, a sentence a line."
-    targets = [cfg.combiner._target_, cfg.annotator._target_]
+    targets = [cfg.combiner._target_, cfg.method._target_, cfg.annotator._target_]
     for feature in cfg.features.values():
         targets += [feature._target_, feature.kind]
     for target in dict.fromkeys(targets):

@@ -106,7 +106,10 @@ def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Cons
 
 
 def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
-    """Words only has neither features nor settings of a combiner; any combiner has features."""
+    """Words only has neither features nor settings of a combiner; any combiner has features.
+
+    Without a combiner only a method that uses none keeps its features.
+    """
     if cfg.combiner._target_ is not None:
         if not cfg.features:
             raise UserError(
@@ -119,6 +122,8 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
             "combiner=none model.source_words=false: neither words nor features remain; choose "
             "another combiner, such as concat"
         )
+    if not locate_method(cfg.method).uses_combiner:
+        return
     if cfg.features:
         console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
     cfg.combiner, cfg.features = CombinerConfig(), {}

@@ -38,6 +38,7 @@ from nmt_feat.runs.artifacts import (
     WEIGHTS,
     model_for,
 )
+from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.inputs import PARALLEL, Reader, Text, nbest_numbers, training_format
 from nmt_feat.runs.long_lines import (
     UNSPACED,
@@ -101,7 +102,8 @@ class TrainedModel:
         refuse_unfinished(self.folder)
         cfg = read_settings(config)
         check_settings(cfg)
-        if cfg.control in CONTROLS:
+        reads_features = locate_method(cfg.method).reads_features
+        if cfg.control in CONTROLS and reads_features:
             raise UserError(
                 f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
                 "it; give a run with control=none"
@@ -125,6 +127,10 @@ class TrainedModel:
         self.model = model_for(cfg, self.encoder, self.target, self.encoders)
         restore_weights(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
+        self.feature_names = list(cfg.features) if reads_features else []
+        """The features that translation reads; others had a part in training only."""
+        if not reads_features:
+            self.encoder, self.kinds = self.encoder.with_features({}), {}
         for sentence in changed_classes(self.folder, cfg, self.model):
             say(sentence, file=sys.stderr)
         self.unknowns = Unknowns(self.encoder)
@@ -186,7 +192,7 @@ class TrainedModel:
             self.unannotated += sum(bool(text.strip()) for text in texts)
             return [Sentence(text) for text in texts]
         if self.annotator is None:
-            names = ", ".join(self.cfg.features) or "words to cut the text at"
+            names = ", ".join(self.feature_names) or "words to cut the text at"
             kind = training_format(self.cfg.data)
             more = f", or its kind of training (format={kind})"
             if kind not in (*formats.SEPARATORS, PARALLEL):
@@ -319,7 +325,7 @@ class TrainedModel:
         if cfg.length_penalty is not None:
             decoding.length_penalty = cfg.length_penalty
         decoding.beam = max(decoding.beam, decoding.nbest)
-        names = list(self.cfg.features)
+        names = self.feature_names
         split = self.encode_pairs(sentences, [""] * len(sentences), where, count)
         if cfg.engine == "native":
             return translate_split(self.model, split, names, decoding, self.device)
@@ -366,7 +372,7 @@ class TrainedModel:
     ) -> list[Score]:
         """The natural log-probability and the number of pieces of each translation."""
         check_pairs(self.encoder, self.target, sentences, targets, where, max_pieces)
-        split, names = self.encode_pairs(sentences, targets, where), list(self.cfg.features)
+        split, names = self.encode_pairs(sentences, targets, where), self.feature_names
         return score_within_memory(
             lambda tokens: score_split(self.model, split, names, tokens, self.device),
             self.cfg.trainer.batch_tokens,

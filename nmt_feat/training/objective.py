@@ -24,11 +24,17 @@ class Objective(nn.Module):
         target_out: Tensor,
         real: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Summed smoothed loss and negative log-likelihood, in nats.
+        """Summed smoothed loss, with that of a method that has one, and negative log-likelihood.
+
+        Both in nats; the second is that of the translation alone.
 
         Ids `(B, S)` and `(B, T)`; `real` are the positions `(N,)` in the flattened target that are
         not padding. The batch brings them, because finding them would mean waiting for a GPU.
         """
-        hidden = self.model(source, features, source != PAD, target_in).flatten(0, 1)  # (B * T, D)
+        mask = source != PAD
+        memory = self.model.encode(source, features, mask)  # (B, S, D)
+        hidden = self.model.decode(target_in, memory, mask).flatten(0, 1)  # (B * T, D)
         states, right = hidden.index_select(0, real), target_out.flatten().index_select(0, real)
-        return self.loss(states, self.model.target.words.weight, right, self.smoothing)
+        loss, nll = self.loss(states, self.model.target.words.weight, right, self.smoothing)
+        further = self.model.method.compute_loss(memory, features)
+        return (loss if further is None else loss + further), nll
