@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.build_model import build_model, check_widths
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, composed, record
+from tests.support.sweeps import sweep
 
 CONF = ROOT / "conf"
 FEW = ("trainer.max_steps=1", "trainer.validate_every=1")
@@ -39,10 +41,11 @@ GIVEN = ("contextual", "vectors", "vectors_sentence", "vectors_window")
 def test_everything_is_here() -> None:
     """A new group needs a test of its own; a new feature is to be run."""
     assert sorted([*",".join(SETS).split(","), *GIVEN]) == options("features")
-    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {"local"}
     assert groups == {
         *("annotator", "combiner", "data", "decoding", "experiment", "features", "hydra"),
-        *("logger", "method", "metrics", "model", "optimizer", "subword", "trainer"),
+        *("hparams_search", "logger", "method", "metrics", "model", "optimizer", "subword"),
+        "trainer",
     }
 
 
@@ -52,7 +55,7 @@ def test_printed_settings(name: str) -> None:
     done = call(name, "--cfg", "job")
     assert (done.code, done.err) == (0, "")
     for line in (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
-        if line.startswith("  - ") and ": " in line and "override" not in line:
+        if line.startswith("  - ") and ": " in line and not re.search("override|optional", line):
             assert f"\n{line[4:].split(':')[0]}:" in f"\n{done.out}" or "null" in line
 
 
@@ -285,6 +288,27 @@ def test_tables(name: str) -> None:
     assert len(jobs) == TABLES[name]
     rows = [("data.folder=x", *job) for job in jobs if "seed=1" in job]
     assert len({repr(composed((f"experiment={name}", *row))) for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", options("hparams_search"))
+def test_searches(name: str) -> None:
+    """A search is for the highest BLEU on dev, over settings that a run takes."""
+    path = CONF / "hparams_search" / f"{name}.yaml"
+    sweeper = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["sweeper"]
+    assert sweeper["direction"] == "maximize"
+    ranges = {key: re.findall(r"[\d.]+", text) for key, text in sweeper["params"].items()}
+    for end in (0, -1):
+        check_settings(composed(tuple(f"{key}={v[end]}" for key, v in sorted(ranges.items()))))
+
+
+@pytest.mark.slow
+def test_a_search(small: Small) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ("hparams_search=optuna", "hydra.sweeper.n_trials=2", "combiner=add")
+    code, out = sweep(small, *FEW, *search)
+    assert code == 0, out
+    runs = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
+    assert len({run["settings"]["model"]["dropout"] for run in runs}) == 2
 
 
 def test_an_experiment_gives_way_to_the_command_line() -> None:

@@ -147,3 +147,46 @@ def test_a_folder_translates_where_the_corpus_has_never_been(
     assert Path("output.txt").read_text(encoding="utf-8").count("\n") == 3
     assert not here.exists()
     assert sorted(path.name for path in elsewhere.iterdir()) == ["input.txt", "model", "output.txt"]
+
+
+def test_the_cache_and_who_uses_it(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Small(corpus, tmp_path / "cache", tmp_path)
+    gate, words = small.train(*GATE), small.train("combiner=none")
+    (tmp_path / "cache" / "prepared-0123456789abcdef.building").mkdir()
+    (tmp_path / "cache" / "notes.txt").write_text("mine", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    listed = call("cache")
+    rows = {line.split()[0]: line for line in listed.out.splitlines() if line.strip()}
+    [used] = [line for line in rows.values() if gate.name in line]
+    assert used.startswith(" prepared-")
+    shutil.rmtree(gate)
+    before = {path.name for path in Path("cache").iterdir()}
+    planned = call("cache", "prune", "--dry-run")
+    assert {path.name for path in Path("cache").iterdir()} == before
+    assert f"would remove cache/{used.split()[0]}" in planned.out
+    done = call("cache", "prune")
+    assert (done.code, done.err) == (0, "")
+    prepared = [path.name for path in Path("cache").glob("prepared-*") if path.is_dir()]
+    assert prepared == [f"prepared-{read_run(words).data_hashes['prepared'][:16]}"]
+    assert (tmp_path / "cache" / "notes.txt").exists()
+
+
+def test_a_cache_without_its_runs_is_not_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in ((["prune"], "cache: no such folder"), (["prune"], "--runs")):
+        done = call("cache", *arguments)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert message in done.err
+        Path("cache", "prepared-0123456789abcdef").mkdir(parents=True, exist_ok=True)
+    assert Path("cache", "prepared-0123456789abcdef").exists()
+
+
+def test_windows_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmt_feat.cli.main.sys.platform", "win32")
+    done = call("report", "runs")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "not on Windows" in done.err

@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "annotate": "annotate text as CoNLL-U, by UDPipe, HanTa, Kiwi or spaCy",
     "convert": "convert annotated text between the formats of toolkits",
     "export": "export a run to CTranslate2",
+    "cache": "what the cache holds and which runs use it; prune removes the rest",
     "contrast": "reading accuracy of a run by forced scoring",
     "reliance": "how much a run relies on its annotation",
     "claims": "what the tables of reports support, in BLEU and in chrF",
@@ -28,6 +29,11 @@ SUBCOMMANDS = {
     "score-comet": "COMET of translations, by its own package",
 }
 """What each subcommand does, in one line."""
+
+WINDOWS = (
+    "nmt_feat runs on Linux and macOS, not on Windows; there, use it in the Windows Subsystem for "
+    "Linux: wsl --install"
+)
 
 LIBRARY_DEFAULTS = {
     # Batches come in more shapes than oneDNN keeps kernels for by default.
@@ -80,6 +86,8 @@ def main() -> None:
 
 def run_subcommand(name: str) -> None:
     """Run a subcommand with the arguments of this process; mistakes end it in one line."""
+    if sys.platform == "win32":
+        fail(WINDOWS)
     set_library_defaults()
     module = "inspect_features" if name == "inspect" else name.replace("-", "_")
     try:

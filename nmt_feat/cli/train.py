@@ -97,12 +97,13 @@ def reduce_changed_scale(cfg: TrainConfig, overrides: Sequence[str]) -> TrainCon
 
 
 def mention_table() -> None:
-    """Say it where an experiment is a table and, without -m, only one run of it is made."""
+    """Say it where an experiment is a table, or a search, and without -m only one run is made."""
     composed = HydraConfig.get()
     chosen = {override.partition("=")[0].lstrip("+") for override in composed.overrides.task}
     varied = [name for name in composed.sweeper.get("params") or () if name not in chosen]
     if composed.mode == RunMode.RUN and varied:
-        say(
-            f"one run of experiment={composed.runtime.choices.get('experiment')}; for its table, "
-            f"over {', '.join(varied)}, put -m before it"
-        )
+        groups = ("experiment", "hparams_search")
+        chosen_options = {name: composed.runtime.choices.get(name) for name in groups}
+        names = " ".join(f"{name}={option}" for name, option in chosen_options.items() if option)
+        work = "search" if chosen_options["hparams_search"] else "table"
+        say(f"one run of {names}; for its {work}, over {', '.join(varied)}, put -m before it")

@@ -38,7 +38,7 @@ SINGLE = (
     "decoding",
 )
 """Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
-GROUPS = (*SINGLE, "features", "logger", "metrics", "experiment", "row")
+GROUPS = (*SINGLE, "features", "logger", "metrics", "experiment", "row", "hparams_search")
 
 FREE = {
     "SplitConfig": ("source", "target", "conllu", "raw", "factors"),

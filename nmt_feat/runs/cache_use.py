@@ -1,0 +1,116 @@
+"""What the cache holds, how large it is, and which runs use it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nmt_feat.base.files import remove_tree
+from nmt_feat.base.resources import find_resource
+from nmt_feat.data.building import MANIFEST
+from nmt_feat.runs.records import RunRecord
+
+PREPARED, VECTORS, ANNOTATION = "prepared data", "vectors", "annotation"
+SUMS, DOWNLOAD, LEFTOVER, FOREIGN = "checksums", "download", "leftover", "not of nmt_feat"
+KINDS = {
+    LEFTOVER: r".*\.(building|parts|tmp)|(prepared|annotation|contextual)-.*\.lock",
+    PREPARED: r"prepared-[0-9a-f]{16}",
+    VECTORS: r"contextual-[0-9a-f]{16}",
+    ANNOTATION: r"annotation-[0-9a-f]{16}\.conllu",
+    SUMS: r"sums",
+}
+"""Kinds of entries by what their names match; the first counts."""
+
+
+@dataclass
+class CacheEntry:
+    """A file or folder at the top of the cache."""
+
+    path: Path
+    kind: str
+    size: int
+    """In bytes, of all its files."""
+    runs: list[str] = field(default_factory=list)
+    """Names of the runs that use it. Annotation serves all data that is prepared from its text, so
+    it names none."""
+
+    @property
+    def is_needless(self) -> bool:
+        """Whether it is only there for runs, and none uses it."""
+        if self.kind == LEFTOVER:
+            return not self.path.with_suffix("").exists()
+        return self.kind in (PREPARED, VECTORS) and not self.runs
+
+
+def list_cache(cache: Path, runs: Mapping[Path, RunRecord]) -> list[CacheEntry]:
+    """All that stands in a cache, by kind and name, with the runs among `runs` that use it."""
+    corpora = {path.stem for path in (find_resource("conf") / "data").glob("*.yaml")}
+    corpora |= {record.data for record in runs.values()}
+    entries = [
+        CacheEntry(path, _kind_of(path, corpora), _measure_size(path))
+        for path in sorted(cache.iterdir())
+    ]
+    users = _runs_by_entry(cache, runs)
+    for entry in entries:
+        entry.runs = sorted(users.get(entry.path.name, ()))
+    order = [PREPARED, VECTORS, ANNOTATION, DOWNLOAD, SUMS, LEFTOVER, FOREIGN]
+    return sorted(entries, key=lambda entry: order.index(entry.kind))
+
+
+def _kind_of(path: Path, corpora: set[str]) -> str:
+    for kind, pattern in KINDS.items():
+        if re.fullmatch(pattern, path.name):
+            return kind
+    return DOWNLOAD if path.is_dir() and path.name in corpora else FOREIGN
+
+
+def _measure_size(path: Path) -> int:
+    files = [path] if not path.is_dir() or path.is_symlink() else path.rglob("*")
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):  # just gone
+            size += 0 if file.is_dir() else file.lstat().st_size
+    return size
+
+
+def _runs_by_entry(cache: Path, runs: Mapping[Path, RunRecord]) -> dict[str, set[str]]:
+    """By an entry's name, the names of the runs that use it."""
+    users: dict[str, set[str]] = {}
+    for folder, record in runs.items():
+        names = (
+            [record.data] if record.config.get("data", {}).get("download", {}).get("url") else []
+        )
+        if prepared := record.data_hashes.get("prepared"):
+            names.append(f"prepared-{prepared[:16]}")
+            names += _list_vectors(cache / names[-1])
+        for name in names:
+            users.setdefault(name, set()).add(folder.name)
+    return users
+
+
+def _list_vectors(prepared: Path) -> list[str]:
+    """The folders of vectors that prepared data refers to."""
+    with contextlib.suppress(OSError, ValueError):
+        vectors = json.loads((prepared / MANIFEST).read_bytes()).get("vectors", {})
+        return [name for names in vectors.values() for name in names]
+    return []
+
+
+def remove_entry(entry: CacheEntry) -> bool:
+    """Remove an entry of the cache; False where a process makes it right now."""
+    path = entry.path
+    base = path.with_suffix("") if entry.kind == LEFTOVER else path
+    lock = FileLock(f"{base}.lock", timeout=0)
+    try:
+        with lock:
+            remove_tree(path)
+    except Timeout:
+        return False
+    Path(lock.lock_file).unlink(missing_ok=True)
+    return True
