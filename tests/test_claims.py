@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,8 @@ import pytest
 
 from nmt_feat.analysis.claims import describe_orders, explain_intervals, list_claims
 from nmt_feat.analysis.report import Report
+from tests.support.entry import call
 from tests.support.toy_runs import run
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def row(one: str, other: str, metric: str, value: float, p: float, half: float) -> dict[str, Any]:
@@ -104,15 +101,10 @@ def test_the_report_says_it_for_both_metrics(table: Path) -> None:
         assert f"- Supported orders of two methods in {metric}, of one pair: concat above" in text
 
 
-def call(*arguments: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "claims.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_script(table: Path) -> None:
-    done = call(table / "table.json")
+    done = call("claims", table / "table.json")
     expected = list_claims(json.loads((table / "table.json").read_text(encoding="utf-8")))
-    assert done.stdout.splitlines() == [str(table / "table.json"), *expected, ""]
+    assert done.out.splitlines() == [str(table / "table.json"), *expected, ""]
     assert sum(line.startswith("    supported:") for line in expected) == 6
 
 
@@ -121,7 +113,7 @@ def test_no_table(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "table.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    done = call(path)
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
+    done = call("claims", path)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
     assert str(path) in line

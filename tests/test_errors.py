@@ -1,7 +1,7 @@
 """Bad input ends in one line that says what, where and how to mend, with exit code 2.
 
-Each case goes through `train.py`, `translate.py` or `score.py` themselves. In the messages,
-`CORPUS` stands for the folder of the data and `HERE` for the current folder.
+That an error of settings ends so is tested once; the other cases are the errors themselves. In the
+messages, `CORPUS` stands for the folder of the data and `HERE` for the current folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 import nmt_feat.runs.run
 from nmt_feat.errors import suggest
-from tests.support.mistakes import here, train
+from tests.support.mistakes import here, refuse, train
 from tests.support.small import Small
 
 __all__ = ["here"]  # a fixture
@@ -261,7 +261,9 @@ def test_settings(small: Small, here: Path, command: str) -> None:
     arguments = command.split()
     if not any(argument.startswith("combiner") for argument in arguments):
         arguments.append("combiner=concat")
-    found = train(small, *arguments)
+    # Options, and errors of the system, are the command line's matter.
+    refusal = train if command.startswith(("-", "paths.runs")) else refuse
+    found = refusal(small, *arguments)
     expected = SETTINGS[command]
     if "INSTALLED" in expected:
         installed = [e.name for e in importlib.metadata.entry_points(group="spacy_models")]

@@ -1,5 +1,6 @@
 """The wheel, away from the checkout: it has its configs and its corpus with it."""
 
+import json
 import os
 import re
 import shutil
@@ -66,52 +67,88 @@ def test_content(wheel: Path) -> None:
     assert not any("__pycache__" in name for name in names)
 
 
+FORKS = """
+import json, os, runpy, sys
+import nmt_feat.cli.train, nmt_feat.cli.report, nmt_feat.cli.claims, nmt_feat.runs.trained_model
+
+for number, command in enumerate(json.load(sys.stdin)):
+    if not (child := os.fork()):
+        for descriptor, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")
+        sys.exit()
+    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(f"{command}: {code}\\n" + open(f"{number}.err").read())
+print(nmt_feat.__file__)
+"""
+"""Runs console scripts one after another; PyTorch is imported once for all of them."""
+
+
+def write_user_files(folder: Path) -> None:
+    """Three sentences, and an option and a class of the user's own."""
+    embedded = ROOT / "data" / "embedded"
+    blocks = (embedded / "test.conllu").read_text(encoding="utf-8").split("\n\n")[:3]
+    (folder / "some.conllu").write_text("\n\n".join([*blocks, ""]), encoding="utf-8")
+    targets = (embedded / "test.de").read_text(encoding="utf-8").splitlines()[:3]
+    (folder / "some.de").write_text("".join(f"{line}\n" for line in targets), encoding="utf-8")
+    (folder / "text.txt").write_text("Der Hund schläft.\n", encoding="utf-8")
+    (folder / "mine.py").write_text((ROOT / "examples" / "film.py").read_text(encoding="utf-8"))
+    (folder / "conf" / "combiner").mkdir(parents=True)
+    (folder / "conf" / "combiner" / "film.yaml").write_text("_target_: mine.FiLM\n")
+
+
+def run_scripts(installed: Path, folder: Path, commands: list[list[str]]) -> list[str]:
+    """What console scripts of the wheel print, each started in a folder; they must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        input=json.dumps([[str(installed / "bin" / name), *rest] for name, *rest in commands]),
+        env=os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
+        **{"cwd": folder, "capture_output": True, "text": True, "timeout": 500},
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.splitlines()[-1]).is_relative_to(installed)
+    return [(folder / f"{number}.out").read_text("utf-8") for number in range(len(commands))]
+
+
+TRAIN = [
+    f"nmt-feat train combiner=film {LIMITS}",
+    f"nmt-feat train combiner=concat features=[upos] {LIMITS}",
+]
+COMMANDS = {
+    "translate run=RUN input=some.conllu": "",
+    "score run=RUN source=some.conllu target=some.de": "",
+    "report runs --out report": "concat",
+    "claims report/table.json": "table.json",
+    f"inspect features=[upos] {LIMITS}": "upos",
+    "reliance RUN --source some.conllu --target some.de --draws 1": "shuffled",
+    "contrast RUN": "readings",
+    "convert some.conllu some.jsonl": "sentences",
+    "annotate text.txt text.conllu annotator=hanta data.source_lang=de annotator.processes=1": "1",
+    "train-vectors vectors --dim 8": "words",
+    "export RUN": "written to",
+    "score-comet --help": "--model",
+}
+"""Each subcommand, and a part of what it prints."""
+ALIASES = ["nmt-feat-train --help", "nmt-feat-translate --help", "nmt-feat-score --help"]
+"""The names of version 0.1."""
+
+
 @pytest.mark.slow
 def test_all_subcommands_of_the_wheel(installed: Path, tmp_path: Path) -> None:
     """Away from the checkout, with the user's own options and class in the current folder."""
-    path = str(installed)
-    where = "import nmt_feat; print(nmt_feat.__file__)"
-    place = call(sys.executable, "-c", where, cwd=tmp_path, path=path).strip()
-    assert Path(place).is_relative_to(installed)
-
-    def nmt_feat(*arguments: object) -> str:
-        program = str(installed / "bin" / "nmt-feat")
-        return call(sys.executable, program, *map(str, arguments), cwd=tmp_path, path=path)
-
-    test = (ROOT / "data" / "embedded" / "test.conllu").read_text(encoding="utf-8")
-    blocks = test.split("\n\n")[:3]
-    (tmp_path / "some.conllu").write_text("\n\n".join([*blocks, ""]), encoding="utf-8")
-    targets = (ROOT / "data" / "embedded" / "test.de").read_text(encoding="utf-8").splitlines()[:3]
-    (tmp_path / "some.de").write_text("".join(f"{line}\n" for line in targets), encoding="utf-8")
-    (tmp_path / "text.txt").write_text("Der Hund schläft.\n", encoding="utf-8")
-    (tmp_path / "mine.py").write_text((ROOT / "examples" / "film.py").read_text(encoding="utf-8"))
-    (tmp_path / "conf" / "combiner").mkdir(parents=True)
-    (tmp_path / "conf" / "combiner" / "film.yaml").write_text("_target_: mine.FiLM\n")
-
-    assert "BLEU" in nmt_feat("train", "combiner=film", *LIMITS.split())
+    write_user_files(tmp_path)
+    trained = run_scripts(installed, tmp_path, [command.split() for command in TRAIN])
+    assert all("BLEU" in out for out in trained)
     assert list(tmp_path.glob("runs/FiLM-*/result.json"))
-    assert "BLEU" in nmt_feat("train", "combiner=concat", "features=[upos]", *LIMITS.split())
     (result,) = tmp_path.glob("runs/concat-*/result.json")
-    run = result.parent
-    translations = nmt_feat("translate", f"run={run}", "input=some.conllu")
-    assert len(translations.splitlines()) == 3
-    scores = nmt_feat("score", f"run={run}", "source=some.conllu", "target=some.de")
-    assert len(scores.splitlines()) == 3
-    assert "concat" in nmt_feat("report", "runs", "--out", "report")
-    assert "table.json" in nmt_feat("claims", "report/table.json")
-    assert "upos" in nmt_feat("inspect", "features=[upos]", *LIMITS.split())
-    pairs = ("--source", "some.conllu", "--target", "some.de")
-    assert "shuffled" in nmt_feat("reliance", run, *pairs, "--draws", 1)
-    assert "readings" in nmt_feat("contrast", run)
-    assert "sentences" in nmt_feat("convert", "some.conllu", "some.jsonl")
-    annotator = ("annotator=hanta", "data.source_lang=de", "annotator.processes=1")
-    assert "1 sentences" in nmt_feat("annotate", "text.txt", "text.conllu", *annotator)
-    assert "words" in nmt_feat("train-vectors", "vectors", "--dim", 8)
-    assert "written to" in nmt_feat("export", run)
-    assert "--model" in nmt_feat("score-comet", "--help")
-    for name in ("train", "translate", "score"):  # the names of version 0.1
-        alias = str(installed / "bin" / f"nmt-feat-{name}")
-        assert "nmt-feat" in call(sys.executable, alias, "--help", cwd=tmp_path, path=path)
+    lines = [f"nmt-feat {command}".replace("RUN", str(result.parent)) for command in COMMANDS]
+    outputs = run_scripts(installed, tmp_path, [line.split() for line in [*lines, *ALIASES]])
+    translations, scores = outputs[:2]
+    assert (translations.count("\n"), scores.count("\n")) == (3, 3)
+    expected = [*COMMANDS.values(), *["nmt-feat"] * len(ALIASES)]
+    for output, part in zip(outputs, expected, strict=True):
+        assert part in output
 
 
 @pytest.fixture

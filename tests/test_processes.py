@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from nmt_feat.runs import processes
 from nmt_feat.runs.launcher import join
 from nmt_feat.runs.processes import Agreement, check_devices, find_launcher, share_work
 from nmt_feat.runs.signals import signals
-from tests.support.lives import SERVER, saved
+from tests.support.lives import SERVER, Life, saved, send_after
 from tests.support.small import ROOT, Small, record
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,8 @@ class Dies(Gate):
 
     def forward(self, parts):
         Dies.calls += self.training
-        if Dies.calls == 3 and os.environ.get("LOCAL_RANK") == "1":
+        local = os.environ.get("SLURM_LOCALID") or os.environ.get("LOCAL_RANK")
+        if Dies.calls == 3 and local == "1":
             HOW
         return super().forward(parts)
 """
@@ -126,8 +128,7 @@ def losses(folder: Path) -> list[float]:
 def test_torchrun(small: Small, single: Path) -> None:
     (small.folder / "logs.py").write_text(LOGS)
     command = small.overrides(*PLAIN, *EVERY, *LOGGED, "trainer.devices=2")
-    torchrun = TORCHRUN_TWO
-    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
+    process = run(small.folder, *TORCHRUN_TWO, str(ROOT / "train.py"), *command)
     out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
     (two,) = (small.folder / "runs").glob("gate-*")
@@ -136,10 +137,12 @@ def test_torchrun(small: Small, single: Path) -> None:
     assert losses(two) == pytest.approx(losses(single), rel=1e-5)
     assert out.count("written to ") == 1
     assert out.count("step 20: ") == 1
-    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *command)
-    out, err = process.communicate(timeout=250)
-    assert process.returncode == 0, err
-    assert out.count("finished before: ") == 1
+    outputs = []
+    for life in start_by_srun(small, *PLAIN, *EVERY, *LOGGED):
+        code, out, err = life.end()
+        assert code == 0, err
+        outputs.append(out.count("finished before: "))
+    assert sorted(outputs) == [0, 1]
     logged(small, starts=1)
 
 
@@ -149,27 +152,26 @@ def test_sigterm(small: Small, single: Path) -> None:
     """
     (small.folder / "logs.py").write_text(LOGS)
     settings = small.overrides(*PLAIN, *EVERY, *LOGGED, "trainer.devices=2")
-    command = [str(ROOT / "train.py"), *settings]
     runs = small.folder / "runs"
     for step, number in ((1, signal.SIGKILL), (3, signal.SIGTERM)):
-        process = run(small.folder, *command)
-        deadline = time.monotonic() + 100
-        while saved(runs) < step:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=100)
+        send = partial(send_after, step, number, starter=True)
+        code, _, err = Life(small.folder).begin(*settings, prepare=send).end()
         assert not list(runs.glob("*/result.json")), "killed too late; the test proves nothing"
-    assert process.returncode == 75, err
+    assert code == 75, err
     assert "SIGTERM: stopped after update " in err.splitlines()[-1]
-    process = run(small.folder, *command)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, out, err = Life(small.folder).begin(*settings).end()
+    assert code == 0, err
     assert "resumed at update" in out
     (two,) = runs.glob("gate-*")
     same(single, two)
     logged(small, starts=3)
+
+
+def train_dying(small: Small, how: str, *more: str) -> tuple[int, str, str]:
+    """Two processes, of which something happens to the second: exit code, output, errors."""
+    (small.folder / "dies.py").write_text(DIES.replace("HOW", how))
+    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2", *more)
+    return Life(small.folder).begin(*settings).end(150)
 
 
 @pytest.mark.parametrize(
@@ -185,24 +187,15 @@ def test_sigterm(small: Small, single: Path) -> None:
 )
 def test_a_dead_process(small: Small, how: str, message: str) -> None:
     """The job ends with its error, soon."""
-    (small.folder / "dies.py").write_text(DIES.replace("HOW", how))
-    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2")
-    process = run(small.folder, str(ROOT / "train.py"), *settings)
-    begun = time.monotonic()
-    _, err = process.communicate(timeout=150)
-    assert time.monotonic() - begun < 90  # the start among it
-    assert process.returncode not in (0, 75)
+    code, _, err = train_dying(small, how)
+    assert code not in (0, 75)
     assert err.rstrip().splitlines()[-1] == message
 
 
 def test_peak_memory_is_that_of_the_largest_process(small: Small) -> None:
     """Here one of those that train, not the first of them and not the one that starts them."""
-    large = "self.large = __import__('torch').ones(250_000_000)"
-    (small.folder / "dies.py").write_text(DIES.replace("HOW", large))
-    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2")
-    process = run(small.folder, str(ROOT / "train.py"), *settings)
-    _, err = process.communicate(timeout=150)
-    assert process.returncode == 0, err
+    code, _, err = train_dying(small, "self.large = __import__('torch').ones(250_000_000)")
+    assert code == 0, err
     (result,) = (small.folder / "runs").glob("*/result.json")
     assert record(result.parent)["peak_memory_mib"] > 250_000_000 * 4 / 2**20 + 50
 
@@ -268,9 +261,8 @@ def working(command: str) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
 def test_a_killed_torchrun_leaves_nobody(small: Small) -> None:
     """It starts its processes in sessions of their own."""
-    torchrun = TORCHRUN_TWO
     settings = small.overrides("trainer.devices=2", "trainer.max_steps=100000")
-    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *settings)
+    process = run(small.folder, *TORCHRUN_TWO, str(ROOT / "train.py"), *settings)
     while not saved(small.folder / "runs"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -312,17 +304,18 @@ TORCHRUN_TWO = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-p
 TORCHRUN_TWO += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
 
 
-@pytest.mark.parametrize("by", ["spawn", "torchrun", "srun"])
+@pytest.mark.parametrize("by", ["spawn", "srun"])
 def test_a_large_test_set(large: Small, large_single: Path, by: str) -> None:
     """What comes back is larger than a pipe holds."""
     with large.elsewhere(by) as small:
-        small.folder.mkdir()
-        command = [str(ROOT / "train.py"), *small.overrides(*PLAIN, *SHORT, "trainer.devices=2")]
+        small.folder.mkdir(exist_ok=True)
         if by == "srun":
-            started = [run(small.folder, *command, **slurm(rank)) for rank in (1, 0)]
+            for life in start_by_srun(small, *PLAIN, *SHORT):
+                code, _, err = life.end()
+                assert code == 0, err
         else:
-            started = [run(small.folder, *(TORCHRUN_TWO if by == "torchrun" else []), *command)]
-        for process in started:
+            settings = small.overrides(*PLAIN, *SHORT, "trainer.devices=2")
+            process = run(small.folder, str(ROOT / "train.py"), *settings)
             _, err = process.communicate(timeout=250)
             assert process.returncode == 0, err
         (two,) = (small.folder / "runs").glob("gate-*")
@@ -332,11 +325,20 @@ def test_a_large_test_set(large: Small, large_single: Path, by: str) -> None:
     assert not list(two.glob(".*"))
 
 
-def slurm(rank: int) -> dict[str, str]:
-    """What srun says to one of two tasks on this machine."""
+def start_by_srun(small: Small, *more: str, ranks: Sequence[int] = (1, 0)) -> list[Life]:
+    """Two processes as srun starts them, or one of them."""
     with socket.socket() as free:
         free.bind(("", 0))
-        port = os.environ.setdefault("NMT_FEAT_TEST_PORT", str(free.getsockname()[1]))
+        port = str(free.getsockname()[1])
+    settings = small.overrides("trainer.devices=2", *more)
+    return [
+        Life(small.folder, (f"out{rank}", f"err{rank}"), slurm(rank, port)).begin(*settings)
+        for rank in ranks
+    ]
+
+
+def slurm(rank: int, port: str) -> dict[str, str]:
+    """What srun says to one of two tasks on this machine."""
     return {
         **{"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"},
         **{"SLURM_STEP_NUM_NODES": "1", "SLURM_NNODES": "1", "SLURM_NODEID": "0"},
@@ -349,40 +351,38 @@ def slurm(rank: int) -> dict[str, str]:
 def test_a_long_message(small: Small) -> None:
     """Longer than a pipe holds: it arrives whole."""
     how = "from nmt_feat.errors import UserError; raise UserError('long ' * 30_000 + 'end')"
-    (small.folder / "dies.py").write_text(DIES.replace("HOW", how))
-    settings = small.overrides("combiner._target_=dies.Dies", "trainer.devices=2")
-    process = run(small.folder, str(ROOT / "train.py"), *settings)
-    _, err = process.communicate(timeout=150)
-    assert process.returncode == 2
+    code, _, err = train_dying(small, how)
+    assert code == 2
     assert err.rstrip().splitlines()[-1] == f"error: {'long ' * 30_000}end"
 
 
-@pytest.mark.parametrize("by", ["spawn", "torchrun"])
+@pytest.mark.parametrize("by", ["spawn", "srun"])
 def test_a_stuck_process_is_waited_for_with_a_limit(small: Small, by: str) -> None:
-    (small.folder / "dies.py").write_text(DIES.replace("HOW", "os.kill(os.getpid(), 19)"))
-    settings = ["combiner._target_=dies.Dies", "trainer.devices=2", "trainer.wait_minutes=0.3"]
-    torchrun = TORCHRUN_TWO if by == "torchrun" else []
-    process = run(small.folder, *torchrun, str(ROOT / "train.py"), *small.overrides(*settings))
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == (1 if torchrun else 2)
+    stop, limit = "os.kill(os.getpid(), signal.SIGSTOP)", "trainer.wait_minutes=0.15"
+    if by == "srun":
+        (small.folder / "dies.py").write_text(DIES.replace("HOW", stop))
+        stuck, first = start_by_srun(small, "combiner._target_=dies.Dies", limit)
+        code, _, err = first.end()
+        stuck.process.kill()
+        stuck.process.join()
+    else:
+        code, _, err = train_dying(small, stop, limit)
+    assert code == 2, err
     # Which update the other process is at when it meets the stuck one is a matter of timing: what
     # the stuck one has sent of an update may arrive or not.
     message = re.compile(
         r"error: update [23]: another process was waited for longer than "
-        r"trainer\.wait_minutes=0\.3; it is stuck, or slower than that; "
+        r"trainer\.wait_minutes=0\.15; it is stuck, or slower than that; "
         r"the same command continues from the last checkpoint"
     )
-    lines = [line for line in err.splitlines() if message.fullmatch(line)]
-    assert lines, err
-    assert torchrun or err.rstrip().splitlines()[-1] == lines[-1]
+    assert message.fullmatch(err.rstrip().splitlines()[-1]), err
 
 
 def test_the_start_is_waited_for_with_a_limit(small: Small) -> None:
     """Where srun has started two processes, of which one does not come."""
-    settings = small.overrides("trainer.devices=2", "trainer.wait_minutes=0.05")
-    process = run(small.folder, str(ROOT / "train.py"), *settings, **slurm(0))
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 2, err
+    (first,) = start_by_srun(small, "trainer.wait_minutes=0.05", ranks=[0])
+    code, _, err = first.end()
+    assert code == 2, err
     assert err.rstrip().splitlines()[-1] == (
         "error: the start of all processes: another process was waited for longer than "
         "trainer.wait_minutes=0.05; it is stuck, or slower than that; the same command continues "

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from nmt_feat.base.checksums import hash_json
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
-from tests.support.lives import SERVER, command, saved, wait_for
+from tests.support.lives import Life, saved, send_after
 from tests.support.small import Small, outcome, record
 from tests.support.stops import Killed, stop_at
 
@@ -36,23 +37,14 @@ def test_sigkill(small: Small, threads: int, steps: list[int]) -> None:
     assert torch.get_num_threads() == threads
     runs = small.folder / "runs"
     for step in steps:
-        process = SERVER.Process(target=command, args=(small.overrides(*settings), small.folder))
-        process.start()
-
-        def reached(step: int = step) -> bool:
-            return saved(runs) >= step if step else any(runs.glob("*/run.json"))
-
-        wait_for(reached, process, small.folder)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        die = partial(send_after, step, signal.SIGKILL)
+        code, out, err = Life(small.folder).begin(*small.overrides(*settings), prepare=die).end()
+        assert code == -signal.SIGKILL, f"{out}{err}"
         assert not list(runs.glob("*/result.json")), "killed too late; the test proves nothing"
     stopped = saved(runs)
-    process = SERVER.Process(target=command, args=(small.overrides(*settings), small.folder))
-    process.start()
-    process.join(100)
-    text = (small.folder / "out").read_text()
-    assert process.exitcode == 0, text
-    assert f"resumed at update {stopped} of {total}" in text
+    code, out, err = Life(small.folder).begin(*small.overrides(*settings)).end()
+    assert code == 0, err
+    assert f"resumed at update {stopped} of {total}" in out
     (run,) = runs.glob("gate-*")
     assert outcome(run) == outcome(expected)
     assert not (run / "checkpoints").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,11 +30,9 @@ from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
+from tests.support.lives import SERVER
 from tests.support.lives import command as started
 from tests.support.small import Small, outcome, record
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli.train"])
 
 
 @pytest.fixture(scope="module")

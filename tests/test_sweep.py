@@ -6,8 +6,9 @@ import csv
 import errno
 import json
 import math
-import multiprocessing
+import signal
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,11 @@ from omegaconf import OmegaConf
 
 from nmt_feat.cli.sweep import SweepTable, current, format_duration
 from nmt_feat.errors import UserError
-from tests.support.lives import command, saved, wait_for
+from tests.support.lives import Life, send_after
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.sweeps import FAILING, sweep, tables
 
 pytestmark = pytest.mark.slow
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli.train"])
 
 
 @pytest.fixture(scope="module")
@@ -169,17 +167,14 @@ def test_a_failed_job(small: Small) -> None:
 
 def test_killed_and_started_again(small: Small) -> None:
     """In its second job: the first is not repeated, the second continues."""
-    more = ["combiner=none", "seed=1,2", "trainer.max_steps=16"]
+    more = ["combiner=none", "seed=1,2", "trainer.max_steps=8"]
     with small.elsewhere("whole") as other:
         expected = [outcome(other.train("combiner=none", f"seed={s}", more[2])) for s in (1, 2)]
     runs = small.folder / "runs"
-    arguments = (["-m", *small.overrides(*more)], small.folder)
-    process = SERVER.Process(target=command, args=arguments)
-    process.start()
-    wait_for(lambda: any(runs.glob("*-s1-*/result.json")), process, small.folder)
-    wait_for(lambda: any(runs.glob("none-s2-*")) and saved(runs) >= 4, process, small.folder)
-    process.kill()
-    process.join()
+    die = partial(send_after, 4, signal.SIGKILL, seed=2)
+    code, out, err = Life(small.folder).begin("-m", *small.overrides(*more), prepare=die).end()
+    assert code == -signal.SIGKILL, f"{out}{err}"
+    assert any(runs.glob("*-s1-*/result.json"))
     assert not any(runs.glob("*-s2-*/result.json")), "killed too late; the test proves nothing"
     code, out = sweep(small, *more)
     assert code == 0, out

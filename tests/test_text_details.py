@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from nmt_feat.text.conllu_blocks import parse_block
 from nmt_feat.text.files import one_line
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
+from tests.support.entry import Done, call
 from tests.support.pairs import folder, four, message, run
-from tests.support.small import ROOT
 
 SEPARATORS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 
@@ -172,9 +171,9 @@ def test_several_roots_of_an_annotator(pairs: DataConfig, monkeypatch: pytest.Mo
 # ---- scripts
 
 
-def script(name: str, *arguments: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+def call_in(folder: Path, name: str, *arguments: Any) -> Done:
+    with contextlib.chdir(folder):
+        return call(name, *arguments)
 
 
 def test_convert_keeps_heads_and_comments(tmp_path: Path) -> None:
@@ -183,14 +182,14 @@ def test_convert_keeps_heads_and_comments(tmp_path: Path) -> None:
     rows += ["4.1\tx" + "\t_" * 8, ""]
     content = "\n".join(rows).replace("w1", "a").replace("w2", "b")
     (tmp_path / "a.conllu").write_text(content + "\n")
-    done = script("convert.py", "a.conllu", "b.jsonl", cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stderr == (
+    done = call_in(tmp_path, "convert", "a.conllu", "b.jsonl")
+    assert done.code == 0
+    assert done.err == (
         "1 multi-word tokens (first: a.conllu:5) are one word each\n"
         "1 empty nodes (first: a.conllu:8), 1 values of DEPS (first: a.conllu:6) are left out\n"
     )
-    done = script("convert.py", "b.jsonl", "c.conllu", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = call_in(tmp_path, "convert", "b.jsonl", "c.conllu")
+    assert (done.code, done.err) == (0, "")
     first, second = (
         list(parse_conllu((tmp_path / name).read_text().split("\n"), name))
         for name in ("a.conllu", "c.conllu")
@@ -207,12 +206,12 @@ def test_a_folder_is_annotated_to_its_end(tmp_path: Path) -> None:
     for name, content in {"a": b"", "b": b"Ja.\n\nNein.\n", "c": b"\xff\n", "d": b"Ja.\n"}.items():
         (texts / name).write_bytes(content)
     settings = ("annotator=hanta", "data.source_lang=de", "annotator.processes=1")
-    done = script("annotate.py", "texts", "out", *settings, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == (
+    done = call_in(tmp_path, "annotate", "texts", "out", *settings)
+    assert done.code == 2
+    assert done.out == (
         "texts/b: 3 sentences in out/b.conllu\ntexts/d: 1 sentences in out/d.conllu\n"
     )
-    lines = done.stderr.splitlines()
+    lines = done.err.splitlines()
     assert lines[0] == "texts/a: the file is empty; leave it out"
     assert lines[1].startswith("texts/c:1: invalid UTF-8")
     assert lines[2:] == ["error: 2 of 4 files are not annotated, as is said above"]

@@ -6,9 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,9 @@ from nmt_feat.runs import build_trainer
 from nmt_feat.runs.build_optimizer import build_optimizer
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.optimizers import load_optimizer, optimizer_tensors
+from tests.support.lives import Life, wait_for
 from tests.support.small import ROOT, Small, outcome, record
+from tests.support.sweeps import sweep
 from tests.support.trainers import parameters, trainer
 
 
@@ -346,54 +346,43 @@ def test_a_setting_that_an_optimiser_does_not_take(monkeypatch: pytest.MonkeyPat
     )
 
 
-def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
-    """`python train.py ARGUMENTS`, as a user starts it."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_two_devices_to_the_bit(small: Small) -> None:
     """With dropout, in a sweep, beside one device: a stopped run ends as one that was not."""
-    command = small.overrides("trainer.devices=2,1", "seed=1,2", "trainer.max_steps=20")
-    whole = small.folder / "whole"
-    process = started(
-        ["-m", *(c.replace(str(small.folder), str(whole)) for c in command)], whole.parent
-    )
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    runs = small.folder / "runs"
+    settings = "trainer.devices=2,1", "seed=1,2", "trainer.max_steps=12"
+    with small.elsewhere("whole") as other:
+        code, out = sweep(other, *settings)
+        assert code == 0, out
+    runs, command = small.folder / "runs", ["-m", *small.overrides(*settings)]
     for count in (0, 1, 2):
-        process = started(["-m", *command], small.folder)
-        while (
-            len(list(runs.glob("*/checkpoints/checkpoint-*.json")))
-            + len(list(runs.glob("*/result.json")))
-            <= count
-        ):
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.005)
-        process.kill()
-        process.communicate()
-    process = started(["-m", *command], small.folder)
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    made = {folder.name: folder for folder in runs.glob("concat-*")}
-    assert len(made) == 4
-    for name, folder in made.items():
-        assert outcome(folder) == outcome(whole / "runs" / name)
+        life = Life(small.folder).begin(*command)
+
+        def has_files(count: int = count) -> bool:
+            checkpoints = list(runs.glob("*/checkpoints/checkpoint-*.json"))
+            return len(checkpoints) + len(list(runs.glob("*/result.json"))) > count
+
+        wait_for(has_files, life.process, small.folder)
+        life.process.kill()
+        life.process.join()
+    code, out = sweep(small, *settings)
+    assert code == 0, out
+    folders = {folder.name: folder for folder in runs.glob("concat-*")}
+    assert len(folders) == 4
+    for name, folder in folders.items():
+        assert outcome(folder) == outcome(other.folder / "runs" / name)
 
 
 @pytest.mark.slow
 def test_a_mistake_in_a_spawned_process(small: Small) -> None:
     """One line, as from a single process."""
-    command = small.overrides("trainer.devices=2", "+optimizer.args.speed=3")
-    process = started(command, small.folder)
-    out, _ = process.communicate(timeout=100)
-    assert process.returncode == 2, out
-    assert "error: torch.optim.AdamW takes no argument 'speed'; " in out.splitlines()[-1]
+    arguments = small.overrides("trainer.devices=2", "+optimizer.args.speed=3")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=small.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "error: torch.optim.AdamW takes no argument 'speed'; " in done.stderr.splitlines()[-1]

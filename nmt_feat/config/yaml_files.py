@@ -6,8 +6,10 @@ the schema is asked first: where it says text, the scalar keeps its characters. 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, get_args, get_origin
 
@@ -34,21 +36,29 @@ def load_yaml(file: IO[str], kind: Any, name: object) -> Any:
         kind: the dataclass (or other type) that its content is settings of; None if it is unknown.
         name: the file's name, for messages.
     """
-    loader = get_yaml_loader()(file)
+    content = _parse(file.read(), kind, str(name))
+    if isinstance(content, (dict, list, str)) or content is None:
+        return OmegaConf.create() if content is None else OmegaConf.create(content)
+    raise UserError(f"{name}: no settings, a single value; write name: value")
+
+
+@lru_cache(maxsize=1024)  # each job of a sweep composes its settings of the same files
+def _parse(text: str, kind: Any, name: str) -> Any:
+    """The content of a file as Python's values, which nobody changes; None if it has none."""
+    stream = io.StringIO(text)
+    stream.name = name  # type: ignore[misc]  # for PyYAML's messages
+    loader = get_yaml_loader()(stream)
     try:
         node = loader.get_single_node()
         if node is None:
-            return OmegaConf.create()
+            return None
         _refuse_too_many(node, name)
         _keep_text(node, kind)
-        content = loader.construct_document(node)
+        return loader.construct_document(node)
     except RecursionError:
         raise UserError(f"{name}: its values are nested too deep; write them flat") from None
     finally:
         loader.dispose()
-    if isinstance(content, (dict, list, str)) or content is None:
-        return OmegaConf.create() if content is None else OmegaConf.create(content)
-    raise UserError(f"{name}: no settings, a single value; write name: value")
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:

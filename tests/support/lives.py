@@ -5,36 +5,126 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nmt_feat.cli.main import run_subcommand
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nmt_feat.cli.train"])
+SERVER.set_forkserver_preload(
+    [
+        *("nmt_feat.cli.train", "nmt_feat.runs.launcher", "nmt_feat.runs.trained_model"),
+        *("nmt_feat.analysis.report", "nmt_feat.analysis.page", "nmt_feat.analysis.figures"),
+        *("matplotlib.figure", "matplotlib.font_manager", "scipy.special", "pytest"),
+    ]
+)
 """Imports PyTorch once; its children start at once and can be killed."""
 
 
-def command(overrides: list[str], folder: Path) -> None:
-    """`python train.py OVERRIDES`, in a child process."""
+def write_to(out: Path, err: Path) -> None:
+    """Let this process print into new files; the same one for both is possible."""
+    out.unlink(missing_ok=True)
+    err.unlink(missing_ok=True)
+    for number, path in ((1, out), (2, err)):
+        with path.open("ab") as stream:
+            os.dup2(stream.fileno(), number)
+
+
+def fork_workers() -> None:
+    """Let a training fork the processes that it would spawn: they need not import PyTorch."""
+    from torch.multiprocessing.spawn import start_processes
+
+    from nmt_feat.runs import launcher
+    from nmt_feat.runs.signals import CAUGHT, Signals, signals
+
+    def start(function: Callable[..., None], arguments: tuple[Any, ...], **more: Any) -> Any:
+        def begin_anew(rank: int, *arguments: Any) -> None:
+            vars(signals).update(vars(Signals()))
+            for number in CAUGHT:
+                signal.signal(number, signal.SIG_DFL)
+            function(rank, *arguments)
+
+        return start_processes(begin_anew, arguments, start_method="fork", **more)
+
+    launcher.start_processes = start  # type: ignore[attr-defined]
+
+
+def command(overrides: list[str], folder: Path, out: str = "out", err: str = "out") -> None:
+    """`python train.py OVERRIDES`, in a child process; what it prints is in files of `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
-    with (folder / "out").open("wb") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+    write_to(folder / out, folder / err)
+    fork_workers()
     sys.argv = ["train.py", *overrides]
     run_subcommand("train")
 
 
+def nothing() -> None:
+    """Prepare nothing."""
+
+
+def send_after(step: int, number: int, starter: bool = False, seed: int | None = None) -> None:
+    """Let a training get a signal in an update, as soon as the checkpoint of `step` is written.
+
+    Or the process that has started it: then the first one of its processes sends the signal. In
+    a sweep `seed` says which run.
+    """
+    from nmt_feat.training.loop import Trainer
+
+    update, sent = Trainer.update, []
+
+    def sending(self: Trainer) -> Any:
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        if first and self.state.step > step and not sent and seed in (None, self.settings.seed):
+            while saved(Path("runs")) < step:
+                time.sleep(0.002)
+            sent.append(number)
+            os.kill(os.getppid() if starter else os.getpid(), number)
+            time.sleep(starter)  # until it has the signal
+        return update(self)
+
+    Trainer.update = sending  # type: ignore[method-assign]
+
+
+def _live(life: Life, overrides: list[str], prepare: Callable[[], None]) -> None:
+    os.environ.update(life.environment)
+    prepare()
+    command(overrides, life.folder, *life.files)
+
+
+@dataclass
+class Life:
+    """`python train.py ...` in a child process, in a folder."""
+
+    folder: Path
+    files: tuple[str, str] = ("out", "err")
+    """Names for what it prints there."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, *overrides: str, prepare: Callable[[], None] = nothing) -> Life:
+        """Start it, after `prepare()` in its process."""
+        self.process = SERVER.Process(target=_live, args=(replace(self), [*overrides], prepare))
+        self.process.start()
+        return self
+
+    def end(self, seconds: float = 200) -> tuple[int, str, str]:
+        """Wait for its end: exit code, standard output, standard error."""
+        self.process.join(seconds)
+        out, err = ((self.folder / name).read_text(encoding="utf-8") for name in self.files)
+        assert self.process.exitcode is not None, f"does not end: {out}{err}"
+        return self.process.exitcode, out, err
+
+
 def _script(arguments: list[str], folder: Path, out: Path, err: Path) -> None:
     os.chdir(folder)
-    for number, path in ((1, out), (2, err)):
-        with path.open("wb") as stream:
-            os.dup2(stream.fileno(), number)
+    write_to(out, err)
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent.resolve()))
     runpy.run_path(arguments[0], run_name="__main__")

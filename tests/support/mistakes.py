@@ -97,6 +97,7 @@ FILES = {
 def here(small: Small, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the user's files."""
     monkeypatch.chdir(small.folder)
+    monkeypatch.syspath_prepend(small.folder)  # as train.py does
     for name, content in FILES.items():
         path = small.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
