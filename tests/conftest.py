@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from nmt_feat.cli.main import set_library_defaults
+from tests.support.lives import SERVER
 
 if TYPE_CHECKING:
     from nmt_feat.config.schema import DataConfig, TrainConfig
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 set_library_defaults()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on busy cores
+
+# Nobody loses power here, and on a shared disk a tiny training would mostly wait for it.
+os.fsync = lambda descriptor: None
 
 # Their assertions show values, as those of test modules do.
 pytest.register_assert_rewrite("tests.support")
@@ -36,11 +40,17 @@ is hardly trained never ends a sentence, and half the time of a very small run w
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Slow tests have the program's, for they compare with runs of other processes."""
+    """Slow tests have the program's, for they compare with runs of other processes.
+
+    In other tests the processes of a pool are forked by a server, which has imported PyTorch.
+    """
+    from nmt_feat.base import pool
     from nmt_feat.config.identity import VALIDATION
 
+    is_quick = item.get_closest_marker("slow") is None
     for name, values in LIMITS.items():
-        setattr(VALIDATION, name, values[item.get_closest_marker("slow") is None])
+        setattr(VALIDATION, name, values[is_quick])
+    pool.START_METHOD = SERVER.get_start_method() if is_quick else "spawn"
 
 
 @pytest.fixture(scope="session")

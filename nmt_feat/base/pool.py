@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.errors import UserError
 
+START_METHOD = "spawn"
+"""Of processes: not forked, for the parent may have threads."""
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -51,11 +53,11 @@ class Pool:
         self.processes, self._what, self._setting = processes, what, setting
         self._executor = None
         if processes > 1:
-            spawn = multiprocessing.get_context("spawn")  # not forked: the parent may have threads
+            context = multiprocessing.get_context(START_METHOD)
             if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
                 # joblib's, in a job of its launcher: children are told of it, but do not know it.
                 multiprocessing.set_start_method("spawn", force=True)
-            self._executor = ProcessPoolExecutor(processes, spawn, _begin_worker, (start, given))
+            self._executor = ProcessPoolExecutor(processes, context, _begin_worker, (start, given))
         elif start:
             start(*given)
 

@@ -46,7 +46,7 @@ def load_yaml(file: IO[str], kind: Any, name: object) -> Any:
 def _parse(text: str, kind: Any, name: str) -> Any:
     """The content of a file as Python's values, which nobody changes; None if it has none."""
     stream = io.StringIO(text)
-    stream.name = name  # type: ignore[misc]  # for PyYAML's messages
+    stream.name = name  # for PyYAML's messages
     loader = get_yaml_loader()(stream)
     try:
         node = loader.get_single_node()
