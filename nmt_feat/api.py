@@ -32,7 +32,6 @@ from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, read_conllu
-from nmt_feat.text.sentences import Sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,10 +124,13 @@ class LoadedRun:
         sentence, names = self._read(text), model.feature_names
         where = self._name_sentences(1)
         split = model.encode_pairs([sentence], [""], where, count=False)
-        described = model.encoder.describe(Sentences.of([sentence]), where)
+        described = model.encoder.describe(model.encoder.read_columns([sentence]), where)
         batch = collate(split, np.array([0]), names).to(model.device)
-        pieces = [model.encoder.subwords.decode([i]) or "▁" for i in batch.source[0, :-1].tolist()]
-        begins = described.begins.tolist() or [i == 0 for i in range(len(pieces))]
+        tags = [f"<{name}>" for name in reversed(names) if name in split.tags]
+        ids = batch.source[0, len(tags) : -1].tolist()
+        pieces = [*tags, *(model.encoder.subwords.decode([i]) or "▁" for i in ids)]
+        begins = described.begins.tolist() or [i == 0 for i in range(len(ids))]
+        begins = [True] * len(tags) + begins
         rows = [batch.source, *(batch.features[name] for name in names)]
         weights = source.combiner.weights_of(
             source.embed_parts(rows, source.compose_units(batch.features))

@@ -34,7 +34,7 @@ def options(group: str) -> list[str]:
     return found
 
 
-GIVEN = ("contextual", "vectors", "vectors_sentence", "vectors_window")
+GIVEN = ("contextual", "domain", "formality", "vectors", "vectors_sentence", "vectors_window")
 """Features that need a file or folder; their own tests run them."""
 
 

@@ -143,13 +143,15 @@ def test_vocabulary_limits() -> None:
             FeatureConfig(column="Case"),
             "features.f.column=Case: unknown column; known: char, context, deprel, feats, "
             "feats.Case, form, head_distance, head_position, head_upos, jamo, lemma, lower, "
-            "misc.NER, ngram, shape, subword_tag, syllable, tree_depth, upos, xpos",
+            "misc.NER, ngram, sentence.formality, shape, subword_tag, syllable, tree_depth, upos, "
+            "xpos",
         ),
         (
             FeatureConfig(column="zzz"),
             "features.f.column=zzz: unknown column; known: char, context, deprel, feats, "
             "feats.Case, form, head_distance, head_position, head_upos, jamo, lemma, lower, "
-            "misc.NER, ngram, shape, subword_tag, syllable, tree_depth, upos, xpos",
+            "misc.NER, ngram, sentence.formality, shape, subword_tag, syllable, tree_depth, upos, "
+            "xpos",
         ),
         (
             FeatureConfig(column="feats."),
@@ -227,6 +229,8 @@ def test_every_column_is_shipped() -> None:
         "vectors_window",
         "contextual",
         "feats_set",
+        "formality",
+        "domain",
     }
 
 

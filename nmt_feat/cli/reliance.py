@@ -28,7 +28,6 @@ from nmt_feat.features.choice import choose_kind
 from nmt_feat.features.vocabulary import VocabularyBasis
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
-from nmt_feat.text.sentences import Sentences
 
 
 class Reliance:
@@ -47,7 +46,7 @@ class Reliance:
         tags = choose_kind(WORD, FeatureConfig(column="subword_tag"))
         tag = tags.build_vocabulary(Counter("BIEO"), VocabularyBasis())
         encoder = model.encoder.with_features(vocabs | {WORD: tag})
-        described = encoder.describe(Sentences.of(sentences), where)
+        described = encoder.describe(encoder.read_columns(sentences), where)
         encoded = encode_split(encoder, model.target, described, targets)
         self.true = model.attach_states(encoded, described.texts, where)
         whole = model.cfg.subword.kind == "none"  # each piece is a word

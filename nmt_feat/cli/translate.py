@@ -33,7 +33,8 @@ def translate_text(cfg: TranslateConfig) -> None:
     check_inference(cfg)
     model = TrainedModel(cfg.run, cfg.threads)
     model.unknowns.reaction = cfg.unknown
-    reader = model.make_reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw))
+    labels = cfg.labels, cfg.label_files
+    reader = model.make_reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw, "", *labels))
     check_output(cfg.output, "output=", [*reader.list_files(), *list_files_read(cfg.run)])
     refuse_record(cfg.output, cfg.run)
     if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
@@ -64,10 +65,10 @@ def translate_chunks(
         where = reader.name_sentences(count, first)
         if raw_lines is not None:
             raw = list(islice(raw_lines, count))
-            chunk = model.annotate_texts([s.text for s in chunk], raw, reader.label, first)
+            chunk = model.annotate_sentences(chunk, raw, reader.label, first)
         chunk, where = limit.divide(chunk, where)
         if reader.kind == "text" and raw_lines is None:
-            chunk = model.annotate_texts([s.text for s in chunk], None, reader.label, first)
+            chunk = model.annotate_sentences(chunk, None, reader.label, first)
         translations = limit.within_memory(
             lambda part, names, first_time: model.translate_sentences(part, names, cfg, first_time),
             chunk,

@@ -29,6 +29,11 @@ class TranslateConfig:
     factors: list[str] = field(default_factory=list)
     """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
     those of training."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Values of all sentences, for features of whole sentences: `+labels.formality=informal`. They
+    take the place of those that the text has."""
+    label_files: dict[str, str] = field(default_factory=dict)
+    """The same with a value a line: `+label_files.formality=test.formality`."""
     nbest: Beam = 1
     """Hypotheses per sentence; the run's beam is widened to as many. Above 1, lines are
     `number ||| hypothesis ||| score`."""
@@ -72,6 +77,11 @@ class ScoreConfig:
     """Of the source, as `translate.py` has it."""
     factors: list[str] = field(default_factory=list)
     """Columns of the source's factors, as `translate.py` has them."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Values of all sentences, for features of whole sentences: `+labels.formality=informal`. They
+    take the place of those that the text has."""
+    label_files: dict[str, str] = field(default_factory=dict)
+    """The same with a value a line: `+label_files.formality=test.formality`."""
     unknown: Annotated[str, one_of("warn", "error")] = "warn"
     """What is done where the run does not know pieces or values of features, or where a line has
     more pieces than any of training: `warn` (a line with counts at the end) or `error`."""

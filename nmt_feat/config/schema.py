@@ -44,6 +44,9 @@ class SplitConfig:
     text."""
     factors: dict[str, str] = field(default_factory=dict)
     """Files of factors by column, as `upos: train.upos`: a value for each token of the source."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Files of values of whole sentences, as `formality: train.formality`: a value a line; a blank
+    line has none. They take the place of comments of CoNLL-U (`# formality = informal`)."""
     raw: str | None = None
     """Raw counterpart of a tokenised source: annotated in its place, projected by characters."""
     optional: bool = False
@@ -155,7 +158,8 @@ class FeatureConfig:
     `column`, `file` and `encoder`."""
     column: str = MISSING
     """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
-    key of one's own in CoNLL-U's last column), `head_upos`, `head_position`, `head_distance`,
+    key of one's own in CoNLL-U's last column), `sentence.formality` (any value of the whole
+    sentence, see `data.train.labels`), `head_upos`, `head_position`, `head_distance`,
     `tree_depth`, `subword_tag` or `shape`; or units:
     `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case; or `context`,
     the vectors of `encoder`."""
@@ -188,8 +192,9 @@ class FeatureConfig:
     """Keep only the most frequent values; the others are unknown."""
     min_count: AtLeast1 = 1
     """Rarer values are unknown."""
-    policy: Annotated[str, one_of("copy", "first")] = "copy"
-    """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside)."""
+    policy: Annotated[str, one_of("copy", "first", "tag")] = "copy"
+    """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside); or
+    `tag`, for a value of the whole sentence: a token of its own before the sentence."""
     cover: Annotated[str, one_of("first", "join")] | None = None
     """What a piece that covers several words carries: the value of the `first`, or those of all,
     in order, as one: `join` (`PROPN+ADP`). Default `join` for annotators of morphemes, such as

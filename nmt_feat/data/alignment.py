@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from nmt_feat.data.covers import (
     words_without_piece,
 )
 from nmt_feat.embedders.ids import END, EOS, UNK
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.features.choice import restore_kinds
-from nmt_feat.features.kind import FeatureKind, list_annotation_columns
+from nmt_feat.features.kind import FeatureKind, list_annotation_columns, list_sentence_keys
 from nmt_feat.features.vocabulary import Code, FeatureVocab
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.normalization import RULES_FILE, write_rules
@@ -157,6 +157,20 @@ class SourceEncoder:
         return list_annotation_columns(self.kinds[name] for name in self.features)
 
     @property
+    def sentence_keys(self) -> dict[str, bool]:
+        """The keys of values of whole sentences; whether each sentence must have one."""
+        return list_sentence_keys(self.kinds[name] for name in self.features)
+
+    @property
+    def tags(self) -> list[str]:
+        """Features that stand on tokens of their own before the sentence."""
+        return [name for name, feature in self.features.items() if feature.policy == "tag"]
+
+    def read_columns(self, sentences: Iterable[Sentence]) -> Sentences:
+        """Sentences with all that features may read of them."""
+        return Sentences.of(sentences, keys=self.sentence_keys)
+
+    @property
     def id_counts(self) -> dict[str, int]:
         """By feature the number of ids, special ones included."""
         return {name: self.kinds[name].count_ids(f) for name, f in self.features.items()}
@@ -196,10 +210,11 @@ class SourceEncoder:
         A sentence without annotation has the words between spaces. `pieces` are those of the texts
         where they are known.
         """
+        self._check_labels(sentences, where)
         if not self.annotated:
-            texts = sentences.texts
+            texts, labels = sentences.texts, sentences.labels
             words = self.features and [Sentence(text, whitespace_words(text)) for text in texts]
-            sentences = Sentences.of(words or map(Sentence, texts), ())
+            sentences = replace(Sentences.of(words or map(Sentence, texts), ()), labels=labels)
         sentences, bare = self._with_words(sentences, where)
         texts, pieces = sentences.texts, pieces or self.pieces(sentences)
         counts = pieces.counts + 1
@@ -238,8 +253,20 @@ class SourceEncoder:
             )
         if bare:
             rows = (without_annotation(s.text) if i in bare else s for i, s in enumerate(sentences))
-            sentences = Sentences.of(rows, self.annotation_columns)
+            labels = sentences.labels
+            sentences = replace(Sentences.of(rows, self.annotation_columns), labels=labels)
         return sentences, len(bare)
+
+    def _check_labels(self, sentences: Sentences, where: Sequence[str]) -> None:
+        """Refuse a sentence that lacks a value of its own where features must have one."""
+        for key in (key for key, must_be in self.sentence_keys.items() if must_be):
+            for i, value in enumerate(sentences.labels[key].to_pylist()):
+                if value is None and visible_places(sentences.texts[i]).any():
+                    raise UserError(
+                        f"{where[i]}: nothing says the {key} of {short_repr(sentences.texts[i])}; "
+                        f"give it a comment (# {key} = ...), a line in a file of labels or, when "
+                        f"translating, +labels.{key}=VALUE; or set missing=unknown of the feature"
+                    )
 
     def _align_feature(
         self,

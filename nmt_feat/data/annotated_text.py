@@ -15,6 +15,8 @@ from nmt_feat.text.sentences import Sentences
 
 FACTOR = "factors."
 """Begins the role of a file of one factor's values."""
+LABELS = "labels."
+"""Begins the role of a file with a value for each sentence."""
 
 
 def align_annotation(

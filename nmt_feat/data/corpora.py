@@ -2,18 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nmt_feat.annotators.base import fingerprint_of, make_annotator
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
-from nmt_feat.data.annotated_text import FACTOR, align_annotation
+from nmt_feat.data.annotated_text import FACTOR, LABELS, align_annotation
 from nmt_feat.data.download import download_file
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.conllu import Sentence, write_label
 from nmt_feat.text.files import hash_file_cached, list_shards, read_lines
 from nmt_feat.text.normalization import rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
@@ -44,6 +45,7 @@ class RawCorpus:
     test_sums: dict[str, str]  # the same of each test set
     notes: list[str]  # what the user should know: missing test sets, tokens without annotation ...
     rules: dict[str, set[str]]  # by split: which rules of normal form change its text (normal.py)
+    keys: tuple[str, ...] = ()  # of values of whole sentences that features read
     normal: bool = True  # whether they are followed, as in all but old runs
 
     @property
@@ -65,12 +67,14 @@ def locate_splits(
     cache: Path,
     annotate: bool,
     required: bool = True,
+    keys: Mapping[str, bool] | None = None,
 ) -> RawCorpus:
     """The corpus with the files of every split, but not read; `annotate`: words are needed.
 
-    They are needed of train only where not `required`. What is missing is downloaded into the
-    folder `cache`.
+    They are needed of train only where not `required`, as is a value of each sentence for those of
+    `keys` whose value is false. What is missing is downloaded into the folder `cache`.
     """
+    keys = keys or {}
     tool = make_annotator(annotator) if annotate else None
     if config.folder is not None and not Path(config.folder).expanduser().is_dir():
         raise UserError(f"data.folder={config.folder}: no such folder")
@@ -92,10 +96,13 @@ def locate_splits(
             notes.append(
                 f"{name}: annotated by {tool.name}; the annotation in {annotation} is unused"
             )
+        for label, must_be in keys.items():
+            if must_be or name == "train":
+                check_label(split, form, key, label, bool(tool))
         try:
             files = {
                 role: find_file(config, cache, f"{key}.{role}", file)
-                for role, file in list_files(split, bool(tool), annotate).items()
+                for role, file in list_files(split, bool(tool), annotate, list(keys)).items()
             }
             splits[name] = RawSplit(name, key, files, form, str(files["source"]))
         except UserError as error:
@@ -126,7 +133,18 @@ def locate_splits(
         test_sums={name: hash_splits(name) for name in by_name},
         notes=notes,
         rules=rules,
+        keys=tuple(keys),
     )
+
+
+def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annotator: bool) -> None:
+    """Refuse a split of which nothing can say a value of each sentence."""
+    comments = form.kind in ("conllu", "jsonl") or (split.conllu and not by_annotator)
+    if label not in split.labels and not comments:
+        raise UserError(
+            f"{key}: nothing says the {label} of its sentences; set +{key}.labels.{label}=FILE, a "
+            f"value a line, or give CoNLL-U with comments (# {label} = ...)"
+        )
 
 
 def name_annotation(split: SplitConfig, form: Format) -> str | None:
@@ -135,13 +153,16 @@ def name_annotation(split: SplitConfig, form: Format) -> str | None:
     return split.conllu or ", ".join(split.factors.values()) or source
 
 
-def list_files(split: SplitConfig, by_annotator: bool, annotate: bool) -> dict[str, str]:
+def list_files(
+    split: SplitConfig, by_annotator: bool, annotate: bool, keys: Sequence[str] = ()
+) -> dict[str, str]:
     """The names of a split's files by what they are for (`source`, `conllu`, `factors.upos`).
 
     Args:
         split: its settings.
         by_annotator: whether an annotator takes the place of files.
         annotate: whether words are needed.
+        keys: of values of whole sentences, which stand in files, or in the annotation's comments.
     """
     files = {"source": split.source, "target": split.target}
     if by_annotator:
@@ -149,14 +170,18 @@ def list_files(split: SplitConfig, by_annotator: bool, annotate: bool) -> dict[s
     elif annotate:
         factors = {FACTOR + column: file for column, file in split.factors.items()}
         files |= {"conllu": split.conllu or ""} | factors
+    elif any(key not in split.labels for key in keys):
+        files |= {"conllu": split.conllu or ""}
+    files |= {LABELS + key: split.labels[key] for key in keys if key in split.labels}
     return {role: file for role, file in files.items() if file}
 
 
 def hash_split(split: RawSplit, cache: Path, notes: list[str]) -> list[str | list[str] | None]:
     """Sums of a split's files, by their content; a file in parts gets a note."""
     factors = sorted(role for role in split.files if role.startswith(FACTOR))
+    labels = sorted(role for role in split.files if role.startswith(LABELS))
     sums: list[str | list[str] | None] = []
-    for role in ("source", "target", "conllu", "raw", *factors):
+    for role in ("source", "target", "conllu", "raw", *factors, *labels):
         parts = list_shards(split.files[role]) if role in split.files else []
         part_sums = [hash_file_cached(path, cache, content=True) for path in parts]
         sums.append(part_sums if len(part_sums) > 1 else next(iter(part_sums), None))
@@ -164,6 +189,7 @@ def hash_split(split: RawSplit, cache: Path, notes: list[str]) -> list[str | lis
             first, last = parts[0].name, parts[-1].name
             notes.append(f"{split.name}: {role} is {len(part_sums)} files, {first} to {last}")
     # Factors in files came later, and the spaces of such a text were single ones once.
+    sums += labels
     return [*sums, *factors, "spaces"] if factors else sums
 
 
@@ -238,10 +264,23 @@ def read_test_set(
         file = path("conllu", split.conllu)
         form = formats.kind_of(file)
         parsed = formats.parse_lines(lines(file), str(file), "conllu" if form == "text" else form)
-        parts = [Sentences.of(parsed), Sentences.of(sentences)]
+        annotated = list(parsed)
+        parts = [Sentences.of(annotated), Sentences.of(sentences)]
         if len(parts[0]) != len(parts[1]):
             raise UserError(f"{key}: {source} and {file} differ in their number of sentences")
-        sentences = list(align_annotation((*ANNOTATION, HEAD), file, parts, 0)[0])
+        aligned = align_annotation((*ANNOTATION, HEAD), file, parts, 0)[0]
+        sentences = [
+            words._replace(comments=sentence.comments)
+            for words, sentence in zip(aligned, annotated, strict=True)
+        ]
+    for label, name in split.labels.items():
+        values = lines(path(LABELS + label, name))
+        if len(values) != len(sentences):
+            raise UserError(f"{key}: {source} and {name} differ in their number of sentences")
+        sentences = [
+            s._replace(comments=(write_label(label, value), *s.comments))
+            for s, value in zip(sentences, values, strict=True)
+        ]
     if len(sentences) != len(targets):
         raise UserError(
             f"{key}: {source} has {len(sentences)} sentences, its target has {len(targets)}"
@@ -253,7 +292,8 @@ def list_named_files(config: DataConfig) -> list[Path]:
     """All files that the settings name, whether they are there or not."""
     folder = Path(config.folder or ".").expanduser()
     splits = (config.train, config.dev, *config.tests.values())
-    names = [n for s in splits for n in (s.source, s.target, s.conllu, s.raw, *s.factors.values())]
+    names = [n for s in splits for n in (s.source, s.target, s.conllu, s.raw)]
+    names += [n for s in splits for n in (*s.factors.values(), *s.labels.values())]
     return [path for name in names if name for path in list_shards(folder / name)]
 
 

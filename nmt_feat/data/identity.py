@@ -16,7 +16,7 @@ from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.data import corpora as datasets
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.features.kind import FeatureKind
+from nmt_feat.features.kind import FeatureKind, list_sentence_keys
 from nmt_feat.text.normalization import ESCAPED
 
 FORMAT = 4
@@ -100,7 +100,8 @@ def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> dataset
     """The files of the corpus, as far as the features need them."""
     annotate, cache = uses_annotation(cfg, kinds), Path(cfg.paths.cache)
     required = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
-    return datasets.locate_splits(cfg.data, cfg.annotator, cache, annotate, required)
+    keys = list_sentence_keys(kinds.values())
+    return datasets.locate_splits(cfg.data, cfg.annotator, cache, annotate, required, keys)
 
 
 def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:

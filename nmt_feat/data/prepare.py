@@ -113,11 +113,14 @@ def open_prepared(folder: Path, fingerprint: str, kinds: Mapping[str, FeatureKin
     for name, folders in manifest.get("vectors", {}).items():
         for split, states in zip(splits.values(), folders, strict=True):
             split.vectors[name] = kinds[name].open_states(folder.parent / states).vectors
+    encoder = SourceEncoder.load(folder, list_user_kinds(kinds))
+    for split in splits.values():
+        split.tags = tuple(encoder.tags)
     return Prepared(
         train=splits.pop("train"),
         dev=splits.pop("dev"),
         tests=splits,
-        encoder=SourceEncoder.load(folder, list_user_kinds(kinds)),
+        encoder=encoder,
         target=Subwords.load(folder / "target"),
         fingerprint=fingerprint,
         report=DataReport(**json.loads((folder / "report.json").read_bytes())),

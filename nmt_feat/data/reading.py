@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nmt_feat.annotators.base import annotate_cached, make_annotator
+from nmt_feat.annotators.base import Annotator, annotate_cached, make_annotator
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.annotated_text import FACTOR, align_annotation, attach_factors, project_words
 from nmt_feat.data.corpora import RawCorpus, RawSplit, find_format
+from nmt_feat.data.sentence_labels import attach_labels
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
@@ -41,8 +42,23 @@ def read_splits(
         read_split(corpus, split, limit, None if tool else columns, folder, pool)
         if config.format == "auto" and split.form.kind == "text":
             refuse_factored(split)
-    if tool is None or columns is None:
-        return
+    if tool is not None and columns is not None:
+        annotate_splits(corpus, tool, annotator, cache, columns, folder, pool)
+    if corpus.keys:
+        for split in corpus.splits:
+            attach_labels(split, corpus.keys, folder)
+
+
+def annotate_splits(
+    corpus: RawCorpus,
+    tool: Annotator,
+    annotator: AnnotatorConfig,
+    cache: Path,
+    columns: tuple[str, ...],
+    folder: Path,
+    pool: Pool,
+) -> None:
+    """Give all splits the words of an annotator."""
     for split in corpus.splits:
         texts = split.source
         if "raw" in split.files:

@@ -51,6 +51,8 @@ class EncodedSplit:
         self.source_lengths = np.diff(self.source.offsets)
         self.target_lengths = np.diff(self.target.offsets)
         self.vectors: dict[str, Vectors] = {}
+        self.tags: tuple[str, ...] = ()
+        """Features whose value of the sentence is a token of its own before it."""
 
     @classmethod
     def open(cls, path: Path) -> EncodedSplit:
@@ -65,7 +67,7 @@ class EncodedSplit:
             FEATURE + name, pa.LargeListArray.from_arrays(bounds, pa.array(ids))
         ).append_column(UNITS + name, _first_row(rows, len(self)))
         split = EncodedSplit(table)
-        split.vectors = self.vectors | {name: vectors}
+        split.vectors, split.tags = self.vectors | {name: vectors}, self.tags
         return split
 
     def save(self, path: Path) -> None:
@@ -103,7 +105,9 @@ def encode_split(
     table = pa.Table.from_batches([encoded(described, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
         table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
-    return EncodedSplit(table)
+    split = EncodedSplit(table)
+    split.tags = tuple(encoder.tags)
+    return split
 
 
 def encoded(

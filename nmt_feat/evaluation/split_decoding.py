@@ -51,7 +51,7 @@ def translate_split(
             max_extra=cfg.max_extra,
             nbest=cfg.nbest,
         )
-        is_blank = (batch.source_mask.sum(1) == 1).tolist()  # only the end symbol
+        is_blank = (split.source_lengths[indices] == 1).tolist()  # only the end symbol
         for index, hypotheses, empty in zip(batch.indices, nbest, is_blank, strict=True):
             results[index] = [Hypothesis([], 0.0, 0.0)] if empty else hypotheses
     return results

@@ -101,6 +101,11 @@ class FeatureKind:
                 raise UserError(f"{self.where}.{key}={_written(value)}: {advice}")
         if self.of_pieces and settings.policy == "first":
             self._refuse_first()
+        if settings.policy == "tag" and self.sentence_key is None:
+            raise UserError(
+                f"{self.where}.policy=tag: is for values of whole sentences, such as "
+                "column=sentence.formality; set policy=copy or first"
+            )
         self._check_cover()
 
     def check_column(self) -> None:
@@ -203,6 +208,11 @@ class FeatureKind:
     @property
     def annotation_column(self) -> str | None:
         """The column of an annotation that it is made of; none if text is enough."""
+        return None
+
+    @property
+    def sentence_key(self) -> str | None:
+        """The key of values of whole sentences that it is made of; None for others."""
         return None
 
     @property
@@ -453,6 +463,17 @@ def list_annotation_columns(kinds: Iterable[FeatureKind]) -> tuple[str, ...]:
     """The columns of an annotation that features are made of (`feats` for `feats.Case`)."""
     columns = {kind.annotation_column.partition(".")[0] for kind in kinds if kind.annotation_column}
     return tuple(sorted(columns))
+
+
+def list_sentence_keys(kinds: Iterable[FeatureKind]) -> dict[str, bool]:
+    """The keys of values of whole sentences that features read; whether each must be there."""
+    keys: dict[str, bool] = {}
+    for kind in kinds:
+        if kind.sentence_key is not None:
+            keys[kind.sentence_key] = keys.get(kind.sentence_key, False) or (
+                kind.settings.missing == "error"
+            )
+    return dict(sorted(keys.items()))
 
 
 def _written(value: object) -> str:

@@ -136,7 +136,7 @@ class HeadNumbers(Numbers):
     """
 
     @property
-    def annotation_column(self) -> str:
+    def annotation_column(self) -> str | None:
         """Heads."""
         return HEAD
 

@@ -19,7 +19,7 @@ from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.conllu import NONE
 from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
 from nmt_feat.text.units import FORMS, KINDS, visible_characters
-from nmt_feat.text.word_values import read_column
+from nmt_feat.text.word_values import SENTENCE, read_column
 
 CONTEXT = "context"
 """The column of an encoder's vectors."""
@@ -38,16 +38,35 @@ class AnnotationValues(FeatureKind):
     def check_column(self) -> None:
         """Refuse a column that no annotation has."""
         column = self.settings.column
-        if column not in COLUMNS and not re.match(r"(feats|misc)\..", column):
-            columns = (*COLUMNS, "feats.Case", "misc.NER")
+        if column not in COLUMNS and not re.match(r"(feats|misc|sentence)\..", column):
+            columns = (*COLUMNS, "feats.Case", "misc.NER", "sentence.formality")
             raise UserError(
                 f"{self.where}.column={column}: unknown column; {suggest(column, columns)}"
             )
 
     @property
-    def annotation_column(self) -> str:
-        """The column."""
-        return self.settings.column
+    def annotation_column(self) -> str | None:
+        """The column, if it is one of words."""
+        return self.settings.column if self.sentence_key is None else None
+
+    @property
+    def sentence_key(self) -> str | None:
+        """Of `sentence.formality` the key, `formality`."""
+        name, _, key = self.settings.column.partition(".")
+        return key if name == SENTENCE else None
+
+    @property
+    def depends_on_words(self) -> bool:
+        """Whether it is not said of the sentence as a whole."""
+        return self.sentence_key is None
+
+    def check_exportable(self) -> None:
+        """CTranslate2 reads the pieces of the text alone."""
+        if self.settings.policy == "tag":
+            raise UserError(
+                f"{self.where}.policy=tag: a tag before the sentence cannot be exported; use "
+                "engine=native"
+            )
 
     @property
     def is_wide(self) -> bool:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from nmt_feat.base.outputs import STANDARD
 from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import DataConfig
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Findings, Sentence
+from nmt_feat.text.conllu import Findings, Sentence, write_label
 from nmt_feat.text.files import read_lines
 
 PARALLEL = "parallel"
@@ -38,6 +39,10 @@ class Text:
     factors: list[str] = field(default_factory=list)
     raw: str | None = None
     option: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Values of all sentences by key, as `formality`."""
+    label_files: dict[str, str] = field(default_factory=dict)
+    """By key, the file with a value a line."""
     """Empty for `format=pipe`, `--` for `--format pipe`."""
 
     @property
@@ -96,7 +101,28 @@ class Reader:
             say(f"the run was trained on {kind}: {self.label} is read so ({used})", file=sys.stderr)
 
     def read_sentences(self, findings: Findings | None = None) -> Iterator[Sentence]:
-        """The sentences, read as they are asked for; what is odd in them is counted."""
+        """The sentences, read as they are asked for, with their labels as comments.
+
+        What is odd in them is counted.
+        """
+        files = {key: iter(read_lines(name)) for key, name in self.text.label_files.items()}
+        for sentence in self._read_text(findings):
+            labels = dict(self.text.labels)
+            for key, lines in files.items():
+                if (line := next(lines, None)) is None:
+                    self._refuse_label_file(key, f"has fewer lines than {self.label}")
+                labels[key] = line.strip()
+            comments = (write_label(key, value) for key, value in labels.items())
+            yield sentence._replace(comments=(*comments, *sentence.comments))
+        for key, lines in files.items():
+            if next(lines, None) is not None:
+                self._refuse_label_file(key, f"has more lines than {self.label}")
+
+    def _refuse_label_file(self, key: str, problem: str) -> NoReturn:
+        name = self.text.label_files[key]
+        raise UserError(f"label_files.{key}={name}: {problem}; give a value for each sentence")
+
+    def _read_text(self, findings: Findings | None) -> Iterator[Sentence]:
         standard = self.text.name == STANDARD
         lines = _read_standard_input() if standard else iter(read_lines(self.text.name))
         if self.kind == PARALLEL:
@@ -130,7 +156,8 @@ class Reader:
     def list_files(self) -> list[str]:
         """The files that it is read from, as far as they are there."""
         beside = _factor_files(self.text.name, self.factors) if self.kind == PARALLEL else {}
-        return [name for name in (self.text.name, self.text.raw, *beside.values()) if name]
+        labels = self.text.label_files.values()
+        return [name for name in (self.text.name, self.text.raw, *beside.values(), *labels) if name]
 
     def name_sentences(self, count: int, first: int = 1) -> list[str]:
         """What messages call the sentences that begin with this number."""

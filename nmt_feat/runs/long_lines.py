@@ -103,7 +103,7 @@ def cut(encoder: SourceEncoder, sentence: Sentence, limit: int, part: int) -> li
     parts = []
     for begin, end in spans:
         words = sentence.words[bisect_right(lasts, begin) : bisect_left(firsts, end)]
-        parts.append(_part(Sentence(text, words), begin, end))
+        parts.append(_part(Sentence(text, words, sentence.comments), begin, end))
     return [part for part in parts if part.text]
 
 
@@ -134,7 +134,7 @@ def _part(sentence: Sentence, begin: int, end: int) -> Sentence:
             form = sentence.text[start:behind]
             at, behind = start - begin, behind - begin
             words.append(word._replace(form=form, head=-1, start=at, end=behind))
-    return Sentence(text, tuple(words))
+    return Sentence(text, tuple(words), sentence.comments)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.decoding.search import Hypothesis
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
 from nmt_feat.features.choice import choose_kinds, list_user_kinds
@@ -58,7 +58,7 @@ from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.projection import project_annotation
-from nmt_feat.text.sentences import HEADS, Sentences
+from nmt_feat.text.sentences import HEADS
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
@@ -214,8 +214,25 @@ class TrainedModel:
             for number, (s, text) in enumerate(pairs, first)
         ]
 
+    def annotate_sentences(
+        self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int = 1
+    ) -> list[Sentence]:
+        """Plain sentences, annotated by `annotate_texts`, with the comments that they have."""
+        texts = [sentence.text for sentence in sentences]
+        annotated = self.annotate_texts(texts, raw, name, first)
+        return [
+            words._replace(comments=sentence.comments)
+            for words, sentence in zip(annotated, sentences, strict=True)
+        ]
+
     def make_reader(self, text: Text) -> Reader:
         """A text, read as the one that the run was trained on where nothing else is set."""
+        for setting, labels in (("labels", text.labels), ("label_files", text.label_files)):
+            for key in labels.keys() - self.encoder.sentence_keys.keys():
+                raise UserError(
+                    f"{setting}.{key}={labels[key]}: no feature of the run reads it; "
+                    f"{suggest(key, list(self.encoder.sentence_keys))}"
+                )
         annotates = not self.encoder.annotated or self.cfg.annotator._target_ is not None
         return Reader(text, self.cfg.data, annotates)
 
@@ -245,8 +262,8 @@ class TrainedModel:
         source, raw = reader.label, reader.text.raw
         sentences, targets = list(self.read_sentences(reader)), read_lines(target)
         if reader.kind == "text":
-            texts = [sentence.text for sentence in sentences]
-            sentences = self.annotate_texts(texts, read_lines(raw) if raw else None, source)
+            raw_lines = read_lines(raw) if raw else None
+            sentences = self.annotate_sentences(sentences, raw_lines, source)
         where = reader.name_sentences(len(sentences))
         if may_be_nbest and (pairs := nbest_numbers(targets, target, len(sentences))):
             numbers, targets = pairs
@@ -280,7 +297,7 @@ class TrainedModel:
             sentences = [normalize_sentence(sentence) for sentence in sentences]
         # An annotator takes the place of annotation in files, as in training.
         if self.cfg.annotator._target_ or not any(sentence.words for sentence in sentences):
-            sentences = self.annotate_texts([sentence.text for sentence in sentences], raw, name)
+            sentences = self.annotate_sentences(sentences, raw, name)
         rows = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         where = [f"{name}: sentence {i + 1}" for i in rows]
         return (
@@ -299,7 +316,7 @@ class TrainedModel:
         if self.encoder.normal:
             sentences = [normalize_sentence(s, values=False) for s in sentences]
         targets = self.normalize_targets(targets)
-        described = self.encoder.describe(Sentences.of(sentences), where)
+        described = self.encoder.describe(self.encoder.read_columns(sentences), where)
         split = encode_split(self.encoder, self.target, described, targets)
         if count:
             self.unknowns.count(described, split, where)

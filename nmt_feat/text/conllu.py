@@ -387,6 +387,20 @@ def locate_forms(forms: Sequence[str], text: str, where: str, hint: str) -> list
     return spans
 
 
+def find_label(comments: Iterable[str], key: str) -> str | None:
+    """What the first comment `# key = value` with this key says of its sentence, if any does."""
+    for comment in comments:
+        name, _, value = comment[1:].partition("=")
+        if name.strip() == key and value.strip():
+            return value.strip()
+    return None
+
+
+def write_label(key: str, value: str) -> str:
+    """The comment that `find_label` reads."""
+    return f"# {key} = {value}"
+
+
 def write_conllu(sentences: Iterable[Sentence]) -> str:
     """CoNLL-U that `parse_conllu` reads back to the same sentences (a word a line, no ranges)."""
     out: list[str] = []

@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def normalize_sentences(sentences: Sentences) -> Sentences:
         if normal != coded.values:
             values[name] = coded.map(dict(zip(coded.values, normal, strict=True)).__getitem__)
             values[name] = values[name].strings()
-    return Sentences(texts, sentences.counts, starts, ends, values)
+    return replace(sentences, texts=texts, starts=starts, ends=ends, annotation=values)
 
 
 def normalize_sentence(sentence: Sentence, values: bool = True) -> Sentence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import NamedTuple
@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.conllu import Sentence, Word, find_label, write_label
 
 Integers = NDArray[np.int64]
 TEXT, START, END = "text", "start", "end"
+LABEL = "label:"
+"""Begins the name of a table's column of labels."""
 ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
 """Columns that an annotation gives, as they are in `Word`."""
 HEAD = "head"
@@ -61,15 +63,20 @@ class Sentences:
     starts: Integers  # of each word: its first character in its sentence's text
     ends: Integers  # and the first behind it
     annotation: dict[str, pa.Array]  # by column, a string for each word
+    labels: dict[str, pa.Array] = field(default_factory=dict)
+    """By key, the value of each sentence, as comments of CoNLL-U say it; null for none."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @classmethod
     def of(
-        cls, sentences: Iterable[Sentence], columns: Iterable[str] = (*ANNOTATION, HEAD)
+        cls,
+        sentences: Iterable[Sentence],
+        columns: Iterable[str] = (*ANNOTATION, HEAD),
+        keys: Iterable[str] = (),
     ) -> Sentences:
-        """Sentences with these columns of their annotation."""
+        """Sentences with these columns of their annotation, and the labels of these keys."""
         sentences = list(sentences)
         texts, words = [s.text for s in sentences], [s.words for s in sentences]
         counts = np.fromiter(map(len, words), np.int64, len(words))
@@ -81,7 +88,11 @@ class Sentences:
         if HEAD in values:
             values[HEAD] = list(map(str, values[HEAD]))
         strings = {name: pa.array(column, pa.string()) for name, column in values.items()}
-        return cls(texts, counts, starts, ends, strings)
+        labels = {
+            key: pa.array([find_label(s.comments, key) for s in sentences], pa.string())
+            for key in keys
+        }
+        return cls(texts, counts, starts, ends, strings, labels)
 
     def __iter__(self) -> Iterator[Sentence]:
         """One by one; words have `_` in columns that are not here."""
@@ -94,8 +105,10 @@ class Sentences:
             for name in Word._fields[3:]
         ]
         words = map(Word, forms, starts, ends, *columns)
-        for text, count in zip(self.texts, self.counts.tolist(), strict=True):
-            yield Sentence(text, tuple(islice(words, count)))
+        labels = {key: column.to_pylist() for key, column in self.labels.items()}
+        for i, (text, count) in enumerate(zip(self.texts, self.counts.tolist(), strict=True)):
+            comments = (write_label(k, value[i]) for k, value in labels.items() if value[i])
+            yield Sentence(text, tuple(islice(words, count)), tuple(comments))
 
     def forms(self) -> list[str]:
         """The words as they stand in the texts."""
@@ -112,6 +125,7 @@ class Sentences:
             self.starts[words],
             self.ends[words],
             {name: strings.filter(pa.array(words)) for name, strings in self.annotation.items()},
+            {key: column.filter(pa.array(chosen)) for key, column in self.labels.items()},
         )
 
     def taken(self, order: Integers) -> Sentences:
@@ -125,6 +139,7 @@ class Sentences:
             self.starts[words],
             self.ends[words],
             {name: strings.take(pa.array(words)) for name, strings in self.annotation.items()},
+            {key: column.take(pa.array(order)) for key, column in self.labels.items()},
         )
 
     @classmethod
@@ -137,7 +152,8 @@ class Sentences:
         strings = {
             n: pa.concat_arrays([p.annotation[n] for p in parts]) for n in parts[0].annotation
         }
-        return cls([t for part in parts for t in part.texts], counts, starts, ends, strings)
+        labels = {k: pa.concat_arrays([p.labels[k] for p in parts]) for k in parts[0].labels}
+        return cls([t for part in parts for t in part.texts], counts, starts, ends, strings, labels)
 
     def table(self) -> pa.RecordBatch:
         """A row of Arrow for each sentence, its words as lists."""
@@ -147,20 +163,23 @@ class Sentences:
             name: pa.ListArray.from_arrays(bounds, column)
             for name, column in (words | self.annotation).items()
         }
-        return pa.record_batch({TEXT: pa.array(self.texts, pa.large_string())} | lists)
+        labels = {LABEL + key: column for key, column in self.labels.items()}
+        return pa.record_batch({TEXT: pa.array(self.texts, pa.large_string())} | lists | labels)
 
     @classmethod
     def read(cls, table: pa.Table) -> Sentences:
         """What `table` wrote, or texts only."""
         column = {name: table[name].combine_chunks() for name in table.column_names}
         texts = column.pop(TEXT).to_pylist()
+        names = [name for name in column if name.startswith(LABEL)]
+        labels = {name.removeprefix(LABEL): column.pop(name) for name in names}
         if START not in column:
             none = np.zeros(0, np.int64)
-            return cls(texts, np.zeros(len(texts), np.int64), none, none, {})
+            return cls(texts, np.zeros(len(texts), np.int64), none, none, {}, labels)
         counts = column[START].value_lengths().to_numpy().astype(np.int64)
         starts, ends = (column.pop(name).flatten().to_numpy() for name in (START, END))
         strings = {name: lists.flatten() for name, lists in column.items()}
-        return cls(texts, counts, starts.astype(np.int64), ends.astype(np.int64), strings)
+        return cls(texts, counts, starts.astype(np.int64), ends.astype(np.int64), strings, labels)
 
 
 def slice_texts(

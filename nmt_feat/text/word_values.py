@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from nmt_feat.text.conllu import NONE, Sentence, Word
 from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
 
 MISSING = "<missing>"
 """A value that is unknown, as where a sentence has no annotation."""
+SENTENCE = "sentence"
+"""Begins a column that has a value for the whole sentence: `sentence.formality`."""
 MISSING_HEAD = -2
 """The number of a head that is unknown, where -1 says that a word has none."""
 
@@ -28,8 +32,15 @@ def without_annotation(text: str) -> Sentence:
 
 
 def read_column(sentences: Sentences, column: str) -> DictionaryColumn:
-    """The value of each word in a column (`upos`, `feats.Case`, `misc.NER`), `_` for none."""
+    """The value of each word in a column (`upos`, `feats.Case`, `misc.NER`), `_` for none.
+
+    All words of a sentence have the value of a column such as `sentence.formality`.
+    """
     name, _, key = column.partition(".")
+    if name == SENTENCE:
+        of_sentences = DictionaryColumn.of(sentences.labels[key].fill_null(MISSING))
+        codes = np.repeat(of_sentences.codes, sentences.counts)
+        return DictionaryColumn(codes, of_sentences.values)
 
     def read_value(annotated: str) -> str:
         if annotated == MISSING:

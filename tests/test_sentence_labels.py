@@ -1,0 +1,253 @@
+"""Features of whole sentences: from comments and files, on all words or as a tag before them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nmt_feat.api import load_run
+from nmt_feat.cli.score import score_text
+from nmt_feat.cli.translate import translate_text
+from nmt_feat.config.schema import FeatureConfig, ScoreConfig, TranslateConfig
+from nmt_feat.data.batches import collate
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
+from nmt_feat.errors import UserError
+from nmt_feat.features.choice import choose_kind
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import Sentence, read_conllu
+from nmt_feat.text.sentences import Sentences
+from tests.support.small import Small, cut, record
+
+SPLITS = ("train", "dev", "test")
+VALUES = ("formal", "informal", "very formal")
+FEATURE = ("features=[formality]", "combiner=add")
+TAG = (*FEATURE, "features.formality.policy=tag")
+PLAIN = [
+    *(f"data.{split}.source={split}.en" for split in ("train", "dev")),
+    "data.tests.test.source=test.en",
+    *(f"+data.{split}.labels.formality={split}.formality" for split in ("train", "dev")),
+    "+data.tests.test.labels.formality=test.formality",
+]
+
+
+def write_corpus(folder: Path) -> Path:
+    """CoNLL-U with comments, and the same as plain text with files of labels."""
+    cut(folder)
+    for split in SPLITS:
+        path = folder / f"{split}.conllu"
+        blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
+        labels = [VALUES[len(block) % 3] for block in blocks]
+        texts = [sentence.text for sentence in read_conllu(path)]
+        blocks = [f"# formality = {v}\n{b}" for v, b in zip(labels, blocks, strict=True)]
+        path.write_text("\n\n".join([*blocks, ""]), encoding="utf-8")
+        (folder / f"{split}.formality").write_text("\n".join([*labels, ""]), encoding="utf-8")
+        (folder / f"{split}.en").write_text("\n".join([*texts, ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    folder = tmp_path_factory.mktemp("labels")
+    return Small(write_corpus(folder / "corpus"), folder / "cache", folder)
+
+
+@pytest.fixture(scope="module")
+def tagged(small: Small) -> Path:
+    """Trained on plain text."""
+    return small.train(*TAG, *PLAIN)
+
+
+def test_comments_and_files_say_the_same(small: Small) -> None:
+    """With words of an annotation, and without."""
+    annotated = prepare_run(small.config("features=[upos,formality]"))
+    from_files = prepare_run(small.config("features=[formality]", *PLAIN))
+    from_comments = prepare_run(small.config("features=[formality]"))
+    for split, labels in (("train", from_files.train), ("dev", from_files.dev)):
+        lines = (small.corpus / f"{split}.formality").read_text().splitlines()
+        assert [labels.feature_text("formality", i).partition(" ")[0] for i in range(8)] == [
+            line.partition(" ")[0] for line in lines[:8]
+        ]
+    for prepared in (annotated, from_comments):
+        ids, expected = prepared.train.features["formality"], from_files.train.features["formality"]
+        assert np.array_equal(ids, expected)
+    assert not from_files.encoder.annotated
+    assert sorted(from_files.encoder.features["formality"].values) == sorted(VALUES)
+    assert from_files.report.features["formality"]["coverage"] == 1
+
+
+def test_all_pieces_of_a_sentence_have_its_value(small: Small) -> None:
+    train = prepare_run(small.config("features=[formality]", *PLAIN)).train
+    for start, end in zip(train.source.offsets[:-1], train.source.offsets[1:], strict=True):
+        ids = train.features["formality"][start:end].tolist()
+        assert len(set(ids[:-1])) == 1
+        assert (ids[0] >= FIRST, ids[-1]) == (True, END)
+
+
+def test_a_tag_stands_before_the_sentence(small: Small) -> None:
+    """Alone it has a value there, whatever other features have."""
+    names = ["formality", "upos"]
+    settings = "features=[upos,formality]", "features.formality.policy=tag"
+    train = prepare_run(small.config(*settings)).train
+    tagged = collate(train, np.array([0, 1, 2]), names)
+    train.tags = ()
+    copied = collate(train, np.array([0, 1, 2]), names)
+    assert torch.equal(tagged.source[:, 1:], copied.source)
+    assert (tagged.source[:, 0] == BOS).all()
+    assert torch.equal(tagged.features["upos"][:, 1:], copied.features["upos"])
+    assert (tagged.features["upos"][:, 0] == PAD).all()
+    assert torch.equal(tagged.features["formality"][:, 0], copied.features["formality"][:, 0])
+    assert (tagged.features["formality"][:, 1:] == PAD).all()
+    assert tagged.source_mask.sum() == copied.source_mask.sum() + 3
+
+
+@pytest.mark.parametrize("control", ["shuffled", "by_type"])
+def test_controls(small: Small, control: str) -> None:
+    """A shuffled tag is that of another sentence's word; it still stands before the sentence."""
+    before = prepare_run(small.config(*TAG, *PLAIN)).train
+    after = prepare_run(small.config(*TAG, *PLAIN, f"control={control}")).train
+    assert after.tags == before.tags == ("formality",)
+    firsts = [split.features["formality"][split.source.offsets[:-1]] for split in (before, after)]
+    assert 0.2 < (firsts[0] == firsts[1]).mean() < 0.8
+
+
+def translated(run: Path, **settings: object) -> list[str]:
+    """The lines of a translation."""
+    out = run.parent / "out.txt"
+    translate_text(TranslateConfig(run=str(run), output=str(out), **settings))  # type: ignore[arg-type]
+    return out.read_text(encoding="utf-8").splitlines()
+
+
+def test_files_of_labels_translate_as_tested(small: Small, tagged: Path) -> None:
+    text, labels = (str(small.corpus / f"test.{ending}") for ending in ("en", "formality"))
+    expected = (tagged / "test.hyp").read_text(encoding="utf-8").splitlines()
+    assert translated(tagged, input=text, label_files={"formality": labels}) == expected
+    assert translated(tagged, input=str(small.corpus / "test.conllu")) == expected
+    assert record(tagged)["config"]["features"]["formality"]["policy"] == "tag"
+    model = TrainedModel(tagged)
+    split = model.encode_pairs(*model.read_test_set())
+    (tested,) = prepare_run(small.config(*TAG, *PLAIN)).tests.values()
+    assert np.array_equal(split.features["formality"], tested.features["formality"])
+
+
+def test_one_flag_for_all_sentences(small: Small, tagged: Path) -> None:
+    """Other tags, other probabilities; the flag wins over the text's own."""
+    text, target = str(small.corpus / "test.en"), str(small.corpus / "test.de")
+    found = {}
+    for name, source, label in (
+        ("formal", text, "formal"),
+        ("informal", text, "informal"),
+        ("both", str(small.corpus / "test.conllu"), "formal"),
+    ):
+        out = tagged.parent / "scores"
+        score_text(
+            ScoreConfig(
+                run=str(tagged),
+                source=source,
+                target=target,
+                output=str(out),
+                labels={"formality": label},
+            )
+        )
+        found[name] = out.read_text()
+    assert found["both"] == found["formal"] != found["informal"]
+
+
+def test_long_lines_keep_their_label(small: Small, tagged: Path) -> None:
+    short = str(small.corpus / "test.en")
+    lines = translated(tagged, input=short, labels={"formality": "formal"}, max_pieces=5)
+    assert len(lines) == 8
+
+
+def test_an_unknown_label_is_said(
+    small: Small, tagged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    translated(tagged, input=str(small.corpus / "test.en"), labels={"formality": "rude"})
+    assert "have a value that the run does not know" in capsys.readouterr().err
+
+
+def test_inspect_shows_the_tag(tagged: Path) -> None:
+    sentence = Sentence("Anna waits.", comments=("# formality = formal",))
+    words = load_run(tagged).inspect(sentence)
+    assert (words[0].pieces, words[0].features) == (["<formality>"], {"formality": "formal"})
+    assert {word.features["formality"] for word in words[1:]} == {"<pad>"}
+    assert "".join(word.text for word in words[1:]) == "Annawaits."
+
+
+def test_missing_labels_may_be_unknown(small: Small) -> None:
+    more = ["features.formality.missing=unknown", "features=[upos,formality]"]
+    corpus = small.folder / "partly"
+    if not corpus.exists():
+        shutil.copytree(small.corpus, corpus)
+    path = corpus / "dev.conllu"
+    path.write_text(path.read_text(encoding="utf-8").replace("# formality = formal\n", ""))
+    partly = Small(corpus, small.cache, small.folder)
+    prepared = prepare_run(partly.config(*more))
+    ids = prepared.dev.features["formality"]
+    assert UNK in ids
+    assert any(i >= FIRST for i in ids.tolist())
+    with pytest.raises(UserError, match=r"dev.conllu: sentence \d: nothing says the formality of"):
+        prepare_run(partly.config(*more, "features.formality.missing=error"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            [line for line in PLAIN if "dev.labels" not in line],
+            "data.dev: nothing says the formality of its sentences; set "
+            "+data.dev.labels.formality=FILE, a value a line, or give CoNLL-U with comments "
+            "(# formality = ...)",
+        ),
+        (
+            [*PLAIN[:-1], "+data.tests.test.labels.formality=train.formality"],
+            "data.tests.test: CORPUS/test.en has 8 sentences, CORPUS/train.formality has 80; their "
+            "lines must correspond",
+        ),
+        (
+            [*PLAIN[:-1], "+data.tests.test.labels.formality=nowhere"],
+            "data.tests.test.labels.formality=nowhere: no such file in CORPUS; correct the name or "
+            "set data.folder",
+        ),
+    ],
+)
+def test_refused(small: Small, settings: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        prepare_run(small.config(*FEATURE, *settings))
+    assert str(error.value) == message.replace("CORPUS", str(small.corpus))
+
+
+def test_refused_in_translation(small: Small, tagged: Path) -> None:
+    text = str(small.corpus / "test.en")
+    with pytest.raises(UserError, match=r"test.en:1: nothing says the formality of 'Tomorrow"):
+        translated(tagged, input=text)
+    with pytest.raises(UserError, match=r"^labels.formalty=x: .* did you mean 'formality'\?"):
+        translated(tagged, input=text, labels={"formalty": "x"})
+    for name, problem in (("dev", "more"), ("few", "fewer")):
+        lines = (small.corpus / "dev.formality").read_text().splitlines()
+        lines = lines[:3] if name == "few" else [*lines, "formal"]
+        path = small.folder / name
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(UserError, match=f"label_files.formality=.*: has {problem} lines"):
+            translated(tagged, input=text, label_files={"formality": str(path)})
+
+
+def test_a_tag_is_for_whole_sentences() -> None:
+    with pytest.raises(UserError, match=r"features.f.policy=tag: is for values of whole sentences"):
+        choose_kind("f", FeatureConfig(column="upos", policy="tag")).check_settings()
+    kind = choose_kind("f", FeatureConfig(column="sentence.domain", policy="tag"))
+    kind.check_settings()
+    with pytest.raises(UserError, match="a tag before the sentence cannot be exported"):
+        kind.check_exportable()
+
+
+def test_labels_go_with_their_sentences() -> None:
+    sentences = [Sentence("a", (), ("# k = 1", "# k = 2")), Sentence("b", (), ("# x", "# k ="))]
+    columns = Sentences.of(sentences, keys=["k"])
+    assert columns.labels["k"].to_pylist() == ["1", None]
+    again = Sentences.joined([columns.taken(np.array([1])), columns.rows(np.array([True, False]))])
+    assert [s.comments for s in again] == [(), ("# k = 1",)]
