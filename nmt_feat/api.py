@@ -100,6 +100,8 @@ class LoadedRun:
         parts, where = limit.divide(sentences, self._name_sentences(len(sentences)))
         if any(isinstance(text, str) for text in texts):
             parts = self._annotate([part.text for part in parts])
+        else:
+            parts = self.model.complete_sentences(parts, "texts")
 
         def translate_part(
             part: list[Sentence], names: list[str], first_time: bool
@@ -153,7 +155,9 @@ class LoadedRun:
         return words
 
     def _read(self, text: str | Sentence) -> Sentence:
-        return self._annotate([text])[0] if isinstance(text, str) else text
+        if isinstance(text, str):
+            return self._annotate([text])[0]
+        return self.model.complete_sentences([text], "texts")[0]
 
     def _annotate(self, texts: list[str]) -> list[Sentence]:
         return self.model.annotate_texts(texts, None, "texts")

@@ -333,7 +333,7 @@ def test_script_on_a_full_disk(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("nmt_feat.cli.annotate.write_annotation", full)
+    monkeypatch.setattr("nmt_feat.cli.annotate.write_annotations", full)
     (tmp_path / "one").write_text("Ja.\n")
     said = "error: out: cannot be written (No space left on device)\n"
     assert script("one", "out", *GERMAN) == (2, "", said)

@@ -90,7 +90,7 @@ def test_source_in_conllu(pairs: DataConfig) -> None:
     assert corpus.train.source == annotated.train.source
     assert corpus.dev.source == annotated.dev.source  # spans in the text of dev.en
     assert run(pairs).train.source[0] == Sentence("A dog sleeps.", ())
-    again = run(pairs, HANTA, True)
+    again = run(pairs, dataclasses.replace(HANTA, replace=True), True)
     assert again.train.source == annotated.train.source
     assert again.notes == [
         "train: annotated by hanta; the annotation in train.conllu is unused",

@@ -21,7 +21,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from nmt_feat.cli.compose import keep_typed_text
 from nmt_feat.config import schema
+from nmt_feat.config.config_source import register_reader
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS
 from tests.support.lives import python
 
@@ -216,11 +218,12 @@ def test_page(page: Path, folder: UserFolder) -> None:
 def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
     schema.register_schemas()
+    register_reader(schema.TrainConfig)
     OmegaConf.register_new_resolver("nmt_resource", lambda name: name, replace=True)
     OmegaConf.register_new_resolver("nmt_scale", lambda reduced, full: full, replace=True)
     OmegaConf.register_new_resolver("nmt_digest", lambda value: "0", replace=True)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        yield lambda overrides: compose("train", overrides)
+        yield lambda overrides: compose("train", keep_typed_text(overrides, "train", sweep=False))
 
 
 @pytest.mark.parametrize(

@@ -105,20 +105,20 @@ class Half:
 TEXT = ("data.train.source=a.txt", "data.dev.source=b.txt", "data.tests.test.source=c.txt")
 PIPE = (*TEXT, "data.format=pipe", "data.factors=[lemma]")
 SETTINGS = {
-    "annotator=kiwi data.source_lang=ko features=[upos,deprel]": "annotator=kiwi gives lemma, upos, "
+    "annotator.replace=true annotator=kiwi data.source_lang=ko features=[upos,deprel]": "annotator=kiwi gives lemma, upos, "
     "xpos, not the deprel of features.deprel; leave the feature out, or choose another annotator",
-    "annotator=kiwi data.source_lang=ko features=[upos,case]": "annotator=kiwi gives lemma, upos, "
+    "annotator.replace=true annotator=kiwi data.source_lang=ko features=[upos,case]": "annotator=kiwi gives lemma, upos, "
     "xpos, not the feats.Case of features.case; leave the feature out, or choose another annotator",
-    "annotator=hanta features=[head_upos]": "annotator=hanta gives lemma, upos, xpos, not the "
+    "annotator.replace=true annotator=hanta features=[head_upos]": "annotator=hanta gives lemma, upos, xpos, not the "
     "head_upos of features.head_upos; leave the feature out, or choose another annotator",
-    "annotator=hanta features=[upos] +features.ner.column=misc.NER": "annotator=hanta gives lemma, "
+    "annotator.replace=true annotator=hanta features=[upos] +features.ner.column=misc.NER": "annotator=hanta gives lemma, "
     "upos, xpos, not the misc.NER of features.ner; leave the feature out, or choose another "
     "annotator",
     "annotator=kiwi features=[upos]": "annotator=kiwi data.source_lang=en: it annotates ko; choose "
     "another annotator, or correct data.source_lang",
     "annotator._target_=mistaken.German features=[upos]": "annotator=tags data.source_lang=en: it "
     "annotates de; choose another annotator, or correct data.source_lang",
-    "annotator._target_=mistaken.English features=[lemma]": "annotator=tags gives upos, not the "
+    "annotator.replace=true annotator._target_=mistaken.English features=[lemma]": "annotator=tags gives upos, not the "
     "lemma of features.lemma; leave the feature out, or choose another annotator",
     "annotator._target_=mistaken.Nameless features=[upos]": "mistaken.Nameless: has no name; give "
     'the class one: name = "mine"',

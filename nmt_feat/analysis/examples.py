@@ -236,7 +236,7 @@ def _read_test_set(
         features |= run.config.get("features") or {}
     stored = {key: runs[0].config[key] for key in CORPUS if key in runs[0].config}
     annotated = next(
-        (run for run in runs if (run.config.get("annotator") or {}).get("_target_")), None
+        (run for run in runs if _is_annotated(run.config.get("annotator") or {})), None
     )
     if annotated:
         stored["annotator"] = annotated.config["annotator"]
@@ -271,6 +271,11 @@ def _read_test_set(
         return *_load_test_set(test, data, cfg, corpora, None, bool(runs[0].text)), [], notes
     except OSError as error:
         raise UserError(str(error)) from None
+
+
+def _is_annotated(annotator: Mapping[str, Any]) -> bool:
+    """Whether a run's settings have an annotator, or several."""
+    return bool(annotator.get("_target_") or annotator.get("parts"))
 
 
 def _load_test_set(

@@ -8,7 +8,7 @@ import sys
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from nmt_feat.base.outputs import open_packed, replace_when_complete
 from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
-from nmt_feat.config.schema import AnnotatorConfig
+from nmt_feat.config.schema import AnnotatorConfig, AnnotatorPart
 from nmt_feat.errors import UserError, escape_controls, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
@@ -67,8 +67,16 @@ class Annotator(ABC):
         return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
 
 
-def make_annotator(config: AnnotatorConfig) -> Annotator | None:
-    """The annotator that a config describes, if any."""
+def make_annotators(config: AnnotatorConfig) -> dict[str, Annotator]:
+    """The annotators that a config describes, by name: none, one, or several in order."""
+    parts = {name: make_annotator(part) for name, part in config.parts.items()}
+    if not parts and (annotator := make_annotator(config)):
+        return {annotator.name: annotator}
+    return {name: annotator for name, annotator in parts.items() if annotator}
+
+
+def make_annotator(config: AnnotatorConfig | AnnotatorPart) -> Annotator | None:
+    """The one annotator that settings describe, if any."""
     if config._target_ is None:
         return None
     model = {} if config.model is None else {"model": config.model}
@@ -92,9 +100,7 @@ def fingerprint_of(annotator: Annotator) -> str:
 
 def of_morphemes(config: AnnotatorConfig) -> bool:
     """Whether the words of an annotator are such, as its class says; it is not made."""
-    if config._target_ is None:
-        return False
-    return bool(getattr(locate_class(config._target_), "morphemes", False))
+    return any(getattr(locate_class(target), "morphemes", False) for target in config.targets)
 
 
 def annotate_texts(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
@@ -212,8 +218,8 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
     `path` and not made again; nor is `path` itself, where it is whole and of the same text by the
     same annotator.
     """
-    key = _annotation_key(annotator, texts)
-    if _is_sound(path, key):
+    key = annotation_key(annotator, texts)
+    if is_sound(path, key):
         return
     parts = path.with_name(f"{path.name}.{key}.parts")
     refuse_links(parts)
@@ -224,11 +230,11 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
         lines = iter(texts)
         for number, file in enumerate(files):
             chunk = list(islice(lines, _CHUNK))
-            if not _is_sound(file):
+            if not is_sound(file):
                 yield file, number * _CHUNK + 1, chunk
 
     console = TextConsole(stderr=True)
-    done = sum(map(_is_sound, files))
+    done = sum(map(is_sound, files))
     processes = min(processes or count_cores(), max(1, (len(files) - done) // 2))
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     setting = f"annotator={annotator.name}", "annotator.processes"
@@ -244,13 +250,7 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
                 begun = time.monotonic()
                 line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
                 say(line, file=sys.stderr)
-    whole = hashlib.sha256(_source_line(key))
-    for body in _skip_first_lines(files):
-        whole.update(body)
-    _write_file(
-        path,
-        chain([_head_line(whole.hexdigest()), _source_line(key)], _skip_first_lines(files)),
-    )
+    write_bodies(path, key, files, _skip_first_line)
     shutil.rmtree(parts)
 
 
@@ -260,17 +260,18 @@ def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: 
     The file is named by a hash of annotator and text; one whose checksum is wrong is said and made
     again. Of several runs at once, one annotates, others wait.
     """
-    path = cache / f"annotation-{_annotation_key(annotator, texts)}.conllu"
+    path = cache / f"annotation-{annotation_key(annotator, texts)}.conllu"
     cache.mkdir(parents=True, exist_ok=True)
     with hold_lock(path, "annotates this text"):
-        if not _is_sound(path):
+        if not is_sound(path):
             if path.exists():
                 log.warning("%s is corrupt (its checksum differs): annotating again", path)
             write_annotation(annotator, texts, path, processes)
     return path
 
 
-def _annotation_key(annotator: Annotator, texts: Iterable[str]) -> str:
+def annotation_key(annotator: Annotator, texts: Iterable[str]) -> str:
+    """A hash of a text and of what determines its annotation."""
     key = hashlib.sha256(f"{_FORMAT}\n{fingerprint_of(annotator)}".encode())
     for text in texts:
         key.update(f"\n{text}".encode())
@@ -288,7 +289,7 @@ def _source_line(key: str) -> bytes:
     return f"# annotation = {key}\n".encode()
 
 
-def _is_sound(path: Path, key: str = "") -> bool:
+def is_sound(path: Path, key: str = "") -> bool:
     """Whether a file is there and has its checksum, and is the annotation `key`, if given."""
     if not path.is_file():
         return False
@@ -304,8 +305,19 @@ def _is_sound(path: Path, key: str = "") -> bool:
         return False
 
 
-def _skip_first_lines(files: Iterable[Path]) -> Iterator[bytes]:
-    return (file.read_bytes().partition(b"\n")[2] for file in files)
+def _skip_first_line(file: Path) -> bytes:
+    return file.read_bytes().partition(b"\n")[2]
+
+
+def write_bodies(
+    path: Path, key: str, files: Sequence[Path], read_body: Callable[[Path], bytes]
+) -> None:
+    """Write the bodies of files as one annotation of a text, its checksum in the first line."""
+    whole = hashlib.sha256(_source_line(key))
+    for file in files:
+        whole.update(read_body(file))
+    head = [_head_line(whole.hexdigest()), _source_line(key)]
+    _write_file(path, chain(head, map(read_body, files)))
 
 
 def _write_file(path: Path, content: Iterable[bytes]) -> None:

@@ -5,21 +5,24 @@ nmt-feat annotate TEXTS ANNOTATED annotator=hanta data.source_lang=de
 
 Takes the annotator's settings of train.py. Of a folder, each file at any depth becomes one of its
 name and `.conllu` in the folder OUTPUT. The same command continues an annotation that was
-interrupted; what is whole already, of the same text by the same annotator, stays. A file of a
+interrupted; what is whole already, of the same text by the same annotator, stays. Several
+annotators, annotator=[udpipe,spacy], give their columns together. A file of a
 folder that cannot be annotated is named at the end, after the others. Text is brought into the
 form that training reads (NFC, one space between words); blank lines are sentences without words.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nmt_feat.annotators import Annotator
-from nmt_feat.annotators.base import make_annotator, write_annotation
+from nmt_feat.annotators.base import make_annotators
+from nmt_feat.annotators.combined import write_annotations
 from nmt_feat.base.outputs import refuse_inputs, same_file
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
+from nmt_feat.config.rules import check_annotator
 from nmt_feat.errors import UserError, fail
 from nmt_feat.runs.inputs import LOOKED_AT, Text, refuse_factored
 from nmt_feat.text.files import read_lines
@@ -55,7 +58,7 @@ def plan_outputs(source: Path, target: Path) -> dict[Path, Path]:
 
 
 def annotate_file(
-    annotator: Annotator, source: Path, target: Path, processes: int, plain: bool
+    annotators: Mapping[str, Annotator], source: Path, target: Path, processes: int, plain: bool
 ) -> int:
     """Annotate a text, in normal form as for training; how many lines it has.
 
@@ -69,20 +72,21 @@ def annotate_file(
         refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_annotation(annotator, lines, target, processes)
+        for sentence in write_annotations(annotators, lines, target, processes):
+            say(f"{source}: {sentence}", file=sys.stderr)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     return len(lines)
 
 
 def annotate_files(
-    annotator: Annotator, files: dict[Path, Path], processes: int, plain: bool
+    annotators: Mapping[str, Annotator], files: dict[Path, Path], processes: int, plain: bool
 ) -> list[str]:
     """Annotate each text into its file; what keeps a text from being annotated, in a line each."""
     failures = []
     for source, target in files.items():
         try:
-            count = annotate_file(annotator, source, target, processes, plain)
+            count = annotate_file(annotators, source, target, processes, plain)
             say(f"{source}: {count:,} sentences in {target}")
         except UserError as error:
             failures.append(str(error))
@@ -101,12 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_utf8()
     try:
         cfg = compose_settings(options.settings).annotator
-        annotator = make_annotator(cfg)
-        if annotator is None:
+        check_annotator(cfg)
+        annotators = make_annotators(cfg)
+        if not annotators:
             raise UserError("no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy")
         files = plan_outputs(options.input, options.output)
         plain = options.format != "auto"
-        failures = annotate_files(annotator, files, cfg.processes, plain)
+        failures = annotate_files(annotators, files, cfg.processes, plain)
         if len(files) == 1 and failures:
             raise UserError(failures[0])
         for failure in failures:

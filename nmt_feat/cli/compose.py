@@ -29,7 +29,7 @@ from nmt_feat.config.commands import program_name
 from nmt_feat.config.config_source import register_reader
 from nmt_feat.config.local import fill_local_paths
 from nmt_feat.config.members import describe_members
-from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, quote_value
+from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, name_annotators, quote_value
 from nmt_feat.errors import UserError
 
 WITH_VALUE = "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"
@@ -127,7 +127,8 @@ def _structure(name: str) -> Any:
 
 def keep_typed_text(settings: Sequence[str], name: str, sweep: bool) -> list[str]:
     """The settings of a command line as Hydra reads what was typed."""
-    overrides = [keep_text(setting, SCHEMAS[name], sweep) for setting in settings]
+    top = SCHEMAS[name]
+    overrides = [keep_text(name_annotators(setting, top), top, sweep) for setting in settings]
     return describe_members(overrides, sweep) if name == "train" else overrides
 
 
@@ -151,7 +152,8 @@ def refuse_silent_merges(overrides: Sequence[str]) -> None:
         if override.startswith("features=[") and len(set(names)) < len(names):
             raise UserError(f"{override}: names a feature twice; leave one out")
         group, _, value = override.lstrip("+").partition("=")
-        if group in SINGLE and value.startswith("[") and "," in value:
+        is_list = value.startswith("[") and "," in value
+        if is_list and group in SINGLE and group != "annotator":  # which are combined
             raise UserError(
                 f"{override}: a run has one of them; choose one, or put -m before "
                 f"{group}={value[1:-1]} for a sweep"

@@ -38,6 +38,8 @@ MEANINGS = {
     r"dict is not a subclass of MetricConfig|in struct[^[]*\[str, MetricConfig": "{entry}: no such "
     "metric is chosen; choose it by name, metrics=[bleu,chrf,ter], or describe a new one by "
     "{entry}._target_=...",
+    r"in struct[^[]*\[str, AnnotatorPart": "{key}: no annotator of this name is "
+    "combined; name it in annotator=[...], or set annotator.model where there is one annotator",
     r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{entry}: no such "
     "test set; to add one, give both {entry}.source=... and {entry}.target=...",
     r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",

@@ -69,6 +69,8 @@ def translate_chunks(
         chunk, where = limit.divide(chunk, where)
         if reader.kind == "text" and raw_lines is None:
             chunk = model.annotate_sentences(chunk, None, reader.label, first)
+        elif raw_lines is None:
+            chunk = model.complete_sentences(chunk, reader.label, first)
         translations = limit.within_memory(
             lambda part, names, first_time: model.translate_sentences(part, names, cfg, first_time),
             chunk,

@@ -1,5 +1,7 @@
 """How Hydra reads our config files: text is kept, and rows stand inside their experiments.
 
+Several annotators are an option too: `annotator/udpipe+spacy` has each file as one of its `parts`.
+
 A row of a table is no product of settings, so it has a name: `row=gate_shuffled`. Hydra wants a
 file for each option of a group. Here the option `gate_shuffled` of the group `row` is an entry of
 `rows` in a file of `experiment/`, which a source of configs, Hydra's own interface, turns into
@@ -49,6 +51,9 @@ class FileConfigSource(HydraSource):
                 self._refuse_shipped_names(rows, path)
         elif (row := self._row_of(config_path)) is not None:
             config, header = _compose_row(row), {"package": "_global_"}
+        elif names := self._annotators_of(config_path):
+            parts = [f"{name}@parts.{name}" for name in names]
+            config, header = OmegaConf.create({"defaults": parts}), {"package": None}
         else:
             raise ConfigLoadError(f"Config not found : {path}")
         return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", config, header)
@@ -60,8 +65,10 @@ class FileConfigSource(HydraSource):
         )
 
     def is_config(self, config_path: str) -> bool:
-        """Whether it is a file, or a row."""
-        return super().is_config(config_path) or self._row_of(config_path) is not None
+        """Whether it is a file, a row, or several annotators."""
+        if super().is_config(config_path) or self._row_of(config_path) is not None:
+            return True
+        return bool(self._annotators_of(config_path))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The groups and options of a group."""
@@ -93,6 +100,12 @@ class FileConfigSource(HydraSource):
     def _row_of(self, config_path: str) -> Any:
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
         return self._rows.get(name) if group == "row" else None
+
+    def _annotators_of(self, config_path: str) -> tuple[str, ...]:
+        """The annotators of the option `annotator/udpipe+spacy`; none of any other."""
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        combines = group == "annotator" and "+" in name and super().is_group(group)
+        return tuple(name.split("+")) if combines else ()
 
     def _kind_of(self, config_path: str, header: dict[str, str | None]) -> Any:
         """The type of a file's settings, by its group and its `@package`."""
@@ -135,12 +148,21 @@ def _read_rows_by_file(
 
 def _compose_row(row: Mapping[str, Any]) -> DictConfig:
     """What a file of the row would have: options of groups as defaults, and settings."""
-    options = [{f"override /{name}": value} for name, value in row.items() if name in GROUPS]
+    options = [
+        {f"override /{name}": "+".join(value) if _combines(name, value) else value}
+        for name, value in row.items()
+        if name in GROUPS
+    ]
     config = OmegaConf.create({"defaults": options})
     for name, value in row.items():
         if name not in GROUPS:
             OmegaConf.update(config, name, value, force_add=True)
     return config
+
+
+def _combines(group: str, value: Any) -> bool:
+    """Whether the option of a group is a list of annotators."""
+    return group == "annotator" and isinstance(value, list)
 
 
 def register_reader(top: type[Any]) -> None:

@@ -31,6 +31,10 @@ VISIBLE_CHARACTERS = "visible"
 """The data's hash counts it for ready-made vectors, which in the beginning were not looked up for
 words with joiners, that is, with characters that are not visible."""
 
+MERGED = "merged"
+"""The data's hash counts it where an annotator adds to the columns that a text brings, which it
+replaced in the beginning. Settings without `annotator.replace` are of that time."""
+
 SEARCH = ("beam", "length_penalty", "max_ratio", "max_extra", "batch_tokens", "nbest")
 """The settings of `decoding` that were part of the first identity of runs. They also limited the
 translations of validations, which choose the best checkpoint; these limits are fixed since."""

@@ -45,6 +45,7 @@ FREE = {
     "DownloadConfig": ("url",),
     "DataConfig": ("name", "folder"),
     "AnnotatorConfig": ("model",),
+    "AnnotatorPart": ("model",),
     "FeatureConfig": ("file", "encoder"),
     "ModelConfig": ("source_vectors",),
     "PathsConfig": ("runs", "cache"),
@@ -108,6 +109,36 @@ def unwrap_optional(kind: Any) -> Any:
 @cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     return get_type_hints(kind)
+
+
+def name_annotators(override: str, top: type[Any]) -> str:
+    """A setting of several annotators as the schema `top` has it; any other stays.
+
+    `annotator=[udpipe,spacy]` is the option `udpipe+spacy`, `annotator.udpipe.model` is the model
+    of one of its `parts`.
+    """
+    match = OVERRIDE.fullmatch(override)
+    if match is None:
+        return override
+    plus, key, value = match.groups()
+    group, _, rest = key.partition(".")
+    if key == "annotator":
+        value = ",".join(map(join_annotators, split_at_commas(value)))
+    elif group == "annotator" and setting_of(group, top):
+        name, _, setting = rest.partition(".")
+        if setting and not setting_of(f"annotator.{name}", top):
+            key = f"annotator.parts.{rest}"
+    return f"{plus}{key}={value}"
+
+
+def join_annotators(names: str) -> str:
+    """`udpipe+spacy` of `[udpipe,spacy]`; one name stays."""
+    if not re.fullmatch(r"\[[^\[\]]*\]", names.strip()):
+        return names
+    items = [item.strip() for item in names.strip()[1:-1].split(",") if item.strip()]
+    if len(set(items)) < len(items):
+        raise UserError(f"annotator={names}: names an annotator twice; leave one out")
+    return "+".join(items) or "none"
 
 
 def keep_text(override: str, top: type[Any], sweep: bool) -> str:

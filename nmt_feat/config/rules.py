@@ -11,7 +11,7 @@ from torch import nn
 
 from nmt_feat.config.bounds import refuse_out_of_bounds
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
-from nmt_feat.config.schema import ModelConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.schema import AnnotatorConfig, ModelConfig, SubwordConfig, TrainConfig
 from nmt_feat.errors import UserError
 
 SUBWORD_KINDS = {
@@ -32,6 +32,7 @@ def check_settings(cfg: TrainConfig) -> None:
     _check_tests(cfg)
     if not all(tag.strip() for tag in cfg.tags):
         raise UserError("tags: one of them is empty; write words: tags=[ablation,draft]")
+    check_annotator(cfg.annotator)
     for name in cfg.features:
         _check_feature_name(name)
 
@@ -105,6 +106,22 @@ def _check_tests(cfg: TrainConfig) -> None:
     for name in cfg.data.tests:
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise UserError(f"data.tests.{name}: a name has letters, digits, _ . + and - only")
+
+
+def check_annotator(annotator: AnnotatorConfig) -> None:
+    """Several annotators have settings by name."""
+    for name in ("_target_", "model", "args") if annotator.parts else ():
+        if value := getattr(annotator, name):
+            first = next(iter(annotator.parts))
+            raise UserError(
+                f"annotator.{name}={value}: several annotators are combined; say whose it is: "
+                f"annotator.{first}.{name}=..."
+            )
+    for name, part in annotator.parts.items():
+        if part._target_ is None:
+            raise UserError(
+                f"annotator={'+'.join(annotator.parts)}: {name} is no annotator; leave it out"
+            )
 
 
 def _check_feature_name(name: str) -> None:

@@ -112,6 +112,19 @@ class DataConfig:
 
 
 @dataclass
+class AnnotatorPart:
+    """One of several annotators, `annotator=[udpipe,spacy]`; on the command line
+    `annotator.udpipe.model=FILE` is the model of the one named `udpipe`."""
+
+    _target_: str | None = None
+    """Class of the annotator."""
+    model: str | None = None
+    """The annotator's model."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
 class AnnotatorConfig:
     """What turns raw source text into annotated words."""
 
@@ -123,6 +136,18 @@ class AnnotatorConfig:
     """Parallel processes; 0 means one per core. Never changes the result."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
+    replace: bool = False
+    """Whether it takes the place of the columns that the text brings (CoNLL-U, factors). Else these
+    win, and the annotator adds the columns that the text lacks."""
+    parts: dict[str, AnnotatorPart] = field(default_factory=dict)
+    """The annotators of `annotator=[udpipe,spacy]`, by name. Of a column that several give, the
+    first one's values are taken."""
+
+    @property
+    def targets(self) -> list[str]:
+        """The classes of the annotators."""
+        targets = [self._target_, *(part._target_ for part in self.parts.values())]
+        return [target for target in targets if target]
 
 
 @dataclass

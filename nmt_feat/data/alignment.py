@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from nmt_feat.features.choice import restore_kinds
 from nmt_feat.features.kind import FeatureKind, list_annotation_columns, list_sentence_keys
 from nmt_feat.features.vocabulary import Code, FeatureVocab
 from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.merging import source_key
 from nmt_feat.text.normalization import RULES_FILE, write_rules
 from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces, Subwords
@@ -127,6 +129,7 @@ class SourceEncoder:
         split_at_words: whether the text is cut at its words before it is cut into pieces.
         longest: pieces of the longest sentence of train, if that is known.
         normal: whether it reads text in normal form (normal.py), as all but old runs do.
+        sources: by column of an annotation where it comes from, if from several sources.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class SourceEncoder:
         longest: int | None = None,
         normal: bool = True,
         user_kinds: Mapping[str, str] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.subwords = subwords
         self.features = features
@@ -145,6 +149,7 @@ class SourceEncoder:
         self.split_at_words = split_at_words
         self.longest = longest
         self.normal = normal
+        self.sources = dict(sources or {})
 
     @property
     def valued_kinds(self) -> dict[str, FeatureKind]:
@@ -183,6 +188,10 @@ class SourceEncoder:
         kinds = {n: k for n, k in self.valued_kinds.items() if with_words or not k.values_are_words}
         names = {name: kind.name_ids(self.features[name]) for name, kind in kinds.items()}
         return {name: values for name, values in names.items() if values is not None}
+
+    def find_source(self, kind: FeatureKind) -> str | None:
+        """Where a feature's column comes from, if annotations of several sources are merged."""
+        return self.sources.get(source_key(kind.annotation_column or ""))
 
     @property
     def annotated(self) -> bool:
@@ -318,7 +327,9 @@ class SourceEncoder:
         write_rules(folder)
         names = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
         features = {n: {k: getattr(f, k) for k in names} for n, f in self.features.items()}
-        text = {"split_at_words": self.split_at_words, "longest": self.longest}
+        text: dict[str, Any] = {"split_at_words": self.split_at_words, "longest": self.longest}
+        if self.sources:
+            text["sources"] = self.sources
         for file, content in (("text", text), ("features", features)):
             lines = json.dumps(content, ensure_ascii=False, indent=1)
             write_part(folder / f"{file}.json", lines.encode())
@@ -347,4 +358,5 @@ class SourceEncoder:
             self.longest,
             self.normal,
             self.user_kinds,
+            self.sources,
         )

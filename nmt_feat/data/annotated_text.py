@@ -1,15 +1,18 @@
 """Bring texts and what is said of their words together: CoNLL-U, factors in files, raw text.
 
 Each function works on a part of a table (`sentence_tables.merge`): `row` is the number of its first
-sentence. It returns the sentences, and a number that is added up over all parts.
+sentence. It returns the sentences, and what was counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, align_words
+from nmt_feat.text.merging import TEXT, Annotation, Conflicts, merge_annotations
 from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
 
@@ -73,3 +76,49 @@ def project_words(
     return Sentences.of([s for s, _ in projections], columns), sum(
         missed for _, missed in projections
     )
+
+
+def merge_sources(
+    columns: tuple[str, ...],
+    names: Sequence[tuple[str, bool]],
+    owners: Mapping[str, str],
+    required: Mapping[str, str],
+    path: str,
+    parts: list[Sentences],
+    row: int,
+) -> tuple[Sentences, Conflicts]:
+    """The sentences with what each source says of them, and where the sources cut other words.
+
+    Args:
+        columns: those of the annotation that are needed.
+        names: of each part its source, and whether its words are morphemes; the text is the last.
+        owners: the source of each column.
+        required: by feature that no sentence may lack its column, if it is the text's.
+        path: of the text, for messages.
+        parts: the sentences of each source.
+        row: number of the first sentence.
+    """
+    conflicts, sentences = Conflicts(), []
+    ordered = [*zip(names[-1:], parts[-1:], strict=True), *zip(names, parts[:-1], strict=False)]
+    for number, rows in enumerate(zip(*(part for _, part in ordered), strict=True), row + 1):
+        annotations = [
+            Annotation(name, sentence, joins)
+            for ((name, joins), _), sentence in zip(ordered, rows, strict=True)
+        ]
+        refuse_lacking(annotations, required, f"{path}: sentence {number}")
+        sentences.append(merge_annotations(annotations, owners, conflicts))
+    return Sentences.of(sentences, columns), conflicts
+
+
+def refuse_lacking(
+    annotations: Sequence[Annotation], required: Mapping[str, str], where: str
+) -> None:
+    """Refuse a sentence of which the text says nothing, where features need what it says."""
+    text = annotations[0]
+    if text.source == TEXT and not text.sentence.words and required and text.sentence.text.strip():
+        feature, column = next(iter(required.items()))
+        raise UserError(
+            f"{where}: the text says nothing of {short_repr(text.sentence.text)}, but in train the "
+            f"{column} of features.{feature} is the text's; give it, or set "
+            f"features.{feature}.missing=unknown"
+        )

@@ -35,6 +35,7 @@ from nmt_feat.features.contextual import choose_device
 from nmt_feat.features.kind import FeatureKind, list_annotation_columns
 from nmt_feat.features.vocabulary import VocabularyBasis
 from nmt_feat.text.files import hash_file_cached, list_shards
+from nmt_feat.text.merging import source_key
 from nmt_feat.text.subwords import Subwords
 
 REPORT = 4
@@ -87,7 +88,7 @@ def build_data(
     with Pool(count_processes(cfg, corpus), "preparing the data", "data.processes") as pool:
         read_corpus(work, corpus, pool)
         source, target = train_subwords(work, corpus)
-        encoder = start_encoder(work, source, target)
+        encoder = start_encoder(work, corpus, source, target)
         builders = align_features(work, corpus, encoder, pool)
     check_training_pairs(corpus, builders[0], encoder)
     report = DataReport(
@@ -112,8 +113,10 @@ def read_corpus(work: DataBuild, corpus: RawCorpus, pool: Pool) -> None:
     raw.mkdir()
     if uses_annotation(cfg, work.kinds):
         work.report_progress("reading the corpus and its annotation")
+        kinds = work.kinds.items()
         columns = list_annotation_columns(work.kinds.values())
-        read_splits(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool)
+        required = {n: k.annotation_column or "" for n, k in kinds if k.requires_annotation}
+        read_splits(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool, required)
     else:
         work.report_progress("reading the corpus")
         read_splits(corpus, cfg.data, cfg.annotator, work.cache, None, raw, pool)
@@ -130,13 +133,19 @@ def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwor
     return Subwords.train(cfg, source), Subwords.train(cfg, train.target.texts)
 
 
-def start_encoder(work: DataBuild, source: Subwords, target: Subwords) -> SourceEncoder:
+def start_encoder(
+    work: DataBuild, corpus: RawCorpus, source: Subwords, target: Subwords
+) -> SourceEncoder:
     """An encoder whose vocabularies are empty, on disk, where the pool's processes read it."""
     empty = {
         name: kind.start_vocabulary(work.make_basis(kind)) for name, kind in work.kinds.items()
     }
     at_words = work.cfg.subword.split_at_words
-    encoder = SourceEncoder(source, empty, at_words, user_kinds=list_user_kinds(work.kinds))
+    columns = {k.annotation_column for k in work.kinds.values() if k.annotation_column}
+    keys = sorted(map(source_key, columns))
+    sources = {key: corpus.sources[key] for key in keys if key in corpus.sources}
+    user_kinds = list_user_kinds(work.kinds)
+    encoder = SourceEncoder(source, empty, at_words, user_kinds=user_kinds, sources=sources)
     encoder.save(work.folder)
     target.save(work.folder / "target")
     return encoder
@@ -220,6 +229,7 @@ def build_vocabulary(
         "agreement": train.agreement(name),
         "lost": lost,
         **description,
+        **({"source": source} if (source := encoder.find_source(kind)) else {}),
     }
     if lost and lost >= MANY:
         corpus.notes.append(
@@ -230,7 +240,8 @@ def build_vocabulary(
         if missing := builder.missing(name):
             corpus.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")
     if name != WORD:
-        annotator = (work.cfg.annotator._target_ or "").rpartition(".")[2]
+        targets = work.cfg.annotator.targets
+        annotator = ", ".join(target.rpartition(".")[2] for target in targets)
         annotation = annotator or work.cfg.data.train.conllu or corpus.train.source_path
         kind.refuse_constant(counts, description["kept"], annotation)
 

@@ -1,13 +1,15 @@
 """A parallel corpus as the config describes it: found or downloaded, checked, annotated."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nmt_feat.annotators.base import fingerprint_of, make_annotator
+from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.resources import find_resource
+from nmt_feat.config.earlier_formats import MERGED
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.data.annotated_text import FACTOR, LABELS, align_annotation
 from nmt_feat.data.download import download_file
@@ -15,9 +17,12 @@ from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, write_label
-from nmt_feat.text.files import hash_file_cached, list_shards, read_lines
+from nmt_feat.text.files import hash_file_cached, list_shards, read_blocks, read_lines
 from nmt_feat.text.normalization import rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
+
+LOOKED_AT = 100
+"""Lines of JSON of which one has words, if any has."""
 
 
 @dataclass
@@ -29,6 +34,7 @@ class RawSplit:
     files: dict[str, Path]  # to use: source, target, and maybe conllu, raw, `factors.upos` ...
     form: Format  # of the source
     source_path: str  # for messages
+    has_words: bool = False  # whether its files have words, which an annotator adds columns to
     source: SentenceTable = field(init=False)
     target: SentenceTable = field(init=False)
 
@@ -47,6 +53,8 @@ class RawCorpus:
     rules: dict[str, set[str]]  # by split: which rules of normal form change its text (normal.py)
     keys: tuple[str, ...] = ()  # of values of whole sentences that features read
     normal: bool = True  # whether they are followed, as in all but old runs
+    sources: dict[str, str] = field(default_factory=dict)
+    """By column of an annotation where it comes from, if from several sources (merging.py)."""
 
     @property
     def splits(self) -> list[RawSplit]:
@@ -58,7 +66,7 @@ def has_annotation(config: DataConfig, annotator: AnnotatorConfig) -> bool:
     """Whether train has an annotation, of its own or by the annotator."""
     split = config.train
     in_files = split.conllu or split.factors or read_kind(config, split) != "text"
-    return bool(annotator._target_ or in_files)
+    return bool(annotator.targets or in_files)
 
 
 def locate_splits(
@@ -75,7 +83,7 @@ def locate_splits(
     `keys` whose value is false. What is missing is downloaded into the folder `cache`.
     """
     keys = keys or {}
-    tool = make_annotator(annotator) if annotate else None
+    tools = make_annotators(annotator) if annotate else {}
     if config.folder is not None and not Path(config.folder).expanduser().is_dir():
         raise UserError(f"data.folder={config.folder}: no such folder")
     if clash := {"train", "dev"} & config.tests.keys():
@@ -87,24 +95,28 @@ def locate_splits(
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
         form = Format(read_kind(config, split), tuple(config.factors))
         annotation = name_annotation(split, form)
-        if annotate and not tool and not annotation and (required or name == "train"):
+        if annotate and not tools and not annotation and (required or name == "train"):
             raise UserError(
                 f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
                 f"or annotator=hanta, or {key}.conllu=FILE.conllu"
             )
-        if tool and annotation:
+        # What is said of a raw counterpart is not merged with what is said of the tokens.
+        of_files = annotate and (not tools or not (annotator.replace or split.raw))
+        if tools and annotation and not of_files:
             notes.append(
-                f"{name}: annotated by {tool.name}; the annotation in {annotation} is unused"
+                f"{name}: annotated by {' and '.join(tools)}; the annotation in {annotation} is "
+                "unused"
             )
         for label, must_be in keys.items():
             if must_be or name == "train":
-                check_label(split, form, key, label, bool(tool))
+                check_label(split, form, key, label, bool(tools) and not of_files)
         try:
             files = {
                 role: find_file(config, cache, f"{key}.{role}", file)
-                for role, file in list_files(split, bool(tool), annotate, list(keys)).items()
+                for role, file in list_files(split, bool(tools), of_files, list(keys)).items()
             }
-            splits[name] = RawSplit(name, key, files, form, str(files["source"]))
+            has_words = bool(tools and of_files and annotation) and has_columns(files, form)
+            splits[name] = RawSplit(name, key, files, form, str(files["source"]), has_words)
         except UserError as error:
             if not split.optional or name not in config.tests:
                 raise
@@ -113,13 +125,19 @@ def locate_splits(
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
     rules = {name: find_rules(split, cache) for name, split in splits.items()}
     sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
-    by_annotator = [config.limit, annotate, tool and fingerprint_of(tool)]
+    tool_sums = [fingerprint_of(tool) for tool in tools.values()]
+    by_annotator = [
+        *(config.limit, annotate),
+        tool_sums if len(tool_sums) > 1 else next(iter(tool_sums), None),
+    ]
 
     def hash_splits(*names: str) -> str:
         # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
         forms = [splits[name].form for name in names]
         forms = [form for form in forms if form.factors or form.kind == "jsonl"]
-        content = json.dumps([{name: sums[name] for name in names}, *by_annotator, *forms])
+        # With an annotator the columns of files were unused once.
+        merged = [MERGED] if any(splits[name].has_words for name in names) else []
+        content = json.dumps([{n: sums[n] for n in names}, *by_annotator, *forms, *merged])
         return hashlib.sha256(content.encode()).hexdigest()
 
     train, dev, *tests = splits.values()
@@ -153,24 +171,32 @@ def name_annotation(split: SplitConfig, form: Format) -> str | None:
     return split.conllu or ", ".join(split.factors.values()) or source
 
 
+def has_columns(files: dict[str, Path], form: Format) -> bool:
+    """Whether the files of a split have words; JSON lines may be texts alone."""
+    if form.kind != "jsonl" or form.factors or "conllu" in files:
+        return True
+    lines = itertools.chain.from_iterable(b.lines() for b in read_blocks(files["source"]))
+    return any('"words"' in line for line in itertools.islice(lines, LOOKED_AT))
+
+
 def list_files(
-    split: SplitConfig, by_annotator: bool, annotate: bool, keys: Sequence[str] = ()
+    split: SplitConfig, by_annotator: bool, of_files: bool, keys: Sequence[str] = ()
 ) -> dict[str, str]:
     """The names of a split's files by what they are for (`source`, `conllu`, `factors.upos`).
 
     Args:
         split: its settings.
-        by_annotator: whether an annotator takes the place of files.
-        annotate: whether words are needed.
+        by_annotator: whether an annotator annotates it, or its raw counterpart.
+        of_files: whether words are read from files.
         keys: of values of whole sentences, which stand in files, or in the annotation's comments.
     """
     files = {"source": split.source, "target": split.target}
     if by_annotator:
         files |= {"raw": split.raw or ""}
-    elif annotate:
+    if of_files:
         factors = {FACTOR + column: file for column, file in split.factors.items()}
         files |= {"conllu": split.conllu or ""} | factors
-    elif any(key not in split.labels for key in keys):
+    elif not by_annotator and any(key not in split.labels for key in keys):
         files |= {"conllu": split.conllu or ""}
     files |= {LABELS + key: split.labels[key] for key in keys if key in split.labels}
     return {role: file for role, file in files.items() if file}

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from nmt_feat.annotators.base import Annotator, annotate_cached, make_annotator
+from nmt_feat.annotators.base import Annotator, annotate_cached, make_annotators
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig
 from nmt_feat.data import sentence_tables as tables
-from nmt_feat.data.annotated_text import FACTOR, align_annotation, attach_factors, project_words
+from nmt_feat.data.annotated_text import (
+    FACTOR,
+    align_annotation,
+    attach_factors,
+    merge_sources,
+    project_words,
+)
 from nmt_feat.data.corpora import RawCorpus, RawSplit, find_format
 from nmt_feat.data.sentence_labels import attach_labels
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings
+from nmt_feat.text.merging import TEXT, ColumnOwners, Conflicts, source_key
 from nmt_feat.text.sentences import HEADS
 
 
@@ -30,20 +39,23 @@ def read_splits(
     columns: tuple[str, ...] | None,
     folder: Path,
     pool: Pool,
+    required: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Read the located corpus into `folder`; words have these columns, or are not read (None).
 
     Annotation is kept in the folder `cache`. All files are read and checked before anything is
-    annotated. An annotator that is set takes the place of annotation in files (noted).
+    annotated. Annotators add the columns that files lack, unless they replace them. `required` are
+    features that every sentence must have a value of, with their columns.
     """
-    tool = None if columns is None else make_annotator(annotator)
+    tools = {} if columns is None else make_annotators(annotator)
     for split in corpus.splits:
         limit = config.limit if split is corpus.train else None
-        read_split(corpus, split, limit, None if tool else columns, folder, pool)
+        of_files = columns if split.has_words or not tools else None
+        read_split(corpus, split, limit, of_files, folder, pool)
         if config.format == "auto" and split.form.kind == "text":
             refuse_factored(split)
-    if tool is not None and columns is not None:
-        annotate_splits(corpus, tool, annotator, cache, columns, folder, pool)
+    if tools and columns is not None:
+        annotate_splits(corpus, tools, annotator, cache, columns, required, folder, pool)
     if corpus.keys:
         for split in corpus.splits:
             attach_labels(split, corpus.keys, folder)
@@ -51,27 +63,95 @@ def read_splits(
 
 def annotate_splits(
     corpus: RawCorpus,
-    tool: Annotator,
+    tools: Mapping[str, Annotator],
     annotator: AnnotatorConfig,
     cache: Path,
     columns: tuple[str, ...],
+    required: Mapping[str, str],
     folder: Path,
     pool: Pool,
 ) -> None:
-    """Give all splits the words of an annotator."""
+    """Give all splits the words of annotators, merged with those of the texts."""
+    merges = len(tools) > 1 or any(split.has_words for split in corpus.splits)
     for split in corpus.splits:
-        texts = split.source
-        if "raw" in split.files:
-            texts = SentenceTable(folder / f"{split.name}.raw.arrow").limited(len(split.source))
-        path = annotate_cached(tool, texts.texts, cache, annotator.processes)
-        out = folder / f"{split.name}.annotated.arrow"
-        # The text is in normal form, and values stay as the annotator says them.
-        annotated = tables.read(path, Format("conllu"), columns, out, pool, normal=False).table
-        if "raw" in split.files:
-            train = split is corpus.train
-            corpus.notes.append(project_split(annotated, split, columns, folder, pool, train))
-        else:
-            split.source = annotated
+        tables_by_source = {
+            name: annotate_split(corpus, split, name, tool, annotator, columns, cache, folder, pool)
+            for name, tool in tools.items()
+        }
+        if not merges:
+            (split.source,) = tables_by_source.values()
+            continue
+        if split is corpus.train:
+            corpus.sources = choose_owners(split, tables_by_source)
+        merge_split(corpus, split, tools, tables_by_source, columns, required, folder, pool)
+
+
+def annotate_split(
+    corpus: RawCorpus,
+    split: RawSplit,
+    name: str,
+    tool: Annotator,
+    settings: AnnotatorConfig,
+    columns: tuple[str, ...],
+    cache: Path,
+    folder: Path,
+    pool: Pool,
+) -> SentenceTable:
+    """A split's text with the words of an annotator; projected, where it has a raw counterpart."""
+    texts = split.source
+    if "raw" in split.files:
+        texts = SentenceTable(folder / f"{split.name}.raw.arrow").limited(len(split.source))
+    path = annotate_cached(tool, texts.texts, cache, settings.processes)
+    out = folder / f"{split.name}.{name}.annotated.arrow"
+    # The text is in normal form, and values stay as the annotator says them.
+    annotated = tables.read(path, Format("conllu"), columns, out, pool, normal=False).table
+    if "raw" not in split.files:
+        return annotated
+    work = partial(project_words, columns, split.source_path, split is corpus.train)
+    out = folder / f"{split.name}.{name}.arrow"
+    projected, missed = tables.merge(work, [annotated, split.source], out, pool)
+    corpus.notes.append(
+        f"{split.name}: annotation of {split.files['raw'].name} projected to "
+        f"{projected.words()} tokens; {sum(missed)} that match no character of it have the values "
+        "of the nearest that does"
+    )
+    return projected
+
+
+def choose_owners(train: RawSplit, tables_by_source: Mapping[str, SentenceTable]) -> dict[str, str]:
+    """The source of each column: the first of the text and the annotators that has a value."""
+    sources = {TEXT: train.source} if train.has_words else {}
+    owners = ColumnOwners([TEXT, *tables_by_source])
+    for name, table in {**sources, **tables_by_source}.items():
+        for rows in table.ranges():
+            owners.add(name, table.rows(*rows))
+    return owners.choose()
+
+
+def merge_split(
+    corpus: RawCorpus,
+    split: RawSplit,
+    tools: Mapping[str, Annotator],
+    tables_by_source: Mapping[str, SentenceTable],
+    columns: tuple[str, ...],
+    required: Mapping[str, str],
+    folder: Path,
+    pool: Pool,
+) -> None:
+    """Give a split the words of the text, or else of the first annotator, with all columns."""
+    names = [(name, tool.morphemes) for name, tool in tools.items()]
+    of_text = {f: c for f, c in required.items() if corpus.sources.get(source_key(c)) == TEXT}
+    work = partial(
+        merge_sources,
+        *(columns, [*names, (TEXT, False)], corpus.sources, of_text, split.source_path),
+    )
+    parts = [*(tables_by_source[name] for name in tools), split.source]
+    split.source, results = tables.merge(work, parts, folder / f"{split.name}.merged.arrow", pool)
+    conflicts = Conflicts()
+    for result in results:
+        conflicts.update(result)
+    base = "the text" if split.has_words else next(iter(tools))
+    corpus.notes += [f"{split.name}: {sentence}" for sentence in conflicts.describe(base)]
 
 
 def read_split(
@@ -165,22 +245,3 @@ def refuse_factored(split: RawSplit) -> None:
             f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "
             f"text has; set data.format={kind} and data.factors, or data.format=text if it is plain"
         )
-
-
-def project_split(
-    annotated: SentenceTable,
-    split: RawSplit,
-    columns: tuple[str, ...],
-    folder: Path,
-    pool: Pool,
-    train: bool,
-) -> str:
-    """Give a split's tokens the annotation of its raw text; a note."""
-    work = partial(project_words, columns, split.source_path, train)
-    out = folder / f"{split.name}.arrow"
-    split.source, missed = tables.merge(work, [annotated, split.source], out, pool)
-    return (
-        f"{split.name}: annotation of {split.files['raw'].name} projected to "
-        f"{split.source.words()} tokens; "
-        f"{missed} that match no character of it have the values of the nearest that does"
-    )

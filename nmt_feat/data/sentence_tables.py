@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -197,25 +197,25 @@ def with_blank_rows(
     return write(batches(), out)
 
 
-Merge = Callable[[list[Sentences], int], tuple[Sentences, int]]
+T = TypeVar("T")
+Merge = Callable[[list[Sentences], int], tuple[Sentences, T]]
 
 
 def merge(
-    work: Merge, parts: Sequence[SentenceTable], out: Path, pool: Pool
-) -> tuple[SentenceTable, int]:
-    """`work(sentences of each part, first row)` of all rows: a table, and its numbers added up."""
-    total = 0
+    work: Merge[T], parts: Sequence[SentenceTable], out: Path, pool: Pool
+) -> tuple[SentenceTable, list[T]]:
+    """`work(sentences of each part, first row)` of all rows: a table, and what else it returns."""
+    results: list[T] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal total
         task = partial(_merge, work, [part.path for part in parts])
-        for batch, number in pool.map(task, parts[-1].ranges()):
-            total += number
+        for batch, result in pool.map(task, parts[-1].ranges()):
+            results.append(result)
             yield batch
 
-    return write(batches(), out), total
+    return write(batches(), out), results
 
 
-def _merge(work: Merge, parts: list[Path], rows: tuple[int, int]) -> tuple[pa.RecordBatch, int]:
-    merged, number = work([SentenceTable(part).rows(*rows) for part in parts], rows[0])
-    return merged.table(), number
+def _merge(work: Merge[T], parts: list[Path], rows: tuple[int, int]) -> tuple[pa.RecordBatch, T]:
+    merged, result = work([SentenceTable(part).rows(*rows) for part in parts], rows[0])
+    return merged.table(), result

@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from nmt_feat.annotators.base import fingerprint_of, make_annotator
+from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.checksums import SUMS, read_sums, write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_part
 from nmt_feat.base.outputs import same_file
-from nmt_feat.config.schema import TrainConfig
+from nmt_feat.config.schema import AnnotatorConfig, TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.encoders.states import LanguageModel
@@ -71,17 +72,24 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
         vocabularies[name] = kind.finish_vocabulary(vocabularies[name])
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
-    content = {"format": FORMAT, **dataclasses.asdict(cfg)}
-    if cfg.features and (annotator := make_annotator(cfg.annotator)):
-        beside = folder / ANNOTATOR
+    content: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(cfg)}
+    annotators = make_annotators(cfg.annotator) if cfg.features else {}
+    for name, annotator in annotators.items():
+        beside = annotator_folder(folder, cfg.annotator, name)
         make_folder(beside)
         write_part(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
-        model = Path(cfg.annotator.model or "").expanduser()
-        if cfg.annotator.model and model.exists():  # else the name of a package that is installed
+        settings = content["annotator"]["parts"].get(name, content["annotator"])
+        model = Path(settings["model"] or "").expanduser()
+        if settings["model"] and model.exists():  # else the name of a package that is installed
             copy = beside / model.resolve().name
             copy_whole(model, copy)
-            content["annotator"]["model"] = f"{ANNOTATOR}/{copy.name}"
+            settings["model"] = str(copy.relative_to(folder).as_posix())
     write_summed(folder / CONFIG, OmegaConf.to_yaml(content).encode())
+
+
+def annotator_folder(folder: Path, settings: AnnotatorConfig, name: str) -> Path:
+    """Where a run has what is needed of an annotator; of several each has a folder."""
+    return folder / ANNOTATOR / name if settings.parts else folder / ANNOTATOR
 
 
 def list_files_read(folder: str | Path) -> list[Path]:

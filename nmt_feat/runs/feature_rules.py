@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from nmt_feat.annotators.base import Annotator, make_annotator
+from collections.abc import Mapping
+
+from nmt_feat.annotators.base import Annotator, make_annotators
 from nmt_feat.config.schema import DataConfig, FeatureConfig, SplitConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
+from nmt_feat.data.corpora import name_annotation, read_kind
+from nmt_feat.data.sentence_tables import Format
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.text.formats import SEPARATORS, kind_of
@@ -16,9 +20,11 @@ def check_features(cfg: TrainConfig) -> None:
         return
     kinds = choose_kinds(cfg.features)
     columns = {n: kind.annotation_column for n, kind in kinds.items() if kind.annotation_column}
-    annotator = make_annotator(cfg.annotator)
-    if annotator is not None:
-        _check_annotator(annotator, cfg.data, columns)
+    annotators = make_annotators(cfg.annotator)
+    for annotator in annotators.values():
+        _check_language(annotator, cfg.data)
+    if annotators:
+        _check_columns(annotators, cfg, columns)
     else:
         _check_factors(cfg.data, cfg.features, columns)
     if cfg.control in CONTROLS and all(kind.of_pieces for kind in kinds.values()):
@@ -28,18 +34,34 @@ def check_features(cfg: TrainConfig) -> None:
         )
 
 
-def _check_annotator(annotator: Annotator, data: DataConfig, columns: dict[str, str]) -> None:
-    """The annotator reads the corpus's language, and gives the columns of the features."""
+def _check_language(annotator: Annotator, data: DataConfig) -> None:
+    """The annotator reads the corpus's language."""
     languages = annotator.languages
     if languages is not None and data.source_lang.partition("-")[0] not in languages:
         raise UserError(
             f"annotator={annotator.name} data.source_lang={data.source_lang}: it annotates "
             f"{', '.join(languages)}; choose another annotator, or correct data.source_lang"
         )
+
+
+def _check_columns(
+    annotators: Mapping[str, Annotator], cfg: TrainConfig, columns: dict[str, str]
+) -> None:
+    """The annotators give the columns of the features, or the text may do so."""
+    train, replaces = cfg.data.train, cfg.annotator.replace
+    form = Format(read_kind(cfg.data, train), tuple(cfg.data.factors))
+    if not (replaces or train.raw) and name_annotation(train, form):
+        factors, _ = _factors(cfg.data, "train", train)
+        if factors is None:  # CoNLL-U and JSON lines may have any
+            return
+        columns = {name: c for name, c in columns.items() if not _gives(factors, c)}
+    columns_of_tools = [annotator.columns for annotator in annotators.values()]
+    of_tools = list(dict.fromkeys(c for names in columns_of_tools for c in names or ()))
     for name, column in columns.items():
-        if annotator.columns is not None and column.partition(".")[0] not in annotator.columns:
+        if None not in columns_of_tools and column.partition(".")[0] not in of_tools:
+            tools = " and ".join(annotators)
             raise UserError(
-                f"annotator={annotator.name} gives {', '.join(annotator.columns)}, not the "
+                f"annotator={tools} gives {', '.join(of_tools)}, not the "
                 f"{column} of features.{name}; leave the feature out, or choose another annotator"
             )
 

@@ -33,7 +33,8 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         selecting = cfg.metrics[cfg.trainer.select_metric]
         code = user_code_hash(locate_class(selecting._target_))
         settings["trainer"]["select_metric"] = dataclasses.asdict(selecting) | code
-    settings["annotator"] = cfg.annotator._target_ if cfg.features else None
+    targets = cfg.annotator.targets if cfg.features else []
+    settings["annotator"] = targets if len(targets) > 1 else next(iter(targets), None)
     for name, kind in choose_kinds(cfg.features).items():
         kind.trim_identity(settings["features"][name])
     count_tokenizer(settings["data"], cfg)

@@ -23,6 +23,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import list_signatures
+from nmt_feat.text.merging import TEXT
 
 CARD = "README.md"
 LAST_LINE = re.compile(
@@ -71,7 +72,7 @@ def describe_run(folder: Path, cfg: TrainConfig, record: RunRecord) -> str:
         collect_metadata(name, cfg, record), sort_keys=False, allow_unicode=True
     )
     sections = {
-        "Translate": _describe_use(folder, cfg),
+        "Translate": _describe_use(folder, cfg, record),
         "Method": _describe_method(cfg, record),
         "Data": _describe_data(cfg, record),
         "Scores": _describe_scores(record),
@@ -131,7 +132,7 @@ def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
     return [(name, one.score, one.signature) for name, one in scores.all_metrics().items()]
 
 
-def _describe_use(folder: Path, cfg: TrainConfig) -> Iterator[str]:
+def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
     """How to translate with the folder, and what it needs for that."""
     reads_features = locate_method(cfg.method).reads_features
     if cfg.control in CONTROLS and reads_features:
@@ -139,20 +140,22 @@ def _describe_use(folder: Path, cfg: TrainConfig) -> Iterator[str]:
         return
     kinds = choose_kinds(cfg.features if reads_features else {})
     needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
-    annotated = needs_words and cfg.annotator._target_ is None
+    tools = [target.rpartition(".")[2] for target in cfg.annotator.targets]
+    sources = {f.get("source") for f in record.data_report.get("features", {}).values()}
+    annotated = needs_words and (not tools or TEXT in sources)
     source = "sentences.conllu" if annotated else "sentences.txt"
-    raw = " raw=sentences.raw.txt" if cfg.data.train.raw and cfg.annotator._target_ else ""
+    raw = " raw=sentences.raw.txt" if cfg.data.train.raw and tools else ""
     yield "```bash"
     yield f"nmt-feat translate run={folder.name} input={source}{raw} output=translations.txt"
     yield "```\n"
     if annotated:
         yield "The source needs the annotation of training: CoNLL-U, or the format of training."
-    elif cfg.annotator._target_ and reads_features:
-        tool = cfg.annotator._target_.rpartition(".")[2]
-        yield f"The source is plain text, which {tool} annotates as in training."
+    elif tools and reads_features:
+        verb = "annotates" if len(tools) == 1 else "annotate"
+        yield f"The source is plain text, which {' and '.join(tools)} {verb} as in training."
     else:
         yield "The source is plain text, a sentence a line."
-    targets = [cfg.combiner._target_, cfg.method._target_, cfg.annotator._target_]
+    targets = [cfg.combiner._target_, cfg.method._target_, *cfg.annotator.targets]
     for feature in cfg.features.values():
         targets += [feature._target_, feature.kind]
     for target in dict.fromkeys(targets):
@@ -182,8 +185,9 @@ def _describe_data(cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
     yield f"- corpus: {record.data}, {cfg.data.source_lang} to {cfg.data.target_lang}"
     for name, split in (record.data_report.get("splits") or {}).items():
         yield f"- {name}: {split['sentences']:,} pairs"
-    if record.features and cfg.annotator._target_:
-        yield f"- annotated by {cfg.annotator._target_.rpartition('.')[2]}"
+    tools = [target.rpartition(".")[2] for target in cfg.annotator.targets]
+    if record.features and tools:
+        yield f"- annotated by {' and '.join(tools)}"
 
 
 def _describe_scores(record: RunRecord) -> Iterator[str]:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 
-from nmt_feat.annotators import base as annotators
-from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotator
+from nmt_feat.annotators import Annotator
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
 from nmt_feat.config.inference_schema import TranslateConfig
@@ -31,15 +30,13 @@ from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
 from nmt_feat.features.choice import choose_kinds, list_user_kinds
 from nmt_feat.runs.artifacts import (
-    ANNOTATOR,
     CONFIG,
     EXPORT,
-    FINGERPRINT,
     WEIGHTS,
     model_for,
 )
 from nmt_feat.runs.build_model import locate_method
-from nmt_feat.runs.inputs import PARALLEL, Reader, Text, nbest_numbers, training_format
+from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
 from nmt_feat.runs.long_lines import (
     UNSPACED,
     Limit,
@@ -51,13 +48,13 @@ from nmt_feat.runs.long_lines import (
 from nmt_feat.runs.processes import DEFAULT_THREADS
 from nmt_feat.runs.records import FINISHED, STARTED
 from nmt_feat.runs.stored_settings import read_settings
+from nmt_feat.runs.text_annotation import TextAnnotation
 from nmt_feat.runs.unknowns import Unknowns
 from nmt_feat.runs.user_classes import changed_classes
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
+from nmt_feat.text.merging import TEXT
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
-from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import HEADS
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
@@ -135,8 +132,7 @@ class TrainedModel:
             say(sentence, file=sys.stderr)
         self.unknowns = Unknowns(self.encoder)
         """What it does not know of the text that it has read."""
-        self.unannotated = 0
-        """Sentences without annotation, where the run's features allow it."""
+        self.annotation = TextAnnotation(self.folder, cfg, self.encoder, self.kinds)
         self.missed = 0
         """Sentences that the exported model could not translate; the native engine did."""
         self.replaced = 0
@@ -144,22 +140,23 @@ class TrainedModel:
 
     @property
     def annotator_settings(self) -> AnnotatorConfig:
-        """The annotator's settings; its model is that which the run keeps, where it keeps one."""
-        settings = self.cfg.annotator
-        if settings.model and (model := self.folder / settings.model).exists():
-            return dataclasses.replace(settings, model=str(model))
-        return settings
+        """The annotators' settings; their models are those which the run has, where it has any."""
+        return self.annotation.settings
 
-    @functools.cached_property
+    @property
+    def is_annotated(self) -> bool:
+        """Whether annotators annotated the training text."""
+        return bool(self.cfg.annotator.targets)
+
+    @property
     def annotator(self) -> Annotator | None:
-        """What annotated the training text, if anything did; another version of it is said."""
-        annotator = make_annotator(self.annotator_settings)
-        fingerprint = self.folder / ANNOTATOR / FINGERPRINT
-        if annotator and fingerprint.is_file():
-            before, now = fingerprint.read_text(encoding="utf-8").strip(), fingerprint_of(annotator)
-            if before != now:
-                say(f"the training text was annotated by {before}; here is {now}", file=sys.stderr)
-        return annotator
+        """What annotated the training text, if anything did: the first of several."""
+        return self.annotation.annotator
+
+    @property
+    def unannotated(self) -> int:
+        """Sentences without annotation, where the run's features allow it."""
+        return self.annotation.unannotated
 
     @functools.cached_property
     def exported_model(self) -> Exported:
@@ -173,46 +170,13 @@ class TrainedModel:
 
         `name` and the number of the `first` line are for errors.
         """
-        projected = bool(self.cfg.data.train.raw)
-        if raw is not None and not projected:
-            raise UserError(
-                "raw: for runs whose training text has one (data.train.raw); leave it out"
-            )
-        if raw is not None and len(raw) != len(texts):
-            raise UserError(
-                f"{name}:{first}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
-                "their lines must correspond"
-            )
-        if self.encoder.normal:
-            texts, raw = normalize_lines(texts), raw and normalize_lines(raw)
-        if not self.encoder.annotated:
-            return [Sentence(text) for text in texts]
-        required = self.encoder.required
-        if not required and (self.annotator is None or (projected and raw is None)):
-            self.unannotated += sum(bool(text.strip()) for text in texts)
-            return [Sentence(text) for text in texts]
-        if self.annotator is None:
-            names = ", ".join(self.feature_names) or "words to cut the text at"
-            kind = training_format(self.cfg.data)
-            more = f", or its kind of training (format={kind})"
-            if kind not in (*formats.SEPARATORS, PARALLEL):
-                more = ""
-            raise UserError(
-                f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
-                f"an annotator; give CoNLL-U (input=FILE.conllu or format=conllu){more}"
-            )
-        if not projected:
-            return annotators.annotate_texts(self.annotator, texts)
-        if raw is None:
-            raise UserError(
-                f"{name}:{first}: the run was trained on text annotated by its raw counterpart; "
-                "give it: raw=FILE"
-            )
-        pairs = zip(annotators.annotate_texts(self.annotator, raw), texts, strict=True)
-        return [
-            project_annotation(s, text, f"{name}:{number}")[0] if text.strip() else Sentence(text)
-            for number, (s, text) in enumerate(pairs, first)
-        ]
+        return self.annotation.annotate_texts(texts, raw, name, first)
+
+    def complete_sentences(
+        self, sentences: list[Sentence], name: str, first: int = 1
+    ) -> list[Sentence]:
+        """Annotated sentences with the columns that annotators add to a text's, if any do."""
+        return self.annotation.complete_sentences(sentences, name, first)
 
     def annotate_sentences(
         self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int = 1
@@ -233,7 +197,9 @@ class TrainedModel:
                     f"{setting}.{key}={labels[key]}: no feature of the run reads it; "
                     f"{suggest(key, list(self.encoder.sentence_keys))}"
                 )
-        annotates = not self.encoder.annotated or self.cfg.annotator._target_ is not None
+        annotates = not self.encoder.annotated or (
+            self.is_annotated and TEXT not in self.encoder.sources.values()
+        )
         return Reader(text, self.cfg.data, annotates)
 
     def read_sentences(self, reader: Reader) -> Iterator[Sentence]:
@@ -264,6 +230,8 @@ class TrainedModel:
         if reader.kind == "text":
             raw_lines = read_lines(raw) if raw else None
             sentences = self.annotate_sentences(sentences, raw_lines, source)
+        else:
+            sentences = self.complete_sentences(sentences, source)
         where = reader.name_sentences(len(sentences))
         if may_be_nbest and (pairs := nbest_numbers(targets, target, len(sentences))):
             numbers, targets = pairs
@@ -295,8 +263,11 @@ class TrainedModel:
             ) from None
         if self.encoder.normal:
             sentences = [normalize_sentence(sentence) for sentence in sentences]
-        # An annotator takes the place of annotation in files, as in training.
-        if self.cfg.annotator._target_ or not any(sentence.words for sentence in sentences):
+        has_words, replaces = any(s.words for s in sentences), self.cfg.annotator.replace
+        if has_words and self.encoder.sources and not replaces and raw is None:
+            sentences = self.complete_sentences(sentences, name)
+        # Else an annotator takes the place of annotation in files, as in training.
+        elif self.is_annotated or not has_words:
             sentences = self.annotate_sentences(sentences, raw, name)
         rows = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         where = [f"{name}: sentence {i + 1}" for i in rows]

@@ -1,0 +1,67 @@
+"""The annotation of several annotators in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+from nmt_feat.annotators.base import (
+    Annotator,
+    annotation_key,
+    is_sound,
+    write_annotation,
+    write_bodies,
+)
+from nmt_feat.text.conllu import read_conllu, write_conllu
+from nmt_feat.text.merging import Annotation, ColumnOwners, Conflicts, merge_annotations
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Lines
+
+CHUNK = 1000  # sentences
+
+
+def write_annotations(
+    annotators: Mapping[str, Annotator], texts: Lines, path: Path, processes: int = 0
+) -> list[str]:
+    """Write the annotation of texts by annotators, as one; where they cut other words.
+
+    Of a column that several give, the first one's values are taken; words are the first one's. What
+    was annotated before an interruption is not annotated again.
+    """
+    if len(annotators) == 1:
+        (annotator,) = annotators.values()
+        write_annotation(annotator, texts, path, processes)
+        return []
+    keys = [annotation_key(annotator, texts) for annotator in annotators.values()]
+    key = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
+    if is_sound(path, key):
+        return []
+    parts = {name: path.with_name(f"{path.name}.{name}") for name in annotators}
+    for name, annotator in annotators.items():
+        write_annotation(annotator, texts, parts[name], processes)
+    sources = choose_owners(parts)
+    conflicts, merged = Conflicts(), path.with_name(f"{path.name}.merged")
+    with merged.open("w", encoding="utf-8", newline="") as file:
+        for sentences in zip(*map(read_conllu, parts.values()), strict=True):
+            annotations = [
+                Annotation(name, sentence, annotators[name].morphemes)
+                for name, sentence in zip(parts, sentences, strict=True)
+            ]
+            file.write(write_conllu([merge_annotations(annotations, sources, conflicts)]))
+    write_bodies(path, key, [merged], lambda body: body.read_bytes())
+    for part in (*parts.values(), merged):
+        part.unlink()
+    return conflicts.describe(next(iter(parts)))
+
+
+def choose_owners(parts: Mapping[str, Path]) -> dict[str, str]:
+    """The source of each column of files of annotation: the first that has a value."""
+    owners = ColumnOwners(parts)
+    for name, part in parts.items():
+        sentences = read_conllu(part)
+        while chunk := list(islice(sentences, CHUNK)):
+            owners.add(name, Sentences.of(chunk))
+    return owners.choose()

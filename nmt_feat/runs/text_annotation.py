@@ -1,0 +1,173 @@
+"""The text that a trained run reads, annotated as its training text was."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from nmt_feat.annotators import base as annotators
+from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotators
+from nmt_feat.base.terminal import say
+from nmt_feat.config.schema import AnnotatorConfig, TrainConfig
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.data.annotated_text import refuse_lacking
+from nmt_feat.errors import UserError
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.runs.artifacts import FINGERPRINT, annotator_folder
+from nmt_feat.runs.inputs import PARALLEL, training_format
+from nmt_feat.text import formats
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.merging import TEXT, Annotation, Conflicts, merge_annotations, source_key
+from nmt_feat.text.normalization import normalize_lines
+from nmt_feat.text.projection import project_annotation
+
+
+class TextAnnotation:
+    """The annotators of a run, and how their words and those of a text become a sentence's.
+
+    Args:
+        folder: the run's folder, which has the annotators' models.
+        cfg: its settings.
+        encoder: its vocabularies, and where each column comes from.
+        kinds: its features.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cfg: TrainConfig,
+        encoder: SourceEncoder,
+        kinds: Mapping[str, FeatureKind],
+    ) -> None:
+        self.folder, self.cfg, self.encoder, self.kinds = folder, cfg, encoder, kinds
+        self.unannotated = 0
+        """Sentences without annotation, where the run's features allow it."""
+
+    @property
+    def settings(self) -> AnnotatorConfig:
+        """The annotators' settings; their models are those which the run has, where it has any."""
+
+        def locate_model(model: str | None) -> str | None:
+            return str(path) if model and (path := self.folder / model).exists() else model
+
+        settings = self.cfg.annotator
+        parts = {
+            name: dataclasses.replace(part, model=locate_model(part.model))
+            for name, part in settings.parts.items()
+        }
+        return dataclasses.replace(settings, model=locate_model(settings.model), parts=parts)
+
+    @functools.cached_property
+    def annotators(self) -> dict[str, Annotator]:
+        """What annotated the training text, by name; another version of it is said."""
+        tools = make_annotators(self.settings)
+        for name, annotator in tools.items():
+            beside = annotator_folder(self.folder, self.cfg.annotator, name)
+            if not (beside / FINGERPRINT).is_file():
+                continue
+            before = (beside / FINGERPRINT).read_text(encoding="utf-8").strip()
+            if before != (now := fingerprint_of(annotator)):
+                say(f"the training text was annotated by {before}; here is {now}", file=sys.stderr)
+        return tools
+
+    @property
+    def annotator(self) -> Annotator | None:
+        """What annotated the training text, if anything did: the first of several."""
+        return next(iter(self.annotators.values()), None)
+
+    def annotate_texts(
+        self, texts: list[str], raw: list[str] | None, name: str, first: int = 1
+    ) -> list[Sentence]:
+        """Sentences of plain text, annotated as in training where the model needs it.
+
+        `name` and the number of the `first` line are for errors.
+        """
+        projected = bool(self.cfg.data.train.raw)
+        if raw is not None and not projected:
+            raise UserError(
+                "raw: for runs whose training text has one (data.train.raw); leave it out"
+            )
+        if raw is not None and len(raw) != len(texts):
+            raise UserError(
+                f"{name}:{first}: from here {len(texts)} lines of text, but {len(raw)} of raw; "
+                "their lines must correspond"
+            )
+        if self.encoder.normal:
+            texts, raw = normalize_lines(texts), raw and normalize_lines(raw)
+        if not self.encoder.annotated:
+            return [Sentence(text) for text in texts]
+        required = self.encoder.required
+        if not required and (self.annotator is None or (projected and raw is None)):
+            self.unannotated += sum(bool(text.strip()) for text in texts)
+            return [Sentence(text) for text in texts]
+        if self.encoder.sources:
+            return self._merge([Sentence(text) for text in texts], raw, name, first)
+        if self.annotator is None:
+            names = ", ".join(self.kinds) or "words to cut the text at"
+            kind = training_format(self.cfg.data)
+            more = f", or its kind of training (format={kind})"
+            if kind not in (*formats.SEPARATORS, PARALLEL):
+                more = ""
+            raise UserError(
+                f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
+                f"an annotator; give CoNLL-U (input=FILE.conllu or format=conllu){more}"
+            )
+        return self._annotate_by(self.annotator, texts, raw, name, first)
+
+    def _annotate_by(
+        self, annotator: Annotator, texts: list[str], raw: list[str] | None, name: str, first: int
+    ) -> list[Sentence]:
+        """Lines of text with the words of an annotator, by their raw counterpart if training was.
+
+        `name` and the number of the `first` line are for errors.
+        """
+        if not self.cfg.data.train.raw:
+            return annotators.annotate_texts(annotator, texts)
+        if raw is None:
+            raise UserError(
+                f"{name}:{first}: the run was trained on text annotated by its raw counterpart; "
+                "give it: raw=FILE"
+            )
+        pairs = zip(annotators.annotate_texts(annotator, raw), texts, strict=True)
+        return [
+            project_annotation(s, text, f"{name}:{number}")[0] if text.strip() else Sentence(text)
+            for number, (s, text) in enumerate(pairs, first)
+        ]
+
+    def complete_sentences(
+        self, sentences: list[Sentence], name: str, first: int = 1
+    ) -> list[Sentence]:
+        """Annotated sentences with the columns that annotators gave in training, if they did.
+
+        What the sentences say of a column stays. `name` and the number of the `first` one are for
+        errors.
+        """
+        sources = {*self.encoder.sources.values()}
+        if not self.encoder.annotated or not sources - {TEXT} or self.cfg.data.train.raw:
+            return sentences
+        return self._merge(sentences, None, name, first)
+
+    def _merge(
+        self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int
+    ) -> list[Sentence]:
+        """Sentences, with words or not, and what the run's annotators say of them, in one."""
+        texts, sources = [sentence.text for sentence in sentences], self.encoder.sources
+        by_tool = []
+        for tool, annotator in self.annotators.items():
+            annotated = self._annotate_by(annotator, texts, raw, name, first)
+            by_tool.append([Annotation(tool, s, annotator.morphemes) for s in annotated])
+        of_text = {
+            feature: column
+            for feature, kind in self.kinds.items()
+            if kind.requires_annotation and (column := kind.annotation_column)
+            if sources.get(source_key(column)) == TEXT
+        }
+        conflicts, merged = Conflicts(), []
+        for number, (sentence, *others) in enumerate(zip(sentences, *by_tool, strict=True), first):
+            annotations = [Annotation(TEXT, sentence), *others]
+            refuse_lacking(annotations, of_text, f"{name}: sentence {number}")
+            merged.append(merge_annotations(annotations, sources, conflicts))
+        return merged
