@@ -15,6 +15,7 @@ from nmt_feat.combiners.base import Combiner, CombinerError, NoFeatures
 from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.mixed import Mixed
+from nmt_feat.combiners.relevance import SelfRelevance, WordRelevance
 from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "Gate",
     "Mixed",
     "NoFeatures",
+    "SelfRelevance",
     "WeightedSum",
     "WordGate",
+    "WordRelevance",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt_feat.combiners.base import Combiner, CombinerError, make_linear
+from nmt_feat.combiners.base import Combiner, CombinerError, make_linear, to_snake_case
 
 
 class Concat(Combiner):
@@ -22,9 +22,10 @@ class Concat(Combiner):
         (word, _), *features = parts.items()
         rest = model_dim - sum(width for _, width in features)
         if rest < 1:
+            name = to_snake_case(type(self).__name__)
             asked = " + ".join(f"{name} {width}" for name, width in features)
             raise CombinerError(
-                f"concat leaves the {word} {rest} of the model's width {model_dim}: {asked} = "
+                f"{name} leaves the {word} {rest} of the model's width {model_dim}: {asked} = "
                 f"{model_dim - rest}; make features.<name>.dim smaller or model.dim larger"
             )
         return {word: rest, **dict(features)}

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from nmt_feat.combiners.base import Combiner, CombinerError, to_snake_case
 from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
+from nmt_feat.combiners.relevance import SelfRelevance, WordRelevance
 from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
 
 ORDER: tuple[type[Combiner], ...] = (
     *(Gate, DynamicSwitch, WordGate, AdditiveGate, DME, DMESigmoid),
-    *(WeightedSum, Average, Add, MLP, ConcatProject, Concat),
+    *(WeightedSum, Average, Add, MLP, ConcatProject, SelfRelevance, WordRelevance, Concat),
 )
 METHODS = {to_snake_case(cls.__name__): cls for cls in ORDER}
 """What a feature's method may be, in the order in which they are applied."""

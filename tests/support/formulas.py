@@ -154,6 +154,25 @@ def additive_gate(parts: Sequence[Vector], w: Weights) -> list[float]:
     return out
 
 
+def self_relevance(parts: Sequence[Vector], w: Weights) -> list[float]:
+    """[a; g b; h c], g = sigmoid(W b + d)."""
+    out = list(parts[0])
+    for i, feature in enumerate(parts[1:]):
+        for logit, x in zip(affine(w, f"masks.{i}", feature), feature, strict=True):
+            out.append(sigmoid(logit) * x)
+    return out
+
+
+def word_relevance(parts: Sequence[Vector], w: Weights) -> list[float]:
+    """[a; g b; h c], g = sigmoid(W [a; b] + d)."""
+    out = list(parts[0])
+    for i, feature in enumerate(parts[1:]):
+        logits = affine(w, f"masks.{i}", concat([parts[0], feature], w))
+        for logit, x in zip(logits, feature, strict=True):
+            out.append(sigmoid(logit) * x)
+    return out
+
+
 def output_gate(parts: Sequence[Vector], w: Weights) -> list[float]:
     """h + g v, g = sigmoid(W [h; v] + c), of the encoder's output h and merged features v."""
     state, features = parts
@@ -202,6 +221,7 @@ FORMULAS: dict[str, Callable[[Sequence[Vector], Weights], list[float]]] = {
     for f in (
         *(none, concat, concat_project, mlp, add, average, weighted_sum, dme, dme_sigmoid),
         *(gate, dynamic_switch, word_gate, additive_gate, mixed, product, film, attention),
+        *(self_relevance, word_relevance),
     )
 }
 METHODS = {"output_gate": output_gate}

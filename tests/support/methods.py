@@ -39,5 +39,13 @@ METHODS = {name: method for name, method in SHIPPED.items() if name != "none"}
 """Those that combine."""
 EXAMPLES: dict[str, Method] = {"attention": Attention, "film": FiLM, "product": Product}
 ALL = METHODS | EXAMPLES
-ADDITIVE = ("add", "average", "concat", "concat_project", "dme_sigmoid", "weighted_sum")
+ADDITIVE = (
+    "add",
+    "average",
+    "concat",
+    "concat_project",
+    "dme_sigmoid",
+    "self_relevance",
+    "weighted_sum",
+)
 """Where a feature adds the same to every word."""
