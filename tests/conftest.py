@@ -10,7 +10,6 @@ import pytest
 from hypothesis import settings
 
 from nmt_feat.cli.main import set_library_defaults
-from tests.support.lives import SERVER
 
 if TYPE_CHECKING:
     from nmt_feat.config.schema import DataConfig, TrainConfig
@@ -46,6 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     from nmt_feat.base import pool
     from nmt_feat.config.identity import VALIDATION
+    from tests.support.lives import SERVER
 
     is_quick = item.get_closest_marker("slow") is None
     for name, values in LIMITS.items():
