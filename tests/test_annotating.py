@@ -60,6 +60,7 @@ def absolutes(numbers: list[int]) -> list[int]:
         return list(pool.map(abs, numbers))
 
 
+@pytest.mark.slow
 def test_processes_of_a_job_of_joblib() -> None:
     """Its jobs have a start method that their own processes do not know."""
     joblib = pytest.importorskip("joblib")

@@ -207,8 +207,10 @@ def test_experiments(name: str, combiner: str) -> None:
 
 
 SIX = ("upos", "xpos", "deprel", "feats", "lemma", "subword_tag")
-ROWS = {"none_tied": ("none", "none", "all"), "gate_matched": ("gate", "matched", "target")}
-ROWS |= {f"concat_{name}": ("concat", "none", "target") for name in (*SIX, "six", "five")}
+FIVE = ("deprel", "feats", "lemma", "subword_tag", "upos")
+FEATURES = {f"concat_{name}": [name] for name in SIX}
+FEATURES |= {"concat_six": sorted(SIX), "concat_five": sorted(FIVE)}
+"""Of rows that are about features."""
 
 
 UNITS = {"jamo": ["jamo"], "syllable": ["syllable"], "jamo_syllable": ["jamo", "syllable"]}
@@ -222,33 +224,36 @@ OF_ANY_METHOD = ("pairs", "erase", "classes")
 """What rows are about that leave the method to the command line, as their names begin."""
 
 
-@pytest.mark.parametrize("name", [n for n in options("row") if not n.startswith(OF_ANY_METHOD)])
-def test_rows(name: str) -> None:
+def is_as_named(row: str, cfg: TrainConfig) -> bool:
     """A row is a method, and what else its name says."""
-    cfg = composed((f"row={name}",))
-    check_settings(cfg)
-    method, _, control = name.partition("_")
+    method, _, control = row.partition("_")
+    if method in OF_ANY_METHOD:
+        return True
+    if method == "park2020":
+        units = (method_name(cfg.combiner._target_), [*cfg.features], cfg.model.source_words)
+        return (units, cfg.control) == (KOREAN[control], "none")
     if method == "meta":
         method, control = "average" if control == "average" else "concat", ""
-    if method == "park2020":
-        method, control = KOREAN[control][0], ""
-    expected = ROWS.get(name, (method, control or "none", "target"))
-    assert (method_name(cfg.combiner._target_), cfg.control, cfg.model.tie) == expected
+    tie = "all" if control == "tied" else "target"
+    control = control if control in ("shuffled", "by_type", "matched") else "none"
+    features = FEATURES.get(row, sorted(cfg.features))
+    found = method_name(cfg.combiner._target_), cfg.control, cfg.model.tie, sorted(cfg.features)
+    return found == (method, control, tie, features)
 
 
-@pytest.mark.parametrize("name", [*SIX, "six"])
-def test_rows_of_single_features(name: str) -> None:
-    cfg = composed(("experiment=single_features", f"row=concat_{name}"))
-    assert sorted(cfg.features) == (sorted(SIX) if name == "six" else [name])
-    assert (cfg.data.name, method_name(cfg.combiner._target_)) == ("multi30k_tok", "concat")
+@pytest.mark.parametrize("name", ["none_tied", "gate_matched", "concat_six", "meta_average"])
+def test_rows_alone(name: str) -> None:
+    """Without the experiment that they stand in."""
+    cfg = composed((f"row={name}",))
+    check_settings(cfg)
+    assert is_as_named(name, cfg)
 
 
-@pytest.mark.parametrize("name", KOREAN)
+@pytest.mark.parametrize("name", ["jamo", "syllable_gate", "jamo_syllable_average", "units_concat"])
 def test_rows_of_park2020(name: str) -> None:
-    """Each of their rows but words only: method, units, and whether pieces have embeddings."""
+    """Method, units, and whether pieces have embeddings; the other rows: test_tables."""
     cfg = composed(("experiment=park2020_ko_en", f"row=park2020_{name}", "data.folder=x"))
-    found = (method_name(cfg.combiner._target_), [*cfg.features], cfg.model.source_words)
-    assert found == KOREAN[name]
+    assert is_as_named(f"park2020_{name}", cfg)
     assert len(cfg.published.figures) == len(KOREAN) + 1
     assert (cfg.data.name, cfg.combiner.widths) == ("korean", "equal")
 
@@ -271,8 +276,8 @@ TABLES |= {"sennrich2016_en_de": 21, "sennrich2016_de_en": 21, "wu2021_tiny": 0}
 TABLES |= {"park2020_ko_en": 30, "meta_embedding": 25}
 
 
-LARGE = ("information", "low_resource", "park2020_ko_en")
-"""Tables of many rows, each of which is composed."""
+LARGE = ("information", "low_resource", "park2020_ko_en", "sennrich2016_de_en")
+"""Tables of many rows, each of which is composed; one has those of another table."""
 
 
 @pytest.mark.parametrize(
@@ -280,14 +285,19 @@ LARGE = ("information", "low_resource", "park2020_ko_en")
     [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in options("experiment")],
 )
 def test_tables(name: str) -> None:
-    """An experiment's sweep: all its rows compose, no two are the same."""
+    """An experiment's sweep: all its rows compose to what they are called, no two are the same."""
     found = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
     params = found.get("hydra", {}).get("sweeper", {}).get("params", {})
     choices = [[f"{key}={v}" for v in str(values).split(",")] for key, values in params.items()]
     jobs = list(itertools.product(*choices)) if choices else []
     assert len(jobs) == TABLES[name]
     rows = [("data.folder=x", *job) for job in jobs if "seed=1" in job]
-    assert len({repr(composed((f"experiment={name}", *row))) for row in rows}) == len(rows)
+    settings = [composed((f"experiment={name}", *row)) for row in rows]
+    assert len(set(map(repr, settings))) == len(rows)
+    for cfg, row in zip(settings, rows, strict=True):
+        check_settings(cfg)
+        for option in row:
+            assert not option.startswith("row=") or is_as_named(option.removeprefix("row="), cfg)
 
 
 @pytest.mark.parametrize("name", options("hparams_search"))

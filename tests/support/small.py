@@ -65,7 +65,7 @@ def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
     return folder
 
 
-GROUPS = {path.name for path in find_resource("conf").iterdir() if path.is_dir()}
+GROUPS = {"row", *(path.name for path in find_resource("conf").iterdir() if path.is_dir())}
 
 
 @cache
