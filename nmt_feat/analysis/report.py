@@ -15,6 +15,7 @@ from rich.text import Text
 from nmt_feat.analysis.answer import make_answer_tables
 from nmt_feat.analysis.comparison_tables import describe_evidence, make_comparison_tables
 from nmt_feat.analysis.comparisons import compare_rows
+from nmt_feat.analysis.contrast_tables import make_contrast_tables
 from nmt_feat.analysis.corpora import folder_names, split_by_corpus
 from nmt_feat.analysis.dial_trends import compute_leads, lead_rows, make_lead_table
 from nmt_feat.analysis.published import make_published_tables
@@ -63,6 +64,9 @@ class Report:
             for leads in filter(None, by_metric.values()):
                 self.tables.append(make_lead_table(leads, evidence.test_name))
             self.tables += make_comparison_tables(evidence, pairs)
+        rows = self.table.runs_by_name()
+        bases = (e.baseline for e in self.comparisons if e.baseline)
+        self.tables += make_contrast_tables(rows, baseline or next(bases, None))
         self.tables += make_published_tables(record for record, _ in self.runs)
 
     def print_tables(self, console: Console) -> None:

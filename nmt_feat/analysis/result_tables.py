@@ -66,6 +66,8 @@ def collect_figures(record: RunRecord) -> dict[str, float]:
             reading = scores.reading
             shares = {"readings": reading.accuracy, "settled": reading.settled_accuracy}
             figures |= {f"{name} {n} %": 100 * v for n, v in shares.items() if v is not None}
+    for name, result in record.contrast.items():
+        figures[f"{name} contrast %"] = result.accuracy
     if record.finished:
         figures["parameters"] = record.parameters.get("total")
         figures["minutes"] = record.train_seconds / 60

@@ -1,19 +1,38 @@
-"""Reading accuracy by forced scoring: `nmt-feat contrast RUN`.
+"""Reading accuracy, or that of a contrastive suite, by forced scoring: `nmt-feat contrast RUN`.
 
 Of the translations of all readings of a sentence, does the model find that of the annotated one
 the most probable? No search takes part. The sentences are the run's test set, or
 `--source FILE.conllu --target FILE`, where equal source lines are readings of one another.
+
+`nmt-feat contrast run=RUN suite=FILE` asks for each pair of a suite whether the right translation
+is more probable than the wrong one. The suite is LingEval97's JSON, that of ContraWSD and MuCoW, or
+a table with tabs (source, reference, contrastive and maybe category and distance). RUN may be a
+folder of runs. The accuracies stand in the runs' records, and so in the table and the page of
+`nmt-feat report`. Where a run needs annotated text, `--source FILE.conllu` has a sentence for each
+entry of the suite.
 """
 
+import argparse
+import re
+import sys
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
+from nmt_feat.cli.texts import add_run_options, choose_input_text, make_parser, read_pairs
+from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
 from nmt_feat.evaluation.split_decoding import score_split
+from nmt_feat.runs.contrast import decide, read_sources
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.records import FINISHED, read_record, write_record
+from nmt_feat.runs.run import lock_folder
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.files import hash_content
 
 
 def contrast_readings(
@@ -40,12 +59,74 @@ def contrast_readings(
     return reading_accuracy([s.text for s in sentences], targets, chosen)
 
 
+def contrast_suite(folder: Path, options: argparse.Namespace) -> ContrastResult:
+    """The result of a finished run on the suite, from its record or computed and recorded now."""
+    path = options.suite
+    decisions = read_suite(path)
+    name = re.sub(r"\s+", "_", path.stem)
+    record = read_record(folder / FINISHED)
+    earlier = record.contrast.get(name)
+    if earlier and earlier.suite == hash_content(path)[:16]:
+        return earlier
+    model = TrainedModel(folder)
+    source = options.source
+    reader = model.make_reader(choose_input_text(source, options)) if source else None
+    right = decide(model, decisions, read_sources(model, decisions, path, reader), path)
+    model.unknowns.say()
+    result = make_result(path, decisions, right)
+    with lock_folder(folder, wait=True):
+        record = read_record(folder / FINISHED)  # another command may have added to it
+        record.contrast[name] = result
+        write_record(folder, record)
+    return result
+
+
+def contrast_runs(options: argparse.Namespace) -> None:
+    """Decide the suite by each run, and print its accuracies."""
+    folders = [options.run]
+    if not (options.run / FINISHED).is_file():
+        runs = find_runs(folders)
+        folders = [folder for folder, record in runs.items() if (folder / FINISHED).is_file()]
+        controls = [f for f in folders if runs[f].settings.get("control") in CONTROLS]
+        for folder in controls:
+            say(f"{folder.name}: a control, whose features mean nothing to a text; left out")
+        folders = [folder for folder in folders if folder not in controls]
+        if not folders:
+            raise UserError(f"{options.run}: no finished run that can read a text; train one")
+    for folder in folders:
+        result = contrast_suite(folder, options)
+        say(f"{folder.name}: {result.accuracy:.1%} of {len(result.outcomes)} decisions are right")
+        if len(folders) == 1:
+            for name, (right, total) in result.categories.items():
+                say(f"  {name}: {right / total:.1%} of {total}")
+            for name, (right, total) in result.distances.items():
+                say(f"  distance {name}: {right / total:.1%} of {total}")
+
+
+def arrange_arguments(arguments: Sequence[str]) -> list[str]:
+    """`run=RUN suite=FILE` as the parser has them."""
+    arranged = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in ("run", "suite"):
+            arranged += [value] if name == "run" else [f"--suite={value}"]
+        else:
+            arranged.append(argument)
+    return arranged
+
+
 def main() -> None:
     """Score the pairs, and say how many the model has right."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, whole=True)
     add_run_options(parser)
-    options = parser.parse_args()
+    parser.add_argument("--suite", type=Path, help="contrastive suite, as suite=FILE too")
+    options = parser.parse_args(arrange_arguments(sys.argv[1:]))
     use_utf8()
+    if options.suite:
+        if options.target:
+            raise UserError("--target: a suite has its translations in itself; leave it out")
+        contrast_runs(options)
+        return
     model = TrainedModel(options.run)
     reading = contrast_readings(model, *read_pairs(model, options))
     if reading.accuracy is None:

@@ -14,6 +14,7 @@ from nmt_feat.base.typed_json import Mismatch, convert_json, load_json, without_
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
+from nmt_feat.evaluation.contrastive_suites import ContrastResult
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.training.checkpoints import FORMAT, check_format
 
@@ -119,6 +120,9 @@ class RunRecord:
     further: list[SetResult] = field(default_factory=list)
     """What was asked for later: other searches, other files under the name of a test set."""
 
+    contrast: dict[str, ContrastResult] = field(default_factory=dict)
+    """By the name of a contrastive suite, its decisions."""
+
     @property
     def finished(self) -> bool:
         """Whether the run has its scores."""
@@ -198,6 +202,8 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
     for scores in (*results, *(result["scores"] for result in content["further"])):
         if not scores.get("metrics"):  # as records were before there were others
             scores.pop("metrics", None)
+    if not record.contrast:
+        del content["contrast"]
     write_summed(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 

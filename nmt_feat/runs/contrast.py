@@ -1,0 +1,81 @@
+"""A trained model's decisions on a suite of contrastive translations, by forced scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.contrastive_suites import Decision
+from nmt_feat.evaluation.split_decoding import score_split
+from nmt_feat.runs.inputs import Reader
+from nmt_feat.runs.long_lines import check_pairs, score_within_memory
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import Sentence
+
+LONGEST = 4096
+"""Pieces of a side at most, as `score.py` has it."""
+
+
+def read_sources(
+    model: TrainedModel, decisions: Sequence[Decision], path: Path, reader: Reader | None
+) -> dict[int, Sentence]:
+    """The source sentence of each entry, annotated as the model needs it.
+
+    Args:
+        model: the model.
+        decisions: of the suite.
+        path: the suite's file, for messages.
+        reader: annotated sources, one for each entry of the suite; else the annotator of training
+            annotates.
+    """
+    texts = {decision.entry: decision.source for decision in decisions}
+    if reader is None:
+        sentences = model.annotate_texts(list(texts.values()), None, str(path))
+        return dict(zip(texts, sentences, strict=True))
+    annotated = list(model.read_sentences(reader))
+    if len(annotated) <= max(texts):
+        raise UserError(
+            f"{reader.label} has {len(annotated)} sentences, {path} has an entry {max(texts) + 1}; "
+            "give one sentence for each entry, in order"
+        )
+    for entry, text in texts.items():
+        if "".join(annotated[entry].text.split()) != "".join(text.split()):
+            raise UserError(
+                f"{reader.label}: sentence {entry + 1} has another text than entry {entry + 1} of "
+                f"{path}; give one sentence for each entry, in order"
+            )
+    return {entry: annotated[entry] for entry in texts}
+
+
+def decide(
+    model: TrainedModel, decisions: Sequence[Decision], sources: dict[int, Sentence], path: Path
+) -> list[bool]:
+    """Whether the reference of each decision is more probable than all that is wrong."""
+    pairs = dict.fromkeys(
+        (decision.entry, target)
+        for decision in decisions
+        for target in (decision.reference, *decision.contrastives)
+    )
+    sentences = [sources[entry] for entry, _ in pairs]
+    targets = model.normalize_targets([target for _, target in pairs])
+    where = [f"{path}: entry {entry + 1}" for entry, _ in pairs]
+    check_pairs(model.encoder, model.target, sentences, targets, where, LONGEST)
+    references = {decision.entry: decision.reference for decision in decisions}
+    model.encode_pairs(  # what is unknown is counted once for each entry
+        [sources[entry] for entry in references],
+        list(references.values()),
+        [f"{path}: entry {entry + 1}" for entry in references],
+    )
+    split = model.encode_pairs(sentences, targets, where, count=False)
+    scores = score_within_memory(
+        lambda tokens: score_split(
+            model.model, split, list(model.cfg.features), tokens, model.device
+        ),
+        model.cfg.trainer.batch_tokens,
+    )
+    logprobs = {pair: logprob for pair, (logprob, _) in zip(pairs, scores, strict=True)}
+    return [
+        all(logprobs[d.entry, d.reference] > logprobs[d.entry, wrong] for wrong in d.contrastives)
+        for d in decisions
+    ]

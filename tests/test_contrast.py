@@ -1,0 +1,149 @@
+"""Contrastive suites: their forms, decisions by forced scoring, and accuracies over seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nmt_feat.analysis.report import Report
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
+from nmt_feat.runs.records import read_run, write_record
+from nmt_feat.runs.trained_model import TrainedModel
+from tests.support import toy_runs
+from tests.support.entry import call
+from tests.support.small import Small
+
+LINGEVAL = [
+    {
+        "source": "The bank is closed .",
+        "reference": "Die Bank ist geschlossen .",
+        "origin": "test",
+        "errors": [
+            {"contrastive": "Das Bank ist geschlossen .", "type": "np_agreement", "distance": 1},
+            {"contrastive": "Die Bank sind geschlossen .", "type": "subj_verb_agreement"},
+            {"contrastive": "Die Bank ist geschlossen ", "type": "np_agreement", "distance": 20},
+        ],
+    },
+    {"source": "No error here .", "reference": "Hier ist keiner .", "errors": []},
+]
+WORD_SENSES = [
+    {
+        "source": "I saw her duck .",
+        "reference": "Ich sah ihre Ente .",
+        "ambig word": "duck",
+        "sense": "bird",
+        "errors": [
+            {"contrastive": f"Ich sah {word} .", "replacement": word, "type": "word_sense"}
+            for word in ("sie ducken", "ihr Tauchen")
+        ],
+    }
+]
+TABLE = (
+    "source\treference\tcontrastive\tcategory\tdistance\n"
+    "The bank is closed .\tDie Bank ist zu .\tDas Bank ist zu .\tgender\t1\n"
+)
+
+
+def write(path: Path, content: object) -> Path:
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_each_form_is_read(tmp_path: Path) -> None:
+    decisions = read_suite(write(tmp_path / "l.json", LINGEVAL))
+    assert [(d.category, d.distance) for d in decisions] == [
+        *(("np_agreement", 1), ("subj_verb_agreement", None), ("np_agreement", 20)),
+    ]
+    result = make_result(tmp_path / "l.json", decisions, [True, False, False])
+    assert (result.outcomes, result.categories) == (
+        "100",
+        {"np_agreement": [1, 2], "subj_verb_agreement": [0, 1]},
+    )
+    assert result.distances == {"1": [1, 1], "above 15": [0, 1]}
+    [sense] = read_suite(write(tmp_path / "w.json", WORD_SENSES))
+    assert (sense.category, len(sense.contrastives)) == ("duck:bird", 2)
+    [row] = read_suite(write(tmp_path / "t.tsv", TABLE))
+    assert (row.reference, row.category, row.distance) == ("Die Bank ist zu .", "gender", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{", "no readable JSON"),
+        ({"source": "a"}, "is no list of entries"),
+        ([{"source": "a", "reference": " ", "errors": []}], "entry 1: has no text 'reference'"),
+        ([{"source": "a", "reference": "b"}], "entry 1: has no list errors"),
+        ([], "has no pair to decide"),
+        ("source\treference\n", "has no column contrastive"),
+        (TABLE.replace("\t1\n", "\n"), ":2: has not the 5 columns"),
+        (TABLE.replace("\t1\n", "\tfar\n"), "distance 'far' is no number"),
+    ],
+)
+def test_wrong_suites(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read_suite(write(tmp_path / "suite", content))
+    assert "\n" not in str(error.value)
+
+
+def test_decisions_of_a_run(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of the log-probabilities, and stand in the record."""
+    run = small.train("combiner=none")
+    suite = write(tmp_path / "mine.json", LINGEVAL)
+    done = call("contrast", f"run={run}", f"suite={suite}")
+    assert (done.code, "of 3 decisions are right" in done.out) == (0, True)
+    texts = [LINGEVAL[0]["reference"], *(e["contrastive"] for e in LINGEVAL[0]["errors"])]
+    model = TrainedModel(run)
+    sentences = model.annotate_texts([LINGEVAL[0]["source"]] * 4, None, "x")
+    scores = [s for s, _ in model.score_pairs(sentences, texts, ["x"] * 4, 99)]
+    expected = "".join("1" if scores[0] > score else "0" for score in scores[1:])
+    assert read_run(run).contrast["mine"].outcomes == expected
+    before = (run / "result.json").stat().st_mtime_ns
+    again = call("contrast", run.parent, "--suite", suite)  # all runs of a folder; nothing is new
+    assert (again.code, (run / "result.json").stat().st_mtime_ns) == (0, before)
+    assert call("report", run.parent).out.count("Contrastive suite mine") == 1
+
+
+def test_annotated_sources_of_a_suite(small: Small, tmp_path: Path) -> None:
+    run = small.train("combiner=gate", "features=[upos]")
+    suite = write(tmp_path / "mine.json", LINGEVAL[:1])
+    refused = call("contrast", run, "--suite", suite)
+    assert (refused.code, "give CoNLL-U" in refused.err) == (2, True)
+    words = LINGEVAL[0]["source"].split()
+    lines = [f"{i}\t{w}\t_\tNOUN" + "\t_" * 6 for i, w in enumerate(words, 1)]
+    annotated = write(tmp_path / "mine.conllu", "\n".join([*lines, "", ""]))
+    done = call("contrast", run, "--suite", suite, "--source", annotated)
+    assert (done.code, len(read_run(run).contrast["mine"].outcomes)) == (0, 3)
+    whole = annotated.read_text()
+    for entries, text, message in (
+        (LINGEVAL[:1] * 2, whole, "has 1 sentences"),
+        (LINGEVAL[:1] * 2, whole.replace("bank", "river") * 2, "sentence 1 has another text"),
+    ):
+        write(suite, entries)
+        write(annotated, text)
+        refused = call("contrast", run, "--suite", suite, "--source", annotated)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert message in refused.err
+
+
+def test_accuracies_over_seeds(tmp_path: Path) -> None:
+    """By hand: none has 1 and 2 of 4 right, gate 4 and 3."""
+    runs = []
+    for method, outcomes in (("none", ("1000", "1100")), ("gate", ("1111", "1101"))):
+        for seed, outcome in enumerate(outcomes, 1):
+            record, folder = toy_runs.run(tmp_path, method, seed, 0.1)
+            categories = {"np": [outcome[:2].count("1"), 2], "verb": [outcome[2:].count("1"), 2]}
+            record.contrast = {"suite": ContrastResult("sum", outcome, categories)}
+            write_record(folder, record)
+            runs.append((read_run(folder), folder))
+    tables = {table.title: table for table in Report(runs).tables}
+    table = tables["Contrastive suite suite"]
+    assert table.heading == ["pairs of", "decisions", "none", "gate"]
+    assert table.rows[0] == ["all", "4", "37.5 ± 17.7", "87.5 ± 17.7"]
+    assert table.rows[1] == ["np", "2", "75.0 ± 35.4", "100.0 ± 0.0"]
+    differences = tables["Contrastive suite suite: differences to none, in points of %"]
+    assert differences.rows[0][:2] == ["gate", "+50.0"]
+    assert "suite contrast %" in tables[""].heading
