@@ -21,7 +21,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from nmt_feat.config import inference_schema, schema
+from nmt_feat.config import evaluate_schema, inference_schema, schema
 from nmt_feat.config.bounds import choices_of, describe_bounds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,7 @@ COMMANDS = {
     "TrainConfig": "train.py",
     "TranslateConfig": "translate.py",
     "ScoreConfig": "score.py",
+    "EvaluateConfig": "nmt-feat evaluate",
 }
 INTRODUCTION = """\
 # Settings
@@ -214,7 +215,7 @@ def cell(text: str) -> str:
 
 def render() -> str:
     """The whole document."""
-    classes = read_schema(schema) | read_schema(inference_schema)
+    classes = read_schema(schema) | read_schema(inference_schema) | read_schema(evaluate_schema)
     picked = picked_settings()
     parts = [INTRODUCTION]
     for top, command in COMMANDS.items():
@@ -223,7 +224,8 @@ def render() -> str:
             text, fields = classes[name]
             if name != top:
                 parts.append(f"### {', '.join(f'`{path}`' for path in paths)}\n\n{text}\n")
-                if paths[0].removesuffix(".<name>").isidentifier():  # a group, not a part of one
+                is_group = paths[0].removesuffix(".<name>").isidentifier()  # and no part of one
+                if is_group and top == "TrainConfig":
                     parts.append(options(paths[0].removesuffix(".<name>")))
             group = picked.get(paths[0], {}) if top == "TrainConfig" else {}
             rows = [

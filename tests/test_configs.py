@@ -49,7 +49,7 @@ def test_everything_is_here() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["train", "translate", "score"])
+@pytest.mark.parametrize("name", ["train", "translate", "score", "evaluate"])
 def test_printed_settings(name: str) -> None:
     """`--cfg job` composes and prints, and runs nothing."""
     done = call(name, "--cfg", "job")

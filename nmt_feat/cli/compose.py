@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.explain import SCHEMAS, explain_error
-from nmt_feat.config import schema
+from nmt_feat.config import evaluate_schema, schema
 from nmt_feat.config.commands import program_name
 from nmt_feat.config.config_source import register_reader
 from nmt_feat.config.local import fill_local_paths
@@ -55,6 +55,7 @@ class UserFolder(SearchPathPlugin):
 def prepare_hydra(name: str) -> None:
     """Let Hydra know the settings of a command, and how files of them are read."""
     schema.register_schemas()
+    evaluate_schema.register_schema()
     register_reader(SCHEMAS[name])
     Plugins.instance().register(UserFolder)
     register_resolvers()
@@ -129,7 +130,7 @@ def keep_typed_text(settings: Sequence[str], name: str, sweep: bool) -> list[str
     """The settings of a command line as Hydra reads what was typed."""
     top = SCHEMAS[name]
     overrides = [keep_text(name_annotators(setting, top), top, sweep) for setting in settings]
-    return describe_members(overrides, sweep) if name == "train" else overrides
+    return describe_members(overrides, sweep) if name in ("train", "evaluate") else overrides
 
 
 def arrange_arguments(name: str, arguments: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
-from nmt_feat.config import inference_schema, schema
+from nmt_feat.config import evaluate_schema, inference_schema, schema
 from nmt_feat.config.config_source import read_rows
 from nmt_feat.config.overrides import SINGLE, quote_value, setting_of
 from nmt_feat.errors import suggest
@@ -18,6 +18,7 @@ SCHEMAS = {
     "train": schema.TrainConfig,
     "translate": inference_schema.TranslateConfig,
     "score": inference_schema.ScoreConfig,
+    "evaluate": evaluate_schema.EvaluateConfig,
 }
 """The settings of each command that Hydra composes."""
 
@@ -121,7 +122,9 @@ def _explain_missing_option(file: str, text: str) -> str:
 
 def _suggest_setting(key: str, schema_name: str) -> str:
     """The group that has a setting of this name, else settings of a similar name."""
-    kinds = get_type_hints(getattr(schema, schema_name))
+    kinds = get_type_hints(
+        getattr(evaluate_schema, schema_name, None) or getattr(schema, schema_name)
+    )
     groups = [g for g, kind in kinds.items() if key in getattr(kind, "__dataclass_fields__", ())]
     if groups:
         return f"did you mean {' or '.join(repr(f'{group}.{key}') for group in groups)}?"

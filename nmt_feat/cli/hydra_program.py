@@ -104,7 +104,7 @@ def refuse_dashes(name: str, arguments: list[str]) -> None:
 
 def end_interrupted(name: str, error: KeyboardInterrupt) -> None:
     """Say how an interrupted program continues, and leave."""
-    if name != "train":
+    if name not in ("train", "evaluate"):
         say(INTERRUPTED, file=sys.stderr)
     elif isinstance(error, Interrupted):
         say(error, file=sys.stderr)

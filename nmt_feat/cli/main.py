@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "train": "train one run, or with -m a sweep of runs and its table",
     "translate": "translate with a trained run",
     "score": "log-probabilities of given translations",
+    "evaluate": "test finished runs on further sets, by another search or metric",
     "report": "the table of finished runs, its statistics, figures and page",
     "inspect": "what features say about a corpus, with advice and example sentences",
     "annotate": "annotate text as CoNLL-U, by UDPipe, HanTa, Kiwi or spaCy",

@@ -12,6 +12,9 @@ and what it supports: differences to the baseline (words only with the same sett
 metric, by its name in the table. Differences and intervals are there for each metric; for TER only
 where it is named.
 
+`--beam N` shows what runs gave by another beam than their own. `nmt-feat evaluate` adds such
+results.
+
 `--out` writes the report, too: Markdown, CSV, JSON and LaTeX (booktabs). `--figures` adds figures
 as PNG and PDF, each where the runs have data for it: differences, learning curves, BLEU by length
 of the reference, gain by corpus size, BLEU by the bits of the features, mean gates, shares of the
@@ -45,13 +48,16 @@ from nmt_feat.config.local import read_local
 from nmt_feat.errors import UserError, suggest, writing_to
 from nmt_feat.evaluation.packed_runs import files_of_run
 from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.records import RunRecord, select_beam
 
 
 def write_and_print(options: argparse.Namespace) -> None:
     """Write what is asked for, and print the tables."""
     runs = choose_runs(find_runs(options.folders), options.where)
     notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
+    if options.beam:
+        runs, lacking = select_by_beam(runs, options.beam)
+        notes += [f"Without results of beam {options.beam}: {folder.name}" for folder in lacking]
     with_folders = [(r, folder) for folder, r in runs.items()]
     refuse_absent_metric(options.metric, runs.values())
     reports = make_reports(with_folders, notes, options.baseline, options.metric)
@@ -80,6 +86,20 @@ def write_and_print(options: argparse.Namespace) -> None:
             for line in write_page(report, page, corpora):
                 say(line, file=sys.stderr)
             say(f"Written: {page}")
+
+
+def select_by_beam(
+    runs: dict[Path, RunRecord], beam: int
+) -> tuple[dict[Path, RunRecord], list[Path]]:
+    """The runs with their results by another beam, and the folders of those without."""
+    selected = {folder: select_beam(run, beam) for folder, run in runs.items()}
+    shown = {folder: run for folder, run in selected.items() if run is not None}
+    if not any(run.finished for run in shown.values()):
+        raise UserError(
+            f"--beam={beam}: no run here has results of it; add them: nmt-feat evaluate run=FOLDER "
+            f"decoding.beam={beam}"
+        )
+    return shown, [folder for folder, run in selected.items() if run is None]
 
 
 def refuse_absent_metric(metric: str, runs: Iterable[RunRecord]) -> None:
@@ -117,6 +137,7 @@ def main() -> None:
     parser.add_argument(
         "--metric", default="BLEU", help="that the answer and the figures are about; default BLEU"
     )
+    parser.add_argument("--beam", type=int, help="results by another beam than the runs' own")
     options = parser.parse_args()
     use_utf8()
     if options.figures and not options.out:

@@ -27,6 +27,8 @@ KINDS: dict[str, type[Any]] = {
     "metrics": MetricConfig,
 }
 """Settings that are dictionaries of settings."""
+PUBLIC_SET = "sacrebleu:"
+"""How the name of a public test set begins; see `data.sacrebleu_sets`."""
 CHOSEN = "features", "logger", "metrics"
 """Of these, the ones that a job chooses by name."""
 MEMBER = re.compile(rf"({'|'.join(map(re.escape, KINDS))})[.]([^.]+)(?:[.](.+))?")
@@ -38,9 +40,14 @@ def required_settings(kind: type[Any]) -> list[str]:
 
 
 def _spread(override: str) -> list[str]:
-    """`data.tests.b={source: x, target: y}` as a setting for each of them."""
+    """`data.tests.b={source: x, target: y}` as a setting for each of them.
+
+    `data.tests.b=sacrebleu:wmt16` names both sides of a public set.
+    """
     match = OVERRIDE.fullmatch(override)
     if match and (member := MEMBER.fullmatch(match[2])) and member[3] is None:
+        if member[1] == "data.tests" and match[3].strip("'\"").startswith(PUBLIC_SET):
+            return [f"{match[1]}{match[2]}.{side}={match[3]}" for side in ("source", "target")]
         items = dict_items(match[3])
         if items:
             return [f"{match[1]}{match[2]}.{name}={value}" for name, value in items]

@@ -53,6 +53,7 @@ FREE = {
     "PublishedConfig": ("source", "settings", "no_full"),
     "TrainConfig": ("resume", "name"),
     "TranslateConfig": ("run", "input", "output", "raw"),
+    "EvaluateConfig": ("run", "cache"),
     "ScoreConfig": ("run", "source", "target", "raw", "output"),
     "RunDir": ("dir",),
     "SweepDir": ("dir", "subdir"),

@@ -10,9 +10,11 @@ from pathlib import Path
 from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.earlier_formats import MERGED
+from nmt_feat.config.members import PUBLIC_SET
 from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.data.annotated_text import FACTOR, LABELS, align_annotation
 from nmt_feat.data.download import download_file
+from nmt_feat.data.sacrebleu_sets import find_sacrebleu_file
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
@@ -358,8 +360,10 @@ def find_file(config: DataConfig, cache: Path, key: str, name: str) -> Path:
     """The file `name` of the setting `key`, downloaded if its sum is pinned.
 
     In `data.folder` it may lie with or without `.gz`, one of a public corpus's folders also without
-    that folder.
+    that folder. `sacrebleu:wmt16` is a file of sacreBLEU's.
     """
+    if name.startswith(PUBLIC_SET):
+        return find_sacrebleu_file(key, name, config.source_lang, config.target_lang)
     url, pinned = config.download.url, config.download.sha256.get(name)
     downloads = cache / config.name
     folder = downloads if url else Path(".")

@@ -180,12 +180,32 @@ def select_results(record: RunRecord, request: Request) -> RunRecord:
         for name in ("dev", *request.tests)
         if (result := find_result(record, name, request))
     }
+    shown = _with_results(record, results, request.decoding)
+    return dataclasses.replace(
+        shown,
+        data_hashes=record.data_hashes | {"training": request.training},
+        test_hashes=request.tests,
+    )
+
+
+def select_beam(record: RunRecord, beam: int) -> RunRecord | None:
+    """The run with its results by another beam, all else of the search as its own; None without."""
+    own_search = _complete_search(search_of(record))
+    if beam == own_search["beam"]:
+        return record
+    search = own_search | {"beam": beam}
+    results = {r.name: r for r in record.further if _complete_search(r.decoding) == search}
+    return _with_results(record, results, search) if "dev" in results else None
+
+
+def _with_results(
+    record: RunRecord, results: Mapping[str, SetResult], decoding: dict[str, Any]
+) -> RunRecord:
+    """The run with these results in the place of its own."""
     scores = {name: result.scores for name, result in results.items()}
     return dataclasses.replace(
         record,
-        config=record.config | {"decoding": request.decoding},
-        data_hashes=record.data_hashes | {"training": request.training},
-        test_hashes=request.tests,
+        config=record.config | {"decoding": decoding},
         dev=scores.pop("dev", None),
         tests=scores,
         files={name: result.file for name, result in results.items()},

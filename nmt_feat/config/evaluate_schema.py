@@ -1,0 +1,63 @@
+"""The settings of `nmt-feat evaluate`; see `schema`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from nmt_feat.config.bounds import AtLeast0, AtLeast1, Beam, NotNegative, one_of
+from nmt_feat.config.schema import MetricConfig, SplitConfig
+
+
+@dataclass
+class FurtherDataConfig:
+    """What finished runs are tested on."""
+
+    tests: dict[str, SplitConfig] = field(default_factory=dict)
+    """Test sets beside those of the run, by name, as in training. Files are looked for in the
+    current folder, then in the run's `data.folder`."""
+
+
+@dataclass
+class FurtherDecodingConfig:
+    """Another search; what is not set is as in the run."""
+
+    beam: Beam | None = None
+    """Beam size; 1 is greedy search."""
+    length_penalty: NotNegative | None = None
+    """Exponent a of the length in score / length**a."""
+    max_ratio: NotNegative | None = None
+    """Output pieces at most: ratio times source pieces plus `max_extra`."""
+    max_extra: AtLeast1 | None = None
+    """See `max_ratio`."""
+    batch_tokens: AtLeast1 | None = None
+    """Source tokens times beam per batch at most."""
+    nbest: AtLeast1 | None = None
+    """Hypotheses written per sentence; at most `beam`."""
+
+
+@dataclass
+class EvaluateConfig:
+    """`nmt-feat evaluate`: test finished runs on further sets, by another search or metric."""
+
+    run: str = MISSING
+    """Folder of a run, or one above runs, or several by `*`: `runs/gate-*`."""
+    data: FurtherDataConfig = field(default_factory=FurtherDataConfig)
+    decoding: FurtherDecodingConfig = field(default_factory=FurtherDecodingConfig)
+    metrics: dict[str, MetricConfig] = field(default_factory=dict)
+    cache: str | None = None
+    """Folder of downloads, annotation and prepared data; default the run's own `paths.cache`."""
+    threads: AtLeast0 = 0
+    """CPU threads; 0 takes the run's number, which gives the same bits as training."""
+    accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] | None = None
+    """Device; default the run's own `trainer.accelerator`."""
+
+
+@cache
+def register_schema() -> None:
+    """Store the schema under the name that `conf/evaluate.yaml` takes as its first default."""
+    ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)

@@ -1,0 +1,48 @@
+"""Public test sets by sacreBLEU's own downloader and cache: `sacrebleu:wmt16`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nmt_feat.config.members import PUBLIC_SET
+from nmt_feat.errors import UserError, suggest
+
+ROLES = {"source": "get_source_file", "target": "get_reference_files"}
+
+
+def find_sacrebleu_file(key: str, name: str, source_lang: str, target_lang: str) -> Path:
+    """A file of a public test set, downloaded by sacreBLEU where its cache lacks it.
+
+    Args:
+        key: the setting, which ends in `source` or `target`; of several references the first.
+        name: `sacrebleu:` and the set.
+        source_lang: the source language.
+        target_lang: the target language.
+    """
+    from sacrebleu.dataset import DATASETS
+
+    role, test_set = key.rpartition(".")[2], name.removeprefix(PUBLIC_SET)
+    if role not in ROLES:
+        raise UserError(f"{key}={name}: sacreBLEU has source and target of a set only")
+    if test_set not in DATASETS:
+        raise UserError(f"{key}={name}: unknown to sacreBLEU; {suggest(test_set, DATASETS)}")
+    dataset, pair = DATASETS[test_set], f"{source_lang}-{target_lang}"
+    if pair not in dataset.langpairs:
+        raise UserError(
+            f"{key}={name}: sacreBLEU has no {pair} of it; {suggest(pair, dataset.langpairs)}"
+        )
+    log = logging.getLogger("sacrebleu")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # it would explain a failure in many lines
+    try:
+        files = getattr(dataset, ROLES[role])(pair)
+    except (Exception, SystemExit) as error:  # it ends the process where a sum is wrong
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{key}={name}: sacreBLEU cannot fetch it ({reason}); where there is a network, do: "
+            f"sacrebleu -t {test_set} -l {pair} --echo src"
+        ) from None
+    finally:
+        log.setLevel(level)
+    return Path(files if isinstance(files, str) else files[0])

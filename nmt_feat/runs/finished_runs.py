@@ -1,0 +1,135 @@
+"""Finished runs meet further test sets, another search or other metrics; nothing is trained.
+
+Each is what the command that trained it would be with these settings too, so the results are those
+that it would have had from the start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nmt_feat.base.terminal import say
+from nmt_feat.config.evaluate_schema import EvaluateConfig
+from nmt_feat.config.members import PUBLIC_SET
+from nmt_feat.config.rules import check_settings
+from nmt_feat.config.schema import SplitConfig, TrainConfig
+from nmt_feat.data.controls import features_to_prepare
+from nmt_feat.data.identity import hash_data
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import check_scoring, choose_scoring
+from nmt_feat.evaluation.metric import build_metrics
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.runs.artifacts import CONFIG
+from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.folders import has_same_data
+from nmt_feat.runs.locks import held
+from nmt_feat.runs.records import Request, RunRecord, read_run
+from nmt_feat.runs.run import complete_finished_run, lock_folder
+from nmt_feat.runs.signals import signals
+from nmt_feat.runs.stored_settings import read_settings
+from nmt_feat.runs.trained_model import refuse_unfinished
+from nmt_feat.text.files import list_shards
+
+
+def find_finished_runs(run: str) -> list[Path]:
+    """The folders of the finished runs that `run=` names; others are reported.
+
+    Args:
+        run: a run's folder, one above runs, or a pattern with `*`.
+    """
+    names = [run] if Path(run).exists() else sorted(glob.glob(str(Path(run).expanduser())))
+    folders = [Path(name) for name in names if Path(name).is_dir()]
+    if not folders:
+        raise UserError(f"run={run}: no such folder; give a run, a folder of runs, or a pattern")
+    finished = []
+    for folder, record in find_runs(folders).items():
+        if not record.finished:
+            say(f"{folder}: is left out, for it is not finished")
+        elif not folder.is_dir():
+            say(f"{folder}: is left out, for it is packed, without weights")
+        else:
+            refuse_unfinished(folder)
+            finished.append(folder)
+    if not finished:
+        raise UserError(f"run={run}: no finished run with weights; train one first")
+    return finished
+
+
+def apply_request(folder: Path, asked: EvaluateConfig) -> TrainConfig:
+    """The settings of a run, with what is asked for in the place of its own."""
+    cfg = read_settings(folder / CONFIG)
+    check_settings(cfg)
+    if cfg.annotator.model and (copied := folder / cfg.annotator.model).exists():
+        cfg.annotator.model = str(copied)  # that of the training text, which the run keeps
+    for split in cfg.data.tests.values():
+        split.optional = True  # what was on another machine may be missing here
+    further = {name: _find_here(split) for name, split in asked.data.tests.items()}
+    cfg.data.tests = cfg.data.tests | further
+    search = {n: v for n, v in dataclasses.asdict(asked.decoding).items() if v is not None}
+    cfg.decoding = dataclasses.replace(cfg.decoding, **search)
+    # A class of its user's own is made only where this command names it.
+    shipped = {n: m for n, m in cfg.metrics.items() if m._target_.startswith("nmt_feat.")}
+    cfg.metrics = shipped | asked.metrics
+    cfg.paths.cache = asked.cache or cfg.paths.cache
+    cfg.trainer.threads = asked.threads or cfg.trainer.threads
+    cfg.trainer.accelerator = asked.accelerator or cfg.trainer.accelerator
+    check_settings(cfg)
+    check_scoring(cfg.data)
+    for kind in choose_kinds(cfg.features).values():
+        kind.check_embedder()
+    return cfg
+
+
+def _find_here(split: SplitConfig) -> SplitConfig:
+    """A test set whose files are named from the current folder, where they are there."""
+
+    def find(name: str) -> str:
+        if name.startswith(PUBLIC_SET):
+            return name
+        there = any(path.exists() for path in list_shards(Path(name).expanduser()))
+        return str(Path(name).expanduser().absolute()) if there else name
+
+    return dataclasses.replace(
+        split,
+        source=find(split.source),
+        target=find(split.target),
+        conllu=split.conllu and find(split.conllu),
+        raw=split.raw and find(split.raw),
+        factors={column: find(file) for column, file in split.factors.items()},
+    )
+
+
+def evaluate_runs(
+    folders: Sequence[Path], asked: EvaluateConfig
+) -> Iterator[tuple[RunRecord, Path]]:
+    """Add what is asked for to each run; the run as the command sees it, and its folder.
+
+    A run that another process is busy with comes later, so that several processes with the same
+    command share the work.
+    """
+    settings = {folder: apply_request(folder, asked) for folder in folders}
+    for cfg in settings.values():  # what is wrong is refused before the first is translated
+        build_metrics(cfg.metrics, choose_scoring(cfg.data))
+    remaining = list(folders)
+    while remaining:
+        folder = next((folder for folder in remaining if not held(folder)), remaining[0])
+        remaining.remove(folder)
+        yield _evaluate_run(folder, settings[folder]), folder
+
+
+def _evaluate_run(folder: Path, cfg: TrainConfig) -> RunRecord:
+    try:
+        data = hash_data(cfg, features_to_prepare(cfg))
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    if not has_same_data(read_run(folder), cfg, data):
+        raise UserError(
+            f"{folder}: its training text, or what annotates it, is not here as it was; give it "
+            "back its files, from which its vocabularies are made"
+        )
+    request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
+    with signals.handled(), lock_folder(folder, wait=True):
+        return complete_finished_run(cfg, data, request, folder)
