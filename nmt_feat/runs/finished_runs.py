@@ -30,6 +30,7 @@ from nmt_feat.runs.records import Request, RunRecord, read_run
 from nmt_feat.runs.run import complete_finished_run, lock_folder
 from nmt_feat.runs.signals import signals
 from nmt_feat.runs.stored_settings import read_settings
+from nmt_feat.runs.text_annotation import locate_models
 from nmt_feat.runs.trained_model import refuse_unfinished
 from nmt_feat.text.files import list_shards
 
@@ -62,8 +63,7 @@ def apply_request(folder: Path, asked: EvaluateConfig) -> TrainConfig:
     """The settings of a run, with what is asked for in the place of its own."""
     cfg = read_settings(folder / CONFIG)
     check_settings(cfg)
-    if cfg.annotator.model and (copied := folder / cfg.annotator.model).exists():
-        cfg.annotator.model = str(copied)  # that of the training text, which the run keeps
+    cfg.annotator = locate_models(folder, cfg.annotator)
     for split in cfg.data.tests.values():
         split.optional = True  # what was on another machine may be missing here
     further = {name: _find_here(split) for name, split in asked.data.tests.items()}
@@ -99,6 +99,7 @@ def _find_here(split: SplitConfig) -> SplitConfig:
         conllu=split.conllu and find(split.conllu),
         raw=split.raw and find(split.raw),
         factors={column: find(file) for column, file in split.factors.items()},
+        labels={name: find(file) for name, file in split.labels.items()},
     )
 
 

@@ -25,6 +25,19 @@ from nmt_feat.text.normalization import normalize_lines
 from nmt_feat.text.projection import project_annotation
 
 
+def locate_models(folder: Path, settings: AnnotatorConfig) -> AnnotatorConfig:
+    """The settings of a run's annotators, with the models that its folder has."""
+
+    def locate_model(model: str | None) -> str | None:
+        return str(path) if model and (path := folder / model).exists() else model
+
+    parts = {
+        name: dataclasses.replace(part, model=locate_model(part.model))
+        for name, part in settings.parts.items()
+    }
+    return dataclasses.replace(settings, model=locate_model(settings.model), parts=parts)
+
+
 class TextAnnotation:
     """The annotators of a run, and how their words and those of a text become a sentence's.
 
@@ -49,16 +62,7 @@ class TextAnnotation:
     @property
     def settings(self) -> AnnotatorConfig:
         """The annotators' settings; their models are those which the run has, where it has any."""
-
-        def locate_model(model: str | None) -> str | None:
-            return str(path) if model and (path := self.folder / model).exists() else model
-
-        settings = self.cfg.annotator
-        parts = {
-            name: dataclasses.replace(part, model=locate_model(part.model))
-            for name, part in settings.parts.items()
-        }
-        return dataclasses.replace(settings, model=locate_model(settings.model), parts=parts)
+        return locate_models(self.folder, self.cfg.annotator)
 
     @functools.cached_property
     def annotators(self) -> dict[str, Annotator]:
