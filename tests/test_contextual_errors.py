@@ -18,6 +18,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import read_conllu
 from tests.support.encoders import corpus_texts, save, settings, transformers  # type: ignore[attr-defined]
 from tests.support.entry import call
+from tests.support.mistakes import refuse
 from tests.support.small import Small
 
 
@@ -196,9 +197,7 @@ def test_bad_settings(
         and ("features=[upos]" not in overrides or "contextual" not in o)
     ]
     more = [o.replace("=ENC", f"={encoder}") for o in overrides]
-    done = call("train", *small.overrides("combiner=add", *given, *more))
-    assert done.code == 2
-    assert done.err.replace(str(encoder), "ENC") == f"error: {message}\n"
+    assert refuse(small, "combiner=add", *given, *more).replace(str(encoder), "ENC") == message
 
 
 def test_places_that_do_not_ascend(encoder: Path) -> None:

@@ -247,6 +247,7 @@ def test_settings_of_commands_that_do_not_run(
     assert set(composed(chosen)) >= {"data", "combiner"}
 
 
+@pytest.mark.slow
 def test_table_of_the_readme_is_what_the_program_prints(tmp_path: Path) -> None:
     """Of the committed runs of the rows that it shows."""
     (block,) = re.findall(r"^```text\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)

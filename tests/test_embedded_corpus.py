@@ -33,6 +33,7 @@ def figures() -> dict[str, object]:
     return oracle.figures()
 
 
+@pytest.mark.slow
 def test_regenerates_byte_for_byte(tmp_path: Path) -> None:
     generate.write(tmp_path)
     for split in SPLITS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,9 +34,8 @@ from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
 from tests.support.applied import said
 from tests.support.entry import call
-from tests.support.lives import python
 from tests.support.methods import SHIPPED
-from tests.support.small import ROOT, Small
+from tests.support.small import Small
 from tests.support.splits import Encoded, split_of
 
 pytest.importorskip("ctranslate2")
@@ -272,10 +270,6 @@ def test_neighbours_have_no_say_in_the_limit(model: Transformer, tmp_path: Path)
         assert len(best[0].ids) == 2 * pieces[i] + 60
 
 
-def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return python(ROOT / "scripts" / "export.py", *arguments)
-
-
 def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     """`scripts/export.py`, then `translate.py engine=ctranslate2`; mistakes in one line."""
     run = small.train("combiner=gate", "features=[upos,deprel]", "trainer.max_steps=2")
@@ -284,18 +278,18 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     done = call("translate", *command)
     missing = f"error: {run / 'ctranslate2'}: no export; make it by: nmt-feat export RUN\n"
     assert (done.code, done.err) == (2, missing)
-    done2 = run_export(run, "--limit", 0)
-    assert done2.returncode == 2
-    assert "is above --limit 0; raise it" in done2.stderr
-    done2 = run_export(run, "--quantization", "int9")
-    assert done2.returncode == 2
-    assert "--quantization: invalid choice: 'int9'" in done2.stderr.splitlines()[-1]
-    done2 = run_export(run)
-    assert done2.returncode == 0, done2.stderr
-    assert "combinations of piece and features: a table of" in done2.stdout
-    again = run_export(run)
+    exported = call("export", run, "--limit", 0)
+    assert exported.code == 2
+    assert "is above --limit 0; raise it" in exported.err
+    exported = call("export", run, "--quantization", "int9")
+    assert exported.code == 2
+    assert "--quantization: invalid choice: 'int9'" in exported.err.splitlines()[-1]
+    exported = call("export", run)
+    assert exported.code == 0, exported.err
+    assert "combinations of piece and features: a table of" in exported.out
+    again = call("export", run)
     text = f"error: {run / 'ctranslate2'}: is there already; remove it to export again\n"
-    assert (again.returncode, again.stderr) == (2, text)
+    assert (again.code, again.err) == (2, text)
     done = call("translate", *command)
     assert (done.code, done.err) == (0, "")  # all of training is there
     assert done.out.count("\n") == 80
@@ -326,8 +320,8 @@ def test_changed_training_text(small: Small, tmp_path: Path) -> None:
     run = own.train("combiner=gate", "features=[upos]", "trainer.max_steps=2")
     shutil.copy(corpus / "dev.conllu", corpus / "train.conllu")
     shutil.copy(corpus / "dev.de", corpus / "train.de")
-    done = run_export(run)
-    assert (done.returncode, done.stderr) == (
+    done = call("export", run)
+    assert (done.code, done.err) == (
         2,
         f"error: {run}: its training data, prepared again, differs from that of training; "
         "put the same files, and the same annotator, where they were\n",
@@ -338,9 +332,9 @@ def test_changed_training_text(small: Small, tmp_path: Path) -> None:
 def test_export_of_factors(small: Small, tmp_path: Path) -> None:
     """A concatenation needs no table over tuples, and no sentence is left out."""
     run = small.train("combiner=concat", "features=[upos,deprel]", "trainer.max_steps=2")
-    done2 = run_export(run, "--limit", 0)
-    assert (done2.returncode, done2.stderr) == (0, "")
-    assert done2.stdout.startswith("exact for all: ")
+    exported = call("export", run, "--limit", 0)
+    assert (exported.code, exported.err) == (0, "")
+    assert exported.out.startswith("exact for all: ")
     changed = tmp_path / "changed.conllu"
     blocks = (small.corpus / "train.conllu").read_text(encoding="utf-8").split("\n\n")
     changed.write_text(blocks[0].replace("\tPUNCT\t", "\tX\t") + "\n\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, Word, parse_conllu, write_conllu
+from tests.support.entry import call
 from tests.support.lives import python
 from tests.support.small import ROOT
 
@@ -308,8 +310,10 @@ def annotated(tmp_path: Path) -> Path:
 
 
 def convert(*arguments: object) -> tuple[int, str, str]:
-    done = python(ROOT / "scripts" / "convert.py", *arguments)
-    return done.returncode, done.stdout, done.stderr
+    if arguments[-1] == "-":  # bytes
+        done = python(ROOT / "scripts" / "convert.py", *arguments)
+        return done.returncode, done.stdout, done.stderr
+    return dataclasses.astuple(call("convert", *arguments))
 
 
 def test_convert_in_a_circle(annotated: Path) -> None:

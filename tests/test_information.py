@@ -17,8 +17,8 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.runs.advice import advise_on_features
 from nmt_feat.text.conllu import read_conllu
-from tests.support.lives import python
-from tests.support.small import ROOT, Small, cut
+from tests.support.entry import call
+from tests.support.small import Small, cut
 
 
 def test_entropy() -> None:
@@ -109,39 +109,38 @@ def test_advice(found: dict[str, Any], width: int, method: str, lines: list[str]
 
 
 def test_script(small: Small) -> None:
-    """`scripts/inspect_features.py`: the report, advice, and sentences over their values."""
+    """`nmt-feat inspect`: the report, advice, and sentences over their values."""
     page = small.folder / "page.md"
     settings = small.overrides("features=[upos,shape,subword_tag]", "combiner=gate")
-    command = [ROOT / "scripts" / "inspect_features.py", *settings]
-    done = python(*command, "--page", page, "--examples", "2")
-    assert done.returncode == 0, done.stderr
-    assert "given word" in done.stdout
-    assert "coverage" in done.stdout
-    assert "pieces agree" in done.stdout
-    assert "- features.shape: the word says it already. " in done.stdout
+    done = call("inspect", *settings, "--page", page, "--examples", "2")
+    assert done.code == 0, done.err
+    assert "given word" in done.out
+    assert "coverage" in done.out
+    assert "pieces agree" in done.out
+    assert "- features.shape: the word says it already. " in done.out
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Features of embedded\n")
     header, *rows = text[text.index("piece ") :].splitlines()
     assert header.split() == ["piece", "shape", "subword_tag", "upos"]
     assert rows[0].split()[2] in "BO"
     nowhere = small.folder / "nowhere" / "page.md"
-    done = python(*command, "--page", nowhere)
+    done = call("inspect", *settings, "--page", nowhere)
     message = f"error: --page {nowhere}: No such file or directory\n"
-    assert (done.returncode, done.stderr) == (2, message)
+    assert (done.code, done.err) == (2, message)
     wide = "features=[case,deprel,feats,head_upos,lemma,number,shape,upos,xpos]"
-    done = python(*command, "combiner=concat", wide)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert done.stderr.startswith("error: concat leaves the word ")
+    done = call("inspect", *settings, "combiner=concat", wide)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert done.err.startswith("error: concat leaves the word ")
     other = small.folder / "other.md"
-    done = python(*command, "control=shuffled", "--page", other, "--examples", "2")
-    assert done.returncode == 0, done.stderr
+    done = call("inspect", *settings, "control=shuffled", "--page", other, "--examples", "2")
+    assert done.code == 0, done.err
     moved = other.read_text(encoding="utf-8")
     _, *changed = moved[moved.index("piece ") :].splitlines()
     assert changed[0].split()[::2] == rows[0].split()[::2]  # the piece and its tag stay
     assert changed != rows
-    done = python(*command, "features=[]")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: features=[]: the combiner has nothing to merge")
+    done = call("inspect", *settings, "features=[]")
+    assert done.code == 2
+    assert done.err.startswith("error: features=[]: the combiner has nothing to merge")
 
 
 def test_new_words_cost_the_whole_entropy() -> None:

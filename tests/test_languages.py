@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from nmt_feat.runs import build_trainer
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import summarize_run
+from tests.support.lives import python
 from tests.support.small import Small, record
 from tests.support.toy_runs import run as make_run
 
@@ -96,14 +96,9 @@ def test_scores_are_those_of_the_command_line(tmp_path: Path, language: str) -> 
     hypotheses = damage(references)
     for name, lines in (("ref", references), ("hyp", hypotheses)):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-m", "bleu", "chrf", "ter"]
-    done = subprocess.run(
-        [*command, "-w", "15", "-f", "json", "--force", *FLAGS[language]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = ["-m", "sacrebleu", "ref", "-i", "hyp", "-m", "bleu", "chrf", "ter"]
+    more = ["-w", "15", "-f", "json", "--force", *FLAGS[language]]
+    done = python(*command, *more, cwd=tmp_path)
     bleu, chrf, ter = json.loads(done.stdout)
     scoring = choose_scoring(DataConfig(target_lang=language))
     found = score(hypotheses, references, scoring.tokenized, scoring.tokenizer)
@@ -256,8 +251,7 @@ def test_a_run_is_scored_alike_on_dev_and_test(
     for name, mine in (("dev", found["dev"]), ("test", found["tests"]["test"])):
         files = [f"{small.corpus}/{name}.de", "-i", f"{folder}/{name}.hyp"]
         command = ["-m", "sacrebleu", *files, "-m", "bleu", "ter", "-w", "14", "--force"]
-        command = [sys.executable, *command, *FLAGS[language]]
-        done = subprocess.run(command, capture_output=True, check=True)
+        done = python(*command, *FLAGS[language])
         bleu, ter = json.loads(done.stdout)
         assert bleu["signature"] == mine["bleu_signature"]
         assert bleu["score"] == pytest.approx(mine["bleu"], abs=1e-12)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy, score, word_perplexity
 from nmt_feat.evaluation.test_sets import write_hypotheses
+from tests.support.lives import python
 
 LINES = [
     ("Ein Mann schläft.", "Ein Mann schläft."),
@@ -36,12 +35,10 @@ def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: 
     (tmp_path / "ref").write_text("".join(f"{r}\n" for r in references), encoding="utf-8")
     name = write_hypotheses(tmp_path, "test", hypotheses)
     flags = ["-tok", "none", "-lc", "--chrf-lowercase"] if tokenized else []
-    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", name, "-w", "15", "-f", "json"]
+    command = ["-m", "sacrebleu", "ref", "-i", name, "-w", "15", "-f", "json"]
 
     def call(*more: str) -> Any:
-        done = subprocess.run(
-            [*command, *flags, *more], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
+        done = python(*command, *flags, *more, cwd=tmp_path)
         return json.loads(done.stdout)
 
     bleu, chrf, ter = call("-m", "bleu", "chrf", "ter")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
-from tests.support.lives import SERVER
+from tests.support.lives import SERVER, python
 from tests.support.lives import command as started
 from tests.support.small import Small, outcome, record
 
@@ -122,7 +121,7 @@ def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, token
     for name, mine in (("dev", found["dev"]), ("test", found["tests"]["test"])):
         files = f"{small.corpus}/{name}.de -i {folder}/{name}.hyp"
         command = f"-m sacrebleu {files} -m bleu chrf ter -w 14 --force{options}"
-        done = subprocess.run([sys.executable, *command.split()], capture_output=True, check=True)
+        done = python(*command.split())
         bleu, chrf, ter = json.loads(done.stdout)
         assert 10 < bleu["score"] < 90
         assert bleu["score"] == pytest.approx(mine["bleu"], abs=1e-12)
