@@ -18,6 +18,7 @@ from nmt_feat.runs.loggers import CSV, Logger, Loggers, make_loggers
 from nmt_feat.runs.run import run_training
 from tests.support.entry import call
 from tests.support.small import Small, composed, outcome, record
+from tests.support.sweeps import sweep, tables
 
 EVERY = ("combiner=add", "trainer.log_every=2", "trainer.max_steps=4")
 BROKEN = """
@@ -162,7 +163,7 @@ def test_wrong_settings(settings: list[str], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_a_missing_package(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small: Small
 ) -> None:
@@ -190,3 +191,45 @@ def test_wandb_offline(tmp_path: Path) -> None:
     while b"train/loss" not in kept.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert b"train/loss" in kept.read_bytes()
+
+
+def test_mlflow_in_a_folder(tmp_path: Path) -> None:
+    """Without a server; training that is resumed continues its run."""
+    mlflow = pytest.importorskip("mlflow", reason="needs mlflow")
+    said: list[str] = []
+    folder = tmp_path / "add-upos-s1"
+    folder.mkdir()
+    for step in (2, 4):
+        loggers = make_loggers(command(["logger=mlflow"]).logger)
+        logger = Loggers(loggers, folder, said.append, "first try", ["draft"])
+        logger.log({"train/loss": 1.5}, step)
+        logger.close()
+    assert said == []
+    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
+    [run] = client.search_runs([client.get_experiment_by_name("nmt_feat").experiment_id])
+    assert (run.info.run_name, run.info.status, run.data.tags["draft"]) == (
+        *("first try", "FINISHED", ""),
+    )
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert steps == [2, 4]
+    report = tmp_path / "table.md"
+    report.write_text("| a |", encoding="utf-8")
+    loggers["mlflow"].log_report(tmp_path, "sweep-1", [report])
+    runs = client.search_runs([run.info.experiment_id], "tags.`nmt_feat.folder` = 'sweep-1'")
+    assert [a.path for a in client.list_artifacts(runs[0].info.run_id)] == ["table.md"]
+
+
+@pytest.mark.slow
+def test_a_sweep_logs_its_report(small: Small) -> None:
+    pytest.importorskip("tensorboard")
+    code, out = sweep(small, *EVERY[1:], "combiner=none,add", "logger=[csv,tensorboard]")
+    assert code == 0, out
+    [folder] = tables(small)
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulators.EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert "table/text_summary" in events.Tags()["tensors"]
+    assert (folder / "report.html").exists()
+    images = events.Tags()["images"]
+    assert images
+    assert set(images) == {path.stem for path in folder.glob("*.png")}

@@ -280,11 +280,13 @@ class SweepTable(Callback):
         if failed:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
         from nmt_feat.analysis.report import make_reports, print_reports, write_reports
+        from nmt_feat.cli.sweep_artifacts import log_sweep
 
         reports = make_reports(map(_read_job_record, jobs), notes)
         paths = write_reports(reports, self.folder)  # before anything that may fail in printing
         print_reports(reports, TextConsole())
         say("Written:", " and ".join(map(str, paths)))
+        log_sweep(jobs, reports, paths, self.folder)
         return failed
 
 

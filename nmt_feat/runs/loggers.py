@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ class Logger(ABC):
     run_name: str | None = None
     """The run's name, if it has another than its folder; set before `open`, as are its tags."""
     run_tags: Sequence[str] = ()
+    takes_reports = False
+    """Whether it has `log_report`."""
 
     @abstractmethod
     def open(self, folder: Path) -> None:
@@ -37,6 +40,16 @@ class Logger(ABC):
     @abstractmethod
     def close(self) -> None:
         """End; what was logged is kept."""
+
+    def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
+        """Take the files of a sweep's report, in place of a training.
+
+        Args:
+            runs: the folder of the run folders.
+            name: the sweep's.
+            paths: its tables, figures and page.
+        """
+        raise NotImplementedError
 
 
 class OfFabric(Logger):
@@ -64,6 +77,8 @@ class CSV(OfFabric):
 class TensorBoard(OfFabric):
     """Lightning Fabric's: event files in the run's folder `tensorboard`."""
 
+    takes_reports = True
+
     def __init__(self) -> None:
         optional("tensorboard", "logger=tensorboard", "tensorboard")
 
@@ -74,6 +89,18 @@ class TensorBoard(OfFabric):
             if text:
                 self.logger.experiment.add_text(name, text)
 
+    def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
+        """Write tables as text, and figures as images, into the sweep's folder `tensorboard`."""
+        logger = TensorBoardLogger(paths[0].parent, name="tensorboard", version="")
+        for path in paths:
+            if path.suffix == ".md":
+                logger.experiment.add_text(path.stem, path.read_text(encoding="utf-8"))
+            elif path.suffix == ".png":
+                from matplotlib.image import imread
+
+                logger.experiment.add_image(path.stem, imread(path), dataformats="HWC")
+        logger.finalize("finished")
+
 
 class WandB(Logger):
     """Weights & Biases: a run named as the folder, continued when training is.
@@ -82,6 +109,8 @@ class WandB(Logger):
         project: where it is shown.
         mode: `online`, or `offline`: kept in the run's folder, for `wandb sync`.
     """
+
+    takes_reports = True
 
     def __init__(self, project: str = "nmt_feat", mode: str = "online") -> None:
         self.wandb = optional("wandb", "logger=wandb", "wandb")
@@ -105,6 +134,85 @@ class WandB(Logger):
     def close(self) -> None:
         """Send or write what is left."""
         self.run.finish()
+
+    def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
+        """Log the files as an artifact of a run of its own."""
+        run = self.wandb.init(
+            **{"project": self.project, "mode": self.mode, "dir": str(runs), "name": name},
+            **{"id": name, "resume": "allow", "job_type": "report"},
+            settings=self.wandb.Settings(console="off"),
+        )
+        artifact = self.wandb.Artifact(name, type="report")
+        for path in paths:
+            artifact.add_file(str(path))
+        run.log_artifact(artifact)
+        run.finish()
+
+
+class MLflow(Logger):
+    """MLflow: a run named as the folder, continued when training is; no server is needed.
+
+    Args:
+        experiment: the experiment of the runs.
+        uri: of the store; default a folder `mlruns` beside the runs, for `mlflow ui`.
+    """
+
+    FOLDER_TAG = "nmt_feat.folder"
+    """Of an MLflow run: the folder whose training it logs."""
+    takes_reports = True
+
+    def __init__(self, experiment: str = "nmt_feat", uri: str | None = None) -> None:
+        # Newer versions refuse a store of files, which needs no database, unless that is set.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        self.mlflow = optional("mlflow", "logger=mlflow", "mlflow")
+        self.experiment, self.uri = experiment, uri
+
+    def open(self, folder: Path) -> None:
+        """Begin or continue the run."""
+        self._begin_run(folder.parent, folder.name)
+        for tag in self.run_tags:
+            self.client.set_tag(self.run_id, tag, "")
+
+    def _begin_run(self, runs: Path, name: str) -> None:
+        """Make the client, and the run of a folder if there is none."""
+        uri = self.uri or (runs / "mlruns").absolute().as_uri()
+        self.client: Any = self.mlflow.MlflowClient(tracking_uri=uri)
+        experiment = self._find_experiment()
+        runs_of_folder = self.client.search_runs(
+            [experiment], f"tags.`{self.FOLDER_TAG}` = '{name}'", max_results=1
+        )
+        if runs_of_folder:
+            self.run_id = runs_of_folder[0].info.run_id
+            self.client.update_run(self.run_id, status="RUNNING")
+        else:
+            tags = {self.FOLDER_TAG: name}
+            run = self.client.create_run(experiment, run_name=self.run_name or name, tags=tags)
+            self.run_id = run.info.run_id
+
+    def _find_experiment(self) -> str:
+        experiment = self.client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            try:
+                return str(self.client.create_experiment(self.experiment))
+            except self.mlflow.MlflowException:  # another run of the sweep has just made it
+                experiment = self.client.get_experiment_by_name(self.experiment)
+        return str(experiment.experiment_id)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers."""
+        for name, value in values.items():
+            self.client.log_metric(self.run_id, name, value, step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self.client.set_terminated(self.run_id)
+
+    def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
+        """Log the files as artifacts of a run of its own."""
+        self._begin_run(runs, name)
+        for path in paths:
+            self.client.log_artifact(self.run_id, str(path))
+        self.client.set_terminated(self.run_id)
 
 
 def make_loggers(configs: Mapping[str, LoggerConfig]) -> dict[str, Logger]:
