@@ -15,6 +15,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import format_nbest_line
 from nmt_feat.export.ctranslate2 import LONGEST
 from nmt_feat.runs.artifacts import list_files_read, refuse_record
+from nmt_feat.runs.ensembles import list_members, open_runs
 from nmt_feat.runs.inputs import Reader, Text
 from nmt_feat.runs.long_lines import Translation, check_lengths
 from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
@@ -31,12 +32,17 @@ def main() -> None:
 def translate_text(cfg: TranslateConfig) -> None:
     """Write translations in order, each chunk as soon as it is translated."""
     check_inference(cfg)
-    model = TrainedModel(cfg.run, cfg.threads)
+    folders = list_members(cfg.run)
+    if len(folders) > 1 and cfg.engine != "native":
+        raise UserError(f"engine={cfg.engine}: translates with one run; give one, or engine=native")
+    model = open_runs(cfg.run, cfg.threads)
     model.unknowns.reaction = cfg.unknown
     labels = cfg.labels, cfg.label_files
     reader = model.make_reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw, "", *labels))
-    check_output(cfg.output, "output=", [*reader.list_files(), *list_files_read(cfg.run)])
-    refuse_record(cfg.output, cfg.run)
+    files_of_runs = [path for folder in folders for path in list_files_read(folder)]
+    check_output(cfg.output, "output=", [*reader.list_files(), *files_of_runs])
+    for folder in folders:
+        refuse_record(cfg.output, folder)
     if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
         for number, sentence in enumerate(reader.read_sentences(), 1):
             check_lengths(

@@ -15,7 +15,8 @@ class TranslateConfig:
     """`translate.py`: translate with a trained run."""
 
     run: str = MISSING
-    """Folder of the run."""
+    """Folder of the run. Several, with commas between or by `*`, translate together: the mean of
+    their probabilities."""
     input: str = "-"
     """File of sentences, one a line, or CoNLL-U (`.conllu`); `-` is standard input."""
     output: str = "-"

@@ -10,6 +10,7 @@ import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
-from nmt_feat.decoding.search import Hypothesis
+from nmt_feat.decoding.search import Hypothesis, Seq2Seq
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
@@ -124,6 +125,8 @@ class TrainedModel:
         self.model = model_for(cfg, self.encoder, self.target, self.encoders)
         restore_weights(self.model, read_tensors(weights), str(weights))
         self.model.to(self.device).eval()
+        self.searched: Seq2Seq[Any] = self.model
+        """What translates and scores: the model, or an ensemble that it belongs to."""
         self.feature_names = list(cfg.features) if reads_features else []
         """The features that translation reads; others had a part in training only."""
         if not reads_features:
@@ -316,7 +319,7 @@ class TrainedModel:
         names = self.feature_names
         split = self.encode_pairs(sentences, [""] * len(sentences), where, count)
         if cfg.engine == "native":
-            return translate_split(self.model, split, names, decoding, self.device)
+            return translate_split(self.searched, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
         results, missed, replaced = self.exported_model.translate(split, names, decoding, nearest)
         self.replaced += len(replaced)
@@ -362,6 +365,6 @@ class TrainedModel:
         check_pairs(self.encoder, self.target, sentences, targets, where, max_pieces)
         split, names = self.encode_pairs(sentences, targets, where), self.feature_names
         return score_within_memory(
-            lambda tokens: score_split(self.model, split, names, tokens, self.device),
+            lambda tokens: score_split(self.searched, split, names, tokens, self.device),
             self.cfg.trainer.batch_tokens,
         )

@@ -1,0 +1,85 @@
+"""Several models of one vocabulary as one: the mean of their probabilities, piece by piece.
+
+Search and forced scoring see an ensemble as any other model. What they only pass on (the memory of
+the encoder, hidden states) is that of the members, side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nmt_feat.decoding.search import Cache, Seq2Seq
+
+
+class EnsembleCache:
+    """The cache of each member."""
+
+    def __init__(self, caches: Sequence[Cache]) -> None:
+        self.caches = list(caches)
+
+    def select_rows(self, index: Tensor) -> EnsembleCache:
+        """Rows `index` of each."""
+        return EnsembleCache([cache.select_rows(index) for cache in self.caches])
+
+
+class Ensemble:
+    """Models whose probabilities are averaged: at least one, with the same pieces and features.
+
+    Shapes are those of `Seq2Seq`, with D the sum of the members' widths.
+    """
+
+    def __init__(self, models: Sequence[Seq2Seq[Any]]) -> None:
+        self.models = list(models)
+        self._widths: list[int] = []
+
+    @property
+    def training(self) -> bool:
+        """Whether dropout is on."""
+        return any(model.training for model in self.models)
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout."""
+        for model in self.models:
+            model.train(mode)
+
+    def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """The memories of the members, (B, S, D)."""
+        memories = [model.encode(source, features, mask) for model in self.models]
+        self._widths = [memory.shape[-1] for memory in memories]
+        return torch.cat(memories, dim=-1)
+
+    def _split(self, states: Tensor) -> list[Tensor]:
+        """Each member's part of states (..., D)."""
+        return list(torch.split(states, self._widths, dim=-1))
+
+    def start_cache(self, memory: Tensor, mask: Tensor) -> EnsembleCache:
+        """A cache for each member."""
+        parts = zip(self.models, self._split(memory), strict=True)
+        return EnsembleCache([model.start_cache(part, mask) for model, part in parts])
+
+    def decode_step(self, tokens: Tensor, position: int, cache: EnsembleCache) -> Tensor:
+        """Log-probabilities (R, V) of the next piece."""
+        members = zip(self.models, cache.caches, strict=True)
+        return average_logits([model.decode_step(tokens, position, c) for model, c in members])
+
+    def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """The hidden states of the members, (B, T, D)."""
+        parts = zip(self.models, self._split(memory), strict=True)
+        return torch.cat([model.decode(target_in, part, mask) for model, part in parts], dim=-1)
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities (..., V)."""
+        parts = zip(self.models, self._split(hidden), strict=True)
+        return average_logits([model.compute_logits(part) for model, part in parts])
+
+
+def average_logits(logits: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean probabilities of logits (..., V) each."""
+    logprobs = torch.stack([F.log_softmax(one.float(), -1) for one in logits])
+    return logprobs.logsumexp(0) - math.log(len(logits))
