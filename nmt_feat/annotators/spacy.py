@@ -28,11 +28,15 @@ class SpaCy(Annotator):
             data (JSON, msgpack, arrays; none is unpickled, PyTorch's are loaded as weights only);
             an installed pipeline is a Python package, whose own code is run as any package's.
         exclude: components that are not loaded, such as `ner`, to save time.
+        entities: whether words have the names that the pipeline finds, in `misc`: `NER=B-ORG` for
+            the first word of one, `NER=I-ORG` for the others.
     """
 
     name = "spacy"
 
-    def __init__(self, model: str | None = None, exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self, model: str | None = None, exclude: Sequence[str] = (), entities: bool = False
+    ) -> None:
         self.package("spacy")
         if model is None:
             raise UserError(
@@ -40,6 +44,7 @@ class SpaCy(Annotator):
                 "(python -m spacy download en_core_web_sm) or to the folder of one"
             )
         self.model = model
+        self.entities = entities
         self.exclude = [exclude] if isinstance(exclude, str) else sorted(exclude)
         path = Path(model).expanduser()
         self.installed = not path.is_dir()
@@ -85,13 +90,14 @@ class SpaCy(Annotator):
             f"{path.relative_to(self.folder).as_posix()} {hash_content(path)}" for path in files
         ]
         model = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        return f"spacy {versions} model={model} exclude={','.join(self.exclude)}"
+        entities = " entities" if self.entities else ""
+        return f"spacy {versions} model={model} exclude={','.join(self.exclude)}{entities}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
         docs = self._tagger.pipe([text for text in texts if text.strip()])
         return [
-            Sentence(text, _convert_words(text, next(docs)) if text.strip() else ())
+            Sentence(text, _convert_words(text, next(docs), self.entities) if text.strip() else ())
             for text in texts
         ]
 
@@ -109,7 +115,7 @@ def _find_installed(name: str) -> Path:
     return next((path.parent for path in home.glob("*/config.cfg")), home)
 
 
-def _convert_words(text: str, doc: Any) -> tuple[Word, ...]:
+def _convert_words(text: str, doc: Any, entities: bool) -> tuple[Word, ...]:
     parsed = doc.has_annotation("DEP")
     tokens = [token for token in doc if not token.is_space]
     numbers = {token.i: number for number, token in enumerate(tokens, 1)}
@@ -124,5 +130,8 @@ def _convert_words(text: str, doc: Any) -> tuple[Word, ...]:
             head, head_upos = (0, ROOT) if root else (numbers[above.i], above.pos_ or NONE)
         values = token.lemma_, token.pos_, token.tag_, str(token.morph), token.dep_
         lemma, upos, xpos, feats, deprel = (value or NONE for value in values)
-        words.append(Word(token.text, 0, 0, lemma, upos, xpos, feats, deprel, head_upos, head))
+        name = f"NER={token.ent_iob_}-{token.ent_type_}"
+        misc = name if entities and token.ent_iob_ in ("B", "I") else NONE
+        syntax = feats, deprel, head_upos, head
+        words.append(Word(token.text, 0, 0, lemma, upos, xpos, *syntax, misc))
     return align_words(text, words, "annotator=spacy")

@@ -1,0 +1,70 @@
+"""Chinese words by jieba."""
+
+import functools
+import importlib
+import importlib.metadata
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unicodedata import category
+
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.text.conllu import Sentence, Word
+
+
+class Jieba(Annotator):
+    """jieba (Sun): words of Chinese with part of speech; its dictionary is in its package.
+
+    xpos are its tags, those of ICTCLAS with a few of its own; `jieba_tags.json` maps them to upos:
+    measure words NOUN, words of place and time NOUN, particles PART. It has one tag for whatever is
+    no word, which is PUNCT, SYM or X by its characters. Lemmas are the words themselves, so there
+    are none.
+    """
+
+    name = "jieba"
+    languages = ("zh", "yue")
+    columns = ("upos", "xpos")
+
+    def __init__(self) -> None:
+        self.package("jieba")
+        tags = json.loads(Path(__file__).with_name("jieba_tags.json").read_bytes())
+        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
+
+    @functools.cached_property
+    def _tagger(self) -> Any:
+        jieba = self.package("jieba")
+        jieba.setLogLevel(logging.WARNING)  # it says on standard error how long it takes to load
+        tokenizer = jieba.Tokenizer()
+        # Else it reads what anybody may have put into the folder of temporary files.
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer.tmp_dir = folder
+            tokenizer.initialize()
+        return importlib.import_module("jieba.posseg").POSTokenizer(tokenizer)
+
+    def fingerprint(self) -> str:
+        """Package and version; its dictionary comes with it."""
+        return f"jieba jieba={importlib.metadata.version('jieba')}"
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line."""
+        return [Sentence(text, self._words(text)) for text in texts]
+
+    def _words(self, text: str) -> tuple[Word, ...]:
+        words, end = [], 0
+        for form, tag in self._tagger.lcut(text):
+            start, end = end, end + len(form)
+            if form.strip():  # its words are all characters of the text, spaces too
+                upos = self._choose_upos(form, tag)
+                words.append(Word(form, start, end, upos=upos, xpos=tag))
+        return tuple(words)
+
+    def _choose_upos(self, form: str, tag: str) -> str:
+        kinds = {category(character)[0] for character in form}
+        if tag == "x" and kinds <= {"P", "S"}:
+            return "PUNCT" if kinds == {"P"} else "SYM"
+        # Tags of more letters are finer: `nrt` is a kind of `nr`.
+        prefixes = (tag[:length] for length in range(len(tag), 0, -1))
+        return next((self.upos[prefix] for prefix in prefixes if prefix in self.upos), "X")

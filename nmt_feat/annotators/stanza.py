@@ -1,0 +1,108 @@
+"""Annotation by Stanza."""
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import NONE, Sentence, Word, align_words, parse_conllu
+from nmt_feat.text.files import hash_content
+
+IOB = {"S": "B", "B": "B", "I": "I", "E": "I"}
+"""Stanza's tags of a name's first, inner, last or only word, and those of IOB."""
+
+
+class Stanza(Annotator):
+    """Stanza (Qi et al. 2020): what its models of the language give, named entities too.
+
+    Names are in `misc`: `NER=B-PER` for the first word, `NER=I-PER` for the others. Where it finds
+    several sentences in a line, their words stay one sentence, with as many roots. It runs on the
+    CPU, a line at a time, so that a line's annotation depends on nothing else.
+
+    Args:
+        language: as Stanza names it, such as `de`.
+        model: the folder that Stanza's models were downloaded to; default Stanza's own.
+        processors: those that are run; default all for which there are models of the language.
+    """
+
+    name = "stanza"
+
+    def __init__(
+        self, language: str, model: str | None = None, processors: Sequence[str] = ()
+    ) -> None:
+        self.package("stanza")
+        resources = importlib.import_module("stanza.resources.common")
+        self.language = language
+        self.folder = Path(model or resources.DEFAULT_MODEL_DIR).expanduser()
+        self.processors = [processors] if isinstance(processors, str) else list(processors)
+        if not (self.folder / "resources.json").is_file() or not self._models():
+            self._refuse("there are no models")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        download = f"stanza.download('{self.language}', model_dir='{self.folder}')"
+        raise UserError(
+            f"annotator=stanza: {reason} of {self.language} in {self.folder}; download them: "
+            f'python -c "import stanza; {download}"'
+        )
+
+    def _models(self) -> list[Path]:
+        return sorted(path for path in (self.folder / self.language).rglob("*.pt"))
+
+    @functools.cached_property
+    def _tagger(self) -> Any:
+        stanza = self.package("stanza")
+        chosen = {"processors": ",".join(self.processors)} if self.processors else {}
+        try:
+            return stanza.Pipeline(
+                self.language,
+                dir=str(self.folder),
+                download_method=None,
+                use_gpu=False,
+                verbose=False,
+                **chosen,
+            )
+        except Exception as error:  # of many types, by what is missing
+            self._refuse(f"Stanza cannot load its models ({' '.join(str(error).split())})")
+
+    def fingerprint(self) -> str:
+        """Versions of Stanza and PyTorch, sum of the language's models, processors."""
+        versions = " ".join(f"{p}={importlib.metadata.version(p)}" for p in ("stanza", "torch"))
+        files = [self.folder / "resources.json", *self._models()]
+        lines = [
+            f"{path.relative_to(self.folder).as_posix()} {hash_content(path)}" for path in files
+        ]
+        model = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        chosen = ",".join(self.processors)
+        return f"stanza {versions} language={self.language} model={model} processors={chosen}"
+
+    def annotate(self, texts: Sequence[str]) -> list[Sentence]:
+        """A sentence for each line."""
+        out = []
+        for text in texts:
+            words: list[Word] = []
+            for sentence in self._tagger(text).sentences:
+                (parsed,) = parse_conllu(_write_lines(sentence), "annotator=stanza")
+                before = len(words)
+                words += [w._replace(head=w.head + before * (w.head > 0)) for w in parsed.words]
+            out.append(Sentence(text, align_words(text, words, "annotator=stanza")))
+        return out
+
+
+def _write_lines(sentence: Any) -> Iterator[str]:
+    """Stanza's sentence as CoNLL-U, in which a token of several words is a range."""
+    for token in sentence.tokens:
+        name = token.ner or "O"
+        misc = f"NER={IOB[name[0]]}{name[1:]}" if name[0] in IOB else NONE
+        words = token.words
+        if len(words) > 1:
+            yield "\t".join([f"{words[0].id}-{words[-1].id}", token.text, *[NONE] * 7, misc])
+            misc = NONE
+        for word in words:
+            values = [word.lemma, word.upos, word.xpos, word.feats, word.head, word.deprel]
+            columns = [NONE if value in (None, "") else str(value) for value in values]
+            yield "\t".join([str(word.id), word.text, *columns, NONE, misc])
