@@ -16,8 +16,16 @@ from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import AnnotatorConfig, AnnotatorPart, DataConfig
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word, read_conllu, write_conllu
-from nmt_feat.text.merging import TEXT, Annotation, ColumnOwners, Conflicts, merge_annotations
+from nmt_feat.text.merging import (
+    TEXT,
+    Annotation,
+    ColumnOwners,
+    Conflicts,
+    describe_second_sources,
+    merge_annotations,
+)
 from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_values import MISSING
 from tests.support.applied import said
 from tests.support.entry import call
 from tests.support.mistakes import line
@@ -110,7 +118,7 @@ def test_each_column_from_its_source() -> None:
     parts = ("do", {"upos": "AUX"}), ("n't", {"upos": "PART"}), ("sleep", {"upos": "VERB"})
     syntax = Sentence(text.text, cut(text.text, *parts))
     entities = words("don't sleep", {"misc": "NER=B-X|Term=9"}, {"misc": "NER=O"})
-    owners = {"upos": "a", "misc.Term": TEXT, "misc.NER": "b"}
+    owners = {"upos": ["a"], "misc.Term": [TEXT], "misc.NER": ["b"]}
     conflicts = Conflicts()
     annotations = [Annotation(TEXT, text), Annotation("a", syntax), Annotation("b", entities)]
     merged = merge_annotations(annotations, owners, conflicts)
@@ -133,7 +141,7 @@ def test_morphemes_are_joined_and_larger_words_give_to_each() -> None:
         Annotation("small", Sentence(text.text, small), joins=True),
         Annotation("large", Sentence(text.text, large)),
     ]
-    merged = merge_annotations(annotations, {"upos": "small", "lemma": "large"}, Conflicts())
+    merged = merge_annotations(annotations, {"upos": ["small"], "lemma": ["large"]}, Conflicts())
     assert [(w.upos, w.lemma) for w in merged.words] == [("N+P", "abc"), ("V", "abc")]
 
 
@@ -144,7 +152,7 @@ def test_heads_are_numbered_anew() -> None:
     parts = cut(text, ("ca", {}), ("n't", {}), ("stop", {}), ("now", {}))
     heads = zip(parts, (3, 1, 0, 3), strict=True)
     tree = tuple(w._replace(head=head, deprel="x", head_upos="Y") for w, head in heads)
-    owners = {"deprel": "tree", "head_upos": "tree", "head": "tree"}
+    owners = {"deprel": ["tree"], "head_upos": ["tree"], "head": ["tree"]}
     annotations = [base, Annotation("tree", Sentence(text, tree))]
     merged = merge_annotations(annotations, owners, Conflicts())
     assert [w.head for w in merged.words] == [2, 0, 2]
@@ -155,15 +163,30 @@ def test_a_text_wins_in_a_sentence_where_it_says_anything() -> None:
     tags, tagged = words("a b", {"upos": "X"}, {"upos": "Y"}), words("a b", {"upos": "T"}, {})
     for text, expected in ((tagged, ["T", "_"]), (words("a b", {}, {}), ["X", "Y"])):
         annotations = [Annotation(TEXT, text), Annotation("t", tags)]
-        merged = merge_annotations(annotations, {"upos": "t"}, Conflicts())
+        merged = merge_annotations(annotations, {"upos": ["t"]}, Conflicts())
         assert [word.upos for word in merged.words] == expected
 
 
+def test_an_annotator_says_what_a_text_does_not_bring() -> None:
+    """Gold tags in training, a tagger's where a text has none; marks of terms nobody can give."""
+    owners = {"upos": [TEXT, "t"], "misc.Term": [TEXT]}
+    plain, tagged = Sentence("a b"), words("a b", {"upos": "X"}, {"upos": "Y"})
+    merged = merge_annotations(
+        [Annotation(TEXT, plain), Annotation("t", tagged)], owners, Conflicts()
+    )
+    assert [(w.upos, w.misc) for w in merged.words] == [
+        ("X", f"Term={MISSING}"),
+        ("Y", f"Term={MISSING}"),
+    ]
+    assert describe_second_sources(owners) == "upos by t; in training the text's"
+
+
 def test_the_first_source_that_says_anything_has_a_column() -> None:
-    owners = ColumnOwners([TEXT, "a"])
+    owners = ColumnOwners([TEXT, "a", "b"])
     owners.add(TEXT, Sentences.of([words("x y", {"misc": "Term=1"}, {})]))
     owners.add("a", Sentences.of([words("x y", {"upos": "N", "misc": "Term=2|NER=O"}, {})]))
-    assert owners.choose() == {"misc.Term": TEXT, "misc.NER": "a", "upos": "a"}
+    owners.add("b", Sentences.of([words("x y", {"upos": "N", "misc": "Term=3"}, {})]))
+    assert owners.choose() == {"misc.Term": [TEXT, "a"], "misc.NER": ["a"], "upos": ["a"]}
 
 
 # ---- a corpus

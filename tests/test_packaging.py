@@ -59,7 +59,7 @@ def test_content(wheel: Path) -> None:
         assert f"nmt_feat/data/embedded/{path.name}" in names
     for name in ("page.html", "page.css", "page.js"):
         assert f"nmt_feat/analysis/static/{name}" in names
-    for name in ("py.typed", "annotators/hanta_tags.json", "annotators/kiwi_tags.json"):
+    for name in ("py.typed", "annotators/hanta_tags.json", "annotators/jieba_tags.json"):
         assert f"nmt_feat/{name}" in names
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} == {"nmt_feat"}

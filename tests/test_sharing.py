@@ -136,7 +136,8 @@ def test_a_folder_translates_where_the_corpus_has_never_been(
     (here / "vectors.txt").write_text("2 3\nthe 1 2 3\nbank 3 2 1\n", encoding="utf-8")
     training = Small(here / "corpus", here / "cache", here)
     vectors = f"features.vectors.file={here / 'vectors.txt'}"
-    run = training.train("combiner=concat", "annotator=hanta", "features=[upos,vectors]", vectors)
+    tags = "annotator=hanta", "annotator.replace=true"
+    run = training.train("combiner=concat", *tags, "features=[upos,vectors]", vectors)
     elsewhere = tmp_path / "elsewhere"
     shutil.move(run, elsewhere / "model")
     shutil.rmtree(here)

@@ -57,7 +57,7 @@ def write_annotations(
     return conflicts.describe(next(iter(parts)))
 
 
-def choose_owners(parts: Mapping[str, Path]) -> dict[str, str]:
+def choose_owners(parts: Mapping[str, Path]) -> dict[str, list[str]]:
     """The source of each column of files of annotation: the first that has a value."""
     owners = ColumnOwners(parts)
     for name, part in parts.items():

@@ -140,7 +140,7 @@ class SourceEncoder:
         longest: int | None = None,
         normal: bool = True,
         user_kinds: Mapping[str, str] | None = None,
-        sources: Mapping[str, str] | None = None,
+        sources: Mapping[str, list[str]] | None = None,
     ) -> None:
         self.subwords = subwords
         self.features = features
@@ -191,7 +191,7 @@ class SourceEncoder:
 
     def find_source(self, kind: FeatureKind) -> str | None:
         """Where a feature's column comes from, if annotations of several sources are merged."""
-        return self.sources.get(source_key(kind.annotation_column or ""))
+        return " else ".join(self.sources.get(source_key(kind.annotation_column or ""), ())) or None
 
     @property
     def annotated(self) -> bool:

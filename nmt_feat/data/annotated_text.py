@@ -81,7 +81,7 @@ def project_words(
 def merge_sources(
     columns: tuple[str, ...],
     names: Sequence[tuple[str, bool]],
-    owners: Mapping[str, str],
+    owners: Mapping[str, Sequence[str]],
     required: Mapping[str, str],
     path: str,
     parts: list[Sentences],
@@ -92,8 +92,8 @@ def merge_sources(
     Args:
         columns: those of the annotation that are needed.
         names: of each part its source, and whether its words are morphemes; the text is the last.
-        owners: the source of each column.
-        required: by feature that no sentence may lack its column, if it is the text's.
+        owners: the sources of each column.
+        required: by feature that no sentence may lack its column, if the text alone gives it.
         path: of the text, for messages.
         parts: the sentences of each source.
         row: number of the first sentence.

@@ -55,7 +55,7 @@ class RawCorpus:
     rules: dict[str, set[str]]  # by split: which rules of normal form change its text (normal.py)
     keys: tuple[str, ...] = ()  # of values of whole sentences that features read
     normal: bool = True  # whether they are followed, as in all but old runs
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, list[str]] = field(default_factory=dict)
     """By column of an annotation where it comes from, if from several sources (merging.py)."""
 
     @property

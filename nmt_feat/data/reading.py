@@ -27,7 +27,7 @@ from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings
-from nmt_feat.text.merging import TEXT, ColumnOwners, Conflicts, source_key
+from nmt_feat.text.merging import TEXT, ColumnOwners, Conflicts, describe_second_sources, source_key
 from nmt_feat.text.sentences import HEADS
 
 
@@ -118,8 +118,10 @@ def annotate_split(
     return projected
 
 
-def choose_owners(train: RawSplit, tables_by_source: Mapping[str, SentenceTable]) -> dict[str, str]:
-    """The source of each column: the first of the text and the annotators that has a value."""
+def choose_owners(
+    train: RawSplit, tables_by_source: Mapping[str, SentenceTable]
+) -> dict[str, list[str]]:
+    """The sources of each column: the first of the text and the annotators that has a value."""
     sources = {TEXT: train.source} if train.has_words else {}
     owners = ColumnOwners([TEXT, *tables_by_source])
     for name, table in {**sources, **tables_by_source}.items():
@@ -140,7 +142,7 @@ def merge_split(
 ) -> None:
     """Give a split the words of the text, or else of the first annotator, with all columns."""
     names = [(name, tool.morphemes) for name, tool in tools.items()]
-    of_text = {f: c for f, c in required.items() if corpus.sources.get(source_key(c)) == TEXT}
+    of_text = {f: c for f, c in required.items() if corpus.sources.get(source_key(c)) == [TEXT]}
     work = partial(
         merge_sources,
         *(columns, [*names, (TEXT, False)], corpus.sources, of_text, split.source_path),
@@ -152,6 +154,8 @@ def merge_split(
         conflicts.update(result)
     base = "the text" if split.has_words else next(iter(tools))
     corpus.notes += [f"{split.name}: {sentence}" for sentence in conflicts.describe(base)]
+    if not split.has_words and (columns_of_tools := describe_second_sources(corpus.sources)):
+        corpus.notes.append(f"{split.name}: {columns_of_tools}")
 
 
 def read_split(

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from nmt_feat.annotators import base as annotators
@@ -20,7 +21,14 @@ from nmt_feat.runs.artifacts import FINGERPRINT, annotator_folder
 from nmt_feat.runs.inputs import PARALLEL, training_format
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence
-from nmt_feat.text.merging import TEXT, Annotation, Conflicts, merge_annotations, source_key
+from nmt_feat.text.merging import (
+    TEXT,
+    Annotation,
+    Conflicts,
+    describe_second_sources,
+    merge_annotations,
+    source_key,
+)
 from nmt_feat.text.normalization import normalize_lines
 from nmt_feat.text.projection import project_annotation
 
@@ -58,6 +66,8 @@ class TextAnnotation:
         self.folder, self.cfg, self.encoder, self.kinds = folder, cfg, encoder, kinds
         self.unannotated = 0
         """Sentences without annotation, where the run's features allow it."""
+        self.says_sources = False
+        """Whether it was said that annotators give what was the text's in training."""
 
     @property
     def settings(self) -> AnnotatorConfig:
@@ -149,7 +159,7 @@ class TextAnnotation:
         What the sentences say of a column stays. `name` and the number of the `first` one are for
         errors.
         """
-        sources = {*self.encoder.sources.values()}
+        sources = set(chain.from_iterable(self.encoder.sources.values()))
         if not self.encoder.annotated or not sources - {TEXT} or self.cfg.data.train.raw:
             return sentences
         return self._merge(sentences, None, name, first)
@@ -167,8 +177,13 @@ class TextAnnotation:
             feature: column
             for feature, kind in self.kinds.items()
             if kind.requires_annotation and (column := kind.annotation_column)
-            if sources.get(source_key(column)) == TEXT
+            if sources.get(source_key(column)) == [TEXT]
         }
+        second = describe_second_sources(sources)
+        lacks_words = any(s.text.strip() and not s.words for s in sentences)
+        if second and lacks_words and not self.says_sources:
+            say(f"{name}: {second}", file=sys.stderr)
+            self.says_sources = True
         conflicts, merged = Conflicts(), []
         for number, (sentence, *others) in enumerate(zip(sentences, *by_tool, strict=True), first):
             annotations = [Annotation(TEXT, sentence), *others]

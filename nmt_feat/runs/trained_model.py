@@ -201,7 +201,7 @@ class TrainedModel:
                     f"{suggest(key, list(self.encoder.sentence_keys))}"
                 )
         annotates = not self.encoder.annotated or (
-            self.is_annotated and TEXT not in self.encoder.sources.values()
+            self.is_annotated and [TEXT] not in self.encoder.sources.values()
         )
         return Reader(text, self.cfg.data, annotates)
 

@@ -3,7 +3,9 @@
 Sources are the text itself, where it brings columns (CoNLL-U, factors), and annotators. Words are
 those of the first source that has any; each takes the values that another source has where it
 stands. Each column is of one source in the whole corpus: the first that has a value of it in the
-training text. `misc` is shared by its keys: `misc.Term` may be the text's, `misc.NER` spaCy's.
+training text. Where that is the text, and another text does not bring the column, an annotator
+gives it, if one can. `misc` is shared by its keys: `misc.Term` may be the text's, `misc.NER`
+spaCy's.
 
     text         don't   sleep        misc.Term is the text's
     udpipe       do n't  sleep        upos is UDPipe's: of do, which covers the first character
@@ -82,11 +84,16 @@ class ColumnOwners:
             elif values:
                 self._columns[source].add(column)
 
-    def choose(self) -> dict[str, str]:
-        """The source of each column, and of each key of `misc`, as `misc.NER`."""
-        owners: dict[str, str] = {}
+    def choose(self) -> dict[str, list[str]]:
+        """The source of each column, and of each key of `misc`, as `misc.NER`.
+
+        A second one stands behind the text: it gives the column of a text that does not bring it.
+        """
+        owners: dict[str, list[str]] = {}
         for source, columns in self._columns.items():
-            owners |= dict.fromkeys(sorted(columns - owners.keys()), source)
+            for column in sorted(columns):
+                if owners.setdefault(column, [source]) == [TEXT] != [source]:
+                    owners[column].append(source)
         return owners
 
 
@@ -95,13 +102,21 @@ def source_key(column: str) -> str:
     return column if column.startswith(MISC) else column.partition(".")[0]
 
 
+def describe_second_sources(owners: Mapping[str, Sequence[str]]) -> str:
+    """Which annotators give columns that were the text's in training; empty for none."""
+    columns = [f"{column} by {names[1]}" for column, names in owners.items() if len(names) > 1]
+    return f"{', '.join(columns)}; in training the text's" if columns else ""
+
+
 def merge_annotations(
-    annotations: Sequence[Annotation], owners: Mapping[str, str], conflicts: Conflicts
+    annotations: Sequence[Annotation],
+    owners: Mapping[str, Sequence[str]],
+    conflicts: Conflicts,
 ) -> Sentence:
     """One sentence of what the sources say of it, in order; conflicts are counted.
 
-    The text wins where it says anything in a column of this sentence. A column that is the text's
-    is missing (`MISSING`) in a sentence of which the text says nothing.
+    The text wins where it says anything in a column of this sentence. A column that the text alone
+    gives is missing (`MISSING`) in a sentence of which the text says nothing.
     """
     base = next((a for a in annotations if a.sentence.words), annotations[0])
     if any(not a.sentence.text.strip() for a in annotations):  # such as a raw line that is blank
@@ -111,13 +126,13 @@ def merge_annotations(
     views = {a.source: _View.of(a, base, conflicts) for a in annotations if a.sentence.words}
     text = views.get(TEXT)
     count = len(base.sentence.words)
+    # The second of two sources, an annotator, is that of a sentence of which the text says nothing.
+    chosen = {column: names[0 if text else -1] for column, names in owners.items()}
     columns: dict[str, Sequence[Any]] = {}
     for column in (*VALUES, HEAD):
-        source = owners.get(column)
-        if text and (source == TEXT or text.has(column)):
-            source = TEXT
+        source = TEXT if text and text.has(column) else chosen.get(column)
         columns[column] = _read_values(views, source, column, count)
-    misc = _merge_misc(views, owners, count)
+    misc = _merge_misc(views, chosen, count)
     words = [
         word._replace(misc=misc[i], **{name: v[i] for name, v in columns.items()})
         for i, word in enumerate(base.sentence.words)
