@@ -353,7 +353,7 @@ SAID = {
     ("texts", "texts/out", *GERMAN): "texts/out: is in texts; choose a folder outside",
     ("nofile", "out", *GERMAN): "nofile: the folder has no file to annotate",
     ("twice", "out", *GERMAN): "twice/a.gz: stands beside twice/a; remove one of them",
-    ("one", "out"): "no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy",
+    ("one", "out"): "no annotator is chosen; set annotator=udpipe, hanta, spacy or another one",
     ("one", "out", "annotator=hanto"): "annotator=hanto: no such option; did you mean 'hanta'?",
     ("one", "out", "annotator=hanta", "annotator.process=2"): "annotator.process: no such setting; "
     "did you mean 'processes'?",

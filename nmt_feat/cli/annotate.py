@@ -108,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_annotator(cfg)
         annotators = make_annotators(cfg)
         if not annotators:
-            raise UserError("no annotator is chosen; set annotator=udpipe, hanta, kiwi or spacy")
+            raise UserError(
+                "no annotator is chosen; set annotator=udpipe, hanta, spacy or another one"
+            )
         files = plan_outputs(options.input, options.output)
         plain = options.format != "auto"
         failures = annotate_files(annotators, files, cfg.processes, plain)
