@@ -18,7 +18,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from nmt_feat.cli.sweep import SweepTable, current, format_duration
+from nmt_feat.base.terminal import format_duration
+from nmt_feat.cli.sweep import SweepTable, current
 from nmt_feat.errors import UserError
 from tests.support.lives import Life, send_after
 from tests.support.small import ROOT, Small, outcome, record

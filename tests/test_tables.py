@@ -18,7 +18,7 @@ from rich.console import Console
 from nmt_feat.analysis.render import print_table
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable
-from nmt_feat.cli.sweep import format_duration
+from nmt_feat.base.terminal import format_duration
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.runs.records import RunRecord, write_record
 

@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nmt_feat.analysis.watch import read_snapshot, render_snapshot, watch_runs
+from nmt_feat.analysis.watch import (
+    describe_snapshot,
+    read_snapshot,
+    render_snapshot,
+    watch_runs,
+)
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.find_runs import SWEEP_JOBS, SWEEP_STATE
@@ -69,6 +74,20 @@ def test_done_running_failed_and_left(tmp_path: Path) -> None:
     sweep(tmp_path, None, False, add=None)
     with lock_of(tmp_path / SWEEP):
         assert "an unknown number left" in shown(tmp_path)
+
+
+def test_how_long_the_rest_takes(tmp_path: Path) -> None:
+    """By hand: a job took 600 s; one runs, saved at 0 of 1,000, and two wait: 3 * 600 s."""
+    run(tmp_path, "add", finished=True)
+    gate = run(tmp_path, "gate", finished=False)
+    sweep(tmp_path, 4, False, add=None)
+    assert "to go" not in describe_snapshot(read_snapshot([tmp_path]))
+    job = tmp_path / SWEEP / SWEEP_JOBS / "1.json"
+    job.write_text(json.dumps(json.loads(job.read_text()) | {"seconds": 600, "trained": True}))
+    with lock_of(tmp_path / SWEEP), lock_of(gate):
+        line = describe_snapshot(read_snapshot([tmp_path]))
+        assert line == "1 done, 1 running, 2 left; running: gate-s1; about 30 min to go"
+        assert "2 left; about 30 min to go" in shown(tmp_path)
 
 
 def test_a_failed_run_that_was_finished_since_has_not_failed(tmp_path: Path) -> None:

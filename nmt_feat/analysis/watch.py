@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -20,7 +21,7 @@ from rich.text import Text
 from nmt_feat.analysis.corpora import split_by_corpus
 from nmt_feat.analysis.render import ReportTable, make_text_table
 from nmt_feat.analysis.result_tables import ResultTable
-from nmt_feat.base.terminal import literal, say
+from nmt_feat.base.terminal import format_duration, literal, say
 from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE, find_packed_runs
 from nmt_feat.runs.locks import held
@@ -43,6 +44,8 @@ class Snapshot:
     """The sweeps' failed jobs whose runs are not finished since: number and reason."""
     waiting: int | None = 0
     """Jobs of running sweeps that have not begun; None where their sweeper alone knows."""
+    job_seconds: list[float] = field(default_factory=list)
+    """Of running sweeps, how long each job took that has trained a run."""
     sweeping: bool = False
     """Whether a sweep runs."""
     broken: list[str] = field(default_factory=list)
@@ -86,6 +89,7 @@ def _add_sweep(snapshot: Snapshot, path: Path) -> list[tuple[Path, str]]:
         rest = None if total is None else total - len(jobs)
         if works:
             snapshot.sweeping = True
+            snapshot.job_seconds += [float(job["seconds"]) for job in jobs if job.get("trained")]
             waiting = snapshot.waiting
             snapshot.waiting = None if rest is None or waiting is None else waiting + rest
         else:
@@ -133,9 +137,34 @@ def count_runs(snapshot: Snapshot) -> str:
     return ", ".join(counts)
 
 
+def estimate_rest(snapshot: Snapshot) -> float | None:
+    """Seconds that the running sweeps still take, if as many jobs run side by side as now.
+
+    From the mean of the jobs that have trained a run; None before there is one.
+    """
+    if not snapshot.sweeping or snapshot.waiting is None or not snapshot.job_seconds:
+        return None
+    jobs = float(snapshot.waiting)
+    for folder, record in snapshot.running.items():
+        most = int(record.settings.get("trainer", {}).get("max_steps", 0))
+        jobs += 1 - min(_read_progress(folder)[0] / max(most, 1), 1)
+    return jobs * statistics.fmean(snapshot.job_seconds) / max(1, len(snapshot.running))
+
+
+def describe_snapshot(snapshot: Snapshot) -> str:
+    """What is done, what runs and how long the rest takes, in a line."""
+    line, rest = count_runs(snapshot), estimate_rest(snapshot)
+    if names := ", ".join(folder.name for folder in snapshot.running):
+        line += f"; running: {names}"
+    return line if rest is None else f"{line}; about {format_duration(rest)} to go"
+
+
 def render_snapshot(snapshot: Snapshot, width: int = 10_000) -> RenderableType:
     """The moment for a terminal with so many columns."""
-    parts: list[RenderableType] = [Text(count_runs(snapshot), style="bold")]
+    first = count_runs(snapshot)
+    if (rest := estimate_rest(snapshot)) is not None:
+        first += f"; about {format_duration(rest)} to go"
+    parts: list[RenderableType] = [Text(first, style="bold")]
     progress = RichTable.grid(padding=(0, 2, 0, 0))
     unfinished = snapshot.running | snapshot.stopped
     for folder, record in unfinished.items():
@@ -201,14 +230,14 @@ def _watch_in_lines(
     folders: Sequence[Path], snapshot: Snapshot, pause: Callable[[float], None]
 ) -> Snapshot:
     """A line whenever something has changed, for a pipe or a file; the last moment."""
-    line = count_runs(snapshot)
-    say(line)
+    counts = count_runs(snapshot), list(snapshot.running)
+    say(describe_snapshot(snapshot))
     while not snapshot.is_over:
         pause(SECONDS)
         snapshot = read_snapshot(folders)
-        if count_runs(snapshot) != line:
-            line = count_runs(snapshot)
-            say(line)
+        if (count_runs(snapshot), list(snapshot.running)) != counts:
+            counts = count_runs(snapshot), list(snapshot.running)
+            say(describe_snapshot(snapshot))
     return snapshot
 
 

@@ -32,6 +32,14 @@ def say(*parts: object, file: TextIO | None = None) -> None:
     print(escape_controls(" ".join(map(str, parts))), file=file or sys.stdout, flush=True)
 
 
+def format_duration(seconds: float) -> str:
+    """`48 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def literal(content: RenderableType) -> RenderableType:
     """A string as a text without markup or escapes; anything else as it is."""
     return Text(escape_controls(content)) if isinstance(content, str) else content

@@ -34,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.pool import count_cores
-from nmt_feat.base.terminal import TextConsole, say
+from nmt_feat.base.terminal import TextConsole, format_duration, say
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.cli.plan import describe_plan
 from nmt_feat.config.identity import leave_out, name_method
@@ -91,14 +91,6 @@ def chosen_plugins(config: DictConfig) -> dict[str, str]:
     """The options of Hydra's groups that decide how a sweep is run."""
     choices = config.hydra.runtime.choices
     return {group: str(choices.get(group)) for group in ("hydra/launcher", "hydra/sweeper")}
-
-
-def format_duration(seconds: float) -> str:
-    """`48 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def count_parallel_jobs(config: DictConfig) -> int | None:
