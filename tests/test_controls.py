@@ -158,7 +158,7 @@ def test_prepared_once_for_all_controls(larger: Small) -> None:
     count = len(tuples(prepared.train, prepared))
     assert prepared.notes[-1] == (
         f"control=shuffled: the values of deprel, upos move together over {count:,} word tokens "
-        "of train; left alone: subword_tag"
+        "of train; left alone: subword_tag. The table of features shows the values before that"
     )
 
 

@@ -83,8 +83,9 @@ def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any
             16,
             "add",
             [
-                "features.f: the word says it already. Given the word, 0.06 of its 3.00 bits "
-                "remain, and of random values 0.05. Compare it with control=by_type"
+                "features.f hardly says more than the word does. Given the word, 0.06 of its 3.00 "
+                "bits remain, and 0.05 of those of values drawn at random for each word form. "
+                "Compare it with control=by_type"
             ],
         ),
         (
@@ -117,7 +118,7 @@ def test_script(small: Small) -> None:
     assert "given word" in done.out
     assert "coverage" in done.out
     assert "pieces agree" in done.out
-    assert "- features.shape: the word says it already. " in done.out
+    assert "- features.shape hardly says more than the word does. " in done.out
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Features of embedded\n")
     header, *rows = text[text.index("piece ") :].splitlines()

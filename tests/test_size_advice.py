@@ -8,10 +8,7 @@ from nmt_feat.config.schema import SubwordConfig, TrainerConfig
 from nmt_feat.data.report import DataReport
 from nmt_feat.runs.advice import advise_on_size
 
-FEW = (
-    "training pairs are few: for settings see row=pairs_1000, pairs_3000 and pairs_10000 of "
-    "experiment=low_resource"
-)
+FEW = "training pairs are few: docs/how-to/sizes.md has settings for so many"
 CASES = {
     "too small for everything": (
         (1000, 15_000, 8000),

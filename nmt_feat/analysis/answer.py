@@ -84,9 +84,11 @@ def _compare_with_baseline(
     if losses:
         text = f"No: {losses[-1]} is {worse} {base} ({_amount(against[losses[-1]], metric)})"
         return f"{text}, and no method is shown to be {better} it."
+    extreme = "nearest to it"
+    if values[ranked[0]] > 0:
+        extreme = "highest" if direction > 0 else "lowest"
     return (
-        f"Not shown: no method is shown to differ from {base}. The "
-        f"{'highest' if direction > 0 else 'lowest'} is {ranked[0]} "
+        f"Not shown: no method is shown to differ from {base}. The {extreme} is {ranked[0]} "
         f"({_amount(against[ranked[0]], metric)})."
     )
 

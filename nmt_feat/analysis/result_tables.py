@@ -271,13 +271,17 @@ class ResultTable:
         return any(s.metrics[metric].lower_is_better for s in scores if metric in s.metrics)
 
     def runs_by_name(self) -> dict[str, list[RunRecord]]:
-        """The runs of each row by its shortest name: the method, and what tells its rows apart."""
+        """The runs of each row by its shortest name: the method, its control, what else is needed.
+
+        A control is always named: a row of shuffled values is no result of its method.
+        """
         named = {}
         for key, runs in self.rows.items():
             same_method = [row for row in self.rows if row[0] == key[0]]
             parts = [key[0]]
             for i, label in enumerate(("features", *self.labels), 1):
-                if len({row[i] for row in same_method}) > 1 and (label, key[i]) not in NO_DIALS:
+                is_needed = label == "control" or len({row[i] for row in same_method}) > 1
+                if is_needed and (label, key[i]) not in NO_DIALS:
                     value = key[i].replace(" ", "+")
                     parts.append(value if label in ("features", "control") else f"{label}={value}")
             named[" ".join(part for part in parts if part != "-")] = runs

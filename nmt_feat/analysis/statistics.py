@@ -41,7 +41,7 @@ def score_bleu(counts: Numbers | Counts) -> Numbers:
         missing = np.cumsum(right == 0, axis=-1)
         log = np.log(np.where(right == 0, 0.5**missing, right)) - np.log(total)
         brevity = np.minimum(0, 1 - reference / length)[..., 0]
-    smoothed = 100 * np.exp(log.mean(axis=-1) + brevity)
+        smoothed = 100 * np.exp(log.mean(axis=-1) + brevity)
     return np.where((total == 0).any(axis=-1) | (right == 0).all(axis=-1), 0.0, smoothed)
 
 

@@ -357,8 +357,7 @@ class TrainerConfig:
     """The weights that are tested: `best` (dev BLEU; where it is equal, the lower dev loss) or
     `average` (of the last checkpoints)."""
     select_metric: str = "bleu"
-    """The metric that takes the place of BLEU on dev in `select` and `patience`: one of `metrics`,
-    by its name there."""
+    """The metric on dev that `select` and `patience` go by: `bleu`, or another of `metrics`."""
     average: AtLeast1 = 5
     """Number of last validated checkpoints that `average` averages."""
     devices: AtLeast1 = 1

@@ -70,7 +70,7 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
     prepared.notes.append(
         f"control={cfg.control}: the values of {', '.join(moved)} move together over "
         f"{len(tokens['train'].starts):,} word tokens of train; left alone: "
-        f"{', '.join(unmoved) or 'nothing'}"
+        f"{', '.join(unmoved) or 'nothing'}. The table of features shows the values before that"
     )
     return prepared
 

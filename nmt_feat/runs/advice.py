@@ -58,8 +58,7 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
         )
     if pairs < FEW_PAIRS:
         lines.append(
-            f"{pairs:,} training pairs are few: for settings see row=pairs_1000, pairs_3000 and "
-            "pairs_10000 of experiment=low_resource"
+            f"{pairs:,} training pairs are few: docs/how-to/sizes.md has settings for so many"
         )
     return lines
 
@@ -82,9 +81,9 @@ def advise_on_features(
             lines.append(f"features.{name} is nearly constant, {bits:.2f} bits: leave it out")
         elif given_word is not None and given_word < random + REDUNDANT:
             lines.append(
-                f"features.{name}: the word says it already. Given the word, {given_word:.2f} of "
-                f"its {bits:.2f} bits remain, and of random values {random:.2f}. Compare it with "
-                "control=by_type"
+                f"features.{name} hardly says more than the word does. Given the word, "
+                f"{given_word:.2f} of its {bits:.2f} bits remain, and {random:.2f} of those of "
+                "values drawn at random for each word form. Compare it with control=by_type"
             )
         elif "gate" in method and bits < LITTLE:
             lines.append(
