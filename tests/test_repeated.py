@@ -75,7 +75,7 @@ def test_a_killed_builder(small: Small) -> None:
 
 def test_two_at_one_folder(small: Small) -> None:
     """The second is refused; the first is not disturbed."""
-    settings = small.overrides("trainer.max_steps=400")
+    settings = small.overrides("trainer.max_steps=100000")
     first = begin(settings, small.folder / "first")
     while not list((small.folder / "runs").glob("*/run.json")):
         assert first.is_alive()

@@ -351,6 +351,15 @@ def test_forced_scoring_in_pieces_of_the_batch(monkeypatch: pytest.MonkeyPatch) 
         assert pieces == len(target) + 1
 
 
+class FakeSplit(list[list[int]]):
+    """Source sentences, as much of a split as is asked for here."""
+
+    @property
+    def source_lengths(self) -> np.ndarray:
+        """With the end symbol."""
+        return np.array([len(row) + 1 for row in self])
+
+
 def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -365,10 +374,11 @@ def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("nmt_feat.evaluation.split_decoding.ordered", ordered)
     monkeypatch.setattr("nmt_feat.evaluation.split_decoding.collate", collate)
     cfg = DecodingConfig(beam=4, batch_tokens=100, nbest=2)
-    found = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"))
+    split: Any = FakeSplit(SOURCES)
+    found = translate_split(ToyModel(), split, [], cfg, torch.device("cpu"))
     assert found == run(ToyModel(), SOURCES, beam=4, nbest=2)
     assert asked == [25]
     for part, its in enumerate(([3, 1, 2], [0, 4])):
         share = slice(part, None, 2)
-        mine = translate_split(ToyModel(), SOURCES, [], cfg, torch.device("cpu"), share=share)
+        mine = translate_split(ToyModel(), split, [], cfg, torch.device("cpu"), share=share)
         assert mine == [best if i in its else [] for i, best in enumerate(found)]

@@ -152,7 +152,7 @@ def python(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
 
 def wait_for(what: Callable[[], object], process: Any, folder: Path) -> None:
     """Until it is true; an error if the process ends before."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not what():
         text = (folder / "out").read_text() if (folder / "out").exists() else ""
         assert process.is_alive(), text
