@@ -105,6 +105,27 @@ def test_a_tag_stands_before_the_sentence(small: Small) -> None:
     assert tagged.source_mask.sum() == copied.source_mask.sum() + 3
 
 
+def test_erased_values_are_those_of_whole_sentences(small: Small) -> None:
+    erased = (*FEATURE, *PLAIN, "features.formality.erase=0.5")
+    train = prepare_run(small.config(*erased)).train
+    bounds = zip(train.source.offsets[:-1], train.source.offsets[1:] - 1, strict=True)
+    values = [set(train.features["formality"][start:end].tolist()) for start, end in bounds]
+    assert all(len(ids) == 1 for ids in values)
+    assert 0.3 < sum(ids == {UNK} for ids in values) / len(values) < 0.7
+
+
+def test_numbers_of_whole_sentences(small: Small, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    for split in SPLITS:
+        count = len((corpus / f"{split}.en").read_text(encoding="utf-8").splitlines())
+        lines = "".join(f"{i % 5 / 2}\n" for i in range(count))
+        (corpus / f"{split}.formality").write_text(lines, encoding="utf-8")
+    numbered = Small(corpus, small.cache, tmp_path)
+    kind = "features.formality.kind=nmt_feat.features.Numbers"
+    prepared = prepare_run(numbered.config(*TAG, *PLAIN, kind))
+    assert prepared.encoder.features["formality"].values == ["0", "0.5", "1", "1.5", "2"]
+
+
 @pytest.mark.parametrize("control", ["shuffled", "by_type"])
 def test_controls(small: Small, control: str) -> None:
     """A shuffled tag is that of another sentence's word; it still stands before the sentence."""

@@ -290,5 +290,7 @@ def test_refused_embedders(settings: dict[str, str], message: str) -> None:
 
 
 def test_heads_that_nothing_gives(small: Small) -> None:
+    plain = [f"data.{split}.source=train.de" for split in ("train", "dev", "tests.test")]
+    targets = [setting.replace("source", "target") for setting in plain]
     with pytest.raises(UserError, match=r"head of features\.tree_depth; leave the feature out"):
-        small.train("features=[tree_depth]", "annotator=hanta")
+        small.train("features=[tree_depth]", "annotator=hanta", *plain, *targets)

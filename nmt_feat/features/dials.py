@@ -20,9 +20,15 @@ from nmt_feat.text.word_values import MISSING
 
 
 def apply_dials(
-    values: DictionaryColumn, sentences: Sentences, feature: FeatureVocab
+    values: DictionaryColumn,
+    sentences: Sentences,
+    feature: FeatureVocab,
+    of_sentences: bool = False,
 ) -> DictionaryColumn:
-    """The values of the sentences' words as the feature's dials leave them; `MISSING` is lost."""
+    """The values of the sentences' words as the feature's dials leave them; `MISSING` is lost.
+
+    Values `of_sentences` are lost by all words of a sentence at once.
+    """
     if feature.classes is not None:
         count = feature.classes
 
@@ -34,6 +40,8 @@ def apply_dials(
         texts = [_number(text, feature.seed) for text in sentences.texts]
         first = np.repeat(np.cumsum(sentences.counts) - sentences.counts, sentences.counts)
         position = (np.arange(len(first)) - first).astype(np.uint64)
+        if of_sentences:
+            position = np.zeros_like(position)
         drawn = splitmix64(
             np.repeat(np.array(texts, np.uint64), sentences.counts) + splitmix64(position)
         )

@@ -17,7 +17,6 @@ from nmt_feat.embedders.ids import FIRST
 from nmt_feat.embedders.linear import Linear
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError, short_repr
-from nmt_feat.features.dials import apply_dials
 from nmt_feat.features.kind import Booleans
 from nmt_feat.features.values import AnnotationValues
 from nmt_feat.features.vocabulary import INSIDE, FeatureVocab, VocabularyBasis
@@ -74,7 +73,7 @@ class Numbers(AnnotationValues):
                     f"of {short_repr(words.forms()[word])} in {short_repr(words.texts[sentence])}; "
                     "correct the annotation, or write _ for no number"
                 )
-        return apply_dials(values, words, vocabulary)
+        return self.turn_dials(values, words, vocabulary)
 
     def read_numbers(self, words: Sentences) -> DictionaryColumn:
         """The number of each word, written out; `_` for none."""

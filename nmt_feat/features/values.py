@@ -89,7 +89,13 @@ class AnnotationValues(FeatureKind):
 
     def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
         """The values as the dials leave them."""
-        return apply_dials(read_column(words, self.settings.column), words, vocabulary)
+        return self.turn_dials(read_column(words, self.settings.column), words, vocabulary)
+
+    def turn_dials(
+        self, values: DictionaryColumn, words: Sentences, vocabulary: FeatureVocab
+    ) -> DictionaryColumn:
+        """The values as the dials leave them."""
+        return apply_dials(values, words, vocabulary, of_sentences=self.sentence_key is not None)
 
 
 class ShapeValues(FeatureKind):
