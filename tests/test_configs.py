@@ -72,7 +72,7 @@ def run(small: Small, *overrides: str) -> Path:
 
 
 SETS = (
-    "upos",
+    "upos,heads",
     "lemma,case,subword_tag",
     "xpos,feats,head_upos,shape,number,deprel",
     "char,jamo,feats_set",

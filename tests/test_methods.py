@@ -25,13 +25,16 @@ from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import BOS, END, EOS, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.methods import TreeAttention
+from nmt_feat.methods.tree_attention import find_parents
+from nmt_feat.model.transformer import Attention, Transformer, attend
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
 from nmt_feat.runs.starting_model import match_parameters
 from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import read_conllu
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.formulas import affine, everywhere, softmax
@@ -43,6 +46,7 @@ SHAPE = ModelConfig(dim=DIM, ffn_dim=24, heads=4, encoder_layers=2, decoder_laye
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 BEYOND = [name for name in NAMES if name != "embedding"]
 COMBINER = {"output_gate": "concat"}
+FEATURES = {"tree_attention": ["heads"]}
 """What goes with a method; nothing: `combiner=none`."""
 
 
@@ -127,6 +131,83 @@ def test_multitask() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+DISTANCES = torch.tensor([math.nan] * 4 + [-2.0, -1.0, 0.0, 1.0])
+"""Of PAD, UNK, END, `<inside>`, and the numbers -2 to 1, whose ids are 4 to 7."""
+PLUS, ROOT_ID, MINUS = 7, 6, 4
+MONKEY = [PLUS, PLUS, FIRST, ROOT_ID, PLUS, MINUS, FIRST, END]
+"""`The mon-key eats a ban-ana </s>`: The and a depend on what follows, both nouns on eats."""
+
+
+def test_parents_by_hand() -> None:
+    """Middles: The 0, monkey 1.5, eats 3, a 4, banana 5.5; a longer row beside changes nothing."""
+    ids = torch.tensor([[*MONKEY, PAD, PAD], [PLUS, 5, UNK, 4, 7, 7, 7, 7, 7, END]])
+    parents = find_parents(ids, DISTANCES)
+    nan = math.nan
+    expected = torch.tensor([1.5, 3, 3, 3, 5.5, 3, 3, nan, nan, nan])
+    torch.testing.assert_close(parents[0], expected, equal_nan=True)
+    # Words of a piece each; one is unknown, and the last one's head is the end symbol.
+    expected = torch.tensor([1.0, 0, nan, 1, 5, 6, 7, 8, 9, nan])
+    torch.testing.assert_close(parents[1], expected, equal_nan=True)
+
+
+def make_tree(**args: float) -> TreeAttention:
+    tree = TreeAttention(DIM, {"heads": 8}, **args)  # type: ignore[arg-type]
+    tree.load_values({"heads": ["<inside>", "-2", "-1", "0", "1"]})
+    torch.testing.assert_close(tree.distances, DISTANCES, equal_nan=True)
+    return tree.eval()
+
+
+def test_tree_attention_by_hand() -> None:
+    """The attention of the first layer, number by number; the second layer knows no tree."""
+    ids, tree = torch.tensor([MONKEY]), make_tree()
+    factors = tree.scale_attention(0, {"heads": ids})
+    assert factors is not None
+    assert tree.scale_attention(1, {"heads": ids}) is None
+    attention = Attention(DIM, 4, 0.0, cross=False).eval()
+    x, mask = torch.randn(1, 8, DIM), torch.ones(1, 1, 1, 8, dtype=torch.bool)
+    result = attention(x, mask, factors=factors)[0]
+    weights = {name: w.detach().double().numpy() for name, w in attention.state_dict().items()}
+    rows = [affine(weights, "inputs", row) for row in x[0].tolist()]
+    parents = [1.5, 3, 3, 3, 5.5, 3, 3, None]
+    for i, parent in enumerate(parents):
+        joined: list[float] = []
+        for head in range(4):
+            columns = range(4 * head, 4 * head + 4)
+            scores = []
+            for j in range(8):
+                score = sum(rows[i][c] * rows[j][DIM + c] for c in columns) / 2  # sqrt(4)
+                if parent is not None:
+                    score *= math.exp(-((j - parent) ** 2) / 2) / math.sqrt(2 * math.pi)
+                scores.append(score)
+            shares = softmax(scores)
+            for c in columns:
+                joined.append(sum(a * rows[j][2 * DIM + c] for j, a in enumerate(shares)))
+        expected = torch.tensor(affine(weights, "output", joined))
+        torch.testing.assert_close(result[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_parent_ignoring() -> None:
+    """In training only, of that share of the pieces."""
+    tree, ids = make_tree(ignored=0.25), torch.tensor([MONKEY] * 200)
+    exact = tree.scale_attention(0, {"heads": ids})
+    drawn = tree.train().scale_attention(0, {"heads": ids})
+    assert exact is not None
+    assert drawn is not None
+    is_ignored = (drawn == 1).all(-1)[:, 0, :7]
+    assert 0.2 < is_ignored.float().mean() < 0.3
+    assert drawn[:, 0, :7][~is_ignored].equal(exact[:, 0, :7][~is_ignored])
+
+
+def test_dropout_of_scaled_attention() -> None:
+    """What is dropped is a share of the weights, as without factors."""
+    query, key = torch.randn(2, 1, 1, 50, 4)
+    ones = torch.ones(1, 1, 50, 50)
+    plain = attend(query, key, torch.eye(50)[None, None], None)
+    dropped = attend(query, key, torch.eye(50)[None, None], None, 0.5, factors=ones)
+    assert 0.4 < (dropped == 0).float().mean() < 0.6
+    torch.testing.assert_close(dropped[dropped > 0], 2 * plain[dropped > 0])
+
+
 @pytest.mark.parametrize("method", ["OutputGate"])
 def test_padding_changes_nothing(method: str) -> None:
     model = make(method)
@@ -142,7 +223,7 @@ def settings(
     small: Small, option: str, combiner: str | None = "", **changes: object
 ) -> TrainConfig:
     """The settings of a run with `method=option`; the combiner is what goes with it, or none."""
-    cfg = small.config("features=[upos,deprel]")
+    cfg = small.config(f"features=[{','.join(FEATURES.get(option, sorted(VALUES)))}]")
     file = yaml.safe_load((ROOT / "conf" / "method" / f"{option}.yaml").read_text(encoding="utf-8"))
     cfg.method = MethodConfig(**file)
     combiner = COMBINER.get(option) if combiner == "" else combiner
@@ -160,9 +241,10 @@ def test_runs(small: Small, method: str) -> None:
     record = run.record
     assert record.method == name_method(cfg.combiner._target_, cfg.method._target_)
     assert record.method.startswith(method)
-    assert run.folder.name.startswith(f"{record.method}-deprel+upos-shuffled-s1-")
-    assert record.features == ["deprel", "upos"]
-    assert record.parameters["method"] > 0
+    features = "+".join(cfg.features)
+    assert run.folder.name.startswith(f"{record.method}-{features}-shuffled-s1-")
+    assert record.features == list(cfg.features)
+    assert ("method" in record.parameters) == (method != "tree_attention")
     matched = match_parameters(settings(small, method), Console(quiet=True))
     assert (matched.combiner, matched.method) == (CombinerConfig(), MethodConfig())
 
@@ -236,18 +318,42 @@ def test_refused(small: Small) -> None:
     )
     units = {"char": FeatureConfig("nmt_feat.features.CharCNN", column="char")}
     assert message(settings(small, "multitask", features=units)) == (
-        "method=multitask: cannot predict features.char, of which a piece has no single value; "
-        "leave it out"
+        "method=multitask: cannot predict features.char, of which a piece has no single value, or "
+        "which is a tag before the sentence; leave it out"
     )
+    cfg = settings(small, "multitask")
+    cfg.features["upos"].policy = "tag"
+    assert message(cfg).startswith("method=multitask: cannot predict features.upos")
     cfg = settings(small, "multitask")
     cfg.features["upos"].dropout = 0.1
     assert message(cfg) == (
-        "method=multitask features.upos.dropout=0.1: is about an embedding, and the feature is "
-        "predicted; leave it out"
+        "method=multitask features.upos.dropout=0.1: is about an embedding, which the feature has "
+        "not under this method; leave it out"
     )
     cfg = settings(small, "multitask")
     cfg.method.args["weight"] = 0
     assert message(cfg) == "method.args.weight=0: must be above 0"
+    tree = settings(small, "tree_attention").method
+    assert message(settings(small, "multitask", method=tree)) == (
+        "method=tree_attention: needs the feature heads, which says where heads are; choose it: "
+        "features=[deprel,upos,heads]"
+    )
+    cfg = settings(small, "tree_attention")
+    cfg.features["heads"].policy = "copy"
+    assert message(cfg) == (
+        "method=tree_attention: features.heads does not say where heads are; set "
+        "features.heads.column=head_distance features.heads.policy=first"
+    )
+    assert message(settings(small, "tree_attention", "gate")) == (
+        "features=[heads]: the combiner has nothing to merge; choose features, for instance "
+        "features=[upos,deprel], or combiner=none"
+    )
+    cfg = settings(small, "tree_attention")
+    cfg.method.args["deviation"] = 0.0
+    assert message(cfg) == (
+        "method=tree_attention: layers=1, deviation=0.0, ignored=0.0: at least 1 layer, a "
+        "deviation above 0, a probability below 1"
+    )
     output = "nmt_feat.methods.OutputGate"
     cfg = settings(small, "output_gate", method=MethodConfig(output, {"bais": 1}))
     assert message(cfg) == f"{output} takes no argument 'bais'; did you mean 'bias'?"
@@ -263,3 +369,24 @@ def test_no_export(small: Small) -> None:
     folder = run_training(settings(small, "output_gate")).folder
     with pytest.raises(UserError, match="method=output_gate: CTranslate2 has no model of this fo"):
         export_run(folder, None, None, 64)
+
+
+def test_heads_of_a_corpus(small: Small) -> None:
+    """Carried to pieces and back: where each head's pieces are, from the CoNLL-U file itself."""
+    cfg = settings(small, "tree_attention")
+    prepared = prepare(cfg, cfg.features)
+    batch = collate(prepared.train, np.arange(len(prepared.train)), ["heads"])
+    tree = TreeAttention(DIM, prepared.encoder.id_counts)
+    tree.load_values(prepared.encoder.name_values())
+    parents = find_parents(batch.features["heads"], tree.distances)
+    sentences = read_conllu(small.corpus / "train.conllu")
+    rows = {text: row for row, text in enumerate(prepared.train.source_texts)}
+    for sentence in sentences:
+        row = rows[sentence.text]
+        begins = [i for i, id in enumerate(batch.features["heads"][row].tolist()) if id > FIRST]
+        ends = [*begins[1:], int(batch.source_mask[row].sum()) - 1]
+        middles = [(a + b - 1) / 2 for a, b in zip(begins, ends, strict=True)]
+        assert len(middles) == len(sentence.words)
+        for number, (word, begin, end) in enumerate(zip(sentence.words, begins, ends, strict=True)):
+            middle = middles[word.head - 1 if word.head else number]
+            assert parents[row, begin:end].tolist() == [middle] * (end - begin)

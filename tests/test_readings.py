@@ -143,6 +143,19 @@ def learns_readings(run: Path, readings: Path) -> None:
     assert sum(map(str.__eq__, hypotheses, other)) >= 0.98 * len(other)
 
 
+@pytest.mark.slow
+def test_heads_in_attention(readings: Path, tmp_path: Path) -> None:
+    """Heads alone, which differ in most of the pairs, tell more than words, and turn a reading."""
+    heads = [[[line.split("\t")[6:7] for line in block] for block, _ in pair] for pair in pairs()]
+    assert sum(one != two for one, two in heads) == 25
+    tree = "method=tree_attention", "combiner=none", "features=[heads]"
+    run = train(readings, tmp_path, *tree, *LONGER)
+    assert 0.75 <= accuracy(run) <= (2 * 25 + 7) / 64
+    other = [reading for one, two in pairs() for reading in (two[1], one[1])]
+    hypotheses = translated(run, readings / "swapped.conllu")
+    assert sum(map(str.__eq__, hypotheses, other)) >= 0.7 * len(other)
+
+
 def test_words_alone(readings: Path, tmp_path: Path) -> None:
     """They learn the sentences as well as can be, one reading of each."""
     run = train(readings, tmp_path, "combiner=none")

@@ -361,7 +361,12 @@ class FeatureKind:
     @property
     def is_predictable(self) -> bool:
         """Whether each piece has one value of a list, which a model can predict."""
-        return self.has_values and self.reads == "ids"
+        return self.has_values and self.reads == "ids" and self.settings.policy != "tag"
+
+    @property
+    def gives_heads(self) -> bool:
+        """Whether the first piece of each word says how many words further on its head is."""
+        return False
 
     @property
     def is_wide(self) -> bool:

@@ -135,6 +135,11 @@ class HeadNumbers(Numbers):
     """
 
     @property
+    def gives_heads(self) -> bool:
+        """Distances do, on the first piece of a word."""
+        return (self.settings.column, self.settings.policy) == ("head_distance", "first")
+
+    @property
     def annotation_column(self) -> str | None:
         """Heads."""
         return HEAD

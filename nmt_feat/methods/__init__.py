@@ -3,5 +3,6 @@
 from nmt_feat.methods.base import Embedding, Method
 from nmt_feat.methods.multitask import Multitask
 from nmt_feat.methods.output_gate import OutputGate
+from nmt_feat.methods.tree_attention import TreeAttention
 
-__all__ = ["Embedding", "Method", "Multitask", "OutputGate"]
+__all__ = ["Embedding", "Method", "Multitask", "OutputGate", "TreeAttention"]

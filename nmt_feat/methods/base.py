@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ class Method(nn.Module):
     """Whether the combiner merges them with the word, not by themselves."""
     reads_features: ClassVar[bool] = True
     """Whether translation needs the features."""
+    reads_heads: ClassVar[bool] = False
+    """Whether the features that no combiner merges say where heads are."""
     exportable: ClassVar[bool] = False
     """Whether the model is one that CTranslate2 has, but for its source embedding."""
 
@@ -35,6 +37,18 @@ class Method(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = embedding
+
+    @classmethod
+    def merges_feature(cls, name: str, args: Mapping[str, Any]) -> bool:
+        """Whether a combiner merges this feature, where the method has these settings."""
+        return cls.uses_combiner
+
+    def load_values(self, values: Mapping[str, Sequence[str]]) -> None:
+        """Take over what the ids of each feature stand for, from FIRST on; then weights follow."""
+
+    def scale_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
+        """Factors `(B, 1 or heads, S, S)` of the scores of an encoder layer's attention, if any."""
+        return None
 
     def change_memory(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         """What the decoder reads of the encoder's output `(B, S, dim)`; features `(B, S)`."""

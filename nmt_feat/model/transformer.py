@@ -30,16 +30,21 @@ def attend(
     mask: Tensor | None,
     dropped: float = 0.0,
     causal: bool = False,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true where keys are real.
+
+    `factors`, `(B, 1 or H, T, keys)`, multiply the scores.
 
     On CPU written out: PyTorch's fused CPU kernel is made for long sequences; for sentences it is
     slower. Under bf16 the products are bf16 and the softmax is fp32, padded to `LANES` keys.
     """
-    if query.device.type != "cpu" or dropped:
+    if factors is None and (query.device.type != "cpu" or dropped):
         return F.scaled_dot_product_attention(query, key, value, mask, dropped, causal)
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(query.device.type, enabled=False):
         scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2)).float()
+        if factors is not None:
+            scores = scores * factors
         if mask is not None:
             scores = scores + scores.new_zeros(mask.shape).masked_fill(~mask, -math.inf)
         if causal:
@@ -49,6 +54,8 @@ def attend(
         if keys < LANES:
             scores = F.pad(scores, (0, LANES - keys), value=-math.inf)
         weights = scores.softmax(dim=-1)[..., :keys]
+        if dropped:
+            weights = F.dropout(weights, dropped)
         return torch.matmul(weights.to(value.dtype), value)
 
 
@@ -88,11 +95,17 @@ class Attention(nn.Module):
         out: Tensor = self.output(join_heads(x))
         return out
 
-    def forward(self, x: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
-        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        causal: bool = False,
+        factors: Tensor | None = None,
+    ) -> Tensor:
+        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none; factors as of `attend`."""
         query, key, value = self.split_heads(self.inputs(x), 3)
         dropout = self.dropout if self.training else 0.0
-        return self.project_output(attend(query, key, value, mask, dropout, causal))
+        return self.project_output(attend(query, key, value, mask, dropout, causal, factors))
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `(B, H, S, D / H)` of the memory `(B, S, D)`, for `attend_memory`."""
@@ -147,9 +160,9 @@ class EncoderLayer(nn.Module):
         """The residual sum, with dropout of the update."""
         return add_with_dropout(x, update, self.dropout, self.training)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`."""
-        x = self.add_update(x, self.attention(self.attention_norm(x), mask))
+    def forward(self, x: Tensor, mask: Tensor, factors: Tensor | None = None) -> Tensor:
+        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`; factors as of `attend`."""
+        x = self.add_update(x, self.attention(self.attention_norm(x), mask, factors=factors))
         return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
 
@@ -230,8 +243,9 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
         x = self.source(source, features)
-        for layer in self.encoder:
-            x = layer(x, mask[:, None, None, :])
+        for number, layer in enumerate(self.encoder):
+            factors = self.method.scale_attention(number, features)
+            x = layer(x, mask[:, None, None, :], factors)
         return self.method.change_memory(self.encoder_norm(x), features)
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:

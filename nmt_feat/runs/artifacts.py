@@ -53,7 +53,10 @@ def model_for(
     sizes, pieces = encoder.id_counts, (encoder.subwords.size, target.size)
     model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed, cfg.method)
     embedders, kinds = model.feature_embedding.features, choose_kinds(cfg.features)
-    for name, kind in kinds.items() if embedders else ():
+    model.method.load_values(encoder.name_values())
+    for name, kind in kinds.items():
+        if name not in embedders:
+            continue
 
         def open_encoder(name: str = name, kind: FeatureKind = kind) -> LanguageModel | None:
             device = choose_device(cfg.trainer.accelerator)

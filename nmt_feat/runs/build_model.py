@@ -131,8 +131,9 @@ def resolve_method(name: str) -> MixedMethod:
 def combined_features(
     features: dict[str, FeatureConfig], method: MethodConfig
 ) -> dict[str, FeatureConfig]:
-    """The features that the combiner merges: all or none."""
-    return features if locate_method(method).uses_combiner else {}
+    """The features that the combiner merges."""
+    cls = locate_method(method)
+    return {n: feature for n, feature in features.items() if cls.merges_feature(n, method.args)}
 
 
 def request_widths(
@@ -185,7 +186,6 @@ def check_widths(
         # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
         least = dict.fromkeys(features, LEAST)
         build_combiner(cfg, request_widths(cfg, features, least, model, method), model.dim)
-        build_method(method, model.dim, least)
 
 
 def _try_combiner(combiner: Combiner, target: str) -> None:

@@ -6,12 +6,15 @@ from nmt_feat.config.identity import method_name
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.build_model import locate_method
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.methods import Method
+from nmt_feat.runs.build_model import LEAST, build_method, combined_features, locate_method
 
 
 def check_method(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, what has no meaning together with the method."""
     method, where = locate_method(cfg.method), f"method={method_name(cfg.method._target_)}"
+    build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, LEAST))
     if not method.merges_with_word and not cfg.model.source_words:
         raise UserError(
             f"{where} model.source_words=false: the encoder reads words only, which are then "
@@ -19,8 +22,10 @@ def check_method(cfg: TrainConfig) -> None:
         )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)
-        if not method.reads_features:
-            _check_predicted(cfg, where)
+    merged = combined_features(cfg.features, cfg.method)
+    apart = {name: feature for name, feature in cfg.features.items() if name not in merged}
+    for kind in choose_kinds(apart).values():
+        _check_apart(kind, method, where)
 
 
 def _check_features_alone(cfg: TrainConfig, where: str) -> None:
@@ -35,17 +40,21 @@ def _check_features_alone(cfg: TrainConfig, where: str) -> None:
         )
 
 
-def _check_predicted(cfg: TrainConfig, where: str) -> None:
-    """Features are values that can be predicted, without settings of an embedding."""
-    for name, kind in choose_kinds(cfg.features).items():
-        if not kind.is_predictable:
+def _check_apart(kind: FeatureKind, method: type[Method], where: str) -> None:
+    """A feature that no combiner merges is what the method takes, and is not embedded."""
+    if not method.reads_features and not kind.is_predictable:
+        raise UserError(
+            f"{where}: cannot predict {kind.where}, of which a piece has no single value, or which "
+            "is a tag before the sentence; leave it out"
+        )
+    if method.reads_heads and not kind.gives_heads:
+        raise UserError(
+            f"{where}: {kind.where} does not say where heads are; set {kind.where}.column="
+            f"head_distance {kind.where}.policy=first"
+        )
+    for setting in ("dim", "dropout", "sentence_dropout", "args"):
+        if value := getattr(kind.settings, setting):
             raise UserError(
-                f"{where}: cannot predict features.{name}, of which a piece has no single value; "
-                "leave it out"
+                f"{where} {kind.where}.{setting}={value}: is about an embedding, which the feature "
+                "has not under this method; leave it out"
             )
-        for setting in ("dim", "dropout", "sentence_dropout", "args"):
-            if value := getattr(kind.settings, setting):
-                raise UserError(
-                    f"{where} features.{name}.{setting}={value}: is about an embedding, and the "
-                    "feature is predicted; leave it out"
-                )

@@ -19,6 +19,7 @@ from nmt_feat.runs.build_model import (
     BY_EMBEDDING,
     check_vectors,
     check_widths,
+    combined_features,
     locate_method,
     unused,
 )
@@ -108,13 +109,14 @@ def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Cons
 def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
     """Words only has neither features nor settings of a combiner; any combiner has features.
 
-    Without a combiner only a method that uses none keeps its features.
+    Without a combiner there remain those that the method takes by itself.
     """
+    merged = combined_features(cfg.features, cfg.method)
     if cfg.combiner._target_ is not None:
-        if not cfg.features:
+        if not merged:
             raise UserError(
-                "features=[]: the combiner has nothing to merge; choose features, for instance "
-                "features=[upos,deprel], or combiner=none"
+                f"features=[{','.join(cfg.features)}]: the combiner has nothing to merge; choose "
+                "features, for instance features=[upos,deprel], or combiner=none"
             )
         return
     if not cfg.model.source_words:
@@ -122,17 +124,16 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
             "combiner=none model.source_words=false: neither words nor features remain; choose "
             "another combiner, such as concat"
         )
-    if not locate_method(cfg.method).uses_combiner:
-        return
-    if cfg.features:
-        console.print(f"combiner=none: words only, without {', '.join(cfg.features)}")
-    cfg.combiner, cfg.features = CombinerConfig(), {}
+    if merged:
+        console.print(f"combiner=none: words only, without {', '.join(merged)}")
+    cfg.combiner = CombinerConfig()
+    cfg.features = {name: f for name, f in cfg.features.items() if name not in merged}
 
 
 def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> None:
     """Without a combiner there are no features for a method that needs one."""
-    is_needed = cfg.combiner._target_ is not None or not locate_method(cfg.method).uses_combiner
-    if is_needed or cfg.method == BY_EMBEDDING:
+    has_apart = len(cfg.features) > len(combined_features(cfg.features, cfg.method))
+    if cfg.combiner._target_ is not None or has_apart or cfg.method == BY_EMBEDDING:
         return
     name = method_name(cfg.method._target_)
     if not sweep:
