@@ -132,7 +132,7 @@ SETTINGS = {
     "features.upos.dim=0": "features.upos.dim=0: must be at least 1",
     "features.upos.max_values=-1": "features.upos.max_values=-1: must be at least 1",
     "features.upos.column=upso": "features.upos.column=upso: unknown column; did you mean 'upos'?",
-    "features.upos.policy=all": "features.upos.policy=all: unknown; known: copy, first",
+    "features.upos.policy=all": "features.upos.policy=all: unknown; known: copy, first, tag",
     "data.limit=0": "data.limit=0: must be at least 1",
     # contradictions
     "model.heads=3": "model.heads=3 does not divide model.dim=16 (16 = 3 * 5 + 1); change one of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,12 @@ from nmt_feat.analysis.corpora import choose_runs
 from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.identity import identity_settings
-from nmt_feat.runs.loggers import Loggers
+from nmt_feat.runs.loggers import Logger, Loggers
 from nmt_feat.runs.model_card import CARD, describe_run, is_unedited
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.run_summary import summarize_run
 from tests.support.entry import call
 from tests.support.small import Small, composed
-from tests.test_loggers import Kept
 
 GATE = ("combiner=gate", "features=[upos]")
 LABELS = ("name=first try", "tags=[draft,upos]")
@@ -63,8 +63,21 @@ def test_labels_stand_in_the_record_and_choose_runs(shared: Small) -> None:
     assert [str(cell) for cell in cells[1][:2]] == ["first try", "draft, upos, paper"]
 
 
+class SilentLogger(Logger):
+    """Logs nothing."""
+
+    def open(self, folder: Path) -> None:
+        pass
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def test_loggers_get_the_labels(tmp_path: Path) -> None:
-    logger = Kept()
+    logger = SilentLogger()
     Loggers({"one": logger}, tmp_path, print, "first try", ["draft"]).close()
     assert (logger.run_name, [*logger.run_tags]) == ("first try", ["draft"])
 
