@@ -73,7 +73,7 @@ def test_widths(name: str) -> None:
     assert list(widths) == list(PARTS)
     if name in ("concat_project", "mlp", "dme", "dme_sigmoid", "film"):
         assert widths == PARTS
-    elif name == "concat":
+    elif name in ("concat", "self_relevance", "word_relevance"):
         assert widths == PARTS | {"word": 9}
     elif name == "mixed":
         assert widths == {"word": 13, "deprel": 1, "lemma": 13, "upos": 2}
@@ -84,7 +84,10 @@ def test_widths(name: str) -> None:
 # ---- one part
 
 ALONE = "choose more features or another combiner, for words only combiner=none"
-NEED = ("additive_gate", "attention", "dynamic_switch", "gate", "mixed", "word_gate")
+NEED = (
+    *("additive_gate", "attention", "dynamic_switch", "gate", "mixed", "self_relevance"),
+    *("word_gate", "word_relevance"),
+)
 
 
 @pytest.mark.parametrize("name", NEED)

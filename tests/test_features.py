@@ -229,6 +229,7 @@ def test_every_column_is_shipped() -> None:
         "vectors_window",
         "contextual",
         "feats_set",
+        "heads",
         "formality",
         "domain",
     }

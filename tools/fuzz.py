@@ -41,7 +41,7 @@ from nmt_feat.text import files as text
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu, sentence_end
 from nmt_feat.text.conllu_blocks import parse_block
-from nmt_feat.text.sentences import ANNOTATION, Sentences
+from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 from nmt_feat.text.word_values import read_column
 from nmt_feat.text.word_vectors import read_vectors
 from nmt_feat.training.checkpoints import (
@@ -150,7 +150,7 @@ def read_both_ways(path: Path) -> Counts:
         for columns in (False, True):
             try:
                 if columns:
-                    made = parse_block(lines, str(path), block.line, ANNOTATION)
+                    made = parse_block(lines, str(path), block.line, (*ANNOTATION, HEAD))
                 else:
                     made = Sentences.of(parse_conllu(lines, str(path), block.line))
                 found.append(made.table())
