@@ -21,7 +21,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from nmt_feat.config import evaluate_schema, inference_schema, schema
+from nmt_feat.config import data_schema, evaluate_schema, inference_schema, schema
 from nmt_feat.config.bounds import choices_of, describe_bounds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -215,7 +215,8 @@ def cell(text: str) -> str:
 
 def render() -> str:
     """The whole document."""
-    classes = read_schema(schema) | read_schema(inference_schema) | read_schema(evaluate_schema)
+    modules = schema, data_schema, inference_schema, evaluate_schema
+    classes = {name: one for module in modules for name, one in read_schema(module).items()}
     picked = picked_settings()
     parts = [INTRODUCTION]
     for top, command in COMMANDS.items():

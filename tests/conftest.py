@@ -14,7 +14,8 @@ from hypothesis import settings
 from nmt_feat.cli.main import set_library_defaults
 
 if TYPE_CHECKING:
-    from nmt_feat.config.schema import DataConfig, TrainConfig
+    from nmt_feat.config.data_schema import DataConfig
+    from nmt_feat.config.schema import TrainConfig
     from tests.support.applied import Runs
     from tests.support.small import Small
 

@@ -11,8 +11,8 @@ import pytest
 
 from nmt_feat.annotators import HanTa, UDPipe
 from nmt_feat.annotators.base import annotate_texts, make_annotator
+from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.instantiate import build_object
-from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence

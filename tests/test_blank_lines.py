@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.config.schema import DataConfig
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.evaluation.metrics import reading_accuracy
 from nmt_feat.text.conllu import Sentence, write_conllu
 from tests.support import encoders

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.config.schema import FeatureConfig, SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import SourceEncoder, word_of_piece
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.covers import Covers, join_values, last_word_of_piece, words_without_piece

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.config.schema import DataConfig
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.text import files as text
 from nmt_feat.text.conllu import Sentence, write_conllu
 from tests.support.pairs import HANTA, NONE, fingerprint, folder, message, run

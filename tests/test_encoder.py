@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder, word_begins, word_of_piece
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError

@@ -11,8 +11,7 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features import Categorical
-from nmt_feat.features.choice import choose_kind, choose_kinds
-from nmt_feat.features.kind import list_annotation_columns
+from nmt_feat.features.choice import choose_kind, choose_kinds, list_annotation_columns
 from nmt_feat.features.values import COLUMNS, find_shape
 from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.text.conllu import Sentence, Word

@@ -14,6 +14,7 @@ import sentencepiece
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.config import earlier_formats, identity
+from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.earlier_formats import FIRST_NAMES
 from nmt_feat.config.identity import (
     FIRST,
@@ -21,7 +22,7 @@ from nmt_feat.config.identity import (
     drop_defaults,
     earlier_settings,
 )
-from nmt_feat.config.schema import SplitConfig, TrainConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.identity import hash_cache, hash_data
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.runs import build_trainer

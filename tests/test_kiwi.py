@@ -12,7 +12,7 @@ import pytest
 
 from nmt_feat.annotators.base import annotate_texts, make_annotator, of_morphemes
 from nmt_feat.annotators.kiwi import Kiwi
-from nmt_feat.config.schema import AnnotatorConfig, SubwordConfig
+from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig
 from nmt_feat.data.alignment import VALUES, SourceEncoder
 from nmt_feat.errors import UserError
 from nmt_feat.features.vocabulary import FeatureVocab

@@ -14,7 +14,7 @@ from sacrebleu.metrics.chrf import CHRF
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import collect_figures
 from nmt_feat.analysis.statistics import METRICS, sentence_weights
-from nmt_feat.config.schema import DataConfig
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError

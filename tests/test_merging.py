@@ -12,8 +12,8 @@ import pytest
 from nmt_feat.annotators.base import make_annotators
 from nmt_feat.annotators.combined import write_annotations
 from nmt_feat.cli.compose import compose_settings
+from nmt_feat.config.data_schema import AnnotatorConfig, AnnotatorPart, DataConfig
 from nmt_feat.config.rules import check_settings
-from nmt_feat.config.schema import AnnotatorConfig, AnnotatorPart, DataConfig
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word, read_conllu, write_conllu
 from nmt_feat.text.merging import (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.config.schema import FeatureConfig, SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit

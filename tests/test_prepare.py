@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nmt_feat.config.schema import FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.config.data_schema import SplitConfig
+from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END

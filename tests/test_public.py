@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.config.schema import DataConfig, SplitConfig
+from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from tests.support.pairs import NONE, folder, load, message, run, shipped
 
 

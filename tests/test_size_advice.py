@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nmt_feat.config.schema import SubwordConfig, TrainerConfig
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.schema import TrainerConfig
 from nmt_feat.data.report import DataReport
 from nmt_feat.runs.advice import advise_on_size
 

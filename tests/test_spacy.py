@@ -13,7 +13,7 @@ import pytest
 
 from nmt_feat.annotators.base import make_annotator, write_annotation
 from nmt_feat.annotators.spacy import SpaCy
-from nmt_feat.config.schema import AnnotatorConfig
+from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import read_conllu
 from tests.support.applied import said

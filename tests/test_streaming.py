@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt_feat.config.schema import SubwordConfig, TrainConfig
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data import building, encoding
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.batches import plan

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.text.subwords import Subwords

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nmt_feat.annotators import HanTa
 from nmt_feat.annotators import base as annotators
 from nmt_feat.annotators.base import write_annotation
-from nmt_feat.config.schema import DataConfig, SubwordConfig
+from nmt_feat.config.data_schema import DataConfig, SubwordConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import metrics
 from nmt_feat.text import formats

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from nmt_feat.config.schema import FeatureConfig, SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.embedders.ids import END, UNK
 from nmt_feat.features.choice import choose_kind

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.runs import trained_model as apply

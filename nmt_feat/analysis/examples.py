@@ -17,14 +17,14 @@ from nmt_feat.analysis.statistics import METRICS, score_by_form
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
-from nmt_feat.config.schema import DataConfig, DownloadConfig, TrainConfig
+from nmt_feat.config.data_schema import DataConfig, DownloadConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data import corpora as datasets
 from nmt_feat.data.reading import read_splits
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.metrics import one_line
-from nmt_feat.features.choice import choose_kinds
-from nmt_feat.features.kind import list_annotation_columns
+from nmt_feat.features.choice import choose_kinds, list_annotation_columns
 from nmt_feat.runs.records import RunRecord, file_of_run
 from nmt_feat.runs.stored_settings import settings_from
 from nmt_feat.text.files import list_shards, read_lines

@@ -22,8 +22,8 @@ from nmt_feat.base.files import hold_lock, refuse_links, sync_to_disk
 from nmt_feat.base.outputs import open_packed, replace_when_complete
 from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.base.terminal import TextConsole, say
+from nmt_feat.config.data_schema import AnnotatorConfig, AnnotatorPart
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
-from nmt_feat.config.schema import AnnotatorConfig, AnnotatorPart
 from nmt_feat.errors import UserError, escape_controls, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu

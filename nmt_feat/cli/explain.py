@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
-from nmt_feat.config import evaluate_schema, inference_schema, schema
+from nmt_feat.config import data_schema, evaluate_schema, inference_schema, schema
 from nmt_feat.config.config_source import read_rows
 from nmt_feat.config.overrides import SINGLE, quote_value, setting_of
 from nmt_feat.errors import suggest
@@ -122,9 +122,8 @@ def _explain_missing_option(file: str, text: str) -> str:
 
 def _suggest_setting(key: str, schema_name: str) -> str:
     """The group that has a setting of this name, else settings of a similar name."""
-    kinds = get_type_hints(
-        getattr(evaluate_schema, schema_name, None) or getattr(schema, schema_name)
-    )
+    modules = evaluate_schema, data_schema, schema
+    kinds = get_type_hints(next(m[schema_name] for m in map(vars, modules) if schema_name in m))
     groups = [g for g, kind in kinds.items() if key in getattr(kind, "__dataclass_fields__", ())]
     if groups:
         return f"did you mean {' or '.join(repr(f'{group}.{key}') for group in groups)}?"

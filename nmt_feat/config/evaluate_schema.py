@@ -10,7 +10,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from nmt_feat.config.bounds import AtLeast0, AtLeast1, Beam, NotNegative, one_of
-from nmt_feat.config.schema import MetricConfig, SplitConfig
+from nmt_feat.config.data_schema import SplitConfig
+from nmt_feat.config.schema import MetricConfig
 
 
 @dataclass

@@ -17,8 +17,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from nmt_feat.base.terminal import say
+from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.overrides import OVERRIDE, dict_items
-from nmt_feat.config.schema import FeatureConfig, LoggerConfig, MetricConfig, SplitConfig
+from nmt_feat.config.schema import FeatureConfig, LoggerConfig, MetricConfig
 
 KINDS: dict[str, type[Any]] = {
     "data.tests": SplitConfig,

@@ -10,8 +10,9 @@ import re
 from torch import nn
 
 from nmt_feat.config.bounds import refuse_out_of_bounds
+from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
-from nmt_feat.config.schema import AnnotatorConfig, ModelConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.errors import UserError
 
 SUBWORD_KINDS = {

@@ -23,8 +23,8 @@ from nmt_feat.data.covers import (
 )
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError, short_repr
-from nmt_feat.features.choice import restore_kinds
-from nmt_feat.features.kind import FeatureKind, list_annotation_columns, list_sentence_keys
+from nmt_feat.features.choice import list_annotation_columns, list_sentence_keys, restore_kinds
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.vocabulary import Code, FeatureVocab
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.merging import source_key

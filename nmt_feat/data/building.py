@@ -30,9 +30,9 @@ from nmt_feat.data.sentence_tables import CutTexts
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
-from nmt_feat.features.choice import list_user_kinds
+from nmt_feat.features.choice import list_annotation_columns, list_user_kinds
 from nmt_feat.features.contextual import choose_device
-from nmt_feat.features.kind import FeatureKind, list_annotation_columns
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.vocabulary import VocabularyBasis
 from nmt_feat.text.files import hash_file_cached, list_shards
 from nmt_feat.text.merging import source_key

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.resources import find_resource
+from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.config.earlier_formats import MERGED
 from nmt_feat.config.members import PUBLIC_SET
-from nmt_feat.config.schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.data.annotated_text import FACTOR, LABELS, align_annotation
 from nmt_feat.data.download import download_file
 from nmt_feat.data.sacrebleu_sets import find_sacrebleu_file
@@ -128,19 +129,11 @@ def locate_splits(
     rules = {name: find_rules(split, cache) for name, split in splits.items()}
     sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
     tool_sums = [fingerprint_of(tool) for tool in tools.values()]
-    by_annotator = [
-        *(config.limit, annotate),
-        tool_sums if len(tool_sums) > 1 else next(iter(tool_sums), None),
-    ]
+    tool_sum = tool_sums if len(tool_sums) > 1 else next(iter(tool_sums), None)
 
     def hash_splits(*names: str) -> str:
-        # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
-        forms = [splits[name].form for name in names]
-        forms = [form for form in forms if form.factors or form.kind == "jsonl"]
-        # With an annotator the columns of files were unused once.
-        merged = [MERGED] if any(splits[name].has_words for name in names) else []
-        content = json.dumps([{n: sums[n] for n in names}, *by_annotator, *forms, *merged])
-        return hashlib.sha256(content.encode()).hexdigest()
+        chosen = {name: (splits[name], sums[name]) for name in names}
+        return _hash_splits(chosen, [config.limit, annotate, tool_sum])
 
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
@@ -165,6 +158,17 @@ def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annot
             f"{key}: nothing says the {label} of its sentences; set +{key}.labels.{label}=FILE, a "
             f"value a line, or give CoNLL-U with comments (# {label} = ...)"
         )
+
+
+def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], by_annotator: list[Any]) -> str:
+    """A hash of the sums of some splits, and of what else says what their sentences are."""
+    # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
+    forms = [split.form for split, _ in splits.values()]
+    forms = [form for form in forms if form.factors or form.kind == "jsonl"]
+    # With an annotator the columns of files were unused once.
+    merged = [MERGED] if any(split.has_words for split, _ in splits.values()) else []
+    sums = {name: split_sums for name, (_, split_sums) in splits.items()}
+    return hashlib.sha256(json.dumps([sums, *by_annotator, *forms, *merged]).encode()).hexdigest()
 
 
 def name_annotation(split: SplitConfig, form: Format) -> str | None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nmt_feat.base.pool import Pool
-from nmt_feat.config.schema import DataConfig
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.data.alignment import VALUES, Ids, SourceEncoder
 from nmt_feat.data.corpora import RawSplit
 from nmt_feat.data.covers import Booleans

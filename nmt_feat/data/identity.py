@@ -9,14 +9,15 @@ from pathlib import Path
 import sentencepiece
 
 from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.earlier_formats import DATA_FORMATS
 from nmt_feat.config.identity import drop_defaults
-from nmt_feat.config.schema import FeatureConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.data import corpora as datasets
 from nmt_feat.errors import UserError
-from nmt_feat.features.choice import choose_kinds
-from nmt_feat.features.kind import FeatureKind, list_sentence_keys
+from nmt_feat.features.choice import choose_kinds, list_sentence_keys
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.text.normalization import ESCAPED
 
 FORMAT = 4

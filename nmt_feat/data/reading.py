@@ -12,7 +12,7 @@ import numpy as np
 
 from nmt_feat.annotators.base import Annotator, annotate_cached, make_annotators
 from nmt_feat.base.pool import Pool
-from nmt_feat.config.schema import AnnotatorConfig, DataConfig
+from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.annotated_text import (
     FACTOR,

@@ -12,7 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from nmt_feat.errors import UserError, suggest
 
 if TYPE_CHECKING:
-    from nmt_feat.config.schema import DataConfig
+    from nmt_feat.config.data_schema import DataConfig
 
 DEFAULT, CHARACTERS = "13a", "char"
 TOKENIZERS: tuple[str, ...] = tuple(BLEU.TOKENIZERS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import FeatureConfig
@@ -77,3 +77,20 @@ def restore_kinds(
 def list_user_kinds(kinds: Mapping[str, FeatureKind]) -> dict[str, str]:
     """By feature of a user-defined kind the name of its class."""
     return {name: kind.settings.kind for name, kind in kinds.items() if kind.settings.kind}
+
+
+def list_annotation_columns(kinds: Iterable[FeatureKind]) -> tuple[str, ...]:
+    """The columns of an annotation that features are made of (`feats` for `feats.Case`)."""
+    columns = {kind.annotation_column.partition(".")[0] for kind in kinds if kind.annotation_column}
+    return tuple(sorted(columns))
+
+
+def list_sentence_keys(kinds: Iterable[FeatureKind]) -> dict[str, bool]:
+    """The keys of values of whole sentences that features read; whether each must be there."""
+    keys: dict[str, bool] = {}
+    for kind in kinds:
+        if kind.sentence_key is not None:
+            keys[kind.sentence_key] = keys.get(kind.sentence_key, False) or (
+                kind.settings.missing == "error"
+            )
+    return dict(sorted(keys.items()))

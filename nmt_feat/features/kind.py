@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from nmt_feat.config.instantiate import build_object, locate_class
 from nmt_feat.config.schema import FeatureConfig
-from nmt_feat.embedders.contextual import Contextual
 from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
-from nmt_feat.embedders.vectors import Vectors
 from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
 from nmt_feat.errors import UserError
+from nmt_feat.features.needs import NEEDED, SOURCES
 from nmt_feat.features.vocabulary import (
     INSIDE,
     Code,
@@ -30,30 +29,9 @@ from nmt_feat.features.widths import default_width
 from nmt_feat.text.conllu import NONE
 from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.sentences import DictionaryColumn, Sentences
-from nmt_feat.text.units import FORMS, KINDS
 from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
-NEEDED = {
-    "file": "needs column=form or column=lower, policy=copy",
-    "encoder": "goes with column=context, not {column}",
-    "of": f"for {', '.join((*KINDS, *FORMS))}; leave it out",
-    "n": "is for column=ngram; leave it out",
-    "bins": "is for numbers; leave it out",
-    "layer": "is for an encoder; leave it out",
-    "precision": "is for an encoder; leave it out",
-    "erase": "is for values of an annotation, not for {column}; leave it out",
-    "classes": "is for values of an annotation, not for {column}; leave it out",
-    "live": "is for vectors of an encoder; leave it out",
-    "trained": "stored vectors are not trained; set {where}.live=true, or leave it out",
-    "learning_rate": "is for an encoder that is trained; set {where}.trained=true, or leave it out",
-}
-"""Settings that only some kinds take, and what a message says where another kind has one."""
-SOURCES = {
-    "file": (Vectors, "word vectors; set features.{}.file=FILE"),
-    "encoder": (Contextual, "an encoder; set features.{}.encoder=FOLDER"),
-}
-"""Settings that name where vectors come from, the embedder that reads them, and what it needs."""
 
 
 class FeatureKind:
@@ -462,23 +440,6 @@ class FeatureKind:
     def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
         """The vocabulary as a run's folder has it: an encoder is named, not copied."""
         return vocabulary
-
-
-def list_annotation_columns(kinds: Iterable[FeatureKind]) -> tuple[str, ...]:
-    """The columns of an annotation that features are made of (`feats` for `feats.Case`)."""
-    columns = {kind.annotation_column.partition(".")[0] for kind in kinds if kind.annotation_column}
-    return tuple(sorted(columns))
-
-
-def list_sentence_keys(kinds: Iterable[FeatureKind]) -> dict[str, bool]:
-    """The keys of values of whole sentences that features read; whether each must be there."""
-    keys: dict[str, bool] = {}
-    for kind in kinds:
-        if kind.sentence_key is not None:
-            keys[kind.sentence_key] = keys.get(kind.sentence_key, False) or (
-                kind.settings.missing == "error"
-            )
-    return dict(sorted(keys.items()))
 
 
 def _written(value: object) -> str:

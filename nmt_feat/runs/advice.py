@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nmt_feat.config.schema import SubwordConfig, TrainerConfig
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.schema import TrainerConfig
 from nmt_feat.data.report import DataReport
 
 CONSTANT = 0.2

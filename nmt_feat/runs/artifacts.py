@@ -16,7 +16,8 @@ from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.checksums import SUMS, read_sums, write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_part
 from nmt_feat.base.outputs import same_file
-from nmt_feat.config.schema import AnnotatorConfig, TrainConfig
+from nmt_feat.config.data_schema import AnnotatorConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.encoders.states import LanguageModel

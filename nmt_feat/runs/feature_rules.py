@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nmt_feat.annotators.base import Annotator, make_annotators
-from nmt_feat.config.schema import DataConfig, FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.config.data_schema import DataConfig, SplitConfig
+from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import name_annotation, read_kind
 from nmt_feat.data.sentence_tables import Format

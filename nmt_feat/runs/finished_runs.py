@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nmt_feat.base.terminal import say
+from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.evaluate_schema import EvaluateConfig
 from nmt_feat.config.members import PUBLIC_SET
 from nmt_feat.config.rules import check_settings
-from nmt_feat.config.schema import SplitConfig, TrainConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare
 from nmt_feat.data.identity import hash_data
 from nmt_feat.errors import UserError

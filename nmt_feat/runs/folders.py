@@ -10,8 +10,9 @@ from typing import Any
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import Mismatch, convert_json
+from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.identity import earlier_settings, folder_name, is_earlier, upgrade_settings
-from nmt_feat.config.schema import SplitConfig, TrainConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare
 from nmt_feat.data.identity import DataHashes, hash_data
 from nmt_feat.errors import UserError

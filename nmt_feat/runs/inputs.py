@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from nmt_feat.base.outputs import STANDARD
 from nmt_feat.base.terminal import say
-from nmt_feat.config.schema import DataConfig
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence, write_label

@@ -6,9 +6,10 @@ import copy
 
 from rich.console import Console
 
+from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.identity import method_name
 from nmt_feat.config.rules import check_settings, unused_subword_settings
-from nmt_feat.config.schema import CombinerConfig, MethodConfig, SubwordConfig, TrainConfig
+from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring, choose_scoring

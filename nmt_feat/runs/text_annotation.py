@@ -12,7 +12,8 @@ from pathlib import Path
 from nmt_feat.annotators import base as annotators
 from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotators
 from nmt_feat.base.terminal import say
-from nmt_feat.config.schema import AnnotatorConfig, TrainConfig
+from nmt_feat.config.data_schema import AnnotatorConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.annotated_text import refuse_lacking
 from nmt_feat.errors import UserError

@@ -17,9 +17,9 @@ import torch
 from nmt_feat.annotators import Annotator
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
+from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.rules import check_settings
-from nmt_feat.config.schema import AnnotatorConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set

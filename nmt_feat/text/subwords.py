@@ -17,7 +17,7 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from nmt_feat.base.files import write_part
-from nmt_feat.config.schema import SubwordConfig
+from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.text.files import one_line, rank_by_count

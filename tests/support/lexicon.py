@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmt_feat.config.schema import FeatureConfig, SplitConfig, TrainConfig
+from nmt_feat.config.data_schema import SplitConfig
+from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
 
 LEXICON = {

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
-from nmt_feat.config.schema import AnnotatorConfig, DataConfig, SplitConfig
+from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, SplitConfig
 from nmt_feat.data.corpora import locate_splits
 from nmt_feat.data.reading import read_splits as load_tables
 from nmt_feat.errors import UserError
