@@ -72,6 +72,15 @@ def has_annotation(config: DataConfig, annotator: AnnotatorConfig) -> bool:
     return bool(annotator.targets or in_files)
 
 
+def check_corpus(config: DataConfig) -> None:
+    """Refuse settings of a corpus that cannot be, before its files are looked for."""
+    if config.folder is not None and not Path(config.folder).expanduser().is_dir():
+        raise UserError(f"data.folder={config.folder}: no such folder")
+    if clash := {"train", "dev"} & config.tests.keys():
+        raise UserError(f"data.tests.{min(clash)}: the name is taken; give the test set another")
+    check_formats(config)
+
+
 def locate_splits(
     config: DataConfig,
     annotator: AnnotatorConfig,
@@ -87,11 +96,7 @@ def locate_splits(
     """
     keys = keys or {}
     tools = make_annotators(annotator) if annotate else {}
-    if config.folder is not None and not Path(config.folder).expanduser().is_dir():
-        raise UserError(f"data.folder={config.folder}: no such folder")
-    if clash := {"train", "dev"} & config.tests.keys():
-        raise UserError(f"data.tests.{min(clash)}: the name is taken; give the test set another")
-    check_formats(config)
+    check_corpus(config)
     splits: dict[str, RawSplit] = {}
     notes: list[str] = []
     for name, split in {"train": config.train, "dev": config.dev, **config.tests}.items():
