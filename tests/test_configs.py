@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from tests.support.sweeps import sweep
 
 CONF = ROOT / "conf"
 FEW = ("trainer.max_steps=1", "trainer.validate_every=1")
-DATA = os.environ.get("NMT_FEAT_DATA")
 
 
 def options(group: str) -> list[str]:
@@ -239,8 +237,8 @@ def is_as_named(row: str, cfg: TrainConfig) -> bool:
     tie = "all" if control == "tied" else "target"
     control = control if control in ("shuffled", "by_type", "matched") else "none"
     features = FEATURES.get(row, sorted(cfg.features))
-    found = method_name(cfg.combiner._target_), cfg.control, cfg.model.tie, sorted(cfg.features)
-    return found == (method, control, tie, features)
+    actual = method_name(cfg.combiner._target_), cfg.control, cfg.model.tie, sorted(cfg.features)
+    return actual == (method, control, tie, features)
 
 
 @pytest.mark.parametrize("name", ["none_tied", "gate_matched", "concat_six", "meta_average"])
@@ -394,64 +392,3 @@ def test_corpora(name: str) -> None:
     assert cfg.data.tokenized == name.endswith("_tok")
     assert cfg.data.readings == (name == "embedded")
     assert next(iter(cfg.data.tests)) == ("test2016" if name.startswith("multi30k") else "test")
-
-
-# ---- real text
-
-LIMITS = (
-    "data.limit=200",
-    "subword.vocab_size=600",
-    "trainer.max_steps=2",
-    "trainer.validate_every=2",
-    "annotator=udpipe",
-)
-
-
-@pytest.fixture(scope="module")
-def multi30k(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """Very small runs on Multi30k; its English is annotated once."""
-    pytest.importorskip("ufal.udpipe")
-    if not DATA:
-        pytest.skip("NMT_FEAT_DATA is not set")
-    folder = tmp_path_factory.mktemp("multi30k")
-    return Small(Path(DATA) / "multi30k", folder / "cache", folder)
-
-
-def model_of(language: str) -> str:
-    names = {"en": "english-ewt", "de": "german-gsd-pud-lit"}
-    return f"annotator.model={DATA}/models/{names[language]}.udpipe"
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("pair", [("en", "de"), ("de", "en"), ("en", "fr"), ("en", "cs")])
-def test_multi30k(multi30k: Small, pair: tuple[str, str]) -> None:
-    source, target = pair
-    languages = (f"data.source_lang={source}", f"data.target_lang={target}")
-    more = ("data=multi30k", *languages, model_of(source), "features=[upos,deprel]")
-    folder = multi30k.train(*LIMITS, *more, "combiner=gate")
-    found = record(folder)
-    assert list(found["tests"]) == ["test2016"]
-    assert len((folder / "test2016.hyp").read_text(encoding="utf-8").splitlines()) == 1000
-    assert "tok:13a" in found["tests"]["test2016"]["bleu_signature"]
-
-
-@pytest.mark.data
-def test_multi30k_tok(multi30k: Small) -> None:
-    folder = multi30k.train("experiment=multi30k_tok", *LIMITS, model_of("en"), "combiner=gate")
-    found = record(folder)
-    assert found["features"] == ["deprel", "lemma", "upos"]
-    signature = found["tests"]["test2016"]["bleu_signature"]
-    assert "tok:none" in signature
-    assert "case:lc" in signature
-    assert (folder / "annotator" / "english-ewt.udpipe").is_file()
-
-
-@pytest.mark.data
-def test_single_features(multi30k: Small) -> None:
-    """One command: each feature of UDPipe alone and all together."""
-    command = multi30k.overrides("experiment=single_features", "seed=1", *LIMITS, model_of("en"))
-    done = call("train", "-m", *command)
-    assert done.code == 0, done.err
-    found = [record(path.parent) for path in multi30k.folder.glob("runs/*/result.json")]
-    swept = {(r["method"], *r["features"]) for r in found if r["method"] in ("none", "concat")}
-    assert swept == {("none",), ("concat", *sorted(SIX)), *(("concat", name) for name in SIX)}

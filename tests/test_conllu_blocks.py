@@ -92,5 +92,5 @@ def test_first_mistake_is_said() -> None:
 
 def test_embedded_corpus() -> None:
     path = ROOT / "data" / "embedded" / "train.conllu"
-    made = parse_block(read_lines(path), str(path), 1, (*ANNOTATION, HEAD))
-    assert made.table().equals(Sentences.of(read_conllu(path)).table())
+    parsed = parse_block(read_lines(path), str(path), 1, (*ANNOTATION, HEAD))
+    assert parsed.table().equals(Sentences.of(read_conllu(path)).table())

@@ -89,9 +89,13 @@ def test_wrong_suites(tmp_path: Path, content: object, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_decisions_of_a_run(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are those of the log-probabilities, and stand in the record."""
-    run = small.train("combiner=none")
+@pytest.mark.parametrize("method", ["embedding", "multitask"])
+def test_decisions_of_a_run(small: Small, tmp_path: Path, method: str) -> None:
+    """They are those of the log-probabilities, and stand in the record.
+
+    Of multitask too, which has features, but reads none of a text.
+    """
+    run = small.train("combiner=none", "features=[upos]", f"method={method}")
     suite = write(tmp_path / "mine.json", LINGEVAL)
     done = call("contrast", f"run={run}", f"suite={suite}")
     assert (done.code, "of 3 decisions are right" in done.out) == (0, True)

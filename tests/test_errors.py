@@ -263,7 +263,7 @@ def test_settings(small: Small, here: Path, command: str) -> None:
         arguments.append("combiner=concat")
     # Options, and errors of the system, are the command line's matter.
     refusal = train if command.startswith(("-", "paths.runs")) else refuse
-    found = refusal(small, *arguments)
+    actual = refusal(small, *arguments)
     expected = SETTINGS[command]
     if "INSTALLED" in expected:
         installed = [e.name for e in importlib.metadata.entry_points(group="spacy_models")]
@@ -271,9 +271,9 @@ def test_settings(small: Small, here: Path, command: str) -> None:
     for name in ("MOST", "LEAST"):  # depend on the corpus; the number itself is tested elsewhere
         expected = expected.replace(name, r"\d+") if name in expected else expected
     if r"\d" in expected:
-        assert re.fullmatch(re.escape(expected).replace(r"\\d\+", r"(\d+)"), found), found
+        assert re.fullmatch(re.escape(expected).replace(r"\\d\+", r"(\d+)"), actual), actual
     else:
-        assert found == expected
+        assert actual == expected
     assert not list(here.glob("runs/concat*/config.yaml"))  # nothing was trained
 
 

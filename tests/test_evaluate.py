@@ -43,9 +43,9 @@ def runs(trained: Path, tmp_path: Path) -> Path:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    found = record(folder)
-    names = [*found["files"].values(), *found["counts"].values()]
-    return {k: found[k] for k in RESULTS} | {n: (folder / n).read_bytes() for n in names}
+    evaluated = record(folder)
+    names = [*evaluated["files"].values(), *evaluated["counts"].values()]
+    return {k: evaluated[k] for k in RESULTS} | {n: (folder / n).read_bytes() for n in names}
 
 
 def more(corpus: Path) -> list[str]:
@@ -87,19 +87,19 @@ def test_another_beam_stands_beside_the_run_s_own(
     done = call("evaluate", f"run={runs}/none*", "decoding.beam=3")
     assert done.code == 0, done.err
     assert "translating dev, test by decoding.beam=3" in done.out
-    found = record(words)
-    assert [(r["name"], r["decoding"]["beam"]) for r in found["further"]] == [
+    evaluated = record(words)
+    assert [(r["name"], r["decoding"]["beam"]) for r in evaluated["further"]] == [
         ("dev", 3),
         ("test", 3),
     ]
     out = tmp_path / "report"
     assert call("report", words, "--out", out).code == 0
     [row] = json.loads((out / "table.json").read_text())["rows"]
-    assert row["runs"][0]["test chrF"] == found["tests"]["test"]["chrf"]
+    assert row["runs"][0]["test chrF"] == evaluated["tests"]["test"]["chrf"]
     assert call("report", runs, "--out", out, "--beam", 3).code == 0
     table = json.loads((out / "table.json").read_text())
     [row] = table["rows"]
-    assert row["runs"][0]["test chrF"] == found["further"][1]["scores"]["chrf"]
+    assert row["runs"][0]["test chrF"] == evaluated["further"][1]["scores"]["chrf"]
     assert any(note.startswith("Without results of beam 3: add-") for note in table["notes"])
     assert call("report", runs, "--beam", 7).err.startswith("error: --beam=7: no run here")
 
@@ -135,8 +135,8 @@ def test_a_public_set(
     assert done.code == 0, done.err
     [words] = runs.glob("none*")
     assert (words / "wmt16.hyp").read_bytes() == (words / "dev.hyp").read_bytes()
-    found = record(words)
-    assert found["tests"]["wmt16"]["chrf"] == found["dev"]["chrf"]
+    evaluated = record(words)
+    assert evaluated["tests"]["wmt16"]["chrf"] == evaluated["dev"]["chrf"]
 
 
 def test_a_run_that_another_process_has_comes_last(

@@ -111,14 +111,14 @@ class Kept(Logger):
 
 @pytest.mark.parametrize("fails", ["open", "log", "close"])
 def test_one_that_fails_is_said_once(fails: str, tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     whole, broken = Kept(), Kept(fails)
-    loggers = Loggers({"broken": broken, "whole": whole}, tmp_path, said.append)
+    loggers = Loggers({"broken": broken, "whole": whole}, tmp_path, messages.append)
     for step in (1, 2):
         loggers.log({"loss": 1.0}, step)
     loggers.close()
     loggers.close()
-    assert said == ["logger=broken failed (SystemExit: 3); training goes on without it"]
+    assert messages == ["logger=broken failed (SystemExit: 3); training goes on without it"]
     assert whole.calls == ["open", "log", "log", "close"]
     assert broken.calls.count(fails) == 1
     assert broken.calls[-1] == fails

@@ -101,12 +101,12 @@ def words(text: str, *rows: dict[str, str]) -> Sentence:
 
 def cut(text: str, *parts: tuple[str, dict[str, str]]) -> tuple[Word, ...]:
     """Words with these forms and values, where they stand in the text."""
-    made, end = [], 0
+    words, end = [], 0
     for form, values in parts:
         start = text.index(form, end)
         end = start + len(form)
-        made.append(Word(form, start, end, **values))  # type: ignore[arg-type]
-    return tuple(made)
+        words.append(Word(form, start, end, **values))  # type: ignore[arg-type]
+    return tuple(words)
 
 
 # ---- a sentence

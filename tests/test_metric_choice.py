@@ -43,8 +43,10 @@ def target(name: str) -> str:
 
 def configs(*names: str) -> dict[str, MetricConfig]:
     where = "nmt_feat.evaluation.sacrebleu_metrics"
-    found = {name: MetricConfig(f"{where}.{CLASSES[name]}") for name in names if name in CLASSES}
-    return found | {n: MetricConfig("examples.copied.Copied") for n in names if n == "copied"}
+    targets = {name: f"{where}.{CLASSES[name]}" for name in names if name in CLASSES}
+    if "copied" in names:
+        targets["copied"] = "examples.copied.Copied"
+    return {name: MetricConfig(target) for name, target in targets.items()}
 
 
 def test_metrics_that_are_added_equal_those_of_the_start(small: Small) -> None:
@@ -55,9 +57,9 @@ def test_metrics_that_are_added_equal_those_of_the_start(small: Small) -> None:
     before = record(folder)
     assert "metrics" not in before["tests"]["test"]
     assert small.train(*more) == folder
-    found, expected = record(folder), record(whole)
-    assert (found["dev"], found["tests"]) == (expected["dev"], expected["tests"])
-    assert found["hash"] == expected["hash"] == before["hash"]
+    added, expected = record(folder), record(whole)
+    assert (added["dev"], added["tests"]) == (expected["dev"], expected["tests"])
+    assert added["hash"] == expected["hash"] == before["hash"]
     counts = [(run / "test.counts.parquet").read_bytes() for run in (folder, whole)]
     assert counts[0] == counts[1]
     sources = read_lines(small.corpus / "test.conllu")
@@ -67,7 +69,7 @@ def test_metrics_that_are_added_equal_those_of_the_start(small: Small) -> None:
         sum(word in source.split() for word in text.split()) / max(1, len(text.split()))
         for source, text in zip(sources, hypotheses, strict=True)
     ]
-    scores = found["tests"]["test"]["metrics"]
+    scores = added["tests"]["test"]["metrics"]
     assert list(scores) == ["chrF++", "copied %"]
     assert scores["copied %"]["score"] == pytest.approx(100 * np.mean(by_hand))
     assert scores["copied %"]["signature"].startswith("code:")
@@ -106,7 +108,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     metrics, runs = build_metrics(configs("ter", "chrf++", "copied"), Scoring()), Runs()
     for method, wrong in (("none", 0.5), ("gate", 0.3)):
         for seed in (1, 2):
-            found, place = run(folder, method, seed, wrong)
+            scored, run_folder = run(folder, method, seed, wrong)
             random = np.random.default_rng([seed, *method.encode(), *b"upos"])
             hypotheses = [
                 " ".join("oh" if random.random() < wrong else word for word in line.split())
@@ -114,9 +116,9 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             ]
             counts = sentence_counts(hypotheses, REFERENCES)
             # Here the source is the reference: a good translation copies much.
-            counts |= add_scores(metrics, found.tests["test"], REFERENCES, hypotheses, REFERENCES)
-            write_counts(place / found.counts["test"], counts, REFERENCES)
-            runs.append((found, place))
+            counts |= add_scores(metrics, scored.tests["test"], REFERENCES, hypotheses, REFERENCES)
+            write_counts(run_folder / scored.counts["test"], counts, REFERENCES)
+            runs.append((scored, run_folder))
     return runs
 
 
@@ -152,10 +154,10 @@ def test_tables_and_figures_of_further_metrics(toys: Runs) -> None:
 
 
 def test_resampled_scores_are_those_of_sacrebleu(toys: Runs) -> None:
-    _, (found, place), *_ = toys
-    counts, _ = read_counts(place / found.counts["test"])
+    _, (scored, run_folder), *_ = toys
+    counts, _ = read_counts(run_folder / scored.counts["test"])
     weights = sentence_weights(len(REFERENCES), 3)
-    names = pq.read_table(place / found.counts["test"]).column_names
+    names = pq.read_table(run_folder / scored.counts["test"]).column_names
     assert [name for name in names if name.startswith("TER")] == ["TER 1", "TER 2"]
     metrics = build_metrics(configs("ter", "chrf++"), Scoring())
     for metric in metrics.values():
@@ -270,5 +272,5 @@ def test_the_command_line(small: Small) -> None:
         done = call("train", *small.overrides(setting))
         assert done.code == 2
         assert message in done.err
-    shown = call("train", "--config-dir=examples", "metrics=[chrf++,copied]", "--cfg", "job")
-    assert "copied:\n    _target_: examples.copied.Copied" in shown.out
+    printed = call("train", "--config-dir=examples", "metrics=[chrf++,copied]", "--cfg", "job")
+    assert "copied:\n    _target_: examples.copied.Copied" in printed.out

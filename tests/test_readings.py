@@ -138,9 +138,9 @@ def test_kinds_alone(live: tuple[str, ...], outside: Path, tmp_path: Path) -> No
 def learns_readings(run: Path, readings: Path) -> None:
     """Right on both readings of each sentence, and the other one with the other one's tags."""
     assert accuracy(run) >= 0.98
-    other = [reading for one, two in pairs() for reading in (two[1], one[1])]
+    swapped = [reading for one, two in pairs() for reading in (two[1], one[1])]
     hypotheses = translated(run, readings / "swapped.conllu")
-    assert sum(map(str.__eq__, hypotheses, other)) >= 0.98 * len(other)
+    assert sum(map(str.__eq__, hypotheses, swapped)) >= 0.98 * len(swapped)
 
 
 @pytest.mark.slow

@@ -375,10 +375,10 @@ def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("nmt_feat.evaluation.split_decoding.collate", collate)
     cfg = DecodingConfig(beam=4, batch_tokens=100, nbest=2)
     split: Any = FakeSplit(SOURCES)
-    found = translate_split(ToyModel(), split, [], cfg, torch.device("cpu"))
-    assert found == run(ToyModel(), SOURCES, beam=4, nbest=2)
+    translated = translate_split(ToyModel(), split, [], cfg, torch.device("cpu"))
+    assert translated == run(ToyModel(), SOURCES, beam=4, nbest=2)
     assert asked == [25]
     for part, its in enumerate(([3, 1, 2], [0, 4])):
         share = slice(part, None, 2)
         mine = translate_split(ToyModel(), split, [], cfg, torch.device("cpu"), share=share)
-        assert mine == [best if i in its else [] for i, best in enumerate(found)]
+        assert mine == [best if i in its else [] for i, best in enumerate(translated)]

@@ -158,7 +158,7 @@ def test_files_of_labels_translate_as_tested(small: Small, tagged: Path) -> None
 def test_one_flag_for_all_sentences(small: Small, tagged: Path) -> None:
     """Other tags, other probabilities; the flag wins over the text's own."""
     text, target = str(small.corpus / "test.en"), str(small.corpus / "test.de")
-    found = {}
+    translations = {}
     for name, source, label in (
         ("formal", text, "formal"),
         ("informal", text, "informal"),
@@ -174,8 +174,8 @@ def test_one_flag_for_all_sentences(small: Small, tagged: Path) -> None:
                 labels={"formality": label},
             )
         )
-        found[name] = out.read_text()
-    assert found["both"] == found["formal"] != found["informal"]
+        translations[name] = out.read_text()
+    assert translations["both"] == translations["formal"] != translations["informal"]
 
 
 def test_long_lines_keep_their_label(small: Small, tagged: Path) -> None:

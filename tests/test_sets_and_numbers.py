@@ -91,9 +91,9 @@ def test_characters_keep_their_marks() -> None:
 
 def test_a_sum_is_zero_without_units() -> None:
     embed = Sum(6, 4, 1.0)
-    found = embed(torch.tensor([[3, 5, 0], [0, 0, 0]]))
-    assert torch.allclose(found[0], embed.table.weight[3] + embed.table.weight[5])
-    assert found[1].tolist() == [0, 0, 0, 0]
+    actual = embed(torch.tensor([[3, 5, 0], [0, 0, 0]]))
+    assert torch.allclose(actual[0], embed.table.weight[3] + embed.table.weight[5])
+    assert actual[1].tolist() == [0, 0, 0, 0]
 
 
 def test_numbers_count_as_the_nearest() -> None:
@@ -127,12 +127,12 @@ def test_a_line_through_standardised_numbers() -> None:
 
 def head_values(column: str, *sentences: Sentence) -> list[str]:
     kind = choose_kind("f", FeatureConfig(column=column))
-    found: list[str] = (
+    spread: list[str] = (
         kind.read_values(Sentences.of(sentences), FeatureVocab(column, "copy"))
         .strings()
         .to_pylist()
     )
-    return found
+    return spread
 
 
 def test_what_heads_say() -> None:
@@ -173,8 +173,8 @@ def test_a_run_translates_as_it_was_tested(small: Small, run: Path) -> None:
         assert np.array_equal(split.features[name], tested.features[name])
     for name in ("feats_set", "sound"):
         assert unit_rows(split, name) == unit_rows(tested, name)
-    found = model.translate_sentences(sentences, where, TranslateConfig())
-    assert [best[0][0] for best in found] == (run / "test.hyp").read_text().splitlines()
+    translated = model.translate_sentences(sentences, where, TranslateConfig())
+    assert [best[0][0] for best in translated] == (run / "test.hyp").read_text().splitlines()
     assert not model.unknowns.counts["features.tree_depth"].unknown
 
 

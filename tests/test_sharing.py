@@ -42,7 +42,7 @@ def test_an_empty_tag_is_refused(small: Small) -> None:
 
 def test_labels_stand_in_the_record_and_choose_runs(shared: Small) -> None:
     folder = shared.train(*GATE, *LABELS)
-    other = shared.train("combiner=none")
+    words_only = shared.train("combiner=none")
     weights = (folder / "model.safetensors").stat().st_mtime_ns
     assert read_run(folder).config["tags"] == ["draft", "upos"]
     # The same run with another tag: it is added, nothing is trained.
@@ -56,7 +56,7 @@ def test_labels_stand_in_the_record_and_choose_runs(shared: Small) -> None:
     runs = find_runs([folder.parent])
     for condition in ("tags=paper", "tags=dr*", "name=first *"):
         assert set(choose_runs(runs, [condition])) == {folder.resolve()}, condition
-    assert other.resolve() in runs
+    assert words_only.resolve() in runs
     with pytest.raises(UserError, match="tags is one of: draft, paper, upos"):
         choose_runs(runs, ["tags=drafts"])
     cells = [[*column.cells] for column in summarize_run(record).columns]
@@ -89,7 +89,8 @@ def test_the_card_is_one_of_the_hub(shared: Small) -> None:
     card = hub.ModelCard.load(folder / CARD)
     data = card.data
     assert (data.language, data.license) == (["en", "de"], "cc-by-4.0")
-    assert (data.library_name, data.pipeline_tag) == ("nmt_feat", "translation")
+    metadata = data.to_dict()
+    assert [metadata[n] for n in ("library_name", "pipeline_tag")] == ["nmt_feat", "translation"]
     assert {"gate", "draft"} <= set(data.tags)
     results = {(r.dataset_split, r.metric_name): r for r in data.eval_results}
     bleu = results["test", "BLEU"]

@@ -195,12 +195,12 @@ def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
     _, references = texts(40, 0, 0)
     counts = [sentence_counts(lines, references) for _, lines in systems]
     for metric, kind in (("BLEU", BLEU), ("chrF", CHRF)):
-        found = paired_tests(counts[0][metric], [c[metric] for c in counts[1:]], metric.lower())
+        p_values = paired_tests(counts[0][metric], [c[metric] for c in counts[1:]], metric.lower())
         for name, test in (("bootstrap", "bs"), ("randomization", "ar")):
             _, scores = PairedTest(systems, {metric: kind()}, [references], test_type=test)()
             (results,) = (v for k, v in scores.items() if k != "System")
             expected = [result.p_value for result in results[1:]]  # type: ignore[union-attr]
-            assert [p[name] for p in found] == pytest.approx(expected, abs=0.002)
+            assert [p[name] for p in p_values] == pytest.approx(expected, abs=0.002)
 
 
 def test_models_of_equal_scores_do_not_differ() -> None:

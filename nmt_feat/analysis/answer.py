@@ -66,7 +66,7 @@ def _compare_with_baseline(
     against: Mapping[str, Compared], baseline: Method, metric: str, direction: int
 ) -> str:
     """Whether a method is better than words only, and by how much the best one is."""
-    better, worse = ("above", "below")[::direction]
+    better, worse = ("above", "below") if direction > 0 else ("below", "above")
     base = "words only" if baseline.name == "none" else f"words only ({baseline.name})"
     values = {name: direction * compared.difference.value for name, compared in against.items()}
     ranked = sorted(against, key=lambda name: values[name], reverse=True)
@@ -133,14 +133,12 @@ def _compare_with_controls(best: Method, evidence: Evidence) -> str:
 def _compare_methods(names: Sequence[str], evidence: Evidence) -> str:
     direction = direction_of(evidence)
     better = "above" if direction > 0 else "below"
-    pairs = [
-        f"{pair[0]} is {better} {pair[1]} (p {format_p(compared.p, '= ')})"
-        for pair, compared in (
-            (pair[::direction], compared)
-            for pair, compared in evidence.orders[evidence.metric].items()
-        )
-        if pair[0] in names and pair[1] in names and compared.is_supported
-    ]
+    pairs = []
+    for (one, two), compared in evidence.orders[evidence.metric].items():
+        if one in names and two in names and compared.is_supported:
+            # The first has the higher score; where a lower one is better, the second wins.
+            winner, loser = (one, two) if direction > 0 else (two, one)
+            pairs.append(f"{winner} is {better} {loser} (p {format_p(compared.p, '= ')})")
     if not pairs:
         listed = ", ".join(names) if len(names) <= MOST_NAMES else f"the {len(names)} methods"
         return f"Which method is best? Not shown: no order among {listed} is supported."

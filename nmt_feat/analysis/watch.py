@@ -151,20 +151,18 @@ def estimate_rest(snapshot: Snapshot) -> float | None:
     return jobs * statistics.fmean(snapshot.job_seconds) / max(1, len(snapshot.running))
 
 
-def describe_snapshot(snapshot: Snapshot) -> str:
-    """What is done, what runs and how long the rest takes, in a line."""
+def describe_snapshot(snapshot: Snapshot, named: bool) -> str:
+    """What is done and how long the rest takes, in a line; the runs that work where `named`."""
     line, rest = count_runs(snapshot), estimate_rest(snapshot)
-    if names := ", ".join(folder.name for folder in snapshot.running):
+    if named and (names := ", ".join(folder.name for folder in snapshot.running)):
         line += f"; running: {names}"
     return line if rest is None else f"{line}; about {format_duration(rest)} to go"
 
 
 def render_snapshot(snapshot: Snapshot, width: int = 10_000) -> RenderableType:
     """The moment for a terminal with so many columns."""
-    first = count_runs(snapshot)
-    if (rest := estimate_rest(snapshot)) is not None:
-        first += f"; about {format_duration(rest)} to go"
-    parts: list[RenderableType] = [Text(first, style="bold")]
+    # Runs that work have lines of their own below.
+    parts: list[RenderableType] = [Text(describe_snapshot(snapshot, named=False), style="bold")]
     progress = RichTable.grid(padding=(0, 2, 0, 0))
     unfinished = snapshot.running | snapshot.stopped
     for folder, record in unfinished.items():
@@ -231,13 +229,13 @@ def _watch_in_lines(
 ) -> Snapshot:
     """A line whenever something has changed, for a pipe or a file; the last moment."""
     counts = count_runs(snapshot), list(snapshot.running)
-    say(describe_snapshot(snapshot))
+    say(describe_snapshot(snapshot, named=True))
     while not snapshot.is_over:
         pause(SECONDS)
         snapshot = read_snapshot(folders)
         if (count_runs(snapshot), list(snapshot.running)) != counts:
             counts = count_runs(snapshot), list(snapshot.running)
-            say(describe_snapshot(snapshot))
+            say(describe_snapshot(snapshot, named=True))
     return snapshot
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -65,6 +65,11 @@ class Annotator(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Without what was loaded: each process loads its own."""
         return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
+
+
+def read_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """upos by an annotator's own tag, from a file that lists the tags of each upos."""
+    return {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
 
 
 def make_annotators(config: AnnotatorConfig) -> dict[str, Annotator]:

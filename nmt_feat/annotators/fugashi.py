@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, read_tags
 from nmt_feat.text.conllu import NONE, Sentence, Word, align_words
 
 
@@ -27,7 +27,7 @@ class Fugashi(Annotator):
         self.package("fugashi")
         self.package("ipadic")
         tags = json.loads(Path(__file__).with_name("fugashi_tags.json").read_bytes())
-        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
+        self.upos = read_tags(tags)
 
     @functools.cached_property
     def _tagger(self) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, read_tags
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import Sentence, Word
 
@@ -39,7 +39,7 @@ class HanTa(Annotator):
             )
         self.language = language
         tags = json.loads(Path(__file__).with_name("hanta_tags.json").read_bytes())[language]
-        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
+        self.upos = read_tags(tags)
 
     @functools.cached_property
     def _tagger(self) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, read_tags
 from nmt_feat.text.conllu import Sentence, Word
 
 
@@ -31,7 +31,7 @@ class Jieba(Annotator):
     def __init__(self) -> None:
         self.package("jieba")
         tags = json.loads(Path(__file__).with_name("jieba_tags.json").read_bytes())
-        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
+        self.upos = read_tags(tags)
 
     @functools.cached_property
     def _tagger(self) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, read_tags
 from nmt_feat.text.conllu import Sentence, Word
 
 
@@ -30,7 +30,7 @@ class Kiwi(Annotator):
     def __init__(self) -> None:
         self.package("kiwipiepy")
         tags = json.loads(Path(__file__).with_name("kiwi_tags.json").read_bytes())
-        self.upos = {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
+        self.upos = read_tags(tags)
 
     @functools.cached_property
     def _tagger(self) -> Any:

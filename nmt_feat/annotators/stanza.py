@@ -88,7 +88,10 @@ class Stanza(Annotator):
             for sentence in self._tagger(text).sentences:
                 (parsed,) = parse_conllu(_write_lines(sentence), "annotator=stanza")
                 before = len(words)
-                words += [w._replace(head=w.head + before * (w.head > 0)) for w in parsed.words]
+                words += [
+                    word._replace(head=word.head + before) if word.head > 0 else word
+                    for word in parsed.words
+                ]
             out.append(Sentence(text, align_words(text, words, "annotator=stanza")))
         return out
 

@@ -7,8 +7,11 @@ module print all of it as text.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import IO, Any, TextIO
 
 from rich.console import Console, RenderableType
@@ -38,6 +41,18 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+@contextlib.contextmanager
+def silence_logger(name: str) -> Iterator[None]:
+    """Within, a package's logger says nothing, where it would explain a failure in many lines."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def literal(content: RenderableType) -> RenderableType:

@@ -10,6 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from nmt_feat.analysis.render import ReportTable, make_text_table
 from nmt_feat.base.terminal import TextConsole, say, use_utf8
 from nmt_feat.cli.texts import make_parser
@@ -23,15 +25,6 @@ NAMES_SHOWN = 3
 """Runs of an entry that are named."""
 
 
-def format_size(count: float) -> str:
-    """`812 B`, `4.2 MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
-
-
 def tabulate_entries(entries: list[CacheEntry]) -> ReportTable:
     """A row for each entry."""
     rows = []
@@ -40,7 +33,7 @@ def tabulate_entries(entries: list[CacheEntry]) -> ReportTable:
         if (more := len(entry.runs) - NAMES_SHOWN) > 0:
             names += f" and {more} more"
         users = names or ("none" if entry.is_needless else "-")
-        rows.append([entry.path.name, entry.kind, format_size(entry.size), users])
+        rows.append([entry.path.name, entry.kind, decimal(entry.size), users])
     heading = ["entry", "kind", "size", "runs"]
     return ReportTable("", heading, rows, text_columns=frozenset({"entry", "kind", "runs"}))
 
@@ -55,8 +48,8 @@ def show_cache(cache: Path, entries: list[CacheEntry]) -> None:
     sizes = Counter[str]()
     for entry in entries:
         sizes[entry.kind] += entry.size
-    kinds = ", ".join(f"{kind} {format_size(size)}" for kind, size in sizes.items())
-    say(f"{cache}: {format_size(sizes.total())}" + (f" ({kinds})" if kinds else ""))
+    kinds = ", ".join(f"{kind} {decimal(size)}" for kind, size in sizes.items())
+    say(f"{cache}: {decimal(sizes.total())}" + (f" ({kinds})" if kinds else ""))
 
 
 def prune_cache(entries: list[CacheEntry], with_annotation: bool, dry_run: bool) -> None:
@@ -71,7 +64,7 @@ def prune_cache(entries: list[CacheEntry], with_annotation: bool, dry_run: bool)
                 say(f"{'would remove' if dry_run else 'removed'} {entry.path}")
             else:
                 say(f"{entry.path}: another process makes it; it stays", file=sys.stderr)
-    say(f"{'would be freed' if dry_run else 'freed'}: {format_size(size)}")
+    say(f"{'would be freed' if dry_run else 'freed'}: {decimal(size)}")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import add_run_options, choose_input_text, make_parser, read_pairs
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
+from nmt_feat.evaluation.contrastive_suites import ContrastResult, Decision, make_result, read_suite
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
 from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.contrast import decide, read_sources
@@ -59,10 +59,11 @@ def contrast_readings(
     return reading_accuracy([s.text for s in sentences], targets, chosen)
 
 
-def contrast_suite(folder: Path, options: argparse.Namespace) -> ContrastResult:
+def contrast_suite(
+    folder: Path, decisions: Sequence[Decision], options: argparse.Namespace
+) -> ContrastResult:
     """The result of a finished run on the suite, from its record or computed and recorded now."""
     path = options.suite
-    decisions = read_suite(path)
     name = re.sub(r"\s+", "_", path.stem)
     record = read_record(folder / FINISHED)
     earlier = record.contrast.get(name)
@@ -83,6 +84,7 @@ def contrast_suite(folder: Path, options: argparse.Namespace) -> ContrastResult:
 
 def contrast_runs(options: argparse.Namespace) -> None:
     """Decide the suite by each run, and print its accuracies."""
+    decisions = read_suite(options.suite)
     folders = [options.run]
     if not (options.run / FINISHED).is_file():
         runs = find_runs(folders)
@@ -94,7 +96,7 @@ def contrast_runs(options: argparse.Namespace) -> None:
         if not folders:
             raise UserError(f"{options.run}: no finished run that can read a text; train one")
     for folder in folders:
-        result = contrast_suite(folder, options)
+        result = contrast_suite(folder, decisions, options)
         say(f"{folder.name}: {result.accuracy:.1%} of {len(result.outcomes)} decisions are right")
         if len(folders) == 1:
             for name, (right, total) in result.categories.items():

@@ -19,7 +19,7 @@ SUBCOMMANDS = {
     "evaluate": "test finished runs on further sets, by another search or metric",
     "report": "the table of finished runs, its statistics, figures and page",
     "inspect": "what features say about a corpus, with advice and example sentences",
-    "annotate": "annotate text as CoNLL-U, by UDPipe, HanTa, Kiwi or spaCy",
+    "annotate": "annotate text as CoNLL-U, by UDPipe, spaCy, HanTa or another annotator",
     "convert": "convert annotated text between the formats of toolkits",
     "export": "export a run to CTranslate2",
     "cache": "what the cache holds and which runs use it; prune removes the rest",

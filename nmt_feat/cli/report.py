@@ -93,13 +93,13 @@ def select_by_beam(
 ) -> tuple[dict[Path, RunRecord], list[Path]]:
     """The runs with their results by another beam, and the folders of those without."""
     selected = {folder: select_beam(run, beam) for folder, run in runs.items()}
-    shown = {folder: run for folder, run in selected.items() if run is not None}
-    if not any(run.finished for run in shown.values()):
+    with_results = {folder: run for folder, run in selected.items() if run is not None}
+    if not any(run.finished for run in with_results.values()):
         raise UserError(
             f"--beam={beam}: no run here has results of it; add them: nmt-feat evaluate run=FOLDER "
             f"decoding.beam={beam}"
         )
-    return shown, [folder for folder, run in selected.items() if run is None]
+    return with_results, [folder for folder, run in selected.items() if run is None]
 
 
 def refuse_absent_metric(metric: str, runs: Iterable[RunRecord]) -> None:

@@ -23,8 +23,9 @@ def score_text(cfg: ScoreConfig) -> None:
     """Write the natural log-probability and the pieces (the end symbol counts) of each line."""
     check_inference(cfg)
     model = TrainedModel(cfg.run, cfg.threads)
-    labels = cfg.labels, cfg.label_files
-    reader = model.make_reader(Text(cfg.source, cfg.format, cfg.factors, cfg.raw, "", *labels))
+    labels, files = cfg.labels, cfg.label_files
+    source = Text(cfg.source, cfg.format, cfg.factors, cfg.raw, labels=labels, label_files=files)
+    reader = model.make_reader(source)
     check_output(
         cfg.output, "output=", [*reader.list_files(), cfg.target, *list_files_read(cfg.run)]
     )

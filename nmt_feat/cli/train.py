@@ -18,7 +18,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.runs.build_trainer import selecting_metrics
+from nmt_feat.runs.build_trainer import find_selecting_metric
 from nmt_feat.runs.processes import first_speaks
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.run_summary import summarize_run
@@ -64,10 +64,11 @@ def train_job(cfg: TrainConfig) -> float:
 
 def selection_score(cfg: TrainConfig, dev: Scores) -> float:
     """What chose the checkpoint, with its sign changed where a lower score is better."""
-    for metric in selecting_metrics(cfg):
-        chosen = dev.all_metrics()[metric.name]
-        return -chosen.score if chosen.lower_is_better else chosen.score
-    return dev.bleu
+    metric = find_selecting_metric(cfg)
+    if metric is None:
+        return dev.bleu
+    chosen = dev.all_metrics()[metric.name]
+    return -chosen.score if chosen.lower_is_better else chosen.score
 
 
 def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:

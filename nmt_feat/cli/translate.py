@@ -37,8 +37,9 @@ def translate_text(cfg: TranslateConfig) -> None:
         raise UserError(f"engine={cfg.engine}: translates with one run; give one, or engine=native")
     model = open_runs(cfg.run, cfg.threads)
     model.unknowns.reaction = cfg.unknown
-    labels = cfg.labels, cfg.label_files
-    reader = model.make_reader(Text(cfg.input, cfg.format, cfg.factors, cfg.raw, "", *labels))
+    labels, files = cfg.labels, cfg.label_files
+    source = Text(cfg.input, cfg.format, cfg.factors, cfg.raw, labels=labels, label_files=files)
+    reader = model.make_reader(source)
     files_of_runs = [path for folder in folders for path in list_files_read(folder)]
     check_output(cfg.output, "output=", [*reader.list_files(), *files_of_runs])
     for folder in folders:

@@ -5,6 +5,8 @@ found and read. So names that have moved, settings that are no more, and words t
 since a meaning has changed stand here.
 """
 
+from typing import Any
+
 FIRST_NAMES = {
     "nmt_feat.annotators.HanTa": "nmt_feat.corpus.annotators.HanTa",
     "nmt_feat.annotators.UDPipe": "nmt_feat.corpus.annotators.UDPipe",
@@ -38,3 +40,11 @@ replaced in the beginning. Settings without `annotator.replace` are of that time
 SEARCH = ("beam", "length_penalty", "max_ratio", "max_extra", "batch_tokens", "nbest")
 """The settings of `decoding` that were part of the first identity of runs. They also limited the
 translations of validations, which choose the best checkpoint; these limits are fixed since."""
+
+
+def upgrade_annotator(content: Any) -> Any:
+    """The settings, in which an annotator replaces what the text brings if they do not say it."""
+    annotator = content.get("annotator") if isinstance(content, dict) else None
+    if not isinstance(annotator, dict) or annotator.get("_target_") is None:
+        return content
+    return {**content, "annotator": {"replace": True, **annotator}}

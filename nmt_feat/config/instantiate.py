@@ -27,6 +27,7 @@ from nmt_feat.errors import UserError, short_repr, suggest
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")
 """What may be imported with all that is in it, beside modules of the current folder."""
 SHIPPED = "nmt_feat", "torch"
+"""Packages whose revision or version is in the record: their classes are not one's own."""
 MADE_OF_RUNS = "combiner", "method", "features", "annotator"
 """Groups of a run's settings whose classes are made when the run is used."""
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")

@@ -111,7 +111,9 @@ def _check_tests(cfg: TrainConfig) -> None:
 
 def check_annotator(annotator: AnnotatorConfig) -> None:
     """Several annotators have settings by name."""
-    for name in ("_target_", "model", "args") if annotator.parts else ():
+    if not annotator.parts:
+        return
+    for name in ("_target_", "model", "args"):
         if value := getattr(annotator, name):
             first = next(iter(annotator.parts))
             raise UserError(

@@ -7,10 +7,7 @@ import sys
 from typing import Any
 
 from nmt_feat.base.checksums import hash_file, hash_json
-from nmt_feat.config.instantiate import may_import
-
-SHIPPED = "nmt_feat", "torch"
-"""Packages whose revision or version is in the record: their classes are not one's own."""
+from nmt_feat.config.instantiate import SHIPPED, may_import
 
 
 @functools.cache

@@ -225,8 +225,8 @@ def hash_split(split: RawSplit, cache: Path, notes: list[str]) -> list[str | lis
         if len(part_sums) > 1:
             first, last = parts[0].name, parts[-1].name
             notes.append(f"{split.name}: {role} is {len(part_sums)} files, {first} to {last}")
+    sums += labels  # which file says which key
     # Factors in files came later, and the spaces of such a text were single ones once.
-    sums += labels
     return [*sums, *factors, "spaces"] if factors else sums
 
 

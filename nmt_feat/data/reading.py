@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -55,61 +56,60 @@ def read_splits(
         if config.format == "auto" and split.form.kind == "text":
             refuse_factored(split)
     if tools and columns is not None:
-        annotate_splits(corpus, tools, annotator, cache, columns, required, folder, pool)
+        work = AnnotationWork(corpus, tools, annotator, columns, required, cache, folder, pool)
+        annotate_splits(work)
     if corpus.keys:
         for split in corpus.splits:
             attach_labels(split, corpus.keys, folder)
 
 
-def annotate_splits(
-    corpus: RawCorpus,
-    tools: Mapping[str, Annotator],
-    annotator: AnnotatorConfig,
-    cache: Path,
-    columns: tuple[str, ...],
-    required: Mapping[str, str],
-    folder: Path,
-    pool: Pool,
-) -> None:
+@dataclass(frozen=True)
+class AnnotationWork:
+    """A corpus whose splits get the words of annotators, and all that is needed for it."""
+
+    corpus: RawCorpus
+    tools: Mapping[str, Annotator]
+    """The annotators by name, in order."""
+    settings: AnnotatorConfig
+    columns: tuple[str, ...]
+    """Those of the annotation that are needed."""
+    required: Mapping[str, str]
+    """Features that every sentence must have a value of, with their columns."""
+    cache: Path
+    folder: Path
+    """Where tables are written."""
+    pool: Pool
+
+
+def annotate_splits(work: AnnotationWork) -> None:
     """Give all splits the words of annotators, merged with those of the texts."""
-    merges = len(tools) > 1 or any(split.has_words for split in corpus.splits)
+    corpus = work.corpus
+    merges = len(work.tools) > 1 or any(split.has_words for split in corpus.splits)
     for split in corpus.splits:
-        tables_by_source = {
-            name: annotate_split(corpus, split, name, tool, annotator, columns, cache, folder, pool)
-            for name, tool in tools.items()
-        }
+        tables_by_source = {name: annotate_split(work, split, name) for name in work.tools}
         if not merges:
             (split.source,) = tables_by_source.values()
             continue
         if split is corpus.train:
             corpus.sources = choose_owners(split, tables_by_source)
-        merge_split(corpus, split, tools, tables_by_source, columns, required, folder, pool)
+        merge_split(work, split, tables_by_source)
 
 
-def annotate_split(
-    corpus: RawCorpus,
-    split: RawSplit,
-    name: str,
-    tool: Annotator,
-    settings: AnnotatorConfig,
-    columns: tuple[str, ...],
-    cache: Path,
-    folder: Path,
-    pool: Pool,
-) -> SentenceTable:
+def annotate_split(work: AnnotationWork, split: RawSplit, name: str) -> SentenceTable:
     """A split's text with the words of an annotator; projected, where it has a raw counterpart."""
-    texts = split.source
+    corpus, folder, texts = work.corpus, work.folder, split.source
     if "raw" in split.files:
         texts = SentenceTable(folder / f"{split.name}.raw.arrow").limited(len(split.source))
-    path = annotate_cached(tool, texts.texts, cache, settings.processes)
+    path = annotate_cached(work.tools[name], texts.texts, work.cache, work.settings.processes)
     out = folder / f"{split.name}.{name}.annotated.arrow"
     # The text is in normal form, and values stay as the annotator says them.
-    annotated = tables.read(path, Format("conllu"), columns, out, pool, normal=False).table
+    form = Format("conllu")
+    annotated = tables.read(path, form, work.columns, out, work.pool, normal=False).table
     if "raw" not in split.files:
         return annotated
-    work = partial(project_words, columns, split.source_path, split is corpus.train)
+    project = partial(project_words, work.columns, split.source_path, split is corpus.train)
     out = folder / f"{split.name}.{name}.arrow"
-    projected, missed = tables.merge(work, [annotated, split.source], out, pool)
+    projected, missed = tables.merge(project, [annotated, split.source], out, work.pool)
     corpus.notes.append(
         f"{split.name}: annotation of {split.files['raw'].name} projected to "
         f"{projected.words()} tokens; {sum(missed)} that match no character of it have the values "
@@ -131,28 +131,27 @@ def choose_owners(
 
 
 def merge_split(
-    corpus: RawCorpus,
-    split: RawSplit,
-    tools: Mapping[str, Annotator],
-    tables_by_source: Mapping[str, SentenceTable],
-    columns: tuple[str, ...],
-    required: Mapping[str, str],
-    folder: Path,
-    pool: Pool,
+    work: AnnotationWork, split: RawSplit, tables_by_source: Mapping[str, SentenceTable]
 ) -> None:
     """Give a split the words of the text, or else of the first annotator, with all columns."""
-    names = [(name, tool.morphemes) for name, tool in tools.items()]
-    of_text = {f: c for f, c in required.items() if corpus.sources.get(source_key(c)) == [TEXT]}
-    work = partial(
+    corpus = work.corpus
+    names = [(name, tool.morphemes) for name, tool in work.tools.items()]
+    of_text = {
+        feature: column
+        for feature, column in work.required.items()
+        if corpus.sources.get(source_key(column)) == [TEXT]
+    }
+    merge = partial(
         merge_sources,
-        *(columns, [*names, (TEXT, False)], corpus.sources, of_text, split.source_path),
+        *(work.columns, [*names, (TEXT, False)], corpus.sources, of_text, split.source_path),
     )
-    parts = [*(tables_by_source[name] for name in tools), split.source]
-    split.source, results = tables.merge(work, parts, folder / f"{split.name}.merged.arrow", pool)
+    parts = [*(tables_by_source[name] for name in work.tools), split.source]
+    out = work.folder / f"{split.name}.merged.arrow"
+    split.source, results = tables.merge(merge, parts, out, work.pool)
     conflicts = Conflicts()
     for result in results:
         conflicts.update(result)
-    base = "the text" if split.has_words else next(iter(tools))
+    base = "the text" if split.has_words else next(iter(work.tools))
     corpus.notes += [f"{split.name}: {sentence}" for sentence in conflicts.describe(base)]
     if not split.has_words and (columns_of_tools := describe_second_sources(corpus.sources)):
         corpus.notes.append(f"{split.name}: {columns_of_tools}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
+from nmt_feat.base.terminal import silence_logger
 from nmt_feat.config.members import PUBLIC_SET
 from nmt_feat.errors import UserError, suggest
 
@@ -32,17 +32,13 @@ def find_sacrebleu_file(key: str, name: str, source_lang: str, target_lang: str)
         raise UserError(
             f"{key}={name}: sacreBLEU has no {pair} of it; {suggest(pair, dataset.langpairs)}"
         )
-    log = logging.getLogger("sacrebleu")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # it would explain a failure in many lines
     try:
-        files = getattr(dataset, ROLES[role])(pair)
+        with silence_logger("sacrebleu"):
+            files = getattr(dataset, ROLES[role])(pair)
     except (Exception, SystemExit) as error:  # it ends the process where a sum is wrong
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{key}={name}: sacreBLEU cannot fetch it ({reason}); where there is a network, do: "
             f"sacrebleu -t {test_set} -l {pair} --echo src"
         ) from None
-    finally:
-        log.setLevel(level)
     return Path(files if isinstance(files, str) else files[0])

@@ -158,6 +158,7 @@ def _count_by(names: Iterable[str], right: Sequence[bool]) -> dict[str, list[int
     for name, is_right in zip(names, right, strict=True):
         if name:
             count = counts.setdefault(name, [0, 0])
-            count[0] += is_right
             count[1] += 1
+            if is_right:
+                count[0] += 1
     return counts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from sacrebleu.metrics.bleu import BLEU as SacreBLEU
 from sacrebleu.metrics.chrf import CHRF as SacreCHRF
 from sacrebleu.metrics.ter import TER as SacreTER
 
+from nmt_feat.base.terminal import silence_logger
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, Statistics
@@ -107,11 +107,8 @@ class SpBLEU(OfSacreBLEU):
 
     def __init__(self, scoring: Scoring) -> None:
         super().__init__(scoring)
-        log = logging.getLogger("sacrebleu")
-        level = log.level
-        log.setLevel(logging.CRITICAL)  # it would explain a failure in many lines
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with silence_logger("sacrebleu"), contextlib.redirect_stderr(io.StringIO()):
                 self.scorer = SacreBLEU(tokenize="flores200", force=True)
         except (Exception, SystemExit) as error:  # it ends the process where a download fails
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -120,5 +117,3 @@ class SpBLEU(OfSacreBLEU):
                 f"({reason}); where there is a network, do: "
                 "echo a | sacrebleu --tokenize flores200 <(echo a)"
             ) from None
-        finally:
-            log.setLevel(level)

@@ -103,7 +103,7 @@ class Numbers(AnnotationValues):
     def find_id(self, value: str, vocabulary: FeatureVocab) -> int:
         """The id of the nearest number; of `_` and `<inside>` their own."""
         number = parse_number(value)
-        first = sum(name in (INSIDE, NONE) for name in vocabulary.values[:2])
+        first = len([name for name in vocabulary.values[:2] if name in (INSIDE, NONE)])
         if number is None or first == len(vocabulary.values):
             return vocabulary.id_of(NONE if is_none(value) else value)
         return FIRST + first + find_nearest(number, tuple(vocabulary.values[first:]))

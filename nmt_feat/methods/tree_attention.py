@@ -94,7 +94,9 @@ class TreeAttention(Method):
             )
         self.heads, self.layers, self.deviation, self.ignored = heads, layers, deviation, ignored
         self.distances: Tensor
-        self.register_buffer("distances", torch.full((sizes[heads],), math.nan))
+        # They follow from the vocabulary, so no checkpoint has them.
+        distances = torch.full((sizes[heads],), math.nan)
+        self.register_buffer("distances", distances, persistent=False)
 
     @classmethod
     def merges_feature(cls, name: str, args: Mapping[str, Any]) -> bool:

@@ -79,11 +79,11 @@ def validate_on_dev(
     objective: Objective,
     fabric: Fabric,
     search: DecodingConfig,
-    selecting: Sequence[Metric],
+    selecting: Metric | None,
 ) -> ValidationScores | None:
     """Dev loss and BLEU; each process does its share, and all know the result.
 
-    `selecting` has the metric that chooses the checkpoint, where it is not BLEU.
+    `selecting` is the metric that chooses the checkpoint, where it is not BLEU.
 
     None where a signal to any of the processes interrupts it.
     """
@@ -108,27 +108,24 @@ def validate_on_dev(
 
     def measure_scores(share: slice) -> list[list[float]]:
         works = [texts][share]  # one piece of work, that of the first process
-        return [
-            [
-                score(work, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu,
-                *(score_for_selection(metric, dev, work) for metric in selecting),
-            ]
-            for work in works
-        ]
+        if not works:
+            return []
+        bleu = score(texts, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu
+        return [[bleu] if selecting is None else [bleu, score_for_selection(selecting, dev, texts)]]
 
     measured = share_work(fabric, measure_scores)
     if measured is None:
         return None
     ((bleu, *selection),) = measured
-    return ValidationScores(bleu, loss_sum / piece_count, next(iter(selection), None))
+    return ValidationScores(bleu, loss_sum / piece_count, selection[0] if selection else None)
 
 
-def selecting_metrics(cfg: TrainConfig) -> list[Metric]:
+def find_selecting_metric(cfg: TrainConfig) -> Metric | None:
     """The metric that chooses the checkpoint, where it is not BLEU."""
     name = cfg.trainer.select_metric
     if name == TrainerConfig.select_metric:
-        return []
-    return [*build_metrics({name: cfg.metrics[name]}, choose_scoring(cfg.data)).values()]
+        return None
+    return build_metrics({name: cfg.metrics[name]}, choose_scoring(cfg.data))[name]
 
 
 def score_for_selection(metric: Metric, dev: EncodedSplit, texts: Sequence[str]) -> float:
@@ -149,6 +146,7 @@ def build_trainer(
     """A trainer before its first update. `search`: how validations translate."""
     objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
     objective.to(fabric.device)
+    selecting = find_selecting_metric(cfg)
     paths = {module: name for name, module in objective.named_modules()}
     embedders = paths[model.feature_embedding.features]
     rates = {
@@ -162,7 +160,7 @@ def build_trainer(
         objective,
         build_optimizer(cfg.optimizer, objective, rates),
         partial(plan_epoch, cfg, prepared),
-        partial(validate_on_dev, cfg, prepared, objective, fabric, search, selecting_metrics(cfg)),
+        partial(validate_on_dev, cfg, prepared, objective, fabric, search, selecting),
         Checkpoints(folder / CHECKPOINTS, cfg.trainer.average),
         fabric,
         progress,

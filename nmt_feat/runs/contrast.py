@@ -69,9 +69,7 @@ def decide(
     )
     split = model.encode_pairs(sentences, targets, where, count=False)
     scores = score_within_memory(
-        lambda tokens: score_split(
-            model.model, split, list(model.cfg.features), tokens, model.device
-        ),
+        lambda tokens: score_split(model.model, split, model.feature_names, tokens, model.device),
         model.cfg.trainer.batch_tokens,
     )
     logprobs = {pair: logprob for pair, (logprob, _) in zip(pairs, scores, strict=True)}

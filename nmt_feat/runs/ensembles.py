@@ -52,4 +52,4 @@ def open_runs(run: str, threads: int) -> TrainedModel:
 
 def _hash_vocabularies(folder: Path) -> dict[str, list[str]]:
     """Sums of all that says how a run cuts text into pieces and numbers them."""
-    return hash_files(folder, ("encoder/*", "encoder/**/*"))
+    return hash_files(folder, ("encoder/**/*",))

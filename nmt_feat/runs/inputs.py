@@ -39,11 +39,11 @@ class Text:
     factors: list[str] = field(default_factory=list)
     raw: str | None = None
     option: str = ""
+    """Empty for `format=pipe`, `--` for `--format pipe`."""
     labels: dict[str, str] = field(default_factory=dict)
     """Values of all sentences by key, as `formality`."""
     label_files: dict[str, str] = field(default_factory=dict)
     """By key, the file with a value a line."""
-    """Empty for `format=pipe`, `--` for `--format pipe`."""
 
     @property
     def label(self) -> str:

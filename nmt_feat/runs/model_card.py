@@ -16,6 +16,7 @@ import yaml
 
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.terminal import say
+from nmt_feat.config.instantiate import SHIPPED
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.evaluation.metrics import Scores
@@ -30,8 +31,6 @@ LAST_LINE = re.compile(
     r"<!-- nmt_feat ([0-9a-f]{16}): this card is written again when the run gets further scores; "
     r"one that you have edited stays as it is -->\n"
 )
-SHIPPED = "nmt_feat.", "torch."
-"""How the names of classes begin that need no file of the user's."""
 
 
 def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
@@ -159,7 +158,7 @@ def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator
     for feature in cfg.features.values():
         targets += [feature._target_, feature.kind]
     for target in dict.fromkeys(targets):
-        if target and not target.startswith(SHIPPED):
+        if target and target.partition(".")[0] not in SHIPPED:
             yield f"It needs the class `{target}`: its file belongs into the current folder."
     for name, feature in cfg.features.items():
         if feature.encoder:

@@ -180,9 +180,8 @@ def select_results(record: RunRecord, request: Request) -> RunRecord:
         for name in ("dev", *request.tests)
         if (result := find_result(record, name, request))
     }
-    shown = _with_results(record, results, request.decoding)
     return dataclasses.replace(
-        shown,
+        _with_results(record, results, request.decoding),
         data_hashes=record.data_hashes | {"training": request.training},
         test_hashes=request.tests,
     )

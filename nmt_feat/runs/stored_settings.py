@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from nmt_feat.base.typed_json import Mismatch, convert_json
+from nmt_feat.config.earlier_formats import upgrade_annotator
 from nmt_feat.config.instantiate import refuse_classes_of_run
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.config.yaml_files import read_yaml
@@ -40,7 +41,7 @@ def read_settings(path: Path) -> TrainConfig:
 
 def settings_from(content: Any, where: str) -> TrainConfig:
     """Plain data, as in a record of a run, as settings; `where` begins the message of an error."""
-    content = _upgrade_annotator(content)
+    content = upgrade_annotator(content)
     try:
         settings = convert_json(content, TrainConfig)
     except Mismatch as error:
@@ -50,14 +51,6 @@ def settings_from(content: Any, where: str) -> TrainConfig:
         raise UserError(f"{where}: not the settings of a run (no setting is named {unknown})")
     refuse_classes_of_run(content, where)
     return settings
-
-
-def _upgrade_annotator(content: Any) -> Any:
-    """The settings, in which an annotator replaces what the text brings if they do not say it."""
-    annotator = content.get("annotator") if isinstance(content, dict) else None
-    if not isinstance(annotator, dict) or annotator.get("_target_") is None:
-        return content
-    return {**content, "annotator": {"replace": True, **annotator}}
 
 
 def _unknown_keys(
