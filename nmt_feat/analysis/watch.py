@@ -151,7 +151,7 @@ def estimate_rest(snapshot: Snapshot) -> float | None:
     return jobs * statistics.fmean(snapshot.job_seconds) / max(1, len(snapshot.running))
 
 
-def describe_snapshot(snapshot: Snapshot, named: bool) -> str:
+def describe_snapshot(snapshot: Snapshot, named: bool = True) -> str:
     """What is done and how long the rest takes, in a line; the runs that work where `named`."""
     line, rest = count_runs(snapshot), estimate_rest(snapshot)
     if named and (names := ", ".join(folder.name for folder in snapshot.running)):
@@ -229,13 +229,13 @@ def _watch_in_lines(
 ) -> Snapshot:
     """A line whenever something has changed, for a pipe or a file; the last moment."""
     counts = count_runs(snapshot), list(snapshot.running)
-    say(describe_snapshot(snapshot, named=True))
+    say(describe_snapshot(snapshot))
     while not snapshot.is_over:
         pause(SECONDS)
         snapshot = read_snapshot(folders)
         if (count_runs(snapshot), list(snapshot.running)) != counts:
             counts = count_runs(snapshot), list(snapshot.running)
-            say(describe_snapshot(snapshot, named=True))
+            say(describe_snapshot(snapshot))
     return snapshot
 
 
