@@ -125,7 +125,7 @@ class LoadedRun:
         model, source = self.model, self.model.model.feature_embedding
         sentence, names = self._read(text), model.feature_names
         where = self._name_sentences(1)
-        split = model.encode_pairs([sentence], [""], where, count=False)
+        split = model.encode_pairs([sentence], [""], where, count=False, has_tokens=False)
         described = model.encoder.describe(model.encoder.read_columns([sentence]), where)
         batch = collate(split, np.array([0]), names).to(model.device)
         tags = [f"<{name}>" for name in reversed(names) if name in split.tags]
@@ -133,7 +133,7 @@ class LoadedRun:
         pieces = [*tags, *(model.encoder.subwords.decode([i]) or "▁" for i in ids)]
         begins = described.begins.tolist() or [i == 0 for i in range(len(ids))]
         begins = [True] * len(tags) + begins
-        rows = [batch.source, *(batch.features[name] for name in names)]
+        rows = [batch.source, *(batch.features[name] for name in source.features)]
         weights = source.combiner.weights_of(
             source.embed_parts(rows, source.compose_units(batch.features))
         )

@@ -139,6 +139,16 @@ def test_a_type_has_one_tuple_everywhere(larger: Small) -> None:
     assert np.mean(right) < 0.3
 
 
+def test_dummy_tags(larger: Small) -> None:
+    """All words have the values of the first one, whichever split they are of."""
+    true = prepare(larger.config(FEATURES), larger.config(FEATURES).features)
+    first = tuples(true.train, true)[0][1]
+    moved = made(larger, "dummy")
+    for name, split in splits(moved).items():
+        pieces = [word for word, _ in tuples(splits(true)[name], true)]
+        assert tuples(split, moved) == [(word, first) for word in pieces]
+
+
 @pytest.mark.parametrize("control", ["shuffled", "resampled", "by_type"])
 def test_the_seed_decides(larger: Small, control: str) -> None:
     one, same = splits(made(larger, control)), splits(made(larger, control))

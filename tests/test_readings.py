@@ -39,6 +39,7 @@ LONGER = "trainer.max_steps=200", "trainer.validate_every=200"
 CASES: dict[str, tuple[str, ...]] = {
     **{name: (f"combiner={name}",) for name in METHODS},
     "mixed by name": ("combiner=mixed", MIXED),
+    "interleave": ("method=interleave", "combiner=none"),
     "output_gate": ("method=output_gate", "combiner=add", *LONGER),
     **{
         name: (f"combiner._target_={cls.__module__}.{cls.__name__}",)  # type: ignore[attr-defined]

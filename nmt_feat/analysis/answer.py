@@ -11,7 +11,7 @@ from nmt_feat.analysis.render import ReportTable
 
 MOST_NAMES = 6
 """Methods that a sentence names."""
-VALUE_CONTROLS = ("shuffled", "resampled", "by_type")
+VALUE_CONTROLS = ("shuffled", "resampled", "by_type", "dummy")
 """Controls whose features have values that mean nothing."""
 QUESTION = "Do the features help?"
 

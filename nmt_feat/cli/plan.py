@@ -10,8 +10,8 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import MethodConfig
-from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.records import FINISHED
 
 WITH_FEATURES = ("hydra", "combiner", "method", "features", "control", "annotator", "decoding")

@@ -18,6 +18,7 @@ from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.building import WORD
 from nmt_feat.data.controls import Tokens
+from nmt_feat.data.interleaving import find_word_begins
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError
@@ -52,6 +53,7 @@ class Reliance:
         whole = model.cfg.subword.kind == "none"  # each piece is a word
         begins = None if whole else [tag.id_of("B"), tag.id_of("O")]
         self.tokens = Tokens.of(self.true, self.moved, begins)
+        self.begins = find_word_begins(self.true, begins)
 
     def make_unknown(self) -> EncodedSplit:
         """All values of words unknown, as those of a sentence without annotation."""
@@ -67,6 +69,7 @@ class Reliance:
     def score_translations(self, split: EncodedSplit) -> dict[str, float]:
         """BLEU, chrF and, where sources have several readings, the share of right ones."""
         model, cfg = self.model, self.model.cfg
+        split = model.insert_tokens(split, self.begins)
         results = translate_split(
             model.model, split, model.feature_names, cfg.decoding, model.device
         )

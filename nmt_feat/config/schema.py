@@ -335,9 +335,12 @@ class TrainConfig:
     """Of an experiment after a paper: `full` with the paper's data, sizes and schedule, where its
     data can be had, or `reduced`, what a machine of two cores does in hours. The report says it; a
     `full` whose other settings the command line changes is `reduced`."""
-    control: Annotated[str, one_of("none", "shuffled", "resampled", "by_type", "matched")] = "none"
+    control: Annotated[
+        str, one_of("none", "shuffled", "resampled", "by_type", "dummy", "matched")
+    ] = "none"
     """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
-    other words, anew in every epoch), `by_type` (random ones for each word type); or `matched`:
+    other words, anew in every epoch), `by_type` (random ones for each word type), `dummy` (the same
+    for all words); or `matched`:
     words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
     seed: AtLeast0 = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""

@@ -3,6 +3,7 @@
     shuffled   within each split, one permutation of the word tokens moves all their values
     resampled  the same, with another permutation of the training split in every epoch
     by_type    each word type gets the values of one random training token, wherever it stands
+    dummy      all words have the values of the first training token: tags that say nothing
 
 All values of a word move together, as one tuple, before they are carried to its pieces; words stay.
 What is a function of the pieces (the subword tag, units of pieces) is left alone. After the control
@@ -18,8 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.building import WORD
+from nmt_feat.data.interleaving import find_word_begins, interleave
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST
@@ -27,27 +30,42 @@ from nmt_feat.errors import UserError
 from nmt_feat.features.dials import splitmix64
 from nmt_feat.features.vocabulary import FeatureVocab
 
-CONTROLS = ("shuffled", "resampled", "by_type")
+CONTROLS = ("shuffled", "resampled", "by_type", "dummy")
 Places = NDArray[np.int64]
 Ids = NDArray[np.int32]
 
 
 def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
-    """The features to prepare: those of the run and, for a control, where its words begin."""
-    if cfg.control not in CONTROLS or cfg.subword.kind == "none":
+    """The features to prepare: those of the run and, where that is needed, where words begin."""
+    needs_begins = cfg.control in CONTROLS or locate_method(cfg.method).in_source
+    if not needs_begins or cfg.subword.kind == "none":
         return cfg.features
     return cfg.features | {WORD: FeatureConfig(column="subword_tag")}
 
 
 def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
-    """The run's prepared data, its features under the control of `cfg`."""
+    """The run's prepared data: its features under its control, and where its method has them."""
     prepared = prepare(cfg, features_to_prepare(cfg), say)
-    if cfg.control not in CONTROLS:
-        return prepared
-    vocabs = prepared.encoder.features
-    tag = vocabs.pop(WORD, None)
+    tag = prepared.encoder.features.pop(WORD, None)
     prepared.report.features.pop(WORD, None)
-    kinds = prepared.encoder.kinds
+    begins = None if tag is None else [tag.id_of("B"), tag.id_of("O")]
+    splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
+    if cfg.control in CONTROLS:
+        replace_features(cfg, prepared, splits, begins)
+    if locate_method(cfg.method).in_source:
+        by_split = {name: find_word_begins(split, begins) for name, split in splits.items()}
+        interleave(cfg, prepared, by_split)
+    return prepared
+
+
+def replace_features(
+    cfg: TrainConfig,
+    prepared: Prepared,
+    splits: Mapping[str, EncodedSplit],
+    begins: list[int] | None,
+) -> None:
+    """Put the splits with features under the control of `cfg` into the place of `splits`."""
+    vocabs, kinds = prepared.encoder.features, prepared.encoder.kinds
     moved = {name: vocab for name, vocab in vocabs.items() if not kinds[name].of_pieces}
     unmoved = [name for name in vocabs if name not in moved]
     if not moved:
@@ -55,24 +73,25 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
             f"control={cfg.control}: {', '.join(unmoved)} say nothing that the pieces do not; "
             "choose features of words, or control=none"
         )
-    begins = None if tag is None else [tag.id_of("B"), tag.id_of("O")]
-    splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
     tokens = {name: Tokens.of(split, moved, begins) for name, split in splits.items()}
+    train = tokens["train"]
     if cfg.control == "by_type":
-        replaced = {name: _by_type(t, tokens["train"], cfg.seed) for name, t in tokens.items()}
+        replaced = {name: _by_type(t, train, cfg.seed) for name, t in tokens.items()}
+    elif cfg.control == "dummy":
+        replaced = {
+            name: _drawn(t, train, np.zeros(len(t.starts), np.int64)) for name, t in tokens.items()
+        }
     else:
         replaced = {name: _shuffled(t, cfg.seed, i) for i, (name, t) in enumerate(tokens.items())}
     prepared.train, prepared.dev = replaced.pop("train"), replaced.pop("dev")
     prepared.tests = replaced
     if cfg.control == "resampled":
-        train = tokens["train"]
         prepared.redraw = lambda epoch: _shuffled(train, cfg.seed, 0, epoch)
     prepared.notes.append(
         f"control={cfg.control}: the values of {', '.join(moved)} move together over "
-        f"{len(tokens['train'].starts):,} word tokens of train; left alone: "
+        f"{len(train.starts):,} word tokens of train; left alone: "
         f"{', '.join(unmoved) or 'nothing'}. The table of features shows the values before that"
     )
-    return prepared
 
 
 @dataclass(frozen=True)
@@ -96,10 +115,11 @@ class Tokens:
         cls, split: EncodedSplit, moved: Mapping[str, FeatureVocab], begins: list[int] | None
     ) -> Tokens:
         """`begins`: ids of the tags that begin a word; without them each piece is a word."""
-        real = np.ones(len(split.source.values), bool)
-        real[split.source.offsets[1:] - 1] = False  # the end symbol
-        begin = real if begins is None else real & np.isin(split.features[WORD], begins)
-        starts, pieces = np.flatnonzero(begin), np.flatnonzero(real)
+        begin, pieces = (
+            find_word_begins(split, begins),
+            np.flatnonzero(find_word_begins(split, None)),
+        )
+        starts = np.flatnonzero(begin)
         owner = np.cumsum(begin)[pieces] - 1
         # A piece that ends a word, and joins it with the next ones, has the values of them all.
         last = np.append(np.flatnonzero(np.diff(owner)), len(owner) - 1)[: len(starts)]
@@ -158,6 +178,12 @@ def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedS
 
 
 def _by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
-    drawn = (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
+    return _drawn(
+        tokens, train, (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
+    )
+
+
+def _drawn(tokens: Tokens, train: Tokens, drawn: NDArray[np.int64]) -> EncodedSplit:
+    """Each word with the values of a training token, whose number is in `drawn`."""
     values = {name: ids[drawn] for name, ids in train.values.items()}
     return tokens.with_values(values, train.split)

@@ -13,6 +13,15 @@ def make_table(size: int, dim: int, std: float) -> nn.Embedding:
     return embedding
 
 
+def extend_table(table: nn.Embedding, count: int, std: float) -> nn.Embedding:
+    """The table with `count` more rows, as of `make_table`; its own stay as they are."""
+    size, dim = table.weight.shape
+    longer = make_table(size + count, dim, std)
+    with torch.no_grad():
+        longer.weight[:size] = table.weight
+    return longer
+
+
 class Categorical(nn.Module):
     """A table with a vector per value: N(0, std), zero and without gradient for padding."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -29,6 +31,8 @@ class Method(nn.Module):
     """Whether translation needs the features."""
     reads_heads: ClassVar[bool] = False
     """Whether the features that no combiner merges say where heads are."""
+    in_source: ClassVar[bool] = False
+    """Whether they are tokens of the source, before any model sees it."""
     exportable: ClassVar[bool] = False
     """Whether the model is one that CTranslate2 has, but for its source embedding."""
 
@@ -42,6 +46,21 @@ class Method(nn.Module):
     def merges_feature(cls, name: str, args: Mapping[str, Any]) -> bool:
         """Whether a combiner merges this feature, where the method has these settings."""
         return cls.uses_combiner
+
+    @classmethod
+    def count_tokens(cls, sizes: Mapping[str, int]) -> int:
+        """How many tokens the source has beside its pieces; `sizes` as of the class."""
+        return 0
+
+    def insert_tokens(
+        self,
+        pieces: NDArray[np.int32],
+        features: Mapping[str, NDArray[np.int32]],
+        begins: NDArray[np.bool_],
+        first: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The source of an `in_source` method, and the place of each token among the pieces."""
+        raise NotImplementedError(f"{type(self).__name__} says in_source, but inserts nothing")
 
     def load_values(self, values: Mapping[str, Sequence[str]]) -> None:
         """Take over what the ids of each feature stand for, from FIRST on; then weights follow."""

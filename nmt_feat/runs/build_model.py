@@ -12,13 +12,13 @@ from nmt_feat.combiners import Combiner, Mixed, NoFeatures
 from nmt_feat.combiners.mixed import METHODS
 from nmt_feat.combiners.mixed import Method as MixedMethod
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
+from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, MethodConfig, ModelConfig
-from nmt_feat.embedders.categorical import make_table
+from nmt_feat.embedders.categorical import extend_table, make_table
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
-from nmt_feat.methods import Method
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import Dropouts, Transformer
@@ -48,28 +48,6 @@ def unused(cfg: CombinerConfig) -> list[str]:
         settings.add("bias")
     free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     return [] if free else sorted(settings - set(taken))
-
-
-def locate_method(cfg: MethodConfig) -> type[Method]:
-    """The class of the method."""
-    cls = locate_class(cfg._target_)
-    if not issubclass(cls, Method):
-        raise UserError(
-            f"method._target_={cfg._target_}: is no nmt_feat.methods.Method; derive the class "
-            "from it"
-        )
-    return cls
-
-
-def build_method(
-    cfg: MethodConfig, dim: int, sizes: Mapping[str, int], embedding: nn.Module | None = None
-) -> Method:
-    """The method of the configuration; `sizes`: ids of each feature, special ones included."""
-    locate_method(cfg)
-    method: Method = build_object(
-        cfg._target_, Method, cfg.args, dim=dim, sizes=sizes, embedding=embedding
-    )
-    return method
 
 
 def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
@@ -317,6 +295,8 @@ def build_model(
     if words is None and model.source_words:
         with isolated_generator(seed, "source"):
             words = make_table(source_size, merge.widths.get(WORD, model.dim), std)
+            if tokens := locate_method(method).count_tokens(values):
+                words = extend_table(words, tokens, std)
     masked = {
         name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
         for name, feature in features.items()

@@ -12,12 +12,13 @@ from typing import Any
 from nmt_feat.config.earlier_formats import FIRST_NAMES
 from nmt_feat.config.identity import drop_defaults, drop_harmless, leave_out
 from nmt_feat.config.instantiate import locate_class
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
 from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.runs.build_model import build_combiner, locate_method, request_widths
+from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.text.files import hash_file_cached
 
 

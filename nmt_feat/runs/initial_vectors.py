@@ -71,7 +71,7 @@ def start_from(
 
 def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:
     """How many of the pieces, and of the `source` ids of a corpus, have a vector."""
-    counts = np.bincount(source, minlength=subwords.size)[EOS + 1 :]
+    counts = np.bincount(source, minlength=subwords.size)[EOS + 1 : subwords.size]
     pieces, covered = subwords.size - EOS - 1, counts[ids - EOS - 1].sum()
     return (
         f"model.source_vectors: {len(ids):,} of {pieces:,} source pieces have a vector "

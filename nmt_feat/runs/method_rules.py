@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from nmt_feat.config.identity import method_name
+from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.methods import Method
-from nmt_feat.runs.build_model import LEAST, build_method, combined_features, locate_method
+from nmt_feat.runs.build_model import LEAST, combined_features
 
 
 def check_method(cfg: TrainConfig) -> None:
@@ -19,6 +20,11 @@ def check_method(cfg: TrainConfig) -> None:
         raise UserError(
             f"{where} model.source_words=false: the encoder reads words only, which are then "
             "absent; leave one of them out"
+        )
+    if method.in_source and cfg.model.tie == "all":
+        raise UserError(
+            f"{where} model.tie=all: tags are tokens of the source alone, which needs a table of "
+            "its own; set model.tie=target"
         )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)
@@ -42,9 +48,10 @@ def _check_features_alone(cfg: TrainConfig, where: str) -> None:
 
 def _check_apart(kind: FeatureKind, method: type[Method], where: str) -> None:
     """A feature that no combiner merges is what the method takes, and is not embedded."""
-    if not method.reads_features and not kind.is_predictable:
+    if (method.in_source or not method.reads_features) and not kind.is_predictable:
+        use = "write" if method.in_source else "predict"
         raise UserError(
-            f"{where}: cannot predict {kind.where}, of which a piece has no single value, or which "
+            f"{where}: cannot {use} {kind.where}, of which a piece has no single value, or which "
             "is a tag before the sentence; leave it out"
         )
     if method.reads_heads and not kind.gives_heads:

@@ -17,11 +17,11 @@ import yaml
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.terminal import say
 from nmt_feat.config.instantiate import SHIPPED
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import list_signatures
 from nmt_feat.text.merging import TEXT

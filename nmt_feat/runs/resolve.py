@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.identity import method_name
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings, unused_subword_settings
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
@@ -21,7 +22,6 @@ from nmt_feat.runs.build_model import (
     check_vectors,
     check_widths,
     combined_features,
-    locate_method,
     unused,
 )
 from nmt_feat.runs.build_optimizer import try_optimizer

@@ -12,17 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nmt_feat.annotators import Annotator
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set
+from nmt_feat.data.interleaving import find_word_begins, insert_tokens
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq
@@ -36,7 +40,6 @@ from nmt_feat.runs.artifacts import (
     WEIGHTS,
     model_for,
 )
-from nmt_feat.runs.build_model import locate_method
 from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
 from nmt_feat.runs.long_lines import (
     UNSPACED,
@@ -281,11 +284,17 @@ class TrainedModel:
         )
 
     def encode_pairs(
-        self, sentences: list[Sentence], targets: list[str], where: list[str], count: bool = True
+        self,
+        sentences: list[Sentence],
+        targets: list[str],
+        where: list[str],
+        count: bool = True,
+        has_tokens: bool = True,
     ) -> EncodedSplit:
         """Encoded sentences with their translations, or with empty ones.
 
-        What is unknown of them is counted, unless they were counted before.
+        What is unknown of them is counted, unless they were counted before. `has_tokens`: with
+        those that the run's method puts into the source, if it does.
         """
         if self.encoder.normal:
             sentences = [normalize_sentence(s, values=False) for s in sentences]
@@ -294,7 +303,18 @@ class TrainedModel:
         split = encode_split(self.encoder, self.target, described, targets)
         if count:
             self.unknowns.count(described, split, where)
+        if has_tokens and self.model.method.in_source:
+            begins = find_word_begins(split, None)
+            if self.cfg.subword.kind != "none":  # else each piece is a word, as in training
+                begins[begins] = described.begins
+            split = self.insert_tokens(split, begins)
         return self.attach_states(split, described.texts, where)
+
+    def insert_tokens(self, split: EncodedSplit, begins: NDArray[np.bool_]) -> EncodedSplit:
+        """The split as the model reads it; `begins`: whether a piece is the first of its word."""
+        if not self.model.method.in_source:
+            return split
+        return insert_tokens(split, self.model.method, begins, self.encoder.subwords.size)
 
     def attach_states(
         self, split: EncodedSplit, texts: list[str], where: list[str]
@@ -321,6 +341,7 @@ class TrainedModel:
         if cfg.engine == "native":
             return translate_split(self.searched, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
+        names = [name for name in names if name in self.model.source.features]
         results, missed, replaced = self.exported_model.translate(split, names, decoding, nearest)
         self.replaced += len(replaced)
         if missed:

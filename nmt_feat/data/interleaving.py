@@ -1,0 +1,76 @@
+"""Splits whose source has tokens of the features: for methods that put them there.
+
+The splits are changed as they are prepared, so that batches, budgets and search see the length that
+the model sees. Values of features stay beside all tokens: those of a tag are those of its word.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt_feat.base.ragged import Ragged
+from nmt_feat.config.identity import method_name
+from nmt_feat.config.method_choice import build_method
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.building import WORD
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.data.report import describe_split
+from nmt_feat.data.store import EncodedSplit
+from nmt_feat.methods import Method
+
+Booleans = NDArray[np.bool_]
+
+
+def find_word_begins(split: EncodedSplit, begins: Sequence[int] | None) -> Booleans:
+    """Whether each piece is the first one of its word; never at end symbols.
+
+    `begins`: ids of the values of `WORD` that begin a word; without them each piece is a word.
+    """
+    is_begin = np.ones(len(split.source.values), bool)
+    if begins is not None:
+        is_begin = np.isin(split.features[WORD], begins)
+    is_begin[split.source.offsets[1:] - 1] = False
+    return is_begin
+
+
+def insert_tokens(
+    split: EncodedSplit, method: Method, begins: Booleans, pieces: int
+) -> EncodedSplit:
+    """The split with the method's tokens in its source; `pieces`: the number of source pieces."""
+    source = split.source
+    tokens, places = method.insert_tokens(source.values, split.features, begins, pieces)
+    ends = np.append(0, np.cumsum(np.bincount(places, minlength=len(source.values))))
+    changed = copy.copy(split)
+    changed.source = Ragged(tokens, ends[source.offsets])
+    changed.source_lengths = np.diff(changed.source.offsets)
+    changed.features = {name: ids[places] for name, ids in split.features.items()}
+    return changed
+
+
+def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]) -> None:
+    """Put the tokens of the run's method into all splits; `begins` by split."""
+    encoder = prepared.encoder
+    method = build_method(cfg.method, cfg.model.dim, encoder.id_counts)
+
+    def change(split: EncodedSplit, name: str) -> EncodedSplit:
+        return insert_tokens(split, method, begins[name], encoder.subwords.size)
+
+    before = prepared.train.source_lengths
+    prepared.train, prepared.dev = change(prepared.train, "train"), change(prepared.dev, "dev")
+    prepared.tests = {name: change(split, name) for name, split in prepared.tests.items()}
+    if redraw := prepared.redraw:
+        prepared.redraw = lambda epoch: change(redraw(epoch), "train")
+    for name, split in {"train": prepared.train, "dev": prepared.dev, **prepared.tests}.items():
+        prepared.report.splits[name] = describe_split(split)
+    after, size = prepared.train.source_lengths, encoder.subwords.size
+    tags = method.count_tokens(encoder.id_counts)
+    prepared.notes.append(
+        f"method={method_name(cfg.method._target_)}: {int(begins['train'].sum()):,} words of train "
+        f"have tags in the source: {after.mean():.1f} tokens a sentence in place of "
+        f"{before.mean():.1f}, {after.max():,} at most in place of {before.max():,}, and a "
+        f"vocabulary of {size + tags:,} in place of {size:,}"
+    )

@@ -1,0 +1,94 @@
+"""Tags between the words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from nmt_feat.embedders.ids import END
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.methods.base import Method
+
+SIDES = ("before", "after")
+
+
+class Interleave(Method):
+    """`... t_1 ... t_k p_1 ... p_n ...`: the tags of a word are tokens beside its pieces p.
+
+    Interleaved source tags, as Sánchez-Cartagena et al. (2020; arXiv 2401.16078) have them: what
+    users of toolkits without factors do. The model is a Transformer of words only, whose source
+    vocabulary also has the k features' values. A sentence of m words becomes k * m tokens longer.
+
+    Args:
+        dim: see `Method`.
+        sizes: see `Method`.
+        embedding: see `Method`.
+        side: whether tags stand before the word's first piece or after its last one.
+        order: the features' names as their tags follow each other; none: by the alphabet.
+    """
+
+    uses_combiner = False
+    in_source = True
+    exportable = True
+
+    def __init__(
+        self,
+        dim: int,
+        sizes: Mapping[str, int],
+        embedding: nn.Module | None = None,
+        side: str = "before",
+        order: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(dim, sizes)
+        if side not in SIDES:
+            raise UserError(f"method.args.side={side}: {suggest(side, SIDES)}")
+        self.order = sorted(sizes) if order is None else list(order)
+        if sorted(self.order) != sorted(sizes):
+            raise UserError(
+                f"method.args.order=[{','.join(map(str, self.order))}]: name each feature once: "
+                f"{', '.join(sizes)}"
+            )
+        self.side, self.sizes = side, dict(sizes)
+
+    @classmethod
+    def count_tokens(cls, sizes: Mapping[str, int]) -> int:
+        """Of each feature its values and the unknown one."""
+        return sum(size - END for size in sizes.values())
+
+    def insert_tokens(
+        self,
+        pieces: NDArray[np.int32],
+        features: Mapping[str, NDArray[np.int32]],
+        begins: NDArray[np.bool_],
+        first: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The tokens, and the place among the pieces where each one belongs.
+
+            pieces    the bak ers </s>           D the N bak ers </s>
+            upos       D   N   N  END     ->
+            places     0   1   2   3             0  0  1  1   2   3
+
+        Args:
+            pieces, features: ids of all sentences, one behind another, `(n,)`, with end symbols.
+            begins: whether a piece is the first one of its word; not at end symbols.
+            first: the number of source pieces; ids of tags begin there.
+        """
+        count, numbers = len(self.order), np.arange(len(pieces))
+        beginning = np.maximum.accumulate(np.where(begins, numbers, 0))  # of each piece's word
+        beside = begins
+        if self.side == "after":  # the word's last piece: behind it another word, or the end
+            is_end = features[self.order[0]] == END
+            beside = ~is_end & np.append((begins | is_end)[1:], True)
+        repeats = np.where(beside, count + 1, 1)
+        places = np.repeat(numbers, repeats)
+        ranks = np.arange(len(places)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        tokens = pieces[places]
+        for number, name in enumerate(self.order):
+            is_tag = beside[places] & (ranks == number + (self.side == "after"))
+            values = features[name][beginning[places[is_tag]]]
+            tokens[is_tag] = first + np.maximum(values - END, 0)  # UNK, then the values
+            first += self.sizes[name] - END
+        return tokens, places
