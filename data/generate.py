@@ -1,4 +1,4 @@
-"""Write the embedded corpus: ``python data/generate.py [--out FOLDER] [--seed SEED]``.
+"""Write an embedded corpus: ``python data/generate.py [--corpus NAME] [--out FOLDER]``.
 
 Test and development sentences are drawn first and stand with every reading; the training set is
 a sample of derivations with other sentences. The same seed gives the same bytes.
@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import argparse
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
-from grammar.derivation import Reading, readings, sample
-from grammar.grammar import program
+from grammar.derivation import Program, Reading, readings, sample
+from grammar.grammar import far_program, program
 
-OUT = Path(__file__).resolve().parent / "embedded"
+HERE = Path(__file__).resolve().parent
 SEED = "nmt_feat-1"
-LINES = {"test": 1000, "dev": 500}
-TRAIN = 12_000
 MOST_READINGS = 4
 
 
-def evaluation_split(seed: str, split: str, lines: int, used: set[str]) -> list[Reading]:
+@dataclass(frozen=True)
+class Corpus:
+    """A grammar, and how many lines of it each split has."""
+
+    program: Program
+    train: int
+    held_out: dict[str, int]
+
+
+CORPORA = {
+    "embedded": Corpus(program, 12_000, {"test": 1000, "dev": 500}),
+    "embedded_far": Corpus(far_program, 6_000, {"test": 600, "dev": 300}),
+}
+
+
+def evaluation_split(
+    seed: str, split: str, lines: int, used: set[str], program: Program = program
+) -> list[Reading]:
     """About `lines` lines: new sentences, each with all its readings on consecutive lines.
 
     A sentence of k readings is found through each of them and brings k lines, so it is kept with
@@ -39,7 +55,9 @@ def evaluation_split(seed: str, split: str, lines: int, used: set[str]) -> list[
     return kept
 
 
-def training_split(seed: str, sentences: int, used: set[str]) -> list[Reading]:
+def training_split(
+    seed: str, sentences: int, used: set[str], program: Program = program
+) -> list[Reading]:
     """Different derivations at random, of sentences that are not in `used`."""
     rng = random.Random(f"{seed}/train")
     kept: list[Reading] = []
@@ -53,11 +71,15 @@ def training_split(seed: str, sentences: int, used: set[str]) -> list[Reading]:
     return kept
 
 
-def corpus(seed: str = SEED) -> dict[str, list[Reading]]:
+def corpus(seed: str = SEED, name: str = "embedded") -> dict[str, list[Reading]]:
     """All splits by name."""
     used: set[str] = set()
-    splits = {name: evaluation_split(seed, name, lines, used) for name, lines in LINES.items()}
-    splits["train"] = training_split(seed, TRAIN, used)
+    sizes = CORPORA[name]
+    splits = {
+        split: evaluation_split(seed, split, lines, used, sizes.program)
+        for split, lines in sizes.held_out.items()
+    }
+    splits["train"] = training_split(seed, sizes.train, used, sizes.program)
     return splits
 
 
@@ -74,10 +96,10 @@ def conllu(sentence_id: str, reading: Reading) -> str:
     return "\n".join(rows) + "\n\n"
 
 
-def write(folder: Path, seed: str = SEED) -> None:
+def write(folder: Path, seed: str = SEED, name: str = "embedded") -> None:
     """Write `<split>.conllu` and `<split>.de` for train, dev and test into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for split, kept in corpus(seed).items():
+    for split, kept in corpus(seed, name).items():
         blocks = "".join(conllu(f"{split}-{n}", r) for n, r in enumerate(kept, 1))
         lines = "".join(r.german + "\n" for r in kept)
         # Bytes, so that no platform changes the line ends.
@@ -87,7 +109,8 @@ def write(folder: Path, seed: str = SEED) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=OUT, help="folder to write into")
+    parser.add_argument("--corpus", choices=CORPORA, default="embedded", help="which one")
+    parser.add_argument("--out", type=Path, help="folder to write into, if not the corpus's own")
     parser.add_argument("--seed", default=SEED, help="any string")
     arguments = parser.parse_args()
-    write(arguments.out, arguments.seed)
+    write(arguments.out or HERE / arguments.corpus, arguments.seed, arguments.corpus)

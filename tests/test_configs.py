@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from nmt_feat.config.config_source import read_rows
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import method_name, name_method
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.build_model import build_model, check_widths
@@ -220,12 +220,32 @@ KOREAN |= {f"units_{m}": (m, ["jamo", "syllable"], False) for m in THREE}
 KOREAN |= {unit: ("concat", [unit], False) for unit in ("jamo", "syllable")}
 
 
+TAGS = ["upos", "deprel"]
+BEYOND = {
+    "word_relevance": ("word_relevance", "none", TAGS),
+    "interleave": ("interleave", "none", TAGS),
+    "interleave_dummy": ("interleave", "dummy", TAGS),
+    "encoders_concat": ("encoders_concat", "none", TAGS),
+    "encoders_sum": ("encoders_sum", "none", TAGS),
+    "output_gate": ("output_gate+concat", "none", TAGS),
+    "tree_attention": ("tree_attention", "none", ["heads"]),
+    "tree_attention_shuffled": ("tree_attention", "shuffled", ["heads"]),
+    "tree_attention_concat": ("tree_attention+concat", "none", ["heads", *TAGS]),
+    "concat_heads": ("concat", "none", ["head_distance", *TAGS]),
+    "multitask": ("multitask", "none", TAGS),
+    "multitask_shuffled": ("multitask", "shuffled", TAGS),
+}
+"""Rows of methods beyond the embedding, and their names in tables, controls and features."""
 OF_ANY_METHOD = ("pairs", "erase", "classes")
 """What rows are about that leave the method to the command line, as their names begin."""
 
 
 def is_as_named(row: str, cfg: TrainConfig) -> bool:
     """A row is a method, and what else its name says."""
+    if row in BEYOND:
+        name, control, features = BEYOND[row]
+        actual = name_method(cfg.combiner._target_, cfg.method._target_), cfg.control
+        return (*actual, sorted(cfg.features)) == (name, control, sorted(features))
     method, _, control = row.partition("_")
     if method in OF_ANY_METHOD:
         return True
@@ -273,7 +293,7 @@ def test_rows_of_corpus_sizes(pairs: int | None) -> None:
 TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "multi30k_tok": 0}
 TABLES |= {"single_features": 24, "low_resource": 60, "information": 225}
 TABLES |= {"sennrich2016_en_de": 21, "sennrich2016_de_en": 21, "wu2021_tiny": 0}
-TABLES |= {"park2020_ko_en": 30, "meta_embedding": 25}
+TABLES |= {"park2020_ko_en": 30, "meta_embedding": 25, "beyond": 65}
 
 
 LARGE = ("information", "low_resource", "park2020_ko_en", "sennrich2016_de_en")
@@ -390,5 +410,5 @@ def test_corpora(name: str) -> None:
     check_settings(cfg)
     assert cfg.data.name == name
     assert cfg.data.tokenized == name.endswith("_tok")
-    assert cfg.data.readings == (name == "embedded")
+    assert cfg.data.readings == name.startswith("embedded")
     assert next(iter(cfg.data.tests)) == ("test2016" if name.startswith("multi30k") else "test")

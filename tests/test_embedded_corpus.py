@@ -16,7 +16,7 @@ sys.path.insert(0, str(DATA))
 import generate  # noqa: E402
 import oracle  # noqa: E402
 from grammar.derivation import FEATURE_SETS, readings  # noqa: E402
-from grammar.grammar import CONSTRUCTIONS, program  # noqa: E402
+from grammar.grammar import CONSTRUCTIONS, far_program, program  # noqa: E402
 from grammar.lexicon import ADJECTIVES, NOUNS, VERBS  # noqa: E402
 
 SPLITS = ("train", "dev", "test")
@@ -34,12 +34,13 @@ def figures() -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_regenerates_byte_for_byte(tmp_path: Path) -> None:
-    generate.write(tmp_path)
+@pytest.mark.parametrize("corpus", generate.CORPORA)
+def test_regenerates_byte_for_byte(corpus: str, tmp_path: Path) -> None:
+    generate.write(tmp_path, name=corpus)
     for split in SPLITS:
         for ending in ("conllu", "de"):
             name = f"{split}.{ending}"
-            stored = (DATA / "embedded" / name).read_bytes()
+            stored = (DATA / corpus / name).read_bytes()
             assert (tmp_path / name).read_bytes() == stored, name
             assert b"\r" not in stored
 
@@ -236,7 +237,7 @@ def test_every_construction_is_in_train() -> None:
 
 
 def test_readme_states_the_figures(figures: dict[str, dict[str, float]]) -> None:
-    readme = (DATA / "README.md").read_text(encoding="utf-8")
+    readme = (DATA / "README.md").read_text(encoding="utf-8").partition("# The second corpus")[0]
     stated = dict(re.findall(r"^\| `([a-z+]+)` \| (.+) \|$", readme, flags=re.MULTILINE))
     assert set(stated) == set(FEATURE_SETS)
     for name, cells in stated.items():
@@ -258,3 +259,32 @@ def test_other_ways_to_break_ties_are_near_the_oracle_but_not_the_same() -> None
     first_or_last = oracle.bleu_range("words", 0)
     assert first_or_last == (88.89, 88.92)
     assert oracle.bleu_range("upos+deprel+feats", 0) == (100.0, 100.0)  # nothing is tied
+
+
+def test_second_corpus() -> None:
+    """Heads decide there, near and far; the table of the readme is the oracle's."""
+    texts, german, blocks = oracle.read_split(DATA / "embedded_far", "test")
+    assert len(set(texts)) < len(texts) == len(german) == 600
+    train = set(oracle.read_split(DATA / "embedded_far", "train")[0])
+    assert not train & set(texts)
+    far = [rows for rows in blocks if any(row[1] == "that" and row[4] == "WDT" for row in rows)]
+    clauses = (row for rows in far for row in rows if row[7] == "acl:relcl")
+    distances = Counter(int(row[0]) - int(row[6]) for row in clauses)
+    assert set(distances) == {2, 5, 8, 11}
+    assert distances[8] + distances[11] > 100
+    readme = (DATA / "README.md").read_text(encoding="utf-8").partition("# The second corpus")[2]
+    stated = dict(re.findall(r"^\| `([a-z+]+)` \| (.+) \|$", readme, flags=re.MULTILINE))
+    accuracy = oracle.far_accuracy()
+    assert {name: float(share) for name, share in stated.items()} == accuracy
+    assert accuracy["upos+deprel+feats"] < 55
+    assert accuracy["heads"] > 95
+
+
+def test_a_far_head() -> None:
+    """One sentence, two animals: what differs is a head, and the German."""
+    text = "We saw the dog near the horse that slept."
+    near, far = sorted(readings(far_program, text), key=lambda r: r.german)
+    assert near.german == "Wir sahen den Hund beim Pferd, das schlief."
+    assert far.german == "Wir sahen den Hund beim Pferd, der schlief."
+    pairs = zip(near.annotation(), far.annotation(), strict=True)
+    assert [(a[5], b[5]) for a, b in pairs if a != b] == [("7", "4")]

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmt_feat.api import LoadedRun
 from nmt_feat.cli.export import export_run
@@ -29,7 +29,7 @@ from nmt_feat.embedders.ids import BOS, END, EOS, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.methods import Interleave, TreeAttention
 from nmt_feat.methods.tree_attention import find_parents
-from nmt_feat.model.transformer import Attention, Transformer, attend
+from nmt_feat.model.transformer import Attention, FeatureEncoders, Transformer, attend
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.resolve import resolve_settings
@@ -48,6 +48,8 @@ SHAPE = ModelConfig(dim=DIM, ffn_dim=24, heads=4, encoder_layers=2, decoder_laye
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 BEYOND = [name for name in NAMES if name != "embedding"]
 COMBINER = {"output_gate": "concat"}
+ENCODERS = {"EncodersConcat": "concat_project", "EncodersSum": "add"}
+"""Methods with several encoders, and the formula of what becomes of their outputs."""
 FEATURES = {"tree_attention": ["heads"]}
 """What goes with a method; nothing: `combiner=none`."""
 WITHOUT_PARAMETERS = "interleave", "tree_attention"
@@ -84,9 +86,10 @@ def test_the_default_adds_no_parameter() -> None:
     ]
 
 
-def test_a_method_starts_from_the_model_of_words_only() -> None:
+@pytest.mark.parametrize("method", ["OutputGate", *ENCODERS])
+def test_a_method_starts_from_the_model_of_words_only(method: str) -> None:
     words = dict(make(None).named_parameters())
-    gated = dict(make("OutputGate").named_parameters())
+    gated = dict(make(method, "" if method in ENCODERS else "Concat").named_parameters())
     assert all(gated[name].equal(weight) for name, weight in words.items())
     assert {name.split(".")[0] for name in gated.keys() - words.keys()} == {"method"}
 
@@ -108,6 +111,32 @@ def test_output_gate(combiner: str) -> None:
     parts = [states.double().numpy(), merged.double().numpy()]
     expected = torch.from_numpy(everywhere("output_gate", parts, weights)).float()
     torch.testing.assert_close(result[mask], expected[mask])
+
+
+@pytest.mark.parametrize("method", ENCODERS)
+def test_encoders(method: str) -> None:
+    """Each feature is read as words are, by its own layers; their outputs merged by the formula."""
+    model, (source, features, mask) = make(method, ""), batch([5, 3])
+    encoders = model.method.embedding
+    assert isinstance(encoders, FeatureEncoders)
+    with torch.no_grad():
+        outputs = [make(None).encode(source, {}, mask)]
+        for name, layers in zip(VALUES, encoders.encoders, strict=True):
+            reader = make(None)  # a model whose words are the feature's values
+            table = encoders.embedding.features[name].table  # type: ignore[union-attr]
+            reader.source.words = table  # type: ignore[assignment]
+            *blocks, norm = layers.children()
+            reader.encoder, reader.encoder_norm = nn.ModuleList(blocks), norm  # type: ignore[assignment]
+            outputs.append(reader.encode(features[name], {}, mask))
+        result = model.encode(source, features, mask)
+    weights = {k: w.double().numpy() for k, w in model.method.merged.state_dict().items()}  # type: ignore[union-attr,operator]
+    parts = [output.double().numpy() for output in outputs]
+    expected = torch.from_numpy(everywhere(ENCODERS[method], parts, weights)).float()
+    torch.testing.assert_close(result[mask], expected[mask])
+    first, second = (
+        layers.state_dict()["0.attention.inputs.weight"] for layers in encoders.encoders
+    )
+    assert not first.equal(second)
 
 
 def test_multitask() -> None:
@@ -278,9 +307,9 @@ def test_interleaved_corpus(small: Small) -> None:
     assert (done.code, exported.out) == (0, done.out)
 
 
-@pytest.mark.parametrize("method", ["OutputGate"])
+@pytest.mark.parametrize("method", ["OutputGate", *ENCODERS])
 def test_padding_changes_nothing(method: str) -> None:
-    model = make(method)
+    model = make(method, "" if method in ENCODERS else "Concat")
     source, features, mask = batch([6, 4])
     with torch.no_grad():
         both = model.encode(source, features, mask)[1, :4]
@@ -399,6 +428,11 @@ def test_refused(small: Small) -> None:
     assert message(cfg) == (
         "method=multitask features.upos.dropout=0.1: is about an embedding, which the feature has "
         "not under this method; leave it out"
+    )
+    cfg = settings(small, "encoders_sum")
+    cfg.features["upos"].dim = 8
+    assert message(cfg) == (
+        "method=encoders_sum features.upos.dim=8: its encoder is as wide as the model; leave it out"
     )
     cfg = settings(small, "interleave")
     cfg.model.tie, cfg.subword.joint = "all", True

@@ -55,8 +55,8 @@ def test_content(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for path in ROOT.glob("conf/**/*.yaml"):
         assert f"nmt_feat/{path.relative_to(ROOT)}" in names
-    for path in (ROOT / "data" / "embedded").iterdir():
-        assert f"nmt_feat/data/embedded/{path.name}" in names
+    for path in (ROOT / "data").glob("embedded*/*"):
+        assert f"nmt_feat/{path.relative_to(ROOT)}" in names
     for name in ("page.html", "page.css", "page.js"):
         assert f"nmt_feat/analysis/static/{name}" in names
     for name in ("py.typed", "annotators/hanta_tags.json", "annotators/jieba_tags.json"):

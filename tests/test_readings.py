@@ -39,6 +39,8 @@ LONGER = "trainer.max_steps=200", "trainer.validate_every=200"
 CASES: dict[str, tuple[str, ...]] = {
     **{name: (f"combiner={name}",) for name in METHODS},
     "mixed by name": ("combiner=mixed", MIXED),
+    "encoders_concat": ("method=encoders_concat", "combiner=none"),
+    "encoders_sum": ("method=encoders_sum", "combiner=none"),
     "interleave": ("method=interleave", "combiner=none"),
     "output_gate": ("method=output_gate", "combiner=add", *LONGER),
     **{

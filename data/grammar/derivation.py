@@ -23,6 +23,13 @@ FEATURE_SETS = {
     "upos+deprel": ("upos", "deprel"),
     "upos+deprel+feats": ("upos", "deprel", "feats"),
 }
+FAR_SETS = {
+    "words": (),
+    "upos+deprel+feats": ("upos", "deprel", "feats"),
+    "heads": ("heads",),
+    "upos+deprel+feats+heads": ("upos", "deprel", "feats", "heads"),
+}
+"""The same for the second corpus."""
 
 
 class DeadEnd(Exception):
@@ -70,8 +77,12 @@ class Reading:
         )
 
     def seen(self, features: str) -> tuple[tuple[str, ...], ...]:
-        """What a system sees besides the words, for a key of `FEATURE_SETS`."""
-        return tuple(tuple(getattr(t, f) for t in self.tokens) for f in FEATURE_SETS[features])
+        """What a system sees besides the words, for a key of `FEATURE_SETS` or `FAR_SETS`."""
+        names = (FEATURE_SETS | FAR_SETS)[features]
+        heads = tuple(row[5] for row in self.annotation()) if "heads" in names else ()
+        return tuple(
+            heads if f == "heads" else tuple(getattr(t, f) for t in self.tokens) for f in names
+        )
 
 
 class Choice(Generic[T]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import double, plain, roles
-from .derivation import Choice, Derivation
+from . import double, far, plain, roles
+from .derivation import Choice, Derivation, weighted
 
 CONSTRUCTIONS: dict[str, tuple[Callable[[Derivation], str], float]] = {
     "statement": (plain.statement, 18),
@@ -40,3 +40,11 @@ def program(d: Derivation) -> tuple[str, str]:
     """The whole grammar: pick a construction and say it."""
     name = d.pick(ROOT)
     return name, CONSTRUCTIONS[name][0](d)
+
+
+HALF = weighted(plain=1, far=1)
+
+
+def far_program(d: Derivation) -> tuple[str, str]:
+    """The whole grammar, and in every other sentence a head that decides over a distance."""
+    return ("far_relative", far.far_relative(d)) if d.pick(HALF) == "far" else program(d)

@@ -1,9 +1,19 @@
 """Where linguistic knowledge enters a model, side by side; combiners say how vectors become one."""
 
 from nmt_feat.methods.base import Embedding, Method
+from nmt_feat.methods.encoders import EncodersConcat, EncodersSum
 from nmt_feat.methods.interleave import Interleave
 from nmt_feat.methods.multitask import Multitask
 from nmt_feat.methods.output_gate import OutputGate
 from nmt_feat.methods.tree_attention import TreeAttention
 
-__all__ = ["Embedding", "Interleave", "Method", "Multitask", "OutputGate", "TreeAttention"]
+__all__ = [
+    "Embedding",
+    "EncodersConcat",
+    "EncodersSum",
+    "Interleave",
+    "Method",
+    "Multitask",
+    "OutputGate",
+    "TreeAttention",
+]

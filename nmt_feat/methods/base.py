@@ -31,6 +31,8 @@ class Method(nn.Module):
     """Whether translation needs the features."""
     reads_heads: ClassVar[bool] = False
     """Whether the features that no combiner merges say where heads are."""
+    has_encoders: ClassVar[bool] = False
+    """Whether each feature has an encoder of its own, which `embedding` then has."""
     in_source: ClassVar[bool] = False
     """Whether they are tokens of the source, before any model sees it."""
     exportable: ClassVar[bool] = False
@@ -69,8 +71,8 @@ class Method(nn.Module):
         """Factors `(B, 1 or heads, S, S)` of the scores of an encoder layer's attention, if any."""
         return None
 
-    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        """What the decoder reads of the encoder's output `(B, S, dim)`; features `(B, S)`."""
+    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+        """What the decoder reads of the encoder's output `(B, S, dim)`; the others `(B, S)`."""
         return memory
 
     def compute_loss(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor | None:

@@ -34,7 +34,7 @@ class OutputGate(Method):
         super().__init__(dim, sizes, embedding)
         self.gate = AdditiveGate({"output": dim, "features": dim}, dim, bias)
 
-    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
         """The encoder's output with what its gate lets in of the features, `(B, S, dim)`."""
         assert self.embedding is not None
         no_pieces = torch.zeros(memory.shape[:2], dtype=torch.int64, device=memory.device)

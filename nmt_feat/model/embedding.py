@@ -138,6 +138,12 @@ class SourceEmbedding(nn.Module):
         values = ids if units is None else units[:, 0][ids]
         return torch.where(values == FIRST, ids, masked)
 
+    def mask_features(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The features, in training with some values unknown where settings say so."""
+        if not self.training:
+            return features
+        return features | {name: self.mask_feature(name, features) for name in self.masked}
+
     def compose_units(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each feature that has units, the embeddings `(R, dim_i)` of the batch's R tokens."""
         composed = {}
@@ -170,8 +176,7 @@ class SourceEmbedding(nn.Module):
         Where tokens have units, a feature's ids are rows of `features[name + UNITS]`, `(R, U)`,
         each of which is composed once.
         """
-        if self.training:
-            features = features | {name: self.mask_feature(name, features) for name in self.masked}
+        features = self.mask_features(features)
         rows = [ids, *(features[name] for name in self.features)]
         composed = self.compose_units(features)
         if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
@@ -180,8 +185,19 @@ class SourceEmbedding(nn.Module):
             x = F.embedding(twins, merged).view(*ids.shape, -1)
         else:
             x = self.merge_parts(rows, composed)
+        return self.add_positions(x)
+
+    def embed_apart(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """Each feature by itself, in the place of the word, `(batch, time, its width)`."""
+        features = self.mask_features(features)
+        rows = [features[name] for name in self.features]
+        parts = self.embed_parts([rows[0], *rows], self.compose_units(features))
+        return [self.add_positions(at_least_fp32(part)) for part in parts]
+
+    def add_positions(self, x: Tensor) -> Tensor:
+        """What follows the combiner, `(batch, time, dim)`: scale, positions, dropout."""
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
         if self.has_positions:
-            x = x + sinusoidal_positions(0, ids.shape[1], dim, x)
+            x = x + sinusoidal_positions(0, x.shape[1], dim, x)
         return dropout(x, self.dropout, self.training)

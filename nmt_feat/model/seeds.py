@@ -6,7 +6,8 @@ name of the purpose:
 
     "order"              the batches of all epochs (NumPy's PCG64)
     "dropout", rank      dropout and masked features, in each process; saved with checkpoints
-    "transformer", "target", "source", "combiner", "feature NAME", "encoder NAME"
+    "transformer", "target", "source", "combiner", "method", "feature NAME", "encoder NAME",
+    "layers NAME"
                          the first weights of that part of the model
 """
 

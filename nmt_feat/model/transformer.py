@@ -8,6 +8,7 @@ once (training, forced scoring), `step` one piece at a time with cached keys and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -200,6 +201,36 @@ class DecoderLayer(EncoderLayer):
         return out
 
 
+class FeatureEncoders(nn.Module):
+    """An encoder for each feature, of layers as the words' encoder has them.
+
+    Args:
+        embedding: of the features, each as wide as the model.
+        encoders: the layers of each feature's encoder, in the embedding's order.
+        dim: width of the model.
+    """
+
+    def __init__(
+        self, embedding: SourceEmbedding, encoders: Sequence[Sequence[EncoderLayer]], dim: int
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.encoders = nn.ModuleList(
+            nn.Sequential(*layers, nn.LayerNorm(dim)) for layers in encoders
+        )
+
+    def forward(self, features: dict[str, Tensor], mask: Tensor) -> list[Tensor]:
+        """The output `(B, S, D)` of each encoder; features and mask `(B, S)`."""
+        outputs = []
+        for x, encoder in zip(self.embedding.embed_apart(features), self.encoders, strict=True):
+            assert isinstance(encoder, nn.Sequential)
+            *layers, norm = encoder
+            for layer in layers:
+                x = layer(x, mask[:, None, None, :])
+            outputs.append(norm(x))
+        return outputs
+
+
 class Transformer(nn.Module):
     """Encoder-decoder over given embedding layers; the target table is the output layer.
 
@@ -238,6 +269,8 @@ class Transformer(nn.Module):
     def feature_embedding(self) -> SourceEmbedding:
         """Where the features' embedders and their combiner are: the source's, or the method's."""
         embedding = self.method.embedding
+        if isinstance(embedding, FeatureEncoders):
+            return embedding.embedding
         return embedding if isinstance(embedding, SourceEmbedding) else self.source
 
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
@@ -246,7 +279,7 @@ class Transformer(nn.Module):
         for number, layer in enumerate(self.encoder):
             factors = self.method.scale_attention(number, features)
             x = layer(x, mask[:, None, None, :], factors)
-        return self.method.change_memory(self.encoder_norm(x), features)
+        return self.method.change_memory(self.encoder_norm(x), features, mask)
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""

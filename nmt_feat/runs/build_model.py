@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.combiners import Combiner, Mixed, NoFeatures
+from nmt_feat.combiners import Add, Combiner, Mixed, NoFeatures
 from nmt_feat.combiners.mixed import METHODS
 from nmt_feat.combiners.mixed import Method as MixedMethod
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
@@ -21,7 +21,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.model.transformer import Dropouts, Transformer
+from nmt_feat.model.transformer import Dropouts, EncoderLayer, FeatureEncoders, Transformer
 
 LEAST = FIRST + 1
 """Ids of a feature at least: the special ones and a value."""
@@ -302,10 +302,16 @@ def build_model(
         for name, feature in features.items()
         if feature.dropout or feature.sentence_dropout
     }
-    source, apart = SourceEmbedding(words, embedders, merge, model.dropout, masked), None
-    if embedders and not locate_method(method).merges_with_word:
+    cls = locate_method(method)
+    apart: nn.Module | None = None
+    merged_masked = {name: shares for name, shares in masked.items() if name in embedders}
+    source = SourceEmbedding(words, embedders, merge, model.dropout, merged_masked)
+    words_only = NoFeatures({WORD: model.dim}, model.dim)
+    if embedders and not cls.merges_with_word:
         apart = SourceEmbedding(None, embedders, merge, model.dropout, masked, has_positions=False)
-        source = SourceEmbedding(words, {}, NoFeatures({WORD: model.dim}, model.dim), model.dropout)
+        source = SourceEmbedding(words, {}, words_only, model.dropout)
+    elif cls.has_encoders:
+        apart = build_encoders(model, choose_kinds(features), values, seed, masked)
     with isolated_generator(seed, "method"):
         beyond = build_method(method, model.dim, values, apart)
     with isolated_generator(seed, "transformer"):
@@ -318,5 +324,31 @@ def build_model(
             heads=model.heads,
             encoder_layers=model.encoder_layers,
             decoder_layers=model.decoder_layers,
-            dropouts=Dropouts(model.dropout, model.attention_dropout, model.activation_dropout),
+            dropouts=choose_dropouts(model),
         )
+
+
+def choose_dropouts(model: ModelConfig) -> Dropouts:
+    """Those of a layer."""
+    return Dropouts(model.dropout, model.attention_dropout, model.activation_dropout)
+
+
+def build_encoders(
+    model: ModelConfig,
+    kinds: Mapping[str, FeatureKind],
+    values: Mapping[str, int],
+    seed: int,
+    masked: Mapping[str, tuple[float, float, bool]],
+) -> FeatureEncoders:
+    """An encoder for each feature, from random numbers of its own."""
+    embedders: dict[str, nn.Module] = {}
+    encoders, std = [], model.embedding_std or model.dim**-0.5
+    shape = model.dim, model.ffn_dim, model.heads, choose_dropouts(model)
+    for name, kind in kinds.items():
+        with isolated_generator(seed, f"feature {name}"):
+            embedders[name] = kind.build_embedder(values[name], model.dim, std)
+        with isolated_generator(seed, f"layers {name}"):
+            encoders.append([EncoderLayer(*shape) for _ in range(model.encoder_layers)])
+    widths = Add(dict.fromkeys(embedders, model.dim), model.dim)
+    embedding = SourceEmbedding(None, embedders, widths, model.dropout, masked)
+    return FeatureEncoders(embedding, encoders, model.dim)

@@ -59,6 +59,13 @@ def _check_apart(kind: FeatureKind, method: type[Method], where: str) -> None:
             f"{where}: {kind.where} does not say where heads are; set {kind.where}.column="
             f"head_distance {kind.where}.policy=first"
         )
+    if method.has_encoders:
+        if kind.settings.dim:
+            raise UserError(
+                f"{where} {kind.where}.dim={kind.settings.dim}: its encoder is as wide as the "
+                "model; leave it out"
+            )
+        return
     for setting in ("dim", "dropout", "sentence_dropout", "args"):
         if value := getattr(kind.settings, setting):
             raise UserError(

@@ -1,0 +1,46 @@
+"""An encoder for each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from nmt_feat.combiners import Add, Combiner, ConcatProject
+from nmt_feat.methods.base import Method
+
+
+class EncodersConcat(Method):
+    """`W [h; e_1; ...; e_k] + c`: h is the output of the words' encoder, e_i that of feature i's.
+
+    The factored Transformer with several encoders of Armengol-Estapé et al. (2021). Each feature
+    has an encoder of its own, as large as the words', over an embedding as wide as the model; all
+    read the same positions, and none reads the others. Their outputs are concatenated at each
+    piece, and projected to the model's width, which the decoder expects.
+
+    Args:
+        dim: see `Method`.
+        sizes: see `Method`.
+        embedding: from features `(B, S)` and the mask `(B, S)` to the outputs e_i `(B, S, dim)`.
+    """
+
+    uses_combiner = False
+    has_encoders = True
+    merge: type[Combiner] = ConcatProject
+    """What becomes of the outputs."""
+
+    def __init__(self, dim: int, sizes: Mapping[str, int], embedding: nn.Module) -> None:
+        super().__init__(dim, sizes, embedding)
+        self.merged = self.merge(dict.fromkeys(["output", *sizes], dim), dim)
+
+    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+        """The outputs of all encoders as one, `(B, S, dim)`."""
+        assert self.embedding is not None
+        merged: Tensor = self.merged([memory, *self.embedding(features, mask)])
+        return merged
+
+
+class EncodersSum(EncodersConcat):
+    """`h + e_1 + ... + e_k`: as `EncodersConcat`, but their outputs are added."""
+
+    merge = Add
