@@ -191,7 +191,7 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     """The finished runs in a folder or anywhere below it, a row for each run and set of text.
 
     Columns: folder, method, features, control, seed, data, set, bleu, chrf, ter, perplexity,
-    reading (share of right readings), parameters, updates, seconds.
+    reading (share of right readings), parameters, updates, seconds. An ensemble has no seed.
     """
     pandas = optional("pandas", "read_runs", "analysis")
     rows = [
@@ -211,7 +211,7 @@ def _list_scores(folder: Path, record: RunRecord) -> list[dict[str, object]]:
             "method": record.method,
             "features": " ".join(record.features),
             "control": record.settings.get("control", "none"),
-            "seed": record.seed,
+            "seed": None if record.members else record.seed,
             "data": record.data,
             "set": name,
             "bleu": scores.bleu,

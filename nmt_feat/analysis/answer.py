@@ -29,7 +29,9 @@ def make_answer_tables(comparisons: Sequence[Evidence]) -> list[ReportTable]:
 def answer_question(evidence: Evidence) -> list[str]:
     """One to four sentences on what these methods support, for a reader in a hurry."""
     methods = {method.name: method for method in evidence.methods}
-    with_features = [m.name for m in evidence.methods if not m.words_only and not m.control]
+    with_features = [
+        m.name for m in evidence.methods if not m.words_only and not m.control and not m.is_ensemble
+    ]
     if not with_features:
         return []
     if evidence.baseline is None:

@@ -37,7 +37,10 @@ def difference_cells(compared: Compared) -> list[str]:
 def describe_evidence(evidence: Evidence, metric: str = "BLEU") -> list[str]:
     """What is and what is not supported, in plain words."""
     lines, base = [], evidence.baseline
-    if alone := [m.name for m in evidence.methods if len(m.seeds) == 1]:
+    single = [m for m in evidence.methods if len(m.seeds) == 1]
+    if together := [m.name for m in single if m.is_ensemble]:
+        lines.append(f"One measurement, without interval or test: {', '.join(together)}.")
+    if alone := [m.name for m in single if not m.is_ensemble]:
         lines.append(
             f"One seed supports no ranking: {', '.join(alone)}. Run more seeds, for instance "
             "seed=1,2,3,4,5."
@@ -86,9 +89,10 @@ def _make_difference_table(evidence: Evidence, metric: str) -> ReportTable:
         )
     names = [m.name for m in evidence.methods]
     means = [samples[name].mean for name in names]
-    best = max(means)
+    methods = [m for m in evidence.methods if not m.is_ensemble] or evidence.methods
+    best = max(samples[m.name].mean for m in methods)
     if evidence.lower_is_better(metric):
-        best = min(means)
+        best = min(samples[m.name].mean for m in methods)
         notes.insert(0, f"{metric}: the lower the better.")
     return ReportTable(
         *(title, heading, rows, notes, frozenset({"method"})),
@@ -135,7 +139,7 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
         paired = [
             (position, method)
             for position, method in enumerate(evidence.methods)
-            if method is not base and seed in method.seeds
+            if method is not base and seed in method.seeds and not method.is_ensemble
         ]
         all_counts = [_counts_of_seed(method, seed, metric) for _, method in paired]
         tests = paired_tests(base_counts, all_counts, form) if paired else []

@@ -92,13 +92,16 @@ class Method:
     """What its features are replaced by, or `matched`."""
     row: str = ""
     """Its name in the table; `name` leaves out what all that it is compared with share."""
+    is_ensemble: bool = False
+    """Whether it is one measurement of several runs together: it is tested against nothing."""
     further: dict[str, MetricKind] = field(default_factory=dict)
     """The metrics beside BLEU and chrF that all its runs have statistics of."""
 
     def shorten_name(self, shared: str) -> Method:
         """With a name for a comparison of methods that share these conditions."""
-        parts = [part for part in self.name.split() if part not in shared.split()]
-        return replace(self, name=" ".join(parts))
+        name, comma, ensemble = self.name.partition(", ")
+        parts = [part for part in name.split() if part not in shared.split()]
+        return replace(self, name=" ".join(parts) + comma + ensemble)
 
 
 @dataclass
@@ -267,7 +270,7 @@ def compare_rows(
                 comparisons.append(Evidence(test, group, base, shared, metric))
             elif len(group) < len(methods):
                 notes.append(f"Not compared, for no other row has its settings: {name}.")
-            elif len(group[0].seeds) == 1:
+            elif len(group[0].seeds) == 1 and not group[0].is_ensemble:
                 notes.append(f"One seed supports no ranking: {name}.")
     return comparisons, notes
 
@@ -285,6 +288,7 @@ def _read_method(
             f"{paths[0].parent}: its test set {test} is not the one of the other runs of {name}; "
             "report on them apart (--where)"
         )
+    is_ensemble = bool(run.members)
     bits = [sum(b for b, _ in feature_bits(run)) for run in runs if feature_bits(run)]
     method = Method(
         *(name, [run.seed for run in runs], list(counts)),
@@ -292,9 +296,10 @@ def _read_method(
         level=labels.information if has_dials else "",
         kind=" ".join(filter(None, (run.method, labels.variant))),
         features="+".join(sorted(run.features)),
-        bits=bits if len(bits) == len(runs) else None,
+        bits=bits if len(bits) == len(runs) and not is_ensemble else None,
         conditions=labels.conditions,
         words_only=run.method == "none" and "control" not in run.settings,
+        is_ensemble=is_ensemble,
         control=str(run.settings.get("control", "")),
         row=name,
         further=_find_further([each_run.tests[test] for each_run in runs], counts),

@@ -85,6 +85,10 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
 
 def _look_up(record: RunRecord, name: str) -> list[str]:
     """A run's value of a name, as text, or all its tags; nothing where it has none."""
+    if name == "seed" and record.members:
+        return []
+    if name == "method" and record.members:  # `gate` takes its ensembles, too
+        return [record.method, record.method.partition(", ")[0]]
     if name in ("data", "method", "seed"):
         return [str(getattr(record, name))]
     if name == "features":

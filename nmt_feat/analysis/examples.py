@@ -140,8 +140,8 @@ def collect_examples(
             "with counts of each sentence, or they are not here."
         )
     for (test, references, _), by_name in tests.items():
-        seeds = [run.seed for runs in by_name.values() for run in runs]
-        common = max(sorted(set(seeds)), key=seeds.count)
+        seeds = [run.seed for runs in by_name.values() for run in runs if not run.members]
+        common = max(sorted(set(seeds)), key=seeds.count, default=None)
         chosen = {
             name: next((run for run in runs if run.seed == common), runs[0])
             for name, runs in by_name.items()
@@ -183,7 +183,7 @@ def _read_examples(
             )
     if len(examples) > MOST:
         notes.append(f"The first {MOST:,} of {len(examples):,} sentences.")
-    methods = [f"{name}, seed {run.seed}" for name, run in runs.items()]
+    methods = [name if run.members else f"{name}, seed {run.seed}" for name, run in runs.items()]
     metrics = [item for run in runs.values() for item in run.tests[test].metrics.items()]
     lower = sorted({name for name, one in metrics if one.lower_is_better})
     return Examples(test, names, methods, examples[:MOST], notes, unit, lower)

@@ -139,21 +139,29 @@ def cjk_fonts() -> list[str]:
 def draw_differences(evidence: Evidence) -> Figure:
     """Each method's difference to the baseline, with its 95 % interval."""
     against = evidence.against[evidence.metric]
-    figure, axes = make_axes(1.2 + 0.35 * len(against))
+    lines = len(against) + sum(m.is_ensemble for m in evidence.methods)
+    figure, axes = make_axes(1.2 + 0.35 * lines)
     for y, (name, compared) in enumerate(against.items()):
         d = compared.difference
         fill = COLORS[0] if compared.is_supported else "white"
         style: dict[str, Any] = {"color": COLORS[0], "mfc": fill}
         axes.errorbar(d.value, y, xerr=error_lengths(d), fmt="o", capsize=3, label=name, **style)
+    samples, names = evidence.samples[evidence.metric], list(against)
+    ensembles = [m.name for m in evidence.methods if m.is_ensemble]
+    for y, name in enumerate(ensembles, len(names)):
+        value = samples[name].mean - samples[str(evidence.baseline)].mean
+        axes.plot(value, y, "D", color=COLORS[0], mfc="white", label=name)
+    names += ensembles
     axes.axvline(0, color="0.5", linewidth=1)
-    axes.set_yticks(range(len(against)), wrap_names(against))
-    axes.set_ylim(len(against) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), wrap_names(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
     seeds = format_seeds(
         len(m.seeds) for m in evidence.methods if m.name in {*against, evidence.baseline}
     )
     figure.supxlabel(  # below names of any length
         f"Δ{evidence.metric} on {evidence.test_name}, against {evidence.baseline}\n"
-        f"mean ({seeds}), 95 % interval (filled: p < 0.05, Holm)",
+        f"mean ({seeds}), 95 % interval (filled: p < 0.05, Holm)"
+        + ("; diamond: an ensemble, one measurement" if ensembles else ""),
         fontsize="medium",
     )
     return figure

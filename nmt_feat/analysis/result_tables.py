@@ -24,7 +24,7 @@ HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d:
 CORPORA = {"data", "data.source_lang", "data.target_lang"}
 """Labels of rows whose scores are of different references."""
 HASH = "data.hash"
-FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.")
+FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.", "ensemble.")
 """Settings that follow from method and features; labels only where they split such a row."""
 VARIANT = re.compile(
     r"(combiner|method)\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)"
@@ -34,6 +34,10 @@ DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 """By the last word of a figure's heading; two for the others."""
 LOWER_IS_BETTER = ("TER", "perplexity")
 """By the last word of their heading."""
+ENSEMBLES = (
+    "An ensemble translates with the mean probabilities of its runs. It is one measurement, without "
+    "interval or test of significance. Its parameters and minutes are those of its runs, added up."
+)
 COSTS = ("parameters", "minutes")
 """The last figures: without deviation."""
 
@@ -219,6 +223,8 @@ class ResultTable:
         self.notes = [*_describe_mixed_runs(self.rows.values()), *list_signatures(started), *notes]
         if any(sum(run.finished for run in row) > 1 for row in self.rows.values()):
             self.notes.insert(0, "Mean ± sample standard deviation over n seeds.")
+        if any(run.members for run in started):
+            self.notes.append(ENSEMBLES)
 
     def format_cells(self) -> tuple[list[str], list[list[str]]]:
         """Heading and rows as they are printed."""
@@ -244,7 +250,11 @@ class ResultTable:
         cells: set[tuple[int, int]] = set()
         first_figure = len(("method", "features", *self.labels, "n"))
         for column, name in enumerate(self.figures, first_figure):
-            means = [mean_and_deviation(runs, name)[0] for runs in self.rows.values()]
+            # An ensemble costs as much as several runs: it is no method's mean.
+            means = [
+                None if runs[0].members else mean_and_deviation(runs, name)[0]
+                for runs in self.rows.values()
+            ]
             present = [mean for mean in means if mean is not None]
             if len(present) > 1 and name not in COSTS and self._scored_alike(name):
                 best = min(present) if self._lower_is_better(name) else max(present)
@@ -278,13 +288,14 @@ class ResultTable:
         named = {}
         for key, runs in self.rows.items():
             same_method = [row for row in self.rows if row[0] == key[0]]
-            parts = [key[0]]
+            method, comma, ensemble = key[0].partition(", ")
+            parts = [method]
             for i, label in enumerate(("features", *self.labels), 1):
                 is_needed = label == "control" or len({row[i] for row in same_method}) > 1
                 if is_needed and (label, key[i]) not in NO_DIALS:
                     value = key[i].replace(" ", "+")
                     parts.append(value if label in ("features", "control") else f"{label}={value}")
-            named[" ".join(part for part in parts if part != "-")] = runs
+            named[" ".join(part for part in parts if part != "-") + comma + ensemble] = runs
         return named
 
     def labels_by_name(self) -> dict[str, RowLabels]:
@@ -308,7 +319,9 @@ class ResultTable:
                 "method": runs[0].method,
                 "features": runs[0].features,
                 "settings": dict(zip(self.labels, key[2:], strict=True)),
-                "runs": [{"seed": r.seed, "hash": r.hash, **collect_figures(r)} for r in runs],
+                "runs": [
+                    {**_name_seeds(run), "hash": run.hash, **collect_figures(run)} for run in runs
+                ],
                 "statistics": {
                     figure: dict(
                         zip(("mean", "sd", "n"), mean_and_deviation(runs, figure), strict=True)
@@ -328,11 +341,20 @@ class ResultTable:
         for (method, _, *labels), runs in self.rows.items():
             finished = [run for run in runs if run.finished]
             cells: list[Any] = [method, " ".join(runs[0].features), *labels]
-            cells += [len(finished), len(runs), " ".join(str(run.seed) for run in finished)]
+            cells += [len(finished), len(runs), " ".join(map(_format_seeds, finished))]
             for name in self.figures:
                 cells += mean_and_deviation(runs, name)
             writer.writerow(cells)
         return text.getvalue()
+
+
+def _name_seeds(run: RunRecord) -> dict[str, Any]:
+    """A run's seed, or those of an ensemble's runs, for JSON."""
+    return {"seeds": [m.seed for m in run.members]} if run.members else {"seed": run.seed}
+
+
+def _format_seeds(run: RunRecord) -> str:
+    return "+".join(str(m.seed) for m in run.members) or str(run.seed)
 
 
 def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:

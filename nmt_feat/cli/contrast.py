@@ -88,7 +88,9 @@ def contrast_runs(options: argparse.Namespace) -> None:
     folders = [options.run]
     if not (options.run / FINISHED).is_file():
         runs = find_runs(folders)
-        folders = [folder for folder, record in runs.items() if (folder / FINISHED).is_file()]
+        folders = [
+            f for f, record in runs.items() if (f / FINISHED).is_file() and not record.members
+        ]
         controls = [f for f in folders if runs[f].settings.get("control") in CONTROLS]
         for folder in controls:
             say(f"{folder.name}: a control, whose features mean nothing to a text; left out")

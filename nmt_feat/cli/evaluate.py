@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.hydra_program import run_program
 from nmt_feat.config.bounds import refuse_out_of_bounds
 from nmt_feat.config.evaluate_schema import EvaluateConfig
+from nmt_feat.runs.ensemble_results import evaluate_ensembles, group_runs
 from nmt_feat.runs.finished_runs import evaluate_runs, find_finished_runs
 
 
@@ -15,12 +18,17 @@ def main() -> None:
 
 
 def evaluate(cfg: EvaluateConfig) -> None:
-    """Add the results to each run; print their table, with the search that is asked for."""
+    """Add the results to each run, and to the ensembles of rows where these are asked for.
+
+    Their table is printed, with the search that is asked for.
+    """
     refuse_out_of_bounds(cfg)
     folders = find_finished_runs(cfg.run)
-    runs = []
-    for number, run in enumerate(evaluate_runs(folders, cfg), 1):
-        say(f"{number} of {len(folders)} done: {run[1]}")
+    groups = group_runs(cfg.run, folders) if cfg.ensemble else []
+    total, runs = len(folders) + len(groups), []
+    evaluated = itertools.chain(evaluate_runs(folders, cfg), evaluate_ensembles(groups, cfg))
+    for number, run in enumerate(evaluated, 1):
+        say(f"{number} of {total} done: {run[1]}")
         runs.append(run)
     from nmt_feat.analysis.report import make_reports, print_reports
 

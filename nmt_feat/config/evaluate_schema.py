@@ -46,7 +46,10 @@ class EvaluateConfig:
     """`nmt-feat evaluate`: test finished runs on further sets, by another search or metric."""
 
     run: str = MISSING
-    """Folder of a run, or one above runs, or several by `*`: `runs/gate-*`."""
+    """Folder of a run, or one above runs, or several by `*` or commas: `runs/gate-*`."""
+    ensemble: bool = False
+    """Also test the runs of each row, its seeds, as an ensemble: the mean of their
+    probabilities."""
     data: FurtherDataConfig = field(default_factory=FurtherDataConfig)
     decoding: FurtherDecodingConfig = field(default_factory=FurtherDecodingConfig)
     metrics: dict[str, MetricConfig] = field(default_factory=dict)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from nmt_feat.base.checksums import write_summed
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import Hypothesis
+from nmt_feat.decoding.search import Hypothesis, Seq2Seq
 from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics
@@ -24,7 +24,6 @@ from nmt_feat.evaluation.metrics import (
     word_perplexity,
 )
 from nmt_feat.evaluation.split_decoding import format_nbest_line, score_split, translate_split
-from nmt_feat.model.transformer import Transformer
 from nmt_feat.text.subwords import Subwords
 
 Rows = Sequence[Sequence[float]]
@@ -42,7 +41,11 @@ class DecodedSplit(NamedTuple):
 
 
 def decode_split(
-    cfg: TrainConfig, model: Transformer, split: EncodedSplit, device: torch.device, gather: Gather
+    cfg: TrainConfig,
+    model: Seq2Seq[Any],
+    split: EncodedSplit,
+    device: torch.device,
+    gather: Gather,
 ) -> DecodedSplit | None:
     """Translate a split and score its references; None where a signal interrupted a process."""
     names, budget = list(cfg.features), cfg.trainer.batch_tokens

@@ -6,17 +6,25 @@ They are those that the run would have had if they had been asked for from the s
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.decoding.ensemble import Ensemble
+from nmt_feat.decoding.search import Seq2Seq
 from nmt_feat.evaluation.counts import counts_file, read_counts, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics, list_missing
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
+from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import WEIGHTS, model_for
 from nmt_feat.runs.processes import make_single_fabric, share_work
 from nmt_feat.runs.records import (
@@ -35,10 +43,18 @@ from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
 def missing_sets(record: RunRecord, request: Request) -> list[str]:
     """Which of dev and the test sets that are asked for a finished run has no results of."""
-    return [name for name in ("dev", *request.tests) if find_result(record, name, request) is None]
+    # With its scores of dev a record is finished: an ensemble that is interrupted lacks them.
+    names = ("dev", *request.tests) if record.finished else (*request.tests, "dev")
+    return [name for name in names if find_result(record, name, request) is None]
 
 
-def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Request) -> None:
+def add_results(
+    cfg: TrainConfig,
+    record: RunRecord,
+    folder: Path,
+    request: Request,
+    members: Sequence[tuple[TrainConfig, Path]] = (),
+) -> None:
     """Translate and score the sets that are missing, with the stored weights; write the record.
 
     Args:
@@ -46,6 +62,7 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
         record: the run's record; each result is added to it.
         folder: the run's folder.
         request: what is asked for.
+        members: settings and folder of each run of an ensemble, which translate together.
     """
     names = missing_sets(record, request)
     if not names:
@@ -57,10 +74,8 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
     check_sums(folder)
     prepared = prepare_run(cfg, say)
     fabric = make_single_fabric(cfg)
-    model = model_for(cfg, prepared.encoder, prepared.target)
-    weights = folder / WEIGHTS
-    restore_weights(model, read_tensors(weights), str(weights))
-    model.to(fabric.device).eval()
+    models = [_load_model(*run, prepared, fabric.device) for run in members or [(cfg, folder)]]
+    model: Seq2Seq[Any] = Ensemble(models) if members else models[0]
     splits = {"dev": prepared.dev, **prepared.tests}
     for name in names:
         with signals.deferred():
@@ -81,7 +96,18 @@ def add_results(cfg: TrainConfig, record: RunRecord, folder: Path, request: Requ
         tests = record.config["data"].setdefault("tests", {})
         if name != "dev" and name not in tests:
             tests[name] = dataclasses.asdict(cfg.data.tests[name])
-        write_record(folder, record)
+        write_record(folder, record, finished=record.finished)
+
+
+def _load_model(
+    cfg: TrainConfig, folder: Path, prepared: Prepared, device: torch.device
+) -> Transformer:
+    """A run's trained model."""
+    check_sums(folder, only=[WEIGHTS])
+    model = model_for(cfg, prepared.encoder, prepared.target)
+    weights = folder / WEIGHTS
+    restore_weights(model, read_tensors(weights), str(weights))
+    return model.to(device).eval()
 
 
 def add_metrics(cfg: TrainConfig, record: RunRecord, selected: RunRecord, folder: Path) -> None:
@@ -121,8 +147,11 @@ def _add(record: RunRecord, result: SetResult, is_main: bool) -> None:
     if not is_main:
         record.further.append(result)
         return
-    record.tests[result.name] = result.scores
     record.files[result.name], record.counts[result.name] = result.file, result.counts
+    if result.name == "dev":  # of an ensemble: training has no part in it
+        record.dev = result.scores
+        return
+    record.tests[result.name] = result.scores
     record.test_hashes[result.name] = result.data
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from pathlib import Path
 
@@ -10,13 +11,19 @@ from nmt_feat.base.checksums import hash_files
 from nmt_feat.base.terminal import say
 from nmt_feat.decoding.ensemble import Ensemble
 from nmt_feat.errors import UserError
+from nmt_feat.runs.records import FINISHED, read_run
 from nmt_feat.runs.trained_model import TrainedModel
 
 
 def list_members(run: str) -> list[str]:
-    """The folders that `run=` names: one, or several with commas between or by `*`."""
+    """The folders that `run=` names: one, or several with commas between or by `*`.
+
+    An ensemble that `evaluate` has tested stands for its runs.
+    """
     if Path(run).exists():
-        return [run]
+        has_record = (Path(run) / FINISHED).is_file()
+        members = read_run(Path(run)).members if has_record else []
+        return [os.path.normpath(Path(run) / member.folder) for member in members] or [run]
     names = [name.strip() for name in run.split(",")]
     folders = []
     for name in names:
@@ -38,7 +45,7 @@ def open_runs(run: str, threads: int) -> TrainedModel:
     if not others:
         return first
     for other in others:
-        if _hash_vocabularies(other.folder) != _hash_vocabularies(first.folder):
+        if hash_vocabularies(other.folder) != hash_vocabularies(first.folder):
             raise UserError(
                 f"run={run}: {other.folder} has other pieces or values of features than "
                 f"{first.folder}; give runs that were trained on the same data with the same "
@@ -50,6 +57,6 @@ def open_runs(run: str, threads: int) -> TrainedModel:
     return first
 
 
-def _hash_vocabularies(folder: Path) -> dict[str, list[str]]:
+def hash_vocabularies(folder: Path) -> dict[str, list[str]]:
     """Sums of all that says how a run cuts text into pieces and numbers them."""
     return hash_files(folder, ("encoder/**/*",))

@@ -40,15 +40,22 @@ def find_finished_runs(run: str) -> list[Path]:
     """The folders of the finished runs that `run=` names; others are reported.
 
     Args:
-        run: a run's folder, one above runs, or a pattern with `*`.
+        run: a run's folder, one above runs, or a pattern with `*`; of several, with commas between.
     """
-    names = [run] if Path(run).exists() else sorted(glob.glob(str(Path(run).expanduser())))
-    folders = [Path(name) for name in names if Path(name).is_dir()]
-    if not folders:
-        raise UserError(f"run={run}: no such folder; give a run, a folder of runs, or a pattern")
+    folders = []
+    for part in [run] if Path(run).exists() else run.split(","):
+        names = sorted(glob.glob(str(Path(part.strip()).expanduser())))
+        names = [part] if Path(part).exists() else names
+        if not any(Path(name).is_dir() for name in names):
+            raise UserError(
+                f"run={part}: no such folder; give a run, a folder of runs, or a pattern"
+            )
+        folders += [Path(name) for name in names if Path(name).is_dir()]
     finished = []
     for folder, record in find_runs(folders).items():
-        if not record.finished:
+        if record.members:
+            say(f"{folder}: is an ensemble; ensemble=true tests its runs together")
+        elif not record.finished:
             say(f"{folder}: is left out, for it is not finished")
         elif not folder.is_dir():
             say(f"{folder}: is left out, for it is packed, without weights")

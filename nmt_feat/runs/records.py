@@ -60,12 +60,23 @@ class SetResult:
 
 
 @dataclass
+class Member:
+    """A run of an ensemble."""
+
+    seed: int
+    hash: str
+    folder: str
+    """From the ensemble's."""
+
+
+@dataclass
 class RunRecord:
     """Everything that says what a run was and what it gave. Paths are relative to its folder."""
 
     method: str
     features: list[str]
     seed: int
+    """-1 of an ensemble, whose members have one each."""
     data: str
     """Name of the corpus."""
     hash: str
@@ -122,6 +133,9 @@ class RunRecord:
 
     contrast: dict[str, ContrastResult] = field(default_factory=dict)
     """By the name of a contrastive suite, its decisions."""
+
+    members: list[Member] = field(default_factory=list)
+    """Of an ensemble, the runs that translate together; other runs have none."""
 
     @property
     def finished(self) -> bool:
@@ -221,8 +235,9 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
     for scores in (*results, *(result["scores"] for result in content["further"])):
         if not scores.get("metrics"):  # as records were before there were others
             scores.pop("metrics", None)
-    if not record.contrast:
-        del content["contrast"]
+    for name in ("contrast", "members"):
+        if not content[name]:
+            del content[name]
     write_summed(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 

@@ -50,7 +50,7 @@ from nmt_feat.runs.long_lines import (
     score_within_memory,
 )
 from nmt_feat.runs.processes import DEFAULT_THREADS
-from nmt_feat.runs.records import FINISHED, STARTED
+from nmt_feat.runs.records import FINISHED, STARTED, read_run
 from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.text_annotation import TextAnnotation
 from nmt_feat.runs.unknowns import Unknowns
@@ -76,6 +76,8 @@ def refuse_unfinished(folder: Path) -> None:
     lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if not lacking:
         return
+    if (folder / FINISHED).is_file() and read_run(folder).members:
+        raise UserError(f"{folder}: an ensemble has no weights of its own; give one of its runs")
     if (folder / STARTED).is_file() and not (folder / FINISHED).is_file():
         raise UserError(
             f"{folder}: this run is not finished; the command that began it continues it"
