@@ -35,8 +35,8 @@ DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 LOWER_IS_BETTER = ("TER", "perplexity")
 """By the last word of their heading."""
 ENSEMBLES = (
-    "An ensemble translates with the mean probabilities of its runs. It is one measurement, without "
-    "interval or test of significance. Its parameters and minutes are those of its runs, added up."
+    "An ensemble translates with the mean probabilities of its runs. It is one measurement, "
+    "without interval or test of significance. Its parameters and minutes are its runs', added up."
 )
 COSTS = ("parameters", "minutes")
 """The last figures: without deviation."""

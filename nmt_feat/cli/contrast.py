@@ -88,9 +88,8 @@ def contrast_runs(options: argparse.Namespace) -> None:
     folders = [options.run]
     if not (options.run / FINISHED).is_file():
         runs = find_runs(folders)
-        folders = [
-            f for f, record in runs.items() if (f / FINISHED).is_file() and not record.members
-        ]
+        runs = {folder: run for folder, run in runs.items() if not run.members}  # no ensembles
+        folders = [folder for folder in runs if (folder / FINISHED).is_file()]
         controls = [f for f in folders if runs[f].settings.get("control") in CONTROLS]
         for folder in controls:
             say(f"{folder.name}: a control, whose features mean nothing to a text; left out")
