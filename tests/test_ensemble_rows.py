@@ -98,7 +98,7 @@ def test_an_ensemble_is_a_row(
         ("none-s1*", "one run is no ensemble; give several seeds of a row"),
         ("none-s[13]*", "has other test sets (test, more) than"),
         ("none-s[14]*", "was tested by another search than"),
-        ("add-upos-s*", "has other pieces or values of features than"),
+        ("add-deprel+upos-s[12]*", "has other pieces or values of features than"),
         ("*shuffled*", "only controls, whose features differ by seed"),
     ],
 )
@@ -110,7 +110,7 @@ def test_what_is_refused(runs: Path, pattern: str, message: str) -> None:
 
 
 def test_other_features_are_refused(runs: Path) -> None:
-    one, two = (next(runs.glob(name)) for name in ("none-s1*", "add-upos-s1*"))
+    one, two = (next(runs.glob(name)) for name in ("none-s1*", "add-deprel+upos-s1*"))
     done = call("evaluate", f"run={one},{two}", "ensemble=true")
     assert done.code == 2
     assert f"no two of these runs differ in the seed alone ({one.name} and {two.name}" in done.err

@@ -169,12 +169,14 @@ def _complete_search(decoding: Mapping[str, Any]) -> dict[str, Any]:
 def find_result(record: RunRecord, name: str, request: Request) -> SetResult | None:
     """The result on dev or a test set that is asked for, if the run has it."""
     search = search_of(record)
+    # An ensemble may have been interrupted after a test set, and is not finished before dev.
+    of_sets = record.scores or record.tests
     results = [
         SetResult(
             *(set_name, record.test_hashes.get(set_name, ""), search, scores),
             *(files.get(set_name, "") for files in (record.files, record.counts)),
         )
-        for set_name, scores in record.scores.items()
+        for set_name, scores in of_sets.items()
     ]
     key = (name, request.tests.get(name, ""), _complete_search(request.decoding))
     return next(
