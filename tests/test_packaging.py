@@ -35,9 +35,15 @@ def call(*command: str, cwd: Path, path: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
+    """The wheel, built without a network, on a machine that has paths of its own."""
+    folder, checkout = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("checkout")
+    for name in ("nmt_feat", "conf", "data"):
+        shutil.copytree(ROOT / name, checkout / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    (checkout / "conf" / "local").mkdir(exist_ok=True)
+    (checkout / "conf" / "local" / "default.yaml").write_text("cache: /secret\n")
+    call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=checkout)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -54,7 +60,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_content(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for path in ROOT.glob("conf/**/*.yaml"):
-        assert f"nmt_feat/{path.relative_to(ROOT)}" in names
+        assert path.parent.name == "local" or f"nmt_feat/{path.relative_to(ROOT)}" in names
+    assert not any("conf/local" in name for name in names)
     for path in (ROOT / "data").glob("embedded*/*"):
         assert f"nmt_feat/{path.relative_to(ROOT)}" in names
     for name in ("page.html", "page.css", "page.js"):
