@@ -29,7 +29,7 @@ from nmt_feat.export.ctranslate2 import (
     export,
     factors,
 )
-from nmt_feat.features import Categorical
+from nmt_feat.features import Categorical, Linear
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
 from tests.support.applied import said
@@ -105,11 +105,18 @@ def tuples_for(model: Transformer, split: EncodedSplit) -> Tuples | None:
 @pytest.mark.parametrize("table", [False, True])
 def test_probabilities(model: Transformer, tmp_path: Path, table: bool) -> None:
     """CTranslate2 gives each target the log-probability that forced scoring gives it."""
+    split = random_split(1, 40, names_of(model))
+    tuples = attested(split, names_of(model)) if table else tuples_for(model, split)
+    check_probabilities(model, split, tuples, tmp_path / "out")
+
+
+def check_probabilities(
+    model: Transformer, split: EncodedSplit, tuples: Tuples | None, folder: Path
+) -> None:
+    """The export gives each target the log-probability that forced scoring gives it."""
     names = names_of(model)
-    split = random_split(1, 40, names)
-    tuples = attested(split, names) if table else tuples_for(model, split)
-    export(model, tuples, tmp_path / "out", None)
-    exported = Exported(tmp_path / "out", 1)
+    export(model, tuples, folder, None)
+    exported = Exported(folder, 1)
     rows, bounds = columns(split, names), split.source.offsets
     sources = [
         exported.tokens(rows[bounds[i] : bounds[i + 1]], False)[0] for i in range(len(split))
@@ -120,6 +127,33 @@ def test_probabilities(model: Transformer, tmp_path: Path, table: bool) -> None:
     for result, (logprob, pieces) in zip(found, expected, strict=True):
         assert len(result.log_probs) == pieces
         assert sum(result.log_probs) == pytest.approx(logprob, abs=1e-4)
+
+
+def test_a_line_of_numbers(tmp_path: Path) -> None:
+    """A feature that is no table of values is in the rows of the pieces and their values."""
+    torch.manual_seed(4)
+    depth = Linear(VALUES, DIM, 0.5)
+    depth.load_numbers([None, None, 1.0, 4.0], [1, 1, 3, 2])
+    model = Transformer(
+        SourceEmbedding(
+            *(
+                make_table(SOURCE, DIM, 0.3),
+                {"depth": depth},
+                Add({"word": DIM, "depth": DIM}, DIM),
+            ),
+            0.0,
+        ),
+        TargetEmbedding(make_table(TARGET, DIM, 0.3), 0.0),
+        dim=DIM,
+        ffn_dim=8,
+        heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropouts=Dropouts(0.0, 0.0, 0.0),
+    ).eval()
+    assert factors(model.source) is None
+    split = random_split(5, 20, ["depth"])
+    check_probabilities(model, split, attested(split, ["depth"]), tmp_path / "out")
 
 
 def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:

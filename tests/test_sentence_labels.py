@@ -13,8 +13,9 @@ from nmt_feat.api import load_run
 from nmt_feat.cli.score import score_text
 from nmt_feat.cli.translate import translate_text
 from nmt_feat.config.schema import FeatureConfig, ScoreConfig, TranslateConfig
-from nmt_feat.data.batches import collate
+from nmt_feat.data.batches import collate, ordered, plan
 from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
@@ -126,14 +127,41 @@ def test_numbers_of_whole_sentences(small: Small, tmp_path: Path) -> None:
     assert prepared.encoder.features["formality"].values == ["0", "0.5", "1", "1.5", "2"]
 
 
-@pytest.mark.parametrize("control", ["shuffled", "by_type"])
-def test_controls(small: Small, control: str) -> None:
-    """A shuffled tag is that of another sentence's word; it still stands before the sentence."""
-    before = prepare_run(small.config(*TAG, *PLAIN)).train
-    after = prepare_run(small.config(*TAG, *PLAIN, f"control={control}")).train
-    assert after.tags == before.tags == ("formality",)
-    firsts = [split.features["formality"][split.source.offsets[:-1]] for split in (before, after)]
-    assert 0.2 < (firsts[0] == firsts[1]).mean() < 0.8
+def values_of_sentences(split: EncodedSplit) -> list[list[int]]:
+    """The different ids of each sentence's pieces."""
+    ids, offsets = split.features["formality"], split.source.offsets
+    bounds = zip(offsets[:-1], offsets[1:] - 1, strict=True)
+    return [np.unique(ids[start:end]).tolist() for start, end in bounds]
+
+
+@pytest.mark.parametrize("control", ["shuffled", "resampled", "by_type"])
+def test_controls_move_values_of_whole_sentences(small: Small, control: str) -> None:
+    """Beside values of words, which move as without them."""
+    features = ("features=[upos,formality]", "features.formality.policy=tag")
+    before = prepare_run(small.config(*features)).train
+    prepared = prepare_run(small.config(*features, f"control={control}"))
+    after = prepared.train
+    assert after.tags == ("formality",)
+    values = [values_of_sentences(split) for split in (before, after)]
+    assert all(len(ids) == 1 for ids in values[1])
+    if control != "by_type":
+        assert sorted(values[1]) == sorted(values[0])
+    equal = [one == two for one, two in zip(*values, strict=True)]
+    assert 0.2 < sum(equal) / len(equal) < 0.8
+    words = prepare_run(small.config("features=[upos]", f"control={control}"))
+    assert np.array_equal(after.features["upos"], words.train.features["upos"])
+    assert "values of formality move together over 80 sentences of train" in prepared.notes[-1]
+    if prepared.redraw is not None:
+        assert values_of_sentences(prepared.redraw(2)) != values[1]
+
+
+def test_tags_count_in_the_budget(small: Small) -> None:
+    """A batch is as large as it says with its tags."""
+    train = prepare_run(small.config(*TAG, *PLAIN)).train
+    for batches in (plan(train, 128, 1, 0), ordered(train, 128)):
+        cells = [collate(train, b, ["formality"]).source.numel() for b in batches if len(b) > 1]
+        assert cells
+        assert max(cells) <= 128
 
 
 def translated(run: Path, **settings: object) -> list[str]:

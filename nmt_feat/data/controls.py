@@ -6,6 +6,7 @@
     dummy      all words have the values of the first training token: tags that say nothing
 
 All values of a word move together, as one tuple, before they are carried to its pieces; words stay.
+Values of whole sentences, as their domain, move together in the same way, but by sentences.
 What is a function of the pieces (the subword tag, units of pieces) is left alone. After the control
 tasks of Hewitt & Liang (2019): same combiner, same parameters, nothing learned from linguistics.
 """
@@ -13,8 +14,8 @@ tasks of Hewitt & Liang (2019): same combiner, same parameters, nothing learned 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,31 +68,60 @@ def replace_features(
     """Put the splits with features under the control of `cfg` into the place of `splits`."""
     vocabs, kinds = prepared.encoder.features, prepared.encoder.kinds
     moved = {name: vocab for name, vocab in vocabs.items() if not kinds[name].of_pieces}
+    of_sentences = [name for name in moved if kinds[name].sentence_key is not None]
     unmoved = [name for name in vocabs if name not in moved]
     if not moved:
         raise UserError(
             f"control={cfg.control}: {', '.join(unmoved)} say nothing that the pieces do not; "
             "choose features of words, or control=none"
         )
-    tokens = {name: Tokens.of(split, moved, begins) for name, split in splits.items()}
-    train = tokens["train"]
-    if cfg.control == "by_type":
-        replaced = {name: _by_type(t, train, cfg.seed) for name, t in tokens.items()}
-    elif cfg.control == "dummy":
-        replaced = {
-            name: _drawn(t, train, np.zeros(len(t.starts), np.int64)) for name, t in tokens.items()
-        }
-    else:
-        replaced = {name: _shuffled(t, cfg.seed, i) for i, (name, t) in enumerate(tokens.items())}
+    moves = Moves(cfg.control, cfg.seed, splits)
+    if of_words := {name: moved[name] for name in moved if name not in of_sentences}:
+        moves.steps.append({n: Tokens.of(split, of_words, begins) for n, split in splits.items()})
+        moves.describe_last(of_words, "word tokens")
+    if of_sentences:
+        step = {n: Tokens.of_sentences(split, of_sentences) for n, split in splits.items()}
+        moves.steps.append(step)
+        moves.describe_last(of_sentences, "sentences")
+    replaced = {name: moves.apply(name) for name in splits}
     prepared.train, prepared.dev = replaced.pop("train"), replaced.pop("dev")
     prepared.tests = replaced
     if cfg.control == "resampled":
-        prepared.redraw = lambda epoch: _shuffled(train, cfg.seed, 0, epoch)
+        prepared.redraw = lambda epoch: moves.apply("train", epoch)
     prepared.notes.append(
-        f"control={cfg.control}: the values of {', '.join(moved)} move together over "
-        f"{len(train.starts):,} word tokens of train; left alone: "
+        f"control={cfg.control}: {', '.join(moves.descriptions)} of train; left alone: "
         f"{', '.join(unmoved) or 'nothing'}. The table of features shows the values before that"
     )
+
+
+@dataclass
+class Moves:
+    """How values move in the splits: first those of words, then those of whole sentences."""
+
+    control: str
+    seed: int
+    splits: Mapping[str, EncodedSplit]
+    steps: list[dict[str, Tokens]] = field(default_factory=list)
+    """By split, what carries the values that move together."""
+    descriptions: list[str] = field(default_factory=list)
+
+    def describe_last(self, names: Iterable[str], carriers: str) -> None:
+        """Note which values move in the last step, over how many carriers."""
+        count = f"{len(self.steps[-1]['train'].starts):,} {carriers}"
+        self.descriptions.append(f"the values of {', '.join(names)} move together over {count}")
+
+    def apply(self, name: str, epoch: int = 0) -> EncodedSplit:
+        """A split with the values that the control gives it."""
+        split, number = self.splits[name], list(self.splits).index(name)
+        for step in self.steps:
+            tokens = replace(step[name], split=split)
+            if self.control == "by_type":
+                split = _by_type(tokens, step["train"], self.seed)
+            elif self.control == "dummy":
+                split = _drawn(tokens, step["train"], np.zeros(len(tokens.starts), np.int64))
+            else:
+                split = _shuffled(tokens, self.seed, number, epoch)
+        return split
 
 
 @dataclass(frozen=True)
@@ -131,6 +161,20 @@ class Tokens:
         }
         first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
         return cls(split, starts, pieces, owner, values, first)
+
+    @classmethod
+    def of_sentences(cls, split: EncodedSplit, names: Sequence[str]) -> Tokens:
+        """Sentences in the place of words: each has one value of these features."""
+        lengths = np.diff(split.source.offsets) - 1  # without the end symbol
+        starts = split.source.offsets[:-1][lengths > 0]
+        real = np.ones(len(split.source.values), bool)
+        real[split.source.offsets[1:] - 1] = False
+        pieces, owner = (
+            np.flatnonzero(real),
+            np.repeat(np.arange(len(starts)), lengths[lengths > 0]),
+        )
+        values = {name: split.features[name][starts] for name in names}
+        return cls(split, starts, pieces, owner, values, frozenset())
 
     def with_values(self, values: dict[str, Ids], units: EncodedSplit) -> EncodedSplit:
         """The split with other values of its words, numbered as in `units`.
