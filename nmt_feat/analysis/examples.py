@@ -18,6 +18,7 @@ from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import DataConfig, DownloadConfig
+from nmt_feat.config.instantiate import refuse_classes_of_run
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data import corpora as datasets
 from nmt_feat.data.reading import read_splits
@@ -146,11 +147,28 @@ def collect_examples(
             name: next((run for run in runs if run.seed == common), runs[0])
             for name, runs in by_name.items()
         }
+        for name, reason in _find_refused(chosen).items():
+            del chosen[name]
+            notes.append(f"The text of {test} ({name}) cannot be shown: {reason}")
+        if not chosen:
+            continue
         try:
             test_sets.append(_read_examples(test, references, chosen, folders, corpora))
         except UserError as error:
-            notes.append(f"The text of {test} ({', '.join(by_name)}) cannot be shown: {error}")
+            notes.append(f"The text of {test} ({', '.join(chosen)}) cannot be shown: {error}")
     return test_sets, notes
+
+
+def _find_refused(runs: Mapping[str, RunRecord]) -> dict[str, str]:
+    """The runs that name classes which are not trusted here, and why."""
+    refused = {}
+    for name, run in runs.items():
+        stored = {key: run.config[key] for key in CORPUS if run.config.get(key)}
+        try:
+            refuse_classes_of_run(stored, "the run's configuration")
+        except UserError as error:
+            refused[name] = str(error)
+    return refused
 
 
 def _read_examples(

@@ -3,11 +3,11 @@
 nmt-feat annotate INPUT OUTPUT.conllu annotator=spacy annotator.model=en_core_web_sm
 nmt-feat annotate TEXTS ANNOTATED annotator=hanta data.source_lang=de
 
-Takes the annotator's settings of train.py. Of a folder, each file at any depth becomes one of its
-name and `.conllu` in the folder OUTPUT. The same command continues an annotation that was
-interrupted; what is whole already, of the same text by the same annotator, stays. Several
-annotators, annotator=[udpipe,spacy], give their columns together. A file of a
-folder that cannot be annotated is named at the end, after the others. Text is brought into the
+Takes the annotator's settings of train.py, and its --config-dir. Of a folder, each file at any
+depth becomes one of its name and `.conllu` in the folder OUTPUT. The same command continues an
+annotation that was interrupted; what is whole already, of the same text by the same annotator,
+stays. Several annotators, annotator=[udpipe,spacy], give their columns together. A file of a folder
+that cannot be annotated is named at the end, after the others. Text is brought into the
 form that training reads (NFC, one space between words); blank lines are sentences without words.
 """
 
@@ -100,11 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="file or folder to write")
     kinds = ("auto", "text")
     parser.add_argument("--format", choices=kinds, default="auto", help="text: plain in any case")
+    parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
     parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
     options = parser.parse_intermixed_args(arguments)
     use_utf8()
     try:
-        cfg = compose_settings(options.settings).annotator
+        cfg = compose_settings(options.settings, options.config_dir).annotator
         check_annotator(cfg)
         annotators = make_annotators(cfg)
         if not annotators:
