@@ -341,6 +341,15 @@ def test_a_search(small: Small) -> None:
     assert len({run["settings"]["model"]["dropout"] for run in runs}) == 2
 
 
+def test_no_search_of_a_table(small: Small) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    table = ("experiment=four_methods", "hparams_search=optuna", "seed=1")
+    code, out = sweep(small, *table)
+    assert code == 2, out
+    assert "is a table over combiner, and a search chooses settings of one method" in out
+    assert not (small.folder / "runs").exists()
+
+
 def test_an_experiment_gives_way_to_the_command_line() -> None:
     cfg = composed(("experiment=multi30k_tok", "model=base", "trainer.max_steps=7"))
     assert (cfg.data.name, cfg.model.dim, cfg.trainer.max_steps) == ("multi30k_tok", 512, 7)

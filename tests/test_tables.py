@@ -50,6 +50,22 @@ def cells(table: ResultTable) -> list[dict[str, str]]:
     return [dict(zip(heading, row, strict=True)) for row in rows]
 
 
+def test_annotators_have_the_names_that_one_chooses() -> None:
+    targets = {name: f"nmt_feat.annotators.{name}" for name in ("HanTa", "SpaCy")}
+    records = [run("gate", seed, 30.0 + seed) for seed in range(4)]
+    for record, target in zip(records, [*targets.values(), "my.Endings", None], strict=True):
+        record.settings["annotator"] = target
+    both = run("gate", 5, 30.0)
+    both.settings["annotator"] = [targets["HanTa"], "my.Endings"]
+    both.config = {"annotator": {"parts": {"hanta": {}, "endings": {}}}}
+    labels = [row["annotator"] for row in cells(ResultTable([*records, both]))]
+    assert labels == ["hanta", "spacy", "Endings", "none", "hanta+endings"]
+    records[2].settings["annotator"] = "your.Endings"
+    records[3].settings["annotator"] = "my.Endings"
+    labels = [row["annotator"] for row in cells(ResultTable(records))]
+    assert labels[2:] == ["your.Endings", "my.Endings"]  # else they would be one row
+
+
 def test_rows_means_and_deviations() -> None:
     records = [run("none", s, 30 + s) for s in (1, 2, 3)] + [run("gate", 1, 35.125)]
     table = ResultTable(records)

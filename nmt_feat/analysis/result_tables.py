@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nmt_feat.analysis.render import ReportTable
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.identity import DIALS, is_earlier, upgrade_settings
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.records import RunRecord, search_of
@@ -24,6 +25,7 @@ HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d:
 CORPORA = {"data", "data.source_lang", "data.target_lang"}
 """Labels of rows whose scores are of different references."""
 HASH = "data.hash"
+ANNOTATOR = "annotator"
 FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.", "ensemble.")
 """Settings that follow from method and features; labels only where they split such a row."""
 VARIANT = re.compile(
@@ -212,9 +214,13 @@ class ResultTable:
             self.labels.append("scale")
             self._kinds.append("conditions")
         self.rows: dict[tuple[str, ...], list[RunRecord]] = {}
+        annotators = _name_annotators(runs)
         for record in runs:
             settings = _label_settings(record)
             labels = [settings.get(key, "-") for key in keys]
+            if ANNOTATOR in keys:
+                column = keys.index(ANNOTATOR)
+                labels[column] = annotators.get(labels[column], labels[column])
             if scaled:
                 labels.append(record.config.get("scale") or "-")
             self.rows.setdefault((*_method_and_features(record), *labels), []).append(record)
@@ -348,6 +354,20 @@ class ResultTable:
         return text.getvalue()
 
 
+def _name_annotators(records: Iterable[RunRecord]) -> dict[str, str]:
+    """By the label of a run's annotators, their names as one chooses them, if all names differ."""
+    names: dict[str, str] = {}
+    for record in records:
+        target = record.settings.get(ANNOTATOR)
+        parts = (record.config.get(ANNOTATOR) or {}).get("parts")
+        if isinstance(target, str):
+            name = target.rpartition(".")[2]
+            names[target] = name.lower() if target.startswith("nmt_feat.") else name
+        elif target is None or parts:
+            names[json.dumps(target)] = "+".join(parts or ["none"])
+    return names if len(set(names.values())) == len(names) else {}
+
+
 def _name_seeds(run: RunRecord) -> dict[str, Any]:
     """A run's seed, or those of an ensemble's runs, for JSON."""
     return {"seeds": [m.seed for m in run.members]} if run.members else {"seed": run.seed}
@@ -367,7 +387,20 @@ def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
         key = (request, str(record.seed), *_method_and_features(record), search)
         if key not in runs or record.finished:
             runs[key] = record
-    return _unify_data_hashes(list(runs.values()))
+    return _unify_names(_unify_data_hashes(list(runs.values())))
+
+
+def _unify_names(records: list[RunRecord]) -> list[RunRecord]:
+    """The records, those of one row with the name that its combiner was last given, if any."""
+
+    def name_row(record: RunRecord) -> str:
+        return hash_json({name: v for name, v in record.settings.items() if name != "seed"})
+
+    named = [run for run in records if (run.config.get("combiner") or {}).get("name")]
+    names = {name_row(run): run.method for run in named}
+    if not names:
+        return records
+    return [replace(run, method=names.get(name_row(run), run.method)) for run in records]
 
 
 def _format_figure(runs: Sequence[RunRecord], name: str, n: int) -> str:

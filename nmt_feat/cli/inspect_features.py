@@ -45,7 +45,7 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     sizes = prepared.encoder.id_counts
     parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
-    method = name_method(cfg.combiner._target_, cfg.method._target_)
+    method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     for line in advise_on_features(prepared.report.features, widths, method):
         console.print(literal(f"- {line}"))
     for i in range(min(examples, len(prepared.dev))):

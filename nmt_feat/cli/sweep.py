@@ -87,6 +87,27 @@ def refuse_unchosen(config: DictConfig, jobs: list[list[str]]) -> None:
         )
 
 
+def refuse_search_of_table(config: DictConfig) -> None:
+    """Refuse a search together with an experiment that is a table: rows are no settings to choose.
+
+    What the command line itself sets is no part of the table any more.
+    """
+    choices = config.hydra.runtime.choices
+    search, experiment = choices.get("hparams_search"), choices.get("experiment")
+    if not search or not experiment:
+        return
+    names = {o.partition("=")[0].lstrip("+") for o in config.hydra.overrides.task}
+    loader = GlobalHydra.instance().config_loader()
+    alone = loader.load_configuration("train", [f"experiment={experiment}"], RunMode.MULTIRUN)
+    rows = [name for name in alone.hydra.sweeper.get("params") or () if name not in names]
+    if rows:
+        fail(
+            f"experiment={experiment} hparams_search={search}: the experiment is a table over "
+            f"{', '.join(rows)}, and a search chooses settings of one method; set these "
+            f"({rows[0]}=...), or leave one of the two out"
+        )
+
+
 def chosen_plugins(config: DictConfig) -> dict[str, str]:
     """The options of Hydra's groups that decide how a sweep is run."""
     choices = config.hydra.runtime.choices
@@ -118,6 +139,7 @@ class SweepTable(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
+        refuse_search_of_table(config)
         keep_text_of_params(config)
         self.chosen = chosen_plugins(config)
         self.folder = Path(config.hydra.sweep.dir).absolute()
@@ -290,8 +312,8 @@ def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
             record = select_results(record, convert_json(request, Request))
         return record, folder
     config = job["config"]
-    combiner, beyond = ((config.get(g) or {}).get("_target_") for g in ("combiner", "method"))
-    method = name_method(combiner, beyond)
+    combiner, beyond = (config.get(group) or {} for group in ("combiner", "method"))
+    method = name_method(combiner.get("_target_"), beyond.get("_target_"), combiner.get("name"))
     seed = config.get("seed", job["number"])
     settings = copy.deepcopy(config)
     if config.get("control") == "matched":

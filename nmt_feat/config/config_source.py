@@ -28,6 +28,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.base.resources import find_resource
+from nmt_feat.config.identity import is_combiner_name, method_name
 from nmt_feat.config.overrides import GROUPS, setting_of
 from nmt_feat.config.yaml_files import ROWS, load_yaml
 from nmt_feat.errors import UserError
@@ -47,6 +48,8 @@ class FileConfigSource(HydraSource):
                 header = ConfigSource._get_header_dict(file.read(512))
                 file.seek(0)
                 config = load_yaml(file, self._kind_of(config_path, header), path)
+            if header.get("package") in (None, "_group_"):
+                _name_combiner(config, config_path)
             if config_path.startswith("experiment/") and (rows := config.pop(ROWS, None)):
                 self._refuse_shipped_names(rows, path)
         elif (row := self._row_of(config_path)) is not None:
@@ -144,6 +147,15 @@ def _read_rows_by_file(
             if not isinstance(row, dict):
                 raise UserError(f"{path}: rows.{name}: write its settings as {{name: value}}")
             yield path, name, row
+
+
+def _name_combiner(config: Any, config_path: str) -> None:
+    """Give a combiner the name of its file, where that is not the name of its class."""
+    group, _, name = config_path.removesuffix(".yaml").partition("/")
+    if group == "combiner" and isinstance(config, DictConfig) and "name" not in config:
+        name = name.rpartition("/")[2]
+        if name != method_name(config.get("_target_")) and is_combiner_name(name):
+            config["name"] = name
 
 
 def _compose_row(row: Mapping[str, Any]) -> DictConfig:

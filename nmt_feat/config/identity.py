@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +48,7 @@ HARMLESS = {
     "": "decoding paths resume published logger metrics scale name tags license local",
     "data": "folder format factors train dev tests download vocab_size min_words max_pieces "
     "max_ratio processes readings",
+    "combiner": "name",
     "trainer": "progress log_every resume_exact wait_minutes max_skipped",
 }
 """Settings that do not change the trained model, or do so by the prepared data alone, whose hash
@@ -107,7 +109,7 @@ def limits_of_validation(stored: Mapping[str, Any]) -> dict[str, Any]:
 def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
     features = ["+".join(cfg.features)] if cfg.features else []
-    method = name_method(cfg.combiner._target_, cfg.method._target_)
+    method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     control = [cfg.control] if cfg.control != "none" else []
     return "-".join([method, *features, *control, f"s{cfg.seed}", hash_json(settings)[:8]])
 
@@ -183,14 +185,20 @@ def method_name(target: str | None) -> str:
     return to_snake_case(name) if module.startswith("nmt_feat.") else name
 
 
-def name_method(combiner: str | None, method: str | None = None) -> str:
+def name_method(combiner: str | None, method: str | None = None, name: str | None = None) -> str:
     """How tables call a row: by its combiner; beyond the embedding `output_gate+concat`.
 
     Args:
         combiner: the class of the combiner, none for words only.
         method: the class of the method; records of runs before there were methods have none.
+        name: the name that the user gave the combiner.
     """
+    combiner_name = name if combiner and name else method_name(combiner)
     if method in (None, MethodConfig._target_):
-        return method_name(combiner)
-    names = [method, combiner] if combiner else [method]
-    return "+".join(map(method_name, names))
+        return combiner_name
+    return "+".join([method_name(method), *([combiner_name] if combiner else [])])
+
+
+def is_combiner_name(name: str) -> bool:
+    """Whether a combiner may be called so: it begins the names of folders."""
+    return bool(re.fullmatch(r"\w[\w.-]*", name)) and name != "none"

@@ -11,6 +11,7 @@ from torch import nn
 
 from nmt_feat.config.bounds import refuse_out_of_bounds
 from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig
+from nmt_feat.config.identity import is_combiner_name
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.errors import UserError
@@ -31,6 +32,7 @@ def check_settings(cfg: TrainConfig) -> None:
     _check_model(cfg)
     _check_decoding(cfg)
     _check_tests(cfg)
+    _check_combiner_name(cfg.combiner.name)
     if not all(tag.strip() for tag in cfg.tags):
         raise UserError("tags: one of them is empty; write words: tags=[ablation,draft]")
     check_annotator(cfg.annotator)
@@ -107,6 +109,14 @@ def _check_tests(cfg: TrainConfig) -> None:
     for name in cfg.data.tests:
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise UserError(f"data.tests.{name}: a name has letters, digits, _ . + and - only")
+
+
+def _check_combiner_name(name: str | None) -> None:
+    """A combiner's name begins the name of a run's folder; that of words only is taken."""
+    if name is not None and not is_combiner_name(name):
+        raise UserError(
+            f"combiner.name={name}: a name has letters, digits, _ . and - only, and is not none"
+        )
 
 
 def check_annotator(annotator: AnnotatorConfig) -> None:

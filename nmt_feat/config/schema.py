@@ -105,6 +105,9 @@ class CombinerConfig:
 
     _target_: str | None = None
     """Class of the method; none for the words-only baseline, which drops the features."""
+    name: str | None = None
+    """How tables and folders of runs call it. A file of `conf/combiner` gives its own name, where
+    that is not the name of its class."""
     widths: Annotated[str, one_of("default", "tutorial", "sennrich", "equal")] = "default"
     """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`, or
     `equal`, as the word's."""

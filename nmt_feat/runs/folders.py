@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import re
@@ -30,6 +31,10 @@ def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) ->
     runs, name = Path(cfg.paths.runs), folder_name(cfg, settings)
     if _has_record(runs / name):
         return runs / name
+    for folder in sorted(runs.glob(f"*-s{cfg.seed}-{name[-8:]}")):
+        with contextlib.suppress(UserError):  # a damaged one is no run's
+            if _has_record(folder) and read_run(folder).hash == hash_json(settings):
+                return folder  # its combiner had another name
     for data_hash in data.earlier:
         folder = runs / folder_name(cfg, earlier_settings(settings, cfg, data_hash))
         if _has_record(folder):

@@ -29,6 +29,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     """
     settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
     settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
+    settings["combiner"] = drop_harmless(settings["combiner"], "combiner")
     settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
     if cfg.trainer.select_metric != TrainerConfig.select_metric:
         selecting = cfg.metrics[cfg.trainer.select_metric]

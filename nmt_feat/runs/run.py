@@ -304,7 +304,7 @@ def train_new_run(
 def print_advice(cfg: TrainConfig, prepared: Prepared, model: Transformer) -> None:
     """Print what the numbers of the data report suggest, for a run that is no job of a sweep."""
     if cfg.control == "none":
-        method = name_method(cfg.combiner._target_, cfg.method._target_)
+        method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
         for line in advise_on_features(
             prepared.report.features, model.feature_embedding.combiner.widths, method
         ):
@@ -323,7 +323,7 @@ def begin_record(
 ) -> RunRecord:
     """The record of a run that has not been trained yet."""
     return RunRecord(
-        method=name_method(cfg.combiner._target_, cfg.method._target_),
+        method=name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name),
         features=list(cfg.features),
         seed=cfg.seed,
         data=cfg.data.name,

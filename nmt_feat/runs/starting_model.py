@@ -39,7 +39,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
     step = count_with_width(plain, width + 1) - first
     plain.model.ffn_dim = max(1, width + round((goal - first) / step))
     total = count_with_width(plain, plain.model.ffn_dim)
-    name = name_method(cfg.combiner._target_, cfg.method._target_)
+    name = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     if abs(total / goal - 1) > 0.005:
         raise UserError(
             f"control=matched: model.ffn_dim={plain.model.ffn_dim} gives {total:,} parameters, "
