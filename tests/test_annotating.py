@@ -274,12 +274,11 @@ def test_script_takes_a_folder_of_options(
 ) -> None:
     (tmp_path / "in.txt").write_text("Er träumt.\n", encoding="utf-8")
     (tmp_path / "my" / "annotator").mkdir(parents=True)
-    option = "_target_: nmt_feat.annotators.HanTa\n"
+    option = "_target_: nmt_feat.annotators.HanTa\nargs: {language: de}\n"
     (tmp_path / "my" / "annotator" / "german.yaml").write_text(option)
-    settings = ("annotator=german", "data.source_lang=de")
-    assert script("in.txt", "out.conllu", *settings)[0] == 2
-    done = script("in.txt", "out.conllu", "--config-dir=my", *settings)
-    assert done == (0, "in.txt: 1 sentences in out.conllu\n", "")
+    arguments = ("in.txt", "out.conllu", "annotator=german")
+    assert script(*arguments)[0] == 2
+    assert script(*arguments, "--config-dir=my") == (0, "in.txt: 1 sentences in out.conllu\n", "")
 
 
 def test_script_annotates_a_folder(

@@ -66,11 +66,11 @@ def test_runs_of_the_class_s_name_are_met_again(mine: Path, small: Small) -> Non
         return compose_settings(small.overrides(*arguments, "trainer.max_steps=2"), str(mine))
 
     before = run_training(settings("combiner._target_=examples.product.Product"))
-    assert before.folder.name.startswith("Product-upos")
+    assert before.folder.name.startswith("Product-deprel")
     again = run_training(settings("combiner=scaled"))
     assert again.folder == before.folder
     other_seed = run_training(settings("combiner=scaled", "seed=2"))
-    assert other_seed.folder.name.startswith("scaled-upos")
+    assert other_seed.folder.name.startswith("scaled-deprel")
     assert other_seed.record.hash != before.record.hash
     table = ResultTable([read_run(run.folder) for run in (before, other_seed)])
     assert [len(runs) for runs in table.runs_by_name().values()] == [2]

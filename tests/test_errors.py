@@ -50,7 +50,7 @@ SETTINGS = {
     "lr=0.1": "lr: no such setting; did you mean 'optimizer.lr'?",
     "batch_tokens=9": "batch_tokens: no such setting; did you mean 'trainer.batch_tokens' or "
     "'decoding.batch_tokens'?",
-    "combiner.dimm=3": "combiner.dimm: no such setting; known: _target_, args, bias, widths",
+    "combiner.dimm=3": "combiner.dimm: no such setting; known: _target_, args, bias, name, widths",
     "model.dims=3": "model.dims: no such setting; did you mean 'dim'?",
     "+trainer.maxsteps=3": "trainer.maxsteps: no such setting; did you mean 'max_steps'?",
     "+features.upos.colum=x": "features.upos.colum: no such setting; did you mean 'column'?",
@@ -62,7 +62,7 @@ SETTINGS = {
     "combiner.args.scale=3": "combiner.args.scale: is not there yet; to add it, write "
     "+combiner.args.scale=...",
     "--config-dir=my combiner=typo": "combiner/typo.yaml: combiner.dimm: no such setting; known: "
-    "_target_, args, bias, widths",
+    "_target_, args, bias, name, widths",
     "--config-dir=my features=[gender]": "features/gender.yaml: features.gender.colum: no such "
     "setting; did you mean 'column'?",
     # unreadable
@@ -128,6 +128,8 @@ SETTINGS = {
     "subword.kind=bp": "subword.kind=bp: unknown; did you mean 'bpe'?",
     "model.tie=everything": "model.tie=everything: unknown; known: all, target",
     "trainer.precision=bf16": "trainer.precision=bf16: unknown; known: 32-true, bf16-mixed",
+    "combiner.name=a/b": "combiner.name=a/b: a name has letters, digits, _ . and - only, and is not "
+    "none",
     "combiner.widths=senrich": "combiner.widths=senrich: unknown; did you mean 'sennrich'?",
     "features.upos.dim=0": "features.upos.dim=0: must be at least 1",
     "features.upos.max_values=-1": "features.upos.max_values=-1: must be at least 1",

@@ -169,7 +169,8 @@ def ordered(split: EncodedSplit, batch_tokens: int) -> list[Indices]:
 
 def _larger(split: EncodedSplit) -> Indices:
     """The tokens of each pair's longer side, tags before the source among them."""
-    return np.maximum(split.source_lengths + len(split.tags), split.target_lengths)
+    lengths: Indices = np.maximum(split.source_lengths + len(split.tags), split.target_lengths)
+    return lengths
 
 
 def _cut(lengths: Indices, order: Indices, batch_tokens: int) -> list[Indices]:
