@@ -128,8 +128,8 @@ SETTINGS = {
     "subword.kind=bp": "subword.kind=bp: unknown; did you mean 'bpe'?",
     "model.tie=everything": "model.tie=everything: unknown; known: all, target",
     "trainer.precision=bf16": "trainer.precision=bf16: unknown; known: 32-true, bf16-mixed",
-    "combiner.name=a/b": "combiner.name=a/b: a name has letters, digits, _ . and - only, and is not "
-    "none",
+    "combiner.name=a/b": "combiner.name=a/b: a name has letters, digits, _ . and - only, and is "
+    "not none",
     "combiner.widths=senrich": "combiner.widths=senrich: unknown; did you mean 'sennrich'?",
     "features.upos.dim=0": "features.upos.dim=0: must be at least 1",
     "features.upos.max_values=-1": "features.upos.max_values=-1: must be at least 1",
