@@ -17,7 +17,7 @@ from nmt_feat.base.files import make_folder
 from nmt_feat.base.terminal import say
 from nmt_feat.config.evaluate_schema import EvaluateConfig
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import CONTROLS, features_to_prepare
+from nmt_feat.data.controls import features_to_prepare
 from nmt_feat.data.identity import hash_data
 from nmt_feat.errors import UserError
 from nmt_feat.runs import provenance
@@ -39,6 +39,8 @@ from nmt_feat.runs.records import (
 from nmt_feat.runs.run import lock_folder
 from nmt_feat.runs.signals import signals
 
+DRAWN_BY_SEED = ("shuffled", "resampled", "by_type")
+"""Controls whose runs read other features with each seed."""
 SEED = -1
 """In the place of a seed: an ensemble has those of its members."""
 Group = dict[Path, RunRecord]
@@ -55,7 +57,7 @@ def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
     for folder in folders:
         record = read_run(folder)
         control = record.settings.get("control")
-        if control in CONTROLS:
+        if control in DRAWN_BY_SEED:
             say(f"{folder}: in no ensemble, for control={control} draws other features per seed")
             continue
         row = rows.setdefault(hash_json(_shared_settings(record)), {})
