@@ -70,7 +70,7 @@ def test_the_vectors_are_those_that_are_stored(name: str, small: Small, encoders
         for setting in ("features.contextual.precision=float32", "features.contextual.live=true")
     )
     one, two = prepare(stored, stored.features), prepare(live, live.features)
-    model, notes = build_untrained(live, two)
+    model, notes, _ = build_untrained(live, two)
     feature = model.source.features["contextual"]
     assert isinstance(feature, Contextual)
     parameters = transformers.AutoModel.from_pretrained(encoders / name).num_parameters()
@@ -144,7 +144,7 @@ def test_training_it_lowers_the_loss(small: Small, encoders: Path) -> None:
     """Of a batch, where nothing else is trained."""
     cfg = settled(small, *settings(encoders, *TRAINED))
     made = prepare(cfg, cfg.features)
-    model, _ = build_untrained(cfg, made)
+    model = build_untrained(cfg, made).model
     objective = Objective(model.eval(), 0.0, True)
     batch = collate(made.train, np.arange(16), ["contextual"])
     feature = model.source.features["contextual"]

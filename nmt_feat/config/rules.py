@@ -30,6 +30,7 @@ def check_settings(cfg: TrainConfig) -> None:
     refuse_out_of_bounds(cfg)
     _check_scale(cfg)
     _check_model(cfg)
+    _check_init(cfg)
     _check_decoding(cfg)
     _check_tests(cfg)
     _check_combiner_name(cfg.combiner.name)
@@ -90,6 +91,29 @@ def _check_source_table(model: ModelConfig) -> None:
         )
     if model.source_frozen and not model.source_vectors:
         raise UserError("model.source_frozen=true: set model.source_vectors=FILE, or leave it")
+
+
+def _check_init(cfg: TrainConfig) -> None:
+    """What is about another run's weights needs that run, and goes with no other start."""
+    init = cfg.init
+    if not init.run:
+        for name, value in (("freeze", init.freeze), ("lr", init.lr)):
+            if value:
+                raise UserError(
+                    f"init.{name}: is about the weights of another run; set init.run=FOLDER, or "
+                    "leave it out"
+                )
+        return
+    if cfg.model.source_vectors:
+        raise UserError(
+            f"init.run={init.run} model.source_vectors={cfg.model.source_vectors}: both give the "
+            "source's word table; leave one of them out"
+        )
+    if init.freeze and cfg.optimizer.weight_decay:
+        raise UserError(
+            f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
+            "set it to 0, or leave init.freeze out"
+        )
 
 
 def _check_decoding(cfg: TrainConfig) -> None:

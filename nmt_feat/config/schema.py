@@ -258,6 +258,20 @@ class DecodingConfig:
 
 
 @dataclass
+class InitConfig:
+    """A trained run whose weights a run starts from."""
+
+    run: str | None = None
+    """Its folder. Embeddings are taken piece by piece and value by value, by name, all else where
+    shape and meaning agree; the rest starts anew."""
+    freeze: list[str] = field(default_factory=list)
+    """Parts that stay as that run has them, such as `encoder`, `decoder.0` or `target.words`; what
+    is new in them is trained."""
+    lr: Positive | None = None
+    """Highest learning rate of what is taken; default `optimizer.lr`, that of all else."""
+
+
+@dataclass
 class LoggerConfig:
     """Where a training's numbers go beside the screen; never changes the result."""
 
@@ -326,6 +340,7 @@ class TrainConfig:
     combiner: CombinerConfig = field(default_factory=CombinerConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

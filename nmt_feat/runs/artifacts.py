@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
-from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.choice import choose_kinds, list_user_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import build_model
-from nmt_feat.runs.records import FINISHED, STARTED
+from nmt_feat.runs.records import FINISHED, STARTED, read_run
 from nmt_feat.text.subwords import Subwords
-from nmt_feat.training.checkpoints import FORMAT
+from nmt_feat.training.checkpoints import FORMAT, read_tensors, restore_weights
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -66,6 +67,52 @@ def model_for(
         with isolated_generator(cfg.seed, f"encoder {name}"):  # of what its files need not have
             kind.prepare_embedder(embedders[name], encoder.features[name], open_encoder)
     return model
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The trained model of a run, and what turns texts into its ids."""
+
+    encoder: SourceEncoder
+    target: Subwords
+    encoders: dict[str, LanguageModel]
+    """By feature the encoder whose states it has."""
+    model: Transformer
+
+
+def load_model(folder: Path, cfg: TrainConfig, device: str) -> LoadedModel:
+    """The trained model in a finished run's folder, whose settings are `cfg`.
+
+    `device` is where encoders of features run.
+    """
+    kinds, cache = choose_kinds(cfg.features), Path(cfg.paths.cache)
+    encoder = SourceEncoder.load(folder / "encoder", list_user_kinds(kinds))
+    target = Subwords.load(folder / "encoder" / "target")
+    reopened = {
+        name: kind.reopen_encoder(encoder.features[name], folder, device, cache)
+        for name, kind in kinds.items()
+    }
+    encoders = {name: model for name, model in reopened.items() if model}
+    model = model_for(cfg, encoder, target, encoders)
+    restore_weights(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
+    return LoadedModel(encoder, target, encoders, model)
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse a folder that has not all of a finished run; the message says what is the matter."""
+    lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if not lacking:
+        return
+    if (folder / FINISHED).is_file() and read_run(folder).members:
+        raise UserError(f"{folder}: an ensemble has no weights of its own; give one of its runs")
+    if (folder / STARTED).is_file() and not (folder / FINISHED).is_file():
+        raise UserError(
+            f"{folder}: this run is not finished; the command that began it continues it"
+        )
+    raise UserError(
+        f"{folder}: no finished run (it has no {' or '.join(lacking)}); give a folder that "
+        "train.py wrote"
+    )
 
 
 def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:

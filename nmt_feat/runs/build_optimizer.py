@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,11 +11,11 @@ from torch import nn
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.errors import UserError
-from nmt_feat.training.optimizers import group_parameters, optimizer_tensors
+from nmt_feat.training.optimizers import Rates, group_parameters, optimizer_tensors
 
 
 def build_optimizer(
-    cfg: OptimizerConfig, module: nn.Module, rates: Mapping[str, float] | None = None
+    cfg: OptimizerConfig, module: nn.Module, rates: Rates | None = None
 ) -> torch.optim.Optimizer:
     """The optimiser, in PyTorch's fused form where its class has one.
 

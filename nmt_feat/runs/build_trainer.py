@@ -142,18 +142,24 @@ def build_trainer(
     fabric: Fabric,
     progress: Progress,
     search: DecodingConfig = VALIDATION,
+    inherited: Sequence[str] = (),
 ) -> Trainer:
-    """A trainer before its first update. `search`: how validations translate."""
+    """A trainer before its first update.
+
+    `search`: how validations translate; `inherited`: parameters with weights of another run.
+    """
     objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
     objective.to(fabric.device)
     selecting = find_selecting_metric(cfg)
     paths = {module: name for name, module in objective.named_modules()}
     embedders = paths[model.feature_embedding.features]
-    rates = {
+    rates: dict[str | tuple[str, ...], float] = {
         f"{embedders}.{name}.encoder.": feature.learning_rate
         for name, feature in cfg.features.items()
         if feature.learning_rate
     }
+    if cfg.init.lr and inherited:
+        rates[tuple(f"{paths[model]}.{name}" for name in inherited)] = cfg.init.lr
     agreement = Agreement(fabric.world_size, cfg.trainer.wait_minutes)
     return Trainer(
         training_settings(cfg),

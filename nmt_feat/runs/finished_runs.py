@@ -23,7 +23,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring, choose_scoring
 from nmt_feat.evaluation.metric import build_metrics
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.artifacts import CONFIG
+from nmt_feat.runs.artifacts import CONFIG, refuse_unfinished
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.folders import has_same_data
 from nmt_feat.runs.locks import held
@@ -32,7 +32,6 @@ from nmt_feat.runs.run import complete_finished_run, lock_folder
 from nmt_feat.runs.signals import signals
 from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.text_annotation import locate_models
-from nmt_feat.runs.trained_model import refuse_unfinished
 from nmt_feat.text.files import list_shards
 
 

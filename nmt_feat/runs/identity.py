@@ -18,6 +18,7 @@ from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.runs.artifacts import WEIGHTS
 from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.text.files import hash_file_cached
 
@@ -41,6 +42,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         kind.trim_identity(settings["features"][name])
     count_tokenizer(settings["data"], cfg)
     count_source_vectors(settings["model"], cfg)
+    count_parent(settings, cfg)
     count_user_code(settings, cfg)
     if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
         del settings["trainer"]["average"]
@@ -67,6 +69,13 @@ def count_source_vectors(model: dict[str, Any], cfg: TrainConfig) -> None:
     else:
         file, cache = Path(cfg.model.source_vectors), Path(cfg.paths.cache)
         model["source_vectors"] = hash_file_cached(file, cache, content=True)
+
+
+def count_parent(settings: dict[str, Any], cfg: TrainConfig) -> None:
+    """Count the run that this one starts from by its weights, wherever its folder is."""
+    if cfg.init.run:
+        weights, cache = Path(cfg.init.run) / WEIGHTS, Path(cfg.paths.cache)
+        settings["init"]["run"] = hash_file_cached(weights, cache)
 
 
 def count_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:

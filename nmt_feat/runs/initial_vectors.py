@@ -58,15 +58,20 @@ def start_from(
     rows = torch.from_numpy(ids)
     table.weight[rows] = tensor * (std / tensor.square().mean().sqrt().clamp(min=1e-12))
     if frozen:
-        trained = torch.ones(len(table.weight), 1)
-        trained[rows] = 0.0
+        freeze_rows(table.weight, rows)
 
-        def without_frozen(gradient: Tensor) -> Tensor:
-            nonlocal trained
-            trained = trained.to(gradient)  # where the table is, once
-            return gradient * trained
 
-        table.weight.register_hook(without_frozen)  # type: ignore[no-untyped-call]
+def freeze_rows(weight: Tensor, rows: Tensor) -> None:
+    """Take the gradient from `rows` of a table: they stay where weights do not decay."""
+    trained = torch.ones(len(weight), 1)
+    trained[rows] = 0.0
+
+    def without_frozen(gradient: Tensor) -> Tensor:
+        nonlocal trained
+        trained = trained.to(gradient)  # where the table is, once
+        return gradient * trained
+
+    weight.register_hook(without_frozen)  # type: ignore[no-untyped-call]
 
 
 def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:

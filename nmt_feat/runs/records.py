@@ -137,6 +137,9 @@ class RunRecord:
     members: list[Member] = field(default_factory=list)
     """Of an ensemble, the runs that translate together; other runs have none."""
 
+    parent: dict[str, Any] = field(default_factory=dict)
+    """The run that it starts from, and what it has of that; nothing for a start of its own."""
+
     @property
     def finished(self) -> bool:
         """Whether the run has its scores."""
@@ -237,7 +240,7 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
     for scores in (*results, *(result["scores"] for result in content["further"])):
         if not scores.get("metrics"):  # as records were before there were others
             scores.pop("metrics", None)
-    for name in ("contrast", "members"):
+    for name in ("contrast", "members", "parent"):
         if not content[name]:
             del content[name]
     write_summed(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

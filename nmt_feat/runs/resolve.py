@@ -28,6 +28,7 @@ from nmt_feat.runs.build_optimizer import try_optimizer
 from nmt_feat.runs.feature_rules import check_features
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.method_rules import check_method
+from nmt_feat.runs.parent import check_parent
 from nmt_feat.text.word_vectors import vector_width
 
 
@@ -71,6 +72,8 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
         merged = (cfg.combiner, cfg.features) if is_merged else (CombinerConfig(), {})
         check_vectors(*merged, cfg.model, width)
     try_optimizer(cfg.optimizer)
+    cfg.init.freeze = sorted(set(cfg.init.freeze))
+    check_parent(cfg)
     return cfg
 
 

@@ -242,7 +242,7 @@ def join_training(cfg: TrainConfig, folder: Path) -> None:
     """Take part in the training of the first of the processes that torchrun or srun has started."""
     with signals.handled():
         fabric, prepared = make_fabric(cfg), prepare_run(cfg)
-        train_to_end(fabric, cfg, folder, (prepared, build_untrained(cfg, prepared)[0]))
+        train_to_end(fabric, cfg, folder, (prepared, build_untrained(cfg, prepared)))
 
 
 def train_new_run(
@@ -271,19 +271,21 @@ def train_new_run(
         console.print(prepared.report)
         state.described.add(prepared.fingerprint)
     keep(cfg, prepared, folder)
-    model, notes = build_untrained(cfg, prepared)
-    for note in notes:
+    start = build_untrained(cfg, prepared)
+    model = start.model
+    for note in start.notes:
         say(note)
     if not sweep:
         print_advice(cfg, prepared, model)
     record = begin_record(cfg, settings, data, prepared, model)
+    record.parent = start.inheritance.as_record() if start.inheritance else {}
     records.write_record(folder, record, finished=False)
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
     widths = arithmetic(model.feature_embedding.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
-    result = train_to_end(fabric, cfg, folder, (prepared, model))
+    result = train_to_end(fabric, cfg, folder, (prepared, start))
     steps = restore_chosen_weights(cfg, folder, model.eval())
     write_atomically(folder / WEIGHTS, to_safetensors(model_tensors(model)))
     evaluate_splits(cfg, record, result, prepared, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -15,6 +16,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import model_for
 from nmt_feat.runs.initial_vectors import set_initial_vectors
+from nmt_feat.runs.parent import Inheritance, inherit_weights
 
 
 def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
@@ -52,14 +54,32 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
     return plain
 
 
-def build_untrained(cfg: TrainConfig, prepared: Prepared) -> tuple[Transformer, list[str]]:
-    """The model that training starts from, with its ready-made vectors, and notes on these."""
+class StartingModel(NamedTuple):
+    """The model that training starts from."""
+
+    model: Transformer
+    notes: list[str]
+    """What the user should know of its start, a line each."""
+    inheritance: Inheritance | None = None
+    """What it has of another run, if it starts from one."""
+
+    @property
+    def inherited(self) -> list[str]:
+        """The names of the parameters that have something of another run."""
+        return self.inheritance.names if self.inheritance else []
+
+
+def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
+    """The model that training starts from, with ready-made vectors and another run's weights."""
     model = model_for(cfg, prepared.encoder, prepared.target)
     notes = set_initial_vectors(model, cfg, prepared)
     kinds = choose_kinds(cfg.features)
     for name, embedder in model.feature_embedding.features.items():
         notes += kinds[name].describe_embedder(embedder)
-    return model, notes
+    if not cfg.init.run:
+        return StartingModel(model, notes)
+    inheritance = inherit_weights(model, cfg, prepared.encoder, prepared.target)
+    return StartingModel(model, notes + inheritance.describe(), inheritance)
 
 
 def count_parameters(model: Transformer) -> dict[str, int]:

@@ -23,7 +23,6 @@ from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
-from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.interleaving import find_word_begins, insert_tokens
@@ -33,12 +32,13 @@ from nmt_feat.decoding.search import Hypothesis, Seq2Seq
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
-from nmt_feat.features.choice import choose_kinds, list_user_kinds
+from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.artifacts import (
     CONFIG,
     EXPORT,
     WEIGHTS,
-    model_for,
+    load_model,
+    refuse_unfinished,
 )
 from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
 from nmt_feat.runs.long_lines import (
@@ -50,7 +50,7 @@ from nmt_feat.runs.long_lines import (
     score_within_memory,
 )
 from nmt_feat.runs.processes import DEFAULT_THREADS
-from nmt_feat.runs.records import FINISHED, STARTED, read_run
+from nmt_feat.runs.records import STARTED
 from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.text_annotation import TextAnnotation
 from nmt_feat.runs.unknowns import Unknowns
@@ -60,8 +60,6 @@ from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.merging import TEXT
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.sentences import HEADS
-from nmt_feat.text.subwords import Subwords
-from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
 SCORED_ANEW = (
     "an n-best list, each line is scored for the sentence of its number; its text is cut into "
@@ -69,23 +67,6 @@ SCORED_ANEW = (
 )
 
 UNANNOTATED = "have no annotation: what it would say is unknown, words are those between spaces"
-
-
-def refuse_unfinished(folder: Path) -> None:
-    """Refuse a folder that has not all of a finished run; the message says what is the matter."""
-    lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-    if not lacking:
-        return
-    if (folder / FINISHED).is_file() and read_run(folder).members:
-        raise UserError(f"{folder}: an ensemble has no weights of its own; give one of its runs")
-    if (folder / STARTED).is_file() and not (folder / FINISHED).is_file():
-        raise UserError(
-            f"{folder}: this run is not finished; the command that began it continues it"
-        )
-    raise UserError(
-        f"{folder}: no finished run (it has no {' or '.join(lacking)}); give a folder that "
-        "train.py wrote"
-    )
 
 
 class TrainedModel:
@@ -101,9 +82,8 @@ class TrainedModel:
             raise UserError(f"threads={threads}: must be at least 0")
         torch.set_num_threads(threads or DEFAULT_THREADS)
         self.folder, self.threads = Path(folder), threads
-        config, weights = self.folder / CONFIG, self.folder / WEIGHTS
         refuse_unfinished(self.folder)
-        cfg = read_settings(config)
+        cfg = read_settings(self.folder / CONFIG)
         check_settings(cfg)
         reads_features = locate_method(cfg.method).reads_features
         if cfg.control in CONTROLS and reads_features:
@@ -113,22 +93,11 @@ class TrainedModel:
             )
         check_sums(self.folder, skipped=("*.hyp", "*.parquet", STARTED))
         self.cfg = cfg
-        self.encoder = SourceEncoder.load(
-            self.folder / "encoder", list_user_kinds(choose_kinds(cfg.features))
-        )
-        self.target = Subwords.load(self.folder / "encoder" / "target")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.kinds = choose_kinds(cfg.features)
-        cache = Path(cfg.paths.cache)
-        encoders = {
-            name: kind.reopen_encoder(
-                self.encoder.features[name], self.folder, self.device.type, cache
-            )
-            for name, kind in self.kinds.items()
-        }
-        self.encoders = {name: encoder for name, encoder in encoders.items() if encoder}
-        self.model = model_for(cfg, self.encoder, self.target, self.encoders)
-        restore_weights(self.model, read_tensors(weights), str(weights))
+        loaded = load_model(self.folder, cfg, self.device.type)
+        self.encoder, self.target, self.model = loaded.encoder, loaded.target, loaded.model
+        self.encoders = loaded.encoders
         self.model.to(self.device).eval()
         self.searched: Seq2Seq[Any] = self.model
         """What translates and scores: the model, or an ensemble that it belongs to."""

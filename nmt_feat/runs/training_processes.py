@@ -27,7 +27,7 @@ from nmt_feat.runs.loggers import Loggers, make_loggers
 from nmt_feat.runs.processes import set_up_torch
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.signals import Interrupted, signals
-from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.runs.starting_model import StartingModel, build_untrained
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, TrainingState, restore_weights
 
 
@@ -43,7 +43,7 @@ class TrainingResult:
 
 
 def train_in_process(
-    fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, Transformer] | None
+    fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, StartingModel] | None
 ) -> TrainingResult:
     """Train or resume in each process, to the end or a signal; test what is at its end.
 
@@ -58,9 +58,11 @@ def train_in_process(
         set_up_torch(cfg)
         if start is None:
             prepared = prepare_run(cfg)
-            start = prepared, build_untrained(cfg, prepared)[0]
+            start = prepared, build_untrained(cfg, prepared)
+        prepared, starting = start
         search = validation_search(read_earlier_settings(folder))
-        trainer = build_trainer(cfg, *start, folder, fabric, progress, search)
+        model, inherited = starting.model, starting.inherited
+        trainer = build_trainer(cfg, prepared, model, folder, fabric, progress, search, inherited)
         trainer.resume()
         if trainer.checkpoints.damaged:
             progress.print_line(f"{trainer.checkpoints.damaged}; the checkpoint before is used")
@@ -78,7 +80,6 @@ def train_in_process(
             state = trainer.fit()
         if not state.finished:
             return TrainingResult(state, {}, 0.0)
-        prepared, model = start
         restore_chosen_weights(cfg, folder, model)
         model.to(fabric.device).eval()
         with progress.show_work("translating"):
@@ -106,7 +107,7 @@ def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: Transformer) -
 
 
 def train_to_end(
-    fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, Transformer]
+    fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, StartingModel]
 ) -> TrainingResult:
     """`train_in_process` here or in spawned processes, to its end."""
     here = cfg.trainer.devices == processes.find_launcher().world

@@ -12,14 +12,18 @@ HIGHEST = "highest"
 """The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""
 
 
-def group_parameters(module: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+Rates = Mapping[str | tuple[str, ...], float]
+"""The highest learning rates of parameters whose names begin so, or with one of several."""
+
+
+def group_parameters(module: nn.Module, rates: Rates) -> list[dict[str, Any]]:
     """The parameters in groups, as an optimiser takes them.
 
     Args:
         module: has the parameters.
         rates: the highest learning rates of parameters whose names begin so.
     """
-    groups: dict[str, list[nn.Parameter]] = {"": []}
+    groups: dict[str | tuple[str, ...], list[nn.Parameter]] = {"": []}
     for name, parameter in module.named_parameters():
         prefix = next((p for p in rates if name.startswith(p)), "")
         groups.setdefault(prefix, []).append(parameter)

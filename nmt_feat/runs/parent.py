@@ -1,0 +1,268 @@
+"""Another run's weights as the start of one: what is taken of them, what is new, what stays.
+
+table of pieces or values     row by row, by the name of the piece or the value
+layer, combiner, embedder     whole, where all its tensors have the same shape and meaning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nmt_feat.base.checksums import check_sums
+from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.embedders.ids import FIRST
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.features.contextual import choose_device
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.artifacts import CONFIG, WEIGHTS, LoadedModel, load_model, refuse_unfinished
+from nmt_feat.runs.build_model import LEAST, build_model
+from nmt_feat.runs.initial_vectors import freeze_rows
+from nmt_feat.runs.records import FINISHED, STARTED, read_record
+from nmt_feat.runs.stored_settings import read_settings
+from nmt_feat.text.files import hash_content
+from nmt_feat.text.subwords import Subwords
+
+FEATURE_MEANING = ("_target_", "kind", "column", "of", "n", "file", "encoder", "layer", "args")
+"""The settings of a feature that say what its embedder reads."""
+RowNames = list[str | int]
+"""Of each row of a table its piece or value; special values are numbers."""
+
+
+@dataclass
+class Inheritance:
+    """What a model has of the run that it starts from. Parts are named as in the model."""
+
+    run: str
+    hash: str
+    """That run's hash."""
+    weights: str
+    """The hash of its weights."""
+    taken: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By part how many of its rows or, where it is no table, of its tensors are taken, and all."""
+    new: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """Parameters that have something of that run."""
+    rows: dict[str, Tensor] = field(default_factory=dict)
+    """Of each parameter of which some rows are taken only, these."""
+
+    def as_record(self) -> dict[str, Any]:
+        """What the record of a run says of it."""
+        names = ("run", "hash", "weights", "taken", "new", "frozen")
+        return {name: getattr(self, name) for name in names}
+
+    def describe(self) -> list[str]:
+        """The same for people."""
+        stacks = {"encoder": [0, 0], "decoder": [0, 0]}
+        for part in (*self.taken, *self.new):
+            if (stack := part.partition(".")[0]) in stacks:
+                stacks[stack][0] += part in self.taken
+                stacks[stack][1] += 1
+        rows = {part: pair for part, pair in self.taken.items() if part.endswith(".words")}
+        phrases = [
+            f"{taken:,} of {total:,} rows of {part}" for part, (taken, total) in rows.items()
+        ]
+        phrases += [f"{n} of {total} layers of the {name}" for name, (n, total) in stacks.items()]
+        others = [p for p in self.taken if p not in rows and p.partition(".")[0] not in stacks]
+        lines = [f"init.run={self.run}: taken: {', '.join(phrases + others)}"]
+        if new := [part for part in self.new if part.partition(".")[0] not in stacks]:
+            lines.append(f"init.run: new: {', '.join(new)}")
+        if self.frozen:
+            lines.append(f"init.freeze: stays as it is: {', '.join(self.frozen)}")
+        return lines
+
+
+def check_parent(cfg: TrainConfig) -> None:
+    """Refuse, before any data is read, a run that gives nothing, and parts that are none."""
+    if not cfg.init.run:
+        return
+    folder = Path(cfg.init.run)
+    refuse_unfinished(folder)
+    check_sums(folder, skipped=("*.hyp", "*.parquet", STARTED))
+    dim = read_settings(folder / CONFIG).model.dim
+    if dim != cfg.model.dim:
+        raise UserError(
+            f"init.run={folder}: its model.dim is {dim}, here it is {cfg.model.dim}, so that no "
+            f"tensor fits; set model.dim={dim}"
+        )
+    if not cfg.init.freeze:
+        return
+    sizes = dict.fromkeys(cfg.features, LEAST)
+    with torch.device("meta"):
+        model = build_model(
+            cfg.model, cfg.combiner, cfg.features, sizes, LEAST, LEAST, cfg.seed, cfg.method
+        )
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    for entry in cfg.init.freeze:
+        if not any(_is_inside(name, entry) for name in names):
+            parts = dict.fromkeys(("encoder", "decoder", *(_name_part(n, model) for n in names)))
+            raise UserError(
+                f"init.freeze=[{entry}]: no part of the model; {suggest(entry, list(parts))}"
+            )
+
+
+def inherit_weights(
+    model: Transformer, cfg: TrainConfig, encoder: SourceEncoder, target: Subwords
+) -> Inheritance:
+    """Give an untrained model what it can have of the run `init.run`, and freeze parts of that."""
+    folder = Path(str(cfg.init.run))
+    settings = read_settings(folder / CONFIG)
+    parent = load_model(folder, settings, choose_device(cfg.trainer.accelerator))
+    record = read_record(folder / FINISHED)
+    inherited = Inheritance(str(folder), record.hash, hash_content(folder / WEIGHTS))
+    tensors = dict(parent.model.named_parameters(remove_duplicate=False))
+    here = name_rows(model, encoder, target)
+    there = name_rows(parent.model, parent.encoder, parent.target)
+    parts: dict[str, list[Transfer]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:  # others are ready-made: vectors of a file, an encoder
+            source = _name_in_parent(name, model, parent.model)
+            rows = (here[name], there[source]) if name in here and source in there else None
+            transfer = Transfer(name, parameter, tensors.get(source), rows)
+            parts.setdefault(_name_part(name, model), []).append(transfer)
+    for part, transfers in parts.items():
+        agrees = _means_the_same(part, model, cfg, encoder, parent, settings)
+        if not agrees or not all(transfer.fits for transfer in transfers):
+            inherited.new.append(part)
+            continue
+        counts = [_copy(transfer, inherited) for transfer in transfers]
+        taken, total = map(sum, zip(*counts, strict=True))
+        inherited.taken[part] = (taken, total)
+    _freeze(model, cfg.init.freeze, inherited)
+    return inherited
+
+
+class Transfer(NamedTuple):
+    """A parameter, and what of the parent it may be."""
+
+    name: str
+    parameter: nn.Parameter
+    source: Tensor | None
+    """The parent's tensor; None where it has no such."""
+    rows: tuple[RowNames, RowNames] | None
+    """Of a table what its rows stand for, here and in the parent."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the parent's tensor has the same shape, or rows of the same width."""
+        if self.source is None:
+            return False
+        first = 1 if self.rows else 0
+        return self.source.shape[first:] == self.parameter.shape[first:]
+
+
+def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> dict[str, RowNames]:
+    """By parameter that is a table of pieces or values, what its rows stand for."""
+    names: dict[str, RowNames] = {
+        "source.words.weight": list(encoder.subwords.names),
+        "target.words.weight": list(target.names),
+    }
+    special: RowNames = list(range(FIRST))
+    for feature, embedder in model.feature_embedding.features.items():
+        vocabulary = encoder.features[feature]
+        values = encoder.kinds[feature].name_ids(vocabulary) or vocabulary.values
+        above = f"{_path_of(model.feature_embedding, model)}.features.{feature}"
+        for path, module in embedder.named_modules(prefix=above):
+            if isinstance(module, nn.Embedding) and len(module.weight) == FIRST + len(values):
+                names[f"{path}.weight"] = [*special, *values]
+    return names
+
+
+@torch.no_grad()
+def _copy(transfer: Transfer, inherited: Inheritance) -> tuple[int, int]:
+    """Copy a tensor, or its rows of the same names; how many of how many."""
+    name, parameter, source, names = transfer
+    assert source is not None
+    inherited.names.append(name)
+    if names is None:
+        parameter.copy_(source)
+        return 1, 1
+    row_of = {name: row for row, name in enumerate(names[1])}
+    pairs = [(row, row_of[name]) for row, name in enumerate(names[0]) if name in row_of]
+    rows, source_rows = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    parameter[rows] = source[source_rows]
+    if len(rows) < len(parameter):
+        inherited.rows[name] = rows
+    return len(rows), len(parameter)
+
+
+def _means_the_same(
+    part: str,
+    model: Transformer,
+    cfg: TrainConfig,
+    encoder: SourceEncoder,
+    parent: LoadedModel,
+    settings: TrainConfig,
+) -> bool:
+    """Whether a part of the model is for the same in the parent, as far as shapes do not say it."""
+    embedding = _path_of(model.feature_embedding, model)
+    if part.startswith(f"{embedding}.features."):
+        name = part.rpartition(".")[2]
+        if name not in settings.features:
+            return False
+        feature, other = cfg.features[name], settings.features[name]
+        return all(getattr(feature, key) == getattr(other, key) for key in FEATURE_MEANING)
+    if part == f"{embedding}.combiner":
+        here, there = model.feature_embedding.combiner, parent.model.feature_embedding.combiner
+        same_class = type(here) is type(there) and cfg.combiner.args == settings.combiner.args
+        return same_class and list(here.widths.items()) == list(there.widths.items())
+    if part == "method":
+        same_values = encoder.name_values() == parent.encoder.name_values()
+        return cfg.method == settings.method and same_values
+    if part.partition(".")[0] in ("encoder", "decoder"):
+        return cfg.model.heads == settings.model.heads
+    return True
+
+
+def _freeze(model: Transformer, entries: Iterable[str], inherited: Inheritance) -> None:
+    """Take the gradient from what is taken of these parts."""
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if not any(_is_inside(name, entry) for entry in entries) or name not in inherited.names:
+            continue
+        if (rows := inherited.rows.get(name)) is None:
+            parameter.requires_grad_(False)
+        else:
+            freeze_rows(parameter, rows)
+            model.source.fixed += len(rows) * parameter[0].numel()
+        inherited.frozen.append(name.removesuffix(".weight"))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(
+            f"init.freeze=[{','.join(entries)}]: nothing is left to train; leave a part out"
+        )
+
+
+def _is_inside(name: str, part: str) -> bool:
+    return f"{name}.".startswith(f"{part}.")
+
+
+def _path_of(module: nn.Module, model: nn.Module) -> str:
+    path: str = next(path for path, one in model.named_modules() if one is module)
+    return path
+
+
+def _name_part(name: str, model: Transformer) -> str:
+    """The part of the model that a parameter belongs to, as `encoder.0`."""
+    embedding = _path_of(model.feature_embedding, model)
+    for prefix, depth in ((f"{embedding}.features", 1), (f"{embedding}.combiner", 0)):
+        if _is_inside(name, prefix):
+            return ".".join(name.split(".")[: len(prefix.split(".")) + depth])
+    names = name.split(".")
+    return ".".join(names[: 1 if names[0] in ("method", "encoder_norm", "decoder_norm") else 2])
+
+
+def _name_in_parent(name: str, model: Transformer, parent: Transformer) -> str:
+    """What the parent calls a parameter: features may stand elsewhere, tables may be one."""
+    if name == "source.words.weight" and model.source.words is model.target.words:
+        return "target.words.weight"
+    here, there = (_path_of(one.feature_embedding, one) for one in (model, parent))
+    for inside in ("features", "combiner"):
+        if _is_inside(name, f"{here}.{inside}"):
+            return f"{there}{name[len(here) :]}"
+    return name

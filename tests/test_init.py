@@ -1,0 +1,236 @@
+"""Runs that start from the weights of another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nmt_feat.data.alignment import SourceEncoder
+from nmt_feat.data.prepare import prepare
+from nmt_feat.model.transformer import Transformer
+from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.build_trainer import build_trainer
+from nmt_feat.runs.processes import make_fabric
+from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.starting_model import StartingModel, build_untrained
+from nmt_feat.text.subwords import Subwords
+from tests.support.small import Small, outcome, record
+from tests.support.stops import refused, stop
+
+GATE = ("combiner=gate", "features=[upos]", "trainer.max_steps=2", "seed=7")
+CHILD = ("combiner=gate", "features=[upos,deprel]", "subword.vocab_size=150", "data.limit=60")
+
+
+@pytest.fixture(scope="module")
+def parent(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run with words and parts of speech."""
+    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("parent"))
+    return small.train(*GATE)
+
+
+def start(small: Small, *settings: str) -> StartingModel:
+    """The model that a run starts from."""
+    cfg = small.config(*settings)
+    return build_untrained(cfg, prepare(cfg, cfg.features))
+
+
+def tensors(model: Transformer) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def test_what_is_taken(small: Small, parent: Path) -> None:
+    """Rows by their names, layers whole; what the parent lacks is as without it."""
+    cfg = small.config(*CHILD)
+    prepared = prepare(cfg, cfg.features)
+    without = tensors(model_for(cfg, prepared.encoder, prepared.target))
+    model, notes, inheritance = start(small, *CHILD, f"init.run={parent}")
+    child, weights = tensors(model), load_file(parent / "model.safetensors")
+    names = prepared.target.names, Subwords.load(parent / "encoder" / "target").names
+    of_parent = dict(zip(names[1], weights["target.words.weight"], strict=True))
+    taken = [name in of_parent for name in names[0]]
+    assert 20 < sum(taken) < len(taken)
+    for i, name in enumerate(names[0]):
+        row = of_parent.get(name, without["target.words.weight"][i])
+        assert child["target.words.weight"][i].equal(row)
+    (values, theirs) = (
+        ["pad", "unk", "end", *encoder.features["upos"].values]
+        for encoder in (prepared.encoder, SourceEncoder.load(parent / "encoder"))
+    )
+    table = "source.features.upos.table.weight"
+    for i, value in enumerate(values):
+        assert child[table][i].equal(weights[table][theirs.index(value)])
+    for name, tensor in child.items():
+        if name.startswith(("encoder", "decoder")):
+            assert tensor.equal(weights[name])
+        if "deprel" in name or "combiner" in name:  # of three parts, the parent's of two
+            assert tensor.equal(without[name])
+    assert inheritance is not None
+    assert inheritance.new == ["source.features.deprel", "source.combiner"]
+    assert inheritance.taken["target.words"] == (sum(taken), len(taken))
+    assert "1 of 1 layers of the encoder, 1 of 1 layers of the decoder" in notes[-2]
+    assert notes[-1] == "init.run: new: source.features.deprel, source.combiner"
+
+
+def test_the_same_settings_take_everything(small: Small, parent: Path) -> None:
+    model, _, inheritance = start(small, *GATE[:2], f"init.run={parent}")
+    weights = load_file(parent / "model.safetensors")
+    assert all(tensor.equal(weights[name]) for name, tensor in tensors(model).items())
+    assert inheritance is not None
+    assert not inheritance.new
+
+
+@pytest.mark.parametrize(
+    ("settings", "new"),
+    [
+        ("model.heads=4", ["encoder.0", "decoder.0"]),
+        ("model.ffn_dim=16 model.encoder_layers=2", ["encoder.0", "encoder.1", "decoder.0"]),
+        ("features.upos.column=xpos", ["source.features.upos"]),
+        ("combiner=word_gate", ["source.combiner"]),
+        ("method=output_gate combiner=add", []),
+        ("model.tie=all", []),
+    ],
+)
+def test_what_means_something_else_is_new(
+    small: Small, parent: Path, settings: str, new: list[str]
+) -> None:
+    base = [s for s in GATE[:2] if f"{s.partition('=')[0]}=" not in settings]
+    inheritance = start(small, *base, *settings.split(), f"init.run={parent}").inheritance
+    assert inheritance is not None
+    assert [part for part in inheritance.new if part != "method"] == new
+
+
+def test_identity(small: Small, parent: Path, tmp_path: Path) -> None:
+    """The parent's weights count, not where they are."""
+    moved = Path(shutil.copytree(parent, tmp_path / "moved"))
+    folder = small.train(*GATE[:3], f"init.run={parent}")
+    content = record(folder)
+    assert content["settings"]["init"].keys() == {"run"}
+    assert content["parent"]["hash"] == record(parent)["hash"]
+    assert content["parent"]["weights"] == content["settings"]["init"]["run"]
+    assert small.train(*GATE[:3], f"init.run={moved}") == folder
+    assert small.train(*GATE[:3]) != folder
+    assert "parent" not in record(parent)
+
+
+FROZEN = (
+    *CHILD,
+    "init.freeze=[encoder,target.words,source.combiner]",
+    "init.lr=0.0005",
+)
+
+
+def test_freezing_and_exact_resume(
+    small: Small, parent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is taken stays to the bit, what is new in it is trained; a stop changes nothing."""
+    settings = (*FROZEN, f"init.run={parent}")
+    expected = small.whole(*settings)
+    stop(small, *settings)
+    folder = small.train(*settings)
+    assert outcome(folder) == expected
+    assert "init.freeze: stays as it is: encoder.0." in capsys.readouterr().out
+    before, _, inheritance = start(small, *settings)
+    assert inheritance is not None
+    rows = inheritance.rows["target.words.weight"]
+    after = load_file(folder / "model.safetensors")
+    for name, tensor in tensors(before).items():
+        if name.startswith("encoder."):
+            assert tensor.equal(after[name])
+        elif name == "target.words.weight":
+            is_new = torch.ones(len(tensor), dtype=torch.bool)
+            is_new[rows] = False
+            assert tensor[rows].equal(after[name][rows])
+            assert (tensor[is_new] != after[name][is_new]).any(dim=1).all()
+        elif name not in ("source.words.weight", "decoder.0.cross.inputs.bias"):
+            assert not tensor.equal(after[name]), name
+    total = sum(p.numel() for p in before.parameters() if p.requires_grad) - 16 * len(rows)
+    assert record(folder)["parameters"]["total"] == total
+
+
+def test_learning_rates(small: Small, parent: Path) -> None:
+    """What is taken has its own, all else that of the optimiser."""
+    cfg = resolve_settings(
+        small.config(*CHILD, f"init.run={parent}", "init.lr=0.25"), False, Console()
+    )
+    prepared = prepare(cfg, cfg.features)
+    made, fabric = build_untrained(cfg, prepared), make_fabric(cfg)
+    fabric.launch()
+    trainer = build_trainer(
+        cfg, prepared, made.model, small.folder, fabric, Progress(Console(), False),
+        inherited=made.inherited,
+    )  # fmt: skip
+    trainer.set_learning_rate(4)  # the end of warm-up
+    rates = {
+        id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]
+    }
+    for name, parameter in made.model.named_parameters():
+        is_new = "deprel" in name or "combiner" in name
+        assert rates[id(parameter)] == (0.002 if is_new else 0.25), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            "init.freeze=[encoder]",
+            "init.freeze: is about the weights of another run; set init.run=FOLDER, or ",
+        ),
+        (
+            "init.run=nowhere",
+            "nowhere: no finished run (it has no config.yaml or model.safetensors)",
+        ),
+        (
+            "init.run=PARENT model.dim=32",
+            "init.run=PARENT: its model.dim is 16, here it is 32, so that no tensor fits; set "
+            "model.dim=16",
+        ),
+        (
+            "init.run=PARENT init.freeze=[encodr]",
+            "init.freeze=[encodr]: no part of the model; did you mean 'encoder' or ",
+        ),
+        (
+            "init.run=PARENT init.freeze=[encoder] optimizer.weight_decay=0.1",
+            "optimizer.weight_decay=0.1: frozen rows would decay; set it to 0, or leave "
+            "init.freeze out",
+        ),
+        (
+            "init.run=PARENT model.source_vectors=mine.txt",
+            "init.run=PARENT model.source_vectors=mine.txt: both give the source's word table; "
+            "leave one of them out",
+        ),
+        ("init.run=PARENT init.lr=0", "init.lr=0.0: must be above 0"),
+        (
+            "init.run=PARENT combiner=none "
+            "init.freeze=[encoder,encoder_norm,decoder,decoder_norm,source,target]",
+            "init.freeze=[decoder,decoder_norm,encoder,encoder_norm,source,target]: nothing is "
+            "left to train; leave a part out",
+        ),
+    ],
+)
+def test_wrong_settings(small: Small, parent: Path, settings: str, message: str) -> None:
+    arguments = settings.replace("PARENT", str(parent)).split()
+    assert refused(small, *arguments).startswith(message.replace("PARENT", str(parent)))
+
+
+def test_damaged_parents(small: Small, parent: Path, tmp_path: Path) -> None:
+    """Half a folder, changed weights, a run that is not finished."""
+    for name, part in (("half", "is missing"), ("changed", "SHA-256")):
+        folder = Path(shutil.copytree(parent, tmp_path / name))
+        if name == "half":
+            (folder / "encoder" / "source.model").unlink()
+        else:
+            (folder / "model.safetensors").write_bytes(b"no weights")
+        assert str(folder) in refused(small, f"init.run={folder}"), part
+    begun = stop(small)
+    assert refused(small, f"init.run={begun}") == (
+        f"{begun}: this run is not finished; the command that began it continues it"
+    )
+    assert json.loads((parent / "result.json").read_text(encoding="utf-8"))["hash"]
