@@ -231,6 +231,8 @@ BEYOND = {
     "tree_attention": ("tree_attention", "none", ["heads"]),
     "tree_attention_shuffled": ("tree_attention", "shuffled", ["heads"]),
     "tree_attention_concat": ("tree_attention+concat", "none", ["heads", *TAGS]),
+    "tree_distance": ("tree_distance", "none", ["heads"]),
+    "tree_distance_shuffled": ("tree_distance", "shuffled", ["heads"]),
     "concat_heads": ("concat", "none", ["head_distance", *TAGS]),
     "multitask": ("multitask", "none", TAGS),
     "multitask_shuffled": ("multitask", "shuffled", TAGS),

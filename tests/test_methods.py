@@ -27,9 +27,15 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import BOS, END, EOS, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.methods import Interleave, TreeAttention
-from nmt_feat.methods.tree_attention import find_parents
-from nmt_feat.model.transformer import Attention, FeatureEncoders, Transformer, attend
+from nmt_feat.methods import Interleave, TreeAttention, TreeDistance
+from nmt_feat.methods.tree_attention import find_parents, measure_distances
+from nmt_feat.model.transformer import (
+    Attention,
+    DecoderLayer,
+    FeatureEncoders,
+    Transformer,
+    attend,
+)
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.resolve import resolve_settings
@@ -50,7 +56,8 @@ BEYOND = [name for name in NAMES if name != "embedding"]
 COMBINER = {"output_gate": "concat"}
 ENCODERS = {"EncodersConcat": "concat_project", "EncodersSum": "add"}
 """Methods with several encoders, and the formula of what becomes of their outputs."""
-FEATURES = {"tree_attention": ["heads"]}
+ATTENDING = "EncodersSerial", "EncodersParallel"
+FEATURES = {"tree_attention": ["heads"], "tree_distance": ["heads"]}
 """What goes with a method; nothing: `combiner=none`."""
 WITHOUT_PARAMETERS = "interleave", "tree_attention"
 """Beside the tables of words and features."""
@@ -86,12 +93,13 @@ def test_the_default_adds_no_parameter() -> None:
     ]
 
 
-@pytest.mark.parametrize("method", ["OutputGate", *ENCODERS])
+@pytest.mark.parametrize("method", ["OutputGate", *ENCODERS, *ATTENDING])
 def test_a_method_starts_from_the_model_of_words_only(method: str) -> None:
     words = dict(make(None).named_parameters())
-    gated = dict(make(method, "" if method in ENCODERS else "Concat").named_parameters())
+    gated = dict(make(method, "Concat" if method == "OutputGate" else "").named_parameters())
     assert all(gated[name].equal(weight) for name, weight in words.items())
-    assert {name.split(".")[0] for name in gated.keys() - words.keys()} == {"method"}
+    further = {name.split(".")[0] for name in gated.keys() - words.keys()}
+    assert further == ({"method", "decoder"} if method in ATTENDING else {"method"})
 
 
 @pytest.mark.parametrize("combiner", ["Concat", "Gate", "MLP"])
@@ -139,6 +147,38 @@ def test_encoders(method: str) -> None:
     assert not first.equal(second)
 
 
+@pytest.mark.parametrize("method", ATTENDING)
+def test_attention_to_each_encoder(method: str) -> None:
+    """A layer of the decoder from its parts, and by steps the same scores as at once."""
+    model, (source, features, mask) = make(method, ""), batch([5, 3])
+    target = torch.tensor([[BOS, 5, 6, 7], [BOS, 8, 9, 4]])
+    with torch.no_grad():
+        memory = model.encode(source, features, mask)
+        assert memory.shape == (2, 5, 3 * DIM)
+        layer, x = model.decoder[0], model.target(target)
+        assert isinstance(layer, DecoderLayer)
+        cross = mask[:, None, None]
+        states = x + layer.attention(layer.attention_norm(x), None, causal=True)
+        attentions = [layer.cross, *layer.further]
+        norms = [layer.cross_norm, *layer.further_norms]
+        memories, total = memory.split(DIM, dim=-1), torch.zeros(())
+        assert memories[0].equal(make(None).encode(source, {}, mask))
+        for number, (attention, part) in enumerate(zip(attentions, memories, strict=True)):
+            norm = norms[number] if method == "EncodersSerial" else norms[0]
+            read = attention.attend_memory(norm(states), *attention.project_memory(part), cross)  # type: ignore[operator]
+            if method == "EncodersSerial":
+                states = states + read
+            total = total + read
+        states = states if method == "EncodersSerial" else states + total
+        expected = states + layer.forward_layer(layer.forward_norm(states))
+        torch.testing.assert_close(layer.decode(x, memory, cross), expected)
+        at_once = model.compute_logits(model.decode(target, memory, mask))
+        cache = model.start_cache(memory, mask)
+        for position in range(4):
+            step = model.decode_step(target[:, position], position, cache)
+            torch.testing.assert_close(step, at_once[:, position], rtol=1e-4, atol=1e-5)
+
+
 def test_multitask() -> None:
     """The loss of the translation, and by hand that of each known tag; words only else."""
     model, words = make("Multitask", ""), make(None)
@@ -181,6 +221,51 @@ def test_parents_by_hand() -> None:
     # Words of a piece each; one is unknown, and the last one's head is the end symbol.
     expected = torch.tensor([1.0, 0, nan, 1, 5, 6, 7, 8, 9, nan])
     torch.testing.assert_close(parents[1], expected, equal_nan=True)
+
+
+def test_tree_distances_by_hand() -> None:
+    """From the tree The <- monkey <- eats -> banana -> a, by its paths; the end is nowhere."""
+    ids = torch.tensor([[*MONKEY, PAD], [PLUS, 5, UNK, 7, 7, 7, 7, END, PAD]])
+    words = [0, 1, 1, 2, 3, 4, 4]
+    paths = {0: [0, 1, 2], 1: [1, 2], 2: [2], 3: [3, 4, 2], 4: [4, 2]}  # up to the root
+    distances = measure_distances(ids, DISTANCES, 3)
+    for i, first in enumerate(words):
+        for j, second in enumerate(words):
+            shared = len(set(paths[first]) & set(paths[second]))
+            steps = len(paths[first]) + len(paths[second]) - 2 * shared
+            assert distances[0, i, j] == min(steps, 3), (i, j)
+    assert (distances[0, 7:] == -1).all()
+    assert (distances[0, :, 7:] == -1).all()
+    # Words of a piece each: 0 <-> 1, one without a head, then 3 -> 4 -> 5 -> 6 -> the end symbol.
+    assert distances[1, :2, :2].tolist() == [[0, 1], [1, 0]]
+    assert (distances[1, 2] == -1).all()
+    assert distances[1, 3, 3:7].tolist() == [0, 1, 2, 3]
+    assert distances[1, 0, 3] == 3  # not connected
+
+
+def test_tree_distance_by_hand() -> None:
+    """Scores of the first layer's attention plus the bias of the distance, number by number."""
+    ids, tree = torch.tensor([MONKEY]), TreeDistance(DIM, {"heads": 8}, strength=0.5)
+    tree.load_values({"heads": ["<inside>", "-2", "-1", "0", "1"]})
+    bias = tree.bias_attention(0, {"heads": ids})
+    assert bias is not None
+    assert bias[0, 0, 0].tolist() == [0, -0.5, -0.5, -1, -2, -1.5, -1.5, 0]  # of The
+    assert tree.bias_attention(1, {"heads": ids}) is None
+    attention = Attention(DIM, 4, 0.0, cross=False).eval()
+    x, mask = torch.randn(1, 8, DIM), torch.ones(1, 1, 1, 8, dtype=torch.bool)
+    result = attention(x, mask, bias=bias)[0]
+    weights = {name: w.detach().double().numpy() for name, w in attention.state_dict().items()}
+    rows = [affine(weights, "inputs", row) for row in x[0].tolist()]
+    joined: list[float] = []
+    for head in range(4):  # of The
+        columns = range(4 * head, 4 * head + 4)
+        products = [sum(rows[0][c] * row[DIM + c] for c in columns) / 2 for row in rows]
+        shares = softmax([p + b for p, b in zip(products, bias[0, 0, 0].tolist(), strict=True)])
+        joined += [
+            sum(a * row[2 * DIM + c] for a, row in zip(shares, rows, strict=True)) for c in columns
+        ]
+    expected = torch.tensor(affine(weights, "output", joined))
+    torch.testing.assert_close(result[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def make_tree(**args: float) -> TreeAttention:
@@ -465,6 +550,12 @@ def test_refused(small: Small) -> None:
     assert message(settings(small, "tree_attention", "gate")) == (
         "features=[heads]: the combiner has nothing to merge; choose features, for instance "
         "features=[upos,deprel], or combiner=none"
+    )
+    cfg = settings(small, "tree_distance")
+    cfg.method.args["most"] = 0
+    assert message(cfg) == (
+        "method=tree_distance: layers=1, most=0, strength=1.0: at least 1 layer, a distance of at "
+        "least 1, a strength of at least 0"
     )
     cfg = settings(small, "tree_attention")
     cfg.method.args["deviation"] = 0.0

@@ -41,6 +41,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "mixed by name": ("combiner=mixed", MIXED),
     "encoders_concat": ("method=encoders_concat", "combiner=none"),
     "encoders_sum": ("method=encoders_sum", "combiner=none"),
+    "encoders_serial": ("method=encoders_serial", "combiner=none"),
+    "encoders_parallel": ("method=encoders_parallel", "combiner=none"),
     "interleave": ("method=interleave", "combiner=none"),
     "output_gate": ("method=output_gate", "combiner=add", *LONGER),
     **{

@@ -1,6 +1,7 @@
-"""Draw the picture of the README: how a word and its features become one vector.
+"""Draw the pictures of README and docs: how a word and its features become one vector, and where
+features enter the model.
 
-python tools/draw_picture.py            # writes docs/images/combine-{light,dark}.svg
+python tools/draw_picture.py            # writes docs/images/{combine,methods}-{light,dark}.svg
 python tools/draw_picture.py --check    # exit with 1 if the files are not what it would write
 """
 
@@ -16,6 +17,14 @@ ROWS = {  # what a row is, and the values of the four words
     "deprel": ("nsubj", "root", "obj", "xcomp"),
 }
 METHODS = ("concat", "add", "average", "gate", "yours")
+STAGES = {  # of the model, from the source on, and the methods by which features are there
+    "source": ("interleave",),
+    "embedding": ("embedding", "(a combiner)"),
+    "encoder": ("tree_attention", "tree_distance"),
+    "its output": ("output_gate", "encoders_concat", "encoders_sum"),
+    "decoder": ("encoders_serial", "encoders_parallel"),
+}
+PREDICTING = "multitask"  # what features leave the model by, at the encoder's output
 CELLS = 6  # of the drawing of a vector
 THEMES = {
     "light": {
@@ -118,9 +127,44 @@ def draw(colors: dict[str, str]) -> str:
         )
     )
     title = "A word and its features become one vector, which the Transformer reads"
+    return frame_picture(parts, HEIGHT, title)
+
+
+def draw_methods(colors: dict[str, str]) -> str:
+    """The model from left to right, and below each stage the methods that bring features there."""
+    middle, step, width = 'text-anchor="middle"', 158, 118
+    parts = []
+    for number, (stage, methods) in enumerate(STAGES.items()):
+        x = 4 + step * number
+        center = x + width / 2
+        parts.append(draw_box(x, 70, width, 44, colors))
+        parts.append(write_text(center, 97, stage, colors["text"], middle))
+        if number:
+            parts.append(draw_arrow(x - step + width, 92, x - 8, 92, colors["line"]))
+        parts.append(draw_pointer(center, 140, 121, colors["upos"]))
+        for place, method in enumerate(methods):
+            style = f'{middle} font-size="13"'
+            parts.append(write_text(center, 160 + 20 * place, method, colors["upos"], style))
+        if stage == "its output":
+            parts.append(draw_pointer(center, 64, 45, colors["merged"]))
+            style = f'{middle} font-size="13"'
+            parts.append(write_text(center, 32, PREDICTING, colors["merged"], style))
+    return frame_picture(parts, 210, "Where each method lets features in, or predicts them")
+
+
+def draw_pointer(x: float, y: float, end_y: float, stroke: str) -> str:
+    """An arrow that points up."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}" role="img" '
+        f'<path d="M{x} {y} V{end_y}" stroke="{stroke}" stroke-width="1.5"/>'
+        f'<path d="M{x - 4} {end_y} l4 -7 l4 7 z" fill="{stroke}"/>'
+    )
+
+
+def frame_picture(parts: list[str], height: int, title: str) -> str:
+    """The file of a picture."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" role="img" '
         'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
         f'font-size="15"><title>{title}</title>\n' + "\n".join(parts) + "\n</svg>\n"
     )
@@ -131,8 +175,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="do not write, exit with 1 if stale")
     is_check = parser.parse_args().check
-    for theme, colors in THEMES.items():
-        path, picture = FOLDER / f"combine-{theme}.svg", draw(colors)
+    pictures = {
+        FOLDER / f"{name}-{theme}.svg": draw_one(colors)
+        for theme, colors in THEMES.items()
+        for name, draw_one in (("combine", draw), ("methods", draw_methods))
+    }
+    for path, picture in pictures.items():
         if not is_check:
             path.write_text(picture, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != picture:

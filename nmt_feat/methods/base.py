@@ -33,6 +33,8 @@ class Method(nn.Module):
     """Whether the features that no combiner merges say where heads are."""
     has_encoders: ClassVar[bool] = False
     """Whether each feature has an encoder of its own, which `embedding` then has."""
+    attends_to_each: ClassVar[str] = ""
+    """Whether the decoder attends to the output of each of these encoders: `serial`, `parallel`."""
     in_source: ClassVar[bool] = False
     """Whether they are tokens of the source, before any model sees it."""
     exportable: ClassVar[bool] = False
@@ -69,6 +71,10 @@ class Method(nn.Module):
 
     def scale_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
         """Factors `(B, 1 or heads, S, S)` of the scores of an encoder layer's attention, if any."""
+        return None
+
+    def bias_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
+        """What is added to these scores, of the same shape, if anything."""
         return None
 
     def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Add, Combiner, ConcatProject
@@ -44,3 +45,36 @@ class EncodersSum(EncodersConcat):
     """`h + e_1 + ... + e_k`: as `EncodersConcat`, but their outputs are added."""
 
     merge = Add
+
+
+class EncodersSerial(Method):
+    """`x + A_0(x)`, then `x + A_1(x)` ...: the decoder attends to each encoder in turn.
+
+    Serial multi-source attention of Libovický et al. (2018): an encoder for each feature as in
+    `EncodersConcat`, and in each layer of the decoder an attention for each encoder, the words'
+    first, with a norm and a residual connection of its own.
+
+    Args:
+        dim: see `Method`.
+        sizes: see `Method`.
+        embedding: see `EncodersConcat`.
+    """
+
+    uses_combiner = False
+    has_encoders = True
+    attends_to_each = "serial"
+
+    def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+        """The outputs of all encoders side by side, `(B, S, (k + 1) * dim)`."""
+        assert self.embedding is not None
+        return torch.cat([memory, *self.embedding(features, mask)], dim=-1)
+
+
+class EncodersParallel(EncodersSerial):
+    """`x + A_0(x) + A_1(x) + ... + A_k(x)`: the decoder attends to all encoders at once.
+
+    Parallel multi-source attention of Libovický et al. (2018): as `EncodersSerial`, but all
+    attentions read the same states of the decoder, and their results are added.
+    """
+
+    attends_to_each = "parallel"

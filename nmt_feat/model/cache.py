@@ -27,7 +27,10 @@ COMPACTION_SHARE = 0.75
 
 @dataclass
 class LayerCache:
-    """Keys and values of a decoder layer, each `(B, H, positions, D / H)`."""
+    """Keys and values of a decoder layer, each `(B, H, positions, D / H)`.
+
+    Those of n memories are side by side, `(B, n * H, positions, D / H)`.
+    """
 
     cross_key: Tensor
     cross_value: Tensor
@@ -79,9 +82,12 @@ class Cache:
     """`(R, written_count)`, true at the positions that a row's prefix was written to."""
 
     @classmethod
-    def from_memory(cls, memory: list[tuple[Tensor, Tensor]], mask: Tensor) -> Cache:
-        """One row for each sentence; the memory's keys and values by layer, mask `(B, S)`."""
-        layers = [LayerCache(k, v, k[:, :, :0], v[:, :, :0]) for k, v in memory]
+    def from_memory(cls, memory: list[tuple[Tensor, Tensor]], mask: Tensor, heads: int) -> Cache:
+        """One row for each sentence; the memory's keys and values by layer, mask `(B, S)`.
+
+        `heads`: H of self-attention; the memory has n times as many where it is n side by side.
+        """
+        layers = [LayerCache(k, v, k[:, :heads, :0], v[:, :heads, :0]) for k, v in memory]
         rows = torch.arange(len(mask), device=mask.device)
         nothing = mask.new_zeros((len(mask), 0))
         return cls(layers, mask[:, None, None], rows, torch.zeros_like(rows), 1, nothing)

@@ -7,7 +7,7 @@ name of the purpose:
     "order"              the batches of all epochs (NumPy's PCG64)
     "dropout", rank      dropout and masked features, in each process; saved with checkpoints
     "transformer", "target", "source", "combiner", "method", "feature NAME", "encoder NAME",
-    "layers NAME"
+    "layers NAME", "memories"
                          the first weights of that part of the model
 """
 

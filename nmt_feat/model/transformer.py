@@ -7,8 +7,9 @@ once (training, forced scoring), `step` one piece at a time with cached keys and
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from nmt_feat.model.cache import Cache, LayerCache
 from nmt_feat.model.dropout import add_with_dropout, dropout
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 
+AttendOne = Callable[["Attention", Tensor, Tensor, Tensor], Tensor]
 LANES = 16
 """PyTorch computes a softmax of a shorter row number by number on CPU, six times slower."""
 
@@ -32,20 +34,23 @@ def attend(
     dropped: float = 0.0,
     causal: bool = False,
     factors: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true where keys are real.
 
-    `factors`, `(B, 1 or H, T, keys)`, multiply the scores.
+    `factors`, `(B, 1 or H, T, keys)`, multiply the scores; `bias`, alike, is then added.
 
     On CPU written out: PyTorch's fused CPU kernel is made for long sequences; for sentences it is
     slower. Under bf16 the products are bf16 and the softmax is fp32, padded to `LANES` keys.
     """
-    if factors is None and (query.device.type != "cpu" or dropped):
+    if factors is bias is None and (query.device.type != "cpu" or dropped):
         return F.scaled_dot_product_attention(query, key, value, mask, dropped, causal)
     with torch.autocast(query.device.type, enabled=False):
         scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2)).float()
         if factors is not None:
             scores = scores * factors
+        if bias is not None:
+            scores = scores + bias
         if mask is not None:
             scores = scores + scores.new_zeros(mask.shape).masked_fill(~mask, -math.inf)
         if causal:
@@ -102,11 +107,13 @@ class Attention(nn.Module):
         mask: Tensor | None,
         causal: bool = False,
         factors: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none; factors as of `attend`."""
+        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none; the rest as of `attend`."""
         query, key, value = self.split_heads(self.inputs(x), 3)
         dropout = self.dropout if self.training else 0.0
-        return self.project_output(attend(query, key, value, mask, dropout, causal, factors))
+        attended = attend(query, key, value, mask, dropout, causal, factors, bias)
+        return self.project_output(attended)
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `(B, H, S, D / H)` of the memory `(B, S, D)`, for `attend_memory`."""
@@ -161,27 +168,78 @@ class EncoderLayer(nn.Module):
         """The residual sum, with dropout of the update."""
         return add_with_dropout(x, update, self.dropout, self.training)
 
-    def forward(self, x: Tensor, mask: Tensor, factors: Tensor | None = None) -> Tensor:
-        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`; factors as of `attend`."""
-        x = self.add_update(x, self.attention(self.attention_norm(x), mask, factors=factors))
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        factors: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`; factors and bias as of `attend`."""
+        attended = self.attention(self.attention_norm(x), mask, factors=factors, bias=bias)
+        x = self.add_update(x, attended)
         return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
 
 class DecoderLayer(EncoderLayer):
-    """An encoder layer, causal, with attention to the memory between its two halves."""
+    """An encoder layer, causal, with attention to the memory between its two halves.
+
+    Where there are several memories, side by side in `(B, S, n * D)`, each has an attention of its
+    own: one after another, or, `parallel`, all of the same states, and their results are added.
+    """
 
     def __init__(self, dim: int, inner: int, heads: int, dropouts: Dropouts) -> None:
         super().__init__(dim, inner, heads, dropouts)
         self.cross_norm = nn.LayerNorm(dim)
         self.cross = Attention(dim, heads, dropouts.attention, cross=True)
+        self.further_norms, self.further = nn.ModuleList(), nn.ModuleList()
+        self.parallel = False
+
+    def add_memories(self, count: int, parallel: bool) -> None:
+        """Attend to `count` memories more."""
+        dim, self.parallel = self.cross_norm.normalized_shape[0], parallel
+        for _ in range(count):
+            attention = Attention(dim, self.cross.heads, self.cross.dropout, cross=True)
+            self.further.append(attention)
+            if not parallel:
+                self.further_norms.append(nn.LayerNorm(dim))
+
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values `(B, n * H, S, D / H)` of the n memories `(B, S, n * D)`."""
+        if not self.further:
+            return self.cross.project_memory(memory)
+        attentions = [self.cross, *self.further]
+        parts = memory.chunk(len(attentions), dim=-1)
+        pairs = [a.project_memory(part) for a, part in zip(attentions, parts, strict=True)]
+        keys, values = zip(*pairs, strict=True)
+        return torch.cat(keys, dim=1), torch.cat(values, dim=1)
+
+    def attend_memory(self, x: Tensor, key: Tensor, value: Tensor, attend_one: AttendOne) -> Tensor:
+        """x and what it reads of the memories, whose keys and values are those of `project_memory`.
+
+        `attend_one`: from an attention, its normed states, keys and values to its result.
+        """
+        if not self.further:
+            return self.add_update(x, attend_one(self.cross, self.cross_norm(x), key, value))
+        attentions = [self.cross, *self.further]
+        keys, values = (part.chunk(len(attentions), dim=1) for part in (key, value))
+        if self.parallel:
+            states = self.cross_norm(x)
+            updates = map(attend_one, attentions, itertools.repeat(states), keys, values)
+            return self.add_update(x, torch.stack([*updates]).sum(0))
+        norms = [self.cross_norm, *self.further_norms]
+        for attention, norm, *pair in zip(attentions, norms, keys, values, strict=True):
+            x = self.add_update(x, attend_one(attention, norm(x), *pair))
+        return x
 
     def decode(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """x `(B, T, D)` with memory `(B, S, D)`, to `(B, T, D)`."""
+        """x `(B, T, D)` with memory `(B, S, n * D)`, to `(B, T, D)`."""
+
+        def attend_one(attention: Attention, states: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return attention.attend_memory(states, key, value, mask)
+
         x = self.add_update(x, self.attention(self.attention_norm(x), None, causal=True))
-        x = self.add_update(
-            x,
-            self.cross.attend_memory(self.cross_norm(x), *self.cross.project_memory(memory), mask),
-        )
+        x = self.attend_memory(x, *self.project_memory(memory), attend_one)
         return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
     def decode_step(self, x: Tensor, layer: LayerCache, cache: Cache, seen: Tensor) -> Tensor:
@@ -190,13 +248,18 @@ class DecoderLayer(EncoderLayer):
         Attention works on the grid `(B, W, ...)`, all else on the rows. `seen` is what
         `Cache.record_written_positions` returns, `(B, 1, W, written_count)`.
         """
+
+        def attend_one(attention: Attention, states: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            (query,) = attention.split_heads(cache.to_grid(attention.query(states)), 1)
+            attended = attend(query, key, value, cache.mask)
+            out: Tensor = attention.output(cache.from_grid(join_heads(attended)))
+            return out
+
         grid = cache.to_grid(self.attention.inputs(self.attention_norm(x)))
         query, key, value = self.attention.split_heads(grid, 3)
         written = layer.append_grid(key, value, cache.written_count - cache.width)
         x = x + self.attention.output(cache.from_grid(join_heads(attend(query, *written, seen))))
-        (query,) = self.cross.split_heads(cache.to_grid(self.cross.query(self.cross_norm(x))), 1)
-        attended = attend(query, layer.cross_key, layer.cross_value, cache.mask)
-        x = x + self.cross.output(cache.from_grid(join_heads(attended)))
+        x = self.attend_memory(x, layer.cross_key, layer.cross_value, attend_one)
         out: Tensor = x + self.forward_layer(self.forward_norm(x))
         return out
 
@@ -256,6 +319,7 @@ class Transformer(nn.Module):
         dropouts: Dropouts,
     ) -> None:
         super().__init__()
+        self.heads = heads
         shape = (dim, ffn_dim, heads, dropouts)
         self.encoder = nn.ModuleList(EncoderLayer(*shape) for _ in range(encoder_layers))
         self.encoder_norm = nn.LayerNorm(dim)
@@ -278,7 +342,8 @@ class Transformer(nn.Module):
         x = self.source(source, features)
         for number, layer in enumerate(self.encoder):
             factors = self.method.scale_attention(number, features)
-            x = layer(x, mask[:, None, None, :], factors)
+            bias = self.method.bias_attention(number, features)
+            x = layer(x, mask[:, None, None, :], factors, bias)
         return self.method.change_memory(self.encoder_norm(x), features, mask)
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
@@ -305,8 +370,8 @@ class Transformer(nn.Module):
         memories = []
         for layer in self.decoder:
             assert isinstance(layer, DecoderLayer)
-            memories.append(layer.cross.project_memory(memory))
-        return Cache.from_memory(memories, mask)
+            memories.append(layer.project_memory(memory))
+        return Cache.from_memory(memories, mask, self.heads)
 
     def decode_step(self, token: Tensor, position: int, cache: Cache) -> Tensor:
         """Scores `(R, vocabulary)`, fp32, of the piece after `token` `(R,)` at `position`."""

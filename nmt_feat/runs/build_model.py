@@ -21,7 +21,13 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.model.transformer import Dropouts, EncoderLayer, FeatureEncoders, Transformer
+from nmt_feat.model.transformer import (
+    DecoderLayer,
+    Dropouts,
+    EncoderLayer,
+    FeatureEncoders,
+    Transformer,
+)
 
 LEAST = FIRST + 1
 """Ids of a feature at least: the special ones and a value."""
@@ -315,7 +321,7 @@ def build_model(
     with isolated_generator(seed, "method"):
         beyond = build_method(method, model.dim, values, apart)
     with isolated_generator(seed, "transformer"):
-        return Transformer(
+        transformer = Transformer(
             source,
             TargetEmbedding(target, model.dropout),
             beyond,
@@ -326,6 +332,12 @@ def build_model(
             decoder_layers=model.decoder_layers,
             dropouts=choose_dropouts(model),
         )
+    if cls.attends_to_each:
+        with isolated_generator(seed, "memories"):
+            for layer in transformer.decoder:
+                assert isinstance(layer, DecoderLayer)
+                layer.add_memories(len(features), parallel=cls.attends_to_each == "parallel")
+    return transformer
 
 
 def choose_dropouts(model: ModelConfig) -> Dropouts:
