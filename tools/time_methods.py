@@ -32,7 +32,7 @@ class TimedRow:
         settings = ["experiment=beyond", f"row={row}", f"paths.cache={cache}"]
         cfg = resolve_settings(compose_settings(settings), True, TextConsole(stderr=True))
         prepared = prepare_run(cfg)
-        model, _ = build_untrained(cfg, prepared)
+        model, *_ = build_untrained(cfg, prepared)
         self.objective = Objective(model.train(), cfg.trainer.label_smoothing, fused=True)
         self.optimizer = torch.optim.Adam(model.parameters())
         self.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
