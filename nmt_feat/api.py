@@ -80,9 +80,12 @@ class LoadedRun:
         model: the PyTorch model, vocabularies and annotator.
     """
 
-    def __init__(self, folder: str | Path, threads: int = 0) -> None:
+    def __init__(
+        self, folder: str | Path, threads: int = 0, glossary: str | Path | None = None
+    ) -> None:
         self.folder = Path(folder)
         self.model = TrainedModel(folder, threads)
+        self.model.use_glossary(glossary)
 
     def translate(
         self, texts: Sequence[str] | Sequence[Sentence], beam: int | None = None
@@ -126,7 +129,7 @@ class LoadedRun:
         sentence, names = self._read(text), model.feature_names
         where = self._name_sentences(1)
         split = model.encode_pairs([sentence], [""], where, count=False, has_tokens=False)
-        described = model.encoder.describe(model.encoder.read_columns([sentence]), where)
+        described = model.describe_sentences([sentence], where)
         batch = collate(split, np.array([0]), names).to(model.device)
         tags = [f"<{name}>" for name in reversed(names) if name in split.tags]
         ids = batch.source[0, len(tags) : -1].tolist()
@@ -167,14 +170,15 @@ class LoadedRun:
         return [f"texts: sentence {number}" for number in range(1, count + 1)]
 
 
-def load_run(folder: str | Path, threads: int = 0) -> LoadedRun:
+def load_run(folder: str | Path, threads: int = 0, glossary: str | Path | None = None) -> LoadedRun:
     """A finished run, ready to translate.
 
     Args:
         folder: the run's folder.
         threads: of the CPU; 0 for the program's default.
+        glossary: file of terms that are written into the text, for a run that was trained so.
     """
-    return LoadedRun(folder, threads)
+    return LoadedRun(folder, threads, glossary)
 
 
 def train(settings: Sequence[str] = (), config_dir: str | None = None) -> FinishedRun:

@@ -32,7 +32,10 @@ def options(group: str) -> list[str]:
     return found
 
 
-GIVEN = ("contextual", "domain", "formality", "vectors", "vectors_sentence", "vectors_window")
+GIVEN = (
+    *("contextual", "domain", "formality", "term"),
+    *("vectors", "vectors_sentence", "vectors_window"),
+)
 """Features that need a file or folder; their own tests run them."""
 
 
@@ -296,6 +299,9 @@ TABLES = {"four_methods": 25, "controls": 25, "four_methods_multi30k": 27, "mult
 TABLES |= {"single_features": 24, "low_resource": 60, "information": 225}
 TABLES |= {"sennrich2016_en_de": 21, "sennrich2016_de_en": 21, "wu2021_tiny": 0}
 TABLES |= {"park2020_ko_en": 30, "meta_embedding": 25, "beyond": 65}
+
+
+TABLES |= {"terminology": 24, "terminology_multi30k": 0}
 
 
 LARGE = ("information", "low_resource", "park2020_ko_en", "sennrich2016_de_en")

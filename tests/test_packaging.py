@@ -134,6 +134,7 @@ COMMANDS = {
     "annotate text.txt text.conllu annotator=hanta data.source_lang=de annotator.processes=1": "1",
     "train-vectors vectors --dim 8": "words",
     "export RUN": "written to",
+    "glossary text.txt text.txt --out terms.tsv --skip 0 --min-count 1": "terms",
     "score-comet --help": "--model",
 }
 """Each subcommand, and a part of what it prints."""

@@ -147,6 +147,12 @@ def annotate_texts(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]
     )
 
 
+def lemmatize_texts(annotator: Annotator, texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """The lemmas of each text, in lower case."""
+    sentences = annotate_texts(annotator, texts)
+    return [tuple(word.lemma.lower() for word in sentence.words) for sentence in sentences]
+
+
 def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
     """Refuse words of a user's annotator that are no words, or do not stand in their text."""
     for sentence in sentences:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def find_resource(name: str) -> Path:
-    """Path of `conf` or `data/embedded`, wherever this installation keeps it."""
+    """Path of `conf`, `data/embedded` or `data/terms`, wherever this installation keeps it."""
     for root in (PACKAGE, PACKAGE.parent):
         if (root / name).exists():
             return root / name

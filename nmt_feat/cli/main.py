@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "reliance": "how much a run relies on its annotation",
     "claims": "what the tables of reports support, in BLEU and in chrF",
     "train-vectors": "two sets of word vectors from the training text",
+    "glossary": "a glossary from text and its translation, for data.terminology",
     "score-comet": "COMET of translations, by its own package",
 }
 """What each subcommand does, in one line."""

@@ -47,7 +47,7 @@ class Reliance:
         tags = choose_kind(WORD, FeatureConfig(column="subword_tag"))
         tag = tags.build_vocabulary(Counter("BIEO"), VocabularyBasis())
         encoder = model.encoder.with_features(vocabs | {WORD: tag})
-        described = encoder.describe(encoder.read_columns(sentences), where)
+        described = model.describe_sentences(sentences, where, encoder)
         encoded = encode_split(encoder, model.target, described, targets)
         self.true = model.attach_states(encoded, described.texts, where)
         whole = model.cfg.subword.kind == "none"  # each piece is a word

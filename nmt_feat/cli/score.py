@@ -23,12 +23,12 @@ def score_text(cfg: ScoreConfig) -> None:
     """Write the natural log-probability and the pieces (the end symbol counts) of each line."""
     check_inference(cfg)
     model = TrainedModel(cfg.run, cfg.threads)
+    model.use_glossary(cfg.glossary)
     labels, files = cfg.labels, cfg.label_files
     source = Text(cfg.source, cfg.format, cfg.factors, cfg.raw, labels=labels, label_files=files)
     reader = model.make_reader(source)
-    check_output(
-        cfg.output, "output=", [*reader.list_files(), cfg.target, *list_files_read(cfg.run)]
-    )
+    files_read = [*reader.list_files(), cfg.target, *([cfg.glossary] if cfg.glossary else [])]
+    check_output(cfg.output, "output=", [*files_read, *list_files_read(cfg.run)])
     refuse_record(cfg.output, cfg.run)
     pairs = model.read_pairs(reader, cfg.target, may_be_nbest=True)
     model.unknowns.reaction = cfg.unknown

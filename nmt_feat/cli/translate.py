@@ -37,11 +37,13 @@ def translate_text(cfg: TranslateConfig) -> None:
         raise UserError(f"engine={cfg.engine}: translates with one run; give one, or engine=native")
     model = open_runs(cfg.run, cfg.threads)
     model.unknowns.reaction = cfg.unknown
+    model.use_glossary(cfg.glossary)
     labels, files = cfg.labels, cfg.label_files
     source = Text(cfg.input, cfg.format, cfg.factors, cfg.raw, labels=labels, label_files=files)
     reader = model.make_reader(source)
     files_of_runs = [path for folder in folders for path in list_files_read(folder)]
-    check_output(cfg.output, "output=", [*reader.list_files(), *files_of_runs])
+    files_read = [*reader.list_files(), *([cfg.glossary] if cfg.glossary else [])]
+    check_output(cfg.output, "output=", [*files_read, *files_of_runs])
     for folder in folders:
         refuse_record(cfg.output, folder)
     if cfg.too_long == "refuse" and cfg.input != "-":  # before the start

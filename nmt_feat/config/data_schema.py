@@ -14,6 +14,7 @@ from omegaconf import MISSING
 from nmt_feat.config.bounds import (
     AtLeast0,
     AtLeast1,
+    Share,
     one_of,
 )
 
@@ -54,6 +55,63 @@ class DownloadConfig:
 
 
 @dataclass
+class AnnotatorPart:
+    """One of several annotators, `annotator=[udpipe,spacy]`; on the command line
+    `annotator.udpipe.model=FILE` is the model of the one named `udpipe`."""
+
+    _target_: str | None = None
+    """Class of the annotator."""
+    model: str | None = None
+    """The annotator's model."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the class."""
+
+
+@dataclass
+class TerminologyConfig:
+    """Terms of a glossary, whose translations are written into the source text."""
+
+    glossary: str | None = None
+    """File of terms, a line each: source term, tab, target term, and maybe a tab and the lemmas of
+    the source term. In training a term counts where the target has its translation; dev and test
+    get those of the source."""
+    mode: Annotated[str, one_of("none", "append", "replace")] = "append"
+    """Whether a translation is written behind its term (`append`) or in its place (`replace`), or
+    the text stays as it is (`none`)."""
+    marking: Annotated[str, one_of("factor", "tags")] = "factor"
+    """What marks both: `factor`, for the feature `term` (0, 1 for the term, 2 for its translation),
+    or `tags` around them."""
+    match: Annotated[str, one_of("surface", "lemma")] = "surface"
+    """Whether a term is found in the source as it is written (one in lower case whatever the
+    text's), or by the lemmas of the annotation too."""
+    target_lemmas: AnnotatorPart = field(default_factory=AnnotatorPart)
+    """Annotator of the target language, `{_target_: nmt_feat.annotators.Simplemma, args: {language:
+    de}}`: in training a term then also counts where the target has its translation in another form.
+    """
+    share: Share = 1.0
+    """Share of the training pairs with terms whose terms are written; drawn by their places."""
+    tags: list[str] = field(default_factory=lambda: ["⟦", "⟠", "⟧"])
+    """They begin a term, stand before its translation, and end it, for `marking=tags`."""
+    shuffled: bool = False
+    """A control: each term has another one's translation."""
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether terms are written into the text."""
+        return self.glossary is not None and self.mode != "none"
+
+    @property
+    def marks_words(self) -> bool:
+        """Whether a column of the words says where terms are."""
+        return self.is_applied and self.marking == "factor"
+
+    @property
+    def needs_lemmas(self) -> bool:
+        """Whether terms are looked for among the lemmas of an annotation."""
+        return self.is_applied and self.match == "lemma"
+
+
+@dataclass
 class DataConfig:
     """The parallel corpus."""
 
@@ -79,6 +137,8 @@ class DataConfig:
     """Test sets by name; the first one is the table's."""
     download: DownloadConfig = field(default_factory=DownloadConfig)
     """Where to get the files when the folder lacks them."""
+    terminology: TerminologyConfig = field(default_factory=TerminologyConfig)
+    """Terms and their translations; see the page on terminology."""
     vocab_size: AtLeast1 = 8000
     """Number of subword pieces (of each side where the model is not joint)."""
     tokenized: bool = False
@@ -99,19 +159,6 @@ class DataConfig:
     """Parallel processes that prepare the data; 0 means one per core. Never changes the result."""
     readings: bool = False
     """Report reading accuracy: equal source lines of the test set are readings of each other."""
-
-
-@dataclass
-class AnnotatorPart:
-    """One of several annotators, `annotator=[udpipe,spacy]`; on the command line
-    `annotator.udpipe.model=FILE` is the model of the one named `udpipe`."""
-
-    _target_: str | None = None
-    """Class of the annotator."""
-    model: str | None = None
-    """The annotator's model."""
-    args: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the class."""
 
 
 @dataclass

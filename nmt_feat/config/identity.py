@@ -47,7 +47,7 @@ that users choose. This list never grows: hashes of runs depend on it."""
 HARMLESS = {
     "": "decoding paths resume published logger metrics scale name tags license local",
     "data": "folder format factors train dev tests download vocab_size min_words max_pieces "
-    "max_ratio processes readings",
+    "max_ratio processes readings terminology",
     "combiner": "name",
     "trainer": "progress log_every resume_exact wait_minutes max_skipped",
 }

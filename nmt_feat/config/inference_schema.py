@@ -35,6 +35,9 @@ class TranslateConfig:
     take the place of those that the text has."""
     label_files: dict[str, str] = field(default_factory=dict)
     """The same with a value a line: `+label_files.formality=test.formality`."""
+    glossary: str | None = None
+    """File of terms with their translations, written into the text as in training; for runs with
+    `data.terminology`."""
     nbest: Beam = 1
     """Hypotheses per sentence; the run's beam is widened to as many. Above 1, lines are
     `number ||| hypothesis ||| score`."""
@@ -83,6 +86,9 @@ class ScoreConfig:
     take the place of those that the text has."""
     label_files: dict[str, str] = field(default_factory=dict)
     """The same with a value a line: `+label_files.formality=test.formality`."""
+    glossary: str | None = None
+    """File of terms with their translations, written into the text as in training; for runs with
+    `data.terminology`."""
     unknown: Annotated[str, one_of("warn", "error")] = "warn"
     """What is done where the run does not know pieces or values of features, or where a line has
     more pieces than any of training: `warn` (a line with counts at the end) or `error`."""

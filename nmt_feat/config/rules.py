@@ -10,7 +10,7 @@ import re
 from torch import nn
 
 from nmt_feat.config.bounds import refuse_out_of_bounds
-from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig
+from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig, TerminologyConfig
 from nmt_feat.config.identity import is_combiner_name
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import ModelConfig, TrainConfig
@@ -37,6 +37,7 @@ def check_settings(cfg: TrainConfig) -> None:
     if not all(tag.strip() for tag in cfg.tags):
         raise UserError("tags: one of them is empty; write words: tags=[ablation,draft]")
     check_annotator(cfg.annotator)
+    _check_tags(cfg.data.terminology)
     for name in cfg.features:
         _check_feature_name(name)
 
@@ -140,6 +141,16 @@ def _check_combiner_name(name: str | None) -> None:
     if name is not None and not is_combiner_name(name):
         raise UserError(
             f"combiner.name={name}: a name has letters, digits, _ . and - only, and is not none"
+        )
+
+
+def _check_tags(terminology: TerminologyConfig) -> None:
+    """Tags are three different words."""
+    tags = terminology.tags
+    if len(tags) != 3 or len(set(tags)) != 3 or any(len(tag.split()) != 1 for tag in tags):
+        raise UserError(
+            f"data.terminology.tags=[{','.join(tags)}]: give three different words without spaces: "
+            "the tags that begin a term, stand before its translation, and end it"
         )
 
 

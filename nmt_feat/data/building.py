@@ -28,6 +28,7 @@ from nmt_feat.data.report import (
 )
 from nmt_feat.data.sentence_tables import CutTexts
 from nmt_feat.data.store import EncodedSplit
+from nmt_feat.data.terminology import without_marks, write_terms
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import list_annotation_columns, list_user_kinds
@@ -87,6 +88,9 @@ def build_data(
     corpus = locate_corpus(cfg, kinds)
     with Pool(count_processes(cfg, corpus), "preparing the data", "data.processes") as pool:
         read_corpus(work, corpus, pool)
+        if cfg.data.terminology.is_applied:
+            report_progress("writing terms")
+            write_terms(corpus, cfg.data.terminology, folder / "raw", pool)
         source, target = train_subwords(work, corpus)
         encoder = start_encoder(work, corpus, source, target)
         builders = align_features(work, corpus, encoder, pool)
@@ -113,13 +117,20 @@ def read_corpus(work: DataBuild, corpus: RawCorpus, pool: Pool) -> None:
     raw.mkdir()
     if uses_annotation(cfg, work.kinds):
         work.report_progress("reading the corpus and its annotation")
-        kinds = work.kinds.items()
-        columns = list_annotation_columns(work.kinds.values())
-        required = {n: k.annotation_column or "" for n, k in kinds if k.requires_annotation}
+        kinds = without_marks(work.kinds, cfg.data.terminology)
+        columns = list_read_columns(work)
+        required = {n: k.annotation_column or "" for n, k in kinds.items() if k.requires_annotation}
         read_splits(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool, required)
     else:
         work.report_progress("reading the corpus")
         read_splits(corpus, cfg.data, cfg.annotator, work.cache, None, raw, pool)
+
+
+def list_read_columns(work: DataBuild) -> tuple[str, ...]:
+    """The columns of the annotation that features and terms need."""
+    terminology = work.cfg.data.terminology
+    columns = list_annotation_columns(without_marks(work.kinds, terminology).values())
+    return tuple(sorted({*columns, "lemma"})) if terminology.needs_lemmas else columns
 
 
 def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwords]:
@@ -142,6 +153,7 @@ def start_encoder(
     }
     at_words = work.cfg.subword.split_at_words
     columns = {k.annotation_column for k in work.kinds.values() if k.annotation_column}
+    columns |= {"lemma"} if work.cfg.data.terminology.needs_lemmas else set()
     keys = sorted(map(source_key, columns))
     sources = {key: corpus.sources[key] for key in keys if key in corpus.sources}
     user_kinds = list_user_kinds(work.kinds)

@@ -15,6 +15,7 @@ from nmt_feat.config.identity import drop_defaults
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.data import corpora as datasets
+from nmt_feat.data.terminology import identify_terminology, without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
 from nmt_feat.features.kind import FeatureKind
@@ -55,6 +56,9 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {name: _identify_feature(cfg, kind, cache) for name, kind in kinds.items()},
     }
+
+    if terminology := identify_terminology(data.terminology):
+        content["terminology"] = terminology
 
     def hash_splits(corpus_sum: str, splits: Iterable[str], **more: object) -> str:
         # Rules of the text that change it; there were none once.
@@ -100,6 +104,7 @@ def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[
 def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> datasets.RawCorpus:
     """The files of the corpus, as far as the features need them."""
     annotate, cache = uses_annotation(cfg, kinds), Path(cfg.paths.cache)
+    kinds = without_marks(kinds, cfg.data.terminology)
     required = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
     keys = list_sentence_keys(kinds.values())
     return datasets.locate_splits(cfg.data, cfg.annotator, cache, annotate, required, keys)
@@ -107,6 +112,10 @@ def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> dataset
 
 def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
     """Whether words are those of an annotation: where a feature needs one, or the text has one."""
+    terminology = cfg.data.terminology
+    kinds = without_marks(kinds, terminology)
+    if terminology.needs_lemmas:
+        return True
     if cfg.subword.split_at_words or any(kind.annotation_column for kind in kinds.values()):
         return True
     depends_on_words = any(kind.depends_on_words for kind in kinds.values())

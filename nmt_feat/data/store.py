@@ -17,6 +17,7 @@ from nmt_feat.data.sentence_tables import Texts
 from nmt_feat.embedders.ids import EOS
 from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.features.vocabulary import Code
+from nmt_feat.text.sentences import ORIGINAL
 from nmt_feat.text.subwords import Subwords
 
 FEATURE, UNITS, VALUES = "feature:", "units:", "values:"
@@ -80,8 +81,9 @@ class EncodedSplit:
 
     @property
     def source_texts(self) -> list[str]:
-        """Raw source texts."""
-        return list(self.texts("source"))
+        """Raw source texts, without the translations of terms that are written into them."""
+        written = "original_text" in self._table.column_names
+        return list(self.texts("original" if written else "source"))
 
     @property
     def target_texts(self) -> list[str]:
@@ -89,7 +91,7 @@ class EncodedSplit:
         return list(self.texts("target"))
 
     def texts(self, side: str) -> Texts:
-        """Raw texts of `source` or `target`, which stay on disk until they are asked for."""
+        """Raw texts of `source` (as they are encoded) or `target`, which stay on disk till then."""
         return Texts(self._table[f"{side}_text"])
 
     def feature_text(self, name: str, i: int) -> str:
@@ -127,6 +129,8 @@ def encoded(
         "source_text": pa.array(described.texts, pa.large_string()),
         "target_text": pa.array(targets, pa.large_string()),
     }
+    if ORIGINAL in described.words.labels:
+        columns["original_text"] = described.words.labels[ORIGINAL].cast(pa.large_string())
     for name, ids in features.items():
         columns[FEATURE + name] = pa.LargeListArray.from_arrays(bounds, pa.array(ids))
     for name, values in described.values.items():

@@ -50,12 +50,16 @@ class Scoring:
         tokenized: whether the text is lower-cased tokens, scored as they are.
         asian: whether TER cuts Chinese and Japanese text into characters.
         unit: what perplexity is per: `word`, or `character` where no spaces stand between words.
+        language: the code of the target language.
+        glossary: the file of the corpus's terms, if it has one.
     """
 
     tokenizer: str = DEFAULT
     tokenized: bool = False
     asian: bool = False
     unit: str = "word"
+    language: str = ""
+    glossary: str | None = None
 
 
 def language_tokenizer(language: str) -> str:
@@ -71,13 +75,16 @@ def language_tokenizer(language: str) -> str:
 
 def choose_scoring(data: DataConfig) -> Scoring:
     """The scoring of a corpus: by its target language, unless its settings say otherwise."""
+    language, glossary = data.target_lang, data.terminology.glossary
     if data.tokenized:
-        return Scoring("none", tokenized=True)
+        return Scoring("none", tokenized=True, language=language, glossary=glossary)
     by_language = language_tokenizer(data.target_lang)
     return Scoring(
         data.bleu_tokenizer or by_language,
         asian=by_language in ("zh", "ja-mecab"),
         unit="character" if by_language in ("zh", "ja-mecab", CHARACTERS) else "word",
+        language=language,
+        glossary=glossary,
     )
 
 

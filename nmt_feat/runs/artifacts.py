@@ -30,6 +30,7 @@ from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.records import FINISHED, STARTED, read_run
+from nmt_feat.text.files import open_decompressed
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import FORMAT, read_tensors, restore_weights
 
@@ -38,6 +39,8 @@ CONFIG = "config.yaml"
 ANNOTATOR = "annotator"
 """The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
 FINGERPRINT = "FINGERPRINT"
+GLOSSARY = "glossary.tsv"
+"""The glossary of a run that was trained with terms."""
 EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
 
@@ -124,7 +127,12 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
     content: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(cfg)}
-    annotators = make_annotators(cfg.annotator) if cfg.features else {}
+    terminology = cfg.data.terminology
+    if terminology.is_applied:
+        with open_decompressed(str(terminology.glossary)) as file:
+            write_part(folder / GLOSSARY, file.read())
+    is_annotated = cfg.features or terminology.needs_lemmas
+    annotators = make_annotators(cfg.annotator) if is_annotated else {}
     for name, annotator in annotators.items():
         beside = annotator_folder(folder, cfg.annotator, name)
         make_folder(beside)
@@ -146,7 +154,7 @@ def annotator_folder(folder: Path, settings: AnnotatorConfig, name: str) -> Path
 def list_files_read(folder: str | Path) -> list[Path]:
     """The files of a run that translation reads; none where there is no run."""
     top = Path(folder)
-    files = [top / name for name in (CONFIG, WEIGHTS, SUMS)]
+    files = [top / name for name in (CONFIG, WEIGHTS, SUMS, GLOSSARY)]
     for name in ("encoder", ANNOTATOR, EXPORT):
         files += (top / name).rglob("*")
     return [path for path in files if path.is_file()]

@@ -8,11 +8,14 @@ from nmt_feat.annotators.base import Annotator, make_annotators
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
-from nmt_feat.data.corpora import name_annotation, read_kind
+from nmt_feat.data.corpora import has_annotation, name_annotation, read_kind
 from nmt_feat.data.sentence_tables import Format
+from nmt_feat.data.terminology import without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.text.formats import SEPARATORS, kind_of
+from nmt_feat.text.glossary import Glossary
+from nmt_feat.text.term_insertion import COLUMN
 
 
 def check_features(cfg: TrainConfig) -> None:
@@ -20,7 +23,8 @@ def check_features(cfg: TrainConfig) -> None:
     if not cfg.features:
         return
     kinds = choose_kinds(cfg.features)
-    columns = {n: kind.annotation_column for n, kind in kinds.items() if kind.annotation_column}
+    annotated = without_marks(kinds, cfg.data.terminology)
+    columns = {n: kind.annotation_column for n, kind in annotated.items() if kind.annotation_column}
     annotators = make_annotators(cfg.annotator)
     for annotator in annotators.values():
         _check_language(annotator, cfg.data)
@@ -32,6 +36,37 @@ def check_features(cfg: TrainConfig) -> None:
         raise UserError(
             f"control={cfg.control}: {', '.join(cfg.features)} say nothing that the pieces do not; "
             "choose features of words, or control=none"
+        )
+
+
+def check_terminology(cfg: TrainConfig) -> None:
+    """Refuse, before any data is read, a glossary that cannot be read, and marks nobody reads."""
+    terminology = cfg.data.terminology
+    if terminology.glossary is None:
+        return
+    glossary = Glossary.read(terminology.glossary)
+    if not terminology.is_applied:
+        return
+    columns = [kind.annotation_column for kind in choose_kinds(cfg.features).values()]
+    if terminology.marks_words and cfg.combiner._target_ is not None and COLUMN not in columns:
+        raise UserError(
+            "data.terminology.marking=factor: no feature reads the marks of terms; choose the "
+            "feature term, as features=[term], or set data.terminology.marking=tags"
+        )
+    if not terminology.marks_words and COLUMN in columns:
+        raise UserError(
+            "data.terminology.marking=tags: words have no marks, which a feature reads "
+            f"(column={COLUMN}); leave it out, or set data.terminology.marking=factor"
+        )
+    if terminology.needs_lemmas and not has_annotation(cfg.data, cfg.annotator):
+        raise UserError(
+            "data.terminology.match=lemma: nothing gives lemmas; set annotator=hanta or another, "
+            "or data.terminology.match=surface"
+        )
+    if terminology.shuffled and len({term.target for term in glossary.terms}) < 2:
+        raise UserError(
+            f"data.terminology.shuffled=true: all terms of {terminology.glossary} have one "
+            "translation; give a glossary with several"
         )
 
 

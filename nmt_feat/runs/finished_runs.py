@@ -23,7 +23,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring, choose_scoring
 from nmt_feat.evaluation.metric import build_metrics
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.artifacts import CONFIG, refuse_unfinished
+from nmt_feat.runs.artifacts import CONFIG, GLOSSARY, refuse_unfinished
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.folders import has_same_data
 from nmt_feat.runs.locks import held
@@ -70,6 +70,8 @@ def apply_request(folder: Path, asked: EvaluateConfig) -> TrainConfig:
     """The settings of a run, with what is asked for in the place of its own."""
     cfg = read_settings(folder / CONFIG)
     cfg.annotator = locate_models(folder, cfg.annotator)
+    if (folder / GLOSSARY).is_file():
+        cfg.data.terminology.glossary = str(folder / GLOSSARY)
     for split in cfg.data.tests.values():
         split.optional = True  # what was on another machine may be missing here
     further = {name: _find_here(split) for name, split in asked.data.tests.items()}

@@ -15,6 +15,7 @@ from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
 from nmt_feat.config.user_code import user_code_hash
+from nmt_feat.data.terminology import describe_settings
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
@@ -36,11 +37,14 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         selecting = cfg.metrics[cfg.trainer.select_metric]
         code = user_code_hash(locate_class(selecting._target_))
         settings["trainer"]["select_metric"] = dataclasses.asdict(selecting) | code
-    targets = cfg.annotator.targets if cfg.features else []
+    is_annotated = cfg.features or cfg.data.terminology.needs_lemmas
+    targets = cfg.annotator.targets if is_annotated else []
     settings["annotator"] = targets if len(targets) > 1 else next(iter(targets), None)
     for name, kind in choose_kinds(cfg.features).items():
         kind.trim_identity(settings["features"][name])
     count_tokenizer(settings["data"], cfg)
+    if cfg.data.terminology.is_applied:  # its glossary counts in the data's hash
+        settings["data"]["terminology"] = describe_settings(cfg.data.terminology)
     count_source_vectors(settings["model"], cfg)
     count_parent(settings, cfg)
     count_user_code(settings, cfg)

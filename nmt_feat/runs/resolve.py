@@ -25,7 +25,7 @@ from nmt_feat.runs.build_model import (
     unused,
 )
 from nmt_feat.runs.build_optimizer import try_optimizer
-from nmt_feat.runs.feature_rules import check_features
+from nmt_feat.runs.feature_rules import check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.method_rules import check_method
 from nmt_feat.runs.parent import check_parent
@@ -65,6 +65,7 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
         kind.complete_settings(cfg.subword.kind, choose_device(cfg.trainer.accelerator))
     check_formats(cfg.data)  # what a format lacks is said before what a feature lacks
     check_features(cfg)
+    check_terminology(cfg)
     check_widths(cfg.combiner, cfg.features, cfg.model, cfg.method)
     if cfg.model.source_vectors:
         width = vector_width(cfg.model.source_vectors)

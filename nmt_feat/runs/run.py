@@ -40,7 +40,7 @@ from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_metrics, add_results
 from nmt_feat.runs.advice import OWN_FILES, advise_on_features, advise_on_size
-from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, WEIGHTS, keep
+from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, keep
 from nmt_feat.runs.build_model import arithmetic
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
 from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
@@ -281,7 +281,7 @@ def train_new_run(
     record.parent = start.inheritance.as_record() if start.inheritance else {}
     records.write_record(folder, record, finished=False)
     make_folder(folder / CHECKPOINTS)
-    sums = hash_files(folder, (CONFIG, STARTED, "encoder/*", f"{ANNOTATOR}/**/*"))
+    sums = hash_files(folder, (CONFIG, STARTED, GLOSSARY, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
     widths = arithmetic(model.feature_embedding.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")

@@ -16,6 +16,8 @@ from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.annotated_text import refuse_lacking
+from nmt_feat.data.identity import uses_annotation
+from nmt_feat.data.terminology import without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.runs.artifacts import FINGERPRINT, annotator_folder
@@ -65,6 +67,15 @@ class TextAnnotation:
         kinds: Mapping[str, FeatureKind],
     ) -> None:
         self.folder, self.cfg, self.encoder, self.kinds = folder, cfg, encoder, kinds
+        terminology = cfg.data.terminology
+        self.needs_words = encoder.annotated
+        """Whether words are those of an annotation; marks of terms need none."""
+        self.required = encoder.required
+        if terminology.is_applied:
+            self.needs_words = uses_annotation(cfg, kinds)
+            marks = kinds.keys() - without_marks(kinds, terminology).keys()
+            self.required = [name for name in encoder.required if name not in marks]
+            self.required += ["lemmas for terms"] if terminology.needs_lemmas else []
         self.unannotated = 0
         """Sentences without annotation, where the run's features allow it."""
         self.says_sources = False
@@ -112,9 +123,9 @@ class TextAnnotation:
             )
         if self.encoder.normal:
             texts, raw = normalize_lines(texts), raw and normalize_lines(raw)
-        if not self.encoder.annotated:
+        if not self.needs_words:
             return [Sentence(text) for text in texts]
-        required = self.encoder.required
+        required = self.required
         if not required and (self.annotator is None or (projected and raw is None)):
             self.unannotated += sum(bool(text.strip()) for text in texts)
             return [Sentence(text) for text in texts]
@@ -161,7 +172,7 @@ class TextAnnotation:
         errors.
         """
         sources = set(chain.from_iterable(self.encoder.sources.values()))
-        if not self.encoder.annotated or not sources - {TEXT} or self.cfg.data.train.raw:
+        if not self.needs_words or not sources - {TEXT} or self.cfg.data.train.raw:
             return sentences
         return self._merge(sentences, None, name, first)
 

@@ -23,11 +23,13 @@ from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
+from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.interleaving import find_word_begins, insert_tokens
 from nmt_feat.data.overlaps import attach
 from nmt_feat.data.store import EncodedSplit, encode_split
+from nmt_feat.data.terminology import Terminology
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
@@ -36,6 +38,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.artifacts import (
     CONFIG,
     EXPORT,
+    GLOSSARY,
     WEIGHTS,
     load_model,
     refuse_unfinished,
@@ -57,6 +60,7 @@ from nmt_feat.runs.unknowns import Unknowns
 from nmt_feat.runs.user_classes import changed_classes
 from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
+from nmt_feat.text.glossary import Glossary
 from nmt_feat.text.merging import TEXT
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.sentences import HEADS
@@ -91,6 +95,11 @@ class TrainedModel:
                 f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
                 "it; give a run with control=none"
             )
+        if cfg.data.terminology.shuffled:
+            raise UserError(
+                f"{folder}: trained with data.terminology.shuffled=true, terms mean nothing to it; "
+                "give a run without it"
+            )
         check_sums(self.folder, skipped=("*.hyp", "*.parquet", STARTED))
         self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,6 +119,11 @@ class TrainedModel:
         self.unknowns = Unknowns(self.encoder)
         """What it does not know of the text that it has read."""
         self.annotation = TextAnnotation(self.folder, cfg, self.encoder, self.kinds)
+        self.terminology: Terminology | None = None
+        """The terms that are written into sentences, none until a glossary is given; None for runs
+        that were trained without."""
+        if cfg.data.terminology.is_applied:
+            self.terminology = Terminology.of(cfg.data.terminology, Glossary())
         self.missed = 0
         """Sentences that the exported model could not translate; the native engine did."""
         self.replaced = 0
@@ -119,6 +133,17 @@ class TrainedModel:
     def annotator_settings(self) -> AnnotatorConfig:
         """The annotators' settings; their models are those which the run has, where it has any."""
         return self.annotation.settings
+
+    def use_glossary(self, path: str | Path | None) -> None:
+        """Write the terms of a file into the sentences that are read, as in training."""
+        if path is None:
+            return
+        if self.terminology is None:
+            raise UserError(
+                f"glossary={path}: {self.folder} was trained without terms; give a run that was "
+                "trained with data.terminology.glossary, or leave it out"
+            )
+        self.terminology = Terminology.of(self.cfg.data.terminology, Glossary.read(path))
 
     @property
     def is_annotated(self) -> bool:
@@ -174,7 +199,7 @@ class TrainedModel:
                     f"{setting}.{key}={labels[key]}: no feature of the run reads it; "
                     f"{suggest(key, list(self.encoder.sentence_keys))}"
                 )
-        annotates = not self.encoder.annotated or (
+        annotates = not self.annotation.needs_words or (
             self.is_annotated and [TEXT] not in self.encoder.sources.values()
         )
         return Reader(text, self.cfg.data, annotates)
@@ -228,7 +253,12 @@ class TrainedModel:
         return normalize_lines(targets) if self.encoder.normal else targets
 
     def read_test_set(self) -> tuple[list[Sentence], list[str], list[str]]:
-        """The first test set whose files are still there, annotated as in training."""
+        """The first test set whose files are still there, annotated as in training.
+
+        Terms are those of training from here on, unless a glossary was given.
+        """
+        if self.terminology is not None and not self.terminology.glossary.terms:
+            self.use_glossary(self.folder / GLOSSARY)
         try:
             sentences, targets, raw, name = read_first_test_set(
                 self.cfg.data, Path(self.cfg.paths.cache)
@@ -267,10 +297,8 @@ class TrainedModel:
         What is unknown of them is counted, unless they were counted before. `has_tokens`: with
         those that the run's method puts into the source, if it does.
         """
-        if self.encoder.normal:
-            sentences = [normalize_sentence(s, values=False) for s in sentences]
         targets = self.normalize_targets(targets)
-        described = self.encoder.describe(self.encoder.read_columns(sentences), where)
+        described = self.describe_sentences(sentences, where)
         split = encode_split(self.encoder, self.target, described, targets)
         if count:
             self.unknowns.count(described, split, where)
@@ -286,6 +314,21 @@ class TrainedModel:
         if not self.model.method.in_source:
             return split
         return insert_tokens(split, self.model.method, begins, self.encoder.subwords.size)
+
+    def describe_sentences(
+        self, sentences: list[Sentence], where: list[str], encoder: SourceEncoder | None = None
+    ) -> AlignedSentences:
+        """Annotated sentences in normal form, with terms, as pieces and values.
+
+        `encoder`: one with further features than the run's.
+        """
+        encoder = encoder or self.encoder
+        if encoder.normal:
+            sentences = [normalize_sentence(s, values=False) for s in sentences]
+        if self.terminology is not None:
+            pairs = zip(sentences, where, strict=True)
+            sentences = [self.terminology.write_all_terms(s, name) for s, name in pairs]
+        return encoder.describe(encoder.read_columns(sentences), where)
 
     def attach_states(
         self, split: EncodedSplit, texts: list[str], where: list[str]

@@ -18,6 +18,8 @@ Integers = NDArray[np.int64]
 TEXT, START, END = "text", "start", "end"
 LABEL = "label:"
 """Begins the name of a table's column of labels."""
+ORIGINAL = "original text"
+"""The label that has the text as it was before terms were written into it; no key has spaces."""
 ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
 """Columns that an annotation gives, as they are in `Word`."""
 HEAD = "head"

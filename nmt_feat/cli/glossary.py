@@ -1,0 +1,143 @@
+"""A glossary from text and its translation: `nmt-feat glossary SOURCE TARGET --out FILE`.
+
+    nmt-feat glossary train.en train.de --out glossary.tsv
+    nmt-feat glossary train.en train.de --out glossary.tsv --agreement 0.7 --longest 1
+
+For trying terminology where no dictionary is at hand: Dinu et al. (2019) look up the terms of two
+dictionaries in their training text, without the 500 most frequent words; here terms are what stands
+together in that text. Of each sequence of up to `--longest` source words that `--min-count`
+sentences have, the target words with the largest Dice coefficient, 2 n(s, t) / (n(s) + n(t)), are
+its translation, if that is at least `--agreement`; n counts sentences. The `--skip` most frequent
+source words are no terms and in none. Source terms are in lower case, which any case matches.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nmt_feat.base.outputs import refuse_inputs, write_to
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.cli.texts import make_parser
+from nmt_feat.errors import UserError
+from nmt_feat.extras import optional
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.glossary import Term, split_tokens
+from nmt_feat.text.normalization import normalize_lines
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_matrix
+
+NGram = tuple[str, ...]
+"""Words that stand one behind the other."""
+
+
+def list_ngrams(tokens: Sequence[str], longest: int) -> set[NGram]:
+    """The sequences of words of a sentence, without signs, up to so many."""
+    ngrams = {
+        tuple(tokens[i : i + length])
+        for length in range(1, longest + 1)
+        for i in range(len(tokens) - length + 1)
+    }
+    return {ngram for ngram in ngrams if all(token[0].isalpha() for token in ngram)}
+
+
+def count_ngrams(sentences: Sequence[set[NGram]], min_count: int) -> tuple[list[NGram], csc_matrix]:
+    """The sequences that so many sentences have; which sentences have them, (sentences, ngrams)."""
+    from scipy.sparse import csc_matrix
+
+    counts = Counter(ngram for ngrams in sentences for ngram in ngrams)
+    names = sorted(ngram for ngram, count in counts.items() if count >= min_count)
+    numbers = {ngram: number for number, ngram in enumerate(names)}
+    places = [
+        (row, numbers[ngram])
+        for row, ngrams in enumerate(sentences)
+        for ngram in ngrams
+        if ngram in numbers
+    ]
+    rows, columns = np.array(places, np.int64).reshape(-1, 2).T
+    shape = len(sentences), len(names)
+    return names, csc_matrix((np.ones(len(places), np.int64), (rows, columns)), shape)
+
+
+def extract_terms(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    min_count: int,
+    agreement: float,
+    skip: int,
+    longest: int,
+) -> list[Term]:
+    """The terms of a text and its translation, by their sources; see the module."""
+    source_tokens = [split_tokens(text.lower()) for text in sources]
+    frequencies = Counter(token for tokens in source_tokens for token in tokens)
+    frequent = {token for token, _ in frequencies.most_common(skip)}
+    of_sources = [
+        {ngram for ngram in list_ngrams(tokens, longest) if frequent.isdisjoint(ngram)}
+        for tokens in source_tokens
+    ]
+    of_targets = [list_ngrams(split_tokens(text), longest) for text in targets]
+    source_names, in_source = count_ngrams(of_sources, min_count)
+    target_names, in_target = count_ngrams(of_targets, min_count)
+    source_counts, target_counts = (np.diff(counts.indptr) for counts in (in_source, in_target))
+    together = (in_source.T @ in_target).tocsr()
+    terms = []
+    for row, name in enumerate(source_names):
+        columns = together.indices[together.indptr[row] : together.indptr[row + 1]]
+        if not len(columns):
+            continue
+        shared = together.data[together.indptr[row] : together.indptr[row + 1]]
+        dice = 2 * shared / (source_counts[row] + target_counts[columns])
+        names = [target_names[column] for column in columns]
+        best = max(range(len(names)), key=lambda i: (dice[i], -len(names[i]), names[i]))
+        if dice[best] >= agreement and shared[best] >= min_count:
+            terms.append(Term(" ".join(name), " ".join(names[best])))
+    return sorted(terms)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the text, write the glossary."""
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="text, a sentence a line")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="its translation")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the glossary")
+    parser.add_argument("--min-count", type=int, default=3, help="sentences that have a term")
+    parser.add_argument("--agreement", type=float, default=0.6, help="smallest Dice coefficient")
+    parser.add_argument("--skip", type=int, default=500, help="most frequent words, no terms")
+    parser.add_argument("--longest", type=int, default=2, help="words of a term at most")
+    options = parser.parse_args(arguments)
+    use_utf8()
+    optional("scipy", "glossary", "analysis")
+    refuse_inputs(options.out, "--out=", [options.source, options.target])
+    check_options(options)
+    sources, targets = (normalize_lines(read_lines(p)) for p in (options.source, options.target))
+    if len(sources) != len(targets):
+        raise UserError(
+            f"{options.source} has {len(sources)} lines, {options.target} has {len(targets)}; "
+            "line n has to translate line n"
+        )
+    terms = extract_terms(
+        sources, targets, options.min_count, options.agreement, options.skip, options.longest
+    )
+    if not terms:
+        raise UserError(
+            f"{options.source}: no term is in {options.min_count} sentences and agrees by "
+            f"{options.agreement}; lower --min-count, --agreement or --skip"
+        )
+    with write_to(options.out) as file:
+        file.writelines(f"{term.source}\t{term.target}\n" for term in terms)
+    say(f"{options.out}: {len(terms):,} terms")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse numbers that make no sense."""
+    for name, least in (("min_count", 1), ("skip", 0), ("longest", 1)):
+        if (value := getattr(options, name)) < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+    if not 0 < options.agreement <= 1:
+        raise UserError(f"--agreement {options.agreement}: must be above 0, at most 1")

@@ -1,0 +1,189 @@
+"""Terms of a glossary in a corpus: their translations are written into its source texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nmt_feat.annotators.base import Annotator, fingerprint_of, lemmatize_texts, make_annotator
+from nmt_feat.base.pool import Pool
+from nmt_feat.config.data_schema import TerminologyConfig
+from nmt_feat.data import sentence_tables as tables
+from nmt_feat.data.corpora import RawCorpus
+from nmt_feat.errors import UserError
+from nmt_feat.features.dials import splitmix64
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.files import hash_content
+from nmt_feat.text.glossary import Glossary, Occurrence, contains_tokens, split_tokens
+from nmt_feat.text.sentences import ORIGINAL, Sentences
+from nmt_feat.text.term_insertion import COLUMN, Insertion, has_mark
+
+
+@dataclass(frozen=True)
+class TargetLemmas:
+    """An annotator of the target language, and the lemmas of a glossary's translations."""
+
+    annotator: Annotator
+    lemmas: Mapping[str, tuple[str, ...]]
+    """By translation."""
+
+    @classmethod
+    def of(cls, annotator: Annotator, glossary: Glossary) -> TargetLemmas:
+        """The lemmas that an annotator gives the translations."""
+        targets = sorted({term.target for term in glossary.terms})
+        rows = zip(targets, lemmatize_texts(annotator, targets), strict=True)
+        return cls(annotator, dict(rows))
+
+    def find_translations(self, text: str, translations: Iterable[str]) -> set[str]:
+        """Those of the translations that a text has in some form."""
+        (lemmas,) = lemmatize_texts(self.annotator, [text])
+        return {t for t in translations if contains_tokens(lemmas, self.lemmas[t])}
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """The terms of a glossary, and how they are written into sentences."""
+
+    glossary: Glossary
+    insertion: Insertion
+    needs_lemmas: bool = False
+    share: float = 1.0
+    other_targets: Mapping[str, str] | None = None
+    """For the control, by source term the translation of another one."""
+    target_lemmas: TargetLemmas | None = None
+    """By what a target has a translation in another form."""
+
+    @classmethod
+    def of(cls, settings: TerminologyConfig, glossary: Glossary) -> Terminology:
+        """What settings say of a glossary."""
+        tags = tuple(settings.tags) if settings.marking == "tags" else ()
+        return cls(
+            glossary,
+            Insertion(settings.mode == "append", tags),
+            settings.match == "lemma",
+            settings.share,
+            glossary.exchange_targets() if settings.shuffled else None,
+        )
+
+    def find_terms(self, sentence: Sentence) -> list[Occurrence]:
+        """The terms of a source sentence."""
+        words = sentence.words if self.needs_lemmas else ()
+        spans, lemmas = [(word.start, word.end) for word in words], [word.lemma for word in words]
+        return self.glossary.find_terms(sentence.text, spans, lemmas)
+
+    def choose_terms(self, sentence: Sentence, target: str, row: int) -> list[Occurrence]:
+        """The terms of a training pair whose translations its target has, in a share of the pairs.
+
+        `row` is the pair's place in the corpus.
+        """
+        # A pair's draw depends on its place alone, so that a larger share has the smaller one's.
+        draw = float(splitmix64(np.array([row], np.uint64))[0]) / 2**64
+        if draw >= self.share or not (occurrences := self.find_terms(sentence)):
+            return []
+        tokens = split_tokens(target)
+        sought = {o.term.target for o in occurrences}
+        present = {text for text in sought if contains_tokens(tokens, split_tokens(text))}
+        if self.target_lemmas is not None:
+            present |= self.target_lemmas.find_translations(target, sought - present)
+        return [o for o in occurrences if o.term.target in present]
+
+    def write_terms(
+        self, sentence: Sentence, occurrences: list[Occurrence], where: str
+    ) -> Sentence:
+        """The sentence with the translations of terms; `where` names it in errors."""
+        self.insertion.refuse_tags(sentence.text, where)
+        if self.other_targets is not None:
+            targets = self.other_targets
+            occurrences = [
+                o._replace(term=o.term._replace(target=targets[o.term.source])) for o in occurrences
+            ]
+        return self.insertion.write_terms(sentence, occurrences)
+
+    def write_all_terms(self, sentence: Sentence, where: str) -> Sentence:
+        """The sentence with the translations of all its terms; one with marks stays as it is."""
+        if not self.insertion.tags and any(has_mark(word) for word in sentence.words):
+            return sentence
+        return self.write_terms(sentence, self.find_terms(sentence), where)
+
+
+def identify_terminology(settings: TerminologyConfig) -> dict[str, Any]:
+    """What determines the texts, for a hash; empty where no terms are written."""
+    if not settings.is_applied:
+        return {}
+    return describe_settings(settings) | {
+        "glossary": hash_content(str(settings.glossary), content=True)
+    }
+
+
+def describe_settings(settings: TerminologyConfig) -> dict[str, Any]:
+    """The settings that take effect, without the glossary."""
+    names = ["mode", "marking", "match", "share", *(["tags"] if settings.marking == "tags" else [])]
+    described = {name: getattr(settings, name) for name in names}
+    if settings.shuffled:
+        described["shuffled"] = True
+    if annotator := make_annotator(settings.target_lemmas):
+        described["target_lemmas"] = fingerprint_of(annotator)
+    return described
+
+
+def without_marks(
+    kinds: Mapping[str, FeatureKind], settings: TerminologyConfig
+) -> dict[str, FeatureKind]:
+    """The features but those of marks of terms: these need no annotation."""
+    if not settings.marks_words:
+        return dict(kinds)
+    return {name: kind for name, kind in kinds.items() if kind.annotation_column != COLUMN}
+
+
+def write_terms(corpus: RawCorpus, settings: TerminologyConfig, folder: Path, pool: Pool) -> None:
+    """Write terms into the sources of all splits, and note how many; tables are in `folder`."""
+    terminology = Terminology.of(settings, Glossary.read(str(settings.glossary)))
+    if annotator := make_annotator(settings.target_lemmas):
+        target_lemmas = TargetLemmas.of(annotator, terminology.glossary)
+        terminology = replace(terminology, target_lemmas=target_lemmas)
+    for split in corpus.splits:
+        is_train = split is corpus.train
+        work = partial(write_terms_of_rows, terminology, is_train, split.source_path)
+        parts, out = [split.target, split.source], folder / f"{split.name}.terms.arrow"
+        split.source, counts = tables.merge(work, parts, out, pool)
+        terms, sentences = (sum(column) for column in zip(*counts, strict=True))
+        if is_train and not terms:
+            raise UserError(
+                f"data.terminology.glossary={settings.glossary}: no pair of train has a term and "
+                "its translation as they are written; give a glossary of such, or leave it out"
+            )
+        corpus.notes.append(
+            f"{split.name}: the translations of {terms:,} terms are written into {sentences:,} of "
+            f"{len(split.source):,} sentences"
+        )
+
+
+def write_terms_of_rows(
+    terminology: Terminology, is_train: bool, path: str, parts: list[Sentences], row: int
+) -> tuple[Sentences, tuple[int, int]]:
+    """The sources of some pairs with the translations of terms; how many terms and sentences.
+
+    `parts` are the targets and the sources.
+    """
+    targets, sources = parts[0].texts, parts[1]
+    sentences, terms, changed = [], 0, 0
+    for number, (sentence, target) in enumerate(zip(sources, targets, strict=True), row):
+        occurrences = (
+            terminology.choose_terms(sentence, target, number)
+            if is_train
+            else terminology.find_terms(sentence)
+        )
+        terms, changed = terms + len(occurrences), changed + bool(occurrences)
+        where = f"{path}: sentence {number + 1}"
+        sentences.append(terminology.write_terms(sentence, occurrences, where))
+    marked = () if terminology.insertion.tags else ("misc",)
+    rows = Sentences.of(sentences, sorted({*sources.annotation, *marked}), sources.labels)
+    originals = {ORIGINAL: pa.array(sources.texts, pa.string())}
+    return replace(rows, labels=rows.labels | originals), (terms, changed)

@@ -1,0 +1,154 @@
+"""Scores about terms: whether translations have what a glossary asks for, and what lies beside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from nmt_feat.annotators.base import lemmatize_texts, make_annotators
+from nmt_feat.config.data_schema import AnnotatorConfig
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.metric import Metric, Statistics
+from nmt_feat.evaluation.sacrebleu_metrics import BLEU
+from nmt_feat.text.files import hash_content
+from nmt_feat.text.glossary import Glossary, count_tokens, split_tokens
+
+Split = Callable[[Sequence[str]], list[tuple[str, ...]]]
+
+
+class TermMetric(Metric):
+    """A metric that knows the terms of each source.
+
+    Args:
+        scoring: how translations into the target language are scored.
+        glossary: file of terms; default `data.terminology.glossary`.
+    """
+
+    def __init__(self, scoring: Scoring, glossary: str | None = None) -> None:
+        super().__init__(scoring)
+        glossary = glossary or scoring.glossary
+        if glossary is None:
+            raise UserError(
+                f"metrics: {self.name} needs a glossary; set data.terminology.glossary=FILE, with "
+                "data.terminology.mode=none where terms are not to be written into the text"
+            )
+        self.glossary = Glossary.read(glossary)
+        self._sum = hash_content(glossary, content=True)[:8]
+
+    @property
+    def signature(self) -> str:
+        """The glossary's sum."""
+        return f"glossary:{self._sum}"
+
+
+class TermSuccess(TermMetric):
+    """Term success rate: of the terms whose translation is in the reference, how many percent are
+    in the translation as well (Dinu et al. 2019 call it term use rate).
+
+    A term counts as often as source and reference have it. It is found as it is written.
+    """
+
+    name = "term success"
+
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """100 times the terms that are right, and the terms."""
+        return self.count_terms(sources, hypotheses, references, split_texts)
+
+    def count_terms(
+        self,
+        sources: Sequence[str],
+        hypotheses: Sequence[str],
+        references: Sequence[str],
+        split: Split,
+    ) -> Statistics:
+        """The same of words that `split` makes of texts and of terms."""
+        targets = sorted({term.target for term in self.glossary.terms})
+        words_of = dict(zip(targets, split(targets), strict=True))
+        rows = []
+        texts = zip(sources, split(hypotheses), split(references), strict=True)
+        for source, hypothesis, reference in texts:
+            wanted = Counter(o.term.target for o in self.glossary.find_terms(source))
+            right = total = 0
+            for target, count in wanted.items():
+                expected = min(count, count_tokens(reference, words_of[target]))
+                total += expected
+                right += min(expected, count_tokens(hypothesis, words_of[target]))
+            rows.append((100.0 * right, float(total)))
+        return np.array(rows).reshape(-1, 2)
+
+
+def split_texts(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """The tokens of each text."""
+    return [split_tokens(text) for text in texts]
+
+
+class TermSuccessByLemma(TermSuccess):
+    """The same by lemmas of an annotator of the target language: another form counts as right.
+
+    Args:
+        scoring, glossary: as above.
+        annotator: class of the annotator.
+        model: its model, as in `annotator.model`.
+        args: further arguments of the class; default the code of the target language.
+    """
+
+    name = "term success by lemma"
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        glossary: str | None = None,
+        annotator: str = "nmt_feat.annotators.Simplemma",
+        model: str | None = None,
+        args: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(scoring, glossary)
+        args = {"language": scoring.language} if args is None else args
+        settings = AnnotatorConfig(_target_=annotator, model=model, args=args)
+        (self.annotator,) = make_annotators(settings).values()
+
+    @property
+    def signature(self) -> str:
+        """With the annotator."""
+        return f"{super().signature}|lemmas:{self.annotator.name}"
+
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """100 times the terms that are right, and the terms."""
+        split = partial(lemmatize_texts, self.annotator)
+        return self.count_terms(sources, hypotheses, references, split)
+
+
+class BLEUWithoutTerms(TermMetric):
+    """BLEU on the sentences whose source has no term of the glossary."""
+
+    name, form = "BLEU without terms", "bleu"
+
+    def __init__(self, scoring: Scoring, glossary: str | None = None) -> None:
+        super().__init__(scoring, glossary)
+        self.bleu = BLEU(scoring)
+
+    @property
+    def signature(self) -> str:
+        """BLEU's, with the glossary."""
+        return f"{self.bleu.signature}|{super().signature}"
+
+    def measure_sentences(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Statistics:
+        """BLEU's counts of each sentence, none of one that has a term."""
+        counts = self.bleu.measure_sentences(sources, hypotheses, references)
+        without = [not self.glossary.find_terms(source) for source in sources]
+        zeroed: Statistics = counts * np.array(without)[:, None]
+        return zeroed
+
+    def score_corpus(self, statistics: Statistics) -> float:
+        """BLEU of the sentences without terms; 0 where all have some."""
+        return self.bleu.score_corpus(statistics) if statistics.any() else 0.0

@@ -1,0 +1,190 @@
+"""A glossary: terms with their translations, and where they stand in a text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from nmt_feat.errors import UserError, short_repr
+from nmt_feat.text.files import read_lines
+from nmt_feat.text.normalization import normalize_line
+
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Characters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+A term may begin and end at any of them."""
+FORM = "a line is: source term, tab, target term, and maybe a tab and the source term's lemmas"
+
+Span = tuple[int, int]
+"""The first character and the first behind."""
+
+
+class Term(NamedTuple):
+    """A row of a glossary."""
+
+    source: str
+    target: str
+    lemmas: str = ""
+    """Lemmas of the source's words; empty where they are the words as they stand."""
+
+
+class Occurrence(NamedTuple):
+    """Where a text has a term."""
+
+    start: int
+    end: int
+    term: Term
+
+
+@lru_cache(maxsize=1)
+def _token_pattern() -> re.Pattern[str]:
+    """Words with their accents and vowel signs, single characters of unspaced scripts, signs."""
+    characters = map(chr, range(0x20000))
+    marks = "".join(c for c in characters if unicodedata.category(c)[0] == "M")
+    unspaced = f"[{UNSPACED}][{marks}]*"
+    return re.compile(rf"{unspaced}|(?:(?![{UNSPACED}])[\w{marks}])+|[^\w\s]")
+
+
+def find_tokens(text: str) -> list[Span]:
+    """The spans of a text's tokens; a term is a sequence of them."""
+    return [match.span() for match in _token_pattern().finditer(text)]
+
+
+def split_tokens(text: str) -> tuple[str, ...]:
+    """The tokens of a text."""
+    return tuple(text[start:end] for start, end in find_tokens(text))
+
+
+class TokenSequences:
+    """Sequences of tokens that are looked for in texts.
+
+    One without capital letters is there whatever the text's case, others only as they are.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence[str]]) -> None:
+        self.number_by_tokens: dict[tuple[str, ...], int] = {}
+        """By sequence its number; of equal ones the first one's."""
+        self.lengths: dict[str, set[int]] = {}
+        for number, tokens in enumerate(sequences):
+            self.number_by_tokens.setdefault(tuple(tokens), number)
+            self.lengths.setdefault(tokens[0].lower(), set()).add(len(tokens))
+
+    def find(self, tokens: Sequence[str]) -> list[tuple[int, int, int]]:
+        """First token, first behind and number of all that are there; they may overlap."""
+        lower = [token.lower() for token in tokens]
+        places = []
+        for first, token in enumerate(lower):
+            for length in self.lengths.get(token, ()):
+                behind = first + length
+                if behind > len(tokens):
+                    continue
+                for candidate in (tokens[first:behind], lower[first:behind]):
+                    number = self.number_by_tokens.get(tuple(candidate))
+                    if number is not None:
+                        places.append((first, behind, number))
+                        break
+        return places
+
+
+class Glossary:
+    """Terms, each of one translation.
+
+    Args:
+        terms: with different sources.
+    """
+
+    def __init__(self, terms: Sequence[Term] = ()) -> None:
+        self.terms = list(terms)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Glossary:
+        """The glossary of a file; what is none is a `UserError` that names the line."""
+        rows: dict[str, tuple[Term, int]] = {}
+        for number, line in enumerate(read_lines(path), 1):
+            if not line.strip():
+                continue
+            term = _parse_row(line, f"{path}:{number}")
+            before, of_line = rows.setdefault(term.source, (term, number))
+            if before.target != term.target:
+                raise UserError(
+                    f"{path}:{number}: {short_repr(term.source)} is {short_repr(term.target)} "
+                    f"here, {short_repr(before.target)} in line {of_line}; keep one of them"
+                )
+        if not rows:
+            raise UserError(f"{path}: the file is empty; {FORM}")
+        return cls([term for term, _ in rows.values()])
+
+    @cached_property
+    def sources(self) -> TokenSequences:
+        """The source terms as they are written."""
+        return TokenSequences(split_tokens(term.source) for term in self.terms)
+
+    @cached_property
+    def lemmas(self) -> TokenSequences:
+        """The lemmas of the source terms, without regard to case."""
+        lemmas = (term.lemmas or term.source for term in self.terms)
+        return TokenSequences(split_tokens(text.lower()) for text in lemmas)
+
+    def find_terms(
+        self, text: str, words: Sequence[Span] = (), lemmas: Sequence[str] = ()
+    ) -> list[Occurrence]:
+        """Where a text has terms, from left to right, the longest of those that overlap.
+
+        Args:
+            text: the text.
+            words, lemmas: spans and lemmas of its words, where terms are found by lemmas too.
+        """
+        spans = find_tokens(text)
+        tokens = [text[start:end] for start, end in spans]
+        places = [(spans[a][0], spans[b - 1][1], n) for a, b, n in self.sources.find(tokens)]
+        if lemmas:
+            by_lemma = self.lemmas.find([lemma.lower() for lemma in lemmas])
+            places += [(words[a][0], words[b - 1][1], n) for a, b, n in by_lemma]
+        chosen: list[Occurrence] = []
+        # At one place what is written so comes before what has the same lemmas: sorting is stable.
+        for start, end, number in sorted(places, key=lambda place: (place[0], -place[1])):
+            if not chosen or start >= chosen[-1].end:
+                chosen.append(Occurrence(start, end, self.terms[number]))
+        return chosen
+
+    def exchange_targets(self) -> dict[str, str]:
+        """By source term the target of another, the control: which one follows from the terms.
+
+        A single target has no other.
+        """
+        targets = sorted({term.target for term in self.terms}, key=_hash_text)
+        following = dict(zip(targets, [*targets[1:], *targets[:1]], strict=True))
+        return {term.source: following[term.target] for term in self.terms}
+
+
+def contains_tokens(tokens: Sequence[str], sought: Sequence[str]) -> bool:
+    """Whether tokens have others among them, one behind the other."""
+    return count_tokens(tokens, sought) > 0
+
+
+def count_tokens(tokens: Sequence[str], sought: Sequence[str]) -> int:
+    """How often tokens have others among them, one behind the other."""
+    length = len(sought)
+    starts = range(len(tokens) - length + 1)
+    return sum(tuple(tokens[i : i + length]) == tuple(sought) for i in starts)
+
+
+def _hash_text(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _parse_row(line: str, where: str) -> Term:
+    cells = [normalize_line(cell) for cell in line.split("\t")]
+    if not 2 <= len(cells) <= 3:
+        raise UserError(f"{where}: {len(cells)} columns in {short_repr(line)}; {FORM}")
+    for cell, side in zip(cells, ("source", "target"), strict=False):
+        if not split_tokens(cell):
+            raise UserError(f"{where}: the {side} term is empty; {FORM}")
+    return Term(*cells)

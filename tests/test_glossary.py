@@ -1,0 +1,205 @@
+"""Glossaries: how they are read, where a text has their terms, how these are written into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nmt_feat.errors import UserError
+from nmt_feat.text.conllu import Sentence, Word
+from nmt_feat.text.glossary import Glossary, Term
+from nmt_feat.text.term_insertion import Insertion
+
+APPEND, REPLACE = Insertion(), Insertion(keeps_source=False)
+TAGS = ("⟦", "⟠", "⟧")
+GLOSSARY = Glossary(
+    [
+        Term("bakers", "Bäcker"),
+        Term("red duck", "rote Ente"),
+        Term("duck", "Ente"),
+        Term("New York", "NY"),
+        Term("北京", "Peking"),
+        Term("go out", "ausgehen", "go out"),
+    ]
+)
+ROW = "a line is: source term, tab, target term, and maybe a tab and the source term's lemmas"
+BAD = {
+    "": f"the file is empty; {ROW}",
+    "\n \n": f"the file is empty; {ROW}",
+    "bank\n": f"1: 1 columns in 'bank'; {ROW}",
+    "a\tb\n\na\tb\tc\td\n": f"3: 4 columns in 'a\\tb\\tc\\td'; {ROW}",
+    "\tBank\n": f"1: the source term is empty; {ROW}",
+    "bank\t \n": f"1: the target term is empty; {ROW}",
+    "bank\tBank\ncat\tKatze\nbank\tUfer\n": "3: 'bank' is 'Ufer' here, 'Bank' in line 1; keep one "
+    "of them",
+}
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_refused_files(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "glossary.tsv", text)
+    with pytest.raises(UserError) as error:
+        Glossary.read(path)
+    message = BAD[text]
+    assert str(error.value) == f"{path}:{'' if message[0].isdigit() else ' '}{message}"
+
+
+def test_file() -> None:
+    with pytest.raises(UserError, match="no such file"):
+        Glossary.read("nowhere.tsv")
+
+
+def test_rows_may_repeat_and_are_brought_into_normal_form(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.tsv", "\ufeffba\u0308r\tBär\r\n\nold  man\t alter  Mann \told man\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("bär\tBär\n")
+    assert Glossary.read(path).terms == [
+        Term("bär", "Bär"),
+        Term("old man", "alter Mann", "old man"),
+    ]
+
+
+FOUND = {
+    "The bakers sleep.": ["bakers"],
+    "Bakers sleep.": ["Bakers"],
+    "The bakersfield": [],
+    "(bakers)bakers": ["bakers", "bakers"],
+    "a red duck": ["red duck"],
+    "a Red duck, a duck": ["Red duck", "duck"],
+    "red": [],
+    "New York, new york": ["New York"],
+    "我爱北京。": ["北京"],
+    "": [],
+}
+
+
+@pytest.mark.parametrize("text", FOUND)
+def test_places(text: str) -> None:
+    assert [text[o.start : o.end] for o in GLOSSARY.find_terms(text)] == FOUND[text]
+
+
+def test_marks_of_vowels_belong_to_their_words() -> None:
+    glossary = Glossary([Term("हि", "a")])
+    assert glossary.find_terms("हिन्दी हि")[0].start == 7
+
+
+def test_lemmas() -> None:
+    text = "Children went out"
+    spans, lemmas = [(0, 8), (9, 13), (14, 17)], ["child", "go", "out"]
+    assert GLOSSARY.find_terms(text) == []
+    assert [text[o.start : o.end] for o in GLOSSARY.find_terms(text, spans, lemmas)] == ["went out"]
+    only = Glossary([Term("children", "Kinder"), Term("kid", "Kind", "child")])
+    (occurrence,) = only.find_terms(text, spans, lemmas)
+    assert occurrence.term.target == "Kinder"  # what is written so comes first
+
+
+WRITTEN = {
+    "The bakers sleep.": (
+        "The bakers Bäcker sleep.",
+        "01200",
+        "The Bäcker sleep.",
+        "0200",
+        "The ⟦ bakers ⟠ Bäcker ⟧ sleep.",
+    ),
+    "a red duck.": (
+        "a red duck rote Ente.",
+        "011220",
+        "a rote Ente.",
+        "0220",
+        "a ⟦ red duck ⟠ rote Ente ⟧ .",
+    ),
+    "我爱北京也": (
+        "我爱北京 Peking 也",
+        "001120",
+        "我爱 Peking 也",
+        "0020",
+        "我爱 ⟦ 北京 ⟠ Peking ⟧ 也",
+    ),
+    "nothing": ("nothing", "0", "nothing", "0", "nothing"),
+    "": ("", "", "", "", ""),
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_written_terms(text: str) -> None:
+    occurrences = GLOSSARY.find_terms(text)
+    appended, marks, replaced, marks_replaced, tagged = WRITTEN[text]
+    for insertion, expected, digits in (
+        (APPEND, appended, marks),
+        (REPLACE, replaced, marks_replaced),
+        (Insertion(tags=TAGS), tagged, ""),
+    ):
+        sentence = insertion.write_terms(Sentence(text), occurrences)
+        assert sentence.text == expected
+        assert "".join(word.misc.removeprefix("TERM=") for word in sentence.words) == digits
+        assert all(sentence.text[w.start : w.end] == w.form for w in sentence.words)
+    assert Insertion(False, TAGS).write_terms(Sentence(text), occurrences).text == (
+        tagged.replace("bakers ⟠ ", "").replace("red duck ⟠ ", "").replace("北京 ⟠ ", "")
+    )
+
+
+def annotate() -> Sentence:
+    """`A red duck slept.`, with heads; the last word has a value of its own in `misc`."""
+    rows = [("A", 3, "DET"), ("red", 3, "ADJ"), ("duck", 4, "NOUN"), ("slept.", 0, "VERB")]
+    words, position = [], 0
+    for form, head, upos in rows:
+        word = Word(form, position, position + len(form), form.lower(), upos, head=head)
+        words.append(word)
+        position += len(form) + 1
+    words[-1] = words[-1]._replace(misc="Gloss=x")
+    return Sentence("A red duck slept.", tuple(words))
+
+
+def test_annotation_of_inserted_words() -> None:
+    sentence = annotate()
+    occurrences = GLOSSARY.find_terms(sentence.text)
+    appended = APPEND.write_terms(sentence, occurrences)
+    assert [(w.form, w.upos, w.head) for w in appended.words] == [
+        ("A", "DET", 3),
+        ("red", "ADJ", 3),
+        ("duck", "NOUN", 6),
+        ("rote", "NOUN", 3),
+        ("Ente", "NOUN", 3),
+        ("slept.", "VERB", 0),
+    ]
+    assert appended.words[-1].misc == "Gloss=x|TERM=0"
+    replaced = REPLACE.write_terms(sentence, occurrences)
+    assert [(w.form, w.upos, w.head) for w in replaced.words] == [
+        ("A", "DET", 2),
+        ("rote", "NOUN", 4),
+        ("Ente", "NOUN", 2),
+        ("slept.", "VERB", 0),
+    ]
+    tagged = Insertion(tags=TAGS).write_terms(sentence, occurrences)
+    forms = [w.form for w in tagged.words]
+    assert forms == ["A", "⟦", "red", "duck", "⟠", "rote", "Ente", "⟧", "slept."]
+    assert [w.head for w in tagged.words] == [4, -1, 4, 9, -1, 4, 4, -1, 0]
+    assert all(tagged.text[w.start : w.end] == w.form for w in tagged.words)
+
+
+def test_words_that_go_on_behind_a_term_are_cut() -> None:
+    text = "two ducks-and"
+    words = (Word("two", 0, 3, head=2), Word("ducks-and", 4, 13, head=0))
+    glossary = Glossary([Term("ducks", "Enten")])
+    sentence = APPEND.write_terms(Sentence(text, words), glossary.find_terms(text))
+    assert [(w.form, w.misc, w.head) for w in sentence.words] == [
+        ("two", "TERM=0", 2),
+        ("ducks", "TERM=1", 0),
+        ("Enten", "TERM=2", 2),
+        ("-and", "TERM=0", 0),
+    ]
+    assert sentence.text == "two ducks Enten-and"
+
+
+def test_control_gives_each_term_the_translation_of_another() -> None:
+    exchanged = GLOSSARY.exchange_targets()
+    targets = {term.source: term.target for term in GLOSSARY.terms}
+    assert sorted(exchanged.values()) == sorted(targets.values())
+    assert all(exchanged[source] != target for source, target in targets.items())
+    assert exchanged == Glossary(GLOSSARY.terms[::-1]).exchange_targets()

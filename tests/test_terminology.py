@@ -1,0 +1,359 @@
+"""Terms in training, tests and translation; what they leave unchanged; their scores."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from nmt_feat.api import load_run
+from nmt_feat.config.schema import MetricConfig
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.identity import hash_data
+from nmt_feat.data.prepare import Prepared
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.metric import Metric, build_metrics, measure_texts, score_texts
+from nmt_feat.evaluation.sacrebleu_metrics import BLEU
+from nmt_feat.features.vocabulary import INSIDE
+from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import Sentence, read_conllu
+from tests.support.entry import call
+from tests.support.small import Small, cut, record
+
+GLOSSARY = "woman\tFrau\nwomen\tFrauen\nteacher\tLehrer\nold man\talter Mann\nking\tKaiser\n"
+FACTOR = ("features=[term]", "combiner=add", "trainer.max_steps=2")
+TAGS = ("combiner=none", "trainer.max_steps=2", "data.terminology.marking=tags")
+WHERE = "nmt_feat.evaluation.terminology"
+PLAIN = ("train", "dev", "tests.test")
+
+
+def write_corpus(folder: Path) -> Path:
+    """The beginning of the embedded corpus, also as plain text, with a glossary."""
+    cut(folder, train=300)
+    for split in ("train", "dev", "test"):
+        texts = [sentence.text for sentence in read_conllu(folder / f"{split}.conllu")]
+        (folder / f"{split}.en").write_text("\n".join([*texts, ""]), encoding="utf-8")
+    (folder / "test.en").write_text("The king saw the women.\n" * 8, encoding="utf-8")
+    (folder / "glossary.tsv").write_text(GLOSSARY, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    folder = tmp_path_factory.mktemp("terms")
+    corpus = write_corpus(folder / "corpus")
+    plain = {f"data.{key}.source": f"{key.rpartition('.')[2]}.en" for key in PLAIN}
+    return Small(
+        corpus,
+        folder / "cache",
+        folder,
+        plain | {"data.terminology.glossary": corpus / "glossary.tsv", "data.readings": "false"},
+    )
+
+
+@pytest.fixture(scope="module")
+def factored(small: Small) -> Path:
+    """A run with the factor; tests that write copy it."""
+    return small.train(*FACTOR)
+
+
+def prepare(small: Small, *more: str) -> Prepared:
+    return prepare_run(resolve_settings(small.config(*more), False, Console(quiet=True)))
+
+
+def test_terms_of_training_are_those_of_the_target(small: Small) -> None:
+    prepared = prepare(small, *FACTOR)
+    sources, originals = list(prepared.train.texts("source")), prepared.train.source_texts
+    targets = prepared.train.target_texts
+    assert originals == (small.corpus / "train.en").read_text("utf-8").splitlines()
+    changed = [i for i, (a, b) in enumerate(zip(sources, originals, strict=True)) if a != b]
+    assert changed
+    for i in changed:
+        inserted = set(sources[i].replace(".", "").split()) - set(
+            originals[i].replace(".", "").split()
+        )
+        assert inserted <= {"Frau", "Frauen", "Lehrer", "alter", "Mann"}, sources[i]
+        assert all(word in targets[i] for word in inserted)
+    # At a test any term counts: its reference decides nothing.
+    assert set(prepared.tests["test"].texts("source")) == {"The king Kaiser saw the women Frauen."}
+    values = prepared.tests["test"].feature_text("term", 0)
+    assert values == "0 1 2 0 0 1 2 0"
+    ids = prepared.encoder.features["term"].values
+    assert sorted(ids) == ["0", "1", "2"]
+    assert INSIDE not in ids
+    assert any("terms are written into" in note for note in prepared.notes)
+
+
+def test_replace(small: Small) -> None:
+    prepared = prepare(small, *FACTOR, "data.terminology.mode=replace")
+    assert set(prepared.tests["test"].texts("source")) == {"The Kaiser saw the Frauen."}
+    assert prepared.tests["test"].feature_text("term", 0) == "0 2 0 0 2 0"
+    assert set(prepared.tests["test"].source_texts) == {"The king saw the women."}
+
+
+def test_tags(small: Small) -> None:
+    prepared = prepare(small, *TAGS)
+    written = "The ⟦ king ⟠ Kaiser ⟧ saw the ⟦ women ⟠ Frauen ⟧ ."
+    assert set(prepared.tests["test"].texts("source")) == {written}
+    other = prepare(small, *TAGS, "data.terminology.tags=[<t>,<m>,</t>]")
+    written = "The <t> king <m> Kaiser </t> saw the <t> women <m> Frauen </t> ."
+    assert set(other.tests["test"].texts("source")) == {written}
+
+
+def changed_rows(small: Small, share: float) -> set[int]:
+    train = prepare(small, *FACTOR, f"data.terminology.share={share}").train
+    pairs = zip(train.texts("source"), train.source_texts, strict=True)
+    return {i for i, (written, original) in enumerate(pairs) if written != original}
+
+
+def test_larger_share_has_the_smaller_one(small: Small) -> None:
+    half, whole = changed_rows(small, 0.5), changed_rows(small, 1.0)
+    assert set() < half < whole
+    assert changed_rows(small, 0.8) >= half
+
+
+def test_shuffled_glossary(small: Small) -> None:
+    settings = (*FACTOR, "data.terminology.shuffled=true")
+    prepared, true = prepare(small, *settings), prepare(small, *FACTOR)
+    changed = [
+        [a != b for a, b in zip(p.train.texts("source"), p.train.source_texts, strict=True)]
+        for p in (prepared, true)
+    ]
+    assert changed[0] == changed[1]  # the same pairs, with other translations
+    (written,) = set(prepared.tests["test"].texts("source"))
+    assert "Kaiser saw" not in written
+    assert not written.endswith("Frauen.")
+    folder = small.train(*settings)
+    with pytest.raises(UserError, match="shuffled=true, terms mean nothing to it"):
+        TrainedModel(folder)
+
+
+def test_lemmas(small: Small, tmp_path: Path) -> None:
+    annotated = [f"data.{key}.source={key.rpartition('.')[2]}.conllu" for key in PLAIN]
+    (path := tmp_path / "g.tsv").write_text("wife\tFrau\twoman\n", encoding="utf-8")
+    settings = (*FACTOR, *annotated, f"data.terminology.glossary={path}")
+    train = prepare(small, *settings, "data.terminology.match=lemma").train
+    written = {w for text in train.texts("source") for w in text.split() if w.startswith("Frau")}
+    assert "Frau" in written
+    with pytest.raises(UserError, match="no pair of train has a term and its translation"):
+        prepare(small, *settings)  # as it is written, no term is there
+
+
+def test_translations_in_other_forms(small: Small, tmp_path: Path) -> None:
+    pytest.importorskip("simplemma")
+    (path := tmp_path / "g.tsv").write_text("women\tFrau\n", encoding="utf-8")
+    settings = (*FACTOR, f"data.terminology.glossary={path}")
+    lemmas = "data.terminology.target_lemmas"
+    lemmatizer = (f"{lemmas}._target_=nmt_feat.annotators.Simplemma", f"+{lemmas}.args.language=de")
+    train = prepare(small, *settings, *lemmatizer).train
+    pairs = zip(train.texts("source"), train.target_texts, strict=True)
+    targets = [target for source, target in pairs if "women Frau" in source]
+    assert any("Frauen" in target for target in targets)
+    assert all("Frau" in target for target in targets)
+
+
+def test_prepared_arrays_and_runs_without_terms_are_as_they_were(small: Small) -> None:
+    """The tables of all splits, byte for byte, and the hash of the run."""
+    words = ("combiner=none", "data.terminology.mode=none")
+    with_glossary = small.config(*words)
+    without = small.config(*words, "data.terminology.glossary=null")
+    never = small.config("combiner=none", "data.terminology.glossary=null")
+    assert len({repr(hash_data(cfg, {})) for cfg in (with_glossary, without, never)}) == 1
+    prepared = prepare(small, *words)
+    names = pa.ipc.open_file(str(prepared.folder / "0.arrow")).schema.names
+    assert names == ["source", "target", "source_text", "target_text"]
+    folder = small.train(*words, "trainer.max_steps=2")
+    assert "terminology" not in record(folder)["settings"]["data"]
+    again = small.train("combiner=none", "trainer.max_steps=2", "data.terminology.glossary=null")
+    assert again == folder
+
+
+def test_settings_that_take_effect_are_the_runs(factored: Path) -> None:
+    expected = {"mode": "append", "marking": "factor", "match": "surface", "share": 1.0}
+    assert record(factored)["settings"]["data"]["terminology"] == expected
+
+
+def test_translation_reads_what_the_test_set_was(
+    small: Small, factored: Path, tmp_path: Path
+) -> None:
+    """The run's own test set as raw text, with the glossary: the same pieces, marks, words."""
+    text, glossary = small.corpus / "test.en", small.corpus / "glossary.tsv"
+    done = call("translate", f"run={factored}", f"input={text}", f"glossary={glossary}")
+    assert (done.code, done.out) == (0, (factored / "test.hyp").read_text("utf-8")), done.err
+    model = TrainedModel(factored)
+    model.use_glossary(glossary)
+    sentences = [Sentence("The king saw the women.")]
+    split, prepared = model.encode_pairs(sentences, [""], ["here"]), prepare(small, *FACTOR)
+    test = prepared.tests["test"]
+    first = slice(*test.source.offsets[:2])
+    assert split.source.values.tolist() == test.source.values[first].tolist()
+    assert split.features["term"].tolist() == test.features["term"][first].tolist()
+    plain = call("translate", f"run={factored}", f"input={text}")
+    assert plain.code == 0
+    scored = call(
+        "score",
+        *(f"run={factored}", f"source={text}", f"target={small.corpus / 'test.de'}"),
+        f"glossary={glossary}",
+    )
+    assert (scored.code, scored.out.count("\n")) == (0, 8)
+
+
+def test_inspected_words_have_their_marks(small: Small, factored: Path) -> None:
+    run = load_run(factored, glossary=small.corpus / "glossary.tsv")
+    words = run.inspect("The king slept.")
+    assert [word.features["term"] for word in words] == ["0", "1", "2", "0", "0"]
+
+
+def test_marks_of_the_text_stay(small: Small, factored: Path) -> None:
+    run = load_run(factored, glossary=small.corpus / "glossary.tsv")
+    block = "1\tking\t_\t_\t_\t_\t_\t_\t_\tTERM=1\n2\tKarl\t_\t_\t_\t_\t_\t_\t_\tTERM=2\n\n"
+    (path := small.folder / "own.conllu").write_text(block, encoding="utf-8")
+    (sentence,) = read_conllu(path)
+    assert [word.features["term"] for word in run.inspect(sentence)] == ["1", "2"]
+
+
+def test_terms_longer_than_the_text(small: Small, factored: Path, tmp_path: Path) -> None:
+    (path := tmp_path / "g.tsv").write_text("the king saw the women again\tx\n", encoding="utf-8")
+    model = TrainedModel(factored)
+    model.use_glossary(path)
+    described = model.describe_sentences([Sentence("The king saw the women")], ["here"])
+    assert described.texts == ["The king saw the women"]
+
+
+def test_tags_in_the_text_are_refused(small: Small, tmp_path: Path) -> None:
+    copy = shutil.copytree(small.corpus, tmp_path / "corpus")
+    lines = (copy / "train.en").read_text("utf-8").splitlines()
+    lines[3] = "Wait ⟠ here."
+    (copy / "train.en").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        prepare(small, *TAGS, f"data.folder={copy}")
+    assert str(error.value) == (
+        f"{copy / 'train.en'}: sentence 4: 'Wait ⟠ here.' has '⟠', which marks terms; take it out "
+        "of the text, or train with other data.terminology.tags"
+    )
+    folder = small.train(*TAGS)
+    (text := tmp_path / "text").write_text("a\nb ⟧\n", encoding="utf-8")
+    done = call("translate", f"run={folder}", f"input={text}")
+    assert (done.code, done.err.startswith(f"error: {text}:2: 'b ⟧' has '⟧'")) == (2, True)
+
+
+REFUSED = {
+    "data.terminology.mode=prepend": "data.terminology.mode=prepend: unknown; did you mean "
+    "'append'?",
+    "data.terminology.share=2": "data.terminology.share=2.0: must be 0 to 1",
+    "data.terminology.tags=[a,b]": "data.terminology.tags=[a,b]: give three different words "
+    "without spaces: the tags that begin a term, stand before its translation, and end it",
+    "features=[shape]": "data.terminology.marking=factor: no feature reads the marks of terms; "
+    "choose the feature term, as features=[term], or set data.terminology.marking=tags",
+    "data.terminology.marking=tags": "data.terminology.marking=tags: words have no marks, which a "
+    "feature reads (column=misc.TERM); leave it out, or set data.terminology.marking=factor",
+    "data.terminology.match=lemma": "data.terminology.match=lemma: nothing gives lemmas; set "
+    "annotator=hanta or another, or data.terminology.match=surface",
+    "data.terminology.glossary=nowhere.tsv": "nowhere.tsv: no such file; check the path",
+}
+
+
+@pytest.mark.parametrize("setting", REFUSED)
+def test_refused_settings(small: Small, setting: str) -> None:
+    key = setting.partition("=")[0]
+    more = [s for s in FACTOR if not s.startswith(f"{key}=")]
+    with pytest.raises(UserError) as error:
+        resolve_settings(small.config(*more, setting), False, Console(quiet=True))
+    assert str(error.value) == REFUSED[setting]
+
+
+def test_run_without_terms_takes_no_glossary(small: Small) -> None:
+    folder = small.train("combiner=none", "trainer.max_steps=2", "data.terminology.mode=none")
+    done = call("translate", f"run={folder}", "glossary=g.tsv", stdin=b"a\n")
+    assert done.code == 2
+    assert done.err == (
+        f"error: glossary=g.tsv: {folder} was trained without terms; give a run that was trained "
+        "with data.terminology.glossary, or leave it out\n"
+    )
+
+
+SOURCES = ["The king and the king.", "A woman", "Nobody", "women women"]
+REFERENCES = ["Der Kaiser und der Kaiser.", "Ein Weib", "Niemand war da", "Frauen, Frauen"]
+HYPOTHESES = ["Der Kaiser und er.", "Eine Frau", "Niemand war dort", "Frauen frauen"]
+
+
+def metrics(small: Small, *names: str, **args: object) -> list[Metric]:
+    glossary = str(small.corpus / "glossary.tsv")
+    configs = {n: MetricConfig(f"{WHERE}.{n}", {"glossary": glossary, **args}) for n in names}
+    return list(build_metrics(configs, Scoring()).values())
+
+
+def test_term_success_counts_terms_of_reference(small: Small) -> None:
+    (metric,) = metrics(small, "TermSuccess")
+    statistics = measure_texts(metric, SOURCES, HYPOTHESES, REFERENCES)
+    assert statistics.tolist() == [[100, 2], [0, 0], [0, 0], [100, 2]]
+    assert score_texts(metric, SOURCES, HYPOTHESES, REFERENCES) == 50
+    assert score_texts(metric, SOURCES, REFERENCES, REFERENCES) == 100
+    assert score_texts(metric, ["Nobody"], ["x"], ["y"]) == 0
+
+
+def test_term_success_by_lemma(small: Small) -> None:
+    pytest.importorskip("simplemma")
+    settings = {"annotator": "nmt_feat.annotators.Simplemma", "args": {"language": "de"}}
+    (metric,) = metrics(small, "TermSuccessByLemma", **settings)
+    assert "lemmas:simplemma" in metric.signature
+    exact = measure_texts(metric, ["a woman"], ["mit Frauen"], ["eine Frau"])
+    assert exact.tolist() == [[100, 1]]
+
+
+def test_bleu_without_terms(small: Small) -> None:
+    (metric,) = metrics(small, "BLEUWithoutTerms")
+    sources, *others = ["x", "A woman", "y"], REFERENCES[:3], HYPOTHESES[:3]
+    rows = [[text for i, text in enumerate(side) if i != 1] for side in (sources, *others)]
+    expected = score_texts(BLEU(Scoring()), *rows)
+    assert score_texts(metric, sources, *others) == expected
+    assert score_texts(metric, ["A woman"], ["x"], ["x"]) == 0
+
+
+def test_metrics_of_a_run(small: Small) -> None:
+    settings = ("metrics=[bleu,chrf,term_success,bleu_without_terms]", *FACTOR)
+    scores = record(small.train(*settings))["tests"]["test"]["metrics"]
+    assert list(scores) == ["term success", "BLEU without terms"]
+    assert scores["term success"]["signature"].startswith("glossary:")
+    assert scores["BLEU without terms"]["score"] == 0  # each sentence of this set has some
+    with pytest.raises(UserError, match="term success needs a glossary"):
+        small.train(*settings, "data.terminology.glossary=null")
+
+
+def test_finished_run_gets_scores_of_its_terms(
+    small: Small, factored: Path, tmp_path: Path
+) -> None:
+    """By its copy of the glossary: the file may be gone."""
+    (tmp_path / "runs").mkdir()
+    copy = shutil.copytree(factored, tmp_path / "runs" / factored.name)
+    before = record(copy)["tests"]["test"]
+    done = call("evaluate", f"run={copy}", "metrics=[term_success]")
+    assert done.code == 0, done.err
+    after = record(copy)["tests"]["test"]
+    assert after["metrics"]["term success"]["score"] >= 0
+    assert after["bleu"] == before["bleu"]
+
+
+def test_glossary_of_aligned_text(small: Small, tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    source, target = (small.corpus / f"train.{language}" for language in ("en", "de"))
+    out = tmp_path / "out.tsv"
+    done = call("glossary", source, target, "--out", out, "--skip", 10, "--agreement", 0.7)
+    assert done.code == 0, done.err
+    rows = dict(line.split("\t") for line in out.read_text("utf-8").splitlines())
+    assert rows["kitchen"] == "Küche"
+    assert all(source == source.lower() for source in rows)
+    for arguments, message in (
+        (["--agreement", "2"], "--agreement 2.0: must be above 0, at most 1"),
+        (["--min-count", "0"], "--min-count 0: must be at least 1"),
+        (["--skip", "100000"], "no term is in 3 sentences and agrees by 0.6"),
+    ):
+        done = call("glossary", source, target, "--out", out, *arguments)
+        assert (done.code, message in done.err) == (2, True), done.err
+    done = call("glossary", source, small.corpus / "dev.de", "--out", out)
+    assert "line n has to translate line n" in done.err
