@@ -58,11 +58,11 @@ class Insertion(NamedTuple):
         depend on it. Marks that words have stay.
         """
         if not sentence.words and not self.tags:  # marks are those of words
-            words = (Word(sentence.text[a:b], a, b) for a, b in find_tokens(sentence.text))
-            sentence = sentence._replace(words=tuple(words))
+            tokens = find_tokens(sentence.text)
+            words = tuple(Word(sentence.text[start:end], start, end) for start, end in tokens)
+            sentence = sentence._replace(words=words)
         bounds = [bound for span in occurrences for bound in (span.start, span.end)]
-        words = list(_cut_words(sentence, bounds))
-        builder = _Builder(sentence.text, words, self.tags)
+        builder = _Builder(sentence.text, list(_cut_words(sentence, bounds)), self.tags)
         begin, between, end = self.tags or ("", "", "")
         position = 0
         for occurrence in occurrences:
