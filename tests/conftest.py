@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.metadata
 import os
 import random
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on 
 # Nobody loses power here, and on a shared disk a tiny training would mostly wait for it.
 os.fsync = lambda descriptor: None
 
+# Each record has the versions of packages, and each training asks for plug-ins; both read hundreds
+# of files, which do not change here.
+importlib.metadata.version = cache(importlib.metadata.version)
+importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+
 # Their assertions show values, as those of test modules do.
 pytest.register_assert_rewrite("tests.support")
 
@@ -36,14 +44,18 @@ settings.register_profile("the same examples", deadline=None, derandomize=True)
 settings.load_profile("the same examples")
 
 
-LIMITS = {"max_ratio": (2.0, 0.5), "max_extra": (20, 3)}
-"""Of the translations of validations: the program's, those of tests that are not slow. A model that
-is hardly trained never ends a sentence, and half the time of a very small run would go there."""
+def pytest_collection_finish() -> None:
+    """What is imported stays: looking for garbage in it again and again would take a tenth."""
+    from tests.support.compositions import keep_compositions
+
+    keep_compositions()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Slow tests have the program's, for they compare with runs of other processes.
+    """Limits of validations are the program's in slow tests, which compare runs of processes.
 
     In other tests the processes of a pool are forked by a server, which has imported PyTorch.
     Random numbers that a test draws do not depend on the tests before it.
@@ -51,15 +63,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     import torch
 
     from nmt_feat.base import pool
-    from nmt_feat.config.identity import VALIDATION
-    from tests.support.lives import SERVER
+    from tests.support.lives import SERVER, limit_validations
 
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
     is_quick = item.get_closest_marker("slow") is None
-    for name, values in LIMITS.items():
-        setattr(VALIDATION, name, values[is_quick])
+    limit_validations(is_quick)
     pool.START_METHOD = SERVER.get_start_method() if is_quick else "spawn"
 
 

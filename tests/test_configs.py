@@ -80,8 +80,8 @@ SETS = (
     "ngram,syllable,head_position,head_distance,tree_depth",
 )
 """Together all features; more than these do not fit into a model of this width."""
-CASES = [(c, s) for c in ("concat", "gate") for s in SETS]
-CASES += [(c, SETS[i % 5]) for i, c in enumerate(options("combiner")) if c not in dict(CASES)]
+CASES = [("concat", features) for features in SETS]
+CASES += [(c, SETS[i % 5]) for i, c in enumerate(options("combiner")) if c != "concat"]
 
 
 @pytest.mark.parametrize(("combiner", "features"), CASES)

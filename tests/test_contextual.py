@@ -42,8 +42,7 @@ from tests.support.encoders import (  # type: ignore[attr-defined]
     word_piece,
 )
 from tests.support.entry import call
-from tests.support.lives import python
-from tests.support.small import ROOT, Small, outcome, record
+from tests.support.small import Small, outcome, record
 
 TEXTS = [
     "I saw her duck.",
@@ -349,9 +348,9 @@ def test_inspected_beside_others(small: Small, encoder: Path) -> None:
     command = small.overrides(
         "features=[upos,contextual]", f"features.contextual.encoder={encoder}"
     )
-    done = python(ROOT / "scripts" / "inspect_features.py", *command, "--examples", "1")
-    assert done.returncode == 0, done.stderr
-    header = next(line for line in done.stdout.splitlines() if line.startswith("piece "))
+    done = call("inspect", *command, "--examples", "1")
+    assert done.code == 0, done.err
+    header = next(line for line in done.out.splitlines() if line.startswith("piece "))
     assert header.split() == ["piece", "upos"]
 
 

@@ -18,14 +18,12 @@ from nmt_feat.analysis.corpora import choose_runs, folder_names, split_by_corpus
 from nmt_feat.analysis.report import Report, make_reports, write_reports
 from nmt_feat.analysis.watch import read_snapshot, render_snapshot
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.counts import counts_file, write_counts
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord, write_record
+from tests.support.toy_runs import LINES, REFERENCES, measure
 
 ROOT = Path(__file__).resolve().parent.parent
-LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
-REFERENCES = [" ".join(line) for line in LINES]
 PAIRS = {"en to de": ("en", "de"), "de to en": ("de", "en")}
 
 
@@ -63,12 +61,12 @@ def make_run(
         },
         "trainer": {"precision": "32-true"},
     }
-    record.dev = score(hypotheses, REFERENCES)
-    record.tests = {"test": score(hypotheses, REFERENCES)}
+    record.dev, counts = measure(hypotheses)
+    record.tests = {"test": record.dev}
     record.counts = {"test": counts_file("test")}
     place = folder / record.hash
     place.mkdir(parents=True)
-    write_counts(place / record.counts["test"], sentence_counts(hypotheses, REFERENCES), REFERENCES)
+    write_counts(place / record.counts["test"], counts, REFERENCES)
     write_record(place, record)
     return record, place
 

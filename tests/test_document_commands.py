@@ -25,17 +25,17 @@ from nmt_feat.cli.compose import keep_typed_text
 from nmt_feat.config import schema
 from nmt_feat.config.config_source import register_reader
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS
-from tests.support.lives import python
+from tests.support.lives import limit_validations, python
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs").glob("*/*.md"))
 LIMITS = (
-    "data.vocab_size=150 trainer.max_steps=2 trainer.validate_every=1 trainer.batch_tokens=256 "
+    "data.vocab_size=150 trainer.max_steps=2 trainer.validate_every=2 trainer.batch_tokens=256 "
     "model.dim=64 model.ffn_dim=32 model.encoder_layers=1 model.decoder_layers=1 "
     "decoding.max_extra=3 decoding.max_ratio=0.1 trainer.threads=1 optimizer.warmup=1"
 )
-"""For each `train.py`: two updates of a very small model."""
+"""For each `train.py`: two updates and a validation of a very small model."""
 MEASURED = {"results.md": "the records were made by it, in hours"}
 """Pages whose commands do not run here."""
 BLOCK = re.compile(
@@ -108,7 +108,7 @@ class UserFolder:
         words = shlex.split(command)
         # Jobs of joblib are not ended in a forked process, which calls no functions of atexit.
         if words[0] == "python" and words[1].endswith(".py") and "hydra/launcher" not in command:
-            done = python(*words[1:], cwd=self.path)
+            done = python(*words[1:], cwd=self.path, prepare=limit_validations)
         else:
             bin_folder = Path(sys.executable).parent
             environment = os.environ | {

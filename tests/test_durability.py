@@ -125,7 +125,7 @@ def test_every_bit_of_a_finished_run_is_noticed(
     """What tables and translations are made of; values stay in range, files can be read."""
     run = copied(lost, tmp_path)
     for name, old, new in (
-        ("config.yaml", b"max_ratio: 0.5", b"max_ratio: 0.7"),
+        ("config.yaml", b"max_ratio: 0.2", b"max_ratio: 0.7"),
         ("encoder/features.json", b'"scale": 1.0', b'"scale": 3.0'),
         ("dev.hyp", None, None),
         ("test.counts.parquet", None, None),

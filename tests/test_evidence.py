@@ -267,13 +267,6 @@ def test_without_scipy_the_table_stands_without_statistics(
     assert "'nmt_feat[analysis]'" in report.table.notes[-1]
 
 
-def test_commands_load_what_only_reports_need_when_they_report() -> None:
-    code = "import sys, nmt_feat.cli.train, nmt_feat.cli.translate; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = ("scipy", "jinja2", "matplotlib", "pandas", "nmt_feat.analysis")
-    assert not [name for name in done.stdout.split() if name.startswith(heavy)]
-
-
 def test_without_matplotlib(
     runs: list[tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,8 +229,8 @@ def whole(small: Small) -> dict[str, Any]:
     return small.whole(*LIMITS)
 
 
-LIMITS = ("decoding.max_ratio=0.5", "decoding.max_extra=3", "decoding.beam=1")
-"""Those of validations here (conftest.py), for an earlier version used them there."""
+LIMITS = ("decoding.max_ratio=0.2", "decoding.max_extra=2", "decoding.beam=1")
+"""Those of validations here (support/lives.py), for an earlier version used them there."""
 OTHER_TEST = ("data.tests.test.source=dev.conllu", "data.tests.test.target=dev.de")
 
 
@@ -290,11 +290,11 @@ def test_an_earlier_run_is_resumed_elsewhere(small: Small) -> None:
 
 def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
     """The run itself goes on with them; another run is none that was trained with today's."""
-    limits = ("decoding.max_ratio=0.25", "decoding.max_extra=2")
+    limits = ("decoding.max_ratio=0.4", "decoding.max_extra=3")
     folder = write_first_identity(stop(small, *limits), small.config(*limits))
     found = refused(small, *limits, "trainer.max_steps=8", f"resume={folder}")
     assert found.startswith(
-        f"{folder}: was trained with decoding.max_extra=2, here None; decoding.max_ratio=0.25, "
+        f"{folder}: was trained with decoding.max_extra=3, here None; decoding.max_ratio=0.4, "
     )
     searches = []
     with pytest.MonkeyPatch.context() as patch:
@@ -308,7 +308,7 @@ def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
         assert small.train(*limits) == folder
         with small.elsewhere("new") as other:
             other.train("decoding.max_ratio=0.1")
-    first = dataclasses.replace(VALIDATION, max_ratio=0.25, max_extra=2)
+    first = dataclasses.replace(VALIDATION, max_ratio=0.4, max_extra=3)
     assert searches == [first] + [VALIDATION] * 3
 
 

@@ -89,11 +89,26 @@ def test_scores_of_tokens_and_of_empty_lines(runs: Runs, tmp_path: Path) -> None
 # ---- streams
 
 
+PROGRAM = """
+import runpy, sys
+import nmt_feat.cli.train, nmt_feat.cli.translate
+
+reports_need = "scipy", "jinja2", "matplotlib", "pandas", "nmt_feat.analysis"
+sys.stderr.write("".join(name for name in sys.modules if name.startswith(reports_need)))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_streams(runs: Runs) -> None:
-    """A line is translated before the next one is there; a closed pipe is no mistake."""
+    """A line is translated before the next one is there; a closed pipe is no mistake.
+
+    The commands import nothing that only reports need.
+    """
     sentences = runs.text.read_bytes().splitlines(keepends=True)
     expected = hypotheses(runs.words)
-    command = [sys.executable, ROOT / "translate.py", f"run={runs.words}", "chunk=1", "threads=1"]
+    arguments = (ROOT / "translate.py", f"run={runs.words}", "chunk=1", "threads=1")
+    command = [sys.executable, "-c", PROGRAM, *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin

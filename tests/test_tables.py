@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import runpy
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.terminal import format_duration
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.runs.records import RunRecord, write_record
+from tests.support.lives import python
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -284,12 +284,7 @@ def sweep(tmp_path: Path) -> Any:
     (tmp_path / "app.yaml").write_text(CONFIG)
 
     def go(*arguments: str) -> subprocess.CompletedProcess[str]:
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        command = [sys.executable, "app.py", "-m", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        return python("app.py", "-m", *arguments, cwd=tmp_path)
 
     return go
 

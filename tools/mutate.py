@@ -3,7 +3,7 @@
 Each fault is a text that stands once in the package, whatever its file is called, what is put in
 its place, and the test modules concerned (faults.toml). It is caught where one of these fails.
 
-    python tools/mutate.py                     # all, about ten minutes on two cores
+    python tools/mutate.py                     # all, about twenty minutes on two cores
     python tools/mutate.py search 'loss: *'    # those whose names fit
     python tools/mutate.py --revision HEAD~9   # the package and tests of a revision
 

@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.identity import is_combiner_name, method_name
 from nmt_feat.config.overrides import GROUPS, setting_of
-from nmt_feat.config.yaml_files import ROWS, load_yaml
+from nmt_feat.config.yaml_files import ROWS, load_yaml, read_values
 from nmt_feat.errors import UserError
 
 
@@ -142,8 +142,9 @@ def _read_rows_by_file(
 ) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     for path in sorted(folder.glob("*.yaml")):
         with path.open(encoding="utf-8") as file:
-            config: Any = OmegaConf.to_container(load_yaml(file, top, path))
-        for name, row in (config.get(ROWS) or {}).items():
+            content = read_values(file, top, path)
+        rows = content.get(ROWS) if isinstance(content, dict) else None
+        for name, row in (rows or {}).items():
             if not isinstance(row, dict):
                 raise UserError(f"{path}: rows.{name}: write its settings as {{name: value}}")
             yield path, name, row

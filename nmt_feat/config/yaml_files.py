@@ -36,9 +36,15 @@ def load_yaml(file: IO[str], kind: Any, name: object) -> Any:
         kind: the dataclass (or other type) that its content is settings of; None if it is unknown.
         name: the file's name, for messages.
     """
+    content = read_values(file, kind, name)
+    return OmegaConf.create() if content is None else OmegaConf.create(content)
+
+
+def read_values(file: IO[str], kind: Any, name: object) -> Any:
+    """The same as Python's values, which must not be changed; None if the file has none."""
     content = _parse(file.read(), kind, str(name))
     if isinstance(content, (dict, list, str)) or content is None:
-        return OmegaConf.create() if content is None else OmegaConf.create(content)
+        return content
     raise UserError(f"{name}: no settings, a single value; write name: value")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.cli.main import run_subcommand
+from nmt_feat.config.identity import VALIDATION
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -26,6 +27,15 @@ SERVER.set_forkserver_preload(
     ]
 )
 """Imports PyTorch once; its children start at once and can be killed."""
+
+
+def limit_validations(is_quick: bool = True) -> None:
+    """Let the translations of validations be short, or as the program has them.
+
+    A model that is hardly trained never ends a sentence, and half the time of a very small run
+    would go there.
+    """
+    VALIDATION.max_ratio, VALIDATION.max_extra = (0.2, 2) if is_quick else (2.0, 20)
 
 
 def write_to(out: Path, err: Path) -> None:
@@ -122,7 +132,10 @@ class Life:
         return self.process.exitcode, out, err
 
 
-def _script(arguments: list[str], folder: Path, out: Path, err: Path) -> None:
+def _script(
+    arguments: list[str], folder: Path, out: Path, err: Path, prepare: Callable[[], None]
+) -> None:
+    prepare()
     os.chdir(folder)
     write_to(out, err)
     if arguments[0] == "-m":
@@ -134,15 +147,21 @@ def _script(arguments: list[str], folder: Path, out: Path, err: Path) -> None:
         runpy.run_path(arguments[0], run_name="__main__")
 
 
-def python(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def python(
+    *arguments: object, cwd: Path | None = None, prepare: Callable[[], None] = nothing
+) -> subprocess.CompletedProcess[str]:
     """What `python SCRIPT ...` or `python -m MODULE ...` gives, in a process that `SERVER` forks.
+
+    Before it, `prepare()` is called there.
 
     Three seconds of imports less than `subprocess.run`; functions of `atexit` are not called.
     """
-    command = list(map(str, arguments))
+    command, cwd = list(map(str, arguments)), cwd or Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = SERVER.Process(target=_script, args=(command, cwd or Path.cwd(), out, err))
+        process = SERVER.Process(
+            target=_script, args=(command, cwd or Path.cwd(), out, err, prepare)
+        )
         process.start()
         process.join(300)
         assert process.exitcode is not None, f"{command}: does not end"

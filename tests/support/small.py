@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +15,7 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.base.resources import find_resource
@@ -24,12 +24,12 @@ from nmt_feat.cli.compose import (
     keep_typed_text,
     prepare_hydra,
     refuse_silent_merges,
-    to_dataclass,
 )
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import VALIDATION
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.run import run_training
+from tests.support.compositions import members
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -48,8 +48,8 @@ SETTINGS = {
     "trainer.accelerator": "cpu",
     "trainer.threads": 1,
     "decoding.beam": 1,
-    "decoding.max_ratio": 0.5,
-    "decoding.max_extra": 3,
+    "decoding.max_ratio": 0.2,
+    "decoding.max_extra": 2,
 }
 
 
@@ -69,20 +69,24 @@ GROUPS = {"row", *(path.name for path in find_resource("conf").iterdir() if path
 
 
 @cache
-def _composed(options: tuple[str, ...]) -> DictConfig:
+def _composed(options: tuple[str, ...], members: str) -> DictConfig:
     """What Hydra composes of the options of groups alone, which takes most of the time."""
     prepare_hydra("train")
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(find_resource("conf"))):
-        return hydra.compose("train", [*options])
+        cfg = hydra.compose("train", [*options])
+    typed: DictConfig = OmegaConf.merge(TrainConfig, OmegaConf.to_container(cfg))  # type: ignore[assignment]
+    OmegaConf.set_struct(typed, True)
+    return typed
 
 
 @cache
 def composed(overrides: tuple[str, ...]) -> TrainConfig:
     """The settings that a command line gives, as `compose_settings` has them."""
-    try:
-        return _changed(overrides)
-    except (HydraException, OmegaConfBaseException):
-        return compose_settings(overrides)  # with its message
+    local = any(override.startswith("local.") for override in overrides)
+    if not local and not (ROOT / "conf" / "local").exists():  # else it fills paths in
+        with suppress(HydraException, OmegaConfBaseException):
+            return _changed(overrides)
+    return compose_settings(overrides)  # with its message
 
 
 def _changed(overrides: tuple[str, ...]) -> TrainConfig:
@@ -91,11 +95,13 @@ def _changed(overrides: tuple[str, ...]) -> TrainConfig:
     )
     options = [o for o in parsed if o.key_or_group in GROUPS or o.package or o.is_delete()]
     values = [o for o in parsed if o not in options]
-    cfg = deepcopy(_composed(tuple(str(o.input_line) for o in options)))
+    if any(o.is_add() or o.is_force_add() for o in values):
+        return compose_settings(overrides)  # which refuses names that the schema does not have
+    cfg = deepcopy(_composed(tuple(str(o.input_line) for o in options), members()))
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-    found: TrainConfig = to_dataclass(cfg, "train")
+    typed: TrainConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
     refuse_silent_merges(overrides)
-    return found
+    return typed
 
 
 _outcomes: dict[str, dict[str, Any]] = {}
