@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import os
 import random
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +25,6 @@ set_library_defaults()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of two threads, on busy cores
 
-# Nobody loses power here, and on a shared disk a tiny training would mostly wait for it.
-os.fsync = lambda descriptor: None
-
-# Each record has the versions of packages, and each training asks for plug-ins; both read hundreds
-# of files, which do not change here.
-importlib.metadata.version = cache(importlib.metadata.version)
-importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
-
 # Their assertions show values, as those of test modules do.
 pytest.register_assert_rewrite("tests.support")
 
@@ -47,7 +37,9 @@ settings.load_profile("the same examples")
 def pytest_collection_finish() -> None:
     """What is imported stays: looking for garbage in it again and again would take a tenth."""
     from tests.support.compositions import keep_compositions
+    from tests.support.speed import spare_time
 
+    spare_time()
     keep_compositions()
     gc.collect()
     gc.freeze()

@@ -39,7 +39,7 @@ SETTINGS = {
     # unknown names
     "combiner=gat": "combiner=gat: no such option; did you mean 'gate'?",
     "features=[upos,deprl]": "features=deprl: no such option; did you mean 'deprel'?",
-    "data=embeded": "data=embeded: no such option; did you mean 'embedded'?",
+    "data=embeded": "data=embeded: no such option; did you mean 'embedded' or 'embedded_far'?",
     "--config-dir=my features=[gendr]": "features=gendr: no such option; did you mean 'gender'?",
     "-m combiner=gat,add": "combiner=gat: no such option; did you mean 'gate'?",
     "hydra/launcher=slurm": "hydra/launcher=slurm: no such option; known: joblib, submitit_local, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,16 @@ SERVER.set_forkserver_preload(
         *("nmt_feat.cli.train", "nmt_feat.runs.launcher", "nmt_feat.runs.trained_model"),
         *("nmt_feat.analysis.report", "nmt_feat.analysis.page", "nmt_feat.analysis.figures"),
         *("matplotlib.figure", "matplotlib.font_manager", "scipy.special", "pytest"),
+        "tests.support.server",
     ]
 )
 """Imports PyTorch once; its children start at once and can be killed."""
+
+
+def start_server() -> None:
+    """Start `SERVER` where it finds the tests' modules, wherever a test is."""
+    with contextlib.chdir(Path(__file__).resolve().parents[2]):
+        forkserver.ensure_running()
 
 
 def limit_validations(is_quick: bool = True) -> None:
@@ -120,6 +129,7 @@ class Life:
 
     def begin(self, *overrides: str, prepare: Callable[[], None] = nothing) -> Life:
         """Start it, after `prepare()` in its process."""
+        start_server()
         self.process = SERVER.Process(target=_live, args=(replace(self), [*overrides], prepare))
         self.process.start()
         return self
@@ -158,10 +168,9 @@ def python(
     """
     command, cwd = list(map(str, arguments)), cwd or Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
+        start_server()
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = SERVER.Process(
-            target=_script, args=(command, cwd or Path.cwd(), out, err, prepare)
-        )
+        process = SERVER.Process(target=_script, args=(command, cwd, out, err, prepare))
         process.start()
         process.join(300)
         assert process.exitcode is not None, f"{command}: does not end"
