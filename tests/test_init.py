@@ -181,7 +181,7 @@ def test_learning_rates(small: Small, parent: Path) -> None:
     [
         (
             "init.freeze=[encoder]",
-            "init.freeze: is about the weights of another run; set init.run=FOLDER, or ",
+            "init.freeze: is about weights that were trained before; set init.run=FOLDER, ",
         ),
         (
             "init.run=nowhere",

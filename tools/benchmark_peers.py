@@ -31,6 +31,7 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import attested, export
+from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import EXPORT
 from nmt_feat.runs.provenance import code_revision, describe_machine, package_versions
 from nmt_feat.runs.resolve import resolve_settings
@@ -108,6 +109,7 @@ def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Pa
     """Export our model, in fp32, and write the test's sentences as the tokens of the export."""
     run, out = TrainedModel(folder), folder / EXPORT
     tuples = attested(prepared.train, [])
+    assert isinstance(run.model, Transformer)
     if not out.exists():
         export(run.model.cpu(), tuples, out, None)
     names = {int(piece): f"t{i}" for i, piece in enumerate(tuples[:, 0])}

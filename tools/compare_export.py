@@ -21,6 +21,7 @@ from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.export import ctranslate2 as exporting
+from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.trained_model import TrainedModel
 
 SAME = 1e-4
@@ -32,6 +33,7 @@ def exported(run: TrainedModel, folder: Path) -> exporting.Exported:
     tuples = None
     if exporting.factors(run.model.source) is None:
         raise UserError(f"{run.folder}: take a run of none, concat, add or average")
+    assert isinstance(run.model, Transformer)
     exporting.export(run.model, tuples, folder / "export", None)
     return exporting.Exported(folder / "export", run.threads)
 

@@ -23,6 +23,7 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, export, factors
+from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import EXPORT, WEIGHTS
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.trained_model import TrainedModel
@@ -42,6 +43,11 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
     out = folder / EXPORT
     if out.exists():
         raise UserError(f"{out}: is there already; remove it to export again")
+    if not isinstance(model.model, Transformer):
+        raise UserError(
+            f"{folder}: has a pretrained model, which is not exported; translate with it without "
+            "an export, engine=native"
+        )
     if not model.model.method.exportable:
         name = method_name(model.cfg.method._target_)
         raise UserError(

@@ -47,6 +47,8 @@ class Combiner(nn.Module):
     """What a wrong setting raises. Its message is a sentence for the user."""
     min_parts = 1
     """The number of parts that the method needs to do anything."""
+    needs_zero_parts = False
+    """Whether it is `start_as_word` where all parts but the first are zero, else with any."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a user's class keep the names of release 0.1, with a warning."""
@@ -104,6 +106,14 @@ class Combiner(nn.Module):
         """Merge tensors `(batch, time, width_i)` into `(batch, time, model_dim)`."""
         raise NotImplementedError
 
+    def start_as_word(self) -> bool:
+        """Change the weights so that the result is the first part, as wide as the model.
+
+        Returns:
+            Whether the method can: a pretrained model then starts as it is.
+        """
+        return False
+
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor | None:
         """A gate's values: what each part is multiplied by, in any shape that broadcasts.
 
@@ -125,6 +135,10 @@ class NoFeatures(Combiner):
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__(dict(list(parts.items())[:1]), model_dim)
+
+    def start_as_word(self) -> bool:
+        """It always is the word."""
+        return True
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the word's embedding, `(batch, time, model_dim)`."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt_feat.combiners.base import Combiner, CombinerError, make_linear, to_snake_case
@@ -62,6 +62,13 @@ class ConcatProject(Combiner):
         word, *features = parts
         return {word: model_dim, **{name: parts[name] for name in features}}
 
+    @torch.no_grad()
+    def start_as_word(self) -> bool:
+        """W is the identity for the word, and zero for the features."""
+        nn.init.eye_(self.project.weight)  # the word's columns are the first
+        self.project.bias.zero_()
+        return True
+
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Project the concatenation, `(batch, time, model_dim)`."""
         projected: Tensor = self.project(torch.cat(list(parts), dim=-1))
@@ -82,6 +89,10 @@ class MLP(ConcatProject):
 
     One layer, as there: no element of the result is negative, so the model sees half a space.
     """
+
+    def start_as_word(self) -> bool:
+        """It cannot: nothing of the word that is below 0 remains."""
+        return False
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """The layer's output, at least 0, `(batch, time, model_dim)`."""

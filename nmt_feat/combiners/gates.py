@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from nmt_feat.combiners.base import Combiner, make_linear
 
+OPEN = 12.0
+"""The logit of a gate that is open to the word but for 6 millionths; further, it hardly learns."""
+
 
 def blend_parts(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """`(1 - share) * a + share * b`, in the wider of their types, which differ in bf16-mixed."""
@@ -34,6 +37,13 @@ class Gate(Combiner):
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
         self.logits = make_linear(len(parts) * model_dim, (len(parts) - 1) * model_dim, bias)
+
+    @torch.no_grad()
+    def start_as_word(self) -> bool:
+        """Open the gate to the word, whatever the parts are."""
+        self.logits.weight.zero_()
+        self.logits.bias.zero_()[: self.model_dim] = OPEN
+        return True
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
@@ -81,6 +91,13 @@ class WordGate(Combiner):
         super().__init__(parts, model_dim)
         self.logits = make_linear(model_dim, (len(parts) - 1) * model_dim, bias)
 
+    @torch.no_grad()
+    def start_as_word(self) -> bool:
+        """Close the gates of the features, whatever the word is."""
+        self.logits.weight.zero_()
+        self.logits.bias.fill_(-OPEN)
+        return True
+
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
         logits = self.logits(parts[0]).unflatten(-1, (len(self.names) - 1, self.model_dim))
@@ -108,11 +125,16 @@ class AdditiveGate(Combiner):
     """
 
     min_parts = 2
+    needs_zero_parts = True
 
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
         layers = (make_linear(2 * model_dim, model_dim, bias) for _ in range(len(parts) - 1))
         self.logits = nn.ModuleList(layers)
+
+    def start_as_word(self) -> bool:
+        """With zero features it is the word."""
+        return True
 
     def compute_gate(self, feature: int, parts: Sequence[Tensor]) -> Tensor:
         """What part `feature` is multiplied by, `(batch, time, model_dim)`."""

@@ -11,6 +11,12 @@ from nmt_feat.combiners.base import Combiner, make_linear
 class Add(Combiner):
     """`a + b + c`; "sum" of Sockeye, OpenNMT-py, Marian and Armengol-Estape et al. (2021)."""
 
+    needs_zero_parts = True
+
+    def start_as_word(self) -> bool:
+        """With zero features it is the word."""
+        return True
+
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Sum of the parts, `(batch, time, model_dim)`."""
         return torch.stack(list(parts)).sum(dim=0)
@@ -44,9 +50,15 @@ class WeightedSum(Combiner):
     as fixed vectors, it learns more than `Add` can.
     """
 
+    needs_zero_parts = True
+
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__(parts, model_dim)
         self.scalars = nn.Parameter(torch.ones(len(parts)))
+
+    def start_as_word(self) -> bool:
+        """With zero features it is the word."""
+        return True
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Weighted sum of the parts, `(batch, time, model_dim)`."""

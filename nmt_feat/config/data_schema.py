@@ -14,6 +14,7 @@ from omegaconf import MISSING
 from nmt_feat.config.bounds import (
     AtLeast0,
     AtLeast1,
+    Positive,
     Share,
     one_of,
 )
@@ -112,6 +113,22 @@ class TerminologyConfig:
 
 
 @dataclass
+class NoiseConfig:
+    """What is masked of a text that training restores (`data.objective=denoise`)."""
+
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    """Share of the words of each sentence."""
+    length: Positive = 3.0
+    """Mean length of a span, in words; lengths have a Poisson distribution."""
+    unit: Annotated[str, one_of("word", "piece")] = "word"
+    """What a span consists of: each `word` between spaces, or, for languages without spaces, each
+    `piece`."""
+    features: Annotated[str, one_of("mask", "keep")] = "mask"
+    """Features of a span: unknown (`mask`), or those of its first word (`keep`), which tell a part
+    of the answer."""
+
+
+@dataclass
 class DataConfig:
     """The parallel corpus."""
 
@@ -157,6 +174,11 @@ class DataConfig:
     """Keep only the first pairs of the training split."""
     processes: AtLeast0 = 0
     """Parallel processes that prepare the data; 0 means one per core. Never changes the result."""
+    objective: Annotated[str, one_of("translate", "denoise")] = "translate"
+    """`translate`, or `denoise`: restore the source text, of which spans are masked; the target
+    side is not used."""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """What is masked."""
     readings: bool = False
     """Report reading accuracy: equal source lines of the test set are readings of each other."""
 
@@ -191,8 +213,9 @@ class AnnotatorConfig:
 class SubwordConfig:
     """How text becomes pieces."""
 
-    kind: Annotated[str, one_of("bpe", "unigram", "none", "given")] = "bpe"
-    """`bpe` or `unigram` (SentencePiece), `none` (words), `given` (text already segmented)."""
+    kind: Annotated[str, one_of("bpe", "unigram", "none", "given", "pretrained")] = "bpe"
+    """`bpe` or `unigram` (SentencePiece), `none` (words), `given` (text already segmented);
+    `pretrained` follows from `model.folder`."""
     joint: bool = True
     """One model and one vocabulary for both sides; always so with `model.tie=all`."""
     vocab_size: AtLeast1 = "${data.vocab_size}"  # type: ignore[assignment]

@@ -10,7 +10,12 @@ import re
 from torch import nn
 
 from nmt_feat.config.bounds import refuse_out_of_bounds
-from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig, TerminologyConfig
+from nmt_feat.config.data_schema import (
+    AnnotatorConfig,
+    NoiseConfig,
+    SubwordConfig,
+    TerminologyConfig,
+)
 from nmt_feat.config.identity import is_combiner_name
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import ModelConfig, TrainConfig
@@ -31,6 +36,7 @@ def check_settings(cfg: TrainConfig) -> None:
     _check_scale(cfg)
     _check_model(cfg)
     _check_init(cfg)
+    _check_objective(cfg)
     _check_decoding(cfg)
     _check_tests(cfg)
     _check_combiner_name(cfg.combiner.name)
@@ -67,6 +73,7 @@ def _check_model(cfg: TrainConfig) -> None:
             "model.tie=target"
         )
     _check_source_table(model)
+    _check_languages(model)
     if model.source_frozen and cfg.optimizer.weight_decay:
         raise UserError(
             f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
@@ -94,23 +101,53 @@ def _check_source_table(model: ModelConfig) -> None:
         raise UserError("model.source_frozen=true: set model.source_vectors=FILE, or leave it")
 
 
+def _check_objective(cfg: TrainConfig) -> None:
+    """Denoising has one vocabulary, and its settings mean nothing without it."""
+    data = cfg.data
+    if data.objective == "translate":
+        if data.noise != NoiseConfig():
+            raise UserError(
+                "data.noise: is for data.objective=denoise; set that, or leave data.noise out"
+            )
+        return
+    if not cfg.subword.joint:
+        raise UserError(
+            "data.objective=denoise subword.joint=false: the source is the target too; set "
+            "subword.joint=true"
+        )
+    if cfg.model.folder:
+        raise UserError(
+            f"data.objective=denoise model.folder={cfg.model.folder}: a pretrained model "
+            "translates; leave one of them out"
+        )
+
+
+def _check_languages(model: ModelConfig) -> None:
+    """Languages are those of a pretrained model: of source and target."""
+    if model.languages and (not model.folder or len(model.languages) != 2):
+        raise UserError(
+            f"model.languages=[{','.join(model.languages)}]: give that of source and target of a "
+            "pretrained model (model.folder=FOLDER), or leave it out"
+        )
+
+
 def _check_init(cfg: TrainConfig) -> None:
     """What is about another run's weights needs that run, and goes with no other start."""
     init = cfg.init
-    if not init.run:
+    if not init.run and not cfg.model.folder:
         for name, value in (("freeze", init.freeze), ("lr", init.lr)):
             if value:
                 raise UserError(
-                    f"init.{name}: is about the weights of another run; set init.run=FOLDER, or "
-                    "leave it out"
+                    f"init.{name}: is about weights that were trained before; set init.run=FOLDER, "
+                    "or leave it out"
                 )
         return
-    if cfg.model.source_vectors:
+    if init.run and cfg.model.source_vectors:
         raise UserError(
             f"init.run={init.run} model.source_vectors={cfg.model.source_vectors}: both give the "
             "source's word table; leave one of them out"
         )
-    if init.freeze and cfg.optimizer.weight_decay:
+    if init.run and init.freeze and cfg.optimizer.weight_decay:
         raise UserError(
             f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
             "set it to 0, or leave init.freeze out"

@@ -129,8 +129,14 @@ class MethodConfig:
 
 @dataclass
 class ModelConfig:
-    """The Transformer (Vaswani et al. 2017), pre-norm."""
+    """The Transformer (Vaswani et al. 2017), pre-norm; or a pretrained model."""
 
+    folder: str | None = None
+    """Folder of a pretrained translation model of Hugging Face, to whose words features are added;
+    sizes and pieces are then its own."""
+    languages: list[str] = field(default_factory=list)
+    """Of a pretrained model of several languages, its names of source and target language; default
+    `data.source_lang` and `data.target_lang`."""
     dim: AtLeast1 = 128
     """Width of the model."""
     ffn_dim: AtLeast1 = 256
@@ -259,14 +265,14 @@ class DecodingConfig:
 
 @dataclass
 class InitConfig:
-    """A trained run whose weights a run starts from."""
+    """Weights that a run starts from: those of a trained run, or of `model.folder`."""
 
     run: str | None = None
     """Its folder. Embeddings are taken piece by piece and value by value, by name, all else where
     shape and meaning agree; the rest starts anew."""
     freeze: list[str] = field(default_factory=list)
-    """Parts that stay as that run has them, such as `encoder`, `decoder.0` or `target.words`; what
-    is new in them is trained."""
+    """Parts that stay as they are there, such as `encoder`, `decoder.0` or `target.words` (of a
+    pretrained model `words`, `encoder`, `decoder.layers.0`); what is new in them is trained."""
     lr: Positive | None = None
     """Highest learning rate of what is taken; default `optimizer.lr`, that of all else."""
 

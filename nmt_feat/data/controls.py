@@ -24,6 +24,7 @@ from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.building import WORD
 from nmt_feat.data.interleaving import find_word_begins, interleave
+from nmt_feat.data.noise import use_as_denoising
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST
@@ -45,7 +46,7 @@ def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
 
 
 def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
-    """The run's prepared data: its features under its control, and where its method has them."""
+    """The run's prepared data: features under its control, where its method has them, or masked."""
     prepared = prepare(cfg, features_to_prepare(cfg), say)
     tag = prepared.encoder.features.pop(WORD, None)
     prepared.report.features.pop(WORD, None)
@@ -56,6 +57,8 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
     if locate_method(cfg.method).in_source:
         by_split = {name: find_word_begins(split, begins) for name, split in splits.items()}
         interleave(cfg, prepared, by_split)
+    if cfg.data.objective == "denoise":
+        use_as_denoising(prepared, cfg)
     return prepared
 
 

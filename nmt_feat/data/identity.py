@@ -19,6 +19,7 @@ from nmt_feat.data.terminology import identify_terminology, without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
 from nmt_feat.features.kind import FeatureKind
+from nmt_feat.pretrained.folder import hash_pieces
 from nmt_feat.text.normalization import ESCAPED
 
 FORMAT = 4
@@ -50,7 +51,7 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
     _check_split_at_words(cfg, kinds)
     data, cache = cfg.data, Path(cfg.paths.cache)
     corpus = locate_corpus(cfg, kinds)
-    content = {
+    content: dict[str, object] = {
         "sentencepiece": sentencepiece.__version__,
         "subword": drop_defaults(asdict(cfg.subword), SubwordConfig, "subword"),
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
@@ -59,6 +60,8 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
 
     if terminology := identify_terminology(data.terminology):
         content["terminology"] = terminology
+    if cfg.model.folder:
+        content["pretrained"] = hash_pieces(cfg.model.folder, cache)
 
     def hash_splits(corpus_sum: str, splits: Iterable[str], **more: object) -> str:
         # Rules of the text that change it; there were none once.
@@ -88,7 +91,7 @@ def hash_cache(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
 def _effective_rules(rules_of_splits: Iterable[set[str]], subword: SubwordConfig) -> list[str]:
     """The rules of normal form that change the data: only SentencePiece reserves characters."""
     rules = set().union(*rules_of_splits)
-    return sorted(rules - {ESCAPED} if subword.kind in ("none", "given") else rules)
+    return sorted(rules - {ESCAPED} if subword.kind in ("none", "given", "pretrained") else rules)
 
 
 def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,23 @@ class EncodedSplit:
         ).append_column(UNITS + name, _first_row(rows, len(self)))
         split = EncodedSplit(table)
         split.vectors, split.tags = self.vectors | {name: vectors}, self.tags
+        return split
+
+    def with_source_as_target(self) -> EncodedSplit:
+        """The split in which each sentence is its own translation."""
+        split = copy.copy(self)
+        for name in ("target", "target_text"):
+            column = self._table[name.replace("target", "source")]
+            index = split._table.column_names.index(name)
+            split._table = split._table.set_column(index, name, column)
+        split.target, split.target_lengths = self.source, self.source_lengths
+        return split
+
+    def with_source(self, source: Ragged, features: dict[str, Ids]) -> EncodedSplit:
+        """The split with other source pieces, and the features' ids of these; texts stay."""
+        split = copy.copy(self)
+        split.source, split.features = source, features
+        split.source_lengths = np.diff(source.offsets)
         return split
 
     def save(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from nmt_feat.data.batches import collate, ordered
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import EOS, PAD
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 
 SPECIAL = ["<pad>", "<unknown>", "<end>"]
 MOST_VALUES = 20
@@ -44,7 +44,7 @@ class Parts:
 
 @torch.inference_mode()
 def measure_parts(
-    model: Transformer, split: EncodedSplit, values: Mapping[str, list[str]]
+    model: TranslationModel, split: EncodedSplit, values: Mapping[str, list[str]]
 ) -> Parts:
     """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
 

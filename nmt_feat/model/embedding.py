@@ -170,8 +170,8 @@ class SourceEmbedding(nn.Module):
         except CombinerError as error:  # such as a user's embedder of another width
             raise UserError(str(error)) from error
 
-    def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`.
+    def merge_tokens(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """What the combiner makes of `ids` and `features`, each `(batch, time)`: without positions.
 
         Where tokens have units, a feature's ids are rows of `features[name + UNITS]`, `(R, U)`,
         each of which is composed once.
@@ -182,10 +182,12 @@ class SourceEmbedding(nn.Module):
         if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
             unique, twins = find_unique_positions(torch.stack(rows).flatten(1))  # (rows, m), (n,)
             merged = self.merge_parts(unique[:, None].unbind(), composed)[0]  # (m, dim)
-            x = F.embedding(twins, merged).view(*ids.shape, -1)
-        else:
-            x = self.merge_parts(rows, composed)
-        return self.add_positions(x)
+            return F.embedding(twins, merged).view(*ids.shape, -1)
+        return self.merge_parts(rows, composed)
+
+    def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`."""
+        return self.add_positions(self.merge_tokens(ids, features))
 
     def embed_apart(self, features: dict[str, Tensor]) -> list[Tensor]:
         """Each feature by itself, in the place of the word, `(batch, time, its width)`."""

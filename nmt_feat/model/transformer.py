@@ -20,6 +20,7 @@ from nmt_feat.methods import Embedding, Method
 from nmt_feat.model.cache import Cache, LayerCache
 from nmt_feat.model.dropout import add_with_dropout, dropout
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+from nmt_feat.model.translation_model import LossFunction, TranslationModel
 
 AttendOne = Callable[["Attention", Tensor, Tensor, Tensor], Tensor]
 LANES = 16
@@ -294,7 +295,7 @@ class FeatureEncoders(nn.Module):
         return outputs
 
 
-class Transformer(nn.Module):
+class Transformer(TranslationModel):
     """Encoder-decoder over given embedding layers; the target table is the output layer.
 
     Args:
@@ -358,6 +359,12 @@ class Transformer(nn.Module):
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Scores `(..., vocabulary)` of the next piece after hidden states `(..., D)`."""
         return F.linear(hidden, self.target.words.weight)
+
+    def compute_loss(
+        self, states: Tensor, right: Tensor, smoothing: float, loss: LossFunction
+    ) -> tuple[Tensor, Tensor]:
+        """Summed smoothed loss and negative log-likelihood of `right` `(N,)` after `(N, D)`."""
+        return loss(states, self.target.words.weight, right, smoothing)
 
     def forward(
         self, source: Tensor, features: dict[str, Tensor], mask: Tensor, target: Tensor

@@ -24,7 +24,7 @@ from nmt_feat.evaluation.counts import counts_file, read_counts, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics, list_missing
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.artifacts import WEIGHTS, model_for
 from nmt_feat.runs.processes import make_single_fabric, share_work
 from nmt_feat.runs.records import (
@@ -101,7 +101,7 @@ def add_results(
 
 def _load_model(
     cfg: TrainConfig, folder: Path, prepared: Prepared, device: torch.device
-) -> Transformer:
+) -> TranslationModel:
     """A run's trained model."""
     check_sums(folder, only=[WEIGHTS])
     model = model_for(cfg, prepared.encoder, prepared.target)

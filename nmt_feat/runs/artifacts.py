@@ -6,6 +6,7 @@ Apart from training (run.py), whose libraries take a second to load that transla
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.checksums import SUMS, read_sums, write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_part
 from nmt_feat.base.outputs import same_file
+from nmt_feat.base.typed_json import load_json
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.alignment import SourceEncoder
@@ -27,8 +29,9 @@ from nmt_feat.features.choice import choose_kinds, list_user_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.build_model import build_model
+from nmt_feat.runs.pretrained_model import build_pretrained, describe_pretrained
 from nmt_feat.runs.records import FINISHED, STARTED, read_run
 from nmt_feat.text.files import open_decompressed
 from nmt_feat.text.subwords import Subwords
@@ -41,6 +44,8 @@ ANNOTATOR = "annotator"
 FINGERPRINT = "FINGERPRINT"
 GLOSSARY = "glossary.tsv"
 """The glossary of a run that was trained with terms."""
+PRETRAINED = "encoder/pretrained.json"
+"""What describes the layers of a pretrained model."""
 EXPORT = "ctranslate2"
 """The folder of a run's export, in its own."""
 
@@ -50,11 +55,15 @@ def model_for(
     encoder: SourceEncoder,
     target: Subwords,
     encoders: Mapping[str, LanguageModel] | None = None,
-) -> Transformer:
+    pretrained: Mapping[str, Any] | None = None,
+) -> TranslationModel:
     """The untrained model for data that is encoded so, without ready-made vectors.
 
-    `encoders`: those in the model, if they are no longer where the settings say.
+    `encoders`, `pretrained`: those in the model, and what describes a pretrained model, if they are
+    no longer where the settings say.
     """
+    if cfg.model.folder:
+        return build_pretrained(cfg, encoder.id_counts, pretrained or describe_pretrained(cfg))
     sizes, pieces = encoder.id_counts, (encoder.subwords.size, target.size)
     model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed, cfg.method)
     embedders, kinds = model.feature_embedding.features, choose_kinds(cfg.features)
@@ -80,7 +89,7 @@ class LoadedModel:
     target: Subwords
     encoders: dict[str, LanguageModel]
     """By feature the encoder whose states it has."""
-    model: Transformer
+    model: TranslationModel
 
 
 def load_model(folder: Path, cfg: TrainConfig, device: str) -> LoadedModel:
@@ -96,7 +105,10 @@ def load_model(folder: Path, cfg: TrainConfig, device: str) -> LoadedModel:
         for name, kind in kinds.items()
     }
     encoders = {name: model for name, model in reopened.items() if model}
-    model = model_for(cfg, encoder, target, encoders)
+    pretrained = None
+    if cfg.model.folder:
+        pretrained = load_json((folder / PRETRAINED).read_text(encoding="utf-8"))
+    model = model_for(cfg, encoder, target, encoders, pretrained)
     restore_weights(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return LoadedModel(encoder, target, encoders, model)
 
@@ -126,6 +138,9 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
         vocabularies[name] = kind.finish_vocabulary(vocabularies[name])
     prepared.encoder.save(folder / "encoder")
     prepared.target.save(folder / "encoder" / "target")
+    if cfg.model.folder:
+        described = json.dumps(describe_pretrained(cfg), indent=1)
+        write_part(folder / PRETRAINED, described.encode())
     content: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(cfg)}
     terminology = cfg.data.terminology
     if terminology.is_applied:

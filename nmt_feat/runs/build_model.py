@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -268,6 +268,40 @@ def arithmetic(combiner: Combiner) -> str:
     return ", ".join(f"{w} {name}" for name, w in widths) + f" to {combiner.model_dim}"
 
 
+class FeatureParts(NamedTuple):
+    """What a source embedding has for features."""
+
+    combiner: Combiner
+    embedders: dict[str, nn.Module]
+    masked: dict[str, tuple[float, float, bool]]
+    """See `SourceEmbedding`."""
+
+
+def build_feature_parts(
+    model: ModelConfig,
+    combiner: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    values: dict[str, int],
+    seed: int,
+    method: MethodConfig = BY_EMBEDDING,
+) -> FeatureParts:
+    """The combiner and the features' embedders; arguments as of `build_model`."""
+    std = model.embedding_std or model.dim**-0.5
+    with isolated_generator(seed, "combiner"):
+        parts = request_widths(combiner, features, values, model, method)
+        merge = build_combiner(combiner, parts, model.dim)
+    embedders: dict[str, nn.Module] = {}
+    for name, kind in choose_kinds(combined_features(features, method)).items():
+        with isolated_generator(seed, f"feature {name}"):
+            embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
+    masked = {
+        name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
+        for name, feature in features.items()
+        if feature.dropout or feature.sentence_dropout
+    }
+    return FeatureParts(merge, embedders, masked)
+
+
 def build_model(
     model: ModelConfig,
     combiner: CombinerConfig,
@@ -287,14 +321,8 @@ def build_model(
         seed: the run's seed.
     """
     std = model.embedding_std or model.dim**-0.5
-    with isolated_generator(seed, "combiner"):
-        parts = request_widths(combiner, features, values, model, method)
-        merge = build_combiner(combiner, parts, model.dim)
+    merge, embedders, masked = build_feature_parts(model, combiner, features, values, seed, method)
     check_tie(merge, model)
-    embedders: dict[str, nn.Module] = {}
-    for name, kind in choose_kinds(combined_features(features, method)).items():
-        with isolated_generator(seed, f"feature {name}"):
-            embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
     with isolated_generator(seed, "target"):
         target = make_table(target_size, model.dim, std)
     words = target if model.tie == "all" else None
@@ -303,11 +331,6 @@ def build_model(
             words = make_table(source_size, merge.widths.get(WORD, model.dim), std)
             if tokens := locate_method(method).count_tokens(values):
                 words = extend_table(words, tokens, std)
-    masked = {
-        name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
-        for name, feature in features.items()
-        if feature.dropout or feature.sentence_dropout
-    }
     cls = locate_method(method)
     apart: nn.Module | None = None
     merged_masked = {name: shares for name, shares in masked.items() if name in embedders}

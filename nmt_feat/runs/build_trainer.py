@@ -21,7 +21,7 @@ from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.split_decoding import compute_dev_loss, translate_split
 from nmt_feat.model.batch import Batch
 from nmt_feat.model.seeds import derive_seed
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.build_optimizer import build_optimizer
 from nmt_feat.runs.processes import Agreement, share_work
 from nmt_feat.runs.progress import Progress
@@ -137,7 +137,7 @@ def score_for_selection(metric: Metric, dev: EncodedSplit, texts: Sequence[str])
 def build_trainer(
     cfg: TrainConfig,
     prepared: Prepared,
-    model: Transformer,
+    model: TranslationModel,
     folder: Path,
     fabric: Fabric,
     progress: Progress,

@@ -14,7 +14,7 @@ from nmt_feat.data.prepare import Prepared
 from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.build_model import refuse_width
 from nmt_feat.text.subwords import MARK, Subwords
 from nmt_feat.text.word_vectors import read_vectors, vector_width
@@ -84,7 +84,7 @@ def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) 
     )
 
 
-def set_initial_vectors(model: Transformer, cfg: TrainConfig, prepared: Prepared) -> list[str]:
+def set_initial_vectors(model: TranslationModel, cfg: TrainConfig, prepared: Prepared) -> list[str]:
     """Give an untrained model the vectors that the settings name; notes on them."""
     kinds = choose_kinds(cfg.features)
     for name, embedder in model.feature_embedding.features.items():

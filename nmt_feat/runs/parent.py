@@ -21,6 +21,7 @@ from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.artifacts import CONFIG, WEIGHTS, LoadedModel, load_model, refuse_unfinished
 from nmt_feat.runs.build_model import LEAST, build_model
 from nmt_feat.runs.initial_vectors import freeze_rows
@@ -86,7 +87,13 @@ def check_parent(cfg: TrainConfig) -> None:
     folder = Path(cfg.init.run)
     refuse_unfinished(folder)
     check_sums(folder, skipped=("*.hyp", "*.parquet", STARTED))
-    dim = read_settings(folder / CONFIG).model.dim
+    settings = read_settings(folder / CONFIG)
+    dim = settings.model.dim
+    if settings.model.folder:
+        raise UserError(
+            f"init.run={folder}: has a pretrained model, whose layers are of another kind; give a "
+            "run without model.folder"
+        )
     if dim != cfg.model.dim:
         raise UserError(
             f"init.run={folder}: its model.dim is {dim}, here it is {cfg.model.dim}, so that no "
@@ -109,12 +116,14 @@ def check_parent(cfg: TrainConfig) -> None:
 
 
 def inherit_weights(
-    model: Transformer, cfg: TrainConfig, encoder: SourceEncoder, target: Subwords
+    model: TranslationModel, cfg: TrainConfig, encoder: SourceEncoder, target: Subwords
 ) -> Inheritance:
     """Give an untrained model what it can have of the run `init.run`, and freeze parts of that."""
+    assert isinstance(model, Transformer)
     folder = Path(str(cfg.init.run))
     settings = read_settings(folder / CONFIG)
     parent = load_model(folder, settings, choose_device(cfg.trainer.accelerator))
+    assert isinstance(parent.model, Transformer)
     record = read_record(folder / FINISHED)
     inherited = Inheritance(str(folder), record.hash, hash_content(folder / WEIGHTS))
     tensors = dict(parent.model.named_parameters(remove_duplicate=False))

@@ -29,6 +29,7 @@ from nmt_feat.runs.feature_rules import check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.method_rules import check_method
 from nmt_feat.runs.parent import check_parent
+from nmt_feat.runs.pretrained_model import check_start, complete_pretrained
 from nmt_feat.text.word_vectors import vector_width
 
 
@@ -53,6 +54,8 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     make_loggers(cfg.logger)  # what they lack is an error before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))
+    complete_pretrained(cfg)
+    _ignore_readings(cfg, console)
     _warn_of_long_warmup(cfg, console)
     _ignore_unused_subword(cfg.subword, sweep, console)
     _ignore_unused_combiner(cfg.combiner, sweep, console)
@@ -72,10 +75,18 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
         is_merged = locate_method(cfg.method).merges_with_word
         merged = (cfg.combiner, cfg.features) if is_merged else (CombinerConfig(), {})
         check_vectors(*merged, cfg.model, width)
+    check_start(cfg)
     try_optimizer(cfg.optimizer)
     cfg.init.freeze = sorted(set(cfg.init.freeze))
     check_parent(cfg)
     return cfg
+
+
+def _ignore_readings(cfg: TrainConfig, console: Console) -> None:
+    """Reading accuracy is about translations, not about restored text."""
+    if cfg.data.objective == "denoise" and cfg.data.readings:
+        console.print("data.objective=denoise: unused: data.readings")
+        cfg.data.readings = False
 
 
 def _warn_of_long_warmup(cfg: TrainConfig, console: Console) -> None:

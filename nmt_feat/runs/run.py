@@ -36,7 +36,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import measure_parts
 from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_metrics, add_results
 from nmt_feat.runs.advice import OWN_FILES, advise_on_features, advise_on_size
@@ -303,7 +303,7 @@ def train_new_run(
     return record
 
 
-def print_advice(cfg: TrainConfig, prepared: Prepared, model: Transformer) -> None:
+def print_advice(cfg: TrainConfig, prepared: Prepared, model: TranslationModel) -> None:
     """Print what the numbers of the data report suggest, for a run that is no job of a sweep."""
     if cfg.control == "none":
         method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
@@ -321,7 +321,7 @@ def begin_record(
     settings: dict[str, Any],
     data: DataHashes,
     prepared: Prepared,
-    model: Transformer,
+    model: TranslationModel,
 ) -> RunRecord:
     """The record of a run that has not been trained yet."""
     return RunRecord(

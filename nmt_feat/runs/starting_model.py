@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -13,7 +14,9 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
+from nmt_feat.pretrained.folder import hash_weights
+from nmt_feat.pretrained.model import PARTS, PretrainedModel
 from nmt_feat.runs.artifacts import model_for
 from nmt_feat.runs.initial_vectors import set_initial_vectors
 from nmt_feat.runs.parent import Inheritance, inherit_weights
@@ -57,7 +60,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
 class StartingModel(NamedTuple):
     """The model that training starts from."""
 
-    model: Transformer
+    model: TranslationModel
     notes: list[str]
     """What the user should know of its start, a line each."""
     inheritance: Inheritance | None = None
@@ -76,13 +79,32 @@ def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
     kinds = choose_kinds(cfg.features)
     for name, embedder in model.feature_embedding.features.items():
         notes += kinds[name].describe_embedder(embedder)
+    if isinstance(model, PretrainedModel):
+        return _start_from_pretrained(model, cfg, notes)
     if not cfg.init.run:
         return StartingModel(model, notes)
     inheritance = inherit_weights(model, cfg, prepared.encoder, prepared.target)
     return StartingModel(model, notes + inheritance.describe(), inheritance)
 
 
-def count_parameters(model: Transformer) -> dict[str, int]:
+def _start_from_pretrained(
+    model: PretrainedModel, cfg: TrainConfig, notes: list[str]
+) -> StartingModel:
+    folder = str(cfg.model.folder)
+    model.load_weights(Path(folder).expanduser())
+    names = [name for name, _ in model.named_parameters() if name.partition(".")[0] in PARTS]
+    inheritance = Inheritance(folder, "", hash_weights(folder, Path(cfg.paths.cache)), names=names)
+    inheritance.taken = {
+        part: (count, count) for part in PARTS if (count := sum(n.startswith(part) for n in names))
+    }
+    inheritance.frozen = sorted(model.kept_elsewhere)
+    total = sum(parameter.numel() for parameter in model.network.parameters())
+    trained = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
+    note = f"model.folder={folder}: {total:,} parameters; {trained:,} of them are trained"
+    return StartingModel(model, [*notes, note], inheritance)
+
+
+def count_parameters(model: TranslationModel) -> dict[str, int]:
     """Trainable numbers: all, the combiner's, the features'; apart, those of trained encoders.
 
     And what a method has beside embedders and combiner, if it has anything.

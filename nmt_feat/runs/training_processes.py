@@ -20,7 +20,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.loggers import Loggers, make_loggers
@@ -97,7 +97,7 @@ def train_in_process(
         )
 
 
-def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: Transformer) -> list[int]:
+def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: TranslationModel) -> list[int]:
     """Give the model the weights to test, in fp32; of which updates they are."""
     checkpoints = Checkpoints(folder / CHECKPOINTS, 1, verify=False)
     chosen, steps = checkpoints.select_weights(cfg.trainer.select)

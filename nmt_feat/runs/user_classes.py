@@ -9,11 +9,11 @@ from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.records import FINISHED, read_record
 
 
-def changed_classes(folder: Path, cfg: TrainConfig, model: Transformer) -> Iterator[str]:
+def changed_classes(folder: Path, cfg: TrainConfig, model: TranslationModel) -> Iterator[str]:
     """A sentence for each class whose file is another than when the run was trained.
 
     Args:

@@ -119,6 +119,9 @@ class Subwords:
         """What `save(stem)` wrote."""
         if (words := stem.with_suffix(".json")).exists():
             return Words(**json.loads(words.read_bytes()))
+        if (names := stem.with_suffix(".names.json")).exists():
+            proto = stem.with_suffix(".model").read_bytes()
+            return MappedSubwords(proto, json.loads(names.read_bytes()))
         escaped = stem.with_name(RULES_FILE).exists()
         return Subwords(stem.with_suffix(".model").read_bytes(), escaped)
 
@@ -269,10 +272,7 @@ class Words(Subwords):
         return [[self._ids.get(word, UNK) for word in text.split()] for text in texts]
 
     def pieces(self, texts: Sequence[str]) -> Pieces:  # noqa: D102
-        rows = list(map(self.encode, texts))
-        counts = np.fromiter(map(len, rows), np.int64, len(rows))
-        ids, starts, ends = np.array(list(chain.from_iterable(rows)), np.int64).reshape(-1, 3).T
-        return Pieces(ids.astype(np.int32), counts, starts, ends)
+        return _join_pieces(list(map(self.encode, texts)))
 
     def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
         words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]
@@ -282,6 +282,50 @@ class Words(Subwords):
             return "".join(words).replace(MARK, " ").strip()
         joined = re.sub(f" {JOINER}|{JOINER} ", "", " ".join(words)).replace(JOINER, "")
         return re.sub(r"@@( |$)", "", joined)
+
+
+class MappedSubwords(Subwords):
+    """Pieces of a SentencePiece model that have the ids of another vocabulary.
+
+    Args:
+        proto: the model, with whatever it does to white space and odd characters.
+        names: the pieces by id, the special ones first; others of the model are unknown.
+    """
+
+    def __init__(self, proto: bytes, names: Sequence[str]) -> None:
+        super().__init__(proto, escaped=False)
+        ids = {name: id for id, name in enumerate(names) if id > EOS}
+        self._ids = [ids.get(piece, UNK) for piece in super().names]
+        self._names = list(names)
+        self.size = len(names)
+
+    def save(self, stem: Path) -> None:  # noqa: D102
+        write_part(stem.with_suffix(".model"), self._proto)
+        content = json.dumps(self._names, ensure_ascii=False)
+        write_part(stem.with_suffix(".names.json"), content.encode())
+
+    @property
+    def names(self) -> list[str]:  # noqa: D102
+        return self._names
+
+    def encode(self, text: str) -> list[Piece]:  # noqa: D102
+        return [piece._replace(id=self._ids[piece.id]) for piece in super().encode(text)]
+
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
+        return [[self._ids[id] for id in row] for row in super().encode_ids(texts)]
+
+    def pieces(self, texts: Sequence[str]) -> Pieces:  # noqa: D102
+        return _join_pieces([self.encode(text) for text in texts])
+
+    def decode(self, ids: Iterable[int]) -> str:  # noqa: D102
+        return one_line(str(self._model.decode([self._names[id] for id in ids if id > EOS])))
+
+
+def _join_pieces(rows: Sequence[Sequence[Piece]]) -> Pieces:
+    """The pieces of texts, one behind the other."""
+    counts = np.fromiter(map(len, rows), np.int64, len(rows))
+    ids, starts, ends = np.array(list(chain.from_iterable(rows)), np.int64).reshape(-1, 3).T
+    return Pieces(ids.astype(np.int32), counts, starts, ends)
 
 
 def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:

@@ -42,9 +42,10 @@ _NAME = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, a shared table once."""
+    """Parameters and buffers by name, a shared table once; not what is kept elsewhere."""
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: tensor.detach() for name, tensor in named.items()}
+    elsewhere: frozenset[str] = getattr(model, "kept_elsewhere", frozenset())
+    return {name: tensor.detach() for name, tensor in named.items() if name not in elsewhere}
 
 
 def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:

@@ -4,17 +4,17 @@ from torch import Tensor, nn
 
 from nmt_feat.embedders.ids import PAD
 from nmt_feat.model.loss import fused_loss, plain_loss
-from nmt_feat.model.transformer import Transformer
+from nmt_feat.model.translation_model import LossFunction, TranslationModel
 
 
 class Objective(nn.Module):
     """Model and loss in one module, so that data-parallel training wraps both."""
 
-    def __init__(self, model: Transformer, smoothing: float, fused: bool) -> None:
+    def __init__(self, model: TranslationModel, smoothing: float, fused: bool) -> None:
         super().__init__()
         self.model = model
         self.smoothing = smoothing
-        self.loss = fused_loss if fused else plain_loss
+        self.loss: LossFunction = fused_loss if fused else plain_loss
 
     def forward(
         self,
@@ -35,6 +35,6 @@ class Objective(nn.Module):
         memory = self.model.encode(source, features, mask)  # (B, S, D)
         hidden = self.model.decode(target_in, memory, mask).flatten(0, 1)  # (B * T, D)
         states, right = hidden.index_select(0, real), target_out.flatten().index_select(0, real)
-        loss, nll = self.loss(states, self.model.target.words.weight, right, self.smoothing)
+        loss, nll = self.model.compute_loss(states, right, self.smoothing, self.loss)
         further = self.model.method.compute_loss(memory, features)
         return (loss if further is None else loss + further), nll

@@ -1,0 +1,58 @@
+"""What trainer and search see of a model, whatever its layers are.
+
+Shapes: B sentences, S source and T target pieces, R hypotheses, D width, V target pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from nmt_feat.methods import Method
+from nmt_feat.model.embedding import SourceEmbedding
+
+LossFunction = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""`plain_loss` or `fused_loss`: of states `(N, D)`, a table `(V, D)`, right pieces `(N,)`."""
+
+
+class TranslationModel(nn.Module):
+    """An encoder-decoder with a source embedding that merges features with the word."""
+
+    source: SourceEmbedding
+    method: Method
+    kept_elsewhere: frozenset[str] = frozenset()
+    """Names of parameters that never change, and stand in another file than a run's weights."""
+
+    @property
+    def feature_embedding(self) -> SourceEmbedding:
+        """Where the features' embedders and their combiner are: the source's, or the method's."""
+        embedding = self.method.embedding
+        return embedding if isinstance(embedding, SourceEmbedding) else self.source
+
+    def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
+        raise NotImplementedError
+
+    def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
+        raise NotImplementedError
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """Scores `(..., V)` of the next piece after hidden states `(..., D)`."""
+        raise NotImplementedError
+
+    def compute_loss(
+        self, states: Tensor, right: Tensor, smoothing: float, loss: LossFunction
+    ) -> tuple[Tensor, Tensor]:
+        """Summed smoothed loss and negative log-likelihood of `right` `(N,)` after `(N, D)`."""
+        raise NotImplementedError
+
+    def start_cache(self, memory: Tensor, mask: Tensor) -> Any:
+        """The cache before the first step: memory `(B, S, D)`, mask `(B, S)`."""
+        raise NotImplementedError
+
+    def decode_step(self, token: Tensor, position: int, cache: Any) -> Tensor:
+        """Scores `(R, V)`, fp32, of the piece after `token` `(R,)` at `position`."""
+        raise NotImplementedError

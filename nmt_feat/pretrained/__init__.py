@@ -1,0 +1,1 @@
+"""Pretrained translation models of Hugging Face, to which features are added. An extra."""

@@ -1,0 +1,248 @@
+"""A pretrained encoder-decoder whose encoder reads what a combiner makes of word and features.
+
+    ids, features -> rows of its own table, embedders -> combiner -> times its scale -> its encoder
+
+Search and trainer use it as they use `nmt_feat.model.transformer.Transformer`. Their ids are
+mapped to the model's. At the start the combiner gives the word alone, so the model is what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt_feat.combiners import Combiner
+from nmt_feat.embedders.ids import BOS
+from nmt_feat.encoders.states import transformers
+from nmt_feat.errors import UserError
+from nmt_feat.methods import Embedding
+from nmt_feat.model.embedding import SourceEmbedding
+from nmt_feat.model.translation_model import LossFunction, TranslationModel
+
+PARTS = ("words", "encoder", "decoder")
+"""The parts of a pretrained model; `words` is the table of pieces, of both sides and the output."""
+
+
+class MappedTable(nn.Module):
+    """The model's table, looked up by our ids."""
+
+    ids: Tensor
+    """The model's ids by ours."""
+
+    def __init__(self, table: nn.Embedding, ids: Tensor) -> None:
+        super().__init__()
+        self.table = table
+        self.register_buffer("ids", ids)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids `(B, S)` to `(B, S, D)`, without the model's scale."""
+        return F.embedding(self.ids[ids], self.table.weight)
+
+
+class PretrainedEmbedding(SourceEmbedding):
+    """The source embedding, but for positions and dropout, which the model's encoder adds."""
+
+    def __init__(
+        self,
+        words: MappedTable,
+        features: dict[str, nn.Module],
+        combiner: Combiner,
+        masked: Mapping[str, tuple[float, float, bool]],
+        scale: float,
+    ) -> None:
+        super().__init__(None, features, combiner, 0.0, masked)
+        self.words = words  # type: ignore[assignment]
+        self.scale = scale
+
+    def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Embed `ids` and `features`, each `(B, S)`, as `(B, S, D)`."""
+        return self.merge_tokens(ids, features) * self.scale
+
+
+@dataclass
+class PretrainedCache:
+    """The decoder's keys and values of R hypotheses, and the memory that each reads."""
+
+    layers: Any
+    memory: Tensor
+    mask: Tensor
+
+    def select_rows(self, index: Tensor) -> PretrainedCache:
+        """The hypotheses `index` `(R',)` of these; replaces them."""
+        self.layers.batch_select_indices(index)
+        return PretrainedCache(self.layers, self.memory[index], self.mask[index])
+
+
+class PretrainedModel(TranslationModel):
+    """An encoder-decoder of `transformers`, with random weights until `load_weights`.
+
+    Args:
+        config: the content of its config.json.
+        ids: the model's ids by ours.
+        codes: of a model of several languages the ids that stand before source and target.
+        features: the features' embedders by name, in the combiner's order.
+        combiner: merges the word and the features.
+        masked: see `SourceEmbedding`.
+        dropouts: the model's settings of dropout by name.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        ids: list[int],
+        codes: tuple[int, int] | None,
+        features: dict[str, nn.Module],
+        combiner: Combiner,
+        masked: Mapping[str, tuple[float, float, bool]],
+        dropouts: Mapping[str, float],
+    ) -> None:
+        super().__init__()
+        package = transformers()
+        settings = {name: value for name, value in config.items() if name != "dtype"}
+        typed = package.AutoConfig.for_model(**settings | dict(dropouts))
+        network = package.AutoModelForSeq2SeqLM.from_config(typed).float()
+        network.train()
+        self.longest = int(typed.max_position_embeddings)
+        # Parameters are named by the first of these that has them: the table is of both sides.
+        self.words = network.get_input_embeddings()
+        self.encoder, self.decoder = network.get_encoder(), network.get_decoder()
+        self.network = network
+        scale = float(getattr(self.encoder, "embed_scale", getattr(self.words, "embed_scale", 1.0)))
+        self.table = MappedTable(self.words, torch.tensor(ids))
+        self.source = PretrainedEmbedding(self.table, features, combiner, masked, scale)
+        self.method = Embedding(typed.d_model, {})
+        self.codes = codes
+        self.start = int(typed.decoder_start_token_id)
+        self.begins_twice = ids.count(ids[BOS]) > 1
+        """Whether what begins a target has another of our ids as well."""
+
+    @property
+    def ids(self) -> Tensor:
+        """The model's ids by ours."""
+        return self.table.ids
+
+    def freeze_parts(self, entries: Iterable[str]) -> None:
+        """Never change these parts, as `encoder` or `decoder.layers.0`; checkpoints lack them."""
+        names = set()
+        for entry in entries:
+            inside = [n for n, _ in self.named_parameters() if f"{n}.".startswith(f"{entry}.")]
+            if not inside:
+                raise UserError(
+                    f"init.freeze=[{entry}]: no part of the model; known: {', '.join(PARTS)}, "
+                    "encoder.layers.0 ..."
+                )
+            names.update(inside)
+        for name, parameter in self.named_parameters():
+            if name in names:
+                parameter.requires_grad_(False)
+        self.kept_elsewhere = frozenset(names)
+
+    def load_weights(self, folder: Path) -> None:
+        """Take over the weights in a folder, all of them."""
+        where, cls = f"model.folder={folder}", transformers().AutoModelForSeq2SeqLM
+        try:
+            loaded, report = cls.from_pretrained(
+                str(folder),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except Exception as error:  # of any type: these files come from anywhere
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{where}: cannot be read ({reason})") from None
+        if missing := sorted(report["missing_keys"]):
+            raise UserError(f"{where}: its weights lack {missing[0]}; download the model again")
+        self.network.load_state_dict(loaded.state_dict())
+
+    def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
+        self._check_length(source.shape[1], "source")
+        x = self.source(source, features)
+        if self.codes:  # the language's code has no features
+            code = self.words.weight[self.codes[0]] * self.source.scale
+            x = torch.cat([code.expand(len(x), 1, -1).to(x), x], dim=1)
+        output = self.encoder(inputs_embeds=x, attention_mask=self._mask_memory(mask))
+        memory: Tensor = output.last_hidden_state
+        return memory
+
+    def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
+        self._check_length(target.shape[1], "target")
+        ids = self.ids[target]
+        if self.codes:  # the code, which is our beginning, stands behind the model's
+            ids = F.pad(ids, (1, 0), value=self.start)
+        states: Tensor = self.decoder(
+            input_ids=ids,
+            encoder_hidden_states=memory,
+            encoder_attention_mask=self._mask_memory(mask),
+            use_cache=False,
+        ).last_hidden_state
+        return states[:, 1:] if self.codes else states
+
+    def _mask_memory(self, mask: Tensor) -> Tensor:
+        """The mask `(B, S)` of what the encoder reads, the language's code before it included."""
+        return F.pad(mask.long(), (1, 0), value=1) if self.codes else mask.long()
+
+    def output_layer(self) -> tuple[Tensor, Tensor | None]:
+        """Weight `(V, D)` and bias `(V,)` of the output layer, by the model's ids."""
+        bias: Tensor | None = getattr(self.network, "final_logits_bias", None)
+        return self.network.get_output_embeddings().weight, None if bias is None else bias[0]
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """Scores `(..., V)` of the next piece, by our ids, after hidden states `(..., D)`."""
+        logits = F.linear(hidden, *self.output_layer())[..., self.ids]
+        if self.begins_twice:  # else the piece would count twice in a softmax
+            logits[..., BOS] = -math.inf
+        return logits
+
+    def compute_loss(
+        self, states: Tensor, right: Tensor, smoothing: float, loss: LossFunction
+    ) -> tuple[Tensor, Tensor]:
+        """Summed smoothed loss and negative log-likelihood of `right` `(N,)` after `(N, D)`."""
+        table, bias = self.output_layer()
+        if bias is not None:  # as a last column, which states have a 1 for
+            table = torch.cat([table, bias[:, None].to(table)], dim=1)
+            states = F.pad(states, (0, 1), value=1.0)
+        return loss(states, table, self.ids[right], smoothing)
+
+    def start_cache(self, memory: Tensor, mask: Tensor) -> PretrainedCache:
+        """The cache before the first step: memory `(B, S, D)`, mask `(B, S)`."""
+        package, config = transformers(), self.network.config
+        caches = (package.DynamicCache(config=config) for _ in range(2))
+        mask = self._mask_memory(mask)
+        cache = PretrainedCache(package.EncoderDecoderCache(*caches), memory, mask)
+        if self.codes:
+            self._decode_next(torch.full((len(memory),), self.start, device=memory.device), cache)
+        return cache
+
+    def decode_step(self, token: Tensor, position: int, cache: PretrainedCache) -> Tensor:
+        """Scores `(R, V)`, fp32, of the piece after `token` `(R,)` at `position`."""
+        self._check_length(position + 1, "translation")
+        return self.compute_logits(self._decode_next(self.ids[token], cache)).float()
+
+    def _decode_next(self, ids: Tensor, cache: PretrainedCache) -> Tensor:
+        """States `(R, D)` after the model's ids `(R,)`."""
+        states: Tensor = self.decoder(
+            input_ids=ids[:, None],
+            encoder_hidden_states=cache.memory,
+            encoder_attention_mask=cache.mask,
+            cache=cache.layers,
+            use_cache=True,
+        ).last_hidden_state
+        return states[:, 0]
+
+    def _check_length(self, length: int, name: str) -> None:
+        if length + bool(self.codes) > self.longest:
+            raise UserError(
+                f"a {name} of {length} pieces is longer than the pretrained model reads, "
+                f"{self.longest}; set a lower data.max_pieces or decoding.max_ratio"
+            )

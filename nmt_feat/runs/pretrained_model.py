@@ -1,0 +1,158 @@
+"""A pretrained model as a run's: its settings, refused or completed, and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nmt_feat.combiners import Combiner
+from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.identity import method_name
+from nmt_feat.config.schema import ModelConfig, TrainConfig
+from nmt_feat.embedders.categorical import Categorical
+from nmt_feat.embedders.sequence import Max, Mean, Sum
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.pretrained.folder import SIZES, check_folder, describe, hash_weights, read_pieces
+from nmt_feat.pretrained.model import PARTS, PretrainedModel
+from nmt_feat.runs.build_model import BY_EMBEDDING, LEAST, build_feature_parts
+
+ABLE = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
+"""The combiners that can start as the word alone."""
+FREE = (
+    "folder",
+    "languages",
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "embedding_std",
+)
+"""Settings of the model that a pretrained one leaves free."""
+
+
+def complete_pretrained(cfg: TrainConfig) -> None:
+    """Give settings the sizes of the pretrained model; refuse what does not go with one.
+
+    Nothing happens where there is none.
+    """
+    if not cfg.model.folder:
+        if cfg.subword.kind == "pretrained":
+            raise UserError(
+                "subword.kind=pretrained: follows from model.folder=FOLDER; set that, or another"
+            )
+        return
+    where = f"model.folder={cfg.model.folder}"
+    config = check_folder(cfg.model.folder)
+    for name, value, default in _other_settings(cfg):
+        if value != default:
+            raise UserError(f"{where} {name}={value}: does not go with a pretrained model")
+    for name, key in SIZES.items():
+        value = getattr(cfg.model, name)
+        if value not in (config[key], getattr(ModelConfig, name)):
+            raise UserError(
+                f"{where} model.{name}={value}: the pretrained one has {config[key]}; leave it out"
+            )
+        setattr(cfg.model, name, config[key])
+    for entry in cfg.init.freeze:
+        if entry.partition(".")[0] not in PARTS:
+            raise UserError(f"init.freeze=[{entry}]: no such part; {suggest(entry, PARTS)}")
+    describe_pretrained(cfg)  # a language that the model lacks is an error
+    pieces, _ = read_pieces(cfg.model.folder)
+    cfg.subword = SubwordConfig(kind="pretrained", vocab_size=pieces.size)
+
+
+def _other_settings(cfg: TrainConfig) -> list[tuple[str, Any, Any]]:
+    """By name the settings that go with no pretrained model, and what they must be."""
+    model = [f.name for f in fields(ModelConfig) if f.name not in (*FREE, *SIZES)]
+    settings = [(f"model.{n}", getattr(cfg.model, n), getattr(ModelConfig(), n)) for n in model]
+    subword = [f.name for f in fields(SubwordConfig) if f.name not in ("vocab_size", "kind")]
+    settings += [
+        (f"subword.{n}", getattr(cfg.subword, n), getattr(SubwordConfig, n)) for n in subword
+    ]
+    kind = "bpe" if cfg.subword.kind == "pretrained" else cfg.subword.kind
+    settings.append(("subword", kind, "bpe"))
+    settings.append(("method", method_name(cfg.method._target_), "embedding"))
+    settings.append(("init.run", cfg.init.run, None))
+    settings.append(("control", cfg.control if cfg.control == "matched" else "none", "none"))
+    return settings
+
+
+def check_start(cfg: TrainConfig) -> None:
+    """Refuse combiners and features with which the start would not be the pretrained model."""
+    if cfg.model.folder:
+        sizes = dict.fromkeys(cfg.features, LEAST)
+        parts = build_feature_parts(cfg.model, cfg.combiner, cfg.features, sizes, cfg.seed)
+        start_as_word(parts.combiner, parts.embedders)
+
+
+@torch.no_grad()
+def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> None:
+    """Change weights so that the combiner gives the word, whatever the features are."""
+    name = method_name(f"{type(combiner).__module__}.{type(combiner).__qualname__}")
+    if not combiner.start_as_word():
+        raise UserError(
+            f"combiner={name}: cannot start as the word alone, as a pretrained model needs it; "
+            f"choose {ABLE}"
+        )
+    if not combiner.needs_zero_parts:
+        return
+    for feature, embedder in embedders.items():
+        if not isinstance(embedder, Categorical | Mean | Max | Sum):
+            raise UserError(
+                f"combiner={name} features.{feature}: {type(embedder).__name__} does not start at "
+                "zero, as a pretrained model needs it; choose concat_project, gate or word_gate"
+            )
+        embedder.table.weight.zero_()
+
+
+def describe_pretrained(cfg: TrainConfig) -> dict[str, Any]:
+    """What the pretrained model of the settings is built from."""
+    return describe(str(cfg.model.folder), Path(cfg.paths.cache), choose_languages(cfg))
+
+
+def choose_languages(cfg: TrainConfig) -> list[str]:
+    """What the pretrained model calls source and target language."""
+    return cfg.model.languages or [cfg.data.source_lang, cfg.data.target_lang]
+
+
+def build_pretrained(
+    cfg: TrainConfig, values: dict[str, int], description: Mapping[str, Any]
+) -> PretrainedModel:
+    """The model with random weights, whose combiner gives the word.
+
+    Args:
+        cfg: the settings.
+        values: size of each feature's vocabulary, special values included.
+        description: of the pretrained model, as `nmt_feat.pretrained.folder.describe` gives it.
+    """
+    model = cfg.model
+    parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
+    start_as_word(parts.combiner, parts.embedders)
+    config = {n: value for n, value in description.items() if n not in ("ids", "codes", "weights")}
+    dropouts = {name: getattr(model, name) for name in FREE if name.endswith("dropout")}
+    with isolated_generator(cfg.seed, "transformer"):
+        built = PretrainedModel(
+            config,
+            list(description["ids"]),
+            tuple(description["codes"]) if "codes" in description else None,
+            parts.embedders,
+            parts.combiner,
+            parts.masked,
+            dropouts,
+        )
+    if cfg.init.freeze:
+        folder, cache = str(cfg.model.folder), Path(cfg.paths.cache)
+        built.freeze_parts(cfg.init.freeze)
+        check_folder(folder)
+        if hash_weights(folder, cache) != description["weights"]:
+            raise UserError(
+                f"model.folder={folder}: its weights are others than in training, and the run has "
+                "not those of its frozen parts; put the folder of training there"
+            )
+        built.load_weights(Path(folder).expanduser())
+    return built

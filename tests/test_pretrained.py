@@ -1,0 +1,420 @@
+"""Pretrained models with features: equal to `transformers` at the start, then trained as any."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+pytest.importorskip("transformers", reason="needs the extra transformers")
+
+import transformers
+
+from nmt_feat.data.batches import collate
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.decoding.search import search
+from nmt_feat.model.batch import Batch
+from nmt_feat.pretrained.model import PretrainedModel
+from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.training.objective import Objective
+from tests.support.entry import call
+from tests.support.pretrained import make_m2m, make_marian
+from tests.support.small import Small, outcome, record
+from tests.support.stops import refused, stop
+
+SENTENCES = 24
+LIMIT = 30
+"""Pieces of a translation at most."""
+LAYERS = ("model=pretrained", "model.encoder_layers=2", "model.decoder_layers=2")
+ABLE = ["none", "add", "weighted_sum", "additive_gate", "concat_project", "gate", "word_gate"]
+
+
+class Reference(NamedTuple):
+    """A pretrained model as `transformers` has it."""
+
+    folder: Path
+    tokenizer: Any
+    model: Any
+    texts: dict[str, Any]
+    """Ids and mask of the first sentences, as the tokeniser gives them."""
+    labels: torch.Tensor
+    codes: tuple[int, ...] = ()
+    """Ids of the codes of source and target language."""
+
+
+def describe(folder: Path, corpus: Path, languages: tuple[str, ...] = ()) -> Reference:
+    """What `transformers` has in a folder, and the first sentences by its tokeniser."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    if languages:
+        tokenizer.src_lang, tokenizer.tgt_lang = languages
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    small = Small(corpus, corpus.parent / "cache", folder.parent)
+    train = prepare(small.config("combiner=none"), {}).train
+    sources, targets = train.source_texts[:SENTENCES], train.target_texts[:SENTENCES]
+    texts = tokenizer(list(sources), return_tensors="pt", padding=True)
+    labels = tokenizer(text_target=list(targets), return_tensors="pt", padding=True).input_ids
+    codes = tuple(map(tokenizer.get_lang_id, languages)) if languages else ()
+    return Reference(folder, tokenizer, model, dict(texts), labels, codes)
+
+
+@pytest.fixture(scope="module")
+def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return describe(make_marian(tmp_path_factory.mktemp("pretrained") / "marian", corpus), corpus)
+
+
+@pytest.fixture(scope="module")
+def m2m(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    folder = make_m2m(tmp_path_factory.mktemp("pretrained") / "m2m", corpus)
+    return describe(folder, corpus, ("en", "de"))
+
+
+Start = Callable[..., tuple[PretrainedModel, Prepared, Batch]]
+
+
+@pytest.fixture
+def start(small: Small, reference: Reference) -> Start:
+    """The model that a run starts from, its data and a batch of the first sentences."""
+
+    def build(*settings: str) -> tuple[PretrainedModel, Prepared, Batch]:
+        cfg = small.config(*LAYERS, f"model.folder={reference.folder}", *settings)
+        cfg = resolve_settings(cfg, False, Console(quiet=True))
+        prepared = prepare(cfg, cfg.features)
+        model = build_untrained(cfg, prepared).model.eval()
+        assert isinstance(model, PretrainedModel)
+        return model, prepared, collate(prepared.train, np.arange(SENTENCES), list(cfg.features))
+
+    return build
+
+
+def test_pieces(start: Start, reference: Reference) -> None:
+    """Ids are the tokeniser's; spans are those of the raw text, so features fall on pieces."""
+    model, prepared, batch = start("combiner=gate", "features=[upos]")
+    assert model.ids[batch.source].equal(reference.texts["input_ids"])
+    assert model.ids[batch.target_out].equal(reference.labels)
+    subwords, upos = prepared.encoder.subwords, prepared.encoder.features["upos"]
+    text = prepared.train.source_texts[0]
+    pieces = subwords.encode(text)
+    for piece in pieces:
+        name = subwords.names[piece.id].replace("▁", " ").strip()
+        assert text[piece.start : piece.end].strip() == name
+    first_word = [piece for piece in pieces if piece.end <= text.index(" ")]
+    values = batch.features["upos"][0]
+    assert len(set(values[: len(first_word)].tolist())) == 1
+    assert upos.values[int(values[0]) - 3] in ("DET", "PRON", "NOUN", "PROPN", "ADJ")
+    assert values[len(pieces)] == 2  # of the end symbol, a value of its own
+    odd = "  ﬁne  text "  # which the model's normalisation changes
+    assert [odd[p.start : p.end].strip() for p in subwords.encode(odd)] != []
+    ids = reference.tokenizer(odd).input_ids[:-1]
+    assert model.ids[torch.tensor([p.id for p in subwords.encode(odd)])].tolist() == ids
+    target = [p.id for p in prepared.target.encode(prepared.train.target_texts[0])]
+    assert prepared.target.decode([*target, 3]) == prepared.train.target_texts[0]
+
+
+@pytest.mark.parametrize("combiner", ABLE)
+def test_start(combiner: str, start: Start, reference: Reference) -> None:
+    """At update 0 the encoder's output and the loss are those of the model alone."""
+    model, _, batch = start(f"combiner={combiner}")
+    labels = reference.labels.masked_fill(
+        reference.labels == reference.model.config.pad_token_id, -100
+    )
+    with torch.no_grad():
+        memory = model.encode(batch.source, batch.features, batch.source_mask)
+        encoder = reference.model.get_encoder()
+        expected = encoder(**reference.texts).last_hidden_state
+        mask = batch.source_mask
+        assert torch.allclose(
+            memory[mask], expected[mask], atol=2e-3 if "gate" in combiner else 1e-5
+        )
+        if combiner not in ("none", "gate"):
+            return
+        loss = float(reference.model(**reference.texts, labels=labels).loss)
+        for fused in (True, False):
+            total, nll = Objective(model, 0.0, fused)(*batch.objective_inputs)
+            assert float(total) == pytest.approx(float(nll), rel=1e-5)
+            assert float(nll) / batch.tokens == pytest.approx(loss, rel=1e-5)
+
+
+def test_features_are_learned(start: Start) -> None:
+    """Though they change nothing at the start, they have a gradient, and so has the gate."""
+    for combiner in ABLE[1:]:
+        model, _, batch = start(f"combiner={combiner}")
+        Objective(model, 0.0, True)(*batch.objective_inputs)[0].backward()
+        gradients = [p.grad for p in model.source.combiner.parameters()]
+        gradients += [embedder.table.weight.grad for embedder in model.source.features.values()]
+        assert any(gradient is not None and gradient.abs().max() > 1e-6 for gradient in gradients)
+
+
+def translate(start: Start, beam: int, model: Any = None) -> list[list[list[int]]]:
+    """Our translations by the ids of the pretrained model, the n best of each sentence."""
+    pretrained, _, batch = start("combiner=gate")
+    nbest = search(
+        model or pretrained,
+        *(batch.source, batch.features, batch.source_mask),
+        beam=beam,
+        nbest=beam,
+        max_ratio=0.0,
+        max_extra=LIMIT,
+    )
+    return [[[pretrained.ids.tolist()[i] for i in one.ids] for one in best] for best in nbest]
+
+
+def generate(reference: Reference, beam: int) -> list[list[int]]:
+    """The translations of `generate`, the n best of each sentence, without special pieces."""
+    pad = reference.model.config.pad_token_id
+    rows = reference.model.generate(
+        **reference.texts,
+        num_beams=beam,
+        num_return_sequences=beam,
+        do_sample=False,
+        max_new_tokens=LIMIT + bool(reference.codes),
+        suppress_tokens=[pad, reference.tokenizer.unk_token_id],
+        forced_bos_token_id=reference.codes[1] if reference.codes else None,
+    )
+    special = {pad, reference.tokenizer.eos_token_id, *reference.codes}
+    return [[id for id in row[1:].tolist() if id not in special] for row in rows]
+
+
+def test_greedy_translations(start: Start, reference: Reference) -> None:
+    """Token for token those of `generate`."""
+    ours = [best[0] for best in translate(start, 1)]
+    assert ours == generate(reference, 1)
+    assert len(set(map(len, ours))) > 3
+
+
+def test_beams(start: Start, reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no sentence ends, the five of the beam are those of `generate`.
+
+    How a beam goes on when one of its hypotheses has ended is another rule there.
+    """
+    table = torch.full_like(reference.model.final_logits_bias, 0.1)
+    table[0, reference.tokenizer.eos_token_id] = -40.0
+    without_end = copy.deepcopy(reference.model)
+    without_end.final_logits_bias = table
+    layer = "output_layer"
+    monkeypatch.setattr(PretrainedModel, layer, lambda self: (self.words.weight, table[0]))
+    theirs = generate(reference._replace(model=without_end), 5)
+    for number, best in enumerate(translate(start, 5)):
+        assert sorted(best) == sorted(theirs[5 * number : 5 * number + 5])
+
+
+class Uncached:
+    """The pretrained model for our search, which computes all of a prefix at each step."""
+
+    training = False
+
+    def __init__(self, reference: Reference, ids: torch.Tensor) -> None:
+        self.reference, self.ids, self.prefixes = reference, ids, torch.zeros(0)
+
+    def train(self, mode: bool = True) -> None:
+        pass
+
+    def encode(self, source: Any, features: Any, mask: Any) -> Any:
+        return self.reference.model.get_encoder()(**self.reference.texts).last_hidden_state
+
+    def start_cache(self, memory: Any, mask: Any) -> Uncached:
+        self.memory, self.mask = memory, mask
+        self.prefixes = torch.zeros(len(memory), 0, dtype=torch.int64)
+        return self
+
+    def select_rows(self, index: torch.Tensor) -> Uncached:
+        self.memory, self.mask = self.memory[index], self.mask[index]
+        self.prefixes = self.prefixes[index]
+        return self
+
+    def decode_step(self, tokens: torch.Tensor, position: int, cache: Any) -> Any:
+        self.prefixes = torch.cat([self.prefixes, self.ids[tokens][:, None]], dim=1)
+        logits = self.reference.model(
+            encoder_outputs=(self.memory,),
+            attention_mask=self.mask.long(),
+            decoder_input_ids=self.prefixes,
+        ).logits[:, -1]
+        return logits[:, self.ids].index_fill(1, torch.tensor(2), -torch.inf)
+
+
+def test_search_on_the_cache(start: Start, reference: Reference) -> None:
+    """The translations are those of the same search without one, whenever hypotheses end."""
+    uncached = Uncached(reference, start("combiner=none")[0].ids)
+    ours = translate(start, 5)
+    assert ours == translate(start, 5, uncached)
+    assert len({len(best[0]) for best in ours}) > 3
+
+
+def test_codes_of_languages(m2m: Reference, small: Small) -> None:
+    """M2M-100: codes begin source and target, and have no features."""
+    settings = (*LAYERS, f"model.folder={m2m.folder}", "combiner=concat_project", "features=[upos]")
+    cfg = resolve_settings(small.config(*settings), False, Console(quiet=True))
+    prepared = prepare(cfg, cfg.features)
+    model = build_untrained(cfg, prepared).model.eval()
+    assert isinstance(model, PretrainedModel)
+    batch = collate(prepared.train, np.arange(SENTENCES), ["upos"])
+    assert model.ids[batch.source].equal(m2m.texts["input_ids"][:, 1:])
+    assert model.ids[batch.target_out].equal(m2m.labels[:, 1:])
+    labels = m2m.labels.masked_fill(m2m.labels == m2m.tokenizer.pad_token_id, -100)
+    labels[:, 0] = -100  # the code, which is not learned
+    with torch.no_grad():
+        loss = float(m2m.model(**m2m.texts, decoder_input_ids=shift(m2m), labels=labels).loss)
+        _, nll = Objective(model, 0.0, True)(*batch.objective_inputs)
+    assert float(nll) / batch.tokens == pytest.approx(loss, rel=1e-5)
+    inputs = batch.source, batch.features, batch.source_mask
+    found = search(model, *inputs, beam=1, max_ratio=0.0, max_extra=LIMIT)
+    assert [model.ids[torch.tensor(best.ids)].tolist() for best, *_ in found] == generate(m2m, 1)
+    line = refused(small, *settings, "model.languages=[en,xx]")
+    assert line.startswith(f"model.folder={m2m.folder}: has no language 'xx'; set model.languages=")
+
+
+def shift(reference: Reference) -> torch.Tensor:
+    """What the decoder reads before each label."""
+    config = reference.model.config
+    start = torch.full_like(reference.labels[:, :1], config.decoder_start_token_id)
+    return torch.cat([start, reference.labels[:, :-1]], dim=1)
+
+
+SETTINGS = ("combiner=gate", "features=[upos]", *LAYERS)
+
+
+def test_training(small: Small, reference: Reference, tmp_path: Path) -> None:
+    """Some updates, exact resume, the record, and translation without the pretrained folder."""
+    folder = Path(shutil.copytree(reference.folder, tmp_path / "opus"))
+    settings = (*SETTINGS, f"model.folder={folder}")
+    expected = small.whole(*settings)
+    stop(small, *settings)
+    run = small.train(*settings)
+    assert outcome(run) == expected
+    content = record(run)
+    before = load_file(folder / "model.safetensors")["model.shared.weight"]
+    assert not before.equal(load_file(run / "model.safetensors")["words.weight"])
+    assert len(content["settings"]["model"]["folder"]) == 64
+    assert content["parent"]["weights"] == content["settings"]["model"]["folder"]
+    assert content["settings"]["subword"]["kind"] == "pretrained"
+    moved = folder.rename(tmp_path / "moved")
+    assert small.train(*SETTINGS, f"model.folder={moved}") == run
+    shutil.rmtree(moved)
+    text = tmp_path / "text.conllu"
+    shutil.copy(small.corpus / "test.conllu", text)
+    done = call("translate", f"run={run}", f"input={text}", f"output={tmp_path / 'out'}")
+    assert done.code == 0, done.err
+    lines = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    assert lines == (run / "test.hyp").read_text(encoding="utf-8").splitlines()
+    assert "is not exported" in call("export", str(run)).err
+
+
+def test_frozen_parts(small: Small, reference: Reference, tmp_path: Path) -> None:
+    """They are not in the run's weights, and come from the folder, if it is the same."""
+    folder = Path(shutil.copytree(reference.folder, tmp_path / "opus"))
+    settings = (*SETTINGS, f"model.folder={folder}", "init.freeze=[encoder,words]", "init.lr=0.01")
+    run = small.train(*settings, "trainer.max_steps=2")
+    weights = load_file(run / "model.safetensors")
+    assert not [name for name in weights if name.startswith(("encoder", "words"))]
+    assert [name for name in weights if name.startswith("decoder.layers.0")]
+    text = small.corpus / "test.conllu"
+    arguments = (f"run={run}", f"input={text}", f"output={tmp_path / 'out'}")
+    assert call("translate", *arguments).code == 0
+    lines = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    assert lines == (run / "test.hyp").read_text(encoding="utf-8").splitlines()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.shared.weight"] += 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    done = call("translate", *arguments)
+    assert done.code == 2
+    assert "its weights are others than in training" in done.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            "combiner=average",
+            "combiner=average: cannot start as the word alone, as a pretrained model needs it; "
+            "choose none, add, weighted_sum, additive_gate, concat_project, gate or word_gate",
+        ),
+        ("combiner=concat features.upos.dim=2 features=[upos]", "combiner=concat: cannot start as"),
+        (
+            "model.dim=32",
+            "model.folder=FOLDER model.dim=32: the pretrained one has 16; leave it out",
+        ),
+        (
+            "subword=unigram",
+            "model.folder=FOLDER subword=unigram: does not go with a pretrained model",
+        ),
+        (
+            "method=output_gate",
+            "model.folder=FOLDER method=output_gate: does not go with a pretrained model",
+        ),
+        ("model.tie=all", "model.folder=FOLDER model.tie=all: does not go with a pretrained model"),
+        (
+            "init.freeze=[encodr]",
+            "init.freeze=[encodr]: no such part; did you mean 'encoder'",
+        ),
+        (
+            "model.folder=null subword.kind=pretrained model=mini",
+            "subword.kind=pretrained: follows",
+        ),
+    ],
+)
+def test_wrong_settings(small: Small, reference: Reference, settings: str, message: str) -> None:
+    changed = settings.split()
+    arguments = ["combiner=gate", *LAYERS[:1], f"model.folder={reference.folder}", *LAYERS[1:]]
+    names = {setting.partition("=")[0] for setting in changed}
+    arguments = [a for a in arguments if a.partition("=")[0] not in names]
+    line = refused(small, *arguments, *changed)
+    assert line.startswith(message.replace("FOLDER", str(reference.folder))), line
+
+
+def drop_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.decoder.layers.1.fc1.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def change_config(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        content = json.loads(path.read_text(encoding="utf-8")) | values
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def add_index(folder: Path) -> None:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+BAD_FOLDERS: dict[str, Callable[[Path], object]] = {
+    "no such folder": shutil.rmtree,
+    "has no config.json": lambda folder: (folder / "config.json").unlink(),
+    "config.json is damaged": lambda folder: (folder / "config.json").write_text("{"),
+    "has no tokeniser (source.spm is missing)": lambda folder: (folder / "source.spm").unlink(),
+    "its tokeniser is damaged": lambda folder: (folder / "target.spm").write_bytes(b"no model"),
+    "vocab.json has": change_config(vocab_size=500),
+    "a model of the type gpt2, which has no encoder and decoder; known": change_config(
+        model_type="gpt2", is_encoder_decoder=False
+    ),
+    "its two sides have tables of their own": change_config(share_encoder_decoder_embeddings=False),
+    "model.safetensors is damaged": lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
+    "model.safetensors is missing": lambda folder: (folder / "model.safetensors").unlink(),
+    "model-00001-of-00002.safetensors is missing": add_index,
+    "its weights are a pickle": lambda folder: (folder / "model.safetensors").rename(
+        folder / "pytorch_model.bin"
+    ),
+    "its weights lack model.decoder.layers.1.fc1.weight": drop_tensor,
+}
+
+
+@pytest.mark.parametrize("problem", BAD_FOLDERS)
+def test_bad_folders(problem: str, small: Small, reference: Reference, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(reference.folder, tmp_path / "bad"))
+    BAD_FOLDERS[problem](folder)
+    settings = ("combiner=none", *LAYERS, f"model.folder={folder}")
+    line = refused(small, *settings)
+    assert line.startswith(f"model.folder={folder}: {problem}"), line
