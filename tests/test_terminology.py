@@ -178,6 +178,11 @@ def test_settings_that_take_effect_are_the_runs(factored: Path) -> None:
     assert record(factored)["settings"]["data"]["terminology"] == expected
 
 
+def test_model_card_says_how_to_give_a_glossary(factored: Path) -> None:
+    card = (factored / "README.md").read_text(encoding="utf-8")
+    assert "input=sentences.txt glossary=glossary.tsv output=translations.txt" in card
+
+
 def test_translation_reads_what_the_test_set_was(
     small: Small, factored: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from nmt_feat.config.instantiate import SHIPPED
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
+from nmt_feat.data.terminology import without_marks
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.records import RunRecord
@@ -137,15 +138,21 @@ def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator
     if cfg.control in CONTROLS and reads_features:
         yield f"Not for translation: a control, whose features mean nothing ({cfg.control})."
         return
-    kinds = choose_kinds(cfg.features if reads_features else {})
+    terminology = cfg.data.terminology
+    if terminology.is_applied and terminology.shuffled:
+        yield "Not for translation: a control, whose terms have the translations of others."
+        return
+    kinds = without_marks(choose_kinds(cfg.features if reads_features else {}), terminology)
     needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
     tools = [target.rpartition(".")[2] for target in cfg.annotator.targets]
     sources = {f.get("source") for f in record.data_report.get("features", {}).values()}
     annotated = needs_words and (not tools or TEXT in sources)
     source = "sentences.conllu" if annotated else "sentences.txt"
     raw = " raw=sentences.raw.txt" if cfg.data.train.raw and tools else ""
+    terms = " glossary=glossary.tsv" if terminology.is_applied else ""
+    files = f"input={source}{raw}{terms} output=translations.txt"
     yield "```bash"
-    yield f"nmt-feat translate run={folder.name} input={source}{raw} output=translations.txt"
+    yield f"nmt-feat translate run={folder.name} {files}"
     yield "```\n"
     if annotated:
         yield "The source needs the annotation of training: CoNLL-U, or the format of training."
@@ -154,6 +161,8 @@ def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator
         yield f"The source is plain text, which {' and '.join(tools)} {verb} as in training."
     else:
         yield "The source is plain text, a sentence a line."
+    if terminology.is_applied:
+        yield "The glossary, which may be absent, has a term, a tab and its translation in a line."
     targets = [cfg.combiner._target_, cfg.method._target_, *cfg.annotator.targets]
     for feature in cfg.features.values():
         targets += [feature._target_, feature.kind]
