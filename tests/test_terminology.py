@@ -144,6 +144,7 @@ def test_lemmas(small: Small, tmp_path: Path) -> None:
         prepare(small, *settings)  # as it is written, no term is there
 
 
+@pytest.mark.slow
 def test_translations_in_other_forms(small: Small, tmp_path: Path) -> None:
     pytest.importorskip("simplemma")
     (path := tmp_path / "g.tsv").write_text("women\tFrau\n", encoding="utf-8")
@@ -302,6 +303,7 @@ def test_term_success_counts_terms_of_reference(small: Small) -> None:
     assert score_texts(metric, ["Nobody"], ["x"], ["y"]) == 0
 
 
+@pytest.mark.slow
 def test_term_success_by_lemma(small: Small) -> None:
     pytest.importorskip("simplemma")
     settings = {"annotator": "nmt_feat.annotators.Simplemma", "args": {"language": "de"}}
