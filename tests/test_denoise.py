@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from nmt_feat.config.data_schema import NoiseConfig
 from nmt_feat.data.controls import prepare_run
@@ -15,8 +16,10 @@ from nmt_feat.data.noise import choose_spans, draw_uniforms, poisson_shares
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
+from nmt_feat.errors import UserError
+from nmt_feat.runs.resolve import resolve_settings
 from tests.support.small import Small, outcome, record
-from tests.support.stops import refused, stop
+from tests.support.stops import stop
 
 DENOISE = ("data.objective=denoise", "combiner=gate", "features=[upos]")
 
@@ -135,7 +138,9 @@ def test_with_controls(small: Small) -> None:
     ],
 )
 def test_wrong_settings(small: Small, settings: str, message: str) -> None:
-    assert refused(small, *settings.split()).startswith(message)
+    with pytest.raises(UserError) as raised:
+        resolve_settings(small.config(*settings.split()), False, Console(quiet=True))
+    assert str(raised.value).startswith(message)
 
 
 def test_defaults() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import prepare
+from nmt_feat.errors import UserError
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import model_for
 from nmt_feat.runs.build_trainer import build_trainer
@@ -207,17 +208,22 @@ def test_learning_rates(small: Small, parent: Path) -> None:
             "leave one of them out",
         ),
         ("init.run=PARENT init.lr=0", "init.lr=0.0: must be above 0"),
-        (
-            "init.run=PARENT combiner=none "
-            "init.freeze=[encoder,encoder_norm,decoder,decoder_norm,source,target]",
-            "init.freeze=[decoder,decoder_norm,encoder,encoder_norm,source,target]: nothing is "
-            "left to train; leave a part out",
-        ),
     ],
 )
 def test_wrong_settings(small: Small, parent: Path, settings: str, message: str) -> None:
-    arguments = settings.replace("PARENT", str(parent)).split()
-    assert refused(small, *arguments).startswith(message.replace("PARENT", str(parent)))
+    cfg = small.config(*settings.replace("PARENT", str(parent)).split())
+    with pytest.raises(UserError) as raised:
+        resolve_settings(cfg, False, Console(quiet=True))
+    assert str(raised.value).startswith(message.replace("PARENT", str(parent)))
+
+
+def test_nothing_to_train(small: Small, parent: Path) -> None:
+    """What is known only once the weights are read is one line, too."""
+    parts = "init.freeze=[encoder,encoder_norm,decoder,decoder_norm,source,target]"
+    assert refused(small, *GATE[:2], f"init.run={parent}", parts) == (
+        "init.freeze=[decoder,decoder_norm,encoder,encoder_norm,source,target]: nothing is left "
+        "to train; leave a part out"
+    )
 
 
 def test_damaged_parents(small: Small, parent: Path, tmp_path: Path) -> None:
