@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -228,15 +227,18 @@ def test_nothing_to_train(small: Small, parent: Path) -> None:
 
 def test_damaged_parents(small: Small, parent: Path, tmp_path: Path) -> None:
     """Half a folder, changed weights, a run that is not finished."""
-    for name, part in (("half", "is missing"), ("changed", "SHA-256")):
-        folder = Path(shutil.copytree(parent, tmp_path / name))
-        if name == "half":
-            (folder / "encoder" / "source.model").unlink()
-        else:
-            (folder / "model.safetensors").write_bytes(b"no weights")
-        assert str(folder) in refused(small, f"init.run={folder}"), part
-    begun = stop(small)
-    assert refused(small, f"init.run={begun}") == (
-        f"{begun}: this run is not finished; the command that began it continues it"
-    )
-    assert json.loads((parent / "result.json").read_text(encoding="utf-8"))["hash"]
+    folders = {name: Path(shutil.copytree(parent, tmp_path / name)) for name in ("a", "b", "c")}
+    (folders["a"] / "encoder" / "source.model").unlink()
+    (folders["b"] / "model.safetensors").write_bytes(b"no weights")
+    for name in ("model.safetensors", "result.json"):
+        (folders["c"] / name).unlink()
+    for name, message in (
+        ("a", "encoder/source.model"),
+        ("b", "model.safetensors"),
+        ("c", "this run is not finished; the command that began it continues it"),
+    ):
+        cfg = small.config(f"init.run={folders[name]}")
+        with pytest.raises(UserError) as raised:
+            resolve_settings(cfg, False, Console(quiet=True))
+        assert str(folders[name]) in str(raised.value)
+        assert message in str(raised.value)

@@ -315,6 +315,7 @@ def test_training(small: Small, reference: Reference, tmp_path: Path) -> None:
     assert "is not exported" in call("export", str(run)).err
 
 
+@pytest.mark.slow
 def test_frozen_parts(small: Small, reference: Reference, tmp_path: Path) -> None:
     """They are not in the run's weights, and come from the folder, if it is the same."""
     folder = Path(shutil.copytree(reference.folder, tmp_path / "opus"))
@@ -337,45 +338,40 @@ def test_frozen_parts(small: Small, reference: Reference, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("setting", "value", "message"),
     [
         (
-            "combiner=average",
+            "combiner._target_",
+            "nmt_feat.combiners.Average",
             "combiner=average: cannot start as the word alone, as a pretrained model needs it; "
             "choose none, add, weighted_sum, additive_gate, concat_project, gate or word_gate",
         ),
-        ("combiner=concat features.upos.dim=2 features=[upos]", "combiner=concat: cannot start as"),
+        ("combiner._target_", "nmt_feat.combiners.MLP", "combiner=mlp: cannot start as the word"),
+        ("model.dim", 32, "FOLDER model.dim=32: the pretrained one has 16; leave it out"),
+        ("subword.kind", "unigram", "FOLDER subword=unigram: does not go with a pretrained model"),
         (
-            "model.dim=32",
-            "model.folder=FOLDER model.dim=32: the pretrained one has 16; leave it out",
+            "method._target_",
+            "nmt_feat.methods.OutputGate",
+            "FOLDER method=output_gate: does not go with a pretrained model",
         ),
-        (
-            "subword=unigram",
-            "model.folder=FOLDER subword=unigram: does not go with a pretrained model",
-        ),
-        (
-            "method=output_gate",
-            "model.folder=FOLDER method=output_gate: does not go with a pretrained model",
-        ),
-        ("model.tie=all", "model.folder=FOLDER model.tie=all: does not go with a pretrained model"),
-        (
-            "init.freeze=[encodr]",
-            "init.freeze=[encodr]: no such part; did you mean 'encoder'",
-        ),
-        (
-            "model.folder=null subword.kind=pretrained model=mini",
-            "subword.kind=pretrained: follows",
-        ),
+        ("model.tie", "all", "FOLDER model.tie=all: does not go with a pretrained model"),
+        ("model.languages", ["en"], "model.languages=[en]: give that of source and target of a"),
+        ("init.freeze", ["encodr"], "init.freeze=[encodr]: no such part; did you mean 'encoder'"),
+        ("model.folder", None, "subword.kind=pretrained: follows from model.folder=FOLDER"),
     ],
 )
-def test_wrong_settings(small: Small, reference: Reference, settings: str, message: str) -> None:
-    changed = settings.split()
-    arguments = ["combiner=gate", *LAYERS[:1], f"model.folder={reference.folder}", *LAYERS[1:]]
-    names = {setting.partition("=")[0] for setting in changed}
-    arguments = [a for a in arguments if a.partition("=")[0] not in names]
+def test_wrong_settings(
+    small: Small, reference: Reference, setting: str, value: object, message: str
+) -> None:
+    cfg = small.config(*SETTINGS, f"model.folder={reference.folder}")
+    cfg.subword.kind = "pretrained"
+    group, name = setting.split(".")
+    setattr(getattr(cfg, group), name, value)
     with pytest.raises(UserError) as raised:
-        resolve_settings(small.config(*arguments, *changed), False, Console(quiet=True))
-    assert str(raised.value).startswith(message.replace("FOLDER", str(reference.folder)))
+        resolve_settings(cfg, False, Console(quiet=True))
+    if message.startswith("FOLDER"):
+        message = f"model.folder={reference.folder}{message.removeprefix('FOLDER')}"
+    assert str(raised.value).startswith(message)
 
 
 def drop_tensor(folder: Path) -> None:
