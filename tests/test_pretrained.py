@@ -357,6 +357,7 @@ def test_frozen_parts(small: Small, reference: Reference, tmp_path: Path) -> Non
         ("model.tie", "all", "FOLDER model.tie=all: does not go with a pretrained model"),
         ("model.languages", ["en"], "model.languages=[en]: give that of source and target of a"),
         ("init.freeze", ["encodr"], "init.freeze=[encodr]: no such part; did you mean 'encoder'"),
+        ("model.folder", "", "model=pretrained: give the folder of the model, model.folder=FOLDER"),
         ("model.folder", None, "subword.kind=pretrained: follows from model.folder=FOLDER"),
     ],
 )
@@ -372,6 +373,10 @@ def test_wrong_settings(
     if message.startswith("FOLDER"):
         message = f"model.folder={reference.folder}{message.removeprefix('FOLDER')}"
     assert str(raised.value).startswith(message)
+
+
+def test_no_folder(small: Small) -> None:
+    assert refused(small, "model=pretrained", "combiner=gate").startswith("model=pretrained: give")
 
 
 def drop_tensor(folder: Path) -> None:

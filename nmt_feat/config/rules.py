@@ -73,7 +73,7 @@ def _check_model(cfg: TrainConfig) -> None:
             "model.tie=target"
         )
     _check_source_table(model)
-    _check_languages(model)
+    _check_pretrained(model)
     if model.source_frozen and cfg.optimizer.weight_decay:
         raise UserError(
             f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
@@ -122,8 +122,10 @@ def _check_objective(cfg: TrainConfig) -> None:
         )
 
 
-def _check_languages(model: ModelConfig) -> None:
-    """Languages are those of a pretrained model: of source and target."""
+def _check_pretrained(model: ModelConfig) -> None:
+    """A pretrained model is in a folder, and languages are its own: of source and target."""
+    if model.folder == "":
+        raise UserError("model=pretrained: give the folder of the model, model.folder=FOLDER")
     if model.languages and (not model.folder or len(model.languages) != 2):
         raise UserError(
             f"model.languages=[{','.join(model.languages)}]: give that of source and target of a "
