@@ -47,7 +47,7 @@ SETTINGS = {
     "--config-name=trian": "config=trian: no such option; did you mean 'train'?",
     "--config-dir=nowhere": "Additional config directory 'HERE/nowhere' not found",
     "combin=gate": "combin: no such setting; did you mean 'combiner'?",
-    "lr=0.1": "lr: no such setting; did you mean 'optimizer.lr'?",
+    "lr=0.1": "lr: no such setting; did you mean 'init.lr' or 'optimizer.lr'?",
     "batch_tokens=9": "batch_tokens: no such setting; did you mean 'trainer.batch_tokens' or "
     "'decoding.batch_tokens'?",
     "combiner.dimm=3": "combiner.dimm: no such setting; known: _target_, args, bias, name, widths",
