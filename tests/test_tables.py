@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import runpy
 import statistics
 import subprocess
@@ -284,7 +285,12 @@ def sweep(tmp_path: Path) -> Any:
     (tmp_path / "app.yaml").write_text(CONFIG)
 
     def go(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return python("app.py", "-m", *arguments, cwd=tmp_path)
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = [sys.executable, "app.py", "-m", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
 
     return go
 
@@ -325,7 +331,7 @@ def test_stopped_sweep_shows_what_there_is(tmp_path: Path, sweep: Any) -> None:
 
 
 def test_refused_overrides_make_no_table(tmp_path: Path, sweep: Any) -> None:
-    done = sweep("seed=1,2", "nothing=1")
+    done = python("app.py", "-m", "seed=1,2", "nothing=1", cwd=tmp_path)
     assert done.returncode == 1
     assert "nothing" in done.stderr
     assert not (tmp_path / "sweep" / "table.md").exists()
