@@ -84,7 +84,7 @@ SETTINGS = {
     "before combiner=gate,add for a sweep",
     "model.dim=1,2": "model.dim=1,2: several values; put -m before it for a sweep, or brackets "
     "around a list",
-    "model=3": "model=3: no such option; known: base, big, mini, small, tiny",
+    "model=3": "model=3: no such option; known: base, big, mini, pretrained, small, tiny",
     "--config-dir=my combiner=yaml": "the settings cannot be read: while parsing a flow sequence "
     "in \"HERE/my/combiner/yaml.yaml\", line 1, column 11 expected ',' or ']', but got "
     "'<stream end>' in \"HERE/my/combiner/yaml.yaml\", line 2, column 1",

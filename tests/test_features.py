@@ -231,6 +231,7 @@ def test_every_column_is_shipped() -> None:
         "heads",
         "formality",
         "domain",
+        "term",
     }
 
 
