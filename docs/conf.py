@@ -10,7 +10,7 @@ project = "nmt_feat"
 author = "The nmt_feat maintainers"
 version = release = nmt_feat.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "results/**"]
+exclude_patterns = ["_build", "jupyter_execute", "results/**"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4
