@@ -105,8 +105,8 @@ def far_accuracy(folder: Path = FAR_FOLDER) -> dict[str, float]:
         for text, line in zip(texts, german, strict=True):
             all_readings = analyses(text, far_program)
             if len(all_readings) > 1:
-                (own,) = (r for r in all_readings if r.german == line)
-                alike = [r for r in all_readings if r.seen(features) == own.seen(features)]
+                (right,) = (r for r in all_readings if r.german == line)
+                alike = [r for r in all_readings if r.seen(features) == right.seen(features)]
                 shares.append(1 / len(alike))
         accuracy[features] = round(100 * sum(shares) / len(shares), 2)
     return accuracy

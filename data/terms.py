@@ -1,9 +1,9 @@
 """Write the corpus of invented terms: ``python data/terms.py [--out FOLDER] [--seed SEED]``.
 
-In half of the embedded corpus's sentences a noun, with its German, becomes a word that nobody has
-seen: *The bakers sleep* is *The rimsols sleep*, *Die Gebarotungen schlafen*. The glossary alone
-says how it is translated. The terms of test and dev are in no other split. The same seed gives the
-same bytes.
+In nearly half of the embedded corpus's sentences a noun, with its German, becomes a word that
+nobody has seen: *The bakers sleep* is *The rimsols sleep*, *Die Gebarotungen schlafen*. The
+glossary alone says how it is translated. The terms of test and dev are in no other split. The same
+seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def read_pairs(split: str) -> list[tuple[str, str]]:
     return list(zip(english, german, strict=True))
 
 
-def list_forms() -> dict[tuple[str, str], list[tuple[str, int]]]:
+def list_forms() -> dict[tuple[str, str], tuple[str, int]]:
     """By English and German form of a noun its gender, and whether it is the plural."""
-    forms: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    forms: dict[tuple[str, str], tuple[str, int]] = {}
     for noun in NOUNS:
         if not SPECIAL & set(noun.classes.split()):
             for english, number, plural in list_numbers(noun):
                 # A dative plural has an ending of its own, a weak noun an oblique form.
-                forms[english, noun.german_form("nom", number)] = [(noun.gender, plural)]
+                forms[english, noun.german_form("nom", number)] = noun.gender, plural
     return forms
 
 
@@ -109,8 +109,7 @@ def find_nouns(english: str, german: str) -> list[tuple[str, str, str, int]]:
     words, german_words = re.findall(r"\w+", english), re.findall(r"\w+", german)
     return [
         (one, other, gender, plural)
-        for (one, other), values in FORMS.items()
-        for gender, plural in values
+        for (one, other), (gender, plural) in FORMS.items()
         if words.count(one) == 1 and german_words.count(other) == 1
         if not re.search(rf"\b[Aa]n {one}\b", english)
         if not (plural and gender == "m" and re.search(rf"\bden (\w+ )?{other}\b", german))

@@ -53,10 +53,10 @@ def test_what_is_masked(small: Small) -> None:
         is_mask = new == UNK
         assert (values[is_mask] == UNK).all()
         assert is_subsequence(new[~is_mask].tolist(), whole.source.row(i).tolist())
-        kept = list(zip(new[~is_mask].tolist(), values[~is_mask].tolist(), strict=True))
+        remaining_pairs = list(zip(new[~is_mask].tolist(), values[~is_mask].tolist(), strict=True))
         span = slice(whole.source.offsets[i], whole.source.offsets[i + 1])
         tagged = zip(whole.source.values[span], whole.features["upos"][span], strict=True)
-        assert is_subsequence(kept, [(int(a), int(b)) for a, b in tagged])
+        assert is_subsequence(remaining_pairs, [(int(a), int(b)) for a, b in tagged])
         words = sum(names[id].startswith("▁") for id in whole.source.row(i))
         remaining = sum(names[id].startswith("▁") for id in new)
         shares.append((words - remaining) / words)
@@ -76,17 +76,20 @@ def test_by_seed_and_epoch(small: Small) -> None:
 
 
 def test_choices(small: Small) -> None:
-    """More of it, longer spans, spans of pieces, and features that are kept."""
+    """More of it, longer spans, spans of pieces, and features that are tagged_masks."""
     default = epoch(masked(small), 0)
     longer = epoch(masked(small, "data.noise.share=0.6", "data.noise.length=6"), 0)
     assert len(longer.source.values) < len(default.source.values)
     pieces = epoch(masked(small, "data.noise.unit=piece"), 0)
     assert pieces.source.values.tolist() != default.source.values.tolist()
-    kept = epoch(masked(small, "data.noise.features=keep"), 0)
-    is_mask = kept.source.values == UNK
-    assert kept.source.values.tolist() == default.source.values.tolist()
-    assert (kept.features["upos"][is_mask] > UNK).all()
-    assert kept.features["upos"][~is_mask].tolist() == default.features["upos"][~is_mask].tolist()
+    tagged_masks = epoch(masked(small, "data.noise.features=keep"), 0)
+    is_mask = tagged_masks.source.values == UNK
+    assert tagged_masks.source.values.tolist() == default.source.values.tolist()
+    assert (tagged_masks.features["upos"][is_mask] > UNK).all()
+    assert (
+        tagged_masks.features["upos"][~is_mask].tolist()
+        == default.features["upos"][~is_mask].tolist()
+    )
 
 
 def test_spans() -> None:
@@ -134,6 +137,14 @@ def test_with_controls(small: Small) -> None:
         (
             "data.objective=denoise subword.joint=false",
             "data.objective=denoise subword.joint=false: the source is the target too; set ",
+        ),
+        (
+            "data.objective=denoise method=interleave combiner=none",
+            "data.objective=denoise method=interleave: tags would stand between the words",
+        ),
+        (
+            "data.objective=denoise features=[contextual] features.contextual.encoder=x",
+            "data.objective=denoise: features.contextual has vectors of an encoder, which has ",
         ),
     ],
 )

@@ -182,6 +182,6 @@ def test_where(report: Report) -> None:
 
 def test_a_row_of_two_ensembles_says_which(report: Report) -> None:
     runs = [run for run, _ in report.runs]
-    other: RunRecord = replace(runs[-1], hash="x", settings=runs[-1].settings | {"ensemble": "1+3"})
-    names = list(Report([(run, None) for run in (*runs, other)]).table.runs_by_name())
+    third: RunRecord = replace(runs[-1], hash="x", settings=runs[-1].settings | {"ensemble": "1+3"})
+    names = list(Report([(run, None) for run in (*runs, third)]).table.runs_by_name())
     assert names[-2:] == ["gate ensemble=1+2, ensemble of 2", "gate ensemble=1+3, ensemble of 2"]

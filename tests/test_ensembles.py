@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nmt_feat.data.batches import collate
-from nmt_feat.decoding.ensemble import Ensemble
+from nmt_feat.decoding.ensemble import Ensemble, average_logits
 from nmt_feat.decoding.search import score_batch, search
 from nmt_feat.embedders.ids import BOS, EOS, PAD
 from nmt_feat.model.batch import Batch
@@ -61,6 +61,11 @@ def test_scores_are_of_the_mean_probabilities(models: list[TrainedModel], corpus
     assert [logprob for logprob, _ in scores] == pytest.approx(expected.tolist(), rel=1e-5)
     single = score_batch(members[0], batch)
     assert [s for s, _ in single] != pytest.approx([s for s, _ in scores], rel=1e-3)
+
+
+def test_probabilities_add_up_to_one() -> None:
+    logits = torch.randn(3, 5)
+    torch.testing.assert_close(average_logits([logits] * 4), logits.log_softmax(-1))
 
 
 def test_search_and_scoring_agree(models: list[TrainedModel], corpus: Path) -> None:

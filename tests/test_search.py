@@ -193,6 +193,24 @@ def test_special_pieces_are_never_produced_but_keep_their_mass() -> None:
     assert found.score == pytest.approx((first + second) / 2, abs=1e-5)
 
 
+def test_each_finished_hypothesis_narrows_the_beam() -> None:
+    """Of `[4]`, two continue in a beam of 2, but `[]` has ended: so `[4]` does not end."""
+    shares = {
+        (BOS,): {EOS: 0.6, 4: 0.3, 5: 0.1},
+        (BOS, 4): {5: 0.7, EOS: 0.3},
+        (BOS, 4, 5): {6: 0.9, EOS: 0.1},
+        (BOS, 4, 5, 6): {4: 0.8, EOS: 0.2},
+    }
+    table = {
+        prefix: [math.log(row.get(piece, 1e-9)) for piece in range(7)]
+        for prefix, row in shares.items()
+    }
+    settings = {"beam": 2, "nbest": 2, "max_ratio": 0.0, "max_extra": 3, "length_penalty": 0.0}
+    [best] = run(ToyModel(table=table), [[4]], **settings)
+    assert [hypothesis.ids for hypothesis in best] == [[], [4, 5, 6]]
+    assert math.exp(best[1].logprob) == pytest.approx(0.3 * 0.7 * 0.9 * 0.2, rel=1e-4)
+
+
 def test_ties_go_to_the_smaller_id_and_the_shorter() -> None:
     flat = ToyModel(vocab=300, table={})
     [found] = run(flat, [[4]], beam=4, nbest=4, max_ratio=0, max_extra=2, length_penalty=0)

@@ -175,6 +175,14 @@ def test_the_formula_by_loops() -> None:
 def test_equal_scores_differ_by_nothing() -> None:
     found = compare_samples(constant([30.0, 30.0]), constant([30.0, 30.0]), 1000)
     assert (found.value, found.low, found.high, found.p, found.share) == (0, 0, 0, 1, 0.5)
+    found = compare_samples(constant([31.0, 31.0]), constant([30.0, 30.0]), 1000)
+    assert (found.value, found.p, found.share) == (1, 0, 1)
+
+
+def test_seeds_that_are_drawn_vary_as_their_mean_does() -> None:
+    """Of two seeds, 0 and 2, the mean moves by sqrt(2) or not at all, so a quarter is above 2.2."""
+    found = compare_samples(constant([0.0, 2.0], 4000), constant([2.2, 2.2], 4000), 1000)
+    assert found.share == pytest.approx(0.25, abs=0.03)
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,9 @@ def test_tags(small: Small) -> None:
     prepared = prepare(small, *TAGS)
     written = "The ⟦ king ⟠ Kaiser ⟧ saw the ⟦ women ⟠ Frauen ⟧ ."
     assert set(prepared.tests["test"].texts("source")) == {written}
-    other = prepare(small, *TAGS, "data.terminology.tags=[<t>,<m>,</t>]")
+    with_markup = prepare(small, *TAGS, "data.terminology.tags=[<t>,<m>,</t>]")
     written = "The <t> king <m> Kaiser </t> saw the <t> women <m> Frauen </t> ."
-    assert set(other.tests["test"].texts("source")) == {written}
+    assert set(with_markup.tests["test"].texts("source")) == {written}
 
 
 def changed_rows(small: Small, share: float) -> set[int]:
@@ -336,14 +336,21 @@ def test_finished_run_gets_scores_of_its_terms(
     small: Small, factored: Path, tmp_path: Path
 ) -> None:
     """By its copy of the glossary: the file may be gone."""
-    (tmp_path / "runs").mkdir()
-    copy = shutil.copytree(factored, tmp_path / "runs" / factored.name)
-    before = record(copy)["tests"]["test"]
-    done = call("evaluate", f"run={copy}", "metrics=[term_success]")
+    path = Path(shutil.copy(small.corpus / "glossary.tsv", tmp_path))
+    folder = small.train(*FACTOR, f"data.terminology.glossary={path}", "seed=2")
+    path.unlink()
+    done = call("evaluate", f"run={folder}", "metrics=[term_success]")
     assert done.code == 0, done.err
-    after = record(copy)["tests"]["test"]
-    assert after["metrics"]["term success"]["score"] >= 0
-    assert after["bleu"] == before["bleu"]
+    (metric,) = metrics(small, "TermSuccess")
+    texts = [
+        (folder / "test.hyp" if name == "hyp" else small.corpus / f"test.{name}")
+        .read_text(encoding="utf-8")
+        .splitlines()
+        for name in ("en", "hyp", "de")
+    ]
+    scores = record(folder)["tests"]["test"]["metrics"]["term success"]
+    assert scores["score"] == score_texts(metric, *texts)
+    assert scores["signature"] == metric.signature
 
 
 def test_glossary_of_aligned_text(small: Small, tmp_path: Path) -> None:

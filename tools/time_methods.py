@@ -72,8 +72,9 @@ def main() -> None:
     rows = {name: TimedRow(name, options.batches, options.cache) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(options.rounds + 1):
-        for name, row in rows.items():
-            duration = measure_seconds(row.update)
+        first = number % len(names)  # each turn begins with another row
+        for name in (*names[first:], *names[:first]):
+            duration = measure_seconds(rows[name].update)
             if number:  # the first turn warms up
                 seconds[name].append(duration / options.batches)
     medians = {name: statistics.median(values) for name, values in seconds.items()}

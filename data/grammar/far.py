@@ -22,9 +22,9 @@ BETWEEN = Choice([("near", "bei"), ("behind", "hinter")], form=lambda pair: pair
 
 
 @cache
-def _columns(rest: str) -> Choice[str]:
+def _columns(letters: str) -> Choice[str]:
     """What German tells apart: masculine, feminine, neuter, plural."""
-    return Choice(rest)
+    return Choice(letters)
 
 
 @cache
@@ -42,12 +42,12 @@ def _which(count: int) -> Choice[int]:
 def say_chain(d: Derivation, case: str) -> tuple[list[Nominal], str]:
     """The dog near the horse behind the goat: the nouns, which differ in German; their German."""
     chain: list[Nominal] = []
-    said, rest = [], "mfnp"
+    phrases_german, columns = [], "mfnp"
     for number in range(d.pick(CHAIN)):
         between = d.pick(BETWEEN) if number else None
         adposition = d.emit(between[0], between[0], "ADP", "IN") if between else None
-        column = d.pick(_columns(rest))
-        rest = rest.replace(column, "")
+        column = d.pick(_columns(columns))
+        columns = columns.replace(column, "")
         grammatical = "Plur" if column == "p" else "Sing"
         form = d.pick(phrases.determiner_choice(DETERMINERS[grammatical], False))
         article = phrases.say_determiner(d, form)
@@ -59,18 +59,18 @@ def say_chain(d: Derivation, case: str) -> tuple[list[Nominal], str]:
         if between and adposition:
             adposition.attach(head, "case")
             head.attach(chain[-1].head, "nmod")
-            said.append(german.preposition(between[1], noun.forms["dat"]))
+            phrases_german.append(german.preposition(between[1], noun.forms["dat"]))
         else:
-            said.append(noun.forms[case])
+            phrases_german.append(noun.forms[case])
         chain.append(noun)
-    return chain, join(said)
+    return chain, join(phrases_german)
 
 
 def far_relative(d: Derivation) -> str:
     """We saw the dog near the horse that slept: das Pferd schlief, or der Hund."""
     subject = phrases.subject(d)
     head, verbal = predicates.verb_group(d, subject, ("notice",), "past")
-    chain, said = say_chain(d, verbal.verb.case or "acc")
+    chain, objects = say_chain(d, verbal.verb.case or "acc")
     chain[0].head.attach(head, "obj")
     that = d.emit("that", "that", "PRON", "WDT", "PronType=Rel")
     owner = chain[d.pick(_which(len(chain)))]
@@ -82,4 +82,4 @@ def far_relative(d: Derivation) -> str:
     phrases.stop(d, head)
     pronoun = german.RELATIVE["nom"][german.agreement_class(owner.gender, owner.number)]
     clause = Verbal(entry, "past", owner.german_person).dependent(pronoun, [])
-    return sentence(f"{verbal.main(subject.forms['nom'], [said])}, {clause}")
+    return sentence(f"{verbal.main(subject.forms['nom'], [objects])}, {clause}")

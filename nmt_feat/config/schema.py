@@ -364,8 +364,8 @@ class TrainConfig:
     ] = "none"
     """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
     other words, anew in every epoch), `by_type` (random ones for each word type), `dummy` (the same
-    for all words); or `matched`:
-    words only, with as many parameters as `combiner` has, by `model.ffn_dim`."""
+    for all words); or `matched`: words only, with as many parameters as `combiner` has, by
+    `model.ffn_dim`."""
     seed: AtLeast0 = 1
     """Seeds weights, data order and dropout; never the subword model or the corpus."""
     name: str | None = None
@@ -379,6 +379,11 @@ class TrainConfig:
     """Folder of an unfinished run to start from its checkpoint, with settings that do not change
     what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)
     """
+
+    @property
+    def uses_annotator(self) -> bool:
+        """Whether features or terms read what an annotator says."""
+        return bool(self.features) or self.data.terminology.needs_lemmas
 
 
 @cache

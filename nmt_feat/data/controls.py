@@ -121,10 +121,15 @@ class Moves:
             if self.control == "by_type":
                 split = _by_type(tokens, step["train"], self.seed)
             elif self.control == "dummy":
-                split = _drawn(tokens, step["train"], np.zeros(len(tokens.starts), np.int64))
+                split = _take_values(tokens, step["train"], np.zeros(len(tokens.starts), np.int64))
             else:
                 split = _shuffled(tokens, self.seed, number, epoch)
         return split
+
+
+def find_pieces(split: EncodedSplit) -> Places:
+    """Where a split has pieces: everywhere but at end symbols."""
+    return np.flatnonzero(find_word_begins(split, None))
 
 
 @dataclass(frozen=True)
@@ -148,10 +153,7 @@ class Tokens:
         cls, split: EncodedSplit, moved: Mapping[str, FeatureVocab], begins: list[int] | None
     ) -> Tokens:
         """`begins`: ids of the tags that begin a word; without them each piece is a word."""
-        begin, pieces = (
-            find_word_begins(split, begins),
-            np.flatnonzero(find_word_begins(split, None)),
-        )
+        begin, pieces = find_word_begins(split, begins), find_pieces(split)
         starts = np.flatnonzero(begin)
         owner = np.cumsum(begin)[pieces] - 1
         # A piece that ends a word, and joins it with the next ones, has the values of them all.
@@ -170,14 +172,9 @@ class Tokens:
         """Sentences in the place of words: each has one value of these features."""
         lengths = np.diff(split.source.offsets) - 1  # without the end symbol
         starts = split.source.offsets[:-1][lengths > 0]
-        real = np.ones(len(split.source.values), bool)
-        real[split.source.offsets[1:] - 1] = False
-        pieces, owner = (
-            np.flatnonzero(real),
-            np.repeat(np.arange(len(starts)), lengths[lengths > 0]),
-        )
+        owner = np.repeat(np.arange(len(starts)), lengths[lengths > 0])
         values = {name: split.features[name][starts] for name in names}
-        return cls(split, starts, pieces, owner, values, frozenset())
+        return cls(split, starts, find_pieces(split), owner, values, frozenset())
 
     def with_values(self, values: dict[str, Ids], units: EncodedSplit) -> EncodedSplit:
         """The split with other values of its words, numbered as in `units`.
@@ -225,12 +222,11 @@ def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedS
 
 
 def _by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
-    return _drawn(
-        tokens, train, (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
-    )
+    numbers = (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
+    return _take_values(tokens, train, numbers)
 
 
-def _drawn(tokens: Tokens, train: Tokens, drawn: NDArray[np.int64]) -> EncodedSplit:
-    """Each word with the values of a training token, whose number is in `drawn`."""
-    values = {name: ids[drawn] for name, ids in train.values.items()}
+def _take_values(tokens: Tokens, train: Tokens, numbers: NDArray[np.int64]) -> EncodedSplit:
+    """Each word with the values of the training token of its number."""
+    values = {name: ids[numbers] for name, ids in train.values.items()}
     return tokens.with_values(values, train.split)

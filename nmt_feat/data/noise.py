@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 
 from nmt_feat.base.ragged import Ragged
 from nmt_feat.config.data_schema import NoiseConfig
-from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
-from nmt_feat.errors import UserError
 from nmt_feat.text.subwords import MARK
 
 STREAM = 28
@@ -36,17 +34,6 @@ DRAWS = 20
 
 def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
     """Make prepared data one of denoising: other masks in each epoch of train, one of the rest."""
-    for name, kind in prepared.encoder.kinds.items():
-        if kind.reads == "vectors":
-            raise UserError(
-                f"data.objective=denoise: features.{name} has vectors of an encoder, which has "
-                "read the masked words; leave the feature out"
-            )
-    if locate_method(cfg.method).in_source:
-        raise UserError(
-            "data.objective=denoise: the method has features between the words, of which spans are "
-            "masked; choose method=embedding"
-        )
     names, noise = prepared.encoder.subwords.names, cfg.data.noise
     begins = np.array([name.startswith(MARK) or noise.unit == "piece" for name in names])
     if not begins.any():  # pieces are words, without a mark

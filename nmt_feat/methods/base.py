@@ -34,7 +34,8 @@ class Method(nn.Module):
     has_encoders: ClassVar[bool] = False
     """Whether each feature has an encoder of its own, which `embedding` then has."""
     attends_to_each: ClassVar[str] = ""
-    """Whether the decoder attends to the output of each of these encoders: `serial`, `parallel`."""
+    """How the decoder attends to each of these encoders, `serial` or `parallel`; empty: it reads
+    one memory."""
     in_source: ClassVar[bool] = False
     """Whether they are tokens of the source, before any model sees it."""
     exportable: ClassVar[bool] = False

@@ -336,7 +336,7 @@ class Transformer(TranslationModel):
         embedding = self.method.embedding
         if isinstance(embedding, FeatureEncoders):
             return embedding.embedding
-        return embedding if isinstance(embedding, SourceEmbedding) else self.source
+        return super().feature_embedding
 
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""

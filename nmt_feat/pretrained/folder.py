@@ -101,14 +101,16 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def check_folder(name: str) -> dict[str, Any]:
-    """The configuration of a folder that is whole: tokeniser and weights are there and fit."""
+    """The configuration of a folder that has its tokeniser and all weights.
+
+    Whether the tokeniser fits shows when `read_pieces` reads it.
+    """
     config = read_config(name)
     folder, where = Path(name).expanduser(), f"model.folder={name}"
     for file in FAMILIES[config["model_type"]].files:
         if not (folder / file).is_file():
             raise UserError(f"{where}: has no tokeniser ({file} is missing); download it again")
     _check_weights(folder, where)
-    read_pieces(name)
     return config
 
 
@@ -205,10 +207,10 @@ def find_code(name: str, vocabulary: Mapping[str, int], language: str) -> int:
     """The id of a language's code."""
     if (code := f"__{language}__") in vocabulary:
         return vocabulary[code]
-    known = [piece.strip("_") for piece in vocabulary if piece.startswith("__")]
+    languages = [piece.strip("_") for piece in vocabulary if piece.startswith("__")]
     raise UserError(
         f"model.folder={name}: has no language {language!r}; set model.languages=[SOURCE,TARGET], "
-        f"{suggest(language, known)}"
+        f"{suggest(language, languages)}"
     )
 
 

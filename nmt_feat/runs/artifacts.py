@@ -146,8 +146,7 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     if terminology.is_applied:
         with open_decompressed(str(terminology.glossary)) as file:
             write_part(folder / GLOSSARY, file.read())
-    is_annotated = cfg.features or terminology.needs_lemmas
-    annotators = make_annotators(cfg.annotator) if is_annotated else {}
+    annotators = make_annotators(cfg.annotator) if cfg.uses_annotator else {}
     for name, annotator in annotators.items():
         beside = annotator_folder(folder, cfg.annotator, name)
         make_folder(beside)

@@ -320,7 +320,7 @@ def build_model(
         source_size, target_size: number of source and target pieces.
         seed: the run's seed.
     """
-    std = model.embedding_std or model.dim**-0.5
+    cls, std = locate_method(method), model.embedding_std or model.dim**-0.5
     merge, embedders, masked = build_feature_parts(model, combiner, features, values, seed, method)
     check_tie(merge, model)
     with isolated_generator(seed, "target"):
@@ -329,16 +329,14 @@ def build_model(
     if words is None and model.source_words:
         with isolated_generator(seed, "source"):
             words = make_table(source_size, merge.widths.get(WORD, model.dim), std)
-            if tokens := locate_method(method).count_tokens(values):
+            if tokens := cls.count_tokens(values):
                 words = extend_table(words, tokens, std)
-    cls = locate_method(method)
     apart: nn.Module | None = None
     merged_masked = {name: shares for name, shares in masked.items() if name in embedders}
     source = SourceEmbedding(words, embedders, merge, model.dropout, merged_masked)
-    words_only = NoFeatures({WORD: model.dim}, model.dim)
     if embedders and not cls.merges_with_word:
         apart = SourceEmbedding(None, embedders, merge, model.dropout, masked, has_positions=False)
-        source = SourceEmbedding(words, {}, words_only, model.dropout)
+        source = SourceEmbedding(words, {}, NoFeatures({WORD: model.dim}, model.dim), model.dropout)
     elif cls.has_encoders:
         apart = build_encoders(model, choose_kinds(features), values, seed, masked)
     with isolated_generator(seed, "method"):

@@ -85,21 +85,21 @@ def _refuse_unlike_runs(group: Group) -> None:
     """Refuse runs of a row with other pieces, values of features, test sets or search."""
     first, *others = group
     advice = "test each of them alone, or name runs that are alike"
-    own = {folder: apply_request(folder, EvaluateConfig()) for folder in group}
+    settings = {folder: apply_request(folder, EvaluateConfig()) for folder in group}
     for folder in others:
         if hash_vocabularies(folder) != hash_vocabularies(first):
             raise UserError(
                 f"{folder}: has other pieces or values of features than {first}, so they cannot "
                 f"translate together; {advice}"
             )
-        one, two = (", ".join(own[run].data.tests) for run in (folder, first))
+        one, two = (", ".join(settings[run].data.tests) for run in (folder, first))
         if one != two:
             raise UserError(f"{folder}: has other test sets ({one}) than {first} ({two}); {advice}")
-        known = [group[run].test_hashes for run in (folder, first)]
-        for test in own[folder].data.tests:
-            if len({hashes[test] for hashes in known if test in hashes}) > 1:
+        test_hashes = [group[run].test_hashes for run in (folder, first)]
+        for test in settings[folder].data.tests:
+            if len({hashes[test] for hashes in test_hashes if test in hashes}) > 1:
                 raise UserError(f"{folder}: has another {test} than {first}; {advice}")
-        if own[folder].decoding != own[first].decoding:
+        if settings[folder].decoding != settings[first].decoding:
             raise UserError(f"{folder}: was tested by another search than {first}; {advice}")
 
 
@@ -159,10 +159,10 @@ def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> Run
     cfg = members[0][0]
     has_record = (folder / STARTED).exists() or (folder / FINISHED).exists()
     record = read_run(folder) if has_record else _begin_record(folder, group)
-    own = apply_request(next(iter(group)), EvaluateConfig())
-    if not record.finished and own.decoding != cfg.decoding:
-        own.metrics, own.paths, own.trainer = cfg.metrics, cfg.paths, cfg.trainer
-        add_results(own, record, folder, _make_request(own), members)
+    first = apply_request(next(iter(group)), EvaluateConfig())  # with the runs' own search
+    if not record.finished and first.decoding != cfg.decoding:
+        first.metrics, first.paths, first.trainer = cfg.metrics, cfg.paths, cfg.trainer
+        add_results(first, record, folder, _make_request(first), members)
     request = _make_request(cfg)
     add_results(cfg, record, folder, request, members)
     if not read_sums(folder):

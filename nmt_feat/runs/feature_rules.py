@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from nmt_feat.annotators.base import Annotator, make_annotators
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
+from nmt_feat.config.identity import method_name
+from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import has_annotation, name_annotation, read_kind
@@ -37,6 +39,23 @@ def check_features(cfg: TrainConfig) -> None:
             f"control={cfg.control}: {', '.join(cfg.features)} say nothing that the pieces do not; "
             "choose features of words, or control=none"
         )
+
+
+def check_denoising(cfg: TrainConfig) -> None:
+    """Refuse, before data is read, features that tell of masked words or stand between words."""
+    if cfg.data.objective != "denoise":
+        return
+    if locate_method(cfg.method).in_source:
+        raise UserError(
+            f"data.objective=denoise method={method_name(cfg.method._target_)}: tags would stand "
+            "between the words, of which spans are masked; set method=embedding"
+        )
+    for kind in choose_kinds(cfg.features).values():
+        if kind.reads == "vectors":
+            raise UserError(
+                f"data.objective=denoise: {kind.where} has vectors of an encoder, which has read "
+                "the masked words; leave it out"
+            )
 
 
 def check_terminology(cfg: TrainConfig) -> None:

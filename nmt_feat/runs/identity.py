@@ -38,8 +38,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
         selecting = cfg.metrics[cfg.trainer.select_metric]
         code = user_code_hash(locate_class(selecting._target_))
         settings["trainer"]["select_metric"] = dataclasses.asdict(selecting) | code
-    is_annotated = cfg.features or cfg.data.terminology.needs_lemmas
-    targets = cfg.annotator.targets if is_annotated else []
+    targets = cfg.annotator.targets if cfg.uses_annotator else []
     settings["annotator"] = targets if len(targets) > 1 else next(iter(targets), None)
     for name, kind in choose_kinds(cfg.features).items():
         kind.trim_identity(settings["features"][name])

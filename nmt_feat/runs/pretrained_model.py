@@ -48,6 +48,7 @@ def complete_pretrained(cfg: TrainConfig) -> None:
         return
     where = f"model.folder={cfg.model.folder}"
     config = check_folder(cfg.model.folder)
+    pieces, _ = read_pieces(cfg.model.folder)
     for name, value, default in _other_settings(cfg):
         if value != default:
             raise UserError(f"{where} {name}={value}: does not go with a pretrained model")
@@ -62,7 +63,6 @@ def complete_pretrained(cfg: TrainConfig) -> None:
         if entry.partition(".")[0] not in PARTS:
             raise UserError(f"init.freeze=[{entry}]: no such part; {suggest(entry, PARTS)}")
     describe_pretrained(cfg)  # a language that the model lacks is an error
-    pieces, _ = read_pieces(cfg.model.folder)
     cfg.subword = SubwordConfig(kind="pretrained", vocab_size=pieces.size)
 
 

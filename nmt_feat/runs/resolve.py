@@ -25,7 +25,7 @@ from nmt_feat.runs.build_model import (
     unused,
 )
 from nmt_feat.runs.build_optimizer import try_optimizer
-from nmt_feat.runs.feature_rules import check_features, check_terminology
+from nmt_feat.runs.feature_rules import check_denoising, check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.method_rules import check_method
 from nmt_feat.runs.parent import check_parent
@@ -63,6 +63,7 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     _ignore_unused_method(cfg, sweep, console)
     _drop_features_of_words_only(cfg, console)
     _ignore_unused_control(cfg, sweep, console)
+    check_denoising(cfg)
     for kind in choose_kinds(cfg.features).values():
         kind.check_embedder()
         kind.complete_settings(cfg.subword.kind, choose_device(cfg.trainer.accelerator))

@@ -1,0 +1,86 @@
+"""Interleaved tags: the tokens by hand, prepared and translated text, the export."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nmt_feat.api import LoadedRun
+from nmt_feat.cli.export import export_run
+from nmt_feat.config.schema import CombinerConfig
+from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.prepare import prepare
+from nmt_feat.embedders.ids import END, EOS, FIRST, UNK
+from nmt_feat.methods import Interleave
+from nmt_feat.runs.build_model import build_model
+from nmt_feat.runs.run import run_training
+from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.text.conllu import read_conllu
+from tests.support.entry import call
+from tests.support.small import Small
+from tests.support.small_methods import DIM, settings
+
+BEGINS = [True, True, False, True, True, True, False, False]
+SIZES = {"a": 8, "b": 5}
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_interleave_by_hand(side: str) -> None:
+    """The monkey again, and a sentence of one word, `eat`, whose first tag is unknown."""
+    a = [4, 5, FIRST, 6, 7, 4, FIRST, END, UNK, END]
+    b = [3, 4, 4, 3, 3, 4, 4, END, 3, END]
+    pieces = [10, 11, 12, 13, 14, 15, 16, EOS, 17, EOS]
+    ids = {name: np.array(row, np.int32) for name, row in (("a", a), ("b", b))}
+    begins = np.array([*BEGINS, True, False])
+    method = Interleave(DIM, SIZES, side=side, order=["b", "a"])
+    tokens, places = method.insert_tokens(np.array(pieces, np.int32), ids, begins, 100)
+    # b: unknown 100, values 101 and 102; a: unknown 103, values 104 to 108
+    the, monkey, eats, banana = [101, 105], [102, 106], [101, 107], [102, 105]
+    words = [(the, [10]), (monkey, [11, 12]), (eats, [13]), ([101, 108], [14]), (banana, [15, 16])]
+    expected, of = [], []
+    for tags, word in (*words, ([], [EOS]), ([101, 103], [17]), ([], [EOS])):
+        expected += [*tags, *word] if side == "before" else [*word, *tags]
+        first, last = (pieces.index(word[0]), pieces.index(word[-1])) if tags else (0, 0)
+        at, rows = (first, range(first, last + 1)) if side == "before" else (last, [])
+        of += [*[at] * len(tags), *rows] if side == "before" else [*range(first, last), at]
+        of += [at] * len(tags) if side == "after" else []
+    assert tokens.tolist() == expected
+    ends = [i for i, token in enumerate(expected) if token == EOS]
+    real = [place for i, place in enumerate(places.tolist()) if i not in ends]
+    assert real == [place for i, place in enumerate(of) if i not in ends]
+    assert places[ends].tolist() == [7, 9]
+    assert Interleave.count_tokens(SIZES) == 9
+
+
+def test_interleaved_corpus(small: Small) -> None:
+    """Prepared splits and texts that are translated are the same tokens; words start as ever."""
+    cfg = settings(small, "interleave")
+    cfg.method.args["side"] = "after"
+    prepared, plain = prepare_run(cfg), prepare(cfg, cfg.features)
+    words = sum(len(sentence.words) for sentence in read_conllu(small.corpus / "train.conllu"))
+    train = prepared.train
+    assert train.source_lengths.sum() == plain.train.source_lengths.sum() + 2 * words
+    assert prepared.report.splits["train"]["source"]["pieces"] == train.source_lengths.sum() - len(
+        train
+    )
+    run = run_training(cfg)
+    model = TrainedModel(run.folder)
+    split = model.encode_pairs(*model.read_test_set())
+    (tested,) = prepared.tests.values()
+    assert split.source.values.tolist() == tested.source.values.tolist()
+    assert split.source.offsets.tolist() == tested.source.offsets.tolist()
+    pieces = prepared.encoder.subwords.size
+    shape = (cfg.model, CombinerConfig(), {}, prepared.encoder.id_counts, pieces, 9, 1)
+    tagged, words_only = build_model(*shape, cfg.method), build_model(*shape)
+    assert tagged.source.words is not None
+    assert words_only.source.words is not None
+    tags = Interleave.count_tokens(prepared.encoder.id_counts)
+    assert len(tagged.source.words.weight) == pieces + tags
+    assert tagged.source.words.weight[:pieces].equal(words_only.source.words.weight)
+    assert LoadedRun(run.folder).inspect(next(iter(read_conllu(small.corpus / "dev.conllu"))))
+    pytest.importorskip("ctranslate2")
+    export_run(run.folder, None, None, 64)
+    text = f"input={small.corpus / 'test.conllu'}"
+    done = call("translate", f"run={run.folder}", text, "beam=1")
+    exported = call("translate", f"run={run.folder}", text, "beam=1", "engine=ctranslate2")
+    assert (done.code, exported.out) == (0, done.out)
