@@ -8,6 +8,7 @@ from nmt_feat.text.conllu import (
     Sentence,
     Word,
     align_words,
+    locate_forms,
     parse_conllu,
     read_conllu,
     write_conllu,
@@ -216,6 +217,11 @@ def test_forms_that_are_not_in_the_text(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         list(parse_conllu(conllu(GOOD, text=text), "f"))
     assert str(error.value) == message
+
+
+def test_forms_with_other_text_between() -> None:
+    with pytest.raises(UserError, match=r"^here: "):
+        locate_forms(["a", "b"], "a x b", "here", "mend it")
 
 
 def test_align_moves_words_to_other_spacing() -> None:

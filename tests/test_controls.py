@@ -139,6 +139,18 @@ def test_a_type_has_one_tuple_everywhere(larger: Small) -> None:
     assert np.mean(right) < 0.3
 
 
+def test_splits_are_shuffled_each_in_its_own_way(larger: Small) -> None:
+    """Though dev and test be the same text."""
+    same = "data.tests.test={source: dev.conllu, target: dev.de}"
+    shuffled = made(larger, "shuffled", same)
+    dev, test = (
+        split.features["upos"].tolist() for split in (shuffled.dev, shuffled.tests["test"])
+    )
+    true = prepare(larger.config(FEATURES, same), larger.config(FEATURES).features)
+    assert true.dev.features["upos"].tolist() == true.tests["test"].features["upos"].tolist()
+    assert dev != test
+
+
 def test_dummy_tags(larger: Small) -> None:
     """All words have the values of the first one, whichever split they are of."""
     true = prepare(larger.config(FEATURES), larger.config(FEATURES).features)

@@ -5,11 +5,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
+from nmt_feat.data.encoding import Filters
 from nmt_feat.data.prepare import prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END
@@ -187,6 +189,13 @@ def test_filters_apply_to_train_only_and_are_counted(cfg: TrainConfig) -> None:
         f"{folder / 'train.conllu'}: no training pair is left of 22 (21 pieces > 1, 1 words < 2); "
         "see data.min_words, data.max_pieces, data.max_ratio"
     )
+
+
+def test_the_ratio_itself_is_not_filtered() -> None:
+    pieces = np.array([[3, 15], [15, 3], [3, 16]])
+    remaining, reasons = Filters(1, 40, 5.0).apply(pieces, pieces)
+    assert remaining.tolist() == [True, True, False]
+    assert reasons == {"ratio > 5": 1}
 
 
 def test_limit_holds_for_everything(cfg: TrainConfig) -> None:

@@ -188,6 +188,8 @@ def test_validation_changes_nothing(small: Small) -> None:
     assert often != seldom
     assert len(record(often)["curve"]) == 6
     assert len(record(seldom)["curve"]) == 1
+    between = small.train("trainer.validate_every=4", *settings)
+    assert [point["step"] for point in record(between)["curve"]] == [4, 6]  # the last one, too
     name = "model.safetensors"
     assert (often / name).read_bytes() == (seldom / name).read_bytes()
 
