@@ -35,9 +35,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def results(folder: Path) -> dict[str, Any]:
     """Scores and the content of hypotheses and counts."""
-    found = record(folder)
-    names = [*found["files"].values(), *found["counts"].values()]
-    return {k: found[k] for k in RESULTS} | {n: (folder / n).read_bytes() for n in names}
+    run_record = record(folder)
+    names = [*run_record["files"].values(), *run_record["counts"].values()]
+    return {k: run_record[k] for k in RESULTS} | {n: (folder / n).read_bytes() for n in names}
 
 
 def train(small: Small, *settings: str) -> Path:
@@ -50,8 +50,8 @@ def train(small: Small, *settings: str) -> Path:
 
 def test_a_test_set_that_is_added(small: Small, trained: list[str]) -> None:
     settings = ("control=shuffled", "data.readings=true", "decoding.nbest=2", "decoding.beam=2")
-    with small.elsewhere("whole") as other:
-        whole = train(other, *settings, *MORE)
+    with small.elsewhere("whole") as twin:
+        whole = train(twin, *settings, *MORE)
     folder = train(small, *settings)
     assert folder.name == whole.name
     del trained[:]
@@ -67,8 +67,8 @@ def test_a_test_set_that_is_added(small: Small, trained: list[str]) -> None:
 
 
 def test_an_earlier_run_gets_a_test_set(small: Small, trained: list[str]) -> None:
-    with small.elsewhere("whole") as other:
-        whole = train(other, *MORE)
+    with small.elsewhere("whole") as twin:
+        whole = train(twin, *MORE)
     folder = write_first_identity(train(small), small.config())
     before = record(folder)
     del trained[:]
@@ -85,8 +85,8 @@ def test_a_sweep_over_beams_trains_once(small: Small, trained: list[str]) -> Non
     settings = ("combiner=none", "trainer.max_steps=12")
     expected = {}
     for beam in (1, 3):
-        with small.elsewhere(f"beam{beam}") as other:
-            expected[beam] = train(other, *settings, f"decoding.beam={beam}")
+        with small.elsewhere(f"beam{beam}") as twin:
+            expected[beam] = train(twin, *settings, f"decoding.beam={beam}")
     del trained[:]
     sweep = small.folder / "sweep"
     arguments = [*small.overrides(*settings, "decoding.beam=1,3"), f"hydra.sweep.dir={sweep}"]
@@ -119,8 +119,8 @@ def test_other_files_under_the_name_of_a_test_set(small: Small, trained: list[st
     done = call("train", *small.overrides(*other_files))
     assert done.code == 0, done.err
     assert f"{folder}: translating test, with the trained weights" in done.out
-    found = record(folder)
-    (further,) = found["further"]
+    run_record = record(folder)
+    (further,) = run_record["further"]
     assert further["scores"]["sentences"] == 8
     assert (folder / further["file"]).read_bytes() == (folder / "dev.hyp").read_bytes()
     assert results(folder) == before

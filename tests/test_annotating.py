@@ -65,8 +65,8 @@ def absolutes(numbers: list[int]) -> list[int]:
 def test_processes_of_a_job_of_joblib() -> None:
     """Its jobs have a start method that their own processes do not know."""
     joblib = pytest.importorskip("joblib")
-    found = joblib.Parallel(n_jobs=2)(joblib.delayed(absolutes)([-i, i]) for i in range(2))
-    assert found == [[0, 0], [1, 1]]
+    result = joblib.Parallel(n_jobs=2)(joblib.delayed(absolutes)([-i, i]) for i in range(2))
+    assert result == [[0, 0], [1, 1]]
 
 
 def test_pickle_leaves_out_what_is_loaded() -> None:
@@ -149,11 +149,11 @@ def test_what_is_annotated_stays(tmp_path: Path) -> None:
     write_annotation(upper, ["a", "b"], path, 1)
     assert upper.calls == 1
     before = path.read_bytes()
-    for other, texts in ((upper, ["a", "c"]), (Upper(2), ["a", "c"]), (upper, ["a", "b"])):
-        calls = other.calls
-        write_annotation(other, texts, path, 1)
-        assert other.calls == calls + 1
-        assert list(read_conllu(path)) == other.annotate(texts)
+    for second, texts in ((upper, ["a", "c"]), (Upper(2), ["a", "c"]), (upper, ["a", "b"])):
+        calls = second.calls
+        write_annotation(second, texts, path, 1)
+        assert second.calls == calls + 1
+        assert list(read_conllu(path)) == second.annotate(texts)
     assert path.read_bytes() == before
     path.write_bytes(before[:-5])
     write_annotation(upper, ["a", "b"], path, 1)
@@ -268,8 +268,8 @@ def test_script(tmp_path: Path) -> None:
     done = python(SCRIPT, "in.txt", "out.conllu", *GERMAN, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "in.txt: 2 sentences in out.conllu\n"
-    found = list(read_conllu(tmp_path / "out.conllu"))
-    assert found == HanTa("de").annotate(["Der Hund schläft.", "Er träumt."])
+    sentences = list(read_conllu(tmp_path / "out.conllu"))
+    assert sentences == HanTa("de").annotate(["Der Hund schläft.", "Er träumt."])
 
 
 def test_script_takes_a_folder_of_options(
@@ -315,13 +315,13 @@ def test_script_annotates_a_folder(
         "",
     )
     assert sorted(seen) == ["Der Hund schläft.", "Er träumt.", "Ja.", "Ja."]
-    made = sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert [str(p.relative_to(tmp_path / "out")) for p in made] == [
+    paths = sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert [str(p.relative_to(tmp_path / "out")) for p in paths] == [
         "a.de.conllu",
         "c.conllu",
         "deep/er/b.de.conllu",
     ]
-    for path, text in zip(made, sorted(texts), strict=True):
+    for path, text in zip(paths, sorted(texts), strict=True):
         assert list(read_conllu(path)) == real(HanTa("de"), texts[text].splitlines())
 
 
@@ -351,8 +351,8 @@ def test_script_on_a_full_disk(
 
     monkeypatch.setattr("nmt_feat.cli.annotate.write_annotations", full)
     (tmp_path / "one").write_text("Ja.\n")
-    said = "error: out: cannot be written (No space left on device)\n"
-    assert script("one", "out", *GERMAN) == (2, "", said)
+    message = "error: out: cannot be written (No space left on device)\n"
+    assert script("one", "out", *GERMAN) == (2, "", message)
 
 
 SAID = {

@@ -75,13 +75,15 @@ def test_hanta_takes_anything(text: str) -> None:
 )
 def test_decomposed_text_is_annotated_as_composed(text: str) -> None:
     """The same words and values, in the text as it is."""
-    hanta, given = HanTa("de"), normalize("NFD", text)
-    composed, decomposed = (annotate_texts(hanta, [t])[0] for t in (normalize("NFC", text), given))
-    assert decomposed.text == given
-    assert all(given[w.start : w.end] == w.form for w in decomposed.words)
-    found = [(normalize("NFC", w.form), *w[3:]) for w in decomposed.words]
-    assert found == [(w.form, *w[3:]) for w in composed.words]
-    assert "".join(w.form for w in decomposed.words) == "".join(given.split())
+    hanta, decomposed_text = HanTa("de"), normalize("NFD", text)
+    composed, decomposed = (
+        annotate_texts(hanta, [t])[0] for t in (normalize("NFC", text), decomposed_text)
+    )
+    assert decomposed.text == decomposed_text
+    assert all(decomposed_text[w.start : w.end] == w.form for w in decomposed.words)
+    result = [(normalize("NFC", w.form), *w[3:]) for w in decomposed.words]
+    assert result == [(w.form, *w[3:]) for w in composed.words]
+    assert "".join(w.form for w in decomposed.words) == "".join(decomposed_text.split())
 
 
 def test_text_that_composition_takes_apart_is_annotated_as_it_is() -> None:

@@ -60,14 +60,14 @@ def test_other_formats(runs: Runs, tmp_path: Path) -> None:
     conllu = [*scored[:1], f"source={runs.conllu}", scored[2]]
     assert good(call("score", *scored)) == good(call("score", *conllu))
     content = runs.conllu.read_text().replace("SpaceAfter=No", "_")
-    kept = [line for line in content.splitlines() if not line.startswith("# text")]
-    lines["spaced"].write_text("\n".join([*kept, ""]))
+    lines_of_text = [line for line in content.splitlines() if not line.startswith("# text")]
+    lines["spaced"].write_text("\n".join([*lines_of_text, ""]))
     expected = translate(runs.annotated, f"input={lines['spaced']}")
     for kind in formats.SEPARATORS:
         factored = formats.write_factored(sentences, "x", factors, kind)
-        given = [f"format={kind}", f"factors=[{','.join(factors)}]"]
+        arguments = [f"format={kind}", f"factors=[{','.join(factors)}]"]
         stdin = "\n".join(factored).encode()
-        assert translate(runs.annotated, *given, stdin=stdin) == expected
+        assert translate(runs.annotated, *arguments, stdin=stdin) == expected
 
 
 def test_text_is_annotated_as_in_training(runs: Runs) -> None:
@@ -79,8 +79,8 @@ def test_text_is_annotated_as_in_training(runs: Runs) -> None:
 
 def test_tokens_are_annotated_by_their_raw_text(runs: Runs) -> None:
     expected = hypotheses(runs.tokenized)
-    found = translate(runs.tokenized, f"input={runs.tokens}", f"raw={runs.text}", "chunk=3")
-    assert found == expected
+    translations = translate(runs.tokenized, f"input={runs.tokens}", f"raw={runs.text}", "chunk=3")
+    assert translations == expected
 
 
 RAW = {
@@ -159,8 +159,8 @@ def test_empty_lines_stay(runs: Runs, run: str) -> None:
     lines = runs.text.read_text(encoding="utf-8").splitlines()
     expected = hypotheses(folder)
     text = "\n".join(["", lines[0], " \t", *lines[1:3], "", ""])
-    found = translate(folder, "chunk=2", stdin=text.encode())
-    assert found == ["", expected[0], "", *expected[1:3], ""]
+    translations = translate(folder, "chunk=2", stdin=text.encode())
+    assert translations == ["", expected[0], "", *expected[1:3], ""]
     assert translate(folder, stdin=b"") == []
     assert translate(folder, stdin=b"\n\n") == ["", ""]
 
@@ -192,8 +192,8 @@ def test_length_penalty_and_beam_take_the_place_of_the_runs(runs: Runs) -> None:
     def logprobs(**settings: float) -> list[tuple[float, float, int]]:
         cfg = TranslateConfig(run="", nbest=4, **settings)  # type: ignore[arg-type]
         sentences = run.annotate_texts([sentence], None, "")
-        (found,) = run.translate_sentences(sentences, ["input:1"], cfg)
-        return [(h.score, h.logprob, len(h.ids) + 1) for _, h in found]
+        (translations,) = run.translate_sentences(sentences, ["input:1"], cfg)
+        return [(h.score, h.logprob, len(h.ids) + 1) for _, h in translations]
 
     for score, logprob, length in logprobs():
         assert score == pytest.approx(logprob / length)
@@ -238,12 +238,12 @@ def test_output_that_is_read(runs: Runs, tmp_path: Path) -> None:
         done = call(command, f"run={runs.words}", *read, f"output={output}")
         assert (done.code, done.out, done.err) == (2, "", f"error: {message}\n")
     record = [runs.words / name for name in ("test.hyp", "result.json", "test.counts.parquet")]
-    kept = [path.read_bytes() for path in record]
+    contents = [path.read_bytes() for path in record]
     for path in record:
         done = call("translate", f"run={runs.words}", f"input={text}", f"output={path}")
         message = f"output={path}: is {path}, which belongs to the run; give another file"
         assert (done.code, done.out, done.err) == (2, "", f"error: {message}\n")
-    assert [path.read_bytes() for path in record] == kept
+    assert [path.read_bytes() for path in record] == contents
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -274,15 +274,15 @@ def test_a_moved_run_needs_nothing_else(
     """Neither the corpus nor the cache, nor the folder in which it was trained."""
     shutil.copytree(runs.tagged, tmp_path / "moved")
     text = runs.text.read_bytes()
-    kept = [runs.folder, runs.conllu.parent]
-    away = [path.rename(path.with_name(f"{path.name}.away")) for path in kept]
+    folders = [runs.folder, runs.conllu.parent]
+    away = [path.rename(path.with_name(f"{path.name}.away")) for path in folders]
     try:
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
         assert translate(Path("../moved"), stdin=text) == hypotheses(tmp_path / "moved")
         assert list(Path(".").iterdir()) == []  # nothing is left behind
     finally:
-        for path, old in zip(away, kept, strict=True):
+        for path, old in zip(away, folders, strict=True):
             path.rename(old)
 
 
@@ -305,12 +305,14 @@ def test_the_annotators_model_is_kept(runs: Runs, udpipe_model: Path) -> None:
     few = [o for o in files(False) if not o.startswith("annotator=")]
     more = ("annotator=udpipe", f"annotator.model={model}", "features=[upos,deprel]", *FEW)
     run = small.train(*few, *more, "combiner=add")
-    kept = run / "annotator" / model.name
-    assert kept.read_bytes() == model.read_bytes()
+    model_copy = run / "annotator" / model.name
+    assert model_copy.read_bytes() == model.read_bytes()
     assert translate(run, f"input={runs.text}") == hypotheses(run)
-    kept.write_bytes(kept.read_bytes()[:-1])
+    model_copy.write_bytes(model_copy.read_bytes()[:-1])
     done = call("translate", f"run={run}", f"input={runs.text}")
-    assert done.err.startswith(f"error: {kept}: damaged, its SHA-256 is not the one in SHA256SUMS;")
+    assert done.err.startswith(
+        f"error: {model_copy}: damaged, its SHA-256 is not the one in SHA256SUMS;"
+    )
 
 
 def test_ones_own_combiner_must_be_importable(

@@ -69,12 +69,12 @@ def test_every_sentence_once_within_the_budget(
 
 
 def test_a_sentence_above_the_budget_is_a_batch_by_itself() -> None:
-    made = split([(3, 2), (90, 2), (2, 70), (2, 2)])
-    for batches in (ordered(made, BUDGET), plan(made, BUDGET, 1, 0)):
-        found = sorted(sorted(indices.tolist()) for indices in batches)
-        assert [1] in found
-        assert [2] in found
-        assert sorted(i for batch in found for i in batch) == [0, 1, 2, 3]
+    data_split = split([(3, 2), (90, 2), (2, 70), (2, 2)])
+    for batches in (ordered(data_split, BUDGET), plan(data_split, BUDGET, 1, 0)):
+        result = sorted(sorted(indices.tolist()) for indices in batches)
+        assert [1] in result
+        assert [2] in result
+        assert sorted(i for batch in result for i in batch) == [0, 1, 2, 3]
 
 
 def test_budget_of_the_target_side(random_split: EncodedSplit) -> None:
@@ -107,9 +107,9 @@ def test_plan_depends_on_seed_and_epoch_only(random_split: EncodedSplit) -> None
 
 
 def test_plan_is_the_same_on_every_machine() -> None:
-    made = split([(i % 5 + 1, i % 3 + 1) for i in range(12)])
-    found = [indices.tolist() for indices in plan(made, 12, seed=1, epoch=2)]
-    assert found == [[4, 5], [1, 7], [9, 10], [11, 2, 8], [0, 6, 3]]
+    data_split = split([(i % 5 + 1, i % 3 + 1) for i in range(12)])
+    result = [indices.tolist() for indices in plan(data_split, 12, seed=1, epoch=2)]
+    assert result == [[4, 5], [1, 7], [9, 10], [11, 2, 8], [0, 6, 3]]
 
 
 def test_ordered_begins_with_the_longest(random_split: EncodedSplit) -> None:

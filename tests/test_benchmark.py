@@ -39,11 +39,11 @@ def test_needed_operations() -> None:
             total += sum(2 * dim for _ in range(source) for _ in range(source))
         for _ in range(3):  # decoder: the same with what is before, and the source
             total += 4 * target * dim * dim + 2 * target * dim * inner
-            total += sum(2 * dim * (place + 1) for place in range(target))
+            total += sum(2 * dim * (position + 1) for position in range(target))
             total += 2 * target * dim * dim + 2 * source * dim * dim + 2 * dim * source * target
         total += target * dim * pieces
-    found = needed_flops(model, pieces, np.array([5, 3]), np.array([4, 7]))
-    assert found == 3 * 2 * total  # backward twice; a multiplication and an addition
+    result = needed_flops(model, pieces, np.array([5, 3]), np.array([4, 7]))
+    assert result == 3 * 2 * total  # backward twice; a multiplication and an addition
 
 
 def test_train_and_prepare(small: Small, tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_train_and_prepare(small: Small, tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "prepare.json").read_text())["figures"]
     assert figures["sentence_pairs"] == 96
     nowhere = tmp_path / "nowhere" / "prepare.json"
-    other = [*settings, f"paths.cache={tmp_path / 'other'}"]
-    lost = bench("prepare", *other, "--json", nowhere)
+    second_folder = [*settings, f"paths.cache={tmp_path / 'other'}"]
+    lost = bench("prepare", *second_folder, "--json", nowhere)
     message = f"error: {nowhere}: cannot be written (No such file or directory)"
     assert (lost.returncode, lost.stderr.splitlines()[-1]) == (2, message)
     again = bench("prepare", *settings)
@@ -89,8 +89,17 @@ def test_rows(small: Small, tmp_path: Path) -> None:
     """Each row is timed, and set against the first one, of the same round."""
     settings = [o for o in small.overrides() if not o.startswith("paths.runs")]
     report = tmp_path / "rows.json"
-    given = ["--rows", "none,concat_upos,gate", "--warmup", "1", "--updates", "2", "--rounds", "3"]
-    done = bench("rows", *settings, *given, "--json", report)
+    arguments = [
+        "--rows",
+        "none,concat_upos,gate",
+        "--warmup",
+        "1",
+        "--updates",
+        "2",
+        "--rounds",
+        "3",
+    ]
+    done = bench("rows", *settings, *arguments, "--json", report)
     assert done.returncode == 0, done.stderr
     figures = json.loads(report.read_text())["figures"]
     for row in ("concat_upos", "gate"):

@@ -37,8 +37,8 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def ticking(probe: ModuleType, monkeypatch: pytest.MonkeyPatch, times: list[float]) -> None:
-    left = iter(times)
-    monkeypatch.setattr(probe.time, "perf_counter", lambda: next(left))
+    rest = iter(times)
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: next(rest))
 
 
 def test_clock_counts_what_follows_the_warm_up(
@@ -152,11 +152,11 @@ def test_requirements_are_pinned(peers: ModuleType) -> None:
 
 def fake_python(folder: Path, pip: str) -> Path:
     """A Python whose `-m venv` makes a Python whose pip does this."""
-    made = folder / "made"
-    made.write_text(f"#!/bin/sh\n{pip}\n")
+    stub = folder / "made"
+    stub.write_text(f"#!/bin/sh\n{pip}\n")
     python = folder / "python"
     python.write_text(
-        f'#!/bin/sh\nmkdir -p "$4/bin"\ncp {made} "$4/bin/python"\nchmod +x "$4/bin/python"\n'
+        f'#!/bin/sh\nmkdir -p "$4/bin"\ncp {stub} "$4/bin/python"\nchmod +x "$4/bin/python"\n'
     )
     python.chmod(0o755)
     return python
@@ -179,8 +179,8 @@ def test_environment_that_cannot_be_made(peers: ModuleType, tmp_path: Path) -> N
 def test_environment_is_made_once(peers: ModuleType, tmp_path: Path) -> None:
     python = fake_python(tmp_path, f"echo $4 $5 $6 >> {tmp_path / 'installed'}")
     for _ in range(2):
-        made = peers.environment(tmp_path / "envs", "sockeye@1.13.1", str(python))
-        assert made == tmp_path / "envs" / "sockeye-1.13.1" / "bin" / "python"
+        python_of_environment = peers.environment(tmp_path / "envs", "sockeye@1.13.1", str(python))
+        assert python_of_environment == tmp_path / "envs" / "sockeye-1.13.1" / "bin" / "python"
     installed = (tmp_path / "installed").read_text().splitlines()
     assert [line.split()[1] for line in installed] == ["torch==1.13.1", "--no-deps"]
 
@@ -218,8 +218,15 @@ def command(
 
     def run(*arguments: object) -> list[tuple[str, int]]:
         ran.clear()
-        given = ["train", "--data", tmp_path, "--json", tmp_path / "figures.json", *arguments]
-        monkeypatch.setattr(peers.sys, "argv", ["benchmark_peers.py", *map(str, given)])
+        extra_arguments = [
+            "train",
+            "--data",
+            tmp_path,
+            "--json",
+            tmp_path / "figures.json",
+            *arguments,
+        ]
+        monkeypatch.setattr(peers.sys, "argv", ["benchmark_peers.py", *map(str, extra_arguments)])
         peers.main()
         return list(ran)
 
@@ -282,9 +289,17 @@ def test_ours_is_timed(small: Small) -> None:
     """The command as it is, with nmt_feat alone."""
     settings = [f"{k}={v}" for k, v in SETTINGS.items() if k != "subword.vocab_size"]
     paths = ["--data", small.corpus, "--work", small.folder, "--json", small.folder / "figures"]
-    given = ["--contenders", "ours-fp32", "--rounds", 1, "--warmup", 1, "--updates", 4]
-    given += ["--corpus", "embedded", "--threads", 1, "--ours", "data.vocab_size=200", *settings]
-    command = [sys.executable, TOOLS / "benchmark_peers.py", "train", *paths, *given]
+    arguments = ["--contenders", "ours-fp32", "--rounds", 1, "--warmup", 1, "--updates", 4]
+    arguments += [
+        "--corpus",
+        "embedded",
+        "--threads",
+        1,
+        "--ours",
+        "data.vocab_size=200",
+        *settings,
+    ]
+    command = [sys.executable, TOOLS / "benchmark_peers.py", "train", *paths, *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (run,) = json.loads((small.folder / "figures").read_bytes())["runs"]

@@ -69,8 +69,8 @@ def as_jsonl_with_blank(data: Path, name: str, sentences: list[Sentence]) -> Non
     as_jsonl(data, name, sentences)
     path = data / f"{name}.jsonl"
     lines = path.read_text().splitlines()
-    kept = [line if s.words else " " for line, s in zip(lines, sentences, strict=True)]
-    path.write_text("".join(f"{line}\n" for line in kept))
+    lines_of_text = [line if s.words else " " for line, s in zip(lines, sentences, strict=True)]
+    path.write_text("".join(f"{line}\n" for line in lines_of_text))
 
 
 FORMATS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
@@ -152,13 +152,13 @@ def blanks(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def test_runs(blanks: Small, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     more = (*more, "decoding.beam=2") if "decoding.nbest=2" in more else more
     run_folder = blanks.train(*more)
-    said = capsys.readouterr().out
-    assert "train: 2 pairs have a blank side and are left out" in said
-    assert "test: 1 source lines are blank, their translations are empty" in said
-    assert "dev: 1 references are blank" in said
-    found = record(run_folder)
-    assert found["data_report"]["train_read"] == 81
-    assert found["data_report"]["filtered"] == {"with a blank side": 2}
+    printed_text = capsys.readouterr().out
+    assert "train: 2 pairs have a blank side and are left out" in printed_text
+    assert "test: 1 source lines are blank, their translations are empty" in printed_text
+    assert "dev: 1 references are blank" in printed_text
+    run_record = record(run_folder)
+    assert run_record["data_report"]["train_read"] == 81
+    assert run_record["data_report"]["filtered"] == {"with a blank side": 2}
     lines = (run_folder / "test.hyp").read_text(encoding="utf-8").split("\n")
     assert lines[0] == ""
     assert len(lines) == 10

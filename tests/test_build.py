@@ -35,8 +35,8 @@ def combiner(name: str, **settings: object) -> CombinerConfig:
 def model(name: str, seed: int = 1, **settings: object) -> Transformer:
     small = {"dim": 16, "ffn_dim": 24, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
     features = {} if name == "none" else FEATURES
-    given = ModelConfig(**(small | settings))  # type: ignore[arg-type]
-    return build_model(given, combiner(name), features, VALUES, 50, 50, seed)
+    model_config = ModelConfig(**(small | settings))  # type: ignore[arg-type]
+    return build_model(model_config, combiner(name), features, VALUES, 50, 50, seed)
 
 
 def test_all_methods_start_from_the_same_transformer() -> None:
@@ -202,14 +202,16 @@ def test_features_in_the_place_of_words(name: str, expected: str) -> None:
     """Without the words' table: the features are all parts, and equal widths are of them alone."""
     model, settings = ModelConfig(dim=128, source_words=False), combiner(name, widths="equal")
     features = {name: FeatureConfig(column=name) for name in ("upos", "case")}
-    made = build_model(model, settings, features, {"upos": 17, "case": 6}, 50, 50, 1)
-    assert arithmetic(made.source.combiner) == expected
-    assert made.source.words is None
+    built_model = build_model(model, settings, features, {"upos": 17, "case": 6}, 50, 50, 1)
+    assert arithmetic(built_model.source.combiner) == expected
+    assert built_model.source.words is None
     ids, values = torch.tensor([[4, 5], [6, 4]]), torch.tensor([[3, 4], [5, 3]])
     rows = {"upos": values, "case": values.flip(0)}
-    made.eval()
-    assert made.source(ids, rows).equal(made.source(ids.flip(0), rows))
-    assert not made.source(ids, rows).equal(made.source(ids, {**rows, "case": values}))
+    built_model.eval()
+    assert built_model.source(ids, rows).equal(built_model.source(ids.flip(0), rows))
+    assert not built_model.source(ids, rows).equal(
+        built_model.source(ids, {**rows, "case": values})
+    )
 
 
 def test_arithmetic_of_the_others() -> None:
@@ -245,11 +247,11 @@ class Other(torch.nn.Module):
 
 def test_a_users_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NMT_FEAT_MODULES", __name__)
-    given = CombinerConfig(f"{__name__}.Mine", args={"depth": 3})
-    assert unused(given) == []
-    made = build_combiner(given, {"word": 4}, 4)
-    assert isinstance(made, Mine)
-    assert made.settings == {"depth": 3}
+    combiner_config = CombinerConfig(f"{__name__}.Mine", args={"depth": 3})
+    assert unused(combiner_config) == []
+    built_model = build_combiner(combiner_config, {"word": 4}, 4)
+    assert isinstance(built_model, Mine)
+    assert built_model.settings == {"depth": 3}
     with pytest.raises(UserError) as error:
         build_combiner(CombinerConfig(f"{__name__}.Other"), {"word": 4}, 4)
     target = f"combiner._target_={__name__}.Other"
@@ -271,8 +273,8 @@ def test_a_setting_that_the_method_does_not_take(small: Small) -> None:
 
 def test_a_setting_that_the_kind_of_subwords_does_not_use(small: Small) -> None:
     console = Console(record=True)
-    given = "subword=none", "subword.byte_fallback=true", "subword.min_count=2"
-    cfg = resolve_settings(small.config(*given), True, console)
+    arguments = "subword=none", "subword.byte_fallback=true", "subword.min_count=2"
+    cfg = resolve_settings(small.config(*arguments), True, console)
     assert console.export_text() == "subword=none: unused: byte_fallback\n"
     assert cfg == resolve_settings(
         small.config("subword=none", "subword.min_count=2"), False, console

@@ -91,10 +91,10 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_says_it_for_both_metrics(table: Path) -> None:
     text = (table / "table.md").read_text(encoding="utf-8")
-    [found] = json.loads((table / "table.json").read_text(encoding="utf-8"))["evidence"]
+    [content] = json.loads((table / "table.json").read_text(encoding="utf-8"))["evidence"]
     for metric in ("BLEU", "chrF"):
         [order] = [
-            c for c in found["comparisons"] if c["metric"] == metric and c["other"] != "none"
+            c for c in content["comparisons"] if c["metric"] == metric and c["other"] != "none"
         ]
         assert order["corrected p"] < 0.05
         assert f"- Above none in {metric}: add, concat.\n" in text

@@ -173,8 +173,8 @@ def test_mixed_by_default() -> None:
     narrow = Mixed({"word": 64, "upos": 8, "deprel": 8}, 64)
     assert [type(stage) for stage in narrow.stages] == [Concat]
     assert narrow.widths == Concat({"word": 64, "upos": 8, "deprel": 8}, 64).widths
-    other = Mixed({"word": 64, "upos": 8, "lemma": 9}, 64, wide="add", narrow="average")
-    assert set(other.widths.values()) == {64}
+    second_mix = Mixed({"word": 64, "upos": 8, "lemma": 9}, 64, wide="add", narrow="average")
+    assert set(second_mix.widths.values()) == {64}
 
 
 def test_mixed_averages_before_it_adds() -> None:
@@ -183,8 +183,8 @@ def test_mixed_averages_before_it_adds() -> None:
     word, b, c, d = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 2)
     expected = torch.cat([(word + b) / 2 + c, d], dim=-1)
     for names in ("bcd", "dcb"):
-        given = {"b": "average", "c": "add", "d": "concat"}
-        mixed = Mixed(parts, 8, {name: given[name] for name in names})
+        merges = {"b": "average", "c": "add", "d": "concat"}
+        mixed = Mixed(parts, 8, {name: merges[name] for name in names})
         torch.testing.assert_close(mixed([word, b, c, d]), expected)
 
 

@@ -91,10 +91,10 @@ def test_every_part_counts(name: str, count: int) -> None:
         for d in range(part.shape[-1]):
             changed = part.clone()
             changed[..., d] += 0.5
-            other = combiner([*parts[:i], changed, *parts[i + 1 :]])
+            changed_output = combiner([*parts[:i], changed, *parts[i + 1 :]])
             if name == "attention" and count == 2 and i == 0:
                 continue  # the word is in the sum, and in no weight
-            assert bool((other != whole).any(dim=-1).all())
+            assert bool((changed_output != whole).any(dim=-1).all())
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -208,12 +208,12 @@ def test_concat_is_add_of_padded_tables() -> None:
 @pytest.mark.parametrize("count", [2, 3])
 def test_dynamic_switch_is_gate(count: int) -> None:
     widths = dict.fromkeys(Names[:count], DIM)
-    made = []
+    outputs = []
     for cls in (Gate, DynamicSwitch):
         torch.manual_seed(1)
-        made.append(cls(widths, DIM, bias=0.5))
+        outputs.append(cls(widths, DIM, bias=0.5))
     parts = [torch.randn(BATCH, TIME, DIM) for _ in widths]
-    assert made[0](parts).equal(made[1](parts))
+    assert outputs[0](parts).equal(outputs[1](parts))
 
 
 @pytest.mark.parametrize("count", [2, 3])

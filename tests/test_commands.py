@@ -81,12 +81,14 @@ def test_the_defaults_are_those_of_a_user() -> None:
         group = re.match(r"`(\w+)`\n", section)
         if group is None or group[1] == "features":
             continue
-        for name, shown in re.findall(r"^\| `(\w+)` \| .*? \| `(.*?)` \| ", section, re.MULTILINE):
-            if "${" in shown:
+        for name, default_text in re.findall(
+            r"^\| `(\w+)` \| .*? \| `(.*?)` \| ", section, re.MULTILINE
+        ):
+            if "${" in default_text:
                 continue
             value = getattr(getattr(cfg, group[1]), name)
             read = value if isinstance(value, str) else json.loads(json.dumps(value))
-            expected = shown if isinstance(value, str) else yaml.safe_load(shown)
+            expected = default_text if isinstance(value, str) else yaml.safe_load(default_text)
             if isinstance(value, float):
                 expected = float(expected)
             assert read == expected, f"{group[1]}.{name}"

@@ -34,12 +34,12 @@ from compare.facts import Facts
 def facts(folder: Path) -> Facts:
     """One fact of each kind."""
     folder.mkdir(parents=True)
-    made = Facts(folder)
-    made.nested("record", {"bleu": 12.5, "steps": [1, 2], "hash": "abc"}, skip=("hash",))
-    made.text("translations", "one\ntwo\nthree\n")
-    made.array("weights", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
-    made.numbers("page", "The mean is 12.50, p < 0.001; 1,000 sentences.")
-    return made
+    results = Facts(folder)
+    results.nested("record", {"bleu": 12.5, "steps": [1, 2], "hash": "abc"}, skip=("hash",))
+    results.text("translations", "one\ntwo\nthree\n")
+    results.array("weights", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+    results.numbers("page", "The mean is 12.50, p < 0.001; 1,000 sentences.")
+    return results
 
 
 @pytest.fixture
@@ -271,21 +271,21 @@ def test_jobs_run_once_with_the_code_of_both_sides(
     job, failing = Job("programs", "one", run_program), Job("texts", "two", refuse)
     needing = Job("texts", "three", run_program, needs=("texts/two",))
     for _ in range(2):  # again from what the folder keeps
-        found = compared(repository, tmp_path, job, failing, needing)
-    (difference,) = found["programs/one"]
+        result = compared(repository, tmp_path, job, failing, needing)
+    (difference,) = result["programs/one"]
     assert difference.key == "program.output"
     assert difference.what == "1 of 2 lines, line 1: '1' -> '2'"
-    (failed,) = found["texts/two"]
+    (failed,) = result["texts/two"]
     assert (failed.kind, failed.what) == (FAILED, "base: no such thing; new: no such thing")
-    assert found["texts/three"][0].what.startswith("base: needs texts/two: no such thing")
+    assert result["texts/three"][0].what.startswith("base: needs texts/two: no such thing")
     times = sorted((tmp_path / "work").glob("jobs/*/programs/times"))
     assert [path.read_text() for path in times] == ["x", "x"]
 
     entry = Intended("it prints 2 now", "programs", "one", "program.output")
     capsys.readouterr()
-    assert compare_revisions.show([job], found, [entry]) == []
+    assert compare_revisions.show([job], result, [entry]) == []
     assert "but for 1 intended differences" in capsys.readouterr().out
-    assert compare_revisions.show([job, failing], found, []) == [difference, failed]
+    assert compare_revisions.show([job, failing], result, []) == [difference, failed]
     out = capsys.readouterr().out
     assert "programs  one  different  program.output: 1 of 2 lines" in out
     assert "texts     two  failed     base: no such thing" in out

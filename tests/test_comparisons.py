@@ -24,13 +24,13 @@ Runs = list[tuple[RunRecord, Path]]
 def made(folder: Path, method: str, seeds: int = 2, wrong: float = 0.2, **settings: Any) -> Runs:
     """Runs of a row; `settings` are its own, with `features` the settings of upos."""
     feature = settings.pop("features", {})
-    found = []
+    results = []
     for seed in range(1, seeds + 1):
-        record, place = run(folder / f"{settings}{feature}", method, seed, wrong)
+        record, run_folder = run(folder / f"{settings}{feature}", method, seed, wrong)
         record.hash += f"{settings}{feature}"
         record.settings |= settings | {"features": dict.fromkeys(record.features, feature)}
-        found.append((record, place))
-    return found
+        results.append((record, run_folder))
+    return results
 
 
 def compared(report: Report) -> list[tuple[str, str | None, list[str]]]:
@@ -41,10 +41,10 @@ def compared(report: Report) -> list[tuple[str, str | None, list[str]]]:
 @pytest.mark.parametrize("first", ["all", "target"])
 def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, first: str) -> None:
     """Whichever comes first: a row of words only with other settings is a method like the others"""
-    other = {"all": "target", "target": "all"}[first]
+    other_tie = {"all": "target", "target": "all"}[first]
     runs = [
         *made(tmp_path, "none", model={"tie": first}),
-        *made(tmp_path, "none", model={"tie": other}),
+        *made(tmp_path, "none", model={"tie": other_tie}),
         *made(tmp_path, "gate", model={"tie": "target"}),
         *made(tmp_path, "add", model={"tie": "target"}),
     ]
@@ -52,10 +52,10 @@ def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, f
     [(conditions, baseline, methods)] = compared(report)
     assert (conditions, baseline) == ("", "none tie=target")
     assert set(methods) == {"none tie=all", "gate", "add"}
-    said = describe_evidence(report.comparisons[0])
-    assert "Trained with other settings than none tie=target: none tie=all." in said
-    given = Report(runs, pairs=False, baseline="none tie=all")
-    assert [baseline for _, baseline, _ in compared(given)] == ["none tie=all"]
+    evidence_text = describe_evidence(report.comparisons[0])
+    assert "Trained with other settings than none tie=target: none tie=all." in evidence_text
+    chosen_report = Report(runs, pairs=False, baseline="none tie=all")
+    assert [baseline for _, baseline, _ in compared(chosen_report)] == ["none tie=all"]
 
 
 def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
         assert {*pair} == {"gate", "add"}
         assert evidence.baseline_row == f"none {evidence.conditions}"
     listed = csv.DictReader(io.StringIO(report.comparisons_csv()))
-    found = {(row["conditions"], row["method"], row["other"]) for row in listed}
-    assert {("data.limit=100", "gate", "none"), ("data.limit=200", "gate", "none")} < found
+    result = {(row["conditions"], row["method"], row["other"]) for row in listed}
+    assert {("data.limit=100", "gate", "none"), ("data.limit=200", "gate", "none")} < result
     assert any(b.title.startswith("BLEU on test (data.limit=100), against") for b in report.tables)
     # A row that fits nowhere is named, several are compared without a baseline of words only.
     report = Report([*runs, *made(tmp_path, "gate", data={"limit": 300})], pairs=False)
@@ -118,11 +118,11 @@ def test_points_over_bits_are_of_runs_with_the_same_settings(tmp_path: Path) -> 
             for dim in (8, 9):
                 feature = {"erase": erase, "dim": dim}
                 runs += made(tmp_path, "gate", 1, 0.1, features=feature, **settings)
-                said = {"entropy": bits, "given_word": bits / 2}
-                runs[-1][0].data_report = {"features": {"upos": said}}
-    found = score_by_information(ResultTable(record for record, _ in runs))
-    assert list(found) == [f"toy trainer.precision={p}" for p in ("bf16", "fp32")]
-    for lines in found.values():
+                information = {"entropy": bits, "given_word": bits / 2}
+                runs[-1][0].data_report = {"features": {"upos": information}}
+    result = score_by_information(ResultTable(record for record, _ in runs))
+    assert list(result) == [f"toy trainer.precision={p}" for p in ("bf16", "fp32")]
+    for lines in result.values():
         assert list(lines) == [f"gate features.upos.dim={dim}" for dim in (8, 9)]
         for points in lines.values():
             assert {bits: len(bleu) for bits, bleu in points.items()} == {(2, 1): 1, (1, 0.5): 1}
@@ -152,8 +152,8 @@ def test_classes_have_no_gates_over_seeds(tmp_path: Path) -> None:
 def test_no_score_is_the_best_of_two_directions(tmp_path: Path) -> None:
     for key, best in (("target_lang", 0), ("limit", 2)):
         runs = [r for v in ("a", "b") for r in made(tmp_path / key, "none", 1, data={key: v})]
-        found = {column for _, column in ResultTable(record for record, _ in runs).best_cells()}
-        assert len(found) == best
+        result = {column for _, column in ResultTable(record for record, _ in runs).best_cells()}
+        assert len(result) == best
 
 
 def test_means_over_revisions_and_devices_say_so(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_a_job_that_failed_early_is_missing_in_its_row(tmp_path: Path) -> None:
         records.append(stub)
     _, rows = ResultTable(records).format_cells()
     assert len(rows) == 6
-    place = ResultTable(records).format_cells()[0].index("n")
-    assert [row[place] for row in rows] == ["2/3", "2/3", "2", "2/3", "2/3", "2/3"]
+    column = ResultTable(records).format_cells()[0].index("n")
+    assert [row[column] for row in rows] == ["2/3", "2/3", "2", "2/3", "2/3", "2/3"]
 
 
 def test_jobs_that_failed_early_are_told_apart_by_what_was_asked(tmp_path: Path) -> None:

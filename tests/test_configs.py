@@ -25,11 +25,11 @@ FEW = ("trainer.max_steps=1", "trainer.validate_every=1")
 
 def options(group: str) -> list[str]:
     """The options of a group."""
-    found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    result = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if group == "row":
-        found = sorted(read_rows(CONF))
-    assert found, group
-    return found
+        result = sorted(read_rows(CONF))
+    assert result, group
+    return result
 
 
 GIVEN = (
@@ -65,9 +65,9 @@ def test_printed_settings(name: str) -> None:
 
 def run(small: Small, *overrides: str) -> Path:
     folder = small.train(*FEW, *overrides)
-    found = record(folder)
-    assert found["updates"] == 1
-    assert found["dev"] is not None
+    run_record = record(folder)
+    assert run_record["updates"] == 1
+    assert run_record["dev"] is not None
     assert len((folder / "test.hyp").read_text(encoding="utf-8").split("\n")) == 9
     return folder
 
@@ -86,15 +86,17 @@ CASES += [(c, SETS[i % 5]) for i, c in enumerate(options("combiner")) if c != "c
 
 @pytest.mark.parametrize(("combiner", "features"), CASES)
 def test_combiners(small: Small, combiner: str, features: str) -> None:
-    found = record(run(small, f"combiner={combiner}", f"features=[{features}]", "model.dim=32"))
+    run_record = record(
+        run(small, f"combiner={combiner}", f"features=[{features}]", "model.dim=32")
+    )
     names = sorted(features.split(","))
-    assert found["features"] == ([] if combiner == "none" else names)
-    assert found["method"] == combiner
-    assert (found["parameters"]["features"] == 0) == (combiner == "none")
+    assert run_record["features"] == ([] if combiner == "none" else names)
+    assert run_record["method"] == combiner
+    assert (run_record["parameters"]["features"] == 0) == (combiner == "none")
     wide = {"lemma", "char", "jamo", "ngram", "syllable"}
     gated = combiner != "mixed" or not wide.isdisjoint(names)
     free = combiner in ("none", "concat", "add", "average")
-    assert (found["parameters"]["combiner"] > 0) == (not free and gated)
+    assert (run_record["parameters"]["combiner"] > 0) == (not free and gated)
 
 
 @pytest.mark.parametrize("widths", ["tutorial", "sennrich"])
@@ -106,10 +108,10 @@ def test_widths(small: Small, widths: str) -> None:
 def test_subwords(small: Small, subword: str) -> None:
     joint = subword in ("bpe", "none")
     folder = run(small, f"subword={subword}", f"subword.joint={joint}", "combiner=none")
-    kept = sorted(path.name for path in (folder / "encoder").iterdir())
+    files_on_disk = sorted(path.name for path in (folder / "encoder").iterdir())
     kind = "model" if subword in ("bpe", "unigram") else "json"
     models_and_more = [f"source.{kind}", f"target.{kind}", "text.json"]
-    assert kept == ["features.json", "normal_form.json", *models_and_more]
+    assert files_on_disk == ["features.json", "normal_form.json", *models_and_more]
     models = [(folder / "encoder" / f"{side}.{kind}").read_bytes() for side in ("source", "target")]
     assert (models[0] == models[1]) == joint
 
@@ -146,8 +148,8 @@ def test_hanta_in_place_of_the_corpus_annotation(small: Small) -> None:
     pytest.importorskip("HanTa")
     small.cache = small.folder / "cache"
     more = ("annotator=hanta", "annotator.processes=1", "features=[upos,lemma]")
-    found = record(run(small, "combiner=add", *more))
-    assert found["config"]["annotator"]["args"] == {"language": "en"}
+    run_record = record(run(small, "combiner=add", *more))
+    assert run_record["config"]["annotator"]["args"] == {"language": "en"}
 
 
 # ---- what is too large to run here
@@ -319,8 +321,8 @@ LARGE = (
 )
 def test_tables(name: str) -> None:
     """An experiment's sweep: all its rows compose to what they are called, no two are the same."""
-    found = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
-    params = found.get("hydra", {}).get("sweeper", {}).get("params", {})
+    result = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+    params = result.get("hydra", {}).get("sweeper", {}).get("params", {})
     choices = [[f"{key}={v}" for v in str(values).split(",")] for key, values in params.items()]
     jobs = list(itertools.product(*choices)) if choices else []
     assert len(jobs) == TABLES[name]

@@ -75,15 +75,17 @@ def outcome(quick: bool, lines: Sequence[str], columns: Sequence[str] = ANNOTATI
 def test_same(name: str, columns: tuple[str, ...]) -> None:
     """Alone, and between plain sentences."""
     lines = CASES[name]
-    for given in (lines, lines[:-1], PLAIN + lines + PLAIN, lines + PLAIN + PLAIN + lines):
-        assert outcome(True, given, columns) == outcome(False, given, columns)
+    for document in (lines, lines[:-1], PLAIN + lines + PLAIN, lines + PLAIN + PLAIN + lines):
+        assert outcome(True, document, columns) == outcome(False, document, columns)
 
 
 def test_first_mistake_is_said() -> None:
     """Of several, in sentences of different kinds."""
     wrong = [CASES["nine columns"], CASES["forms differ from the text"], CASES["wrong id"]]
-    said = {outcome(True, PLAIN + wrong[i] + wrong[i - 1] + PLAIN + wrong[i - 2]) for i in range(3)}
-    assert said == {
+    messages = {
+        outcome(True, PLAIN + wrong[i] + wrong[i - 1] + PLAIN + wrong[i - 2]) for i in range(3)
+    }
+    assert messages == {
         "x:11: 9 columns, not 10 (CoNLL-U, by tabs): '1\\ta\\ta\\tX\\t_\\t_\\t0\\tx\\t_'",
         "x:11: the forms differ from '# text': '.' is not at character 3 ('' ...); correct either",
         "x:12: id 1 after 1 words; ids must count 1, 2, 3 ...",

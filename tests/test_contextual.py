@@ -71,25 +71,25 @@ def loaded(folder: Path) -> tuple[Any, Any]:
 @pytest.mark.parametrize("layer", [0, 1, -1, -2, -LAYERS - 1])
 def test_states(encoder: Path, layer: int) -> None:
     """Those of each text alone, without special pieces."""
-    found = LanguageModel("bert", str(encoder), layer, "float32").states(TEXTS)
+    result = LanguageModel("bert", str(encoder), layer, "float32").states(TEXTS)
     tokenizer, model = loaded(encoder)
     start = 0
-    for text, count in zip(TEXTS, found.counts.tolist(), strict=True):
+    for text, count in zip(TEXTS, result.counts.tolist(), strict=True):
         coded = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
         offsets = coded.pop("offset_mapping")[0, 1:-1].tolist()
         with torch.no_grad():
             states = model(**coded, output_hidden_states=True).hidden_states[layer][0, 1:-1]
-        assert found.spans[start : start + count].tolist() == offsets
-        np.testing.assert_allclose(found.vectors[start : start + count], states, atol=1e-5)
+        assert result.spans[start : start + count].tolist() == offsets
+        np.testing.assert_allclose(result.vectors[start : start + count], states, atol=1e-5)
         start += count
-    assert start == len(found.vectors)
+    assert start == len(result.vectors)
 
 
 def test_windows(bytewise: Path) -> None:
     """A text that is too long: each piece's state is that in the window that knows most of it."""
     text = "I saw her duck and the ducks saw me, and then we saw what she saw in the morning."
-    made = LanguageModel("bert", str(bytewise), -1, "float32")
-    found = made.states(["short", text, "I"])
+    language_model = LanguageModel("bert", str(bytewise), -1, "float32")
+    result = language_model.states(["short", text, "I"])
     tokenizer, model = loaded(bytewise)
     whole = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, room = whole["input_ids"], 10
@@ -99,19 +99,21 @@ def test_windows(bytewise: Path) -> None:
     starts = [0]
     while starts[-1] + room < len(ids):
         starts.append(starts[-1] + step)
-    for place in range(len(ids)):
-        holding = [s for s in starts if s <= place < s + room]
+    for position in range(len(ids)):
+        holding = [s for s in starts if s <= position < s + room]
         # In an overlap of 2, its first piece belongs to the window before, the second to the next.
-        start = holding[0] if len(holding) == 1 or place - holding[1] < overlap / 2 else holding[1]
+        start = (
+            holding[0] if len(holding) == 1 or position - holding[1] < overlap / 2 else holding[1]
+        )
         window = [2, *ids[start : start + room], 3]
         with torch.no_grad():
             states = model(torch.tensor([window])).last_hidden_state[0]
-        expected.append(states[1 + place - start].numpy())
-    first = int(found.counts[0])
-    assert found.counts[1] == len(ids)
-    own = slice(first, first + len(ids))
-    assert found.spans[own].tolist() == [list(span) for span in whole["offset_mapping"]]
-    np.testing.assert_allclose(found.vectors[own], np.array(expected), atol=1e-5)
+        expected.append(states[1 + position - start].numpy())
+    first = int(result.counts[0])
+    assert result.counts[1] == len(ids)
+    window_slice = slice(first, first + len(ids))
+    assert result.spans[window_slice].tolist() == [list(span) for span in whole["offset_mapping"]]
+    np.testing.assert_allclose(result.vectors[window_slice], np.array(expected), atol=1e-5)
 
 
 def test_precision(encoder: Path) -> None:
@@ -152,14 +154,14 @@ def by_loops(text: str, start: int, end: int, theirs: list[tuple[int, int]]) -> 
         return [i for i in range(a, b) if text[i] not in " \u200b▁"]
 
     real = [(n, visible(*span)) for n, span in enumerate(theirs) if visible(*span)]
-    own = visible(start, end)
-    if own:
-        found = [n for n, at in real if at[0] <= own[-1] and at[-1] >= own[0]]
-        if found:
-            return found
-        if any(text[i].isalnum() for i in own):
+    visible_span = visible(start, end)
+    if visible_span:
+        result = [n for n, at in real if at[0] <= visible_span[-1] and at[-1] >= visible_span[0]]
+        if result:
+            return result
+        if any(text[i].isalnum() for i in visible_span):
             return None
-    position = own[0] if own else start
+    position = visible_span[0] if visible_span else start
     later = [n for n, at in real if at[-1] >= position]
     return later[:1] or [n for n, _ in real][-1:]
 
@@ -173,19 +175,19 @@ def test_overlaps(
     theirs = np.array([s for _, _, spans in sentences for s in spans], np.int64).reshape(-1, 2)
     counts = np.array([len(spans) for _, spans, _ in sentences])
     pieces = Pieces(np.zeros(len(ours), np.int32), counts, ours[:, 0], ours[:, 1])
-    found = overlaps(texts, pieces, np.array([len(s) for _, _, s in sentences]), theirs)
-    rows, place, before = found.rows.tolist(), 0, 0
+    result = overlaps(texts, pieces, np.array([len(s) for _, _, s in sentences]), theirs)
+    rows, position, before = result.rows.tolist(), 0, 0
     number = 0
     for text, spans, others in sentences:
         for span in spans:
             expected = by_loops(text, *span, others)
-            assert found.gaps[number] == (expected is None)
-            count = int(found.counts[number])
-            got = [row - before for row in rows[place : place + count]]
+            assert result.gaps[number] == (expected is None)
+            count = int(result.counts[number])
+            got = [row - before for row in rows[position : position + count]]
             assert got == (expected or []), (text, span, others)
-            place, number = place + count, number + 1
+            position, number = position + count, number + 1
         before += len(others)
-    assert place == len(rows)
+    assert position == len(rows)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "bytewise"])
@@ -227,9 +229,9 @@ def test_module() -> None:
     vectors = torch.tensor([[0.0, 0], [0, 0], [0, 0], [1, 2], [-3, 4]])
     out = feature(vectors).detach().numpy()
     p, b = feature.projection.weight.detach().numpy(), feature.projection.bias.detach().numpy()
-    for found, vector in zip(out[3:], vectors[3:].numpy(), strict=True):
+    for result, vector in zip(out[3:], vectors[3:].numpy(), strict=True):
         np.testing.assert_allclose(
-            found, [sum(r * vector / 2) + c for r, c in zip(p, b, strict=True)], rtol=1e-5
+            result, [sum(r * vector / 2) + c for r, c in zip(p, b, strict=True)], rtol=1e-5
         )
     special = feature.special.weight.detach().numpy()
     np.testing.assert_array_equal(out[:3], special)
@@ -246,14 +248,14 @@ def test_module() -> None:
 def test_whole_path(combiner: str, small: Small, encoder: Path, tmp_path: Path) -> None:
     """Raw text gives the run's own hypotheses; the encoder is named by path and hash."""
     folder = small.train(f"combiner={combiner}", *settings(encoder))
-    found = record(folder)
-    assert found["config"]["features"]["contextual"]["layer"] == LAYERS - 1
-    assert found["config"]["features"]["contextual"]["args"] == {"width": WIDTH}
-    trained = found["parameters"]["features"]
+    run_record = record(folder)
+    assert run_record["config"]["features"]["contextual"]["layer"] == LAYERS - 1
+    assert run_record["config"]["features"]["contextual"]["args"] == {"width": WIDTH}
+    trained = run_record["parameters"]["features"]
     dim = 8 if combiner == "concat" else 32
     assert trained == (3 + WIDTH + 1) * dim
-    kept = json.loads((folder / "encoder" / "features.json").read_bytes())["contextual"]
-    assert kept["encoder"] == str(encoder)
+    feature_content = json.loads((folder / "encoder" / "features.json").read_bytes())["contextual"]
+    assert feature_content["encoder"] == str(encoder)
     text = tmp_path / "text"
     sentences = [sentence.text for sentence in read_conllu(small.corpus / "test.conllu")]
     text.write_text("".join(f"{sentence}\n" for sentence in sentences))
@@ -268,44 +270,44 @@ def test_states_are_made_once(small: Small, encoder: Path, tmp_path: Path) -> No
     """Whatever the subwords, the seed and the other features are; and gone ones again."""
     small.cache = tmp_path / "cache"
     first = small.train("combiner=add", *settings(encoder))
-    made = sorted(small.cache.glob("contextual-*/vectors"))
-    times = [path.stat().st_mtime_ns for path in made]
-    assert len(made) == 3
+    paths = sorted(small.cache.glob("contextual-*/vectors"))
+    times = [path.stat().st_mtime_ns for path in paths]
+    assert len(paths) == 3
     more = ("subword.vocab_size=150", "features=[contextual,upos]", "seed=2")
     small.train("combiner=add", *settings(encoder, *more))
-    assert sorted(small.cache.glob("contextual-*/vectors")) == made
-    assert [path.stat().st_mtime_ns for path in made] == times
-    content = made[0].read_bytes()
+    assert sorted(small.cache.glob("contextual-*/vectors")) == paths
+    assert [path.stat().st_mtime_ns for path in paths] == times
+    content = paths[0].read_bytes()
     before = outcome(first)
-    for harm in (lambda: made[0].write_bytes(b"\0" + content[1:]), lambda: made[0].unlink()):
+    for harm in (lambda: paths[0].write_bytes(b"\0" + content[1:]), lambda: paths[0].unlink()):
         harm()
         shutil.rmtree(first)
         assert small.train("combiner=add", *settings(encoder)) == first
-        assert made[0].read_bytes() == content
+        assert paths[0].read_bytes() == content
         assert outcome(first) == before
 
 
 def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
     """One makes the states, the others wait for them."""
-    begin, made, texts = threading.Barrier(3), [], ["I saw her duck."] * 2100
+    begin, folders, texts = threading.Barrier(3), [], ["I saw her duck."] * 2100
 
     def work() -> None:
         model = LanguageModel("bert", str(encoder), -2, "float16")
         begin.wait()
-        made.append(store_states(model, texts, tmp_path, said.append))  # type: ignore[attr-defined]
+        folders.append(store_states(model, texts, tmp_path, messages.append))  # type: ignore[attr-defined]
 
-    said: list[str] = []
+    messages: list[str] = []
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(made)) == 1
-    assert said == [
+    assert len(set(folders)) == 1
+    assert messages == [
         "vectors of tiny: 2,000 of 2,100 sentences",
         "vectors of tiny: 2,100 of 2,100 sentences",
     ]
-    states = open_states(made[0])
+    states = open_states(folders[0])
     assert len(states.counts) == 2100
     assert states.vectors.shape == (states.counts.sum(), WIDTH)
 
@@ -313,9 +315,9 @@ def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
 def test_a_sweep_is_no_other_run(small: Small, encoder: Path, tmp_path: Path) -> None:
     """Same bits from a cache of its own, and with another name of the encoder's folder."""
     folder = small.train("combiner=gate", *settings(encoder), sweep=True)
-    other = shutil.copytree(encoder, tmp_path / "other")
+    encoder_copy = shutil.copytree(encoder, tmp_path / "other")
     alone = Small(small.corpus, tmp_path / "cache", tmp_path / "alone")
-    again = alone.train("combiner=gate", *settings(other))
+    again = alone.train("combiner=gate", *settings(encoder_copy))
     assert again.name == folder.name
     assert outcome(again) == outcome(folder)
 
@@ -339,8 +341,10 @@ def test_masked_controlled_and_beside_others(small: Small, encoder: Path) -> Non
     shared = ("combiner=mixed", "features=[contextual,upos,char]", "trainer.max_steps=2")
     dropped = ("features.contextual.dropout=0.5", "features.contextual.sentence_dropout=0.2")
     for more in (dropped, ("control=shuffled",), ("control=by_type",)):
-        given = [o for o in settings(encoder) if not o.startswith(("features=", "trainer"))]
-        assert record(small.train(*shared, *given, *more))["updates"] == 2
+        shared_settings = [
+            o for o in settings(encoder) if not o.startswith(("features=", "trainer"))
+        ]
+        assert record(small.train(*shared, *shared_settings, *more))["updates"] == 2
 
 
 def test_inspected_beside_others(small: Small, encoder: Path) -> None:
@@ -364,22 +368,22 @@ def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
     right = call("translate", *command)
     assert right.code == 0
     moved = mine.rename(tmp_path / "moved")
-    own = folder / "encoder" / "contextual"
+    encoder_folder = folder / "encoder" / "contextual"
     done = call("translate", *command)
     assert (done.code, done.err) == (
         2,
         f"error: features.contextual.encoder={mine}: no such folder; give that of an encoder, as "
         "hf download NAME --local-dir FOLDER makes it\n",
     )
-    own.symlink_to(moved)
+    encoder_folder.symlink_to(moved)
     assert call("translate", *command) == right
-    own.unlink()
+    encoder_folder.unlink()
     save(mine, word_piece(["I saw her duck."]), seed=5)
     done = call("translate", *command)
     assert (done.code, done.err) == (
         2,
         f"error: features.contextual: {mine} is not the encoder of training, its files have "
-        f"changed; put that one there, or as {own}\n",
+        f"changed; put that one there, or as {encoder_folder}\n",
     )
 
 

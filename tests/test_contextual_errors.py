@@ -24,11 +24,11 @@ from tests.support.small import Small
 
 def only_letters(texts: list[str]) -> Tokenizer:
     """Drops what it has not seen."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(texts, trainers.BpeTrainer(special_tokens=special))
-    return made
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(special_tokens=special))
+    return tokenizer
 
 
 def test_pieces_without_vector(small: Small, tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_broken_encoders(kind: str, small: Small, encoder: Path, tmp_path: Path)
     done = call("train", *small.overrides("combiner=add", *settings(folder)))
     assert (done.code, done.err.count("\n")) == (2, 1), done
     first = corpus_texts(small.corpus)[0]
-    said = done.err.replace(str(folder), "ENC").replace(repr(first), "TEXT")
+    message = done.err.replace(str(folder), "ENC").replace(repr(first), "TEXT")
     expected = HARMS[kind]
     if expected is None:
-        assert said.startswith("error: features.contextual.encoder=ENC: Auto"), said
-        assert said.endswith(f"){GET}\n"), said
+        assert message.startswith("error: features.contextual.encoder=ENC: Auto"), message
+        assert message.endswith(f"){GET}\n"), message
     else:
-        assert said == f"error: {expected}\n"
+        assert message == f"error: {expected}\n"
     assert not [*small.folder.glob("runs/*/")]
 
 
@@ -190,36 +190,36 @@ def test_bad_settings(
     overrides: tuple[str, ...], message: str, small: Small, encoder: Path
 ) -> None:
     names = {override.partition("=")[0] for override in overrides}
-    given = [
+    arguments = [
         o
         for o in settings(encoder)
         if o.partition("=")[0] not in names
         and ("features=[upos]" not in overrides or "contextual" not in o)
     ]
     more = [o.replace("=ENC", f"={encoder}") for o in overrides]
-    assert refuse(small, "combiner=add", *given, *more).replace(str(encoder), "ENC") == message
+    assert refuse(small, "combiner=add", *arguments, *more).replace(str(encoder), "ENC") == message
 
 
 def test_places_that_do_not_ascend(encoder: Path) -> None:
     """No tokeniser that is known does so; nothing else would notice."""
-    made = LanguageModel("bert", str(encoder), -2, "float16")
-    own = made.tokenizer
+    language_model = LanguageModel("bert", str(encoder), -2, "float16")
+    original_tokenizer = language_model.tokenizer
 
     class Turned:
-        model_max_length = own.model_max_length
-        pad_token_id = own.pad_token_id
+        model_max_length = original_tokenizer.model_max_length
+        pad_token_id = original_tokenizer.pad_token_id
 
         def num_special_tokens_to_add(self) -> int:
             return 2
 
         def __call__(self, texts: list[str], **how: Any) -> dict[str, Any]:
-            coded = dict(own(texts, **how))
+            coded = dict(original_tokenizer(texts, **how))
             coded["offset_mapping"] = [spans[::-1] for spans in coded["offset_mapping"]]
             return coded
 
-    made.tokenizer = Turned()
+    language_model.tokenizer = Turned()
     with pytest.raises(UserError) as error:
-        made.states(["I saw her duck."])
+        language_model.states(["I saw her duck."])
     assert str(error.value) == (
         f"features.bert.encoder={encoder}: its tokeniser cannot be aligned, the places of its "
         "pieces do not ascend in 'I saw her duck.'; give another encoder"

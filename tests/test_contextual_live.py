@@ -45,8 +45,8 @@ def encoders(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(encoders: Path, *more: str, name: str = "tiny") -> list[str]:
-    given = ["features=[contextual]", f"features.contextual.encoder={encoders / name}"]
-    return ["combiner=add", *given, "trainer.max_steps=4", "model.dim=32", *more]
+    arguments = ["features=[contextual]", f"features.contextual.encoder={encoders / name}"]
+    return ["combiner=add", *arguments, "trainer.max_steps=4", "model.dim=32", *more]
 
 
 def settled(small: Small, *command: str) -> TrainConfig:
@@ -55,8 +55,8 @@ def settled(small: Small, *command: str) -> TrainConfig:
 
 def kept(folder: Path) -> dict[str, torch.Tensor]:
     """The encoder's weights in a run's."""
-    found = load_file(folder / "model.safetensors")
-    return {k.removeprefix(OWN): v for k, v in found.items() if k.startswith(OWN)}
+    tensors = load_file(folder / "model.safetensors")
+    return {k.removeprefix(OWN): v for k, v in tensors.items() if k.startswith(OWN)}
 
 
 def given(encoders: Path) -> dict[str, torch.Tensor]:
@@ -81,20 +81,20 @@ def test_the_vectors_are_those_that_are_stored(name: str, small: Small, encoders
     assert feature.scale == pytest.approx(one.encoder.features["contextual"].scale)
     for indices in (np.array([5, 0, 17]), np.arange(len(one.train))):
         first, second = (
-            collate(each.train, indices, ["contextual"]).features for each in (one, two)
+            collate(item.train, indices, ["contextual"]).features for item in (one, two)
         )
         assert first["contextual"].equal(second["contextual"])
         read = feature.read_states(second["contextual" + UNITS], second["contextual" + TEXTS])
         torch.testing.assert_close(read, first["contextual" + UNITS], atol=1e-5, rtol=1e-4)
     losses = [
         compute_dev_loss(
-            Objective(build_untrained(cfg, made)[0].eval(), 0.1, True),
-            made.dev,
+            Objective(build_untrained(cfg, data)[0].eval(), 0.1, True),
+            data.dev,
             ["contextual"],
             256,
             torch.device("cpu"),
         )
-        for cfg, made in ((stored, one), (live, two))
+        for cfg, data in ((stored, one), (live, two))
     ]
     assert losses[0] == (pytest.approx(losses[1][0], rel=1e-5), losses[1][1])
 
@@ -132,21 +132,21 @@ def test_trained(small: Small, encoders: Path, tmp_path: Path) -> None:
     for name, tensor in before.items():
         assert after[name].equal(tensor) == name.startswith(unused), name
         trained += 0 if name.startswith(unused) else tensor.numel()
-    found = record(folder)["parameters"]
-    assert found["encoders"] == trained
+    run_record = record(folder)["parameters"]
+    assert run_record["encoders"] == trained
     frozen = record(small.train(*settings(encoders, "features.contextual.live=true")))["parameters"]
-    assert found["features"] == frozen["features"]
-    assert found["total"] == frozen["total"] + trained
+    assert run_record["features"] == frozen["features"]
+    assert run_record["total"] == frozen["total"] + trained
     translates(folder, small, tmp_path)
 
 
 def test_training_it_lowers_the_loss(small: Small, encoders: Path) -> None:
     """Of a batch, where nothing else is trained."""
     cfg = settled(small, *settings(encoders, *TRAINED))
-    made = prepare(cfg, cfg.features)
-    model = build_untrained(cfg, made).model
+    prepared_data = prepare(cfg, cfg.features)
+    model = build_untrained(cfg, prepared_data).model
     objective = Objective(model.eval(), 0.0, True)
-    batch = collate(made.train, np.arange(16), ["contextual"])
+    batch = collate(prepared_data.train, np.arange(16), ["contextual"])
     feature = model.source.features["contextual"]
     assert isinstance(feature, Contextual)
     assert feature.encoder is not None
@@ -179,8 +179,8 @@ def test_resumed(
     more: tuple[str, ...], small: Small, encoders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bits as without a stop, dropout of the encoder included."""
-    own = ["features.contextual.learning_rate=1e-3"] if more == TRAINED else []
-    command = settings(encoders, *more, *own)
+    rate_settings = ["features.contextual.learning_rate=1e-3"] if more == TRAINED else []
+    command = settings(encoders, *more, *rate_settings)
     expected = small.whole(*command)
     with monkeypatch.context() as patch:
         stop_at(patch, Trainer, "update", 4, after=False)

@@ -47,35 +47,35 @@ def words(
     for i in range(len(split)):
         start, end = int(split.source.offsets[i]), int(split.source.offsets[i + 1]) - 1
         word: list[int] = []
-        for place in range(start, end):
-            if tags[split.features["subword_tag"][place] - 3] in "BO" and word:
+        for position in range(start, end):
+            if tags[split.features["subword_tag"][position] - 3] in "BO" and word:
                 yield tuple(zip(*_columns(split, word, names), strict=True))
                 word = []
-            word.append(place)
+            word.append(position)
         yield tuple(zip(*_columns(split, word, names), strict=True))
 
 
 def _columns(split: EncodedSplit, places: list[int], names: tuple[str, ...]) -> list[list[int]]:
     arrays = [split.source.values, *(split.features[name] for name in names)]
-    return [[int(array[place]) for place in places] for array in arrays]
+    return [[int(array[position]) for position in places] for array in arrays]
 
 
 def tuples(
     split: EncodedSplit, prepared: Prepared
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Of each word: its pieces, and its values, which are the same on all of its pieces."""
-    found = []
+    results = []
     for word in words(split, prepared, "upos", "deprel"):
         (values,) = {piece[1:] for piece in word}
-        found.append((tuple(piece[0] for piece in word), values))
-    return found
+        results.append((tuple(piece[0] for piece in word), values))
+    return results
 
 
 def information(pairs: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> float:
     """Mutual information of words and values, in bits, as their counts have it."""
     both, n = Counter(pairs), len(pairs)
-    left, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
-    return sum(c / n * math.log2(c * n / left[a] / right[b]) for (a, b), c in both.items())
+    first_axes, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    return sum(c / n * math.log2(c * n / first_axes[a] / right[b]) for (a, b), c in both.items())
 
 
 @pytest.mark.parametrize("control", ["shuffled", "resampled"])
@@ -123,19 +123,19 @@ def test_every_epoch_has_its_own(larger: Small) -> None:
 def test_a_type_has_one_tuple_everywhere(larger: Small) -> None:
     true = prepare(larger.config(FEATURES), larger.config(FEATURES).features)
     moved = made(larger, "by_type")
-    known: dict[tuple[int, ...], tuple[int, ...]] = {}
+    permutations: dict[tuple[int, ...], tuple[int, ...]] = {}
     for split in splits(moved).values():
         for pieces, values in tuples(split, moved):
-            assert known.setdefault(pieces, values) == values
+            assert permutations.setdefault(pieces, values) == values
     marginal = Counter(values for _, values in tuples(true.train, true))
-    assert set(known.values()) <= set(marginal)
+    assert set(permutations.values()) <= set(marginal)
     total = marginal.total()
     for values, count in marginal.most_common(3):  # as the tokens have them, types by types
-        share = np.mean([v == values for v in known.values()])
-        deviation = math.sqrt(count / total * (1 - count / total) / len(known))
+        share = np.mean([v == values for v in permutations.values()])
+        deviation = math.sqrt(count / total * (1 - count / total) / len(permutations))
         assert abs(share - count / total) < 4 * deviation
     truth = dict(tuples(true.train, true))
-    right = [truth.get(pieces) == values for pieces, values in known.items()]
+    right = [truth.get(pieces) == values for pieces, values in permutations.items()]
     assert np.mean(right) < 0.3
 
 
@@ -164,16 +164,16 @@ def test_dummy_tags(larger: Small) -> None:
 @pytest.mark.parametrize("control", ["shuffled", "resampled", "by_type"])
 def test_the_seed_decides(larger: Small, control: str) -> None:
     one, same = splits(made(larger, control)), splits(made(larger, control))
-    other = splits(made(larger, control, seed=2))
+    second_splits = splits(made(larger, control, seed=2))
     for name in one:
         for feature in ("upos", "deprel"):
             assert (one[name].features[feature] == same[name].features[feature]).all()
-        assert (one[name].features["upos"] != other[name].features["upos"]).any()
+        assert (one[name].features["upos"] != second_splits[name].features["upos"]).any()
 
 
 def test_prepared_once_for_all_controls(larger: Small) -> None:
-    found = {made(larger, c, seed=s).folder for c in ("shuffled", "by_type") for s in (1, 2)}
-    assert len(found) == 1
+    result = {made(larger, c, seed=s).folder for c in ("shuffled", "by_type") for s in (1, 2)}
+    assert len(result) == 1
     prepared = made(larger, "shuffled")
     assert list(prepared.encoder.features) == ["deprel", "subword_tag", "upos"]
     assert "word" not in prepared.report.features
@@ -243,8 +243,13 @@ def test_pieces_that_are_given_with_values_of_their_own(tmp_path: Path) -> None:
     for key, name in (("train", "train"), ("dev", "dev"), ("tests.test", "test")):
         files += [f"data.{key}.source={name}.src", f"data.{key}.target={name}.trg"]
     kind = ("data=files", "data.source_lang=en", "data.target_lang=de", "data.format=pipe")
-    given = ("data.factors=[lemma]", "features=[lemma]", "subword=given", "subword.vocab_size=99")
-    cfg = Small(tmp_path, tmp_path / "cache", tmp_path).config(*kind, *files, *given)
+    arguments = (
+        "data.factors=[lemma]",
+        "features=[lemma]",
+        "subword=given",
+        "subword.vocab_size=99",
+    )
+    cfg = Small(tmp_path, tmp_path / "cache", tmp_path).config(*kind, *files, *arguments)
     true = prepare(cfg, cfg.features)
     cfg.control = "shuffled"
     moved = prepare_run(cfg)
@@ -299,31 +304,31 @@ def test_mistakes(small: Small, settings: list[str], message: str) -> None:
 
 @pytest.mark.slow
 def test_a_table_with_controls(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
-    made = {}
+    folders = {}
     for control in ("none", "shuffled", "resampled", "by_type", "matched"):
-        made[control] = small.train("combiner=gate", f"control={control}", sweep=True)
+        folders[control] = small.train("combiner=gate", f"control={control}", sweep=True)
     assert "matched: words only with model.ffn_dim=" in capsys.readouterr().out
     plain = small.train("combiner=none", "control=shuffled", sweep=True)
     assert plain == small.train("combiner=none", sweep=True)
-    names = [folder.name.rpartition("-s1-")[0] for folder in made.values()]
-    assert names[:3] == ["gate-deprel+upos", *(f"gate-deprel+upos-{c}" for c in list(made)[1:3])]
+    names = [folder.name.rpartition("-s1-")[0] for folder in folders.values()]
+    assert names[:3] == ["gate-deprel+upos", *(f"gate-deprel+upos-{c}" for c in list(folders)[1:3])]
     assert names[4] == "none-matched"
-    size = {c: record(folder)["parameters"]["total"] for c, folder in made.items()}
+    size = {c: record(folder)["parameters"]["total"] for c, folder in folders.items()}
     assert abs(size["matched"] / size["none"] - 1) <= 0.005
     assert size["shuffled"] == size["by_type"] == size["none"]
-    found = {c: record(folder) for c, folder in made.items()}
-    assert [found[c]["settings"].get("control") for c in made] == [None, *list(made)[1:]]
-    assert found["shuffled"]["tests"] != found["none"]["tests"] or (
-        found["shuffled"]["curve"] != found["none"]["curve"]
+    result = {c: record(folder) for c, folder in folders.items()}
+    assert [result[c]["settings"].get("control") for c in folders] == [None, *list(folders)[1:]]
+    assert result["shuffled"]["tests"] != result["none"]["tests"] or (
+        result["shuffled"]["curve"] != result["none"]["curve"]
     )
-    assert len({f["hash"] for f in found.values()}) == 5
+    assert len({f["hash"] for f in result.values()}) == 5
     report = Report([(r, f) for f, r in find_runs([small.folder / "runs"]).items()], pairs=False)
     rows = {"gate", "gate by_type", "gate resampled", "gate shuffled", "none", "none matched"}
     assert set(report.table.runs_by_name()) == rows
     assert [e.baseline for e in report.comparisons] == ["none"]
     with pytest.raises(UserError, match=r"trained with control=shuffled, a text's features mean"):
-        TrainedModel(made["shuffled"])
-    TrainedModel(made["matched"])
+        TrainedModel(folders["shuffled"])
+    TrainedModel(folders["matched"])
 
 
 class Killed(BaseException):

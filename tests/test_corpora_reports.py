@@ -47,7 +47,7 @@ def make_run(
     record = RunRecord(method, names, seed, name, identity, {}, {})
     record.settings = {
         "seed": seed,
-        "features": {each: {} for each in names},
+        "features": {item: {} for item in names},
         "data": {"name": name, "source_lang": source, "target_lang": target, "hash": train},
     }
     if control != "none":
@@ -64,11 +64,11 @@ def make_run(
     record.dev, counts = measure(hypotheses)
     record.tests = {"test": record.dev}
     record.counts = {"test": counts_file("test")}
-    place = folder / record.hash
-    place.mkdir(parents=True)
-    write_counts(place / record.counts["test"], counts, REFERENCES)
-    write_record(place, record)
-    return record, place
+    run_folder = folder / record.hash
+    run_folder.mkdir(parents=True)
+    write_counts(run_folder / record.counts["test"], counts, REFERENCES)
+    write_record(run_folder, record)
+    return record, run_folder
 
 
 def make_table(folder: Path, seeds: int, **wrong: float) -> Report:
@@ -201,8 +201,8 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path) -> None:
     jobs = tmp_path / "sweeps" / "one" / "jobs"
     jobs.mkdir(parents=True)
     for seed in (1, 2):
-        _, place = make_run(tmp_path / "runs", "none", seed, 0.2)
-        job = {"number": seed, "folder": str(place)}
+        _, run_folder = make_run(tmp_path / "runs", "none", seed, 0.2)
+        job = {"number": seed, "folder": str(run_folder)}
         (jobs / f"{seed}.json").write_text(json.dumps(job))
     make_run(tmp_path / "runs", "none", 3, 0.2)  # of another sweep
     (jobs / "3.json").write_text(json.dumps({"number": 3, "folder": None}))

@@ -42,12 +42,12 @@ MORPHEMES = [
 
 
 def sentence(text: str, words: list[tuple[str, str]]) -> Sentence:
-    found, at = [], 0
+    results, at = [], 0
     for form, upos in words:
         at = text.index(form, at)
-        found.append(Word(form, at, at + len(form), upos=upos))
+        results.append(Word(form, at, at + len(form), upos=upos))
         at += len(form)
-    return Sentence(text, tuple(found))
+    return Sentence(text, tuple(results))
 
 
 PIECES = [(0, 2), (2, 4), (4, 6), (6, 10)]  # 톰은 | ␣학 | 교에 | ␣갔다.
@@ -138,22 +138,22 @@ def test_first_and_last_word(
 ) -> None:
     one = sentence(text, [(form, "X") for form in forms])
     around = sentence("xy", [("x", "X"), ("y", "X")])
-    several = Sentences.of([around, one, around])
-    given = pieces([(0, 2)], spans, [(0, 1), (1, 2)])
-    owner = word_of_piece(given, several, [""] * 3)
-    last = last_word_of_piece(given, several, owner)
+    sentences = Sentences.of([around, one, around])
+    two_pieces = pieces([(0, 2)], spans, [(0, 1), (1, 2)])
+    owner = word_of_piece(two_pieces, sentences, [""] * 3)
+    last = last_word_of_piece(two_pieces, sentences, owner)
     n = len(forms)
-    moved = [[w if w < 0 else w + 2 for w in each] for each in (firsts, lasts)]
+    moved = [[w if w < 0 else w + 2 for w in item] for item in (firsts, lasts)]
     assert owner.tolist() == [0, *moved[0], 2 + n, 3 + n]
     assert last.tolist() == [1, *moved[1], 2 + n, 3 + n]
     assert words_without_piece(owner, last, 4 + n) == 0
     assert words_without_piece(owner, owner, 4 + n) == 4 + n - len({*owner.tolist()} - {-1})
-    covers = Covers.of(owner, last, given.counts, "copy")
+    covers = Covers.of(owner, last, two_pieces.counts, "copy")
     for piece, cover in enumerate(covers.of_piece.tolist()):
         if cover >= 0:
             assert (covers.first[cover], covers.last[cover]) == (owner[piece], last[piece])
     assert covers.counts.sum() == len(covers.first)
-    assert covers.forms(several)[0] == "xy"
+    assert covers.forms(sentences)[0] == "xy"
 
 
 # ---- the setting
@@ -194,23 +194,23 @@ def test_the_annotator_decides_where_nothing_is_set(small: Small) -> None:
         assert choose_cover(cfg, feature) == cover
         assert choose_cover(cfg, units) == "first"
         for value in ("first", "join"):
-            given = choose_kind("f", FeatureConfig(column="upos", cover=value))
-            assert choose_cover(cfg, given) == value
+            kind = choose_kind("f", FeatureConfig(column="upos", cover=value))
+            assert choose_cover(cfg, kind) == value
 
 
 def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:
-    found = {}
+    results = {}
     for chosen in (HALVES, WHOLES):
         for cover in (None, "first", "join"):
             for at_words in (False, True):
                 cfg = small.config(*FILES, chosen, "features=[upos]", "combiner=add")
                 cfg.features["upos"].cover = cover
                 cfg.subword.split_at_words = at_words
-                found[chosen, cover, at_words] = hash_cache(cfg, cfg.features)
+                results[chosen, cover, at_words] = hash_cache(cfg, cfg.features)
     for at_words in (False, True):
-        assert found[WHOLES, None, at_words] == found[WHOLES, "first", at_words]
-        assert found[HALVES, None, at_words] == found[HALVES, "join", at_words]
-    assert len(set(found.values())) == 4  # effective cover, cut or not
+        assert results[WHOLES, None, at_words] == results[WHOLES, "first", at_words]
+        assert results[HALVES, None, at_words] == results[HALVES, "join", at_words]
+    assert len(set(results.values())) == 4  # effective cover, cut or not
 
 
 @pytest.mark.parametrize(
@@ -244,31 +244,31 @@ def test_a_cover_that_cannot_be(small: Small, settings: list[str], message: str)
 
 def test_joined_values_of_a_corpus(small: Small) -> None:
     """Each piece has the values of all halves in it; the report counts what is joined."""
-    made = prepared(small, HALVES, "features=[upos,xpos]")
-    vocab, split = made.encoder.features["upos"], made.train
+    prepared_data = prepared(small, HALVES, "features=[upos,xpos]")
+    vocab, split = prepared_data.encoder.features["upos"], prepared_data.train
     text, annotator = split.source_texts[0], Halves()
     (one,) = annotator.annotate([text])
     expected = []
-    for piece in made.encoder.subwords.encode(text):
+    for piece in prepared_data.encoder.subwords.encode(text):
         inside = [w for w in one.words if w.start < piece.end and piece.start < w.end]
         expected.append("+".join(w.upos for w in inside))
     ids = split.features["upos"][: len(expected)]
     assert [vocab.values[i - 3] for i in ids.tolist()] == expected
     assert {"FRONT", "BACK", "FRONT+BACK"} == {*vocab.values}
-    report = made.report.features["upos"]
+    report = prepared_data.report.features["upos"]
     assert report["lost"] == 0
     assert report["kept"] == report["values"] == 3
-    assert made.report.together["features"] == ["upos", "xpos"]
-    assert not [note for note in made.notes if "no piece has" in note]
+    assert prepared_data.report.together["features"] == ["upos", "xpos"]
+    assert not [note for note in prepared_data.notes if "no piece has" in note]
     # What is counted is as often there as pieces have it, one after another.
     assert sum(vocab.counts) > len(split.source.values) * 0.5
 
 
 def test_what_is_lost_is_counted_and_said(small: Small) -> None:
-    made = prepared(small, WHOLES, "features=[upos,subword_tag]")
+    prepared_data = prepared(small, WHOLES, "features=[upos,subword_tag]")
     lost = words = 0
-    annotator, subwords = Wholes(), made.encoder.subwords
-    texts = made.train.source_texts
+    annotator, subwords = Wholes(), prepared_data.encoder.subwords
+    texts = prepared_data.train.source_texts
     for one in annotator.annotate(texts):
         spans = subwords.encode(one.text)
         firsts = []
@@ -277,10 +277,10 @@ def test_what_is_lost_is_counted_and_said(small: Small) -> None:
             firsts += [w for w in one.words if w.start <= at < w.end]
         words += len(one.words)
         lost += len({*one.words} - {*firsts})
-    report = made.report.features
+    report = prepared_data.report.features
     assert report["upos"]["lost"] == pytest.approx(lost / words)
     assert report["subword_tag"]["lost"] is None
-    assert [note for note in made.notes if "no piece" in note] == [
+    assert [note for note in prepared_data.notes if "no piece" in note] == [
         f"features.upos: no piece has the value of {lost / words:.1%} of the words of train; "
         "set features.upos.cover=join, or subword.split_at_words=true"
     ]
@@ -288,9 +288,9 @@ def test_what_is_lost_is_counted_and_said(small: Small) -> None:
 
 def test_values_of_other_words_are_not_counted_together(small: Small) -> None:
     """Where one feature joins and another does not, they have values of different things."""
-    made = prepared(small, HALVES, "features=[upos,xpos]", "features.xpos.cover=first")
-    assert made.report.together == {}
-    assert made.report.features["upos"]["given_word"] is not None
+    prepared_data = prepared(small, HALVES, "features=[upos,xpos]", "features.xpos.cover=first")
+    assert prepared_data.report.together == {}
+    assert prepared_data.report.features["upos"]["given_word"] is not None
 
 
 @pytest.mark.parametrize("policy", ["copy", "first"])
@@ -299,26 +299,29 @@ def test_controls_move_joined_values(small: Small, policy: str) -> None:
     chosen = ("features=[upos]", f"features.upos.policy={policy}", HALVES)
     true = prepare(small.config(*FILES, "combiner=add", *chosen), {})
     cfg = small.config(*FILES, "combiner=add", *chosen, "control=shuffled")
-    made, plain_ = prepare_run(cfg), prepare_run(small.config(*FILES, "combiner=add", *chosen))
+    prepared_data, plain_ = (
+        prepare_run(cfg),
+        prepare_run(small.config(*FILES, "combiner=add", *chosen)),
+    )
     vocab = plain_.encoder.features["upos"]
-    assert true.encoder.subwords.names == made.encoder.subwords.names
+    assert true.encoder.subwords.names == prepared_data.encoder.subwords.names
     owner, last = [], []
-    for text in made.train.source_texts:
+    for text in prepared_data.train.source_texts:
         (one,) = Halves().annotate([text])
         sentences = Sentences.of([one])
-        found = made.encoder.subwords.pieces([text])
-        first = word_of_piece(found, sentences, [""])
+        pieces_of_text = prepared_data.encoder.subwords.pieces([text])
+        first = word_of_piece(pieces_of_text, sentences, [""])
         base = len(owner) and owner[-1] + 1
         owner += [w + base for w in first.tolist()]
-        last.append(last_word_of_piece(found, sentences, first))
+        last.append(last_word_of_piece(pieces_of_text, sentences, first))
         owner_end = base + len(one.words)
         owner.append(owner_end)  # the end symbol's
     owner_of = np.array(owner)
     starts = np.flatnonzero(np.diff(owner_of, prepend=-1) != 0)
     ends = np.append(starts[1:], len(owner_of)) - 1
-    real = made.train.source.values[starts] != 3
+    real = prepared_data.train.source.values[starts] != 3
     before = plain_.train.features["upos"][(ends if policy == "copy" else starts)[real]]
-    after = made.train.features["upos"]
+    after = prepared_data.train.features["upos"]
     assert Counter(after[starts[real]].tolist()) == Counter(before.tolist())
     assert (after[starts[real]] != before).any()
     if policy == "copy":  # all pieces of a word have the same
@@ -347,22 +350,22 @@ def test_pieces_end_where_words_do() -> None:
     texts = ["톰은 학교에 갔다.", "톰은  톰은", " 은 톰", "", "ж톰은"]
     words = [["톰", "은", "학교", "에", "갔다", "."], ["톰", "은", "톰", "은"], ["은", "톰"], []]
     words.append(["ж", "톰", "은"])
-    given = [sentence(t, [(w, "X") for w in ws]) for t, ws in zip(texts, words, strict=True)]
-    sentences = Sentences.of(given)
+    arguments = [sentence(t, [(w, "X") for w in ws]) for t, ws in zip(texts, words, strict=True)]
+    sentences = Sentences.of(arguments)
     cfg = SubwordConfig(kind="bpe", vocab_size=20, split_at_words=True)
-    model = Subwords.train(cfg, [*cut_at_words(Sentences.of(given[:4]))] * 5)
+    model = Subwords.train(cfg, [*cut_at_words(Sentences.of(arguments[:4]))] * 5)
     assert not any(CUT in name for name in model.names)
     assert "톰은" not in {name.strip("▁") for name in model.names}
-    found = model.pieces_of_words(texts, sentences.counts, sentences.ends)
-    bounds = np.append(0, np.cumsum(found.counts))
-    for i, one in enumerate(given):
-        spans = [*zip(found.starts, found.ends, strict=True)][bounds[i] : bounds[i + 1]]
+    result = model.pieces_of_words(texts, sentences.counts, sentences.ends)
+    bounds = np.append(0, np.cumsum(result.counts))
+    for i, one in enumerate(arguments):
+        spans = [*zip(result.starts, result.ends, strict=True)][bounds[i] : bounds[i + 1]]
         assert "".join(one.text[a:b] for a, b in spans) == one.text
         for a, b in spans:
             covered = [w for w in one.words if w.start < b and a < w.end]
             assert len(covered) <= 1
-    owner = word_of_piece(found, sentences, [""] * 5)
-    assert (last_word_of_piece(found, sentences, owner) == owner).all()
+    owner = word_of_piece(result, sentences, [""] * 5)
+    assert (last_word_of_piece(result, sentences, owner) == owner).all()
     assert words_without_piece(owner, owner, sum(map(len, words))) == 0
 
 
@@ -377,18 +380,18 @@ def test_words_between_spaces_change_no_piece(kind: str, corpus: Path) -> None:
         model.pieces(texts),
         model.pieces_of_words(texts, sentences.counts, sentences.ends),
     )
-    for one, other in zip(plain_, cut, strict=True):
-        assert one.tolist() == other.tolist()  # type: ignore[attr-defined]
+    for one, second in zip(plain_, cut, strict=True):
+        assert one.tolist() == second.tolist()  # type: ignore[attr-defined]
 
 
 def test_nothing_is_lost_where_pieces_end_at_words(small: Small) -> None:
-    made = prepared(small, WHOLES, "features=[upos,shape]", "subword.split_at_words=true")
-    assert made.encoder.split_at_words
-    assert made.report.features["upos"]["lost"] == 0
-    assert made.report.features["upos"]["values"] == 2
-    assert SourceEncoder.load(made.folder).split_at_words
+    prepared_data = prepared(small, WHOLES, "features=[upos,shape]", "subword.split_at_words=true")
+    assert prepared_data.encoder.split_at_words
+    assert prepared_data.report.features["upos"]["lost"] == 0
+    assert prepared_data.report.features["upos"]["values"] == 2
+    assert SourceEncoder.load(prepared_data.folder).split_at_words
     words_only = prepare(small.config(*FILES, WHOLES, "subword.split_at_words=true"), {})
-    assert (words_only.train.source.values == made.train.source.values).all()
+    assert (words_only.train.source.values == prepared_data.train.source.values).all()
 
 
 @pytest.mark.parametrize(

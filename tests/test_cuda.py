@@ -29,18 +29,18 @@ def test_trains_as_on_the_cpu(small: Small, combiner: str) -> None:
     settings = [f"combiner={combiner}", *STILL]
     expected = losses(small.train(*settings))
     with small.elsewhere("there") as there:
-        found = losses(there.train(*settings, THERE))
-    assert len(found) == 3
-    assert found == pytest.approx(expected, rel=1e-4)
+        result = losses(there.train(*settings, THERE))
+    assert len(result) == 3
+    assert result == pytest.approx(expected, rel=1e-4)
 
 
 def test_bf16(small: Small) -> None:
     settings = ["combiner=gate", *STILL, THERE, "trainer.max_steps=20"]
     expected = losses(small.train(*settings))
     with small.elsewhere("bf16") as there:
-        found = losses(there.train(*settings, "trainer.precision=bf16-mixed"))
-    assert found == pytest.approx(expected, rel=0.01)
-    assert found != expected
+        result = losses(there.train(*settings, "trainer.precision=bf16-mixed"))
+    assert result == pytest.approx(expected, rel=0.01)
+    assert result != expected
 
 
 def test_resumed_in_the_same_bits(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,12 +55,12 @@ def test_resumed_in_the_same_bits(small: Small, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_update_waits_for_nothing(small: Small) -> None:
-    made = trainer(small, "combiner=gate", "trainer.precision=bf16-mixed", THERE)
-    made.model.train()
-    made.update()  # the first makes the optimiser's state
+    small_trainer = trainer(small, "combiner=gate", "trainer.precision=bf16-mixed", THERE)
+    small_trainer.model.train()
+    small_trainer.update()  # the first makes the optimiser's state
     torch.cuda.set_sync_debug_mode("error")
     try:
-        made.update()
+        small_trainer.update()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert made.state.step == 2
+    assert small_trainer.state.step == 2

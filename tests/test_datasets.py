@@ -50,9 +50,9 @@ def test_gz_and_windows_lines_and_bom_are_the_same_text(pairs: DataConfig) -> No
 
 
 def test_the_same_bytes_as_json_are_other_data(pairs: DataConfig) -> None:
-    other = dataclasses.replace(pairs, format="jsonl")
+    json_pairs = dataclasses.replace(pairs, format="jsonl")
     cache = folder(pairs).parent / "cache"
-    assert fingerprint(pairs, NONE, cache, False) != fingerprint(other, NONE, cache, False)
+    assert fingerprint(pairs, NONE, cache, False) != fingerprint(json_pairs, NONE, cache, False)
 
 
 def test_lines_end_at_newline_only(tmp_path: Path) -> None:
@@ -63,16 +63,16 @@ def test_lines_end_at_newline_only(tmp_path: Path) -> None:
 
 def test_fingerprint_needs_no_annotation(pairs: DataConfig) -> None:
     cache = folder(pairs).parent / "cache"
-    known = {
+    allowed = {
         fingerprint(pairs, NONE, cache, False),
         fingerprint(pairs, HANTA, cache, True),
         fingerprint(pairs, dataclasses.replace(HANTA, args={"language": "de"}), cache, True),
     }
-    assert len(known) == 3
+    assert len(allowed) == 3
     assert not cache.exists()
     assert run(pairs, HANTA, True).fingerprint == fingerprint(pairs, HANTA, cache, True)
     (folder(pairs) / "dev.de").write_text("Etwas\nanderes\n")
-    assert fingerprint(pairs, HANTA, cache, True) not in known
+    assert fingerprint(pairs, HANTA, cache, True) not in allowed
     processes = dataclasses.replace(HANTA, processes=7)
     assert fingerprint(pairs, HANTA, cache, True) == fingerprint(pairs, processes, cache, True)
 
@@ -108,8 +108,8 @@ def test_factors_beside_a_text_with_other_spaces(pairs: DataConfig) -> None:
         split.factors = {"upos": f"{name}.upos"}
     pairs.tests = {}
     annotated, plain = run(pairs, annotate=True), run(pairs)
-    for split, other in ((annotated.train, plain.train), (annotated.dev, plain.dev)):
-        assert [s.text for s in split.source] == [s.text for s in other.source]  # type: ignore[attr-defined]
+    for split, counterpart in ((annotated.train, plain.train), (annotated.dev, plain.dev)):
+        assert [s.text for s in split.source] == [s.text for s in counterpart.source]  # type: ignore[attr-defined]
     assert [w.form for w in annotated.train.source[1].words] == ["Two", "cats", "see", "it."]
 
 

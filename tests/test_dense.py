@@ -25,14 +25,14 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Vectors of the words of the small corpus: a singular value decomposition of its bigrams."""
     sentences = [[w.form for w in s.words] for s in read_conllu(corpus / "train.conllu")]
     words = sorted({word for sentence in sentences for word in sentence} - {"."})
-    place = {word: i for i, word in enumerate(words)}
+    index_of_word = {word: i for i, word in enumerate(words)}
     counts = np.zeros((len(words), len(words)))
     for (a, b), n in Counter(p for s in sentences for p in pairwise(s)).items():
-        if a in place and b in place:
-            counts[place[a], place[b]] += n
-            counts[place[b], place[a]] += n
-    left, sizes, _ = np.linalg.svd(np.log1p(counts))
-    vectors = left[:, :WIDTH] * np.sqrt(sizes[:WIDTH])
+        if a in index_of_word and b in index_of_word:
+            counts[index_of_word[a], index_of_word[b]] += n
+            counts[index_of_word[b], index_of_word[a]] += n
+    left_vectors, sizes, _ = np.linalg.svd(np.log1p(counts))
+    vectors = left_vectors[:, :WIDTH] * np.sqrt(sizes[:WIDTH])
     lines = [f"{w} {' '.join(f'{x:.6f}' for x in v)}" for w, v in zip(words, vectors, strict=True)]
     lines.append("unheard " + " ".join(["1"] * WIDTH))
     folder = tmp_path_factory.mktemp("vectors")
@@ -76,8 +76,8 @@ def test_frozen_or_trained(frozen: bool, small: Small, trained: Path) -> None:
     scaled = vectors / np.sqrt((vectors.astype(np.float64) ** 2).mean())
     close = np.allclose(weights, scaled, rtol=1e-5, atol=1e-7)
     assert close == frozen
-    found = record(folder)
-    assert (found["parameters"]["features"] > vectors.size) == (not frozen)
+    run_record = record(folder)
+    assert (run_record["parameters"]["features"] > vectors.size) == (not frozen)
 
 
 def test_the_format_changes_nothing(small: Small, trained: Path) -> None:
@@ -108,9 +108,11 @@ def test_coverage_is_reported(small: Small, trained: Path, capsys: pytest.Captur
     small.train("combiner=add", *settings(trained / "glove.txt"))
     sentences = read_conllu(small.corpus / "train.conllu")
     counts = Counter(word.form for s in sentences for word in s.words)
-    known = {line.split()[0] for line in (trained / "glove.txt").read_text().splitlines()}
-    types = sum(word in known for word in counts)
-    tokens = sum(n for word, n in counts.items() if word in known) / counts.total()
+    words_with_vectors = {
+        line.split()[0] for line in (trained / "glove.txt").read_text().splitlines()
+    }
+    types = sum(word in words_with_vectors for word in counts)
+    tokens = sum(n for word, n in counts.items() if word in words_with_vectors) / counts.total()
     out = " ".join(capsys.readouterr().out.split())
     assert (
         f"features.vectors: {types:,} of {len(counts):,} different words of train have a vector "
@@ -126,8 +128,8 @@ def test_values() -> None:
     out = feature(torch.tensor([[3, 5, UNK, END, 0]]))[0].detach().numpy()
     scaled = vectors / np.sqrt((vectors**2).sum() / 6)
     p = feature.projection.weight.detach().numpy()
-    for found, vector in ((out[0], scaled[0]), (out[1], scaled[2])):
-        np.testing.assert_allclose(found, [sum(row * vector) for row in p], rtol=1e-5)
+    for result, vector in ((out[0], scaled[0]), (out[1], scaled[2])):
+        np.testing.assert_allclose(result, [sum(row * vector) for row in p], rtol=1e-5)
     special = feature.special.weight.detach().numpy()
     np.testing.assert_array_equal(out[2:], special[[UNK, END, 0]])
     assert not out[4].any()
@@ -190,7 +192,7 @@ def test_bad_input(
 ) -> None:
     file = tmp_path / "v.txt"
     file.write_text(content, encoding="utf-8")
-    given = [*settings(file), "combiner=add", *overrides]
-    done = call("train", *small.overrides(*given))
+    arguments = [*settings(file), "combiner=add", *overrides]
+    done = call("train", *small.overrides(*arguments))
     assert done.code == 2
     assert done.err.replace(str(file), "FILE") == f"error: {message}\n"

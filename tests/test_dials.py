@@ -59,23 +59,25 @@ def bits(values: list[str]) -> float:
 def test_information_falls_linearly(words: Small) -> None:
     """By a count of the file, and of the ids that are left."""
     whole = bits(column(words.corpus / "train.conllu", 3))
-    given: list[float] = []
+    erased_shares: list[float] = []
     lost: set[int] = set()
     for p in (0, 0.25, 0.5, 0.75, 1):
         prepared = made(words, *erased(p))
         report = prepared.report.features["upos"]
         ids = [i for i in prepared.train.features["upos"].tolist() if i != 2]
-        known = [str(i) for i in ids if i != 1]
-        assert len(known) / len(ids) == pytest.approx(1 - p, abs=0.02)
-        expected = len(known) / len(ids) * (bits(known) if known else 0)
+        known_ids = [str(i) for i in ids if i != 1]
+        assert len(known_ids) / len(ids) == pytest.approx(1 - p, abs=0.02)
+        expected = len(known_ids) / len(ids) * (bits(known_ids) if known_ids else 0)
         assert report["entropy"] == pytest.approx(expected, abs=1e-9)
         assert report["entropy"] == pytest.approx((1 - p) * whole, abs=0.03 * whole)
-        given.append(report["given_word"])
+        erased_shares.append(report["given_word"])
         others = prepared.train.features["deprel"].tolist()
         assert [i == 1 for i in ids] == [i == 1 for i in others if i != 2]
-        before, lost = lost, {place for place, i in enumerate(ids) if i == 1}
+        before, lost = lost, {position for position, i in enumerate(ids) if i == 1}
         assert before <= lost  # at a higher share the same words, and more
-    assert given[0] > given[3] > given[4] == 0  # with less to learn the model of words from
+    assert (
+        erased_shares[0] > erased_shares[3] > erased_shares[4] == 0
+    )  # with less to learn the model of words from
 
 
 def test_classes_of_lemmas(words: Small) -> None:
@@ -103,8 +105,8 @@ def test_the_seed_draws_and_the_hash_knows(words: Small) -> None:
     assert one.folder != two.folder
     assert (one.train.features["upos"] != two.train.features["upos"]).any()
     plain = [made(words, *erased(0), f"seed={seed}").folder for seed in (1, 2)]
-    other = made(words, *erased(0.25)).folder
-    assert len({*plain, one.folder, two.folder, other}) == 4
+    second = made(words, *erased(0.25)).folder
+    assert len({*plain, one.folder, two.folder, second}) == 4
     again = Small(words.corpus, words.folder / "second", words.folder, words.settings)
     assert (made(again, *erased(0.5)).train.features["upos"] == one.train.features["upos"]).all()
 
@@ -115,9 +117,9 @@ def test_a_run_translates_as_it_was_tested(small: Small) -> None:
     run, where = TrainedModel(folder), small.corpus / "test.conllu"
     sentences = list(read_conllu(where))
     cfg = TranslateConfig(run=str(folder))
-    found = run.translate_sentences(sentences, [""] * len(sentences), cfg)
+    translations = run.translate_sentences(sentences, [""] * len(sentences), cfg)
     hypotheses = (folder / "test.hyp").read_text(encoding="utf-8").splitlines()
-    assert [each[0][0] for each in found] == hypotheses
+    assert [item[0][0] for item in translations] == hypotheses
     split = run.encode_pairs(sentences, [""] * len(sentences), [""] * len(sentences))
     cfg = small.config(*few, *erased(0.5))
     for name, ids in prepare(cfg, cfg.features).tests["test"].features.items():  # type: ignore[attr-defined]
@@ -180,5 +182,5 @@ def test_mistakes(small: Small, given: str, message: str) -> None:
 
 
 def test_a_record_without_dials_does_not_name_them(small: Small) -> None:
-    found = record(small.train("combiner=add", "features=[upos]", "trainer.max_steps=1"))
-    assert not {"erase", "classes"} & set(found["settings"]["features"]["upos"])
+    run_record = record(small.train("combiner=add", "features=[upos]", "trainer.max_steps=1"))
+    assert not {"erase", "classes"} & set(run_record["settings"]["features"]["upos"])

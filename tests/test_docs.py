@@ -59,9 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 def test_commands_of_pytest_select_tests() -> None:
     """Those of slow tests only ask for them, which by default are left out."""
     text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
-    found = re.findall(r"python -m pytest ([^`\n]*)(tests/\w+\.py)", text)
-    assert len(found) > 5
-    for options, file in found:
+    result = re.findall(r"python -m pytest ([^`\n]*)(tests/\w+\.py)", text)
+    assert len(result) > 5
+    for options, file in result:
         slow = "pytestmark = pytest.mark.slow" in (ROOT / file).read_text(encoding="utf-8")
         assert ("-m slow" in options) == slow, file
 
@@ -138,11 +138,11 @@ def test_help_of_the_others_lists_their_settings(folder: Folder, kind: type) -> 
     """And no groups, of which they have none; the commands in it name their settings."""
     name = kind.__name__.removesuffix("Config").lower()
     out = folder.run(f"python {name}.py --help")
-    known = {field.name for field in fields(kind)}
-    assert set(re.findall(r"^(\w+): ", out, re.M)) == known
+    setting_names = {field.name for field in fields(kind)}
+    assert set(re.findall(r"^(\w+): ", out, re.M)) == setting_names
     commands = re.findall(rf"^python {name}.py (.*)$", out, re.M)
     assert len(commands) > 1
-    assert set(re.findall(r"(\w+)=", " ".join(commands))) <= known
+    assert set(re.findall(r"(\w+)=", " ".join(commands))) <= setting_names
     assert "combiner" not in out
 
 

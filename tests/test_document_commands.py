@@ -264,8 +264,8 @@ def test_table_of_the_readme_is_what_the_program_prints(tmp_path: Path) -> None:
         shutil.copytree(ROOT / "docs" / "results" / name, tmp_path / name)
         records = tmp_path / name / PACKED_RECORDS
         lines = records.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["run"].startswith(runs)]
-        records.write_text("".join(kept), encoding="utf-8")
+        lines_of_text = [line for line in lines if json.loads(line)["run"].startswith(runs)]
+        records.write_text("".join(lines_of_text), encoding="utf-8")
     done = python("scripts/report.py", *(tmp_path / name for name in rows), cwd=ROOT)
     printed = {line.rstrip() for line in done.stdout.splitlines()}
     assert done.returncode == 0, done.stderr

@@ -55,16 +55,16 @@ def whole(run: Path) -> bool:
     """Whether a run counts as finished; then nothing of it is missing or damaged."""
     if not (run / FINISHED).exists():
         return False
-    found = read_record(run / FINISHED)
+    run_record = read_record(run / FINISHED)
     check_sums(run)
     assert set(read_sums(run)) >= {
         *("config.yaml", STARTED, "model.safetensors", "encoder/features.json"),
         *("encoder/source.model", "encoder/target.model"),
-        *found.files.values(),
-        *found.counts.values(),
-        *(f"{name}.nbest.hyp" for name in found.files),
+        *run_record.files.values(),
+        *run_record.counts.values(),
+        *(f"{name}.nbest.hyp" for name in run_record.files),
     }
-    for name in found.counts.values():
+    for name in run_record.counts.values():
         read_counts(run / name)
     TrainedModel(run)
     return True
@@ -100,9 +100,9 @@ def test_after_a_loss_of_power_the_run_ends_in_the_same_bits(
     small, run, disk = lost
     expected = outcome(run)
     for number in range(0, len(disk.states), max(1, len(disk.states) // 8)):
-        with small.elsewhere(f"again{number}") as other:
-            shutil.copytree(disk.states[number], other.folder / "runs")
-            assert outcome(other.train(*SETTINGS)) == expected
+        with small.elsewhere(f"again{number}") as twin:
+            shutil.copytree(disk.states[number], twin.folder / "runs")
+            assert outcome(twin.train(*SETTINGS)) == expected
 
 
 def copied(lost: tuple[Small, Path, Disk], folder: Path) -> Path:
@@ -161,19 +161,19 @@ def test_a_finished_run_gets_more(lost: tuple[Small, Path, Disk], tmp_path: Path
     """Whatever is written later is under its sums, also when the power is lost in between."""
     runs, copies = tmp_path / "runs", tmp_path / "copies"
     run = copied(lost, runs)
-    found = read_run(run)
-    found.seconds += 1
+    run_record = read_run(run)
+    run_record.seconds += 1
     with recorded(runs, copies) as disk:
         for path in [*run.rglob("*"), run, runs]:
             sync_to_disk(path)
         start = len(disk.states)
         write_hypotheses(run, "more", ["a", "b"])
-        write_record(run, found)
+        write_record(run, run_record)
     check_sums(run)
     assert list(read_sums(run))[-2:] == [FINISHED, "more.hyp"]
     assert len(disk.states) > start + 4
     for state in disk.states[start:]:
-        assert read_run(state / run.name).seconds in (found.seconds, found.seconds - 1)
+        assert read_run(state / run.name).seconds in (run_record.seconds, run_record.seconds - 1)
         assert whole(state / run.name)
 
 

@@ -98,10 +98,10 @@ def test_share_of_ambiguous_lines(splits: dict[str, Split], split: str) -> None:
 
 def test_training_annotation_decides_the_german(splits: dict[str, Split]) -> None:
     texts, german, rows = splits["train"]
-    known: dict[object, str] = {}
+    split_of_line: dict[object, str] = {}
     for text, line, block in zip(texts, german, rows, strict=True):
         key = (text, tuple(tuple(row) for row in block))
-        assert known.setdefault(key, line) == line, text
+        assert split_of_line.setdefault(key, line) == line, text
     # A sample against the grammar: the pair is one of the readings.
     for text, line in list(zip(texts, german, strict=True))[::40]:
         assert line in [r.german for r in readings(program, text)], text
@@ -115,11 +115,11 @@ def test_training_holds_ambiguous_sentences_at_a_similar_share(splits: dict[str,
 
 def test_held_out_sentences_have_no_new_words(splits: dict[str, Split]) -> None:
     for side in (0, 1):
-        known = Counter(w for line in splits["train"][side] for w in re.findall(r"\w+", line))
+        word_counts = Counter(w for line in splits["train"][side] for w in re.findall(r"\w+", line))
         words = [
             w for s in ("dev", "test") for line in splits[s][side] for w in re.findall(r"\w+", line)
         ]
-        assert sum(known[w] >= 3 for w in words) / len(words) > 0.99
+        assert sum(word_counts[w] >= 3 for w in words) / len(words) > 0.99
     lemmas = Counter(row[2] for block in splits["train"][2] for row in block)
     assert min(lemmas.values()) >= 15
     for block in splits["test"][2]:
@@ -232,8 +232,8 @@ def test_the_duck_is_annotated() -> None:
 
 
 def test_every_construction_is_in_train() -> None:
-    found = Counter(r.construction for r in generate.training_split("some", 600, set()))
-    assert set(found) == set(CONSTRUCTIONS)
+    result = Counter(r.construction for r in generate.training_split("some", 600, set()))
+    assert set(result) == set(CONSTRUCTIONS)
 
 
 def test_readme_states_the_figures(figures: dict[str, dict[str, float]]) -> None:

@@ -17,12 +17,12 @@ from tests.support.splits import Encoded, encode, pieces
 
 
 def words(text: str, *forms: str) -> list[Word]:
-    found, at = [], 0
+    results, at = [], 0
     for form in forms:
         at = text.index(form, at)
-        found.append(Word(form, at, at + len(form), upos=form.upper()))
+        results.append(Word(form, at, at + len(form), upos=form.upper()))
         at += len(form)
-    return found
+    return results
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,16 @@ def words(text: str, *forms: str) -> list[Word]:
 )
 def test_word_of_piece(text: str, forms: list, spans: list, owners: list) -> None:
     sentence = Sentence(text, tuple(words(text, *forms)))
-    found = word_of_piece(pieces(spans), Sentences.of([sentence]), [""])
-    assert found.tolist() == owners
+    word_indices = word_of_piece(pieces(spans), Sentences.of([sentence]), [""])
+    assert word_indices.tolist() == owners
     # Between others, which end and begin without a space, the numbers of words go on.
-    other = Sentence("xy", tuple(words("xy", "x", "y")))
+    second_sentence = Sentence("xy", tuple(words("xy", "x", "y")))
     around = pieces([(0, 2), (2, 2)], spans, [], [(0, 1), (1, 2)])
-    found = word_of_piece(around, Sentences.of([other, sentence, Sentence(""), other]), [""] * 4)
+    word_indices = word_of_piece(
+        around, Sentences.of([second_sentence, sentence, Sentence(""), second_sentence]), [""] * 4
+    )
     moved = [owner if owner < 0 else owner + 2 for owner in owners]
-    assert found.tolist() == [0, 1, *moved, 2 + len(forms), 3 + len(forms)]
+    assert word_indices.tolist() == [0, 1, *moved, 2 + len(forms), 3 + len(forms)]
 
 
 def test_a_gap_in_the_annotation_is_an_error() -> None:
@@ -91,8 +93,8 @@ def test_a_gap_in_the_annotation_is_an_error() -> None:
 def test_subword_tags() -> None:
     def tags(owner: list[int], *counts: int) -> str:
         begins = word_begins(np.array(owner, np.int64), np.array(counts))
-        found = tag_pieces(begins)
-        return "".join(found.strings().to_pylist())
+        result = tag_pieces(begins)
+        return "".join(result.strings().to_pylist())
 
     assert tags([0, 1, 1, 2, 2, 2, 2, 3], 8) == "OBEBIIEO"
     assert tags([0, 0, 1, 1], 2, 0, 2) == "BEBE"
@@ -111,19 +113,19 @@ def test_subword_tags() -> None:
 )
 def test_tags_of_another_toolkits_pieces(text: str, tags: str) -> None:
     """Joiners tell what belongs together, in annotated text as well; a sentence begins a word."""
-    given = Subwords.train(SubwordConfig(kind="given", vocab_size=99), [text])
+    settings_object = Subwords.train(SubwordConfig(kind="given", vocab_size=99), [text])
     vocabs = {
         "tag": FeatureVocab("subword_tag", "copy", ["B", "I", "E", "O"], [1] * 4),
         "upos": FeatureVocab("upos", "first", ["<inside>", "X"], [0, 1]),
     }
     words = tuple(Word(m[0], *m.span(), upos="X") for m in re.finditer(r"\S+", text))
     for features in (vocabs, {"tag": vocabs["tag"]}):
-        encoder = SourceEncoder(given, features)
-        found = encode(encoder, Sentence(text, words))
-        assert "".join(vocabs["tag"].values[i - 3] for i in found.features["tag"][:-1]) == tags
+        encoder = SourceEncoder(settings_object, features)
+        encoding = encode(encoder, Sentence(text, words))
+        assert "".join(vocabs["tag"].values[i - 3] for i in encoding.features["tag"][:-1]) == tags
         if "upos" in features:
             inside = [
-                vocabs["upos"].values[i - 3] == "<inside>" for i in found.features["upos"][:-1]
+                vocabs["upos"].values[i - 3] == "<inside>" for i in encoding.features["upos"][:-1]
             ]
             assert inside == [tag in "IE" for tag in tags]
 
@@ -162,10 +164,10 @@ def test_no_features_need_no_words(subwords: Subwords) -> None:
 
 def test_text_columns_need_no_annotation(subwords: Subwords) -> None:
     tagged = encoder(subwords, column="subword_tag")
-    found = encode(tagged, Sentence("ab c"))
-    assert encode(tagged, Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == found
+    encoding = encode(tagged, Sentence("ab c"))
+    assert encode(tagged, Sentence("ab c", tuple(words("ab c", "a", "b", "c")))) == encoding
     ids = [tagged.features["f"].id_of(tag) for tag in "BIEBE"]
-    assert found.features["f"] == [*ids, END]
+    assert encoding.features["f"] == [*ids, END]
     shapes = encode(encoder(subwords, column="shape"), Sentence("ab c"))
     assert shapes.features["f"] == [7] * 5 + [END]
 
@@ -191,15 +193,15 @@ def test_multiword_token_joins_values() -> None:
         "upos": FeatureVocab("upos", "copy", ["ADP+DET", "NOUN"], [1, 1]),
         "case": FeatureVocab("feats.Case", "copy", ["Dat", "_+Dat"], [1, 1]),
     }
-    found = encode(SourceEncoder(model, specs), sentence)
-    assert found.features == {"upos": [3, 4, END], "case": [4, 3, END]}
+    encoding = encode(SourceEncoder(model, specs), sentence)
+    assert encoding.features == {"upos": [3, 4, END], "case": [4, 3, END]}
 
 
 @pytest.mark.parametrize("policy", ["copy", "first"])
 def test_save_and_load(subwords: Subwords, policy: str, tmp_path: Path) -> None:
     sentence = Sentence("ab cd e", tuple(words("ab cd e", "ab", "cd", "e")))
-    made = encoder(subwords, policy)
-    made.save(tmp_path)
+    results = encoder(subwords, policy)
+    results.save(tmp_path)
     again = SourceEncoder.load(tmp_path)
-    assert encode(again, sentence) == encode(made, sentence)
-    assert again.features == made.features
+    assert encode(again, sentence) == encode(results, sentence)
+    assert again.features == results.features

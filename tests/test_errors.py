@@ -281,8 +281,8 @@ def test_settings(small: Small, here: Path, command: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_device_that_is_not_there(small: Small, here: Path) -> None:
-    found = train(small, "trainer.accelerator=cuda")
-    assert found.startswith("trainer.accelerator=cuda trainer.devices=1: cannot be had here (")
+    result = train(small, "trainer.accelerator=cuda")
+    assert result.startswith("trainer.accelerator=cuda trainer.devices=1: cannot be had here (")
 
 
 def test_options_stand_anywhere(small: Small, here: Path) -> None:

@@ -172,11 +172,11 @@ def test_plain_text_without_annotation(small: Small, plain: Path) -> None:
 def test_annotation_of_another_text(small: Small, plain: Path) -> None:
     conllu = [f"data.{s}.conllu={s}.conllu" for s in ("train", "dev")]
     text = (plain / "test.en").read_text(encoding="utf-8").split("\n")[0]
-    found = train(small, *PLAIN, *conllu, "data.tests.test.conllu=dev.conllu")
-    assert found.startswith(
+    result = train(small, *PLAIN, *conllu, "data.tests.test.conllu=dev.conllu")
+    assert result.startswith(
         f"CORPUS/dev.conllu: sentence 1: the annotation does not fit the text {text!r}: "
     )
-    assert found.endswith("; annotate this very text")
+    assert result.endswith("; annotate this very text")
 
 
 def test_annotator_without_the_column(small: Small, plain: Path) -> None:
@@ -198,8 +198,8 @@ def test_corrupt_cache_is_rebuilt_and_said(small: Small, here: Path) -> None:
     store.write_bytes(content[:-9] + b"?" + content[-8:])
     again = call("train", *small.overrides("combiner=none", "seed=2"))
     assert (first.code, again.code, again.err) == (0, 0, "")
-    said = " ".join(again.out.split())
-    assert f"damaged ({store.name} has changed), made again" in said
+    output_text = " ".join(again.out.split())
+    assert f"damaged ({store.name} has changed), made again" in output_text
     assert store.read_bytes() == content
 
 
@@ -398,5 +398,5 @@ def test_damaged_run(small: Small, here: Path, runs: Runs, case: str) -> None:
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    found = line(call("translate", "run=run", f"input={small.corpus}/test.conllu"), small)
-    assert found == message.replace("FILE", f"run/{name}").replace("RUN", "run")
+    translations = line(call("translate", "run=run", f"input={small.corpus}/test.conllu"), small)
+    assert translations == message.replace("FILE", f"run/{name}").replace("RUN", "run")

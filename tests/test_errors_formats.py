@@ -225,5 +225,5 @@ APPLIED = {
 def test_translate(small: Small) -> None:
     run = small.train("combiner=add", "features=[upos]", "trainer.max_steps=2")
     for text, message in APPLIED.items():
-        given = (f"run={run}", "format=pipe", "factors=[upos]")
-        assert line(call("translate", *given, stdin=text.encode()), small) == message
+        arguments = (f"run={run}", "format=pipe", "factors=[upos]")
+        assert line(call("translate", *arguments, stdin=text.encode()), small) == message

@@ -61,8 +61,8 @@ def test_equal_to_training_with_it_from_the_start(
     monkeypatch.chdir(tmp_path)
     tests = more(small.corpus)
     listed = [t.replace("=new", f"={tmp_path}/new") for t in tests]
-    with small.elsewhere("whole") as other:
-        whole = other.train(
+    with small.elsewhere("whole") as twin:
+        whole = twin.train(
             "combiner=add", "trainer.max_steps=2", "control=shuffled", *listed, *ASKED
         )
     before = {path: path.read_bytes() for path in runs.glob("*/model.safetensors")}
@@ -181,10 +181,10 @@ def test_what_is_refused(runs: Path, arguments: list[str], message: str) -> None
 
 
 def test_another_training_text_is_refused(trained: Path, small: Small, tmp_path: Path) -> None:
-    with small.elsewhere("moved") as other:
-        other.corpus = Path(shutil.copytree(small.corpus, tmp_path / "corpus"))
-        folder = other.train(*WORDS)
-        text = other.corpus / "train.de"
+    with small.elsewhere("moved") as twin:
+        twin.corpus = Path(shutil.copytree(small.corpus, tmp_path / "corpus"))
+        folder = twin.train(*WORDS)
+        text = twin.corpus / "train.de"
         text.write_text(text.read_text().replace(".", "!", 1))
         done = call("evaluate", f"run={folder}", "decoding.beam=2")
     assert done.code == 2

@@ -38,8 +38,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[RunRecord, Path
 
 @pytest.fixture(scope="module")
 def evidence(runs: list[tuple[RunRecord, Path]]) -> Evidence:
-    [found] = Report(runs, pairs=False).comparisons
-    return found
+    [comparison] = Report(runs, pairs=False).comparisons
+    return comparison
 
 
 def test_numbers(runs: list[tuple[RunRecord, Path]], evidence: Evidence) -> None:
@@ -62,8 +62,8 @@ def test_words(evidence: Evidence) -> None:
     above, orders = describe_evidence(evidence)
     assert above == "Above none in BLEU: add, gate, concat."
     assert "of 3 pairs: concat above " in orders
-    one, other = list(evidence.orders["BLEU"])[2]
-    assert f"{one} above {other}" not in orders
+    one, second = list(evidence.orders["BLEU"])[2]
+    assert f"{one} above {second}" not in orders
 
 
 def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
@@ -85,11 +85,11 @@ def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Pat
 
 def counted(folder: Path, method: str, seed: int, hypotheses: list[str]) -> tuple[RunRecord, Path]:
     """A run with these translations."""
-    record, place = run(folder, method, seed, 0)
+    record, run_folder = run(folder, method, seed, 0)
     record.tests = {"test": score(hypotheses, REFERENCES)}
     counts = sentence_counts(hypotheses, REFERENCES)
-    write_counts(place / record.counts["test"], counts, REFERENCES)
-    return record, place
+    write_counts(run_folder / record.counts["test"], counts, REFERENCES)
+    return record, run_folder
 
 
 def test_pairs_of_hardly_trained_models_have_no_p(tmp_path: Path) -> None:
@@ -117,21 +117,21 @@ def test_tests_of_a_pair_that_disagree_are_named() -> None:
 
 def test_one_seed_supports_no_ranking(tmp_path: Path) -> None:
     runs = [run(tmp_path, m, 1, 0.1 * i) for i, m in enumerate(("none", "add"), 1)]
-    [found] = Report(runs, pairs=False).comparisons
-    assert found.against == {"BLEU": {}, "chrF": {}}
-    assert describe_evidence(found) == [
+    [comparison] = Report(runs, pairs=False).comparisons
+    assert comparison.against == {"BLEU": {}, "chrF": {}}
+    assert describe_evidence(comparison) == [
         "One seed supports no ranking: none, add. Run more seeds, for instance seed=1,2,3,4,5."
     ]
-    assert len(make_comparison_tables(found, pairs=True)) == 3  # no shares
+    assert len(make_comparison_tables(comparison, pairs=True)) == 3  # no shares
     assert "One seed supports no ranking: add." in Report(runs[1:]).table.notes
 
 
 def test_a_baseline_of_choice(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     more = [run(tmp_path, "add", seed, 0.05, features="upos lemma") for seed in (1, 2)]
-    [found] = Report([*runs, *more], baseline="add upos", pairs=False).comparisons
-    assert found.baseline == "add upos"
-    assert list(found.against["BLEU"]) == ["none", "gate", "concat", "add lemma+upos"]
-    assert "Below add upos in BLEU: none." in describe_evidence(found)
+    [comparison] = Report([*runs, *more], baseline="add upos", pairs=False).comparisons
+    assert comparison.baseline == "add upos"
+    assert list(comparison.against["BLEU"]) == ["none", "gate", "concat", "add lemma+upos"]
+    assert "Below add upos in BLEU: none." in describe_evidence(comparison)
     with pytest.raises(UserError) as error:
         Report(runs, baseline="gat")
     assert str(error.value) == "baseline=gat: no such row; did you mean 'gate'?"
@@ -154,7 +154,11 @@ def test_script(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    two = [str(place) for record, place in runs if record.hash in ("none-upos-1", "gate-upos-1")]
+    two = [
+        str(run_folder)
+        for record, run_folder in runs
+        if record.hash in ("none-upos-1", "gate-upos-1")
+    ]
     monkeypatch.setattr(sys, "argv", ["report.py", *two, "--baseline", "gate"])
     runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
     assert "BLEU on test, against gate" in capsys.readouterr().out
@@ -165,12 +169,12 @@ def test_files_for_machines(runs: list[tuple[RunRecord, Path]], tmp_path: Path) 
     names = ["table.md", "table.csv", "table.json", "table.tex", "comparisons.csv"]
     assert [path.name for path in report.write_files(tmp_path)] == names
     [evidence] = report.comparisons
-    found = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
-    assert [row["name"] for row in found["rows"]] == ["none", "add", "gate", "concat"]
-    none = found["rows"][0]
+    content = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in content["rows"]] == ["none", "add", "gate", "concat"]
+    none = content["rows"][0]
     assert [r["test BLEU"] for r in none["runs"]] == [r.tests["test"].bleu for r, _ in runs[:3]]
     assert none["statistics"]["test BLEU"]["n"] == 3
-    [saved] = found["evidence"]
+    [saved] = content["evidence"]
     assert saved["sentences"]["BLEU"] == describe_evidence(evidence)
     with (tmp_path / "comparisons.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -183,10 +187,10 @@ def test_files_for_machines(runs: list[tuple[RunRecord, Path]], tmp_path: Path) 
 def test_json_has_no_infinity(tmp_path: Path) -> None:
     """Nothing varies where all is wrong: there are no degrees of freedom to speak of."""
     runs = [run(tmp_path, m, seed, 1.0) for m in ("none", "add") for seed in (1, 2)]
-    [found] = json.loads(Report(runs, pairs=False).to_json(), parse_constant=pytest.fail)[
+    [content] = json.loads(Report(runs, pairs=False).to_json(), parse_constant=pytest.fail)[
         "evidence"
     ]
-    assert [(c["p"], c["df"]) for c in found["comparisons"]] == [(1.0, None)] * 2
+    assert [(c["p"], c["df"]) for c in content["comparisons"]] == [(1.0, None)] * 2
 
 
 def test_latex(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
@@ -292,27 +296,27 @@ def test_orders_are_of_methods_at_the_same_dial(tmp_path: Path) -> None:
         for method in ("add", "gate"):
             for seed in (1, 2):
                 folder = tmp_path / str(number)
-                record, place = run(folder, method, seed, 0.1 + 0.05 * number, "upos lemma")
+                record, run_folder = run(folder, method, seed, 0.1 + 0.05 * number, "upos lemma")
                 record.hash += str(number)
                 record.settings = {"features": features, "data": {"hash": str(number) * 64}}
-                runs.append((record, place))
+                runs.append((record, run_folder))
     report = Report(runs)
     names = ["", " erase=0.5", " classes=lemma=4 erase=upos=0.5"]
     assert list(report.table.runs_by_name()) == ["none"] + [
         f"{m}{n}" for n in names for m in ("add", "gate")
     ]
-    (found,) = report.comparisons
-    assert {frozenset(pair) for pair in found.orders["BLEU"]} == {
+    (comparison,) = report.comparisons
+    assert {frozenset(pair) for pair in comparison.orders["BLEU"]} == {
         frozenset({f"add{n}", f"gate{n}"}) for n in names
     }
-    assert len(found.against["BLEU"]) == 6
+    assert len(comparison.against["BLEU"]) == 6
     titles = [b.title.rpartition(": ")[2] for b in report.tables if b.title.startswith("How often")]
     assert titles == ["lemma+upos" + n for n in names]
 
 
 def test_p_values_stay_on_their_side_of_the_limit() -> None:
-    shown = {p: format_p(p) for p in (0.0494, 0.0496, 0.04996, 0.05, 0.0504, 0.0009, 1.0)}
-    assert shown == {
+    texts_of_p = {p: format_p(p) for p in (0.0494, 0.0496, 0.04996, 0.05, 0.0504, 0.0009, 1.0)}
+    assert texts_of_p == {
         **{0.0494: "0.049", 0.0496: "0.0496", 0.04996: "0.04996", 0.05: "0.050"},
         **{0.0504: "0.050", 0.0009: "< 0.001", 1.0: "1.000"},
     }

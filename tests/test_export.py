@@ -122,9 +122,9 @@ def check_probabilities(
         exported.tokens(rows[bounds[i] : bounds[i + 1]], False)[0] for i in range(len(split))
     ]
     targets = [[str(piece) for piece in split.target.row(i)[:-1]] for i in range(len(split))]
-    found = exported.translator.score_batch(sources, targets)
+    actual = exported.translator.score_batch(sources, targets)
     expected = score_split(model, split, names, 512, CPU)
-    for result, (logprob, pieces) in zip(found, expected, strict=True):
+    for result, (logprob, pieces) in zip(actual, expected, strict=True):
         assert len(result.log_probs) == pieces
         assert sum(result.log_probs) == pytest.approx(logprob, abs=1e-4)
 
@@ -161,16 +161,18 @@ def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:
     split = random_split(2, 40, names)
     export(model, tuples_for(model, split), tmp_path / "out", None)
     cfg = DecodingConfig(beam=1, max_extra=30)
-    found, missed, replaced = Exported(tmp_path / "out", 1).translate(split, names, cfg, False)
-    own = translate_split(model, split, names, cfg, CPU)
+    translations, missed, replaced = Exported(tmp_path / "out", 1).translate(
+        split, names, cfg, False
+    )
+    expected = translate_split(model, split, names, cfg, CPU)
     assert (missed, replaced) == ([], [])
     # Random weights repeat themselves for ever in some sentences; the engines cut these elsewhere.
-    ended = [i for i, hypotheses in enumerate(own) if len(hypotheses[0].ids) < 30]
+    ended = [i for i, hypotheses in enumerate(expected) if len(hypotheses[0].ids) < 30]
     assert len(ended) >= 15
-    for one, other in ((found[i][0], own[i][0]) for i in ended):
-        assert one.ids == other.ids
-        assert one.score == pytest.approx(other.score, abs=1e-4)
-        assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+    for one, second in ((translations[i][0], expected[i][0]) for i in ended):
+        assert one.ids == second.ids
+        assert one.score == pytest.approx(second.score, abs=1e-4)
+        assert one.logprob == pytest.approx(second.logprob, abs=1e-3)
 
 
 def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
@@ -179,12 +181,12 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
     split = random_split(2, 40, names)
     export(model, tuples_for(model, split), tmp_path / "out", None)
     cfg = DecodingConfig(beam=4, nbest=2, max_extra=30, length_penalty=0.7)
-    found = Exported(tmp_path / "out", 1).translate(split, names, cfg, False).hypotheses
-    ended = [i for i, hypotheses in enumerate(found) if len(hypotheses[0].ids) < 30]
+    translations = Exported(tmp_path / "out", 1).translate(split, names, cfg, False).hypotheses
+    ended = [i for i, hypotheses in enumerate(translations) if len(hypotheses[0].ids) < 30]
     assert len(ended) >= 15
     for i in ended:
-        assert len(found[i]) == 2
-        assert found[i][0].score >= found[i][1].score
+        assert len(translations[i]) == 2
+        assert translations[i][0].score >= translations[i][1].score
         encoded = Encoded(
             split.source.row(i).tolist(),
             {
@@ -193,7 +195,7 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
             },
         )
         rows = {n: ids[: len(encoded.ids)] for n, ids in encoded.features.items()}
-        best = found[i][0]
+        best = translations[i][0]
         single = split_of([Encoded(encoded.ids, rows)], [[*best.ids, EOS]], [""], [""])
         ((logprob, pieces),) = score_split(model, single, names, 512, CPU)
         assert best.logprob == pytest.approx(logprob, abs=1e-3)
@@ -269,12 +271,12 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     assert tuples.tolist()[-1] == [5, 4]  # seen once, the others more often
     export(model, tuples, tmp_path / "out", None)
     exported, cfg = Exported(tmp_path / "out", 1), DecodingConfig(beam=2)
-    found, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=False)
+    translations, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=False)
     assert (missed, replaced) == ([3], [])
-    assert found[3] == []
-    found, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=True)
+    assert translations[3] == []
+    translations, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=True)
     assert (missed, replaced) == ([], [3])
-    assert found[3] == found[1]  # (5, 5) is more frequent than (5, 4)
+    assert translations[3] == translations[1]  # (5, 5) is more frequent than (5, 4)
     strange = split_of([Encoded([9, EOS], {"upos": [4, 2]})], [[EOS]], [""], [""])
     assert exported.translate(strange, ["upos"], cfg, nearest=True) == ([[]], [0], [])
     with pytest.raises(UserError) as error:  # which CTranslate2 takes
@@ -350,8 +352,8 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
 def test_changed_training_text(small: Small, tmp_path: Path) -> None:
     """The table would be that of another text, and ids those of other values."""
     corpus = shutil.copytree(small.corpus, tmp_path / "corpus")
-    own = Small(corpus, tmp_path / "cache", tmp_path / "folder")
-    run = own.train("combiner=gate", "features=[upos]", "trainer.max_steps=2")
+    fresh_small = Small(corpus, tmp_path / "cache", tmp_path / "folder")
+    run = fresh_small.train("combiner=gate", "features=[upos]", "trainer.max_steps=2")
     shutil.copy(corpus / "dev.conllu", corpus / "train.conllu")
     shutil.copy(corpus / "dev.de", corpus / "train.de")
     done = call("export", run)

@@ -79,8 +79,8 @@ def test_ten_thousand_values(small: Small) -> None:
     chosen = ["combiner=gate", "features=[upos]", "features.upos.dim=4", "subword=none"]
     run = small.train(corpus, *chosen, "trainer.max_steps=2")
     assert record(run)["data_report"]["features"]["upos"]["values"] == 10_000
-    found = json.loads((run / "encoder" / "features.json").read_text())
-    assert sorted(found["upos"]["values"]) == sorted(f"V{n}" for n in range(10_000))
+    content = json.loads((run / "encoder" / "features.json").read_text())
+    assert sorted(content["upos"]["values"]) == sorted(f"V{n}" for n in range(10_000))
     block = BLOCK.format(form="w3", upos="V9999")
     done = call("translate", f"run={run}", "input=-", "format=conllu", stdin=block.encode())
     assert (done.code, len(done.out.splitlines())) == (0, 1), done.err

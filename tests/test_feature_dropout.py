@@ -25,23 +25,23 @@ IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 
 
 def test_tokens_are_masked_at_the_rate_given() -> None:
     torch.manual_seed(0)
-    found = mask_values(IDS, 0.3, 0.0)
+    result = mask_values(IDS, 0.3, 0.0)
     values = IDS > END
-    assert torch.equal(found[~values], IDS[~values])
-    changed = found != IDS
-    assert set(found[changed].tolist()) == {UNK}
+    assert torch.equal(result[~values], IDS[~values])
+    changed = result != IDS
+    assert set(result[changed].tolist()) == {UNK}
     assert abs(float(changed[values].float().mean()) - 0.3) < 0.01
     assert float(changed[values].float().mean()) not in (0.0, 1.0)
 
 
 def test_sentences_are_masked_as_a_whole() -> None:
     torch.manual_seed(0)
-    found = mask_values(IDS, 0.0, 0.25)
+    result = mask_values(IDS, 0.0, 0.25)
     values = IDS > END
-    shares = (found != IDS).sum(1) / values.sum(1)
+    shares = (result != IDS).sum(1) / values.sum(1)
     assert set(shares.tolist()) == {0.0, 1.0}
     assert abs(float(shares.mean()) - 0.25) < 0.03
-    assert torch.equal(found[:, -1], IDS[:, -1])
+    assert torch.equal(result[:, -1], IDS[:, -1])
 
 
 def test_both_and_neither() -> None:
@@ -62,15 +62,19 @@ def test_only_training_masks(units: bool) -> None:
     combiner = Add({"word": 4, "f": 4}, 4)
     embedding = SourceEmbedding(make_table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
     ids = torch.tensor([[3, 4, 5], [5, 3, 0]])
-    given = {"f": ids}
+    feature_ids = {"f": ids}
     if units:
-        given["f" + UNITS] = torch.tensor([[0, 0], [UNK, 0], [END, 0], [3, 4], [5, 6], [7, 0]])
-    unknown = {"f": torch.where(ids > END, UNK, ids)} | {k: v for k, v in given.items() if k != "f"}
-    trained = embedding(ids, given)
+        feature_ids["f" + UNITS] = torch.tensor(
+            [[0, 0], [UNK, 0], [END, 0], [3, 4], [5, 6], [7, 0]]
+        )
+    unknown = {"f": torch.where(ids > END, UNK, ids)} | {
+        k: v for k, v in feature_ids.items() if k != "f"
+    }
+    trained = embedding(ids, feature_ids)
     embedding.eval()
     assert torch.equal(trained, embedding(ids, unknown))
-    assert not torch.equal(trained, embedding(ids, given))
-    assert torch.equal(given["f"], ids), "the batch is left as it was"
+    assert not torch.equal(trained, embedding(ids, feature_ids))
+    assert torch.equal(feature_ids["f"], ids), "the batch is left as it was"
 
 
 @pytest.mark.parametrize("units", [False, True])
@@ -80,12 +84,14 @@ def test_inside_of_a_word_is_no_value(units: bool) -> None:
     combiner = Add({"word": 4, "f": 4}, 4)
     masked = {"f": (0.0, 1.0, True)}
     embedding = SourceEmbedding(make_table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
-    given = {"f": torch.tensor([[4, 3, 5, END, 0]])}
+    feature_ids = {"f": torch.tensor([[4, 3, 5, END, 0]])}
     expected = [[UNK, 3, UNK, END, 0]]
     if units:
-        given["f" + UNITS] = torch.tensor([[0, 0], [UNK, 0], [END, 0], [4, 5], [6, 7], [3, 0]])
+        feature_ids["f" + UNITS] = torch.tensor(
+            [[0, 0], [UNK, 0], [END, 0], [4, 5], [6, 7], [3, 0]]
+        )
         expected = [[UNK, UNK, 5, END, 0]]
-    assert embedding.mask_feature("f", given).tolist() == expected
+    assert embedding.mask_feature("f", feature_ids).tolist() == expected
     cfg = FeatureConfig(column="upos", policy="first", dropout=0.1)
     assert build_vocabulary(cfg, Counter("X")).id_of(INSIDE) == FIRST
     add, model = CombinerConfig("nmt_feat.combiners.Add"), ModelConfig(dim=4, ffn_dim=4, heads=1)
@@ -113,12 +119,12 @@ def test_resume_is_exact(small: Small) -> None:
         if trainer.state.step == 2:
             raise KeyboardInterrupt
 
-    with small.elsewhere("stopped") as other:
+    with small.elsewhere("stopped") as twin:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "save_checkpoint", stop)
             with pytest.raises(KeyboardInterrupt):
-                other.train(*SETTINGS)
-        assert outcome(other.train(*SETTINGS)) == whole
+                twin.train(*SETTINGS)
+        assert outcome(twin.train(*SETTINGS)) == whole
     plain = [s for s in SETTINGS if "dropout=0.4" not in s]
     assert outcome(small.train(*plain))["curve"] != whole["curve"]
 

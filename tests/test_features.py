@@ -42,8 +42,8 @@ WORDS = (
 def test_values(column: str, expected: list[str]) -> None:
     sentences = [Sentence("Im Haus", WORDS), Sentence(""), Sentence("Im Haus", WORDS[:1])]
     kind = choose_kind("f", FeatureConfig(column=column))
-    found = kind.read_values(Sentences.of(sentences), FeatureVocab(column, "copy"))
-    assert found.strings().to_pylist() == [*expected, expected[0]]
+    result = kind.read_values(Sentences.of(sentences), FeatureVocab(column, "copy"))
+    assert result.strings().to_pylist() == [*expected, expected[0]]
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,16 @@ def made(
 ) -> tuple[RunRecord, Path]:
     """A run with a data report: `size` training pairs, `bits` of its features."""
     size, bits = settings.pop("size", 1000), settings.pop("bits", (2.0, 0.5))
-    record, place = run(folder / f"{size}-{bits}", method, seed, wrong, features)
+    record, run_folder = run(folder / f"{size}-{bits}", method, seed, wrong, features)
     record.hash += f"-{size}-{bits}-{settings}"
     record.settings |= settings | {"data": {"limit": size}}
     record.settings["features"] = {n: {"column": n, "max": bits[0]} for n in record.features}
-    known = dict(zip(("entropy", "given_word"), bits, strict=True))
+    information = dict(zip(("entropy", "given_word"), bits, strict=True))
     record.data_report = {
         "splits": {"train": {"sentences": size}},
-        "features": dict.fromkeys(record.features, known),
+        "features": dict.fromkeys(record.features, information),
     }
-    return record, place
+    return record, run_folder
 
 
 def hypotheses(record: RunRecord, wrong: float) -> list[str]:
@@ -55,10 +55,10 @@ def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
     chances = {"none": 0.3, "gate": 0.1}
     runs = [made(tmp_path, m, seed, wrong) for m, wrong in chances.items() for seed in SEEDS]
     [evidence] = Report(runs, pairs=False).comparisons
-    found = series.score_by_length(evidence)
-    assert list(found) == ["none", "gate"]
+    result = series.score_by_length(evidence)
+    assert list(result) == ["none", "gate"]
     counted = 0
-    for name in found["gate"]:
+    for name in result["gate"]:
         span, count = name.rstrip(")").split("\n(")
         low, *high = (int(n) for n in span.split("–"))
         chosen = [i for i, line in enumerate(LINES) if low <= len(line) <= (high or [low])[0]]
@@ -71,12 +71,12 @@ def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
                 lines = hypotheses(record, wrong)
                 scores = score([lines[i] for i in chosen], [REFERENCES[i] for i in chosen])
                 expected.append(scores.bleu)
-            assert found[method][name] == pytest.approx(expected)
+            assert result[method][name] == pytest.approx(expected)
     assert counted == len(LINES)
-    [axes] = figures.draw_lengths("test", found).axes
-    means = [np.mean(bleu) for bleu in found["gate"].values()]
+    [axes] = figures.draw_lengths("test", result).axes
+    means = [np.mean(bleu) for bleu in result["gate"].values()]
     assert drawn(axes, "gate (n=3)") == (list(range(len(means))), pytest.approx(means))
-    assert [t.get_text() for t in axes.get_xticklabels()] == list(found["gate"])
+    assert [t.get_text() for t in axes.get_xticklabels()] == list(result["gate"])
 
 
 def test_gain_against_corpus_size(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_gain_against_corpus_size(tmp_path: Path) -> None:
         for seed in SEEDS
     ]
     runs.append(made(tmp_path, "add", 1, 0.2, size=4000))
-    [(data, found)] = series.compute_gains(Report(runs, pairs=False)).items()
-    assert (data, list(found), list(found["gate"])) == ("toy", ["gate", "add"], [500, 4000])
-    for size, (value, interval, seeds) in found["gate"].items():
+    [(data, result)] = series.compute_gains(Report(runs, pairs=False)).items()
+    assert (data, list(result), list(result["gate"])) == ("toy", ["gate", "add"], [500, 4000])
+    for size, (value, interval, seeds) in result["gate"].items():
         bleu = {
             method: np.mean(
                 [
@@ -105,12 +105,12 @@ def test_gain_against_corpus_size(tmp_path: Path) -> None:
         assert interval is not None
         assert interval.low < value < interval.high
         assert seeds == 3
-    [(value, interval, seeds)] = found["add"].values()
+    [(value, interval, seeds)] = result["add"].values()
     assert (interval, seeds) == (None, 1)
-    [axes] = figures.draw_gains(data, found).axes
+    [axes] = figures.draw_gains(data, result).axes
     x, y = drawn(axes, "gate (n=3)")
     assert x == pytest.approx([500, 4000], rel=0.1)
-    assert y == pytest.approx([value for value, _, _ in found["gate"].values()])
+    assert y == pytest.approx([value for value, _, _ in result["gate"].values()])
     assert [t.get_text() for t in axes.get_xticklabels()] == ["500", "4,000"]
     assert len(axes.collections) == 2  # the intervals of gate
     one_size = [(r, f) for r, f in runs if r.settings["data"]["limit"] == 500]
@@ -127,14 +127,14 @@ def test_gains_of_each_precision_are_lines_of_their_own(tmp_path: Path) -> None:
         for (method, p), wrong in chances.items()
         for seed in SEEDS
     ]
-    [found] = series.compute_gains(Report(runs, pairs=False)).values()
-    assert set(found) == {f"gate trainer.precision={p}" for p in ("bf16", "fp32")}
+    [result] = series.compute_gains(Report(runs, pairs=False)).values()
+    assert set(result) == {f"gate trainer.precision={p}" for p in ("bf16", "fp32")}
     for p in ("bf16", "fp32"):
         means = {
             method: np.mean([r.tests["test"].bleu for r, _ in runs if told(r) == (method, p, 500)])
             for method in ("none", "gate")
         }
-        value, _, seeds = found[f"gate trainer.precision={p}"][500]
+        value, _, seeds = result[f"gate trainer.precision={p}"][500]
         assert (value, seeds) == (pytest.approx(means["gate"] - means["none"]), 3)
 
 
@@ -152,18 +152,18 @@ def test_bleu_against_information(tmp_path: Path) -> None:
         runs += [made(tmp_path, "gate", seed, wrong, bits=bits) for seed in SEEDS]
     runs.append(made(tmp_path, "gate", 1, 0.4, bits=(2.0, 0.6), control="shuffled"))
     runs.append(made(tmp_path, "gate", 1, 0.4, "jamo", bits=(2.0, None)))
-    [(data, found)] = series.score_by_information(Report(runs, pairs=False).table).items()
-    assert (data, list(found)) == ("toy", ["none", "gate"])
-    assert list(found["none"]) == [(0, 0)]
-    assert set(found["gate"]) == set(dial)
+    [(data, result)] = series.score_by_information(Report(runs, pairs=False).table).items()
+    assert (data, list(result)) == ("toy", ["none", "gate"])
+    assert list(result["none"]) == [(0, 0)]
+    assert set(result["gate"]) == set(dial)
     expected = [r.tests["test"].bleu for r, _ in runs[3:6]]
-    assert found["gate"][2.0, 0.5] == expected
-    left, right = figures.draw_information(data, found).axes
+    assert result["gate"][2.0, 0.5] == expected
+    first_axes, right = figures.draw_information(data, result).axes
     labels = ("H(feature), bits, added up", "H(feature | word), bits, added up")
-    assert (left.get_xlabel(), right.get_xlabel()) == labels
-    for axes, place in ((left, 0), (right, 1)):
+    assert (first_axes.get_xlabel(), right.get_xlabel()) == labels
+    for axes, title_index in ((first_axes, 0), (right, 1)):
         x, y = drawn(axes, "gate (n=3)")
-        assert x == sorted(bits[place] for bits in dial)
+        assert x == sorted(bits[title_index] for bits in dial)
         assert y[-1] == pytest.approx(np.mean(expected))
         _, level = drawn(axes, "none (n=3)")
         assert level[0] == pytest.approx(np.mean([r.tests["test"].bleu for r, _ in runs[:3]]))
@@ -173,9 +173,9 @@ def test_lines_whose_points_have_unequal_seeds(tmp_path: Path) -> None:
     runs = [made(tmp_path, "none", seed, 0.4) for seed in SEEDS]
     runs += [made(tmp_path, "gate", seed, 0.1, bits=(2.0, 0.5)) for seed in SEEDS]
     runs += [made(tmp_path, "gate", seed, 0.2, bits=(1.0, 0.4)) for seed in SEEDS[:2]]
-    [(data, found)] = series.score_by_information(Report(runs, pairs=False).table).items()
-    left, _ = figures.draw_information(data, found).axes
-    assert len(drawn(left, "gate (n=2 to 3)")[0]) == 2
+    [(data, result)] = series.score_by_information(Report(runs, pairs=False).table).items()
+    first_axes, _ = figures.draw_information(data, result).axes
+    assert len(drawn(first_axes, "gate (n=2 to 3)")[0]) == 2
 
 
 def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) -> None:
@@ -185,18 +185,16 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
         for bits in ((1.0, 0.5), (2.0, 1.0))
     ]
     runs.append(made(tmp_path, "gate", 1, 0.1, "upos lemma"))
-    [found] = series.score_by_information(Report(runs, pairs=False).table).values()
-    assert list(found) == ["gate upos", "gate lemma"]
-    for axes in figures.draw_information("toy", found).axes:
-        one, other = (line for line in axes.lines if line.get_label().startswith("gate"))  # type: ignore[attr-defined]
-        assert one.get_color() == other.get_color()
-        assert one.get_linestyle() != other.get_linestyle()
-    several = [
-        made(tmp_path, "gate", 1, 0.1, f, bits=(b, b)) for f, b in (("xpos", 3), ("case", 2))
-    ]
-    [found] = series.score_by_information(Report(several, pairs=False).table).values()
-    assert list(found) == ["gate"]  # no dial: over the features
-    assert series.score_by_information(Report(several[:1], pairs=False).table) == {}
+    [result] = series.score_by_information(Report(runs, pairs=False).table).values()
+    assert list(result) == ["gate upos", "gate lemma"]
+    for axes in figures.draw_information("toy", result).axes:
+        one, second = (line for line in axes.lines if line.get_label().startswith("gate"))  # type: ignore[attr-defined]
+        assert one.get_color() == second.get_color()
+        assert one.get_linestyle() != second.get_linestyle()
+    plural = [made(tmp_path, "gate", 1, 0.1, f, bits=(b, b)) for f, b in (("xpos", 3), ("case", 2))]
+    [result] = series.score_by_information(Report(plural, pairs=False).table).values()
+    assert list(result) == ["gate"]  # no dial: over the features
+    assert series.score_by_information(Report(plural[:1], pairs=False).table) == {}
     sizes = [made(tmp_path, "gate", 1, 0.1, bits=(b, b), size=int(b)) for b in (1.0, 2.0)]
     assert series.score_by_information(Report(sizes, pairs=False).table) == {}
     sizes.append(made(tmp_path, "gate", 1, 0.1, bits=(3.0, 3.0), size=2))
@@ -206,36 +204,36 @@ def test_two_features_that_are_dialled_are_lines_of_their_own(tmp_path: Path) ->
 
 def test_settings_of_one_method_are_lines_that_can_be_told_apart() -> None:
     points = {(1.0, 0.5): [10.0], (2.0, 1.0): [20.0]}
-    found = {f"{m} combiner.bias={bias}": points for m in ("gate", "dme") for bias in range(6)}
-    for axes in figures.draw_information("toy", found).axes:
+    result = {f"{m} combiner.bias={bias}": points for m in ("gate", "dme") for bias in range(6)}
+    for axes in figures.draw_information("toy", result).axes:
         looks = {(li.get_color(), li.get_linestyle(), li.get_marker()) for li in axes.lines}
         assert len(looks) == len(axes.lines) == 12
 
 
 def with_parts(folder: Path, seed: int, noun: float, word: float) -> tuple[RunRecord, Path]:
-    record, place = made(folder, "gate", seed, 0.1)
+    record, run_folder = made(folder, "gate", seed, 0.1)
     values = {"NOUN": (30, noun), "VERB": (20, 0.25)} | ({"X": (1, 0.5)} if seed == 1 else {})
     gates = [GateValue(v, n, {"word": w, "upos": 1 - w}) for v, (n, w) in values.items()]
     record.parts = Parts({"word": word, "upos": 1 - word}, {"upos": gates})
-    return record, place
+    return record, run_folder
 
 
 def test_gates_and_shares(tmp_path: Path) -> None:
     runs = [with_parts(tmp_path, 1, 0.5, 0.9), with_parts(tmp_path, 2, 0.75, 0.7)]
     runs.append(made(tmp_path, "none", 1, 0.3))
     rows = Report(runs, pairs=False).table.runs_by_name()
-    found = series.mean_gates(rows["gate"])
-    assert found == {
+    result = series.mean_gates(rows["gate"])
+    assert result == {
         "upos": {
             "NOUN": (30, {"word": [0.5, 0.75], "upos": [0.5, 0.25]}),
             "VERB": (20, {"word": [0.25, 0.25], "upos": [0.75, 0.75]}),
         }
     }
     assert series.mean_gates(rows["none"]) == {}
-    [axes] = figures.draw_gates("gate", found).axes
+    [axes] = figures.draw_gates("gate", result).axes
     for part, weights in {"word": [0.625, 0.25], "upos": [0.375, 0.75]}.items():
         x, y = drawn(axes, part)
-        assert (x, [round(place) for place in y]) == (weights, [0, 1])
+        assert (x, [round(value) for value in y]) == (weights, [0, 1])
     assert [t.get_text() for t in axes.get_yticklabels()] == ["NOUN (30)", "VERB (20)"]
     shared = series.mean_norm_shares(rows)
     assert shared == {"gate (n=2)": pytest.approx({"word": 0.8, "upos": 0.2})}
@@ -247,11 +245,11 @@ def test_gates_and_shares(tmp_path: Path) -> None:
 
 def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
     """What stands between two of them is no formula."""
-    record, place = with_parts(tmp_path, 1, 0.5, 0.9)
+    record, run_folder = with_parts(tmp_path, 1, 0.5, 0.9)
     assert record.parts
     for value, odd in zip(record.parts.gates["upos"], ("$$", "$(+$,"), strict=False):
         value.value = odd
-    report = Report([(record, place)], pairs=False)
+    report = Report([(record, run_folder)], pairs=False)
     figures.write_figures(report, tmp_path / "out")
     drawn, _ = figures.draw_figures(report)["gates-gate"]
     assert not any(text.get_parse_math() for text in drawn.axes[0].get_yticklabels())

@@ -139,8 +139,8 @@ def test_round_trips(originals: list[Sentence]) -> None:
 @given(st.lists(sentences(), min_size=1, max_size=3))
 def test_conllu_round_trip(originals: list[Sentence]) -> None:
     lines = write_conllu(originals).split("\n")
-    found = list(parse_conllu(lines, "file"))
-    assert found == originals
+    parsed_sentences = list(parse_conllu(lines, "file"))
+    assert parsed_sentences == originals
 
 
 @settings(max_examples=300, deadline=None)
@@ -323,9 +323,9 @@ def test_convert_in_a_circle(annotated: Path) -> None:
     assert convert(folder / "b.jsonl", folder / "c.conllu")[0] == 0
     assert (folder / "c.conllu").read_bytes() == annotated.read_bytes()
     names = "upos,lemma,feats,misc"
-    said = "2 sentences have other spaces than their text: ffe8 holds tokens only\n"
+    message = "2 sentences have other spaces than their text: ffe8 holds tokens only\n"
     done = convert("--to", "ffe8", "--factors", names, annotated, folder / "d")
-    assert done == (0, f"2 sentences written to {folder / 'd'}\n", said)
+    assert done == (0, f"2 sentences written to {folder / 'd'}\n", message)
     for source, target in (("d", "e"), ("e", "f"), ("f", "g.conllu")):
         kinds = {"d": "ffe8", "e": "parallel", "f": "pipe", "g.conllu": "conllu"}
         options = ["--from", kinds[source], "--to", kinds[target], "--factors", names]

@@ -30,12 +30,12 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException, update: int) ->
     """Let an update raise; its batch."""
     original, batch, calls = Objective.forward, [], [0]
 
-    def forward(self: Objective, *given: Any) -> tuple[Tensor, Tensor]:
+    def forward(self: Objective, *arguments: Any) -> tuple[Tensor, Tensor]:
         calls[0] += self.model.training
         if self.model.training and calls[0] == update:
-            batch.extend(given[0:1] + given[2:3])
+            batch.extend(arguments[0:1] + arguments[2:3])
             raise error
-        return original(self, *given)
+        return original(self, *arguments)
 
     monkeypatch.setattr(Objective, "forward", forward)
     return batch
@@ -63,7 +63,7 @@ def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update
 
 
 def test_memory_in_search(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(*given: Any, **share: Any) -> None:
+    def search(*arguments: Any, **share: Any) -> None:
         raise ERRORS["GPU"]
 
     monkeypatch.setattr(build_trainer, "translate_split", search)
@@ -95,10 +95,10 @@ def test_full_disk(small: Small, monkeypatch: pytest.MonkeyPatch, file: int) -> 
         patched.setattr(os, "fsync", full)
         message = train(small, "combiner=add")
     (run,) = (small.folder / "runs").glob("add-*")
-    place = f"HERE/runs/{run.name}"
+    run_path = f"HERE/runs/{run.name}"
     assert message == (
-        f"{place}/checkpoints: No space left on device, while update 4 was saved; update 2 is "
-        f"saved in {place}; make room, then the same command continues"
+        f"{run_path}/checkpoints: No space left on device, while update 4 was saved; update 2 is "
+        f"saved in {run_path}; make room, then the same command continues"
     )
     assert not list(run.rglob("*.tmp"))
     assert outcome(small.train("combiner=add")) == expected

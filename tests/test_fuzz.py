@@ -178,9 +178,9 @@ def test_read_whole(tmp_path: Path, case: str) -> None:
     }
     for kind, content in written.items():
         path.write_bytes(content.replace("\n", "\r\n").encode())
-        (found,) = parse_lines(read_lines(path), "x", kind, ["upos"])
-        assert [word.form for word in found.words] == tokens, kind
-        assert {word.upos for word in found.words} == {"NOUN"}
+        (result,) = parse_lines(read_lines(path), "x", kind, ["upos"])
+        assert [word.form for word in result.words] == tokens, kind
+        assert {word.upos for word in result.words} == {"NOUN"}
 
 
 @pytest.mark.parametrize("token", ["a\0b", "\x01", "\x7f", "\ufeffa"])
@@ -200,8 +200,8 @@ def test_ten_thousand_values(tmp_path: Path) -> None:
     """Of a feature in one file, all are kept; on one token, all are there."""
     path = tmp_path / "x.txt"
     path.write_text("".join(f"a|V{n}\n" for n in range(10_000)))
-    found = Sentences.of(parse_lines(read_lines(path), "x", "pipe", ["upos"]))
-    assert len(read_column(found, "upos").values) == 10_000
+    result = Sentences.of(parse_lines(read_lines(path), "x", "pipe", ["upos"]))
+    assert len(read_column(result, "upos").values) == 10_000
     names = [f"misc.K{n}" for n in range(10_000)]
     line = "a|" + "|".join(f"v{n}" for n in range(10_000))
     (sentence,) = parse_lines([line], "x", "pipe", names)

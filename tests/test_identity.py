@@ -49,7 +49,7 @@ class Later(TrainConfig):
 
 def remove_first(monkeypatch: pytest.MonkeyPatch, group: str, name: str) -> None:
     """As if the setting had come after the first ones."""
-    names = [each for each in FIRST[group].split() if each != name]
+    names = [item for item in FIRST[group].split() if item != name]
     monkeypatch.setitem(identity.FIRST, group, " ".join(names))
 
 
@@ -68,10 +68,10 @@ def test_a_new_setting_counts_where_it_is_not_at_its_default(
     small: Small, monkeypatch: pytest.MonkeyPatch, group: str, name: str, setting: str
 ) -> None:
     def settings(*more: str) -> dict[str, Any]:
-        found = identity_settings(small.config(*more), "hash of the data")
+        result = identity_settings(small.config(*more), "hash of the data")
         for part in group.split(".") if group else ():
-            found = found["upos" if part == "*" else part]
-        return found
+            result = result["upos" if part == "*" else part]
+        return result
 
     value = settings(setting)[name]
     remove_first(monkeypatch, group, name)
@@ -121,14 +121,14 @@ def test_test_sets_do_not_count(small: Small) -> None:
 
 
 def test_a_control_moves_values_by_the_place_of_a_test_set(small: Small) -> None:
-    cfg, other = small.config("control=shuffled"), small.config("control=shuffled")
-    other.data.tests = {"again": SplitConfig("dev.conllu", "dev.de"), **other.data.tests}
-    before, after = (hash_data(each, each.features) for each in (cfg, other))
+    cfg, second = small.config("control=shuffled"), small.config("control=shuffled")
+    second.data.tests = {"again": SplitConfig("dev.conllu", "dev.de"), **second.data.tests}
+    before, after = (hash_data(item, item.features) for item in (cfg, second))
     assert before.training == after.training
     assert before.tests["test"] != after.tests["test"]
-    for each in (cfg, other):
-        each.control = "by_type"
-    before, after = (hash_data(each, each.features) for each in (cfg, other))
+    for item in (cfg, second):
+        item.control = "by_type"
+    before, after = (hash_data(item, item.features) for item in (cfg, second))
     assert before.tests["test"] == after.tests["test"]
 
 
@@ -155,10 +155,10 @@ def committed_records() -> dict[Path, dict[str, Any]]:
 
 def test_committed_records() -> None:
     """Their hash is that of their settings, all of which have a meaning today."""
-    known = {
+    expected_names = {
         f"{group}.{name}".lstrip(".") for group, names in FIRST.items() for name in names.split()
     }
-    known |= {f"decoding.{name}" for name in earlier_formats.SEARCH}
+    expected_names |= {f"decoding.{name}" for name in earlier_formats.SEARCH}
     runs = list(committed_records().values())
     assert len(runs) >= 314
     for run in runs:
@@ -167,10 +167,10 @@ def test_committed_records() -> None:
         flat = set()
         for group, values in run["settings"].items():
             if group == "features":
-                flat |= {f"features.*.{name}" for each in values.values() for name in each}
+                flat |= {f"features.*.{name}" for item in values.values() for name in item}
             else:
                 flat |= {f"{group}.{n}" for n in values} if isinstance(values, dict) else {group}
-        assert flat <= known
+        assert flat <= expected_names
 
 
 CAME_LATER = {
@@ -261,13 +261,13 @@ def test_an_unfinished_run_is_resumed(
     before = json.loads((folder / "run.json").read_bytes())
     assert small.train(*LIMITS, *more) == folder
     assert "resumed at update 5 of 6" in capsys.readouterr().out
-    found = outcome(folder)
-    assert {name: found[name] for name in ("hash", "settings")} == {
+    result = outcome(folder)
+    assert {name: result[name] for name in ("hash", "settings")} == {
         name: before[name] for name in ("hash", "settings")
     }
     same = ["parameters", "updates", "selected", "curve", "model.safetensors"]
     same += [] if more else ["dev", "tests", "files", "dev.hyp", "test.hyp"]
-    assert {name: found[name] for name in same} == {name: whole[name] for name in same}
+    assert {name: result[name] for name in same} == {name: whole[name] for name in same}
     # Its test sets are no longer those of its first hash; it is the same run.
     assert small.train(*LIMITS, *more) == folder
     assert small.train(*LIMITS) == folder
@@ -292,22 +292,22 @@ def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
     """The run itself goes on with them; another run is none that was trained with today's."""
     limits = ("decoding.max_ratio=0.4", "decoding.max_extra=3")
     folder = write_first_identity(stop(small, *limits), small.config(*limits))
-    found = refused(small, *limits, "trainer.max_steps=8", f"resume={folder}")
-    assert found.startswith(
+    message = refused(small, *limits, "trainer.max_steps=8", f"resume={folder}")
+    assert message.startswith(
         f"{folder}: was trained with decoding.max_extra=3, here None; decoding.max_ratio=0.4, "
     )
     searches = []
     with pytest.MonkeyPatch.context() as patch:
         translate = build_trainer.translate_split  # type: ignore[attr-defined]
 
-        def remember(*given: Any, **named: Any) -> Any:
-            searches.append(given[3])
-            return translate(*given, **named)
+        def remember(*arguments: Any, **named: Any) -> Any:
+            searches.append(arguments[3])
+            return translate(*arguments, **named)
 
         patch.setattr(build_trainer, "translate_split", remember)
         assert small.train(*limits) == folder
-        with small.elsewhere("new") as other:
-            other.train("decoding.max_ratio=0.1")
+        with small.elsewhere("new") as twin:
+            twin.train("decoding.max_ratio=0.1")
     first = dataclasses.replace(VALIDATION, max_ratio=0.4, max_extra=3)
     assert searches == [first] + [VALIDATION] * 3
 
@@ -316,11 +316,11 @@ def test_a_run_of_the_first_format(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run that was made when the cache had another format, too, is found and goes on."""
-    kept = ROOT / "tests" / "formats" / "1"
-    before = record(kept)
+    first_format = ROOT / "tests" / "formats" / "1"
+    before = record(first_format)
     monkeypatch.setattr(sentencepiece, "__version__", before["libraries"]["sentencepiece"])
     name = f"concat-deprel+upos-s1-{before['hash'][:8]}"
-    folder = Path(shutil.copytree(kept, small.folder / "runs" / name))
+    folder = Path(shutil.copytree(first_format, small.folder / "runs" / name))
     cfg = convert_json(before["config"], TrainConfig)
     cfg.data.folder, cfg.data.readings = str(small.corpus), False
     cfg.paths.runs, cfg.paths.cache = str(folder.parent), str(small.cache)
@@ -335,4 +335,4 @@ def test_a_run_of_the_first_format(
     for key in ("hash", "settings", "curve", "updates", "selected"):
         assert after[key] == before[key]
     assert after["tests"]["test"]["chrf"] == before["tests"]["test"]["chrf"]
-    assert (folder / "test.hyp").read_bytes() == (kept / "test.hyp").read_bytes()
+    assert (folder / "test.hyp").read_bytes() == (first_format / "test.hyp").read_bytes()

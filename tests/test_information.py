@@ -54,10 +54,10 @@ def corpus(seed: int, tokens: int, depends: bool) -> Counter[tuple[str, str]]:
 
 def test_what_the_word_does_not_tell() -> None:
     """Three bits whatever the word, or none: and random values by type cost next to nothing."""
-    free, told = ((corpus(1, 20000, d), corpus(2, 2000, d)) for d in (False, True))
+    free, dependent = ((corpus(1, 20000, d), corpus(2, 2000, d)) for d in (False, True))
     assert given_word(*free) == pytest.approx(3, abs=0.05)
-    assert given_word(*told) < 0.02
-    for joint in (free, told):
+    assert given_word(*dependent) < 0.02
+    for joint in (free, dependent):
         assert random_by_type(*joint) < 0.02
         assert random_by_type(*joint) == random_by_type(*joint)
 
@@ -132,10 +132,10 @@ def test_script(small: Small) -> None:
     done = call("inspect", *settings, "combiner=concat", wide)
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert done.err.startswith("error: concat leaves the word ")
-    other = small.folder / "other.md"
-    done = call("inspect", *settings, "control=shuffled", "--page", other, "--examples", "2")
+    second_file = small.folder / "other.md"
+    done = call("inspect", *settings, "control=shuffled", "--page", second_file, "--examples", "2")
     assert done.code == 0, done.err
-    moved = other.read_text(encoding="utf-8")
+    moved = second_file.read_text(encoding="utf-8")
     _, *changed = moved[moved.index("piece ") :].splitlines()
     assert changed[0].split()[::2] == rows[0].split()[::2]  # the piece and its tag stay
     assert changed != rows
@@ -154,21 +154,21 @@ def test_new_words_cost_the_whole_entropy() -> None:
 def test_values_that_are_not_kept_are_one(small: Small) -> None:
     """As if the annotation had one in their place."""
     limited = small.config("combiner=add", "features=[xpos]", "features.xpos.max_values=5")
-    made = prepare(limited, limited.features)
+    prepared_data = prepare(limited, limited.features)
     small.corpus = cut(small.folder / "other")
     for path in small.corpus.glob("*.conllu"):
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n")]
         for row in rows:
-            if len(row) == 10 and row[4] not in made.encoder.features["xpos"].values:
+            if len(row) == 10 and row[4] not in prepared_data.encoder.features["xpos"].values:
                 row[4] = "<other>"
         path.write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
     whole = small.config("combiner=add", "features=[xpos]")
-    found = made.report.features["xpos"]
+    result = prepared_data.report.features["xpos"]
     expected = prepare(whole, whole.features).report.features["xpos"]
     for name in ("entropy", "given_word", "random_by_type"):
-        assert found[name] == pytest.approx(expected[name])
-    assert (found["kept"], expected["kept"]) == (5, 6)
-    assert found["values"] > 10
+        assert result[name] == pytest.approx(expected[name])
+    assert (result["kept"], expected["kept"]) == (5, 6)
+    assert result["values"] > 10
 
 
 def pairs(small: Small, split: str) -> Counter[tuple[str, tuple[str, ...]]]:
@@ -192,8 +192,8 @@ def test_several_features_together(small: Small) -> None:
         "given_word": pytest.approx(given_word(train, dev)),
         "random_by_type": pytest.approx(random_by_type(train, dev)),
     }
-    each = [report.features[name]["entropy"] for name in ("deprel", "upos")]
-    assert max(each) < report.together["entropy"] < sum(each) - 0.5
+    item = [report.features[name]["entropy"] for name in ("deprel", "upos")]
+    assert max(item) < report.together["entropy"] < sum(item) - 0.5
     console = Console(width=200)
     with console.capture() as capture:
         console.print(report)
@@ -218,9 +218,9 @@ def test_words_that_lose_all_values_have_no_bits(small: Small) -> None:
             ("features.upos.max_values=2", "features.deprel.max_values=2"),
         )
     )
-    found = [prepare(cfg, cfg.features).report.together for cfg in (whole, half, few)]
-    assert found[1]["entropy"] == pytest.approx(found[0]["entropy"] / 2, rel=0.1)
-    assert 2 < found[2]["values"] <= 9 < found[0]["values"]
+    result = [prepare(cfg, cfg.features).report.together for cfg in (whole, half, few)]
+    assert result[1]["entropy"] == pytest.approx(result[0]["entropy"] / 2, rel=0.1)
+    assert 2 < result[2]["values"] <= 9 < result[0]["values"]
 
 
 def test_coverage(small: Small) -> None:
@@ -246,23 +246,25 @@ def test_agreement(small: Small) -> None:
     """Counted by loops: the words' spans, the pieces' spans, and what each piece carries."""
     chosen = "features=[upos,deprel,subword_tag]"
     cfg = small.config("combiner=add", chosen, "features.deprel.policy=first")
-    made = prepare(cfg, cfg.features)
-    same, several = Counter[str](), 0
+    prepared_data = prepare(cfg, cfg.features)
+    same, multiple_count = Counter[str](), 0
     for i, sentence in enumerate(read_conllu(small.corpus / "train.conllu")):
         words: dict[int, list[int]] = {}
-        for place, piece in enumerate(made.encoder.subwords.encode(sentence.text)):
+        for position, piece in enumerate(prepared_data.encoder.subwords.encode(sentence.text)):
             inside = range(piece.start, piece.end)
-            shown = next((c for c in inside if not sentence.text[c].isspace()), piece.start)
-            owner = next(n for n, word in enumerate(sentence.words) if shown < word.end)
-            words.setdefault(owner, []).append(int(made.train.source.offsets[i]) + place)
+            first_visible = next((c for c in inside if not sentence.text[c].isspace()), piece.start)
+            owner = next(n for n, word in enumerate(sentence.words) if first_visible < word.end)
+            words.setdefault(owner, []).append(
+                int(prepared_data.train.source.offsets[i]) + position
+            )
         for places in words.values():
-            several += len(places) > 1
-            for name, ids in made.train.features.items():
+            multiple_count += len(places) > 1
+            for name, ids in prepared_data.train.features.items():
                 same[name] += len(places) > 1 and len({int(ids[p]) for p in places}) == 1
-    assert several > 20
-    for name, found in made.report.features.items():
-        assert found["agreement"] == same[name] / several, name
-    assert same == {"upos": several, "deprel": 0, "subword_tag": 0}
+    assert multiple_count > 20
+    for name, result in prepared_data.report.features.items():
+        assert result["agreement"] == same[name] / multiple_count, name
+    assert same == {"upos": multiple_count, "deprel": 0, "subword_tag": 0}
 
 
 def test_scripts_refuse_what_train_refuses() -> None:

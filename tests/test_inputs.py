@@ -95,11 +95,11 @@ def test_the_same_settings_everywhere(kinds: Kinds, corpus: Path) -> None:
     """A run on files of factors scores pipe text where that is set."""
     target = f"target={corpus / 'test.de'}"
     beside = call("score", f"run={kinds.parallel}", f"source={kinds.folder / 'test.en'}", target)
-    given = ["format=pipe", "factors=[upos]", f"source={kinds.folder / 'test.pipe'}", target]
-    done = call("score", f"run={kinds.parallel}", *given)
+    arguments = ["format=pipe", "factors=[upos]", f"source={kinds.folder / 'test.pipe'}", target]
+    done = call("score", f"run={kinds.parallel}", *arguments)
     assert (done.code, said(done)) == (0, "")
     assert done.out == beside.out
-    assert translate(kinds.parallel, *given[:2], f"input={kinds.folder / 'test.pipe'}") == (
+    assert translate(kinds.parallel, *arguments[:2], f"input={kinds.folder / 'test.pipe'}") == (
         read_lines(kinds.parallel / "test.hyp")
     )
 
@@ -224,8 +224,8 @@ def test_what_goes_with_no_text(
         done = call("translate", f"run={run}", *arguments, stdin=stdin)
         assert (done.code, done.out) == (2, "")
         assert done.err.splitlines()[-1] == f"error: {message}"
-    found = script(monkeypatch, capsys, "reliance", kinds.pipe, "--target", alone)
-    assert found == (2, "", "error: --target: goes with --source FILE; give both, or neither\n")
+    outcome = script(monkeypatch, capsys, "reliance", kinds.pipe, "--target", alone)
+    assert outcome == (2, "", "error: --target: goes with --source FILE; give both, or neither\n")
 
 
 def test_lines_of_a_pipe_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,8 +267,8 @@ def test_scores_of_an_nbest_list(kinds: Kinds, tmp_path: Path) -> None:
     names = [f"source={tmp_path / 'single.en'}", f"target={tmp_path / 'one'}"]
     single = call("score", f"run={run}", *names)
     [(logprob, pieces)] = [line.split("\t") for line in single.out.splitlines()]
-    found, count = done.out.splitlines()[4].split("\t")
-    assert (float(found), count) == (pytest.approx(float(logprob), abs=1e-4), pieces)
+    result, count = done.out.splitlines()[4].split("\t")
+    assert (float(result), count) == (pytest.approx(float(logprob), abs=1e-4), pieces)
 
 
 def test_nbest_numbers() -> None:

@@ -46,8 +46,8 @@ def test_interleave_by_hand(side: str) -> None:
         of += [at] * len(tags) if side == "after" else []
     assert tokens.tolist() == expected
     ends = [i for i, token in enumerate(expected) if token == EOS]
-    real = [place for i, place in enumerate(places.tolist()) if i not in ends]
-    assert real == [place for i, place in enumerate(of) if i not in ends]
+    real = [position for i, position in enumerate(places.tolist()) if i not in ends]
+    assert real == [position for i, position in enumerate(of) if i not in ends]
     assert places[ends].tolist() == [7, 9]
     assert Interleave.count_tokens(SIZES) == 9
 

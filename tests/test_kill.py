@@ -24,8 +24,8 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert found["killed"] == 4
-    assert found["in the writer"] >= 1
-    assert found["at a random time"] >= 1
-    assert found["differing"] == []
+    content = json.loads(done.stdout)
+    assert content["killed"] == 4
+    assert content["in the writer"] >= 1
+    assert content["at a random time"] >= 1
+    assert content["differing"] == []

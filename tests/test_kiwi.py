@@ -58,15 +58,15 @@ def test_the_map_of_tags(kiwi: Kiwi) -> None:
 def test_morphemes(kiwi: Kiwi) -> None:
     text = "나는 학교에 갔다 3개, K!"
     (sentence,) = kiwi.annotate([text])
-    found = [(w.form, w.start, w.end, w.lemma, w.upos, w.xpos) for w in sentence.words]
-    assert found == [
+    result = [(w.form, w.start, w.end, w.lemma, w.upos, w.xpos) for w in sentence.words]
+    assert result == [
         ("나", 0, 1, "나", "PRON", "NP"),
         ("는", 1, 2, "는", "ADP", "JX"),
         ("학교", 3, 5, "학교", "NOUN", "NNG"),
         ("에", 5, 6, "에", "ADP", "JKB"),
         # two morphemes in one syllable are one word
         ("갔", 7, 8, "가다+었", "VERB+PART", "VV+EP"),
-        ("다", 8, 9, "다", "PART", found[5][5]),
+        ("다", 8, 9, "다", "PART", result[5][5]),
         ("3", 10, 11, "3", "NUM", "SN"),
         ("개", 11, 12, "개", "NOUN", "NNB"),
         (",", 12, 13, ",", "PUNCT", "SP"),
@@ -103,11 +103,13 @@ def test_every_visible_character_is_in_one_word(text: str, kiwi: Kiwi) -> None:
 def test_decomposed_text(kiwi: Kiwi) -> None:
     """Jamo of their own code points: the morphemes of the syllables that they make up."""
     text = "한국어를 배웠습니다."
-    given = normalize("NFD", text)
-    composed, decomposed = annotate_texts(kiwi, [text, given])
+    input_value = normalize("NFD", text)
+    composed, decomposed = annotate_texts(kiwi, [text, input_value])
     assert [w[3:] for w in decomposed.words] == [w[3:] for w in composed.words]
     assert [normalize("NFC", w.form) for w in decomposed.words] == [w.form for w in composed.words]
-    assert "".join(given[w.start : w.end] for w in decomposed.words) == "".join(given.split())
+    assert "".join(input_value[w.start : w.end] for w in decomposed.words) == "".join(
+        input_value.split()
+    )
 
 
 def test_lines_on_their_own_and_blank_ones(kiwi: Kiwi) -> None:
@@ -138,14 +140,14 @@ def test_particles_are_joined_to_their_nouns(kiwi: Kiwi) -> None:
     """Where a piece covers both; a piece of a part of a word has that word's value alone."""
     sentences = Sentences.of(annotate_texts(kiwi, ["톰은 학교에 갔다."]))
     subwords = Subwords.train(SubwordConfig(vocab_size=16), ["톰은 학교에 갔다."])
-    given = pieces([(0, 2), (2, 4), (4, 6), (6, 10)])  # 톰은 | 학 | 교에 | 갔다.
+    four_pieces = pieces([(0, 2), (2, 4), (4, 6), (6, 10)])  # 톰은 | 학 | 교에 | 갔다.
     assert of_morphemes(AnnotatorConfig("nmt_feat.annotators.Kiwi"))
     for cover, lost, values in (
         ("first", 4, ["PROPN", "NOUN", "NOUN", "VERB+PART"]),
         ("join", 0, ["PROPN+ADP", "NOUN", "NOUN+ADP", "VERB+PART+PART+PUNCT"]),
     ):
         vocab = FeatureVocab("upos", "copy", annotated=True, cover=cover)
-        described = SourceEncoder(subwords, {"upos": vocab}).describe(sentences, [""], given)
+        described = SourceEncoder(subwords, {"upos": vocab}).describe(sentences, [""], four_pieces)
         names = described.values["upos"].values
         assert [names[i - VALUES] for i in described.carried["upos"][:-1]] == values
         assert described.lost == {"upos": lost}
@@ -175,8 +177,8 @@ LIMITS = (
 @pytest.mark.parametrize("combiner", ["concat", "average", "gate"])
 def test_park_and_zhao(combiner: str, korean: Small) -> None:
     folder = korean.train(*LIMITS, f"combiner={combiner}", "features=[jamo,syllable]")
-    found = record(folder)
-    assert found["features"] == ["jamo", "syllable"]
+    run_record = record(folder)
+    assert run_record["features"] == ["jamo", "syllable"]
     assert len((folder / "test.hyp").read_text(encoding="utf-8").splitlines()) == 720
 
 

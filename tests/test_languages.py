@@ -101,14 +101,14 @@ def test_scores_are_those_of_the_command_line(tmp_path: Path, language: str) -> 
     done = python(*command, *more, cwd=tmp_path)
     bleu, chrf, ter = json.loads(done.stdout)
     scoring = choose_scoring(DataConfig(target_lang=language))
-    found = score(hypotheses, references, scoring.tokenized, scoring.tokenizer)
-    assert (round(found.bleu, 15), found.bleu_signature) == (bleu["score"], bleu["signature"])
-    assert (round(found.chrf, 15), found.chrf_signature) == (chrf["score"], chrf["signature"])
+    scores = score(hypotheses, references, scoring.tokenized, scoring.tokenizer)
+    assert (round(scores.bleu, 15), scores.bleu_signature) == (bleu["score"], bleu["signature"])
+    assert (round(scores.chrf, 15), scores.chrf_signature) == (chrf["score"], chrf["signature"])
     edits = TER(scoring)
     rate = score_texts(edits, references, hypotheses, references)
     assert (round(rate, 15), edits.signature) == (ter["score"], ter["signature"])
-    assert f"tok:{scoring.tokenizer}" in found.bleu_signature
-    assert 5 < found.bleu < 95
+    assert f"tok:{scoring.tokenizer}" in scores.bleu_signature
+    assert 5 < scores.bleu < 95
     assert score(references, references, False, scoring.tokenizer).bleu == pytest.approx(100)
 
 
@@ -149,9 +149,9 @@ def test_resampled_scores_are_those_of_resampled_sentences(language: str) -> Non
 def test_a_setting_overrides(
     settings: dict[str, str | bool], tokenizer: str, asian: bool, unit: str
 ) -> None:
-    found = choose_scoring(DataConfig(**settings))  # type: ignore[arg-type]
-    assert (found.tokenizer, found.asian, found.unit) == (tokenizer, asian, unit)
-    assert found.tokenized == settings.get("tokenized", False)
+    scoring = choose_scoring(DataConfig(**settings))  # type: ignore[arg-type]
+    assert (scoring.tokenizer, scoring.asian, scoring.unit) == (tokenizer, asian, unit)
+    assert scoring.tokenized == settings.get("tokenized", False)
 
 
 def test_perplexity_of_characters() -> None:
@@ -219,8 +219,8 @@ def test_the_choices_are_those_of_sacrebleu() -> None:
 
 def test_only_another_tokeniser_makes_another_run(small: Small) -> None:
     def identity(*settings: str) -> str | None:
-        found = identity_settings(small.config(*settings), "hash of the data")
-        tokenizer: str | None = found["data"].get("bleu_tokenizer")
+        result = identity_settings(small.config(*settings), "hash of the data")
+        tokenizer: str | None = result["data"].get("bleu_tokenizer")
         return tokenizer
 
     assert identity() is None
@@ -247,8 +247,8 @@ def test_a_run_is_scored_alike_on_dev_and_test(
     for module in (testing, build_trainer):
         monkeypatch.setattr(module, "translate_split", half_right)
     folder = small.train(f"data.target_lang={language}", "trainer.max_steps=2")
-    found = record(folder)
-    for name, mine in (("dev", found["dev"]), ("test", found["tests"]["test"])):
+    run_record = record(folder)
+    for name, mine in (("dev", run_record["dev"]), ("test", run_record["tests"]["test"])):
         files = [f"{small.corpus}/{name}.de", "-i", f"{folder}/{name}.hyp"]
         command = ["-m", "sacrebleu", *files, "-m", "bleu", "ter", "-w", "14", "--force"]
         done = python(*command, *FLAGS[language])
@@ -262,7 +262,7 @@ def test_a_run_is_scored_alike_on_dev_and_test(
         counts, _ = read_counts(folder / counts_file(name))
         assert METRICS["BLEU"](counts["BLEU"].sum(axis=0)) == pytest.approx(bleu["score"])
         assert mine["perplexity_unit"] == "character"
-    assert found["curve"][-1]["bleu"] == pytest.approx(found["dev"]["bleu"])
+    assert run_record["curve"][-1]["bleu"] == pytest.approx(run_record["dev"]["bleu"])
 
 
 def test_perplexity_is_named_after_its_unit() -> None:
@@ -278,10 +278,10 @@ def test_perplexity_is_named_after_its_unit() -> None:
 
 def test_runs_of_different_tokenisers_are_not_compared(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, m, seed, 0.2) for m in ("none", "add", "gate") for seed in (1, 2)]
-    for made, _ in runs:
-        if made.method == "gate":
-            made.settings["data"] = {"bleu_tokenizer": "char"}
-            scores = made.tests["test"]
+    for run_record, _ in runs:
+        if run_record.method == "gate":
+            run_record.settings["data"] = {"bleu_tokenizer": "char"}
+            scores = run_record.tests["test"]
             scores.bleu_signature = scores.bleu_signature.replace("tok:13a", "tok:char")
     report = Report(runs, pairs=False)
     assert [[m.name for m in e.methods] for e in report.comparisons] == [["none", "add"]]
@@ -292,10 +292,10 @@ def test_runs_of_different_tokenisers_are_not_compared(tmp_path: Path) -> None:
     )
     assert "; gate (BLEU nrefs:1|case:mixed|eff:no|tok:char|smooth:exp, chrF " in note
     assert report.table.best_cells() == frozenset()
-    for made, _ in runs:  # another version of sacreBLEU is no other kind of score
-        scores = made.tests["test"]
+    for run_record, _ in runs:  # another version of sacreBLEU is no other kind of score
+        scores = run_record.tests["test"]
         scores.bleu_signature = scores.bleu_signature.replace("tok:char", "tok:13a")
-        if made.method == "gate":
+        if run_record.method == "gate":
             scores.bleu_signature = scores.bleu_signature.replace("version:", "version:9.")
     [whole] = Report(runs, pairs=False).comparisons
     assert [m.name for m in whole.methods] == ["none", "add", "gate"]

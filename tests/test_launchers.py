@@ -111,8 +111,8 @@ def test_threads_are_divided(small: Small) -> None:
     process = start(small, *more, *JOBLIB)
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out
-    found = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
-    assert [run["machine"]["threads"] for run in found] == [max(1, count_cores() // 2)] * 2
+    result = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
+    assert [run["machine"]["threads"] for run in result] == [max(1, count_cores() // 2)] * 2
 
 
 def test_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +175,13 @@ def test_a_search(small: Small, direction: str) -> None:
         assert out.endswith("set hydra.sweeper.direction=maximize\n")
         return
     assert code == 0, out
-    found = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
-    assert len({run["settings"]["model"]["dropout"] for run in found}) == 2
-    assert all(0 <= run["settings"]["model"]["dropout"] <= 0.3 for run in found)
-    assert {run["settings"]["features"]["upos"]["dim"] for run in found} <= {3, 4}
+    result = [record(path.parent) for path in small.folder.glob("runs/*/result.json")]
+    assert len({run["settings"]["model"]["dropout"] for run in result}) == 2
+    assert all(0 <= run["settings"]["model"]["dropout"] <= 0.3 for run in result)
+    assert {run["settings"]["features"]["upos"]["dim"] for run in result} <= {3, 4}
     (folder,) = tables(small)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
-    assert best["best_value"] == max(run["dev"]["bleu"] for run in found)
+    assert best["best_value"] == max(run["dev"]["bleu"] for run in result)
 
 
 def test_a_trial_that_fails_ends_no_search(small: Small) -> None:

@@ -23,24 +23,24 @@ def dialled(
     folder: Path, method: str, seed: int, wrong: float, erase: float, control: str = ""
 ) -> tuple[RunRecord, Path]:
     """A run whose feature says `BITS[erase]`."""
-    record, place = run(folder / f"{erase}{control}", method, seed, wrong)
+    record, run_folder = run(folder / f"{erase}{control}", method, seed, wrong)
     record.hash += f"{erase}{control}"
     record.settings = {"features": {"upos": {"erase": erase} if erase else {}}}
     record.settings |= {"control": control} if control else {}
     record.data_report = {"features": {"upos": {"entropy": BITS[erase], "given_word": 0.1}}}
-    return record, place
+    return record, run_folder
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[RunRecord, Path]]:
     """concat is far above add where the feature says much, and less so where it says less."""
     folder = tmp_path_factory.mktemp("runs")
-    found = [run(folder, "none", seed, 0.5) for seed in SEEDS]
+    result = [run(folder, "none", seed, 0.5) for seed in SEEDS]
     for erase, bits in BITS.items():
         for seed in SEEDS:
-            found.append(dialled(folder, "add", seed, 0.3, erase))
-            found.append(dialled(folder, "concat", seed, 0.25 - 0.05 * bits, erase))
-    return found
+            result.append(dialled(folder, "add", seed, 0.3, erase))
+            result.append(dialled(folder, "concat", seed, 0.25 - 0.05 * bits, erase))
+    return result
 
 
 def of(runs: list[tuple[RunRecord, Path]]) -> list[Lead]:
@@ -51,12 +51,12 @@ def of(runs: list[tuple[RunRecord, Path]]) -> list[Lead]:
 def test_without_sentences_it_is_students_test() -> None:
     values = [0.3, 0.9, 0.1, 0.6]
     sample = Sample(np.array(values), np.tile(np.array(values), (10, 1)))
-    found = compare_with_zero(sample, 1000)
+    result = compare_with_zero(sample, 1000)
     test = scipy.stats.ttest_1samp(values, 0)
     interval = test.confidence_interval(0.95)
-    assert found.p == pytest.approx(test.pvalue)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.df == pytest.approx(3)
+    assert result.p == pytest.approx(test.pvalue)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high))
+    assert result.df == pytest.approx(3)
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -71,18 +71,18 @@ def test_simulated_intervals_hold_what_they_promise(
         scores = sentences * random.normal() + np.hypot(seed, luck) * random.normal(size=n)
         resampled = scores + sentences * random.normal(size=(resamples, 1))
         resampled += luck * random.normal(size=(resamples, n))
-        found = compare_with_zero(Sample(scores, resampled), 1000)
-        covered += found.low <= 0 <= found.high
-        rare += found.p < 0.002
+        result = compare_with_zero(Sample(scores, resampled), 1000)
+        covered += result.low <= 0 <= result.high
+        rare += result.p < 0.002
     assert rare / tables <= {3: 0.01, 5: 0.004}[n]
     assert 0.93 <= covered / tables <= 0.97
 
 
 def test_what_the_seeds_of_a_pair_share_cancels() -> None:
     luck = np.array([5.0, -3.0, 1.0])
-    one, other = (Sample(luck + k, np.tile(luck + k, (10, 1))) for k in (2.0, 1.5))
-    found = compare_with_zero(Sample.weighted_sum([one, other], [1, -1]), 1000)
-    assert (found.value, found.low, found.p) == pytest.approx((0.5, 0.5, 0))
+    one, second = (Sample(luck + k, np.tile(luck + k, (10, 1))) for k in (2.0, 1.5))
+    result = compare_with_zero(Sample.weighted_sum([one, second], [1, -1]), 1000)
+    assert (result.value, result.low, result.p) == pytest.approx((0.5, 0.5, 0))
     assert one.select_runs([2, 0]).scores.tolist() == [3.0, 7.0]
 
 
@@ -127,12 +127,12 @@ def test_words(runs: list[tuple[RunRecord, Path]]) -> None:
 
 def test_the_lead_that_shrinks_and_the_one_that_is_none(tmp_path: Path) -> None:
     """concat is made worse with each bit, and none of the others differ."""
-    made = [run(tmp_path, "none", seed, 0.5) for seed in SEEDS]
+    results = [run(tmp_path, "none", seed, 0.5) for seed in SEEDS]
     for erase, bits in BITS.items():
         for seed in SEEDS:
-            made.append(dialled(tmp_path, "concat", seed, 0.1 + 0.06 * bits, erase))
-            made += [dialled(tmp_path, m, seed, 0.3, erase) for m in ("gate", "add")]
-    text = "\n".join(describe_leads(of(made)))
+            results.append(dialled(tmp_path, "concat", seed, 0.1 + 0.06 * bits, erase))
+            results += [dialled(tmp_path, m, seed, 0.3, erase) for m in ("gate", "add")]
+    text = "\n".join(describe_leads(of(results)))
     assert "upos: the lead of concat over gate shrinks by " in text
     assert "gate over add" not in text
     assert "add over gate" not in text
@@ -173,8 +173,8 @@ def test_the_report_has_them(runs: list[tuple[RunRecord, Path]], tmp_path: Path)
     [lead] = report.leads[0]["BLEU"]
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "## Lead of one method over another as features say less: BLEU on test\n" in text
-    [found] = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["evidence"]
-    [row] = found["leads"]
+    [content] = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["evidence"]
+    [row] = content["leads"]
     assert row["one"] == "concat"
     assert row["per bit"]["value"] == lead.per_bit.difference.value
     assert row["mean"]["corrected p"] == lead.mean.p
@@ -195,8 +195,8 @@ def test_leads_in_chrf_stand_beside_those_in_bleu(
     assert lead.metric == "chrF"
     assert lead.mean.difference.value == pytest.approx(means[lead.one] - means[lead.other])
     assert lead.mean.difference.value != report.leads[0]["BLEU"][0].mean.difference.value
-    [found] = json.loads(report.to_json())["evidence"]
-    [row] = found["leads in chrF"]
+    [content] = json.loads(report.to_json())["evidence"]
+    [row] = content["leads in chrF"]
     assert row["mean"]["value"] == lead.mean.difference.value
     titles = [block.title for block in report.tables]
     assert "Lead of one method over another as features say less: chrF on test" in titles

@@ -57,11 +57,11 @@ def test_files_have_the_training_s_numbers_and_the_result_is_the_same(small: Sma
     folder = small.train(*EVERY, "logger=[csv,tensorboard]")
     assert outcome(folder) == outcome(expected)
     assert not (expected / "csv").exists()
-    found = lines(folder / "csv" / "version_0" / "metrics.csv")
+    result = lines(folder / "csv" / "version_0" / "metrics.csv")
     curve = {point["step"]: point["bleu"] for point in record(folder)["curve"]}
-    bleu = {int(row["step"]): float(row["dev/bleu"]) for row in found if row["dev/bleu"]}
+    bleu = {int(row["step"]): float(row["dev/bleu"]) for row in result if row["dev/bleu"]}
     assert bleu == pytest.approx(curve)
-    losses = {int(row["step"]): float(row["train/loss"]) for row in found if row["train/loss"]}
+    losses = {int(row["step"]): float(row["train/loss"]) for row in result if row["train/loss"]}
     assert list(losses) == [2, 4]
     events = accumulators.EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
@@ -130,8 +130,8 @@ def test_each_start_has_its_own_file(tmp_path: Path) -> None:
         logger.open(tmp_path)
         logger.log({"loss": value}, 7)
         logger.close()
-    found = [lines(tmp_path / "csv" / f"version_{i}" / "metrics.csv") for i in (0, 1)]
-    assert found == [[{"loss": "1.0", "step": "7"}], [{"loss": "2.0", "step": "7"}]]
+    result = [lines(tmp_path / "csv" / f"version_{i}" / "metrics.csv") for i in (0, 1)]
+    assert result == [[{"loss": "1.0", "step": "7"}], [{"loss": "2.0", "step": "7"}]]
 
 
 def test_settings_do_not_name_another_run() -> None:
@@ -178,33 +178,33 @@ def test_a_missing_package(
 def test_wandb_offline(tmp_path: Path) -> None:
     """What it writes is kept in the run's folder, and sent nowhere."""
     pytest.importorskip("wandb", reason="needs wandb")
-    said: list[str] = []
+    messages: list[str] = []
     folder = tmp_path / "add-upos-s1"
     folder.mkdir()
     configs = command(["logger=wandb", "logger.wandb.args.mode=offline"]).logger
-    loggers = Loggers(make_loggers(configs), folder, said.append)
+    loggers = Loggers(make_loggers(configs), folder, messages.append)
     loggers.log({"train/loss": 1.5}, 2)
     loggers.close()
-    assert said == []
-    [kept] = (folder / "wandb").glob("offline-run-*/*.wandb")
+    assert messages == []
+    [offline_run] = (folder / "wandb").glob("offline-run-*/*.wandb")
     deadline = time.monotonic() + 30  # its own process writes
-    while b"train/loss" not in kept.read_bytes() and time.monotonic() < deadline:
+    while b"train/loss" not in offline_run.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert b"train/loss" in kept.read_bytes()
+    assert b"train/loss" in offline_run.read_bytes()
 
 
 def test_mlflow_in_a_folder(tmp_path: Path) -> None:
     """Without a server; training that is resumed continues its run."""
     mlflow = pytest.importorskip("mlflow", reason="needs mlflow")
-    said: list[str] = []
+    messages: list[str] = []
     folder = tmp_path / "add-upos-s1"
     folder.mkdir()
     for step in (2, 4):
         loggers = make_loggers(command(["logger=mlflow"]).logger)
-        logger = Loggers(loggers, folder, said.append, "first try", ["draft"])
+        logger = Loggers(loggers, folder, messages.append, "first try", ["draft"])
         logger.log({"train/loss": 1.5}, step)
         logger.close()
-    assert said == []
+    assert messages == []
     client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
     [run] = client.search_runs([client.get_experiment_by_name("nmt_feat").experiment_id])
     assert (run.info.run_name, run.info.status, run.data.tags["draft"]) == (

@@ -51,8 +51,8 @@ def configs(*names: str) -> dict[str, MetricConfig]:
 
 def test_metrics_that_are_added_equal_those_of_the_start(small: Small) -> None:
     more = ("combiner=none", "trainer.max_steps=2", FURTHER, COPIED)
-    with small.elsewhere("whole") as other:
-        whole = other.train(*more)
+    with small.elsewhere("whole") as twin:
+        whole = twin.train(*more)
     folder = small.train(*more[:2])
     before = record(folder)
     assert "metrics" not in before["tests"]["test"]

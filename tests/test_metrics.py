@@ -107,10 +107,10 @@ def test_the_nearer_reference_counts_and_ties_are_wrong() -> None:
 def test_settled_are_the_readings_that_features_tell_apart() -> None:
     """Of the ducks only the verb; the sheep have the same values."""
     hypotheses = [REFERENCES[i] for i in (2, 4, 2, 3, 4, 5)]
-    found = reading_accuracy(SOURCES, REFERENCES, hypotheses, VALUES)
-    assert found == Reading(readings=5, accuracy=3 / 5, settled=1, settled_accuracy=1.0)
-    found = reading_accuracy(SOURCES, REFERENCES, REFERENCES[::-1], VALUES)
-    assert (found.settled, found.settled_accuracy) == (1, 0.0)
+    reading = reading_accuracy(SOURCES, REFERENCES, hypotheses, VALUES)
+    assert reading == Reading(readings=5, accuracy=3 / 5, settled=1, settled_accuracy=1.0)
+    reading = reading_accuracy(SOURCES, REFERENCES, REFERENCES[::-1], VALUES)
+    assert (reading.settled, reading.settled_accuracy) == (1, 0.0)
 
 
 def test_one_output_per_source_is_right_on_one_of_k() -> None:
@@ -118,15 +118,15 @@ def test_one_output_per_source_is_right_on_one_of_k() -> None:
     sources = ["s"] * 4 + ["t"] * 3
     references = ["aa b", "aa b", "cc d", "ee f", "x yy", "z yy", "x yy"]
     for output in ("aa b", "cc d e", "zzz", "x yy"):
-        found = reading_accuracy(sources, references, [output] * 7)
-        assert found.readings == 5
-        assert found.accuracy is not None
-        assert found.accuracy <= 2 / 5
+        reading = reading_accuracy(sources, references, [output] * 7)
+        assert reading.readings == 5
+        assert reading.accuracy is not None
+        assert reading.accuracy <= 2 / 5
     assert reading_accuracy(sources, references, ["aa b"] * 7).accuracy == 1 / 5
     half = ["aa b", "cc d", *["?"] * 5]
     assert reading_accuracy(sources, references, half).accuracy == pytest.approx(0.5 / 5)
 
 
 def test_nothing_ambiguous() -> None:
-    found = reading_accuracy(["a", "b", "a"], ["x", "y", "x"], ["x", "y", "z"], [("N",)] * 3)
-    assert found == Reading(0, None, 0, None)
+    reading = reading_accuracy(["a", "b", "a"], ["x", "y", "x"], ["x", "y", "z"], [("N",)] * 3)
+    assert reading == Reading(0, None, 0, None)

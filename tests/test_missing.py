@@ -51,8 +51,17 @@ def test_values_are_unknown(column: str) -> None:
     }
     together = encoder.describe(Sentences.of([annotated, Sentence("b"), annotated]), ["", "", ""])
     ids, _ = encoder.look_up(together)
-    known = 3 if column == "upos" else 5
-    assert ids["f"].tolist() == [known, known, END, UNK, END, known, known, END]
+    known_count = 3 if column == "upos" else 5
+    assert ids["f"].tolist() == [
+        known_count,
+        known_count,
+        END,
+        UNK,
+        END,
+        known_count,
+        known_count,
+        END,
+    ]
     encoder = encoder.with_features({"g": FeatureVocab("lemma", "copy", ["a"], [1])})
     with pytest.raises(UserError) as error:
         encode(encoder, Sentence("a b"), "f:3")
@@ -89,8 +98,8 @@ def test_a_file_of_annotation_may_lack_sentences(small: Small) -> None:
     lines = [{"text": texts[0]}, {"text": "She left.", "words": words}]
     file = small.folder / "dev.jsonl"
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines * 4))
-    given = f"data.dev.source={small.folder / 'dev.txt'}", f"data.dev.conllu={file}"
-    cfg = small.config(*ALLOWED, *given)
+    arguments = f"data.dev.source={small.folder / 'dev.txt'}", f"data.dev.conllu={file}"
+    cfg = small.config(*ALLOWED, *arguments)
     assert prepare(cfg, cfg.features).notes == [
         f"features.{name}: unknown for 12 words of dev" for name in ("deprel", "upos")
     ]
@@ -126,13 +135,13 @@ def test_translation_counts(small: Small, tmp_path: Path) -> None:
     done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 3
-    said = "sentences have no annotation: what it would say is unknown, words are those between "
-    said += "spaces\n"
-    assert errors_of(done) == f"2 of 3 {said}"
+    message = "sentences have no annotation: what it would say is unknown, words are those between "
+    message += "spaces\n"
+    assert errors_of(done) == f"2 of 3 {message}"
     (tmp_path / "full").write_text("I saw her.\nShe left.\nHe left.\n")
     source, target = tmp_path / "full", tmp_path / "de"
     done = call("score", f"run={folder}", f"source={source}", f"target={target}")
-    assert (done.code, errors_of(done)) == (0, f"3 of 3 {said}")
+    assert (done.code, errors_of(done)) == (0, f"3 of 3 {message}")
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
     assert (done.code, errors_of(done)) == (0, "")
 
@@ -148,8 +157,8 @@ def test_words_are_the_annotation_s_whatever_the_features(small: Small) -> None:
         alone = prepared_with(small, f"features=[{name}]")
         beside = prepared_with(small, f"features=[{name},upos]")
         assert alone.notes == beside.notes == []
-        for split, other in ((alone.train, beside.train), (alone.dev, beside.dev)):
-            assert split.features[name].tolist() == other.features[name].tolist()
+        for split, counterpart in ((alone.train, beside.train), (alone.dev, beside.dev)):
+            assert split.features[name].tolist() == counterpart.features[name].tolist()
     shapes = prepared_with(small, "features=[shape]").encoder.features["shape"].values
     assert "." in shapes
     for name in ("train", "dev", "test"):
@@ -174,8 +183,8 @@ def test_words_between_spaces_are_said(small: Small, tmp_path: Path) -> None:
     text = small.folder / "dev.txt"
     text.write_text("I saw her.\n" * 8)
     settings = "features=[shape]", f"data.dev.source={text}"
-    said = "sentences have no annotation: their words are what stands between spaces"
-    assert prepared_with(small, *settings).notes == [f"dev: 8 {said}"]
+    message = "sentences have no annotation: their words are what stands between spaces"
+    assert prepared_with(small, *settings).notes == [f"dev: 8 {message}"]
     folder = small.train("combiner=add", "features=[shape]", "trainer.max_steps=2")
     (tmp_path / "text").write_text("I saw her.\n\nShe left.\n")
     done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")

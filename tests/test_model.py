@@ -121,8 +121,8 @@ def test_alike_positions_are_combined_once(name: str, monkeypatch: pytest.Monkey
     (plain * weights).sum().backward()
     expected = [p.grad for p in embedding.parameters() if p.grad is not None]
     assert len(got) == len(expected) >= 3
-    for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for one, second in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, second, rtol=1e-4, atol=1e-5)
 
 
 def test_target_embedding() -> None:
@@ -172,12 +172,12 @@ def test_the_decoder_does_not_see_ahead() -> None:
     memory = model.encode(source, features, mask)
     ids = targets(2, 6)
     hidden = model.decode(ids, memory, mask)
-    for place in range(1, 6):
+    for position in range(1, 6):
         changed = ids.clone()
-        changed[:, place:] = (changed[:, place:] + 1) % TARGET
+        changed[:, position:] = (changed[:, position:] + 1) % TARGET
         out = model.decode(changed, memory, mask)
-        torch.testing.assert_close(out[:, :place], hidden[:, :place])
-        assert not torch.allclose(out[:, place], hidden[:, place])
+        torch.testing.assert_close(out[:, :position], hidden[:, :position])
+        assert not torch.allclose(out[:, position], hidden[:, position])
 
 
 def test_what_matters_is_seen() -> None:
@@ -185,10 +185,10 @@ def test_what_matters_is_seen() -> None:
     model = make()
     source, features, mask = batch([5])
     hidden = model(source, features, mask, targets(1, 3))
-    for place in range(5):
+    for position in range(5):
         for changed in (
-            (source.clone().index_fill_(1, torch.tensor([place]), 21), features),
-            (source, {"upos": (features["upos"] + (torch.arange(5) == place)) % VALUES}),
+            (source.clone().index_fill_(1, torch.tensor([position]), 21), features),
+            (source, {"upos": (features["upos"] + (torch.arange(5) == position)) % VALUES}),
         ):
             out = model(*changed, mask, targets(1, 3))
             assert bool((out - hidden).abs().amax(-1).gt(1e-6).all())
@@ -201,10 +201,10 @@ def test_steps_equal_decoding_at_once() -> None:
     ids = targets(3, 6)
     expected = model.compute_logits(model.decode(ids, memory, mask))
     cache = model.start_cache(memory, mask)
-    for place in range(6):
-        logits = model.decode_step(ids[:, place], place, cache)
+    for position in range(6):
+        logits = model.decode_step(ids[:, position], position, cache)
         assert logits.dtype == torch.float32
-        torch.testing.assert_close(logits, expected[:, place], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits, expected[:, position], rtol=1e-4, atol=1e-5)
 
 
 def test_steps_after_rows_are_selected() -> None:
@@ -215,15 +215,15 @@ def test_steps_after_rows_are_selected() -> None:
     rows = torch.arange(3)
     history = targets(3, 2)
     cache = model.start_cache(memory, mask)
-    for place in range(2):
-        model.decode_step(history[:, place], place, cache)
-    for place, index in enumerate([[2, 0, 0, 1], [3, 1], [1, 1, 0]], start=2):
+    for position in range(2):
+        model.decode_step(history[:, position], position, cache)
+    for position, index in enumerate([[2, 0, 0, 1], [3, 1], [1, 1, 0]], start=2):
         chosen = torch.tensor(index)
         cache = cache.select_rows(chosen)
         rows, history = rows[chosen], history[chosen]
-        token = (torch.arange(len(index)) * 3 + place) % TARGET
+        token = (torch.arange(len(index)) * 3 + position) % TARGET
         history = torch.cat([history, token[:, None]], dim=1)
-        logits = model.decode_step(token, place, cache)
+        logits = model.decode_step(token, position, cache)
         expected = model.compute_logits(model.decode(history, memory[rows], mask[rows]))[:, -1]
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
@@ -327,9 +327,9 @@ def test_what_dropout_keeps_is_scaled() -> None:
         dropout(ones, 0.25, True),
         add_with_dropout(torch.zeros_like(ones), ones, 0.25, True),
     ):
-        kept = dropped[dropped != 0]
-        torch.testing.assert_close(kept, torch.full_like(kept, 4 / 3))
-        assert len(kept) / ones.numel() == pytest.approx(0.75, abs=0.01)
+        nonzero_values = dropped[dropped != 0]
+        torch.testing.assert_close(nonzero_values, torch.full_like(nonzero_values, 4 / 3))
+        assert len(nonzero_values) / ones.numel() == pytest.approx(0.75, abs=0.01)
 
 
 def test_dropout_only_in_training() -> None:
@@ -340,8 +340,8 @@ def test_dropout_only_in_training() -> None:
         model(source, features, mask, ids), model(source, features, mask, ids)
     )
     model.train()
-    one, other = (model(source, features, mask, ids) for _ in range(2))
-    assert not torch.allclose(one, other)
+    one, second = (model(source, features, mask, ids) for _ in range(2))
+    assert not torch.allclose(one, second)
 
 
 def test_bf16_autocast() -> None:
@@ -355,7 +355,7 @@ def test_bf16_autocast() -> None:
         loss, _ = fused_loss(hidden.flatten(0, 1), weight, ids.flatten(), 0.1)
         memory = model.encode(source, features, mask)
         cache = model.start_cache(memory, mask)
-        steps = [model.decode_step(ids[:, place], place, cache) for place in range(2)]
+        steps = [model.decode_step(ids[:, position], position, cache) for position in range(2)]
     torch.testing.assert_close(hidden.float(), exact, rtol=0.1, atol=0.1)
     assert steps[1].dtype == torch.float32
     torch.testing.assert_close(steps[1], model.compute_logits(exact)[:, 1], rtol=0.2, atol=0.2)
@@ -371,7 +371,7 @@ def test_sums_over_positions_in_bf16(name: str) -> None:
     """The embedding of a word that stands in a batch 4,000 times gets the gradient of all."""
     embedding = make(SHIPPED[name]).source
     ids = torch.full((40, 100), 5)
-    found = []
+    results = []
     for enabled in (True, False):
         embedding.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
@@ -380,7 +380,7 @@ def test_sums_over_positions_in_bf16(name: str) -> None:
         embedded.sum().backward()
         assert embedding.words is not None
         assert embedding.words.weight.grad is not None
-        found.append(embedding.words.weight.grad[5])
+        results.append(embedding.words.weight.grad[5])
     torch.testing.assert_close(
-        found[0], found[1], rtol=0.05, atol=0.03 * float(found[1].abs().max())
+        results[0], results[1], rtol=0.05, atol=0.03 * float(results[1].abs().max())
     )

@@ -54,40 +54,40 @@ def test_a_skipped_update_changes_nothing(
 ) -> None:
     """Also as on a GPU, where the device itself decides and is asked only now and then."""
     spoil(2)
-    made = trainer(small, *GATE, f"trainer.clip_norm={clip}")
-    made.optimizer_skips = masks
-    made.update()
-    before = parameters(made), optimizer_tensors(made.optimizer.optimizer)
+    loop = trainer(small, *GATE, f"trainer.clip_norm={clip}")
+    loop.optimizer_skips = masks
+    loop.update()
+    before = parameters(loop), optimizer_tensors(loop.optimizer.optimizer)
     before = before[0], {name: value.clone() for name, value in before[1].items()}
-    loss, _ = made.update()
+    loss, _ = loop.update()
     assert float(loss) == 0
-    after = parameters(made), optimizer_tensors(made.optimizer.optimizer)
+    after = parameters(loop), optimizer_tensors(loop.optimizer.optimizer)
     for one, two in zip(before, after, strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
             assert torch.equal(value, two[name]), name
-    assert made.state.skipped == (0 if masks else 1)
-    made.count_skipped()
-    assert (made.state.step, made.state.skipped, made.state.in_a_row) == (2, 1, 1)
-    made.update()
-    made.count_skipped()
-    assert (made.state.skipped, made.state.in_a_row) == (1, 0)
-    assert any(not torch.equal(v, before[0][name]) for name, v in parameters(made).items())
+    assert loop.state.skipped == (0 if masks else 1)
+    loop.count_skipped()
+    assert (loop.state.step, loop.state.skipped, loop.state.in_a_row) == (2, 1, 1)
+    loop.update()
+    loop.count_skipped()
+    assert (loop.state.skipped, loop.state.in_a_row) == (1, 0)
+    assert any(not torch.equal(v, before[0][name]) for name, v in parameters(loop).items())
 
 
 def test_the_device_decides_as_the_process_does(small: Small, spoil: Callable[..., None]) -> None:
-    found = []
+    results = []
     for masks in (False, True):
         spoil(1, 3, 4)
-        made = trainer(small, *GATE)
-        made.optimizer_skips = masks
+        loop = trainer(small, *GATE)
+        loop.optimizer_skips = masks
         for _ in range(6):
-            made.update()
-        made.count_skipped()
-        found.append((parameters(made), made.state.skipped))
-    assert found[0][1] == found[1][1] == 3
-    for name, value in found[0][0].items():
-        assert torch.equal(value, found[1][0][name]), name
+            loop.update()
+        loop.count_skipped()
+        results.append((parameters(loop), loop.state.skipped))
+    assert results[0][1] == results[1][1] == 3
+    for name, value in results[0][0].items():
+        assert torch.equal(value, results[1][0][name]), name
 
 
 def test_an_infinite_loss_with_a_finite_gradient(
@@ -95,16 +95,16 @@ def test_an_infinite_loss_with_a_finite_gradient(
 ) -> None:
     original = Objective.forward
 
-    def forward(self: Objective, *given: Tensor) -> tuple[Tensor, Tensor]:
-        loss, likelihood = original(self, *given)  # type: ignore[arg-type]
+    def forward(self: Objective, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        loss, likelihood = original(self, *arguments)  # type: ignore[arg-type]
         return loss + math.inf, likelihood
 
     monkeypatch.setattr(Objective, "forward", forward)
-    made = trainer(small, *GATE)
-    before = parameters(made)
-    made.update()
-    assert made.state.skipped == 1
-    assert all(torch.equal(value, before[name]) for name, value in parameters(made).items())
+    loop = trainer(small, *GATE)
+    before = parameters(loop)
+    loop.update()
+    assert loop.state.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in parameters(loop).items())
 
 
 def test_counted_in_the_record(
@@ -126,18 +126,18 @@ def test_counted_in_the_record(
 def test_too_many_in_a_row(small: Small, spoil: Callable[..., None]) -> None:
     """The sentences of the last batch are named, as the plan of the epoch has them."""
     spoil(2, 4, 5, 6)
-    made = trainer(small, *GATE, "trainer.max_skipped=3", "trainer.batch_tokens=40")
-    batch = sorted(int(row) for row in made.plan[5].indices)
+    loop = trainer(small, *GATE, "trainer.max_skipped=3", "trainer.batch_tokens=40")
+    batch = sorted(int(row) for row in loop.plan[5].indices)
     for _ in range(5):
-        made.update()
+        loop.update()
     with pytest.raises(UserError) as error:
-        made.update()
+        loop.update()
     numbers = ", ".join(str(row + 1) for row in batch)
     assert 0 < len(batch) <= 20
     assert str(error.value) == (
         "step 6: loss or gradient is not finite, in 3 updates in a row; the last is of "
         f"{len(batch)} training pairs, by number after filters: {numbers}, the first "
-        f"{made.prepared.train.source_texts[batch[0]]!r}; look at these, or train with a lower "
+        f"{loop.prepared.train.source_texts[batch[0]]!r}; look at these, or train with a lower "
         "optimizer.lr"
     )
 

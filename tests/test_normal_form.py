@@ -103,8 +103,8 @@ def test_reserved_characters_are_learnt(kind: str, byte_fallback: bool) -> None:
         pieces = subwords.encode(text)
         assert subwords.decode([piece.id for piece in pieces]) == text
         assert all(piece.id != 1 for piece in pieces)
-        found = subwords.pieces([text])
-        spans = zip(found.ids, found.starts, found.ends, strict=True)
+        pieces_of_text = subwords.pieces([text])
+        spans = zip(pieces_of_text.ids, pieces_of_text.starts, pieces_of_text.ends, strict=True)
         assert [tuple(map(int, span)) for span in spans] == [tuple(piece) for piece in pieces]
         covered = "".join(text[piece.start : piece.end] for piece in pieces)
         assert covered == text
@@ -205,14 +205,14 @@ def test_clean_corpora_keep_their_fingerprint(tmp_path: Path) -> None:
 def test_fingerprint_where_a_rule_takes_effect(pairs: DataConfig, tmp_path: Path) -> None:
     cfg = compose_settings([f"paths.cache={tmp_path}"])
     cfg.data = pairs
-    found = {}
+    results = {}
     test = folder(pairs) / "test.en"
     for name, text in (("clean", "A ▅.\n"), ("odd", "A  ▅.\n")):
         test.write_text(text)
         for kind in ("bpe", "given"):
             cfg.subword.kind = kind
-            found[name, kind] = hash_cache(cfg, {})
-    assert len(set(found.values())) == 4
+            results[name, kind] = hash_cache(cfg, {})
+    assert len(set(results.values())) == 4
 
 
 # ---- a run

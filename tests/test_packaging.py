@@ -223,5 +223,5 @@ def test_tested_versions_suit_the_declared_ranges() -> None:
 def test_the_oldest_sentencepiece() -> None:
     """Pieces with their places in the text (`out_type="offset_mapping"`) came with 0.2.2."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = {need.name: need.specifier for need in map(Requirement, project["dependencies"])}
-    assert [found["sentencepiece"].contains(version) for version in ("0.2.1", "0.2.2")] == [0, 1]
+    result = {need.name: need.specifier for need in map(Requirement, project["dependencies"])}
+    assert [result["sentencepiece"].contains(version) for version in ("0.2.1", "0.2.2")] == [0, 1]

@@ -79,11 +79,11 @@ def test_both_forms_give_the_same_report(tmp_path: Path) -> None:
     assert (again / name).read_bytes() == (packed / name).read_bytes()
     name = "counts.parquet"
     assert pq.read_table(again / name) == pq.read_table(packed / name)
-    one, other = report_of(packed), report_of(unpacked)
-    assert one.to_json() == other.to_json()
-    assert one.comparisons_csv() == other.comparisons_csv()
-    assert one.table.to_csv() == other.table.to_csv()
-    assert one.tables == other.tables
+    one, second = report_of(packed), report_of(unpacked)
+    assert one.to_json() == second.to_json()
+    assert one.comparisons_csv() == second.comparisons_csv()
+    assert one.table.to_csv() == second.table.to_csv()
+    assert one.tables == second.tables
     assert read_json_files(packed) == read_json_files(unpacked)
 
 

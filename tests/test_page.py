@@ -77,13 +77,15 @@ def made(folder: Path, method: str, seed: int) -> tuple[RunRecord, Path]:
     record.machine = {"cpu": ATTACK}
     record.curve = [CurvePoint(step, 1.0, 10.0 * step + seed) for step in (1, 2)]
     record.data_report = {"splits": {"train": {"sentences": 4, "top": [[ATTACK, 0.5]]}}}
-    place = folder / record.hash
-    place.mkdir(parents=True, exist_ok=True)
-    record.files = {"test": write_hypotheses(place, "test", outputs)}
+    run_folder = folder / record.hash
+    run_folder.mkdir(parents=True, exist_ok=True)
+    record.files = {"test": write_hypotheses(run_folder, "test", outputs)}
     record.counts = {"test": counts_file("test")}
-    write_counts(place / record.counts["test"], sentence_counts(outputs, REFERENCES), REFERENCES)
-    write_record(place, record)
-    return record, place
+    write_counts(
+        run_folder / record.counts["test"], sentence_counts(outputs, REFERENCES), REFERENCES
+    )
+    write_record(run_folder, record)
+    return record, run_folder
 
 
 @pytest.fixture
@@ -130,11 +132,11 @@ def test_everything_is_shown_and_escaped(
     assert names["script"] == 2
     assert not names["img"]
     assert not names["b"]
-    given, own = page.scripts
-    assert own == (ROOT / "nmt_feat/analysis/static/page.js").read_text(encoding="utf-8")
-    [found] = json.loads(given)
-    assert found["sentences"][2]["words"][0] == [ATTACK, "</script><b>"]
-    assert [s["reference"] for s in found["sentences"]] == REFERENCES
+    data_script, page_script = page.scripts
+    assert page_script == (ROOT / "nmt_feat/analysis/static/page.js").read_text(encoding="utf-8")
+    [content] = json.loads(data_script)
+    assert content["sentences"][2]["words"][0] == [ATTACK, "</script><b>"]
+    assert [s["reference"] for s in content["sentences"]] == REFERENCES
     assert text.count(ATTACK) == 0
     assert page.shown.count(ATTACK) >= 2 * len(runs)  # machine and configuration
     assert next(name for name in OUTPUTS if "<" in name) in page.shown
@@ -148,12 +150,12 @@ def test_nothing_is_fetched_and_no_two_ids_are_equal(
 ) -> None:
     write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
-    ids = Counter(given["id"] for _, given in page.elements if "id" in given)
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
     assert max(ids.values()) == 1
-    for tag, given in page.elements:
-        assert "src" not in given
-        assert not any(name.startswith("on") for name in given)
-        for name, value in given.items():
+    for tag, attributes in page.elements:
+        assert "src" not in attributes
+        assert not any(name.startswith("on") for name in attributes)
+        for name, value in attributes.items():
             if name.endswith("href"):
                 assert value == "data:," or str(value)[1:] in ids, (tag, value)
             elif "url(#" in str(value):
@@ -162,18 +164,18 @@ def test_nothing_is_fetched_and_no_two_ids_are_equal(
 
 def test_examples(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     rows = Report(runs).table.runs_by_name()
-    folders = {record.hash: place for record, place in runs}
-    [found], missing = collect_examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
-    assert (missing, found.notes, found.features) == ([], [], ["upos"])
-    assert found.methods == [f"{name}, seed 1" for name in OUTPUTS]
-    assert [s.ambiguous for s in found.sentences] == [True, True, False, False]
-    assert [s.length for s in found.sentences] == [5] * 4
-    assert [tuple(word) for word in found.sentences[1].words] == SOURCES[1]
-    first = found.sentences[0].outputs[0]
+    folders = {record.hash: run_folder for record, run_folder in runs}
+    [result], missing = collect_examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
+    assert (missing, result.notes, result.features) == ([], [], ["upos"])
+    assert result.methods == [f"{name}, seed 1" for name in OUTPUTS]
+    assert [s.ambiguous for s in result.sentences] == [True, True, False, False]
+    assert [s.length for s in result.sentences] == [5] * 4
+    assert [tuple(word) for word in result.sentences[1].words] == SOURCES[1]
+    first = result.sentences[0].outputs[0]
     assert (first.words[1], first.differ) == ("fischen", [1])
     chrf = CHRF().sentence_score(OUTPUTS["none"][0], [REFERENCES[0]]).score
     assert first.scores["chrF"] == pytest.approx(chrf, abs=0.051)
-    assert found.sentences[0].outputs[1].differ == []
+    assert result.sentences[0].outputs[1].differ == []
 
 
 def test_examples_of_a_language_without_spaces(
@@ -183,12 +185,12 @@ def test_examples_of_a_language_without_spaces(
     for made_run, _ in runs:
         made_run.tests["test"].perplexity_unit = "character"
     rows = Report(runs, pairs=False).table.runs_by_name()
-    [found], _ = collect_examples(
-        rows, {record.hash: place for record, place in runs}, Corpora([tmp_path])
+    [result], _ = collect_examples(
+        rows, {record.hash: run_folder for record, run_folder in runs}, Corpora([tmp_path])
     )
-    assert found.unit == "character"
-    assert [s.length for s in found.sentences] == [len(r.replace(" ", "")) for r in REFERENCES]
-    output = found.sentences[0].outputs[0]
+    assert result.unit == "character"
+    assert [s.length for s in result.sentences] == [len(r.replace(" ", "")) for r in REFERENCES]
+    output = result.sentences[0].outputs[0]
     assert "".join(output.words) == OUTPUTS["none"][0]
     assert output.differ == find_differences(list(OUTPUTS["none"][0]), list(REFERENCES[0]))
 
@@ -200,10 +202,10 @@ def test_runs_of_other_tokenisers_stand_in_examples_of_their_own(
     for record in rows["none"]:
         scores = record.tests["test"]
         scores.bleu_signature = scores.bleu_signature.replace("tok:13a", "tok:char")
-    found, _ = collect_examples(
-        rows, {record.hash: place for record, place in runs}, Corpora([tmp_path])
+    result, _ = collect_examples(
+        rows, {record.hash: run_folder for record, run_folder in runs}, Corpora([tmp_path])
     )
-    assert [some.methods for some in found] == [[f"{name}, seed 1"] for name in OUTPUTS]
+    assert [some.methods for some in result] == [[f"{name}, seed 1"] for name in OUTPUTS]
 
 
 def test_differing() -> None:
@@ -229,8 +231,8 @@ def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_pa
     )
     [line] = write_page(report, page, Corpora([tmp_path]))
     assert "no longer those that the runs were tested on" in line
-    for _, place in runs:
-        (place / "test.hyp").unlink()
+    for _, run_folder in runs:
+        (run_folder / "test.hyp").unlink()
     [line] = write_page(report, page, Corpora([tmp_path]))
     assert line.startswith("Without text: none, gate")
     assert "hold no text to show" in page.read_text(encoding="utf-8")
@@ -267,12 +269,12 @@ def test_a_cache_that_cannot_be_written_costs_the_features(
             "args": {"language": "en"},
         }
     rows = Report(runs, pairs=False).table.runs_by_name()
-    folders = {record.hash: place for record, place in runs}
+    folders = {record.hash: run_folder for record, run_folder in runs}
     corpora = Corpora([tmp_path], tmp_path / "taken" / "cache")
-    [found], missing = collect_examples(rows, folders, corpora)
-    assert (missing, found.features) == ([], [])
-    assert [note.partition("[")[0] for note in found.notes] == ["Without features: "]
-    assert "Not a directory" in found.notes[0]
+    [result], missing = collect_examples(rows, folders, corpora)
+    assert (missing, result.features) == ([], [])
+    assert [note.partition("[")[0] for note in result.notes] == ["Without features: "]
+    assert "Not a directory" in result.notes[0]
 
 
 @pytest.mark.parametrize("key", ["source", "target", "conllu"])
@@ -289,21 +291,21 @@ def test_text_is_not_read_from_where_a_run_says(
     secret = tmp_path / "secret"
     secret.write_bytes((tmp_path / "corpus" / f"test.{key}").read_bytes())
     (tmp_path / "corpus" / "link").symlink_to(secret)
-    for place in (str(secret), "../secret", "link"):
+    for path in (str(secret), "../secret", "link"):
         for record, _ in runs:
-            split = {name: f"test.{name}" for name in texts} | {key: place}
+            split = {name: f"test.{name}" for name in texts} | {key: path}
             record.config["data"] |= {"folder": str(tmp_path / "corpus")}
             record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
         rows = Report(runs, pairs=False).table.runs_by_name()
         folders = {record.hash: folder for record, folder in runs}
-        shown, notes = collect_examples(
+        examples, notes = collect_examples(
             rows, folders, Corpora([tmp_path / "corpus"], tmp_path / "cache")
         )
         if key == "conllu":  # the text alone is of the corpus
-            assert "Without features" in shown[0].notes[0]
-            assert [len(words) for words in (s.words[0] for s in shown[0].sentences)] == [1] * 4
+            assert "Without features" in examples[0].notes[0]
+            assert [len(words) for words in (s.words[0] for s in examples[0].sentences)] == [1] * 4
         else:
-            assert shown == []
+            assert examples == []
             assert "a run names this file" in notes[-1]
             assert "--text" in notes[-1]
 
@@ -324,9 +326,9 @@ def test_an_environment_variable_in_a_run_stays_text(
 def test_a_record_names_files_of_its_folder_only(
     runs: list[tuple[RunRecord, Path]], field: str, name: str
 ) -> None:
-    record, place = runs[0]
+    record, run_folder = runs[0]
     getattr(record, field)["test"] = name
-    path = write_record(place, record)
+    path = write_record(run_folder, record)
     with pytest.raises(UserError, match="which is not in the run's folder"):
         read_record(path)
 
@@ -341,8 +343,10 @@ def test_a_link_out_of_a_run_is_not_followed(
         (runs[0][1] / name).rename(tmp_path / name)
         (runs[0][1] / name).symlink_to(tmp_path / name)
         if name == "test.hyp":
-            shown, notes = collect_examples(rows, folders, Corpora([tmp_path], tmp_path / "cache"))
-            assert shown == []
+            examples, notes = collect_examples(
+                rows, folders, Corpora([tmp_path], tmp_path / "cache")
+            )
+            assert examples == []
             assert "test.hyp: is a link out of the run's folder" in notes[-1]
         else:
             with pytest.raises(UserError, match="is a link out of the run's folder"):
@@ -379,16 +383,16 @@ def test_in_a_browser(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> Non
     if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
         pytest.skip("needs Chromium on the PATH")
     write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
-    said: list[str] = []
+    messages: list[str] = []
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
             for width in (1280, 360):
                 size = {"width": width, "height": 800}
                 page = browser.new_context(color_scheme=scheme, viewport=size).new_page()
-                page.on("console", lambda message: said.append(message.text))
-                page.on("pageerror", lambda error: said.append(str(error)))
-                page.on("dialog", lambda dialog: said.append(dialog.message))
+                page.on("console", lambda message: messages.append(message.text))
+                page.on("pageerror", lambda error: messages.append(str(error)))
+                page.on("dialog", lambda dialog: messages.append(dialog.message))
                 page.goto((tmp_path / "page.html").as_uri())
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 assert page.locator("figure svg").count() > 1
@@ -414,4 +418,4 @@ def test_in_a_browser(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> Non
         page.get_by_label("Reference words, from").fill("6")
         assert page.locator("article").count() == 0
         browser.close()
-    assert said == []
+    assert messages == []

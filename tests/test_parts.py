@@ -25,12 +25,12 @@ def pieces(small: Small, run: TrainedModel) -> list[tuple[int, dict[str, int]]]:
     path = small.corpus / "dev.conllu"
     sentences, targets = list(read_conllu(path)), read_lines(path.with_suffix(".de"))
     split = run.encode_pairs(sentences, targets, [""] * len(targets))
-    found = []
+    results = []
     for i, id in enumerate(split.source.values.tolist()):
         values = {name: int(split.features[name][i]) for name in run.cfg.features}
         if set(values.values()) != {END}:
-            found.append((id, values))
-    return found
+            results.append((id, values))
+    return results
 
 
 def trained(small: Small, *settings: str) -> tuple[RunRecord, TrainedModel, dict[str, Array]]:
@@ -60,11 +60,11 @@ def test_gates_and_shares(small: Small) -> None:
     assert list(record.parts.shares) == names
     assert list(record.parts.shares.values()) == pytest.approx(norms / norms.sum(), rel=1e-4)
     assert list(record.parts.gates) == ["deprel", "upos"]
-    for name, found in record.parts.gates.items():
-        counts = [value.pieces for value in found]
+    for name, result in record.parts.gates.items():
+        counts = [value.pieces for value in result]
         assert counts == sorted(counts, reverse=True)
-        assert len(found) == len([v for n, v in gates if n == name])
-        for value in found:
+        assert len(result) == len([v for n, v in gates if n == name])
+        for value in result:
             expected = gates[name, run.encoder.features[name].id_of(value.value)]  # type: ignore[attr-defined]
             assert value.pieces == len(expected)  # type: ignore[attr-defined]
             assert list(value.weights) == names  # type: ignore[attr-defined]
@@ -77,9 +77,9 @@ def test_shares_of_a_concatenation(small: Small) -> None:
     """Squared norms of its columns; a feature of units has a share as well, but no gate."""
     record, run, tensors = trained(small, "combiner=concat", "features=[upos]")
     word, upos = tensors["source.words.weight"], tensors["source.features.upos.table.weight"]
-    found = pieces(small, run)
-    norms = [sum(word[id] @ word[id] for id, _ in found)]
-    norms.append(sum(upos[ids["upos"]] @ upos[ids["upos"]] for _, ids in found))
+    result = pieces(small, run)
+    norms = [sum(word[id] @ word[id] for id, _ in result)]
+    norms.append(sum(upos[ids["upos"]] @ upos[ids["upos"]] for _, ids in result))
     assert record.parts is not None
     shares = list(record.parts.shares.values())
     assert shares == pytest.approx(np.array(norms) / sum(norms), rel=1e-4)

@@ -28,31 +28,35 @@ def feature_ids(split: EncodedSplit, name: str, i: int) -> list[int]:
 
 
 def test_prepared_corpus(cfg: TrainConfig) -> None:
-    said: list[str] = []
-    made = prepare(cfg, features("upos", "lemma", "subword_tag"), said.append)
-    assert said == [
+    messages: list[str] = []
+    prepared_data = prepare(cfg, features("upos", "lemma", "subword_tag"), messages.append)
+    assert messages == [
         "reading the corpus and its annotation",
         "training the subword model",
         "encoding",
     ]
-    assert (len(made.train), len(made.dev), list(made.tests)) == (18, 2, ["test"])
-    assert made.dev.source_texts == ["Peter sees the dog.", "the dog ducks."]
-    assert made.dev.target_texts == ["Peter sieht die Hund .", "die Hund duckt ."]
-    assert made.dev.feature_text("upos", 0) == "PROPN VERB DET NOUN PUNCT"
-    for split in (made.train, made.dev, made.tests["test"]):
+    assert (len(prepared_data.train), len(prepared_data.dev), list(prepared_data.tests)) == (
+        18,
+        2,
+        ["test"],
+    )
+    assert prepared_data.dev.source_texts == ["Peter sees the dog.", "the dog ducks."]
+    assert prepared_data.dev.target_texts == ["Peter sieht die Hund .", "die Hund duckt ."]
+    assert prepared_data.dev.feature_text("upos", 0) == "PROPN VERB DET NOUN PUNCT"
+    for split in (prepared_data.train, prepared_data.dev, prepared_data.tests["test"]):
         for i in range(len(split)):
             source, target = split.source.row(i), split.target.row(i)
-            assert made.encoder.subwords.decode(source) == split.source_texts[i]
-            assert made.target.decode(target) == split.target_texts[i]
+            assert prepared_data.encoder.subwords.decode(source) == split.source_texts[i]
+            assert prepared_data.target.decode(target) == split.target_texts[i]
             assert source[-1] == target[-1] == 3
             assert feature_ids(split, "upos", i)[-1] == END
     # The store holds what the encoder gives for the same sentence, as in translation.
     for i, line in enumerate(DEV):
-        encoded = encode(made.encoder, sentence(line.split()))
-        assert made.dev.source.row(i).tolist() == encoded.ids
+        encoded = encode(prepared_data.encoder, sentence(line.split()))
+        assert prepared_data.dev.source.row(i).tolist() == encoded.ids
         for name, ids in encoded.features.items():
-            assert feature_ids(made.dev, name, i) == ids
-    assert made.notes == []
+            assert feature_ids(prepared_data.dev, name, i) == ids
+    assert prepared_data.notes == []
 
 
 def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
@@ -62,13 +66,13 @@ def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
         path = folder / f"{split}.conllu"
         lines = [line for line in path.read_text().split("\n") if not line.startswith("# text")]
         path.write_text("\n".join(lines).replace("SpaceAfter=No", "_"))
-        found, stem = list(read_conllu(path)), folder / split
+        sentences, stem = list(read_conllu(path)), folder / split
         rows = {
-            stem.with_suffix(".pipe"): formats.write_factored(found, "x", factors, "pipe"),
-            stem.with_suffix(".ffe8"): formats.write_factored(found, "x", factors, "ffe8"),
-            stem.with_suffix(".jsonl"): formats.write_jsonl(found),
+            stem.with_suffix(".pipe"): formats.write_factored(sentences, "x", factors, "pipe"),
+            stem.with_suffix(".ffe8"): formats.write_factored(sentences, "x", factors, "ffe8"),
+            stem.with_suffix(".jsonl"): formats.write_jsonl(sentences),
         }
-        columns = zip(*formats.write_parallel(found, "x", factors), strict=True)
+        columns = zip(*formats.write_parallel(sentences, "x", factors), strict=True)
         for name, column in zip(["words", *factors], columns, strict=True):
             rows[stem.with_suffix(f".{name}")] = iter(column)
         for path, content in rows.items():
@@ -77,16 +81,18 @@ def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
     chosen = features("upos", "lemma", "feats", "subword_tag")
     contents = []
     for suffix in names:
-        given = deepcopy(cfg)
-        given.data.factors = factors if suffix in formats.SEPARATORS else []
-        given.data.format = suffix if suffix in formats.SEPARATORS else "auto"
-        for split in (given.data.train, given.data.dev, given.data.tests["test"]):
+        limited_cfg = deepcopy(cfg)
+        limited_cfg.data.factors = factors if suffix in formats.SEPARATORS else []
+        limited_cfg.data.format = suffix if suffix in formats.SEPARATORS else "auto"
+        for split in (limited_cfg.data.train, limited_cfg.data.dev, limited_cfg.data.tests["test"]):
             stem = split.source.removesuffix(".conllu")  # type: ignore[attr-defined]
             split.source = f"{stem}.{suffix}"  # type: ignore[attr-defined]
             if suffix == "words":
                 split.factors = {name: f"{stem}.{name}" for name in factors}  # type: ignore[attr-defined]
-        made = prepare(given, chosen)
-        files = sorted(path for path in made.folder.iterdir() if path.name != "manifest.json")
+        prepared_data = prepare(limited_cfg, chosen)
+        files = sorted(
+            path for path in prepared_data.folder.iterdir() if path.name != "manifest.json"
+        )
         contents.append({path.name: path.read_bytes() for path in files})
     assert contents[0]["0.arrow"]
     assert all(content == contents[0] for content in contents)
@@ -157,10 +163,10 @@ def test_no_annotation_is_read_without_features(cfg: TrainConfig) -> None:
 
 def test_separate_subword_models(cfg: TrainConfig) -> None:
     cfg.subword.joint, cfg.subword.vocab_size = False, 30
-    made = prepare(cfg, {})
-    source, target = made.encoder.subwords, made.target
+    prepared_data = prepare(cfg, {})
+    source, target = prepared_data.encoder.subwords, prepared_data.target
     assert (source.size, target.size) == (30, 30)
-    text = made.dev.target_texts[0]
+    text = prepared_data.dev.target_texts[0]
     assert target.encode_ids([text]) != source.encode_ids([text])
 
 
@@ -175,13 +181,13 @@ def test_filters_apply_to_train_only_and_are_counted(cfg: TrainConfig) -> None:
         file.write(write_conllu([sentence(["Peter", "ducks"])]))
     cfg.subword.kind, cfg.subword.vocab_size = "none", 100
     cfg.data.min_words, cfg.data.max_pieces, cfg.data.max_ratio = 2, 40, 5.0
-    made = prepare(cfg, features("upos"))
-    assert made.report.train_read == 22
-    assert made.report.filtered == {"words < 2": 1, "pieces > 40": 1, "ratio > 5": 1}
-    assert len(made.train) == 19
-    assert made.train.source_texts[-1] == "the dog ducks."
-    assert made.train.feature_text("upos", 18) == "DET NOUN VERB PUNCT"
-    assert len(made.dev) == 3
+    prepared_data = prepare(cfg, features("upos"))
+    assert prepared_data.report.train_read == 22
+    assert prepared_data.report.filtered == {"words < 2": 1, "pieces > 40": 1, "ratio > 5": 1}
+    assert len(prepared_data.train) == 19
+    assert prepared_data.train.source_texts[-1] == "the dog ducks."
+    assert prepared_data.train.feature_text("upos", 18) == "DET NOUN VERB PUNCT"
+    assert len(prepared_data.dev) == 3
     cfg.data.max_pieces = 1
     with pytest.raises(UserError) as error:
         prepare(cfg, features("upos"))
@@ -200,10 +206,10 @@ def test_the_ratio_itself_is_not_filtered() -> None:
 
 def test_limit_holds_for_everything(cfg: TrainConfig) -> None:
     cfg.data.limit, cfg.subword.kind = 2, "none"
-    made = prepare(cfg, features("upos"))
-    assert made.report.train_read == len(made.train) == 2
-    assert made.target.size == 4 + 12  # words of both sides of two pairs
-    assert len(made.dev) == 2
+    prepared_data = prepare(cfg, features("upos"))
+    assert prepared_data.report.train_read == len(prepared_data.train) == 2
+    assert prepared_data.target.size == 4 + 12  # words of both sides of two pairs
+    assert len(prepared_data.dev) == 2
 
 
 def test_vocabulary_limits(cfg: TrainConfig) -> None:
@@ -211,11 +217,11 @@ def test_vocabulary_limits(cfg: TrainConfig) -> None:
         "upos": FeatureConfig(column="upos", max_values=2),
         "lemma": FeatureConfig(column="lemma", policy="first"),
     }
-    made = prepare(cfg, chosen)
-    assert made.encoder.features["upos"].values == ["DET", "NOUN"]
-    assert made.encoder.features["lemma"].values[0] == "<inside>"
-    assert made.report.features["upos"]["kept"] == 2
-    assert made.report.features["upos"]["values"] == 5
+    prepared_data = prepare(cfg, chosen)
+    assert prepared_data.encoder.features["upos"].values == ["DET", "NOUN"]
+    assert prepared_data.encoder.features["lemma"].values[0] == "<inside>"
+    assert prepared_data.report.features["upos"]["kept"] == 2
+    assert prepared_data.report.features["upos"]["values"] == 5
 
 
 def test_report(cfg: TrainConfig) -> None:
@@ -230,9 +236,9 @@ def test_report(cfg: TrainConfig) -> None:
     assert report.splits["dev"]["source"] == {"words": 7, "pieces": 7, "unknown": 3 / 7}
     one, two = 1.5 / 8.5, 2.5 / 8.5  # p of a value seen once, twice; two verbs are new words
     words = [*[(1 + one) / 2] * 3, *[(2 + two) / 3] * 2, *[(1 + two) / 2] * 2, *[0.5 / 8.5] * 2]
-    found = dict(report.features["upos"])
-    assert 0 < found.pop("random_by_type") < math.log2(17)
-    assert found == {
+    result = dict(report.features["upos"])
+    assert 0 < result.pop("random_by_type") < math.log2(17)
+    assert result == {
         "coverage": 1.0,
         "agreement": None,  # each word is one piece
         "lost": 1 / 6,  # that of the full stop of `Peter.`
@@ -246,9 +252,9 @@ def test_report(cfg: TrainConfig) -> None:
     console = Console(width=80, file=None)
     with console.capture() as capture:
         console.print(report)
-    shown = " ".join(capture.get().split())
-    assert "filtered of 3 training pairs: none" in shown
-    assert "DET 33%, NOUN 33%, PROPN 17%, PUNCT 17%" in shown
+    printed_text = " ".join(capture.get().split())
+    assert "filtered of 3 training pairs: none" in printed_text
+    assert "DET 33%, NOUN 33%, PROPN 17%, PUNCT 17%" in printed_text
 
 
 @pytest.mark.parametrize(

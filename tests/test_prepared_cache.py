@@ -19,9 +19,9 @@ from tests.support.lexicon import TRAIN, features, write
 
 def test_second_time_comes_from_the_cache(cfg: TrainConfig) -> None:
     first = prepare(cfg, features("upos"))
-    said: list[str] = []
-    again = prepare(deepcopy(cfg), features("upos"), said.append)
-    assert said == []
+    messages: list[str] = []
+    again = prepare(deepcopy(cfg), features("upos"), messages.append)
+    assert messages == []
     assert again.folder == first.folder
     assert again.folder.name == f"prepared-{hash_cache(cfg, features('upos'))[:16]}"
     assert again.report == first.report
@@ -123,9 +123,11 @@ def test_an_interrupted_preparation_leaves_nothing(
 
 
 def _work(cfg: TrainConfig, queue: multiprocessing.Queue) -> None:
-    said: list[str] = []
-    made: Prepared = prepare(cfg, features("upos", "lemma"), said.append)
-    queue.put(("encoding" in said, made.notes, made.train.source.values.tolist()))
+    messages: list[str] = []
+    prepared_data: Prepared = prepare(cfg, features("upos", "lemma"), messages.append)
+    queue.put(
+        ("encoding" in messages, prepared_data.notes, prepared_data.train.source.values.tolist())
+    )
 
 
 @pytest.mark.slow
@@ -139,7 +141,7 @@ def test_processes_that_start_at_once(cfg: TrainConfig) -> None:
     for worker in workers:
         worker.join(timeout=60)
     assert [worker.exitcode for worker in workers] == [0] * 4
-    assert sorted(made for made, _, _ in results) == [False, False, False, True]
+    assert sorted(is_new for is_new, _, _ in results) == [False, False, False, True]
     assert all(notes == [] for _, notes, _ in results)
     assert len({tuple(ids) for _, _, ids in results}) == 1
 

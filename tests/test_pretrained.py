@@ -273,8 +273,8 @@ def test_codes_of_languages(m2m: Reference, small: Small) -> None:
         _, nll = Objective(model, 0.0, True)(*batch.objective_inputs)
     assert float(nll) / batch.tokens == pytest.approx(loss, rel=1e-5)
     inputs = batch.source, batch.features, batch.source_mask
-    found = search(model, *inputs, beam=1, max_ratio=0.0, max_extra=LIMIT)
-    assert [model.ids[torch.tensor(best.ids)].tolist() for best, *_ in found] == generate(m2m, 1)
+    result = search(model, *inputs, beam=1, max_ratio=0.0, max_extra=LIMIT)
+    assert [model.ids[torch.tensor(best.ids)].tolist() for best, *_ in result] == generate(m2m, 1)
     line = refused(small, *settings, "model.languages=[en,xx]")
     assert line.startswith(f"model.folder={m2m.folder}: has no language 'xx'; set model.languages=")
 

@@ -92,9 +92,9 @@ def same(one: Path, two: Path) -> None:
         assert (one / name).read_bytes() == (two / name).read_bytes()
     for x, y in ((a["dev"], b["dev"]), (a["tests"]["test"], b["tests"]["test"])):
         assert x == y | {"perplexity": pytest.approx(y["perplexity"], rel=1e-5)}
-    found = load_file(two / "model.safetensors")
+    tensors = load_file(two / "model.safetensors")
     for name, tensor in load_file(one / "model.safetensors").items():
-        torch.testing.assert_close(tensor, found[name], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(tensor, tensors[name], atol=1e-5, rtol=1e-4)
 
 
 EVERY = ["trainer.validate_every=1", "trainer.max_steps=20", "trainer.batch_tokens=160"]
@@ -108,8 +108,8 @@ def single(small: Small) -> Path:
     count = len(plan(prepare(cfg, cfg.features).train, 160, derive_seed(1, "order"), 0))
     assert count % 2 == 1
     assert count < 2 * 20
-    with small.elsewhere("one") as other:
-        return other.train(*PLAIN, *EVERY, "trainer.accumulate=2", "logger=csv")
+    with small.elsewhere("one") as twin:
+        return twin.train(*PLAIN, *EVERY, "trainer.accumulate=2", "logger=csv")
 
 
 def losses(folder: Path) -> list[float]:
@@ -244,12 +244,12 @@ def test_a_killed_starter_leaves_nobody(small: Small) -> None:
 
 def working(command: str) -> list[int]:
     """The processes whose command line has a word."""
-    found = []
+    results = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if command.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
+                results.append(int(path.parent.name))
+    return results
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
@@ -290,8 +290,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 @pytest.fixture(scope="module")
 def large_single(large: Small) -> Path:
-    with large.elsewhere("one") as other:
-        return other.train(*PLAIN, *SHORT, "trainer.accumulate=2")
+    with large.elsewhere("one") as twin:
+        return twin.train(*PLAIN, *SHORT, "trainer.accumulate=2")
 
 
 TORCHRUN_TWO = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]

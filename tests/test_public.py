@@ -71,9 +71,9 @@ def test_download_into_the_cache(pairs: DataConfig, tmp_path: Path) -> None:
 
 def test_a_folder_comes_before_the_download(pairs: DataConfig, tmp_path: Path) -> None:
     public(pairs, tmp_path)
-    own = folder(pairs)
-    (own / "dev.de").write_text("Mein\neigenes\n")  # dev.de for dev.de.gz
-    (own / "test.de.gz").write_bytes(gzip.compress(b"Anderes\n"))
+    user_folder = folder(pairs)
+    (user_folder / "dev.de").write_text("Mein\neigenes\n")  # dev.de for dev.de.gz
+    (user_folder / "test.de.gz").write_bytes(gzip.compress(b"Anderes\n"))
     corpus = load(pairs, NONE, tmp_path / "cache", False)
     assert corpus.dev.target == ["Mein", "eigenes"]
     assert corpus.tests["test"].target == ["Anderes"]

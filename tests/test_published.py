@@ -30,8 +30,8 @@ def test_scale(small: Small) -> None:
     assert "scale" not in record(folder)["settings"]
     (run,) = find_runs([folder]).values()
     *_, block = (report := Report([(run, folder)])).tables
-    place = list(report.tables[0].heading).index("scale")
-    assert report.tables[0].rows[0][place] == "reduced"
+    column = list(report.tables[0].heading).index("scale")
+    assert report.tables[0].rows[0][column] == "reduced"
     assert block.notes[2].startswith("Settings of the runs above: reduced: embedded, ")
     for more, expected in (("seed=2", "full"), ("trainer.max_steps=9", "reduced")):
         overrides = ["experiment=wu2021_tiny", "scale=full", "data.folder=x", more]
@@ -74,8 +74,8 @@ def test_no_such_scale(given: str, message: str) -> None:
 
 def test_a_table_of_their_own(small: Small) -> None:
     few = ("combiner=none", "trainer.max_steps=1")
-    with small.elsewhere("plain") as other:
-        plain = other.train(*few)
+    with small.elsewhere("plain") as twin:
+        plain = twin.train(*few)
     folder = small.train(*few, *ONE)
     assert folder.name == plain.name
     assert "published" not in record(folder)["settings"]
@@ -96,4 +96,4 @@ def test_a_table_of_their_own(small: Small) -> None:
     failed.config["trainer"]["max_steps"] = "${oc.env:STEPS}"
     assert Report([(failed, None)]).tables[-1].notes == [*block.notes[:2], block.notes[3]]
     (without,) = [(run, path) for path, run in find_runs([plain]).items()]
-    assert all(each.title != "Published" for each in Report([without]).tables)
+    assert all(item.title != "Published" for item in Report([without]).tables)

@@ -88,14 +88,14 @@ def outside(readings: Path) -> Path:
 
 
 def train(corpus: Path, folder: Path, *overrides: str) -> Path:
-    given = (override.replace("FOLDER", str(corpus)) for override in overrides)
-    return Small(corpus, corpus.parent / "cache", folder, SETTINGS).train(*given)
+    filled_overrides = (override.replace("FOLDER", str(corpus)) for override in overrides)
+    return Small(corpus, corpus.parent / "cache", folder, SETTINGS).train(*filled_overrides)
 
 
 def accuracy(run: Path) -> float:
-    found = record(run)["tests"]["test"]["reading"]
-    assert found["readings"] == 2 * SENTENCES
-    return float(found["accuracy"])
+    run_record = record(run)["tests"]["test"]["reading"]
+    assert run_record["readings"] == 2 * SENTENCES
+    return float(run_record["accuracy"])
 
 
 def translated(run: Path, source: Path) -> list[str]:
@@ -156,9 +156,9 @@ def test_heads_in_attention(readings: Path, tmp_path: Path) -> None:
     tree = "method=tree_attention", "combiner=none", "features=[heads]"
     run = train(readings, tmp_path, *tree, *LONGER)
     assert 0.75 <= accuracy(run) <= (2 * 25 + 7) / 64
-    other = [reading for one, two in pairs() for reading in (two[1], one[1])]
+    second_readings = [reading for one, two in pairs() for reading in (two[1], one[1])]
     hypotheses = translated(run, readings / "swapped.conllu")
-    assert sum(map(str.__eq__, hypotheses, other)) >= 0.7 * len(other)
+    assert sum(map(str.__eq__, hypotheses, second_readings)) >= 0.7 * len(second_readings)
 
 
 def test_words_alone(readings: Path, tmp_path: Path) -> None:
@@ -171,12 +171,12 @@ def test_words_alone(readings: Path, tmp_path: Path) -> None:
 
 def test_the_corpus(readings: Path) -> None:
     """Swapping moves what was annotated, and no word."""
-    test, other = (
+    test, second = (
         [sentence.words for sentence in read_conllu(readings / f"{name}.conllu")]
         for name in ("test", "swapped")
     )
-    assert len(test) == len(other) == 2 * SENTENCES
+    assert len(test) == len(second) == 2 * SENTENCES
     for i in range(0, 2 * SENTENCES, 2):
-        assert test[i : i + 2] == other[i : i + 2][::-1]
+        assert test[i : i + 2] == second[i : i + 2][::-1]
         assert test[i] != test[i + 1]
         assert [word.form for word in test[i]] == [word.form for word in test[i + 1]]

@@ -134,9 +134,9 @@ def test_runs_are_found_once_with_the_unfinished(tmp_path: Path) -> None:
         write_record(folder, record(hash=name, dev=None), finished=False)
         if "dev" not in changes:
             write_record(folder, record(hash=name))
-    found = find_runs([tmp_path / "d", tmp_path, tmp_path / "a" / "b"])
-    assert [r.hash for r in found.values()] == ["d", "a/b", "a/c"]
-    assert [r.finished for r in found.values()] == [True, True, False]
+    result = find_runs([tmp_path / "d", tmp_path, tmp_path / "a" / "b"])
+    assert [r.hash for r in result.values()] == ["d", "a/b", "a/c"]
+    assert [r.finished for r in result.values()] == [True, True, False]
 
 
 def test_folders_without_runs(tmp_path: Path) -> None:

@@ -37,20 +37,20 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     run = small.train("combiner=gate", "features=[upos,subword_tag]", *FEW)
     source = small.corpus / "test.conllu"
     text = opened(run, source)
-    own = record(run)["tests"]["test"]
-    found = text.score_translations(text.true)
-    assert found["BLEU"] == pytest.approx(own["bleu"])
-    assert found["chrF"] == pytest.approx(own["chrf"])
+    test_scores = record(run)["tests"]["test"]
+    result = text.score_translations(text.true)
+    assert result["BLEU"] == pytest.approx(test_scores["bleu"])
+    assert result["chrF"] == pytest.approx(test_scores["chrf"])
     rows = [line.split("\t") for line in source.read_text(encoding="utf-8").split("\n")]
     changed = [[*row[:3], "NEW", *row[4:]] if len(row) == 10 else row for row in rows]
-    other = tmp_path / "new.conllu"
-    other.write_text("\n".join("\t".join(row) for row in changed), encoding="utf-8")
-    done = call("translate", f"run={run}", f"input={other}")
+    new_file = tmp_path / "new.conllu"
+    new_file.write_text("\n".join("\t".join(row) for row in changed), encoding="utf-8")
+    done = call("translate", f"run={run}", f"input={new_file}")
     assert done.code == 0, done
     expected = score(done.out.split("\n")[:-1], read_lines(source.with_suffix(".de")))
     unknown = text.make_unknown()
     assert text.score_translations(unknown)["chrF"] == pytest.approx(expected.chrf)
-    encoded = TrainedModel(run, 1).encode_pairs(list(read_conllu(other)), [""] * 8, ["x"] * 8)
+    encoded = TrainedModel(run, 1).encode_pairs(list(read_conllu(new_file)), [""] * 8, ["x"] * 8)
     for name in ("upos", "subword_tag"):
         assert (unknown.features[name] == encoded.features[name]).all()
     assert text.true.features["upos"].max() > 2  # the true ones are still there

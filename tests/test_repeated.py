@@ -66,9 +66,9 @@ def test_a_killed_builder(small: Small) -> None:
     process.join(100)
     assert process.exitcode == -signal.SIGKILL
     assert list(small.cache.glob("prepared-*.building"))
-    with small.elsewhere("other") as other:
-        other.cache = small.folder / "fresh"
-        expected = outcome(other.train())
+    with small.elsewhere("other") as twin:
+        twin.cache = small.folder / "fresh"
+        expected = outcome(twin.train())
     assert outcome(small.train()) == expected
     assert not list(small.cache.glob("prepared-*.building"))
 
@@ -106,10 +106,10 @@ def test_moved_it_resumes_and_translates(small: Small) -> None:
     assert outcome(there / "runs" / run.name) == expected
     shutil.rmtree(there / "corpus")
     shutil.rmtree(there / "cache")
-    (there / "runs" / run.name).rename(found := small.folder / "found")
+    (there / "runs" / run.name).rename(result := small.folder / "found")
     source = small.corpus / "test.conllu"
-    done = call("translate", f"run={found}", f"input={source}")
-    assert done.out == (found / "test.hyp").read_text()
+    done = call("translate", f"run={result}", f"input={source}")
+    assert done.out == (result / "test.hyp").read_text()
 
 
 def make_format(small: Small, folder: Path) -> None:
@@ -163,8 +163,8 @@ def test_earlier_formats(folder: Path, corpus: Path, tmp_path: Path) -> None:
     assert done.err == ""
     assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
     expected = (run / "test.scores").read_text(encoding="utf-8").split()
-    found = [float(number) for number in scores(run, corpus).split()]
-    assert found == pytest.approx([float(number) for number in expected], rel=1e-4)
+    scores_of_file = [float(number) for number in scores(run, corpus).split()]
+    assert scores_of_file == pytest.approx([float(number) for number in expected], rel=1e-4)
     assert read_run(run).updates == 4
     assert record(run)["format"] == int(folder.name)
     last = Checkpoints(run / "checkpoints", 1)
@@ -183,12 +183,12 @@ def test_a_later_format(name: str, corpus: Path, tmp_path: Path) -> None:
         path.write_text(text.replace("format: 1\n", "format: 9\nmore: of it\n"), encoding="utf-8")
         done = call("translate", f"run={run}", f"input={corpus / 'test.conllu'}")
         assert done.code == 2
-        found = done.err
+        result = done.err
     else:
         path.write_text(json.dumps(json.loads(text) | {"format": 9}), encoding="utf-8")
         with pytest.raises(Exception, match="format 9") as error:
             read_run(run)
-        found = f"error: {error.value}\n"
-    assert found == (
+        result = f"error: {error.value}\n"
+    assert result == (
         f"error: {path}: format 9, this version of nmt_feat reads up to {FORMAT}; update nmt_feat\n"
     )

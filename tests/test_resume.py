@@ -32,8 +32,8 @@ def test_sigkill(small: Small, threads: int, steps: list[int]) -> None:
     settings = [f"trainer.threads={threads}", "combiner=gate", "model.dim=64"]
     total = 10 + steps[-1]
     settings += ["trainer.batch_tokens=1024", f"trainer.max_steps={total}"]
-    with small.elsewhere("whole") as other:
-        expected = other.train(*settings)
+    with small.elsewhere("whole") as twin:
+        expected = twin.train(*settings)
     assert torch.get_num_threads() == threads
     runs = small.folder / "runs"
     for step in steps:
@@ -55,18 +55,18 @@ def test_sigkill(small: Small, threads: int, steps: list[int]) -> None:
 def test_stopped_at_every_file(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are renamed into place: stopped before each one, so after the one before."""
     settings = ["trainer.max_steps=4", "trainer.accumulate=2", "trainer.select=average"]
-    with small.elsewhere("whole") as other:
+    with small.elsewhere("whole") as twin:
         calls = stop_at(monkeypatch, Path, "replace", 0, after=False)
-        expected = outcome(other.train(*settings))
+        expected = outcome(twin.train(*settings))
         monkeypatch.undo()
     assert calls[0] >= 11  # settings, record; twice weights, state, index; weights, texts, result
     for call in range(1, calls[0] + 1):
-        with small.elsewhere(f"call {call}") as other:
+        with small.elsewhere(f"call {call}") as twin:
             with monkeypatch.context() as patch:
                 stop_at(patch, Path, "replace", call, after=False)
                 with pytest.raises(Killed):
-                    other.train(*settings)
-            folder = other.train(*settings)
+                    twin.train(*settings)
+            folder = twin.train(*settings)
             assert outcome(folder) == expected
             assert not (folder / "checkpoints").exists()
 
@@ -91,8 +91,8 @@ def test_stopped_between_updates(
 
 def test_generators_of_others_do_not_matter(small: Small) -> None:
     """A run after another in one process is the run alone."""
-    with small.elsewhere("alone") as other:
-        expected = outcome(other.train("combiner=gate", "seed=3"))
+    with small.elsewhere("alone") as twin:
+        expected = outcome(twin.train("combiner=gate", "seed=3"))
     small.train("combiner=none")
     torch.manual_seed(12345)
     torch.rand(17)
@@ -203,8 +203,8 @@ def test_a_damaged_index(stopped: Path, damage: Callable[[str], str]) -> None:
     text = path.read_text()
     assert damage(text) != text
     path.write_text(damage(text))
-    found = Checkpoints(stopped / "checkpoints", 5)
-    assert (found.step, found.damaged) == (2, f"{path}: damaged")
+    result = Checkpoints(stopped / "checkpoints", 5)
+    assert (result.step, result.damaged) == (2, f"{path}: damaged")
 
 
 def test_of_a_later_version(small: Small, stopped: Path) -> None:
@@ -231,10 +231,10 @@ def test_deleted_as_the_message_says(small: Small, stopped: Path) -> None:
 def test_time_counts_all_starts(small: Small, stopped: Path) -> None:
     before = json.loads((stopped / "checkpoints" / "checkpoint-4.json").read_text())["meta"]
     begun = time.perf_counter()
-    found = record(small.train())
+    run_record = record(small.train())
     last = time.perf_counter() - begun
-    assert before["elapsed"] < found["train_seconds"] < before["elapsed"] + last
-    assert found["train_seconds"] < found["seconds"] < before["elapsed"] + last
+    assert before["elapsed"] < run_record["train_seconds"] < before["elapsed"] + last
+    assert run_record["train_seconds"] < run_record["seconds"] < before["elapsed"] + last
 
 
 def save(checkpoints: Checkpoints, step: int, value: float, best: int) -> torch.nn.Module:

@@ -65,26 +65,26 @@ def test_logging_is_harmless(small: Small) -> None:
 def test_other_settings(small: Small, settings: str, differences: str) -> None:
     run = stop(small)
     for _ in range(2):  # it leaves nothing behind
-        found = refused(small, *settings.split(), f"resume={run}")
-        assert found == f"{run}: was trained with {differences}; {LEFT}"
+        message = refused(small, *settings.split(), f"resume={run}")
+        assert message == f"{run}: was trained with {differences}; {LEFT}"
 
 
 def test_a_schedule_that_knows_the_limit(small: Small) -> None:
     schedule = "optimizer.schedule=cosine"
     run = stop(small, schedule)
-    found = refused(small, schedule, "trainer.max_steps=9", f"resume={run}")
-    assert found == f"{run}: was trained with trainer.max_steps=6, here 9; {LEFT}"
+    message = refused(small, schedule, "trainer.max_steps=9", f"resume={run}")
+    assert message == f"{run}: was trained with trainer.max_steps=6, here 9; {LEFT}"
 
 
 def test_a_folder_by_another_name(small: Small) -> None:
     """Its name says what it was trained with; its record knows better."""
     run = stop(small)
-    with small.elsewhere("other") as other:
-        name = stop(other, "seed=1", "trainer.label_smoothing=0.2").name
+    with small.elsewhere("other") as twin:
+        name = stop(twin, "seed=1", "trainer.label_smoothing=0.2").name
     shutil.rmtree(small.folder / "other")
     run.rename(moved := run.with_name(name))
-    found = refused(small, "trainer.label_smoothing=0.2")
-    assert found == f"{moved}: was trained with trainer.label_smoothing=0.1, here 0.2; {LEFT}"
+    message = refused(small, "trainer.label_smoothing=0.2")
+    assert message == f"{moved}: was trained with trainer.label_smoothing=0.1, here 0.2; {LEFT}"
 
 
 def test_other_threads(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,9 @@ def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Small,
 
 def test_its_folder(made: tuple[Small, Path]) -> None:
     small, folder = made
-    found = record(folder)
+    run_record = record(folder)
     assert folder.parent == small.folder / "runs"
-    assert folder.name == f"gate-deprel+upos-s1-{found['hash'][:8]}"
+    assert folder.name == f"gate-deprel+upos-s1-{run_record['hash'][:8]}"
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
         "SHA256SUMS",
@@ -72,35 +72,37 @@ def test_its_folder(made: tuple[Small, Path]) -> None:
 
 def test_its_record(made: tuple[Small, Path]) -> None:
     small, folder = made
-    found = record(folder)
-    assert found["method"] == "gate"
-    assert found["features"] == ["deprel", "upos"]
-    assert (found["seed"], found["data"], found["updates"]) == (1, "embedded", 6)
-    assert found["config"]["paths"]["runs"] == str(small.folder / "runs")
-    assert found["config"]["model"]["dim"] == 16
-    assert found["hash"] == hash_json(found["settings"])
-    assert found["settings"]["data"]["hash"] != found["data_hashes"]["prepared"]
-    assert len(found["data_hashes"]["prepared"]) == 64
-    assert str(small.folder) not in json.dumps(found["settings"])
-    assert found["code"].keys() >= {"version"}
-    assert {"python", "torch", "numpy", "sacrebleu", "sentencepiece"} <= found["libraries"].keys()
-    assert found["machine"]["threads"] == 1
+    run_record = record(folder)
+    assert run_record["method"] == "gate"
+    assert run_record["features"] == ["deprel", "upos"]
+    assert (run_record["seed"], run_record["data"], run_record["updates"]) == (1, "embedded", 6)
+    assert run_record["config"]["paths"]["runs"] == str(small.folder / "runs")
+    assert run_record["config"]["model"]["dim"] == 16
+    assert run_record["hash"] == hash_json(run_record["settings"])
+    assert run_record["settings"]["data"]["hash"] != run_record["data_hashes"]["prepared"]
+    assert len(run_record["data_hashes"]["prepared"]) == 64
+    assert str(small.folder) not in json.dumps(run_record["settings"])
+    assert run_record["code"].keys() >= {"version"}
+    assert {"python", "torch", "numpy", "sacrebleu", "sentencepiece"} <= run_record[
+        "libraries"
+    ].keys()
+    assert run_record["machine"]["threads"] == 1
     # tables, Transformer, gate: counted by hand in test_build
-    assert found["parameters"]["combiner"] == 3 * 16 * 2 * 16 + 2 * 16
-    assert found["parameters"]["features"] % 16 == 0
-    assert found["parameters"]["total"] > sum(found["parameters"].values()) / 2
-    assert [point["step"] for point in found["curve"]] == [2, 4, 6]
-    assert all(point["loss"] > 0 and point["bleu"] >= 0 for point in found["curve"])
-    assert 0 < found["train_seconds"] < found["seconds"] < 60
-    assert found["tokens_per_second"] > 0
-    assert found["peak_memory_mib"] > 50
-    assert found["selected"] == f"best of updates {found['selected_step']}"
-    assert found["files"] == {"dev": "dev.hyp", "test": "test.hyp"}
-    for scores in (found["dev"], found["tests"]["test"]):
+    assert run_record["parameters"]["combiner"] == 3 * 16 * 2 * 16 + 2 * 16
+    assert run_record["parameters"]["features"] % 16 == 0
+    assert run_record["parameters"]["total"] > sum(run_record["parameters"].values()) / 2
+    assert [point["step"] for point in run_record["curve"]] == [2, 4, 6]
+    assert all(point["loss"] > 0 and point["bleu"] >= 0 for point in run_record["curve"])
+    assert 0 < run_record["train_seconds"] < run_record["seconds"] < 60
+    assert run_record["tokens_per_second"] > 0
+    assert run_record["peak_memory_mib"] > 50
+    assert run_record["selected"] == f"best of updates {run_record['selected_step']}"
+    assert run_record["files"] == {"dev": "dev.hyp", "test": "test.hyp"}
+    for scores in (run_record["dev"], run_record["tests"]["test"]):
         assert "tok:13a" in scores["bleu_signature"]
         assert "nc:6" in scores["chrf_signature"]
         assert scores["sentences"] == 8
-    assert found["tests"]["test"]["reading"]["readings"] > 0
+    assert run_record["tests"]["test"]["reading"]["readings"] > 0
     assert json.loads((folder / "run.json").read_text())["dev"] is None
 
 
@@ -116,9 +118,9 @@ def test_bleu_is_sacrebleus(small: Small, monkeypatch: pytest.MonkeyPatch, token
 
     monkeypatch.setattr(testing, "translate_split", half_right)
     folder = small.train(f"data.tokenized={tokenized}", "trainer.max_steps=2")
-    found = record(folder)
+    run_record = record(folder)
     options = " --tokenize none --lowercase --chrf-lowercase" if tokenized else ""
-    for name, mine in (("dev", found["dev"]), ("test", found["tests"]["test"])):
+    for name, mine in (("dev", run_record["dev"]), ("test", run_record["tests"]["test"])):
         files = f"{small.corpus}/{name}.de -i {folder}/{name}.hyp"
         command = f"-m sacrebleu {files} -m bleu chrf ter -w 14 --force{options}"
         done = python(*command.split())
@@ -167,14 +169,14 @@ def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[
     assert small.train(*settings) == folder
     assert f"{folder}: reading accuracy added\n" in capsys.readouterr().out
     assert not current.trained
-    found = record(folder)
+    run_record = record(folder)
     assert small.train(*settings, "data.readings=false") == folder
-    assert record(folder) == found
-    with small.elsewhere("other") as other:
-        whole = outcome(other.train(*settings))
+    assert record(folder) == run_record
+    with small.elsewhere("other") as twin:
+        whole = outcome(twin.train(*settings))
     assert whole["tests"]["test"]["reading"]["readings"] > 0
     assert outcome(folder) == whole
-    assert found["config"]["data"]["readings"]
+    assert run_record["config"]["data"]["readings"]
 
 
 def test_what_makes_another_run(small: Small) -> None:
@@ -194,8 +196,8 @@ def test_what_makes_another_run(small: Small) -> None:
             part = replace(getattr(base, group), **{key: value})
             changed = replace(base, **{group: part})
             names.add(folder_name(changed, identity_settings(changed, "hash of the data")))
-    other = replace(base, seed=2)
-    names.add(folder_name(other, identity_settings(other, "hash of the data")))
+    second = replace(base, seed=2)
+    names.add(folder_name(second, identity_settings(second, "hash of the data")))
     assert len(names) == 17
     moved = replace(base, paths=replace(base.paths, runs="elsewhere", cache="there"))
     moved = replace(moved, trainer=replace(base.trainer, log_every=3, progress=False))
@@ -247,13 +249,13 @@ def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_warm_up_that_does_not_end(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     """Short trials are trained with less than the learning rate, and should know."""
-    said = (
+    message = (
         "optimizer.warmup=24 is longer than trainer.max_steps=6: the learning rate ends at 25% of "
         "optimizer.lr"
     )
     for warmup, expected in ((6, False), (24, True)):
         resolve_settings(small.config(f"optimizer.warmup={warmup}"), False, Console(width=200))
-        assert (said in capsys.readouterr().out) == expected
+        assert (message in capsys.readouterr().out) == expected
 
 
 def test_words_only(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,14 +297,14 @@ def test_a_damaged_result(small: Small, made: tuple[Small, Path]) -> None:
     folder = small.train()
     good = outcome(folder)
     path = folder / "result.json"
-    for text, what in (
+    for text, description in (
         ("", "no readable JSON (Expecting value: line 1 column 1 (char 0))"),
         ("[]", "no record of a run (the file is [], not RunRecord)"),
     ):
         path.write_text(text)
         with pytest.raises(UserError) as error:
             small.train()
-        message = f"{path}: {what}; run the run again after deleting {folder}"
+        message = f"{path}: {description}; run the run again after deleting {folder}"
         assert str(error.value) == message
     for file in sorted(folder.rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
@@ -319,10 +321,10 @@ def test_what_train_returns(small: Small) -> None:
 
 def test_one_run_of_a_table_is_said(small: Small) -> None:
     """Who forgets -m with an experiment has one run."""
-    said = "one run of experiment=four_methods; for its table, over seed, put -m before it\n"
+    message = "one run of experiment=four_methods; for its table, over seed, put -m before it\n"
     table = ("experiment=four_methods", "combiner=none")
-    assert call("train", *small.overrides(*table)).out.startswith(said)
-    assert said[:10] not in call("train", *small.overrides(*table, "seed=1")).out
+    assert call("train", *small.overrides(*table)).out.startswith(message)
+    assert message[:10] not in call("train", *small.overrides(*table, "seed=1")).out
 
 
 def faulty(overrides: list[str], folder: Path) -> None:

@@ -53,10 +53,10 @@ def forbidden(code: str) -> Iterator[str]:
             yield from (name for name in names if name in CALLS)
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            given = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            if called in CALLS or given.get("shell", "False") != "False":
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if called in CALLS or keywords.get("shell", "False") != "False":
                 yield ast.unparse(node)
-            if called in ("np.load", "numpy.load") and given.get("allow_pickle") != "False":
+            if called in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False":
                 yield ast.unparse(node)
         yield from (name for name in names if name.partition(".")[0] in MODULES)
 
@@ -119,12 +119,12 @@ def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Payload
     """In the current folder; it must not have run in the end, though it would."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    made = Payload(tmp_path)
-    pickle.loads(pickle.dumps(made))
-    assert made.mark.exists(), "harmless; the test proves nothing"
-    made.mark.unlink()
-    yield made
-    assert not made.mark.exists()
+    new_payload = Payload(tmp_path)
+    pickle.loads(pickle.dumps(new_payload))
+    assert new_payload.mark.exists(), "harmless; the test proves nothing"
+    new_payload.mark.unlink()
+    yield new_payload
+    assert not new_payload.mark.exists()
 
 
 def saved(payload: Payload, how: str) -> bytes:
@@ -394,17 +394,17 @@ def test_yaml(payload: Payload, given: Path, corpus: Path, tag: str) -> None:
 
 def test_kinds() -> None:
     """Not even of an allowed module what is of another kind; nothing is made of it."""
-    made: list[int] = []
+    executed_payloads: list[int] = []
 
     class Wrong:
         def __init__(self) -> None:
-            made.append(1)
+            executed_payloads.append(1)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn, "Wrong", Wrong, raising=False)
         with pytest.raises(UserError, match=r"is no torch\.optim\.optimizer\.Optimizer"):
             build_object("torch.nn.Wrong", torch.optim.Optimizer)
-    assert not made
+    assert not executed_payloads
 
 
 def test_modules_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_same_translations(
         assert (done.code, said(done), done.out) == (0, "", expected)
     sentences = list(read_conllu(annotated))
     assert len({word.upos for sentence in sentences for word in sentence.words}) > 2
-    other = [
+    second_sentences = [
         Sentence(sentence.text, tuple(word._replace(upos="X") for word in sentence.words))
         for sentence in sentences
     ]
@@ -103,6 +103,6 @@ def test_same_translations(
         split = run.encode_pairs(sentences, targets, where)
         return score_split(run.model, split, list(run.cfg.features), 512, run.device)
 
-    found = scores(run.annotate_texts(read_lines(text), None, "x"))
-    assert scores(sentences) == found
-    assert scores(other) != found
+    scores_of_file = scores(run.annotate_texts(read_lines(text), None, "x"))
+    assert scores(sentences) == scores_of_file
+    assert scores(second_sentences) != scores_of_file

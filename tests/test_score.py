@@ -28,11 +28,11 @@ def scores(run: Path, source: Path, target: Path) -> list[tuple[float, int]]:
 
 def test_scores_are_forced_decoding(runs: Runs) -> None:
     """Step by step, as search does, and without its batches."""
-    found = scores(runs.annotated, runs.conllu, runs.target)
+    scores_of_file = scores(runs.annotated, runs.conllu, runs.target)
     run, targets = TrainedModel(runs.annotated), read_lines(runs.target)
     sentences = list(read_conllu(runs.conllu))
-    assert len(found) == len(targets) == len(sentences) == 8
-    for sentence, target, (logprob, pieces) in zip(sentences, targets, found, strict=True):
+    assert len(scores_of_file) == len(targets) == len(sentences) == 8
+    for sentence, target, (logprob, pieces) in zip(sentences, targets, scores_of_file, strict=True):
         source = encode(run.encoder, sentence)
         ids = [*run.target.encode_ids([target])[0], 3]  # and the end symbol
         features = {name: torch.tensor([row]) for name, row in source.features.items()}
@@ -49,11 +49,11 @@ def test_scores_are_forced_decoding(runs: Runs) -> None:
 
 
 def test_perplexity_is_that_of_the_scores(runs: Runs) -> None:
-    found = scores(runs.annotated, runs.conllu, runs.target)
+    scores_of_file = scores(runs.annotated, runs.conllu, runs.target)
     words = sum(len(line.split()) + 1 for line in read_lines(runs.target))
-    expected = math.exp(-sum(logprob for logprob, _ in found) / words)
-    kept = record(runs.annotated)["tests"]["test"]["perplexity"]
-    assert kept == pytest.approx(expected, rel=1e-5)
+    expected = math.exp(-sum(logprob for logprob, _ in scores_of_file) / words)
+    perplexity = record(runs.annotated)["tests"]["test"]["perplexity"]
+    assert perplexity == pytest.approx(expected, rel=1e-5)
 
 
 def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
@@ -65,8 +65,8 @@ def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
     )
     run, texts = TrainedModel(folder), read_lines(runs.text)
     cfg = TranslateConfig(run="", beam=3)
-    found = run.translate_sentences(run.annotate_texts(texts, None, ""), texts, cfg)
-    best = [hypotheses[0] for hypotheses in found]
+    translations = run.translate_sentences(run.annotate_texts(texts, None, ""), texts, cfg)
+    best = [hypotheses[0] for hypotheses in translations]
     (tmp_path / "out.de").write_text("".join(f"{text}\n" for text, _ in best), encoding="utf-8")
     for (_, h), (logprob, pieces) in zip(
         best, scores(folder, runs.text, tmp_path / "out.de"), strict=True
@@ -136,10 +136,13 @@ def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
     source.write_text("\n\n".join([blocks[0], changed, blocks[1], ""]), encoding="utf-8")
     target.write_text("\n".join([german[0], german[1], german[2], ""]), encoding="utf-8")
     right = 0.0
-    for block, own, other in ((blocks[0], *german[:2]), (changed, german[1], german[0])):
+    for block, right_target, wrong_target in (
+        (blocks[0], *german[:2]),
+        (changed, german[1], german[0]),
+    ):
         pair, texts = tmp_path / "pair.conllu", tmp_path / "pair.de"
         pair.write_text("\n\n".join([block, block, ""]), encoding="utf-8")
-        texts.write_text(f"{own}\n{other}\n", encoding="utf-8")
+        texts.write_text(f"{right_target}\n{wrong_target}\n", encoding="utf-8")
         (own_score, _), (other_score, _) = scores(runs.annotated, pair, texts)
         right += own_score > other_score
     command = [ROOT / "scripts" / "contrast.py", runs.annotated, "--source", source]

@@ -102,7 +102,7 @@ def exhaustive(
     model: Any, source: Any, limit: int, penalty: float
 ) -> list[tuple[float, float, list[int]]]:
     """Every target of up to `limit` pieces, by brute force, best first."""
-    found = []
+    results = []
     pieces = range(EOS + 1, model.vocab)
     for length in range(limit + 1):
         for ids in itertools.product(pieces, repeat=length):
@@ -110,8 +110,8 @@ def exhaustive(
             for t, piece in enumerate((*ids, EOS)):
                 logits = model.next((*source, EOS), (BOS, *ids[:t]))
                 logprob += float(torch.log_softmax(logits.double(), 0)[piece])
-            found.append((logprob / (length + 1) ** penalty, logprob, list(ids)))
-    return sorted(found, key=lambda f: -f[0])
+            results.append((logprob / (length + 1) ** penalty, logprob, list(ids)))
+    return sorted(results, key=lambda f: -f[0])
 
 
 SOURCES = [[4, 5], [6], [5, 4, 4, 6], [4], [6, 6, 5]]
@@ -121,14 +121,14 @@ SOURCES = [[4, 5], [6], [5, 4, 4, 6], [4], [6, 6, 5]]
 def test_wide_beam_is_exhaustive_search(penalty: float) -> None:
     model = ToyModel()
     settings = {"beam": 200, "nbest": 121, "max_ratio": 0.0, "max_extra": 4}
-    for source, found in zip(
+    for source, result in zip(
         SOURCES, run(model, SOURCES, length_penalty=penalty, **settings), strict=True
     ):
         truth = exhaustive(model, source, 4, penalty)
         assert len(truth) == 1 + 3 + 9 + 27 + 81
-        assert [h.ids for h in found] == [ids for _, _, ids in truth]
-        np.testing.assert_allclose([h.score for h in found], [t[0] for t in truth], atol=1e-5)
-        np.testing.assert_allclose([h.logprob for h in found], [t[1] for t in truth], atol=1e-5)
+        assert [h.ids for h in result] == [ids for _, _, ids in truth]
+        np.testing.assert_allclose([h.score for h in result], [t[0] for t in truth], atol=1e-5)
+        np.testing.assert_allclose([h.logprob for h in result], [t[1] for t in truth], atol=1e-5)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -152,7 +152,7 @@ def test_stopping_early_never_changes_the_result(
 
 def test_beam_one_is_greedy() -> None:
     model = ToyModel()
-    for source, [found] in zip(SOURCES, run(model, SOURCES, beam=1), strict=True):
+    for source, [result] in zip(SOURCES, run(model, SOURCES, beam=1), strict=True):
         prefix: tuple[int, ...] = (BOS,)
         logprob = 0.0
         while len(prefix) <= 2 * len(source) + 20:
@@ -164,8 +164,8 @@ def test_beam_one_is_greedy() -> None:
             prefix += (piece,)
         else:
             logprob += float(torch.log_softmax(model.next((*source, EOS), prefix), 0)[EOS])
-        assert found.ids == list(prefix[1:])
-        assert found.logprob == pytest.approx(logprob, abs=1e-5)
+        assert result.ids == list(prefix[1:])
+        assert result.logprob == pytest.approx(logprob, abs=1e-5)
 
 
 @pytest.mark.parametrize("beam", [1, 3, 8])
@@ -185,12 +185,12 @@ def test_finished_sentences_leave_the_batch() -> None:
 
 def test_special_pieces_are_never_produced_but_keep_their_mass() -> None:
     table = {(BOS,): [9.0, 8.0, 7.0, 0.0, 1.0], (BOS, 4): [9.0, 9.0, 9.0, 2.0, 1.0]}
-    [[found]] = run(ToyModel(vocab=5, table=table), [[4]], beam=1)
-    assert found.ids == [4]
+    [[result]] = run(ToyModel(vocab=5, table=table), [[4]], beam=1)
+    assert result.ids == [4]
     first = 1 - math.log(sum(map(math.exp, table[(BOS,)])))
     second = 2 - math.log(sum(map(math.exp, table[(BOS, 4)])))
-    assert found.logprob == pytest.approx(first + second, abs=1e-5)
-    assert found.score == pytest.approx((first + second) / 2, abs=1e-5)
+    assert result.logprob == pytest.approx(first + second, abs=1e-5)
+    assert result.score == pytest.approx((first + second) / 2, abs=1e-5)
 
 
 def test_each_finished_hypothesis_narrows_the_beam() -> None:
@@ -213,8 +213,8 @@ def test_each_finished_hypothesis_narrows_the_beam() -> None:
 
 def test_ties_go_to_the_smaller_id_and_the_shorter() -> None:
     flat = ToyModel(vocab=300, table={})
-    [found] = run(flat, [[4]], beam=4, nbest=4, max_ratio=0, max_extra=2, length_penalty=0)
-    assert [h.ids for h in found] == [[], [4], [4, 4], [4, 5]]
+    [result] = run(flat, [[4]], beam=4, nbest=4, max_ratio=0, max_extra=2, length_penalty=0)
+    assert [h.ids for h in result] == [[], [4], [4, 4], [4, 5]]
 
 
 @pytest.mark.parametrize(("ratio", "extra", "longest"), [(0.0, 0, 0), (1.5, 1, 4), (0.0, 3, 3)])
@@ -222,10 +222,10 @@ def test_longest_output_is_ended_with_its_probability(
     ratio: float, extra: int, longest: int
 ) -> None:
     endless = ToyModel(vocab=5, table={(BOS,) + (4,) * n: [0.0, 0, 0, -5, 5] for n in range(9)})
-    [[found]] = run(endless, [[4, 4]], beam=1, max_ratio=ratio, max_extra=extra)
-    assert found.ids == [4] * longest
+    [[result]] = run(endless, [[4, 4]], beam=1, max_ratio=ratio, max_extra=extra)
+    assert result.ids == [4] * longest
     norm = math.log(3 + math.exp(-5) + math.exp(5))
-    assert found.logprob == pytest.approx(longest * (5 - norm) - 5 - norm, abs=1e-4)
+    assert result.logprob == pytest.approx(longest * (5 - norm) - 5 - norm, abs=1e-4)
 
 
 def test_mode_is_put_back() -> None:
@@ -321,7 +321,7 @@ def test_logprob_of_search_is_that_of_forced_scoring(
     """For the Transformer, cached step by step against all at once, all n best of the beam."""
     results = run(transformer, long_sources, beam=4, nbest=4, max_ratio=1.0, max_extra=5)
     source = pad([[*s, EOS] for s in long_sources for _ in range(4)])
-    hypotheses = [h for found in results for h in found]
+    hypotheses = [h for result in results for h in result]
     assert len(hypotheses) == 4 * len(long_sources)
     scores = score_batch(transformer, forced(source, [h.ids for h in hypotheses]))
     assert transformer.training
@@ -335,22 +335,22 @@ def test_transformer_alone_and_in_a_batch(
     transformer: Transformer, long_sources: list[list[int]]
 ) -> None:
     together = run(transformer, long_sources, beam=3, nbest=2)
-    for source, found in zip(long_sources, together, strict=True):
+    for source, result in zip(long_sources, together, strict=True):
         [alone] = run(transformer, [source], beam=3, nbest=2)
-        assert [h.ids for h in alone] == [h.ids for h in found]
-        assert [h.score for h in alone] == pytest.approx([h.score for h in found], abs=1e-5)
+        assert [h.ids for h in alone] == [h.ids for h in result]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in result], abs=1e-5)
 
 
 def test_padding_changes_nothing(transformer: Transformer) -> None:
     source = torch.tensor([[7, 8, 9, EOS], [5, 6, EOS, 0]])
     wide = torch.nn.functional.pad(source, (0, 5))
-    for one, other in zip(
+    for one, second in zip(
         search(transformer, source, {}, source != 0, beam=3),
         search(transformer, wide, {}, wide != 0, beam=3),
         strict=True,
     ):
-        assert one[0].ids == other[0].ids
-        assert one[0].logprob == pytest.approx(other[0].logprob, abs=1e-5)
+        assert one[0].ids == second[0].ids
+        assert one[0].logprob == pytest.approx(second[0].logprob, abs=1e-5)
 
 
 def test_forced_scoring_in_pieces_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

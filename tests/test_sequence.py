@@ -92,29 +92,29 @@ def expected(feature: torch.nn.Module, kind: str, row: list[int]) -> np.ndarray:
             for f in range(len(weight)):
                 total = w[f"convolutions.{number}.bias"][f]
                 for k in range(width):
-                    place = at + k - (width - 1) // 2
-                    if 0 <= place < len(units):
-                        total += weight[f, :, k] @ units[place]
+                    position = at + k - (width - 1) // 2
+                    if 0 <= position < len(units):
+                        total += weight[f, :, k] @ units[position]
                 column.append(math.tanh(total))
         columns.append(np.array(column))
     if kind in ("lstm", "park"):
         if kind == "park":
             columns = [highway(w, column) for column in columns]
-        found = np.concatenate(
+        result = np.concatenate(
             [lstm(w, "lstm.forth", columns), lstm(w, "lstm.back", columns[::-1])]
         )
     else:
-        found = np.max(columns, axis=0)
+        result = np.max(columns, axis=0)
         if kind == "highway":
-            found = highway(w, found)
-    return w["projection.weight"] @ found + w["projection.bias"]
+            result = highway(w, result)
+    return w["projection.weight"] @ result + w["projection.bias"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_values(kind: str) -> None:
     feature = made(kind)
-    found = feature(padded(ROWS, 7)).detach().numpy()
-    for row, values in zip(ROWS, found, strict=True):
+    result = feature(padded(ROWS, 7)).detach().numpy()
+    for row, values in zip(ROWS, result, strict=True):
         np.testing.assert_allclose(values, expected(feature, kind, row), rtol=1e-9, atol=1e-12)
 
 
@@ -135,10 +135,10 @@ def test_gradients(kind: str) -> None:
     values = [value.detach().clone().requires_grad_() for value in feature.parameters()]
 
     def compose(*weights: Tensor) -> Tensor:
-        found: Tensor = torch.func.functional_call(
+        message: Tensor = torch.func.functional_call(
             feature, dict(zip(names, weights, strict=True)), (padded(ROWS[:3], 5),)
         )
-        return found
+        return message
 
     # The row of padding has no gradient by definition, so it is not perturbed.
     fixed = [v.detach() if n == "table.weight" else v for n, v in zip(names, values, strict=True)]
@@ -170,8 +170,8 @@ def test_gradients_of_many_words_in_bf16() -> None:
 def test_special_values_are_their_own(kind: str) -> None:
     pad, unknown, end, letter = made(kind)(padded([[], [UNK], [END], [3]], 2))
     assert not pad.any()
-    for one, other in ((unknown, end), (unknown, letter), (end, letter)):
-        assert not torch.equal(one, other)
+    for one, second in ((unknown, end), (unknown, letter), (end, letter)):
+        assert not torch.equal(one, second)
 
 
 def test_scale_at_the_start() -> None:
@@ -229,12 +229,12 @@ def split() -> EncodedSplit:
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_distinct_tokens_are_stored_once(stored: bool, tmp_path: Path) -> None:
-    made = split()
+    data_split = split()
     if stored:
-        made.save(tmp_path / "0.arrow")
-        made = EncodedSplit.open(tmp_path / "0.arrow")
-    assert made.features["jamo"].tolist() == [3, 4, END, END, 4, 3, UNK, 4, END, 5, END]
-    units = made.units["jamo"]
+        data_split.save(tmp_path / "0.arrow")
+        data_split = EncodedSplit.open(tmp_path / "0.arrow")
+    assert data_split.features["jamo"].tolist() == [3, 4, END, END, 4, 3, UNK, 4, END, 5, END]
+    units = data_split.units["jamo"]
     assert [tuple(units.row(i).tolist()) for i in range(len(units.offsets) - 1)] == [A, B, C]
 
 
@@ -269,16 +269,16 @@ def test_embedding_composes_each_token_once() -> None:
     composed = []
     feature.register_forward_hook(lambda module, args, out: composed.append(args[0]))
     batch = collate(split(), np.array([2, 0]), ["jamo"])
-    found = embedding(batch.source, batch.features)
+    result = embedding(batch.source, batch.features)
     (units,) = composed
     assert len({tuple(row) for row in units[:5].tolist()}) == 5
     flat = [[4, 5, 6], [3], [UNK], [4, 5, 6], [END]]
     alone = feature(padded(flat, 3)) + embedding.words(batch.source[0])
-    other = collate(split(), np.array([2]), ["jamo"])
-    plain = embedding(other.source, other.features)
-    torch.testing.assert_close(found[0], plain[0])
+    second_batch = collate(split(), np.array([2]), ["jamo"])
+    plain = embedding(second_batch.source, second_batch.features)
+    torch.testing.assert_close(result[0], plain[0])
     expected = alone * math.sqrt(DIM)
-    torch.testing.assert_close(found[0], expected + sinusoidal_positions(0, 5, DIM, expected))
+    torch.testing.assert_close(result[0], expected + sinusoidal_positions(0, 5, DIM, expected))
 
 
 # ---- runs
@@ -311,9 +311,9 @@ def test_whole_path(combiner: str, small: Small, units: tuple[str, ...], tmp_pat
     source = small.corpus / "test.conllu"
     done = call("translate", f"run={folder}", f"input={source}", "nbest=2")
     assert done.code == 0, done.err
-    found = [line.split(" ||| ") for line in done.out.splitlines()]
-    assert len(found) == 16
-    (tmp_path / "found").write_text("".join(f"{text}\n" for _, text, _ in found[::2]))
+    result = [line.split(" ||| ") for line in done.out.splitlines()]
+    assert len(result) == 16
+    (tmp_path / "found").write_text("".join(f"{text}\n" for _, text, _ in result[::2]))
     done = call("score", f"run={folder}", f"source={source}", f"target={tmp_path / 'found'}")
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 8
@@ -331,7 +331,7 @@ def test_text_needs_no_annotation(small: Small, tmp_path: Path) -> None:
 
 def test_resume_is_exact(small: Small, units: tuple[str, ...]) -> None:
     whole = outcome(small.train("combiner=gate", *units))
-    with small.elsewhere("stopped") as other:
+    with small.elsewhere("stopped") as twin:
         save = Trainer.save_checkpoint
 
         def stop(trainer: Trainer) -> None:
@@ -342,16 +342,16 @@ def test_resume_is_exact(small: Small, units: tuple[str, ...]) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "save_checkpoint", stop)
             with pytest.raises(KeyboardInterrupt):
-                other.train("combiner=gate", *units)
-        assert outcome(other.train("combiner=gate", *units)) == whole
+                twin.train("combiner=gate", *units)
+        assert outcome(twin.train("combiner=gate", *units)) == whole
 
 
 def test_units_determine_the_prepared_data(small: Small) -> None:
-    found = set()
+    results = set()
     for change in ("of=word", "n=2", "column=char", "of=piece"):
         cfg = small.config("features=[ngram]", f"features.ngram.{change}")
-        found.add(hash_cache(cfg, cfg.features))
-    assert len(found) == 4
+        results.add(hash_cache(cfg, cfg.features))
+    assert len(results) == 4
 
 
 def test_units_cannot_be_exported(small: Small, units: tuple[str, ...]) -> None:

@@ -70,8 +70,8 @@ def test_order_does_not_depend_on_the_folder(
     listed = sorted(tmp_path.iterdir())
     for order in (listed, listed[::-1]):
         monkeypatch.setattr(Path, "glob", lambda *_, order=order: iter(order))
-        found = [path.name for path in list_shards(tmp_path / "part-*")]
-        assert found == ["part-01", "part-1", "part-2"]
+        result = [path.name for path in list_shards(tmp_path / "part-*")]
+        assert result == ["part-01", "part-1", "part-2"]
 
 
 def test_errors_name_the_shard(cfg: TrainConfig) -> None:

@@ -170,9 +170,9 @@ def wait(seconds: float) -> int:
 
 
 def pool(queue: Any) -> None:
-    with Pool(2, "waiting", "") as made:
-        for found in made.map(wait, [0.01] * 100_000):
-            queue.put(found)
+    with Pool(2, "waiting", "") as results:
+        for result in results.map(wait, [0.01] * 100_000):
+            queue.put(result)
 
 
 @pytest.mark.slow

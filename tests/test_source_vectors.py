@@ -69,13 +69,13 @@ def test_the_start(subword: str, small: Small, file: Path) -> None:
     assert len(rows) < prepared.encoder.subwords.size - 10
     before, after = dict(plain.named_parameters()), dict(model.named_parameters())
     for name in before:
-        own, other = before[name].detach().numpy(), after[name].detach().numpy()
+        initial, trained_rows = before[name].detach().numpy(), after[name].detach().numpy()
         if name == TABLE:
             for id, row in rows.items():
-                np.testing.assert_allclose(other[id], row, rtol=1e-4)
-            rest = [id for id in range(len(own)) if id not in rows]
-            own, other = own[rest], other[rest]
-        np.testing.assert_array_equal(own, other)
+                np.testing.assert_allclose(trained_rows[id], row, rtol=1e-4)
+            rest = [id for id in range(len(initial)) if id not in rows]
+            initial, trained_rows = initial[rest], trained_rows[rest]
+        np.testing.assert_array_equal(initial, trained_rows)
 
 
 def test_a_piece_as_it_is_written_comes_first(small: Small, tmp_path: Path) -> None:
@@ -106,32 +106,32 @@ def test_frozen_or_trained(frozen: bool, small: Small, file: Path) -> None:
     plain = small.train(*BASE)
     fewer = record(plain)["parameters"]["total"] - record(folder)["parameters"]["total"]
     assert fewer == frozen * len(rows) * WIDTH
-    other = load_file(plain / "model.safetensors")[TABLE]
+    trained_rows = load_file(plain / "model.safetensors")[TABLE]
     rest = [id for id in range(4, len(names)) if id not in rows]
-    assert not np.array_equal(table[rest], other[rest])  # trained, beside other rows
+    assert not np.array_equal(table[rest], trained_rows[rest])  # trained, beside other rows
 
 
 def test_coverage_translation_and_names(
     small: Small, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """The folder's name follows the content, not the place; translation needs no file."""
-    given = (*BASE, f"model.source_vectors={file}")
-    folder = small.train(*given)
+    arguments = (*BASE, f"model.source_vectors={file}")
+    folder = small.train(*arguments)
     out = " ".join(capsys.readouterr().out.split())
-    cfg = small.config(*given)
+    cfg = small.config(*arguments)
     prepared = prepare(cfg, cfg.features)
     names = prepared.encoder.subwords.names
-    known = expected(file, names, 1.0)
+    in_file = expected(file, names, 1.0)
     ids = prepared.train.source.values
-    share = sum(int(id) in known for id in ids) / sum(int(id) > 3 for id in ids)
+    share = sum(int(id) in in_file for id in ids) / sum(int(id) > 3 for id in ids)
     assert (
-        f"model.source_vectors: {len(known):,} of {len(names) - 4:,} source pieces have a vector "
-        f"({len(known) / (len(names) - 4):.1%}), {share:.1%} of those in train"
+        f"model.source_vectors: {len(in_file):,} of {len(names) - 4:,} source pieces have a vector "
+        f"({len(in_file) / (len(names) - 4):.1%}), {share:.1%} of those in train"
     ) in out
     moved = shutil.move(file, tmp_path / "moved.txt")
     assert small.train(*BASE, f"model.source_vectors={moved}") == folder
-    other = write(file, ["I", "saw"], seed=2)
-    assert small.train(*BASE, f"model.source_vectors={other}") != folder
+    trained_rows = write(file, ["I", "saw"], seed=2)
+    assert small.train(*BASE, f"model.source_vectors={trained_rows}") != folder
     assert small.train(*BASE) != folder
     file.unlink()
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")
@@ -183,10 +183,10 @@ def test_bad_settings(
     width: int, overrides: tuple[str, ...], message: str, small: Small, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "mine.txt", ["I", "saw"], width)
-    given = [*BASE, f"model.source_vectors={file}"]
+    arguments = [*BASE, f"model.source_vectors={file}"]
     changed = {override.partition("=")[0] for override in overrides}
-    given = [o for o in given if o.partition("=")[0] not in changed]
-    done = call("train", *small.overrides(*given, *overrides))
+    arguments = [o for o in arguments if o.partition("=")[0] not in changed]
+    done = call("train", *small.overrides(*arguments, *overrides))
     assert done.code == 2
     assert done.err.replace(str(file), "FILE") == f"error: {message}\n"
 

@@ -111,13 +111,13 @@ def test_fingerprint(spacy_folder: Path, tmp_path: Path) -> None:
     """That of versions, content and settings, not of the place."""
     copy = tmp_path / "copy"
     shutil.copytree(spacy_folder, copy)
-    found = SpaCy(str(spacy_folder)).fingerprint()
-    assert f"spacy={spacy.__version__} " in found
-    assert SpaCy(str(copy)).fingerprint() == found
-    assert SpaCy(str(copy), exclude=["parser"]).fingerprint() != found
+    result = SpaCy(str(spacy_folder)).fingerprint()
+    assert f"spacy={spacy.__version__} " in result
+    assert SpaCy(str(copy)).fingerprint() == result
+    assert SpaCy(str(copy), exclude=["parser"]).fingerprint() != result
     weights = copy / "tagger" / "model"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    assert SpaCy(str(copy)).fingerprint() != found
+    assert SpaCy(str(copy)).fingerprint() != result
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ def installed(spacy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     out.mkdir()
     options = {"name": "smaller", "create_sdist": False, "create_wheel": False, "silent": True}
     package(spacy_folder, out, **options)
-    (made,) = out.iterdir()
+    (output_file,) = out.iterdir()
     site = tmp_path / "site"
-    shutil.copytree(made / "en_smaller", site / "en_smaller")
-    shutil.copy(made / "meta.json", site / "en_smaller")
+    shutil.copytree(output_file / "en_smaller", site / "en_smaller")
+    shutil.copy(output_file / "meta.json", site / "en_smaller")
     info = site / "en_smaller-0.0.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: en_smaller\nVersion: 0.0.0\n")
@@ -143,8 +143,8 @@ def installed(spacy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_installed_pipeline(installed: str, small_spacy: SpaCy) -> None:
-    found = SpaCy(installed)
-    assert found.annotate(TEXTS) == small_spacy.annotate(TEXTS)
+    result = SpaCy(installed)
+    assert result.annotate(TEXTS) == small_spacy.annotate(TEXTS)
     with pytest.raises(UserError) as error:
         SpaCy("en_smalller")
     assert str(error.value) == (
@@ -181,10 +181,10 @@ def test_broken_pipelines(spacy_folder: Path, tmp_path: Path) -> None:
     )
     (copy / "meta.json").write_text(meta)
     (copy / "tagger" / "model").unlink()
-    found = refused(config)
-    assert found.startswith(f"{where}spaCy cannot load it: ")
-    assert "tagger/model" in found
-    assert "\n" not in found
+    outcome = refused(config)
+    assert outcome.startswith(f"{where}spaCy cannot load it: ")
+    assert "tagger/model" in outcome
+    assert "\n" not in outcome
     (copy / "config.cfg").unlink()
     assert refused(config) == f"{where}no pipeline of spaCy, it has no config.cfg"
     (copy / "meta.json").unlink()
@@ -223,7 +223,7 @@ def test_tokens_that_are_not_in_the_text(small: Small, plain: list[str]) -> None
         def __call__(self, text: str) -> Doc:
             return Doc(self.vocab, text.lower().split())
 
-        def to_disk(self, path: Path, **given: object) -> None:
+        def to_disk(self, path: Path, **arguments: object) -> None:
             """It has nothing to write."""
 
         from_disk = to_disk
@@ -234,9 +234,9 @@ def test_tokens_that_are_not_in_the_text(small: Small, plain: list[str]) -> None
     nlp.to_disk(small.folder / "lower")
     model = f"annotator.model={small.folder / 'lower'}"
     texts = Path(plain[4].partition("=")[2]).read_text(encoding="utf-8").split("\n")
-    found = line(call("train", *small.overrides(*plain, model)), small)
+    outcome = line(call("train", *small.overrides(*plain, model)), small)
     first = texts[0].split()[0].lower()
-    assert found == (
+    assert outcome == (
         f"annotator=spacy: the annotation does not fit the text {texts[0]!r}: {first!r} is not at "
         f"character 0 ({texts[0][:20]!r} ...); annotate this very text"
     )
@@ -267,17 +267,17 @@ def test_an_installed_pipeline_stays_where_it_is(
 
 def test_the_run_keeps_the_pipeline(small: Small, plain: list[str], spacy_folder: Path) -> None:
     """Its files are copied and summed: without the folder the run translates."""
-    own = small.folder / "own"
-    shutil.copytree(spacy_folder, own)
-    few = ("trainer.max_steps=2", "trainer.validate_every=2", f"annotator.model={own}")
+    model_folder = small.folder / "own"
+    shutil.copytree(spacy_folder, model_folder)
+    few = ("trainer.max_steps=2", "trainer.validate_every=2", f"annotator.model={model_folder}")
     run = small.train(*plain, *few)
-    shutil.rmtree(own)
+    shutil.rmtree(model_folder)
     text = small.folder / "test.en"
     done = call("translate", f"run={run}", f"input={text}")
     assert (said(done), done.code) == ("", 0)
     assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
-    kept = run / "annotator" / "own" / "meta.json"
-    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"version": "2"}))
+    meta_file = run / "annotator" / "own" / "meta.json"
+    meta_file.write_text(json.dumps(json.loads(meta_file.read_text()) | {"version": "2"}))
     assert line(call("translate", f"run={run}", f"input={text}"), small) == (
         f"HERE/runs/{run.name}/annotator/own/meta.json: damaged, its SHA-256 is not the one in "
         "SHA256SUMS; get the run's folder again, or train again"

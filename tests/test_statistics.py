@@ -124,26 +124,26 @@ def constant(scores: list[float], resamples: int = 10) -> Sample:
 
 
 def test_without_sentences_it_is_welchs_test() -> None:
-    one, other = [30.1, 30.5, 29.8], [29.0, 29.9, 28.8, 29.3]
-    found = compare_samples(constant(one), constant(other), 1000)
-    test = scipy.stats.ttest_ind(one, other, equal_var=False)
+    one, second = [30.1, 30.5, 29.8], [29.0, 29.9, 28.8, 29.3]
+    comparison = compare_samples(constant(one), constant(second), 1000)
+    test = scipy.stats.ttest_ind(one, second, equal_var=False)
     interval = test.confidence_interval(0.95)
-    assert found.p == pytest.approx(test.pvalue)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.df == pytest.approx(test.df)
-    assert found.sentence_variance == 0
+    assert comparison.p == pytest.approx(test.pvalue)
+    assert (comparison.low, comparison.high) == pytest.approx((interval.low, interval.high))
+    assert comparison.df == pytest.approx(test.df)
+    assert comparison.sentence_variance == 0
 
 
 def test_the_formula_by_loops() -> None:
     random = np.random.default_rng(3)
-    made = [random.normal(m, 0.3, (1, n)) for m, n in ((30, 3), (29, 2))]
+    samples = [random.normal(m, 0.3, (1, n)) for m, n in ((30, 3), (29, 2))]
     moves = random.normal(0, 0.4, (200, 1))
-    one, other = (
+    one, second = (
         Sample(m[0], m + k * moves + random.normal(0, 0.2, (200, m.size)))
-        for k, m in enumerate(made, 1)
+        for k, m in enumerate(samples, 1)
     )
     variance, parts, shared = 0.0, [], 0.0
-    for sample in (one, other):
+    for sample in (one, second):
         n = len(sample.scores)
         mean = sum(sample.scores) / n
         seeds = sum((x - mean) ** 2 for x in sample.scores) / (n - 1) / n
@@ -154,7 +154,7 @@ def test_the_formula_by_loops() -> None:
             shared += sum((a - center) ** 2 for a in apart) / (len(apart) - 1) / (n * (n - 1))
     gaps = [
         sum(a) / len(a) - sum(b) / len(b)
-        for a, b in zip(one.resampled, other.resampled, strict=True)
+        for a, b in zip(one.resampled, second.resampled, strict=True)
     ]
     center = sum(gaps) / len(gaps)
     bootstrap = sum((g - center) ** 2 for g in gaps) / (len(gaps) - 1)
@@ -162,27 +162,33 @@ def test_the_formula_by_loops() -> None:
     parts.append((bootstrap - shared, 999))
     variance = sum(v for v, _ in parts)
     df = variance**2 / sum(v * v / d for v, d in parts)
-    value = sum(one.scores) / 3 - sum(other.scores) / 2
+    value = sum(one.scores) / 3 - sum(second.scores) / 2
     half = scipy.stats.t.ppf(0.975, df) * math.sqrt(variance)
-    found = compare_samples(one, other, 1000)
-    assert (found.value, found.df) == pytest.approx((value, df))
-    assert (found.low, found.high) == pytest.approx((value - half, value + half))
-    assert found.p == pytest.approx(2 * scipy.stats.t.sf(value / math.sqrt(variance), df))
-    assert 0.5 < found.share < 1
-    assert compare_samples(other, one, 1000).share == pytest.approx(1 - found.share, abs=0.05)
+    comparison = compare_samples(one, second, 1000)
+    assert (comparison.value, comparison.df) == pytest.approx((value, df))
+    assert (comparison.low, comparison.high) == pytest.approx((value - half, value + half))
+    assert comparison.p == pytest.approx(2 * scipy.stats.t.sf(value / math.sqrt(variance), df))
+    assert 0.5 < comparison.share < 1
+    assert compare_samples(second, one, 1000).share == pytest.approx(1 - comparison.share, abs=0.05)
 
 
 def test_equal_scores_differ_by_nothing() -> None:
-    found = compare_samples(constant([30.0, 30.0]), constant([30.0, 30.0]), 1000)
-    assert (found.value, found.low, found.high, found.p, found.share) == (0, 0, 0, 1, 0.5)
-    found = compare_samples(constant([31.0, 31.0]), constant([30.0, 30.0]), 1000)
-    assert (found.value, found.p, found.share) == (1, 0, 1)
+    comparison = compare_samples(constant([30.0, 30.0]), constant([30.0, 30.0]), 1000)
+    assert (comparison.value, comparison.low, comparison.high, comparison.p, comparison.share) == (
+        0,
+        0,
+        0,
+        1,
+        0.5,
+    )
+    comparison = compare_samples(constant([31.0, 31.0]), constant([30.0, 30.0]), 1000)
+    assert (comparison.value, comparison.p, comparison.share) == (1, 0, 1)
 
 
 def test_seeds_that_are_drawn_vary_as_their_mean_does() -> None:
     """Of two seeds, 0 and 2, the mean moves by sqrt(2) or not at all, so a quarter is above 2.2."""
-    found = compare_samples(constant([0.0, 2.0], 4000), constant([2.2, 2.2], 4000), 1000)
-    assert found.share == pytest.approx(0.25, abs=0.03)
+    comparison = compare_samples(constant([0.0, 2.0], 4000), constant([2.2, 2.2], 4000), 1000)
+    assert comparison.share == pytest.approx(0.25, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -231,8 +237,8 @@ def checked() -> Callable[[str, int, int], Any]:
 
 def test_simulated_tables_hold_what_intervals_promise(checked: Any) -> None:
     """The full check is tools/check_statistics.py; here with few tables, so wider margins."""
-    found = checked("seeds differ by sentence", 3, 150)
-    assert 0.93 <= found.coverage <= 0.98
-    assert found.double > found.coverage + 0.015  # what seeds and sentences share counts once
-    assert 0.02 <= found.false <= 0.07
-    assert 0.01 <= found.table <= 0.09
+    reading = checked("seeds differ by sentence", 3, 150)
+    assert 0.93 <= reading.coverage <= 0.98
+    assert reading.double > reading.coverage + 0.015  # what seeds and sentences share counts once
+    assert 0.02 <= reading.false <= 0.07
+    assert 0.01 <= reading.table <= 0.09

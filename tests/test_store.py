@@ -22,23 +22,23 @@ def split() -> EncodedSplit:
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_rows_come_back(stored: bool, tmp_path: Path) -> None:
-    made = split()
+    data_split = split()
     if stored:
-        made.save(tmp_path / "0.arrow")
-        made = EncodedSplit.open(tmp_path / "0.arrow")
-    assert len(made) == 3
-    assert made.source_lengths.tolist() == [3, 1, 4]
-    assert made.target_lengths.tolist() == [2, 4, 1]
+        data_split.save(tmp_path / "0.arrow")
+        data_split = EncodedSplit.open(tmp_path / "0.arrow")
+    assert len(data_split) == 3
+    assert data_split.source_lengths.tolist() == [3, 1, 4]
+    assert data_split.target_lengths.tolist() == [2, 4, 1]
     for i in range(3):
-        assert made.source.row(i).tolist() == SOURCE[i].ids
-        assert made.target.row(i).tolist() == TARGET[i]
+        assert data_split.source.row(i).tolist() == SOURCE[i].ids
+        assert data_split.target.row(i).tolist() == TARGET[i]
         for name in ("upos", "case"):
-            ids = made.features[name][slice(*made.source.offsets[i : i + 2])]
+            ids = data_split.features[name][slice(*data_split.source.offsets[i : i + 2])]
             assert ids.tolist() == SOURCE[i].features[name]
-    assert list(made.features) == ["upos", "case"]
-    assert made.source_texts == TEXTS
-    assert made.target_texts == ["a", "b", "ç"]
-    assert made.feature_text("upos", 2) == "X Y Z"
+    assert list(data_split.features) == ["upos", "case"]
+    assert data_split.source_texts == TEXTS
+    assert data_split.target_texts == ["a", "b", "ç"]
+    assert data_split.feature_text("upos", 2) == "X Y Z"
 
 
 def test_ids_are_mapped_not_copied(tmp_path: Path) -> None:

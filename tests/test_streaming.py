@@ -34,25 +34,25 @@ def test_blocks_and_processes_change_nothing(
     cfg: TrainConfig, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = whole(prepare(cfg, CHOSEN))
-    other = deepcopy(cfg)
-    other.paths.cache += "-other"
-    other.data.processes = processes
+    streamed_cfg = deepcopy(cfg)
+    streamed_cfg.paths.cache += "-other"
+    streamed_cfg.data.processes = processes
     monkeypatch.setattr(tables, "ROWS", 5)
     monkeypatch.setattr(text, "BLOCK", 300)
     monkeypatch.setattr(building, "PER_PROCESS", 1)
-    made = prepare(other, CHOSEN)
-    assert whole(made) == expected
-    assert sorted(path.suffix for path in made.folder.iterdir() if path.is_dir()) == []
+    prepared_data = prepare(streamed_cfg, CHOSEN)
+    assert whole(prepared_data) == expected
+    assert sorted(path.suffix for path in prepared_data.folder.iterdir() if path.is_dir()) == []
 
 
 def test_filtered_blocks(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of which nothing is left add nothing."""
     monkeypatch.setattr(tables, "ROWS", 1)
     cfg.data.min_words = 4
-    made = prepare(cfg, features("upos"))
-    assert made.report.filtered == {"words < 4": 6}
-    assert len(made.train) == 12
-    assert "Peter ducks." not in made.train.source_texts
+    prepared_data = prepare(cfg, features("upos"))
+    assert prepared_data.report.filtered == {"words < 4": 6}
+    assert len(prepared_data.train) == 12
+    assert "Peter ducks." not in prepared_data.train.source_texts
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n \n", ""])
@@ -152,8 +152,8 @@ def test_filters_count_the_first_reason() -> None:
     filters = encoding.Filters(min_words=2, max_pieces=9, max_ratio=3.0)
     words = np.array([[2, 2], [1, 9], [5, 5], [5, 5], [5, 5]])
     pieces = np.array([[3, 9], [1, 99], [9, 10], [9, 2], [3, 3]])
-    kept, reasons = filters.apply(words, pieces)
-    assert kept.tolist() == [True, False, False, False, True]
+    kept_rows, reasons = filters.apply(words, pieces)
+    assert kept_rows.tolist() == [True, False, False, False, True]
     assert reasons == {"words < 2": 1, "pieces > 9": 1, "ratio > 3": 1}
     assert list(reasons) == ["words < 2", "pieces > 9", "ratio > 3"]
 

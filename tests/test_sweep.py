@@ -169,8 +169,8 @@ def test_a_failed_job(small: Small) -> None:
 def test_killed_and_started_again(small: Small) -> None:
     """In its second job: the first is not repeated, the second continues."""
     more = ["combiner=none", "seed=1,2", "trainer.max_steps=8"]
-    with small.elsewhere("whole") as other:
-        expected = [outcome(other.train("combiner=none", f"seed={s}", more[2])) for s in (1, 2)]
+    with small.elsewhere("whole") as twin:
+        expected = [outcome(twin.train("combiner=none", f"seed={s}", more[2])) for s in (1, 2)]
     runs = small.folder / "runs"
     die = partial(send_after, 4, signal.SIGKILL, seed=2)
     code, out, err = Life(small.folder).begin("-m", *small.overrides(*more), prepare=die).end()

@@ -153,9 +153,9 @@ def test_settings_of_a_method_label_only_where_they_split_it() -> None:
 
 
 def test_order_of_features_means_nothing() -> None:
-    one, other = run("add", 1, 30.0), run("add", 2, 31.0)
-    one.features, other.features = ["upos", "lemma"], ["lemma", "upos"]
-    [row] = cells(ResultTable([one, other]))
+    one, second = run("add", 1, 30.0), run("add", 2, 31.0)
+    one.features, second.features = ["upos", "lemma"], ["lemma", "upos"]
+    [row] = cells(ResultTable([one, second]))
     assert (row["features"], row["n"]) == ("upos, lemma", "2")
 
 

@@ -62,10 +62,10 @@ def test_control_characters_in_forms(character: str) -> None:
     cases = [("conllu", [row], "form"), ("jsonl", [json_line], "word")]
     if not character.isspace():  # which parts tokens
         cases += [("pipe", [f"{form}|X"], "word"), ("ffe8", [f"{form}\uffe8X"], "word")]
-    for kind, lines, what in cases:
+    for kind, lines, description in cases:
         with pytest.raises(UserError) as error:
             list(formats.parse_lines(lines, "f", kind, ["upos"]))
-        where = f"f:1: the {what} "
+        where = f"f:1: the {description} "
         assert str(error.value) == f"{where}{form!r} has the {ODD[character]}; remove it"
     with pytest.raises(UserError):
         parse_block([row], "f", 1, ())
@@ -103,9 +103,9 @@ def test_findings_of_blocks(sentences: list[list[int]]) -> None:
     expected = Sentences.of(parse_conllu(lines, "f", 7, slow), ("head_upos",))
     assert parse_block(lines, "f", 7, ("head_upos",), fast).annotation == expected.annotation
     assert (fast.counts, fast.first) == (slow.counts, slow.first)
-    own = sum(head == i for row in sentences for i, head in enumerate(row, 1))
+    matches = sum(head == i for row in sentences for i, head in enumerate(row, 1))
     assert (slow.counts[OWN_HEAD], slow.counts[ROOTS]) == (
-        own,
+        matches,
         sum(row.count(0) > 1 for row in sentences),
     )
 
@@ -132,8 +132,8 @@ BAD_TREES = {
 @pytest.mark.parametrize("kind", ["conllu", "jsonl"])
 @pytest.mark.parametrize("case", BAD_TREES)
 def test_trees(pairs: DataConfig, monkeypatch: pytest.MonkeyPatch, case: str, kind: str) -> None:
-    heads, found = BAD_TREES[case]
-    found = found.replace("conllu", kind)
+    heads, result = BAD_TREES[case]
+    result = result.replace("conllu", kind)
     data = folder(pairs)
     rows = [heads, (0,), (0, 1), (-1,)]
     if kind == "conllu":
@@ -148,14 +148,14 @@ def test_trees(pairs: DataConfig, monkeypatch: pytest.MonkeyPatch, case: str, ki
         (data / "train.jsonl").write_text(content)
     pairs.train.source, pairs.dev.source, pairs.tests = f"train.{kind}", "dev.conllu", {}
     (data / "dev.conllu").write_text("\n".join([*tree(0), *tree(0)]) + "\n")
-    said = message(pairs, annotate=True)  # with all columns
-    assert said == (
-        f"train.{kind}: {found}, but features read heads (column=head_upos); correct the "
+    whole_message = message(pairs, annotate=True)  # with all columns
+    assert whole_message == (
+        f"train.{kind}: {result}, but features read heads (column=head_upos); correct the "
         "annotation, or leave these features out"
     )
     monkeypatch.setattr("tests.support.pairs.ANNOTATION", ("upos",))
     notes = [note.replace(f"{data}/", "") for note in run(pairs, annotate=True).notes]
-    assert notes == [f"train: the annotation has {found}"]
+    assert notes == [f"train: the annotation has {result}"]
 
 
 def test_several_roots_of_an_annotator(pairs: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,16 +44,16 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for kind, matrix in matrices().items():
         words, vectors = read_vectors(tmp_path / "v" / f"{kind}.txt")
         assert words == ["a", "b", "c", "d"]
-        left, values, _ = np.linalg.svd(matrix)
-        expected = left[:, :3] * values[:3] @ left[:, :3].T
+        left_vectors, values, _ = np.linalg.svd(matrix)
+        expected = left_vectors[:, :3] * values[:3] @ left_vectors[:, :3].T
         np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4)
     jsonl = tmp_path / "text.jsonl"
     jsonl.write_text("".join(f'{{"text": "{line}"}}\n' for line in TEXT.splitlines()))
     main([str(tmp_path / "w"), "--source", str(jsonl), "--dim", "3"])
     for kind in matrices():
-        one, other = (tmp_path / folder / f"{kind}.txt" for folder in "vw")
-        assert read_vectors(one)[0] == read_vectors(other)[0]
-        np.testing.assert_allclose(read_vectors(one)[1], read_vectors(other)[1], atol=1e-5)
+        one, second = (tmp_path / folder / f"{kind}.txt" for folder in "vw")
+        assert read_vectors(one)[0] == read_vectors(second)[0]
+        np.testing.assert_allclose(read_vectors(one)[1], read_vectors(second)[1], atol=1e-5)
     capsys.readouterr()
     (tmp_path / "alone").write_text("a\nb\nc\n")
     for name, dim, message in (
@@ -91,10 +91,10 @@ def test_meta_embedding(small: Small, tmp_path: Path, monkeypatch: pytest.Monkey
     sizes = {}
     for row in ("none", "meta_window", "meta_sentence", "meta_concat", "meta_average"):
         folder = small.train("experiment=meta_embedding", f"row={row}", "trainer.max_steps=2")
-        found = record(folder)
-        assert found["updates"] == 2
+        run_record = record(folder)
+        assert run_record["updates"] == 2
         assert (folder / "test.hyp").is_file()
-        sizes[row] = found["parameters"]
+        sizes[row] = run_record["parameters"]
     width, dim, special = 12, 16, 3
     alone = (special + 1 + width) * dim  # tables of special values, projection with bias
     both = {"meta_window": alone, "meta_sentence": alone, "meta_concat": alone}

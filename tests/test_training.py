@@ -36,40 +36,44 @@ from tests.support.trainers import parameters, trainer
 @pytest.fixture
 def gradients(monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
     """The gradients of each update, before they are clipped."""
-    found: list[list[Tensor]] = []
+    results: list[list[Tensor]] = []
 
-    def clip(given: Iterator[torch.nn.Parameter], norm: float) -> Tensor:
-        ps = list(given)
-        found.append([p.grad.clone() for p in ps if p.grad is not None])
+    def clip(parameters_to_clip: Iterator[torch.nn.Parameter], norm: float) -> Tensor:
+        ps = list(parameters_to_clip)
+        results.append([p.grad.clone() for p in ps if p.grad is not None])
         return original(ps, norm)
 
     original = torch.nn.utils.clip_grad_norm_
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
-    return found
+    return results
 
 
 def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
     """Loss, gradient and its norm, Adam's first step at the schedule's rate."""
-    made = trainer(small, "trainer.accumulate=2", "trainer.clip_norm=0.5", "optimizer.warmup=10")
-    before = parameters(made)
-    batches = plan(made.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
+    small_trainer = trainer(
+        small, "trainer.accumulate=2", "trainer.clip_norm=0.5", "optimizer.warmup=10"
+    )
+    before = parameters(small_trainer)
+    batches = plan(small_trainer.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
     total, count = torch.zeros(()), 0
     for indices in batches:
-        batch = collate(made.prepared.train, indices, made.names)
-        hidden = made.model(batch.source, batch.features, batch.source != 0, batch.target_in)
-        losses = F.log_softmax(made.model.compute_logits(hidden), -1)
+        batch = collate(small_trainer.prepared.train, indices, small_trainer.names)
+        hidden = small_trainer.model(
+            batch.source, batch.features, batch.source != 0, batch.target_in
+        )
+        losses = F.log_softmax(small_trainer.model.compute_logits(hidden), -1)
         for row, target in zip(losses, batch.target_out, strict=True):
             for logprobs, right in zip(row, target, strict=True):
                 if right != 0:
                     total = total - 0.9 * logprobs[right] - 0.1 * logprobs.mean()
                     count += 1
-    assert count == sum(int(made.prepared.train.target_lengths[i].sum()) for i in batches)
-    expected = torch.autograd.grad(total / count, list(made.model.parameters()))
-    loss, tokens = made.update()
-    assert tokens == count == made.state.tokens
+    assert count == sum(int(small_trainer.prepared.train.target_lengths[i].sum()) for i in batches)
+    expected = torch.autograd.grad(total / count, list(small_trainer.model.parameters()))
+    loss, tokens = small_trainer.update()
+    assert tokens == count == small_trainer.state.tokens
     assert float(loss) == pytest.approx(total.item(), rel=1e-5)
-    assert made.state.batches == 2
-    assert made.state.sentences == sum(map(len, batches))
+    assert small_trainer.state.batches == 2
+    assert small_trainer.state.sentences == sum(map(len, batches))
     for mine, theirs in zip(gradients[0], expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
     # Adam's first step is lr * g / (|g| + eps), whatever the scale; the rate 2e-3 / 10
@@ -78,7 +82,7 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
     for (name, old), g in zip(before.items(), expected, strict=True):
         clipped = g * 0.5 / norm
         step = 2e-4 * clipped / (clipped.abs() + 1e-9)
-        new = dict(made.model.named_parameters())[name]
+        new = dict(small_trainer.model.named_parameters())[name]
         large = clipped.abs() > 1e-5
         assert (new - old).abs().max() <= 2.01e-4
         torch.testing.assert_close(new[large], (old - step)[large], atol=1e-6, rtol=0)
@@ -97,30 +101,31 @@ def test_two_small_batches_are_one_large(small: Small, gradients: list[list[Tens
 @pytest.mark.parametrize("norm", [0.0, 0.01, 100.0])
 def test_clipping(small: Small, norm: float) -> None:
     sgd = ("optimizer._target_=torch.optim.SGD", "optimizer.lr=1", "optimizer.warmup=0")
-    made = trainer(small, f"trainer.clip_norm={norm}", *sgd)
-    before = parameters(made)
-    made.update()
-    changes = [p - before[name] for name, p in parameters(made).items()]
+    small_trainer = trainer(small, f"trainer.clip_norm={norm}", *sgd)
+    before = parameters(small_trainer)
+    small_trainer.update()
+    changes = [p - before[name] for name, p in parameters(small_trainer).items()]
     step = float(torch.stack([change.norm() for change in changes]).norm())
     assert (0.011 < step < 100) if norm in (0.0, 100.0) else step == pytest.approx(norm, rel=1e-3)
 
 
 def test_every_sentence_once_an_epoch(small: Small) -> None:
-    made = trainer(small)
-    size, count = len(made.plan), len(made.prepared.train)
+    small_trainer = trainer(small)
+    size, count = len(small_trainer.plan), len(small_trainer.prepared.train)
     epochs = [
-        np.concatenate([made.draw_batch().indices for _ in range(size)]).tolist() for _ in range(3)
+        np.concatenate([small_trainer.draw_batch().indices for _ in range(size)]).tolist()
+        for _ in range(3)
     ]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert made.state.batches == 3 * size
+    assert small_trainer.state.batches == 3 * size
 
 
 def test_the_same_batches_for_all_methods_and_other_seeds_others(small: Small) -> None:
     drawn: dict[str, Any] = {}
     for settings in (("combiner=none",), ("combiner=gate",), ("combiner=concat",), ("seed=2",)):
-        made = trainer(small, *settings)
-        drawn[settings[0]] = [made.draw_batch().indices.tolist() for _ in range(20)]
+        small_trainer = trainer(small, *settings)
+        drawn[settings[0]] = [small_trainer.draw_batch().indices.tolist() for _ in range(20)]
     assert drawn["combiner=none"] == drawn["combiner=gate"] == drawn["combiner=concat"]
     assert drawn["seed=2"] != drawn["combiner=concat"]
 
@@ -138,8 +143,8 @@ def test_plain_and_fused_loss(small: Small) -> None:
     settings = ["optimizer._target_=torch.optim.SGD", "optimizer.lr=1", "optimizer.warmup=0"]
     plain, fused = trainer(small, "trainer.fused_loss=false", *settings), trainer(small, *settings)
     before = parameters(plain)
-    for made in (plain, fused):
-        made.update()
+    for small_trainer in (plain, fused):
+        small_trainer.update()
     for name, p in parameters(plain).items():
         torch.testing.assert_close(p, parameters(fused)[name], atol=1e-6, rtol=0)
         assert name.endswith("bias") or not p.equal(before[name])
@@ -151,33 +156,39 @@ def test_plain_and_fused_loss(small: Small) -> None:
 def test_it_learns(small: Small, precision: str) -> None:
     """One batch by heart."""
     settings = ["model.dim=32", "optimizer.lr=0.01", "combiner=gate", "trainer.batch_tokens=100"]
-    made = trainer(small, *settings, f"trainer.precision={precision}")
-    made.plan = made.plan[:1]
-    made.plan_epoch = lambda epoch: made.plan
+    small_trainer = trainer(small, *settings, f"trainer.precision={precision}")
+    small_trainer.plan = small_trainer.plan[:1]
+    small_trainer.plan_epoch = lambda epoch: small_trainer.plan
     losses = []
     for _ in range(40):
-        loss, tokens = made.update()
+        loss, tokens = small_trainer.update()
         losses.append(float(loss) / tokens)
     assert losses[0] > 5
     assert losses[-1] < 2
-    assert all(p.dtype == torch.float32 for p in made.model.parameters())
+    assert all(p.dtype == torch.float32 for p in small_trainer.model.parameters())
 
 
 def test_dev_loss_by_hand(small: Small) -> None:
-    made = trainer(small)
-    made.model.eval()
+    small_trainer = trainer(small)
+    small_trainer.model.eval()
     total, count = 0.0, 0
-    for i in range(len(made.prepared.dev)):
-        batch = collate(made.prepared.dev, np.array([i]), made.names)
-        hidden = made.model(batch.source, batch.features, batch.source != 0, batch.target_in)
-        logprobs = F.log_softmax(made.model.compute_logits(hidden), -1)[0]
+    for i in range(len(small_trainer.prepared.dev)):
+        batch = collate(small_trainer.prepared.dev, np.array([i]), small_trainer.names)
+        hidden = small_trainer.model(
+            batch.source, batch.features, batch.source != 0, batch.target_in
+        )
+        logprobs = F.log_softmax(small_trainer.model.compute_logits(hidden), -1)[0]
         total -= logprobs[torch.arange(len(logprobs)), batch.target_out[0]].sum().item()
         count += len(logprobs)
     with torch.no_grad():
-        found = compute_dev_loss(
-            made.bare_objective, made.prepared.dev, made.names, 256, torch.device("cpu")
+        result = compute_dev_loss(
+            small_trainer.bare_objective,
+            small_trainer.prepared.dev,
+            small_trainer.names,
+            256,
+            torch.device("cpu"),
         )
-    assert found == (pytest.approx(total, rel=1e-5), count)
+    assert result == (pytest.approx(total, rel=1e-5), count)
 
 
 def test_validation_changes_nothing(small: Small) -> None:
@@ -198,13 +209,13 @@ def scored(
     monkeypatch: pytest.MonkeyPatch, values: list[float], losses: list[float] | None = None
 ) -> None:
     """Let validations find these BLEU values, one after the other, and these losses."""
-    left = iter(values)
+    rest = iter(values)
     if losses is not None:
         following = iter(losses)
         monkeypatch.setattr(build_trainer, "compute_dev_loss", lambda *_: (next(following), 1))
 
     def score(*args: Any) -> Scores:
-        return Scores(next(left), 0, "", "", 1)
+        return Scores(next(rest), 0, "", "", 1)
 
     monkeypatch.setattr(build_trainer, "score", score)
 
@@ -228,8 +239,8 @@ def test_early_stopping(
     best: int,
 ) -> None:
     scored(monkeypatch, values, [2.0] * len(values))
-    made = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
-    at = made.fit()
+    small_trainer = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
+    at = small_trainer.fit()
     assert (at.step, at.best_step, at.best_bleu) == (updates, best, max(values[:updates]))
     assert [point["bleu"] for point in at.curve] == values[:updates]
     assert at.finished
@@ -237,7 +248,7 @@ def test_early_stopping(
     again.resume()
     weights = {name: p.clone() for name, p in again.model.named_parameters()}
     assert again.fit() == at  # a finished training is not trained further
-    assert all(weights[name].equal(p) for name, p in made.model.named_parameters())
+    assert all(weights[name].equal(p) for name, p in small_trainer.model.named_parameters())
 
 
 @pytest.mark.parametrize(
@@ -262,29 +273,29 @@ def test_ties_in_bleu_are_broken_by_the_loss(
     best: int,
 ) -> None:
     scored(monkeypatch, values, losses)
-    made = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
-    at = made.fit()
+    small_trainer = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
+    at = small_trainer.fit()
     assert (at.step, at.best_step) == (updates, best)
-    assert made.checkpoints.index["best"] == best
-    assert made.checkpoints.read_weights(best)
+    assert small_trainer.checkpoints.index["best"] == best
+    assert small_trainer.checkpoints.read_weights(best)
 
 
 def test_best_and_average(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: dict[int, dict[str, Tensor]] = {}
+    weights_by_step: dict[int, dict[str, Tensor]] = {}
     save = Checkpoints.save
 
     def keep(self: Checkpoints, step: int, *args: Any) -> None:
         save(self, step, *args)
-        kept[step] = load_file(self.folder / f"weights-{step}.safetensors")
+        weights_by_step[step] = load_file(self.folder / f"weights-{step}.safetensors")
 
     monkeypatch.setattr(Checkpoints, "save", keep)
     for select, steps in (("best", [2]), ("average", [4, 5, 6])):
         scored(monkeypatch, [1, 5, 2, 3, 4, 4])
         settings = ["trainer.validate_every=1", "trainer.average=3", f"trainer.select={select}"]
         folder = small.train(*settings)
-        found = load_file(folder / "model.safetensors")
-        for name, tensor in found.items():
-            mean = np.mean([kept[s][name].double().numpy() for s in steps], axis=0)
+        tensors = load_file(folder / "model.safetensors")
+        for name, tensor in tensors.items():
+            mean = np.mean([weights_by_step[s][name].double().numpy() for s in steps], axis=0)
             assert torch.from_numpy(mean).float().equal(tensor)
         assert record(folder)["selected"] == (f"{select} of updates {', '.join(map(str, steps))}")
         assert record(folder)["selected_step"] == 2
@@ -352,8 +363,8 @@ def test_a_setting_that_an_optimiser_does_not_take(monkeypatch: pytest.MonkeyPat
 def test_two_devices_to_the_bit(small: Small) -> None:
     """With dropout, in a sweep, beside one device: a stopped run ends as one that was not."""
     settings = "trainer.devices=2,1", "seed=1,2", "trainer.max_steps=12"
-    with small.elsewhere("whole") as other:
-        code, out = sweep(other, *settings)
+    with small.elsewhere("whole") as twin:
+        code, out = sweep(twin, *settings)
         assert code == 0, out
     runs, command = small.folder / "runs", ["-m", *small.overrides(*settings)]
     for count in (0, 1, 2):
@@ -371,7 +382,7 @@ def test_two_devices_to_the_bit(small: Small) -> None:
     folders = {folder.name: folder for folder in runs.glob("concat-*")}
     assert len(folders) == 4
     for name, folder in folders.items():
-        assert outcome(folder) == outcome(other.folder / "runs" / name)
+        assert outcome(folder) == outcome(twin.folder / "runs" / name)
 
 
 @pytest.mark.slow

@@ -127,9 +127,9 @@ def test_units_of_pieces_and_of_words(letters: Subwords) -> None:
     encoder = SourceEncoder(
         letters, {"p": vocab([BLANK, "a", "b", "c"]), "w": vocab(["a", "b", "c"], of="word")}
     )
-    found = encode(encoder, Sentence("ab cx"))
+    encoding = encode(encoder, Sentence("ab cx"))
     # pieces: _ a b _ c x
-    assert found.features == {
+    assert encoding.features == {
         "p": [(3,), (4,), (5,), (3,), (6,), (UNK,), (END,)],
         "w": [(3, 4)] * 3 + [(5, UNK)] * 3 + [(END,)],
     }

@@ -170,8 +170,8 @@ def letters() -> SourceEncoder:
     ],
 )
 def test_parts(letters: SourceEncoder, text: str, limit: int, part: int, parts: list) -> None:
-    found = cut(letters, Sentence(text), limit, part)
-    assert [p.text for p in found] == parts
+    result = cut(letters, Sentence(text), limit, part)
+    assert [p.text for p in result] == parts
     words = (Word("x", 0, 1), Word("y", 1, len(text)))
     annotated = cut(letters, Sentence(text, words), limit, part)
     for one in annotated:

@@ -76,9 +76,9 @@ def test_the_report_shows_bins(small: Small) -> None:
     assert described["values"] == described["kept"] <= 12
     assert all(label[0].isdigit() for label, _ in described["top"])
     console = Console(width=200)
-    with console.capture() as shown:
+    with console.capture() as capture:
         console.print(report)
-    assert "often" in shown.get()
+    assert "often" in capture.get()
 
 
 def test_by_bins(small: Small) -> None:

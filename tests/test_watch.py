@@ -63,9 +63,9 @@ def test_done_running_failed_and_left(tmp_path: Path) -> None:
     run(tmp_path, "dme[/]", finished=False)
     sweep(tmp_path, 5, False, add=None, **{"dme[/]": "no space [red]left"})
     with lock_of(tmp_path / SWEEP), lock_of(gate):
-        found = read_snapshot([tmp_path])
+        result = read_snapshot([tmp_path])
         text = shown(tmp_path)
-    assert (len(found.finished), found.waiting, found.is_over) == (1, 2, False)
+    assert (len(result.finished), result.waiting, result.is_over) == (1, 2, False)
     assert "1 done, 1 running, 1 stopped, 1 failed, 2 left" in text
     assert re.search(r"gate-s1 .* saved at 0 of 1,000", text)
     assert re.search(r"average-s1 .* stopped, saved at 0 of 1,000", text)
@@ -108,8 +108,8 @@ def test_a_half_written_file_waits(tmp_path: Path) -> None:
 
 def test_a_damaged_run_is_named_and_not_waited_for(tmp_path: Path) -> None:
     (run(tmp_path, "gate", finished=True) / "result.json").write_text('{"method"')
-    found = read_snapshot([tmp_path])
-    assert (found.is_over, found.finished) == (True, [])
+    result = read_snapshot([tmp_path])
+    assert (result.is_over, result.finished) == (True, [])
     assert "0 done, 0 running" in shown(tmp_path)
     assert f"Not shown: {tmp_path}/gate-s1/result.json: no readable JSON" in shown(tmp_path)
 
@@ -122,11 +122,11 @@ def test_it_ends_when_all_is_done(tmp_path: Path) -> None:
         lambda: (run(tmp_path, "gate", True), sweep(tmp_path, 2, False, add=None, gate=None)),
         lambda: sweep(tmp_path, 2, True, add=None, gate=None),
     ]
-    left = iter(moments)
+    rest = iter(moments)
     console = Console(file=io.StringIO(), width=200)
     with lock_of(tmp_path / SWEEP):
-        watch_runs([tmp_path], console, lambda seconds: next(left)())
-    assert next(left, None) is None
+        watch_runs([tmp_path], console, lambda seconds: next(rest)())
+    assert next(rest, None) is None
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "2 done, 0 running\n" in "".join(f"{x.rstrip()}\n" for x in text.split("\n"))
     assert "unfinished" not in text
@@ -169,17 +169,17 @@ def test_a_lock_that_is_looked_at_stays_free(tmp_path: Path) -> None:
         lock.release()
         (tmp_path / ".run.lock").chmod(0o400)
         assert not held(folder)
-        with (tmp_path / ".run.lock").open("rb") as other:
-            fcntl.flock(other, fcntl.LOCK_SH)
+        with (tmp_path / ".run.lock").open("rb") as lock_file:
+            fcntl.flock(lock_file, fcntl.LOCK_SH)
             assert not held(folder)
 
 
 def test_who_looks_holds_nobody_up(tmp_path: Path) -> None:
     """A run begins although its lock is being looked at."""
     (tmp_path / ".run.lock").touch()
-    with (tmp_path / ".run.lock").open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_SH)
-        threading.Timer(0.02, lambda: fcntl.flock(other, fcntl.LOCK_UN)).start()
+    with (tmp_path / ".run.lock").open("rb") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_SH)
+        threading.Timer(0.02, lambda: fcntl.flock(lock_file, fcntl.LOCK_UN)).start()
         with lock_of(tmp_path / "run"):
             assert held(tmp_path / "run")
 

@@ -44,26 +44,26 @@ def word_piece(texts: Iterable[str], size: int = 120) -> Tokenizer:
     frequent = sorted(words, key=lambda word: (-words[word], word))
     pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *frequent]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    made = Tokenizer(
+    tokenizer = Tokenizer(
         models.WordPiece(
             {piece: number for piece, number in vocabulary.items() if number < size},
             unk_token="[UNK]",
         )
     )
-    made.normalizer = normalizer
-    made.pre_tokenizer = splitter
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return made
+    return tokenizer
 
 
 def byte_pairs(texts: Iterable[str], size: int = 320) -> Tokenizer:
     """GPT-2's: bytes, spaces begin pieces."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.train_from_iterator(
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
         texts,
         training.BpeTrainer(
             vocab_size=size,
@@ -71,10 +71,10 @@ def byte_pairs(texts: Iterable[str], size: int = 320) -> Tokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         ),
     )
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return made
+    return tokenizer
 
 
 def save(folder: Path, tokenizer: Tokenizer, longest: int = 64, seed: int = 0) -> Path:
@@ -107,5 +107,5 @@ def corpus_texts(corpus: Path) -> list[str]:
 
 def settings(encoder: Path, *more: str) -> tuple[str, ...]:
     """Overrides of a short run with the encoder's vectors as its only feature."""
-    given = ("features=[contextual]", f"features.contextual.encoder={encoder}")
-    return (*given, "trainer.max_steps=4", "model.dim=32", *more)
+    options = ("features=[contextual]", f"features.contextual.encoder={encoder}")
+    return (*options, "trainer.max_steps=4", "model.dim=32", *more)

@@ -19,15 +19,15 @@ LEXICON = {
 
 
 def sentence(words: Sequence[str]) -> Sentence:
-    text, found = "", []
+    text, result = "", []
     for word in words:
         text += " " * bool(text and word != ".")
         upos, lemma, feats, _ = LEXICON[word]
         end = len(text) + len(word)
-        head = ("ROOT", 0) if not found else (found[0].upos, 1)
-        found.append(Word(word, len(text), end, lemma, upos, "_", feats, "dep", *head))
+        head = ("ROOT", 0) if not result else (result[0].upos, 1)
+        result.append(Word(word, len(text), end, lemma, upos, "_", feats, "dep", *head))
         text += word
-    return Sentence(text, tuple(found))
+    return Sentence(text, tuple(result))
 
 
 def write(folder: Path, name: str, lines: list[str]) -> None:
@@ -51,16 +51,16 @@ def config(tmp_path: Path) -> TrainConfig:
     write(folder, "train", TRAIN)
     write(folder, "dev", DEV)
     write(folder, "test", DEV[:1])
-    made = TrainConfig()
-    made.data.name = "tiny"
-    made.data.source_lang, made.data.target_lang = "en", "de"
-    made.data.folder = str(folder)
-    made.data.train = SplitConfig("train.conllu", "train.de")
-    made.data.dev = SplitConfig("dev.conllu", "dev.de")
-    made.data.tests = {"test": SplitConfig("test.conllu", "test.de")}
-    made.subword.vocab_size = 40
-    made.paths.cache = str(tmp_path / "cache")
-    return made
+    results = TrainConfig()
+    results.data.name = "tiny"
+    results.data.source_lang, results.data.target_lang = "en", "de"
+    results.data.folder = str(folder)
+    results.data.train = SplitConfig("train.conllu", "train.de")
+    results.data.dev = SplitConfig("dev.conllu", "dev.de")
+    results.data.tests = {"test": SplitConfig("test.conllu", "test.de")}
+    results.subword.vocab_size = 40
+    results.paths.cache = str(tmp_path / "cache")
+    return results
 
 
 def features(*columns: str, **settings: object) -> dict[str, FeatureConfig]:

@@ -23,14 +23,14 @@ class Method(Protocol):
 
 
 def _shipped() -> dict[str, Method]:
-    found: dict[str, Method] = {}
+    results: dict[str, Method] = {}
     for path in sorted((ROOT / "conf" / "combiner").glob("*.yaml")):
         settings = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(settings, dict)
         target = settings.pop("_target_")
         cls = locate_class(target) if target else NoFeatures
-        found[path.stem] = partial(cls, **settings.pop("args", {})) if settings else cls
-    return found
+        results[path.stem] = partial(cls, **settings.pop("args", {})) if settings else cls
+    return results
 
 
 SHIPPED = _shipped()

@@ -56,8 +56,10 @@ def train_spacy(folder: Path, sentences: int = 60) -> Path:
     parser |= {"extra_state_tokens": False, "hidden_width": 32, "maxout_pieces": 2}
     nlp.add_pipe("parser", config={"model": parser | {"nO": None, "tok2vec": listener}})
     examples = []
-    found = islice(read_conllu(find_resource("data/embedded") / "train.conllu"), sentences)
-    for text, words in ((sentence.text, sentence.words) for sentence in found):
+    parsed_sentences = islice(
+        read_conllu(find_resource("data/embedded") / "train.conllu"), sentences
+    )
+    for text, words in ((sentence.text, sentence.words) for sentence in parsed_sentences):
         annotated = Doc(
             nlp.vocab,
             words=[w.form for w in words],

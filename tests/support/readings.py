@@ -28,13 +28,13 @@ def pairs() -> list[tuple[tuple[Block, str], tuple[Block, str]]]:
     source = (folder / "test.conllu").read_text(encoding="utf-8").strip("\n").split("\n\n")
     target = (folder / "test.de").read_text(encoding="utf-8").splitlines()
     lines = zip([block.split("\n") for block in source], target, strict=True)
-    found = []
+    results = []
     for _, group in groupby(lines, lambda line: text(line[0])):
         readings = list(group)
         if len(readings) == 2 and tags(readings[0][0]) != tags(readings[1][0]):
-            found.append((readings[0], readings[1]))
-    assert len(found) >= SENTENCES
-    return found[:SENTENCES]
+            results.append((readings[0], readings[1]))
+    assert len(results) >= SENTENCES
+    return results[:SENTENCES]
 
 
 def swapped(block: Block, other: Block) -> Block:

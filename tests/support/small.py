@@ -123,9 +123,9 @@ class Small:
             "paths.cache": self.cache,
             "paths.runs": self.folder / "runs",
         }
-        given = SETTINGS | paths | self.settings
+        input_value = SETTINGS | paths | self.settings
         changed = {override.partition("=")[0] for override in more}
-        return [f"{k}={v}" for k, v in given.items() if k not in changed] + list(more)
+        return [f"{k}={v}" for k, v in input_value.items() if k not in changed] + list(more)
 
     def config(self, *more: str) -> TrainConfig:
         """The typed settings of a run."""
@@ -156,14 +156,14 @@ class Small:
 
 def record(folder: Path) -> dict[str, Any]:
     """A run's `result.json`."""
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return content
 
 
 def outcome(folder: Path) -> dict[str, Any]:
     """All of a run that must be equal to the bit when it is made again."""
-    found = record(folder)
-    kept = ("method", "features", "seed", "hash", "settings", "parameters", "updates")
-    kept += ("selected", "selected_step", "curve", "dev", "tests", "files", "data_hashes")
+    run_record = record(folder)
+    names = ("method", "features", "seed", "hash", "settings", "parameters", "updates")
+    names += ("selected", "selected_step", "curve", "dev", "tests", "files", "data_hashes")
     files = [folder / "model.safetensors", *sorted(folder.glob("*.hyp"))]
-    return {k: found[k] for k in kept} | {path.name: path.read_bytes() for path in files}
+    return {k: run_record[k] for k in names} | {path.name: path.read_bytes() for path in files}

@@ -30,7 +30,7 @@ def encode(encoder: SourceEncoder, sentence: Sentence, where: str = "input") -> 
     """Ids of one sentence; of features that have units, these."""
     described = encoder.describe(Sentences.of([sentence]), [where])
     ids, units = encoder.look_up(described)
-    features: dict[str, list[Code]] = {name: found.tolist() for name, found in ids.items()}
+    features: dict[str, list[Code]] = {name: results.tolist() for name, results in ids.items()}
     for name, tokens in units.items():
         codes = [(PAD,), (UNK,), (END,), *tokens]
         features[name] = [codes[i] for i in ids[name].tolist()]
@@ -90,9 +90,9 @@ def content(split: EncodedSplit) -> dict[str, Any]:
     ids = {"source": split.source.values, "target": split.target.values, **split.features}
     ids |= {"rows": split.source.offsets}
     ids |= {f"units {name}": units.values for name, units in split.units.items()}
-    found: dict[str, Any] = {name: values.tolist() for name, values in ids.items()}
+    result: dict[str, Any] = {name: values.tolist() for name, values in ids.items()}
     words = {n: [split.feature_text(n, i) for i in range(len(split))] for n in split.features}
-    return found | {"texts": (split.source_texts, split.target_texts, words)}
+    return result | {"texts": (split.source_texts, split.target_texts, words)}
 
 
 def whole(made: Prepared) -> list[Any]:

@@ -44,8 +44,8 @@ def run(
     scores, counts = measure(hypotheses)
     record.tests = {"test": scores}
     record.counts = {"test": counts_file("test")}
-    place = folder / record.hash
-    place.mkdir(parents=True)
-    write_counts(place / record.counts["test"], counts, REFERENCES[:lines])
-    write_record(place, record)
-    return record, place
+    run_folder = folder / record.hash
+    run_folder.mkdir(parents=True)
+    write_counts(run_folder / record.counts["test"], counts, REFERENCES[:lines])
+    write_record(run_folder, record)
+    return record, run_folder

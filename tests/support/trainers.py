@@ -33,7 +33,7 @@ def trainer(small: Small, *settings: str) -> PreparedTrainer:
     prepared = prepare(cfg, cfg.features)
     fabric = make_fabric(cfg)
     fabric.launch()
-    made = build_trainer(
+    small_trainer = build_trainer(
         cfg,
         prepared,
         model_for(cfg, prepared.encoder, prepared.target),
@@ -41,9 +41,9 @@ def trainer(small: Small, *settings: str) -> PreparedTrainer:
         fabric,
         Progress(Console(), False),
     )
-    made = cast(PreparedTrainer, made)
-    made.prepared, made.names = prepared, list(cfg.features)
-    return made
+    small_trainer = cast(PreparedTrainer, small_trainer)
+    small_trainer.prepared, small_trainer.names = prepared, list(cfg.features)
+    return small_trainer
 
 
 def parameters(made: Trainer) -> dict[str, Tensor]:
