@@ -46,7 +46,8 @@ def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_ensemble_is_a_row(
     runs: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate_split, sets = additions.evaluate_split, list[str]()
+    evaluate_split = additions.evaluate_split  # type: ignore[attr-defined]
+    sets = list[str]()
 
     def stop_before_dev(*arguments: object) -> object:
         sets.append(str(arguments[-1]))

@@ -147,7 +147,8 @@ def test_test_sets_with_annotation_beside_and_of_an_annotator(
     tool = ["annotator=hanta", "annotator.processes=1"]
     for more in (beside, tool):
         run = small.train(*ONLY, *names, *more)
-        text = Reliance(opened := TrainedModel(run, 1), *opened.read_test_set())
+        opened = TrainedModel(run, 1)
+        text = Reliance(opened, *opened.read_test_set())
         bleu = text.score_translations(text.true)["BLEU"]  # type: ignore[attr-defined]
         assert bleu == pytest.approx(record(run)["tests"]["test"]["bleu"])
         assert text.true.features["upos"].max() > 2  # type: ignore[attr-defined]

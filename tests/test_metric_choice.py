@@ -149,7 +149,8 @@ def test_tables_and_figures_of_further_metrics(toys: Runs) -> None:
     assert copied.tables[0].notes[0].startswith("No: gate is above words only (+")
     axes = draw_figures(by_ter)["differences-test"][0].axes[0]
     value = by_ter.comparisons[0].against["TER"]["gate"].difference.value
-    assert axes.containers[0].lines[0].get_xdata()[0] == value
+    bars: Any = axes.containers[0]
+    assert bars.lines[0].get_xdata()[0] == value
     assert "leads in chrF++" in json.loads(report.to_json())["evidence"][0]
 
 

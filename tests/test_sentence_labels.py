@@ -12,7 +12,8 @@ import torch
 from nmt_feat.api import load_run
 from nmt_feat.cli.score import score_text
 from nmt_feat.cli.translate import translate_text
-from nmt_feat.config.schema import FeatureConfig, ScoreConfig, TranslateConfig
+from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.batches import collate, ordered, plan
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.store import EncodedSplit

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from nmt_feat.config.schema import FeatureConfig, TranslateConfig
+from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST, UNK

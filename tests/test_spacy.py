@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_head_that_is_white_space_passes_on_its_own(small_spacy: SpaCy) -> Non
         def __init__(self, heads: list[int]) -> None:
             self.heads = heads
 
-        def pipe(self, texts: list[str]) -> list[Doc]:
+        def pipe(self, texts: list[str]) -> Iterator[Doc]:
             pos, deps = ["NOUN", "SPACE", "VERB"], ["a", "b", "c"]
             words, spaces = ["x", " ", "y"], [True, False, False]
             vocab = spacy.blank("en").vocab

@@ -265,7 +265,7 @@ def test_memory_that_does_not_suffice(runs: Runs, monkeypatch: pytest.MonkeyPatc
     long = " ".join(lines[2:5])
     most = counted(runs.words, [long])[1]
 
-    def limited(model, split, *arguments, **named):  # noqa: ANN001, ANN002, ANN003, ANN202  # type: ignore[no-untyped-def]
+    def limited(model: Any, split: Any, *arguments: Any, **named: Any) -> Any:
         if len(split) > 2 or split.source_lengths.max() > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(model, split, *arguments, **named)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.instantiate import refuse_classes_of_run
-from nmt_feat.config.schema import FeatureConfig, TranslateConfig
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.identity import hash_cache
 from nmt_feat.embedders.ids import FIRST

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.config_source import FileConfigSource
 
-create_list = config_loader_impl.create_defaults_list
+create_list = config_loader_impl.create_defaults_list  # type: ignore[attr-defined]
 compose_list = ConfigLoaderImpl._compose_config_from_defaults_list
 _lists: dict[tuple[Any, ...], DefaultsList] = {}
 _compositions: dict[int, DictConfig] = {}
@@ -34,7 +34,7 @@ def members() -> str:
 
 def keep_compositions() -> None:
     """Let Hydra compose each choice of the package's options once."""
-    config_loader_impl.create_defaults_list = _create_list
+    config_loader_impl.create_defaults_list = _create_list  # type: ignore[attr-defined]
     ConfigLoaderImpl._compose_config_from_defaults_list = _compose_list  # type: ignore[method-assign]
 
 

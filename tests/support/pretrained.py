@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="needs the extra transformers")
 
 import transformers
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "d_model": 16,
     "encoder_layers": 2,
     "decoder_layers": 2,
@@ -55,8 +55,8 @@ def make_marian(folder: Path, corpus: Path) -> Path:
     for side, texts in (("source", source), ("target", target)):
         proto = train_pieces(texts)
         (folder / f"{side}.spm").write_bytes(proto)
-        model = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        names += [model.id_to_piece(i) for i in range(3, model.get_piece_size())]
+        pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        names += [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]
     names = [*dict.fromkeys(names), "<pad>"]
     vocabulary = {name: id for id, name in enumerate(names)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
@@ -95,7 +95,7 @@ def make_m2m(folder: Path, corpus: Path) -> Path:
     tokenizer = transformers.M2M100Tokenizer(*files, src_lang="en", tgt_lang="de")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(1)
-    config = transformers.M2M100Config(
+    config = transformers.M2M100Config(  # type: ignore[call-arg]
         **SIZES,
         vocab_size=len(names) + len(tokenizer.lang_code_to_id) + tokenizer.num_madeup_words,
         max_position_embeddings=128,
