@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.resources import find_resource
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.identity import method_name
-from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import read_run
-from nmt_feat.runs.run import run_training
-from tests.support.small import Small, composed
+from nmt_feat.runs.run import FinishedRun, run_training
+from tests.support.small import Small
 
 FILES = {
     "scaled": "_target_: examples.product.Product\n",
@@ -49,8 +49,9 @@ def test_the_name_is_that_of_the_file(mine: Path, option: str, name: str | None)
 
 def test_shipped_files_have_the_names_of_their_classes() -> None:
     for path in find_resource("conf").glob("combiner/*.yaml"):
-        combiner = composed((f"combiner={path.stem}",)).combiner
-        assert (combiner.name, method_name(combiner._target_)) == (None, path.stem)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert "name" not in content
+        assert method_name(content["_target_"]) == path.stem
 
 
 def test_a_name_that_cannot_be_one_is_refused(small: Small) -> None:
@@ -62,27 +63,16 @@ def test_a_name_that_cannot_be_one_is_refused(small: Small) -> None:
 def test_runs_of_the_class_s_name_are_met_again(mine: Path, small: Small) -> None:
     """A run that was trained before it had a name is the same; its row has the name now."""
 
-    def settings(*arguments: str) -> TrainConfig:
-        return compose_settings(small.overrides(*arguments, "trainer.max_steps=2"), str(mine))
+    def train(*arguments: str) -> FinishedRun:
+        settings = small.overrides(*arguments, "trainer.max_steps=2")
+        return run_training(compose_settings(settings, str(mine)))
 
-    before = run_training(settings("combiner._target_=examples.product.Product"))
-    assert before.folder.name.startswith("Product-deprel")
-    again = run_training(settings("combiner=scaled"))
-    assert again.folder == before.folder
-    other_seed = run_training(settings("combiner=scaled", "seed=2"))
-    assert other_seed.folder.name.startswith("scaled-deprel")
-    assert other_seed.record.hash != before.record.hash
-    table = ResultTable([read_run(run.folder) for run in (before, other_seed)])
-    assert [len(runs) for runs in table.runs_by_name().values()] == [2]
-    assert list(table.runs_by_name()) == ["scaled"]
-
-
-def test_files_of_one_class_are_two_rows(mine: Path, small: Small) -> None:
-    folders = [
-        run_training(
-            compose_settings(small.overrides(f"combiner={name}", "trainer.max_steps=2"), str(mine))
-        ).folder
-        for name in ("film_small", "film_large")
-    ]
-    table = ResultTable([read_run(folder) for folder in folders])
-    assert list(table.runs_by_name()) == ["film_small", "film_large"]
+    before = train("combiner._target_=examples.film.FiLM", "+combiner.args.start=0.01")
+    assert before.folder.name.startswith("FiLM-deprel")
+    assert train("combiner=film_small").folder == before.folder
+    other_seed = train("combiner=film_small", "seed=2")
+    assert other_seed.folder.name.startswith("film_small-deprel")
+    of_one_class = train("combiner=film_large")
+    records = [read_run(run.folder) for run in (before, other_seed, of_one_class)]
+    rows = ResultTable(records).runs_by_name()
+    assert {name: len(runs) for name, runs in rows.items()} == {"film_small": 2, "film_large": 1}
