@@ -15,10 +15,10 @@ from nmt_feat.features import Categorical, Mean
 from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.model.embedding import SourceEmbedding, mask_values
 from nmt_feat.runs.build_model import build_model
-from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.kinds import build_vocabulary
 from tests.support.small import Small, outcome
+from tests.support.stops import stop
 
 IDS = torch.tensor([[3, 4, UNK, 5, END, 0], [6, 7, 8, 9, 3, END]]).repeat(2000, 1)
 
@@ -111,20 +111,9 @@ SETTINGS = (
 
 
 def test_resume_is_exact(small: Small) -> None:
-    whole = outcome(small.train(*SETTINGS))
-    save = Trainer.save_checkpoint
-
-    def stop(trainer: Trainer) -> None:
-        save(trainer)
-        if trainer.state.step == 2:
-            raise KeyboardInterrupt
-
-    with small.elsewhere("stopped") as twin:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Trainer, "save_checkpoint", stop)
-            with pytest.raises(KeyboardInterrupt):
-                twin.train(*SETTINGS)
-        assert outcome(twin.train(*SETTINGS)) == whole
+    whole = small.whole(*SETTINGS)
+    stop(small, *SETTINGS, update=2)
+    assert outcome(small.train(*SETTINGS)) == whole
     plain = [s for s in SETTINGS if "dropout=0.4" not in s]
     assert outcome(small.train(*plain))["curve"] != whole["curve"]
 

@@ -34,8 +34,9 @@ from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.formulas import affine, everywhere, softmax
-from tests.support.small import ROOT, Small
-from tests.support.small_methods import DIM, VALUES, batch, make, settings
+from tests.support.small import ROOT, Small, outcome
+from tests.support.small_methods import COMBINER, DIM, FEATURES, VALUES, batch, make, settings
+from tests.support.stops import stop
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 BEYOND = [name for name in NAMES if name != "embedding"]
@@ -192,6 +193,16 @@ def test_runs(small: Small, method: str) -> None:
     assert ("method" in record.parameters) == (method not in WITHOUT_PARAMETERS)
     matched = match_parameters(settings(small, method), Console(quiet=True))
     assert (matched.combiner, matched.method) == (CombinerConfig(), MethodConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", BEYOND)
+def test_resume_is_exact(small: Small, method: str) -> None:
+    """A run that was stopped gives the bits of one that was not."""
+    combiner, features = COMBINER.get(method, "none"), FEATURES.get(method, sorted(VALUES))
+    overrides = (f"method={method}", f"combiner={combiner}", f"features=[{','.join(features)}]")
+    stop(small, *overrides)
+    assert outcome(small.train(*overrides)) == small.whole(*overrides)
 
 
 def test_multitask_predicts(small: Small) -> None:

@@ -21,10 +21,10 @@ from nmt_feat.errors import UserError
 from nmt_feat.features import CharCNN, Max, Mean
 from nmt_feat.features.choice import choose_kind
 from nmt_feat.model.embedding import SourceEmbedding, sinusoidal_positions
-from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.small import Small, outcome, record
 from tests.support.splits import Encoded, split_of
+from tests.support.stops import stop
 
 ROWS = [[3], [4, 5, 3, 6], [6, 6], [UNK], [7, 3, 4, 5, 6, 7, 3]]
 SIZE, DIM = 8, 6
@@ -330,20 +330,9 @@ def test_text_needs_no_annotation(small: Small, tmp_path: Path) -> None:
 
 
 def test_resume_is_exact(small: Small, units: tuple[str, ...]) -> None:
-    whole = outcome(small.train("combiner=gate", *units))
-    with small.elsewhere("stopped") as twin:
-        save = Trainer.save_checkpoint
-
-        def stop(trainer: Trainer) -> None:
-            save(trainer)
-            if trainer.state.step == 2:
-                raise KeyboardInterrupt
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Trainer, "save_checkpoint", stop)
-            with pytest.raises(KeyboardInterrupt):
-                twin.train("combiner=gate", *units)
-        assert outcome(twin.train("combiner=gate", *units)) == whole
+    settings = ("combiner=gate", *units)
+    stop(small, *settings, update=2)
+    assert outcome(small.train(*settings)) == small.whole(*settings)
 
 
 def test_units_determine_the_prepared_data(small: Small) -> None:
