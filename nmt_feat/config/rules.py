@@ -18,7 +18,7 @@ from nmt_feat.config.data_schema import (
 )
 from nmt_feat.config.identity import is_combiner_name
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
-from nmt_feat.config.schema import ModelConfig, TrainConfig
+from nmt_feat.config.schema import InitConfig, LoraConfig, ModelConfig, TrainConfig
 from nmt_feat.errors import UserError
 
 SUBWORD_KINDS = {
@@ -136,6 +136,7 @@ def _check_pretrained(model: ModelConfig) -> None:
 def _check_init(cfg: TrainConfig) -> None:
     """What is about another run's weights needs that run, and goes with no other start."""
     init = cfg.init
+    _check_lora(init, cfg.model.folder)
     if not init.run and not cfg.model.folder:
         for name, value in (("freeze", init.freeze), ("lr", init.lr)):
             if value:
@@ -153,6 +154,24 @@ def _check_init(cfg: TrainConfig) -> None:
         raise UserError(
             f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
             "set it to 0, or leave init.freeze out"
+        )
+
+
+def _check_lora(init: InitConfig, folder: str | None) -> None:
+    """LoRA has a rank, a pretrained model, and leaves nothing of that to be frozen."""
+    rank = init.lora.rank
+    for name, value in vars(init.lora).items():
+        if rank is None and value != getattr(LoraConfig(), name):
+            raise UserError(f"init.lora.{name}={value}: set init.lora.rank, or leave it out")
+    if rank and not folder:
+        raise UserError(
+            f"init.lora.rank={rank}: is for a pretrained model; set model.folder=FOLDER, or leave "
+            "it out"
+        )
+    if rank and init.freeze:
+        raise UserError(
+            f"init.lora.rank={rank} init.freeze=[{','.join(init.freeze)}]: with LoRA all weights "
+            "of the pretrained model stay as they are; leave init.freeze out"
         )
 
 

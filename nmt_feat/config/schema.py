@@ -264,6 +264,22 @@ class DecodingConfig:
 
 
 @dataclass
+class LoraConfig:
+    """LoRA (Hu et al. 2022) in a pretrained model: of its layers products of two matrices are
+    trained, which are added to their weights; the weights stay."""
+
+    rank: AtLeast1 | None = None
+    """Rank of the products; without it there is no LoRA."""
+    alpha: Positive = 16.0
+    """A product is multiplied by alpha / rank."""
+    dropout: ShareBelow1 = 0.0
+    """Dropout of what the products read."""
+    modules: list[str] = field(default_factory=list)
+    """Names in the paths of layers, such as `q_proj`, `self_attn`, `decoder` or
+    `encoder.layers.0`; default the projections of queries and values."""
+
+
+@dataclass
 class InitConfig:
     """Weights that a run starts from: those of a trained run, or of `model.folder`."""
 
@@ -274,7 +290,10 @@ class InitConfig:
     """Parts that stay as they are there, such as `encoder`, `decoder.0` or `target.words` (of a
     pretrained model `words`, `encoder`, `decoder.layers.0`); what is new in them is trained."""
     lr: Positive | None = None
-    """Highest learning rate of what is taken; default `optimizer.lr`, that of all else."""
+    """Highest learning rate of what is taken, with LoRA of its matrices; default `optimizer.lr`,
+    that of all else."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """LoRA in a pretrained model."""
 
 
 @dataclass

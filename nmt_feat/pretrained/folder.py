@@ -32,6 +32,8 @@ class Family:
     target: str
     codes: bool = False
     """Whether codes of languages, `__en__`, begin source and target."""
+    projections: tuple[str, str] = ("q_proj", "v_proj")
+    """What its layers call the projections of queries and values, where LoRA is by default."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -19,15 +19,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt_feat.combiners import Combiner
+from nmt_feat.config.schema import LoraConfig
 from nmt_feat.embedders.ids import BOS
 from nmt_feat.encoders.states import transformers
 from nmt_feat.errors import UserError
 from nmt_feat.methods import Embedding
 from nmt_feat.model.embedding import SourceEmbedding
 from nmt_feat.model.translation_model import LossFunction, TranslationModel
+from nmt_feat.pretrained.lora import BASE, MATRICES, add_matrices
 
 PARTS = ("words", "encoder", "decoder")
 """The parts of a pretrained model; `words` is the table of pieces, of both sides and the output."""
+
+
+def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
+    """The model of `transformers` for the content of its config.json, with random weights."""
+    package = transformers()
+    settings = {name: value for name, value in config.items() if name != "dtype"}
+    typed = package.AutoConfig.for_model(**settings | dict(dropouts))
+    return package.AutoModelForSeq2SeqLM.from_config(typed).float()
 
 
 class MappedTable(nn.Module):
@@ -104,11 +114,9 @@ class PretrainedModel(TranslationModel):
         dropouts: Mapping[str, float],
     ) -> None:
         super().__init__()
-        package = transformers()
-        settings = {name: value for name, value in config.items() if name != "dtype"}
-        typed = package.AutoConfig.for_model(**settings | dict(dropouts))
-        network = package.AutoModelForSeq2SeqLM.from_config(typed).float()
+        network = build_network(config, dropouts)
         network.train()
+        typed = network.config
         self.longest = int(typed.max_position_embeddings)
         # Parameters are named by the first of these that has them: the table is of both sides.
         self.words = network.get_input_embeddings()
@@ -139,6 +147,16 @@ class PretrainedModel(TranslationModel):
                     "encoder.layers.0 ..."
                 )
             names.update(inside)
+        self._freeze(names)
+
+    def add_lora(self, settings: LoraConfig) -> None:
+        """Train matrices of low rank in place of the model, no weight of which changes."""
+        add_matrices(self.network, settings)
+        inside = set(self.network.parameters())
+        named = ((name, p) for name, p in self.named_parameters() if p in inside)
+        self._freeze({name for name, _ in named if MATRICES not in name})
+
+    def _freeze(self, names: set[str]) -> None:
         for name, parameter in self.named_parameters():
             if name in names:
                 parameter.requires_grad_(False)
@@ -161,7 +179,11 @@ class PretrainedModel(TranslationModel):
             raise UserError(f"{where}: cannot be read ({reason})") from None
         if missing := sorted(report["missing_keys"]):
             raise UserError(f"{where}: its weights lack {missing[0]}; download the model again")
-        self.network.load_state_dict(loaded.state_dict())
+        weights, parts = loaded.state_dict(), self.network.state_dict()
+        for name in parts:
+            if MATRICES not in name:
+                parts[name] = weights[name.replace(BASE, ".")]
+        self.network.load_state_dict(parts)
 
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""

@@ -13,13 +13,21 @@ from torch import nn
 from nmt_feat.combiners import Combiner
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.identity import method_name
-from nmt_feat.config.schema import ModelConfig, TrainConfig
+from nmt_feat.config.schema import LoraConfig, ModelConfig, TrainConfig
 from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.sequence import Max, Mean, Sum
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.pretrained.folder import SIZES, check_folder, describe, hash_weights, read_pieces
-from nmt_feat.pretrained.model import PARTS, PretrainedModel
+from nmt_feat.pretrained.folder import (
+    FAMILIES,
+    SIZES,
+    check_folder,
+    describe,
+    hash_weights,
+    read_pieces,
+)
+from nmt_feat.pretrained.lora import choose_layers, peft
+from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
 from nmt_feat.runs.build_model import BY_EMBEDDING, LEAST, build_feature_parts
 
 ABLE = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
@@ -62,8 +70,19 @@ def complete_pretrained(cfg: TrainConfig) -> None:
     for entry in cfg.init.freeze:
         if entry.partition(".")[0] not in PARTS:
             raise UserError(f"init.freeze=[{entry}]: no such part; {suggest(entry, PARTS)}")
+    if cfg.init.lora.rank:
+        _complete_lora(cfg.init.lora, config)
     describe_pretrained(cfg)  # a language that the model lacks is an error
     cfg.subword = SubwordConfig(kind="pretrained", vocab_size=pieces.size)
+
+
+def _complete_lora(settings: LoraConfig, config: Mapping[str, Any]) -> None:
+    """Name the layers that LoRA trains; refuse names of none, before anything is built."""
+    peft()
+    modules = settings.modules or FAMILIES[config["model_type"]].projections
+    settings.modules = sorted(set(modules))
+    with torch.device("meta"):
+        choose_layers(build_network(config, {}), settings.modules)
 
 
 def _other_settings(cfg: TrainConfig) -> list[tuple[str, Any, Any]]:
@@ -145,14 +164,23 @@ def build_pretrained(
             parts.masked,
             dropouts,
         )
+    if cfg.init.lora.rank:
+        with isolated_generator(cfg.seed, "lora"):
+            built.add_lora(cfg.init.lora)
     if cfg.init.freeze:
-        folder, cache = str(cfg.model.folder), Path(cfg.paths.cache)
         built.freeze_parts(cfg.init.freeze)
-        check_folder(folder)
-        if hash_weights(folder, cache) != description["weights"]:
-            raise UserError(
-                f"model.folder={folder}: its weights are others than in training, and the run has "
-                "not those of its frozen parts; put the folder of training there"
-            )
-        built.load_weights(Path(folder).expanduser())
+    if built.kept_elsewhere:
+        _load_kept_weights(built, cfg, description["weights"])
     return built
+
+
+def _load_kept_weights(model: PretrainedModel, cfg: TrainConfig, weights: str) -> None:
+    """Take the weights over that a run has not, if their hash is still `weights`."""
+    folder = str(cfg.model.folder)
+    check_folder(folder)
+    if hash_weights(folder, Path(cfg.paths.cache)) != weights:
+        raise UserError(
+            f"model.folder={folder}: its weights are others than in training, and the run has "
+            "not those of its frozen parts; put the folder of training there"
+        )
+    model.load_weights(Path(folder).expanduser())

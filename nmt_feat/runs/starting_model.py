@@ -16,6 +16,7 @@ from nmt_feat.features import Contextual
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.pretrained.folder import hash_weights
+from nmt_feat.pretrained.lora import MATRICES
 from nmt_feat.pretrained.model import PARTS, PretrainedModel
 from nmt_feat.runs.artifacts import model_for
 from nmt_feat.runs.initial_vectors import set_initial_vectors
@@ -94,10 +95,11 @@ def _start_from_pretrained(
     model.load_weights(Path(folder).expanduser())
     names = [name for name, _ in model.named_parameters() if name.partition(".")[0] in PARTS]
     inheritance = Inheritance(folder, "", hash_weights(folder, Path(cfg.paths.cache)), names=names)
+    taken = [name for name in names if MATRICES not in name]
     inheritance.taken = {
-        part: (count, count) for part in PARTS if (count := sum(n.startswith(part) for n in names))
+        part: (count, count) for part in PARTS if (count := sum(n.startswith(part) for n in taken))
     }
-    inheritance.frozen = sorted(model.kept_elsewhere)
+    inheritance.frozen = list(PARTS) if cfg.init.lora.rank else sorted(model.kept_elsewhere)
     total = sum(parameter.numel() for parameter in model.network.parameters())
     trained = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
     note = f"model.folder={folder}: {total:,} parameters; {trained:,} of them are trained"
