@@ -277,6 +277,7 @@ def test_code_in_the_docs_is_that_of_the_examples() -> None:
     pages = {
         README: ["product.py"],
         guides / "combiner.md": ["film.py"],
+        guides / "method.md": ["output_sum.py"],
         guides / "feature.md": ["log_frequency.py"],
     }
     for page, names in pages.items():

@@ -85,6 +85,19 @@ def test_output_gate(combiner: str) -> None:
     torch.testing.assert_close(result[mask], expected[mask])
 
 
+def test_method_of_the_guide() -> None:
+    """A user's method: the merged features are added to the encoder's output of words only."""
+    model = make("examples.output_sum.OutputSum", "Add")
+    source, features, mask = batch([5, 3])
+    with torch.no_grad():
+        states = make(None).encode(source, {}, mask)
+        embedders = model.feature_embedding.features
+        tables = [embedders[name].table.weight[features[name]] for name in VALUES]  # type: ignore[union-attr,index]
+        result = model.encode(source, features, mask)
+    expected = states + math.sqrt(DIM) * (tables[0] + tables[1])
+    torch.testing.assert_close(result[mask], expected[mask])
+
+
 @pytest.mark.parametrize("method", ENCODERS)
 def test_encoders(method: str) -> None:
     """Each feature is read as words are, by its own layers; their outputs merged by the formula."""

@@ -28,11 +28,12 @@ FEATURES = {"tree_attention": ["heads"], "tree_distance": ["heads"]}
 
 
 def make(method: str | None, combiner: str = "Concat", seed: int = 1) -> Transformer:
-    """A small model of two features; without a method one of words only."""
-    beyond = MethodConfig(f"nmt_feat.methods.{method}") if method else MethodConfig()
+    """A small model of two features; without a method one of words only. A dot: a user's class."""
+    target = method if not method or "." in method else f"nmt_feat.methods.{method}"
+    beyond = MethodConfig(target) if target else MethodConfig()
     features = {name: FeatureConfig(column=name) for name in VALUES} if method else {}
-    target = CombinerConfig(f"nmt_feat.combiners.{combiner}" if combiner and method else None)
-    model = build_model(SHAPE, target, features, VALUES, PIECES, PIECES, seed, beyond)
+    merging = CombinerConfig(f"nmt_feat.combiners.{combiner}" if combiner and method else None)
+    model = build_model(SHAPE, merging, features, VALUES, PIECES, PIECES, seed, beyond)
     return model.eval()
 
 
