@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import nmt_feat.combiners
+from nmt_feat.base.names import to_snake_case
 from nmt_feat.combiners import Add, Combiner, CombinerError, Concat, Gate, Mixed
-from nmt_feat.combiners.base import to_snake_case
 from nmt_feat.combiners.mixed import METHODS as NAMED
 from nmt_feat.config.schema import CombinerConfig
 from nmt_feat.errors import UserError

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.cli.train import REPLACED, print_result
+from nmt_feat.cli.train_job import REPLACED, print_result
 from nmt_feat.config import commands
 from nmt_feat.config.overrides import is_sweep
 from nmt_feat.runs.run import run_training

@@ -37,6 +37,30 @@ def test_subcommands_are_listed_without_pytorch() -> None:
     assert listed == list(program.SUBCOMMANDS)
 
 
+WITHOUT_PYTORCH = """
+import os, sys
+sys.modules["torch"] = None  # so that an import of it fails
+from nmt_feat.cli.main import run_subcommand
+for line in sys.argv[1:]:
+    if not os.fork():
+        sys.argv = ["train.py", *line.split()]
+        run_subcommand("train")
+        sys.exit()
+    print(line, os.waitstatus_to_exitcode(os.wait()[1]), file=sys.stderr)
+"""
+"""Runs train.py with each argument as its command line, in processes that cannot have PyTorch."""
+
+
+def test_settings_are_composed_without_pytorch() -> None:
+    codes = {"--cfg job seed=7": 0, "trainer.threds=1": 2}
+    command = [sys.executable, "-c", WITHOUT_PYTORCH, *codes]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    error, *ends = sorted(done.stderr.splitlines(), key=lambda line: not line.startswith("error:"))
+    assert error.startswith("error: trainer.threds: no such setting")
+    assert ends == [f"{line} {code}" for line, code in codes.items()]
+    assert "\nseed: 7\n" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 from nmt_feat.analysis.render import render_markdown
 from nmt_feat.analysis.report import Report
-from nmt_feat.cli.train import reduce_changed_scale
+from nmt_feat.cli.train_job import reduce_changed_scale
 from nmt_feat.config.rules import check_settings
 from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import find_runs

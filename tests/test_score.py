@@ -91,7 +91,7 @@ def test_scores_of_tokens_and_of_empty_lines(runs: Runs, tmp_path: Path) -> None
 
 PROGRAM = """
 import runpy, sys
-import nmt_feat.cli.train, nmt_feat.cli.translate
+import nmt_feat.cli.train_job, nmt_feat.cli.translate
 
 reports_need = "scipy", "jinja2", "matplotlib", "pandas", "nmt_feat.analysis"
 sys.stderr.write("".join(name for name in sys.modules if name.startswith(reports_need)))

@@ -104,7 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     server = multiprocessing.get_context("forkserver")  # imports PyTorch once
-    server.set_forkserver_preload(["nmt_feat.cli.train"])
+    server.set_forkserver_preload(["nmt_feat.cli.train_job"])
     begun, whole = time.monotonic(), arguments.folder.resolve() / "whole"
     killed = arguments.folder.resolve() / "killed"
     for folder in (whole, killed):

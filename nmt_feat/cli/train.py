@@ -1,110 +1,25 @@
-"""`nmt-feat train`: one run, or with `-m` a sweep of runs and its table."""
+"""`nmt-feat train`: one run, or with `-m` a sweep of runs and its table.
+
+A job imports PyTorch, which takes seconds. Help, `--cfg` and a mistyped setting do without.
+"""
 
 from __future__ import annotations
 
-import errno
-import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
-from nmt_feat.base.terminal import TextConsole, say
-from nmt_feat.cli.compose import refuse_silent_merges
 from nmt_feat.cli.hydra_program import run_program
-from nmt_feat.cli.sweep import current
-from nmt_feat.config.commands import drop_settings, shell_command
-from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import CONTROLS
-from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.runs.build_trainer import find_selecting_metric
-from nmt_feat.runs.processes import first_speaks
-from nmt_feat.runs.run import FinishedRun, run_training
-from nmt_feat.runs.run_summary import summarize_run
 
-KEEPING = (
-    *("experiment", "scale", "seed", "published", "resume", "paths", "logger", "annotator"),
-    *("data.folder", "data.processes", "trainer.threads", "trainer.accelerator"),
-    *("trainer.progress", "trainer.log_every", "trainer.resume_exact"),
-)
-"""Settings that leave a paper's experiment what it is."""
-REPLACED = "combiner", "combiner._target_", "combiner.args.", "method", "method.", "seed", "resume"
-"""Settings of a run that the sweep to try next has in its own way, or cannot have."""
+if TYPE_CHECKING:
+    from nmt_feat.config.schema import TrainConfig
 
 
 def main() -> None:
     """Train with the settings of the command line."""
-    run_program("train", train_job)
+    run_program("train", start_job)
 
 
-def train_job(cfg: TrainConfig) -> float:
+def start_job(cfg: TrainConfig) -> float:
     """Train one run, alone or as a job of a sweep; its score on dev, the higher the better."""
-    overrides = HydraConfig.get().overrides.task
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    cfg = reduce_changed_scale(cfg, overrides)
-    refuse_silent_merges(overrides)
-    mention_table()
-    try:
-        with first_speaks():
-            run = run_training(cfg, sweep, current)
-            if not sweep:
-                print_result(run, sys.argv[1:])
-    except OSError as error:
-        if error.strerror is None or isinstance(error, BrokenPipeError):
-            raise
-        path = f"{error.filename}: " if error.filename else ""
-        hint = "set paths.runs and paths.cache to folders that can be written"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "make room, then the same command continues from what is finished"
-        raise UserError(f"{path}{error.strerror}; {hint}") from error
-    assert run.record.dev is not None
-    return selection_score(run.cfg, run.record.dev)
+    from nmt_feat.cli.train_job import train_job
 
-
-def selection_score(cfg: TrainConfig, dev: Scores) -> float:
-    """What chose the checkpoint, with its sign changed where a lower score is better."""
-    metric = find_selecting_metric(cfg)
-    if metric is None:
-        return dev.bleu
-    chosen = dev.all_metrics()[metric.name]
-    return -chosen.score if chosen.lower_is_better else chosen.score
-
-
-def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:
-    """Print a run's figures, and what to do next; `arguments` are those of the command line."""
-    TextConsole().print(summarize_run(run.record))
-    say(f"written to {run.folder}")
-    if run.cfg.control not in CONTROLS:
-        say(f"translate with it: {shell_command('translate', f'run={run.folder}', 'input=FILE')}")
-    kept_settings = [a for a in drop_settings(arguments, REPLACED) if a != "features=[]"]
-    methods = "none,concat,add,average,gate" if run.cfg.features else "concat"
-    sweep = "-m", *kept_settings, f"combiner={methods}", "seed=1,2,3"
-    say(f"try next: {shell_command('train', *sweep)}")
-
-
-def reduce_changed_scale(cfg: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """Set `scale` from full to reduced, and say so, where the command line changes the paper's."""
-    names = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    keeping = tuple(f"{name}." for name in KEEPING)
-    changed = [name for name in names if not f"{name}.".startswith(keeping)]
-    has_full = (
-        cfg.published.source and not cfg.published.no_full
-    )  # else `check_settings` refuses it
-    if cfg.scale == "full" and changed and has_full:
-        say(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
-        cfg.scale = "reduced"
-    return cfg
-
-
-def mention_table() -> None:
-    """Say it where an experiment is a table, or a search, and without -m only one run is made."""
-    composed = HydraConfig.get()
-    chosen = {override.partition("=")[0].lstrip("+") for override in composed.overrides.task}
-    varied = [name for name in composed.sweeper.get("params") or () if name not in chosen]
-    if composed.mode == RunMode.RUN and varied:
-        groups = ("experiment", "hparams_search")
-        chosen_options = {name: composed.runtime.choices.get(name) for name in groups}
-        names = " ".join(f"{name}={option}" for name, option in chosen_options.items() if option)
-        work = "search" if chosen_options["hparams_search"] else "table"
-        say(f"one run of {names}; for its {work}, over {', '.join(varied)}, put -m before it")
+    return train_job(cfg)

@@ -1,6 +1,5 @@
 """What all combiners share, and the one that combines nothing."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nmt_feat.base.names import to_snake_case
+
 EARLIER_NAMES = {"least": "min_parts", "decide": "choose_widths"}
 """Members that a user's class may still define under their names of release 0.1."""
 
 
 class CombinerError(ValueError):
     """A combiner cannot be built, or cannot merge these tensors. The message says why."""
-
-
-def to_snake_case(class_name: str) -> str:
-    """The name of a method in settings and tables: `WordGate` is word_gate, `DME` is dme."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
 
 
 def make_linear(inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:

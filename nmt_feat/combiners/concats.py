@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt_feat.combiners.base import Combiner, CombinerError, make_linear, to_snake_case
+from nmt_feat.base.names import to_snake_case
+from nmt_feat.combiners.base import Combiner, CombinerError, make_linear
 
 
 class Concat(Combiner):

@@ -5,7 +5,8 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from nmt_feat.combiners.base import Combiner, CombinerError, to_snake_case
+from nmt_feat.base.names import to_snake_case
+from nmt_feat.combiners.base import Combiner, CombinerError
 from nmt_feat.combiners.concats import MLP, Concat, ConcatProject
 from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.relevance import SelfRelevance, WordRelevance

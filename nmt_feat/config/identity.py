@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.combiners.base import to_snake_case
+from nmt_feat.base.names import to_snake_case
 from nmt_feat.config.earlier_formats import SEARCH
 from nmt_feat.config.schema import DecodingConfig, MethodConfig, TrainConfig
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt_feat.combiners.base import to_snake_case
+from nmt_feat.base.names import to_snake_case
 from nmt_feat.embedders.ids import FIRST, PAD
 from nmt_feat.errors import UserError
 from nmt_feat.methods.base import Method
