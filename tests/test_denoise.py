@@ -12,7 +12,7 @@ from rich.console import Console
 
 from nmt_feat.config.data_schema import NoiseConfig
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.data.noise import choose_spans, draw_uniforms, poisson_shares
+from nmt_feat.data.noise import choose_spans, draw_uniforms, sum_poisson
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
@@ -95,12 +95,12 @@ def test_choices(small: Small) -> None:
 def test_spans() -> None:
     """Lengths are those of a Poisson distribution; a share of 1 masks every word."""
     uniforms = draw_uniforms([1])
-    lengths = np.searchsorted(poisson_shares(3.0), list(islice(uniforms, 50_000)), side="right")
+    lengths = np.searchsorted(sum_poisson(3.0), list(islice(uniforms, 50_000)), side="right")
     assert lengths.mean() == pytest.approx(3, abs=0.05)
     assert lengths.var() == pytest.approx(3, abs=0.1)
-    every, _ = choose_spans(6, 1.0, poisson_shares(3.0), uniforms)
+    every, _ = choose_spans(6, 1.0, sum_poisson(3.0), uniforms)
     assert all(every)
-    assert choose_spans(0, 0.3, poisson_shares(3.0), uniforms) == ([], set())
+    assert choose_spans(0, 0.3, sum_poisson(3.0), uniforms) == ([], set())
 
 
 def test_run(small: Small) -> None:
@@ -134,6 +134,7 @@ def test_with_controls(small: Small) -> None:
         ("data.objective=denois", "data.objective=denois: "),
         ("data.objective=denoise data.noise.share=0", "data.noise.share=0.0: must be above 0"),
         ("data.objective=denoise data.noise.length=0", "data.noise.length=0.0: must be above 0"),
+        ("data.objective=denoise data.noise.length=1e9", "data.noise.length=1000000000.0: must be"),
         (
             "data.objective=denoise subword.joint=false",
             "data.objective=denoise subword.joint=false: the source is the target too; set ",

@@ -1,4 +1,4 @@
-"""Ensembles as rows: `evaluate ensemble=true`, and what tables, page and figures make of them."""
+"""Ensembles as rows of reports: in tables, comparisons, figures and the page."""
 
 from __future__ import annotations
 
@@ -16,105 +16,8 @@ from nmt_feat.analysis.examples import Corpora
 from nmt_feat.analysis.figures import draw_figures
 from nmt_feat.analysis.page import write_page
 from nmt_feat.analysis.report import Report
-from nmt_feat.base.checksums import check_sums
-from nmt_feat.evaluation.metrics import score
-from nmt_feat.runs import additions
 from nmt_feat.runs.records import Member, RunRecord
-from nmt_feat.text.files import read_lines
 from tests.support import toy_runs
-from tests.support.entry import call
-from tests.support.small import Small, record
-
-WORDS = ("combiner=none", "trainer.max_steps=4")
-
-
-@pytest.fixture(scope="module")
-def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds of words only, and what can be in no ensemble with them."""
-    small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("ensembles"))
-    for seed in (1, 2):
-        small.train(*WORDS, f"seed={seed}")
-    more = f"data.tests.more={{source: {corpus}/dev.conllu, target: {corpus}/dev.de}}"
-    small.train(*WORDS, "seed=3", more)
-    small.train(*WORDS, "seed=4", "decoding.beam=2")
-    small.train("combiner=add", "trainer.max_steps=2", "control=shuffled")
-    small.train("combiner=add", "trainer.max_steps=2", "features.upos.classes=2", "seed=1")
-    small.train("combiner=add", "trainer.max_steps=2", "features.upos.classes=2", "seed=2")
-    return small.folder / "runs"
-
-
-def test_an_ensemble_is_a_row(
-    runs: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluate_split = additions.evaluate_split  # type: ignore[attr-defined]
-    sets = list[str]()
-
-    def stop_before_dev(*arguments: object) -> object:
-        sets.append(str(arguments[-1]))
-        if sets == ["test", "dev"]:
-            raise KeyboardInterrupt
-        return evaluate_split(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(additions, "evaluate_split", stop_before_dev)
-    asked = (f"run={runs}/none-s[12]*", "ensemble=true")
-    assert call("evaluate", *asked).code == 130
-    [folder] = runs.glob("none-ensemble2-*")
-    assert not (folder / "result.json").exists()
-    done = call("evaluate", *asked)
-    assert done.code == 0, done.err
-    assert sets == ["test", "dev", "dev"]  # what was there is not made again
-    assert f"3 of 3 done: {folder}" in done.out
-    assert "none, ensemble of 2" in done.out
-
-    ensemble = record(folder)
-    one, two = sorted(runs.glob("none-s[12]*"))
-    assert [run["folder"] for run in ensemble["members"]] == [f"../{one.name}", f"../{two.name}"]
-    assert ensemble["parameters"]["total"] == 2 * record(one)["parameters"]["total"]
-    check_sums(folder)
-    text = f"input={small.corpus}/test.conllu"
-    translated = call("translate", f"run={one},{two}", text, "threads=1")
-    assert (folder / "test.hyp").read_text() == translated.out
-    assert call("translate", f"run={folder}", text, "threads=1").out == translated.out
-    scores = score(translated.out.splitlines(), read_lines(small.corpus / "test.de"))
-    assert ensemble["tests"]["test"]["chrf"] == scores.chrf
-
-    more = ("decoding.beam=2", "metrics=[bleu,chrf,ter,chrf++]")
-    assert call("evaluate", *asked, *more).code == 0
-    assert sets[-2:] == ["dev@beam2", "test@beam2"]
-    assert record(folder)["further"][1]["scores"]["metrics"]["chrF++"]["score"] > 0
-    contents = {path: path.read_bytes() for path in folder.iterdir()}
-    again = call("evaluate", *asked, *more)
-    assert "translating" not in again.out
-    assert {path: path.read_bytes() for path in folder.iterdir()} == contents
-    alone = call("evaluate", f"run={runs}/none-[es][n12]*")
-    assert f"{folder}: is an ensemble; ensemble=true tests its runs together" in alone.out
-    refused = call("export", folder)
-    assert refused.code == 2
-    assert "an ensemble has no weights of its own; give one of its runs" in refused.err
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("none-s1*", "one run is no ensemble; give several seeds of a row"),
-        ("none-s[13]*", "has other test sets (test, more) than"),
-        ("none-s[14]*", "was tested by another search than"),
-        ("add-deprel+upos-s[12]*", "has other pieces or values of features than"),
-        ("*shuffled*", "only controls, whose features differ by seed"),
-    ],
-)
-def test_what_is_refused(runs: Path, pattern: str, message: str) -> None:
-    done = call("evaluate", f"run={runs}/{pattern}", "ensemble=true")
-    assert done.code == 2
-    assert message in done.err
-    assert done.err.count("\n") == 1
-
-
-def test_other_features_are_refused(runs: Path) -> None:
-    one, two = (next(runs.glob(name)) for name in ("none-s1*", "add-deprel+upos-s1*"))
-    done = call("evaluate", f"run={one},{two}", "ensemble=true")
-    assert done.code == 2
-    assert f"no two of these runs differ in the seed alone ({one.name} and {two.name}" in done.err
 
 
 @pytest.fixture(scope="module")

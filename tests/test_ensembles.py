@@ -1,4 +1,4 @@
-"""Ensembles: the mean of the members' probabilities, in search, in scoring, in `translate.py`."""
+"""Ensembles: the mean of the members' probabilities, in search, in scoring, in both commands."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ import numpy as np
 import pytest
 import torch
 
+from nmt_feat.base.checksums import check_sums
 from nmt_feat.data.batches import collate
 from nmt_feat.decoding.ensemble import Ensemble, average_logits
 from nmt_feat.decoding.search import score_batch, search
 from nmt_feat.embedders.ids import BOS, EOS, PAD
+from nmt_feat.evaluation.metrics import score
 from nmt_feat.model.batch import Batch
+from nmt_feat.runs import additions
 from nmt_feat.runs.ensembles import open_runs
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.entry import call
-from tests.support.small import Small
+from tests.support.small import Small, record
 
 WORDS = ("combiner=none", "trainer.max_steps=4")
 
 
 @pytest.fixture(scope="module")
 def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds, and a run with another vocabulary."""
+    """Two seeds of words only, and runs that cannot be in one ensemble or row with them."""
     small = Small(corpus, corpus.parent / "cache", tmp_path_factory.mktemp("ensembles"))
-    for seed in (1, 2):
-        small.train(*WORDS, f"seed={seed}")
-    small.train(*WORDS, "seed=3", "subword.vocab_size=190")
+    more = f"data.tests.more={{source: {corpus}/dev.conllu, target: {corpus}/dev.de}}"
+    for settings in ("seed=1", "seed=2", "seed=4 decoding.beam=2", "seed=5 subword.vocab_size=190"):
+        small.train(*WORDS, *settings.split())
+    small.train(*WORDS, "seed=3", more)
+    for settings in ("control=shuffled", *(f"features.upos.classes=2 seed={n}" for n in (1, 2))):
+        small.train("combiner=add", "trainer.max_steps=2", *settings.split())
     return small.folder / "runs"
 
 
@@ -113,3 +119,78 @@ def test_what_is_refused(runs: Path, small: Small) -> None:
         assert done.code == 2
         assert message in done.err
         assert done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_an_ensemble_is_a_row(
+    runs: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate_split = additions.evaluate_split  # type: ignore[attr-defined]
+    sets = list[str]()
+
+    def stop_before_dev(*arguments: object) -> object:
+        sets.append(str(arguments[-1]))
+        if sets == ["test", "dev"]:
+            raise KeyboardInterrupt
+        return evaluate_split(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(additions, "evaluate_split", stop_before_dev)
+    asked = (f"run={runs}/none-s[12]*", "ensemble=true")
+    assert call("evaluate", *asked).code == 130
+    [folder] = runs.glob("none-ensemble2-*")
+    assert not (folder / "result.json").exists()
+    done = call("evaluate", *asked)
+    assert done.code == 0, done.err
+    assert sets == ["test", "dev", "dev"]  # what was there is not made again
+    assert f"3 of 3 done: {folder}" in done.out
+    assert "none, ensemble of 2" in done.out
+
+    ensemble = record(folder)
+    one, two = sorted(runs.glob("none-s[12]*"))
+    assert [run["folder"] for run in ensemble["members"]] == [f"../{one.name}", f"../{two.name}"]
+    assert ensemble["parameters"]["total"] == 2 * record(one)["parameters"]["total"]
+    check_sums(folder)
+    text = f"input={small.corpus}/test.conllu"
+    translated = call("translate", f"run={one},{two}", text, "threads=1")
+    assert (folder / "test.hyp").read_text() == translated.out
+    for run in (folder, f"{runs}/none-[es][n12]*"):  # a pattern that matches all three
+        assert call("translate", f"run={run}", text, "threads=1").out == translated.out
+    scores = score(translated.out.splitlines(), read_lines(small.corpus / "test.de"))
+    assert ensemble["tests"]["test"]["chrf"] == scores.chrf
+
+    more = ("decoding.beam=2", "metrics=[bleu,chrf,ter,chrf++]")
+    assert call("evaluate", *asked, *more).code == 0
+    assert sets[-2:] == ["dev@beam2", "test@beam2"]
+    assert record(folder)["further"][1]["scores"]["metrics"]["chrF++"]["score"] > 0
+    contents = {path: path.read_bytes() for path in folder.iterdir()}
+    again = call("evaluate", *asked, *more)
+    assert "translating" not in again.out
+    assert {path: path.read_bytes() for path in folder.iterdir()} == contents
+    alone = call("evaluate", f"run={runs}/none-[es][n12]*")
+    assert f"{folder}: is an ensemble; ensemble=true tests its runs together" in alone.out
+    refused = call("export", folder)
+    assert refused.code == 2
+    assert "an ensemble has no weights of its own; give one of its runs" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("none-s1*", "one run is no ensemble; give several seeds of a row"),
+        ("none-s[13]*", "has other test sets (test, more) than"),
+        ("none-s[14]*", "was tested by another search than"),
+        ("add-deprel+upos-s[12]*", "has other pieces or values of features than"),
+        ("*shuffled*", "only controls, whose features differ by seed"),
+    ],
+)
+def test_rows_that_are_no_ensemble(runs: Path, pattern: str, message: str) -> None:
+    done = call("evaluate", f"run={runs}/{pattern}", "ensemble=true")
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_other_features_are_no_ensemble(runs: Path) -> None:
+    one, two = (next(runs.glob(name)) for name in ("none-s1*", "add-deprel+upos-s1*"))
+    done = call("evaluate", f"run={one},{two}", "ensemble=true")
+    assert done.code == 2
+    assert f"no two of these runs differ in the seed alone ({one.name} and {two.name}" in done.err

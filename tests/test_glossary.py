@@ -8,7 +8,7 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word
-from nmt_feat.text.glossary import Glossary, Term
+from nmt_feat.text.glossary import Glossary, Term, count_tokens
 from nmt_feat.text.term_insertion import Insertion
 
 APPEND, REPLACE = Insertion(), Insertion(keeps_source=False)
@@ -203,3 +203,24 @@ def test_control_gives_each_term_the_translation_of_another() -> None:
     assert sorted(exchanged.values()) == sorted(targets.values())
     assert all(exchanged[source] != target for source, target in targets.items())
     assert exchanged == Glossary(GLOSSARY.terms[::-1]).exchange_targets()
+
+
+def test_neighbouring_terms_cut_a_word_once() -> None:
+    sentence = Sentence("北京大学", (Word("北京大学", 0, 4, upos="PROPN"),))
+    glossary = Glossary([Term("北京", "Peking"), Term("大学", "Universität")])
+    written = APPEND.write_terms(sentence, glossary.find_terms(sentence.text))
+    forms = [word.form for word in written.words]
+    assert forms == ["北京", "Peking", "大学", "Universität"]
+    assert all(written.text[word.start : word.end] == word.form for word in written.words)
+
+
+def test_replacing_word_takes_the_place_of_the_term_in_the_tree() -> None:
+    """The last word of the term depends on another word of it, which is the root."""
+    words = (Word("They", 0, 4, head=2), Word("go", 5, 7, head=0), Word("out", 8, 11, head=2))
+    occurrences = GLOSSARY.find_terms("They go out")
+    written = REPLACE.write_terms(Sentence("They go out", words), occurrences)
+    assert [(word.form, word.head) for word in written.words] == [("They", 2), ("ausgehen", 0)]
+
+
+def test_no_token_is_nowhere() -> None:
+    assert count_tokens(["a", "b"], []) == 0

@@ -155,6 +155,15 @@ def test_freezing_and_exact_resume(
     assert record(folder)["parameters"]["total"] == total
 
 
+def test_either_name_of_a_tied_table_freezes_it(small: Small, parent: Path) -> None:
+    settings = (*GATE[:2], "model.tie=all", f"init.run={parent}")
+    for part in ("source.words", "target.words"):
+        model, _, inheritance = start(small, *settings, f"init.freeze=[{part}]")
+        assert inheritance is not None
+        assert inheritance.frozen == ["source.words"]
+        assert not model.target.words.weight.requires_grad
+
+
 def test_learning_rates(small: Small, parent: Path) -> None:
     """What is taken has its own, all else that of the optimiser."""
     cfg = resolve_settings(
@@ -207,6 +216,7 @@ def test_learning_rates(small: Small, parent: Path) -> None:
             "leave one of them out",
         ),
         ("init.run=PARENT init.lr=0", "init.lr=0.0: must be above 0"),
+        ("init.run=", "init.run=: give the folder of a run, or leave it out"),
     ],
 )
 def test_wrong_settings(small: Small, parent: Path, settings: str, message: str) -> None:
@@ -226,16 +236,22 @@ def test_nothing_to_train(small: Small, parent: Path) -> None:
 
 
 def test_damaged_parents(small: Small, parent: Path, tmp_path: Path) -> None:
-    """Half a folder, changed weights, a run that is not finished."""
-    folders = {name: Path(shutil.copytree(parent, tmp_path / name)) for name in ("a", "b", "c")}
+    """Half a folder, changed weights, a run that is not finished, copies of some of its files."""
+    folders = {name: Path(shutil.copytree(parent, tmp_path / name)) for name in "abcde"}
     (folders["a"] / "encoder" / "source.model").unlink()
     (folders["b"] / "model.safetensors").write_bytes(b"no weights")
     for name in ("model.safetensors", "result.json"):
         (folders["c"] / name).unlink()
+    for name in "de":
+        (folders[name] / "SHA256SUMS").unlink()
+    shutil.rmtree(folders["d"] / "encoder")
+    (folders["e"] / "result.json").unlink()
     for name, message in (
         ("a", "encoder/source.model"),
         ("b", "model.safetensors"),
         ("c", "this run is not finished; the command that began it continues it"),
+        ("d", "lacks encoder/features.json; copy the run's whole folder"),
+        ("e", "result.json: no such file"),
     ):
         cfg = small.config(f"init.run={folders[name]}")
         with pytest.raises(UserError) as raised:

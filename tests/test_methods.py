@@ -339,8 +339,8 @@ def test_refused(small: Small) -> None:
     cfg = settings(small, "tree_distance")
     cfg.method.args["most"] = 0
     assert message(cfg) == (
-        "method=tree_distance: layers=1, most=0, strength=1.0: at least 1 layer, a distance of at "
-        "least 1, a strength of at least 0"
+        "method=tree_distance: layers=1, most=0, strength=1.0: at least 1 layer, a whole "
+        "distance of at least 1, a strength of at least 0"
     )
     cfg = settings(small, "tree_attention")
     cfg.method.args["deviation"] = 0.0

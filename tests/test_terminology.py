@@ -248,6 +248,15 @@ def test_tags_in_the_text_are_refused(small: Small, tmp_path: Path) -> None:
     assert (done.code, done.err.startswith(f"error: {text}:2: 'b ⟧' has '⟧'")) == (2, True)
 
 
+def test_tags_in_a_translation_are_refused(small: Small, tmp_path: Path) -> None:
+    (path := tmp_path / "g.tsv").write_text("bank\tBank\nking\ta ⟠ b\n", encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        prepare(small, *TAGS, f"data.terminology.glossary={path}")
+    assert str(error.value).startswith(
+        f"{path}: the translation of 'king': 'a ⟠ b' has '⟠', which marks terms; take it out of "
+    )
+
+
 REFUSED = {
     "data.terminology.mode=prepend": "data.terminology.mode=prepend: unknown; did you mean "
     "'append'?",
@@ -357,11 +366,14 @@ def test_glossary_of_aligned_text(small: Small, tmp_path: Path) -> None:
     pytest.importorskip("scipy")
     source, target = (small.corpus / f"train.{language}" for language in ("en", "de"))
     out = tmp_path / "out.tsv"
-    done = call("glossary", source, target, "--out", out, "--skip", 10, "--agreement", 0.7)
+    numbers = ("--skip", 10, "--agreement", 0.7)
+    done = call("glossary", source, target, "--out", out, *numbers)
     assert done.code == 0, done.err
     rows = dict(line.split("\t") for line in out.read_text("utf-8").splitlines())
     assert rows["kitchen"] == "Küche"
     assert all(source == source.lower() for source in rows)
+    whole = call("glossary", source, target, "--out", out, *numbers, "--longest", 10**9)
+    assert whole.code == 0  # as long as sentences are
     for arguments, message in (
         (["--agreement", "2"], "--agreement 2.0: must be above 0, at most 1"),
         (["--min-count", "0"], "--min-count 0: must be at least 1"),

@@ -4,11 +4,12 @@
     nmt-feat glossary train.en train.de --out glossary.tsv --agreement 0.7 --longest 1
 
 For trying terminology where no dictionary is at hand: Dinu et al. (2019) look up the terms of two
-dictionaries in their training text, without the 500 most frequent words; here terms are what stands
-together in that text. Of each sequence of up to `--longest` source words that `--min-count`
-sentences have, the target words with the largest Dice coefficient, 2 n(s, t) / (n(s) + n(t)), are
-its translation, if that is at least `--agreement`; n counts sentences. The `--skip` most frequent
-source words are no terms and in none. Source terms are in lower case, which any case matches.
+dictionaries in their training text, without the 500 most frequent words; here terms are what occurs
+together in that text. Each sequence s of up to `--longest` source words that `--min-count`
+sentences have is compared with each such sequence t of target words, by the Dice coefficient
+2 n(s, t) / (n(s) + n(t)), where n counts sentences. The t with the largest coefficient is the
+translation of s, if it is at least `--agreement`. The `--skip` most frequent source words are in no
+term. Source terms are in lower case, so that they match text in any case.
 """
 
 from __future__ import annotations
@@ -38,31 +39,31 @@ NGram = tuple[str, ...]
 
 
 def list_ngrams(tokens: Sequence[str], longest: int) -> set[NGram]:
-    """The sequences of words of a sentence, without signs, up to so many."""
+    """The sequences of up to `longest` words of a sentence, without signs or numbers."""
     ngrams = {
         tuple(tokens[i : i + length])
-        for length in range(1, longest + 1)
+        for length in range(1, min(longest, len(tokens)) + 1)
         for i in range(len(tokens) - length + 1)
     }
     return {ngram for ngram in ngrams if all(token[0].isalpha() for token in ngram)}
 
 
 def count_ngrams(sentences: Sequence[set[NGram]], min_count: int) -> tuple[list[NGram], csc_matrix]:
-    """The sequences that so many sentences have; which sentences have them, (sentences, ngrams)."""
+    """The sequences that `min_count` sentences have, and which have them: (sentences, ngrams)."""
     from scipy.sparse import csc_matrix
 
     counts = Counter(ngram for ngrams in sentences for ngram in ngrams)
     names = sorted(ngram for ngram, count in counts.items() if count >= min_count)
     numbers = {ngram: number for number, ngram in enumerate(names)}
-    places = [
+    cells = [
         (row, numbers[ngram])
         for row, ngrams in enumerate(sentences)
         for ngram in ngrams
         if ngram in numbers
     ]
-    rows, columns = np.array(places, np.int64).reshape(-1, 2).T
+    rows, columns = np.array(cells, np.int64).reshape(-1, 2).T
     shape = len(sentences), len(names)
-    return names, csc_matrix((np.ones(len(places), np.int64), (rows, columns)), shape)
+    return names, csc_matrix((np.ones(len(cells), np.int64), (rows, columns)), shape)
 
 
 def extract_terms(
@@ -73,27 +74,29 @@ def extract_terms(
     skip: int,
     longest: int,
 ) -> list[Term]:
-    """The terms of a text and its translation, by their sources; see the module."""
+    """The terms of a text and its translation, in the order of their sources; see the module."""
     source_tokens = [split_tokens(text.lower()) for text in sources]
     frequencies = Counter(token for tokens in source_tokens for token in tokens)
     frequent = {token for token, _ in frequencies.most_common(skip)}
-    of_sources = [
+    source_ngrams = [
         {ngram for ngram in list_ngrams(tokens, longest) if frequent.isdisjoint(ngram)}
         for tokens in source_tokens
     ]
-    of_targets = [list_ngrams(split_tokens(text), longest) for text in targets]
-    source_names, in_source = count_ngrams(of_sources, min_count)
-    target_names, in_target = count_ngrams(of_targets, min_count)
+    target_ngrams = [list_ngrams(split_tokens(text), longest) for text in targets]
+    source_names, in_source = count_ngrams(source_ngrams, min_count)
+    target_names, in_target = count_ngrams(target_ngrams, min_count)
     source_counts, target_counts = (np.diff(counts.indptr) for counts in (in_source, in_target))
-    together = (in_source.T @ in_target).tocsr()
+    # Row s, column t: how many sentences have s, and t in their translation; zeros are not stored.
+    shared_counts = (in_source.T @ in_target).tocsr()
     terms = []
     for row, name in enumerate(source_names):
-        columns = together.indices[together.indptr[row] : together.indptr[row + 1]]
+        stored = slice(shared_counts.indptr[row], shared_counts.indptr[row + 1])
+        columns, shared = shared_counts.indices[stored], shared_counts.data[stored]
         if not len(columns):
             continue
-        shared = together.data[together.indptr[row] : together.indptr[row + 1]]
         dice = 2 * shared / (source_counts[row] + target_counts[columns])
         names = [target_names[column] for column in columns]
+        # Of equal ones the shorter, then the last by the alphabet, whatever the order of columns.
         best = max(range(len(names)), key=lambda i: (dice[i], -len(names[i]), names[i]))
         if dice[best] >= agreement and shared[best] >= min_count:
             terms.append(Term(" ".join(name), " ".join(names[best])))
@@ -135,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Refuse numbers that make no sense."""
+    """Refuse numbers with which no term can be found."""
     for name, least in (("min_count", 1), ("skip", 0), ("longest", 1)):
         if (value := getattr(options, name)) < least:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be at least {least}")

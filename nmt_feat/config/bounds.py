@@ -25,6 +25,8 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 ShareBelow1 = Annotated[float, Meta(ge=0, lt=1)]
+SpanLength = Annotated[float, Meta(gt=0, le=700)]
+"""Mean of a Poisson distribution; of a larger one exp(-mean), the share of 0, is 0 as a float."""
 PairOfShares = Annotated[list[ShareBelow1], Meta(min_length=2, max_length=2)]
 
 

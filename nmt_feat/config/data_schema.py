@@ -14,8 +14,8 @@ from omegaconf import MISSING
 from nmt_feat.config.bounds import (
     AtLeast0,
     AtLeast1,
-    Positive,
     Share,
+    SpanLength,
     one_of,
 )
 
@@ -118,7 +118,7 @@ class NoiseConfig:
 
     share: Annotated[float, Meta(gt=0, le=1)] = 0.3
     """Share of the words of each sentence."""
-    length: Positive = 3.0
+    length: SpanLength = 3.0
     """Mean length of a span, in words; lengths have a Poisson distribution."""
     unit: Annotated[str, one_of("word", "piece")] = "word"
     """What a span consists of: each `word` between spaces, or, for languages without spaces, each

@@ -134,8 +134,10 @@ def _check_pretrained(model: ModelConfig) -> None:
 
 
 def _check_init(cfg: TrainConfig) -> None:
-    """What is about another run's weights needs that run, and goes with no other start."""
+    """What is about a parent's weights needs a parent, and goes with no other start."""
     init = cfg.init
+    if init.run == "":  # as of an unset variable: init.run=$RUN
+        raise UserError("init.run=: give the folder of a run, or leave it out")
     _check_lora(init, cfg.model.folder)
     if not init.run and not cfg.model.folder:
         for name, value in (("freeze", init.freeze), ("lr", init.lr)):

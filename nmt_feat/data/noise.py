@@ -4,9 +4,9 @@
     the man MASK the dog MASK .                 a span is one mask, however many words it had
     DET NOUN  ?  DET NOUN  ?  PUNCT             its features are unknown, or those of its first word
 
-Text infilling of Lewis et al. (2020), BART: spans have lengths of a Poisson distribution, and one
-of length 0 is a mask between two words. Features as Chakrabarty et al. (2022), FeatureBART. The
-mask is the unknown piece, so that a vocabulary needs none of its own.
+Text infilling of Lewis et al. (2020), BART: the lengths of spans have a Poisson distribution, and a
+span of length 0 is a mask between two words. Features are masked as by Chakrabarty et al. (2022),
+FeatureBART. The mask is the unknown piece, so that a vocabulary needs no further one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ from nmt_feat.embedders.ids import UNK
 from nmt_feat.text.subwords import MARK
 
 STREAM = 28
-"""Parts these random numbers from those of controls, which come from the same seed."""
+"""Begins the seeds here: controls draw from the same seed of the run, and other numbers."""
 DRAWS = 20
-"""Spans that are drawn at most, for each word of a sentence."""
+"""Spans that are drawn at most for each word of a sentence: those of length 0 mask no word."""
 
 
 def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
-    """Make prepared data one of denoising: other masks in each epoch of train, one of the rest."""
+    """Turn prepared data into that of denoising.
+
+    The masks of train are drawn anew in each epoch, with the run's seed. Those of dev and the test
+    sets are the same in all runs, so that scores can be compared.
+    """
     names, noise = prepared.encoder.subwords.names, cfg.data.noise
     begins = np.array([name.startswith(MARK) or noise.unit == "piece" for name in names])
     if not begins.any():  # pieces are words, without a mark
@@ -61,48 +65,79 @@ def mask_spans(
 
     Args:
         split: the whole text.
-        begins: whether a piece of each id begins a word.
+        begins: of each id, whether this piece begins a word.
         noise: how much is masked.
-        seed: of the random numbers.
+        seed: of the random numbers, which all sentences draw from one after another.
     """
-    uniforms, lengths = draw_uniforms([STREAM, *seed]), poisson_shares(noise.length)
+    uniforms, lengths = draw_uniforms([STREAM, *seed]), sum_poisson(noise.length)
     values, offsets = split.source.values, split.source.offsets
-    places: list[int] = []  # of each new piece its place in the whole text; -1 less it for a mask
+    indices: list[int] = []
+    masks: list[bool] = []
     bounds = [0]
     for first, end in pairwise(offsets.tolist()):
-        starts = [i for i in range(first, end - 1) if i == first or begins[values[i]]]
+        last = end - 1  # the end symbol, which is no word
+        starts = [i for i in range(first, last) if i == first or begins[values[i]]]
         masked, before = choose_spans(len(starts), noise.share, lengths, uniforms)
-        for word, (start, behind) in enumerate(pairwise([*starts, end - 1])):
-            if masked[word]:
-                if not word or not masked[word - 1]:
-                    places.append(-1 - start)
-                continue
-            if word in before:
-                places.append(-1 - start)
-            places += range(start, behind)
-        places.append(end - 1)  # the end symbol
-        bounds.append(len(places))
-    rows = np.array(places, np.int64)
-    is_mask = rows < 0
-    rows = np.where(is_mask, -1 - rows, rows)
+        for index, is_mask in _mask_words([*starts, last], masked, before):
+            indices.append(index)
+            masks.append(is_mask)
+        indices.append(last)
+        masks.append(False)
+        bounds.append(len(indices))
+    rows, is_mask = np.array(indices, np.int64), np.array(masks, bool)
     source = Ragged(np.where(is_mask, UNK, values[rows]).astype(np.int32), np.array(bounds))
-    features = {}
-    for name, ids in split.features.items():
-        hidden = is_mask if noise.features == "mask" else np.zeros_like(is_mask)
-        features[name] = np.where(hidden, UNK, ids[rows]).astype(np.int32)
+    hidden = is_mask if noise.features == "mask" else np.zeros_like(is_mask)
+    features = {
+        name: np.where(hidden, UNK, ids[rows]).astype(np.int32)
+        for name, ids in split.features.items()
+    }
     return split.with_source(source, features)
+
+
+def _mask_words(
+    bounds: list[int], masked: list[bool], before: set[int]
+) -> Iterator[tuple[int, bool]]:
+    """The pieces of a masked sentence: index in the whole text, and whether a mask is there.
+
+        pieces    a0 a1 b2 c3 c4     bounds   0 2 3 5        three words, a, b and c
+        masked    b                  before   c
+        ->        (0, no) (1, no) (2, MASK) (3, MASK) (3, no) (4, no)
+
+    A mask has the index of the first piece that it covers, or stands before.
+
+    Args:
+        bounds: where words begin, and where the last one ends.
+        masked: whether each word is masked.
+        before: words that a mask is inserted before; where they are masked, it is none of its own.
+    """
+    for word, (start, end) in enumerate(pairwise(bounds)):
+        if masked[word]:
+            if not word or not masked[word - 1]:  # neighbouring spans are one mask
+                yield start, True
+            continue
+        if word in before:
+            yield start, True
+        yield from ((piece, False) for piece in range(start, end))
 
 
 def choose_spans(
     words: int, share: float, lengths: NDArray[np.float64], uniforms: Iterator[float]
 ) -> tuple[list[bool], set[int]]:
-    """Which of a sentence's words are masked, and before which others a mask is inserted."""
-    masked, before, wanted = [False] * words, set(), math.ceil(words * share)
+    """Which words of a sentence are masked, and before which words a mask is inserted.
+
+    Args:
+        words: how many words the sentence has.
+        share: of the words that are masked.
+        lengths: the cumulative distribution of a span's length, from 0 on.
+        uniforms: random numbers; each span takes one for its length, then one for its start.
+    """
+    masked, before, goal = [False] * words, set(), math.ceil(words * share)
     for _ in range(DRAWS * words):
-        room = wanted - sum(masked)
-        if room <= 0:
+        missing = goal - sum(masked)
+        if missing <= 0:
             break
-        length = min(int(np.searchsorted(lengths, next(uniforms), side="right")), room)
+        # Not longer than what is missing: the share is met, not exceeded.
+        length = min(int(np.searchsorted(lengths, next(uniforms), side="right")), missing)
         start = int(next(uniforms) * words)
         if not length:
             before.add(start)
@@ -111,19 +146,22 @@ def choose_spans(
     return masked, before
 
 
-def poisson_shares(mean: float) -> NDArray[np.float64]:
-    """The share of lengths up to 0, 1, 2 ..., of a Poisson distribution."""
+def sum_poisson(mean: float) -> NDArray[np.float64]:
+    """The cumulative Poisson distribution: the probability of at most 0, 1, 2 ..."""
     shares = [math.exp(-mean)]
     for k in count(1):
-        if k > mean and shares[-1] < 1e-12:
+        if k > mean and shares[-1] < 1e-12:  # behind the peak, with nothing left to add
             break
         shares.append(shares[-1] * mean / k)
     return np.cumsum(shares)
 
 
 def draw_uniforms(seed: list[int]) -> Iterator[float]:
-    """Random numbers in [0, 1): raw ones of PCG64, whose stream NumPy guarantees."""
+    """Random numbers in [0, 1), without end.
+
+    They are made of raw numbers of PCG64, whose stream NumPy guarantees, unlike its distributions.
+    """
     random = np.random.PCG64(np.random.SeedSequence(seed))
     while True:
         raw = np.asarray(random.random_raw(4096), np.uint64)
-        yield from ((raw >> np.uint64(11)) * 2.0**-53).tolist()
+        yield from ((raw >> np.uint64(11)) * 2.0**-53).tolist()  # 53 bits, as a float has

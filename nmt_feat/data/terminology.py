@@ -16,7 +16,7 @@ from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import TerminologyConfig
 from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.corpora import RawCorpus
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.features.dials import splitmix64
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.text.conllu import Sentence
@@ -28,21 +28,21 @@ from nmt_feat.text.term_insertion import COLUMN, Insertion, has_mark
 
 @dataclass(frozen=True)
 class TargetLemmas:
-    """An annotator of the target language, and the lemmas of a glossary's translations."""
+    """An annotator of the target language, and the lemmas it gives a glossary's translations."""
 
     annotator: Annotator
     lemmas: Mapping[str, tuple[str, ...]]
-    """By translation."""
+    """By translation, in lower case."""
 
     @classmethod
     def of(cls, annotator: Annotator, glossary: Glossary) -> TargetLemmas:
-        """The lemmas that an annotator gives the translations."""
+        """Annotate the translations of a glossary."""
         targets = sorted({term.target for term in glossary.terms})
         rows = zip(targets, lemmatize_texts(annotator, targets), strict=True)
         return cls(annotator, dict(rows))
 
     def find_translations(self, text: str, translations: Iterable[str]) -> set[str]:
-        """Those of the translations that a text has in some form."""
+        """Which of the translations a text has, in any form."""
         (lemmas,) = lemmatize_texts(self.annotator, [text])
         return {t for t in translations if contains_tokens(lemmas, self.lemmas[t])}
 
@@ -56,13 +56,13 @@ class Terminology:
     needs_lemmas: bool = False
     share: float = 1.0
     other_targets: Mapping[str, str] | None = None
-    """For the control, by source term the translation of another one."""
+    """For the control: by source term, the translation of another term."""
     target_lemmas: TargetLemmas | None = None
-    """By what a target has a translation in another form."""
+    """If any, a target may have a translation in another form."""
 
     @classmethod
     def of(cls, settings: TerminologyConfig, glossary: Glossary) -> Terminology:
-        """What settings say of a glossary."""
+        """The terms of a glossary, to be written as the settings say."""
         tags = tuple(settings.tags) if settings.marking == "tags" else ()
         return cls(
             glossary,
@@ -72,6 +72,19 @@ class Terminology:
             glossary.exchange_targets() if settings.shuffled else None,
         )
 
+    @classmethod
+    def read(cls, settings: TerminologyConfig, path: Path | str) -> Terminology:
+        """The same of the glossary in a file.
+
+        Raises:
+            UserError: the file is no glossary, or a translation has one of the tags.
+        """
+        terminology = cls.of(settings, Glossary.read(path))
+        for term in terminology.glossary.terms:
+            where = f"{path}: the translation of {short_repr(term.source)}"
+            terminology.insertion.refuse_tags(term.target, where)
+        return terminology
+
     def find_terms(self, sentence: Sentence) -> list[Occurrence]:
         """The terms of a source sentence."""
         words = sentence.words if self.needs_lemmas else ()
@@ -79,11 +92,11 @@ class Terminology:
         return self.glossary.find_terms(sentence.text, spans, lemmas)
 
     def choose_terms(self, sentence: Sentence, target: str, row: int) -> list[Occurrence]:
-        """The terms of a training pair whose translations its target has, in a share of the pairs.
+        """The terms of a training pair whose translation its target has; none of some pairs.
 
-        `row` is the pair's place in the corpus.
+        `row` is the pair's place in the corpus; by it the share of the pairs with terms is drawn.
         """
-        # A pair's draw depends on its place alone, so that a larger share has the smaller one's.
+        # A draw depends on the place alone: the pairs of a larger share include a smaller one's.
         draw = float(splitmix64(np.array([row], np.uint64))[0]) / 2**64
         if draw >= self.share or not (occurrences := self.find_terms(sentence)):
             return []
@@ -97,7 +110,7 @@ class Terminology:
     def write_terms(
         self, sentence: Sentence, occurrences: list[Occurrence], where: str
     ) -> Sentence:
-        """The sentence with the translations of terms; `where` names it in errors."""
+        """The sentence with the translations of these terms; `where` names it in errors."""
         self.insertion.refuse_tags(sentence.text, where)
         if self.other_targets is not None:
             targets = self.other_targets
@@ -114,7 +127,7 @@ class Terminology:
 
 
 def identify_terminology(settings: TerminologyConfig) -> dict[str, Any]:
-    """What determines the texts, for a hash; empty where no terms are written."""
+    """What of the terms determines the texts, for a hash; empty where none are written."""
     if not settings.is_applied:
         return {}
     return describe_settings(settings) | {
@@ -123,7 +136,7 @@ def identify_terminology(settings: TerminologyConfig) -> dict[str, Any]:
 
 
 def describe_settings(settings: TerminologyConfig) -> dict[str, Any]:
-    """The settings that take effect, without the glossary."""
+    """The settings that take effect, apart from the glossary."""
     names = ["mode", "marking", "match", "share", *(["tags"] if settings.marking == "tags" else [])]
     described = {name: getattr(settings, name) for name in names}
     if settings.shuffled:
@@ -136,23 +149,26 @@ def describe_settings(settings: TerminologyConfig) -> dict[str, Any]:
 def without_marks(
     kinds: Mapping[str, FeatureKind], settings: TerminologyConfig
 ) -> dict[str, FeatureKind]:
-    """The features but those of marks of terms: these need no annotation."""
+    """The features without those that read marks of terms, which need no annotation."""
     if not settings.marks_words:
         return dict(kinds)
     return {name: kind for name, kind in kinds.items() if kind.annotation_column != COLUMN}
 
 
 def write_terms(corpus: RawCorpus, settings: TerminologyConfig, folder: Path, pool: Pool) -> None:
-    """Write terms into the sources of all splits, and note how many; tables are in `folder`."""
-    terminology = Terminology.of(settings, Glossary.read(str(settings.glossary)))
+    """Write terms into the sources of all splits, and note how many.
+
+    The new sources are tables in `folder`.
+    """
+    terminology = Terminology.read(settings, str(settings.glossary))
     if annotator := make_annotator(settings.target_lemmas):
         target_lemmas = TargetLemmas.of(annotator, terminology.glossary)
         terminology = replace(terminology, target_lemmas=target_lemmas)
     for split in corpus.splits:
         is_train = split is corpus.train
         work = partial(write_terms_of_rows, terminology, is_train, split.source_path)
-        parts, out = [split.target, split.source], folder / f"{split.name}.terms.arrow"
-        split.source, counts = tables.merge(work, parts, out, pool)
+        out = folder / f"{split.name}.terms.arrow"
+        split.source, counts = tables.merge(work, [split.target, split.source], out, pool)
         terms, sentences = (sum(column) for column in zip(*counts, strict=True))
         if is_train and not terms:
             raise UserError(
@@ -166,24 +182,34 @@ def write_terms(corpus: RawCorpus, settings: TerminologyConfig, folder: Path, po
 
 
 def write_terms_of_rows(
-    terminology: Terminology, is_train: bool, path: str, parts: list[Sentences], row: int
+    terminology: Terminology, is_train: bool, path: str, parts: list[Sentences], first_row: int
 ) -> tuple[Sentences, tuple[int, int]]:
-    """The sources of some pairs with the translations of terms; how many terms and sentences.
+    """Write terms into the sources of some pairs.
 
-    `parts` are the targets and the sources.
+    Args:
+        terminology: the terms.
+        is_train: whether a term counts only where the target has its translation.
+        path: the file of the sources, for errors.
+        parts: the targets and the sources of the pairs.
+        first_row: the place of the first pair in the corpus, from 0.
+
+    Returns:
+        The new sources; how many terms they have, and how many sentences have terms.
     """
-    targets, sources = parts[0].texts, parts[1]
-    sentences, terms, changed = [], 0, 0
-    for number, (sentence, target) in enumerate(zip(sources, targets, strict=True), row):
-        occurrences = (
-            terminology.choose_terms(sentence, target, number)
-            if is_train
-            else terminology.find_terms(sentence)
-        )
-        terms, changed = terms + len(occurrences), changed + bool(occurrences)
-        where = f"{path}: sentence {number + 1}"
+    targets, sources = parts
+    sentences, counts = [], []
+    pairs = zip(sources, targets.texts, strict=True)
+    for row, (sentence, target) in enumerate(pairs, first_row):
+        if is_train:
+            occurrences = terminology.choose_terms(sentence, target, row)
+        else:
+            occurrences = terminology.find_terms(sentence)
+        where = f"{path}: sentence {row + 1}"
         sentences.append(terminology.write_terms(sentence, occurrences, where))
+        counts.append(len(occurrences))
     marked = () if terminology.insertion.tags else ("misc",)
-    rows = Sentences.of(sentences, sorted({*sources.annotation, *marked}), sources.labels)
+    written = Sentences.of(sentences, sorted({*sources.annotation, *marked}), sources.labels)
+    # Scores and reports are about the text as it was.
     originals = {ORIGINAL: pa.array(sources.texts, pa.string())}
-    return replace(rows, labels=rows.labels | originals), (terms, changed)
+    written = replace(written, labels=written.labels | originals)
+    return written, (sum(counts), int(np.count_nonzero(counts)))

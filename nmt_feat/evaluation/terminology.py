@@ -1,4 +1,4 @@
-"""Scores about terms: whether translations have what a glossary asks for, and what lies beside."""
+"""Scores about terms: whether translations have those of a glossary, and how good the rest is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nmt_feat.text.files import hash_content
 from nmt_feat.text.glossary import Glossary, count_tokens, split_tokens
 
 Split = Callable[[Sequence[str]], list[tuple[str, ...]]]
+"""From texts to the words of each."""
 
 
 class TermMetric(Metric):
@@ -37,19 +38,19 @@ class TermMetric(Metric):
                 "data.terminology.mode=none where terms are not to be written into the text"
             )
         self.glossary = Glossary.read(glossary)
-        self._sum = hash_content(glossary, content=True)[:8]
+        self._glossary_hash = hash_content(glossary, content=True)[:8]
 
     @property
     def signature(self) -> str:
-        """The glossary's sum."""
-        return f"glossary:{self._sum}"
+        """The glossary's hash: scores by one glossary can be compared."""
+        return f"glossary:{self._glossary_hash}"
 
 
 class TermSuccess(TermMetric):
-    """Term success rate: of the terms whose translation is in the reference, how many percent are
-    in the translation as well (Dinu et al. 2019 call it term use rate).
+    """Term success rate: how many percent of the terms in the reference are in the translation.
 
-    A term counts as often as source and reference have it. It is found as it is written.
+    Dinu et al. (2019) call it term use rate. A term counts as often as both the source has it and
+    the reference has its translation, as these are written.
     """
 
     name = "term success"
@@ -57,7 +58,7 @@ class TermSuccess(TermMetric):
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """100 times the terms that are right, and the terms."""
+        """Of each sentence, 100 times the number of right terms, and the number of terms."""
         return self.count_terms(sources, hypotheses, references, split_texts)
 
     def count_terms(
@@ -67,15 +68,15 @@ class TermSuccess(TermMetric):
         references: Sequence[str],
         split: Split,
     ) -> Statistics:
-        """The same of words that `split` makes of texts and of terms."""
+        """The same, with texts and terms cut into words by `split`."""
         targets = sorted({term.target for term in self.glossary.terms})
         words_of = dict(zip(targets, split(targets), strict=True))
         rows = []
         texts = zip(sources, split(hypotheses), split(references), strict=True)
         for source, hypothesis, reference in texts:
-            wanted = Counter(o.term.target for o in self.glossary.find_terms(source))
+            counts = Counter(o.term.target for o in self.glossary.find_terms(source))
             right = total = 0
-            for target, count in wanted.items():
+            for target, count in counts.items():
                 expected = min(count, count_tokens(reference, words_of[target]))
                 total += expected
                 right += min(expected, count_tokens(hypothesis, words_of[target]))
@@ -89,10 +90,10 @@ def split_texts(texts: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 class TermSuccessByLemma(TermSuccess):
-    """The same by lemmas of an annotator of the target language: another form counts as right.
+    """Term success rate by lemmas of the target language: another form counts as right.
 
     Args:
-        scoring, glossary: as above.
+        scoring, glossary: see `TermMetric`.
         annotator: class of the annotator.
         model: its model, as in `annotator.model`.
         args: further arguments of the class; default the code of the target language.
@@ -115,13 +116,13 @@ class TermSuccessByLemma(TermSuccess):
 
     @property
     def signature(self) -> str:
-        """With the annotator."""
+        """The glossary's hash, and the annotator."""
         return f"{super().signature}|lemmas:{self.annotator.name}"
 
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """100 times the terms that are right, and the terms."""
+        """Of each sentence, 100 times the number of right terms, and the number of terms."""
         split = partial(lemmatize_texts, self.annotator)
         return self.count_terms(sources, hypotheses, references, split)
 
@@ -137,17 +138,16 @@ class BLEUWithoutTerms(TermMetric):
 
     @property
     def signature(self) -> str:
-        """BLEU's, with the glossary."""
+        """That of BLEU, and the glossary's hash."""
         return f"{self.bleu.signature}|{super().signature}"
 
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """BLEU's counts of each sentence, none of one that has a term."""
+        """BLEU's counts of each sentence; zeros for one with a term, which so adds nothing."""
         counts = self.bleu.measure_sentences(sources, hypotheses, references)
-        without = [not self.glossary.find_terms(source) for source in sources]
-        zeroed: Statistics = counts * np.array(without)[:, None]
-        return zeroed
+        has_term = np.array([bool(self.glossary.find_terms(source)) for source in sources])
+        return np.where(has_term[:, None], 0, counts)
 
     def score_corpus(self, statistics: Statistics) -> float:
         """BLEU of the sentences without terms; 0 where all have some."""

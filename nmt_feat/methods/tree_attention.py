@@ -203,10 +203,10 @@ class TreeDistance(HeadReader):
         strength: float = 1.0,
     ) -> None:
         super().__init__(dim, sizes, heads)
-        if layers < 1 or most < 1 or not strength >= 0:
+        if layers < 1 or most < 1 or most % 1 or not strength >= 0:
             raise UserError(
                 f"method=tree_distance: layers={layers}, most={most}, strength={strength}: at "
-                "least 1 layer, a distance of at least 1, a strength of at least 0"
+                "least 1 layer, a whole distance of at least 1, a strength of at least 0"
             )
         self.layers, self.most = layers, most
         self.bias = nn.Parameter(-strength * torch.arange(most + 1.0).repeat(layers, 1))

@@ -44,6 +44,8 @@ ANNOTATOR = "annotator"
 FINGERPRINT = "FINGERPRINT"
 GLOSSARY = "glossary.tsv"
 """The glossary of a run that was trained with terms."""
+ENCODER = "encoder/features.json"
+"""What every run has of its vocabularies, whatever its features are."""
 PRETRAINED = "encoder/pretrained.json"
 """What describes the layers of a pretrained model."""
 EXPORT = "ctranslate2"
@@ -114,9 +116,11 @@ def load_model(folder: Path, cfg: TrainConfig, device: str) -> LoadedModel:
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Refuse a folder that has not all of a finished run; the message says what is the matter."""
+    """Refuse a folder that lacks what a finished run has; the message says why it does."""
     lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if not lacking:
+        if not (folder / ENCODER).is_file():
+            raise UserError(f"{folder}: lacks {ENCODER}; copy the run's whole folder")
         return
     if (folder / FINISHED).is_file() and read_run(folder).members:
         raise UserError(f"{folder}: an ensemble has no weights of its own; give one of its runs")

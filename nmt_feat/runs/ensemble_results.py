@@ -1,4 +1,4 @@
-"""Ensembles as rows of tables: the runs of a row, which differ in the seed alone, together.
+"""Ensembles as rows of tables: runs that differ in the seed alone translate together.
 
 An ensemble has a folder beside its runs, with record, translations and counts, without weights.
 """
@@ -42,16 +42,20 @@ from nmt_feat.runs.signals import signals
 DRAWN_BY_SEED = ("shuffled", "resampled", "by_type")
 """Controls whose runs read other features with each seed."""
 SEED = -1
-"""In the place of a seed: an ensemble has those of its members."""
+"""Instead of a seed: an ensemble has the seeds of its members."""
 Group = dict[Path, RunRecord]
 """The runs of an ensemble by folder, in the order of their seeds."""
 
 
 def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
-    """The runs of each row that has two or more here; the others are named, with the reason.
+    """The runs of each row that has two or more; of the others, the reason is printed.
+
+    Args:
+        run: the setting that names the runs, for errors.
+        folders: the folders of finished runs.
 
     Raises:
-        UserError: no row has two, or the runs of a row cannot translate together.
+        UserError: no row has two runs, or the runs of a row cannot translate together.
     """
     rows: dict[str, Group] = {}
     for folder in folders:
@@ -63,11 +67,13 @@ def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
         row = rows.setdefault(hash_json(_shared_settings(record)), {})
         if all(member.seed != record.seed for member in row.values()):  # a copy counts once
             row[folder] = record
-    groups = []
-    for row in rows.values():
-        if len(row) > 1:
-            groups.append(dict(sorted(row.items(), key=lambda item: item[1].seed)))
-            _refuse_unlike_runs(groups[-1])
+    groups = [
+        dict(sorted(row.items(), key=lambda item: item[1].seed))
+        for row in rows.values()
+        if len(row) > 1
+    ]
+    for group in groups:
+        _refuse_unlike_runs(group)
     if not groups:
         raise UserError(_explain_lack(run, [next(iter(row.items())) for row in rows.values()]))
     for row in rows.values():
@@ -77,62 +83,67 @@ def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
 
 
 def _shared_settings(record: RunRecord) -> dict[str, Any]:
-    """What the runs of a row share: all that determines them but the seed."""
+    """The settings that determine a run, without the seed: the runs of a row share them."""
     return {name: value for name, value in record.settings.items() if name != "seed"}
 
 
 def _refuse_unlike_runs(group: Group) -> None:
-    """Refuse runs of a row with other pieces, values of features, test sets or search."""
-    first, *others = group
+    """Refuse runs of a row that differ in pieces, values of features, test sets or search."""
+    first, *further = group
     advice = "test each of them alone, or name runs that are alike"
     settings = {folder: apply_request(folder, EvaluateConfig()) for folder in group}
-    for folder in others:
+    for folder in further:
         if hash_vocabularies(folder) != hash_vocabularies(first):
             raise UserError(
                 f"{folder}: has other pieces or values of features than {first}, so they cannot "
                 f"translate together; {advice}"
             )
-        one, two = (", ".join(settings[run].data.tests) for run in (folder, first))
-        if one != two:
-            raise UserError(f"{folder}: has other test sets ({one}) than {first} ({two}); {advice}")
-        test_hashes = [group[run].test_hashes for run in (folder, first)]
+        tests, first_tests = (", ".join(settings[run].data.tests) for run in (folder, first))
+        if tests != first_tests:
+            raise UserError(
+                f"{folder}: has other test sets ({tests}) than {first} ({first_tests}); {advice}"
+            )
+        hashes, first_hashes = group[folder].test_hashes, group[first].test_hashes
         for test in settings[folder].data.tests:
-            if len({hashes[test] for hashes in test_hashes if test in hashes}) > 1:
+            if hashes.get(test) != first_hashes.get(test, hashes.get(test)):
                 raise UserError(f"{folder}: has another {test} than {first}; {advice}")
         if settings[folder].decoding != settings[first].decoding:
             raise UserError(f"{folder}: was tested by another search than {first}; {advice}")
 
 
 def _explain_lack(run: str, rows: Sequence[tuple[Path, RunRecord]]) -> str:
-    """Why there is no ensemble, where no row has two runs."""
-    more = "give several seeds of a row, such as 'run=runs/gate-*'"
+    """Why no row has two runs, and what to do; `rows`: the first run of each row."""
+    advice = "give several seeds of a row, such as 'run=runs/gate-*'"
     if not rows:
-        return f"run={run} ensemble=true: only controls, whose features differ by seed; {more}"
+        return f"run={run} ensemble=true: only controls, whose features differ by seed; {advice}"
     if len(rows) == 1:
-        return f"run={run} ensemble=true: one run is no ensemble; {more}"
-    (one, first), (two, second) = rows[:2]
-    settings = [flatten_settings(_shared_settings(record)) for record in (first, second)]
-    names = sorted(settings[0].keys() | settings[1].keys())
-    names = [name for name in names if settings[0].get(name) != settings[1].get(name)]
-    listed = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+        return f"run={run} ensemble=true: one run is no ensemble; {advice}"
+    (folder, record), (other_folder, other_record) = rows[:2]
+    settings = flatten_settings(_shared_settings(record))
+    other_settings = flatten_settings(_shared_settings(other_record))
+    names = sorted(settings.keys() | other_settings.keys())
+    different = [name for name in names if settings.get(name) != other_settings.get(name)]
+    listed = ", ".join(different[:3]) + (" ..." if len(different) > 3 else "")
     return (
-        f"run={run} ensemble=true: no two of these runs differ in the seed alone ({one.name} and "
-        f"{two.name} differ in {listed}); {more}"
+        f"run={run} ensemble=true: no two of these runs differ in the seed alone ({folder.name} "
+        f"and {other_folder.name} differ in {listed}); {advice}"
     )
 
 
 def evaluate_ensembles(
     groups: Sequence[Group], asked: EvaluateConfig
 ) -> Iterator[tuple[RunRecord, Path]]:
-    """Test each group as an ensemble, as far as it is not; its record as asked for, its folder.
+    """Test each group as an ensemble, as far as results are missing.
 
-    One that another process is busy with comes later, so that several processes share the work.
+    A group that another process is busy with comes later, so that several processes share the work.
+
+    Yields:
+        The record with the results that are asked for, and the ensemble's folder.
     """
-    remaining = [(_name_folder(group), group) for group in groups]
+    remaining = {_name_folder(group): group for group in groups}
     while remaining:
-        item = next((item for item in remaining if not held(item[0])), remaining[0])
-        remaining.remove(item)
-        folder, group = item
+        folder = next((folder for folder in remaining if not held(folder)), next(iter(remaining)))
+        group = remaining.pop(folder)
         make_folder(folder.parent)
         with signals.handled(), lock_folder(folder, wait=True):
             record = _evaluate_ensemble(folder, group, asked)
@@ -140,7 +151,7 @@ def evaluate_ensembles(
 
 
 def _settings_of(group: Group) -> dict[str, Any]:
-    """What determines an ensemble, in the form of a run's settings."""
+    """The settings that determine an ensemble: those of its runs, and their seeds."""
     first = next(iter(group.values()))
     seeds = "+".join(str(record.seed) for record in group.values())
     return copy.deepcopy(_shared_settings(first)) | {"ensemble": seeds}
@@ -154,32 +165,37 @@ def _name_folder(group: Group) -> Path:
 
 
 def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> RunRecord:
-    """Add the results of the runs' own test sets and search, then those that are asked for."""
+    """Add the results by the search of the runs themselves, then those that are asked for.
+
+    The former make the ensemble a finished one, whatever is asked for first.
+    """
     members = [(apply_request(run, asked), run) for run in group]
     cfg = members[0][0]
     has_record = (folder / STARTED).exists() or (folder / FINISHED).exists()
     record = read_run(folder) if has_record else _begin_record(folder, group)
-    first = apply_request(next(iter(group)), EvaluateConfig())  # with the runs' own search
-    if not record.finished and first.decoding != cfg.decoding:
-        first.metrics, first.paths, first.trainer = cfg.metrics, cfg.paths, cfg.trainer
-        add_results(first, record, folder, _make_request(first), members)
+    as_trained = apply_request(next(iter(group)), EvaluateConfig())
+    if not record.finished and as_trained.decoding != cfg.decoding:
+        as_trained.metrics, as_trained.paths = cfg.metrics, cfg.paths
+        as_trained.trainer = cfg.trainer
+        add_results(as_trained, record, folder, _make_request(as_trained), members)
     request = _make_request(cfg)
     add_results(cfg, record, folder, request, members)
     if not read_sums(folder):
         write_sums(folder, hash_files(folder, ("*.hyp", "*.counts.parquet")))
-        write_record(folder, record)  # with its sum
+        write_record(folder, record)  # again: its sum stands beside those of the others
     selected = select_results(record, request)
     add_metrics(cfg, record, selected, folder)
     return selected
 
 
 def _make_request(cfg: TrainConfig) -> Request:
+    """The search and the test sets that settings ask for."""
     data = hash_data(cfg, features_to_prepare(cfg))
     return Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
 
 
 def _begin_record(folder: Path, group: Group) -> RunRecord:
-    """The record of an ensemble without results: what its runs share, and what they add up to."""
+    """Write the record of an ensemble without results: what its runs share, and their sums."""
     make_folder(folder)
     records = list(group.values())
     first, settings = records[0], _settings_of(group)

@@ -20,43 +20,50 @@ def list_members(run: str) -> list[str]:
 
     An ensemble that `evaluate` has tested stands for its runs.
     """
-    if Path(run).exists():
-        has_record = (Path(run) / FINISHED).is_file()
-        members = read_run(Path(run)).members if has_record else []
-        return [os.path.normpath(Path(run) / member.folder) for member in members] or [run]
-    names = [name.strip() for name in run.split(",")]
-    folders = []
-    for name in names:
+    folders: list[str] = []
+    for name in [run] if Path(run).exists() else run.split(","):
+        name = name.strip()
+        if "*" not in name or Path(name).exists():
+            folders.append(name)
+            continue
         matches = sorted(path for path in glob.glob(name) if Path(path).is_dir())
-        if "*" in name and not matches:
+        if not matches:
             raise UserError(f"run={run}: no folder is named {name}; correct the pattern")
-        folders += matches if "*" in name else [name]
-    return list(dict.fromkeys(folders))
+        folders += matches
+    return list(dict.fromkeys(member for folder in folders for member in _open_ensemble(folder)))
+
+
+def _open_ensemble(folder: str) -> list[str]:
+    """The folders of an ensemble's runs; of a run its own."""
+    if not (Path(folder) / FINISHED).is_file():
+        return [folder]
+    members = read_run(Path(folder)).members
+    return [os.path.normpath(Path(folder) / member.folder) for member in members] or [folder]
 
 
 def open_runs(run: str, threads: int) -> TrainedModel:
-    """The run, or several as one whose probabilities are the mean of theirs.
+    """The run that `run=` names, or several as one that has the mean of their probabilities.
 
     Raises:
-        UserError: runs have other pieces or other features than the first.
+        UserError: a run has other pieces or other features than the first.
     """
-    folders = list_members(run)
-    first, *others = [TrainedModel(folder, threads) for folder in folders]
-    if not others:
+    models = [TrainedModel(folder, threads) for folder in list_members(run)]
+    first = models[0]
+    if len(models) == 1:
         return first
-    for other in others:
-        if hash_vocabularies(other.folder) != hash_vocabularies(first.folder):
+    for model in models[1:]:
+        if hash_vocabularies(model.folder) != hash_vocabularies(first.folder):
             raise UserError(
-                f"run={run}: {other.folder} has other pieces or values of features than "
+                f"run={run}: {model.folder} has other pieces or values of features than "
                 f"{first.folder}; give runs that were trained on the same data with the same "
                 "features, such as the seeds of a method"
             )
-    first.searched = Ensemble([model.model for model in (first, *others)])
-    names = ", ".join(str(model.folder) for model in (first, *others))
-    say(f"ensemble of {len(folders)} runs: {names}", file=sys.stderr)
+    first.searched = Ensemble([model.model for model in models])
+    names = ", ".join(str(model.folder) for model in models)
+    say(f"ensemble of {len(models)} runs: {names}", file=sys.stderr)
     return first
 
 
 def hash_vocabularies(folder: Path) -> dict[str, list[str]]:
-    """Sums of all that says how a run cuts text into pieces and numbers them."""
+    """By file: the hashes of all that says how a run cuts text into pieces and numbers them."""
     return hash_files(folder, ("encoder/**/*",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nmt_feat.annotators.base import Annotator, make_annotators
+from nmt_feat.annotators.base import Annotator, make_annotator, make_annotators
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.config.identity import method_name
 from nmt_feat.config.method_choice import locate_method
@@ -12,7 +12,7 @@ from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import has_annotation, name_annotation, read_kind
 from nmt_feat.data.sentence_tables import Format
-from nmt_feat.data.terminology import without_marks
+from nmt_feat.data.terminology import Terminology, without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.text.formats import SEPARATORS, kind_of
@@ -42,7 +42,7 @@ def check_features(cfg: TrainConfig) -> None:
 
 
 def check_denoising(cfg: TrainConfig) -> None:
-    """Refuse, before data is read, features that tell of masked words or stand between words."""
+    """Refuse, before any data is read, what would show masked words, or stand between words."""
     if cfg.data.objective != "denoise":
         return
     if locate_method(cfg.method).in_source:
@@ -59,13 +59,15 @@ def check_denoising(cfg: TrainConfig) -> None:
 
 
 def check_terminology(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, a glossary that cannot be read, and marks nobody reads."""
+    """Refuse, before any data is read, a glossary that is none, and marks that no feature reads."""
     terminology = cfg.data.terminology
     if terminology.glossary is None:
         return
-    glossary = Glossary.read(terminology.glossary)
     if not terminology.is_applied:
+        Glossary.read(terminology.glossary)  # which metrics may need
         return
+    terms = Terminology.read(terminology, terminology.glossary).glossary.terms
+    make_annotator(terminology.target_lemmas)
     columns = [kind.annotation_column for kind in choose_kinds(cfg.features).values()]
     if terminology.marks_words and cfg.combiner._target_ is not None and COLUMN not in columns:
         raise UserError(
@@ -82,7 +84,7 @@ def check_terminology(cfg: TrainConfig) -> None:
             "data.terminology.match=lemma: nothing gives lemmas; set annotator=hanta or another, "
             "or data.terminology.match=surface"
         )
-    if terminology.shuffled and len({term.target for term in glossary.terms}) < 2:
+    if terminology.shuffled and len({term.target for term in terms}) < 2:
         raise UserError(
             f"data.terminology.shuffled=true: all terms of {terminology.glossary} have one "
             "translation; give a glossary with several"
@@ -90,7 +92,7 @@ def check_terminology(cfg: TrainConfig) -> None:
 
 
 def _check_language(annotator: Annotator, data: DataConfig) -> None:
-    """The annotator reads the corpus's language."""
+    """Refuse an annotator that does not read the corpus's language."""
     languages = annotator.languages
     if languages is not None and data.source_lang.partition("-")[0] not in languages:
         raise UserError(
@@ -102,21 +104,22 @@ def _check_language(annotator: Annotator, data: DataConfig) -> None:
 def _check_columns(
     annotators: Mapping[str, Annotator], cfg: TrainConfig, columns: dict[str, str]
 ) -> None:
-    """The annotators give the columns of the features, or the text may do so."""
+    """Refuse columns of features that neither the annotators give nor, perhaps, the text."""
     train, replaces = cfg.data.train, cfg.annotator.replace
     form = Format(read_kind(cfg.data, train), tuple(cfg.data.factors))
     if not (replaces or train.raw) and name_annotation(train, form):
-        factors, _ = _factors(cfg.data, "train", train)
+        factors, _ = _find_factors(cfg.data, "train", train)
         if factors is None:  # CoNLL-U and JSON lines may have any
             return
-        columns = {name: c for name, c in columns.items() if not _gives(factors, c)}
-    columns_of_tools = [annotator.columns for annotator in annotators.values()]
-    of_tools = list(dict.fromkeys(c for names in columns_of_tools for c in names or ()))
+        columns = {name: c for name, c in columns.items() if not _include(factors, c)}
+    by_annotator = [annotator.columns for annotator in annotators.values()]
+    if None in by_annotator:  # one that may give any column
+        return
+    annotated = list(dict.fromkeys(c for names in by_annotator for c in names or ()))
     for name, column in columns.items():
-        if None not in columns_of_tools and column.partition(".")[0] not in of_tools:
-            tools = " and ".join(annotators)
+        if column.partition(".")[0] not in annotated:
             raise UserError(
-                f"annotator={tools} gives {', '.join(of_tools)}, not the "
+                f"annotator={' and '.join(annotators)} gives {', '.join(annotated)}, not the "
                 f"{column} of features.{name}; leave the feature out, or choose another annotator"
             )
 
@@ -124,22 +127,24 @@ def _check_columns(
 def _check_factors(
     data: DataConfig, features: dict[str, FeatureConfig], columns: dict[str, str]
 ) -> None:
-    """Factors on tokens, or in files of their own, have the columns of the features."""
+    """Refuse columns of features that are not among the factors of a split that has factors."""
     splits = {"train": data.train, "dev": data.dev}
     splits |= {f"tests.{name}": split for name, split in data.tests.items()}
     for key, split in splits.items():
-        factors, setting = _factors(data, key, split)
-        for name, column in columns.items() if factors is not None else ():
-            missing = "unknown" if features[name].missing == "unknown" and key != "train" else ""
-            if not missing and not _gives(factors or [], column):
+        factors, setting = _find_factors(data, key, split)
+        if factors is None:
+            continue
+        for name, column in columns.items():
+            may_lack = features[name].missing == "unknown" and key != "train"
+            if not may_lack and not _include(factors, column):
                 raise UserError(
                     f"features.{name}: its column {column} is not among {setting}; leave the "
                     "feature out, or give its column"
                 )
 
 
-def _factors(data: DataConfig, key: str, split: SplitConfig) -> tuple[list[str] | None, str]:
-    """The columns of a split that has factors, and the setting that names them."""
+def _find_factors(data: DataConfig, key: str, split: SplitConfig) -> tuple[list[str] | None, str]:
+    """The columns of a split's factors and the setting that names them; None without factors."""
     kind = kind_of(split.source) if data.format == "auto" else data.format
     if kind in SEPARATORS:
         return data.factors, f"data.factors=[{','.join(data.factors)}]"
@@ -148,8 +153,7 @@ def _factors(data: DataConfig, key: str, split: SplitConfig) -> tuple[list[str] 
     return None, ""
 
 
-def _gives(factors: list[str], column: str) -> bool:
+def _include(factors: list[str], column: str) -> bool:
     """Whether one of the factors is this column, or a part or the whole of it."""
-    name = column.partition(".")[0]
-    wanted = {column, name}
-    return any(f in wanted or (f.partition(".")[0] == column) for f in factors)
+    whole = column.partition(".")[0]
+    return any(f in (column, whole) or f.partition(".")[0] == column for f in factors)

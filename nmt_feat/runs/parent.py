@@ -1,12 +1,14 @@
-"""Another run's weights as the start of one: what is taken of them, what is new, what stays.
+"""A run that starts from the weights of another one, its parent.
 
-table of pieces or values     row by row, by the name of the piece or the value
-layer, combiner, embedder     whole, where all its tensors have the same shape and meaning
+table of pieces or values     is taken row by row, by the name of the piece or the value
+layer, combiner, embedder     is taken whole, if all its tensors have the same shape and meaning
+
+What the parent lacks is new: it starts as in a run without parent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,29 +40,30 @@ RowNames = list[str | int]
 
 @dataclass
 class Inheritance:
-    """What a model has of the run that it starts from. Parts are named as in the model."""
+    """What a model has of its parent. Parts are named as in the model."""
 
     run: str
     hash: str
-    """That run's hash."""
+    """The parent's hash."""
     weights: str
-    """The hash of its weights."""
+    """The hash of the parent's weights."""
     taken: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By part how many of its rows or, where it is no table, of its tensors are taken, and all."""
+    """By part: how many of its rows are taken, or of its tensors where it is no table, and of how
+    many."""
     new: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    """Parameters that have something of that run."""
+    """Parameters of which all or some rows are taken."""
     rows: dict[str, Tensor] = field(default_factory=dict)
-    """Of each parameter of which some rows are taken only, these."""
+    """By parameter of which only some rows are taken: these rows."""
 
     def as_record(self) -> dict[str, Any]:
-        """What the record of a run says of it."""
+        """What a run's record says of its parent."""
         names = ("run", "hash", "weights", "taken", "new", "frozen")
         return {name: getattr(self, name) for name in names}
 
     def describe(self) -> list[str]:
-        """The same for people."""
+        """What is taken, new and frozen, a line each, for people."""
         stacks = {"encoder": [0, 0], "decoder": [0, 0]}
         for part in (*self.taken, *self.new):
             if (stack := part.partition(".")[0]) in stacks:
@@ -81,12 +84,13 @@ class Inheritance:
 
 
 def check_parent(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, a run that gives nothing, and parts that are none."""
+    """Refuse, before any data is read, an unusable parent, and frozen parts that do not exist."""
     if not cfg.init.run:
         return
     folder = Path(cfg.init.run)
     refuse_unfinished(folder)
     check_sums(folder, skipped=("*.hyp", "*.parquet", STARTED))
+    read_record(folder / FINISHED)
     settings = read_settings(folder / CONFIG)
     dim = settings.model.dim
     if settings.model.folder:
@@ -99,10 +103,14 @@ def check_parent(cfg: TrainConfig) -> None:
             f"init.run={folder}: its model.dim is {dim}, here it is {cfg.model.dim}, so that no "
             f"tensor fits; set model.dim={dim}"
         )
-    if not cfg.init.freeze:
-        return
+    if cfg.init.freeze:
+        _check_frozen_parts(cfg)
+
+
+def _check_frozen_parts(cfg: TrainConfig) -> None:
+    """Refuse entries of `init.freeze` that name no part of the model."""
     sizes = dict.fromkeys(cfg.features, LEAST)
-    with torch.device("meta"):
+    with torch.device("meta"):  # names are all that is needed
         model = build_model(
             cfg.model, cfg.combiner, cfg.features, sizes, LEAST, LEAST, cfg.seed, cfg.method
         )
@@ -118,7 +126,7 @@ def check_parent(cfg: TrainConfig) -> None:
 def inherit_weights(
     model: TranslationModel, cfg: TrainConfig, encoder: SourceEncoder, target: Subwords
 ) -> Inheritance:
-    """Give an untrained model what it can have of the run `init.run`, and freeze parts of that."""
+    """Copy into an untrained model what it can have of its parent, and freeze parts of that."""
     assert isinstance(model, Transformer)
     folder = Path(str(cfg.init.run))
     settings = read_settings(folder / CONFIG)
@@ -126,17 +134,7 @@ def inherit_weights(
     assert isinstance(parent.model, Transformer)
     record = read_record(folder / FINISHED)
     inherited = Inheritance(str(folder), record.hash, hash_content(folder / WEIGHTS))
-    tensors = dict(parent.model.named_parameters(remove_duplicate=False))
-    here = name_rows(model, encoder, target)
-    there = name_rows(parent.model, parent.encoder, parent.target)
-    parts: dict[str, list[Transfer]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:  # others are ready-made: vectors of a file, an encoder
-            source = _name_in_parent(name, model, parent.model)
-            rows = (here[name], there[source]) if name in here and source in there else None
-            transfer = Transfer(name, parameter, tensors.get(source), rows)
-            parts.setdefault(_name_part(name, model), []).append(transfer)
-    for part, transfers in parts.items():
+    for part, transfers in _plan_transfers(model, encoder, target, parent).items():
         agrees = _means_the_same(part, model, cfg, encoder, parent, settings)
         if not agrees or not all(transfer.fits for transfer in transfers):
             inherited.new.append(part)
@@ -148,15 +146,35 @@ def inherit_weights(
     return inherited
 
 
+def _plan_transfers(
+    model: Transformer, encoder: SourceEncoder, target: Subwords, parent: LoadedModel
+) -> dict[str, list[Transfer]]:
+    """By part of the model, its parameters with what the parent has of the same name."""
+    assert isinstance(parent.model, Transformer)
+    tensors = dict(parent.model.named_parameters(remove_duplicate=False))
+    row_names = name_rows(model, encoder, target)
+    parent_row_names = name_rows(parent.model, parent.encoder, parent.target)
+    parts: dict[str, list[Transfer]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # ready-made: vectors of a file, an encoder
+            continue
+        name_there, rows = _name_in_parent(name, model, parent.model), None
+        if name in row_names and name_there in parent_row_names:
+            rows = row_names[name], parent_row_names[name_there]
+        transfer = Transfer(name, parameter, tensors.get(name_there), rows)
+        parts.setdefault(_name_part(name, model), []).append(transfer)
+    return parts
+
+
 class Transfer(NamedTuple):
-    """A parameter, and what of the parent it may be."""
+    """A parameter, and the parent's tensor that may be copied into it."""
 
     name: str
     parameter: nn.Parameter
     source: Tensor | None
-    """The parent's tensor; None where it has no such."""
+    """The parent's tensor; None if the parent has none of this name."""
     rows: tuple[RowNames, RowNames] | None
-    """Of a table what its rows stand for, here and in the parent."""
+    """What the rows of a table stand for, here and in the parent; None if it is no table."""
 
     @property
     def fits(self) -> bool:
@@ -168,7 +186,7 @@ class Transfer(NamedTuple):
 
 
 def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> dict[str, RowNames]:
-    """By parameter that is a table of pieces or values, what its rows stand for."""
+    """By name of each parameter that is a table of pieces or values: what its rows stand for."""
     names: dict[str, RowNames] = {
         "source.words.weight": list(encoder.subwords.names),
         "target.words.weight": list(target.names),
@@ -177,8 +195,9 @@ def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> d
     for feature, embedder in model.feature_embedding.features.items():
         vocabulary = encoder.features[feature]
         values = encoder.kinds[feature].name_ids(vocabulary) or vocabulary.values
-        above = f"{_path_of(model.feature_embedding, model)}.features.{feature}"
-        for path, module in embedder.named_modules(prefix=above):
+        prefix = f"{_path_of(model.feature_embedding, model)}.features.{feature}"
+        for path, module in embedder.named_modules(prefix=prefix):
+            # An embedder may have further tables, as of positions, of another length.
             if isinstance(module, nn.Embedding) and len(module.weight) == FIRST + len(values):
                 names[f"{path}.weight"] = [*special, *values]
     return names
@@ -186,19 +205,20 @@ def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> d
 
 @torch.no_grad()
 def _copy(transfer: Transfer, inherited: Inheritance) -> tuple[int, int]:
-    """Copy a tensor, or its rows of the same names; how many of how many."""
-    name, parameter, source, names = transfer
+    """Copy a tensor, or the rows of the same names; how many are copied, and of how many."""
+    parameter, source = transfer.parameter, transfer.source
     assert source is not None
-    inherited.names.append(name)
-    if names is None:
+    inherited.names.append(transfer.name)
+    if transfer.rows is None:
         parameter.copy_(source)
         return 1, 1
-    row_of = {name: row for row, name in enumerate(names[1])}
-    pairs = [(row, row_of[name]) for row, name in enumerate(names[0]) if name in row_of]
+    names, names_there = transfer.rows
+    row_there = {name: row for row, name in enumerate(names_there)}
+    pairs = [(row, row_there[name]) for row, name in enumerate(names) if name in row_there]
     rows, source_rows = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
     parameter[rows] = source[source_rows]
     if len(rows) < len(parameter):
-        inherited.rows[name] = rows
+        inherited.rows[transfer.name] = rows
     return len(rows), len(parameter)
 
 
@@ -210,30 +230,43 @@ def _means_the_same(
     parent: LoadedModel,
     settings: TrainConfig,
 ) -> bool:
-    """Whether a part of the model is for the same in the parent, as far as shapes do not say it."""
+    """Whether a part of the model computes the same in the parent, where its shapes do not say it.
+
+    `settings` are the parent's.
+    """
     embedding = _path_of(model.feature_embedding, model)
     if part.startswith(f"{embedding}.features."):
         name = part.rpartition(".")[2]
         if name not in settings.features:
             return False
-        feature, other = cfg.features[name], settings.features[name]
-        return all(getattr(feature, key) == getattr(other, key) for key in FEATURE_MEANING)
+        here, there = cfg.features[name], settings.features[name]
+        return all(getattr(here, key) == getattr(there, key) for key in FEATURE_MEANING)
     if part == f"{embedding}.combiner":
-        here, there = model.feature_embedding.combiner, parent.model.feature_embedding.combiner
-        same_class = type(here) is type(there) and cfg.combiner.args == settings.combiner.args
-        return same_class and list(here.widths.items()) == list(there.widths.items())
+        combiner = model.feature_embedding.combiner
+        combiner_there = parent.model.feature_embedding.combiner
+        same_class = type(combiner) is type(combiner_there)
+        same_widths = [*combiner.widths.items()] == [*combiner_there.widths.items()]  # and order
+        return same_class and same_widths and cfg.combiner.args == settings.combiner.args
     if part == "method":
         same_values = encoder.name_values() == parent.encoder.name_values()
-        return cfg.method == settings.method and same_values
+        # As of encoder and decoder below: the shapes of layers do not say how many heads they have.
+        same_heads = not model.method.has_encoders or cfg.model.heads == settings.model.heads
+        return cfg.method == settings.method and same_values and same_heads
     if part.partition(".")[0] in ("encoder", "decoder"):
         return cfg.model.heads == settings.model.heads
     return True
 
 
-def _freeze(model: Transformer, entries: Iterable[str], inherited: Inheritance) -> None:
-    """Take the gradient from what is taken of these parts."""
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if not any(_is_inside(name, entry) for entry in entries) or name not in inherited.names:
+def _freeze(model: Transformer, entries: Sequence[str], inherited: Inheritance) -> None:
+    """Let what is taken of these parts have no gradient; what is new in them is trained."""
+    # With model.tie=all one table has the names of two: either freezes it, and it counts once.
+    frozen_ids = {
+        id(parameter)
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if any(_is_inside(name, entry) for entry in entries)
+    }
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in frozen_ids or name not in inherited.names:
             continue
         if (rows := inherited.rows.get(name)) is None:
             parameter.requires_grad_(False)
@@ -248,10 +281,12 @@ def _freeze(model: Transformer, entries: Iterable[str], inherited: Inheritance) 
 
 
 def _is_inside(name: str, part: str) -> bool:
+    """Whether a parameter, such as `encoder.0.norm.weight`, is a part or in it, as `encoder`."""
     return f"{name}.".startswith(f"{part}.")
 
 
 def _path_of(module: nn.Module, model: nn.Module) -> str:
+    """The dotted name of a module in a model."""
     path: str = next(path for path, one in model.named_modules() if one is module)
     return path
 
@@ -267,11 +302,12 @@ def _name_part(name: str, model: Transformer) -> str:
 
 
 def _name_in_parent(name: str, model: Transformer, parent: Transformer) -> str:
-    """What the parent calls a parameter: features may stand elsewhere, tables may be one."""
+    """A parameter's name in the parent, whose method may have the features in another module."""
+    # One table for both sides starts from the parent's target table, which is as wide as the model.
     if name == "source.words.weight" and model.source.words is model.target.words:
         return "target.words.weight"
-    here, there = (_path_of(one.feature_embedding, one) for one in (model, parent))
-    for inside in ("features", "combiner"):
-        if _is_inside(name, f"{here}.{inside}"):
-            return f"{there}{name[len(here) :]}"
+    path = _path_of(model.feature_embedding, model)
+    for part in ("features", "combiner"):
+        if _is_inside(name, f"{path}.{part}"):
+            return f"{_path_of(parent.feature_embedding, parent)}{name.removeprefix(path)}"
     return name

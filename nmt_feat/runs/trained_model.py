@@ -143,7 +143,7 @@ class TrainedModel:
                 f"glossary={path}: {self.folder} was trained without terms; give a run that was "
                 "trained with data.terminology.glossary, or leave it out"
             )
-        self.terminology = Terminology.of(self.cfg.data.terminology, Glossary.read(path))
+        self.terminology = Terminology.read(self.cfg.data.terminology, path)
 
     @property
     def is_annotated(self) -> bool:

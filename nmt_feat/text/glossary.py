@@ -23,7 +23,7 @@ A term may begin and end at any of them."""
 FORM = "a line is: source term, tab, target term, and maybe a tab and the source term's lemmas"
 
 Span = tuple[int, int]
-"""The first character and the first behind."""
+"""The first character and the first one behind the span."""
 
 
 class Term(NamedTuple):
@@ -32,11 +32,11 @@ class Term(NamedTuple):
     source: str
     target: str
     lemmas: str = ""
-    """Lemmas of the source's words; empty where they are the words as they stand."""
+    """Lemmas of the source's words; empty where the words are their own lemmas."""
 
 
 class Occurrence(NamedTuple):
-    """Where a text has a term."""
+    """A term, and the characters of a text where it stands."""
 
     start: int
     end: int
@@ -46,6 +46,7 @@ class Occurrence(NamedTuple):
 @lru_cache(maxsize=1)
 def _token_pattern() -> re.Pattern[str]:
     """Words with their accents and vowel signs, single characters of unspaced scripts, signs."""
+    # Python's \w has no combining marks: without them a vowel sign would cut its word in two.
     characters = map(chr, range(0x20000))
     marks = "".join(c for c in characters if unicodedata.category(c)[0] == "M")
     unspaced = f"[{UNSPACED}][{marks}]*"
@@ -63,23 +64,27 @@ def split_tokens(text: str) -> tuple[str, ...]:
 
 
 class TokenSequences:
-    """Sequences of tokens that are looked for in texts.
+    """Sequences of tokens, to find them in texts.
 
-    One without capital letters is there whatever the text's case, others only as they are.
+    A sequence in lower case matches whatever the text's case; any other matches only as it is.
     """
 
     def __init__(self, sequences: Iterable[Sequence[str]]) -> None:
         self.number_by_tokens: dict[tuple[str, ...], int] = {}
-        """By sequence its number; of equal ones the first one's."""
+        """By sequence its number; equal sequences have that of the first one."""
         self.lengths: dict[str, set[int]] = {}
+        """By first token, in lower case, how long the sequences are that begin with it."""
         for number, tokens in enumerate(sequences):
             self.number_by_tokens.setdefault(tuple(tokens), number)
             self.lengths.setdefault(tokens[0].lower(), set()).add(len(tokens))
 
     def find(self, tokens: Sequence[str]) -> list[tuple[int, int, int]]:
-        """First token, first behind and number of all that are there; they may overlap."""
+        """All matches, which may overlap: first token, first token behind, number of the sequence.
+
+        Where a sequence as it is and one in lower case match the same tokens, the former counts.
+        """
         lower = [token.lower() for token in tokens]
-        places = []
+        matches = []
         for first, token in enumerate(lower):
             for length in self.lengths.get(token, ()):
                 behind = first + length
@@ -88,16 +93,16 @@ class TokenSequences:
                 for candidate in (tokens[first:behind], lower[first:behind]):
                     number = self.number_by_tokens.get(tuple(candidate))
                     if number is not None:
-                        places.append((first, behind, number))
+                        matches.append((first, behind, number))
                         break
-        return places
+        return matches
 
 
 class Glossary:
-    """Terms, each of one translation.
+    """Terms, each with one translation.
 
     Args:
-        terms: with different sources.
+        terms: their sources are different.
     """
 
     def __init__(self, terms: Sequence[Term] = ()) -> None:
@@ -105,17 +110,21 @@ class Glossary:
 
     @classmethod
     def read(cls, path: Path | str) -> Glossary:
-        """The glossary of a file; what is none is a `UserError` that names the line."""
+        """Read the glossary in a file.
+
+        Raises:
+            UserError: the file is no glossary; the message names the line.
+        """
         rows: dict[str, tuple[Term, int]] = {}
         for number, line in enumerate(read_lines(path), 1):
             if not line.strip():
                 continue
             term = _parse_row(line, f"{path}:{number}")
-            before, of_line = rows.setdefault(term.source, (term, number))
-            if before.target != term.target:
+            earlier, earlier_line = rows.setdefault(term.source, (term, number))
+            if earlier.target != term.target:
                 raise UserError(
                     f"{path}:{number}: {short_repr(term.source)} is {short_repr(term.target)} "
-                    f"here, {short_repr(before.target)} in line {of_line}; keep one of them"
+                    f"here, {short_repr(earlier.target)} in line {earlier_line}; keep one of them"
                 )
         if not rows:
             raise UserError(f"{path}: the file is empty; {FORM}")
@@ -123,55 +132,59 @@ class Glossary:
 
     @cached_property
     def sources(self) -> TokenSequences:
-        """The source terms as they are written."""
+        """The tokens of the source terms as they are written."""
         return TokenSequences(split_tokens(term.source) for term in self.terms)
 
     @cached_property
     def lemmas(self) -> TokenSequences:
-        """The lemmas of the source terms, without regard to case."""
+        """The lemmas of the source terms, in lower case."""
         lemmas = (term.lemmas or term.source for term in self.terms)
         return TokenSequences(split_tokens(text.lower()) for text in lemmas)
 
     def find_terms(
         self, text: str, words: Sequence[Span] = (), lemmas: Sequence[str] = ()
     ) -> list[Occurrence]:
-        """Where a text has terms, from left to right, the longest of those that overlap.
+        """The terms of a text, from left to right; of those that overlap the first, then longest.
 
         Args:
             text: the text.
-            words, lemmas: spans and lemmas of its words, where terms are found by lemmas too.
+            words, lemmas: spans and lemmas of its words; without them, terms are found only as
+                they are written.
         """
         spans = find_tokens(text)
         tokens = [text[start:end] for start, end in spans]
-        places = [(spans[a][0], spans[b - 1][1], n) for a, b, n in self.sources.find(tokens)]
+        matches = [(spans[a][0], spans[b - 1][1], n) for a, b, n in self.sources.find(tokens)]
         if lemmas:
             by_lemma = self.lemmas.find([lemma.lower() for lemma in lemmas])
-            places += [(words[a][0], words[b - 1][1], n) for a, b, n in by_lemma]
+            matches += [(words[a][0], words[b - 1][1], n) for a, b, n in by_lemma]
         chosen: list[Occurrence] = []
-        # At one place what is written so comes before what has the same lemmas: sorting is stable.
-        for start, end, number in sorted(places, key=lambda place: (place[0], -place[1])):
+        # Sorting is stable: of two terms with one span, the one that is written so comes first.
+        for start, end, number in sorted(matches, key=lambda match: (match[0], -match[1])):
             if not chosen or start >= chosen[-1].end:
                 chosen.append(Occurrence(start, end, self.terms[number]))
         return chosen
 
     def exchange_targets(self) -> dict[str, str]:
-        """By source term the target of another, the control: which one follows from the terms.
+        """By source term the translation of another term, for the control.
 
-        A single target has no other.
+        The exchange depends on the terms alone. A glossary of a single translation has no other.
         """
+        # Sorted by hashes: in the order of the alphabet, terms would get similar translations.
         targets = sorted({term.target for term in self.terms}, key=_hash_text)
         following = dict(zip(targets, [*targets[1:], *targets[:1]], strict=True))
         return {term.source: following[term.target] for term in self.terms}
 
 
 def contains_tokens(tokens: Sequence[str], sought: Sequence[str]) -> bool:
-    """Whether tokens have others among them, one behind the other."""
+    """Whether the tokens of a text have the sought ones among them, one behind the other."""
     return count_tokens(tokens, sought) > 0
 
 
 def count_tokens(tokens: Sequence[str], sought: Sequence[str]) -> int:
-    """How often tokens have others among them, one behind the other."""
+    """How often the tokens of a text have the sought ones among them, one behind the other."""
     length = len(sought)
+    if not length:  # of a term for which an annotator has no word
+        return 0
     starts = range(len(tokens) - length + 1)
     return sum(tuple(tokens[i : i + length]) == tuple(sought) for i in starts)
 

@@ -26,7 +26,7 @@ OTHER_WORD, SOURCE_WORD, TARGET_WORD = "0", "1", "2"
 
 
 def has_mark(word: Word) -> bool:
-    """Whether a word says whether it is one of a term."""
+    """Whether a word has a mark of terms, of whatever value."""
     return misc_value(word.misc, KEY) != NONE
 
 
@@ -35,7 +35,7 @@ class Insertion(NamedTuple):
 
     Attributes:
         keeps_source: whether the source term stays before its translation.
-        tags: begin a term, stand between it and its translation, and end it; where there are none,
+        tags: three of them begin a term, stand before its translation, and end it; without tags,
             words are marked.
     """
 
@@ -43,7 +43,7 @@ class Insertion(NamedTuple):
     tags: tuple[str, ...] = ()
 
     def refuse_tags(self, text: str, where: str) -> None:
-        """Refuse a text that has one of the tags."""
+        """Refuse a text, of a sentence or a translation, that has one of the tags."""
         for tag in self.tags:
             if tag in text:
                 raise UserError(
@@ -52,12 +52,13 @@ class Insertion(NamedTuple):
                 )
 
     def write_terms(self, sentence: Sentence, occurrences: Sequence[Occurrence]) -> Sentence:
-        """The sentence with the translations of its terms.
+        """The sentence with the translations of its terms, which do not overlap.
 
         Words of a translation have the annotation of the term's last word, as a rule its head, and
-        depend on it. Marks that words have stay.
+        depend on that word. Where the translation replaces the term, its first word takes the
+        term's place in the tree. Words that have a mark keep it.
         """
-        if not sentence.words and not self.tags:  # marks are those of words
+        if not sentence.words and not self.tags:  # only words can be marked
             tokens = find_tokens(sentence.text)
             words = tuple(Word(sentence.text[start:end], start, end) for start, end in tokens)
             sentence = sentence._replace(words=words)
@@ -79,16 +80,17 @@ class Insertion(NamedTuple):
 
 
 class _OldWord(NamedTuple):
-    """A word, or a part of one that a term cuts, and its number in the old sentence, from 1."""
+    """A word, or a part of one that a term cuts, and the word's number in the sentence, from 1."""
 
     word: Word
     number: int
 
 
 def _cut_words(sentence: Sentence, bounds: Iterable[int]) -> Iterator[_OldWord]:
-    """The words of a sentence, those cut where a term begins or ends inside of them."""
+    """The words of a sentence, cut where a term begins or ends inside of them."""
     for number, word in enumerate(sentence.words, 1):
-        inside = [bound for bound in bounds if word.start < bound < word.end]
+        # Neighbouring terms share a bound, which cuts once.
+        inside = sorted({bound for bound in bounds if word.start < bound < word.end})
         cuts = [word.start, *inside, word.end]
         for start, end in pairwise(cuts):
             part = word._replace(form=sentence.text[start:end], start=start, end=end)
@@ -104,17 +106,17 @@ class _Builder:
     tags: tuple[str, ...]
     text: str = ""
     words: list[Word] = field(default_factory=list)
-    """Those of the new sentence; heads are numbers in the old one."""
+    """Words of the new sentence; their heads are still numbers of old words."""
     new_numbers: dict[int, int] = field(default_factory=dict)
-    """By number of an old word that of the first new one that it is, or stands for it."""
+    """By number of an old word, the number of the new word that stands for it."""
     governors: dict[int, int] = field(default_factory=dict)
-    """By place of an inserted word the old number of the word that it depends on."""
+    """By index of a new word that was inserted, the number of the old word that it depends on."""
     ends_inserted: bool = False
-    """Whether the text so far ends with what was not in the old one."""
+    """Whether the text so far ends with something that was inserted."""
 
     @property
     def marks_words(self) -> bool:
-        """Whether words say what is inserted, not tags."""
+        """Whether marks of words, not tags, say what is inserted."""
         return not self.tags
 
     def copy(self, start: int, end: int, mark: str = OTHER_WORD) -> None:
@@ -131,7 +133,7 @@ class _Builder:
             self.new_numbers.setdefault(number, len(self.words))
 
     def add_tag(self, tag: str) -> None:
-        """Add a tag, between spaces; a word of its own, where there are words."""
+        """Add a tag between spaces, if there are tags; in a sentence with words it is one."""
         if not tag:
             return
         self._separate(tag, always=True)
@@ -144,28 +146,29 @@ class _Builder:
         """Add the words of a translation, with the annotation of the term's last word."""
         target = occurrence.term.target
         self._separate(target, always=keeps_source)
-        of_term = self._words_within(occurrence.start, occurrence.end)
-        model = of_term[-1] if of_term else _OldWord(Word("", 0, 0), 0)
-        first = len(self.words) + 1
+        term_words = self._words_within(occurrence.start, occurrence.end)
+        last = term_words[-1] if term_words else _OldWord(Word("", 0, 0), 0)
+        shift, first = len(self.text), len(self.words)
         for start, end in find_tokens(target) if self.old_words else ():
-            shift = len(self.text)
-            word = model.word._replace(form=target[start:end], start=start + shift, end=end + shift)
-            if keeps_source or len(self.words) >= first:
-                self.governors[len(self.words)] = model.number
+            word = last.word._replace(form=target[start:end], start=start + shift, end=end + shift)
+            if keeps_source or len(self.words) > first:
+                self.governors[len(self.words)] = last.number
+            else:
+                self.governors[first] = _find_governor(term_words, last.word.head)
             self.words.append(self._mark(word, TARGET_WORD))
         if not keeps_source:
-            for _, number in of_term:
-                self.new_numbers.setdefault(number, first)
+            for _, number in term_words:
+                self.new_numbers.setdefault(number, first + 1)
         self.text += target
         self.ends_inserted = True
 
     def attach_words(self) -> tuple[Word, ...]:
-        """The words, with heads of the new sentence."""
+        """The words, with heads that are numbers of new words."""
         words = []
-        for place, word in enumerate(self.words):
+        for index, word in enumerate(self.words):
             head = word.head
-            if head >= 0:
-                head = self.governors.get(place, head)
+            if head >= 0:  # else the old word has no head
+                head = self.governors.get(index, head)
             if head > 0:
                 head = self.new_numbers.get(head, -1)
             words.append(word._replace(head=head))
@@ -187,3 +190,11 @@ class _Builder:
             return word
         item = f"{KEY}={mark}"
         return word._replace(misc=item if word.misc == NONE else f"{word.misc}|{item}")
+
+
+def _find_governor(term_words: Sequence[_OldWord], head: int) -> int:
+    """The number of the first word outside of a term, `head` or one above it; 0 for a root."""
+    heads = {number: word.head for word, number in term_words}
+    while head in heads:
+        head = heads.pop(head)  # once for each word, so that a circle ends as well
+    return head
