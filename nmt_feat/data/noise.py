@@ -78,11 +78,9 @@ def mask_spans(
         last = end - 1  # the end symbol, which is no word
         starts = [i for i in range(first, last) if i == first or begins[values[i]]]
         masked, before = choose_spans(len(starts), noise.share, lengths, uniforms)
-        for index, is_mask in _mask_words([*starts, last], masked, before):
+        for index, masks_word in [*_mask_words([*starts, last], masked, before), (last, False)]:
             indices.append(index)
-            masks.append(is_mask)
-        indices.append(last)
-        masks.append(False)
+            masks.append(masks_word)
         bounds.append(len(indices))
     rows, is_mask = np.array(indices, np.int64), np.array(masks, bool)
     source = Ragged(np.where(is_mask, UNK, values[rows]).astype(np.int32), np.array(bounds))
