@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +16,6 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 pytest.importorskip("transformers", reason="needs the extra transformers")
-
-import transformers
 
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import Prepared, prepare
@@ -29,7 +27,7 @@ from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import build_untrained
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
-from tests.support.pretrained import make_m2m, make_marian
+from tests.support.pretrained import Reference, describe, generate, make_marian
 from tests.support.small import Small, outcome, record
 from tests.support.stops import refused, stop
 
@@ -44,43 +42,9 @@ GATES = ("gate", "word_gate", "dynamic_switch")
 MORE = ["weighted_sum", "additive_gate", "word_gate", "dynamic_switch"]
 
 
-class Reference(NamedTuple):
-    """A pretrained model as `transformers` has it."""
-
-    folder: Path
-    tokenizer: Any
-    model: Any
-    texts: dict[str, Any]
-    """Ids and mask of the first sentences, as the tokeniser gives them."""
-    labels: torch.Tensor
-    codes: tuple[int, ...] = ()
-    """Ids of the codes of source and target language."""
-
-
-def describe(folder: Path, corpus: Path, languages: tuple[str, ...] = ()) -> Reference:
-    """What `transformers` has in a folder, and the first sentences by its tokeniser."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    if languages:
-        tokenizer.src_lang, tokenizer.tgt_lang = languages
-    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    small = Small(corpus, corpus.parent / "cache", folder.parent)
-    train = prepare(small.config("combiner=none"), {}).train
-    sources, targets = train.source_texts[:SENTENCES], train.target_texts[:SENTENCES]
-    texts = tokenizer(list(sources), return_tensors="pt", padding=True)
-    labels = tokenizer(text_target=list(targets), return_tensors="pt", padding=True).input_ids
-    codes = tuple(map(tokenizer.get_lang_id, languages)) if languages else ()
-    return Reference(folder, tokenizer, model, dict(texts), labels, codes)
-
-
 @pytest.fixture(scope="module")
 def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return describe(make_marian(tmp_path_factory.mktemp("pretrained") / "marian", corpus), corpus)
-
-
-@pytest.fixture(scope="module")
-def m2m(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    folder = make_m2m(tmp_path_factory.mktemp("pretrained") / "m2m", corpus)
-    return describe(folder, corpus, ("en", "de"))
 
 
 Start = Callable[..., tuple[PretrainedModel, Prepared, Batch]]
@@ -175,26 +139,10 @@ def translate(start: Start, beam: int, model: Any = None) -> list[list[list[int]
     return [[[pretrained.ids.tolist()[i] for i in one.ids] for one in best] for best in nbest]
 
 
-def generate(reference: Reference, beam: int) -> list[list[int]]:
-    """The translations of `generate`, the n best of each sentence, without special pieces."""
-    pad = reference.model.config.pad_token_id
-    rows = reference.model.generate(
-        **reference.texts,
-        num_beams=beam,
-        num_return_sequences=beam,
-        do_sample=False,
-        max_new_tokens=LIMIT + bool(reference.codes),
-        suppress_tokens=[pad, reference.tokenizer.unk_token_id],
-        forced_bos_token_id=reference.codes[1] if reference.codes else None,
-    )
-    special = {pad, reference.tokenizer.eos_token_id, *reference.codes}
-    return [[id for id in row[1:].tolist() if id not in special] for row in rows]
-
-
 def test_greedy_translations(start: Start, reference: Reference) -> None:
     """Token for token those of `generate`."""
     ours = [best[0] for best in translate(start, 1)]
-    assert ours == generate(reference, 1)
+    assert ours == generate(reference, 1, LIMIT)
     assert len(set(map(len, ours))) > 3
 
 
@@ -209,7 +157,7 @@ def test_beams(start: Start, reference: Reference, monkeypatch: pytest.MonkeyPat
     without_end.final_logits_bias = table
     layer = "output_layer"
     monkeypatch.setattr(PretrainedModel, layer, lambda self: (self.words.weight, table[0]))
-    theirs = generate(reference._replace(model=without_end), 5)
+    theirs = generate(reference._replace(model=without_end), 5, LIMIT)
     for number, best in enumerate(translate(start, 5)):
         assert sorted(best) == sorted(theirs[5 * number : 5 * number + 5])
 
@@ -254,36 +202,6 @@ def test_search_on_the_cache(start: Start, reference: Reference) -> None:
     ours = translate(start, 5)
     assert ours == translate(start, 5, uncached)
     assert len({len(best[0]) for best in ours}) > 3
-
-
-def test_codes_of_languages(m2m: Reference, small: Small) -> None:
-    """M2M-100: codes begin source and target, and have no features."""
-    settings = (*LAYERS, f"model.folder={m2m.folder}", "combiner=concat_project", "features=[upos]")
-    cfg = resolve_settings(small.config(*settings), False, Console(quiet=True))
-    prepared = prepare(cfg, cfg.features)
-    model = build_untrained(cfg, prepared).model.eval()
-    assert isinstance(model, PretrainedModel)
-    batch = collate(prepared.train, np.arange(SENTENCES), ["upos"])
-    assert model.ids[batch.source].equal(m2m.texts["input_ids"][:, 1:])
-    assert model.ids[batch.target_out].equal(m2m.labels[:, 1:])
-    labels = m2m.labels.masked_fill(m2m.labels == m2m.tokenizer.pad_token_id, -100)
-    labels[:, 0] = -100  # the code, which is not learned
-    with torch.no_grad():
-        loss = float(m2m.model(**m2m.texts, decoder_input_ids=shift(m2m), labels=labels).loss)
-        _, nll = Objective(model, 0.0, True)(*batch.objective_inputs)
-    assert float(nll) / batch.tokens == pytest.approx(loss, rel=1e-5)
-    inputs = batch.source, batch.features, batch.source_mask
-    result = search(model, *inputs, beam=1, max_ratio=0.0, max_extra=LIMIT)
-    assert [model.ids[torch.tensor(best.ids)].tolist() for best, *_ in result] == generate(m2m, 1)
-    line = refused(small, *settings, "model.languages=[en,xx]")
-    assert line.startswith(f"model.folder={m2m.folder}: has no language 'xx'; set model.languages=")
-
-
-def shift(reference: Reference) -> torch.Tensor:
-    """What the decoder reads before each label."""
-    config = reference.model.config
-    start = torch.full_like(reference.labels[:, :1], config.decoder_start_token_id)
-    return torch.cat([start, reference.labels[:, :-1]], dim=1)
 
 
 SETTINGS = ("combiner=gate", "features=[upos]", *LAYERS)

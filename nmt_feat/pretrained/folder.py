@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,42 +18,10 @@ from nmt_feat.base.checksums import hash_json
 from nmt_feat.embedders.ids import BOS
 from nmt_feat.encoders.states import transformers
 from nmt_feat.errors import UserError, suggest
+from nmt_feat.pretrained.families import FAIRSEQ, T5, TYPES, Family, choose_family
 from nmt_feat.text.files import hash_file_cached
-from nmt_feat.text.subwords import SPECIAL, MappedSubwords
+from nmt_feat.text.subwords import SPECIAL, MappedSubwords, Subwords
 
-
-@dataclass(frozen=True)
-class Family:
-    """What the folders of one kind of model have."""
-
-    source: str
-    """SentencePiece's model of the source side."""
-    target: str
-    codes: bool = False
-    """Whether codes of languages, `__en__`, begin source and target."""
-    projections: tuple[str, str] = ("q_proj", "v_proj")
-    """What its layers call the projections of queries and values, where LoRA is by default."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files of the tokeniser."""
-        return (*dict.fromkeys((self.source, self.target)), "vocab.json")
-
-
-FAMILIES = {
-    "marian": Family("source.spm", "target.spm"),
-    "m2m_100": Family("sentencepiece.bpe.model", "sentencepiece.bpe.model", codes=True),
-}
-UNNAMED = 16
-"""Rows at most of a table that no piece has, as M2M-100 pads its table."""
-SIZES = {
-    "dim": "d_model",
-    "ffn_dim": "encoder_ffn_dim",
-    "heads": "encoder_attention_heads",
-    "encoder_layers": "encoder_layers",
-    "decoder_layers": "decoder_layers",
-}
-"""By setting of the model what a configuration calls it."""
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 INDEX = "model.safetensors.index.json"
 
@@ -84,15 +51,16 @@ def read_config(name: str) -> dict[str, Any]:
             "hf download NAME --local-dir FOLDER makes it"
         )
     config = read_json(folder / "config.json", where)
-    family = config.get("model_type")
-    if family not in FAMILIES:
+    if (kind := config.get("model_type")) not in TYPES:
         reason = "" if config.get("is_encoder_decoder") else ", which has no encoder and decoder"
-        raise UserError(
-            f"{where}: a model of the type {family}{reason}; known: {', '.join(FAMILIES)}"
-        )
-    sizes = {key: config.get(key) for key in (*SIZES.values(), "vocab_size")}
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
+        raise UserError(f"{where}: a model of the type {kind}{reason}; known: {', '.join(TYPES)}")
+    if kind in T5:  # its decoder has as many layers if it does not say otherwise
+        config["num_decoder_layers"] = config.get("num_decoder_layers") or config.get("num_layers")
+    family = read_family(name, config)
+    ids = ("pad_token_id", "eos_token_id", *([] if family.code else ["decoder_start_token_id"]))
+    for key in (*family.sizes.values(), "vocab_size", *ids):
+        value = config.get(key)
+        if not isinstance(value, int) or value < (key not in ids):
             raise UserError(f"{where}: config.json has no {key}; download the model again")
     if not config.get("share_encoder_decoder_embeddings", True):
         raise UserError(
@@ -102,6 +70,19 @@ def read_config(name: str) -> dict[str, Any]:
     return config
 
 
+def read_family(name: str, config: Mapping[str, Any]) -> Family:
+    """The family of the model in a folder."""
+    path, tokenizer = Path(name).expanduser() / "tokenizer_config.json", {}
+    if path.is_file():
+        tokenizer = read_json(path, f"model.folder={name}")
+    if tokenizer.get("legacy_behaviour"):
+        raise UserError(
+            f"model.folder={name}: legacy_behaviour of its tokenizer_config.json puts codes of "
+            "languages where they are not read; choose a model without it"
+        )
+    return choose_family(config, tokenizer)
+
+
 def check_folder(name: str) -> dict[str, Any]:
     """The configuration of a folder that has its tokeniser and all weights.
 
@@ -109,7 +90,7 @@ def check_folder(name: str) -> dict[str, Any]:
     """
     config = read_config(name)
     folder, where = Path(name).expanduser(), f"model.folder={name}"
-    for file in FAMILIES[config["model_type"]].files:
+    for file in read_family(name, config).files:
         if not (folder / file).is_file():
             raise UserError(f"{where}: has no tokeniser ({file} is missing); download it again")
     _check_weights(folder, where)
@@ -149,9 +130,9 @@ def read_pieces(name: str) -> tuple[MappedSubwords, MappedSubwords]:
     """The pieces of source and target, with the ids that training has for them."""
     folder, where = Path(name).expanduser(), f"model.folder={name}"
     config = read_config(name)
-    family = FAMILIES[config["model_type"]]
+    family = read_family(name, config)
     pieces = {id: piece for piece, id in read_vocabulary(name, config).items()}
-    ids = order_ids(config, pieces)[len(SPECIAL) :]
+    ids = order_ids(config, pieces, family)[len(SPECIAL) :]
     names = [*SPECIAL, *(pieces.get(id, f"<unnamed {id}>") for id in ids)]
     try:
         source, target = (
@@ -166,66 +147,85 @@ def read_pieces(name: str) -> tuple[MappedSubwords, MappedSubwords]:
 def read_vocabulary(name: str, config: Mapping[str, Any]) -> dict[str, int]:
     """The ids of all pieces and codes of languages, by the model."""
     folder, where, size = Path(name).expanduser(), f"model.folder={name}", config["vocab_size"]
-    vocabulary = read_json(folder / "vocab.json", where)
-    whole, rows_without = set(vocabulary.values()) == set(range(len(vocabulary))), 0
-    if FAMILIES[config["model_type"]].codes:
-        for code in _read_codes(folder, where):
-            vocabulary[code] = len(vocabulary)
-        rows_without = UNNAMED
-    if not whole or not len(vocabulary) <= size <= len(vocabulary) + rows_without:
+    family = read_family(name, config)
+    vocabulary = _number_pieces(folder, family, where)
+    whole = set(vocabulary.values()) == set(range(len(vocabulary)))
+    for code in map(family.code.format, read_languages(name, family)):
+        vocabulary[code] = len(vocabulary)
+    if family.numbers == "fairseq":
+        vocabulary["<mask>"] = len(vocabulary)
+    if not whole or not len(vocabulary) <= size <= len(vocabulary) + family.unnamed:
         raise UserError(
-            f"{where}: vocab.json has {len(vocabulary)} pieces, the model {size}; give the "
+            f"{where}: {family.files[-1]} has {len(vocabulary)} pieces, the model {size}; give the "
             "tokeniser of this model"
         )
     return vocabulary
 
 
-def _read_codes(folder: Path, where: str) -> list[str]:
-    """The codes of languages, `__en__`, in the order of their ids, which `transformers` knows."""
+def _number_pieces(folder: Path, family: Family, where: str) -> dict[str, int]:
+    if family.numbers == "vocab.json":
+        return read_json(folder / "vocab.json", where)
+    try:
+        names = Subwords((folder / family.source).read_bytes(), escaped=False).names
+    except (OSError, RuntimeError):
+        raise UserError(f"{where}: its tokeniser is damaged; download it again") from None
+    if family.numbers == "fairseq":
+        names = [*FAIRSEQ, *names[len(FAIRSEQ) - 1 :]]
+    return {piece: id for id, piece in enumerate(names)}
+
+
+def read_languages(name: str, family: Family) -> list[str]:
+    """The languages that have codes, in the order of their ids, which `transformers` knows."""
+    if not family.code:
+        return []
     transformers()  # an extra
-    module = import_module("transformers.models.m2m_100.tokenization_m2m_100")
-    name = read_json(folder / "tokenizer_config.json", where).get("language_codes", "m2m100")
-    if not (codes := module.FAIRSEQ_LANGUAGE_CODES.get(name)):
-        raise UserError(f"{where}: its languages, {name!r}, are not known; give M2M-100")
-    return [f"__{code}__" for code in codes]
+    languages = import_module(family.codes).FAIRSEQ_LANGUAGE_CODES
+    if isinstance(languages, Mapping):  # M2M-100's, in two sizes
+        where = f"model.folder={name}"
+        file = Path(name).expanduser() / "tokenizer_config.json"
+        size = read_json(file, where).get("language_codes", "m2m100")
+        if not (languages := languages.get(size)):
+            raise UserError(f"{where}: its languages, {size!r}, are not known; give M2M-100")
+    return list(languages)
 
 
 def describe(name: str, cache: Path, languages: Sequence[str]) -> dict[str, Any]:
     """What a model is built from: its configuration, its ids by ours, the hash of its weights.
 
-    Of a model of several languages also the codes before source and target, for `languages`.
+    Of a model of several languages also the codes of source and target, for `languages`, and
+    whether that of the source is its last piece.
     """
     config = read_config(name)
     vocabulary = read_vocabulary(name, config)
     pieces = {id: piece for piece, id in vocabulary.items()}
     described = config | {"weights": hash_weights(name, cache)}
-    if not FAMILIES[config["model_type"]].codes:
-        return described | {"ids": order_ids(config, pieces)}
-    source, target = (find_code(name, vocabulary, language) for language in languages)
-    return described | {"ids": order_ids(config, pieces, target), "codes": [source, target]}
-
-
-def find_code(name: str, vocabulary: Mapping[str, int], language: str) -> int:
-    """The id of a language's code."""
-    if (code := f"__{language}__") in vocabulary:
-        return vocabulary[code]
-    languages = [piece.strip("_") for piece in vocabulary if piece.startswith("__")]
-    raise UserError(
-        f"model.folder={name}: has no language {language!r}; set model.languages=[SOURCE,TARGET], "
-        f"{suggest(language, languages)}"
-    )
+    family = read_family(name, config)
+    if not family.code:
+        return described | {"ids": order_ids(config, pieces, family)}
+    all_languages = read_languages(name, family)
+    for language in languages:
+        if language not in all_languages:
+            near = [one for one in all_languages if one.startswith(language)] or all_languages
+            raise UserError(
+                f"model.folder={name}: has no language {language!r}; set "
+                f"model.languages=[SOURCE,TARGET], {suggest(language, near)}"
+            )
+    source, target = (vocabulary[family.code.format(language)] for language in languages)
+    described |= {"code_is_last": True} if family.code_is_last else {}
+    ids = order_ids(config, pieces, family, target)
+    return described | {"ids": ids, "codes": [source, target]}
 
 
 def order_ids(
-    config: Mapping[str, Any], pieces: Mapping[int, str], begin: int | None = None
+    config: Mapping[str, Any], pieces: Mapping[int, str], family: Family, begin: int | None = None
 ) -> list[int]:
     """The model's ids in the order of ours: padding, unknown, begin, end, then all others.
 
-    What begins a target, `begin` if that is the code of a language, has another role too (Marian:
-    padding), so that one id stands twice. The order of the others does not depend on it.
+    What begins a target, `begin` if that is the code of a language, has another role too (Marian,
+    T5: padding), so that one id stands twice. The order of the others does not depend on it.
     """
     unknown = next((id for id, piece in pieces.items() if piece == "<unk>"), config["pad_token_id"])
-    start = config["decoder_start_token_id"]
+    start = config["eos_token_id" if family.code else "decoder_start_token_id"]
     special = [config["pad_token_id"], unknown, start, config["eos_token_id"]]
     others = [id for id in range(config["vocab_size"]) if id not in special]
     special[BOS] = start if begin is None else begin
@@ -234,8 +234,8 @@ def order_ids(
 
 def hash_pieces(name: str, cache: Path) -> str:
     """Hash of what cuts text into pieces."""
-    folder, family = Path(name).expanduser(), read_config(name)["model_type"]
-    files = ("config.json", *FAMILIES[family].files)
+    folder, family = Path(name).expanduser(), read_family(name, read_config(name))
+    files = ("config.json", *family.files)
     return hash_json([hash_file_cached(folder / file, cache) for file in files])
 
 

@@ -28,8 +28,9 @@ from nmt_feat.model.embedding import SourceEmbedding
 from nmt_feat.model.translation_model import LossFunction, TranslationModel
 from nmt_feat.pretrained.lora import BASE, MATRICES, add_matrices
 
-PARTS = ("words", "encoder", "decoder")
-"""The parts of a pretrained model; `words` is the table of pieces, of both sides and the output."""
+PARTS = ("words", "encoder", "decoder", "output")
+"""The parts of a pretrained model; `words` is the table of pieces, of both sides, and of the output
+but for models that have another one there."""
 
 
 def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
@@ -37,7 +38,13 @@ def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> A
     package = transformers()
     settings = {name: value for name, value in config.items() if name != "dtype"}
     typed = package.AutoConfig.for_model(**settings | dict(dropouts))
-    return package.AutoModelForSeq2SeqLM.from_config(typed).float()
+    network = package.AutoModelForSeq2SeqLM.from_config(typed).float()
+    # T5 from version 1.1 on, which does not scale what the output layer reads, and mT5 have a table
+    # of their own there, which `transformers` ties until it sees weights.
+    if typed.model_type == "mt5" or not getattr(typed, "scale_decoder_outputs", True):
+        table = network.get_output_embeddings()
+        table.weight = nn.Parameter(table.weight.detach().clone())
+    return network
 
 
 class MappedTable(nn.Module):
@@ -97,6 +104,8 @@ class PretrainedModel(TranslationModel):
         config: the content of its config.json.
         ids: the model's ids by ours.
         codes: of a model of several languages the ids that stand before source and target.
+        code_is_last: whether that of the source stands behind it, and no other symbol before that
+            of the target.
         features: the features' embedders by name, in the combiner's order.
         combiner: merges the word and the features.
         masked: see `SourceEmbedding`.
@@ -108,6 +117,7 @@ class PretrainedModel(TranslationModel):
         config: Mapping[str, Any],
         ids: list[int],
         codes: tuple[int, int] | None,
+        code_is_last: bool,
         features: dict[str, nn.Module],
         combiner: Combiner,
         masked: Mapping[str, tuple[float, float, bool]],
@@ -117,17 +127,23 @@ class PretrainedModel(TranslationModel):
         network = build_network(config, dropouts)
         network.train()
         typed = network.config
-        self.longest = int(typed.max_position_embeddings)
+        self.longest = int(getattr(typed, "max_position_embeddings", 1 << 30))
         # Parameters are named by the first of these that has them: the table is of both sides.
         self.words = network.get_input_embeddings()
         self.encoder, self.decoder = network.get_encoder(), network.get_decoder()
+        self.output = network.get_output_embeddings()
         self.network = network
         scale = float(getattr(self.encoder, "embed_scale", getattr(self.words, "embed_scale", 1.0)))
         self.table = MappedTable(self.words, torch.tensor(ids))
         self.source = PretrainedEmbedding(self.table, features, combiner, masked, scale)
         self.method = Embedding(typed.d_model, {})
-        self.codes = codes
-        self.start = int(typed.decoder_start_token_id)
+        self.codes, self.code_is_last = codes, code_is_last
+        self.first: int | None = None
+        """What stands before our beginning symbol, if that is the code of a language."""
+        if codes and not code_is_last:
+            self.first = int(typed.decoder_start_token_id)
+        is_scaled = getattr(typed, "scale_decoder_outputs", False)  # of T5
+        self.output_scale = typed.d_model**-0.5 if is_scaled else 1.0
         self.begins_twice = ids.count(ids[BOS]) > 1
         """Whether what begins a target has another of our ids as well."""
 
@@ -179,6 +195,9 @@ class PretrainedModel(TranslationModel):
             raise UserError(f"{where}: cannot be read ({reason})") from None
         if missing := sorted(report["missing_keys"]):
             raise UserError(f"{where}: its weights lack {missing[0]}; download the model again")
+        tables = (loaded.get_output_embeddings().weight, loaded.get_input_embeddings().weight)
+        if self.output.weight is self.words.weight and not torch.equal(*tables):
+            raise UserError(f"{where}: its output layer has a table of its own, which is not read")
         weights, parts = loaded.state_dict(), self.network.state_dict()
         for name in parts:
             if MATRICES not in name:
@@ -188,36 +207,47 @@ class PretrainedModel(TranslationModel):
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
         self._check_length(source.shape[1], "source")
-        x = self.source(source, features)
-        if self.codes:  # the language's code has no features
-            code = self.words.weight[self.codes[0]] * self.source.scale
-            x = torch.cat([code.expand(len(x), 1, -1).to(x), x], dim=1)
+        x = self._add_code(self.source(source, features), mask)
         output = self.encoder(inputs_embeds=x, attention_mask=self._mask_memory(mask))
         memory: Tensor = output.last_hidden_state
         return memory
+
+    def _add_code(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Embedded sources `(B, S, D)`, with the language's code, if any, as `(B, S + 1, D)`.
+
+        It has no features. Behind a source, it stands where the padding begins.
+        """
+        if not self.codes:
+            return x
+        code = (self.words.weight[self.codes[0]] * self.source.scale).to(x)
+        if not self.code_is_last:
+            return torch.cat([code.expand(len(x), 1, -1), x], dim=1)
+        ends = F.one_hot(mask.sum(1), x.shape[1] + 1).bool()  # (B, S + 1)
+        return torch.where(ends[..., None], code, F.pad(x, (0, 0, 0, 1)))
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
         self._check_length(target.shape[1], "target")
         ids = self.ids[target]
-        if self.codes:  # the code, which is our beginning, stands behind the model's
-            ids = F.pad(ids, (1, 0), value=self.start)
+        if self.first is not None:  # the code, which is our beginning, stands behind the model's
+            ids = F.pad(ids, (1, 0), value=self.first)
         states: Tensor = self.decoder(
             input_ids=ids,
             encoder_hidden_states=memory,
             encoder_attention_mask=self._mask_memory(mask),
             use_cache=False,
         ).last_hidden_state
-        return states[:, 1:] if self.codes else states
+        states = states * self.output_scale
+        return states if self.first is None else states[:, 1:]
 
     def _mask_memory(self, mask: Tensor) -> Tensor:
-        """The mask `(B, S)` of what the encoder reads, the language's code before it included."""
+        """The mask `(B, S)` of what the encoder reads, the language's code included."""
         return F.pad(mask.long(), (1, 0), value=1) if self.codes else mask.long()
 
     def output_layer(self) -> tuple[Tensor, Tensor | None]:
         """Weight `(V, D)` and bias `(V,)` of the output layer, by the model's ids."""
         bias: Tensor | None = getattr(self.network, "final_logits_bias", None)
-        return self.network.get_output_embeddings().weight, None if bias is None else bias[0]
+        return self.output.weight, None if bias is None else bias[0]
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Scores `(..., V)` of the next piece, by our ids, after hidden states `(..., D)`."""
@@ -242,8 +272,8 @@ class PretrainedModel(TranslationModel):
         caches = (package.DynamicCache(config=config) for _ in range(2))
         mask = self._mask_memory(mask)
         cache = PretrainedCache(package.EncoderDecoderCache(*caches), memory, mask)
-        if self.codes:
-            self._decode_next(torch.full((len(memory),), self.start, device=memory.device), cache)
+        if self.first is not None:
+            self._decode_next(torch.full((len(memory),), self.first, device=memory.device), cache)
         return cache
 
     def decode_step(self, token: Tensor, position: int, cache: PretrainedCache) -> Tensor:
@@ -260,7 +290,7 @@ class PretrainedModel(TranslationModel):
             cache=cache.layers,
             use_cache=True,
         ).last_hidden_state
-        return states[:, 0]
+        return states[:, 0] * self.output_scale
 
     def _check_length(self, length: int, name: str) -> None:
         if length + bool(self.codes) > self.longest:

@@ -18,12 +18,12 @@ from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.sequence import Max, Mean, Sum
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.pretrained.families import SIZES, T5, Family
 from nmt_feat.pretrained.folder import (
-    FAMILIES,
-    SIZES,
     check_folder,
     describe,
     hash_weights,
+    read_family,
     read_pieces,
 )
 from nmt_feat.pretrained.lora import choose_layers, peft
@@ -56,11 +56,12 @@ def complete_pretrained(cfg: TrainConfig) -> None:
         return
     where = f"model.folder={cfg.model.folder}"
     config = check_folder(cfg.model.folder)
+    family = read_family(cfg.model.folder, config)
     pieces, _ = read_pieces(cfg.model.folder)
-    for name, value, default in _other_settings(cfg):
+    for name, value, default in _other_settings(cfg, choose_dropouts(cfg.model, config)):
         if value != default:
             raise UserError(f"{where} {name}={value}: does not go with a pretrained model")
-    for name, key in SIZES.items():
+    for name, key in family.sizes.items():
         value = getattr(cfg.model, name)
         if value not in (config[key], getattr(ModelConfig, name)):
             raise UserError(
@@ -71,23 +72,32 @@ def complete_pretrained(cfg: TrainConfig) -> None:
         if entry.partition(".")[0] not in PARTS:
             raise UserError(f"init.freeze=[{entry}]: no such part; {suggest(entry, PARTS)}")
     if cfg.init.lora.rank:
-        _complete_lora(cfg.init.lora, config)
+        _complete_lora(cfg.init.lora, config, family)
     describe_pretrained(cfg)  # a language that the model lacks is an error
     cfg.subword = SubwordConfig(kind="pretrained", vocab_size=pieces.size)
 
 
-def _complete_lora(settings: LoraConfig, config: Mapping[str, Any]) -> None:
+def choose_dropouts(model: ModelConfig, config: Mapping[str, Any]) -> dict[str, float]:
+    """The settings of dropout as the configuration of a pretrained model calls them."""
+    if config["model_type"] in T5:  # which has one for all
+        return {"dropout_rate": model.dropout}
+    return {name: getattr(model, name) for name in FREE if name.endswith("dropout")}
+
+
+def _complete_lora(settings: LoraConfig, config: Mapping[str, Any], family: Family) -> None:
     """Name the layers that LoRA trains; refuse names of none, before anything is built."""
     peft()
-    modules = settings.modules or FAMILIES[config["model_type"]].projections
-    settings.modules = sorted(set(modules))
+    settings.modules = sorted(set(settings.modules or family.projections))
     with torch.device("meta"):
         choose_layers(build_network(config, {}), settings.modules)
 
 
-def _other_settings(cfg: TrainConfig) -> list[tuple[str, Any, Any]]:
-    """By name the settings that go with no pretrained model, and what they must be."""
-    model = [f.name for f in fields(ModelConfig) if f.name not in (*FREE, *SIZES)]
+def _other_settings(cfg: TrainConfig, dropouts: Mapping[str, float]) -> list[tuple[str, Any, Any]]:
+    """By name the settings that go with no such pretrained model, and what they must be."""
+    free = {*FREE, *SIZES}
+    if "dropout_rate" in dropouts:
+        free -= {"attention_dropout", "activation_dropout"}
+    model = [f.name for f in fields(ModelConfig) if f.name not in free]
     settings = [(f"model.{n}", getattr(cfg.model, n), getattr(ModelConfig(), n)) for n in model]
     subword = [f.name for f in fields(SubwordConfig) if f.name not in ("vocab_size", "kind")]
     settings += [
@@ -152,17 +162,18 @@ def build_pretrained(
     model = cfg.model
     parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
     start_as_word(parts.combiner, parts.embedders)
-    config = {n: value for n, value in description.items() if n not in ("ids", "codes", "weights")}
-    dropouts = {name: getattr(model, name) for name in FREE if name.endswith("dropout")}
+    ours = ("ids", "codes", "code_is_last", "weights")
+    config = {name: value for name, value in description.items() if name not in ours}
     with isolated_generator(cfg.seed, "transformer"):
         built = PretrainedModel(
             config,
             list(description["ids"]),
             tuple(description["codes"]) if "codes" in description else None,
+            description.get("code_is_last", False),
             parts.embedders,
             parts.combiner,
             parts.masked,
-            dropouts,
+            choose_dropouts(model, config),
         )
     if cfg.init.lora.rank:
         with isolated_generator(cfg.seed, "lora"):

@@ -99,7 +99,9 @@ def _start_from_pretrained(
     inheritance.taken = {
         part: (count, count) for part in PARTS if (count := sum(n.startswith(part) for n in taken))
     }
-    inheritance.frozen = list(PARTS) if cfg.init.lora.rank else sorted(model.kept_elsewhere)
+    inheritance.frozen = (
+        list(inheritance.taken) if cfg.init.lora.rank else sorted(model.kept_elsewhere)
+    )
     total = sum(parameter.numel() for parameter in model.network.parameters())
     trained = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
     note = f"model.folder={folder}: {total:,} parameters; {trained:,} of them are trained"

@@ -1,0 +1,233 @@
+"""Each kind of pretrained model: pieces, codes, start and greedy search are `transformers`' own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+pytest.importorskip("transformers", reason="needs the extra transformers")
+
+from nmt_feat.data.batches import collate
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.decoding.search import search
+from nmt_feat.errors import UserError
+from nmt_feat.model.batch import Batch
+from nmt_feat.pretrained.model import PretrainedModel
+from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.training.objective import Objective
+from tests.support.entry import call
+from tests.support.pretrained import (
+    Reference,
+    describe,
+    generate,
+    is_mbart,
+    make_m2m,
+    make_mbart,
+    make_nllb,
+    make_t5,
+    shift,
+)
+from tests.support.small import Small, cut, outcome
+from tests.support.stops import stop
+
+SENTENCES = 100
+LIMIT = 24
+"""Pieces of a translation at most."""
+
+
+class Case(NamedTuple):
+    """A kind of model, and what its languages are called there."""
+
+    make: Callable[[Path, Path], Path]
+    languages: tuple[str, ...] = ()
+
+
+SLOW = {"mbart50", "mt5"}
+"""Those that differ little from others."""
+CASES = {
+    "m2m": Case(make_m2m, ("en", "de")),
+    "nllb": Case(make_nllb, ("eng_Latn", "deu_Latn")),
+    "mbart": Case(make_mbart, ("en_XX", "de_DE")),
+    "mbart50": Case(partial(make_mbart, name="mbart50"), ("en_XX", "de_DE")),
+    "t5": Case(make_t5),
+    "mt5": Case(partial(make_t5, name="mt5")),
+}
+
+
+def list_settings(name: str, folder: Path) -> list[str]:
+    """The settings of a run with a model of this kind."""
+    settings = ["model=pretrained", f"model.folder={folder}", "combiner=concat_project"]
+    settings += ["model.encoder_layers=2", "model.decoder_layers=2", "features=[upos]"]
+    languages = CASES[name].languages
+    return settings + ([f"model.languages=[{','.join(languages)}]"] if languages else [])
+
+
+class Start(NamedTuple):
+    """A model as `transformers` has it, and as a run starts from it, with the same sentences."""
+
+    reference: Reference
+    model: PretrainedModel
+    batch: Batch
+    prepared: Prepared
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of enough sentences."""
+    return cut(tmp_path_factory.mktemp("corpus") / "larger", train=SENTENCES + 20)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES],
+)
+def start(
+    request: pytest.FixtureRequest, larger: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Start:
+    case, folder = CASES[request.param], tmp_path_factory.mktemp("pretrained")
+    reference = describe(case.make(folder / "model", larger), larger, case.languages, SENTENCES)
+    small = Small(larger, larger.parent / "cache", folder)
+    cfg = small.config(*list_settings(request.param, reference.folder))
+    cfg = resolve_settings(cfg, False, Console(quiet=True))
+    prepared = prepare(cfg, cfg.features)
+    model = build_untrained(cfg, prepared).model.eval()
+    assert isinstance(model, PretrainedModel)
+    batch = collate(prepared.train, np.arange(SENTENCES), ["upos"])
+    return Start(reference, model, batch, prepared)
+
+
+@pytest.fixture(scope="module")
+def folders(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Models of the two families that no other module has."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    return {name: CASES[name].make(folder / name, corpus) for name in ("t5", "mbart")}
+
+
+def without_codes(ids: torch.Tensor, reference: Reference) -> list[list[int]]:
+    """The rows without codes and padding."""
+    dropped = {reference.model.config.pad_token_id, *reference.codes}
+    return [[id for id in row if id not in dropped] for row in ids.tolist()]
+
+
+def test_pieces(start: Start) -> None:
+    """Ids are the tokeniser's, but for codes of languages; spans are those of the raw text."""
+    reference, model, batch, prepared = start
+    source, target = model.ids[batch.source], model.ids[batch.target_out]
+    assert without_codes(source, reference) == without_codes(
+        reference.texts["input_ids"], reference
+    )
+    assert without_codes(target, reference) == without_codes(reference.labels, reference)
+    assert model.codes == (reference.codes or None)
+    subwords = prepared.encoder.subwords
+    for text in prepared.train.source_texts[:10]:
+        for piece in subwords.encode(text):
+            name = subwords.names[piece.id].replace("▁", " ").strip()
+            assert text[piece.start : piece.end].strip() == name
+
+
+def test_start(start: Start) -> None:
+    """At update 0 encoder, logits and loss are those of the model alone."""
+    reference, model, batch, _ = start
+    labels = reference.labels.masked_fill(
+        reference.labels == reference.model.config.pad_token_id, -100
+    )
+    is_code = torch.isin(labels, torch.tensor(reference.codes or [-1]))
+    with torch.no_grad():
+        output = reference.model(
+            **reference.texts,
+            decoder_input_ids=shift(reference),
+            labels=labels.masked_fill(is_code, -100),  # codes are not learned
+        )
+        memory = model.encode(batch.source, batch.features, batch.source_mask)
+        mask = reference.texts["attention_mask"].bool()
+        expected = output.encoder_last_hidden_state
+        assert torch.allclose(memory[mask], expected[mask], atol=1e-5)
+        states = model.decode(batch.target_in, memory, batch.source_mask)
+        logits = torch.nn.functional.linear(states, *model.output_layer())
+        theirs = output.logits[:, :-1] if is_mbart(reference) else output.logits
+        theirs = theirs[:, 1:] if reference.codes and not is_mbart(reference) else theirs
+        real = batch.target_out != 0
+        assert torch.allclose(logits[real], theirs[real], atol=1e-5)
+        for fused in (True, False):
+            _, nll = Objective(model, 0.0, fused)(*batch.objective_inputs)
+            assert float(nll) / batch.tokens == pytest.approx(float(output.loss), rel=1e-5)
+
+
+def test_greedy_translations(start: Start) -> None:
+    """Token for token those of `generate`."""
+    reference, model, batch, _ = start
+    inputs = batch.source, batch.features, batch.source_mask
+    result = search(model, *inputs, beam=1, max_ratio=0.0, max_extra=LIMIT)
+    ours = [model.ids[torch.tensor(best.ids, dtype=torch.int64)].tolist() for best, *_ in result]
+    assert ours == generate(reference, 1, LIMIT)
+    assert len(set(map(len, ours))) > 3
+
+
+@pytest.mark.slow
+def test_training(small: Small, tmp_path: Path) -> None:
+    """A model whose output has a table of its own: exact resume; frozen, it is not in the run."""
+    folder = CASES["mt5"].make(tmp_path / "mt5", small.corpus)
+    settings = (*list_settings("mt5", folder), "init.freeze=[output,encoder]")
+    expected = small.whole(*settings)
+    stop(small, *settings)
+    run = small.train(*settings)
+    assert outcome(run) == expected
+    names = set(load_file(run / "model.safetensors"))
+    assert "words.weight" in names
+    assert "output.weight" not in names
+    done = call("translate", f"run={run}", f"input={small.corpus / 'test.conllu'}", "output=-")
+    assert done.code == 0, done.err
+    assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "settings", "message"),
+    [
+        (
+            "t5",
+            ("config.json", "vocab_size", 400),
+            (),
+            "FOLDER spiece.model has 110 pieces, the mo",
+        ),
+        ("t5", ("config.json", "eos_token_id", None), (), "FOLDER config.json has no eos_token_id"),
+        ("t5", None, ("model.attention_dropout=0.1",), "FOLDER model.attention_dropout=0.1: does"),
+        ("mbart", None, ("model.languages=[en_XX,xx]",), "FOLDER has no language 'xx'; set model."),
+        ("mbart", None, ("model.languages=[en,de_DE]",), "FOLDER has no language 'en'; set model."),
+        (
+            "mbart",
+            ("tokenizer_config.json", "legacy_behaviour", True),
+            (),
+            "FOLDER legacy_behaviour of its tokenizer_config.json puts codes of languages",
+        ),
+    ],
+)
+def test_refusals(
+    name: str,
+    change: tuple[str, str, object] | None,
+    settings: tuple[str, ...],
+    message: str,
+    folders: dict[str, Path],
+    small: Small,
+    tmp_path: Path,
+) -> None:
+    folder = Path(shutil.copytree(folders[name], tmp_path / "bad"))
+    if change:
+        file, key, value = change
+        content = json.loads((folder / file).read_text(encoding="utf-8")) | {key: value}
+        (folder / file).write_text(json.dumps(content), encoding="utf-8")
+    cfg = small.config(*list_settings(name, folder), *settings)
+    with pytest.raises(UserError) as raised:
+        resolve_settings(cfg, False, Console(quiet=True))
+    where = f"model.folder={folder}" + (" " if "model." in message[:14] else ": ")
+    assert str(raised.value).startswith(message.replace("FOLDER ", where))
