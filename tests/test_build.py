@@ -12,11 +12,11 @@ from nmt_feat.errors import UserError
 from nmt_feat.model.seeds import derive_seed, isolated_generator
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import (
-    arithmetic,
     build_combiner,
     build_model,
+    format_widths,
+    list_unused_settings,
     request_widths,
-    unused,
 )
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import count_parameters
@@ -187,7 +187,7 @@ def test_presets_of_widths(preset: str, dim: int, columns: list[str], expected: 
     parts = request_widths(settings, features, values, ModelConfig(dim=dim))
     merge = build_combiner(settings, parts, dim)
     assert isinstance(merge, Concat)
-    assert arithmetic(merge) == expected
+    assert format_widths(merge) == expected
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_features_in_the_place_of_words(name: str, expected: str) -> None:
     model, settings = ModelConfig(dim=128, source_words=False), combiner(name, widths="equal")
     features = {name: FeatureConfig(column=name) for name in ("upos", "case")}
     built_model = build_model(model, settings, features, {"upos": 17, "case": 6}, 50, 50, 1)
-    assert arithmetic(built_model.source.combiner) == expected
+    assert format_widths(built_model.source.combiner) == expected
     assert built_model.source.words is None
     ids, values = torch.tensor([[4, 5], [6, 4]]), torch.tensor([[3, 4], [5, 3]])
     rows = {"upos": values, "case": values.flip(0)}
@@ -215,17 +215,17 @@ def test_features_in_the_place_of_words(name: str, expected: str) -> None:
 
 
 def test_arithmetic_of_the_others() -> None:
-    assert arithmetic(Add({"word": 8, "upos": 2}, 8)) == "8 word, 8 upos to 8"
-    assert arithmetic(NoFeatures({"word": 8}, 8)) == "8 word to 8"
+    assert format_widths(Add({"word": 8, "upos": 2}, 8)) == "8 word, 8 upos to 8"
+    assert format_widths(NoFeatures({"word": 8}, 8)) == "8 word to 8"
 
 
 def test_settings_of_a_class() -> None:
     gate = build_combiner(combiner("gate", bias=2.0), {"word": 4, "upos": 2}, 4)
     assert isinstance(gate, Gate)
     assert gate.logits.bias.unique().tolist() == [2.0]
-    assert unused(combiner("gate", bias=2.0)) == []
-    assert unused(combiner("add", bias=2.0, args={"x": 1})) == ["bias", "x"]
-    assert unused(combiner("none", args={"x": 1})) == ["x"]
+    assert list_unused_settings(combiner("gate", bias=2.0)) == []
+    assert list_unused_settings(combiner("add", bias=2.0, args={"x": 1})) == ["bias", "x"]
+    assert list_unused_settings(combiner("none", args={"x": 1})) == ["x"]
     add = build_combiner(combiner("add", bias=2.0), {"word": 4, "upos": 2}, 4)
     assert isinstance(add, Add)
 
@@ -248,7 +248,7 @@ class Other(torch.nn.Module):
 def test_a_users_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NMT_FEAT_MODULES", __name__)
     combiner_config = CombinerConfig(f"{__name__}.Mine", args={"depth": 3})
-    assert unused(combiner_config) == []
+    assert list_unused_settings(combiner_config) == []
     built_model = build_combiner(combiner_config, {"word": 4}, 4)
     assert isinstance(built_model, Mine)
     assert built_model.settings == {"depth": 3}

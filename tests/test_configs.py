@@ -14,7 +14,8 @@ from nmt_feat.config.config_source import read_rows
 from nmt_feat.config.identity import method_name, name_method
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.runs.build_model import build_model, check_widths
+from nmt_feat.runs.build_model import build_model
+from nmt_feat.runs.combiner_rules import check_widths
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, composed, record
 from tests.support.sweeps import sweep

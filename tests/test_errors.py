@@ -192,7 +192,7 @@ SETTINGS = {
     "combiner._target_=mine.Wide": "mine.Wide: forward returns (2, 3, 48) for batch 2 and time 3; "
     "return (2, 3, 16), the model's width",
     "combiner._target_=mine.Widths": "mine.Widths: gives a width to word; the parts are word, "
-    "deprel, upos",
+    "deprel, upos; give each of them one",
     "combiner._target_=mine.Fraction": "mine.Fraction: gives word the width 8.0; give a whole "
     "number, at least 1",
     "combiner._target_=mine.Nothing": "mine.Nothing: gives deprel the width 0; give a whole "

@@ -15,7 +15,7 @@ from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.artifacts import build_run_model
 from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
@@ -50,7 +50,7 @@ def test_what_is_taken(small: Small, parent: Path) -> None:
     """Rows by their names, layers whole; what the parent lacks is as without it."""
     cfg = small.config(*CHILD)
     prepared = prepare(cfg, cfg.features)
-    without = tensors(model_for(cfg, prepared.encoder, prepared.target))
+    without = tensors(build_run_model(cfg, prepared.encoder, prepared.target))
     model, notes, inheritance = start(small, *CHILD, f"init.run={parent}")
     child, weights = tensors(model), load_file(parent / "model.safetensors")
     names = prepared.target.names, Subwords.load(parent / "encoder" / "target").names

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nmt_feat.data.prepare import prepare
-from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.artifacts import build_run_model
 from nmt_feat.runs.initial_vectors import set_initial_vectors
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.word_vectors import read_vectors
@@ -62,7 +62,7 @@ def test_the_start(subword: str, small: Small, file: Path) -> None:
     """Rows that have a vector have it at the scale of all tables; all else is as without."""
     cfg = small.config(*BASE, f"subword={subword}", f"model.source_vectors={file}")
     prepared = prepare(cfg, cfg.features)
-    plain, model = (model_for(cfg, prepared.encoder, prepared.target) for _ in range(2))
+    plain, model = (build_run_model(cfg, prepared.encoder, prepared.target) for _ in range(2))
     set_initial_vectors(model, cfg, prepared)
     rows = expected(file, prepared.encoder.subwords.names, 16**-0.5)
     assert len(rows) > 10
@@ -85,7 +85,7 @@ def test_a_piece_as_it_is_written_comes_first(small: Small, tmp_path: Path) -> N
     file = write(tmp_path / "pieces.txt", [piece[1:], piece, "x" * 30])
     cfg.model.source_vectors = str(file)
     prepared = prepare(cfg, cfg.features)
-    model = model_for(cfg, prepared.encoder, prepared.target)
+    model = build_run_model(cfg, prepared.encoder, prepared.target)
     set_initial_vectors(model, cfg, prepared)
     row = model.source.words.weight[names.index(piece)].detach().numpy()
     _, vectors = read_vectors(file)

@@ -25,7 +25,7 @@ from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics, list_missing
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs.artifacts import WEIGHTS, model_for
+from nmt_feat.runs.artifacts import WEIGHTS, build_run_model
 from nmt_feat.runs.processes import make_single_fabric, share_work
 from nmt_feat.runs.records import (
     Request,
@@ -104,7 +104,7 @@ def _load_model(
 ) -> TranslationModel:
     """A run's trained model."""
     check_sums(folder, only=[WEIGHTS])
-    model = model_for(cfg, prepared.encoder, prepared.target)
+    model = build_run_model(cfg, prepared.encoder, prepared.target)
     weights = folder / WEIGHTS
     restore_weights(model, read_tensors(weights), str(weights))
     return model.to(device).eval()

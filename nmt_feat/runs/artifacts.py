@@ -1,6 +1,6 @@
-"""What a run's folder keeps for translation, and the model that its weights fit.
+"""What a run's folder has for translation: how it is written, how a model is loaded from it.
 
-Apart from training (run.py), whose libraries take a second to load that translation need not wait.
+It is no part of run.py, so that translation need not load the libraries of training, for a second.
 """
 
 from __future__ import annotations
@@ -40,29 +40,33 @@ from nmt_feat.training.checkpoints import FORMAT, read_tensors, restore_weights
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 ANNOTATOR = "annotator"
-"""The folder, in a run's, of the annotator's model; and what it was, in a file of that folder:"""
+"""In a run's folder, that of the annotator's model."""
 FINGERPRINT = "FINGERPRINT"
+"""In that folder, the file that says which annotator it was."""
 GLOSSARY = "glossary.tsv"
-"""The glossary of a run that was trained with terms."""
+"""The copy of the glossary, if the run was trained with terms."""
 ENCODER = "encoder/features.json"
 """What every run has of its vocabularies, whatever its features are."""
 PRETRAINED = "encoder/pretrained.json"
-"""What describes the layers of a pretrained model."""
+"""The description of a pretrained model's layers, if the run has such a model."""
 EXPORT = "ctranslate2"
-"""The folder of a run's export, in its own."""
+"""In a run's folder, that of its export."""
 
 
-def model_for(
+def build_run_model(
     cfg: TrainConfig,
     encoder: SourceEncoder,
     target: Subwords,
     encoders: Mapping[str, LanguageModel] | None = None,
     pretrained: Mapping[str, Any] | None = None,
 ) -> TranslationModel:
-    """The untrained model for data that is encoded so, without ready-made vectors.
+    """The untrained model of a run, without ready-made vectors.
 
-    `encoders`, `pretrained`: those in the model, and what describes a pretrained model, if they are
-    no longer where the settings say.
+    Args:
+        cfg: the run's settings.
+        encoder, target: the vocabularies of its data.
+        encoders: by feature, the language model whose states it has; opened where none is given.
+        pretrained: the description of a pretrained model; read from its folder where none is given.
     """
     if cfg.model.folder:
         return build_pretrained(cfg, encoder.id_counts, pretrained or describe_pretrained(cfg))
@@ -78,7 +82,8 @@ def model_for(
             device = choose_device(cfg.trainer.accelerator)
             return encoders[name] if encoders else kind.open_encoder(device)
 
-        with isolated_generator(cfg.seed, f"encoder {name}"):  # of what its files need not have
+        # For weights that the files of an encoder may lack, such as a pooling layer's.
+        with isolated_generator(cfg.seed, f"encoder {name}"):
             kind.prepare_embedder(embedders[name], encoder.features[name], open_encoder)
     return model
 
@@ -90,7 +95,7 @@ class LoadedModel:
     encoder: SourceEncoder
     target: Subwords
     encoders: dict[str, LanguageModel]
-    """By feature the encoder whose states it has."""
+    """By feature, the language model whose states it has."""
     model: TranslationModel
 
 
@@ -110,7 +115,7 @@ def load_model(folder: Path, cfg: TrainConfig, device: str) -> LoadedModel:
     pretrained = None
     if cfg.model.folder:
         pretrained = load_json((folder / PRETRAINED).read_text(encoding="utf-8"))
-    model = model_for(cfg, encoder, target, encoders, pretrained)
+    model = build_run_model(cfg, encoder, target, encoders, pretrained)
     restore_weights(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return LoadedModel(encoder, target, encoders, model)
 
@@ -134,8 +139,8 @@ def refuse_unfinished(folder: Path) -> None:
     )
 
 
-def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
-    """Write into the run's folder all that translation needs beside the weights."""
+def save_for_translation(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
+    """Write into the run's folder all that translation needs apart from the weights."""
     make_folder(folder / "encoder")
     vocabularies = prepared.encoder.features
     for name, kind in choose_kinds(cfg.features).items():
@@ -150,22 +155,33 @@ def keep(cfg: TrainConfig, prepared: Prepared, folder: Path) -> None:
     if terminology.is_applied:
         with open_decompressed(str(terminology.glossary)) as file:
             write_part(folder / GLOSSARY, file.read())
-    annotators = make_annotators(cfg.annotator) if cfg.uses_annotator else {}
-    for name, annotator in annotators.items():
-        beside = annotator_folder(folder, cfg.annotator, name)
-        make_folder(beside)
-        write_part(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
-        settings = content["annotator"]["parts"].get(name, content["annotator"])
-        model = Path(settings["model"] or "").expanduser()
-        if settings["model"] and model.exists():  # else the name of a package that is installed
-            copy = beside / model.resolve().name
-            copy_whole(model, copy)
-            settings["model"] = str(copy.relative_to(folder).as_posix())
+    if cfg.uses_annotator:
+        content["annotator"] = _save_annotators(cfg.annotator, content["annotator"], folder)
     write_summed(folder / CONFIG, OmegaConf.to_yaml(content).encode())
 
 
+def _save_annotators(
+    settings: AnnotatorConfig, content: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Copy the annotators' models into the run's folder; their settings, which name the copies.
+
+    `content`: the settings as they are written.
+    """
+    for name, annotator in make_annotators(settings).items():
+        beside = annotator_folder(folder, settings, name)
+        make_folder(beside)
+        write_part(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
+        part = content["parts"].get(name, content)
+        model = Path(part["model"] or "").expanduser()
+        if part["model"] and model.exists():  # else the name of an installed package
+            copy = beside / model.resolve().name
+            copy_whole(model, copy)
+            part["model"] = str(copy.relative_to(folder).as_posix())
+    return content
+
+
 def annotator_folder(folder: Path, settings: AnnotatorConfig, name: str) -> Path:
-    """Where a run has what is needed of an annotator; of several each has a folder."""
+    """The folder of an annotator in that of a run; with several annotators, each has its own."""
     return folder / ANNOTATOR / name if settings.parts else folder / ANNOTATOR
 
 

@@ -1,17 +1,19 @@
-"""From settings to a model, each part's weights from a generator of its own."""
+"""From settings to a model.
 
-import contextlib
+Each part draws its weights from a generator of its own, named after the part: so a part starts from
+the same weights whatever else the model has.
+"""
+
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nmt_feat.combiners import Add, Combiner, Mixed, NoFeatures
 from nmt_feat.combiners.mixed import METHODS
 from nmt_feat.combiners.mixed import Method as MixedMethod
-from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
+from nmt_feat.config.instantiate import build_object, locate_class
 from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, MethodConfig, ModelConfig
 from nmt_feat.embedders.categorical import extend_table, make_table
@@ -19,6 +21,7 @@ from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
+from nmt_feat.methods import Method
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import (
@@ -37,30 +40,27 @@ BY_EMBEDDING = MethodConfig()
 """The method that is nothing beyond the embedding."""
 
 
-def unused(cfg: CombinerConfig) -> list[str]:
+def list_unused_settings(cfg: CombinerConfig) -> list[str]:
     """Settings of the combiner that its class does not take."""
-    if cfg._target_ is None:
-        settings: set[str] = set(cfg.args)
-        taken: Mapping[str, Any] = {}
-    else:
-        settings = set(cfg.args)
+    settings, taken = set(cfg.args), dict[str, inspect.Parameter]()
+    if cfg._target_ is not None:
         if not issubclass(cls := locate_class(cfg._target_), Combiner):
             raise UserError(
                 f"combiner._target_={cfg._target_}: is no nmt_feat.combiners.Combiner; "
                 "derive the class from it"
             )
-        taken = inspect.signature(cls).parameters
+        taken = dict(inspect.signature(cls).parameters)
     if cfg.bias is not None:
         settings.add("bias")
-    free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    return [] if free else sorted(settings - set(taken))
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    return [] if takes_any else sorted(settings - taken.keys())
 
 
 def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
-    """The combiner of the configuration, for parts that would like these widths."""
+    """The combiner of the configuration; `parts`: by name, the width that each would like."""
     if cfg._target_ is None:
         return NoFeatures(parts, dim)
-    unused_settings = unused(cfg)
+    unused_settings = list_unused_settings(cfg)
     args = {name: value for name, value in cfg.args.items() if name not in unused_settings}
     if issubclass(locate_class(cfg._target_), Mixed):
         args = resolve_methods(args, list(parts))
@@ -112,7 +112,7 @@ def resolve_method(name: str) -> MixedMethod:
     return cls
 
 
-def combined_features(
+def choose_merged_features(
     features: dict[str, FeatureConfig], method: MethodConfig
 ) -> dict[str, FeatureConfig]:
     """The features that the combiner merges."""
@@ -127,8 +127,8 @@ def request_widths(
     model: ModelConfig,
     method: MethodConfig = BY_EMBEDDING,
 ) -> dict[str, int]:
-    """The width that each part would like; `values`: number of values of each feature."""
-    features = combined_features(features, method)
+    """By part, the width that it would like; `values`: how many values each feature has."""
+    features = choose_merged_features(features, method)
     has_word = model.source_words and (not features or locate_method(method).merges_with_word)
     dim, parts = model.dim, {WORD: model.dim} if has_word else {}
     count = len(parts) + len(features)
@@ -137,130 +137,17 @@ def request_widths(
     return parts
 
 
-def check_widths(
-    cfg: CombinerConfig,
-    features: dict[str, FeatureConfig],
-    model: ModelConfig,
-    method: MethodConfig = BY_EMBEDDING,
-) -> None:
-    """Try the combiner, features as narrow as can be: its widths, and what it makes of zeros."""
-    parts = request_widths(cfg, features, dict.fromkeys(features, 1), model, method)
-    with isolated_generator(0, "check"), torch.no_grad():
-        combiner = build_combiner(cfg, parts, model.dim)
-        if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
-            raise UserError(
-                f"{cfg._target_}: has no widths; let its __init__ begin with "
-                "super().__init__(parts, model_dim)"
-            )
-        check_tie(combiner, model)
-        if combiner.widths.keys() != parts.keys():
-            raise UserError(
-                f"{cfg._target_}: gives a width to {', '.join(combiner.widths)}; "
-                f"the parts are {', '.join(parts)}"
-            )
-        for name, width in combiner.widths.items():
-            if not hasattr(width, "__index__") or width < 1:  # 0 would leave the part out
-                raise UserError(
-                    f"{cfg._target_}: gives {name} the width {width}; give a whole number, "
-                    "at least 1"
-                )
-        for name, kind in choose_kinds(combined_features(features, method)).items():
-            _try_embedder(kind, kind.build_embedder(LEAST, combiner.widths[name], 1.0))
-        _try_combiner(combiner, str(cfg._target_))
-        # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
-        least = dict.fromkeys(features, LEAST)
-        build_combiner(cfg, request_widths(cfg, features, least, model, method), model.dim)
-
-
-def _try_combiner(combiner: Combiner, target: str) -> None:
-    """Refuse what a combiner must not return, for zeros of batch 2 and time 3."""
-    parts = [torch.zeros(2, 3, width) for width in combiner.widths.values()]
-    with naming_failures(type(combiner), Combiner):
-        merged = combiner(parts)
-    whole = (2, 3, combiner.model_dim)
-    part_shape = (2, 3, len(parts), combiner.model_dim)
-    if not isinstance(merged, Tensor) or not merged.is_floating_point():
-        raise UserError(f"{target}: forward returns {_kind(merged)}; return a tensor of floats")
-    if tuple(merged.shape) != whole:
-        raise UserError(
-            f"{target}: forward returns {tuple(merged.shape)} for batch 2 and time 3; "
-            f"return {whole}, the model's width"
-        )
-    for method in (combiner.weights_of, combiner.contributions_of):
-        name = method.__name__
-        with naming_failures(type(combiner), Combiner):
-            result = method(parts)
-        if result is None:
-            continue
-        if not isinstance(result, Tensor):
-            raise UserError(f"{target}: {name} returns {_kind(result)}; return a tensor, or None")
-        sizes = zip(result.shape, part_shape, strict=False)
-        if result.dim() != 4 or any(size not in (1, whole_size) for size, whole_size in sizes):
-            raise UserError(
-                f"{target}: {name} returns {tuple(result.shape)} for batch 2 and time 3; return "
-                f"{part_shape}: a number for each part and element, or None"
-            )
-
-
-def _try_embedder(kind: FeatureKind, module: nn.Module) -> None:
-    """Refuse what the class of a user's embedder must not return, for ids of batch 2 and time 3."""
-    ids = kind.make_sample()
-    if type(module).__module__.startswith("nmt_feat.") or ids is None:
-        return
-    with naming_failures(type(module), nn.Module):
-        vectors = module(ids)
-    if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.dim() != 3:
-        raise UserError(
-            f"{kind.settings._target_}: forward returns {_kind(vectors)} for ids (2, 3); return a "
-            "tensor of floats (2, 3, dim)"
-        )
-
-
-def _kind(value: object) -> str:
-    """What a value is, for a message."""
-    if isinstance(value, Tensor):
-        return f"a tensor {tuple(value.shape)} of {value.dtype}"
-    return "None" if value is None else f"a {type(value).__name__}"
-
-
 def check_tie(combiner: Combiner, model: ModelConfig) -> None:
-    """One table for all needs a word as wide as the model."""
+    """Refuse one table for source, target and output if the word is not as wide as the model."""
     word = combiner.widths.get(WORD, model.dim)
     if model.tie == "all" and word != model.dim:
         raise UserError(
             f"model.tie=all needs one table of width {model.dim}, but the combiner gives the word "
-            f"{word} ({arithmetic(combiner)}); use model.tie=target or another combiner"
+            f"{word} ({format_widths(combiner)}); use model.tie=target or another combiner"
         )
 
 
-def check_vectors(
-    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig, width: int
-) -> None:
-    """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
-    tried = []
-    for values in (LEAST, 1 << 30):
-        parts = request_widths(cfg, features, dict.fromkeys(features, values), model)
-        with isolated_generator(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
-            tried.append(build_combiner(cfg, parts, model.dim))
-    # With more values features are wider, until they leave the word nothing: then from 1 on.
-    words = [combiner.widths[WORD] for combiner in tried]
-    least = min(words) if len(words) == 2 else 1
-    if tried and not least <= width <= max(words):
-        refuse_width(min(tried, key=lambda one: abs(one.widths[WORD] - width)), model, width)
-
-
-def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:
-    """Refuse vectors of another width than the combiner gives the word."""
-    word = combiner.widths[WORD]
-    if word != width:
-        raise UserError(
-            f"model.source_vectors={model.source_vectors}: its vectors have {width} numbers, the "
-            f"word has {word} ({arithmetic(combiner)}); change model.dim, the combiner or a "
-            "feature's dim"
-        )
-
-
-def arithmetic(combiner: Combiner) -> str:
+def format_widths(combiner: Combiner) -> str:
     """The widths in one line, for people: `128 = 108 word + 12 upos + 8 deprel`."""
     widths = list(combiner.widths.items())
     if len(widths) > 1 and sum(w for _, w in widths) == combiner.model_dim:
@@ -269,12 +156,12 @@ def arithmetic(combiner: Combiner) -> str:
 
 
 class FeatureParts(NamedTuple):
-    """What a source embedding has for features."""
+    """What a `SourceEmbedding` has for features."""
 
     combiner: Combiner
     embedders: dict[str, nn.Module]
     masked: dict[str, tuple[float, float, bool]]
-    """See `SourceEmbedding`."""
+    """Of features with dropout, see `SourceEmbedding`."""
 
 
 def build_feature_parts(
@@ -291,7 +178,7 @@ def build_feature_parts(
         parts = request_widths(combiner, features, values, model, method)
         merge = build_combiner(combiner, parts, model.dim)
     embedders: dict[str, nn.Module] = {}
-    for name, kind in choose_kinds(combined_features(features, method)).items():
+    for name, kind in choose_kinds(choose_merged_features(features, method)).items():
         with isolated_generator(seed, f"feature {name}"):
             embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
     masked = {
@@ -321,24 +208,19 @@ def build_model(
         seed: the run's seed.
     """
     cls, std = locate_method(method), model.embedding_std or model.dim**-0.5
-    merge, embedders, masked = build_feature_parts(model, combiner, features, values, seed, method)
-    check_tie(merge, model)
+    parts = build_feature_parts(model, combiner, features, values, seed, method)
+    check_tie(parts.combiner, model)
     with isolated_generator(seed, "target"):
         target = make_table(target_size, model.dim, std)
     words = target if model.tie == "all" else None
     if words is None and model.source_words:
         with isolated_generator(seed, "source"):
-            words = make_table(source_size, merge.widths.get(WORD, model.dim), std)
+            words = make_table(source_size, parts.combiner.widths.get(WORD, model.dim), std)
             if tokens := cls.count_tokens(values):
                 words = extend_table(words, tokens, std)
-    apart: nn.Module | None = None
-    merged_masked = {name: shares for name, shares in masked.items() if name in embedders}
-    source = SourceEmbedding(words, embedders, merge, model.dropout, merged_masked)
-    if embedders and not cls.merges_with_word:
-        apart = SourceEmbedding(None, embedders, merge, model.dropout, masked, has_positions=False)
-        source = SourceEmbedding(words, {}, NoFeatures({WORD: model.dim}, model.dim), model.dropout)
-    elif cls.has_encoders:
-        apart = build_encoders(model, choose_kinds(features), values, seed, masked)
+    source, apart = _place_features(cls, words, parts, model)
+    if cls.has_encoders:
+        apart = build_encoders(model, choose_kinds(features), values, seed, parts.masked)
     with isolated_generator(seed, "method"):
         beyond = build_method(method, model.dim, values, apart)
     with isolated_generator(seed, "transformer"):
@@ -361,8 +243,25 @@ def build_model(
     return transformer
 
 
+def _place_features(
+    cls: type[Method], words: nn.Embedding | None, parts: FeatureParts, model: ModelConfig
+) -> tuple[SourceEmbedding, nn.Module | None]:
+    """The source's embedding, and that of the features alone, if the method merges them apart."""
+    combiner, embedders, masked = parts
+    if embedders and not cls.merges_with_word:
+        words_alone = NoFeatures({WORD: model.dim}, model.dim)
+        source = SourceEmbedding(words, {}, words_alone, model.dropout)
+        apart = SourceEmbedding(
+            None, embedders, combiner, model.dropout, masked, has_positions=False
+        )
+        return source, apart
+    # The others are no part of the embedding: the method itself reads, writes or predicts them.
+    merged_masked = {name: shares for name, shares in masked.items() if name in embedders}
+    return SourceEmbedding(words, embedders, combiner, model.dropout, merged_masked), None
+
+
 def choose_dropouts(model: ModelConfig) -> Dropouts:
-    """Those of a layer."""
+    """The dropouts of each layer of the Transformer."""
     return Dropouts(model.dropout, model.attention_dropout, model.activation_dropout)
 
 
@@ -373,7 +272,7 @@ def build_encoders(
     seed: int,
     masked: Mapping[str, tuple[float, float, bool]],
 ) -> FeatureEncoders:
-    """An encoder for each feature, from random numbers of its own."""
+    """An encoder for each feature, over an embedding as wide as the model."""
     embedders: dict[str, nn.Module] = {}
     encoders, std = [], model.embedding_std or model.dim**-0.5
     shape = model.dim, model.ffn_dim, model.heads, choose_dropouts(model)
@@ -382,6 +281,7 @@ def build_encoders(
             embedders[name] = kind.build_embedder(values[name], model.dim, std)
         with isolated_generator(seed, f"layers {name}"):
             encoders.append([EncoderLayer(*shape) for _ in range(model.encoder_layers)])
-    widths = Add(dict.fromkeys(embedders, model.dim), model.dim)
-    embedding = SourceEmbedding(None, embedders, widths, model.dropout, masked)
+    # An embedding has a combiner; here it only says the widths, as features are not merged.
+    combiner = Add(dict.fromkeys(embedders, model.dim), model.dim)
+    embedding = SourceEmbedding(None, embedders, combiner, model.dropout, masked)
     return FeatureEncoders(embedding, encoders, model.dim)

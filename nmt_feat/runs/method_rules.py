@@ -9,11 +9,11 @@ from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.methods import Method
-from nmt_feat.runs.build_model import LEAST, combined_features
+from nmt_feat.runs.build_model import LEAST, choose_merged_features
 
 
 def check_method(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, what has no meaning together with the method."""
+    """Refuse, before any data is read, settings that have no meaning with the method."""
     method, where = locate_method(cfg.method), f"method={method_name(cfg.method._target_)}"
     build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, LEAST))
     if not method.merges_with_word and not cfg.model.source_words:
@@ -28,14 +28,14 @@ def check_method(cfg: TrainConfig) -> None:
         )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)
-    merged = combined_features(cfg.features, cfg.method)
+    merged = choose_merged_features(cfg.features, cfg.method)
     apart = {name: feature for name, feature in cfg.features.items() if name not in merged}
     for kind in choose_kinds(apart).values():
         _check_apart(kind, method, where)
 
 
 def _check_features_alone(cfg: TrainConfig, where: str) -> None:
-    """There are features, and no combiner that would merge them."""
+    """Refuse a combiner, and the lack of features: this method takes features by itself."""
     if not cfg.features:
         raise UserError(f"features=[]: {where} needs features, for instance features=[upos,deprel]")
     if cfg.combiner._target_ is not None:
@@ -47,7 +47,7 @@ def _check_features_alone(cfg: TrainConfig, where: str) -> None:
 
 
 def _check_apart(kind: FeatureKind, method: type[Method], where: str) -> None:
-    """A feature that no combiner merges is what the method takes, and is not embedded."""
+    """Refuse a feature that the method cannot take, and settings of an embedding it has not."""
     if (method.in_source or not method.reads_features) and not kind.is_predictable:
         use = "write" if method.in_source else "predict"
         raise UserError(

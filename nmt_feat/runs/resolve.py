@@ -19,12 +19,11 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.runs.build_model import (
     BY_EMBEDDING,
-    check_vectors,
-    check_widths,
-    combined_features,
-    unused,
+    choose_merged_features,
+    list_unused_settings,
 )
 from nmt_feat.runs.build_optimizer import try_optimizer
+from nmt_feat.runs.combiner_rules import check_vectors, check_widths
 from nmt_feat.runs.feature_rules import check_denoising, check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.method_rules import check_method
@@ -111,7 +110,7 @@ def _ignore_unused_subword(subword: SubwordConfig, sweep: bool, console: Console
 
 def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Console) -> None:
     """Settings that the combiner's class does not take are absent."""
-    names, method = unused(combiner), method_name(combiner._target_)
+    names, method = list_unused_settings(combiner), method_name(combiner._target_)
     if not names:
         return
     if not sweep:
@@ -128,7 +127,7 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
 
     Without a combiner there remain those that the method takes by itself.
     """
-    merged = combined_features(cfg.features, cfg.method)
+    merged = choose_merged_features(cfg.features, cfg.method)
     if cfg.combiner._target_ is not None:
         if not merged:
             raise UserError(
@@ -149,7 +148,7 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
 
 def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> None:
     """Without a combiner there are no features for a method that needs one."""
-    has_apart = len(cfg.features) > len(combined_features(cfg.features, cfg.method))
+    has_apart = len(cfg.features) > len(choose_merged_features(cfg.features, cfg.method))
     if cfg.combiner._target_ is not None or has_apart or cfg.method == BY_EMBEDDING:
         return
     name = method_name(cfg.method._target_)

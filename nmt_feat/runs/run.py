@@ -40,8 +40,8 @@ from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_metrics, add_results
 from nmt_feat.runs.advice import OWN_FILES, advise_on_features, advise_on_size
-from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, keep
-from nmt_feat.runs.build_model import arithmetic
+from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
+from nmt_feat.runs.build_model import format_widths
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
 from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.runs.identity import identity_settings
@@ -270,7 +270,7 @@ def train_new_run(
     if not sweep or prepared.fingerprint not in state.described:
         console.print(prepared.report)
         state.described.add(prepared.fingerprint)
-    keep(cfg, prepared, folder)
+    save_for_translation(cfg, prepared, folder)
     start = build_untrained(cfg, prepared)
     model = start.model
     for note in start.notes:
@@ -283,7 +283,7 @@ def train_new_run(
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, GLOSSARY, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
-    widths = arithmetic(model.feature_embedding.combiner)
+    widths = format_widths(model.feature_embedding.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
     result = train_to_end(fabric, cfg, folder, (prepared, start))
     steps = restore_chosen_weights(cfg, folder, model.eval())

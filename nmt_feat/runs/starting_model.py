@@ -18,15 +18,18 @@ from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.pretrained.folder import hash_weights
 from nmt_feat.pretrained.lora import MATRICES
 from nmt_feat.pretrained.model import PARTS, PretrainedModel
-from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.artifacts import build_run_model
 from nmt_feat.runs.initial_vectors import set_initial_vectors
 from nmt_feat.runs.parent import Inheritance, inherit_weights
 
 
 def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
-    """Words only, `model.ffn_dim` such that there are as many parameters as `cfg` has.
+    """Words only, with `model.ffn_dim` such that there are as many parameters as `cfg` has.
 
-    Within 0.5 %, else a `UserError`. The data with the features is prepared for their sizes.
+    The data is prepared with the features, whose vocabularies say how large their tables are.
+
+    Raises:
+        UserError: the numbers differ by more than 0.5 %.
     """
     prepared = prepare(cfg, cfg.features)
     plain = copy.deepcopy(cfg)
@@ -38,7 +41,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
         changed.model.ffn_dim = ffn_dim
         vocabs = {name: prepared.encoder.features[name] for name in cfg.features}
         encoder = prepared.encoder.with_features(vocabs)
-        return count_parameters(model_for(changed, encoder, prepared.target))["total"]
+        return count_parameters(build_run_model(changed, encoder, prepared.target))["total"]
 
     width, goal = cfg.model.ffn_dim, count_with_width(cfg, cfg.model.ffn_dim)
     first = count_with_width(plain, width)
@@ -65,17 +68,17 @@ class StartingModel(NamedTuple):
     notes: list[str]
     """What the user should know of its start, a line each."""
     inheritance: Inheritance | None = None
-    """What it has of another run, if it starts from one."""
+    """What it has of the weights of another run or of a pretrained model, if of any."""
 
     @property
     def inherited(self) -> list[str]:
-        """The names of the parameters that have something of another run."""
+        """The names of the parameters that have such weights."""
         return self.inheritance.names if self.inheritance else []
 
 
 def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
-    """The model that training starts from, with ready-made vectors and another run's weights."""
-    model = model_for(cfg, prepared.encoder, prepared.target)
+    """The model that training starts from, with ready-made vectors and weights trained before."""
+    model = build_run_model(cfg, prepared.encoder, prepared.target)
     notes = set_initial_vectors(model, cfg, prepared)
     kinds = choose_kinds(cfg.features)
     for name, embedder in model.feature_embedding.features.items():
@@ -109,19 +112,26 @@ def _start_from_pretrained(
 
 
 def count_parameters(model: TranslationModel) -> dict[str, int]:
-    """Trainable numbers: all, the combiner's, the features'; apart, those of trained encoders.
+    """How many trainable numbers a model has.
 
-    And what a method has beside embedders and combiner, if it has anything.
+    Returns:
+        Those of all (`total`), of the combiner, of the features' embedders (`features`), and where
+        there are such, of trained language models (`encoders`), which the embedders' are without,
+        and of all else that the method has (`method`).
     """
     source = model.feature_embedding
-    parts = {"total": model, "combiner": source.combiner, "features": source.features}
-    parts["method"] = model.method
+    parts = {
+        "total": model,
+        "combiner": source.combiner,
+        "features": source.features,
+        "method": model.method,
+    }
     counts = {
         name: sum(p.numel() for p in part.parameters() if p.requires_grad)
         for name, part in parts.items()
     }
     counts["total"] -= model.source.fixed
-    if source is not model.source:
+    if source is not model.source:  # combiner and embedders are inside of the method
         counts["method"] -= counts["combiner"] + counts["features"]
     if not counts["method"]:
         del counts["method"]

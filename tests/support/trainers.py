@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import Tensor
 
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.runs.artifacts import model_for
+from nmt_feat.runs.artifacts import build_run_model
 from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
@@ -36,7 +36,7 @@ def trainer(small: Small, *settings: str) -> PreparedTrainer:
     small_trainer = build_trainer(
         cfg,
         prepared,
-        model_for(cfg, prepared.encoder, prepared.target),
+        build_run_model(cfg, prepared.encoder, prepared.target),
         small.folder,
         fabric,
         Progress(Console(), False),

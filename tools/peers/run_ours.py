@@ -17,7 +17,7 @@ from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
-from nmt_feat.runs.artifacts import WEIGHTS, keep, model_for
+from nmt_feat.runs.artifacts import WEIGHTS, build_run_model, save_for_translation
 from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
@@ -36,7 +36,7 @@ def train(job: Job, clock: Clock) -> None:
     fabric = make_fabric(cfg)
     fabric.launch()
     prepared = prepare(cfg, cfg.features)
-    model = model_for(cfg, prepared.encoder, prepared.target)
+    model = build_run_model(cfg, prepared.encoder, prepared.target)
     folder = Path(job["model"])
     progress = Progress(console, enabled=False)
     trainer = build_trainer(cfg, prepared, model, folder, fabric, progress)
@@ -58,7 +58,7 @@ def finish(job: Job) -> dict[str, float]:
         objective = trainer.bare_objective
         loss, pieces = compute_dev_loss(objective, prepared.dev, names, budget, device)
     folder = Path(job["model"])
-    keep(cfg, prepared, folder)
+    save_for_translation(cfg, prepared, folder)
     packed = to_safetensors(model_tensors(model))
     write_atomically(folder / WEIGHTS, packed)
     write_sums(folder, hash_files(folder, (WEIGHTS, "encoder/*")))

@@ -1,0 +1,153 @@
+"""Whether a combiner can be used: its widths, and what it returns, tried before data is read."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+
+from nmt_feat.combiners import Combiner
+from nmt_feat.config.instantiate import naming_failures
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, MethodConfig, ModelConfig
+from nmt_feat.errors import UserError
+from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.kind import FeatureKind
+from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.runs.build_model import (
+    BY_EMBEDDING,
+    LEAST,
+    WORD,
+    build_combiner,
+    check_tie,
+    choose_merged_features,
+    format_widths,
+    request_widths,
+)
+
+
+def check_widths(
+    cfg: CombinerConfig,
+    features: dict[str, FeatureConfig],
+    model: ModelConfig,
+    method: MethodConfig = BY_EMBEDDING,
+) -> None:
+    """Try the combiner with features as narrow as can be: its widths, and its result for zeros."""
+    parts = request_widths(cfg, features, dict.fromkeys(features, 1), model, method)
+    with isolated_generator(0, "check"), torch.no_grad():
+        combiner = build_combiner(cfg, parts, model.dim)
+        _check_part_widths(combiner, parts, model, str(cfg._target_))
+        for name, kind in choose_kinds(choose_merged_features(features, method)).items():
+            _try_embedder(kind, kind.build_embedder(LEAST, combiner.widths[name], 1.0))
+        _try_combiner(combiner, str(cfg._target_))
+        # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
+        least = dict.fromkeys(features, LEAST)
+        build_combiner(cfg, request_widths(cfg, features, least, model, method), model.dim)
+
+
+def _check_part_widths(
+    combiner: Combiner, parts: dict[str, int], model: ModelConfig, target: str
+) -> None:
+    """Refuse a combiner that does not give each part a width with which the model can be built."""
+    if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
+        raise UserError(
+            f"{target}: has no widths; let its __init__ begin with "
+            "super().__init__(parts, model_dim)"
+        )
+    check_tie(combiner, model)
+    if combiner.widths.keys() != parts.keys():
+        raise UserError(
+            f"{target}: gives a width to {', '.join(combiner.widths)}; "
+            f"the parts are {', '.join(parts)}; give each of them one"
+        )
+    for name, width in combiner.widths.items():
+        if not hasattr(width, "__index__") or width < 1:  # 0 would leave the part out
+            raise UserError(
+                f"{target}: gives {name} the width {width}; give a whole number, at least 1"
+            )
+
+
+def _try_combiner(combiner: Combiner, target: str) -> None:
+    """Refuse what a combiner must not return, for zeros of batch 2 and time 3."""
+    parts = [torch.zeros(2, 3, width) for width in combiner.widths.values()]
+    with naming_failures(type(combiner), Combiner):
+        merged = combiner(parts)
+    whole = (2, 3, combiner.model_dim)
+    if not isinstance(merged, Tensor) or not merged.is_floating_point():
+        raise UserError(
+            f"{target}: forward returns {_describe_type(merged)}; return a tensor of floats"
+        )
+    if tuple(merged.shape) != whole:
+        raise UserError(
+            f"{target}: forward returns {tuple(merged.shape)} for batch 2 and time 3; "
+            f"return {whole}, the model's width"
+        )
+    for method in (combiner.weights_of, combiner.contributions_of):
+        with naming_failures(type(combiner), Combiner):
+            by_part = method(parts)
+        if by_part is not None:
+            shape = (2, 3, len(parts), combiner.model_dim)
+            _check_numbers_of_parts(by_part, shape, f"{target}: {method.__name__}")
+
+
+def _check_numbers_of_parts(numbers: object, shape: tuple[int, ...], where: str) -> None:
+    """Refuse what is no tensor of this shape, with 1 allowed for each of its sizes."""
+    if not isinstance(numbers, Tensor):
+        raise UserError(f"{where} returns {_describe_type(numbers)}; return a tensor, or None")
+    sizes = zip(numbers.shape, shape, strict=False)
+    if numbers.dim() != len(shape) or any(size not in (1, whole) for size, whole in sizes):
+        raise UserError(
+            f"{where} returns {tuple(numbers.shape)} for batch 2 and time 3; return {shape}: a "
+            "number for each part and element, or None"
+        )
+
+
+def _try_embedder(kind: FeatureKind, module: nn.Module) -> None:
+    """Refuse what the class of a user's embedder must not return, for ids of batch 2 and time 3."""
+    ids = kind.make_sample()
+    if type(module).__module__.startswith("nmt_feat.") or ids is None:
+        return
+    with naming_failures(type(module), nn.Module):
+        vectors = module(ids)
+    if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.dim() != 3:
+        raise UserError(
+            f"{kind.settings._target_}: forward returns {_describe_type(vectors)} for ids (2, 3); "
+            "return a tensor of floats (2, 3, dim)"
+        )
+
+
+def _describe_type(value: object) -> str:
+    """The type of a value, and a tensor's shape, for a message."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def check_vectors(
+    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig, width: int
+) -> None:
+    """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
+    combiners = []
+    for values in (LEAST, 1 << 30):  # the fewest and more than any feature has
+        parts = request_widths(cfg, features, dict.fromkeys(features, values), model)
+        with isolated_generator(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
+            combiners.append(build_combiner(cfg, parts, model.dim))
+    if not combiners:  # which another check explains
+        return
+    # With more values features are wider, until they leave the word nothing: then from 1 on.
+    word_widths = [combiner.widths[WORD] for combiner in combiners]
+    least = min(word_widths) if len(word_widths) == 2 else 1
+    if not least <= width <= max(word_widths):
+        nearest = min(combiners, key=lambda combiner: abs(combiner.widths[WORD] - width))
+        refuse_width(nearest, model, width)
+
+
+def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:
+    """Refuse vectors of another width than the combiner gives the word."""
+    word = combiner.widths[WORD]
+    if word != width:
+        raise UserError(
+            f"model.source_vectors={model.source_vectors}: its vectors have {width} numbers, the "
+            f"word has {word} ({format_widths(combiner)}); change model.dim, the combiner or a "
+            "feature's dim"
+        )
