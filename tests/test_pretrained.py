@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("transformers", reason="needs the extra transformers")
 
+from nmt_feat.cli.train_job import print_result
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.decoding.search import search
@@ -24,6 +25,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 from nmt_feat.pretrained.model import PretrainedModel
 from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.run import run_training
 from nmt_feat.runs.starting_model import build_untrained
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
@@ -207,8 +209,11 @@ def test_search_on_the_cache(start: Start, reference: Reference) -> None:
 SETTINGS = ("combiner=gate", "features=[upos]", *LAYERS)
 
 
-def test_training(small: Small, reference: Reference, tmp_path: Path) -> None:
-    """Some updates, exact resume, the record, and translation without the pretrained folder."""
+def test_training(
+    small: Small, reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some updates, exact resume, the record, what to try next, and translation without the folder
+    of the pretrained model."""
     folder = Path(shutil.copytree(reference.folder, tmp_path / "opus"))
     settings = (*SETTINGS, f"model.folder={folder}")
     expected = small.whole(*settings)
@@ -222,7 +227,10 @@ def test_training(small: Small, reference: Reference, tmp_path: Path) -> None:
     assert content["parent"]["weights"] == content["settings"]["model"]["folder"]
     assert content["settings"]["subword"]["kind"] == "pretrained"
     moved = folder.rename(tmp_path / "moved")
-    assert small.train(*SETTINGS, f"model.folder={moved}") == run
+    finished = run_training(small.config(*SETTINGS, f"model.folder={moved}"))
+    assert finished.folder == run
+    print_result(finished, SETTINGS)
+    assert "combiner=none,add,gate,concat_project seed=1,2,3" in capsys.readouterr().out
     shutil.rmtree(moved)
     text = tmp_path / "text.conllu"
     shutil.copy(small.corpus / "test.conllu", text)

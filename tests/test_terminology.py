@@ -19,6 +19,7 @@ from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, build_metrics, measure_texts, score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import BLEU
 from nmt_feat.features.vocabulary import INSIDE
+from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, read_conllu
@@ -87,6 +88,17 @@ def test_terms_of_training_are_those_of_the_target(small: Small) -> None:
     assert sorted(ids) == ["0", "1", "2"]
     assert INSIDE not in ids
     assert any("terms are written into" in note for note in prepared.notes)
+
+
+def test_no_advice_against_marks(small: Small) -> None:
+    """They have few bits, as few words are terms; of other features that is a reason."""
+    cfg, report = small.config(*FACTOR), prepare(small, *FACTOR).report
+    report.features["term"]["entropy"] = 0.01
+    assert advise_on_run(cfg, report, {}) == []
+    cfg.data.terminology.glossary = None
+    assert advise_on_run(cfg, report, {}) == [
+        "features.term is nearly constant, 0.01 bits: leave it out"
+    ]
 
 
 def test_replace(small: Small) -> None:

@@ -15,12 +15,11 @@ from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
-from nmt_feat.config.identity import name_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
-from nmt_feat.runs.advice import advise_on_features
+from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.runs.resolve import resolve_settings
 
@@ -45,8 +44,7 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     sizes = prepared.encoder.id_counts
     parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
-    method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
-    for line in advise_on_features(prepared.report.features, widths, method):
+    for line in advise_on_run(cfg, prepared.report, widths):
         console.print(literal(f"- {line}"))
     for i in range(min(examples, len(prepared.dev))):
         console.print()

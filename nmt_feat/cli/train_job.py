@@ -73,6 +73,8 @@ def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:
         say(f"translate with it: {shell_command('translate', f'run={run.folder}', 'input=FILE')}")
     kept_settings = [a for a in drop_settings(arguments, REPLACED) if a != "features=[]"]
     methods = "none,concat,add,average,gate" if run.cfg.features else "concat"
+    if run.cfg.model.folder:  # concat and average cannot start as a pretrained model
+        methods = "none,add,gate,concat_project"
     sweep = "-m", *kept_settings, f"combiner={methods}", "seed=1,2,3"
     say(f"try next: {shell_command('train', *sweep)}")
 

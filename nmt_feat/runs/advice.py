@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nmt_feat.config.data_schema import SubwordConfig
-from nmt_feat.config.schema import TrainerConfig
+from nmt_feat.config.identity import name_method
+from nmt_feat.config.schema import TrainConfig, TrainerConfig
 from nmt_feat.data.report import DataReport
+from nmt_feat.data.terminology import without_marks
+from nmt_feat.features.choice import choose_kinds
 
 CONSTANT = 0.2
 """Bits below which a feature hardly varies."""
@@ -62,6 +65,20 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
             f"{pairs:,} training pairs are few: docs/how-to/sizes.md has settings for so many"
         )
     return lines
+
+
+def advise_on_run(cfg: TrainConfig, report: DataReport, widths: Mapping[str, int]) -> list[str]:
+    """Lines on a run's features, but for marks of terms: these are rare, and needed all the same.
+
+    Args:
+        cfg: the run's settings.
+        report: on its data.
+        widths: what the combiner gives each feature.
+    """
+    method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
+    judged = without_marks(choose_kinds(cfg.features), cfg.data.terminology)
+    features = {name: f for name, f in report.features.items() if name in judged}
+    return advise_on_features(features, widths, method)
 
 
 def advise_on_features(

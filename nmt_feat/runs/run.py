@@ -39,7 +39,7 @@ from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_metrics, add_results
-from nmt_feat.runs.advice import OWN_FILES, advise_on_features, advise_on_size
+from nmt_feat.runs.advice import OWN_FILES, advise_on_run, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
 from nmt_feat.runs.build_model import format_widths
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
@@ -306,10 +306,7 @@ def train_new_run(
 def print_advice(cfg: TrainConfig, prepared: Prepared, model: TranslationModel) -> None:
     """Print what the numbers of the data report suggest, for a run that is no job of a sweep."""
     if cfg.control == "none":
-        method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
-        for line in advise_on_features(
-            prepared.report.features, model.feature_embedding.combiner.widths, method
-        ):
+        for line in advise_on_run(cfg, prepared.report, model.feature_embedding.combiner.widths):
             say(line)
     if cfg.data.name == OWN_FILES:
         for line in advise_on_size(prepared.report, cfg.subword, cfg.trainer):
