@@ -195,7 +195,8 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     """The finished runs in a folder or anywhere below it, a row for each run and set of text.
 
     Columns: folder, method, features, control, seed, data, set, bleu, chrf, ter, perplexity,
-    reading (share of right readings), parameters, updates, seconds. An ensemble has no seed.
+    reading (share of right readings), parameters, updates, seconds; and one for each further
+    metric, by its name. An ensemble has no seed.
     """
     pandas = optional("pandas", "read_runs", "analysis")
     rows = [

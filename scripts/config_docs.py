@@ -239,6 +239,8 @@ def render() -> str:
             if rows:
                 header = "| setting | type | default | meaning |\n|---|---|---|---|\n"
                 parts.append(header + "\n".join(rows) + "\n")
+    parts.append("## Searches\n\nFor hyper-parameters, with `-m`.\n")
+    parts.append(options("hparams_search"))
     parts.append("## Experiments\n\nSeveral settings under one name; with `-m`, a whole table.\n")
     parts.append(options("experiment"))
     parts.append(

@@ -26,9 +26,9 @@ def make_linear(inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
 
 
 class Combiner(nn.Module):
-    """Base of all methods, and of a user's: override `forward`, and `choose_widths` if need be.
+    """Base of all combiners, and of a user's: override `forward`, and `choose_widths` if need be.
 
-    The model merges equal positions of a batch once and copies the result. So a method that draws
+    The model merges equal positions of a batch once and copies the result. So a combiner that draws
     random numbers, such as one with dropout, gives equal positions the same numbers.
 
     Args:
@@ -36,15 +36,15 @@ class Combiner(nn.Module):
         model_dim: width of the model, and of the result.
 
     Raises:
-        CombinerError: for too few parts, or for widths that the method cannot have.
+        CombinerError: for too few parts, or for widths that the combiner cannot have.
     """
 
     Error = CombinerError
     """What a wrong setting raises. Its message is a sentence for the user."""
     min_parts = 1
-    """The number of parts that the method needs to do anything."""
+    """The number of parts that the combiner needs to do anything."""
     needs_zero_parts = False
-    """Whether it is `start_as_word` where all parts but the first are zero, else with any."""
+    """Whether the other parts must be zero, for the word alone to result after `start_as_word`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a user's class keep the names of release 0.1, with a warning."""
@@ -106,14 +106,14 @@ class Combiner(nn.Module):
         """Change the weights so that the result is the first part, as wide as the model.
 
         Returns:
-            Whether the method can: a pretrained model then starts as it is.
+            Whether the combiner can: a pretrained model then starts as it is.
         """
         return False
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor | None:
         """A gate's values: what each part is multiplied by, in any shape that broadcasts.
 
-        `(batch, time, parts, model_dim or 1)`; none where the method has no gate. For reports only.
+        `(batch, time, parts, model_dim or 1)`; none where there is no gate. For reports only.
         """
         return None
 
@@ -127,7 +127,7 @@ class Combiner(nn.Module):
 
 
 class NoFeatures(Combiner):
-    """`a`: words only, the baseline that the methods are measured against."""
+    """`a`: words only, the baseline that the others are measured against."""
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
         super().__init__(dict(list(parts.items())[:1]), model_dim)

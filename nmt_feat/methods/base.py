@@ -19,8 +19,8 @@ class Method(nn.Module):
     Args:
         dim: width of the model.
         sizes: number of ids of each feature, special ones included.
-        embedding: where the features are not merged with the word, from ids of pieces and features,
-            `(B, S)`, to what the combiner makes of the features alone, `(B, S, dim)`.
+        embedding: where the features are not merged with the word, a module from ids of pieces and
+            features, `(B, S)`, to what the combiner makes of the features alone, `(B, S, dim)`.
     """
 
     uses_combiner: ClassVar[bool] = True
@@ -49,12 +49,12 @@ class Method(nn.Module):
 
     @classmethod
     def merges_feature(cls, name: str, args: Mapping[str, Any]) -> bool:
-        """Whether a combiner merges this feature, where the method has these settings."""
+        """Whether a combiner merges this feature, where the method has these arguments."""
         return cls.uses_combiner
 
     @classmethod
     def count_tokens(cls, sizes: Mapping[str, int]) -> int:
-        """How many tokens the source has beside its pieces; `sizes` as of the class."""
+        """How many tokens the source's vocabulary has beside pieces; `sizes` as of the class."""
         return 0
 
     def insert_tokens(
@@ -64,11 +64,17 @@ class Method(nn.Module):
         begins: NDArray[np.bool_],
         first: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The source of an `in_source` method, and the place of each token among the pieces."""
+        """The source of an `in_source` method, and the place of each token among the pieces.
+
+        Args:
+            pieces, features: ids of all sentences, one behind another, `(n,)`, with end symbols.
+            begins: whether a piece is the first one of its word; not at end symbols.
+            first: the number of source pieces; ids of tokens that are no pieces begin there.
+        """
         raise NotImplementedError(f"{type(self).__name__} says in_source, but inserts nothing")
 
     def load_values(self, values: Mapping[str, Sequence[str]]) -> None:
-        """Take over what the ids of each feature stand for, from FIRST on; then weights follow."""
+        """Read which values the ids of each feature stand for, from 3 on, before weights follow."""
 
     def scale_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
         """Factors `(B, 1 or heads, S, S)` of the scores of an encoder layer's attention, if any."""
@@ -79,11 +85,14 @@ class Method(nn.Module):
         return None
 
     def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
-        """What the decoder reads of the encoder's output `(B, S, dim)`; the others `(B, S)`."""
+        """What the decoder reads in place of the encoder's output, `memory` `(B, S, dim)`.
+
+        `features` and `mask` are `(B, S)`.
+        """
         return memory
 
     def compute_loss(self, memory: Tensor, features: Mapping[str, Tensor]) -> Tensor | None:
-        """A further loss, summed over the batch, from the same tensors; none: there is no other."""
+        """A further loss, summed over the batch, from the same tensors, if there is one."""
         return None
 
 

@@ -65,16 +65,11 @@ class Interleave(Method):
         begins: NDArray[np.bool_],
         first: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The tokens, and the place among the pieces where each one belongs.
+        """The tokens, and the place among the pieces where each one belongs; see `Method`.
 
             pieces    the bak ers </s>           D the N bak ers </s>
             upos       D   N   N  END     ->
             places     0   1   2   3             0  0  1  1   2   3
-
-        Args:
-            pieces, features: ids of all sentences, one behind another, `(n,)`, with end symbols.
-            begins: whether a piece is the first one of its word; not at end symbols.
-            first: the number of source pieces; ids of tags begin there.
         """
         count, numbers = len(self.order), np.arange(len(pieces))
         beginning = np.maximum.accumulate(np.where(begins, numbers, 0))  # of each piece's word
