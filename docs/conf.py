@@ -58,12 +58,18 @@ def read_markdown(
     for number, piece in enumerate(pieces):
         if piece.startswith("`"):
             code = " ".join(piece.strip("`").split())
-            pieces[number] = f"``{code}``\\ "
+            glue = (
+                "" if pieces[number + 1][:1].isspace() else "\\ "
+            )  # what follows stands beside it
+            pieces[number] = f"``{code}``{glue}"
         elif piece.startswith(":\n"):
             pieces[number] = f":{piece}"
         else:
             pieces[number] = re.sub(r"([*|]|\b_|_\b)", r"\\\1", piece)
     lines[:] = "".join(pieces).split("\n")
+    if kind in ("attribute", "property"):
+        # An empty comment first: of the first line napoleon takes what precedes a colon for a type.
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Any) -> None:

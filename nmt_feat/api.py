@@ -1,5 +1,7 @@
 """Experiments from Python: train, load a run, translate, score, look at a sentence, read results.
 
+For example:
+
     from nmt_feat.api import load_run, read_runs, train
 
     finished = train(["combiner=gate", "features=[upos]"])

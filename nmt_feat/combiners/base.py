@@ -106,7 +106,7 @@ class Combiner(nn.Module):
         """Change the weights so that the result is the first part, as wide as the model.
 
         Returns:
-            Whether the combiner can: a pretrained model then starts as it is.
+            Whether the combiner can; if so, a pretrained model starts as it is.
         """
         return False
 

@@ -136,7 +136,7 @@ class TreeAttention(HeadReader):
         heads: the name of that feature.
         layers: how many layers of the encoder, from the first on.
         deviation: s, in pieces.
-        ignored: q.
+        ignored: the probability q.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class TreeDistance(HeadReader):
         embedding: see `Method`.
         heads: the name of the feature that says where heads are.
         layers: how many layers of the encoder, from the first on.
-        most: n.
+        most: the largest distance n; others count as this one.
         strength: how fast b falls at the start; 0 starts with plain attention.
     """
 

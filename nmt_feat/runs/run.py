@@ -77,6 +77,7 @@ class FinishedRun:
     cfg: TrainConfig
     """Its settings, resolved."""
     record: RunRecord
+    """What `result.json` has."""
     folder: Path
 
 

@@ -27,25 +27,36 @@ class Word(NamedTuple):
     `+` in order (`ADP+DET`).
     """
 
-    form: str  # as it stands in the text
-    start: int  # its first character in the sentence's text
-    end: int  # the first character behind it
+    form: str
+    """As it stands in the text."""
+    start: int
+    """Its first character in the sentence's text."""
+    end: int
+    """The first character behind it."""
     lemma: str = "_"
     upos: str = "_"
     xpos: str = "_"
     feats: str = "_"
+    """Morphology, `Case=Nom|Number=Sing`."""
     deprel: str = "_"
-    head_upos: str = "_"  # UPOS of the head, `ROOT` for the root
-    head: int = -1  # number of the head in the sentence, from 1; 0 for the root, -1 for none
-    misc: str = "_"  # `Key=Value|...` of one's own, without SpaceAfter
+    """Relation to the head."""
+    head_upos: str = "_"
+    """UPOS of the head, `ROOT` for the root."""
+    head: int = -1
+    """Number of the head in the sentence, from 1; 0 for the root, -1 for none."""
+    misc: str = "_"
+    """`Key=Value|...` of one's own, without SpaceAfter."""
 
 
 class Sentence(NamedTuple):
     """A line of raw text with its words in order; without annotation, it has none."""
 
     text: str
+    """The raw text."""
     words: tuple[Word, ...] = ()
-    comments: tuple[str, ...] = ()  # lines of CoNLL-U that begin with #, the text's apart
+    """Its words."""
+    comments: tuple[str, ...] = ()
+    """Lines of CoNLL-U that begin with #, the text's apart."""
 
 
 OWN_HEAD = "words that are their own head"

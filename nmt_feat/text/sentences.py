@@ -43,7 +43,7 @@ class DictionaryColumn(NamedTuple):
         return cls(coded.indices.to_numpy(), coded.dictionary.to_pylist())
 
     def map(self, change: Callable[[str], str]) -> DictionaryColumn:
-        """`change` of each string."""
+        """The strings that `change` makes of these; it is called once for each different one."""
         changed = DictionaryColumn.of([change(value) for value in self.values])
         return DictionaryColumn(changed.codes[self.codes], changed.values)
 
