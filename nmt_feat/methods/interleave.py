@@ -67,9 +67,11 @@ class Interleave(Method):
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The tokens, and the place among the pieces where each one belongs; see `Method`.
 
-        pieces    the bak ers </s>           D the N bak ers </s>
-        upos       D   N   N  END     ->
-        places     0   1   2   3             0  0  1  1   2   3
+        For example:
+
+            pieces    the bak ers </s>           D the N bak ers </s>
+            upos       D   N   N  END     ->
+            places     0   1   2   3             0  0  1  1   2   3
         """
         count, numbers = len(self.order), np.arange(len(pieces))
         beginning = np.maximum.accumulate(np.where(begins, numbers, 0))  # of each piece's word
