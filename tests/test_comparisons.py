@@ -12,7 +12,8 @@ import pytest
 from nmt_feat.analysis.comparison_tables import describe_evidence
 from nmt_feat.analysis.figure_data import mean_gates, score_by_information
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.result_tables import ResultTable, RowLabels
+from nmt_feat.analysis.result_tables import ResultTable
+from nmt_feat.analysis.row_labels import RowLabels
 from nmt_feat.cli.sweep import _read_job_record
 from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
 from nmt_feat.runs.records import CurvePoint, RunRecord

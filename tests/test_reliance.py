@@ -60,7 +60,7 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
         words = [split.features["upos"][text.tokens.starts] for split in (text.true, shuffled)]
         assert sorted(words[0].tolist()) == sorted(words[1].tolist())
         assert (words[0] != words[1]).mean() > 0.3
-        for piece, word in zip(text.tokens.pieces, text.tokens.owner, strict=True):
+        for piece, word in zip(text.tokens.pieces, text.tokens.words_of_pieces, strict=True):
             assert shuffled.features["upos"][piece] == words[1][word]
 
 

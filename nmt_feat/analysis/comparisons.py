@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 from nmt_feat.analysis.claims import ALPHA
 from nmt_feat.analysis.result_tables import (
     ResultTable,
-    RowLabels,
     describe_scoring,
-    dial_values,
     drop_version,
     feature_bits,
 )
+from nmt_feat.analysis.row_labels import RowLabels, describe_dials
 from nmt_feat.analysis.statistics import (
     METRICS,
     Difference,
@@ -230,7 +229,7 @@ def compare_rows(
             "No intervals and p-values: they need the package scipy. Install it with pip install "
             "'nmt_feat[analysis]' and print the report again; nothing is trained again."
         ]
-    has_dials = any(dial_values(run) for runs in rows.values() for run in runs)
+    has_dials = any(describe_dials(run) for runs in rows.values() for run in runs)
     tests: dict[tuple[str, str, str], list[Method]] = {}
     missing: list[str] = []
     without_metric: list[str] = []

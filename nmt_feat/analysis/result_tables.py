@@ -7,31 +7,30 @@ import io
 import json
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nmt_feat.analysis.render import ReportTable
+from nmt_feat.analysis.row_labels import (
+    ANNOTATOR,
+    HEADINGS,
+    NO_DIALS,
+    RowLabels,
+    choose_labels,
+    classify_label,
+    label_settings,
+    name_annotators,
+    name_method_and_features,
+)
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.config.identity import DIALS, is_earlier, upgrade_settings
+from nmt_feat.config.identity import is_earlier
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.records import RunRecord, search_of
 from nmt_feat.runs.run_summary import list_signatures
 
-NO_DIALS = {(dial, "-") for dial in DIALS}
-"""Labels of features that no dial reduces: they need no name."""
-HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d: d for d in DIALS}
-"""Settings that always label the rows when they differ, and their headings."""
 CORPORA = {"data", "data.source_lang", "data.target_lang"}
 """Labels of rows whose scores are of different references."""
-HASH = "data.hash"
-ANNOTATOR = "annotator"
-FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.", "ensemble.")
-"""Settings that follow from method and features; labels only where they split such a row."""
-VARIANT = re.compile(
-    r"(combiner|method)\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)"
-)
-"""Settings of a method that leave what its features say as it is."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
 """By the last word of a figure's heading; two for the others."""
 LOWER_IS_BETTER = ("TER", "perplexity")
@@ -80,30 +79,6 @@ def collect_figures(record: RunRecord) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names and JSON values, without the seed."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten_settings(value, f"{prefix}{key}.")
-        elif prefix + key != "seed":
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
-    return flat
-
-
-def dial_values(record: RunRecord) -> dict[str, str]:
-    """How far dials reduce a run's features: each dial's value, by feature if they differ."""
-    features, by_dial = record.settings.get("features", {}), {}
-    for dial in DIALS:
-        values = {name: feature[dial] for name, feature in features.items() if dial in feature}
-        if values:
-            if len(values) == len(features) and len(set(values.values())) == 1:
-                by_dial[dial] = str(*set(values.values()))
-            else:
-                by_dial[dial] = " ".join(f"{name}={value}" for name, value in values.items())
-    return by_dial
-
-
 def feature_bits(record: RunRecord) -> list[tuple[float, float]]:
     """H(feature) and H(feature | word) of each feature; empty where unknown, and for controls."""
     features = record.data_report.get("features") or {}
@@ -111,16 +86,6 @@ def feature_bits(record: RunRecord) -> list[tuple[float, float]]:
     if "control" in record.settings or any(None in pair for pair in bits):
         return []
     return bits
-
-
-def _label_settings(record: RunRecord) -> dict[str, str]:
-    """The settings that may label a row: those of the trained model, and the search."""
-    of_dials = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
-    settings = upgrade_settings(record.settings) | {"decoding": search_of(record)}
-    flat = {k: v for k, v in _flatten_settings(settings).items() if k not in of_dials}
-    if HASH in flat:
-        flat[HASH] = flat[HASH][:8]
-    return flat | dial_values(record)
 
 
 def _unify_data_hashes(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -145,27 +110,6 @@ def _unify_data_hashes(records: Sequence[RunRecord]) -> list[RunRecord]:
     return unified
 
 
-def _method_and_features(record: RunRecord) -> tuple[str, str]:
-    return record.method, " ".join(sorted(record.features))
-
-
-def _choose_labels(records: Sequence[RunRecord]) -> list[str]:
-    """The fewest settings that tell apart all runs whose settings differ in more than the seed."""
-    flat = [_label_settings(record) for record in records]
-    follows = {key: f"{key}.".startswith(FOLLOWING) for settings in flat for key in settings}
-    chosen: list[str] = []
-    for key in sorted(follows, key=lambda k: (follows[k], k not in HEADINGS, k == HASH, k)):
-        groups, split = set(), set()
-        for record, settings in zip(records, flat, strict=True):
-            labels = tuple(settings.get(k, "-") for k in chosen)
-            group = (*labels, *_method_and_features(record)) if follows[key] else labels
-            groups.add(group)
-            split.add((*group, settings.get(key, "-")))
-        if len(split) > len(groups):
-            chosen.append(key)
-    return chosen
-
-
 def mean_and_deviation(
     runs: Iterable[RunRecord], name: str
 ) -> tuple[float | None, float | None, int]:
@@ -173,26 +117,6 @@ def mean_and_deviation(
     values = [figures[name] for figures in map(collect_figures, runs) if name in figures]
     mean = statistics.fmean(values) if values else None
     return mean, statistics.stdev(values) if len(values) > 1 else None, len(values)
-
-
-@dataclass(frozen=True)
-class RowLabels:
-    """What tells a row apart from others, as `label=value` between spaces."""
-
-    information: str = ""
-    """What its features are and how much of it they say."""
-    variant: str = ""
-    """How its method is set."""
-    conditions: str = ""
-    """All else but the control: other data, another model, other training."""
-
-
-def _label_kind(key: str) -> str:
-    if key == "control":
-        return "control"
-    if VARIANT.fullmatch(key):
-        return "variant"
-    return "information" if f"{key}.".startswith(FOLLOWING) or key in DIALS else "conditions"
 
 
 class ResultTable:
@@ -206,24 +130,14 @@ class ResultTable:
     def __init__(self, records: Iterable[RunRecord], notes: Sequence[str] = ()) -> None:
         runs = _drop_repeated_runs(records)
         started = [record for record in runs if record.hash]
-        keys = _choose_labels(started)
-        scaled = any(record.config.get("scale") for record in runs)
+        keys = choose_labels(started)
+        has_scale = any(record.config.get("scale") for record in runs)
         self.labels = [HEADINGS.get(key, key) for key in keys]
-        self._kinds = [_label_kind(key) for key in keys]
-        if scaled:
+        self._kinds = [classify_label(key) for key in keys]
+        if has_scale:
             self.labels.append("scale")
             self._kinds.append("conditions")
-        self.rows: dict[tuple[str, ...], list[RunRecord]] = {}
-        annotators = _name_annotators(runs)
-        for record in runs:
-            settings = _label_settings(record)
-            labels = [settings.get(key, "-") for key in keys]
-            if ANNOTATOR in keys:
-                column = keys.index(ANNOTATOR)
-                labels[column] = annotators.get(labels[column], labels[column])
-            if scaled:
-                labels.append(record.config.get("scale") or "-")
-            self.rows.setdefault((*_method_and_features(record), *labels), []).append(record)
+        self.rows = _group_rows(runs, keys, has_scale)
         names = ["dev BLEU", "dev chrF", *(n for run in started for n in collect_figures(run))]
         self.figures = [*(name for name in dict.fromkeys(names) if name not in COSTS), *COSTS]
         self.notes = [*_describe_mixed_runs(self.rows.values()), *list_signatures(started), *notes]
@@ -354,18 +268,22 @@ class ResultTable:
         return text.getvalue()
 
 
-def _name_annotators(records: Iterable[RunRecord]) -> dict[str, str]:
-    """By the label of a run's annotators, their names as one chooses them, if all names differ."""
-    names: dict[str, str] = {}
-    for record in records:
-        target = record.settings.get(ANNOTATOR)
-        parts = (record.config.get(ANNOTATOR) or {}).get("parts")
-        if isinstance(target, str):
-            name = target.rpartition(".")[2]
-            names[target] = name.lower() if target.startswith("nmt_feat.") else name
-        elif target is None or parts:
-            names[json.dumps(target)] = "+".join(parts or ["none"])
-    return names if len(set(names.values())) == len(names) else {}
+def _group_rows(
+    runs: Sequence[RunRecord], keys: Sequence[str], has_scale: bool
+) -> dict[tuple[str, ...], list[RunRecord]]:
+    """The runs of each row, by the names of method and features and the values of its labels."""
+    rows: dict[tuple[str, ...], list[RunRecord]] = {}
+    annotators = name_annotators(runs)
+    for record in runs:
+        settings = label_settings(record)
+        labels = [settings.get(key, "-") for key in keys]
+        if ANNOTATOR in keys:
+            column = keys.index(ANNOTATOR)
+            labels[column] = annotators.get(labels[column], labels[column])
+        if has_scale:
+            labels.append(record.config.get("scale") or "-")
+        rows.setdefault((*name_method_and_features(record), *labels), []).append(record)
+    return rows
 
 
 def _name_seeds(run: RunRecord) -> dict[str, Any]:
@@ -384,7 +302,7 @@ def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
         # What failed before it had a hash is told apart by all that was asked for.
         request = record.hash or json.dumps(record.settings, sort_keys=True)
         search = json.dumps(search_of(record), sort_keys=True)
-        key = (request, str(record.seed), *_method_and_features(record), search)
+        key = (request, str(record.seed), *name_method_and_features(record), search)
         if key not in runs or record.finished:
             runs[key] = record
     return _unify_names(_unify_data_hashes(list(runs.values())))

@@ -38,7 +38,7 @@ Ids = NDArray[np.int32]
 
 
 def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
-    """The features to prepare: those of the run and, where that is needed, where words begin."""
+    """The features to prepare: those of the run, and a tag of where words begin if one needs it."""
     needs_begins = cfg.control in CONTROLS or locate_method(cfg.method).in_source
     if not needs_begins or cfg.subword.kind == "none":
         return cfg.features
@@ -46,7 +46,11 @@ def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
 
 
 def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
-    """The run's prepared data: features under its control, where its method has them, or masked."""
+    """The run's data as its model reads it.
+
+    That is the prepared data, to which control, method and objective are applied in this order:
+    tags in the source have the features of the control, and masks hide the control's features.
+    """
     prepared = prepare(cfg, features_to_prepare(cfg), say)
     tag = prepared.encoder.features.pop(WORD, None)
     prepared.report.features.pop(WORD, None)
@@ -68,7 +72,10 @@ def replace_features(
     splits: Mapping[str, EncodedSplit],
     begins: list[int] | None,
 ) -> None:
-    """Put the splits with features under the control of `cfg` into the place of `splits`."""
+    """Put splits with the features of the control into prepared data.
+
+    `splits`: the splits as they are; `begins`: see `find_word_begins`.
+    """
     vocabs, kinds = prepared.encoder.features, prepared.encoder.kinds
     moved = {name: vocab for name, vocab in vocabs.items() if not kinds[name].of_pieces}
     of_sentences = [name for name in moved if kinds[name].sentence_key is not None]
@@ -105,115 +112,128 @@ class Moves:
     seed: int
     splits: Mapping[str, EncodedSplit]
     steps: list[dict[str, Tokens]] = field(default_factory=list)
-    """By split, what carries the values that move together."""
+    """Of each step by split: the words or the sentences whose values move."""
     descriptions: list[str] = field(default_factory=list)
 
     def describe_last(self, names: Iterable[str], carriers: str) -> None:
-        """Note which values move in the last step, over how many carriers."""
+        """Note which values the last step moves, and over how many words or sentences."""
         count = f"{len(self.steps[-1]['train'].starts):,} {carriers}"
         self.descriptions.append(f"the values of {', '.join(names)} move together over {count}")
 
     def apply(self, name: str, epoch: int = 0) -> EncodedSplit:
         """A split with the values that the control gives it."""
+        # The number is part of the seed: each split has a permutation of its own.
         split, number = self.splits[name], list(self.splits).index(name)
         for step in self.steps:
             tokens = replace(step[name], split=split)
             if self.control == "by_type":
-                split = _by_type(tokens, step["train"], self.seed)
+                split = _draw_by_type(tokens, step["train"], self.seed)
             elif self.control == "dummy":
                 split = _take_values(tokens, step["train"], np.zeros(len(tokens.starts), np.int64))
             else:
-                split = _shuffled(tokens, self.seed, number, epoch)
+                split = _shuffle_values(tokens, self.seed, number, epoch)
         return split
 
 
 def find_pieces(split: EncodedSplit) -> Places:
-    """Where a split has pieces: everywhere but at end symbols."""
+    """The places of a split's pieces: all but those of end symbols."""
     return np.flatnonzero(find_word_begins(split, None))
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The word tokens of a split, those that have a piece, and their values."""
+    """The word tokens of a split that have a piece, and their values."""
 
     split: EncodedSplit
     starts: Places
     """Place of each word's first piece in the split's source values, (words,)."""
     pieces: Places
-    """Places of all pieces of words."""
-    owner: Places
-    """The word of each of `pieces`."""
+    """Places of all pieces of words, (pieces,)."""
+    words_of_pieces: Places
+    """The number of the word that each of `pieces` belongs to."""
     values: dict[str, Ids]
     """By feature of words: the id at each word's first piece, or at the last, if that one joins."""
-    first: frozenset[str]
-    """Of these features, those that say `<inside>` on later pieces."""
+    only_first: frozenset[str]
+    """Of these features, those that have a value on a word's first piece only: then `<inside>`."""
 
     @classmethod
     def of(
         cls, split: EncodedSplit, moved: Mapping[str, FeatureVocab], begins: list[int] | None
     ) -> Tokens:
-        """`begins`: ids of the tags that begin a word; without them each piece is a word."""
-        begin, pieces = find_word_begins(split, begins), find_pieces(split)
-        starts = np.flatnonzero(begin)
-        owner = np.cumsum(begin)[pieces] - 1
+        """The words of a split, and their values of the features `moved`.
+
+        `begins`: ids of the tags that begin a word; without them each piece is a word.
+        """
+        is_begin, pieces = find_word_begins(split, begins), find_pieces(split)
+        starts = np.flatnonzero(is_begin)
+        words_of_pieces = np.cumsum(is_begin)[pieces] - 1
         # A piece that ends a word, and joins it with the next ones, has the values of them all.
-        last = np.append(np.flatnonzero(np.diff(owner)), len(owner) - 1)[: len(starts)]
+        ends = np.append(np.flatnonzero(np.diff(words_of_pieces)), len(words_of_pieces) - 1)
+        last = ends[: len(starts)]  # none, where there is no word
         values = {
             name: split.features[name][
                 pieces[last] if (vocab.cover, vocab.policy) == ("join", "copy") else starts
             ]
             for name, vocab in moved.items()
         }
-        first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
-        return cls(split, starts, pieces, owner, values, first)
+        only_first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
+        return cls(split, starts, pieces, words_of_pieces, values, only_first)
 
     @classmethod
     def of_sentences(cls, split: EncodedSplit, names: Sequence[str]) -> Tokens:
-        """Sentences in the place of words: each has one value of these features."""
+        """Whole sentences as if they were words: each has one value of these features."""
         lengths = np.diff(split.source.offsets) - 1  # without the end symbol
         starts = split.source.offsets[:-1][lengths > 0]
-        owner = np.repeat(np.arange(len(starts)), lengths[lengths > 0])
+        sentences_of_pieces = np.repeat(np.arange(len(starts)), lengths[lengths > 0])
         values = {name: split.features[name][starts] for name in names}
-        return cls(split, starts, find_pieces(split), owner, values, frozenset())
+        return cls(split, starts, find_pieces(split), sentences_of_pieces, values, frozenset())
 
-    def with_values(self, values: dict[str, Ids], units: EncodedSplit) -> EncodedSplit:
-        """The split with other values of its words, numbered as in `units`.
+    def with_values(self, values: dict[str, Ids], origin: EncodedSplit) -> EncodedSplit:
+        """The split with other values of its words.
 
-        All pieces of a word get what the other word's first one says, whatever each said before
-        (vectors, or values of text that was given in pieces); `<inside>` stays.
+        All pieces of a word get its one new value, even if they had different ones (vectors, or
+        values of text that is already in pieces); `<inside>` stays.
+
+        Args:
+            values: by feature, the new id of each word.
+            origin: the split that the values come from; ids of units and vectors are rows there.
         """
         changed = copy.copy(self.split)
         changed.features = {n: ids for n, ids in self.split.features.items() if n != WORD}
         changed.units = dict(self.split.units)
         changed.vectors = self.split.vectors | {
-            n: units.vectors[n] for n in values if n in units.vectors
+            n: origin.vectors[n] for n in values if n in origin.vectors
         }
-        for name, new in values.items():
-            ids = self.split.features[name].copy()
-            places, owner = self.pieces, self.owner
-            if name in self.first:
-                places, owner = self.starts, np.arange(len(self.starts))
-            if name in self.first and name in units.units and units is not self.split:
-                inside_units = self.split.units[name]  # that of `<inside>`
-                changed.units[name] = inside_units.followed_by(units.units[name])
-                new = np.where(new < FIRST, new, new + np.int32(len(inside_units.offsets) - 1))
-            elif name in units.units:
-                changed.units[name] = units.units[name]
-            ids[places] = new[owner]
+        for name, word_ids in values.items():
+            ids = self.split.features[name].copy()  # the prepared split stays as it is
+            places, words = self.pieces, self.words_of_pieces
+            if name in self.only_first:
+                places, words = self.starts, np.arange(len(self.starts))
+            if name in self.only_first and name in origin.units and origin is not self.split:
+                # Later pieces keep their id of `<inside>`, whose row of units is in this split. So
+                # the rows of the origin follow those of this split, and their ids are moved.
+                here = self.split.units[name]
+                changed.units[name] = here.followed_by(origin.units[name])
+                moved = word_ids + np.int32(len(here.offsets) - 1)
+                word_ids = np.where(word_ids < FIRST, word_ids, moved)
+            elif name in origin.units:
+                changed.units[name] = origin.units[name]
+            ids[places] = word_ids[words]
             assert (ids[self.split.source.offsets[1:] - 1] == END).all()
             changed.features[name] = ids
         return changed
 
-    def types(self, seed: int) -> NDArray[np.uint64]:
+    def hash_types(self, seed: int) -> NDArray[np.uint64]:
         """A random number for each word's type, its sequence of pieces; the same in all splits."""
-        position = (self.pieces - self.starts[self.owner]).astype(np.uint64)
+        position = (self.pieces - self.starts[self.words_of_pieces]).astype(np.uint64)
         ids = self.split.source.values[self.pieces].astype(np.uint64)
         hashes = splitmix64(ids + (position << np.uint64(32)) + splitmix64(np.uint64(seed)))
         firsts = np.searchsorted(self.pieces, self.starts)
         return splitmix64(np.add.reduceat(hashes, firsts))
 
 
-def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedSplit:
+def _shuffle_values(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedSplit:
+    """Each word with the values of another one of its split."""
     # Only raw PCG64 numbers are used, whose stream NumPy guarantees.
     random = np.random.PCG64(np.random.SeedSequence([seed, split, epoch]))
     order = np.argsort(random.random_raw(len(tokens.starts)), kind="stable")
@@ -221,8 +241,9 @@ def _shuffled(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedS
     return tokens.with_values(values, tokens.split)
 
 
-def _by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
-    numbers = (tokens.types(seed) % np.uint64(len(train.starts))).astype(np.int64)
+def _draw_by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
+    """Each word with the values of a training token that its type draws."""
+    numbers = (tokens.hash_types(seed) % np.uint64(len(train.starts))).astype(np.int64)
     return _take_values(tokens, train, numbers)
 
 

@@ -1,7 +1,7 @@
-"""Splits whose source has tokens of the features: for methods that put them there.
+"""Methods that write features into the source: their tokens in the splits of prepared data.
 
-The splits are changed as they are prepared, so that batches, budgets and search see the length that
-the model sees. Values of features stay beside all tokens: those of a tag are those of its word.
+They are written before training, so that batches, budgets and search count the tokens that the
+model reads. All tokens still have values of features: a tag has those of its word.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Booleans = NDArray[np.bool_]
 
 
 def find_word_begins(split: EncodedSplit, begins: Sequence[int] | None) -> Booleans:
-    """Whether each piece is the first one of its word; never at end symbols.
+    """Whether each piece is the first one of its word; an end symbol is not.
 
-    `begins`: ids of the values of `WORD` that begin a word; without them each piece is a word.
+    `begins`: ids of the values of the feature `WORD` that begin a word; without them each piece is
+    a word.
     """
     is_begin = np.ones(len(split.source.values), bool)
     if begins is not None:

@@ -1,4 +1,4 @@
-"""What all methods share, and the one that does nothing beyond the embedding."""
+"""The base class of methods, and the one method that does nothing beyond the embedding."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class Method(nn.Module):
     """Where features enter a model, or leave it. A user's method overrides what is different.
 
-    As it stands, it is the embedding: the combiner merges features with the word, and the
-    Transformer sees nothing else of them.
+    Without an override it is the embedding: the combiner merges the features with the word, and the
+    Transformer reads nothing else of them.
 
     Args:
         dim: width of the model.
@@ -24,22 +24,22 @@ class Method(nn.Module):
     """
 
     uses_combiner: ClassVar[bool] = True
-    """Whether a combiner merges the features; else it goes with `combiner=none`."""
+    """Whether a combiner merges the features; if not, the method needs `combiner=none`."""
     merges_with_word: ClassVar[bool] = True
-    """Whether the combiner merges them with the word, not by themselves."""
+    """Whether the combiner merges the features with the word; if not, with each other alone."""
     reads_features: ClassVar[bool] = True
     """Whether translation needs the features."""
     reads_heads: ClassVar[bool] = False
-    """Whether the features that no combiner merges say where heads are."""
+    """Whether the features that no combiner merges must say where heads are."""
     has_encoders: ClassVar[bool] = False
-    """Whether each feature has an encoder of its own, which `embedding` then has."""
+    """Whether each feature has an encoder; these are in `embedding`."""
     attends_to_each: ClassVar[str] = ""
-    """How the decoder attends to each of these encoders, `serial` or `parallel`; empty: it reads
-    one memory."""
+    """How the decoder attends to these encoders, `serial` or `parallel`; empty if their outputs
+    become one memory."""
     in_source: ClassVar[bool] = False
-    """Whether they are tokens of the source, before any model sees it."""
+    """Whether features are tokens of the source, see `insert_tokens`."""
     exportable: ClassVar[bool] = False
-    """Whether the model is one that CTranslate2 has, but for its source embedding."""
+    """Whether CTranslate2 can run the model, apart from its source embedding."""
 
     def __init__(
         self, dim: int, sizes: Mapping[str, int], embedding: nn.Module | None = None
@@ -77,11 +77,11 @@ class Method(nn.Module):
         """Read which values the ids of each feature stand for, from 3 on, before weights follow."""
 
     def scale_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
-        """Factors `(B, 1 or heads, S, S)` of the scores of an encoder layer's attention, if any."""
+        """Factors of the attention scores of an encoder layer, `(B, 1 or heads, S, S)`, if any."""
         return None
 
     def bias_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
-        """What is added to these scores, of the same shape, if anything."""
+        """What is added to these scores, of the same shape, if anything is."""
         return None
 
     def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:

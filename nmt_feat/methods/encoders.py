@@ -28,7 +28,7 @@ class EncodersConcat(Method):
     uses_combiner = False
     has_encoders = True
     merge: type[Combiner] = ConcatProject
-    """What becomes of the outputs."""
+    """What makes one output of all."""
 
     def __init__(self, dim: int, sizes: Mapping[str, int], embedding: nn.Module) -> None:
         super().__init__(dim, sizes, embedding)

@@ -74,18 +74,20 @@ class Interleave(Method):
             places     0   1   2   3             0  0  1  1   2   3
         """
         count, numbers = len(self.order), np.arange(len(pieces))
-        beginning = np.maximum.accumulate(np.where(begins, numbers, 0))  # of each piece's word
-        beside = begins
+        word_starts = np.maximum.accumulate(np.where(begins, numbers, 0))  # of each piece's word
+        has_tags, first_rank = begins, 0
         if self.side == "after":  # the word's last piece: behind it another word, or the end
             is_end = features[self.order[0]] == END
-            beside = ~is_end & np.append((begins | is_end)[1:], True)
-        repeats = np.where(beside, count + 1, 1)
+            has_tags = ~is_end & np.append((begins | is_end)[1:], True)
+            first_rank = 1
+        # A piece with tags is repeated for each of them; its tokens have the ranks 0, 1, 2 ...
+        repeats = np.where(has_tags, count + 1, 1)
         places = np.repeat(numbers, repeats)
         ranks = np.arange(len(places)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         tokens = pieces[places]
-        for number, name in enumerate(self.order):
-            is_tag = beside[places] & (ranks == number + (self.side == "after"))
-            values = features[name][beginning[places[is_tag]]]
+        for rank, name in enumerate(self.order, first_rank):
+            is_tag = has_tags[places] & (ranks == rank)
+            values = features[name][word_starts[places[is_tag]]]
             tokens[is_tag] = first + np.maximum(values - END, 0)  # UNK, then the values
             first += self.sizes[name] - END
         return tokens, places

@@ -19,7 +19,7 @@ class Multitask(Method):
     Multi-task learning as Niehues & Cho (2017) have it, whose encoder is shared by translation and
     tagging; here each feature has one linear layer, and both tasks learn from the same sentences.
     The second loss is summed over features and pieces, as L is over target pieces; pieces without a
-    value that training knows, and the end symbol, are left out. Only training needs the features.
+    value that training knows, and the end symbol, are left out. Translation needs no features.
 
     Args:
         dim: see `Method`.

@@ -70,7 +70,7 @@ def measure_distances(ids: Tensor, distances: Tensor, most: int) -> Tensor:
     steps = steps + steps.transpose(1, 2)
     reached = torch.eye(count, device=ids.device).expand_as(steps)
     between = torch.full_like(steps, most)
-    for number in range(most):  # words that are `number` steps away or nearer
+    for number in range(most):  # `reached`: above 0 for words at most so far away
         between = torch.where((reached > 0) & (between == most), number, between)
         reached = reached + reached @ steps
     by_piece = between.gather(1, words[:, :, None].expand(-1, -1, count))
@@ -79,10 +79,10 @@ def measure_distances(ids: Tensor, distances: Tensor, most: int) -> Tensor:
 
 
 class HeadReader(Method):
-    """What methods share whose attention reads heads, from a feature that is not embedded.
+    """The base of methods whose attention reads heads, from a feature that is not embedded.
 
-    The heads are those of a feature, as distances in words on the first piece of each word; the
-    combiner merges the other features with the word.
+    This feature gives distances to heads, in words, on the first piece of each word. The combiner
+    merges the other features with the word.
 
     Args:
         dim: see `Method`.
@@ -111,7 +111,7 @@ class HeadReader(Method):
         return name != str(args.get("heads", HEADS))
 
     def load_values(self, values: Mapping[str, Sequence[str]]) -> None:
-        """Take over the distances that ids stand for."""
+        """Note the distances that ids stand for."""
         for number, value in enumerate(values[self.heads], start=FIRST):
             try:
                 self.distances[number] = float(value)

@@ -23,6 +23,7 @@ from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
+from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set
@@ -89,17 +90,7 @@ class TrainedModel:
         refuse_unfinished(self.folder)
         cfg = read_settings(self.folder / CONFIG)
         check_settings(cfg)
-        reads_features = locate_method(cfg.method).reads_features
-        if cfg.control in CONTROLS and reads_features:
-            raise UserError(
-                f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
-                "it; give a run with control=none"
-            )
-        if cfg.data.terminology.shuffled:
-            raise UserError(
-                f"{folder}: trained with data.terminology.shuffled=true, terms mean nothing to it; "
-                "give a run without it"
-            )
+        _refuse_controls(self.folder, cfg)
         check_sums(self.folder, skipped=("*.hyp", "*.parquet", STARTED))
         self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,18 +101,18 @@ class TrainedModel:
         self.model.to(self.device).eval()
         self.searched: Seq2Seq[Any] = self.model
         """What translates and scores: the model, or an ensemble that it belongs to."""
-        self.feature_names = list(cfg.features) if reads_features else []
-        """The features that translation reads; others had a part in training only."""
-        if not reads_features:
-            self.encoder, self.kinds = self.encoder.with_features({}), {}
+        self.feature_names = list(cfg.features)
+        """The features that translation reads."""
+        if not locate_method(cfg.method).reads_features:  # they had a part in training only
+            self.encoder, self.kinds, self.feature_names = self.encoder.with_features({}), {}, []
         for sentence in changed_classes(self.folder, cfg, self.model):
             say(sentence, file=sys.stderr)
         self.unknowns = Unknowns(self.encoder)
         """What it does not know of the text that it has read."""
         self.annotation = TextAnnotation(self.folder, cfg, self.encoder, self.kinds)
         self.terminology: Terminology | None = None
-        """The terms that are written into sentences, none until a glossary is given; None for runs
-        that were trained without."""
+        """The terms that are written into sentences: none until `use_glossary`; None if the run was
+        trained without terms."""
         if cfg.data.terminology.is_applied:
             self.terminology = Terminology.of(cfg.data.terminology, Glossary())
         self.missed = 0
@@ -135,7 +126,7 @@ class TrainedModel:
         return self.annotation.settings
 
     def use_glossary(self, path: str | Path | None) -> None:
-        """Write the terms of a file into the sentences that are read, as in training."""
+        """Write the terms of a file into sentences from here on, as in training."""
         if path is None:
             return
         if self.terminology is None:
@@ -343,29 +334,34 @@ class TrainedModel:
     def search_translations(
         self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig, count: bool = True
     ) -> list[list[Hypothesis]]:
-        """The n best of each sentence, none of which is empty, by the engine of `cfg`."""
-        decoding = dataclasses.replace(self.cfg.decoding, nbest=cfg.nbest)
-        if cfg.beam is not None:
-            decoding.beam = cfg.beam
-        if cfg.length_penalty is not None:
-            decoding.length_penalty = cfg.length_penalty
-        decoding.beam = max(decoding.beam, decoding.nbest)
-        names = self.feature_names
+        """The n best translations of each sentence by the engine of `cfg`; no sentence is empty."""
+        decoding, names = self.choose_decoding(cfg), self.feature_names
         split = self.encode_pairs(sentences, [""] * len(sentences), where, count)
         if cfg.engine == "native":
             return translate_split(self.searched, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
+        # A method in the source has no embedders: its features are tokens of the split already.
         names = [name for name in names if name in self.model.source.features]
         results, missed, replaced = self.exported_model.translate(split, names, decoding, nearest)
         self.replaced += len(replaced)
         if missed:
             self.missed += len(missed)
             native = dataclasses.replace(cfg, engine="native")
-            rest, places = [sentences[i] for i in missed], [where[i] for i in missed]
-            again = self.search_translations(rest, places, native, count=False)
-            for i, hypotheses in zip(missed, again, strict=True):
+            rest, names_of_rest = [sentences[i] for i in missed], [where[i] for i in missed]
+            searched = self.search_translations(rest, names_of_rest, native, count=False)
+            for i, hypotheses in zip(missed, searched, strict=True):
                 results[i] = hypotheses
         return results
+
+    def choose_decoding(self, cfg: TranslateConfig) -> DecodingConfig:
+        """The search of training, with what is asked for; the beam holds the n best."""
+        decoding = dataclasses.replace(self.cfg.decoding, nbest=cfg.nbest)
+        if cfg.beam is not None:
+            decoding.beam = cfg.beam
+        if cfg.length_penalty is not None:
+            decoding.length_penalty = cfg.length_penalty
+        decoding.beam = max(decoding.beam, decoding.nbest)
+        return decoding
 
     def length_limit(self, cfg: TranslateConfig) -> Limit:
         """How long a line may be."""
@@ -387,8 +383,8 @@ class TrainedModel:
         results: list[list[Translation]] = [[("", Hypothesis([], 0.0, 0.0))] for _ in sentences]
         full = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         if full:
-            texts, places = [sentences[i] for i in full], [where[i] for i in full]
-            searched = self.search_translations(texts, places, cfg, count)
+            texts, names = [sentences[i] for i in full], [where[i] for i in full]
+            searched = self.search_translations(texts, names, cfg, count)
             for i, hypotheses in zip(full, searched, strict=True):
                 results[i] = [(self.target.decode(h.ids), h) for h in hypotheses]
         return results
@@ -402,4 +398,18 @@ class TrainedModel:
         return score_within_memory(
             lambda tokens: score_split(self.searched, split, names, tokens, self.device),
             self.cfg.trainer.batch_tokens,
+        )
+
+
+def _refuse_controls(folder: Path, cfg: TrainConfig) -> None:
+    """Refuse a run to which the features, or the terms, of a text mean nothing."""
+    if cfg.control in CONTROLS and locate_method(cfg.method).reads_features:
+        raise UserError(
+            f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
+            "it; give a run with control=none"
+        )
+    if cfg.data.terminology.shuffled:
+        raise UserError(
+            f"{folder}: trained with data.terminology.shuffled=true, terms mean nothing to it; "
+            "give a run without it"
         )

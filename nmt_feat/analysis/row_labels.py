@@ -1,0 +1,120 @@
+"""What tells the rows of a result table apart: the settings in which their runs differ."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nmt_feat.config.identity import DIALS, upgrade_settings
+from nmt_feat.runs.records import RunRecord, search_of
+
+NO_DIALS = {(dial, "-") for dial in DIALS}
+"""Labels of features that no dial reduces: they need no name."""
+HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d: d for d in DIALS}
+"""Settings that always label the rows when they differ, and their headings."""
+HASH = "data.hash"
+ANNOTATOR = "annotator"
+FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.", "ensemble.")
+"""Settings that follow from method and features; labels only where they split such a row."""
+VARIANT = re.compile(
+    r"(combiner|method)\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)"
+)
+"""Settings of a method that leave what its features say as it is."""
+
+
+@dataclass(frozen=True)
+class RowLabels:
+    """What tells a row apart from others, as `label=value` between spaces."""
+
+    information: str = ""
+    """What its features are and how much of it they say."""
+    variant: str = ""
+    """How its method is set."""
+    conditions: str = ""
+    """All else but the control: other data, another model, other training."""
+
+
+def classify_label(key: str) -> str:
+    """The field of `RowLabels` that a setting belongs to, or `control`."""
+    if key == "control":
+        return "control"
+    if VARIANT.fullmatch(key):
+        return "variant"
+    return "information" if f"{key}.".startswith(FOLLOWING) or key in DIALS else "conditions"
+
+
+def _flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names and JSON values, without the seed."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten_settings(value, f"{prefix}{key}.")
+        elif prefix + key != "seed":
+            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def describe_dials(record: RunRecord) -> dict[str, str]:
+    """How far dials reduce a run's features: each dial's value, by feature if they differ."""
+    features, by_dial = record.settings.get("features", {}), {}
+    for dial in DIALS:
+        values = {name: feature[dial] for name, feature in features.items() if dial in feature}
+        if values:
+            if len(values) == len(features) and len(set(values.values())) == 1:
+                by_dial[dial] = str(*set(values.values()))
+            else:
+                by_dial[dial] = " ".join(f"{name}={value}" for name, value in values.items())
+    return by_dial
+
+
+def label_settings(record: RunRecord) -> dict[str, str]:
+    """The settings that may label a row: those of the trained model, and the search."""
+    of_dials = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
+    settings = upgrade_settings(record.settings) | {"decoding": search_of(record)}
+    flat = {k: v for k, v in _flatten_settings(settings).items() if k not in of_dials}
+    if HASH in flat:
+        flat[HASH] = flat[HASH][:8]
+    return flat | describe_dials(record)
+
+
+def name_method_and_features(record: RunRecord) -> tuple[str, str]:
+    """The names of a run's method and of its features."""
+    return record.method, " ".join(sorted(record.features))
+
+
+def choose_labels(records: Sequence[RunRecord]) -> list[str]:
+    """The fewest settings that tell apart all runs whose settings differ in more than the seed.
+
+    A setting is chosen if it splits a group of runs that those chosen before do not tell apart.
+    """
+    flat = [label_settings(record) for record in records]
+    follows = {key: f"{key}.".startswith(FOLLOWING) for settings in flat for key in settings}
+    chosen: list[str] = []
+    # First what labels rows by its own name, last the hash of the data, which people cannot read.
+    for key in sorted(follows, key=lambda k: (follows[k], k not in HEADINGS, k == HASH, k)):
+        groups, split = set(), set()
+        for record, settings in zip(records, flat, strict=True):
+            labels = tuple(settings.get(k, "-") for k in chosen)
+            group = (*labels, *name_method_and_features(record)) if follows[key] else labels
+            groups.add(group)
+            split.add((*group, settings.get(key, "-")))
+        if len(split) > len(groups):
+            chosen.append(key)
+    return chosen
+
+
+def name_annotators(records: Iterable[RunRecord]) -> dict[str, str]:
+    """By the label of a run's annotators, their names as one chooses them, if all names differ."""
+    names: dict[str, str] = {}
+    for record in records:
+        target = record.settings.get(ANNOTATOR)
+        parts = (record.config.get(ANNOTATOR) or {}).get("parts")
+        if isinstance(target, str):
+            name = target.rpartition(".")[2]
+            names[target] = name.lower() if target.startswith("nmt_feat.") else name
+        elif target is None or parts:
+            names[json.dumps(target)] = "+".join(parts or ["none"])
+    return names if len(set(names.values())) == len(names) else {}
