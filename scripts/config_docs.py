@@ -14,7 +14,7 @@ import ast
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -78,7 +78,8 @@ def default(node: ast.expr | None) -> str:
     if isinstance(node, ast.Call):  # field(default_factory=...)
         factory = next(k.value for k in node.keywords if k.arg == "default_factory")
         source = ast.unparse(factory.body if isinstance(factory, ast.Lambda) else factory)
-        return {"dict": "`{}`", "list": "`[]`"}.get(source, f"`{source}`")
+        default_text = "`{}`" if source.isidentifier() else f"`{source}`"  # of a class: settings
+        return "`[]`" if source == "list" else default_text
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return f"`{node.value}`"
     source = {"None": "null", "True": "true", "False": "false"}.get(source, source)
@@ -122,6 +123,8 @@ def type_name(kind: Any) -> str:
         return " | ".join(map(type_name, get_args(kind)))
     if get_origin(kind) in (list, dict):
         return f"{get_origin(kind).__name__}[{', '.join(map(type_name, get_args(kind)))}]"
+    if is_dataclass(kind):
+        return "settings"  # which have a section of their own
     return "None" if kind is NoneType else str(kind.__name__)
 
 

@@ -101,25 +101,25 @@ class FeatureConfig:
 
 @dataclass
 class CombinerConfig:
-    """How the word's embedding and the features' become one vector. One schema for all methods."""
+    """How the word's and the features' embeddings become one vector; one schema for all."""
 
     _target_: str | None = None
-    """Class of the method; none for the words-only baseline, which drops the features."""
+    """Class of the combiner; none for the words-only baseline, which drops the features."""
     name: str | None = None
     """How tables and folders of runs call it. A file of `conf/combiner` gives its own name, where
     that is not the name of its class."""
     widths: Annotated[str, one_of("default", "tutorial", "sennrich", "equal")] = "default"
-    """Widths of features where the method leaves them free: `default`, `tutorial`, `sennrich`, or
+    """Widths of features where the combiner leaves them free: `default`, `tutorial`, `sennrich`, or
     `equal`, as the word's."""
     bias: float | None = None
-    """Initial value of the gate's bias (methods that have one; their default is 0)."""
+    """Initial value of the gate's bias (combiners that have one; their default is 0)."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
 
 
 @dataclass
 class MethodConfig:
-    """Where features enter the model."""
+    """Where features enter the model; the default leaves it to the combiner."""
 
     _target_: str = "nmt_feat.methods.Embedding"
     """Class of the method, derived from `nmt_feat.methods.Method`."""
@@ -156,8 +156,8 @@ class ModelConfig:
     tie: Annotated[str, one_of("target", "all")] = "target"
     """`target`: target table = output layer; `all`: the source's word table as well."""
     source_words: bool = True
-    """Whether the source pieces have embeddings of their own, the word of all methods; false:
-    the features alone, such as units of the pieces, the first in the word's place."""
+    """Whether the source pieces have embeddings of their own, which combiners take as the word;
+    false: the features alone, such as units of the pieces, the first in the word's place."""
     source_vectors: str | None = None
     """Ready-made vectors from which the source's word table starts, in word2vec's, GloVe's or
     fastText's text format, maybe gzipped; as wide as the combiner makes the word."""
