@@ -221,7 +221,7 @@ def compare_rows(
             `group_methods`.
         metric: what the answer is about; rows without it are not compared.
     """
-    rows, labels = table.runs_by_name(), table.labels_by_name()
+    rows = table.runs_by_name()
     if baseline is not None and baseline not in rows:
         raise UserError(f"baseline={baseline}: no such row; {suggest(baseline, rows)}")
     if importlib.util.find_spec("scipy") is None:
@@ -229,37 +229,7 @@ def compare_rows(
             "No intervals and p-values: they need the package scipy. Install it with pip install "
             "'nmt_feat[analysis]' and print the report again; nothing is trained again."
         ]
-    has_dials = any(describe_dials(run) for runs in rows.values() for run in runs)
-    tests: dict[tuple[str, str, str], list[Method]] = {}
-    missing: list[str] = []
-    without_metric: list[str] = []
-    for name, runs in rows.items():
-        finished = [run for run in runs if run.finished and run.tests]
-        if not finished:
-            continue
-        test = next(iter(finished[0].tests))
-        paths = [
-            file_of_run(folders[run.hash], run.counts[test])
-            for run in finished
-            if run.hash in folders and test in run.counts
-        ]
-        if len(paths) < len(finished):
-            missing.append(name)
-            continue
-        method, references = _read_method(name, finished, labels[name], paths, has_dials)
-        if metric not in (*METRICS, *method.further):
-            without_metric.append(name)
-            continue
-        # Counts of different tokenisers are of different n-grams.
-        scoring = describe_scoring(finished[0].tests[test])
-        tests.setdefault((test, references, scoring), []).append(method)
-    notes = [f"Not compared, for lack of counts per sentence: {', '.join(missing)}."]
-    notes = (notes if missing else []) + _describe_scorings(tests)
-    if without_metric:
-        notes.append(
-            f"Not compared, for lack of {metric} per sentence: {', '.join(without_metric)}. "
-            "See docs/how-to/metric.md."
-        )
+    tests, notes = _read_methods(rows, table.labels_by_name(), folders, metric)
     comparisons = []
     for (test, *_), methods in tests.items():
         notes += _describe_partial_metrics(test, methods)
@@ -272,6 +242,53 @@ def compare_rows(
             elif len(group[0].seeds) == 1 and not group[0].is_ensemble:
                 notes.append(f"One seed supports no ranking: {name}.")
     return comparisons, notes
+
+
+TestKey = tuple[str, str, str]
+"""A test set's name, the hash of its references, and how translations are scored."""
+
+
+def _read_methods(
+    rows: Mapping[str, Sequence[RunRecord]],
+    labels: Mapping[str, RowLabels],
+    folders: Mapping[str, Path],
+    metric: str,
+) -> tuple[dict[TestKey, list[Method]], list[str]]:
+    """The rows of each first test set with their counts, and notes on what cannot be compared."""
+    has_dials = any(describe_dials(run) for runs in rows.values() for run in runs)
+    tests: dict[TestKey, list[Method]] = {}
+    without_counts: list[str] = []
+    without_metric: list[str] = []
+    for name, runs in rows.items():
+        finished = [run for run in runs if run.finished and run.tests]
+        if not finished:
+            continue
+        test = next(iter(finished[0].tests))
+        paths = [
+            file_of_run(folders[run.hash], run.counts[test])
+            for run in finished
+            if run.hash in folders and test in run.counts
+        ]
+        if len(paths) < len(finished):
+            without_counts.append(name)
+            continue
+        method, references = _read_method(name, finished, labels[name], paths, has_dials)
+        if metric not in (*METRICS, *method.further):
+            without_metric.append(name)
+            continue
+        # Counts of different tokenisers are of different n-grams.
+        scoring = describe_scoring(finished[0].tests[test])
+        tests.setdefault((test, references, scoring), []).append(method)
+    notes = _describe_scorings(tests)
+    if without_counts:
+        names = ", ".join(without_counts)
+        notes.insert(0, f"Not compared, for lack of counts per sentence: {names}.")
+    if without_metric:
+        notes.append(
+            f"Not compared, for lack of {metric} per sentence: {', '.join(without_metric)}. "
+            "See docs/how-to/metric.md."
+        )
+    return tests, notes
 
 
 def _read_method(
@@ -335,7 +352,7 @@ def _describe_partial_metrics(test: str, methods: Sequence[Method]) -> list[str]
     ]
 
 
-def _describe_scorings(tests: Mapping[tuple[str, str, str], Sequence[Method]]) -> list[str]:
+def _describe_scorings(tests: Mapping[TestKey, Sequence[Method]]) -> list[str]:
     """A sentence for each test set on which methods are scored in different ways."""
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for (test, references, scoring), methods in tests.items():

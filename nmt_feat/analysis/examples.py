@@ -119,27 +119,8 @@ def collect_examples(
         folders: the run's folder by its hash.
         corpora: where text may be read from.
     """
-    tests: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
-    lacking = []
-    for name, runs in rows.items():
-        for run in runs:
-            test = next(iter(run.tests), None)
-            if run.hash not in folders or test is None:
-                continue
-            names = [files.get(test, "") for files in (run.counts, run.files)]
-            if all((folders[run.hash] / name).is_file() for name in names):
-                references = read_counts(file_of_run(folders[run.hash], names[0]))[1]
-                # Scores of a sentence are compared on the page: of one kind only.
-                key = test, references, describe_scoring(run.tests[test])
-                tests[key].setdefault(name, []).append(run)
-        if any(run.finished for run in runs) and not any(name in rows for rows in tests.values()):
-            lacking.append(name)
-    notes, test_sets = [], []
-    if lacking:
-        notes.append(
-            f"Without text: {', '.join(lacking)}. Their folders have results, but no translations "
-            "with counts of each sentence, or they are not here."
-        )
+    tests, notes = _group_by_test(rows, folders)
+    test_sets = []
     for (test, references, _), by_name in tests.items():
         seeds = [run.seed for runs in by_name.values() for run in runs if not run.members]
         common = max(sorted(set(seeds)), key=seeds.count, default=None)
@@ -157,6 +138,34 @@ def collect_examples(
         except UserError as error:
             notes.append(f"The text of {test} ({', '.join(chosen)}) cannot be shown: {error}")
     return test_sets, notes
+
+
+def _group_by_test(
+    rows: Mapping[str, Sequence[RunRecord]], folders: Mapping[str, Path]
+) -> tuple[dict[tuple[str, str, str], dict[str, list[RunRecord]]], list[str]]:
+    """By first test set, references and scoring: the runs with translations, by row; and notes."""
+    tests: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
+    lacking = []
+    for name, runs in rows.items():
+        for run in runs:
+            test = next(iter(run.tests), None)
+            if run.hash not in folders or test is None:
+                continue
+            files = [names.get(test, "") for names in (run.counts, run.files)]
+            if all((folders[run.hash] / file).is_file() for file in files):
+                references = read_counts(file_of_run(folders[run.hash], files[0]))[1]
+                # Scores of a sentence are compared on the page: of one kind only.
+                key = test, references, describe_scoring(run.tests[test])
+                tests[key].setdefault(name, []).append(run)
+        has_text = any(name in by_name for by_name in tests.values())
+        if not has_text and any(run.finished for run in runs):
+            lacking.append(name)
+    if not lacking:
+        return tests, []
+    return tests, [
+        f"Without text: {', '.join(lacking)}. Their folders have results, but no translations with "
+        "counts of each sentence, or they are not here."
+    ]
 
 
 def _find_refused(runs: Mapping[str, RunRecord]) -> dict[str, str]:

@@ -89,10 +89,16 @@ def locate_splits(
     required: bool = True,
     keys: Mapping[str, bool] | None = None,
 ) -> RawCorpus:
-    """The corpus with the files of every split, but not read; `annotate`: words are needed.
+    """The corpus with the files of every split, which are not read yet.
 
-    They are needed of train only where not `required`, as is a value of each sentence for those of
-    `keys` whose value is false. What is missing is downloaded into the folder `cache`.
+    Args:
+        config: the corpus.
+        annotator: what annotates it.
+        cache: the folder into which missing files are downloaded.
+        annotate: whether words are needed.
+        required: whether words are needed of all splits, or of train alone.
+        keys: of the values of whole sentences that are needed; each with whether it is needed of
+            all splits, or of train alone.
     """
     keys = keys or {}
     tools = make_annotators(annotator) if annotate else {}
@@ -108,7 +114,7 @@ def locate_splits(
                 f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
                 f"or annotator=hanta, or {key}.conllu=FILE.conllu"
             )
-        # What is said of a raw counterpart is not merged with what is said of the tokens.
+        # The annotation of a raw counterpart is not merged with one of the tokens.
         of_files = annotate and (not tools or not (annotator.replace or split.raw))
         if tools and annotation and not of_files:
             notes.append(
@@ -123,7 +129,8 @@ def locate_splits(
                 role: find_file(config, cache, f"{key}.{role}", file)
                 for role, file in list_files(split, bool(tools), of_files, list(keys)).items()
             }
-            has_words = bool(tools and of_files and annotation) and has_columns(files, form)
+            may_have_words = bool(tools and of_files and annotation)
+            has_words = may_have_words and has_columns(files, form)
             splits[name] = RawSplit(name, key, files, form, str(files["source"]), has_words)
         except UserError as error:
             if not split.optional or name not in config.tests:
@@ -131,14 +138,27 @@ def locate_splits(
             notes.append(f"test set {name} is left out: {error}")
     if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    rules = {name: find_rules(split, cache) for name, split in splits.items()}
-    sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
     tool_sums = [fingerprint_of(tool) for tool in tools.values()]
     tool_sum = tool_sums if len(tool_sums) > 1 else next(iter(tool_sums), None)
+    return _join_splits(splits, [config.limit, annotate, tool_sum], cache, tuple(keys), notes)
+
+
+def _join_splits(
+    splits: Mapping[str, RawSplit],
+    by_settings: list[Any],
+    cache: Path,
+    keys: tuple[str, ...],
+    notes: list[str],
+) -> RawCorpus:
+    """The corpus of located splits, with the hashes of what their sentences are.
+
+    `by_settings`: what determines the sentences beside the content of files.
+    """
+    rules = {name: find_rules(split, cache) for name, split in splits.items()}
+    sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
 
     def hash_splits(*names: str) -> str:
-        chosen = {name: (splits[name], sums[name]) for name in names}
-        return _hash_splits(chosen, [config.limit, annotate, tool_sum])
+        return _hash_splits({name: (splits[name], sums[name]) for name in names}, by_settings)
 
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
@@ -151,7 +171,7 @@ def locate_splits(
         test_sums={name: hash_splits(name) for name in by_name},
         notes=notes,
         rules=rules,
-        keys=tuple(keys),
+        keys=keys,
     )
 
 
@@ -165,7 +185,7 @@ def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annot
         )
 
 
-def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], by_annotator: list[Any]) -> str:
+def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], by_settings: list[Any]) -> str:
     """A hash of the sums of some splits, and of what else says what their sentences are."""
     # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
     forms = [split.form for split, _ in splits.values()]
@@ -173,7 +193,7 @@ def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], by_annotator: list[
     # With an annotator the columns of files were unused once.
     merged = [MERGED] if any(split.has_words for split, _ in splits.values()) else []
     sums = {name: split_sums for name, (_, split_sums) in splits.items()}
-    return hashlib.sha256(json.dumps([sums, *by_annotator, *forms, *merged]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([sums, *by_settings, *forms, *merged]).encode()).hexdigest()
 
 
 def name_annotation(split: SplitConfig, form: Format) -> str | None:
@@ -299,17 +319,7 @@ def read_test_set(
         sentences = list(formats.parse_lines(texts, str(source), kind, config.factors))
     if split.conllu:
         file = path("conllu", split.conllu)
-        form = formats.kind_of(file)
-        parsed = formats.parse_lines(lines(file), str(file), "conllu" if form == "text" else form)
-        annotated = list(parsed)
-        parts = [Sentences.of(annotated), Sentences.of(sentences)]
-        if len(parts[0]) != len(parts[1]):
-            raise UserError(f"{key}: {source} and {file} differ in their number of sentences")
-        aligned = align_annotation((*ANNOTATION, HEAD), file, parts, 0)[0]
-        sentences = [
-            words._replace(comments=sentence.comments)
-            for words, sentence in zip(aligned, annotated, strict=True)
-        ]
+        sentences = _annotate(sentences, file, lines(file), f"{key}: {source}")
     for label, name in split.labels.items():
         values = lines(path(LABELS + label, name))
         if len(values) != len(sentences):
@@ -323,6 +333,23 @@ def read_test_set(
             f"{key}: {source} has {len(sentences)} sentences, its target has {len(targets)}"
         )
     return sentences, targets, raw, str(source)
+
+
+def _annotate(
+    sentences: list[Sentence], file: Path, lines: list[str], where: str
+) -> list[Sentence]:
+    """Sentences with the words and comments of the annotation in a file, aligned to their text."""
+    form = formats.kind_of(file)
+    parsed = formats.parse_lines(lines, str(file), "conllu" if form == "text" else form)
+    annotated = list(parsed)
+    if len(annotated) != len(sentences):
+        raise UserError(f"{where} and {file} differ in their number of sentences")
+    parts = [Sentences.of(annotated), Sentences.of(sentences)]
+    aligned = align_annotation((*ANNOTATION, HEAD), file, parts, 0)[0]
+    return [
+        words._replace(comments=sentence.comments)
+        for words, sentence in zip(aligned, annotated, strict=True)
+    ]
 
 
 def list_named_files(config: DataConfig) -> list[Path]:

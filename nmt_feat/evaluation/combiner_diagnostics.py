@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,24 +42,58 @@ class Parts:
     """By feature, its most frequent values, the most frequent first; only of gates."""
 
 
+class _GateSums:
+    """Sums over the pieces that have each value of a feature.
+
+    Args:
+        labels: the feature's values by id.
+        parts: names of the parts.
+    """
+
+    def __init__(self, labels: Sequence[str], parts: Sequence[str]) -> None:
+        self.labels, self.parts = labels, parts
+        self.pieces = torch.zeros(len(labels), dtype=torch.int64)
+        self.weights = torch.zeros(len(labels), len(parts), dtype=torch.float64)
+
+    def add(self, ids: Tensor, weights: Tensor) -> None:
+        """Add pieces with the feature's `ids` `(N,)`, whose parts have `weights` `(N, parts)`."""
+        self.pieces += torch.bincount(ids, minlength=len(self.labels))
+        self.weights.index_add_(0, ids, weights)
+
+    def list_means(self) -> list[GateValue]:
+        """The mean weights of the most frequent values."""
+        order = self.pieces.argsort(descending=True, stable=True)[:MOST_VALUES].tolist()
+        means = {id: (self.weights[id] / self.pieces[id]).tolist() for id in order}
+        return [
+            GateValue(
+                value=self.labels[id],
+                pieces=int(self.pieces[id]),
+                weights=dict(zip(self.parts, means[id], strict=True)),
+            )
+            for id in order
+            if self.pieces[id]
+        ]
+
+
 @torch.inference_mode()
 def measure_parts(
     model: TranslationModel, split: EncodedSplit, values: Mapping[str, list[str]]
 ) -> Parts:
-    """Over all pieces of `split` but the end symbols; `model` must be in its evaluation mode.
+    """What the parts do, over all pieces of a split but the end symbols.
 
-    `values`: by feature what its ids from FIRST on stand for; gates by value are of these features.
+    Args:
+        model: in its evaluation mode.
+        split: the text.
+        values: by feature, what its ids from FIRST on stand for; gates are by values of these.
     """
     source, features = model.source, list(model.source.features)
     device = next(source.parameters()).device
     names = source.combiner.names
-    labels = {name: [*SPECIAL, *values[name]] for name in values if name in features}
     norms = torch.zeros(len(names), dtype=torch.float64)
-    pieces = {name: torch.zeros(len(labels[name]), dtype=torch.int64) for name in labels}
-    sums = {
-        name: torch.zeros(len(labels[name]), len(names), dtype=torch.float64) for name in labels
+    gates = {
+        name: _GateSums([*SPECIAL, *values[name]], names) for name in values if name in features
     }
-    gated = False
+    is_gated = False
     for indices in ordered(split, BATCH_PIECES):
         batch = collate(split, indices, features).to(device)
         rows = [batch.source, *(batch.features[name] for name in features)]
@@ -71,27 +105,13 @@ def measure_parts(
             norms += added.square().sum(-1).double().sum((0, 1)).cpu()
         weights: Tensor | None = source.combiner.weights_of(parts)
         if weights is not None:
-            gated = True
+            is_gated = True
             mean = weights.mean(-1)[0].double().cpu()  # (N, parts)
-            for name in labels:
-                ids = batch.features[name][real].cpu()
-                pieces[name] += torch.bincount(ids, minlength=len(pieces[name]))
-                sums[name].index_add_(0, ids, mean)
-    parts_use = Parts()
+            for name, sums in gates.items():
+                sums.add(batch.features[name][real].cpu(), mean)
+    results = Parts()
     if norms.any():
-        shares = (norms / norms.sum()).tolist()
-        parts_use.shares = dict(zip(names, shares, strict=True))
-    if not gated:
-        return parts_use
-    for name in labels:
-        order = pieces[name].argsort(descending=True, stable=True)[:MOST_VALUES].tolist()
-        parts_use.gates[name] = [
-            GateValue(
-                value=labels[name][id],
-                pieces=int(pieces[name][id]),
-                weights=dict(zip(names, (sums[name][id] / pieces[name][id]).tolist(), strict=True)),
-            )
-            for id in order
-            if pieces[name][id]
-        ]
-    return parts_use
+        results.shares = dict(zip(names, (norms / norms.sum()).tolist(), strict=True))
+    if is_gated:
+        results.gates = {name: sums.list_means() for name, sums in gates.items()}
+    return results

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,12 @@ from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.signals import signals
-from nmt_feat.runs.starting_model import build_untrained, count_parameters, match_parameters
+from nmt_feat.runs.starting_model import (
+    StartingModel,
+    build_untrained,
+    count_parameters,
+    match_parameters,
+)
 from nmt_feat.runs.training_processes import (
     TrainingResult,
     read_earlier_settings,
@@ -266,42 +271,41 @@ def train_new_run(
     settings = read_earlier_settings(folder) or settings
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
-    for note in prepared.notes:
-        say(note)
+    print_notes(prepared.notes)
     if not sweep or prepared.fingerprint not in state.described:
         console.print(prepared.report)
         state.described.add(prepared.fingerprint)
     save_for_translation(cfg, prepared, folder)
     start = build_untrained(cfg, prepared)
-    model = start.model
-    for note in start.notes:
-        say(note)
+    print_notes(start.notes)
     if not sweep:
-        print_advice(cfg, prepared, model)
-    record = begin_record(cfg, settings, data, prepared, model)
-    record.parent = start.inheritance.as_record() if start.inheritance else {}
+        print_advice(cfg, prepared, start.model)
+    record = begin_record(cfg, settings, data, prepared, start)
     records.write_record(folder, record, finished=False)
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, GLOSSARY, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
-    widths = format_widths(model.feature_embedding.combiner)
+    widths = format_widths(start.model.feature_embedding.combiner)
     console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
     result = train_to_end(fabric, cfg, folder, (prepared, start))
-    steps = restore_chosen_weights(cfg, folder, model.eval())
-    write_atomically(folder / WEIGHTS, to_safetensors(model_tensors(model)))
+    save_weights(cfg, record, start.model, folder)
     evaluate_splits(cfg, record, result, prepared, folder)
-    if model.feature_embedding is model.source:
-        record.parts = measure_parts(
-            model, prepared.dev, prepared.encoder.name_values(with_words=False)
-        )
+    if start.model.feature_embedding is start.model.source:
+        values = prepared.encoder.name_values(with_words=False)
+        record.parts = measure_parts(start.model, prepared.dev, values)
     record_training(record, result)
-    record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
     record.seconds = seconds_before + time.perf_counter() - begun
     finish_record(folder, record, sums)
     write_card(folder, cfg, record)
     state.trained = True
     remove_tree(folder / CHECKPOINTS)
     return record
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what the user should know, a line each."""
+    for note in notes:
+        say(note)
 
 
 def print_advice(cfg: TrainConfig, prepared: Prepared, model: TranslationModel) -> None:
@@ -319,7 +323,7 @@ def begin_record(
     settings: dict[str, Any],
     data: DataHashes,
     prepared: Prepared,
-    model: TranslationModel,
+    start: StartingModel,
 ) -> RunRecord:
     """The record of a run that has not been trained yet."""
     return RunRecord(
@@ -340,9 +344,19 @@ def begin_record(
         code=provenance.code_revision(),
         libraries=provenance.package_versions(),
         machine=provenance.describe_machine(),
-        parameters=count_parameters(model),
+        parameters=count_parameters(start.model),
+        parent=start.inheritance.as_record() if start.inheritance else {},
         text=RULES,
     )
+
+
+def save_weights(
+    cfg: TrainConfig, record: RunRecord, model: TranslationModel, folder: Path
+) -> None:
+    """Give the model the weights to test and write them into the folder; the record says which."""
+    steps = restore_chosen_weights(cfg, folder, model.eval())
+    write_atomically(folder / WEIGHTS, to_safetensors(model_tensors(model)))
+    record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
 
 
 def evaluate_splits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,31 +71,46 @@ def train_in_process(
             progress.print_line(
                 f"resumed at update {trainer.state.step} of {cfg.trainer.max_steps}"
             )
-        with contextlib.ExitStack() as stack:
-            if fabric.global_rank == 0:
-                loggers = Loggers(
-                    make_loggers(cfg.logger), folder, progress.print_line, cfg.name, cfg.tags
-                )
-                stack.enter_context(contextlib.closing(loggers))
-                progress.log = loggers.log
+        with _logging(fabric, cfg, folder, progress):
             state = trainer.fit()
         if not state.finished:
             return TrainingResult(state, {}, 0.0)
         restore_chosen_weights(cfg, folder, model)
         model.to(fabric.device).eval()
-        with progress.show_work("translating"):
-            decoded = {}
-            for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-                progress.current_work = f"the translations of {name}"
-                decoded[name] = decode_split(
-                    cfg, model, split, fabric.device, partial(processes.share_work, fabric)
-                )
+        decoded = _translate_splits(fabric, cfg, prepared, model, progress)
         memory = torch.tensor(provenance.peak_memory_mib(), device=fabric.device)
         peak = fabric.all_reduce(memory, reduce_op="max")
         assert isinstance(peak, torch.Tensor)
-        return TrainingResult(
-            state, {name: one for name, one in decoded.items() if one}, float(peak)
-        )
+        return TrainingResult(state, decoded, float(peak))
+
+
+@contextlib.contextmanager
+def _logging(fabric: Fabric, cfg: TrainConfig, folder: Path, progress: Progress) -> Iterator[None]:
+    """Within, the first process passes what it measures on to the run's loggers."""
+    if fabric.global_rank:
+        yield
+        return
+    loggers = Loggers(make_loggers(cfg.logger), folder, progress.print_line, cfg.name, cfg.tags)
+    with contextlib.closing(loggers):
+        progress.log = loggers.log
+        yield
+
+
+def _translate_splits(
+    fabric: Fabric,
+    cfg: TrainConfig,
+    prepared: Prepared,
+    model: TranslationModel,
+    progress: Progress,
+) -> dict[str, DecodedSplit]:
+    """The translations of dev and the test sets, without those that a signal interrupted."""
+    decoded = {}
+    with progress.show_work("translating"):
+        for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+            progress.current_work = f"the translations of {name}"
+            share_work = partial(processes.share_work, fabric)
+            decoded[name] = decode_split(cfg, model, split, fabric.device, share_work)
+    return {name: translations for name, translations in decoded.items() if translations}
 
 
 def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: TranslationModel) -> list[int]:

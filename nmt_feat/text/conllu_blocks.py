@@ -93,55 +93,83 @@ def _parse_plain(
     plain: Booleans,
     columns: Sequence[str],
 ) -> tuple[Sentences, Booleans, Booleans]:
-    """The sentences of the plain parts, which of the parts that are so far turn out to be, and
-    which of these have several roots.
+    """The sentences of the plain parts.
 
-    Of each word (a line of ten columns) its part; by part what its comment says the text is.
+    Args:
+        words: lines of ten columns.
+        part: the part of each word.
+        text_of_part: by part, the text that its comment says.
+        plain: by part, whether it can be plain.
+        columns: those to read.
+
+    Returns:
+        The sentences; by part, whether it is plain after all; whether it is, with several roots.
     """
     fields = _read_columns(words)
     begins = np.flatnonzero(np.diff(part, prepend=-1))
     counts = np.diff(np.append(begins, len(part)))
-    begin, count = np.repeat(begins, counts), np.repeat(counts, counts)
-    number, head = (
-        _apply_to_strings(fields[c], lambda s: NUMBERS.get(s, _NO_NUMBER)) for c in ("id", "head")
-    )
-    odd = (number != np.arange(len(words)) - begin + 1) | (head < -1) | (head > count)
-    for column in fields.values():
-        odd |= _apply_to_strings(column, lambda s: s.split() != [s])
-    form, misc = fields["form"], fields["misc"]
-    odd |= _apply_to_strings(form, lambda s: find_control(s) is not None)
-    odd |= _in_circle(np.where(odd, 0, head), begin, counts)
-    odd |= _apply_to_strings(misc, lambda s: "HeadUPOS=" in s)
+    begin = np.repeat(begins, counts)  # of each word, the first word of its part
+    head = _apply_to_strings(fields["head"], _parse_number)
+    odd = _find_odd_words(fields, head, begin, counts)
     plain = plain.copy()
     plain[part[odd]] = False
-    space = _apply_to_strings(misc, lambda s: len(space_after(s)))
-    forms = np.array([*form.values, *(f"{value} " for value in form.values)], object)
-    joined = "".join(forms[form.codes + len(form.values) * space].tolist())
-    length = _apply_to_strings(form, len)
-    at = np.append(0, np.cumsum(length + space))
-    starts = at[:-1] - at[begin]
-    bounds = at[np.append(begins, len(words))].tolist()
-    spelled = [joined[a:b].rstrip() for a, b in pairwise(bounds)]
+    texts, starts, lengths = _spell_sentences(fields, begins, begin)
     parts = part[begins].tolist()
-    unlike = [
-        p for p, text in zip(parts, spelled, strict=True) if text_of_part.get(p, text) != text
-    ]
+    unlike = [p for p, text in zip(parts, texts, strict=True) if text_of_part.get(p, text) != text]
     plain[unlike] = False
     if "head_upos" in columns:
-        upos = fields["upos"]
-        codes = np.append(upos.codes, [len(upos.values), len(upos.values) + 1])
-        of_head = np.where(head > 0, begin + head - 1, len(words) + (head < 0))
-        of_head[odd] = 0
-        fields["head_upos"] = DictionaryColumn(codes[of_head], [*upos.values, ROOT, NONE])
+        fields["head_upos"] = _find_head_upos(fields["upos"], np.where(odd, -1, head), begin)
     if "head" in columns:
         fields["head"] = fields["head"].map(lambda s: "-1" if s == NONE else s)
-    fields["misc"] = misc.map(lambda s: own_misc((s,)))
+    fields["misc"] = fields["misc"].map(lambda s: own_misc((s,)))
     strings = {column: fields[column].strings() for column in columns}
-    is_plain = plain[part[begins]]
     rooted = np.zeros(len(plain), bool)
     rooted[part[begins]] = np.add.reduceat((head == 0).astype(np.int64), begins) > 1
-    sentences = Sentences(spelled, counts, starts, starts + length, strings).rows(is_plain)
-    return sentences, plain, rooted & plain
+    sentences = Sentences(texts, counts, starts, starts + lengths, strings)
+    return sentences.rows(plain[part[begins]]), plain, rooted & plain
+
+
+def _parse_number(value: str) -> int:
+    return NUMBERS.get(value, _NO_NUMBER)
+
+
+def _find_odd_words(
+    fields: dict[str, DictionaryColumn], head: Integers, begin: Integers, counts: Integers
+) -> Booleans:
+    """Which words only `parse_conllu` can read, or refuse; arguments as of `_in_circle`."""
+    number, count = _apply_to_strings(fields["id"], _parse_number), np.repeat(counts, counts)
+    odd = (number != np.arange(len(head)) - begin + 1) | (head < -1) | (head > count)
+    for column in fields.values():
+        odd |= _apply_to_strings(column, lambda s: s.split() != [s])
+    odd |= _apply_to_strings(fields["form"], lambda s: find_control(s) is not None)
+    odd |= _in_circle(np.where(odd, 0, head), begin, counts)
+    odd |= _apply_to_strings(fields["misc"], lambda s: "HeadUPOS=" in s)
+    return odd
+
+
+def _spell_sentences(
+    fields: dict[str, DictionaryColumn], begins: Integers, begin: Integers
+) -> tuple[list[str], Integers, Integers]:
+    """The texts that forms and SpaceAfter say; start in its text and length of each word.
+
+    All forms are joined to one string, in which a sentence is what lies between two bounds.
+    """
+    form = fields["form"]
+    space = _apply_to_strings(fields["misc"], lambda s: len(space_after(s)))
+    forms = np.array([*form.values, *(f"{value} " for value in form.values)], object)
+    joined = "".join(forms[form.codes + len(form.values) * space].tolist())
+    lengths = _apply_to_strings(form, len)
+    ends = np.append(0, np.cumsum(lengths + space))
+    bounds = ends[np.append(begins, len(lengths))].tolist()
+    texts = [joined[a:b].rstrip() for a, b in pairwise(bounds)]
+    return texts, ends[:-1] - ends[begin], lengths
+
+
+def _find_head_upos(upos: DictionaryColumn, head: Integers, begin: Integers) -> DictionaryColumn:
+    """The part of speech of each word's head; of a root, and of none, names of their own."""
+    codes = np.append(upos.codes, [len(upos.values), len(upos.values) + 1])
+    rows = np.where(head > 0, begin + head - 1, len(upos.codes) + (head < 0))
+    return DictionaryColumn(codes[rows], [*upos.values, ROOT, NONE])
 
 
 def _in_circle(head: Integers, begin: Integers, counts: Integers) -> Booleans:

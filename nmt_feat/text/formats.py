@@ -188,15 +188,8 @@ def parse_jsonl(
         if not line.strip():
             yield Sentence("")
             continue
-        try:
-            content = load_json(line)
-        except ValueError as error:
-            raise UserError(f"{where}: no JSON ({error})") from None
-        if not isinstance(content, dict) or not isinstance(content.get("text"), str):
-            raise UserError(f'{where}: no object with a "text": {line[:60]!r}')
-        text = content["text"]
-        if "\n" in text or "\r" in text:
-            raise UserError(f"{where}: the text has a line break; a sentence is one line")
+        content = _read_json_line(line, where)
+        text: str = content["text"]
         if "words" in content:
             words = _words_of_json(text, content["words"], where)
             check_tree([word.head for word in words], [number] * len(words), name, findings)
@@ -205,25 +198,40 @@ def parse_jsonl(
                 for position, word in enumerate(words, 1)
             )
             yield Sentence(text, words, _read_comments(content.get("comments")))
-            continue
-        if not factors and "factors" not in content:
+        elif factors or "factors" in content:
+            yield _parse_factors(text, content.get("factors", []), factors, where)
+        else:
             yield Sentence(text, (), _read_comments(content.get("comments")))
-            continue
-        factor_lines = content.get("factors", [])
-        if not isinstance(factor_lines, list) or not all(
-            isinstance(row, str) for row in factor_lines
-        ):
-            raise UserError(f'{where}: "factors" is no list of strings')
-        if len(factor_lines) != len(factors):
-            names = ", ".join(factors) or "none"
-            raise UserError(f"{where}: {len(factor_lines)} factors, not {len(factors)} ({names})")
-        columns = [text.split(), *map(str.split, factor_lines)]
-        for factor, column in zip(factors, columns[1:], strict=True):
-            if len(column) != len(columns[0]):
-                raise UserError(
-                    f"{where}: {len(column)} values of {factor} for {len(columns[0])} tokens"
-                )
-        yield _join_tokens(list(map(list, zip(*columns, strict=True))), factors, where)
+
+
+def _read_json_line(line: str, where: str) -> dict[str, Any]:
+    """The object of a line of JSON, which has a text of one line."""
+    try:
+        content = load_json(line)
+    except ValueError as error:
+        raise UserError(f"{where}: no JSON ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("text"), str):
+        raise UserError(f'{where}: no object with a "text": {line[:60]!r}')
+    if "\n" in content["text"] or "\r" in content["text"]:
+        raise UserError(f"{where}: the text has a line break; a sentence is one line")
+    return content
+
+
+def _parse_factors(text: str, factor_lines: Any, factors: Sequence[str], where: str) -> Sentence:
+    """The sentence of Sockeye's tokens and lines of their factors, which `factors` names."""
+    is_list = isinstance(factor_lines, list)
+    if not is_list or not all(isinstance(row, str) for row in factor_lines):
+        raise UserError(f'{where}: "factors" is no list of strings')
+    if len(factor_lines) != len(factors):
+        names = ", ".join(factors) or "none"
+        raise UserError(f"{where}: {len(factor_lines)} factors, not {len(factors)} ({names})")
+    columns = [text.split(), *map(str.split, factor_lines)]
+    for factor, column in zip(factors, columns[1:], strict=True):
+        if len(column) != len(columns[0]):
+            raise UserError(
+                f"{where}: {len(column)} values of {factor} for {len(columns[0])} tokens"
+            )
+    return _join_tokens(list(map(list, zip(*columns, strict=True))), factors, where)
 
 
 def _read_comments(comments: Any) -> tuple[str, ...]:
