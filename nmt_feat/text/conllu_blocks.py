@@ -138,7 +138,7 @@ def _find_odd_words(
 ) -> Booleans:
     """Which words only `parse_conllu` can read, or refuse; arguments as of `_in_circle`."""
     number, count = _apply_to_strings(fields["id"], _parse_number), np.repeat(counts, counts)
-    odd = (number != np.arange(len(head)) - begin + 1) | (head < -1) | (head > count)
+    odd: Booleans = (number != np.arange(len(head)) - begin + 1) | (head < -1) | (head > count)
     for column in fields.values():
         odd |= _apply_to_strings(column, lambda s: s.split() != [s])
     odd |= _apply_to_strings(fields["form"], lambda s: find_control(s) is not None)
