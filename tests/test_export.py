@@ -24,10 +24,10 @@ from nmt_feat.export.ctranslate2 import (
     QUANTIZATIONS,
     Exported,
     Tuples,
-    attested,
-    columns,
     export,
-    factors,
+    fold_tables,
+    list_tuples,
+    stack_columns,
 )
 from nmt_feat.features import Categorical, Linear
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -97,16 +97,16 @@ def own_factors(model: Transformer) -> bool:
 
 def tuples_for(model: Transformer, split: EncodedSplit) -> Tuples | None:
     """What the export of `scripts/export.py` takes: nothing where CTranslate2 has the combiner."""
-    tables = factors(model.source)
+    tables = fold_tables(model.source)
     assert (tables is not None) == own_factors(model)
-    return None if tables else attested(split, names_of(model))
+    return None if tables else list_tuples(split, names_of(model))
 
 
 @pytest.mark.parametrize("table", [False, True])
 def test_probabilities(model: Transformer, tmp_path: Path, table: bool) -> None:
     """CTranslate2 gives each target the log-probability that forced scoring gives it."""
     split = random_split(1, 40, names_of(model))
-    tuples = attested(split, names_of(model)) if table else tuples_for(model, split)
+    tuples = list_tuples(split, names_of(model)) if table else tuples_for(model, split)
     check_probabilities(model, split, tuples, tmp_path / "out")
 
 
@@ -117,7 +117,7 @@ def check_probabilities(
     names = names_of(model)
     export(model, tuples, folder, None)
     exported = Exported(folder, 1)
-    rows, bounds = columns(split, names), split.source.offsets
+    rows, bounds = stack_columns(split, names), split.source.offsets
     sources = [
         exported.tokens(rows[bounds[i] : bounds[i + 1]], False)[0] for i in range(len(split))
     ]
@@ -151,9 +151,9 @@ def test_a_line_of_numbers(tmp_path: Path) -> None:
         decoder_layers=1,
         dropouts=Dropouts(0.0, 0.0, 0.0),
     ).eval()
-    assert factors(model.source) is None
+    assert fold_tables(model.source) is None
     split = random_split(5, 20, ["depth"])
-    check_probabilities(model, split, attested(split, ["depth"]), tmp_path / "out")
+    check_probabilities(model, split, list_tuples(split, ["depth"]), tmp_path / "out")
 
 
 def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
         encoded = Encoded(
             split.source.row(i).tolist(),
             {
-                name: columns(split, names)[split.source.offsets[i] :, k].tolist()
+                name: stack_columns(split, names)[split.source.offsets[i] :, k].tolist()
                 for k, name in enumerate(names, 1)
             },
         )
@@ -240,7 +240,7 @@ def test_quantized(tmp_path: Path) -> None:
     ).eval()
     split = random_split(3, 10, [])
     for name in ("int8", None):
-        export(model, attested(split, []), tmp_path / str(name), name)
+        export(model, list_tuples(split, []), tmp_path / str(name), name)
     sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("int8", "None")]
     assert sizes[0] < 0.7 * sizes[1]
 
@@ -266,7 +266,7 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     encoded = [Encoded([*ids, EOS], {"upos": [*upos, 2]}) for ids, upos in sources]
     split = split_of(encoded, [[EOS]] * 4, [""] * 4, [""] * 4)
     train = split_of(encoded[:3], [[EOS]] * 3, [""] * 3, [""] * 3)
-    tuples = attested(train, ["upos"])
+    tuples = list_tuples(train, ["upos"])
     assert sorted(map(tuple, tuples.tolist())) == [(EOS, 2), (5, 4), (5, 5), (6, 4)]
     assert tuples.tolist()[-1] == [5, 4]  # seen once, the others more often
     export(model, tuples, tmp_path / "out", None)

@@ -30,7 +30,7 @@ from nmt_feat.cli.hydra_program import print_mistakes
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.export.ctranslate2 import attested, export
+from nmt_feat.export.ctranslate2 import export, list_tuples
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import EXPORT
 from nmt_feat.runs.provenance import code_revision, describe_machine, package_versions
@@ -108,7 +108,7 @@ def write_pieces(prepared: Prepared, folder: Path, limit: int | None) -> None:
 def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Path) -> Path:
     """Export our model, in fp32, and write the test's sentences as the tokens of the export."""
     run, out = TrainedModel(folder), folder / EXPORT
-    tuples = attested(prepared.train, [])
+    tuples = list_tuples(prepared.train, [])
     assert isinstance(run.model, Transformer)
     if not out.exists():
         export(run.model.cpu(), tuples, out, None)

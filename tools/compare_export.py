@@ -31,7 +31,7 @@ SAME = 1e-4
 def exported(run: TrainedModel, folder: Path) -> exporting.Exported:
     """The run's model for CTranslate2; of the test set's own tuples where a table is needed."""
     tuples = None
-    if exporting.factors(run.model.source) is None:
+    if exporting.fold_tables(run.model.source) is None:
         raise UserError(f"{run.folder}: take a run of none, concat, add or average")
     assert isinstance(run.model, Transformer)
     exporting.export(run.model, tuples, folder / "export", None)

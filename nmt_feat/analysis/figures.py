@@ -7,7 +7,7 @@ import math
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,51 +80,45 @@ def write_figures(report: Report, folder: Path) -> dict[Path, str]:
 
 def draw_figures(report: Report) -> dict[str, tuple[Figure, str]]:
     """Each figure that the runs have data for, by a name for its files, and what it shows."""
+    from matplotlib.text import Text
+
     drawn: dict[str, tuple[Figure, str]] = {}
-
-    def add_figure(name: str, figure: Figure, shows: str) -> None:
-        from matplotlib.text import Text
-
+    for name, figure, shows in _draw_all(report):
         for text in figure.findobj(Text):
             text.set_parse_math(False)  # a dollar is a dollar
             text.set_fontfamily(["DejaVu Sans", *cjk_fonts()])
         name = re.sub(r"[^\w.=+-]+", "-", name)
         same = sum(earlier == name or earlier.startswith(f"{name}--") for earlier in drawn)
         drawn[f"{name}--{same + 1}" if same else name] = figure, shows
+    return drawn
 
+
+def _draw_all(report: Report) -> Iterator[tuple[str, Figure, str]]:
+    """The figures with names, which may repeat, and what they show."""
     for evidence in report.comparisons:
         name, test = f"{evidence.test}-{evidence.conditions}".rstrip("-"), evidence.test_name
         if evidence.against[evidence.metric]:
             shows = "differences to the baseline, intervals"
-            add_figure(f"differences-{name}", draw_differences(evidence), shows)
+            yield f"differences-{name}", draw_differences(evidence), shows
         for lines in split_lines(score_by_length(evidence), evidence.baseline):
-            add_figure(
-                f"lengths-{name}",
-                draw_lengths(test, lines, evidence.metric),
-                f"{evidence.metric} by length of the reference",
-            )
+            shows = f"{evidence.metric} by length of the reference"
+            yield f"lengths-{name}", draw_lengths(test, lines, evidence.metric), shows
     rows = report.table.runs_by_name()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
     baselines = (e.baseline_row for e in report.comparisons if e.baseline_row in trained)
     for group in split_lines(trained, next(baselines, next(iter(trained), None))):
-        add_figure("curves", draw_curves(group), "BLEU on dev in training")
+        yield "curves", draw_curves(group), "BLEU on dev in training"
     for data, gains in compute_gains(report).items():
-        add_figure(
-            f"gain-{data}", draw_gains(data, gains, report.metric), "gain against corpus size"
-        )
+        yield f"gain-{data}", draw_gains(data, gains, report.metric), "gain against corpus size"
     for data, series in score_by_information(report.table, report.metric).items():
         shows = f"{report.metric} against the bits of the features"
-        add_figure(f"information-{data}", draw_information(data, series, report.metric), shows)
+        yield f"information-{data}", draw_information(data, series, report.metric), shows
     for name, runs in rows.items():
         if values := mean_gates(runs):
-            add_figure(f"gates-{name}", draw_gates(name, values), "mean gate by feature value")
+            yield f"gates-{name}", draw_gates(name, values), "mean gate by feature value"
     if shares := mean_norm_shares(rows):
-        add_figure(
-            "shares",
-            draw_norm_shares(shares),
-            "what words and features hold of the embedding's norm",
-        )
-    return drawn
+        shows = "what words and features hold of the embedding's norm"
+        yield "shares", draw_norm_shares(shares), shows
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from nmt_feat.config.identity import method_name
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
-from nmt_feat.export.ctranslate2 import QUANTIZATIONS, attested, export, factors
+from nmt_feat.export.ctranslate2 import QUANTIZATIONS, export, fold_tables, list_tuples
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import EXPORT, WEIGHTS
 from nmt_feat.runs.records import read_run
@@ -57,7 +57,7 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
     for kind in model.kinds.values():
         kind.check_exportable()
     combinations = None
-    if tables := factors(model.model.source):
+    if tables := fold_tables(model.model.source):
         say(f"exact for all: {' and '.join(f'{len(table):,}' for table in tables)} embeddings")
     else:
         combinations = list_combinations(model, cache, limit)
@@ -79,7 +79,7 @@ def list_combinations(model: TrainedModel, cache: str | None, limit: float) -> N
             f"{model.folder}: its training data, prepared again, differs from that of "
             "training; put the same files, and the same annotator, where they were"
         )
-    combinations = attested(prepared.train, list(cfg.features))
+    combinations = list_tuples(prepared.train, list(cfg.features))
     size = len(combinations) * cfg.model.dim * 4 / 2**20
     say(f"{len(combinations):,} combinations of piece and features: a table of {size:,.1f} MiB")
     if size > limit:

@@ -125,6 +125,29 @@ def count_parallel_jobs(config: DictConfig) -> int | None:
     return int(count) if count > 0 else max(1, count_cores() + 1 + int(count))
 
 
+def describe_job(config: DictConfig, job_return: JobReturn, seconds: float) -> dict[str, Any]:
+    """What a job's file says: what was asked for, where the run is, what went wrong."""
+    settings = job_return.cfg or OmegaConf.create()
+    with contextlib.suppress(OmegaConfBaseException):  # what cannot be resolved stays as it is
+        OmegaConf.resolve(settings)
+    job: dict[str, Any] = {
+        "number": config.hydra.job.num + 1,
+        "overrides": list(config.hydra.overrides.task),
+        "folder": str(current.folder.absolute()) if current.folder else None,
+        "seconds": seconds,
+        "trained": current.trained,
+        "request": current.request and dataclasses.asdict(current.request),
+        "error": None,
+        "config": OmegaConf.to_container(settings),
+    }
+    if job_return.status == JobStatus.FAILED:
+        error = job_return._return_value
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        job["error"] = kind + " ".join(str(error).split())
+        job["traceback"] = "".join(traceback.format_exception(error))
+    return job
+
+
 class SweepTable(Callback):
     """`hydra.callbacks.table._target_`: records each job in `<sweep dir>/jobs`, ends in a table."""
 
@@ -208,24 +231,8 @@ class SweepTable(Callback):
             return
         _log.close()
         seconds = time.monotonic() - self.began
-        settings = job_return.cfg or OmegaConf.create()
-        with contextlib.suppress(OmegaConfBaseException):  # what cannot be resolved stays as it is
-            OmegaConf.resolve(settings)
-        job: dict[str, Any] = {
-            "number": config.hydra.job.num + 1,
-            "overrides": list(config.hydra.overrides.task),
-            "folder": str(current.folder.absolute()) if current.folder else None,
-            "seconds": seconds,
-            "trained": current.trained,
-            "request": current.request and dataclasses.asdict(current.request),
-            "error": None,
-            "config": OmegaConf.to_container(settings),
-        }
+        job = describe_job(config, job_return, seconds)
         if job_return.status == JobStatus.FAILED:
-            error = job_return._return_value
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            job["error"] = kind + " ".join(str(error).split())
-            job["traceback"] = "".join(traceback.format_exception(error))
             if self.total is not None:
                 job_return.status = JobStatus.COMPLETED
                 job_return.return_value = math.nan

@@ -59,21 +59,21 @@ def ctranslate2() -> Any:
     return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
 
 
-def columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
+def stack_columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
     """The tuples (piece, feature values) of a split, position by position: `(positions, parts)`."""
     parts = [split.source.values, *(split.features[name] for name in features)]
     return np.stack(parts, axis=1)
 
 
-def attested(split: EncodedSplit, features: Sequence[str]) -> Tuples:
+def list_tuples(split: EncodedSplit, features: Sequence[str]) -> Tuples:
     """The distinct tuples of a split, the most frequent first, the smaller ids first."""
-    rows, counts = np.unique(columns(split, features), axis=0, return_counts=True)
+    rows, counts = np.unique(stack_columns(split, features), axis=0, return_counts=True)
     distinct: Tuples = rows[np.argsort(-counts, kind="stable")]
     return distinct
 
 
 @torch.no_grad()
-def factors(embedding: SourceEmbedding) -> list[Table] | None:
+def fold_tables(embedding: SourceEmbedding) -> list[Table] | None:
     """The tables of words and features, with which a sum or concatenation of rows, as CTranslate2
     makes it, is what the embedding layer makes of them, times sqrt(D); none for other combiners
     and for features without words.
@@ -93,7 +93,7 @@ def factors(embedding: SourceEmbedding) -> list[Table] | None:
 
 
 @torch.no_grad()
-def merged(embedding: SourceEmbedding, tuples: Tuples) -> Table:
+def merge_tuples(embedding: SourceEmbedding, tuples: Tuples) -> Table:
     """What the embedding layer makes of each tuple, times sqrt(D), without positions: `(n, D)`."""
     rows = []
     for part in np.array_split(tuples, max(1, len(tuples) // 8192)):
@@ -114,55 +114,68 @@ def export(
 
     Args:
         model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
-        tuples: a row of the source table is made for each; None where `factors` has the tables.
+        tuples: a row of the source table is made for each; None where `fold_tables` gives the tables.
         folder: is made; must not exist.
         weights: the SHA-256 sum of the file of the model's weights.
     """
     specs = ctranslate2().specs
     if tuples is None:
-        tables = factors(model.source)
+        tables = fold_tables(model.source)
         assert tables is not None, "this combiner needs tuples"
     else:
-        tables = [merged(model.source, tuples)]
-    encoder = [layer for layer in model.encoder if isinstance(layer, EncoderLayer)]
-    decoder = [layer for layer in model.decoder if isinstance(layer, DecoderLayer)]
-    heads, dim = encoder[0].attention.heads, model.target.words.embedding_dim
+        tables = [merge_tuples(model.source, tuples)]
     merge = specs.EmbeddingsMerge
     spec = specs.TransformerSpec.from_config(
-        (len(encoder), len(decoder)),
-        heads,
+        (len(model.encoder), len(model.decoder)),
+        model.heads,
         pre_norm=True,
         num_source_embeddings=len(tables),
         embeddings_merge=merge.CONCAT if type(model.source.combiner) is Concat else merge.ADD,
     )
+    _fill_tables(spec, tables, model.target.words.weight.detach().numpy())
+    _fill_layers(spec, model)
+    spec.config.add_source_eos = False  # it is among the tuples
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    _write(spec, tuples, folder, weights)
+
+
+def _fill_tables(spec: Any, tables: Sequence[Table], target: Table) -> None:
+    """Fill in the embeddings of source and target, and name their rows."""
     for out, table in zip(spec.encoder.embeddings, tables, strict=True):
         out.weight = np.concatenate(
             [np.zeros_like(table, shape=(len(SPECIAL), table.shape[1])), table]
         )
         spec.register_source_vocabulary(SPECIAL + [f"t{i}" for i in range(len(table))])
-    spec.encoder.scale_embeddings = False
-    target = model.target.words.weight.detach().numpy()
+    spec.encoder.scale_embeddings = False  # the tables are scaled
     spec.decoder.embeddings.weight = target
     spec.decoder.scale_embeddings = True
     spec.decoder.projection.weight = target
-    places = sinusoidal_positions(0, LONGEST, dim, torch.zeros(1)).numpy()
-    for part, layers, norm in (
-        (spec.encoder, encoder, model.encoder_norm),
-        (spec.decoder, decoder, model.decoder_norm),
-    ):
-        part.position_encodings.encodings = places
-        _norm(part.layer_norm, norm)
-        for out, layer in zip(part.layer, layers, strict=True):
-            _attention(out.self_attention, layer.attention, layer.attention_norm)
-            if isinstance(layer, DecoderLayer):
-                _attention(out.attention, layer.cross, layer.cross_norm)
-            _norm(out.ffn.layer_norm, layer.forward_norm)
-            _linear(out.ffn.linear_0, layer.forward_layer.inner)
-            _linear(out.ffn.linear_1, layer.forward_layer.outer)
     spec.register_target_vocabulary(SPECIAL + [str(i) for i in range(len(SPECIAL), len(target))])
-    spec.config.add_source_eos = False  # it is among the tuples
-    spec.validate()
-    spec.optimize(quantization=quantization)
+
+
+def _fill_layers(spec: Any, model: Transformer) -> None:
+    """Fill in positions and layers."""
+    dim = model.target.words.embedding_dim
+    positions = sinusoidal_positions(0, LONGEST, dim, torch.zeros(1)).numpy()
+    for part, layers, norm in (
+        (spec.encoder, model.encoder, model.encoder_norm),
+        (spec.decoder, model.decoder, model.decoder_norm),
+    ):
+        part.position_encodings.encodings = positions
+        _fill_norm(part.layer_norm, norm)
+        for out, layer in zip(part.layer, layers, strict=True):
+            assert isinstance(layer, EncoderLayer | DecoderLayer)
+            _fill_attention(out.self_attention, layer.attention, layer.attention_norm)
+            if isinstance(layer, DecoderLayer):
+                _fill_attention(out.attention, layer.cross, layer.cross_norm)
+            _fill_norm(out.ffn.layer_norm, layer.forward_norm)
+            _fill_linear(out.ffn.linear_0, layer.forward_layer.inner)
+            _fill_linear(out.ffn.linear_1, layer.forward_layer.outer)
+
+
+def _write(spec: Any, tuples: Tuples | None, folder: Path, weights: str) -> None:
+    """Write the export into a folder beside its own, which is renamed when all is there."""
     building = folder.with_name(f"{folder.name}.part")
     refuse_links(folder)
     remove_tree(building)
@@ -176,21 +189,21 @@ def export(
     rename_whole(building, folder)
 
 
-def _norm(spec: Any, norm: nn.LayerNorm) -> None:
+def _fill_norm(spec: Any, norm: nn.LayerNorm) -> None:
     spec.gamma, spec.beta = norm.weight.detach().numpy(), norm.bias.detach().numpy()
 
 
-def _linear(spec: Any, layer: nn.Linear) -> None:
+def _fill_linear(spec: Any, layer: nn.Linear) -> None:
     spec.weight, spec.bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
 
 
-def _attention(spec: Any, attention: Attention, norm: nn.LayerNorm) -> None:
-    _norm(spec.layer_norm, norm)
+def _fill_attention(spec: Any, attention: Attention, norm: nn.LayerNorm) -> None:
+    _fill_norm(spec.layer_norm, norm)
     layers = [attention.inputs, attention.output]
     if hasattr(attention, "query"):
         layers.insert(0, attention.query)
     for out, layer in zip(spec.linear, layers, strict=True):
-        _linear(out, layer)
+        _fill_linear(out, layer)
 
 
 class Translated(NamedTuple):
@@ -267,7 +280,7 @@ class Exported:
     ) -> Translated:
         """Beam search by CTranslate2."""
         check_search(cfg.beam, cfg.nbest, cfg.length_penalty)
-        rows, bounds = columns(split, features), split.source.offsets
+        rows, bounds = stack_columns(split, features), split.source.offsets
         encoded = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
         tokens = {
             i: pieces for i, (pieces, _) in enumerate(encoded) if pieces and len(pieces) <= LONGEST
