@@ -114,7 +114,7 @@ def export(
 
     Args:
         model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
-        tuples: a row of the source table is made for each; None where `fold_tables` gives the tables.
+        tuples: a row of the source table is made for each; None where `fold_tables` has the tables.
         folder: is made; must not exist.
         weights: the SHA-256 sum of the file of the model's weights.
     """
