@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 from functools import cache
 
 
@@ -15,4 +16,9 @@ def spare_time() -> None:
     """
     os.fsync = lambda descriptor: None
     importlib.metadata.version = cache(importlib.metadata.version)
-    importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+    read_entry_points = importlib.metadata.entry_points
+    # A test may install a package: what one folder of packages has is not what two have.
+    cached = cache(lambda folders, *names: read_entry_points(**dict(names)))
+    importlib.metadata.entry_points = lambda **names: cached(
+        tuple(sys.path), *sorted(names.items())
+    )
