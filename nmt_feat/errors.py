@@ -39,9 +39,9 @@ def escape_controls(text: str) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory, of the CPU or of a GPU, is not enough."""
     # torch.OutOfMemoryError is a RuntimeError, too; the CPU's allocator has no type of its own.
-    said = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+    phrases = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in said)
+        isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
     )
 
 
@@ -62,9 +62,9 @@ def writing_to(path: object) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, choices: Iterable[str]) -> str:
     """The end of a message about an unknown name: the near ones if any, else all of them."""
-    names = sorted(known)
+    names = sorted(choices)
     close = len(name) < 100 and difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(repr(c) for c in close)}?"

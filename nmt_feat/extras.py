@@ -6,10 +6,10 @@ from typing import Any
 from nmt_feat.errors import UserError
 
 
-def optional(module: str, what: str, extra: str) -> Any:
+def optional(module: str, needed_by: str, extra: str) -> Any:
     """The module of an optional package, which is named as the module.
 
-    `what` (a setting or a feature of the program) needs it; `pip install 'nmt_feat[extra]'` brings
+    `needed_by` is a setting or a feature of the program; `pip install 'nmt_feat[extra]'` brings
     it. A package that is missing or cannot be imported is a `UserError`.
     """
     try:
@@ -20,5 +20,5 @@ def optional(module: str, what: str, extra: str) -> Any:
         )
         reason = "" if missing else f" (importing it failed: {error})"
         raise UserError(
-            f"{what} needs the package {module}{reason}: pip install 'nmt_feat[{extra}]'"
+            f"{needed_by} needs the package {module}{reason}: pip install 'nmt_feat[{extra}]'"
         ) from None

@@ -24,7 +24,7 @@ BANNED = frozenset(
     | {"several", "place", "what", "other", "turned", "settle"}
 )
 """Names that do not say what they hold or do."""
-LONG_FUNCTION, LONG_FILE = 60, 450
+LONG_FUNCTION, LONG_FILE = 45, 450
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -38,28 +38,30 @@ class Pool:
     """Processes that take task after task; results come in the order of the tasks.
 
     With one process the work is done here. Few tasks are in flight, so that memory stays bounded.
-    `what` and `setting` name work and setting where a process dies; `start(*given)` is called in
-    each process first.
+    `name` and `setting` name work and setting where a process dies; `start(*arguments)` is called
+    in each process first.
     """
 
     def __init__(
         self,
         processes: int,
-        what: str,
+        name: str,
         setting: str,
         start: Callable[..., None] | None = None,
-        given: tuple[Any, ...] = (),
+        arguments: tuple[Any, ...] = (),
     ) -> None:
-        self.processes, self._what, self._setting = processes, what, setting
+        self.processes, self._name, self._setting = processes, name, setting
         self._executor = None
         if processes > 1:
             context = multiprocessing.get_context(START_METHOD)
             if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
                 # joblib's, in a job of its launcher: children are told of it, but do not know it.
                 multiprocessing.set_start_method("spawn", force=True)
-            self._executor = ProcessPoolExecutor(processes, context, _begin_worker, (start, given))
+            self._executor = ProcessPoolExecutor(
+                processes, context, _begin_worker, (start, arguments)
+            )
         elif start:
-            start(*given)
+            start(*arguments)
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """`work` of each task, in order."""
@@ -76,7 +78,7 @@ class Pool:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                f"{self._what}: a process died, perhaps for want of memory; "
+                f"{self._name}: a process died, perhaps for want of memory; "
                 f"set {self._setting} to less than {self.processes}"
             ) from None
 

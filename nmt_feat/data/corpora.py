@@ -109,11 +109,8 @@ def locate_splits(
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
         form = Format(read_kind(config, split), tuple(config.factors))
         annotation = name_annotation(split, form)
-        if annotate and not tools and not annotation and (required or name == "train"):
-            raise UserError(
-                f"{key}.source={split.source}: features need annotation; set annotator=udpipe "
-                f"or annotator=hanta, or {key}.conllu=FILE.conllu"
-            )
+        if annotate and not tools and (required or name == "train"):
+            _require_annotation(split, key, annotation)
         # The annotation of a raw counterpart is not merged with one of the tokens.
         of_files = annotate and (not tools or not (annotator.replace or split.raw))
         if tools and annotation and not of_files:
@@ -173,6 +170,15 @@ def _join_splits(
         rules=rules,
         keys=keys,
     )
+
+
+def _require_annotation(split: SplitConfig, key: str, annotation: str | None) -> None:
+    """Refuse a split that no file annotates."""
+    if not annotation:
+        raise UserError(
+            f"{key}.source={split.source}: features need annotation; set annotator=udpipe or "
+            f"annotator=hanta, or {key}.conllu=FILE.conllu"
+        )
 
 
 def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annotator: bool) -> None:

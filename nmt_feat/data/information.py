@@ -22,11 +22,11 @@ Key = TypeVar("Key", str, tuple[Any, ...])
 
 def without_missing(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
     """The counts of values that are known, alone or with forms, and their share of all words."""
-    gone = {k for k in counts if (k if isinstance(k, str) else k[1]) == MISSING}
-    known = (
-        {k: n for k, n in counts.items() if k not in gone} if gone else counts
-    )  # may be millions
-    return known, sum(known.values()) / max(sum(counts.values()), 1)
+    missing = {k for k in counts if (k if isinstance(k, str) else k[1]) == MISSING}
+    present = counts
+    if missing:  # else no copy: there may be millions
+        present = {k: n for k, n in counts.items() if k not in missing}
+    return present, sum(present.values()) / max(sum(counts.values()), 1)
 
 
 def regroup(counts: Mapping[Old, int], change: Callable[[Old], New]) -> Counter[New]:

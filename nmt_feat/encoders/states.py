@@ -65,7 +65,7 @@ class _Window(NamedTuple):
 
     text: int
     ids: list[int]
-    own: slice  # those whose states are taken
+    inner: slice  # those whose states are taken
     spans: list[tuple[int, int]]  # of these
 
 
@@ -195,8 +195,8 @@ class LanguageModel:
             goes_on = i + 1 < len(owners) and owners[i + 1] == text
             start = real[0] + (overlap // 2 if follows else 0) if len(real) else 0
             end = real[-1] + 1 - (overlap - overlap // 2 if goes_on else 0) if len(real) else 0
-            own = slice(int(start), int(end))
-            yield _Window(text, coded["input_ids"][i], own, coded["offset_mapping"][i][own])
+            inner = slice(int(start), int(end))
+            yield _Window(text, coded["input_ids"][i], inner, coded["offset_mapping"][i][inner])
 
     @property
     def padding(self) -> int:
@@ -210,7 +210,7 @@ class LanguageModel:
         offsets = np.append(0, np.cumsum(lengths))
         ids = np.array([id for window in windows for id in window.ids], np.int32)
         starts = zip(windows, offsets.tolist(), strict=False)
-        places = [start + i for w, start in starts for i in range(w.own.start, w.own.stop)]
+        places = [start + i for w, start in starts for i in range(w.inner.start, w.inner.stop)]
         counts, spans = self._spans(texts, windows)
         self._check_ids(ids)
         read = EncoderWindows(Ragged(ids, offsets), np.array(places, np.int64))
@@ -260,7 +260,7 @@ class LanguageModel:
             layer = self._forward([windows[i].ids for i in rows])
             with np.errstate(over="ignore"):  # found below
                 for i, states in zip(rows.tolist(), layer, strict=True):
-                    vectors[ends[i] - sizes[i] : ends[i]] = states[windows[i].own]
+                    vectors[ends[i] - sizes[i] : ends[i]] = states[windows[i].inner]
         self._check_finite(texts, counts, vectors)
         return States(counts, spans, vectors)
 

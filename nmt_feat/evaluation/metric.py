@@ -100,7 +100,7 @@ def build_metrics(configs: Mapping[str, MetricConfig], scoring: Scoring) -> dict
         shipped = type(metric).__module__.startswith("nmt_feat.")
         if metric.name in RESERVED and not shipped:
             raise UserError(f"{where}: the name {metric.name} is taken; choose another")
-        if metric.name in (other.name for other in metrics.values()):
+        if metric.name in (earlier.name for earlier in metrics.values()):
             raise UserError(f"{where}: another metric has the name {metric.name}; leave one out")
         metrics[key] = metric
     return metrics

@@ -201,8 +201,8 @@ def choose_typical(counts: Mapping[float, int], bins: int) -> list[str]:
     if len(numbers) > bins:
         cumulative = np.cumsum([counts[number] for number in numbers])
         middles = (2 * np.arange(bins) + 1) * cumulative[-1]  # in shares of 2 * bins
-        places = np.searchsorted(2 * bins * cumulative, middles)
-        numbers = [numbers[place] for place in places.tolist()]
+        indices = np.searchsorted(2 * bins * cumulative, middles)
+        numbers = [numbers[index] for index in indices.tolist()]
     return list(dict.fromkeys(f"{number:.12g}" for number in numbers))
 
 

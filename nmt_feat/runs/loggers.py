@@ -115,8 +115,8 @@ class WandB(Logger):
     def __init__(self, project: str = "nmt_feat", mode: str = "online") -> None:
         self.wandb = optional("wandb", "logger=wandb", "wandb")
         self.project, self.mode = project, mode
-        if mode not in (known := ("online", "offline")):
-            raise UserError(f"logger.wandb.args.mode={mode}: unknown; {suggest(mode, known)}")
+        if mode not in (modes := ("online", "offline")):
+            raise UserError(f"logger.wandb.args.mode={mode}: unknown; {suggest(mode, modes)}")
 
     def open(self, folder: Path) -> None:
         """Begin or continue the run; the screen's output stays here."""

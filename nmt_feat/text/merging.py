@@ -52,7 +52,7 @@ class Conflicts:
     def add(self, source: str, word: Word, others: Sequence[Word]) -> None:
         """Count a word that another source cuts in another way."""
         self.counts[source] += 1
-        there = " + ".join(repr(other.form) for other in others) or "no word"
+        there = " + ".join(repr(unlike.form) for unlike in others) or "no word"
         self.first.setdefault(source, f"{word.form!r} is {there}")
 
     def update(self, others: Conflicts) -> None:

@@ -139,8 +139,9 @@ class Subwords:
     def encode(self, text: str) -> list[Piece]:
         """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
         text = escape_reserved(text) if self._escaped else text
-        found = self._model.encode(text, out_type="offset_mapping")
-        return [Piece(i, *span) for i, span in zip(found["ids"], found["offsets"], strict=True)]
+        encoded = self._model.encode(text, out_type="offset_mapping")
+        pairs = zip(encoded["ids"], encoded["offsets"], strict=True)
+        return [Piece(i, *span) for i, span in pairs]
 
     def surface(self, text: str, piece: Piece) -> str:
         """The visible characters of a piece of `text`: its units are taken of them."""
@@ -246,8 +247,8 @@ class Words(Subwords):
         return self._words
 
     def encode(self, text: str) -> list[Piece]:  # noqa: D102
-        found = re.finditer(r"\S+", text)
-        return [Piece(self._ids.get(m[0], UNK), m.start(), m.end()) for m in found]
+        matches = re.finditer(r"\S+", text)
+        return [Piece(self._ids.get(m[0], UNK), m.start(), m.end()) for m in matches]
 
     def surface(self, text: str, piece: Piece) -> str:  # noqa: D102
         characters = super().surface(text, piece)
