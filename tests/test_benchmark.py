@@ -75,6 +75,20 @@ def test_train_and_prepare(small: Small, tmp_path: Path) -> None:
     assert figures["start_to_first_update_seconds"] > 0.1
 
 
+def test_a_process_of_train_py(small: Small, tmp_path: Path) -> None:
+    """Its updates are timed one by one; it is stopped behind them, and its mistakes are shown."""
+    settings = [o for o in small.overrides("combiner=gate") if "max_steps" not in o]
+    report = tmp_path / "command.json"
+    done = bench("command", *settings, "--warmup=2", "--updates=5", "--json", report)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(report.read_text())["figures"]
+    assert 0 < figures["update_ms_p10"] <= figures["update_ms_median"] <= figures["update_ms_p90"]
+    assert figures["start_to_first_update_seconds"] > 0.1
+    done = bench("command", *settings, "trainer.threds=1")
+    assert done.returncode == 2
+    assert "trainer.threds: no such setting" in done.stderr
+
+
 def test_prepare_a_corpus_of_any_size(tmp_path: Path) -> None:
     settings = ["features=[upos,lemma]", f"paths.cache={tmp_path}"]
     report = tmp_path / "prepare.json"

@@ -1,6 +1,7 @@
 """How fast training, translation and preparation are, with the settings of train.py.
 
 python tools/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
+python tools/benchmark.py command model=tiny trainer.precision=bf16-mixed trainer.threads=2
 python tools/benchmark.py rows model=tiny --rows none,concat_upos,gate --rounds 5 --updates 30
 python tools/benchmark.py translate --run runs/... --input FILE
 python tools/benchmark.py prepare data=multi30k
@@ -8,6 +9,8 @@ python tools/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
 
 `--pairs N` writes a corpus of N pairs first (the embedded one again and again, each sentence with a
 number of its own) in the folder `paths.cache`, and keeps it; `train --pairs N` trains on it.
+`train` times the bare updates in this process; `command` those of a process of train.py, with all
+that stands around them, the same batches for the same `--warmup` and `--updates`.
 `rows` trains rows of tables side by side, an update of each in turn: how many times the first
 one's time an update of each takes, the median of the rounds. Prints a table; `--json FILE` writes
 the figures as well. Padding is never counted as a token.
@@ -23,6 +26,8 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -62,6 +67,8 @@ from nmt_feat.text.formats import kind_of
 from nmt_feat.training.loop import Trainer
 
 Lengths = NDArray[np.int64]
+TENTHS = {"p10": 0, "median": 4, "p90": 8}
+"""Shown of the times of updates, by their number among tenths."""
 
 
 def synthetic(cfg: TrainConfig, pairs: int) -> None:
@@ -208,15 +215,48 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "sentences_per_second": (trainer.state.sentences - before.sentences) / total,
         "target_tokens_per_second": (trainer.state.tokens - before.tokens) / total,
-        "update_ms_p10": 1000 * tenths[0],
-        "update_ms_median": 1000 * tenths[4],
-        "update_ms_p90": 1000 * tenths[8],
+        "update_ms_mean": 1000 * total / updates,
+        **{f"update_ms_{name}": 1000 * tenths[i] for name, i in TENTHS.items()},
         "start_to_first_update_seconds": start,
         "gflops_needed_per_second": flops / total / 1e9,
         **{f"gflops_product_{name}": rate / 1e9 for name, rate in rates.items()},
         **{f"share_of_{name}_rate": flops / total / rate for name, rate in rates.items()},
         "peak_memory_mib": peak_memory_mib(),
         "anonymous_memory_mib": anonymous_mib(os.getpid()),
+    }
+
+
+def command(settings: list[str], warmup: int, updates: int) -> dict[str, Any]:
+    """Time the updates of a process of train.py, by a logger; it is stopped behind them."""
+    tools = Path(__file__).parent
+    modules = {"NMT_FEAT_MODULES": "update_clock"}
+    modules["PYTHONPATH"] = f"{tools}:{os.environ.get('PYTHONPATH', '')}"
+    with tempfile.TemporaryDirectory() as folder:
+        clock = Path(folder) / "clock"
+        steps = 10 * (warmup + updates)  # never reached: no validation, no test
+        more = [f"trainer.max_steps={steps}", f"trainer.validate_every={steps}"]
+        more += ["trainer.log_every=1", "trainer.progress=false", f"paths.runs={folder}/runs"]
+        more += ["+logger.clock._target_=update_clock.UpdateClock"]
+        more += [f"+logger.clock.args.path={clock}"]
+        line = [sys.executable, str(tools.parent / "train.py"), *settings, *more]
+        with Path(folder, "printed").open("w+") as printed:
+            process = subprocess.Popen(
+                line, env=os.environ | modules, stdout=printed, stderr=printed
+            )
+            times: list[float] = []
+            while process.poll() is None and len(times) <= warmup + updates:
+                time.sleep(0.1)
+                times = [float(x) for x in clock.read_text().split()] if clock.exists() else []
+            process.terminate()
+            process.wait()
+            if len(times) <= warmup + updates:
+                raise UserError(f"train.py has ended: {Path(folder, 'printed').read_text()}")
+    seconds = np.diff(times)[warmup - 1 : warmup + updates - 1]
+    tenths = statistics.quantiles(seconds.tolist(), n=10)
+    return {
+        "start_to_first_update_seconds": times[0] - BEGUN,
+        "update_ms_mean": 1000 * float(seconds.mean()),
+        **{f"update_ms_{name}": 1000 * tenths[i] for name, i in TENTHS.items()},
     }
 
 
@@ -316,7 +356,7 @@ def show(title: str, figures: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["train", "rows", "translate", "prepare"])
+    parser.add_argument("what", choices=["train", "command", "rows", "translate", "prepare"])
     parser.add_argument("settings", nargs="*", help="settings of train.py, name=value")
     parser.add_argument("--warmup", type=int, default=50, help="updates that are not timed")
     parser.add_argument("--updates", type=int, default=200, help="updates that are timed")
@@ -339,6 +379,7 @@ def main() -> None:
 
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "train": lambda: train(settings(), max(1, given.warmup), given.updates),
+        "command": lambda: command(given.settings, max(1, given.warmup), given.updates),
         "rows": lambda: rows(
             settings, given.rows.split(","), max(1, given.warmup), given.updates, given.rounds
         ),
@@ -349,8 +390,8 @@ def main() -> None:
     }
     if given.what == "translate" and not (given.run and given.input):
         parser.error("translate needs --run and --input")
-    if given.what == "train" and given.updates < 2:
-        parser.error(f"--updates {given.updates}: train needs at least 2, for its tenths")
+    if given.what in ("train", "command") and given.updates < 2:
+        parser.error(f"--updates {given.updates}: {given.what} needs at least 2, for its tenths")
     if given.what == "rows" and min(given.updates, given.rounds) < 1:
         parser.error("rows needs at least 1 of --updates and of --rounds")
     with print_mistakes():
