@@ -47,10 +47,14 @@ LIBRARY_DEFAULTS = {
 """Environment variables that libraries read when PyTorch is imported."""
 
 
-def set_library_defaults() -> None:
-    """Set what PyTorch's libraries read at their start, where the user has not set it."""
+def set_library_defaults(subcommand: str = "") -> None:
+    """Set what PyTorch's libraries read at their start, where the user has not set it.
+
+    A training chooses how long threads spin when it knows how many it has, see `spinning`.
+    """
     for name, value in LIBRARY_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+        if subcommand != "train" or name != "GOMP_SPINCOUNT":
+            os.environ.setdefault(name, value)
 
 
 def list_subcommands() -> str:
@@ -90,7 +94,7 @@ def run_subcommand(name: str) -> None:
     """Run a subcommand with the arguments of this process; mistakes end it in one line."""
     if sys.platform == "win32":
         fail(WINDOWS)
-    set_library_defaults()
+    set_library_defaults(name)
     module = "inspect_features" if name == "inspect" else name.replace("-", "_")
     try:
         if code := importlib.import_module(f"nmt_feat.cli.{module}").main():
