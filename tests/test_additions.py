@@ -48,6 +48,7 @@ def train(small: Small, *settings: str) -> Path:
     return Path(line.removeprefix("written to "))
 
 
+@pytest.mark.thorough
 def test_a_test_set_that_is_added(small: Small, trained: list[str]) -> None:
     settings = ("control=shuffled", "data.readings=true", "decoding.nbest=2", "decoding.beam=2")
     with small.elsewhere("whole") as twin:
@@ -66,6 +67,7 @@ def test_a_test_set_that_is_added(small: Small, trained: list[str]) -> None:
     assert trained == []
 
 
+@pytest.mark.thorough
 def test_an_earlier_run_gets_a_test_set(small: Small, trained: list[str]) -> None:
     with small.elsewhere("whole") as twin:
         whole = train(twin, *MORE)
@@ -110,6 +112,7 @@ def test_a_sweep_over_beams_trains_once(small: Small, trained: list[str]) -> Non
     assert alone[0]["runs"][0]["test chrF"] == record(expected[1])["tests"]["test"]["chrf"]
 
 
+@pytest.mark.thorough
 def test_other_files_under_the_name_of_a_test_set(small: Small, trained: list[str]) -> None:
     """Both results are kept, and each command shows its own."""
     other_files = ("data.tests.test.source=dev.conllu", "data.tests.test.target=dev.de")
@@ -127,6 +130,7 @@ def test_other_files_under_the_name_of_a_test_set(small: Small, trained: list[st
     assert trained == []
 
 
+@pytest.mark.thorough
 def test_damaged_weights_are_not_used(small: Small) -> None:
     folder = train(small)
     before = (folder / "result.json").read_bytes()

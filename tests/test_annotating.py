@@ -47,6 +47,7 @@ class Upper(Annotator):
 # ---- in parallel, and once
 
 
+@pytest.mark.thorough
 def test_processes_never_change_the_result(tmp_path: Path) -> None:
     texts = [f"word{i}" for i in range(450)]
     upper, path = Upper(), tmp_path / "a.conllu"
@@ -263,6 +264,7 @@ def script(
     return call
 
 
+@pytest.mark.thorough
 def test_script(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("Der Hund schläft.\nEr träumt.\n", encoding="utf-8")
     done = python(SCRIPT, "in.txt", "out.conllu", *GERMAN, cwd=tmp_path)
@@ -284,6 +286,7 @@ def test_script_takes_a_folder_of_options(
     assert script(*arguments, "--config-dir=my") == (0, "in.txt: 1 sentences in out.conllu\n", "")
 
 
+@pytest.mark.thorough
 def test_script_annotates_a_folder(
     script: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +328,7 @@ def test_script_annotates_a_folder(
         assert list(read_conllu(path)) == real(HanTa("de"), texts[text].splitlines())
 
 
+@pytest.mark.thorough
 def test_script_writes_gzip(
     script: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +383,7 @@ SAID = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arguments", SAID, ids=" ".join)
 def test_script_says(
     script: Callable[..., tuple[int, str, str]], tmp_path: Path, arguments: tuple[str, ...]

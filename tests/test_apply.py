@@ -50,6 +50,7 @@ def test_annotated(runs: Runs) -> None:
     assert translate(runs.annotated, "format=conllu", stdin=content.rstrip()) == expected
 
 
+@pytest.mark.thorough
 def test_other_formats(runs: Runs, tmp_path: Path) -> None:
     """JSON lines keep the text; factored lines are the same as CoNLL-U of tokens between spaces."""
     sentences, factors = list(read_conllu(runs.conllu)), ["deprel", "upos"]
@@ -70,6 +71,7 @@ def test_other_formats(runs: Runs, tmp_path: Path) -> None:
         assert translate(runs.annotated, *arguments, stdin=stdin) == expected
 
 
+@pytest.mark.thorough
 def test_text_is_annotated_as_in_training(runs: Runs) -> None:
     expected = hypotheses(runs.tagged)
     assert translate(runs.tagged, f"input={runs.text}") == expected
@@ -216,6 +218,7 @@ def test_output_file(runs: Runs, tmp_path: Path) -> None:
     assert read_lines(packed) == hypotheses(runs.words)
 
 
+@pytest.mark.thorough
 def test_output_that_is_read(runs: Runs, tmp_path: Path) -> None:
     """Nothing is written over the input, whatever its name, nor over the run."""
     text, target = tmp_path / "text", tmp_path / "target"
@@ -315,6 +318,7 @@ def test_the_annotators_model_is_kept(runs: Runs, udpipe_model: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_ones_own_combiner_must_be_importable(
     runs: Runs, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

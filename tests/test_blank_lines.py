@@ -140,6 +140,7 @@ def blanks(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return Small(corpus, base / "cache", base)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "more",
     [
@@ -179,6 +180,7 @@ def test_programs(blanks: Small, tmp_path: Path) -> None:
     assert scores[3].endswith("\t1")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("live", [False, True])
 def test_encoders_read_blank_lines(blanks: Small, live: bool) -> None:
     """As a feature stored beforehand and within the model: the same lines are blank."""

@@ -259,6 +259,7 @@ def test_a_users_class(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error.value) == expected
 
 
+@pytest.mark.thorough
 def test_a_setting_that_the_method_does_not_take(small: Small) -> None:
     with pytest.raises(UserError) as error:
         small.train("combiner=add", "combiner.bias=0", "data.folder=/nowhere")

@@ -39,6 +39,7 @@ def compared(report: Report) -> list[tuple[str, str | None, list[str]]]:
     return [(e.conditions, e.baseline, list(e.against["BLEU"])) for e in report.comparisons]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", ["all", "target"])
 def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, first: str) -> None:
     """Whichever comes first: a row of words only with other settings is a method like the others"""
@@ -59,6 +60,7 @@ def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, f
     assert [baseline for _, baseline, _ in compared(chosen_report)] == ["none tie=all"]
 
 
+@pytest.mark.thorough
 def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
     runs = [
         r

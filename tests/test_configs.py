@@ -100,11 +100,13 @@ def test_combiners(small: Small, combiner: str, features: str) -> None:
     assert (run_record["parameters"]["combiner"] > 0) == (not free and gated)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("widths", ["tutorial", "sennrich"])
 def test_widths(small: Small, widths: str) -> None:
     run(small, "combiner=concat", f"combiner.widths={widths}", "features=[upos,lemma]")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("subword", options("subword"))
 def test_subwords(small: Small, subword: str) -> None:
     joint = subword in ("bpe", "none")
@@ -140,11 +142,13 @@ GROUPS = ("optimizer", "trainer", "decoding")
 BY_TURNS = itertools.zip_longest(*([f"{g}={n}" for n in options(g)] for g in GROUPS), fillvalue="")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chosen", [*OPTIONS, *map(" ".join, BY_TURNS)])
 def test_options(small: Small, chosen: str) -> None:
     run(small, *chosen.split())
 
 
+@pytest.mark.thorough
 def test_hanta_in_place_of_the_corpus_annotation(small: Small) -> None:
     pytest.importorskip("HanTa")
     small.cache = small.folder / "cache"
@@ -200,6 +204,7 @@ PAIRS = [
 """Every method with the experiments of WIDTHS; what the others leave to a method is the same."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "combiner"), PAIRS)
 def test_experiments(name: str, combiner: str) -> None:
     """They compose with every method, and their widths fit."""
@@ -271,6 +276,7 @@ def is_as_named(row: str, cfg: TrainConfig) -> bool:
     return actual == (method, control, tie, features)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["none_tied", "gate_matched", "concat_six", "meta_average"])
 def test_rows_alone(name: str) -> None:
     """Without the experiment that they stand in."""
@@ -279,6 +285,7 @@ def test_rows_alone(name: str) -> None:
     assert is_as_named(name, cfg)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["jamo", "syllable_gate", "jamo_syllable_average", "units_concat"])
 def test_rows_of_park2020(name: str) -> None:
     """Method, units, and whether pieces have embeddings; the other rows: test_tables."""
@@ -288,6 +295,7 @@ def test_rows_of_park2020(name: str) -> None:
     assert (cfg.data.name, cfg.combiner.widths) == ("korean", "equal")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pairs", [1000, 3000, 10000, None])
 def test_rows_of_corpus_sizes(pairs: int | None) -> None:
     """The smaller, the fewer updates; the method is the command line's."""
@@ -357,6 +365,7 @@ def test_a_search(small: Small) -> None:
     assert len({run["settings"]["model"]["dropout"] for run in runs}) == 2
 
 
+@pytest.mark.thorough
 def test_no_search_of_a_table(small: Small) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     table = ("experiment=four_methods", "hparams_search=optuna", "seed=1")
@@ -385,6 +394,7 @@ def test_sennrich2016(pair: str) -> None:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -410,6 +420,7 @@ def test_dry_runs(small: Small, chosen: str) -> None:
     run(small, f"experiment={name}", row, *corpus)
 
 
+@pytest.mark.thorough
 def test_wu2021_tiny() -> None:
     """The size of their model: 9,712 pieces gave 2.57 million parameters."""
     cfg = composed(("experiment=wu2021_tiny",))
@@ -427,6 +438,7 @@ SPLITS = ("train", "dev", "tests.test")
 FILES = tuple(f"data.{split}.{side}=x" for split in SPLITS for side in ("source", "target"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", options("data"))
 def test_corpora(name: str) -> None:
     """The languages are all that the shipped ones leave open."""

@@ -92,6 +92,7 @@ def test_first_mistake_is_said() -> None:
     }
 
 
+@pytest.mark.thorough
 def test_embedded_corpus() -> None:
     path = ROOT / "data" / "embedded" / "train.conllu"
     parsed = parse_block(read_lines(path), str(path), 1, (*ANNOTATION, HEAD))

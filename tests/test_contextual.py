@@ -166,6 +166,7 @@ def by_loops(text: str, start: int, end: int, theirs: list[tuple[int, int]]) -> 
     return later[:1] or [n for n, _ in real][-1:]
 
 
+@pytest.mark.thorough
 @given(st.lists(segmented(), min_size=1, max_size=4))
 def test_overlaps(
     sentences: list[tuple[str, list[tuple[int, int]], list[tuple[int, int]]]],
@@ -266,6 +267,7 @@ def test_whole_path(combiner: str, small: Small, encoder: Path, tmp_path: Path) 
     assert (done.code, len(done.out.splitlines())) == (0, len(sentences)), done.err
 
 
+@pytest.mark.thorough
 def test_states_are_made_once(small: Small, encoder: Path, tmp_path: Path) -> None:
     """Whatever the subwords, the seed and the other features are; and gone ones again."""
     small.cache = tmp_path / "cache"
@@ -312,6 +314,7 @@ def test_several_at_once(encoder: Path, tmp_path: Path) -> None:
     assert states.vectors.shape == (states.counts.sum(), WIDTH)
 
 
+@pytest.mark.thorough
 def test_a_sweep_is_no_other_run(small: Small, encoder: Path, tmp_path: Path) -> None:
     """Same bits from a cache of its own, and with another name of the encoder's folder."""
     folder = small.train("combiner=gate", *settings(encoder), sweep=True)
@@ -322,6 +325,7 @@ def test_a_sweep_is_no_other_run(small: Small, encoder: Path, tmp_path: Path) ->
     assert outcome(again) == outcome(folder)
 
 
+@pytest.mark.thorough
 def test_what_changes_the_run(small: Small, encoder: Path) -> None:
     base = ("combiner=add", *settings(encoder, "trainer.max_steps=2"))
     names = {
@@ -387,6 +391,7 @@ def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("live", ["false", "true"])
 def test_export_is_refused(
     live: str,

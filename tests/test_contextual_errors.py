@@ -31,6 +31,7 @@ def only_letters(texts: list[str]) -> Tokenizer:
     return tokenizer
 
 
+@pytest.mark.thorough
 def test_pieces_without_vector(small: Small, tmp_path: Path) -> None:
     texts = [
         sentence.text
@@ -115,6 +116,7 @@ HARMS = {
 """What is said; where `transformers` says why, only the ends are ours."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", HARMS)
 def test_broken_encoders(kind: str, small: Small, encoder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(encoder, tmp_path / "broken")

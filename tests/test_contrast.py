@@ -89,6 +89,7 @@ def test_wrong_suites(tmp_path: Path, content: object, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["embedding", "multitask"])
 def test_decisions_of_a_run(small: Small, tmp_path: Path, method: str) -> None:
     """They are those of the log-probabilities, and stand in the record.
@@ -111,6 +112,7 @@ def test_decisions_of_a_run(small: Small, tmp_path: Path, method: str) -> None:
     assert call("report", run.parent).out.count("Contrastive suite mine") == 1
 
 
+@pytest.mark.thorough
 def test_annotated_sources_of_a_suite(small: Small, tmp_path: Path) -> None:
     run = small.train("combiner=gate", "features=[upos]")
     suite = write(tmp_path / "mine.json", LINGEVAL[:1])

@@ -184,6 +184,7 @@ def test_prepared_once_for_all_controls(larger: Small) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("control", ["shuffled", "by_type"])
 def test_units_move_as_a_whole(larger: Small, control: str) -> None:
     settings = ["features=[char,upos]", "features.char.of=word", f"control={control}"]
@@ -231,6 +232,7 @@ def test_units_of_first_pieces(larger: Small) -> None:
         assert before != after
 
 
+@pytest.mark.thorough
 def test_pieces_that_are_given_with_values_of_their_own(tmp_path: Path) -> None:
     """Each piece of a word has another value: none of them keeps the true one."""
     random = np.random.default_rng(1)
@@ -335,6 +337,7 @@ class Killed(BaseException):
     """What stops a run in this process."""
 
 
+@pytest.mark.thorough
 def test_stopped_in_an_epoch_of_its_own(small: Small) -> None:
     """Batches of an update may be of two epochs, each with its own values; resumed all the same."""
     settings = ["control=resampled", "combiner=add", "trainer.accumulate=4"]

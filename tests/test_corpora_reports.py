@@ -85,6 +85,7 @@ def make_table(folder: Path, seeds: int, **wrong: float) -> Report:
 # ---- several corpora
 
 
+@pytest.mark.thorough
 def test_language_pairs_are_not_ranked_against_each_other(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path, method, seed, 0.2, data=("files", *pair))
@@ -214,6 +215,7 @@ def test_a_sweeps_folder_stands_for_its_runs(tmp_path: Path) -> None:
 # ---- the answer
 
 
+@pytest.mark.thorough
 def test_the_answer_of_a_whole_table(tmp_path: Path) -> None:
     report = make_table(tmp_path, 5, none=0.3, gate=0.1, gate_shuffled=0.3, add=0.25)
     help_line, control_line, method_line = answer_question(report.comparisons[0])
@@ -245,6 +247,7 @@ def test_nothing_is_shown(tmp_path: Path) -> None:
     assert lines[-1].startswith("2 seeds")
 
 
+@pytest.mark.thorough
 def test_features_that_harm(tmp_path: Path) -> None:
     lines = answer_question(make_table(tmp_path, 5, none=0.1, gate=0.3).comparisons[0])
     assert lines[0].startswith("No: gate is below words only (-")

@@ -331,6 +331,7 @@ def test_controls_move_joined_values(small: Small, policy: str) -> None:
         assert {*after[ends[real & (ends > starts)]].tolist()} <= {inside}
 
 
+@pytest.mark.thorough
 def test_a_run_translates_as_it_was_tested(small: Small) -> None:
     """The cover and the cuts are the run's, whatever else is set; score and export have them."""
     chosen = ("features=[upos]", "combiner=add", "subword.vocab_size=150")
@@ -384,6 +385,7 @@ def test_words_between_spaces_change_no_piece(kind: str, corpus: Path) -> None:
         assert one.tolist() == second.tolist()  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough
 def test_nothing_is_lost_where_pieces_end_at_words(small: Small) -> None:
     prepared_data = prepared(small, WHOLES, "features=[upos,shape]", "subword.split_at_words=true")
     assert prepared_data.encoder.split_at_words

@@ -28,6 +28,7 @@ def test_limit_is_of_training(pairs: DataConfig) -> None:
     assert limited.fingerprint != run(pairs).fingerprint
 
 
+@pytest.mark.thorough
 def test_annotated(pairs: DataConfig) -> None:
     corpus = run(pairs, HANTA, True)
     assert [w.upos for w in corpus.train.source[2].words][:3] == ["DET", "NOUN", "PART"]

@@ -47,6 +47,7 @@ def settings(file: Path, *more: str) -> tuple[str, ...]:
     return (*shared, "model.dim=32", *more)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("combiner", ["average"])
 def test_whole_path(combiner: str, small: Small, trained: Path, tmp_path: Path) -> None:
     """The run needs the file no more, and knows words of it that training did not have."""
@@ -80,12 +81,14 @@ def test_frozen_or_trained(frozen: bool, small: Small, trained: Path) -> None:
     assert (run_record["parameters"]["features"] > vectors.size) == (not frozen)
 
 
+@pytest.mark.thorough
 def test_the_format_changes_nothing(small: Small, trained: Path) -> None:
     glove = small.train("combiner=add", *settings(trained / "glove.txt"))
     word2vec = small.train("combiner=add", *settings(trained / "word2vec.txt"))
     assert record(glove)["curve"] == record(word2vec)["curve"]
 
 
+@pytest.mark.thorough
 def test_words_with_joiners_are_found(small: Small, trained: Path, tmp_path: Path) -> None:
     """Text is looked up by its visible characters; of words alike in these the first counts."""
     text = (trained / "glove.txt").read_text()
@@ -140,6 +143,7 @@ def test_values() -> None:
     assert feature.special.weight.grad.abs().sum(1).nonzero().flatten().tolist() == [UNK, END]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("content", "overrides", "message"),
     [

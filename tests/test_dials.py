@@ -56,6 +56,7 @@ def bits(values: list[str]) -> float:
     return sum(c / n * math.log2(n / c) for c in Counter(values).values())
 
 
+@pytest.mark.thorough
 def test_information_falls_linearly(words: Small) -> None:
     """By a count of the file, and of the ids that are left."""
     whole = bits(column(words.corpus / "train.conllu", 3))
@@ -80,6 +81,7 @@ def test_information_falls_linearly(words: Small) -> None:
     )  # with less to learn the model of words from
 
 
+@pytest.mark.thorough
 def test_classes_of_lemmas(words: Small) -> None:
     """A lemma has one class everywhere; the more classes, the more it says."""
     lemmas = {s: column(words.corpus / f"{s}.conllu", 2) for s in ("train", "dev", "test")}
@@ -100,6 +102,7 @@ def test_classes_of_lemmas(words: Small) -> None:
     assert seen[0] == 0 < seen[1] <= 2 < seen[2] < bits(lemmas["train"])
 
 
+@pytest.mark.thorough
 def test_the_seed_draws_and_the_hash_knows(words: Small) -> None:
     one, two = (made(words, *erased(0.5), f"seed={seed}") for seed in (1, 2))
     assert one.folder != two.folder
@@ -111,6 +114,7 @@ def test_the_seed_draws_and_the_hash_knows(words: Small) -> None:
     assert (made(again, *erased(0.5)).train.features["upos"] == one.train.features["upos"]).all()
 
 
+@pytest.mark.thorough
 def test_a_run_translates_as_it_was_tested(small: Small) -> None:
     few = ("combiner=add", "trainer.max_steps=2")
     folder = small.train(*few, *erased(0.5))

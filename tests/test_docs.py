@@ -122,6 +122,7 @@ def test_config_begins_with_a_help_line(file: Path) -> None:
     assert len(first) <= 110
 
 
+@pytest.mark.thorough
 def test_help_lists_the_groups(folder: Folder) -> None:
     """Each group has its line; each option is named."""
     out = folder.run("python train.py --help")
@@ -133,6 +134,7 @@ def test_help_lists_the_groups(folder: Folder) -> None:
         assert f"\n{group.name}: {options}\n" in out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [inference_schema.TranslateConfig, inference_schema.ScoreConfig])
 def test_help_of_the_others_lists_their_settings(folder: Folder, kind: type) -> None:
     """And no groups, of which they have none; the commands in it name their settings."""

@@ -234,6 +234,7 @@ def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
         yield lambda overrides: compose("train", keep_typed_text(overrides, "train", sweep=False))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "command",
     sorted(

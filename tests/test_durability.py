@@ -70,6 +70,7 @@ def whole(run: Path) -> bool:
     return True
 
 
+@pytest.mark.thorough
 def test_no_loss_of_power_leaves_half_a_finished_run(
     lost: tuple[Small, Path, Disk],
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_changed_record_is_noticed(lost: tuple[Small, Path, Disk], tmp_path: P
     assert read_run(run).seed == 3
 
 
+@pytest.mark.thorough
 def test_a_finished_run_gets_more(lost: tuple[Small, Path, Disk], tmp_path: Path) -> None:
     """Whatever is written later is under its sums, also when the power is lost in between."""
     runs, copies = tmp_path / "runs", tmp_path / "copies"
@@ -250,6 +252,7 @@ def test_links_in_the_cache_are_refused(small: Small, tmp_path: Path, ending: st
     assert [path.name for path in foreign.iterdir()] == ["mine"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "part", ["", "checkpoints", "encoder", "config.yaml", "encoder/features.json"]
 )

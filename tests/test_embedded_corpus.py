@@ -74,6 +74,7 @@ def test_sentences_are_short(splits: dict[str, Split]) -> None:
     assert max(lengths) <= 16
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_groups_hold_every_reading(splits: dict[str, Split], split: str) -> None:
     texts, german, _ = splits[split]
@@ -255,12 +256,14 @@ def test_features_are_worth_something(figures: dict[str, dict[str, float]]) -> N
     assert 70 <= settled["upos"] + settled["upos+deprel"] <= 85
 
 
+@pytest.mark.thorough
 def test_other_ways_to_break_ties_are_near_the_oracle_but_not_the_same() -> None:
     first_or_last = oracle.bleu_range("words", 0)
     assert first_or_last == (88.89, 88.92)
     assert oracle.bleu_range("upos+deprel+feats", 0) == (100.0, 100.0)  # nothing is tied
 
 
+@pytest.mark.thorough
 def test_second_corpus() -> None:
     """Heads decide there, near and far; the table of the readme is the oracle's."""
     texts, german, blocks = oracle.read_split(DATA / "embedded_far", "test")

@@ -106,6 +106,7 @@ def test_the_command(runs: Path, small: Small, tmp_path: Path) -> None:
     assert isinstance(open_runs(str(one), 1), TrainedModel)
 
 
+@pytest.mark.thorough
 def test_what_is_refused(runs: Path, small: Small) -> None:
     text, one = small.corpus / "test.conllu", next(iter(runs.glob("none-s1*")))
     for arguments, message in (

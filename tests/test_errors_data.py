@@ -190,6 +190,7 @@ def test_annotator_without_the_column(small: Small, plain: Path) -> None:
 # ---- what the framework itself has written
 
 
+@pytest.mark.thorough
 def test_corrupt_cache_is_rebuilt_and_said(small: Small, here: Path) -> None:
     small.cache = here / "cache"
     first = call("train", *small.overrides("combiner=none"))

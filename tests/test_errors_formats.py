@@ -222,6 +222,7 @@ APPLIED = {
 }
 
 
+@pytest.mark.thorough
 def test_translate(small: Small) -> None:
     run = small.train("combiner=add", "features=[upos]", "trainer.max_steps=2")
     for text, message in APPLIED.items():

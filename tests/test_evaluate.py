@@ -104,6 +104,7 @@ def test_another_beam_stands_beside_the_run_s_own(
     assert call("report", runs, "--beam", 7).err.startswith("error: --beam=7: no run here")
 
 
+@pytest.mark.thorough
 def test_a_public_set(
     runs: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_updates: None
 ) -> None:

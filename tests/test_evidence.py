@@ -66,6 +66,7 @@ def test_words(evidence: Evidence) -> None:
     assert f"{one} above {second}" not in orders
 
 
+@pytest.mark.thorough
 def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     runs = [(r, f) for r, f in runs if r.method != "add" and r.seed < 3]
     report = Report(runs)
@@ -92,6 +93,7 @@ def counted(folder: Path, method: str, seed: int, hypotheses: list[str]) -> tupl
     return record, run_folder
 
 
+@pytest.mark.thorough
 def test_pairs_of_hardly_trained_models_have_no_p(tmp_path: Path) -> None:
     """One has a single matching word, the other none: sacreBLEU's two tests contradict."""
     nothing = ["oh " * 5] * 120
@@ -228,6 +230,7 @@ def test_latex_compiles(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> N
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
+@pytest.mark.thorough
 def test_figures_show_the_numbers(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     report = Report(runs, pairs=False)

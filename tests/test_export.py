@@ -175,6 +175,7 @@ def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:
         assert one.logprob == pytest.approx(second.logprob, abs=1e-3)
 
 
+@pytest.mark.thorough
 def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
     """What CTranslate2's beam finds has the log-probability that forced scoring gives it."""
     names = names_of(model)
@@ -365,6 +366,7 @@ def test_changed_training_text(small: Small, tmp_path: Path) -> None:
     assert not (run / "ctranslate2").exists()
 
 
+@pytest.mark.thorough
 def test_export_of_factors(small: Small, tmp_path: Path) -> None:
     """A concatenation needs no table over tuples, and no sentence is left out."""
     run = small.train("combiner=concat", "features=[upos,deprel]", "trainer.max_steps=2")

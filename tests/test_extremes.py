@@ -23,6 +23,7 @@ def write(folder: Path, **splits: list[tuple[str, str]]) -> str:
     return f"data.folder={folder}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("subword", "sizes"),
     [
@@ -72,6 +73,7 @@ def test_what_a_vocabulary_of_one_cannot_be(subword: list[str], message: str, sm
     assert done.err == f"error: {message}\n".replace("CORPUS", str(small.folder / "one"))
 
 
+@pytest.mark.thorough
 def test_ten_thousand_values(small: Small) -> None:
     """Each has its own id, in training and in translation."""
     words = [(f"w{n % 7}", f"V{n}") for n in range(10_000)]

@@ -110,6 +110,7 @@ SETTINGS = (
 )
 
 
+@pytest.mark.thorough
 def test_resume_is_exact(small: Small) -> None:
     whole = small.whole(*SETTINGS)
     stop(small, *SETTINGS, update=2)

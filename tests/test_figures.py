@@ -79,6 +79,7 @@ def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
     assert [t.get_text() for t in axes.get_xticklabels()] == list(result["gate"])
 
 
+@pytest.mark.thorough
 def test_gain_against_corpus_size(tmp_path: Path) -> None:
     """At each size the difference of means; one seed has no interval; one size is no figure."""
     chances = {(500, "none"): 0.5, (500, "gate"): 0.3, (4000, "none"): 0.3, (4000, "gate"): 0.2}
@@ -117,6 +118,7 @@ def test_gain_against_corpus_size(tmp_path: Path) -> None:
     assert series.compute_gains(Report(one_size, pairs=False)) == {}
 
 
+@pytest.mark.thorough
 def test_gains_of_each_precision_are_lines_of_their_own(tmp_path: Path) -> None:
     """Each with words only of the same precision below it."""
     chances = {("none", "bf16"): 0.5, ("gate", "bf16"): 0.3, ("none", "fp32"): 0.4}
@@ -243,6 +245,7 @@ def test_gates_and_shares(tmp_path: Path) -> None:
     assert [bar.get_x() for bars in axes.containers for bar in bars] == pytest.approx([0, 0.8])
 
 
+@pytest.mark.thorough
 def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
     """What stands between two of them is no formula."""
     record, run_folder = with_parts(tmp_path, 1, 0.5, 0.9)

@@ -135,6 +135,7 @@ def test_round_trips(originals: list[Sentence]) -> None:
     assert list(formats.parse_parallel(words, "file", sides)) == originals
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(st.lists(sentences(), min_size=1, max_size=3))
 def test_conllu_round_trip(originals: list[Sentence]) -> None:
@@ -143,6 +144,7 @@ def test_conllu_round_trip(originals: list[Sentence]) -> None:
     assert parsed_sentences == originals
 
 
+@pytest.mark.thorough
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=80), st.sampled_from(["pipe", "ffe8", "jsonl", "conllu"]))
 def test_any_line_is_read_or_refused(line: str, kind: str) -> None:

@@ -54,6 +54,7 @@ def test_what_is_whole_is_read(fuzzer: Fuzzer, name: str) -> None:
             assert fuzzer.read(name, seed, block) is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(chance=st.integers(0, 2**62).map(random.Random), block=st.sampled_from((7, 100, 1 << 20)))

@@ -234,6 +234,7 @@ LIMITS = ("decoding.max_ratio=0.2", "decoding.max_extra=2", "decoding.beam=1")
 OTHER_TEST = ("data.tests.test.source=dev.conllu", "data.tests.test.target=dev.de")
 
 
+@pytest.mark.thorough
 def test_a_finished_run_is_found(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_first_identity(small.train(*LIMITS), small.config(*LIMITS))
     before = record(folder)
@@ -282,12 +283,14 @@ def test_a_run_is_found_again_with_the_test_set_that_was_added(small: Small) -> 
     assert small.train(*LIMITS, *added, "data.limit=70") != folder
 
 
+@pytest.mark.thorough
 def test_an_earlier_run_is_resumed_elsewhere(small: Small) -> None:
     expected = small.whole(*LIMITS, "trainer.max_steps=8")
     folder = write_first_identity(stop(small, *LIMITS), small.config(*LIMITS))
     assert outcome(small.train(*LIMITS, "trainer.max_steps=8", f"resume={folder}")) == expected
 
 
+@pytest.mark.thorough
 def test_validations_with_limits_of_an_earlier_version(small: Small) -> None:
     """The run itself goes on with them; another run is none that was trained with today's."""
     limits = ("decoding.max_ratio=0.4", "decoding.max_extra=3")

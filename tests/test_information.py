@@ -109,6 +109,7 @@ def test_advice(found: dict[str, Any], width: int, method: str, lines: list[str]
     assert advise_on_features({"f": found}, {"word": 128, "f": width}, method) == lines
 
 
+@pytest.mark.thorough
 def test_script(small: Small) -> None:
     """`nmt-feat inspect`: the report, advice, and sentences over their values."""
     page = small.folder / "page.md"

@@ -107,6 +107,7 @@ def test_what_means_something_else_is_new(
     assert [part for part in inheritance.new if part != "method"] == new
 
 
+@pytest.mark.thorough
 def test_identity(small: Small, parent: Path, tmp_path: Path) -> None:
     """The parent's weights count, not where they are."""
     moved = Path(shutil.copytree(parent, tmp_path / "moved"))

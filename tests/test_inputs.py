@@ -70,6 +70,7 @@ def script(
     return (code, *capsys.readouterr())
 
 
+@pytest.mark.thorough
 def test_a_run_reads_its_kind(kinds: Kinds) -> None:
     """Pipe text and files of factors without a setting; a line says so."""
     for run, name, used in (
@@ -104,6 +105,7 @@ def test_the_same_settings_everywhere(kinds: Kinds, corpus: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["reliance", "contrast"])
 def test_scripts_take_the_runs_test_set(
     name: str,
@@ -132,6 +134,7 @@ def test_scripts_take_the_runs_test_set(
     assert error.endswith("give --source FILE --target FILE\n")
 
 
+@pytest.mark.thorough
 def test_test_sets_with_annotation_beside_and_of_an_annotator(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ HINT = (
 )
 
 
+@pytest.mark.thorough
 def test_text_that_looks_factored_is_refused(
     corpus: Path,
     tmp_path: Path,

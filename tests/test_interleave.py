@@ -52,6 +52,7 @@ def test_interleave_by_hand(side: str) -> None:
     assert Interleave.count_tokens(SIZES) == 9
 
 
+@pytest.mark.thorough
 def test_interleaved_corpus(small: Small) -> None:
     """Prepared splits and texts that are translated are the same tokens; words start as ever."""
     cfg = settings(small, "interleave")

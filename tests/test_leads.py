@@ -59,6 +59,7 @@ def test_without_sentences_it_is_students_test() -> None:
     assert result.df == pytest.approx(3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [3, 5])
 @pytest.mark.parametrize("deviations", [(1, 0, 1), (0.3, 0.3, 1), (0, 0.5, 1), (0.5, 0.5, 0.5)])
 def test_simulated_intervals_hold_what_they_promise(
@@ -125,6 +126,7 @@ def test_words(runs: list[tuple[RunRecord, Path]]) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_the_lead_that_shrinks_and_the_one_that_is_none(tmp_path: Path) -> None:
     """concat is made worse with each bit, and none of the others differ."""
     results = [run(tmp_path, "none", seed, 0.5) for seed in SEEDS]
@@ -139,6 +141,7 @@ def test_the_lead_that_shrinks_and_the_one_that_is_none(tmp_path: Path) -> None:
     assert "\nNo other lead or change is supported.\n" in text
 
 
+@pytest.mark.thorough
 def test_only_seeds_and_dials_of_both(runs: list[tuple[RunRecord, Path]]) -> None:
     """A run less: its seed is out, at all dials; controls and rows without a series are out."""
     fewer = [
@@ -160,6 +163,7 @@ def test_only_seeds_and_dials_of_both(runs: list[tuple[RunRecord, Path]]) -> Non
     assert of(one_seed) == []
 
 
+@pytest.mark.thorough
 def test_controls_are_left_out(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     shuffled = [
         dialled(tmp_path, "gate", seed, 0.5, erase, "shuffled") for erase in BITS for seed in SEEDS

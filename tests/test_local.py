@@ -27,6 +27,7 @@ models: {udpipe: /models/english.udpipe}
 """
 
 
+@pytest.mark.thorough
 def test_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They stand in for what is not set, and the run is the same one."""
     monkeypatch.chdir(tmp_path)

@@ -48,6 +48,7 @@ def lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.thorough
 def test_files_have_the_training_s_numbers_and_the_result_is_the_same(small: Small) -> None:
     accumulators = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard"
@@ -70,6 +71,7 @@ def test_files_have_the_training_s_numbers_and_the_result_is_the_same(small: Sma
     assert {e.step: e.value for e in events.Scalars("dev/bleu")} == pytest.approx(bleu, rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_training_goes_on_without_a_logger_that_fails(
     small: Small,
     tmp_path: Path,
@@ -140,6 +142,7 @@ def test_settings_do_not_name_another_run() -> None:
     assert identity_settings(plain, "data") == identity_settings(logged, "data")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

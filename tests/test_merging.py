@@ -213,6 +213,7 @@ def test_two_annotators(pairs: DataConfig) -> None:
     assert run(pairs, combined, True).fingerprint == alone.fingerprint
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("tools")
 def test_a_text_of_its_own_columns_and_an_annotator(pairs: DataConfig) -> None:
     """The text's words and tags stay, lemmas and names are added; `replace` is as it was."""

@@ -218,6 +218,7 @@ def test_resume_is_exact(small: Small, method: str) -> None:
     assert outcome(small.train(*overrides)) == small.whole(*overrides)
 
 
+@pytest.mark.thorough
 def test_multitask_predicts(small: Small) -> None:
     """Trained, it translates without annotation, and predicts tags better than the commonest."""
     cfg = settings(small, "multitask")

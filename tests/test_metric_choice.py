@@ -49,6 +49,7 @@ def configs(*names: str) -> dict[str, MetricConfig]:
     return {name: MetricConfig(target) for name, target in targets.items()}
 
 
+@pytest.mark.thorough
 def test_metrics_that_are_added_equal_those_of_the_start(small: Small) -> None:
     more = ("combiner=none", "trainer.max_steps=2", FURTHER, COPIED)
     with small.elsewhere("whole") as twin:
@@ -81,6 +82,7 @@ def test_metrics_that_are_added_equal_those_of_the_start(small: Small) -> None:
     assert (folder / "result.json").read_bytes() == content
 
 
+@pytest.mark.thorough
 def test_what_selects_the_checkpoint(small: Small) -> None:
     more = ("combiner=none", f"metrics.calls._target_={target('Calls')}")
     plain = small.train(*more)
@@ -122,6 +124,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return runs
 
 
+@pytest.mark.thorough
 def test_tables_and_figures_of_further_metrics(toys: Runs) -> None:
     runs, report = toys, Report(toys, pairs=False)
     [evidence] = report.comparisons

@@ -128,6 +128,7 @@ def test_train_needs_it_always(small: Small) -> None:
     assert done.err.startswith(f"error: data.train.source={text}: features need annotation; ")
 
 
+@pytest.mark.thorough
 def test_translation_counts(small: Small, tmp_path: Path) -> None:
     folder = small.train(*ALLOWED)
     (tmp_path / "text").write_text("I saw her.\n\nShe left.\n")
@@ -151,6 +152,7 @@ def prepared_with(small: Small, *settings: str) -> Prepared:
     return prepare(cfg, cfg.features)
 
 
+@pytest.mark.thorough
 def test_words_are_the_annotation_s_whatever_the_features(small: Small) -> None:
     """What stands between spaces is a word only where nothing annotates the text."""
     for name in ("shape", "subword_tag"):
@@ -178,6 +180,7 @@ def test_units_of_pieces_ask_for_no_annotation(small: Small) -> None:
     assert prepared_with(small, "features=[char]", "features.char.of=word").encoder.annotated
 
 
+@pytest.mark.thorough
 def test_words_between_spaces_are_said(small: Small, tmp_path: Path) -> None:
     """Where train is annotated and another split, or a text to translate, is not."""
     text = small.folder / "dev.txt"

@@ -142,6 +142,7 @@ def test_too_many_in_a_row(small: Small, spoil: Callable[..., None]) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_resumed_in_a_row(
     small: Small, spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

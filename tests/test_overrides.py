@@ -229,6 +229,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_aliases_of_aliases(bomb: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
@@ -254,6 +255,7 @@ def test_aliases_in_a_folder_of_the_user_and_in_a_run(small: Small, here: Path) 
 # ---- what the command line describes
 
 
+@pytest.mark.thorough
 def test_a_test_set_and_a_feature_are_described() -> None:
     for plus in ("", "+"):
         cfg = compose_settings(
@@ -286,6 +288,7 @@ def test_what_is_needed_is_there_without_a_plus() -> None:
     describe_members([], sweep=False)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("override", "message"),
     [

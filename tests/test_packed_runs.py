@@ -72,6 +72,7 @@ def report_of(folder: Path) -> Report:
     return Report([(run, path) for path, run in find_runs([folder]).items()], pairs=False)
 
 
+@pytest.mark.thorough
 def test_both_forms_give_the_same_report(tmp_path: Path) -> None:
     packed, unpacked, again = RESULTS / "controls", tmp_path / "controls", tmp_path / "again"
     assert (unpack_runs(packed, unpacked), pack_runs(unpacked, again)) == (15, 15)

@@ -121,6 +121,7 @@ class Page(HTMLParser):
             self.shown += data
 
 
+@pytest.mark.thorough
 def test_everything_is_shown_and_escaped(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_everything_is_shown_and_escaped(
     assert "BLEU <code>nrefs:1|" in text
 
 
+@pytest.mark.thorough
 def test_nothing_is_fetched_and_no_two_ids_are_equal(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
@@ -214,6 +216,7 @@ def test_differing() -> None:
     assert find_differences([], ["a"]) == []
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     report = Report(runs)
@@ -238,6 +241,7 @@ def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_pa
     assert "hold no text to show" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_a_class_that_is_not_trusted_costs_the_text_of_its_run(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
@@ -310,6 +314,7 @@ def test_text_is_not_read_from_where_a_run_says(
             assert "--text" in notes[-1]
 
 
+@pytest.mark.thorough
 def test_an_environment_variable_in_a_run_stays_text(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +366,7 @@ def test_control_characters_are_no_svg() -> None:
     assert ">a\ufffdb (3)<" in drawn
 
 
+@pytest.mark.thorough
 def test_script(
     runs: list[tuple[RunRecord, Path]],
     tmp_path: Path,

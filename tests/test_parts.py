@@ -73,6 +73,7 @@ def test_gates_and_shares(small: Small) -> None:
     assert len({round(v.weights["upos"], 3) for v in record.parts.gates["upos"]}) > 1
 
 
+@pytest.mark.thorough
 def test_shares_of_a_concatenation(small: Small) -> None:
     """Squared norms of its columns; a feature of units has a share as well, but no gate."""
     record, run, tensors = trained(small, "combiner=concat", "features=[upos]")
@@ -90,6 +91,7 @@ def test_shares_of_a_concatenation(small: Small) -> None:
     assert list(units.parts.gates) == ["upos"]
 
 
+@pytest.mark.thorough
 def test_words_only_have_no_parts_and_every_run_its_data_report(small: Small) -> None:
     record, _, _ = trained(small, "combiner=none")
     assert record.parts is not None

@@ -117,6 +117,7 @@ def test_start(combiner: str, start: Start, reference: Reference) -> None:
             assert float(nll) / batch.tokens == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_features_are_learned(start: Start) -> None:
     """Though they change nothing at the start, they have a gradient, and so has the gate."""
     for combiner in ABLE[1:]:
@@ -198,6 +199,7 @@ class Uncached:
         return logits[:, self.ids].index_fill(1, torch.tensor(2), -torch.inf)
 
 
+@pytest.mark.thorough
 def test_search_on_the_cache(start: Start, reference: Reference) -> None:
     """The translations are those of the same search without one, whenever hypotheses end."""
     uncached = Uncached(reference, start("combiner=none")[0].ids)

@@ -82,6 +82,7 @@ def test_mistakes_are_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [n for n in program.SUBCOMMANDS if n != "score-comet"])
 def test_each_subcommand_describes_itself(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -91,6 +92,7 @@ def test_each_subcommand_describes_itself(
     assert name in out
 
 
+@pytest.mark.thorough
 def test_options_of_the_user_s_conf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

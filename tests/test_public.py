@@ -11,6 +11,7 @@ from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from tests.support.pairs import NONE, folder, load, message, run, shipped
 
 
+@pytest.mark.thorough
 def test_embedded(tmp_path: Path) -> None:
     corpus = load(shipped("embedded"), NONE, tmp_path, True)
     assert len(corpus.train.source) == len(corpus.train.target) > 1000

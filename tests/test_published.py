@@ -23,6 +23,7 @@ ONE = (
 )
 
 
+@pytest.mark.thorough
 def test_scale(small: Small) -> None:
     """A column of its own, no part of a run's name; full no more if other settings change."""
     few = ("combiner=none", "trainer.max_steps=1", *ONE)
@@ -42,6 +43,7 @@ def test_scale(small: Small) -> None:
         assert reduce_changed_scale(deepcopy(composed(tuple(overrides))), overrides).scale == "full"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -72,6 +74,7 @@ def test_no_such_scale(given: str, message: str) -> None:
     assert str(error.value) == message
 
 
+@pytest.mark.thorough
 def test_a_table_of_their_own(small: Small) -> None:
     few = ("combiner=none", "trainer.max_steps=1")
     with small.elsewhere("plain") as twin:

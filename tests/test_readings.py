@@ -161,6 +161,7 @@ def test_heads_in_attention(readings: Path, tmp_path: Path) -> None:
     assert sum(map(str.__eq__, hypotheses, second_readings)) >= 0.7 * len(second_readings)
 
 
+@pytest.mark.thorough
 def test_words_alone(readings: Path, tmp_path: Path) -> None:
     """They learn the sentences as well as can be, one reading of each."""
     run = train(readings, tmp_path, "combiner=none")

@@ -32,6 +32,7 @@ def opened(run: Path, source: Path) -> Any:
     return Reliance(TrainedModel(run, 1), sentences, targets, "x")
 
 
+@pytest.mark.thorough
 def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     """True: the run's own scores; unknown: those of values that training does not have."""
     run = small.train("combiner=gate", "features=[upos,subword_tag]", *FEW)
@@ -64,6 +65,7 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
             assert shuffled.features["upos"][piece] == words[1][word]
 
 
+@pytest.mark.thorough
 def test_vectors_of_an_encoder(small: Small, encoder: Path) -> None:
     """They are left out and moved as other features are."""
     more = ("features=[upos,contextual]", f"features.contextual.encoder={encoder}")
@@ -95,6 +97,7 @@ def lines(values: list[str]) -> str:
     return "".join(f"# text = duck\n1\tduck\t_\t{v}" + "\t_" * 6 + "\n\n" for v in values)
 
 
+@pytest.mark.thorough
 def test_a_model_that_has_learned_to_need_it(small: Small, tmp_path: Path) -> None:
     """`duck` is `Ente` or `ducken` by its part of speech: with that of others, half is wrong."""
     german = {"NOUN": "Die Ente ist es .", "VERB": "Sich ducken muss man ."}

@@ -89,6 +89,7 @@ def test_stopped_between_updates(
     assert outcome(small.train(*settings)) == expected
 
 
+@pytest.mark.thorough
 def test_generators_of_others_do_not_matter(small: Small) -> None:
     """A run after another in one process is the run alone."""
     with small.elsewhere("alone") as twin:
@@ -143,6 +144,7 @@ def flip(path: Path) -> None:
 OTHER_SUM = "damaged, its SHA-256 is not the one in checkpoint-4.json"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "how", "said"),
     [

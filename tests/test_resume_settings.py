@@ -21,6 +21,7 @@ from tests.support.stops import refused, send_at, stop
 LEFT = "leave them as they were, or train from the start"
 
 
+@pytest.mark.thorough
 def test_a_longer_limit(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     """As if it had been the limit from the start; the shorter run is left as it is."""
     expected = small.whole("trainer.max_steps=8")
@@ -35,6 +36,7 @@ def test_a_longer_limit(small: Small, capsys: pytest.CaptureFixture[str]) -> Non
     assert outcome(small.train()) == expected
 
 
+@pytest.mark.thorough
 def test_a_limit_that_is_reached(small: Small) -> None:
     """The last checkpoint is the last of the shorter run, too, and no update follows."""
     expected = small.whole("trainer.max_steps=4")
@@ -45,6 +47,7 @@ def test_a_limit_that_is_reached(small: Small) -> None:
     assert outcome(small.train("trainer.max_steps=4", f"resume={folder.parent}")) == expected
 
 
+@pytest.mark.thorough
 def test_logging_is_harmless(small: Small) -> None:
     run = stop(small, "trainer.log_every=3")
     assert small.train("trainer.log_every=7", "trainer.progress=false") == run
@@ -87,6 +90,7 @@ def test_a_folder_by_another_name(small: Small) -> None:
     assert message == f"{moved}: was trained with trainer.label_smoothing=0.1, here 0.2; {LEFT}"
 
 
+@pytest.mark.thorough
 def test_other_threads(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine with other cores."""
     monkeypatch.setattr(processes, "DEFAULT_THREADS", 1)
@@ -99,6 +103,7 @@ def test_other_threads(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     assert small.train("trainer.threads=0", "trainer.resume_exact=false") == run
 
 
+@pytest.mark.thorough
 def test_other_processes(small: Small) -> None:
     """Of the same batches; two processes are tested elsewhere."""
     run = stop(small, "trainer.accumulate=2")
@@ -112,6 +117,7 @@ def test_other_processes(small: Small) -> None:
     assert small.train("trainer.accumulate=2", "trainer.resume_exact=false") == run
 
 
+@pytest.mark.thorough
 def test_nothing_to_resume(small: Small) -> None:
     give = "give the folder of an unfinished run"
     nowhere = small.folder / "nowhere"

@@ -154,6 +154,7 @@ def test_found_again(
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.thorough
 def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     """They make no other run, so they are added to the one there is, and stay."""
     settings = ("combiner=add", "trainer.max_steps=2")
@@ -207,6 +208,7 @@ def test_what_makes_another_run(small: Small) -> None:
     assert identity_settings(moved, "hash of the data") == settings
 
 
+@pytest.mark.thorough
 def test_code_of_ones_own(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a class of one's own, or of what it is derived from, makes another run."""
     monkeypatch.chdir(tmp_path)
@@ -258,6 +260,7 @@ def test_a_warm_up_that_does_not_end(small: Small, capsys: pytest.CaptureFixture
         assert (message in capsys.readouterr().out) == expected
 
 
+@pytest.mark.thorough
 def test_words_only(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     folder = small.train("combiner=none")
     assert folder.name.startswith("none-s1-")
@@ -276,6 +279,7 @@ def test_no_features_for_a_combiner(small: Small) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_run_in_use(small: Small) -> None:
     cfg = resolve_settings(small.config(), False, Console())
     data = hash_data(cfg, cfg.features)
@@ -293,6 +297,7 @@ def test_a_run_in_use(small: Small) -> None:
     assert not (runs / name).exists()
 
 
+@pytest.mark.thorough
 def test_a_damaged_result(small: Small, made: tuple[Small, Path]) -> None:
     folder = small.train()
     good = outcome(folder)
@@ -319,6 +324,7 @@ def test_what_train_returns(small: Small) -> None:
     assert run.record == read_record(run.folder / "result.json")
 
 
+@pytest.mark.thorough
 def test_one_run_of_a_table_is_said(small: Small) -> None:
     """Who forgets -m with an experiment has one run."""
     message = "one run of experiment=four_methods; for its table, over seed, put -m before it\n"
@@ -375,6 +381,7 @@ def test_a_file_of_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert (done.code, done.err) == (2, expected)
 
 
+@pytest.mark.thorough
 def test_a_defect_keeps_its_traceback(small: Small) -> None:
     """No mistake of the user's."""
     process = SERVER.Process(target=faulty, args=(small.overrides(), small.folder))

@@ -352,6 +352,7 @@ def test_targets(payload: Payload, small: Small, target: str, role: str) -> None
     assert "antigravity" not in set(sys.modules) - before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("role", ROLES)
 def test_a_class_of_another_kind(
     payload: Payload, small: Small, role: str, monkeypatch: pytest.MonkeyPatch

@@ -56,6 +56,7 @@ def test_perplexity_is_that_of_the_scores(runs: Runs) -> None:
     assert perplexity == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
     """The log-probability that the beam reports is what `score.py` gives the same line."""
     folder = Small(runs.conllu.parent, runs.folder / "cache", runs.folder).train(
@@ -75,6 +76,7 @@ def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
         assert pieces == len(h.ids) + 1
 
 
+@pytest.mark.thorough
 def test_scores_of_tokens_and_of_empty_lines(runs: Runs, tmp_path: Path) -> None:
     command = [f"run={runs.tokenized}", f"source={runs.tokens}", f"target={runs.target}"]
     assert len(good(call("score", *command, f"raw={runs.text}"))) == 8
@@ -100,6 +102,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.thorough
 def test_streams(runs: Runs) -> None:
     """A line is translated before the next one is there; a closed pipe is no mistake.
 

@@ -64,6 +64,7 @@ def tagged(small: Small) -> Path:
     return small.train(*TAG, *PLAIN)
 
 
+@pytest.mark.thorough
 def test_comments_and_files_say_the_same(small: Small) -> None:
     """With words of an annotation, and without."""
     annotated = prepare_run(small.config("features=[upos,formality]"))

@@ -301,6 +301,7 @@ def units(small: Small) -> tuple[str, ...]:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "combiner", ["concat", *(pytest.param(c, marks=SLOW) for c in ("add", "average", "gate"))]
 )
@@ -320,6 +321,7 @@ def test_whole_path(combiner: str, small: Small, units: tuple[str, ...], tmp_pat
     assert all(float(line.split("\t")[0]) < 0 for line in done.out.splitlines())
 
 
+@pytest.mark.thorough
 def test_text_needs_no_annotation(small: Small, tmp_path: Path) -> None:
     """A run with units alone reads plain text, with characters that training did not have."""
     folder = small.train(*FAST, "combiner=add", "features=[jamo,ngram]")

@@ -223,6 +223,7 @@ def test_erased_numbers_and_sets(small: Small) -> None:
         assert set(train.features[name].tolist()) == {UNK, END}
 
 
+@pytest.mark.thorough
 def test_no_number_is_an_error(small: Small, tmp_path: Path) -> None:
     corpus = cut(tmp_path / "corpus", 20)
     path = corpus / "train.conllu"

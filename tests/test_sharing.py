@@ -40,6 +40,7 @@ def test_an_empty_tag_is_refused(small: Small) -> None:
     assert "tags: one of them is empty" in done.err
 
 
+@pytest.mark.thorough
 def test_labels_stand_in_the_record_and_choose_runs(shared: Small) -> None:
     folder = shared.train(*GATE, *LABELS)
     words_only = shared.train("combiner=none")
@@ -103,6 +104,7 @@ def test_the_card_is_one_of_the_hub(shared: Small) -> None:
     assert f"- train: {record.data_report['splits']['train']['sentences']} pairs" in card.text
 
 
+@pytest.mark.thorough
 def test_a_card_gets_further_scores_until_somebody_edits_it(shared: Small) -> None:
     folder = shared.train(*GATE)
     files = [
@@ -164,6 +166,7 @@ def test_a_folder_translates_where_the_corpus_has_never_been(
     assert sorted(path.name for path in elsewhere.iterdir()) == ["input.txt", "model", "output.txt"]
 
 
+@pytest.mark.thorough
 def test_the_cache_and_who_uses_it(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

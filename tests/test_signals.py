@@ -50,6 +50,7 @@ def stopped(done: Done, small: Small, name: str, update: int) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", NUMBERS)
 def test_in_an_update(small: Small, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     before = signal.getsignal(number)
@@ -122,6 +123,7 @@ def interrupted_twice(overrides: list[str], folder: Path) -> None:
     command(overrides, folder)
 
 
+@pytest.mark.thorough
 def test_a_second_interrupt_leaves_at_once(small: Small) -> None:
     settings = small.overrides("trainer.validate_every=1", "trainer.max_steps=6")
     process = SERVER.Process(target=interrupted_twice, args=(settings, small.folder))

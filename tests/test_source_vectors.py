@@ -111,6 +111,7 @@ def test_frozen_or_trained(frozen: bool, small: Small, file: Path) -> None:
     assert not np.array_equal(table[rest], trained_rows[rest])  # trained, beside other rows
 
 
+@pytest.mark.thorough
 def test_coverage_translation_and_names(
     small: Small, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

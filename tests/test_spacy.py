@@ -243,6 +243,7 @@ def test_tokens_that_are_not_in_the_text(small: Small, plain: list[str]) -> None
     )
 
 
+@pytest.mark.thorough
 def test_feature_that_the_pipeline_lacks(
     small: Small, plain: list[str], spacy_folder: Path
 ) -> None:

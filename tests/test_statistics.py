@@ -204,6 +204,7 @@ def test_holm(values: list[float], corrected: list[float]) -> None:
     assert correct_by_holm(values) == pytest.approx(corrected)
 
 
+@pytest.mark.thorough
 def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
     systems = [(str(seed), texts(40, 0.2 + seed / 10, seed)[0]) for seed in (1, 2, 3)]
     _, references = texts(40, 0, 0)
@@ -235,6 +236,7 @@ def checked() -> Callable[[str, int, int], Any]:
     return run
 
 
+@pytest.mark.thorough
 def test_simulated_tables_hold_what_intervals_promise(checked: Any) -> None:
     """The full check is tools/check_statistics.py; here with few tables, so wider margins."""
     reading = checked("seeds differ by sentence", 3, 150)

@@ -29,6 +29,7 @@ from tests.support.splits import whole
 CHOSEN = features("upos", "lemma", "shape", "subword_tag", "char") | features("feats.Number")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("processes", [1, 2])
 def test_blocks_and_processes_change_nothing(
     cfg: TrainConfig, processes: int, monkeypatch: pytest.MonkeyPatch

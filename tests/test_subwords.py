@@ -79,6 +79,7 @@ def test_unknown_characters_are_shown() -> None:
     assert fallback.decode(fallback.encode_ids(["The ж dog."])[0]) == "The ж dog."
 
 
+@pytest.mark.thorough
 def test_same_bytes_in_another_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.test_subwords import train\n"

@@ -129,6 +129,7 @@ def test_larger_share_has_the_smaller_one(small: Small) -> None:
     assert changed_rows(small, 0.8) >= half
 
 
+@pytest.mark.thorough
 def test_shuffled_glossary(small: Small) -> None:
     settings = (*FACTOR, "data.terminology.shuffled=true")
     prepared, true = prepare(small, *settings), prepare(small, *FACTOR)
@@ -170,6 +171,7 @@ def test_translations_in_other_forms(small: Small, tmp_path: Path) -> None:
     assert all("Frau" in target for target in targets)
 
 
+@pytest.mark.thorough
 def test_prepared_arrays_and_runs_without_terms_are_as_they_were(small: Small) -> None:
     """The tables of all splits, byte for byte, and the hash of the run."""
     words = ("combiner=none", "data.terminology.mode=none")
@@ -196,6 +198,7 @@ def test_model_card_says_how_to_give_a_glossary(factored: Path) -> None:
     assert "input=sentences.txt glossary=glossary.tsv output=translations.txt" in card
 
 
+@pytest.mark.thorough
 def test_translation_reads_what_the_test_set_was(
     small: Small, factored: Path, tmp_path: Path
 ) -> None:

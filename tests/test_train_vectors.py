@@ -83,6 +83,7 @@ def test_each_word_of_train_has_a_vector(features: str, small: Small, tmp_path: 
     assert note.endswith("different words of train have a vector (100.0%), 100.0% of all")
 
 
+@pytest.mark.thorough
 def test_meta_embedding(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The experiment's two steps; without the words' table, only the sets differ."""
     monkeypatch.chdir(tmp_path)

@@ -35,6 +35,7 @@ def counted(run: Path, lines: list[str]) -> tuple[int, int]:
     return ids.count(1), len(ids)
 
 
+@pytest.mark.thorough
 def test_unknown_pieces(runs: Runs) -> None:
     unknown, total = counted(runs.words, LINES)
     assert unknown == 3  # neighbours that are unknown are one piece
@@ -92,6 +93,7 @@ def line_of_values(odd: Path) -> str:
     )
 
 
+@pytest.mark.thorough
 def test_unknown_values(runs: Runs, odd: Path) -> None:
     """In translating, scoring, and as an error of both."""
     target = f"target={runs.target}"
@@ -180,6 +182,7 @@ def test_parts(letters: SourceEncoder, text: str, limit: int, part: int, parts: 
         assert all(one.text[w.start : w.end] == w.form for w in one.words)
 
 
+@pytest.mark.thorough
 def test_a_long_line_is_translated_in_parts(runs: Runs) -> None:
     """As its sentences alone are; the other lines as ever, in every order of chunks."""
     lines = runs.text.read_text(encoding="utf-8").splitlines()
@@ -227,6 +230,7 @@ def test_a_file_is_refused_before_the_start(runs: Runs, tmp_path: Path) -> None:
         assert (done.code, done.err) == (2, f"error: {message}\n")
 
 
+@pytest.mark.thorough
 def test_a_long_line_with_annotation(runs: Runs) -> None:
     """Plain text is annotated part by part, CoNLL-U is cut with its words."""
     text = runs.text.read_text(encoding="utf-8").splitlines()

@@ -144,6 +144,7 @@ def test_stanza_without_models(tmp_path: Path) -> None:
 # ---- spaCy's names
 
 
+@pytest.mark.thorough
 def test_names_of_spacy(tmp_path: Path) -> None:
     """Class and place in the name, where they are asked for; else all is as it was."""
     spacy = pytest.importorskip("spacy")
