@@ -86,7 +86,7 @@ def run_tests(folder: Path, modules: list[str], log: Path) -> int:
         with log.open("w", encoding="utf-8") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
-            options = "-x -p no:cacheprovider -p no:xdist".split()
+            options = ["-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
             code = pytest.main([*options, "-m", "not slow and not browser", *modules])
         os._exit(int(code))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
