@@ -49,7 +49,7 @@ def check_settings(cfg: TrainConfig) -> None:
 
 
 def _check_scale(cfg: TrainConfig) -> None:
-    """`scale` is about an experiment after a paper, and `full` about one whose data can be had."""
+    """Refuse a scale without a paper's experiment, and a full scale whose data cannot be had."""
     if cfg.scale and not cfg.published.source:
         raise UserError(
             f"scale={cfg.scale}: is about a paper's experiment; choose one, such as "
@@ -60,6 +60,7 @@ def _check_scale(cfg: TrainConfig) -> None:
 
 
 def _check_model(cfg: TrainConfig) -> None:
+    """Refuse sizes and tables of the model that do not go together."""
     model = cfg.model
     if model.dim % model.heads:
         raise UserError(
@@ -82,7 +83,7 @@ def _check_model(cfg: TrainConfig) -> None:
 
 
 def _check_source_table(model: ModelConfig) -> None:
-    """Settings of the source's word table go together, and with its absence."""
+    """Refuse settings of the source's word table that contradict each other or its absence."""
     if not model.source_words:
         about_table = ["model.tie=all"] if model.tie == "all" else []
         if model.source_vectors:
@@ -102,7 +103,7 @@ def _check_source_table(model: ModelConfig) -> None:
 
 
 def _check_objective(cfg: TrainConfig) -> None:
-    """Denoising has one vocabulary, and its settings mean nothing without it."""
+    """Refuse denoising with what it cannot have, and its settings without it."""
     data = cfg.data
     if data.objective == "translate":
         if data.noise != NoiseConfig():
@@ -134,7 +135,7 @@ def _check_pretrained(model: ModelConfig) -> None:
 
 
 def _check_init(cfg: TrainConfig) -> None:
-    """What is about a parent's weights needs a parent, and goes with no other start."""
+    """Refuse settings about a parent's weights without a parent, or with another start."""
     init = cfg.init
     if init.run == "":  # as of an unset variable: init.run=$RUN
         raise UserError("init.run=: give the folder of a run, or leave it out")
@@ -178,6 +179,7 @@ def _check_lora(init: InitConfig, folder: str | None) -> None:
 
 
 def _check_decoding(cfg: TrainConfig) -> None:
+    """Refuse more translations of a sentence than the beam has, and CUDA's settings on a CPU."""
     if cfg.decoding.nbest > cfg.decoding.beam:
         raise UserError(
             f"decoding.nbest={cfg.decoding.nbest} is above "
@@ -188,7 +190,7 @@ def _check_decoding(cfg: TrainConfig) -> None:
 
 
 def _check_tests(cfg: TrainConfig) -> None:
-    """There are test sets, whose names can begin names of files."""
+    """Refuse the lack of test sets, and names that files cannot begin with."""
     if not cfg.data.tests:
         raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")
     for name in cfg.data.tests:
@@ -197,7 +199,7 @@ def _check_tests(cfg: TrainConfig) -> None:
 
 
 def _check_combiner_name(name: str | None) -> None:
-    """A combiner's name begins the name of a run's folder; that of words only is taken."""
+    """Refuse a name with which a run's folder cannot begin, and that of words only."""
     if name is not None and not is_combiner_name(name):
         raise UserError(
             f"combiner.name={name}: a name has letters, digits, _ . and - only, and is not none"
@@ -205,7 +207,7 @@ def _check_combiner_name(name: str | None) -> None:
 
 
 def _check_tags(terminology: TerminologyConfig) -> None:
-    """Tags are three different words."""
+    """Refuse tags that are not three different words."""
     tags = terminology.tags
     if len(tags) != 3 or len(set(tags)) != 3 or any(len(tag.split()) != 1 for tag in tags):
         raise UserError(
@@ -215,7 +217,7 @@ def _check_tags(terminology: TerminologyConfig) -> None:
 
 
 def check_annotator(annotator: AnnotatorConfig) -> None:
-    """Several annotators have settings by name."""
+    """Refuse settings of one annotator where several are combined, and parts that are none."""
     if not annotator.parts:
         return
     for name in ("_target_", "model", "args"):
@@ -233,7 +235,7 @@ def check_annotator(annotator: AnnotatorConfig) -> None:
 
 
 def _check_feature_name(name: str) -> None:
-    """A feature's name is that of a module inside of the model."""
+    """Refuse names that a module of the model cannot have."""
     if name == "word":
         raise UserError("features.word: the name of the words themselves; choose another")
     if not name.isidentifier():
@@ -250,10 +252,7 @@ def check_inference(cfg: TranslateConfig | ScoreConfig) -> None:
 
 
 def unused_subword_settings(subword: SubwordConfig) -> dict[str, str]:
-    """The settings that are not at their default and that the kind of subwords does not use.
-
-    Each with the reason, for a message.
-    """
+    """By changed setting that the kind of subwords does not use: the reason, for a message."""
     return {
         name: f"is for {' and '.join(kinds)}, not for subword={subword.kind}"
         for name, kinds in SUBWORD_KINDS.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nmt_feat.base.checksums import hash_files
 from nmt_feat.base.terminal import say
+from nmt_feat.config.schema import MethodConfig
 from nmt_feat.decoding.ensemble import Ensemble
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import FINISHED, read_run
@@ -45,7 +46,7 @@ def open_runs(run: str, threads: int) -> TrainedModel:
     """The run that `run=` names, or several as one that has the mean of their probabilities.
 
     Raises:
-        UserError: a run has other pieces or other features than the first.
+        UserError: a run has other pieces or other features than the first, or another source.
     """
     models = [TrainedModel(folder, threads) for folder in list_members(run)]
     first = models[0]
@@ -58,10 +59,22 @@ def open_runs(run: str, threads: int) -> TrainedModel:
                 f"{first.folder}; give runs that were trained on the same data with the same "
                 "features, such as the seeds of a method"
             )
-    first.searched = Ensemble([model.model for model in models])
+        if _method_in_source(model) != _method_in_source(first):
+            raise UserError(
+                f"run={run}: {model.folder} writes features into its source in another way than "
+                f"{first.folder}; give runs of one method, such as its seeds"
+            )
+    # One model reads the text for all: one that reads features, if some members do not.
+    reader = max(models, key=lambda model: len(model.feature_names))
+    reader.searched = Ensemble([model.model for model in models])
     names = ", ".join(str(model.folder) for model in models)
     say(f"ensemble of {len(models)} runs: {names}", file=sys.stderr)
-    return first
+    return reader
+
+
+def _method_in_source(model: TrainedModel) -> MethodConfig | None:
+    """The method that writes features into the source, if the model's does."""
+    return model.cfg.method if model.model.method.in_source else None
 
 
 def hash_vocabularies(folder: Path) -> dict[str, list[str]]:
