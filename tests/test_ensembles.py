@@ -195,3 +195,28 @@ def test_other_features_are_no_ensemble(runs: Path) -> None:
     done = call("evaluate", f"run={one},{two}", "ensemble=true")
     assert done.code == 2
     assert f"no two of these runs differ in the seed alone ({one.name} and {two.name}" in done.err
+
+
+@pytest.mark.thorough
+def test_members_that_read_the_source_in_another_way(small: Small) -> None:
+    """Tags among the pieces are for one of them only; features may be for some of them only."""
+    features = ("features=[upos]", "trainer.max_steps=2")
+    added, tagged, predicting = (
+        small.train(*settings.split(), *features)
+        for settings in (
+            "combiner=add",
+            "combiner=none method=interleave",
+            "combiner=none method=multitask",
+        )
+    )
+    text = f"input={small.corpus}/test.conllu"
+    for pair in (f"{added},{tagged}", f"{tagged},{added}"):
+        done = call("translate", f"run={pair}", text)
+        assert done.code == 2
+        assert "writes features into its source in another way than" in done.err
+    one, two = (
+        call("translate", f"run={pair}", text, "threads=1")
+        for pair in (f"{added},{predicting}", f"{predicting},{added}")
+    )
+    assert (one.code, two.code) == (0, 0), two.err
+    assert one.out == two.out
