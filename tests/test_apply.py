@@ -13,6 +13,7 @@ from nmt_feat.annotators import HanTa
 from nmt_feat.cli.hydra_program import INTERRUPTED
 from nmt_feat.config import user_code
 from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.decoding.search import SentenceSearch
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
@@ -187,11 +188,13 @@ def test_nbest(runs: Runs) -> None:
     assert translate(runs.words, "nbest=2", stdin=b"\n") == ["0 |||  ||| 0.0000"]
 
 
-def test_length_penalty_and_beam_take_the_place_of_the_runs(runs: Runs) -> None:
+def test_length_penalty_beam_and_stop_take_the_place_of_the_runs(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = TrainedModel(runs.words)
     sentence, *_ = runs.text.read_text(encoding="utf-8").splitlines()
 
-    def logprobs(**settings: float) -> list[tuple[float, float, int]]:
+    def logprobs(**settings: float | str) -> list[tuple[float, float, int]]:
         cfg = TranslateConfig(run="", nbest=4, **settings)  # type: ignore[arg-type]
         sentences = run.annotate_texts([sentence], None, "")
         (translations,) = run.translate_sentences(sentences, ["input:1"], cfg)
@@ -203,6 +206,17 @@ def test_length_penalty_and_beam_take_the_place_of_the_runs(runs: Runs) -> None:
         assert score == pytest.approx(logprob)
     assert logprobs(beam=4) == logprobs()
     assert logprobs(beam=6)[0][0] >= logprobs()[0][0] - 1e-6
+    stops = set()
+    is_decided = SentenceSearch.is_decided
+
+    def record_stop(self: SentenceSearch, *arguments: Any) -> bool:
+        stops.add(arguments[-1])
+        return is_decided(self, *arguments)
+
+    monkeypatch.setattr(SentenceSearch, "is_decided", record_stop)
+    logprobs()
+    logprobs(stop="likely")
+    assert set(stops) == {"proven", "likely"}
 
 
 def test_output_file(runs: Runs, tmp_path: Path) -> None:

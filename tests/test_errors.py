@@ -140,6 +140,7 @@ SETTINGS = {
     "model.heads=3": "model.heads=3 does not divide model.dim=16 (16 = 3 * 5 + 1); change one of "
     "them",
     "decoding.nbest=3": "decoding.nbest=3 is above decoding.beam=1; set decoding.beam=3",
+    "decoding.stop=soon": "decoding.stop=soon: unknown; known: likely, proven",
     "model.tie=all": "model.tie=all needs one table of width 16, but the combiner gives the word "
     "14 (16 = 14 word + 1 deprel + 1 upos); use model.tie=target or another combiner",
     "model.source_words=false model.tie=all": "model.source_words=false: model.tie=all is about "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import shutil
 import sys
@@ -201,6 +202,20 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
         ((logprob, pieces),) = score_split(model, single, names, 512, CPU)
         assert best.logprob == pytest.approx(logprob, abs=1e-3)
         assert best.score == pytest.approx(logprob / pieces**0.7, abs=1e-3)
+
+
+@pytest.mark.parametrize("model", ["gate"], indirect=True)
+def test_likely_results_end_the_search(model: Transformer, tmp_path: Path) -> None:
+    """As soon as there are as many hypotheses as the beam is wide."""
+    names = names_of(model)
+    split = random_split(2, 40, names)
+    export(model, tuples_for(model, split), tmp_path / "out", None)
+    exported = Exported(tmp_path / "out", 1)
+    proven = DecodingConfig(beam=4, max_extra=30, length_penalty=3.0)
+    likely = dataclasses.replace(proven, stop="likely")
+    late, soon = (exported.translate(split, names, cfg, False) for cfg in (proven, likely))
+    exported.patience = 1
+    assert soon == exported.translate(split, names, proven, False) != late
 
 
 @pytest.mark.parametrize("model", ["gate"], indirect=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.decoding.search import BOS, EOS, Hypothesis, score_batch, search  # type: ignore[attr-defined]
+from nmt_feat.decoding.search import BOS, EOS, PAD, Hypothesis, score_batch, search  # type: ignore[attr-defined]
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -143,11 +143,43 @@ def test_stopping_early_never_changes_the_result(
     settings = {"beam": beam, "length_penalty": penalty, "nbest": min(2, beam)}
     early, late = ToyModel(), ToyModel()
     stopped = run(early, sources, **settings)
-    monkeypatch.setattr(SentenceSearch, "is_decided", lambda self, n, a: not self.live)
+    monkeypatch.setattr(SentenceSearch, "is_decided", lambda self, *_: not self.live)
     assert run(late, sources, **settings) == stopped
     assert sum(early.rows) <= sum(late.rows)
     if penalty == 0 and beam > 2:
         assert sum(early.rows) < sum(late.rows)
+
+
+def test_a_likely_result() -> None:
+    """A better hypothesis than each prefix would be if it ended now ends the search.
+
+    The first piece is EOS, by 0.7, or 4, by 0.2, behind which everything is certain: "4 </s>" would
+    be worse than "</s>", but six 4 have the better mean.
+    """
+    impossible = -1e4
+    first = [impossible] * 5
+    first[EOS], first[4], first[PAD] = math.log(0.7), math.log(0.2), math.log(0.1)
+    certain, end = [impossible] * 5, [impossible] * 5
+    certain[4] = end[EOS] = 0.0
+    rest = {(BOS, *[4] * n): certain if n < 6 else end for n in range(1, 7)}
+    table = {(BOS,): first} | rest
+    results = {}
+    for stop in ("proven", "likely"):
+        model = ToyModel(vocab=5, table=table)
+        results[stop] = run(model, [[4]], beam=2, stop=stop)[0][0], len(model.rows)
+    assert results["proven"][0].ids == [4] * 6
+    assert results["proven"][0].score == pytest.approx(math.log(0.2) / 7)
+    assert results["likely"][0].ids == []
+    assert results["likely"][0].score == pytest.approx(math.log(0.7))
+    assert (results["likely"][1], results["proven"][1]) == (1, 7)
+
+
+@pytest.mark.parametrize("beam", [2, 5])
+def test_without_length_penalty_likely_is_proven(beam: int) -> None:
+    """Then a longer completion is never better."""
+    settings = {"beam": beam, "length_penalty": 0.0}
+    likely = run(ToyModel(), SOURCES, stop="likely", **settings)
+    assert likely == run(ToyModel(), SOURCES, **settings)
 
 
 def test_beam_one_is_greedy() -> None:

@@ -142,6 +142,17 @@ def test_mixed_settings_are_never_averaged(setting: str, heading: str) -> None:
     assert len(rows[0]) == 10
 
 
+def test_a_search_without_settings_that_came_later_is_the_same() -> None:
+    records = [run("add", seed, 30.0 + seed) for seed in (1, 2)]
+    for record, search in zip(records, ({"beam": 5}, {"beam": 5, "stop": "proven"}), strict=True):
+        record.config["decoding"] = search
+    [row] = cells(ResultTable(records))
+    assert row["n"] == "2"
+    records[1].config["decoding"]["stop"] = "likely"
+    rows = cells(ResultTable(records))
+    assert [row["decoding.stop"] for row in rows] == ["proven", "likely"]
+
+
 def test_settings_of_a_method_label_only_where_they_split_it() -> None:
     plain = cells(ResultTable([run("gate", 1, 30.0, bias=0), run("none", 1, 30.0)]))
     assert "combiner.bias" not in plain[0]

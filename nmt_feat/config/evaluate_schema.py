@@ -39,6 +39,8 @@ class FurtherDecodingConfig:
     """Source tokens times beam per batch at most."""
     nbest: AtLeast1 | None = None
     """Hypotheses written per sentence; at most `beam`."""
+    stop: Annotated[str, one_of("proven", "likely")] | None = None
+    """When the search of a sentence ends, as in training."""
 
 
 @dataclass

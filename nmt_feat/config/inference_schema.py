@@ -45,6 +45,9 @@ class TranslateConfig:
     """Beam size, if not the run's."""
     length_penalty: NotNegative | None = None
     """Length penalty, if not the run's."""
+    stop: Annotated[str, one_of("proven", "likely")] | None = None
+    """When the search of a sentence ends, if not as in the run: `likely` is less work, see
+    `decoding.stop` of training."""
     engine: Annotated[str, one_of("native", "ctranslate2")] = "native"
     """`native`, or `ctranslate2` for what `scripts/export.py` has exported."""
     fallback: Annotated[str, one_of("native", "nearest")] = "native"

@@ -261,6 +261,10 @@ class DecodingConfig:
     """Source tokens times beam per batch at most."""
     nbest: AtLeast1 = 1
     """Hypotheses written per sentence; at most `beam`."""
+    stop: Annotated[str, one_of("proven", "likely")] = "proven"
+    """When the search of a sentence ends: when it is `proven` that no unfinished hypothesis can
+    come among the n best, or when it is `likely`, as none would if it ended now; that is less
+    work, and seldom changes a translation."""
 
 
 @dataclass

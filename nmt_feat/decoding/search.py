@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 
+Stop = Literal["proven", "likely"]
+"""When a sentence's search ends: see `SentenceSearch.is_decided`."""
 FORBIDDEN = (PAD, UNK, BOS)
 """Pieces that search never produces. Their probability mass still counts in the softmax."""
 SCORING_CHUNK = 2048
@@ -129,16 +131,20 @@ class SentenceSearch:
                 parents.append(rows[rank])
         return parents
 
-    def is_decided(self, nbest: int, penalty: float) -> bool:
+    def is_decided(self, nbest: int, penalty: float, stop: Stop = "proven") -> bool:
         """Whether no completion of a live prefix can come among the n best.
 
         A completion has at most its prefix's log-probability and at most limit + 1 pieces, so
         its score is at most logprob / (limit + 1)**penalty. Only a strictly better n-th finished
         hypothesis stops the search, hence stopping never changes the result.
+
+        Where `likely` is enough, a completion counts as one that ends with its next piece: a longer
+        one could have a better score, divided by a greater length, and seldom has.
         """
         if not self.live or len(self.finished) < nbest:
             return not self.live
-        bound = max(logprob for logprob, _ in self.live) / math.pow(self.limit + 1, penalty)
+        longest = self.limit if stop == "proven" else len(self.live[0][1])
+        bound = max(logprob for logprob, _ in self.live) / math.pow(longest + 1, penalty)
         return self.best_hypotheses(nbest)[-1].score > bound
 
 
@@ -198,6 +204,7 @@ def search(
     max_ratio: float = 2.0,
     max_extra: int = 20,
     nbest: int = 1,
+    stop: Stop = "proven",
 ) -> list[list[Hypothesis]]:
     """Translate source (B, S), features (B, S) each, mask (B, S): per sentence, the n best.
 
@@ -206,7 +213,8 @@ def search(
     is greedy search. A prefix of int(max_ratio * source pieces) + max_extra pieces must end.
     Finished hypotheses are ranked by logprob / length**length_penalty, length with EOS (Wu et
     al. 2016 without the constant 5). Equal candidates: the earlier prefix, then the smaller id.
-    A sentence leaves the batch when no prefix is live or when its result is decided.
+    A sentence leaves the batch when no prefix is live or when its result is decided: `proven`, or
+    `likely` as in many toolkits, which is sooner.
     """
     check_search(beam, nbest, length_penalty)
     limits = [int(max_ratio * (n - 1)) + max_extra for n in mask.sum(1).tolist()]
@@ -224,7 +232,7 @@ def search(
                 continued_rows = sentence.extend_prefixes(
                     rows, position, best, beam, length_penalty
                 )
-                if sentence.is_decided(nbest, length_penalty):
+                if sentence.is_decided(nbest, length_penalty, stop):
                     sentence.live = []
                 else:
                     parents += continued_rows

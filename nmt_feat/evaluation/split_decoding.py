@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.batches import collate, ordered
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import Hypothesis, Seq2Seq, SomeCache, score_batch, search
+from nmt_feat.decoding.search import Hypothesis, Seq2Seq, SomeCache, Stop, score_batch, search
 
 if TYPE_CHECKING:
     from nmt_feat.training.objective import Objective
@@ -50,6 +50,7 @@ def translate_split(
             max_ratio=cfg.max_ratio,
             max_extra=cfg.max_extra,
             nbest=cfg.nbest,
+            stop=cast(Stop, cfg.stop),
         )
         is_blank = (split.source_lengths[indices] == 1).tolist()  # only the end symbol
         for index, hypotheses, empty in zip(batch.indices, nbest, is_blank, strict=True):

@@ -264,7 +264,8 @@ class Exported:
         results: list[Any] = self.translator.translate_batch(
             sentences,
             beam_size=cfg.beam,
-            patience=self.patience if cfg.beam > 1 else 1,
+            # With 1 it ends as soon as there are as many hypotheses as the beam is wide.
+            patience=self.patience if cfg.beam > 1 and cfg.stop == "proven" else 1,
             num_hypotheses=cfg.nbest,
             length_penalty=cfg.length_penalty,
             min_decoding_length=0,

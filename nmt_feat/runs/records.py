@@ -154,7 +154,7 @@ class RunRecord:
 def search_of(record: RunRecord) -> dict[str, Any]:
     """The search that the run itself was tested with; empty where it is unknown."""
     search: dict[str, Any] = record.config.get("decoding") or record.settings.get("decoding") or {}
-    return search
+    return _complete_search(search) if search else {}
 
 
 def search_changes(record: RunRecord, request: Request) -> dict[str, Any]:

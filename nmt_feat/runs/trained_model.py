@@ -360,6 +360,8 @@ class TrainedModel:
             decoding.beam = cfg.beam
         if cfg.length_penalty is not None:
             decoding.length_penalty = cfg.length_penalty
+        if cfg.stop is not None:
+            decoding.stop = cfg.stop
         decoding.beam = max(decoding.beam, decoding.nbest)
         return decoding
 
