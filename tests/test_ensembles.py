@@ -17,7 +17,7 @@ from nmt_feat.embedders.ids import BOS, EOS, PAD
 from nmt_feat.evaluation.metrics import score
 from nmt_feat.model.batch import Batch
 from nmt_feat.runs import additions
-from nmt_feat.runs.ensembles import open_runs
+from nmt_feat.runs.ensembles import list_members, open_runs
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
@@ -120,6 +120,12 @@ def test_what_is_refused(runs: Path, small: Small) -> None:
         assert done.code == 2
         assert message in done.err
         assert done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_run_named_twice_is_one_member(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs.parent)
+    one, two = sorted(path.name for path in runs.glob("none-s[12]*"))
+    assert list_members(f"runs/{one},./runs/none-s[12]*") == [f"runs/{one}", f"./runs/{two}"]
 
 
 def test_an_ensemble_is_a_row(

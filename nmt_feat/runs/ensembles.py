@@ -21,9 +21,9 @@ def list_members(run: str) -> list[str]:
 
     An ensemble that `evaluate` has tested stands for its runs.
     """
+    names = [run] if Path(run).exists() else [name.strip() for name in run.split(",")]
     folders: list[str] = []
-    for name in [run] if Path(run).exists() else run.split(","):
-        name = name.strip()
+    for name in names:
         if "*" not in name or Path(name).exists():
             folders.append(name)
             continue
@@ -31,7 +31,10 @@ def list_members(run: str) -> list[str]:
         if not matches:
             raise UserError(f"run={run}: no folder is named {name}; correct the pattern")
         folders += matches
-    return list(dict.fromkeys(member for folder in folders for member in _open_ensemble(folder)))
+    members: dict[str, str] = {}  # each once, also where a pattern matches an ensemble's folder
+    for member in (member for folder in folders for member in _open_ensemble(folder)):
+        members.setdefault(os.path.normpath(member), member)
+    return list(members.values())
 
 
 def _open_ensemble(folder: str) -> list[str]:
