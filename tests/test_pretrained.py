@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -147,22 +146,6 @@ def test_greedy_translations(start: Start, reference: Reference) -> None:
     ours = [best[0] for best in translate(start, 1)]
     assert ours == generate(reference, 1, LIMIT)
     assert len(set(map(len, ours))) > 3
-
-
-def test_beams(start: Start, reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While no sentence ends, the five of the beam are those of `generate`.
-
-    How a beam goes on when one of its hypotheses has ended is another rule there.
-    """
-    table = torch.full_like(reference.model.final_logits_bias, 0.1)
-    table[0, reference.tokenizer.eos_token_id] = -40.0
-    without_end = copy.deepcopy(reference.model)
-    without_end.final_logits_bias = table
-    layer = "output_layer"
-    monkeypatch.setattr(PretrainedModel, layer, lambda self: (self.words.weight, table[0]))
-    theirs = generate(reference._replace(model=without_end), 5, LIMIT)
-    for number, best in enumerate(translate(start, 5)):
-        assert sorted(best) == sorted(theirs[5 * number : 5 * number + 5])
 
 
 class Uncached:

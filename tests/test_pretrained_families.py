@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -33,6 +34,7 @@ from tests.support.pretrained import (
     generate,
     is_mbart,
     make_m2m,
+    make_marian,
     make_mbart,
     make_nllb,
     make_t5,
@@ -42,7 +44,7 @@ from tests.support.small import Small, cut, outcome
 from tests.support.stops import stop
 
 SENTENCES = 100
-LIMIT = 24
+LIMIT = 12
 """Pieces of a translation at most."""
 
 
@@ -53,9 +55,8 @@ class Case(NamedTuple):
     languages: tuple[str, ...] = ()
 
 
-SLOW = {"mbart50", "mt5"}
-"""Those that differ little from others."""
 CASES = {
+    "marian": Case(make_marian),
     "m2m": Case(make_m2m, ("en", "de")),
     "nllb": Case(make_nllb, ("eng_Latn", "deu_Latn")),
     "mbart": Case(make_mbart, ("en_XX", "de_DE")),
@@ -88,10 +89,13 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cut(tmp_path_factory.mktemp("corpus") / "larger", train=SENTENCES + 20)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES],
-)
+def list_cases(*quick: str) -> list[ParameterSet]:
+    """All kinds of model; those that are not `quick` are for slow tests."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(name, marks=[] if name in quick else slow) for name in CASES]
+
+
+@pytest.fixture(scope="module", params=list_cases("marian", "nllb", "mbart", "t5"))
 def start(
     request: pytest.FixtureRequest, larger: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Start:
@@ -166,12 +170,35 @@ def test_start(start: Start) -> None:
 
 def test_greedy_translations(start: Start) -> None:
     """Token for token those of `generate`."""
-    reference, model, batch, _ = start
-    inputs = batch.source, batch.features, batch.source_mask
-    result = search(model, *inputs, beam=1, max_ratio=0.0, max_extra=LIMIT)
-    ours = [model.ids[torch.tensor(best.ids, dtype=torch.int64)].tolist() for best, *_ in result]
-    assert ours == generate(reference, 1, LIMIT)
+    ours = translate(start, 1)
+    assert ours == generate(start.reference, 1, LIMIT)
     assert len(set(map(len, ours))) > 3
+
+
+def translate(start: Start, beam: int, **settings: Any) -> list[list[int]]:
+    """Our translations by the ids of the pretrained model, the n best of each sentence."""
+    model, batch = start.model, start.batch
+    inputs = batch.source, batch.features, batch.source_mask
+    limits: dict[str, Any] = {"max_ratio": 0.0, "max_extra": LIMIT}
+    nbest = search(model, *inputs, beam=beam, nbest=beam, **limits, **settings)
+    return [[int(model.ids[id]) for id in one.ids] for best in nbest for one in best]
+
+
+@pytest.mark.parametrize("start", list_cases("marian", "mbart"), indirect=True)
+@pytest.mark.parametrize(
+    ("stop", "early"),
+    [("likely", False), pytest.param("proven", "never", marks=pytest.mark.slow)],
+)
+def test_beams(start: Start, stop: str, early: bool | str) -> None:
+    """Beams that stay full: the best of five are those of `generate`, token for token."""
+    ours = translate(start, 5, stop=stop, refill=True)
+    theirs = generate(start.reference, 5, LIMIT, early_stopping=early)
+    assert ours[::5] == theirs[::5]
+    pairs = zip(ours, theirs, strict=True)
+    # Others of the five can be as good as one another, but for rounding.
+    assert sum(a == b for a, b in pairs) >= 0.98 * len(ours)
+    # That is not because no hypothesis ends before the others.
+    assert translate(start, 5)[::5] != ours[::5]
 
 
 @pytest.mark.slow

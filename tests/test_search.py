@@ -174,6 +174,51 @@ def test_a_likely_result() -> None:
     assert (results["likely"][1], results["proven"][1]) == (1, 7)
 
 
+def test_a_beam_that_stays_full() -> None:
+    """Of two, "</s>" takes no place there: "4 </s>" ends beside it, though "4 5" is better."""
+
+    def row(**shares: float) -> list[float]:
+        names = {"end": EOS, "four": 4, "five": 5}
+        logits = [-1e4] * 6
+        for name, share in shares.items():
+            logits[names[name]] = math.log(share)
+        return logits
+
+    table = {
+        (BOS,): row(end=0.5, four=0.4, five=0.1),
+        (BOS, 4): row(end=0.45, five=0.55),
+        (BOS, 5): row(end=1.0),
+        (BOS, 4, 5): row(end=0.2, four=0.4, five=0.4),
+    }
+    settings = {"beam": 2, "nbest": 2, "length_penalty": 0.0, "max_ratio": 0.0, "max_extra": 3}
+    plain, full = ToyModel(vocab=6, table=table), ToyModel(vocab=6, table=table)
+    [narrow] = run(plain, [[4]], **settings)
+    [wide] = run(full, [[4]], refill=True, **settings)
+    assert [h.ids for h in wide] == [[], [4]]
+    assert wide[1].logprob == pytest.approx(math.log(0.4 * 0.45))
+    assert narrow[0] == wide[0]
+    assert narrow[1].logprob < wide[1].logprob
+    assert plain.rows[:3] == [1, 1, 1]
+    assert full.rows[:2] == [1, 2]
+
+
+@pytest.mark.parametrize("stop", ["proven", "likely"])
+def test_full_beams_stop_early(stop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proven result is that of a search which goes on; greedy search has nothing to refill."""
+    from nmt_feat.decoding.search import RefilledSearch
+
+    assert run(ToyModel(), SOURCES, beam=1, refill=True) == run(ToyModel(), SOURCES, beam=1)
+    settings = {"beam": 3, "nbest": 2, "refill": True, "max_ratio": 0.0, "max_extra": 20}
+    early, late = ToyModel(), ToyModel()
+    stopped = run(early, SOURCES, stop=stop, **settings)
+    monkeypatch.setattr(RefilledSearch, "is_decided", lambda self, *_: not self.live)
+    whole = run(late, SOURCES, **settings)
+    assert sum(early.rows) < sum(late.rows)
+    assert max(early.rows) == 3 * len(SOURCES)
+    if stop == "proven":
+        assert stopped == whole
+
+
 @pytest.mark.parametrize("beam", [2, 5])
 def test_without_length_penalty_likely_is_proven(beam: int) -> None:
     """Then a longer completion is never better."""

@@ -41,6 +41,8 @@ class FurtherDecodingConfig:
     """Hypotheses written per sentence; at most `beam`."""
     stop: Annotated[str, one_of("proven", "likely")] | None = None
     """When the search of a sentence ends, as in training."""
+    refill: bool | None = None
+    """Whether the beam stays as wide when hypotheses end, as in training."""
 
 
 @dataclass

@@ -48,6 +48,8 @@ class TranslateConfig:
     stop: Annotated[str, one_of("proven", "likely")] | None = None
     """When the search of a sentence ends, if not as in the run: `likely` is less work, see
     `decoding.stop` of training."""
+    refill: bool | None = None
+    """Whether the beam stays as wide when hypotheses end, if not as in the run."""
     engine: Annotated[str, one_of("native", "ctranslate2")] = "native"
     """`native`, or `ctranslate2` for what `scripts/export.py` has exported."""
     fallback: Annotated[str, one_of("native", "nearest")] = "native"

@@ -265,6 +265,9 @@ class DecodingConfig:
     """When the search of a sentence ends: when it is `proven` that no unfinished hypothesis can
     come among the n best, or when it is `likely`, as none would if it ended now; that is less
     work, and seldom changes a translation."""
+    refill: bool = False
+    """Whether the beam stays as wide as it was when hypotheses end, as in `generate` of Hugging
+    Face; if not, each takes a place in it."""
 
 
 @dataclass

@@ -90,6 +90,10 @@ class Continuations(NamedTuple):
     end_logprobs: list[float]
 
 
+Candidate = tuple[float, int, int]
+"""A continuation: its negative log-probability, the rank of its prefix, its last piece."""
+
+
 @dataclass(slots=True)
 class SentenceSearch:
     """The search of one sentence: live prefixes with their log-probabilities, best first."""
@@ -111,7 +115,7 @@ class SentenceSearch:
         Returns:
             Of each prefix that is live now, the row that it continues.
         """
-        candidates: list[tuple[float, int, int]] = []  # (-logprob, rank of the prefix, piece)
+        candidates: list[Candidate] = []
         for rank, (row, (logprob, _)) in enumerate(zip(rows, self.live, strict=True)):
             if position == self.limit:
                 candidates.append((-logprob - best.end_logprobs[row], rank, EOS))
@@ -121,7 +125,7 @@ class SentenceSearch:
         candidates.sort()  # so equal candidates: the earlier prefix, then the smaller id
         prefixes, self.live = self.live, []
         parents = []
-        for negative, rank, piece in candidates[: beam - len(self.finished)]:
+        for negative, rank, piece in self.select_candidates(candidates, beam):
             ids = prefixes[rank][1]
             if piece == EOS:
                 score = -negative / math.pow(len(ids) + 1, penalty)
@@ -130,6 +134,10 @@ class SentenceSearch:
                 self.live.append((-negative, [*ids, piece]))
                 parents.append(rows[rank])
         return parents
+
+    def select_candidates(self, candidates: list[Candidate], beam: int) -> list[Candidate]:
+        """Of the candidates, best first, those that stay."""
+        return candidates[: beam - len(self.finished)]
 
     def is_decided(self, nbest: int, penalty: float, stop: Stop = "proven") -> bool:
         """Whether no completion of a live prefix can come among the n best.
@@ -146,6 +154,31 @@ class SentenceSearch:
         longest = self.limit if stop == "proven" else len(self.live[0][1])
         bound = max(logprob for logprob, _ in self.live) / math.pow(longest + 1, penalty)
         return self.best_hypotheses(nbest)[-1].score > bound
+
+
+@dataclass(slots=True)
+class RefilledSearch(SentenceSearch):
+    """The search of one sentence with a beam that stays full: `generate` of `transformers`.
+
+    With `likely` results it is that with early_stopping=False, with `proven` ones, "never".
+    """
+
+    beam: int = field(kw_only=True)
+
+    def select_candidates(self, candidates: list[Candidate], beam: int) -> list[Candidate]:
+        """The best `beam` that go on, and those of the best `beam` of all that end."""
+        going_on = [candidate for candidate in candidates if candidate[2] != EOS][:beam]
+        return sorted([*(c for c in candidates[:beam] if c[2] == EOS), *going_on])
+
+    def is_decided(self, nbest: int, penalty: float, stop: Stop = "proven") -> bool:
+        """As of any search; `likely` once no live prefix is better than the worst of the beam."""
+        if stop == "proven":
+            return SentenceSearch.is_decided(self, nbest, penalty)
+        if not self.live or len(self.finished) < self.beam:
+            return not self.live
+        logprob, ids = self.live[0]
+        worst = self.best_hypotheses(self.beam)[-1]
+        return worst.score >= logprob / math.pow(len(ids), penalty)
 
 
 @contextmanager
@@ -205,6 +238,7 @@ def search(
     max_extra: int = 20,
     nbest: int = 1,
     stop: Stop = "proven",
+    refill: bool = False,
 ) -> list[list[Hypothesis]]:
     """Translate source (B, S), features (B, S) each, mask (B, S): per sentence, the n best.
 
@@ -214,17 +248,24 @@ def search(
     Finished hypotheses are ranked by logprob / length**length_penalty, length with EOS (Wu et
     al. 2016 without the constant 5). Equal candidates: the earlier prefix, then the smaller id.
     A sentence leaves the batch when no prefix is live or when its result is decided: `proven`, or
-    `likely` as in many toolkits, which is sooner.
+    `likely` as in many toolkits, which is sooner. With `refill` the beam is as wide at each step as
+    at the first, see `RefilledSearch`; greedy search is the same.
     """
     check_search(beam, nbest, length_penalty)
     limits = [int(max_ratio * (n - 1)) + max_extra for n in mask.sum(1).tolist()]
-    sentences = [SentenceSearch(max(0, limit)) for limit in limits]
+    sentences: list[SentenceSearch]
+    width = beam
+    if refill and beam > 1:
+        sentences = [RefilledSearch(max(0, limit), beam=beam) for limit in limits]
+        width += 1  # one of a prefix's continuations may end
+    else:
+        sentences = [SentenceSearch(max(0, limit)) for limit in limits]
     with inference_mode(model):
         cache = model.start_cache(model.encode(source, features, mask), mask)
         tokens = torch.full((len(sentences),), BOS, device=source.device)
         active, position = sentences, 0
         while active:
-            best = best_continuations(model.decode_step(tokens, position, cache), beam)
+            best = best_continuations(model.decode_step(tokens, position, cache), width)
             parents: list[int] = []  # of each prefix that stays, its row (R',) in this step
             row = 0
             for sentence in active:

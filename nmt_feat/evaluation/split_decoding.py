@@ -51,6 +51,7 @@ def translate_split(
             max_extra=cfg.max_extra,
             nbest=cfg.nbest,
             stop=cast(Stop, cfg.stop),
+            refill=cfg.refill,
         )
         is_blank = (split.source_lengths[indices] == 1).tolist()  # only the end symbol
         for index, hypotheses, empty in zip(batch.indices, nbest, is_blank, strict=True):

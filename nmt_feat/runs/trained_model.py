@@ -362,6 +362,8 @@ class TrainedModel:
             decoding.length_penalty = cfg.length_penalty
         if cfg.stop is not None:
             decoding.stop = cfg.stop
+        if cfg.refill is not None:
+            decoding.refill = cfg.refill
         decoding.beam = max(decoding.beam, decoding.nbest)
         return decoding
 

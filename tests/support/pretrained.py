@@ -90,13 +90,28 @@ def generate(reference: Reference, beam: int, limit: int, **settings: Any) -> li
         num_beams=beam,
         num_return_sequences=beam,
         do_sample=False,
-        max_new_tokens=limit,
+        max_new_tokens=limit + 1,
+        logits_processor=[EndAtLimit(first.shape[1] + limit, config.eos_token_id)],
         suppress_tokens=[config.pad_token_id, reference.tokenizer.unk_token_id],
         forced_bos_token_id=None,
         **settings,
     )
     special = {config.pad_token_id, config.eos_token_id}
     return [[id for id in row[first.shape[1] :].tolist() if id not in special] for row in rows]
+
+
+class EndAtLimit(transformers.LogitsProcessor):
+    """Hypotheses of so many ids have to end, as in our search."""
+
+    def __init__(self, length: int, end: int) -> None:
+        self.length, self.end = length, end
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] < self.length:
+            return scores
+        ends = torch.full_like(scores, -torch.inf)
+        ends[:, self.end] = scores[:, self.end]
+        return ends
 
 
 def shift(reference: Reference) -> torch.Tensor:
