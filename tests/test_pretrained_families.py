@@ -53,15 +53,16 @@ class Case(NamedTuple):
 
     make: Callable[[Path, Path], Path]
     languages: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 CASES = {
-    "marian": Case(make_marian),
+    "marian": Case(make_marian, prefix=">>de<<"),
     "m2m": Case(make_m2m, ("en", "de")),
     "nllb": Case(make_nllb, ("eng_Latn", "deu_Latn")),
     "mbart": Case(make_mbart, ("en_XX", "de_DE")),
     "mbart50": Case(partial(make_mbart, name="mbart50"), ("en_XX", "de_DE")),
-    "t5": Case(make_t5),
+    "t5": Case(make_t5, prefix="translate English to German:"),
     "mt5": Case(partial(make_t5, name="mt5")),
 }
 
@@ -70,8 +71,9 @@ def list_settings(name: str, folder: Path) -> list[str]:
     """The settings of a run with a model of this kind."""
     settings = ["model=pretrained", f"model.folder={folder}", "combiner=concat_project"]
     settings += ["model.encoder_layers=2", "model.decoder_layers=2", "features=[upos]"]
-    languages = CASES[name].languages
-    return settings + ([f"model.languages=[{','.join(languages)}]"] if languages else [])
+    _, languages, prefix = CASES[name]
+    settings += [f"model.languages=[{','.join(languages)}]"] if languages else []
+    return settings + ([f"model.prefix='{prefix}'"] if prefix else [])
 
 
 class Start(NamedTuple):
@@ -100,7 +102,9 @@ def start(
     request: pytest.FixtureRequest, larger: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Start:
     case, folder = CASES[request.param], tmp_path_factory.mktemp("pretrained")
-    reference = describe(case.make(folder / "model", larger), larger, case.languages, SENTENCES)
+    reference = describe(
+        case.make(folder / "model", larger), larger, case.languages, SENTENCES, case.prefix
+    )
     small = Small(larger, larger.parent / "cache", folder)
     cfg = small.config(*list_settings(request.param, reference.folder))
     cfg = resolve_settings(cfg, False, Console(quiet=True))
@@ -128,11 +132,14 @@ def test_pieces(start: Start) -> None:
     """Ids are the tokeniser's, but for codes of languages; spans are those of the raw text."""
     reference, model, batch, prepared = start
     source, target = model.ids[batch.source], model.ids[batch.target_out]
-    assert without_codes(source, reference) == without_codes(
-        reference.texts["input_ids"], reference
-    )
+    texts = reference.texts["input_ids"][:, len(model.before) :]
+    assert without_codes(source, reference) == without_codes(texts, reference)
     assert without_codes(target, reference) == without_codes(reference.labels, reference)
-    assert model.codes == (reference.codes or None)
+    assert model.before + model.behind == tuple(
+        reference.texts["input_ids"][0, : len(model.before)].tolist()
+        if model.before
+        else reference.codes[:1]
+    )
     subwords = prepared.encoder.subwords
     for text in prepared.train.source_texts[:10]:
         for piece in subwords.encode(text):
@@ -229,6 +236,8 @@ def test_training(small: Small, tmp_path: Path) -> None:
         ),
         ("t5", ("config.json", "eos_token_id", None), (), "FOLDER config.json has no eos_token_id"),
         ("t5", None, ("model.attention_dropout=0.1",), "FOLDER model.attention_dropout=0.1: does"),
+        ("t5", None, ("model.prefix='>>de<<'",), "FOLDER model.prefix=>>de<<: no such code; known"),
+        ("mbart", None, ("model.prefix=translate",), "FOLDER model.prefix=translate: this model"),
         ("mbart", None, ("model.languages=[en_XX,xx]",), "FOLDER has no language 'xx'; set model."),
         ("mbart", None, ("model.languages=[en,de_DE]",), "FOLDER has no language 'en'; set model."),
         (

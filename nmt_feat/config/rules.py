@@ -127,6 +127,11 @@ def _check_pretrained(model: ModelConfig) -> None:
     """A pretrained model is in a folder, and languages are its own: of source and target."""
     if model.folder == "":
         raise UserError("model=pretrained: give the folder of the model, model.folder=FOLDER")
+    if model.prefix and not model.folder:
+        raise UserError(
+            f"model.prefix={model.prefix}: is for a pretrained model; set model.folder=FOLDER, or "
+            "leave it out"
+        )
     if model.languages and (not model.folder or len(model.languages) != 2):
         raise UserError(
             f"model.languages=[{','.join(model.languages)}]: give that of source and target of a "

@@ -137,6 +137,9 @@ class ModelConfig:
     languages: list[str] = field(default_factory=list)
     """Of a pretrained model of several languages, its names of source and target language; default
     `data.source_lang` and `data.target_lang`."""
+    prefix: str | None = None
+    """Of other pretrained models, text before each source that says what to do, such as T5's
+    `translate English to German:` or Marian's `>>de<<`; it has no features."""
     dim: AtLeast1 = 128
     """Width of the model."""
     ffn_dim: AtLeast1 = 256

@@ -189,8 +189,12 @@ def read_languages(name: str, family: Family) -> list[str]:
     return list(languages)
 
 
-def describe(name: str, cache: Path, languages: Sequence[str]) -> dict[str, Any]:
+def describe(
+    name: str, cache: Path, languages: Sequence[str], prefix: str | None = None
+) -> dict[str, Any]:
     """What a model is built from: its configuration, its ids by ours, the hash of its weights.
+
+    And the ids of the text that stands before each source, if there is any.
 
     Of a model of several languages also the codes of source and target, for `languages`, and
     whether that of the source is its last piece.
@@ -201,7 +205,14 @@ def describe(name: str, cache: Path, languages: Sequence[str]) -> dict[str, Any]
     described = config | {"weights": hash_weights(name, cache)}
     family = read_family(name, config)
     if not family.code:
-        return described | {"ids": order_ids(config, pieces, family)}
+        ids = order_ids(config, pieces, family)
+        described |= {"prefix_ids": cut_prefix(name, prefix, vocabulary, ids)} if prefix else {}
+        return described | {"ids": ids}
+    if prefix:
+        raise UserError(
+            f"model.folder={name} model.prefix={prefix}: this model has codes of languages before "
+            "its source; leave the prefix out"
+        )
     all_languages = read_languages(name, family)
     for language in languages:
         if language not in all_languages:
@@ -214,6 +225,21 @@ def describe(name: str, cache: Path, languages: Sequence[str]) -> dict[str, Any]
     described |= {"code_is_last": True} if family.code_is_last else {}
     ids = order_ids(config, pieces, family, target)
     return described | {"ids": ids, "codes": [source, target]}
+
+
+def cut_prefix(
+    name: str, prefix: str, vocabulary: Mapping[str, int], ids: Sequence[int]
+) -> list[int]:
+    """The model's ids of a text before each source: a piece as a whole, or cut as any text."""
+    if prefix in vocabulary:
+        return [vocabulary[prefix]]
+    if prefix.startswith(">>"):  # a language's code, as Marian has it
+        codes = [piece for piece in vocabulary if piece.startswith(">>")]
+        raise UserError(
+            f"model.folder={name} model.prefix={prefix}: no such code; {suggest(prefix, codes)}"
+        )
+    source, _ = read_pieces(name)
+    return [ids[piece.id] for piece in source.encode(prefix)]
 
 
 def order_ids(

@@ -9,7 +9,7 @@ mapped to the model's. At the start the combiner gives the word alone, so the mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ class PretrainedModel(TranslationModel):
         codes: of a model of several languages the ids that stand before source and target.
         code_is_last: whether that of the source stands behind it, and no other symbol before that
             of the target.
+        prefix: other ids that stand before each source.
         features: the features' embedders by name, in the combiner's order.
         combiner: merges the word and the features.
         masked: see `SourceEmbedding`.
@@ -118,6 +119,7 @@ class PretrainedModel(TranslationModel):
         ids: list[int],
         codes: tuple[int, int] | None,
         code_is_last: bool,
+        prefix: Sequence[int],
         features: dict[str, nn.Module],
         combiner: Combiner,
         masked: Mapping[str, tuple[float, float, bool]],
@@ -137,7 +139,10 @@ class PretrainedModel(TranslationModel):
         self.table = MappedTable(self.words, torch.tensor(ids))
         self.source = PretrainedEmbedding(self.table, features, combiner, masked, scale)
         self.method = Embedding(typed.d_model, {})
-        self.codes, self.code_is_last = codes, code_is_last
+        code = codes[:1] if codes else ()
+        self.before = (*prefix, *(() if code_is_last else code))
+        """Ids of what stands before each source, and of what stands behind it."""
+        self.behind = code if code_is_last else ()
         self.first: int | None = None
         """What stands before our beginning symbol, if that is the code of a language."""
         if codes and not code_is_last:
@@ -207,23 +212,23 @@ class PretrainedModel(TranslationModel):
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
         self._check_length(source.shape[1], "source")
-        x = self._add_code(self.source(source, features), mask)
+        x = self._add_frame(self.source(source, features), mask)
         output = self.encoder(inputs_embeds=x, attention_mask=self._mask_memory(mask))
         memory: Tensor = output.last_hidden_state
         return memory
 
-    def _add_code(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Embedded sources `(B, S, D)`, with the language's code, if any, as `(B, S + 1, D)`.
-
-        It has no features. Behind a source, it stands where the padding begins.
+    def _add_frame(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Embedded sources `(B, S, D)`, with what stands before and behind them, which has no
+        features. Behind a source is where its padding begins.
         """
-        if not self.codes:
-            return x
-        code = (self.words.weight[self.codes[0]] * self.source.scale).to(x)
-        if not self.code_is_last:
-            return torch.cat([code.expand(len(x), 1, -1), x], dim=1)
-        ends = F.one_hot(mask.sum(1), x.shape[1] + 1).bool()  # (B, S + 1)
-        return torch.where(ends[..., None], code, F.pad(x, (0, 0, 0, 1)))
+        if self.behind:
+            code = (self.words.weight[self.behind[0]] * self.source.scale).to(x)
+            ends = F.one_hot(mask.sum(1), x.shape[1] + 1).bool()  # (B, S + 1)
+            x = torch.where(ends[..., None], code, F.pad(x, (0, 0, 0, 1)))
+        if self.before:
+            rows = self.words.weight[list(self.before)] * self.source.scale
+            x = torch.cat([rows.to(x).expand(len(x), -1, -1), x], dim=1)
+        return x
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
@@ -241,8 +246,8 @@ class PretrainedModel(TranslationModel):
         return states if self.first is None else states[:, 1:]
 
     def _mask_memory(self, mask: Tensor) -> Tensor:
-        """The mask `(B, S)` of what the encoder reads, the language's code included."""
-        return F.pad(mask.long(), (1, 0), value=1) if self.codes else mask.long()
+        """The mask of what the encoder reads, which has more than the source, mask `(B, S)`."""
+        return F.pad(mask.long(), (len(self.before) + len(self.behind), 0), value=1)
 
     def output_layer(self) -> tuple[Tensor, Tensor | None]:
         """Weight `(V, D)` and bias `(V,)` of the output layer, by the model's ids."""
@@ -293,7 +298,7 @@ class PretrainedModel(TranslationModel):
         return states[:, 0] * self.output_scale
 
     def _check_length(self, length: int, name: str) -> None:
-        if length + bool(self.codes) > self.longest:
+        if length + len(self.before) + len(self.behind) > self.longest:
             raise UserError(
                 f"a {name} of {length} pieces is longer than the pretrained model reads, "
                 f"{self.longest}; set a lower data.max_pieces or decoding.max_ratio"

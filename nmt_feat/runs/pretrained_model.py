@@ -35,6 +35,7 @@ ABLE = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gat
 FREE = (
     "folder",
     "languages",
+    "prefix",
     "dropout",
     "attention_dropout",
     "activation_dropout",
@@ -141,7 +142,8 @@ def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> Non
 
 def describe_pretrained(cfg: TrainConfig) -> dict[str, Any]:
     """What the pretrained model of the settings is built from."""
-    return describe(str(cfg.model.folder), Path(cfg.paths.cache), choose_languages(cfg))
+    folder, cache = str(cfg.model.folder), Path(cfg.paths.cache)
+    return describe(folder, cache, choose_languages(cfg), cfg.model.prefix)
 
 
 def choose_languages(cfg: TrainConfig) -> list[str]:
@@ -162,7 +164,7 @@ def build_pretrained(
     model = cfg.model
     parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
     start_as_word(parts.combiner, parts.embedders)
-    ours = ("ids", "codes", "code_is_last", "weights")
+    ours = ("ids", "codes", "code_is_last", "prefix_ids", "weights")
     config = {name: value for name, value in description.items() if name not in ours}
     with isolated_generator(cfg.seed, "transformer"):
         built = PretrainedModel(
@@ -170,6 +172,7 @@ def build_pretrained(
             list(description["ids"]),
             tuple(description["codes"]) if "codes" in description else None,
             description.get("code_is_last", False),
+            description.get("prefix_ids", ()),
             parts.embedders,
             parts.combiner,
             parts.masked,

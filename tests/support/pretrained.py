@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Reference(NamedTuple):
 
 
 def describe(
-    folder: Path, corpus: Path, languages: tuple[str, ...] = (), count: int = 24
+    folder: Path, corpus: Path, languages: Sequence[str] = (), count: int = 24, prefix: str = ""
 ) -> Reference:
     """What `transformers` has in a folder, and the first sentences by its tokeniser."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -66,7 +67,8 @@ def describe(
     small = Small(corpus, corpus.parent / "cache", folder.parent)
     train = prepare(small.config("combiner=none"), {}).train
     sources, targets = train.source_texts[:count], train.target_texts[:count]
-    texts = tokenizer(list(sources), return_tensors="pt", padding=True)
+    texts = [f"{prefix} {text}" if prefix else text for text in sources]
+    texts = tokenizer(texts, return_tensors="pt", padding=True)
     labels = tokenizer(text_target=list(targets), return_tensors="pt", padding=True).input_ids
     names = [f"__{one}__" if isinstance(model, M2M) and len(one) == 2 else one for one in languages]
     codes = tuple(map(tokenizer.convert_tokens_to_ids, names))
@@ -162,7 +164,7 @@ def make_marian(folder: Path, corpus: Path) -> Path:
         (folder / f"{side}.spm").write_bytes(proto)
         pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
         names += [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]
-    names = [*dict.fromkeys(names), "<pad>"]
+    names = [*dict.fromkeys(names), ">>de<<", "<pad>"]
     vocabulary = {name: id for id, name in enumerate(names)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     files = [str(folder / name) for name in ("source.spm", "target.spm", "vocab.json")]
@@ -176,7 +178,7 @@ def make_marian(folder: Path, corpus: Path) -> Path:
         eos_token_id=0,
         forced_eos_token_id=None,
     )
-    torch.manual_seed(1)
+    torch.manual_seed(3)
     model: Any = transformers.MarianMTModel(config)
     model.final_logits_bias.normal_(std=0.3)
     model.final_logits_bias[0, 0] = 3.0  # so that sentences end
