@@ -191,6 +191,7 @@ def translate(start: Start, beam: int, **settings: Any) -> list[list[int]]:
     return [[int(model.ids[id]) for id in one.ids] for best in nbest for one in best]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("start", list_cases("marian", "mbart"), indirect=True)
 @pytest.mark.parametrize(
     ("stop", "early"),

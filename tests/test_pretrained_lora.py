@@ -37,6 +37,7 @@ def marian(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_marian(tmp_path_factory.mktemp("pretrained") / "marian", corpus)
 
 
+@pytest.mark.thorough
 def test_start(small: Small, marian: Path) -> None:
     """Nothing changes at update 0; the matrices of the layers that are named are trained."""
     losses, models = [], []
