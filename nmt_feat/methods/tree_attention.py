@@ -63,10 +63,12 @@ def measure_distances(ids: Tensor, distances: Tensor, most: int) -> Tensor:
     """
     words, heads = find_heads(ids, distances)
     count = ids.shape[1]
-    has_head, parents = heads >= 0, heads.clamp(min=0)
-    steps = torch.zeros(len(ids), count, count, device=ids.device)  # from word to word
-    rows = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
-    steps[rows[has_head], words[has_head], parents[has_head]] = 1
+    has_head, rows = heads >= 0, torch.arange(len(ids), device=ids.device)[:, None]
+    # A last column, which is cut off, is that of words without a head. To leave these out instead
+    # would mean waiting for a GPU.
+    steps = torch.zeros(len(ids), count, count + 1, device=ids.device)  # from word to word
+    steps[rows, words, torch.where(has_head, heads, count)] = 1
+    steps = steps[:, :, :count]
     steps = steps + steps.transpose(1, 2)
     reached = torch.eye(count, device=ids.device).expand_as(steps)
     between = torch.full_like(steps, most)
