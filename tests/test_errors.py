@@ -333,7 +333,7 @@ def test_disk(
     def full(*arguments: object) -> None:
         raise OSError(code, os.strerror(code), *([filename] if filename else []))
 
-    monkeypatch.setattr(nmt_feat.runs.run, "keep", full)
+    monkeypatch.setattr(nmt_feat.runs.run, "save_for_translation", full)
     hint = "set paths.runs and paths.cache to folders that can be written"
     if code == errno.ENOSPC:
         hint = "make room, then the same command continues from what is finished"
