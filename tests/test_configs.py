@@ -317,16 +317,16 @@ TABLES |= {"park2020_ko_en": 30, "meta_embedding": 25, "beyond": 65, "pretrained
 TABLES |= {"terminology": 24, "terminology_multi30k": 0}
 
 
-LARGE = (
-    *("pretrained", "information", "low_resource", "park2020_ko_en", "sennrich2016_de_en"),
-    "terminology",
-)
-"""Tables of many rows, each of which is composed; one has those of another table."""
+QUICK = "controls", "four_methods"
+"""Tables of few rows; each row of a table is composed."""
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in options("experiment")],
+    [
+        pytest.param(n, marks=[pytest.mark.thorough] * (n not in QUICK))
+        for n in options("experiment")
+    ],
 )
 def test_tables(name: str) -> None:
     """An experiment's sweep: all its rows compose to what they are called, no two are the same."""

@@ -66,6 +66,7 @@ def test_commands_of_pytest_select_tests() -> None:
         assert ("-m slow" in options) == slow, file
 
 
+@pytest.mark.thorough
 def test_settings_page_is_fresh() -> None:
     done = python("scripts/config_docs.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -128,6 +128,7 @@ def test_a_run_named_twice_is_one_member(runs: Path, monkeypatch: pytest.MonkeyP
     assert list_members(f"runs/{one},./runs/none-s[12]*") == [f"runs/{one}", f"./runs/{two}"]
 
 
+@pytest.mark.thorough
 def test_an_ensemble_is_a_row(
     runs: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -338,6 +338,7 @@ def test_convert_in_a_circle(annotated: Path) -> None:
     assert not list(folder.glob("*.part"))
 
 
+@pytest.mark.thorough
 def test_convert_to_standard_output(annotated: Path) -> None:
     """The text alone stands there: whatever is said of it goes to standard error."""
     code, out, err = convert("--to", "pipe", "--factors", "upos", annotated, "-")

@@ -248,6 +248,8 @@ def test_aliases_in_a_folder_of_the_user_and_in_a_run(small: Small, here: Path) 
     (here / "run").mkdir()
     (here / "run" / "config.yaml").write_text(BOMBS["aliases"])
     (here / "run" / "model.safetensors").touch()
+    (here / "run" / "encoder").mkdir()
+    (here / "run" / "encoder" / "features.json").touch()
     done = call("translate", "run=run", "input=text")
     assert "run/config.yaml: has more than 20,000 values" in line(done, small)
 
