@@ -274,6 +274,7 @@ def test_script(tmp_path: Path) -> None:
     assert sentences == HanTa("de").annotate(["Der Hund schläft.", "Er träumt."])
 
 
+@pytest.mark.thorough
 def test_script_takes_a_folder_of_options(
     script: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

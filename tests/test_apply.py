@@ -100,6 +100,7 @@ RAW = {
 }
 
 
+@pytest.mark.thorough
 def test_a_line_that_is_not_its_raw_text(runs: Runs, tmp_path: Path) -> None:
     lines = runs.tokens.read_text(encoding="utf-8").splitlines()
     (tmp_path / "tokens").write_text("\n".join([*lines[:4], "†", *lines[5:]]), encoding="utf-8")
@@ -110,6 +111,7 @@ def test_a_line_that_is_not_its_raw_text(runs: Runs, tmp_path: Path) -> None:
         assert done.err.startswith(f"error: {tmp_path / 'tokens'}:5: the tokens '†' have no char")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tokenized", [True, False])
 def test_raw_text_is_asked_for_where_training_had_it(
     runs: Runs, tmp_path: Path, tokenized: bool

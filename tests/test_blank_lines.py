@@ -168,6 +168,7 @@ def test_runs(blanks: Small, more: tuple[str, ...], capsys: pytest.CaptureFixtur
         assert [line.partition(" ||| ")[0] for line in nbest[:4]] == ["0", "1", "1", "2"]
 
 
+@pytest.mark.thorough
 def test_programs(blanks: Small, tmp_path: Path) -> None:
     """translate.py and the test of the run say the same; score.py has a line for each."""
     run_folder = blanks.train("combiner=none")

@@ -60,6 +60,7 @@ def test_a_name_that_cannot_be_one_is_refused(small: Small) -> None:
             small.train("combiner=gate", f"combiner.name={name}")
 
 
+@pytest.mark.thorough
 def test_runs_of_the_class_s_name_are_met_again(mine: Path, small: Small) -> None:
     """A run that was trained before it had a name is the same; its row has the name now."""
 

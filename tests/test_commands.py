@@ -43,6 +43,7 @@ def test_what_is_tried_next_keeps_the_rest() -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_run_says_what_to_try_next(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("combiner=add", "features=[upos]", "trainer.max_steps=2")
     print_result(run_training(small.config(*arguments)), arguments)

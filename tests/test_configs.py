@@ -81,8 +81,14 @@ SETS = (
     "ngram,syllable,head_position,head_distance,tree_depth",
 )
 """Together all features; more than these do not fit into a model of this width."""
-CASES = [("concat", features) for features in SETS]
-CASES += [(c, SETS[i % 5]) for i, c in enumerate(options("combiner")) if c != "concat"]
+FIRST = "add", "average", "gate", "none"
+"""Combiners of the quick tests, beside concat with each set."""
+CASES = [pytest.param("concat", features) for features in SETS]
+CASES += [
+    pytest.param(c, SETS[i % 5], marks=[pytest.mark.thorough] * (c not in FIRST))
+    for i, c in enumerate(options("combiner"))
+    if c != "concat"
+]
 
 
 @pytest.mark.parametrize(("combiner", "features"), CASES)

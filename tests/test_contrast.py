@@ -135,6 +135,7 @@ def test_annotated_sources_of_a_suite(small: Small, tmp_path: Path) -> None:
         assert message in refused.err
 
 
+@pytest.mark.thorough
 def test_accuracies_over_seeds(tmp_path: Path) -> None:
     """By hand: none has 1 and 2 of 4 right, gate 4 and 3."""
     runs = []

@@ -78,6 +78,7 @@ def information(pairs: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> float:
     return sum(c / n * math.log2(c * n / first_axes[a] / right[b]) for (a, b), c in both.items())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("control", ["shuffled", "resampled"])
 def test_one_permutation_of_the_words(larger: Small, control: str) -> None:
     true = prepare(larger.config(FEATURES), larger.config(FEATURES).features)
@@ -139,6 +140,7 @@ def test_a_type_has_one_tuple_everywhere(larger: Small) -> None:
     assert np.mean(right) < 0.3
 
 
+@pytest.mark.thorough
 def test_splits_are_shuffled_each_in_its_own_way(larger: Small) -> None:
     """Though dev and test be the same text."""
     same = "data.tests.test={source: dev.conllu, target: dev.de}"
@@ -212,6 +214,7 @@ def test_first_pieces_alone_keep_to_themselves(larger: Small) -> None:
     assert Counter(before.tolist()) == Counter(after.tolist())
 
 
+@pytest.mark.thorough
 def test_units_of_first_pieces(larger: Small) -> None:
     """Pieces that are not the first of their word say so in all splits, as they did."""
     settings = ["features=[char,upos]", "features.char.of=word", "features.char.policy=first"]

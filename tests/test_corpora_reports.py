@@ -227,6 +227,7 @@ def test_the_answer_of_a_whole_table(tmp_path: Path) -> None:
     assert report.tables[0].title == "Do the features help?"  # above the table
 
 
+@pytest.mark.thorough
 def test_a_control_that_is_as_good(tmp_path: Path) -> None:
     report = make_table(tmp_path, 5, none=0.3, gate=0.1, gate_shuffled=0.1)
     lines = answer_question(report.comparisons[0])

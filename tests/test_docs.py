@@ -72,6 +72,7 @@ def test_settings_page_is_fresh() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     for name in ("scripts", "docs", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -89,6 +90,7 @@ def test_settings_page_tells_staleness(tmp_path: Path) -> None:
     ).read_text("utf-8")
 
 
+@pytest.mark.thorough
 def test_combiners_page_is_fresh() -> None:
     done = python("scripts/combiner_docs.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr

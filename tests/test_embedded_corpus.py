@@ -108,6 +108,7 @@ def test_training_annotation_decides_the_german(splits: dict[str, Split]) -> Non
         assert line in [r.german for r in readings(program, text)], text
 
 
+@pytest.mark.thorough
 def test_training_holds_ambiguous_sentences_at_a_similar_share(splits: dict[str, Split]) -> None:
     texts = splits["train"][0][::40]
     share = sum(len(readings(program, t)) > 1 for t in texts) / len(texts)

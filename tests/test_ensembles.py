@@ -93,6 +93,7 @@ def test_search_and_scoring_agree(models: list[TrainedModel], corpus: Path) -> N
     assert [n[0].ids for n in twice] == [n[0].ids for n in alone]
 
 
+@pytest.mark.thorough
 def test_the_command(runs: Path, small: Small, tmp_path: Path) -> None:
     text, one, two = small.corpus / "test.conllu", *sorted(runs.glob("none-s[12]*"))
     outputs = []

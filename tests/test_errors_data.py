@@ -236,6 +236,7 @@ def stopped(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small.folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", DAMAGE)
 def test_corrupt_checkpoint_is_refused(small: Small, stopped: Path, case: str) -> None:
     name, content, message = DAMAGE[case]

@@ -114,6 +114,7 @@ def sentences(draw: st.DrawFn) -> Sentence:
     return Sentence(" ".join(word.form for word in words), tuple(words))
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None)
 @given(st.lists(sentences(), max_size=3))
 def test_round_trips(originals: list[Sentence]) -> None:

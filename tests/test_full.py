@@ -62,6 +62,7 @@ def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update
     assert outcome(small.train("combiner=add")) == expected
 
 
+@pytest.mark.thorough
 def test_memory_in_search(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     def search(*arguments: Any, **share: Any) -> None:
         raise ERRORS["GPU"]

@@ -274,6 +274,7 @@ def test_an_unfinished_run_is_resumed(
     assert small.train(*LIMITS) == folder
 
 
+@pytest.mark.thorough
 def test_a_run_is_found_again_with_the_test_set_that_was_added(small: Small) -> None:
     folder = write_first_identity(small.train(*LIMITS), small.config(*LIMITS))
     added = "+data.tests.more.source=dev.conllu", "+data.tests.more.target=dev.de"

@@ -203,6 +203,7 @@ def test_several_features_together(small: Small) -> None:
     assert row.rstrip().endswith("of deprel, upos")
 
 
+@pytest.mark.thorough
 def test_one_feature_or_one_that_is_erased_has_no_bits_with_others(small: Small) -> None:
     for chosen in (["features=[upos]"], ["features=[upos,deprel]", "features.upos.erase=0.5"]):
         cfg = small.config("combiner=add", *chosen)

@@ -92,6 +92,7 @@ def test_a_run_reads_its_kind(kinds: Kinds) -> None:
         assert -total / words == pytest.approx(math.log(perplexity), rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_the_same_settings_everywhere(kinds: Kinds, corpus: Path) -> None:
     """A run on files of factors scores pipe text where that is set."""
     target = f"target={corpus / 'test.de'}"

@@ -90,6 +90,7 @@ def test_the_tokeniser_of_a_language(codes: str, tokenizer: str) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("language", TEXTS)
 def test_scores_are_those_of_the_command_line(tmp_path: Path, language: str) -> None:
     references = TEXTS[language]

@@ -277,6 +277,7 @@ COMBINED = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("tools")
 def test_a_run_reads_both_wherever_it_reads(small: Small, corpus: Path) -> None:
     """Training, translate, score and reliance; the record says which column is whose."""

@@ -40,6 +40,8 @@ from tests.support.stops import stop
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 BEYOND = [name for name in NAMES if name != "embedding"]
+FIRST = "interleave", "multitask", "tree_attention"
+"""Methods that the quick tests train: one of each way."""
 ENCODERS = {"EncodersConcat": "concat_project", "EncodersSum": "add"}
 """Methods with several encoders, and the formula of what becomes of their outputs."""
 ATTENDING = "EncodersSerial", "EncodersParallel"
@@ -192,7 +194,10 @@ def test_padding_changes_nothing(method: str) -> None:
     torch.testing.assert_close(both, one)
 
 
-@pytest.mark.parametrize("method", BEYOND)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[pytest.mark.thorough] * (m not in FIRST)) for m in BEYOND],
+)
 def test_runs(small: Small, method: str) -> None:
     """Recorded under its name, its parameters counted, and matched by words only."""
     cfg = settings(small, method, control="shuffled")

@@ -164,6 +164,7 @@ def test_nothing_is_fetched_and_no_two_ids_are_equal(
                 assert str(value).partition("url(#")[2].partition(")")[0] in ids
 
 
+@pytest.mark.thorough
 def test_examples(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     rows = Report(runs).table.runs_by_name()
     folders = {record.hash: run_folder for record, run_folder in runs}

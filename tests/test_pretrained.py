@@ -194,6 +194,7 @@ def test_search_on_the_cache(start: Start, reference: Reference) -> None:
 SETTINGS = ("combiner=gate", "features=[upos]", *LAYERS)
 
 
+@pytest.mark.thorough
 def test_training(
     small: Small, reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -221,6 +221,7 @@ def test_of_a_later_version(small: Small, stopped: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_deleted_as_the_message_says(small: Small, stopped: Path) -> None:
     for path in (stopped / "checkpoints").glob("checkpoint-*"):
         path.write_text("x")

@@ -53,6 +53,7 @@ def test_logging_is_harmless(small: Small) -> None:
     assert small.train("trainer.log_every=7", "trainer.progress=false") == run
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("settings", "differences"),
     [
@@ -79,6 +80,7 @@ def test_a_schedule_that_knows_the_limit(small: Small) -> None:
     assert message == f"{run}: was trained with trainer.max_steps=6, here 9; {LEFT}"
 
 
+@pytest.mark.thorough
 def test_a_folder_by_another_name(small: Small) -> None:
     """Its name says what it was trained with; its record knows better."""
     run = stop(small)

@@ -128,6 +128,7 @@ def test_streams(runs: Runs) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.thorough
 def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
     """`scripts/contrast.py` finds, of all readings' German, what `score.py` scores highest."""
     blocks = runs.conllu.read_text(encoding="utf-8").strip().split("\n\n")

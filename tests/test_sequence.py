@@ -331,6 +331,7 @@ def test_text_needs_no_annotation(small: Small, tmp_path: Path) -> None:
     assert len(done.out.splitlines()) == 3
 
 
+@pytest.mark.thorough
 def test_resume_is_exact(small: Small, units: tuple[str, ...]) -> None:
     settings = ("combiner=gate", *units)
     stop(small, *settings, update=2)

@@ -103,6 +103,7 @@ def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int
     continues(small)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("owner", "name"), [(nmt_feat.runs.run, "prepare_run"), (nmt_feat.runs.run, "evaluate_split")]
 )

@@ -92,6 +92,7 @@ def test_a_piece_as_it_is_written_comes_first(small: Small, tmp_path: Path) -> N
     assert np.corrcoef(row, vectors[1])[0, 1] > 0.999
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("frozen", [True, False])
 def test_frozen_or_trained(frozen: bool, small: Small, file: Path) -> None:
     more = (f"model.source_vectors={file}", f"model.source_frozen={frozen}")

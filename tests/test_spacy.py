@@ -38,6 +38,7 @@ def small_spacy(spacy_folder: Path) -> SpaCy:
     return SpaCy(str(spacy_folder))
 
 
+@pytest.mark.thorough
 def test_values_are_the_pipelines(small_spacy: SpaCy, spacy_folder: Path) -> None:
     """Each token but white space is a word, with spaCy's own values and its place in the text."""
     nlp = spacy.load(spacy_folder)
@@ -255,6 +256,7 @@ def test_feature_that_the_pipeline_lacks(
     )
 
 
+@pytest.mark.thorough
 def test_an_installed_pipeline_stays_where_it_is(
     small: Small, plain: list[str], installed: str
 ) -> None:
@@ -267,6 +269,7 @@ def test_an_installed_pipeline_stays_where_it_is(
     assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_the_run_keeps_the_pipeline(small: Small, plain: list[str], spacy_folder: Path) -> None:
     """Its files are copied and summed: without the folder the run translates."""
     model_folder = small.folder / "own"

@@ -147,6 +147,7 @@ def run_train(code: str, *arguments: str, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_before_pytorch_is_loaded() -> None:
     code = """
 import os, sys

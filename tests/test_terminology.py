@@ -67,6 +67,7 @@ def prepare(small: Small, *more: str) -> Prepared:
     return prepare_run(resolve_settings(small.config(*more), False, Console(quiet=True)))
 
 
+@pytest.mark.thorough
 def test_terms_of_training_are_those_of_the_target(small: Small) -> None:
     prepared = prepare(small, *FACTOR)
     sources, originals = list(prepared.train.texts("source")), prepared.train.source_texts

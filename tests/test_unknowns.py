@@ -262,6 +262,7 @@ def test_a_very_long_word(runs: Runs) -> None:
     assert "above max_pieces=3; shorten the line, or raise max_pieces" in done.err
 
 
+@pytest.mark.thorough
 def test_memory_that_does_not_suffice(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer lines at a time; a line that is too long alone, in parts; nothing is counted twice."""
     lines = runs.text.read_text(encoding="utf-8").splitlines()
