@@ -40,7 +40,7 @@ from tests.support.stops import stop
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 BEYOND = [name for name in NAMES if name != "embedding"]
-FIRST = "interleave", "multitask", "tree_attention"
+QUICK = "interleave", "multitask", "tree_attention"
 """Methods that the quick tests train: one of each way."""
 ENCODERS = {"EncodersConcat": "concat_project", "EncodersSum": "add"}
 """Methods with several encoders, and the formula of what becomes of their outputs."""
@@ -196,7 +196,7 @@ def test_padding_changes_nothing(method: str) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(m, marks=[pytest.mark.thorough] * (m not in FIRST)) for m in BEYOND],
+    [pytest.param(m, marks=[pytest.mark.thorough] * (m not in QUICK)) for m in BEYOND],
 )
 def test_runs(small: Small, method: str) -> None:
     """Recorded under its name, its parameters counted, and matched by words only."""
