@@ -238,6 +238,7 @@ def test_every_construction_is_in_train() -> None:
     assert set(result) == set(CONSTRUCTIONS)
 
 
+@pytest.mark.thorough
 def test_readme_states_the_figures(figures: dict[str, dict[str, float]]) -> None:
     readme = (DATA / "README.md").read_text(encoding="utf-8").partition("# The second corpus")[0]
     stated = dict(re.findall(r"^\| `([a-z+]+)` \| (.+) \|$", readme, flags=re.MULTILINE))
@@ -248,6 +249,7 @@ def test_readme_states_the_figures(figures: dict[str, dict[str, float]]) -> None
     assert f"{figures['ambiguous_share']} %" in readme
 
 
+@pytest.mark.thorough
 def test_features_are_worth_something(figures: dict[str, dict[str, float]]) -> None:
     bleu, accuracy = figures["oracle_bleu"], figures["reading_accuracy"]
     assert bleu["upos+deprel"] - bleu["words"] >= 5

@@ -104,9 +104,10 @@ def translated(run: Path, source: Path) -> list[str]:
     return done.out.splitlines()
 
 
-QUICK = ("gate",)
+QUICK = "gate", "concat", "mixed by name"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "case", [pytest.param(c, marks=[pytest.mark.slow] * (c not in QUICK)) for c in CASES]
 )
