@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.runs.trained_model import TrainedModel
 from tests.support.small import Small
 
-pytest.importorskip("pypinyin")
-
+# Looked for, not imported: that takes seconds in each process of the tests.
+pytestmark = pytest.mark.skipif(find_spec("pypinyin") is None, reason="needs pypinyin")
 LINES = ["中国人在重庆。", "银行 在 中国", "iPhone 15 很好!", "他们行走。", "他们在银行里。"]
 SETTINGS = (
     "data=files",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file
-
-pytest.importorskip("peft", reason="needs the extra transformers")
 
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import prepare
@@ -25,6 +24,8 @@ from tests.support.pretrained import make_marian
 from tests.support.small import Small, outcome, record
 from tests.support.stops import stop
 
+# Looked for, not imported: that takes seconds in each process of the tests.
+pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra transformers")
 SETTINGS = (
     *("model=pretrained", "model.encoder_layers=2", "model.decoder_layers=2"),
     *("combiner=concat_project", "features=[upos]"),

@@ -8,13 +8,12 @@ import pytest
 
 from tests.support.small import ROOT
 
-nbformat = pytest.importorskip("nbformat")
-nbclient = pytest.importorskip("nbclient")
-
 
 @pytest.mark.slow
 def test_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its stored outputs are small, and each cell gives outputs of the same kinds."""
+    nbformat = pytest.importorskip("nbformat")  # here, since it takes a second
+    nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     path = ROOT / "examples" / "tour.ipynb"
     assert path.stat().st_size < 150_000
