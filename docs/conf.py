@@ -58,9 +58,8 @@ def read_markdown(
     for number, piece in enumerate(pieces):
         if piece.startswith("`"):
             code = " ".join(piece.strip("`").split())
-            glue = (
-                "" if pieces[number + 1][:1].isspace() else "\\ "
-            )  # what follows stands beside it
+            # Text that follows code without a space stands beside it.
+            glue = "" if pieces[number + 1][:1].isspace() else "\\ "
             pieces[number] = f"``{code}``{glue}"
         elif piece.startswith(":\n"):
             pieces[number] = f":{piece}"

@@ -48,7 +48,6 @@ def train(small: Small, *settings: str) -> Path:
     return Path(line.removeprefix("written to "))
 
 
-@pytest.mark.thorough
 def test_a_test_set_that_is_added(small: Small, trained: list[str]) -> None:
     settings = ("control=shuffled", "data.readings=true", "decoding.nbest=2", "decoding.beam=2")
     with small.elsewhere("whole") as twin:

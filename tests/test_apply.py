@@ -208,17 +208,17 @@ def test_length_penalty_beam_and_stop_take_the_place_of_the_runs(
         assert score == pytest.approx(logprob)
     assert logprobs(beam=4) == logprobs()
     assert logprobs(beam=6)[0][0] >= logprobs()[0][0] - 1e-6
-    stops = set()
+    stops: set[str] = set()
     is_decided = SentenceSearch.is_decided
 
-    def record_stop(self: SentenceSearch, *arguments: Any) -> bool:
-        stops.add(arguments[-1])
-        return is_decided(self, *arguments)
+    def record_stop(self: SentenceSearch, nbest: int, penalty: float, stop: Any) -> bool:
+        stops.add(stop)
+        return is_decided(self, nbest, penalty, stop)
 
     monkeypatch.setattr(SentenceSearch, "is_decided", record_stop)
     logprobs()
     logprobs(stop="likely")
-    assert set(stops) == {"proven", "likely"}
+    assert stops == {"proven", "likely"}
 
 
 def test_output_file(runs: Runs, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.resources import find_resource
@@ -14,7 +13,7 @@ from nmt_feat.config.identity import method_name
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.run import FinishedRun, run_training
-from tests.support.small import Small
+from tests.support.small import Small, composed
 
 FILES = {
     "scaled": "_target_: examples.product.Product\n",
@@ -49,9 +48,8 @@ def test_the_name_is_that_of_the_file(mine: Path, option: str, name: str | None)
 
 def test_shipped_files_have_the_names_of_their_classes() -> None:
     for path in find_resource("conf").glob("combiner/*.yaml"):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert "name" not in content
-        assert method_name(content["_target_"]) == path.stem
+        combiner = composed((f"combiner={path.stem}",)).combiner
+        assert (combiner.name, method_name(combiner._target_)) == (None, path.stem)
 
 
 def test_a_name_that_cannot_be_one_is_refused(small: Small) -> None:

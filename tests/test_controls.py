@@ -74,8 +74,8 @@ def tuples(
 def information(pairs: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> float:
     """Mutual information of words and values, in bits, as their counts have it."""
     both, n = Counter(pairs), len(pairs)
-    first_axes, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
-    return sum(c / n * math.log2(c * n / first_axes[a] / right[b]) for (a, b), c in both.items())
+    words, tags = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    return sum(c / n * math.log2(c * n / words[a] / tags[b]) for (a, b), c in both.items())
 
 
 @pytest.mark.thorough

@@ -76,18 +76,18 @@ def test_by_seed_and_epoch(small: Small) -> None:
 
 
 def test_choices(small: Small) -> None:
-    """More of it, longer spans, spans of pieces, and features that are tagged_masks."""
+    """More of it, longer spans, spans of pieces, and features that are kept."""
     default = epoch(masked(small), 0)
     longer = epoch(masked(small, "data.noise.share=0.6", "data.noise.length=6"), 0)
     assert len(longer.source.values) < len(default.source.values)
     pieces = epoch(masked(small, "data.noise.unit=piece"), 0)
     assert pieces.source.values.tolist() != default.source.values.tolist()
-    tagged_masks = epoch(masked(small, "data.noise.features=keep"), 0)
-    is_mask = tagged_masks.source.values == UNK
-    assert tagged_masks.source.values.tolist() == default.source.values.tolist()
-    assert (tagged_masks.features["upos"][is_mask] > UNK).all()
+    with_features = epoch(masked(small, "data.noise.features=keep"), 0)
+    is_mask = with_features.source.values == UNK
+    assert with_features.source.values.tolist() == default.source.values.tolist()
+    assert (with_features.features["upos"][is_mask] > UNK).all()
     assert (
-        tagged_masks.features["upos"][~is_mask].tolist()
+        with_features.features["upos"][~is_mask].tolist()
         == default.features["upos"][~is_mask].tolist()
     )
 

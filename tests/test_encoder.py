@@ -113,14 +113,14 @@ def test_subword_tags() -> None:
 )
 def test_tags_of_another_toolkits_pieces(text: str, tags: str) -> None:
     """Joiners tell what belongs together, in annotated text as well; a sentence begins a word."""
-    settings_object = Subwords.train(SubwordConfig(kind="given", vocab_size=99), [text])
+    subwords = Subwords.train(SubwordConfig(kind="given", vocab_size=99), [text])
     vocabs = {
         "tag": FeatureVocab("subword_tag", "copy", ["B", "I", "E", "O"], [1] * 4),
         "upos": FeatureVocab("upos", "first", ["<inside>", "X"], [0, 1]),
     }
     words = tuple(Word(m[0], *m.span(), upos="X") for m in re.finditer(r"\S+", text))
     for features in (vocabs, {"tag": vocabs["tag"]}):
-        encoder = SourceEncoder(settings_object, features)
+        encoder = SourceEncoder(subwords, features)
         encoding = encode(encoder, Sentence(text, words))
         assert "".join(vocabs["tag"].values[i - 3] for i in encoding.features["tag"][:-1]) == tags
         if "upos" in features:
@@ -200,8 +200,8 @@ def test_multiword_token_joins_values() -> None:
 @pytest.mark.parametrize("policy", ["copy", "first"])
 def test_save_and_load(subwords: Subwords, policy: str, tmp_path: Path) -> None:
     sentence = Sentence("ab cd e", tuple(words("ab cd e", "ab", "cd", "e")))
-    results = encoder(subwords, policy)
-    results.save(tmp_path)
+    source_encoder = encoder(subwords, policy)
+    source_encoder.save(tmp_path)
     again = SourceEncoder.load(tmp_path)
-    assert encode(again, sentence) == encode(results, sentence)
-    assert again.features == results.features
+    assert encode(again, sentence) == encode(source_encoder, sentence)
+    assert again.features == source_encoder.features

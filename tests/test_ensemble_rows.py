@@ -31,10 +31,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     ]
     for seeds in ("1+2+3", "1+2"):
         count = len(seeds.split("+"))
-        results, position = toy_runs.run(folder, f"gate, ensemble of {count}", 0, 0.1)
+        run_record, position = toy_runs.run(folder, f"gate, ensemble of {count}", 0, 0.1)
         members = [Member(int(seed), "", "") for seed in seeds.split("+")]
         settings = {"features": {"upos": {}}, "ensemble": seeds}
-        pairs.append((replace(results, seed=-1, settings=settings, members=members), position))
+        pairs.append((replace(run_record, seed=-1, settings=settings, members=members), position))
     return Report(pairs)
 
 

@@ -199,8 +199,10 @@ CASES: dict[str, tuple[str, str, str, Callable[[str], str], str]] = {
 """By the mistake: suffix of the sources, settings, the file that is changed, how, the message."""
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.thorough] * (i > 0)) for i, c in enumerate(CASES)],
+)
 def test_train(small: Small, factored: Path, case: str) -> None:
     suffix, settings, name, change, message = CASES[case]
     if "hanta" in settings:

@@ -363,6 +363,9 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
         "the piece's most frequent one was used\n"
     )
     assert (nearest.code, said(nearest)) == (0, note)
+    full = call("translate", *command, "refill=true")
+    assert full.code == 2
+    assert "engine=ctranslate2 refill=true: CTranslate2 has no beam that stays full" in full.err
 
 
 def test_changed_training_text(small: Small, tmp_path: Path) -> None:

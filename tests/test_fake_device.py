@@ -30,8 +30,6 @@ from nmt_feat.training.objective import Objective
 from tests.support.small import ROOT, Small
 from tests.support.trainers import trainer
 
-pytestmark = pytest.mark.thorough
-
 DEVICE = "cuda" if torch.backends.cuda.is_built() else "meta"
 COMBINERS = sorted(p.stem for p in (ROOT / "conf" / "combiner").glob("*.yaml") if p.stem != "mixed")
 ENCODERS = "concat", "parallel", "serial", "sum"
@@ -89,7 +87,11 @@ def on_fake_device(small: Small, *settings: str) -> Iterator[tuple[Objective, Ba
         torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=" ".join)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(m, marks=[pytest.mark.thorough] * (i > 0)) for i, m in enumerate(MODELS)],
+    ids=" ".join,
+)
 def test_objective(small: Small, settings: list[str]) -> None:
     with on_fake_device(small, *settings) as (objective, batch):
         loss_sum, nll = objective(*batch.objective_inputs)
@@ -100,6 +102,7 @@ def test_objective(small: Small, settings: list[str]) -> None:
     assert {g.device.type for g in gradients.values() if g is not None} == {DEVICE}
 
 
+@pytest.mark.thorough
 def test_search(small: Small) -> None:
     """Encoding, and steps with the cache; between them search itself waits for the best pieces."""
     with on_fake_device(small, "combiner=gate") as (objective, batch), torch.no_grad():
@@ -122,6 +125,7 @@ FAULTS: list[tuple[Callable[[Tensor], Tensor], type[Exception]]] = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("owner", [FeedForward, Categorical])
 def test_faults_are_seen(small: Small, owner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a layer, or in an embedder."""

@@ -171,17 +171,17 @@ def test_learning_rates(small: Small, parent: Path) -> None:
         small.config(*CHILD, f"init.run={parent}", "init.lr=0.25"), False, Console()
     )
     prepared = prepare(cfg, cfg.features)
-    results, fabric = build_untrained(cfg, prepared), make_fabric(cfg)
+    starting, fabric = build_untrained(cfg, prepared), make_fabric(cfg)
     fabric.launch()
     trainer = build_trainer(
-        cfg, prepared, results.model, small.folder, fabric, Progress(Console(), False),
-        inherited=results.inherited,
+        cfg, prepared, starting.model, small.folder, fabric, Progress(Console(), False),
+        inherited=starting.inherited,
     )  # fmt: skip
     trainer.set_learning_rate(4)  # the end of warm-up
     rates = {
         id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]
     }
-    for name, parameter in results.model.named_parameters():
+    for name, parameter in starting.model.named_parameters():
         is_new = "deprel" in name or "combiner" in name
         assert rates[id(parameter)] == (0.002 if is_new else 0.25), name
 

@@ -26,7 +26,7 @@ SIZES = {"a": 8, "b": 5}
 
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_interleave_by_hand(side: str) -> None:
-    """The monkey again, and a sentence of one word, `eat`, whose first tag is unknown."""
+    """The mon-key eats a ban-ana, and a sentence of one word, `eat`, whose first tag is unknown."""
     a = [4, 5, FIRST, 6, 7, 4, FIRST, END, UNK, END]
     b = [3, 4, 4, 3, 3, 4, 4, END, 3, END]
     pieces = [10, 11, 12, 13, 14, 15, 16, EOS, 17, EOS]

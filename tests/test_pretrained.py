@@ -185,10 +185,11 @@ class Uncached:
 @pytest.mark.thorough
 def test_search_on_the_cache(start: Start, reference: Reference) -> None:
     """The translations are those of the same search without one, whenever hypotheses end."""
-    uncached = Uncached(reference, start("combiner=none")[0].ids)
-    ours = [best[0] for best in translate(start, 5)]
-    assert ours == [best[0] for best in translate(start, 5, uncached)]
-    assert len(set(map(len, ours))) > 2
+    # Words only: a gate that is open to the word is so but for some 1e-5.
+    cached = start("combiner=none")[0]
+    ours = translate(start, 5, cached)
+    assert ours == translate(start, 5, Uncached(reference, cached.ids))
+    assert len({len(best[0]) for best in ours}) > 2
 
 
 SETTINGS = ("combiner=gate", "features=[upos]", *LAYERS)

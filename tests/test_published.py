@@ -43,7 +43,6 @@ def test_scale(small: Small) -> None:
         assert reduce_changed_scale(deepcopy(composed(tuple(overrides))), overrides).scale == "full"
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,11 +13,12 @@ import torch
 from torch import Tensor
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.decoding.search import BOS, EOS, PAD, Hypothesis, score_batch, search  # type: ignore[attr-defined]
+from nmt_feat.decoding.search import BOS, EOS, score_batch, search  # type: ignore[attr-defined]
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.transformer import Dropouts, Transformer
+from tests.support.toy_search import SOURCES, ToyModel, exhaustive, pad, run
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -28,93 +28,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-class ToyCache:
-    """Rows of (source, prefix); remembers how many rows each step had."""
-
-    def __init__(self, sources: Any, prefixes: Any) -> None:
-        self.sources, self.prefixes = sources, prefixes
-
-    def select_rows(self, index: Tensor) -> ToyCache:
-        rows = index.tolist()
-        return ToyCache([self.sources[r] for r in rows], [self.prefixes[r] for r in rows])
-
-
-class ToyModel:
-    """Logits are a fixed random function of (source, prefix), or what `table` says."""
-
-    def __init__(self, vocab: int = 7, table: Any = None, scale: float = 2.0) -> None:
-        self.vocab, self.table, self.scale = vocab, table, scale
-        self.training = True
-        self.rows: list[int] = []
-
-    def train(self, mode: bool = True) -> None:
-        self.training = mode
-
-    def encode(self, source: Any, features: Any, mask: Tensor) -> Tensor:
-        assert not self.training
-        return source.masked_fill(~mask, -1).float()[..., None]
-
-    def start_cache(self, memory: Tensor, mask: Tensor) -> ToyCache:
-        rows = memory[..., 0].long().tolist()
-        return ToyCache([tuple(i for i in row if i >= 0) for row in rows], [()] * len(rows))
-
-    def next(self, source: Any, prefix: tuple[int, ...]) -> Tensor:
-        if self.table is not None:
-            return torch.tensor(self.table.get(prefix, [0.0] * self.vocab))
-        generator = np.random.default_rng([len(source), *source, 99, *prefix])
-        return torch.tensor(generator.normal(0, self.scale, self.vocab), dtype=torch.float32)
-
-    def decode_step(self, tokens: Tensor, position: int, cache: ToyCache) -> Tensor:
-        assert len(tokens) == len(cache.prefixes)
-        self.rows.append(len(tokens))
-        cache.prefixes = [(*p, t) for p, t in zip(cache.prefixes, tokens.tolist(), strict=True)]
-        assert all(len(p) == position + 1 and p[0] == BOS for p in cache.prefixes)
-        pairs = zip(cache.sources, cache.prefixes, strict=True)
-        return torch.stack([self.next(s, p) for s, p in pairs])
-
-    def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        sources = self.start_cache(memory, mask).sources
-        rows = target_in.tolist()
-        return torch.stack(
-            [
-                torch.stack([self.next(s, tuple(row[: t + 1])) for t in range(len(row))])
-                for s, row in zip(sources, rows, strict=True)
-            ]
-        )
-
-    def compute_logits(self, hidden: Tensor) -> Tensor:
-        return hidden
-
-
-def pad(sentences: Any, value: int = 0) -> Tensor:
-    width = max(map(len, sentences))
-    return torch.tensor([[*s, *[value] * (width - len(s))] for s in sentences])
-
-
-def run(model: Any, sources: Any, **settings: Any) -> list[list[Hypothesis]]:
-    source = pad([[*s, EOS] for s in sources])
-    return search(model, source, {}, source != 0, **settings)
-
-
-def exhaustive(
-    model: Any, source: Any, limit: int, penalty: float
-) -> list[tuple[float, float, list[int]]]:
-    """Every target of up to `limit` pieces, by brute force, best first."""
-    results = []
-    pieces = range(EOS + 1, model.vocab)
-    for length in range(limit + 1):
-        for ids in itertools.product(pieces, repeat=length):
-            logprob = 0.0
-            for t, piece in enumerate((*ids, EOS)):
-                logits = model.next((*source, EOS), (BOS, *ids[:t]))
-                logprob += float(torch.log_softmax(logits.double(), 0)[piece])
-            results.append((logprob / (length + 1) ** penalty, logprob, list(ids)))
-    return sorted(results, key=lambda f: -f[0])
-
-
-SOURCES = [[4, 5], [6], [5, 4, 4, 6], [4], [6, 6, 5]]
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
@@ -129,102 +42,6 @@ def test_wide_beam_is_exhaustive_search(penalty: float) -> None:
         assert [h.ids for h in result] == [ids for _, _, ids in truth]
         np.testing.assert_allclose([h.score for h in result], [t[0] for t in truth], atol=1e-5)
         np.testing.assert_allclose([h.logprob for h in result], [t[1] for t in truth], atol=1e-5)
-
-
-@pytest.mark.parametrize("penalty", [0.0, 1.0])
-@pytest.mark.parametrize("beam", [1, 2, 3, 5])
-def test_stopping_early_never_changes_the_result(
-    beam: int, penalty: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The n best are those of a search that goes on until no prefix is live."""
-    from nmt_feat.decoding.search import SentenceSearch
-
-    sources = [list(s) for s in itertools.product([4, 5, 6], repeat=3)]
-    settings = {"beam": beam, "length_penalty": penalty, "nbest": min(2, beam)}
-    early, late = ToyModel(), ToyModel()
-    stopped = run(early, sources, **settings)
-    monkeypatch.setattr(SentenceSearch, "is_decided", lambda self, *_: not self.live)
-    assert run(late, sources, **settings) == stopped
-    assert sum(early.rows) <= sum(late.rows)
-    if penalty == 0 and beam > 2:
-        assert sum(early.rows) < sum(late.rows)
-
-
-def test_a_likely_result() -> None:
-    """A better hypothesis than each prefix would be if it ended now ends the search.
-
-    The first piece is EOS, by 0.7, or 4, by 0.2, behind which everything is certain: "4 </s>" would
-    be worse than "</s>", but six 4 have the better mean.
-    """
-    impossible = -1e4
-    first = [impossible] * 5
-    first[EOS], first[4], first[PAD] = math.log(0.7), math.log(0.2), math.log(0.1)
-    certain, end = [impossible] * 5, [impossible] * 5
-    certain[4] = end[EOS] = 0.0
-    rest = {(BOS, *[4] * n): certain if n < 6 else end for n in range(1, 7)}
-    table = {(BOS,): first} | rest
-    results = {}
-    for stop in ("proven", "likely"):
-        model = ToyModel(vocab=5, table=table)
-        results[stop] = run(model, [[4]], beam=2, stop=stop)[0][0], len(model.rows)
-    assert results["proven"][0].ids == [4] * 6
-    assert results["proven"][0].score == pytest.approx(math.log(0.2) / 7)
-    assert results["likely"][0].ids == []
-    assert results["likely"][0].score == pytest.approx(math.log(0.7))
-    assert (results["likely"][1], results["proven"][1]) == (1, 7)
-
-
-def test_a_beam_that_stays_full() -> None:
-    """Of two, "</s>" takes no place there: "4 </s>" ends beside it, though "4 5" is better."""
-
-    def row(**shares: float) -> list[float]:
-        names = {"end": EOS, "four": 4, "five": 5}
-        logits = [-1e4] * 6
-        for name, share in shares.items():
-            logits[names[name]] = math.log(share)
-        return logits
-
-    table = {
-        (BOS,): row(end=0.5, four=0.4, five=0.1),
-        (BOS, 4): row(end=0.45, five=0.55),
-        (BOS, 5): row(end=1.0),
-        (BOS, 4, 5): row(end=0.2, four=0.4, five=0.4),
-    }
-    settings = {"beam": 2, "nbest": 2, "length_penalty": 0.0, "max_ratio": 0.0, "max_extra": 3}
-    plain, full = ToyModel(vocab=6, table=table), ToyModel(vocab=6, table=table)
-    [narrow] = run(plain, [[4]], **settings)
-    [wide] = run(full, [[4]], refill=True, **settings)
-    assert [h.ids for h in wide] == [[], [4]]
-    assert wide[1].logprob == pytest.approx(math.log(0.4 * 0.45))
-    assert narrow[0] == wide[0]
-    assert narrow[1].logprob < wide[1].logprob
-    assert plain.rows[:3] == [1, 1, 1]
-    assert full.rows[:2] == [1, 2]
-
-
-@pytest.mark.parametrize("stop", ["proven", "likely"])
-def test_full_beams_stop_early(stop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proven result is that of a search which goes on; greedy search has nothing to refill."""
-    from nmt_feat.decoding.search import RefilledSearch
-
-    assert run(ToyModel(), SOURCES, beam=1, refill=True) == run(ToyModel(), SOURCES, beam=1)
-    settings = {"beam": 3, "nbest": 2, "refill": True, "max_ratio": 0.0, "max_extra": 20}
-    early, late = ToyModel(), ToyModel()
-    stopped = run(early, SOURCES, stop=stop, **settings)
-    monkeypatch.setattr(RefilledSearch, "is_decided", lambda self, *_: not self.live)
-    whole = run(late, SOURCES, **settings)
-    assert sum(early.rows) < sum(late.rows)
-    assert max(early.rows) == 3 * len(SOURCES)
-    if stop == "proven":
-        assert stopped == whole
-
-
-@pytest.mark.parametrize("beam", [2, 5])
-def test_without_length_penalty_likely_is_proven(beam: int) -> None:
-    """Then a longer completion is never better."""
-    settings = {"beam": beam, "length_penalty": 0.0}
-    likely = run(ToyModel(), SOURCES, stop="likely", **settings)
-    assert likely == run(ToyModel(), SOURCES, **settings)
 
 
 def test_beam_one_is_greedy() -> None:

@@ -135,10 +135,10 @@ def test_gradients(kind: str) -> None:
     values = [value.detach().clone().requires_grad_() for value in feature.parameters()]
 
     def compose(*weights: Tensor) -> Tensor:
-        message: Tensor = torch.func.functional_call(
+        output: Tensor = torch.func.functional_call(
             feature, dict(zip(names, weights, strict=True)), (padded(ROWS[:3], 5),)
         )
-        return message
+        return output
 
     # The row of padding has no gradient by definition, so it is not perturbed.
     fixed = [v.detach() if n == "table.weight" else v for n, v in zip(names, values, strict=True)]

@@ -173,8 +173,8 @@ def wait(seconds: float) -> int:
 
 
 def pool(queue: Any) -> None:
-    with Pool(2, "waiting", "") as results:
-        for result in results.map(wait, [0.01] * 100_000):
+    with Pool(2, "waiting", "") as workers:
+        for result in workers.map(wait, [0.01] * 100_000):
             queue.put(result)
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from hydra.types import RunMode
 
+from nmt_feat.base import pool
 from nmt_feat.cli import spinning
-from nmt_feat.cli.main import set_library_defaults
+from nmt_feat.cli.main import SHORT_SPIN, SPIN_CHOICES, set_library_defaults
 from nmt_feat.cli.spinning import (
-    SHORT,
-    USERS_CHOICES,
     SpinChoice,
     count_busy_threads,
     read_cpu_quota,
@@ -30,9 +29,11 @@ SLURM = {"_target_": f"{LAUNCHERS}.SlurmLauncher", "cpus_per_task": None}
 @pytest.fixture
 def free_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four cores that nobody works on, and no choice of the user."""
-    for name in (*USERS_CHOICES, "OMP_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in (*SPIN_CHOICES, "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")  # so that what is set later is taken back
+        monkeypatch.delenv(name)
     monkeypatch.setattr(spinning, "count_cores", lambda: 4)
+    monkeypatch.setattr(pool, "count_cores", lambda: 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(spinning, "count_busy_threads", lambda: 0)
     monkeypatch.setattr(spinning, "read_cpu_quota", lambda: 4.0)
@@ -56,25 +57,25 @@ def choose(
     [
         ({"threads": 0}, None),
         ({"threads": 4}, None),
-        ({"threads": 5}, SHORT),
+        ({"threads": 5}, SHORT_SPIN),
         ({"threads": 2, "devices": 2}, None),
-        ({"threads": 3, "devices": 2}, SHORT),
+        ({"threads": 3, "devices": 2}, SHORT_SPIN),
         ({"threads": 0, "devices": 3}, None),
-        ({"threads": 0, "devices": 8}, SHORT),
+        ({"threads": 0, "devices": 8}, SHORT_SPIN),
         ({"devices": 0}, None),  # which is refused later
         ({"launcher": {"n_jobs": 4}}, None),
-        ({"threads": 2, "launcher": {"n_jobs": 4}}, SHORT),
-        ({"threads": 2, "launcher": {"n_jobs": -1}}, SHORT),
+        ({"threads": 2, "launcher": {"n_jobs": 4}}, SHORT_SPIN),
+        ({"threads": 2, "launcher": {"n_jobs": -1}}, SHORT_SPIN),
         ({"threads": 2, "launcher": {"n_jobs": -3}}, None),
         ({"threads": 0, "launcher": {"n_jobs": -1}}, None),
         ({"threads": 4, "launcher": {}}, None),
-        ({"launcher": {"n_jobs": 4}, "overrides": "trainer.threads=1,3"}, SHORT),
+        ({"launcher": {"n_jobs": 4}, "overrides": "trainer.threads=1,3"}, SHORT_SPIN),
         ({"launcher": {"n_jobs": 4}, "threads": 3, "overrides": "trainer.threads=1"}, None),
-        ({"launcher": {}, "overrides": "seed=7 trainer.devices=5"}, SHORT),
-        ({"launcher": LOCAL}, SHORT),
+        ({"launcher": {}, "overrides": "seed=7 trainer.devices=5"}, SHORT_SPIN),
+        ({"launcher": LOCAL}, SHORT_SPIN),
         ({"launcher": SLURM}, None),
         ({"threads": 0, "launcher": SLURM}, None),
-        ({"threads": 2, "launcher": SLURM}, SHORT),
+        ({"threads": 2, "launcher": SLURM}, SHORT_SPIN),
         ({"threads": 8, "launcher": SLURM | {"cpus_per_task": 8}}, None),
     ],
 )
@@ -87,17 +88,17 @@ def test_chosen_by_threads_and_cores(
 def test_cores_that_others_work_on(free_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spinning, "count_busy_threads", lambda: 3)
     assert choose(threads=1) is None
-    assert choose(threads=2) == SHORT
+    assert choose(threads=2) == SHORT_SPIN
 
 
 def test_threads_of_the_environment(free_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """joblib divides the cores among its jobs, but not these."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert choose(threads=0, launcher={"n_jobs": 2}) is None
-    assert choose(threads=0, launcher={"n_jobs": 3}) == SHORT
+    assert choose(threads=0, launcher={"n_jobs": 3}) == SHORT_SPIN
 
 
-@pytest.mark.parametrize("name", USERS_CHOICES)
+@pytest.mark.parametrize("name", SPIN_CHOICES)
 def test_the_users_choice_stays(
     name: str, free_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,16 +130,20 @@ def test_busy_threads(tmp_path: Path) -> None:
 
 
 def test_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    """A choice of the user's, by either variable, stays."""
+    monkeypatch.setattr(os, "environ", {})
     set_library_defaults("train")
     assert "GOMP_SPINCOUNT" not in os.environ
     set_library_defaults("translate")
-    assert os.environ["GOMP_SPINCOUNT"] == SHORT
+    assert os.environ["GOMP_SPINCOUNT"] == SHORT_SPIN
+    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "active"})
+    set_library_defaults("translate")
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 def run_train(code: str, *arguments: str, cwd: Path = ROOT) -> str:
     """What is printed by Python code that calls `run_subcommand("train")`, with no choice made."""
-    environment = {n: v for n, v in os.environ.items() if n not in (*USERS_CHOICES, "PYTHONPATH")}
+    environment = {n: v for n, v in os.environ.items() if n not in (*SPIN_CHOICES, "PYTHONPATH")}
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(
@@ -181,5 +186,5 @@ main.run_subcommand("train")
     out = run_train(code, "-m", *launcher, "seed=1,2", "trainer.threads=2", cwd=tmp_path)
     (parent, before), *jobs = (line.split() for line in out.splitlines())
     assert before == "None"
-    assert [choice for _, choice in jobs] == [SHORT, SHORT]
+    assert [choice for _, choice in jobs] == [SHORT_SPIN, SHORT_SPIN]
     assert parent not in {process for process, _ in jobs}

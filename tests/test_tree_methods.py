@@ -57,6 +57,21 @@ def test_tree_distances_by_hand() -> None:
     assert distances[1, 0, 3] == 3  # not connected
 
 
+def attend_to_random(
+    **tree: torch.Tensor,
+) -> tuple[torch.Tensor, dict[str, np.ndarray], list[list[float]]]:
+    """A layer's attention over eight random pieces, with a tree's factors or bias.
+
+    Returns:
+        Its result, its weights, and query, key and value of each piece, side by side.
+    """
+    attention = Attention(DIM, 4, 0.0, cross=False).eval()
+    x, mask = torch.randn(1, 8, DIM), torch.ones(1, 1, 1, 8, dtype=torch.bool)
+    weights = {name: w.detach().double().numpy() for name, w in attention.state_dict().items()}
+    rows = [affine(weights, "inputs", row) for row in x[0].tolist()]
+    return attention(x, mask, **tree)[0], weights, rows
+
+
 def test_tree_distance_by_hand() -> None:
     """Scores of the first layer's attention plus the bias of the distance, number by number."""
     ids, tree = torch.tensor([MONKEY]), TreeDistance(DIM, {"heads": 8}, strength=0.5)
@@ -65,11 +80,7 @@ def test_tree_distance_by_hand() -> None:
     assert bias is not None
     assert bias[0, 0, 0].tolist() == [0, -0.5, -0.5, -1, -2, -1.5, -1.5, 0]  # of The
     assert tree.bias_attention(1, {"heads": ids}) is None
-    attention = Attention(DIM, 4, 0.0, cross=False).eval()
-    x, mask = torch.randn(1, 8, DIM), torch.ones(1, 1, 1, 8, dtype=torch.bool)
-    result = attention(x, mask, bias=bias)[0]
-    weights = {name: w.detach().double().numpy() for name, w in attention.state_dict().items()}
-    rows = [affine(weights, "inputs", row) for row in x[0].tolist()]
+    result, weights, rows = attend_to_random(bias=bias)
     joined: list[float] = []
     for head in range(4):  # of The
         columns = range(4 * head, 4 * head + 4)
@@ -95,11 +106,7 @@ def test_tree_attention_by_hand() -> None:
     factors = tree.scale_attention(0, {"heads": ids})
     assert factors is not None
     assert tree.scale_attention(1, {"heads": ids}) is None
-    attention = Attention(DIM, 4, 0.0, cross=False).eval()
-    x, mask = torch.randn(1, 8, DIM), torch.ones(1, 1, 1, 8, dtype=torch.bool)
-    result = attention(x, mask, factors=factors)[0]
-    weights = {name: w.detach().double().numpy() for name, w in attention.state_dict().items()}
-    rows = [affine(weights, "inputs", row) for row in x[0].tolist()]
+    result, weights, rows = attend_to_random(factors=factors)
     parents = [1.5, 3, 3, 3, 5.5, 3, 3, None]
     for i, parent in enumerate(parents):
         joined: list[float] = []

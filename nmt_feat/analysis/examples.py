@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from nmt_feat.analysis.comparisons import TestKey
 from nmt_feat.analysis.result_tables import describe_scoring
 from nmt_feat.analysis.statistics import METRICS, score_by_form
 from nmt_feat.base.checksums import check_sums
@@ -142,9 +143,9 @@ def collect_examples(
 
 def _group_by_test(
     rows: Mapping[str, Sequence[RunRecord]], folders: Mapping[str, Path]
-) -> tuple[dict[tuple[str, str, str], dict[str, list[RunRecord]]], list[str]]:
+) -> tuple[dict[TestKey, dict[str, list[RunRecord]]], list[str]]:
     """By first test set, references and scoring: the runs with translations, by row; and notes."""
-    tests: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = defaultdict(dict)
+    tests: dict[TestKey, dict[str, list[RunRecord]]] = defaultdict(dict)
     lacking = []
     for name, runs in rows.items():
         for run in runs:

@@ -26,6 +26,11 @@ def count_cores() -> int:
     return count or 1
 
 
+def count_workers(n_jobs: int) -> int:
+    """What joblib makes of `n_jobs`: below 0 it counts down, -1 is as many as there are cores."""
+    return n_jobs if n_jobs > 0 else max(1, count_cores() + 1 + n_jobs)
+
+
 def _begin_worker(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

@@ -37,12 +37,16 @@ WINDOWS = (
     "Linux: wsl --install"
 )
 
+SPIN_COUNT, SHORT_SPIN = "GOMP_SPINCOUNT", "2000"
+"""How many turns a thread waits awake, where cores are shared; OpenMP's own number is 300,000."""
+SPIN_CHOICES = SPIN_COUNT, "OMP_WAIT_POLICY"
+"""Environment variables by which a user chooses that."""
 LIBRARY_DEFAULTS = {
     # Batches come in more shapes than oneDNN keeps kernels for by default.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384",
     # Threads that spin long for each other waste cores that are shared; those that do not spin at
     # all wake too slowly where cores are free.
-    "GOMP_SPINCOUNT": "2000",
+    SPIN_COUNT: SHORT_SPIN,
 }
 """Environment variables that libraries read when PyTorch is imported."""
 
@@ -52,8 +56,9 @@ def set_library_defaults(subcommand: str = "") -> None:
 
     A training chooses how long threads spin when it knows how many it has, see `spinning`.
     """
+    leaves_spin = subcommand == "train" or any(name in os.environ for name in SPIN_CHOICES)
     for name, value in LIBRARY_DEFAULTS.items():
-        if subcommand != "train" or name != "GOMP_SPINCOUNT":
+        if name != SPIN_COUNT or not leaves_spin:
             os.environ.setdefault(name, value)
 
 

@@ -23,13 +23,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
-from nmt_feat.base.pool import count_cores
+from nmt_feat.base.pool import count_cores, count_workers
+from nmt_feat.cli.main import SHORT_SPIN, SPIN_CHOICES, SPIN_COUNT
 
-SPIN_COUNT = "GOMP_SPINCOUNT"
-USERS_CHOICES = SPIN_COUNT, "OMP_WAIT_POLICY"
-"""Environment variables by which a user chooses."""
-SHORT = "2000"
-"""Turns that a thread waits awake where cores are shared; elsewhere OpenMP's own 300,000."""
 BUSY_SAMPLES = 5
 
 
@@ -52,7 +48,7 @@ class SpinChoice(Callback):
         launcher: Mapping[str, Any],
         overrides: Sequence[str],
     ) -> None:
-        if any(name in os.environ for name in USERS_CHOICES):
+        if any(name in os.environ for name in SPIN_CHOICES):
             return
         jobs, cores, free_cores = 1, count_cores(), count_free_cores()
         if mode == RunMode.MULTIRUN and is_slurm(launcher):  # on machines with cores of their own
@@ -65,7 +61,7 @@ class SpinChoice(Callback):
             for device_count in _list_values("trainer.devices", overrides) or [devices]
         )
         if needed_cores > free_cores:
-            os.environ[SPIN_COUNT] = SHORT
+            os.environ[SPIN_COUNT] = SHORT_SPIN
 
 
 def count_threads(threads: int, devices: int, jobs: int, cores: int) -> int:
@@ -88,14 +84,13 @@ def is_slurm(launcher: Mapping[str, Any]) -> bool:
 
 
 def count_jobs(launcher: Mapping[str, Any]) -> int:
-    """Runs side by side on this machine: joblib's `n_jobs`, below 0 from the number of cores down.
+    """Runs side by side on this machine.
 
     submitit's jobs on this machine all start at once, more than there are cores perhaps.
     """
     if str(launcher.get("_target_")).endswith("LocalLauncher"):
         return count_cores() + 1
-    count = int(launcher.get("n_jobs") or 1)
-    return count if count > 0 else max(1, count_cores() + 1 + count)
+    return count_workers(int(launcher.get("n_jobs") or 1))
 
 
 def count_free_cores() -> float:

@@ -33,7 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.base.files import write_atomically
-from nmt_feat.base.pool import count_cores
+from nmt_feat.base.pool import count_workers
 from nmt_feat.base.terminal import TextConsole, format_duration, say
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.cli.plan import describe_plan
@@ -120,9 +120,9 @@ def count_parallel_jobs(config: DictConfig) -> int | None:
     if launcher._target_.startswith("hydra._internal."):
         return 1
     count: int | None = launcher.get("n_jobs")
-    if count is None:  # joblib's; -1: as many as there are cores
+    if count is None:  # joblib's
         return None
-    return int(count) if count > 0 else max(1, count_cores() + 1 + int(count))
+    return count_workers(int(count))
 
 
 def describe_job(config: DictConfig, job_return: JobReturn, seconds: float) -> dict[str, Any]:

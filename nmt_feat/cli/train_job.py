@@ -84,9 +84,8 @@ def reduce_changed_scale(cfg: TrainConfig, overrides: Sequence[str]) -> TrainCon
     names = [override.partition("=")[0].lstrip("+~") for override in overrides]
     keeping = tuple(f"{name}." for name in KEEPING)
     changed = [name for name in names if not f"{name}.".startswith(keeping)]
-    has_full = (
-        cfg.published.source and not cfg.published.no_full
-    )  # else `check_settings` refuses it
+    # Where there is no full scale, `check_settings` refuses it.
+    has_full = cfg.published.source and not cfg.published.no_full
     if cfg.scale == "full" and changed and has_full:
         say(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
         cfg.scale = "reduced"

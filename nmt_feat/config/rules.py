@@ -62,7 +62,7 @@ def _check_scale(cfg: TrainConfig) -> None:
 def _check_model(cfg: TrainConfig) -> None:
     """Refuse sizes and tables of the model that do not go together."""
     model = cfg.model
-    if model.dim % model.heads:
+    if not model.folder and model.dim % model.heads:  # heads of T5 have a width of their own
         raise UserError(
             f"model.heads={model.heads} does not divide model.dim={model.dim} "
             f"({model.dim} = {model.heads} * {model.dim // model.heads} + "

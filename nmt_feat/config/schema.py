@@ -265,9 +265,9 @@ class DecodingConfig:
     nbest: AtLeast1 = 1
     """Hypotheses written per sentence; at most `beam`."""
     stop: Annotated[str, one_of("proven", "likely")] = "proven"
-    """When the search of a sentence ends: when it is `proven` that no unfinished hypothesis can
-    come among the n best, or when it is `likely`, as none would if it ended now; that is less
-    work, and seldom changes a translation."""
+    """When the search of a sentence ends. `proven`: no unfinished hypothesis can come among the n
+    best, at any length. `likely`: none would if it ended now; a little less work, and a few
+    translations differ."""
     refill: bool = False
     """Whether the beam stays as wide as it was when hypotheses end, as in `generate` of Hugging
     Face; if not, each takes a place in it."""

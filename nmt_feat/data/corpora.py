@@ -109,8 +109,11 @@ def locate_splits(
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
         form = Format(read_kind(config, split), tuple(config.factors))
         annotation = name_annotation(split, form)
-        if annotate and not tools and (required or name == "train"):
-            _require_annotation(split, key, annotation)
+        if annotate and not tools and not annotation and (required or name == "train"):
+            raise UserError(
+                f"{key}.source={split.source}: features need annotation; set annotator=udpipe or "
+                f"annotator=hanta, or {key}.conllu=FILE.conllu"
+            )
         # The annotation of a raw counterpart is not merged with one of the tokens.
         of_files = annotate and (not tools or not (annotator.replace or split.raw))
         if tools and annotation and not of_files:
@@ -137,25 +140,26 @@ def locate_splits(
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
     tool_sums = [fingerprint_of(tool) for tool in tools.values()]
     tool_sum = tool_sums if len(tool_sums) > 1 else next(iter(tool_sums), None)
-    return _join_splits(splits, [config.limit, annotate, tool_sum], cache, tuple(keys), notes)
+    hashed_settings = [config.limit, annotate, tool_sum]  # in the order of earlier hashes
+    return _join_splits(splits, hashed_settings, cache, tuple(keys), notes)
 
 
 def _join_splits(
     splits: Mapping[str, RawSplit],
-    by_settings: list[Any],
+    hashed_settings: list[Any],
     cache: Path,
     keys: tuple[str, ...],
     notes: list[str],
 ) -> RawCorpus:
     """The corpus of located splits, with the hashes of what their sentences are.
 
-    `by_settings`: what determines the sentences beside the content of files.
+    `hashed_settings`: what determines the sentences beside the content of files.
     """
     rules = {name: find_rules(split, cache) for name, split in splits.items()}
     sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
 
     def hash_splits(*names: str) -> str:
-        return _hash_splits({name: (splits[name], sums[name]) for name in names}, by_settings)
+        return _hash_splits({name: (splits[name], sums[name]) for name in names}, hashed_settings)
 
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
@@ -172,15 +176,6 @@ def _join_splits(
     )
 
 
-def _require_annotation(split: SplitConfig, key: str, annotation: str | None) -> None:
-    """Refuse a split that no file annotates."""
-    if not annotation:
-        raise UserError(
-            f"{key}.source={split.source}: features need annotation; set annotator=udpipe or "
-            f"annotator=hanta, or {key}.conllu=FILE.conllu"
-        )
-
-
 def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annotator: bool) -> None:
     """Refuse a split of which nothing can say a value of each sentence."""
     comments = form.kind in ("conllu", "jsonl") or (split.conllu and not by_annotator)
@@ -191,7 +186,7 @@ def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annot
         )
 
 
-def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], by_settings: list[Any]) -> str:
+def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], hashed_settings: list[Any]) -> str:
     """A hash of the sums of some splits, and of what else says what their sentences are."""
     # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
     forms = [split.form for split, _ in splits.values()]
@@ -199,7 +194,9 @@ def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], by_settings: list[A
     # With an annotator the columns of files were unused once.
     merged = [MERGED] if any(split.has_words for split, _ in splits.values()) else []
     sums = {name: split_sums for name, (_, split_sums) in splits.items()}
-    return hashlib.sha256(json.dumps([sums, *by_settings, *forms, *merged]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([sums, *hashed_settings, *forms, *merged]).encode()
+    ).hexdigest()
 
 
 def name_annotation(split: SplitConfig, form: Format) -> str | None:

@@ -173,6 +173,7 @@ class RefilledSearch(SentenceSearch):
     def is_decided(self, nbest: int, penalty: float, stop: Stop = "proven") -> bool:
         """As of any search; `likely` once no live prefix is better than the worst of the beam."""
         if stop == "proven":
+            # By name: a dataclass with slots is another class than the one that `super` would use.
             return SentenceSearch.is_decided(self, nbest, penalty)
         if not self.live or len(self.finished) < self.beam:
             return not self.live

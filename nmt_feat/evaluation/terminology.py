@@ -49,8 +49,9 @@ class TermMetric(Metric):
 class TermSuccess(TermMetric):
     """Term success rate: how many percent of the terms in the reference are in the translation.
 
-    Dinu et al. (2019) call it term use rate. A term counts as often as both the source has it and
-    the reference has its translation, as these are written.
+    Dinu et al. (2019) call it term use rate. A term that the source has n times, and whose
+    translation the reference has m times, counts min(n, m) times; both are found as the glossary
+    writes them.
     """
 
     name = "term success"

@@ -58,9 +58,10 @@ def read_config(name: str) -> dict[str, Any]:
         config["num_decoder_layers"] = config.get("num_decoder_layers") or config.get("num_layers")
     family = read_family(name, config)
     ids = ("pad_token_id", "eos_token_id", *([] if family.code else ["decoder_start_token_id"]))
-    for key in (*family.sizes.values(), "vocab_size", *ids):
+    least = dict.fromkeys((*family.sizes.values(), "vocab_size"), 1) | dict.fromkeys(ids, 0)
+    for key, bound in least.items():
         value = config.get(key)
-        if not isinstance(value, int) or value < (key not in ids):
+        if not isinstance(value, int) or value < bound:
             raise UserError(f"{where}: config.json has no {key}; download the model again")
     if not config.get("share_encoder_decoder_embeddings", True):
         raise UserError(
@@ -192,12 +193,13 @@ def read_languages(name: str, family: Family) -> list[str]:
 def describe(
     name: str, cache: Path, languages: Sequence[str], prefix: str | None = None
 ) -> dict[str, Any]:
-    """What a model is built from: its configuration, its ids by ours, the hash of its weights.
+    """What a model is built from.
 
-    And the ids of the text that stands before each source, if there is any.
-
-    Of a model of several languages also the codes of source and target, for `languages`, and
-    whether that of the source is its last piece.
+    Returns:
+        Its configuration, its ids by ours (`ids`), and the hash of its weights (`weights`); the ids
+        of the text before each source (`prefix_ids`), if there is any. Of a model of several
+        languages the codes of source and target (`codes`), for `languages`, and whether that of the
+        source is its last piece (`code_is_last`).
     """
     config = read_config(name)
     vocabulary = read_vocabulary(name, config)
@@ -206,7 +208,8 @@ def describe(
     family = read_family(name, config)
     if not family.code:
         ids = order_ids(config, pieces, family)
-        described |= {"prefix_ids": cut_prefix(name, prefix, vocabulary, ids)} if prefix else {}
+        if prefix:
+            described["prefix_ids"] = cut_prefix(name, prefix, vocabulary, ids)
         return described | {"ids": ids}
     if prefix:
         raise UserError(
@@ -222,7 +225,8 @@ def describe(
                 f"model.languages=[SOURCE,TARGET], {suggest(language, near)}"
             )
     source, target = (vocabulary[family.code.format(language)] for language in languages)
-    described |= {"code_is_last": True} if family.code_is_last else {}
+    if family.code_is_last:
+        described["code_is_last"] = True
     ids = order_ids(config, pieces, family, target)
     return described | {"ids": ids, "codes": [source, target]}
 

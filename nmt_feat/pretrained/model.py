@@ -141,12 +141,13 @@ class PretrainedModel(TranslationModel):
         self.method = Embedding(typed.d_model, {})
         code = codes[:1] if codes else ()
         self.before = (*prefix, *(() if code_is_last else code))
-        """Ids of what stands before each source, and of what stands behind it."""
+        """Ids of what stands before each source."""
         self.behind = code if code_is_last else ()
+        """Ids of what stands behind each source."""
         self.first: int | None = None
         """What stands before our beginning symbol, if that is the code of a language."""
         if codes and not code_is_last:
-            self.first = int(typed.decoder_start_token_id)
+            self.first = int(typed.eos_token_id)  # with codes a target begins with the end symbol
         is_scaled = getattr(typed, "scale_decoder_outputs", False)  # of T5
         self.output_scale = typed.d_model**-0.5 if is_scaled else 1.0
         self.begins_twice = ids.count(ids[BOS]) > 1
@@ -163,9 +164,11 @@ class PretrainedModel(TranslationModel):
         for entry in entries:
             inside = [n for n, _ in self.named_parameters() if f"{n}.".startswith(f"{entry}.")]
             if not inside:
+                first = next(n for n, _ in self.named_parameters() if n.startswith("encoder."))
+                layer = ".".join(first.split(".")[:3])
                 raise UserError(
                     f"init.freeze=[{entry}]: no part of the model; known: {', '.join(PARTS)}, "
-                    "encoder.layers.0 ..."
+                    f"{layer} ..."
                 )
             names.update(inside)
         self._freeze(names)
@@ -211,7 +214,7 @@ class PretrainedModel(TranslationModel):
 
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Memory `(B, S, D)` of source ids and features `(B, S)`; mask `(B, S)`."""
-        self._check_length(source.shape[1], "source")
+        self._check_length(source.shape[1] + len(self.before) + len(self.behind), "source")
         x = self._add_frame(self.source(source, features), mask)
         output = self.encoder(inputs_embeds=x, attention_mask=self._mask_memory(mask))
         memory: Tensor = output.last_hidden_state
@@ -232,7 +235,7 @@ class PretrainedModel(TranslationModel):
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
-        self._check_length(target.shape[1], "target")
+        self._check_length(target.shape[1] + self.count_first(), "target")
         ids = self.ids[target]
         if self.first is not None:  # the code, which is our beginning, stands behind the model's
             ids = F.pad(ids, (1, 0), value=self.first)
@@ -246,7 +249,10 @@ class PretrainedModel(TranslationModel):
         return states if self.first is None else states[:, 1:]
 
     def _mask_memory(self, mask: Tensor) -> Tensor:
-        """The mask of what the encoder reads, which has more than the source, mask `(B, S)`."""
+        """The mask of the memory, as long as the source and what stands around it.
+
+        Padding is at the end: one more 1 in front is as good as one behind the last piece.
+        """
         return F.pad(mask.long(), (len(self.before) + len(self.behind), 0), value=1)
 
     def output_layer(self) -> tuple[Tensor, Tensor | None]:
@@ -283,7 +289,7 @@ class PretrainedModel(TranslationModel):
 
     def decode_step(self, token: Tensor, position: int, cache: PretrainedCache) -> Tensor:
         """Scores `(R, V)`, fp32, of the piece after `token` `(R,)` at `position`."""
-        self._check_length(position + 1, "translation")
+        self._check_length(position + 1 + self.count_first(), "translation")
         return self.compute_logits(self._decode_next(self.ids[token], cache)).float()
 
     def _decode_next(self, ids: Tensor, cache: PretrainedCache) -> Tensor:
@@ -297,8 +303,12 @@ class PretrainedModel(TranslationModel):
         ).last_hidden_state
         return states[:, 0] * self.output_scale
 
+    def count_first(self) -> int:
+        """How many symbols stand before our beginning symbol."""
+        return 0 if self.first is None else 1
+
     def _check_length(self, length: int, name: str) -> None:
-        if length + len(self.before) + len(self.behind) > self.longest:
+        if length > self.longest:
             raise UserError(
                 f"a {name} of {length} pieces is longer than the pretrained model reads, "
                 f"{self.longest}; set a lower data.max_pieces or decoding.max_ratio"

@@ -72,10 +72,22 @@ def complete_pretrained(cfg: TrainConfig) -> None:
     for entry in cfg.init.freeze:
         if entry.partition(".")[0] not in PARTS:
             raise UserError(f"init.freeze=[{entry}]: no such part; {suggest(entry, PARTS)}")
+        if entry.partition(".")[0] == "output" and has_one_table(config):
+            raise UserError(
+                f"init.freeze=[{entry}]: the output layer of this model is the table of its words; "
+                "freeze words"
+            )
     if cfg.init.lora.rank:
         _complete_lora(cfg.init.lora, config, family)
     describe_pretrained(cfg)  # a language that the model lacks is an error
     cfg.subword = SubwordConfig(kind="pretrained", vocab_size=pieces.size)
+
+
+def has_one_table(config: Mapping[str, Any]) -> bool:
+    """Whether the output layer of a pretrained model is the table of its words."""
+    with torch.device("meta"):
+        network = build_network(config, {})
+    return network.get_output_embeddings().weight is network.get_input_embeddings().weight
 
 
 def choose_dropouts(model: ModelConfig, config: Mapping[str, Any]) -> dict[str, float]:

@@ -95,7 +95,8 @@ def _start_from_pretrained(
     model: PretrainedModel, cfg: TrainConfig, notes: list[str]
 ) -> StartingModel:
     folder = str(cfg.model.folder)
-    model.load_weights(Path(folder).expanduser())
+    if not model.kept_elsewhere:  # else they are loaded already
+        model.load_weights(Path(folder).expanduser())
     names = [name for name, _ in model.named_parameters() if name.partition(".")[0] in PARTS]
     inheritance = Inheritance(folder, "", hash_weights(folder, Path(cfg.paths.cache)), names=names)
     taken = [name for name in names if MATRICES not in name]

@@ -342,6 +342,11 @@ class TrainedModel:
         nearest = cfg.fallback == "nearest"
         # A method in the source has no embedders: its features are tokens of the split already.
         names = [name for name in names if name in self.model.source.features]
+        if decoding.refill:
+            raise UserError(
+                "engine=ctranslate2 refill=true: CTranslate2 has no beam that stays full; set "
+                "refill=false, or engine=native"
+            )
         results, missed, replaced = self.exported_model.translate(split, names, decoding, nearest)
         self.replaced += len(replaced)
         if missed:

@@ -144,7 +144,10 @@ class Glossary:
     def find_terms(
         self, text: str, words: Sequence[Span] = (), lemmas: Sequence[str] = ()
     ) -> list[Occurrence]:
-        """The terms of a text, from left to right; of those that overlap the first, then longest.
+        """The terms of a text, from left to right.
+
+        Of terms that overlap, the one that begins first is taken; of those that begin together, the
+        longest.
 
         Args:
             text: the text.

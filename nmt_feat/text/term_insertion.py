@@ -35,8 +35,8 @@ class Insertion(NamedTuple):
 
     Attributes:
         keeps_source: whether the source term stays before its translation.
-        tags: three of them begin a term, stand before its translation, and end it; without tags,
-            words are marked.
+        tags: three or none: the first begins a term, the second stands before its translation, the
+            third ends it; without tags, words are marked.
     """
 
     keeps_source: bool = True
@@ -133,7 +133,7 @@ class _Builder:
             self.new_numbers.setdefault(number, len(self.words))
 
     def add_tag(self, tag: str) -> None:
-        """Add a tag between spaces, if there are tags; in a sentence with words it is one."""
+        """Add a tag between spaces, as a word if the sentence has words; no tag adds nothing."""
         if not tag:
             return
         self._separate(tag, always=True)

@@ -51,16 +51,16 @@ def config(tmp_path: Path) -> TrainConfig:
     write(folder, "train", TRAIN)
     write(folder, "dev", DEV)
     write(folder, "test", DEV[:1])
-    results = TrainConfig()
-    results.data.name = "tiny"
-    results.data.source_lang, results.data.target_lang = "en", "de"
-    results.data.folder = str(folder)
-    results.data.train = SplitConfig("train.conllu", "train.de")
-    results.data.dev = SplitConfig("dev.conllu", "dev.de")
-    results.data.tests = {"test": SplitConfig("test.conllu", "test.de")}
-    results.subword.vocab_size = 40
-    results.paths.cache = str(tmp_path / "cache")
-    return results
+    cfg = TrainConfig()
+    cfg.data.name = "tiny"
+    cfg.data.source_lang, cfg.data.target_lang = "en", "de"
+    cfg.data.folder = str(folder)
+    cfg.data.train = SplitConfig("train.conllu", "train.de")
+    cfg.data.dev = SplitConfig("dev.conllu", "dev.de")
+    cfg.data.tests = {"test": SplitConfig("test.conllu", "test.de")}
+    cfg.subword.vocab_size = 40
+    cfg.paths.cache = str(tmp_path / "cache")
+    return cfg
 
 
 def features(*columns: str, **settings: object) -> dict[str, FeatureConfig]:

@@ -274,7 +274,7 @@ def make_t5(folder: Path, corpus: Path, name: str = "t5") -> Path:
         json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": 100}), encoding="utf-8"
     )
     size = sentencepiece.SentencePieceProcessor(model_proto=proto).get_piece_size()
-    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 2}
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 3, "num_layers": 2}
     more = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
     torch.manual_seed(1)
     kinds: Any = {

@@ -123,9 +123,9 @@ class Small:
             "paths.cache": self.cache,
             "paths.runs": self.folder / "runs",
         }
-        input_value = SETTINGS | paths | self.settings
+        settings = SETTINGS | paths | self.settings
         changed = {override.partition("=")[0] for override in more}
-        return [f"{k}={v}" for k, v in input_value.items() if k not in changed] + list(more)
+        return [f"{k}={v}" for k, v in settings.items() if k not in changed] + list(more)
 
     def config(self, *more: str) -> TrainConfig:
         """The typed settings of a run."""
