@@ -19,7 +19,7 @@ from nmt_feat.data.terminology import identify_terminology, without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
 from nmt_feat.features.kind import FeatureKind
-from nmt_feat.pretrained.folder import hash_pieces
+from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.text.normalization import ESCAPED
 
 FORMAT = 4
@@ -61,7 +61,7 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
     if terminology := identify_terminology(data.terminology):
         content["terminology"] = terminology
     if cfg.model.folder:
-        content["pretrained"] = hash_pieces(cfg.model.folder, cache)
+        content["pretrained"] = open_folder(cfg.model.folder).hash_pieces(cache)
 
     def hash_splits(corpus_sum: str, splits: Iterable[str], **more: object) -> str:
         # Rules of the text that change it; there were none once.

@@ -17,6 +17,12 @@ SIZES = {
     "decoder_layers": "decoder_layers",
 }
 """By setting of the model what a configuration calls it."""
+DROPOUTS = {
+    "dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "activation_dropout": "activation_dropout",
+}
+"""The same of its settings of dropout."""
 T5_SIZES = {
     "dim": "d_model",
     "ffn_dim": "d_ff",
@@ -34,7 +40,7 @@ class Family:
     """SentencePiece's model of the source side."""
     target: str
     numbers: str = "vocab.json"
-    """What says the id of a piece: this file, or the order of SentencePiece\'s model (`pieces`),
+    """What says the id of a piece: this file, or the order of SentencePiece's model (`pieces`),
     or that order as fairseq has it, with codes of languages behind the pieces (`fairseq`)."""
     code: str = ""
     """How the code of a language is written, `__{}__`; empty where there are none."""
@@ -42,10 +48,13 @@ class Family:
     """The module of `transformers` that lists them."""
     code_is_last: bool = False
     """Whether the code ends the source, and begins the target without another symbol before it;
-    else it begins the source, and follows the target\'s first symbol."""
+    else it begins the source, and follows the target's first symbol."""
     unnamed: int = 0
     """Rows at most of the table that no piece has."""
     sizes: Mapping[str, str] = field(default_factory=lambda: SIZES)
+    dropouts: Mapping[str, str] = field(default_factory=lambda: DROPOUTS)
+    same_unless_said: Mapping[str, str] = field(default_factory=dict)
+    """By name entries of a configuration that are another one where they are missing."""
     projections: tuple[str, str] = ("q_proj", "v_proj")
     """What its layers call the projections of queries and values, where LoRA is by default."""
 
@@ -64,6 +73,8 @@ _T5 = Family(
     *("spiece.model", "spiece.model", "pieces"),
     unnamed=128,  # a hundred marks of spans and padding
     sizes=T5_SIZES,
+    dropouts={"dropout": "dropout_rate"},  # one for all
+    same_unless_said={"num_decoder_layers": "num_layers"},
     projections=("q", "v"),
 )
 FAMILIES = {
@@ -75,14 +86,16 @@ FAMILIES = {
     "t5": _T5,
     "mt5": _T5,
 }
-T5 = ("t5", "mt5")
-TYPES = ("marian", "m2m_100", "mbart", *T5)
+TYPES = ("marian", "m2m_100", "mbart", "t5", "mt5")
 """What configurations call the types of these models."""
 BY_TOKENIZER = {"NllbTokenizer": "nllb", "MBart50Tokenizer": "mbart50"}
 """Families that have the type of another one, by the class of the tokeniser."""
 
 
-def choose_family(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> Family:
-    """The family of a model, by the content of its config.json and its tokenizer_config.json."""
-    named = tokenizer.get("tokenizer_class") or config.get("tokenizer_class") or ""
+def choose_family(config: Mapping[str, Any], tokenizer: Mapping[str, Any] | None = None) -> Family:
+    """The family of a model, by the content of its config.json and its tokenizer_config.json.
+
+    Without the second, a family of the same layers, whose pieces may be others.
+    """
+    named = (tokenizer or {}).get("tokenizer_class") or config.get("tokenizer_class") or ""
     return FAMILIES[BY_TOKENIZER.get(str(named).removesuffix("Fast"), config["model_type"])]

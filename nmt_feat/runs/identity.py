@@ -19,7 +19,7 @@ from nmt_feat.data.terminology import describe_settings
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.pretrained.folder import hash_weights
+from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.runs.artifacts import WEIGHTS
 from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.text.files import hash_file_cached
@@ -48,7 +48,8 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     count_source_vectors(settings["model"], cfg)
     count_parent(settings, cfg)
     if cfg.model.folder:
-        settings["model"]["folder"] = hash_weights(cfg.model.folder, Path(cfg.paths.cache))
+        weights = open_folder(cfg.model.folder).hash_weights(Path(cfg.paths.cache))
+        settings["model"]["folder"] = weights
     count_user_code(settings, cfg)
     if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
         del settings["trainer"]["average"]

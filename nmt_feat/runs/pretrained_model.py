@@ -18,30 +18,17 @@ from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.sequence import Max, Mean, Sum
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.pretrained.families import SIZES, T5, Family
-from nmt_feat.pretrained.folder import (
-    check_folder,
-    describe,
-    hash_weights,
-    read_family,
-    read_pieces,
-)
+from nmt_feat.pretrained.families import SIZES, Family, choose_family
+from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import choose_layers, peft
 from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
+from nmt_feat.pretrained.pieces import describe, read_pieces
 from nmt_feat.runs.build_model import BY_EMBEDDING, LEAST, build_feature_parts
 
 ABLE = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
 """The combiners that can start as the word alone."""
-FREE = (
-    "folder",
-    "languages",
-    "prefix",
-    "dropout",
-    "attention_dropout",
-    "activation_dropout",
-    "embedding_std",
-)
-"""Settings of the model that a pretrained one leaves free."""
+FREE = ("folder", "languages", "prefix", "embedding_std")
+"""Settings of the model that every pretrained one leaves free, beside its own of dropout."""
 
 
 def complete_pretrained(cfg: TrainConfig) -> None:
@@ -56,10 +43,11 @@ def complete_pretrained(cfg: TrainConfig) -> None:
             )
         return
     where = f"model.folder={cfg.model.folder}"
-    config = check_folder(cfg.model.folder)
-    family = read_family(cfg.model.folder, config)
-    pieces, _ = read_pieces(cfg.model.folder)
-    for name, value, default in _other_settings(cfg, choose_dropouts(cfg.model, config)):
+    folder = open_folder(cfg.model.folder)
+    folder.check_files()
+    config, family = folder.config, folder.family
+    pieces, _ = read_pieces(folder)
+    for name, value, default in _other_settings(cfg, family):
         if value != default:
             raise UserError(f"{where} {name}={value}: does not go with a pretrained model")
     for name, key in family.sizes.items():
@@ -90,11 +78,9 @@ def has_one_table(config: Mapping[str, Any]) -> bool:
     return network.get_output_embeddings().weight is network.get_input_embeddings().weight
 
 
-def choose_dropouts(model: ModelConfig, config: Mapping[str, Any]) -> dict[str, float]:
+def choose_dropouts(model: ModelConfig, family: Family) -> dict[str, float]:
     """The settings of dropout as the configuration of a pretrained model calls them."""
-    if config["model_type"] in T5:  # which has one for all
-        return {"dropout_rate": model.dropout}
-    return {name: getattr(model, name) for name in FREE if name.endswith("dropout")}
+    return {key: getattr(model, name) for name, key in family.dropouts.items()}
 
 
 def _complete_lora(settings: LoraConfig, config: Mapping[str, Any], family: Family) -> None:
@@ -105,11 +91,9 @@ def _complete_lora(settings: LoraConfig, config: Mapping[str, Any], family: Fami
         choose_layers(build_network(config, {}), settings.modules)
 
 
-def _other_settings(cfg: TrainConfig, dropouts: Mapping[str, float]) -> list[tuple[str, Any, Any]]:
-    """By name the settings that go with no such pretrained model, and what they must be."""
-    free = {*FREE, *SIZES}
-    if "dropout_rate" in dropouts:
-        free -= {"attention_dropout", "activation_dropout"}
+def _other_settings(cfg: TrainConfig, family: Family) -> list[tuple[str, Any, Any]]:
+    """By name the settings that do not go with a model of this family, and what they must be."""
+    free = {*FREE, *SIZES, *family.dropouts}
     model = [f.name for f in fields(ModelConfig) if f.name not in free]
     settings = [(f"model.{n}", getattr(cfg.model, n), getattr(ModelConfig(), n)) for n in model]
     subword = [f.name for f in fields(SubwordConfig) if f.name not in ("vocab_size", "kind")]
@@ -154,8 +138,8 @@ def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> Non
 
 def describe_pretrained(cfg: TrainConfig) -> dict[str, Any]:
     """What the pretrained model of the settings is built from."""
-    folder, cache = str(cfg.model.folder), Path(cfg.paths.cache)
-    return describe(folder, cache, choose_languages(cfg), cfg.model.prefix)
+    folder = open_folder(str(cfg.model.folder))
+    return describe(folder, Path(cfg.paths.cache), choose_languages(cfg), cfg.model.prefix)
 
 
 def choose_languages(cfg: TrainConfig) -> list[str]:
@@ -171,7 +155,7 @@ def build_pretrained(
     Args:
         cfg: the settings.
         values: size of each feature's vocabulary, special values included.
-        description: of the pretrained model, as `nmt_feat.pretrained.folder.describe` gives it.
+        description: of the pretrained model, as `nmt_feat.pretrained.pieces.describe` gives it.
     """
     model = cfg.model
     parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
@@ -188,7 +172,7 @@ def build_pretrained(
             parts.embedders,
             parts.combiner,
             parts.masked,
-            choose_dropouts(model, config),
+            choose_dropouts(model, choose_family(config)),
         )
     if cfg.init.lora.rank:
         with isolated_generator(cfg.seed, "lora"):
@@ -202,11 +186,11 @@ def build_pretrained(
 
 def _load_kept_weights(model: PretrainedModel, cfg: TrainConfig, weights: str) -> None:
     """Take the weights over that a run has not, if their hash is still `weights`."""
-    folder = str(cfg.model.folder)
-    check_folder(folder)
-    if hash_weights(folder, Path(cfg.paths.cache)) != weights:
+    folder = open_folder(str(cfg.model.folder))
+    folder.check_files()
+    if folder.hash_weights(Path(cfg.paths.cache)) != weights:
         raise UserError(
-            f"model.folder={folder}: its weights are others than in training, and the run has "
+            f"{folder.where}: its weights are others than in training, and the run has "
             "not those of its frozen parts; put the folder of training there"
         )
-    model.load_weights(Path(folder).expanduser())
+    model.load_weights(folder.path)

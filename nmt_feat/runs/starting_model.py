@@ -15,7 +15,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.features import Contextual
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.pretrained.folder import hash_weights
+from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import MATRICES
 from nmt_feat.pretrained.model import PARTS, PretrainedModel
 from nmt_feat.runs.artifacts import build_run_model
@@ -94,11 +94,12 @@ def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
 def _start_from_pretrained(
     model: PretrainedModel, cfg: TrainConfig, notes: list[str]
 ) -> StartingModel:
-    folder = str(cfg.model.folder)
+    folder = open_folder(str(cfg.model.folder))
     if not model.kept_elsewhere:  # else they are loaded already
-        model.load_weights(Path(folder).expanduser())
+        model.load_weights(folder.path)
     names = [name for name, _ in model.named_parameters() if name.partition(".")[0] in PARTS]
-    inheritance = Inheritance(folder, "", hash_weights(folder, Path(cfg.paths.cache)), names=names)
+    weights = folder.hash_weights(Path(cfg.paths.cache))
+    inheritance = Inheritance(str(cfg.model.folder), "", weights, names=names)
     taken = [name for name in names if MATRICES not in name]
     inheritance.taken = {
         part: (count, count) for part in PARTS if (count := sum(n.startswith(part) for n in taken))
