@@ -46,6 +46,7 @@ def test_the_name_is_that_of_the_file(mine: Path, option: str, name: str | None)
     assert compose_settings([f"combiner={option}"], str(mine)).combiner.name == name
 
 
+@pytest.mark.thorough
 def test_shipped_files_have_the_names_of_their_classes() -> None:
     for path in find_resource("conf").glob("combiner/*.yaml"):
         combiner = composed((f"combiner={path.stem}",)).combiner

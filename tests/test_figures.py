@@ -258,6 +258,7 @@ def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
     assert not any(text.get_parse_math() for text in drawn.axes[0].get_yticklabels())
 
 
+@pytest.mark.thorough
 def test_names_and_no_more_lines_than_can_be_told_apart(tmp_path: Path) -> None:
     names = ["none", *(f"m{i}" for i in range(9))]
     runs = [made(tmp_path, name, 1, 0.1 + i / 50) for i, name in enumerate(names)]

@@ -55,6 +55,7 @@ def test_the_map_of_tags(kiwi: Kiwi) -> None:
     assert len(kiwi.upos) == sum(len(tags.split()) for tags in TAGS.values())
 
 
+@pytest.mark.thorough
 def test_morphemes(kiwi: Kiwi) -> None:
     text = "나는 학교에 갔다 3개, K!"
     (sentence,) = kiwi.annotate([text])

@@ -233,7 +233,7 @@ def test_only_another_tokeniser_makes_another_run(small: Small) -> None:
     assert identity("data.bleu_tokenizer=none") == "none"
 
 
-@pytest.mark.parametrize("language", ["zh", "th"])
+@pytest.mark.parametrize("language", [pytest.param("zh", marks=pytest.mark.thorough), "th"])
 def test_a_run_is_scored_alike_on_dev_and_test(
     small: Small, monkeypatch: pytest.MonkeyPatch, language: str
 ) -> None:

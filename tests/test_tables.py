@@ -341,6 +341,7 @@ def test_stopped_sweep_shows_what_there_is(tmp_path: Path, sweep: Any) -> None:
     assert "Not run: 2 of 3 jobs" in done.stdout
 
 
+@pytest.mark.thorough
 def test_refused_overrides_make_no_table(tmp_path: Path, sweep: Any) -> None:
     done = python("app.py", "-m", "seed=1,2", "nothing=1", cwd=tmp_path)
     assert done.returncode == 1
