@@ -200,10 +200,12 @@ class Evidence:
         return rows
 
 
-def correct_differences(differences: Mapping[Key, Difference]) -> dict[Key, Compared]:
-    """With p-values by Holm for the number of them."""
-    values = correct_by_holm([d.p for d in differences.values()])
-    return {key: Compared(d, p) for (key, d), p in zip(differences.items(), values, strict=True)}
+def correct_differences(
+    differences: Mapping[Key, Difference], missing: int = 0
+) -> dict[Key, Compared]:
+    """With p-values by Holm for the number of them, and of further ones that are missing yet."""
+    values = correct_by_holm([*(d.p for d in differences.values()), *[1.0] * missing])
+    return {key: Compared(d, p) for (key, d), p in zip(differences.items(), values, strict=False)}
 
 
 def compare_rows(

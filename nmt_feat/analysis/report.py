@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -18,26 +19,32 @@ from nmt_feat.analysis.comparisons import compare_rows
 from nmt_feat.analysis.contrast_tables import make_contrast_tables
 from nmt_feat.analysis.corpora import folder_names, split_by_corpus
 from nmt_feat.analysis.dial_trends import compute_leads, lead_rows, make_lead_table
+from nmt_feat.analysis.planned_comparisons import (
+    Plan,
+    compare_as_planned,
+    make_plan_table,
+    plan_rows,
+)
 from nmt_feat.analysis.published import make_published_tables
 from nmt_feat.analysis.render import print_table, render_latex, render_markdown
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.typed_json import without_nan
-from nmt_feat.errors import escape_controls
+from nmt_feat.errors import UserError, escape_controls
 from nmt_feat.runs.records import RunRecord
 
 FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"
     r"|((differences|lengths|gain|information|gates)-.*|(curves|shares)(--\d+)?)\.(png|pdf)"
 )
-"""Names of the files that a report writes, figures  among them."""
+"""Names of the files that a report writes, figures among them."""
 
 
 class Report:
     """The answer, the table and what it supports, of runs, each with its folder if it has one.
 
-    `pairs` adds sacreBLEU's slower tests of single models. `metric` is what the answer and the
-    figures are about.
+    `pairs` adds sacreBLEU's slower tests of single models. `metric` is what the answer, the planned
+    comparisons and the figures are about.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Report:
         baseline: str | None = None,
         pairs: bool = True,
         metric: str = "BLEU",
+        plan: Plan = (),
     ) -> None:
         self.runs, self.metric = list(runs), metric
         self.table = ResultTable([record for record, _ in self.runs])
@@ -59,6 +67,9 @@ class Report:
         self.comparisons, missing = compare_rows(self.table, self.folders, baseline, metric)
         self.table.notes += [*missing, *notes]
         self.tables = [*make_answer_tables(self.comparisons), self.table.to_report_table()]
+        self.planned = compare_as_planned(plan, self.comparisons, metric) if plan else {}
+        if plan:
+            self.tables.append(make_plan_table(self.planned, metric))
         self.leads = [{m: compute_leads(e, m) for m in e.samples} for e in self.comparisons]
         for evidence, by_metric in zip(self.comparisons, self.leads, strict=True):
             for leads in filter(None, by_metric.values()):
@@ -76,7 +87,7 @@ class Report:
 
     def to_json(self) -> str:
         """Rows, comparisons and sentences in full precision."""
-        content = {
+        content: dict[str, Any] = {
             "rows": self.table.to_rows(),
             "evidence": [
                 {
@@ -94,6 +105,8 @@ class Report:
             ],
             "notes": self.table.notes,
         }
+        if self.planned:
+            content["planned"] = plan_rows(self.planned, self.metric)
         return json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n"
 
     def comparisons_csv(self) -> str:
@@ -134,6 +147,7 @@ def make_reports(
     notes: Sequence[str] = (),
     baseline: str | None = None,
     metric: str = "BLEU",
+    plan: Plan = (),
 ) -> dict[str, Report]:
     """A report for each corpus, by its name: scores on different text are never ranked together.
 
@@ -142,7 +156,11 @@ def make_reports(
     corpora = split_by_corpus(runs)
     if len(corpora) < 2:
         whole = [run for group in corpora.values() for run in group]
-        return {"": Report(whole, notes, baseline, metric=metric)}
+        return {"": Report(whole, notes, baseline, metric=metric, plan=plan)}
+    if plan:
+        raise UserError(
+            "--plan: these runs are of several corpora; choose one, for instance --where data=koen"
+        )
     reports = {}
     for number, (name, group) in enumerate(corpora.items()):
         reports[name] = Report(group, notes if number == 0 else (), baseline, metric=metric)

@@ -12,6 +12,9 @@ and what it supports: differences to the baseline (words only with the same sett
 metric, by its name in the table. Differences and intervals are there for each metric; for TER only
 where it is named.
 
+`--plan FILE` adds the comparisons that were planned, `ROW - OTHER` in each line of a text file:
+paired by seed, and corrected for these alone.
+
 `--beam N` shows what runs gave by another beam than their own. `nmt-feat evaluate` adds such
 results.
 
@@ -39,6 +42,7 @@ from nmt_feat.analysis.corpora import choose_runs, folder_names
 from nmt_feat.analysis.examples import Corpora
 from nmt_feat.analysis.figures import write_figures
 from nmt_feat.analysis.page import write_page
+from nmt_feat.analysis.planned_comparisons import read_plan
 from nmt_feat.analysis.report import make_reports, print_reports, write_reports
 from nmt_feat.analysis.watch import watch_runs
 from nmt_feat.base.outputs import refuse_inputs
@@ -60,7 +64,8 @@ def write_and_print(options: argparse.Namespace) -> None:
         notes += [f"Without results of beam {options.beam}: {folder.name}" for folder in lacking]
     with_folders = [(r, folder) for folder, r in runs.items()]
     refuse_absent_metric(options.metric, runs.values())
-    reports = make_reports(with_folders, notes, options.baseline, options.metric)
+    plan = read_plan(options.plan) if options.plan else ()
+    reports = make_reports(with_folders, notes, options.baseline, options.metric, plan)
     if options.html:
         refuse_inputs(options.html, "--html ", [path for f in runs for path in files_of_run(f)])
     paths = []
@@ -136,6 +141,9 @@ def main() -> None:
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     parser.add_argument(
         "--metric", default="BLEU", help="that the answer and the figures are about; default BLEU"
+    )
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="planned comparisons: lines such as 'gate - none'"
     )
     parser.add_argument("--beam", type=int, help="results by another beam than the runs' own")
     options = parser.parse_args()

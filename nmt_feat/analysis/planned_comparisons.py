@@ -1,0 +1,127 @@
+"""Comparisons that were planned before the first result: these alone, corrected for their number.
+
+A plan is a text file with a comparison in each line, `ROW - OTHER`, by the names of rows in the
+table. Empty lines, and what follows `#`, are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt_feat.analysis.claims import ALPHA
+from nmt_feat.analysis.comparison_tables import difference_cells
+from nmt_feat.analysis.comparisons import Compared, Evidence, correct_differences
+from nmt_feat.analysis.render import ReportTable
+from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
+from nmt_feat.errors import UserError, suggest
+from nmt_feat.extras import optional
+
+MINUS = " - "
+Plan = Sequence[tuple[str, str]]
+"""Pairs of rows: the second is subtracted from the first."""
+
+
+def read_plan(path: Path) -> Plan:
+    """The comparisons in a file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"--plan={path}: cannot be read; give a text file with lines such as 'gate - none'"
+        ) from None
+    plan: list[tuple[str, str]] = []
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        one, minus, other = (part.strip() for part in text.partition(MINUS))
+        if not minus or not one or not other or one == other:
+            raise UserError(
+                f"--plan={path}: line {number} is not two rows with a minus between spaces, such "
+                "as 'gate - none'"
+            )
+        if (one, other) in plan or (other, one) in plan:
+            raise UserError(f"--plan={path}: line {number} compares two rows again; remove it")
+        plan.append((one, other))
+    if not plan:
+        raise UserError(f"--plan={path}: has no comparison; write lines such as 'gate - none'")
+    return plan
+
+
+def compare_as_planned(
+    plan: Plan, comparisons: Sequence[Evidence], metric: str
+) -> dict[tuple[str, str], Compared | None]:
+    """Each planned difference, paired by seed; None where two rows share fewer than two seeds.
+
+    These count in the correction too, so that runs that are missing make no p-value better.
+    """
+    optional("scipy", "a p-value", "analysis")
+    evidence_of = {name: e for e in comparisons for m in e.methods for name in (m.name, m.row)}
+    differences: dict[tuple[str, str], Difference] = {}
+    for one, other in plan:
+        for name in (one, other):
+            if name not in evidence_of:
+                raise UserError(f"--plan: no row {name!r} here; {suggest(name, evidence_of)}")
+        if evidence_of[one] is not evidence_of[other]:
+            raise UserError(
+                f"--plan: {one} and {other} are not compared here: their test sets or settings "
+                "are not the same"
+            )
+        if difference := _subtract_by_seed(evidence_of[one], one, other, metric):
+            differences[one, other] = difference
+    missing = len(plan) - len(differences)
+    return dict.fromkeys(plan) | correct_differences(differences, missing)
+
+
+def _subtract_by_seed(evidence: Evidence, one: str, other: str, metric: str) -> Difference | None:
+    """The difference of two rows over the seeds that both have."""
+    methods = {name: method for method in evidence.methods for name in (method.name, method.row)}
+    pair = methods[one], methods[other]
+    seeds = sorted(set(pair[0].seeds) & set(pair[1].seeds))
+    if len(seeds) < 2:
+        return None
+    samples = [
+        evidence.samples[metric][m.name].select_runs([m.seeds.index(seed) for seed in seeds])
+        for m in pair
+    ]
+    return compare_with_zero(Sample.weighted_sum(samples, [1, -1]), len(pair[0].counts[0][metric]))
+
+
+def make_plan_table(
+    compared: Mapping[tuple[str, str], Compared | None], metric: str
+) -> ReportTable:
+    """The planned differences, and which of them are supported."""
+    rows = [
+        [MINUS.join(pair), *(["-"] * 3 if result is None else difference_cells(result))]
+        for pair, result in compared.items()
+    ]
+    supported = [
+        MINUS.join(pair) for pair, result in compared.items() if result and result.is_supported
+    ]
+    notes = [
+        f"Supported, of {len(rows)}: {', '.join(supported) or 'none'}.",
+        "A difference is between two rows at the same seed, then the mean over the seeds, with its "
+        "95 % interval. p is corrected for the {len(rows)} comparisons of the plan (Holm). "
+        f"A difference is supported if p < {ALPHA}. See docs/explanation/statistics.md.",
+    ]
+    if None in compared.values():
+        notes.insert(1, "-: the two rows share fewer than two seeds; it counts in the correction.")
+    heading = ["planned comparison", f"{metric} difference", "95 % interval", "p"]
+    return ReportTable(
+        f"Planned comparisons in {metric}", heading, rows, notes, frozenset({"planned comparison"})
+    )
+
+
+def plan_rows(
+    compared: Mapping[tuple[str, str], Compared | None], metric: str
+) -> list[dict[str, Any]]:
+    """All in full precision; those without seeds are left out."""
+    return [
+        {"metric": metric, "method": one, "other": other}
+        | vars(result.difference)
+        | {"corrected p": result.p}
+        for (one, other), result in compared.items()
+        if result is not None
+    ]
