@@ -1,0 +1,114 @@
+"""What a search that ends earlier costs and saves: `python tools/compare_searches.py RUN`.
+
+The test set of a run is translated by each search of `decoding.stop` and `decoding.refill`, for
+each beam and length penalty. Of each: the rows that the decoder computed (one for each live
+hypothesis at each step), the seconds, how many translations differ from those of the default
+search, and BLEU. Rows do not depend on the machine; seconds do.
+"""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.data.store import EncodedSplit
+from nmt_feat.errors import UserError, fail
+from nmt_feat.evaluation.languages import choose_scoring
+from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.split_decoding import translate_split
+from nmt_feat.runs.trained_model import TrainedModel
+
+SEARCHES: dict[str, dict[str, Any]] = {
+    "proven": {},
+    "likely": {"stop": "likely"},
+    "proven, refill": {"refill": True},
+    "likely, refill": {"stop": "likely", "refill": True},
+}
+"""The default first, with which the others are compared."""
+
+
+class RowCounter:
+    """Counts the rows of a model's decoder while it searches."""
+
+    def __init__(self, model: Any) -> None:
+        self.rows = 0
+        self._step = model.decode_step
+        model.decode_step = self._count
+
+    def _count(self, tokens: Tensor, position: int, cache: Any) -> Tensor:
+        self.rows += len(tokens)
+        logits: Tensor = self._step(tokens, position, cache)
+        return logits
+
+
+@dataclasses.dataclass
+class Translations:
+    """What a search gave, and what it took."""
+
+    pieces: list[list[int]]
+    rows: int
+    seconds: float
+    bleu: float
+
+
+def translate(
+    run: TrainedModel, split: EncodedSplit, decoding: DecodingConfig, counter: RowCounter
+) -> Translations:
+    """The translations of a split by one search."""
+    counter.rows, begin = 0, time.perf_counter()
+    nbest = translate_split(run.model, split, list(run.cfg.features), decoding, run.device)
+    seconds = time.perf_counter() - begin
+    pieces = [hypotheses[0].ids for hypotheses in nbest]
+    scoring = choose_scoring(run.cfg.data)
+    texts = list(map(run.target.decode, pieces))
+    scores = score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer)
+    return Translations(pieces, counter.rows, seconds, scores.bleu)
+
+
+def print_searches(
+    run: TrainedModel, split: EncodedSplit, decoding: DecodingConfig, counter: RowCounter
+) -> None:
+    """A line for each search with one beam and length penalty."""
+    default: Translations | None = None
+    for name, settings in SEARCHES.items():
+        result = translate(run, split, dataclasses.replace(decoding, **settings), counter)
+        default = default or result
+        differ = sum(a != b for a, b in zip(result.pieces, default.pieces, strict=True))
+        rows, seconds = result.rows / default.rows, result.seconds / default.seconds
+        cells = [f"{decoding.beam}", f"{decoding.length_penalty:g}", name, f"{result.rows}"]
+        cells += [f"{rows:.3f}", f"{result.seconds:.1f}", f"{seconds:.2f}"]
+        say("\t".join([*cells, f"{differ} of {len(split)}", f"{result.bleu:.2f}"]))
+
+
+def main() -> None:
+    """Print a line for each search, beam and length penalty."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--beams", default="5,2")
+    parser.add_argument("--length-penalty", default="1,0.6")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    use_utf8()
+    try:
+        run = TrainedModel(options.run, options.threads)
+        counter = RowCounter(run.model)
+        split = run.encode_pairs(*run.read_test_set())
+        say("beam\tpenalty\tsearch\trows\tratio\tseconds\tratio\tdiffer\tBLEU")
+        for beam in map(int, options.beams.split(",")):
+            for penalty in map(float, options.length_penalty.split(",")):
+                base = dataclasses.replace(
+                    run.cfg.decoding, beam=beam, length_penalty=penalty, nbest=1
+                )
+                base = dataclasses.replace(base, stop="proven", refill=False)
+                print_searches(run, split, base, counter)
+    except UserError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    main()
