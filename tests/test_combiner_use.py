@@ -134,7 +134,7 @@ def test_other_shapes_than_were_said(name: str) -> None:
     combiner = ALL[name]({"word": DIM, "upos": 2}, DIM)
     word, upos = combiner.widths.values()
     start = f"{type(combiner).__name__} merges word (..., {word}), upos (..., {upos}), "
-    start += "alike but for the last axis; got "
+    start += "equal in all axes but the last; got "
     right = [torch.zeros(2, 3, word), torch.zeros(2, 3, upos)]
     assert combiner(right).shape == (2, 3, DIM)
     for wrong in (

@@ -13,21 +13,21 @@ from nmt_feat.combiners.base import Combiner, CombinerError, make_linear
 class Concat(Combiner):
     """`[a; b; c]`, Sennrich & Haddow (2016), equation 2; Park & Zhao (2020), "Concat".
 
-    The features keep the widths they ask for and the word gets what they leave of the model's
-    (512 = 500 + 12), so neither the model's width nor, much, its size grows. It is `Add` with
-    tables that are zero outside of each part's own columns (Coates & Bollegala 2018).
+    Each feature gets the width that it asks for, and the word gets the rest of the model's width
+    (512 = 500 + 12). So the model's width stays the same, and its size changes little. `Concat` is
+    `Add` with tables that are zero outside of each part's own columns (Coates & Bollegala 2018).
     """
 
     def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
-        """Widths of the features as asked; the word's is the remainder."""
+        """The features' preferred widths, and the rest of the model's width for the word."""
         (word, _), *features = parts.items()
         rest = model_dim - sum(width for _, width in features)
         if rest < 1:
-            name = to_snake_case(type(self).__name__)
-            asked = " + ".join(f"{name} {width}" for name, width in features)
+            feature_widths = " + ".join(f"{feature} {width}" for feature, width in features)
             raise CombinerError(
-                f"{name} leaves the {word} {rest} of the model's width {model_dim}: {asked} = "
-                f"{model_dim - rest}; make features.<name>.dim smaller or model.dim larger"
+                f"{to_snake_case(type(self).__name__)} leaves the {word} {rest} of the model's "
+                f"width {model_dim}: {feature_widths} = {model_dim - rest}; "
+                "make features.<name>.dim smaller or model.dim larger"
             )
         return {word: rest, **dict(features)}
 
@@ -48,10 +48,10 @@ class Concat(Combiner):
 class ConcatProject(Combiner):
     """`W [a; b; c] + d`: concatenation, then a projection to the model's width.
 
-    The word is as wide as the model, the features as they ask. Since `W [a; b] = V a + U b`, each
-    of its functions is one of `Add`'s, with tables that are multiplied by W already; it is all of
-    them where a feature is as wide as it has values (or as the model). What differs is the rank of
-    the features' tables, the starting point, and that features share W.
+    The word is as wide as the model, each feature as wide as it asks. Since `W [a; b] = V a + U b`,
+    `Add` has all functions that this combiner has: its tables hold the products with W. This one
+    has all of `Add`'s where a feature is as wide as it has values (or as the model). The two differ
+    in the rank of the features' tables and in the starting point, and here features share W.
     """
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
@@ -59,7 +59,7 @@ class ConcatProject(Combiner):
         self.project = make_linear(sum(self.widths.values()), model_dim)
 
     def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
-        """The word's width is the model's, the features' are as asked."""
+        """The model's width for the word, and the features' preferred widths."""
         word, *features = parts
         return {word: model_dim, **{name: parts[name] for name in features}}
 
@@ -76,7 +76,7 @@ class ConcatProject(Combiner):
         return projected
 
     def contributions_of(self, parts: Sequence[Tensor]) -> Tensor | None:
-        """Each part times its columns of W; d belongs to none."""
+        """Each part times its columns of W; d belongs to no part."""
         added, before = [], 0
         for part in parts:
             columns = self.project.weight.narrow(1, before, part.shape[-1])
@@ -88,11 +88,11 @@ class ConcatProject(Combiner):
 class MLP(ConcatProject):
     """`relu(W [a; b; c] + d)`, OpenNMT-py's `-feat_merge mlp`.
 
-    One layer, as there: no element of the result is negative, so the model sees half a space.
+    It has one layer, as there. So no element of the result is negative.
     """
 
     def start_as_word(self) -> bool:
-        """It cannot: nothing of the word that is below 0 remains."""
+        """Impossible: the result has no negative elements, a word's embedding has."""
         return False
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gates: weights per element. Several formulas have this name; each has a class of its own."""
+"""Gates: a weight for each element of a part. Each formula that is called a gate has a class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from nmt_feat.combiners.base import Combiner, make_linear
 
-OPEN = 12.0
-"""The logit of a gate that is open to the word but for 6 millionths; further, it hardly learns."""
+OPEN_LOGIT = 12.0
+"""A gate of this logit takes all of the word but 6 millionths. A larger one would hardly learn."""
 
 
 def blend_parts(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
-    """`(1 - share) * a + share * b`, in the wider of their types, which differ in bf16-mixed."""
+    """`(1 - share) * a + share * b`, in the wider of both types, which differ in bf16-mixed."""
     dtype = torch.promote_types(a.dtype, b.dtype)
     return torch.lerp(a.to(dtype), b.to(dtype), share.to(dtype))
 
@@ -42,15 +42,15 @@ class Gate(Combiner):
     def start_as_word(self) -> bool:
         """Open the gate to the word, whatever the parts are."""
         self.logits.weight.zero_()
-        self.logits.bias.zero_()[: self.model_dim] = OPEN
+        self.logits.bias.zero_()[: self.model_dim] = OPEN_LOGIT
         return True
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
         logits = self.logits(torch.cat(list(parts), dim=-1))
         logits = logits.unflatten(-1, (len(parts) - 1, self.model_dim))
-        fixed = torch.zeros_like(logits[..., :1, :])
-        return torch.softmax(torch.cat([logits, fixed], dim=-2), dim=-2)
+        last_logits = torch.zeros_like(logits[..., :1, :])
+        return torch.softmax(torch.cat([logits, last_logits], dim=-2), dim=-2)
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Gated sum of the parts, `(batch, time, model_dim)`."""
@@ -74,10 +74,10 @@ class DynamicSwitch(Gate):
 class WordGate(Combiner):
     """`(1 - g) * a + g * b`, `g = sigmoid(W a + c)`: the word alone decides, element by element.
 
-    The vector gate of Balazs & Matsuo (2019), a the word's embedding and b the one of its
-    characters. For n parts a softmax over the parts whose logits are linear in the word, the
-    word's own fixed at 0; for two parts that is exactly the sigmoid. A `Gate` whose matrix is zero
-    but for the word's columns is the same function: this is its restriction.
+    The vector gate of Balazs & Matsuo (2019), where a is the embedding of the word and b that of
+    its characters. For n parts, a softmax over the parts whose logits are linear in the word; the
+    word's own logit is 0. For two parts that is exactly the sigmoid. A `Gate` whose matrix is zero
+    outside of the word's columns is the same function.
 
     Args:
         parts: see `Combiner`.
@@ -95,14 +95,14 @@ class WordGate(Combiner):
     def start_as_word(self) -> bool:
         """Close the gates of the features, whatever the word is."""
         self.logits.weight.zero_()
-        self.logits.bias.fill_(-OPEN)
+        self.logits.bias.fill_(-OPEN_LOGIT)
         return True
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:
         """The gates, `(batch, time, parts, model_dim)`; they sum to 1 over the parts."""
         logits = self.logits(parts[0]).unflatten(-1, (len(self.names) - 1, self.model_dim))
-        fixed = torch.zeros_like(logits[..., :1, :])
-        return torch.softmax(torch.cat([fixed, logits], dim=-2), dim=-2)
+        word_logits = torch.zeros_like(logits[..., :1, :])
+        return torch.softmax(torch.cat([word_logits, logits], dim=-2), dim=-2)
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Gated sum of the parts, `(batch, time, model_dim)`."""
@@ -113,10 +113,10 @@ class WordGate(Combiner):
 
 
 class AdditiveGate(Combiner):
-    """`a + g * b`, `g = sigmoid(W [a; b] + c)`: the word stays whole, the feature is let in.
+    """`a + g * b`, `g = sigmoid(W [a; b] + c)`: all of the word, and the feature through a gate.
 
     The gated fusion of Wu et al. (2021), who add an image's vector to the encoder's output. For n
-    parts `a + g * b + h * c`, each feature with a gate of its own from the word and itself.
+    parts `a + g * b + h * c`: each feature has its own gate, which reads the word and this feature.
 
     Args:
         parts: see `Combiner`.
@@ -133,13 +133,13 @@ class AdditiveGate(Combiner):
         self.logits = nn.ModuleList(layers)
 
     def start_as_word(self) -> bool:
-        """With zero features it is the word."""
+        """With zero features the result is the word."""
         return True
 
-    def compute_gate(self, feature: int, parts: Sequence[Tensor]) -> Tensor:
-        """What part `feature` is multiplied by, `(batch, time, model_dim)`."""
-        word = parts[0]
-        gate = torch.sigmoid(self.logits[feature - 1](torch.cat([word, parts[feature]], dim=-1)))
+    def compute_gate(self, index: int, parts: Sequence[Tensor]) -> Tensor:
+        """The gate of the feature `parts[index]`, `(batch, time, model_dim)`."""
+        word, feature = parts[0], parts[index]
+        gate = torch.sigmoid(self.logits[index - 1](torch.cat([word, feature], dim=-1)))
         return gate.to(word)
 
     def weights_of(self, parts: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Different methods for different features of one model."""
+"""Different combiners for different features of one model."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -17,7 +17,7 @@ ORDER: tuple[type[Combiner], ...] = (
     *(WeightedSum, Average, Add, MLP, ConcatProject, SelfRelevance, WordRelevance, Concat),
 )
 METHODS = {to_snake_case(cls.__name__): cls for cls in ORDER}
-"""What a feature's method may be, in the order in which they are applied."""
+"""The methods that a feature may have, in the order in which they are applied."""
 Method = str | type[Combiner]
 """The name of a shipped method, or a class."""
 
@@ -25,14 +25,14 @@ Method = str | type[Combiner]
 class Mixed(Combiner):
     """`[g * a + (1 - g) * b; c]`, for example: gate b, concatenate c; as Sockeye allows per factor.
 
-    One combiner merges all features of one method with the word. Its result stands for the word in
-    the next method, in the order of `METHODS`: gates, then averages, sums and concatenation. (The
-    last three stand in Sockeye's order.)
+    One combiner merges all features of one method with the word. Its result is the word for the
+    next method, in the order of `METHODS`: gates, then averages, sums and concatenation. (The last
+    three are in Sockeye's order.)
 
     Features without a method follow the rule of thumb of the tutorial "4 methods to combine
     embeddings": gate a feature that tells as much as a word, concatenate one that tells little.
     Here a feature that prefers more than an eighth of the model's width, such as a lemma, is
-    `wide`.
+    `wide`, and any other is `narrow`.
 
     Without words (`model.source_words=false`) the others merge with the first feature.
 
@@ -41,8 +41,8 @@ class Mixed(Combiner):
         model_dim: see `Combiner`.
         methods: the method of a feature by the feature's name: the name of a shipped method as in
             `combiner=`, or a class. (In settings: a class's dotted name.)
-        wide: the method of other features that ask for more than an eighth of `model_dim`.
-        narrow: the method of the others.
+        wide: the method of wide features that `methods` does not name.
+        narrow: the method of narrow features that `methods` does not name.
     """
 
     min_parts = 2
@@ -60,14 +60,14 @@ class Mixed(Combiner):
         for name in methods:
             if name not in features:
                 raise CombinerError(f"methods: no feature {name!r}; known: {', '.join(features)}")
-        for method in (wide, narrow):  # a wrong name is an error also where no feature needs it
+        for method in (wide, narrow):  # a wrong name is an error even if no feature has the method
             find_method(method)
         groups: dict[Method, list[str]] = {}
         for name in features:
             default = wide if 8 * parts[name] > model_dim else narrow
             groups.setdefault(methods.get(name, default), []).append(name)
-        # The width that a method gives the word is the width of the result of the method before it.
-        # So widths are chosen from the last method to the first:
+        # The result of a method is the word for the next one, so it is as wide as that one's word.
+        # That is why widths are chosen from the last method to the first:
         #
         #     model_dim 16   Concat(word 16 -> 13, upos 2, deprel 1)   Gate(word 13, lemma 13)
         stages: list[Combiner] = []
@@ -101,7 +101,7 @@ def find_method(method: Method) -> type[Combiner]:
 
 
 def position_of(method: Method) -> tuple[int, str]:
-    """Where a method stands in the order of application: classes come first, by their names."""
+    """A method's rank in the order of application: classes come first, by their names."""
     if isinstance(method, type):
         return -1, f"{method.__module__}.{method.__qualname__}"
-    return [*METHODS, method].index(method), method
+    return [*METHODS, method].index(method), method  # an unknown name comes last

@@ -14,8 +14,8 @@ class SelfRelevance(Concat):
 
     After "self relevance" of Chakrabarty et al. (2020), whose formula we could not read: a mask by
     a sigmoid layer, then concatenation, as their abstract and later descriptions have it. Widths
-    are those of `Concat`. Each feature's part is a function of its value alone, so with trained
-    tables each of its functions is one of `Concat`'s; what differs is the way there.
+    are those of `Concat`. What a feature contributes depends on its value alone. So with trained
+    tables, `Concat` has the same functions, but learns them in another way.
 
     Args:
         parts: see `Combiner`.
@@ -29,18 +29,20 @@ class SelfRelevance(Concat):
 
     def __init__(self, parts: Mapping[str, int], model_dim: int, bias: float = 0.0) -> None:
         super().__init__(parts, model_dim)
-        word, *widths = self.widths.values()
-        seen = word if self.sees_word else 0
-        self.masks = nn.ModuleList(make_linear(seen + width, width, bias) for width in widths)
+        word_width, *widths = self.widths.values()
+        extra_width = word_width if self.sees_word else 0
+        self.masks = nn.ModuleList(
+            make_linear(extra_width + width, width, bias) for width in widths
+        )
 
     def mask_parts(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        """The word, and the features times their masks, of the same shapes."""
+        """The word, and the features times their masks. All shapes stay the same."""
         word, *features = parts
-        masked = [word]
+        masked_parts = [word]
         for feature, layer in zip(features, self.masks, strict=True):
-            seen = torch.cat([word, feature], dim=-1) if self.sees_word else feature
-            masked.append(feature * torch.sigmoid(layer(seen)).to(feature))
-        return masked
+            inputs = torch.cat([word, feature], dim=-1) if self.sees_word else feature
+            masked_parts.append(feature * torch.sigmoid(layer(inputs)).to(feature))
+        return masked_parts
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Concatenate the word and the masked features, `(batch, time, model_dim)`."""

@@ -1,4 +1,4 @@
-"""Sums: fixed, with learned scalars, and with scalars that are computed from the parts."""
+"""Sums of the parts: plain, with learned weights, and with weights computed from the parts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ class Add(Combiner):
     needs_zero_parts = True
 
     def start_as_word(self) -> bool:
-        """With zero features it is the word."""
+        """With zero features the result is the word."""
         return True
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
@@ -29,8 +29,8 @@ class Add(Combiner):
 class Average(Combiner):
     """`(a + b + c) / 3`, Coates & Bollegala (2018); Park & Zhao (2020), "Aver".
 
-    The same functions as `Add`, whose tables it divides by the number of parts: the two differ
-    by the scale at the start and by what that makes of the learning rate, and in nothing else.
+    The same functions as `Add`, with tables divided by the number of parts. The two differ only in
+    the scale at the start, and so in the effect of the learning rate.
     """
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
@@ -45,9 +45,9 @@ class Average(Combiner):
 class WeightedSum(Combiner):
     """`r * a + s * b + t * c`: one learned scalar per part, at first 1.
 
-    The same functions as `Add` (trained tables take the scalars in) and the same starting point;
-    the scalars let a whole table grow or shrink in one step. Of parts that are not trained, such
-    as fixed vectors, it learns more than `Add` can.
+    With trained tables, the same functions and the same starting point as `Add`; but a scalar lets
+    a whole table grow or shrink in one step. If a part is not trained, such as fixed vectors, `Add`
+    has fewer functions.
     """
 
     needs_zero_parts = True
@@ -57,7 +57,7 @@ class WeightedSum(Combiner):
         self.scalars = nn.Parameter(torch.ones(len(parts)))
 
     def start_as_word(self) -> bool:
-        """With zero features it is the word."""
+        """With zero features the result is the word."""
         return True
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
@@ -72,12 +72,12 @@ class WeightedSum(Combiner):
 class DME(Combiner):
     """`r * A a + s * B b + t * C c`, `[r, s, t] = softmax(v . A a, v . B b, v . C c)`.
 
-    Dynamic meta-embeddings of Kiela et al. (2018), without context: each part is projected to the
-    model's width (A, B, C have biases), and one vector v scores every projected part: its weight is
-    a scalar, not an element's. (Their code has two linear layers for v: the same functions. A bias
-    beside v, which they have, cancels in the softmax and is left out.)
+    Dynamic meta-embeddings of Kiela et al. (2018), without context. Each part is projected to the
+    model's width (A, B, C have biases). One vector v scores every projected part, so a part has one
+    weight for all its elements. (Their code has two linear layers in place of v: the same
+    functions. Their bias beside v cancels in the softmax and is left out.)
 
-    The word is as wide as the model, the features as they ask.
+    The word is as wide as the model, each feature as wide as it asks.
     """
 
     def __init__(self, parts: Mapping[str, int], model_dim: int) -> None:
@@ -89,16 +89,16 @@ class DME(Combiner):
         nn.init.xavier_uniform_(self.score.weight)
 
     def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
-        """The word's width is the model's, the features' are as asked."""
+        """The model's width for the word, and the features' preferred widths."""
         word, *features = parts
         return {word: model_dim, **{name: parts[name] for name in features}}
 
     def normalize_scores(self, scores: Tensor) -> Tensor:
-        """Scores of the parts, `(batch, time, 1, parts)`, to weights."""
+        """Turn scores `(batch, time, 1, parts)` into weights of the same shape."""
         return torch.softmax(scores, dim=-1)
 
     def weigh_parts(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The projected parts, `(batch, time, model_dim, parts)`, and weights: 1 for the width."""
+        """Projected parts `(batch, time, model_dim, parts)`; weights `(batch, time, 1, parts)`."""
         projected = [layer(part) for layer, part in zip(self.project, parts, strict=True)]
         scores = torch.stack([self.score(part) for part in projected], dim=-1)
         return torch.stack(projected, dim=-1), self.normalize_scores(scores).to(projected[0])
@@ -121,8 +121,8 @@ class DME(Combiner):
 class DMESigmoid(DME):
     """`r * A a + s * B b + t * C c`, `r = sigmoid(v . A a + u)`, `s = sigmoid(v . B b + u)` ...
 
-    The gated variant of dynamic meta-embeddings (Kiela et al. 2018): see `DME`. Each weight depends
-    on its own part alone, so that of trained tables each of its functions is one of `Add`'s.
+    The gated variant of dynamic meta-embeddings (Kiela et al. 2018): see `DME`. The weight of a
+    part depends on this part alone. So with trained tables, `Add` has all of its functions.
 
     Args:
         parts: see `Combiner`.
@@ -135,5 +135,5 @@ class DMESigmoid(DME):
         self.score = make_linear(model_dim, 1, bias)
 
     def normalize_scores(self, scores: Tensor) -> Tensor:
-        """Scores of the parts, `(batch, time, 1, parts)`, to weights."""
+        """Turn scores `(batch, time, 1, parts)` into weights of the same shape."""
         return torch.sigmoid(scores)
