@@ -187,16 +187,18 @@ def test_scale_at_the_start() -> None:
     [
         (
             {"widths": [1, 2]},
-            "widths=[1, 2], filters=[25, 50, 75, 100]: give each width, of 1 or more units, its "
-            "number of filters",
+            "widths=[1, 2], filters=[25, 50, 75, 100]: give one width or more, each "
+            "at least 1, and a number of filters for each",
         ),
         (
             {"widths": [], "filters": []},
-            "widths=[], filters=[]: give each width, of 1 or more units, its number of filters",
+            "widths=[], filters=[]: give one width or more, each at least 1, "
+            "and a number of filters for each",
         ),
         (
             {"widths": [0], "filters": [3]},
-            "widths=[0], filters=[3]: give each width, of 1 or more units, its number of filters",
+            "widths=[0], filters=[3]: give one width or more, each at least 1, "
+            "and a number of filters for each",
         ),
         (
             {"widths": [2], "filters": [0]},

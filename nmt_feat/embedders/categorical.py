@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def make_table(size: int, dim: int, std: float) -> nn.Embedding:
-    """A table of `size` embeddings ~ N(0, std^2); row 0, padding, is zero, also as looked up."""
+    """A table of `size` embeddings ~ N(0, std^2); row 0, for padding, is zero and not trained."""
     embedding = nn.Embedding(size, dim, padding_idx=0)
     nn.init.normal_(embedding.weight, std=std)
     with torch.no_grad():
@@ -14,7 +14,7 @@ def make_table(size: int, dim: int, std: float) -> nn.Embedding:
 
 
 def extend_table(table: nn.Embedding, count: int, std: float) -> nn.Embedding:
-    """The table with `count` more rows, as of `make_table`; its own stay as they are."""
+    """A copy of the table with `count` more rows, which are drawn as by `make_table`."""
     size, dim = table.weight.shape
     longer = make_table(size + count, dim, std)
     with torch.no_grad():
@@ -23,7 +23,7 @@ def extend_table(table: nn.Embedding, count: int, std: float) -> nn.Embedding:
 
 
 class Categorical(nn.Module):
-    """A table with a vector per value: N(0, std), zero and without gradient for padding."""
+    """A table with a vector per value, see `make_table`."""
 
     def __init__(self, size: int, dim: int, std: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Ids with a meaning of their own, the same in the data, the model and the search."""
+"""Ids with a special meaning, the same in the data, the model and the search."""
 
 PAD, UNK = 0, 1
-"""Of pieces and of features: what fills rows, and what the vocabulary lacks."""
+"""Of pieces and of features: padding, and whatever is not in the vocabulary."""
 BOS, EOS = 2, 3
 """Of pieces: the first input of the decoder, and the end of a sentence."""
 END = 2
@@ -9,6 +9,6 @@ END = 2
 FIRST = 3
 """Of features: the first value of the vocabulary."""
 UNITS = ":units"
-"""Ends the name under which a batch has the units of a feature's distinct tokens."""
+"""`batch.features[NAME + UNITS]` has the units of the distinct tokens of the feature NAME."""
 TEXTS = ":texts"
-"""Ends the name under which it has what an encoder in the model reads."""
+"""`batch.features[NAME + TEXTS]` has the ids that an encoder in the model reads."""

@@ -11,14 +11,14 @@ from nmt_feat.errors import UserError
 
 
 class Units(nn.Module):
-    """Base of the composers: one vector for each distinct token, made of its units.
+    """Base class of modules that compose one vector for each distinct token from its units.
 
-    `forward` maps the units of R tokens, `(R, U)` ids padded with 0, to `(R, dim)`, zero for a
-    token without any. How many columns are padding changes nothing.
+    `forward` maps the units of R tokens, `(R, U)` ids padded with 0, to `(R, dim)`. A token without
+    units gets zeros. The number of padding columns does not change the result.
     """
 
     units = True
-    """Reads units of distinct tokens, not an id of each."""
+    """Whether it reads the units of distinct tokens, not an id for each token."""
 
 
 class Mean(Units):
@@ -41,20 +41,20 @@ class Mean(Units):
 
 
 class Max(Mean):
-    """The largest value of the units' vectors, element by element. Arguments as of `Mean`."""
+    """The largest value of the units' vectors, element by element. It takes `Mean`'s arguments."""
 
     def forward(self, units: Tensor) -> Tensor:
         """`(R, U)` ids to `(R, dim)`."""
-        real = (units != 0)[..., None]
-        largest: Tensor = self.table(units).masked_fill(~real, -torch.inf).amax(dim=1)
-        return largest.masked_fill(~real.any(dim=1), 0.0)
+        is_real = (units != 0)[..., None]
+        largest: Tensor = self.table(units).masked_fill(~is_real, -torch.inf).amax(dim=1)
+        return largest.masked_fill(~is_real.any(dim=1), 0.0)
 
 
 class Sum(Mean):
-    """The sum of the units' vectors: of a set of attributes, zero for a word that has none.
+    """The sum of the units' vectors.
 
-    So Casas et al. (2021) embed morphology, "Sparsely Factored Neural Machine Translation".
-    Arguments as of `Mean`.
+    Casas et al. (2021), "Sparsely Factored Neural Machine Translation", embed a set of
+    morphological attributes in this way. It takes `Mean`'s arguments.
     """
 
     def forward(self, units: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Sum(Mean):
 class Highway(nn.Module):
     """`t * relu(A x + a) + (1 - t) * x`, `t = sigmoid(W x + b)` (Srivastava et al. 2015).
 
-    b starts at -2, so that at first most of x is carried on (Kim et al. 2016).
+    b starts at -2, so that at first most of x passes unchanged (Kim et al. 2016).
     """
 
     def __init__(self, dim: int) -> None:
@@ -81,10 +81,10 @@ class Highway(nn.Module):
 
 
 class LastStates(nn.Module):
-    """Last states of two LSTMs, one from either end, side by side; padding is never seen.
+    """Last states of two LSTMs side by side, one from either end. They never see padding.
 
-    The backward one reads each row reversed, so that padding stands behind for both: no lengths
-    have to be known outside the device.
+    The backward LSTM reads each row reversed, so that padding comes last for both. In this way the
+    lengths can stay on the device.
     """
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -97,21 +97,22 @@ class LastStates(nn.Module):
         steps = torch.arange(x.shape[1], device=x.device)
         rows, last = torch.arange(len(x), device=x.device), lengths - 1
         reversed_x = x[rows[:, None], (last[:, None] - steps).clamp(min=0)]  # (R, U, dim)
-        forth, back = self.forth(x)[0], self.back(reversed_x)[0]  # (R, U, hidden) each
+        forth, back = self.forth(x)[0], self.back(reversed_x)[0]  # each (R, U, hidden)
         return torch.cat([forth[rows, last], back[rows, last]], dim=-1)
 
 
 class CharCNN(Units):
-    """Convolutions over units, tanh, largest value per filter (Kim et al. 2016), and more.
+    """Convolutions over units, tanh, largest value per filter (Kim et al. 2016).
 
-    With `highway`, a highway layer follows. With `lstm`, an LSTM from either end reads the filters
-    of all units in place of the maximum, after the highway layer, and gives its last states. All
-    three are the "CharCNN" of Park & Zhao (2020), who do not say over what their BiLSTM runs: here
-    over the units of a token, which thus has one embedding wherever it stands. Their sizes: widths
-    1 to 6 with 25 to 150 filters, lstm 256.
+    With `highway`, a highway layer follows. With `lstm`, there is no maximum: after the highway
+    layer two LSTMs, one from either end, read the filters of all units, and their last states are
+    the result. Convolutions, highway layer and LSTMs together are the "CharCNN" of Park & Zhao
+    (2020). They do not say what their BiLSTM reads; here it reads the units of one token, so a
+    token has the same embedding everywhere. Their sizes: widths 1 to 6 with 25 to 150 filters,
+    lstm 256.
 
-    The table of units starts N(0, 1). A linear projection to `dim`, N(0, std) divided by the square
-    root of its inputs, ends it.
+    The table of units starts N(0, 1). The last step is a linear projection to `dim`, which starts
+    N(0, std) divided by the square root of the number of its inputs.
 
     Args:
         size: rows of the table of units, padding included.
@@ -119,7 +120,7 @@ class CharCNN(Units):
         std: scale at the start.
         unit_dim: width of the units' embeddings.
         widths: of the convolutions, in units.
-        filters: number of filters of each width.
+        filters: the number of filters of each width.
         highway: whether there is a highway layer.
         lstm: width of each of the two LSTMs; 0 for none.
     """
@@ -138,8 +139,8 @@ class CharCNN(Units):
         super().__init__()
         if len(widths) != len(filters) or min(widths, default=0) < 1:
             raise UserError(
-                f"widths={list(widths)}, filters={list(filters)}: give each width, of 1 or more "
-                "units, its number of filters"
+                f"widths={list(widths)}, filters={list(filters)}: give one width or more, each "
+                "at least 1, and a number of filters for each"
             )
         if min(*filters, unit_dim) < 1 or lstm < 0:
             raise UserError(
@@ -147,28 +148,29 @@ class CharCNN(Units):
                 "must be at least 1, lstm at least 0"
             )
         self.table = make_table(size, unit_dim, 1.0)
-        self.widths, total = tuple(widths), sum(filters)
+        self.widths, filter_count = tuple(widths), sum(filters)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(unit_dim, count, width) for width, count in zip(widths, filters, strict=True)
         )
-        self.highway = Highway(total) if highway else nn.Identity()
-        self.lstm = LastStates(total, lstm) if lstm else None
-        self.projection = nn.Linear(2 * lstm or total, dim)
+        self.highway = Highway(filter_count) if highway else nn.Identity()
+        self.lstm = LastStates(filter_count, lstm) if lstm else None
+        self.projection = nn.Linear(2 * lstm if lstm else filter_count, dim)
         nn.init.normal_(self.projection.weight, std=std * self.projection.in_features**-0.5)
         nn.init.zeros_(self.projection.bias)
 
     def forward(self, units: Tensor) -> Tensor:
         """`(R, U)` ids to `(R, dim)`."""
-        real = units != 0
+        is_real = units != 0
         x = self.table(units).transpose(1, 2)  # (R, unit_dim, U)
-        convolved = []
+        outputs = []
         for convolution, width in zip(self.convolutions, self.widths, strict=True):
-            # As long as before: the units missing on either side are 0, as padding is.
-            convolved.append(convolution(F.pad(x, ((width - 1) // 2, width // 2))))
-        x = torch.cat(convolved, dim=1).tanh().transpose(1, 2)  # (R, U, filters)
+            # Zeros on either side, as padding is, so that there is an output at each of the units.
+            outputs.append(convolution(F.pad(x, ((width - 1) // 2, width // 2))))
+        x = torch.cat(outputs, dim=1).tanh().transpose(1, 2)  # (R, U, filters)
         if self.lstm:
-            x = self.lstm(self.highway(x), real.sum(dim=1).clamp(min=1))
+            x = self.lstm(self.highway(x), is_real.sum(dim=1).clamp(min=1))
         else:
-            x = self.highway(x.masked_fill(~real[..., None], -1.0).amax(dim=1))
+            # -1 is the smallest tanh, so padding never gives the maximum.
+            x = self.highway(x.masked_fill(~is_real[..., None], -1.0).amax(dim=1))
         composed: Tensor = self.projection(x)
-        return composed.masked_fill(~real.any(dim=1, keepdim=True), 0.0)
+        return composed.masked_fill(~is_real.any(dim=1, keepdim=True), 0.0)

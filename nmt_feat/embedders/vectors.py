@@ -13,9 +13,9 @@ class Vectors(nn.Module):
 
     Averaged or concatenated with the word's own embedding it is the meta-embedding of Coates &
     Bollegala (2018), whose vectors are not trained together. The vectors are divided by the root
-    mean square of their elements and P starts N(0, std), divided by the square root of `width`, so
-    that the result has the scale of other tables. A word that the file lacks has a trained
-    embedding of its own, as have the end symbol and padding.
+    mean square of their elements, and P starts N(0, std) divided by the square root of `width`, so
+    that the result has the scale of other tables. Words that are not in the file share one trained
+    embedding, and the end symbol has another.
 
     Args:
         size: number of ids, special ones included.
@@ -37,7 +37,7 @@ class Vectors(nn.Module):
 
     @torch.no_grad()
     def load_vectors(self, vectors: NDArray) -> None:  # type: ignore[type-arg]
-        """Take over `(size - FIRST, width)` numbers."""
+        """Copy the scaled vectors, `(size - FIRST, width)`, into the table."""
         numbers = torch.from_numpy(vectors)
         scale = numbers.square().mean().sqrt().clamp(min=1e-12)
         self.table.weight.copy_(numbers / scale)

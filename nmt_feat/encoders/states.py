@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nmt_feat.base.files import hold_lock, refuse_links, remove_tree, rename_whole
 from nmt_feat.base.ragged import Ragged
-from nmt_feat.embedders.contextual import layer_states
+from nmt_feat.embedders.contextual import compute_states
 from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
@@ -275,7 +275,7 @@ class LanguageModel:
         torch.set_num_threads(THREADS)
         try:
             tensors = [torch.from_numpy(array).to(self.device) for array in (ids, real)]
-            states = layer_states(self.model, tensors[0], tensors[1], self.layer)
+            states = compute_states(self.model, tensors[0], tensors[1], self.layer)
         finally:
             torch.set_num_threads(threads)
         layer: NDArray[np.float32] = states.float().cpu().numpy()

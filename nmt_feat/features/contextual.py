@@ -193,7 +193,7 @@ class LiveEncoder(EncoderVectors):
     def describe_embedder(self, embedder: nn.Module) -> list[str]:
         """How large the encoder is, and how much of it is trained."""
         assert isinstance(embedder, Contextual)
-        parameters = list((embedder.encoder or embedder.frozen[0]).parameters())
+        parameters = list((embedder.encoder or embedder.frozen_encoder[0]).parameters())
         total = sum(p.numel() for p in parameters)
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         return [
