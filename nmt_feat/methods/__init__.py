@@ -1,4 +1,4 @@
-"""Where linguistic knowledge enters a model, side by side; combiners say how vectors become one."""
+"""Where features enter a model, one class for each way. (Combiners: how vectors become one.)"""
 
 from nmt_feat.methods.base import Embedding, Method
 from nmt_feat.methods.encoders import (

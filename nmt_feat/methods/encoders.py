@@ -12,12 +12,12 @@ from nmt_feat.methods.base import Method
 
 
 class EncodersConcat(Method):
-    """`W [h; e_1; ...; e_k] + c`: h is the output of the words' encoder, e_i that of feature i's.
+    """`W [h; e_1; ...; e_k] + c`: h comes from the words' encoder, e_i from that of feature i.
 
     The factored Transformer with several encoders of Armengol-Estapé et al. (2021). Each feature
-    has an encoder of its own, as large as the words', over an embedding as wide as the model; all
-    read the same positions, and none reads the others. Their outputs are concatenated at each
-    piece, and projected to the model's width, which the decoder expects.
+    has its own encoder, as large as the words', over an embedding as wide as the model. All
+    encoders read the same positions, and none reads the others. At each piece their outputs are
+    concatenated and projected to the model's width, which the decoder expects.
 
     Args:
         dim: see `Method`.
@@ -28,7 +28,7 @@ class EncodersConcat(Method):
     uses_combiner = False
     has_encoders = True
     merge: type[Combiner] = ConcatProject
-    """What makes one output of all."""
+    """The combiner that makes one output of all."""
 
     def __init__(self, dim: int, sizes: Mapping[str, int], embedding: nn.Module) -> None:
         super().__init__(dim, sizes, embedding)
@@ -42,7 +42,7 @@ class EncodersConcat(Method):
 
 
 class EncodersSum(EncodersConcat):
-    """`h + e_1 + ... + e_k`: as `EncodersConcat`, but their outputs are added."""
+    """`h + e_1 + ... + e_k`: as `EncodersConcat`, but the outputs are added."""
 
     merge = Add
 
@@ -52,7 +52,7 @@ class EncodersSerial(Method):
 
     Serial multi-source attention of Libovický et al. (2018): an encoder for each feature as in
     `EncodersConcat`, and in each layer of the decoder an attention for each encoder, the words'
-    first, with a norm and a residual connection of its own.
+    first. Each attention has its own norm and residual connection.
 
     Args:
         dim: see `Method`.

@@ -18,16 +18,17 @@ SIDES = ("before", "after")
 class Interleave(Method):
     """`... t_1 ... t_k p_1 ... p_n ...`: the tags of a word are tokens beside its pieces p.
 
-    Interleaved source tags, as Sánchez-Cartagena et al. (2020; arXiv 2401.16078) have them: what
-    users of toolkits without factors do. The model is a Transformer of words only, whose source
-    vocabulary also has the k features' values. A sentence of m words becomes k * m tokens longer.
+    Interleaved source tags as in Sánchez-Cartagena et al. (2020; arXiv 2401.16078), and as users of
+    toolkits without factors write them. The model is a Transformer for words only; its source
+    vocabulary also contains the values of the k features. A sentence of m words becomes k * m
+    tokens longer.
 
     Args:
         dim: see `Method`.
         sizes: see `Method`.
         embedding: see `Method`.
-        side: whether tags stand before the word's first piece or after its last one.
-        order: the features' names as their tags follow each other; none: by the alphabet.
+        side: `before` puts tags before the first piece of the word, `after` behind its last piece.
+        order: the features' names in the order of their tags; by default alphabetical.
     """
 
     uses_combiner = False
@@ -55,7 +56,7 @@ class Interleave(Method):
 
     @classmethod
     def count_tokens(cls, sizes: Mapping[str, int]) -> int:
-        """Of each feature its values and the unknown one."""
+        """One token for each value of a feature, and one for an unknown value."""
         return sum(size - END for size in sizes.values())
 
     def insert_tokens(
@@ -65,7 +66,7 @@ class Interleave(Method):
         begins: NDArray[np.bool_],
         first: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The tokens, and the place among the pieces where each one belongs; see `Method`.
+        """Put tags between the pieces; see `Method`.
 
         For example:
 
@@ -73,19 +74,20 @@ class Interleave(Method):
             upos       D   N   N  END     ->
             places     0   1   2   3             0  0  1  1   2   3
         """
-        count, numbers = len(self.order), np.arange(len(pieces))
+        numbers = np.arange(len(pieces))
         word_starts = np.maximum.accumulate(np.where(begins, numbers, 0))  # of each piece's word
-        has_tags, first_rank = begins, 0
-        if self.side == "after":  # the word's last piece: behind it another word, or the end
+        if self.side == "before":  # at the word's first piece, tags come first
+            has_tags, first_tag = begins, 0
+        else:  # at the word's last piece, which another word or the end follows, tags come second
             is_end = features[self.order[0]] == END
-            has_tags = ~is_end & np.append((begins | is_end)[1:], True)
-            first_rank = 1
-        # A piece with tags is repeated for each of them; its tokens have the ranks 0, 1, 2 ...
-        repeats = np.where(has_tags, count + 1, 1)
+            has_tags, first_tag = ~is_end & np.append((begins | is_end)[1:], True), 1
+        # A piece with k tags becomes k + 1 tokens, with the ranks 0, 1 ... k.
+        repeats = np.where(has_tags, len(self.order) + 1, 1)
         places = np.repeat(numbers, repeats)
-        ranks = np.arange(len(places)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        first_tokens = np.cumsum(repeats) - repeats  # of each piece
+        ranks = np.arange(len(places)) - first_tokens[places]
         tokens = pieces[places]
-        for rank, name in enumerate(self.order, first_rank):
+        for rank, name in enumerate(self.order, first_tag):
             is_tag = has_tags[places] & (ranks == rank)
             values = features[name][word_starts[places[is_tag]]]
             tokens[is_tag] = first + np.maximum(values - END, 0)  # UNK, then the values

@@ -16,16 +16,16 @@ from nmt_feat.methods.base import Method
 class Multitask(Method):
     """`L + weight * (-log softmax(U h + c)[t])`: the encoder's output h predicts the tag t.
 
-    Multi-task learning as Niehues & Cho (2017) have it, whose encoder is shared by translation and
-    tagging; here each feature has one linear layer, and both tasks learn from the same sentences.
-    The second loss is summed over features and pieces, as L is over target pieces; pieces without a
-    value that training knows, and the end symbol, are left out. Translation needs no features.
+    Multi-task learning after Niehues & Cho (2017), where translation and tagging share an encoder.
+    Here each feature has one linear layer, and both tasks learn from the same sentences. The second
+    loss is summed over features and pieces, as L is over target pieces, without end symbols and
+    pieces whose value is unknown. Translation needs no features.
 
     Args:
         dim: see `Method`.
         sizes: see `Method`.
         embedding: see `Method`.
-        weight: of a predicted tag's loss beside a target piece's.
+        weight: of the loss of a tag; that of a target piece has weight 1.
     """
 
     uses_combiner = False
@@ -52,6 +52,6 @@ class Multitask(Method):
         loss = memory.new_zeros(())
         for name, tagger in self.taggers.items():
             logits = tagger(memory).flatten(0, 1).float()  # (B * S, values)
-            tags = (features[name].flatten() - FIRST).clamp(min=-1)  # -1: no value
+            tags = (features[name].flatten() - FIRST).clamp(min=-1)  # -1: padding, unknown, end
             loss = loss + F.cross_entropy(logits, tags, ignore_index=-1, reduction="sum")
         return self.weight * loss

@@ -12,12 +12,12 @@ from nmt_feat.methods.base import Method
 
 
 class OutputGate(Method):
-    """`h + g * v`, `g = sigmoid(W [h; v] + c)`: features are let in behind the encoder.
+    """`h + g * v`, `g = sigmoid(W [h; v] + c)`: features enter behind the encoder.
 
-    The gated fusion of Wu et al. (2021) for features of words: h is the encoder's output at a
-    piece, v there an image's vector. Here v is what the combiner makes of the piece's features by
-    themselves, times sqrt(dim), with dropout, as an embedding. So the encoder reads words only, and
-    only the decoder reads features.
+    The gated fusion of Wu et al. (2021), for features of words: h is the encoder's output at a
+    piece, and v is an image's vector in the paper. Here v is what the combiner makes of the piece's
+    features alone, times sqrt(dim), with dropout, as in an embedding layer. So the encoder reads
+    only words, and the decoder reads words and features.
 
     Args:
         dim: see `Method`.
@@ -35,8 +35,9 @@ class OutputGate(Method):
         self.gate = AdditiveGate({"output": dim, "features": dim}, dim, bias)
 
     def change_memory(self, memory: Tensor, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
-        """The encoder's output with what its gate lets in of the features, `(B, S, dim)`."""
+        """Add the gated features to the encoder's output, `(B, S, dim)`."""
         assert self.embedding is not None
+        # Its combiner merges no word, so ids of pieces only give the shape.
         no_pieces = torch.zeros(memory.shape[:2], dtype=torch.int64, device=memory.device)
         merged: Tensor = self.gate([memory, self.embedding(no_pieces, features)])
         return merged
