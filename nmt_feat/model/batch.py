@@ -1,4 +1,4 @@
-"""A batch of sentence pairs, as model, search and training see it."""
+"""A batch of sentence pairs as the model, search and training see it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nmt_feat.embedders.ids import PAD
 class Batch:
     """Sentence pairs of a split, padded with 0: B rows, S source and T target columns, int64."""
 
-    indices: list[int]  # their numbers in the split
+    indices: list[int]  # the sentences' numbers in the split
     source: Tensor  # (B, S), with EOS
-    features: dict[str, Tensor]  # each (B, S); see `distinct` for those of units
+    features: dict[str, Tensor]  # (B, S) each; for further tensors see `UNITS` and `TEXTS`
     target_in: Tensor  # (B, T): BOS and the target
     target_out: Tensor  # (B, T): the target and EOS
-    real: Tensor  # (tokens,): positions in target_out, flattened, that are not padding
-    tokens: int  # of the target, with EOS, without padding
+    real: Tensor  # (tokens,): the positions in the flattened target_out that are not padding
+    tokens: int  # number of target pieces, with EOS, without padding
 
     @property
     def source_mask(self) -> Tensor:
@@ -29,11 +29,11 @@ class Batch:
 
     @property
     def objective_inputs(self) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Source, features, target after BOS, target and its real positions: for the objective."""
+        """The arguments of `Objective.forward`."""
         return self.source, self.features, self.target_in, self.target_out, self.real
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device; copies to CUDA do not wait for what it is doing."""
+        """The same batch on a device. Copies to CUDA do not wait for running work."""
         cuda = torch.device(device).type == "cuda"
 
         def move_ids(ids: Tensor) -> Tensor:

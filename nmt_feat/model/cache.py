@@ -6,7 +6,7 @@ grid behind those of the steps before, and they stay there; what a hypothesis ma
 of booleans, `visible`. So continuing some hypotheses and dropping others moves booleans, not keys
 and values, and the memory's projection is there once for a sentence.
 
-    two sentences, W = 2                       keys of sentence A, of three steps:
+    two sentences, W = 2                       keys of sentence A after three steps:
 
     rows        grid                           BOS  -  | the  a | cat dog
     A the       A: the  a                      visible to "the cat":  1 0   1 0   1 0
@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 
 COMPACTION_SHARE = 0.75
-"""The share of sentences still searched below which the others are cut out of the cache."""
+"""When less than this share of the sentences is still searched, the cache drops the others."""
 
 
 @dataclass
 class LayerCache:
     """Keys and values of a decoder layer, each `(B, H, positions, D / H)`.
 
-    Those of n memories are side by side, `(B, n * H, positions, D / H)`.
+    The keys and values of n memories stand side by side, `(B, n * H, positions, D / H)`.
     """
 
     cross_key: Tensor
@@ -38,13 +38,13 @@ class LayerCache:
     value: Tensor
 
     def append_grid(self, key: Tensor, value: Tensor, written: int) -> tuple[Tensor, Tensor]:
-        """Write a grid's, `(B, H, W, D / H)`, behind the `written` positions.
+        """Write the keys and values of a grid, `(B, H, W, D / H)`, behind the `written` positions.
 
         Returns:
             Keys and values of all positions so far, `(B, H, written + W, D / H)`.
         """
         end = written + key.shape[2]
-        if end > self.key.shape[2]:  # room for twice as many: copied a few times, not at each step
+        if end > self.key.shape[2]:  # double the room, so that copies are rare
             self.key, self.value = (
                 torch.cat(
                     [old[:, :, :written], new.new_empty(*new.shape[:2], end, new.shape[3])], 2
@@ -56,7 +56,7 @@ class LayerCache:
         return self.key[:, :, :end], self.value[:, :, :end]
 
     def select_sentences(self, sentences: Tensor, written: int) -> LayerCache:
-        """Only these sentences `(B',)`."""
+        """The cache of only these sentences `(B',)`."""
         return LayerCache(
             self.cross_key[sentences],
             self.cross_value[sentences],
@@ -67,7 +67,7 @@ class LayerCache:
 
 @dataclass
 class Cache:
-    """The layers' caches, and where in them each hypothesis is."""
+    """The caches of all layers, and the position of each hypothesis in them."""
 
     layers: list[LayerCache]
     mask: Tensor
@@ -79,26 +79,29 @@ class Cache:
     width: int
     """W, the number of slots."""
     visible: Tensor
-    """`(R, written_count)`, true at the positions that a row's prefix was written to."""
+    """`(R, written_count)`, true at the positions that hold the row's own prefix."""
 
     @classmethod
     def from_memory(cls, memory: list[tuple[Tensor, Tensor]], mask: Tensor, heads: int) -> Cache:
-        """One row for each sentence; the memory's keys and values by layer, mask `(B, S)`.
+        """The cache before the first step, with one row for each sentence.
 
-        `heads`: H of self-attention; the memory has n times as many where it is n side by side.
+        Args:
+            memory: keys and values of the memory, by layer.
+            mask: `(B, S)`, true at real source pieces.
+            heads: H of self-attention. Of n memories, `memory` has n * H heads.
         """
         layers = [LayerCache(k, v, k[:, :heads, :0], v[:, :heads, :0]) for k, v in memory]
         rows = torch.arange(len(mask), device=mask.device)
-        nothing = mask.new_zeros((len(mask), 0))
-        return cls(layers, mask[:, None, None], rows, torch.zeros_like(rows), 1, nothing)
+        no_positions = mask.new_zeros((len(mask), 0))
+        return cls(layers, mask[:, None, None], rows, torch.zeros_like(rows), 1, no_positions)
 
     @property
     def written_count(self) -> int:
-        """Positions that are written."""
+        """The number of written positions."""
         return self.visible.shape[1]
 
     def select_rows(self, index: Tensor) -> Cache:
-        """The cache whose rows are `index` `(R',)` of this one's, in that order; replaces it."""
+        """The cache with the rows `index` `(R',)` of this one, which is not used any more."""
         cache = replace(self, sentence=self.sentence[index], visible=self.visible[index])
         alive = torch.unique(cache.sentence)
         if len(alive) < COMPACTION_SHARE * len(self.mask):
@@ -109,10 +112,11 @@ class Cache:
             cache.mask = self.mask[alive]
         # A row's slot is its number among the rows of its sentence:
         #     sentence 1 0 1 0 0  ->  sorted 0 0 0 1 1  ->  slots 0 1 2 0 1, put back: 0 0 1 1 2
-        by_sentence, order = cache.sentence.sort(stable=True)
-        rank = torch.arange(len(order), device=order.device)
+        sentences, order = cache.sentence.sort(stable=True)
+        ranks = torch.arange(len(order), device=order.device)
+        first_ranks = torch.searchsorted(sentences, sentences)  # of each row's sentence
         cache.slot = torch.empty_like(order)
-        cache.slot[order] = rank - torch.searchsorted(by_sentence, by_sentence)
+        cache.slot[order] = ranks - first_ranks
         cache.width = int(cache.slot.max()) + 1
         return cache
 
@@ -127,14 +131,14 @@ class Cache:
         return grid[self.sentence, self.slot]
 
     def record_written_positions(self) -> Tensor:
-        """Count the positions of this step as written, each row's as visible to it.
+        """Count the positions of this step as written; each row sees its own.
 
         Returns:
-            What each slot sees, `(B, 1, W, written_count)`.
+            The positions that each slot sees, `(B, 1, W, written_count)`.
         """
         is_own_slot = torch.arange(self.width, device=self.slot.device) == self.slot[:, None]
         self.visible = torch.cat([self.visible, is_own_slot], dim=1)
-        # An empty slot sees everything: where a softmax sees nothing, its result is nan.
+        # An empty slot sees everything, because a softmax over nothing is nan.
         seen = self.visible.new_ones((len(self.mask), self.width, self.written_count))
         seen[self.sentence, self.slot] = self.visible
         return seen[:, None]

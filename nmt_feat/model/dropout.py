@@ -5,14 +5,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LEVELS = 2**16
-"""How fine the probability is: one draw of 16 bits decides over an element."""
+"""The number of probabilities that can be told apart: a draw of 16 bits decides over an element."""
 
 
 def draw_mask(x: Tensor, dropped_levels: int) -> Tensor:
     """1 or 0 for each element of x; 0 for `dropped_levels` of 65,536 draws.
 
-    Each 64-bit draw of PyTorch's generator decides four elements. Comparing by `clamp` avoids
-    booleans, which PyTorch is slow to make and to multiply with:
+    Each 64-bit draw of PyTorch's generator decides over four elements. Comparing by `clamp` avoids
+    booleans, which are slow in PyTorch:
 
         draws         -32768  ...  lowest - 1 | lowest  ...  32767
         clamped       lowest - 1   lowest - 1 | lowest       lowest

@@ -1,7 +1,8 @@
-"""Embedding layer: look up, combine, times sqrt(dim), plus positions, dropout. Always so."""
+"""The embedding layer: look up, combine, times sqrt(dim), plus positions, dropout."""
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,13 @@ SHAPE_STEP = 256
 def sinusoidal_positions(first: int, length: int, dim: int, like: Tensor) -> Tensor:
     """Sinusoidal positions `(length, dim)` from `first` on (Vaswani et al. 2017, section 3.5).
 
-    Sines, then cosines, of rates that fall from 1 to 1/10000: as that paper's code has it, where
-    its formula has them alternate and ends just above 1/10000.
+    All sines, then all cosines, of rates that fall from 1 to 1/10000. The paper's code does it in
+    this way; in its formula, sines and cosines alternate, and the last rate is a bit higher.
     """
     fall = -math.log(10000.0) / max(dim // 2 - 1, 1)
     rates = torch.exp(torch.arange((dim + 1) // 2, device=like.device, dtype=torch.float32) * fall)
-    steps = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
-    angles = steps[:, None] * rates[None, :]  # (length, dim / 2)
+    positions = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
+    angles = positions[:, None] * rates[None, :]  # (length, dim / 2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :dim].to(like.dtype)
 
 
@@ -34,7 +35,7 @@ def find_unique_positions(ids: Tensor) -> tuple[Tensor, Tensor]:
     """Unique columns of `ids`, and for each column the index of its unique twin.
 
     A combiner is position-wise: "duck" tagged NOUN gives the same vector wherever it stands in the
-    batch. So each different (piece, feature values) is combined once, and copied to its positions.
+    batch. So each distinct (piece, feature values) is combined once and copied to its positions.
 
         ids      piece    7 3 7 9 3          unique   3 7 9
                  upos     1 2 1 4 2     ->            2 1 4
@@ -51,7 +52,8 @@ def find_unique_positions(ids: Tensor) -> tuple[Tensor, Tensor]:
     # them from 0, which keeps the product small however many features follow.
     twins = ids[0]
     for row in ids[1:]:
-        twins = torch.unique(twins * (row.max() + 1) + row, return_inverse=True)[1]
+        paired = twins * (row.max() + 1) + row
+        twins = torch.unique(paired, return_inverse=True)[1]
     unique_count = int(twins.max()) + 1
     padded_count = math.ceil(unique_count / SHAPE_STEP) * SHAPE_STEP
     example_of = torch.zeros(padded_count, dtype=torch.int64)
@@ -60,16 +62,27 @@ def find_unique_positions(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """At least fp32, also what layers of features or combiners give in bf16-mixed.
+    """x in fp32, if its type is smaller, as in bf16-mixed.
 
     A row that stands for many positions gets the sum of their gradients, and in bf16 a sum of ones
-    stops at 256. The residual stream, which starts here, keeps the type of its start.
+    stops at 256. The residual stream, which starts here, has the type that it starts with.
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+class Masking(NamedTuple):
+    """How training makes values of a feature unknown, so that the model works without them."""
+
+    token_share: float
+    """The share of tokens whose value becomes unknown, at random."""
+    sentence_share: float
+    """The share of sentences whose values all become unknown, at random."""
+    only_first: bool
+    """Whether only the first piece of a word has a value; the others then stay `<inside>`."""
+
+
 def mask_values(ids: Tensor, token_share: float, sentence_share: float) -> Tensor:
-    """Ids `(batch, time)`, those of values UNK at random: of tokens, and of whole sentences."""
+    """Ids `(batch, time)` with UNK in place of random values, of tokens and of whole sentences."""
     for share, shape in ((token_share, ids.shape), (sentence_share, (len(ids), 1))):
         if share:
             is_drawn = torch.rand(shape, device=ids.device) < share
@@ -78,7 +91,7 @@ def mask_values(ids: Tensor, token_share: float, sentence_share: float) -> Tenso
 
 
 class TargetEmbedding(nn.Module):
-    """Target pieces, `(batch, time)` ids, to `(batch, time, dim)`."""
+    """From ids of target pieces, `(batch, time)`, to `(batch, time, dim)`."""
 
     def __init__(self, words: nn.Embedding, dropout: float) -> None:
         super().__init__()
@@ -97,14 +110,13 @@ class SourceEmbedding(nn.Module):
     """Source pieces and their features, merged by a combiner.
 
     Args:
-        words: table of the pieces, as wide as `combiner.widths` says; none: features alone.
+        words: table of the pieces, as wide as `combiner.widths` says; None for features alone.
         features: the features' embedders by name, in the combiner's order.
-        combiner: the method.
+        combiner: merges words and features.
         dropout: dropout of the result.
-        masked: of some features, the share of tokens and that of sentences whose values training
-            makes unknown at random, so that the model works where they are missing; and whether
-            only the first piece of a word has a value, so that the others stay `<inside>`.
-        has_positions: whether positions are added; not where the result goes to other states.
+        masked: the features whose values training makes unknown at random.
+        has_positions: whether positions are added; false if the result is added to states that
+            have positions already.
     """
 
     def __init__(
@@ -113,50 +125,51 @@ class SourceEmbedding(nn.Module):
         features: dict[str, nn.Module],
         combiner: Combiner,
         dropout: float,
-        masked: Mapping[str, tuple[float, float, bool]] | None = None,
+        masked: Mapping[str, Masking] | None = None,
         has_positions: bool = True,
     ) -> None:
         super().__init__()
         self.masked = dict(masked or {})
         self.has_positions = has_positions
         self.words = words
-        self.fixed = 0
-        """Numbers of the words' table that are not trained."""
+        self.fixed_count = 0
+        """How many numbers of the words' table are not trained."""
         self.features = nn.ModuleDict(features)
         self.combiner = combiner
         self.dropout = dropout
 
     def mask_feature(self, name: str, features: dict[str, Tensor]) -> Tensor:
-        """Ids of a feature, `(batch, time)`, some of its values unknown."""
-        ids, (token_share, sentence_share, only_first) = features[name], self.masked[name]
-        masked = mask_values(ids, token_share, sentence_share)
-        if not only_first:
-            return masked
-        # Pieces inside of a word have the value `<inside>`, the first of the vocabulary; that they
-        # are inside is known without the annotation, so they keep it.
+        """Ids of a feature, `(batch, time)`, with some values unknown."""
+        ids, masking = features[name], self.masked[name]
+        masked_ids = mask_values(ids, masking.token_share, masking.sentence_share)
+        if not masking.only_first:
+            return masked_ids
+        # Pieces inside of a word have the value `<inside>`, the first of the vocabulary. They stay
+        # as they are, because the pieces alone tell it, without any annotation.
         units = features.get(name + UNITS)
         values = ids if units is None else units[:, 0][ids]
-        return torch.where(values == FIRST, ids, masked)
+        return torch.where(values == FIRST, ids, masked_ids)
 
     def mask_features(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The features, in training with some values unknown where settings say so."""
+        """The features, in training with some values of the `masked` ones unknown."""
         if not self.training:
             return features
         return features | {name: self.mask_feature(name, features) for name in self.masked}
 
     def compose_units(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Of each feature that has units, the embeddings `(R, dim_i)` of the batch's R tokens."""
+        """For each feature with units, the embeddings `(R, dim_i)` of the batch's R tokens."""
         composed = {}
         for name, embed in self.features.items():
-            if name + UNITS in features:
-                units = features[name + UNITS]
-                if isinstance(embed, Contextual) and name + TEXTS in features:
-                    units = embed.read_states(units, features[name + TEXTS])
-                composed[name] = at_least_fp32(embed(units))
+            if name + UNITS not in features:
+                continue
+            inputs = features[name + UNITS]
+            if isinstance(embed, Contextual) and name + TEXTS in features:
+                inputs = embed.read_states(inputs, features[name + TEXTS])
+            composed[name] = at_least_fp32(embed(inputs))
         return composed
 
     def embed_parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> list[Tensor]:
-        """Embed ids of pieces and of the features, each `(batch, time)`: the combiner's parts."""
+        """Embed ids of pieces and features, `(batch, time)` each: the combiner's parts."""
         parts = [] if self.words is None else [self.words(rows[0])]
         for (name, embed), row in zip(self.features.items(), rows[1:], strict=True):
             tokens = composed.get(name)
@@ -164,40 +177,42 @@ class SourceEmbedding(nn.Module):
         return parts
 
     def merge_parts(self, rows: Sequence[Tensor], composed: dict[str, Tensor]) -> Tensor:
-        """Embed and combine ids of pieces and of the features, each `(batch, time)`."""
+        """Embed and combine ids of pieces and features, `(batch, time)` each."""
         try:
             return at_least_fp32(self.combiner(self.embed_parts(rows, composed)))
         except CombinerError as error:  # such as a user's embedder of another width
             raise UserError(str(error)) from error
 
     def merge_tokens(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """What the combiner makes of `ids` and `features`, each `(batch, time)`: without positions.
+        """What the combiner makes of `ids` and `features`, `(batch, time)` each, without positions.
 
-        Where tokens have units, a feature's ids are rows of `features[name + UNITS]`, `(R, U)`,
-        each of which is composed once.
+        If a feature has units, its ids are rows of `features[name + UNITS]`, `(R, U)`. Each row is
+        composed once.
         """
         features = self.mask_features(features)
         rows = [ids, *(features[name] for name in self.features)]
         composed = self.compose_units(features)
-        if len(rows) > 1 and ids.device.type == "cpu":  # elsewhere it would wait for the device
+        # On a GPU, the number of unique positions would have to be waited for.
+        if len(rows) > 1 and ids.device.type == "cpu":
             unique, twins = find_unique_positions(torch.stack(rows).flatten(1))  # (rows, m), (n,)
             merged = self.merge_parts(unique[:, None].unbind(), composed)[0]  # (m, dim)
             return F.embedding(twins, merged).view(*ids.shape, -1)
         return self.merge_parts(rows, composed)
 
     def forward(self, ids: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Embed `ids` and `features`, each `(batch, time)`, as `(batch, time, dim)`."""
+        """Embed `ids` and `features`, `(batch, time)` each, as `(batch, time, dim)`."""
         return self.add_positions(self.merge_tokens(ids, features))
 
     def embed_apart(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Each feature by itself, in the place of the word, `(batch, time, its width)`."""
+        """Embed each feature alone, as if it were the word, `(batch, time, its width)`."""
         features = self.mask_features(features)
         rows = [features[name] for name in self.features]
+        # There are no words here, so the first row is not read.
         parts = self.embed_parts([rows[0], *rows], self.compose_units(features))
         return [self.add_positions(at_least_fp32(part)) for part in parts]
 
     def add_positions(self, x: Tensor) -> Tensor:
-        """What follows the combiner, `(batch, time, dim)`: scale, positions, dropout."""
+        """Scale the combined embeddings `(batch, time, dim)`, add positions, apply dropout."""
         dim = x.shape[-1]
         x = x * math.sqrt(dim)
         if self.has_positions:

@@ -1,22 +1,22 @@
 """Label-smoothed cross-entropy (Szegedy et al. 2016), plain and fused.
 
-With smoothing e and vocabulary V, the target distribution is 1 - e on the right piece plus e / V
-on every piece. Both functions take hidden states `(N, D)` of real (unpadded) positions, the table
-`(V, D)` and the right pieces `(N,)`; both return the summed loss, for training, and the summed
-negative log-likelihood, for perplexity, in nats.
+With smoothing e and V pieces in the vocabulary, the target distribution is 1 - e on the right piece
+plus e / V on every piece. Both functions take hidden states `(N, D)` of real (unpadded) positions,
+the table `(V, D)` and the right pieces `(N,)`. Both return two sums in nats: the loss, for
+training, and the negative log-likelihood, for perplexity.
 
-The fused loss never holds the logits of all positions, which are the largest tensor of a training:
-`(N, V)` of 4,000 positions and 10,000 pieces are 160 MB. It goes through the positions in chunks,
-and computes loss and gradients of a chunk while its logits are there. For a state h, with
-z = W h, p = softmax(z), right piece t:
+The logits of all positions would be the largest tensor of a training: `(N, V)` of 4,000 positions
+and 10,000 pieces takes 160 MB. So the fused loss goes through the positions in chunks, and computes
+the loss and the gradients of a chunk while it has the logits. For a state h, with z = W h,
+p = softmax(z), right piece t:
 
     loss      (1 - e) * (norm - z_t)  +  e * (norm - mean(z))            norm = log(sum(exp(z)))
     d/d z     p  -  (1 - e) * [t]  -  e / V
     d/d h     W^T p  -  (1 - e) * W_t  -  e / V * sum(rows of W)
     d/d W     p h^T  -  (1 - e) * h in row t  -  e / V * h in each row
 
-Only the first term of each needs the logits. The others are sums that are the same in any order of
-positions; they are added once, after the chunks.
+Only the first term of each needs the logits. The other terms are sums over positions, which are
+added once, after the chunks.
 """
 
 from functools import lru_cache
@@ -27,10 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK_BYTES = 2**25
-"""Bytes of logits that the fused loss holds at once; less makes thin, slow products."""
+"""Bytes of logits that the fused loss holds at once; with fewer, matrix products are slow."""
 
 SMALLEST_SUM = 1e-30
-"""The smallest sum of exponentials that is trusted: far above fp32's and bf16's least, 1e-38."""
+"""The smallest sum of exponentials that counts as exact; the smallest number is about 1e-38."""
 
 
 @lru_cache(maxsize=2)
@@ -43,7 +43,7 @@ def get_buffer(rows: int, size: int, dtype: torch.dtype, device: torch.device) -
 def plain_loss(
     hidden: Tensor, table: Tensor, target: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """The loss by PyTorch's own functions: `(N, V)` logits are held for the backward pass."""
+    """The loss by PyTorch's own functions, which hold `(N, V)` logits for the backward pass."""
     logits = F.linear(hidden, table).float()
     loss = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
     with torch.no_grad():
@@ -51,24 +51,27 @@ def plain_loss(
     return loss, nll
 
 
-def softmax_of_chunk(
+def compute_chunk_softmax(
     states: Tensor, weight: Tensor, target: Tensor, buffer: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The softmax of a chunk of C positions.
 
-    In bf16 on CPU `exp` alone takes half the time of a softmax. Where a sum has overflowed, or
-    vanished, and elsewhere, the largest logit is subtracted, as usual.
+    A softmax subtracts the largest logit, so that no exponential overflows. In bf16 on CPU, `exp`
+    without this step takes half the time. It is tried first there, and used if all sums are in the
+    range of the numbers.
 
     Args:
         states: `(C, D)`.
         weight: the table, `(V, D)`.
         target: right pieces, `(C,)`.
-        buffer: room for the logits, `(C, V)`.
+        buffer: memory for the logits, `(C, V)`.
 
     Returns:
-        Weights `(C, V)` in the buffer; and in fp32, each `(C,)`: the sums by which the weights are
-        still to be divided (where `exp` gave the weights they are as exact as bf16, since summing
-        in fp32 would take longer than `exp`), the log of the normaliser, the right piece's logit.
+        weights: `(C, V)`, in the buffer; the softmax is these weights divided by the sums.
+        sums: `(C,)`, in fp32. Those of `exp` are only as exact as bf16, since summing in fp32 would
+            take longer than `exp` itself. Otherwise they are 1.
+        norms: `(C,)`, in fp32, the log of the normaliser.
+        right: `(C,)`, in fp32, the logit of the right piece.
     """
     logits = torch.mm(states, weight.t(), out=buffer)
     right = logits.gather(1, target[:, None])[:, 0].float()
@@ -106,7 +109,7 @@ class _FusedLoss(torch.autograd.Function):
         for first in range(0, len(target), rows):
             positions = slice(first, first + rows)
             chunk = states[positions]  # (C, D)
-            weights, sums, norms, right = softmax_of_chunk(
+            weights, sums, norms, right = compute_chunk_softmax(
                 chunk, weight, target[positions], buffer[: len(chunk)]
             )
             norm += norms.sum()
@@ -114,8 +117,8 @@ class _FusedLoss(torch.autograd.Function):
             # The weights are (C, V); dividing the products, (C, D), by the sums is less work.
             hidden_grad[positions] = torch.mm(weights, weight) / sums[:, None]
             table_grad += torch.mm(weights.t(), (chunk / sums[:, None]).to(dtype))
-        # The terms without logits. The sum of all logits is linear in the states:
-        # sum(W h for all h) = W sum(h), whose sum over pieces is sum(rows of W) . sum(h).
+        # The terms without logits. The sum of all logits, over positions and pieces, is
+        # sum(rows of W) . sum(h), because logits are linear in the states.
         right_share, piece_share = 1 - smoothing, smoothing / size
         states_sum, table_sum = hidden.sum(0, dtype=table.dtype), table.sum(0)  # (D,), (D,)
         logits_sum = torch.dot(states_sum, table_sum)
@@ -136,7 +139,7 @@ class _FusedLoss(torch.autograd.Function):
 def fused_loss(
     hidden: Tensor, table: Tensor, target: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """The same loss without ever holding `(N, V)` logits; matrix products in autocast's type."""
+    """The same loss, without `(N, V)` logits. Matrix products have the type that autocast sets."""
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     loss, nll = _FusedLoss.apply(hidden, table, target, smoothing, dtype)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""Random numbers: a generator of its own for each purpose.
+"""Random numbers: a separate generator for each purpose.
 
 At one seed, all methods of a table start from the same Transformer and see the same batches. So no
-purpose may take numbers from another one's generator. Each gets a seed from the run's seed and the
-name of the purpose:
+purpose may take numbers from the generator of another. The seed of a generator follows from the
+run's seed and the name of the purpose:
 
     "order"              the batches of all epochs (NumPy's PCG64)
     "dropout", rank      dropout and masked features, in each process; saved with checkpoints
@@ -21,14 +21,14 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: object) -> int:
-    """A seed for one purpose: independent of those for others, the same on every machine."""
+    """The seed for a purpose: independent of the seeds for others, the same on every machine."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 @contextmanager
 def isolated_generator(seed: int, purpose: str) -> Iterator[None]:
-    """Within, PyTorch's CPU generator is seeded for `purpose`; after it, it is as it was before."""
+    """Seed PyTorch's CPU generator for `purpose`; at the end, restore its state."""
     state = torch.get_rng_state()
     torch.manual_seed(derive_seed(seed, purpose))
     try:

@@ -1,13 +1,13 @@
 """The Transformer encoder-decoder (Vaswani et al. 2017), pre-norm (Xiong et al. 2020).
 
 Shapes: B sentences (or hypotheses), S source and T target pieces, D model width, H heads.
-Masks are true at real pieces. The decoder has two ways in: `decode` takes all target pieces at
-once (training, forced scoring), `step` one piece at a time with cached keys and values (search).
+Masks are true at real pieces. The decoder has two entry points: `decode` takes all target pieces at
+once (training, forced scoring), `decode_step` one piece at a time, with cached keys and values
+(search).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt_feat.combiners.base import make_linear
 from nmt_feat.methods import Embedding, Method
 from nmt_feat.model.cache import Cache, LayerCache
 from nmt_feat.model.dropout import add_with_dropout, dropout
@@ -23,8 +24,9 @@ from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
 from nmt_feat.model.translation_model import LossFunction, TranslationModel
 
 AttendOne = Callable[["Attention", Tensor, Tensor, Tensor], Tensor]
+"""From an attention, its normed states, keys and values to its result."""
 LANES = 16
-"""PyTorch computes a softmax of a shorter row number by number on CPU, six times slower."""
+"""On CPU, PyTorch's softmax of a shorter row goes number by number and is six times slower."""
 
 
 def attend(
@@ -32,20 +34,22 @@ def attend(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    dropped: float = 0.0,
+    dropout_rate: float = 0.0,
     causal: bool = False,
     factors: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true where keys are real.
+    """Scaled dot-product attention, `(B, H, T, D / H)`; the mask is true at real keys.
 
-    `factors`, `(B, 1 or H, T, keys)`, multiply the scores; `bias`, alike, is then added.
+    The scores are multiplied by `factors`, then `bias` is added; both are `(B, 1 or H, T, keys)`.
 
-    On CPU written out: PyTorch's fused CPU kernel is made for long sequences; for sentences it is
-    slower. Under bf16 the products are bf16 and the softmax is fp32, padded to `LANES` keys.
+    PyTorch's fused kernel knows no factors. On CPU it is made for long sequences, and slower than
+    the steps below for sentences. In bf16 the products are bf16 and the softmax is fp32, padded to
+    `LANES` keys.
     """
-    if factors is bias is None and (query.device.type != "cpu" or dropped):
-        return F.scaled_dot_product_attention(query, key, value, mask, dropped, causal)
+    is_plain = factors is None and bias is None
+    if is_plain and (query.device.type != "cpu" or dropout_rate):
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout_rate, causal)
     with torch.autocast(query.device.type, enabled=False):
         scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2)).float()
         if factors is not None:
@@ -57,23 +61,23 @@ def attend(
         if causal:
             length = scores.shape[-1]
             scores = scores + scores.new_full((length, length), -math.inf).triu(1)
-        keys = scores.shape[-1]
-        if keys < LANES:
-            scores = F.pad(scores, (0, LANES - keys), value=-math.inf)
-        weights = scores.softmax(dim=-1)[..., :keys]
-        if dropped:
-            weights = F.dropout(weights, dropped)
+        key_count = scores.shape[-1]
+        if key_count < LANES:
+            scores = F.pad(scores, (0, LANES - key_count), value=-math.inf)
+        weights = scores.softmax(dim=-1)[..., :key_count]
+        if dropout_rate:
+            weights = F.dropout(weights, dropout_rate)
         return torch.matmul(weights.to(value.dtype), value)
 
 
 def join_heads(x: Tensor) -> Tensor:
-    """Heads side by side: `(B, H, T, D / H)` to `(B, T, D)`."""
+    """Put heads side by side: `(B, H, T, D / H)` to `(B, T, D)`."""
     return x.transpose(1, 2).flatten(2)
 
 
-def make_linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
-    """`blocks` linear layers side by side, each started by Glorot & Bengio (2010); no bias yet."""
-    layer = nn.Linear(inputs, blocks * outputs)
+def make_parallel_linear(inputs: int, outputs: int, count: int) -> nn.Linear:
+    """`count` linear layers side by side in one, each with first weights as of `make_linear`."""
+    layer = nn.Linear(inputs, count * outputs)
     for block in torch.split(layer.weight.data, outputs):
         nn.init.xavier_uniform_(block)
     nn.init.zeros_(layer.bias)
@@ -89,7 +93,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         if cross:
             self.query = make_linear(dim, dim)
-        self.inputs = make_linear(dim, dim, blocks=2 if cross else 3)
+        self.inputs = make_parallel_linear(dim, dim, count=2 if cross else 3)
         self.output = make_linear(dim, dim)
 
     def split_heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -110,7 +114,7 @@ class Attention(nn.Module):
         factors: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or none; the rest as of `attend`."""
+        """Self-attention of x `(B, T, D)`; mask `(B, 1, 1, T)` or None; see `attend`."""
         query, key, value = self.split_heads(self.inputs(x), 3)
         dropout = self.dropout if self.training else 0.0
         attended = attend(query, key, value, mask, dropout, causal, factors, bias)
@@ -147,9 +151,9 @@ class Dropouts(NamedTuple):
     """Probabilities of dropout in a layer."""
 
     output: float
-    """Of what self-attention, cross-attention and feed-forward add."""
+    """For what self-attention, cross-attention and feed-forward layer add to the states."""
     attention: float
-    """Of attention weights."""
+    """For attention weights."""
     activation: float
     """Inside the feed-forward layers."""
 
@@ -166,7 +170,7 @@ class EncoderLayer(nn.Module):
         self.dropout = dropouts.output
 
     def add_update(self, x: Tensor, update: Tensor) -> Tensor:
-        """The residual sum, with dropout of the update."""
+        """Add an update to x, with dropout."""
         return add_with_dropout(x, update, self.dropout, self.training)
 
     def forward(
@@ -176,17 +180,18 @@ class EncoderLayer(nn.Module):
         factors: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`; factors and bias as of `attend`."""
+        """`(B, S, D)` to `(B, S, D)`; mask `(B, 1, 1, S)`; for factors and bias see `attend`."""
         attended = self.attention(self.attention_norm(x), mask, factors=factors, bias=bias)
         x = self.add_update(x, attended)
         return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
 
 class DecoderLayer(EncoderLayer):
-    """An encoder layer, causal, with attention to the memory between its two halves.
+    """A causal encoder layer, with attention to the memory between its two halves.
 
-    Where there are several memories, side by side in `(B, S, n * D)`, each has an attention of its
-    own: one after another, or, `parallel`, all of the same states, and their results are added.
+    If there are several memories, side by side in `(B, S, n * D)`, the layer has an attention for
+    each. They follow one another; or, if `parallel`, all read the same states, and their results
+    are added.
     """
 
     def __init__(self, dim: int, inner: int, heads: int, dropouts: Dropouts) -> None:
@@ -197,7 +202,7 @@ class DecoderLayer(EncoderLayer):
         self.parallel = False
 
     def add_memories(self, count: int, parallel: bool) -> None:
-        """Attend to `count` memories more."""
+        """Attend to `count` more memories."""
         dim, self.parallel = self.cross_norm.normalized_shape[0], parallel
         for _ in range(count):
             attention = Attention(dim, self.cross.heads, self.cross.dropout, cross=True)
@@ -216,25 +221,25 @@ class DecoderLayer(EncoderLayer):
         return torch.cat(keys, dim=1), torch.cat(values, dim=1)
 
     def attend_memory(self, x: Tensor, key: Tensor, value: Tensor, attend_one: AttendOne) -> Tensor:
-        """x and what it reads of the memories, whose keys and values are those of `project_memory`.
-
-        `attend_one`: from an attention, its normed states, keys and values to its result.
-        """
+        """Add to x what it reads of the memories; `key` and `value` come from `project_memory`."""
         if not self.further:
             return self.add_update(x, attend_one(self.cross, self.cross_norm(x), key, value))
         attentions = [self.cross, *self.further]
         keys, values = (part.chunk(len(attentions), dim=1) for part in (key, value))
         if self.parallel:
             states = self.cross_norm(x)
-            updates = map(attend_one, attentions, itertools.repeat(states), keys, values)
-            return self.add_update(x, torch.stack([*updates]).sum(0))
+            updates = [
+                attend_one(attention, states, *pair)
+                for attention, *pair in zip(attentions, keys, values, strict=True)
+            ]
+            return self.add_update(x, torch.stack(updates).sum(0))
         norms = [self.cross_norm, *self.further_norms]
         for attention, norm, *pair in zip(attentions, norms, keys, values, strict=True):
             x = self.add_update(x, attend_one(attention, norm(x), *pair))
         return x
 
     def decode(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """x `(B, T, D)` with memory `(B, S, n * D)`, to `(B, T, D)`."""
+        """States `(B, T, D)` and memory `(B, S, n * D)` to states `(B, T, D)`."""
 
         def attend_one(attention: Attention, states: Tensor, key: Tensor, value: Tensor) -> Tensor:
             return attention.attend_memory(states, key, value, mask)
@@ -244,9 +249,9 @@ class DecoderLayer(EncoderLayer):
         return self.add_update(x, self.forward_layer(self.forward_norm(x)))
 
     def decode_step(self, x: Tensor, layer: LayerCache, cache: Cache, seen: Tensor) -> Tensor:
-        """x `(R, D)`, the newest position, to `(R, D)`. No dropout.
+        """States `(R, D)` of the newest position to states `(R, D)`, without dropout.
 
-        Attention works on the grid `(B, W, ...)`, all else on the rows. `seen` is what
+        Attention works on the grid `(B, W, ...)`, everything else on the rows. `seen` is what
         `Cache.record_written_positions` returns, `(B, 1, W, written_count)`.
         """
 
@@ -258,19 +263,20 @@ class DecoderLayer(EncoderLayer):
 
         grid = cache.to_grid(self.attention.inputs(self.attention_norm(x)))
         query, key, value = self.attention.split_heads(grid, 3)
-        written = layer.append_grid(key, value, cache.written_count - cache.width)
-        x = x + self.attention.output(cache.from_grid(join_heads(attend(query, *written, seen))))
+        keys, values = layer.append_grid(key, value, cache.written_count - cache.width)
+        attended = join_heads(attend(query, keys, values, seen))
+        x = x + self.attention.output(cache.from_grid(attended))
         x = self.attend_memory(x, layer.cross_key, layer.cross_value, attend_one)
         out: Tensor = x + self.forward_layer(self.forward_norm(x))
         return out
 
 
 class FeatureEncoders(nn.Module):
-    """An encoder for each feature, of layers as the words' encoder has them.
+    """An encoder for each feature, with layers like those of the words' encoder.
 
     Args:
-        embedding: of the features, each as wide as the model.
-        encoders: the layers of each feature's encoder, in the embedding's order.
+        embedding: embeds the features, each as wide as the model.
+        encoders: the layers of each feature's encoder, in the order of `embedding`.
         dim: width of the model.
     """
 
@@ -296,14 +302,14 @@ class FeatureEncoders(nn.Module):
 
 
 class Transformer(TranslationModel):
-    """Encoder-decoder over given embedding layers; the target table is the output layer.
+    """An encoder and a decoder behind two embedding layers; the target table is the output layer.
 
     Args:
-        source: embedding of source pieces and features.
-        target: embedding of target pieces.
+        source: embeds source pieces and features.
+        target: embeds target pieces.
         dim, ffn_dim, heads, encoder_layers, decoder_layers: as in `schema.ModelConfig`.
-        dropouts: of each layer.
-        method: what features do beyond the embedding; nothing by default.
+        dropouts: the dropout in each layer.
+        method: where features enter beside `source`; nowhere by default.
     """
 
     def __init__(
@@ -332,7 +338,7 @@ class Transformer(TranslationModel):
 
     @property
     def feature_embedding(self) -> SourceEmbedding:
-        """Where the features' embedders and their combiner are: the source's, or the method's."""
+        """The layer that has the features' embedders and their combiner."""
         embedding = self.method.embedding
         if isinstance(embedding, FeatureEncoders):
             return embedding.embedding

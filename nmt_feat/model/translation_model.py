@@ -1,4 +1,4 @@
-"""What trainer and search see of a model, whatever its layers are.
+"""The interface of a model for training and search, whatever its layers are.
 
 Shapes: B sentences, S source and T target pieces, R hypotheses, D width, V target pieces.
 """
@@ -23,11 +23,11 @@ class TranslationModel(nn.Module):
     source: SourceEmbedding
     method: Method
     kept_elsewhere: frozenset[str] = frozenset()
-    """Names of parameters that never change, and stand in another file than a run's weights."""
+    """Names of parameters that never change, and that are stored outside of the run."""
 
     @property
     def feature_embedding(self) -> SourceEmbedding:
-        """Where the features' embedders and their combiner are: the source's, or the method's."""
+        """The layer that has the features' embedders and their combiner."""
         embedding = self.method.embedding
         return embedding if isinstance(embedding, SourceEmbedding) else self.source
 

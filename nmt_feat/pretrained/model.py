@@ -24,7 +24,7 @@ from nmt_feat.embedders.ids import BOS
 from nmt_feat.encoders.states import transformers
 from nmt_feat.errors import UserError
 from nmt_feat.methods import Embedding
-from nmt_feat.model.embedding import SourceEmbedding
+from nmt_feat.model.embedding import Masking, SourceEmbedding
 from nmt_feat.model.translation_model import LossFunction, TranslationModel
 from nmt_feat.pretrained.lora import BASE, MATRICES, add_matrices
 
@@ -71,7 +71,7 @@ class PretrainedEmbedding(SourceEmbedding):
         words: MappedTable,
         features: dict[str, nn.Module],
         combiner: Combiner,
-        masked: Mapping[str, tuple[float, float, bool]],
+        masked: Mapping[str, Masking],
         scale: float,
     ) -> None:
         super().__init__(None, features, combiner, 0.0, masked)
@@ -122,7 +122,7 @@ class PretrainedModel(TranslationModel):
         prefix: Sequence[int],
         features: dict[str, nn.Module],
         combiner: Combiner,
-        masked: Mapping[str, tuple[float, float, bool]],
+        masked: Mapping[str, Masking],
         dropouts: Mapping[str, float],
     ) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.methods import Method
-from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
+from nmt_feat.model.embedding import Masking, SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.transformer import (
     DecoderLayer,
@@ -160,8 +160,8 @@ class FeatureParts(NamedTuple):
 
     combiner: Combiner
     embedders: dict[str, nn.Module]
-    masked: dict[str, tuple[float, float, bool]]
-    """Of features with dropout, see `SourceEmbedding`."""
+    masked: dict[str, Masking]
+    """For features with dropout."""
 
 
 def build_feature_parts(
@@ -182,7 +182,7 @@ def build_feature_parts(
         with isolated_generator(seed, f"feature {name}"):
             embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
     masked = {
-        name: (feature.dropout, feature.sentence_dropout, feature.policy == "first")
+        name: Masking(feature.dropout, feature.sentence_dropout, feature.policy == "first")
         for name, feature in features.items()
         if feature.dropout or feature.sentence_dropout
     }
@@ -270,7 +270,7 @@ def build_encoders(
     kinds: Mapping[str, FeatureKind],
     values: Mapping[str, int],
     seed: int,
-    masked: Mapping[str, tuple[float, float, bool]],
+    masked: Mapping[str, Masking],
 ) -> FeatureEncoders:
     """An encoder for each feature, over an embedding as wide as the model."""
     embedders: dict[str, nn.Module] = {}

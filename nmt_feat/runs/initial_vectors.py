@@ -96,5 +96,5 @@ def set_initial_vectors(model: TranslationModel, cfg: TrainConfig, prepared: Pre
     ids, vectors = pieces_with_vectors(file, prepared.encoder.subwords)
     std, frozen = cfg.model.embedding_std or cfg.model.dim**-0.5, cfg.model.source_frozen
     start_from(model.source.words, ids, vectors, std, frozen)
-    model.source.fixed = vectors.size * frozen
+    model.source.fixed_count = vectors.size * frozen
     return [describe_coverage(ids, prepared.encoder.subwords, prepared.train.source.values)]

@@ -272,7 +272,7 @@ def _freeze(model: Transformer, entries: Sequence[str], inherited: Inheritance) 
             parameter.requires_grad_(False)
         else:
             freeze_rows(parameter, rows)
-            model.source.fixed += len(rows) * parameter[0].numel()
+            model.source.fixed_count += len(rows) * parameter[0].numel()
         inherited.frozen.append(name.removesuffix(".weight"))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(

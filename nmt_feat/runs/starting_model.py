@@ -132,7 +132,7 @@ def count_parameters(model: TranslationModel) -> dict[str, int]:
         name: sum(p.numel() for p in part.parameters() if p.requires_grad)
         for name, part in parts.items()
     }
-    counts["total"] -= model.source.fixed
+    counts["total"] -= model.source.fixed_count
     if source is not model.source:  # combiner and embedders are inside of the method
         counts["method"] -= counts["combiner"] + counts["features"]
     if not counts["method"]:
