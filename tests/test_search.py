@@ -134,8 +134,11 @@ def test_mode_is_put_back() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"beam": 2, "nbest": 3}, "decoding.nbest=3: give 1 to decoding.beam=2"),
-        ({"beam": 0}, "decoding.nbest=1: give 1 to decoding.beam=0"),
+        (
+            {"beam": 2, "nbest": 3},
+            "decoding.nbest=3: must be at least 1 and at most decoding.beam=2",
+        ),
+        ({"beam": 0}, "decoding.nbest=1: must be at least 1 and at most decoding.beam=0"),
         ({"length_penalty": -0.5}, "decoding.length_penalty=-0.5: give 0 or more"),
         ({"length_penalty": math.nan}, "decoding.length_penalty=nan: give 0 or more"),
     ],
@@ -150,7 +153,7 @@ def test_diverged_model() -> None:
     with pytest.raises(UserError) as error:
         run(ToyModel(vocab=5, table={(BOS,): [math.nan] * 5}), [[4]])
     assert str(error.value) == (
-        "search: the model's probabilities are not numbers (nan), its training diverged; "
+        "search: the model's probabilities are not numbers (nan), so its training diverged; "
         "train with a lower optimizer.lr or a longer optimizer.warmup"
     )
 

@@ -1,7 +1,7 @@
-"""Several models of one vocabulary as one: the mean of their probabilities, piece by piece.
+"""Several models with one vocabulary as one: the mean of their probabilities, piece by piece.
 
-Search and forced scoring see an ensemble as any other model. What they only pass on (the memory of
-the encoder, hidden states) is that of the members, side by side.
+Search and forced scoring use an ensemble like any other model. Tensors that they only pass on (the
+encoder's memory, hidden states) hold those of the members side by side.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EnsembleCache:
         self.caches = list(caches)
 
     def select_rows(self, index: Tensor) -> EnsembleCache:
-        """Rows `index` of each."""
+        """Select the rows `index` of each cache."""
         return EnsembleCache([cache.select_rows(index) for cache in self.caches])
 
 
@@ -44,7 +44,7 @@ class Ensemble:
         return any(model.training for model in self.models)
 
     def train(self, mode: bool = True) -> None:
-        """Switch dropout."""
+        """Switch dropout on or off."""
         for model in self.models:
             model.train(mode)
 
@@ -54,32 +54,34 @@ class Ensemble:
         self._widths = [memory.shape[-1] for memory in memories]
         return torch.cat(memories, dim=-1)
 
-    def _split(self, states: Tensor) -> list[Tensor]:
+    def _split_states(self, states: Tensor) -> list[Tensor]:
         """Each member's part of states (..., D)."""
         return list(torch.split(states, self._widths, dim=-1))
 
     def start_cache(self, memory: Tensor, mask: Tensor) -> EnsembleCache:
         """A cache for each member."""
-        parts = zip(self.models, self._split(memory), strict=True)
+        parts = zip(self.models, self._split_states(memory), strict=True)
         return EnsembleCache([model.start_cache(part, mask) for model, part in parts])
 
     def decode_step(self, tokens: Tensor, position: int, cache: EnsembleCache) -> Tensor:
         """Log-probabilities (R, V) of the next piece."""
         members = zip(self.models, cache.caches, strict=True)
-        return average_logits([model.decode_step(tokens, position, c) for model, c in members])
+        return average_logits(
+            [model.decode_step(tokens, position, member_cache) for model, member_cache in members]
+        )
 
     def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """The hidden states of the members, (B, T, D)."""
-        parts = zip(self.models, self._split(memory), strict=True)
+        parts = zip(self.models, self._split_states(memory), strict=True)
         return torch.cat([model.decode(target_in, part, mask) for model, part in parts], dim=-1)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Log-probabilities (..., V)."""
-        parts = zip(self.models, self._split(hidden), strict=True)
+        parts = zip(self.models, self._split_states(hidden), strict=True)
         return average_logits([model.compute_logits(part) for model, part in parts])
 
 
 def average_logits(logits: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the mean probabilities of logits (..., V) each."""
-    logprobs = torch.stack([F.log_softmax(one.float(), -1) for one in logits])
+    """The log of the members' mean probabilities; the logits of a member are (..., V)."""
+    logprobs = torch.stack([F.log_softmax(member_logits.float(), -1) for member_logits in logits])
     return logprobs.logsumexp(0) - math.log(len(logits))
