@@ -1,1 +1,1 @@
-"""Training: the loop, schedules, checkpoints, and a run from its settings to its result."""
+"""Training: the loop, schedules, optimisers, checkpoints."""

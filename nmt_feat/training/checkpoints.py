@@ -1,10 +1,10 @@
 """Checkpoints: safetensors and JSON, never code.
 
-A checkpoint is `weights-STEP.safetensors`, `state-STEP.safetensors` (optimiser and generators) and
-`checkpoint-STEP.json`, which names them, and the weights that may be tested, with their SHA-256
-sums. It is renamed into place last: that makes the checkpoint exist, so a process killed at any
-point leaves the previous one whole. The newest two are kept; where the newest is damaged, the one
-before is used.
+A checkpoint has three files: `weights-STEP.safetensors`, `state-STEP.safetensors` (optimiser and
+random generators), and an index, `checkpoint-STEP.json`. The index names both files and the weights
+that may be tested, with their SHA-256 sums. It is renamed into place last, and only then does the
+checkpoint exist. So if the process is killed at any point, the previous checkpoint is still whole.
+The folder keeps the newest two; if the newest is damaged, the one before is used.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ from nmt_feat.base.typed_json import Mismatch, convert_json, load_json
 from nmt_feat.errors import UserError
 
 CHECKPOINTS = "checkpoints"
-"""The folder of a run's checkpoints, in its own."""
+"""The name of the folder of checkpoints in a run's folder."""
 INDEX = "checkpoint-"
-"""Begins the names of the indices."""
+"""How the names of indices begin."""
 FORMAT = 1
-"""Of run folders and checkpoints: raised when what is in them changes; older ones are read."""
+"""The format of run folders and checkpoints; earlier formats are read, later ones refused."""
 AGAIN = "delete what is left of the run, then the same command trains it again"
-_WRITTEN = re.compile(
+"""The end of messages about a run that lost files."""
+_CHECKPOINT_FILE = re.compile(
     r"\.?(?:weights-|state-|checkpoint-)\d{1,18}\.(?:safetensors|json)(?:\.\d+\.tmp)?"
 )
-"""The files of checkpoints, also those that a killed process left half written."""
-_NAME = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
+"""The files of checkpoints, also half-written ones of a killed process."""
+_TENSOR_FILE = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, a shared table once; not what is kept elsewhere."""
+    """Parameters and buffers by name, a shared table once, without those stored elsewhere."""
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     elsewhere: frozenset[str] = getattr(model, "kept_elsewhere", frozenset())
     return {name: tensor.detach() for name, tensor in named.items() if name not in elsewhere}
@@ -54,37 +55,43 @@ def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def restore_weights(model: nn.Module, tensors: dict[str, Tensor], name: str = "checkpoint") -> None:
-    """Copy `tensors` into the model; other names or shapes than its own are an error."""
-    expected = model_tensors(model)
-    for key in sorted(expected.keys() | tensors.keys()):
-        shape, expected_shape = (
-            tuple(named[key].shape) if key in named else "missing" for named in (tensors, expected)
-        )
-        if shape != expected_shape:
+    """Copy `tensors` into the model, if their names and shapes are the model's.
+
+    Args:
+        model: its weights are replaced.
+        tensors: the new weights.
+        name: what messages call the tensors.
+    """
+    model_weights = model_tensors(model)
+    for key in sorted(model_weights.keys() | tensors.keys()):
+        shape = tuple(tensors[key].shape) if key in tensors else "missing"
+        expected = tuple(model_weights[key].shape) if key in model_weights else "missing"
+        if shape != expected:
             raise UserError(
-                f"{name}: {key} is {shape} but the model's is {expected_shape}; "
+                f"{name}: {key} is {shape} but the model's is {expected}; "
                 "the file belongs to other settings"
             )
-        expected[key].copy_(tensors[key])
+        model_weights[key].copy_(tensors[key])
 
 
-def average_weights(sets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of the tensors of several checkpoints (Vaswani et al. 2017, section 6.1)."""
-    return {
-        name: torch.stack([s[name].double() for s in sets]).mean(dim=0).to(first.dtype)
-        for name, first in sets[0].items()
-    }
+def average_weights(checkpoints: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of the weights of several checkpoints (Vaswani et al. 2017, section 6.1)."""
+    means = {}
+    for name, first in checkpoints[0].items():
+        values = torch.stack([weights[name].double() for weights in checkpoints])
+        means[name] = values.mean(dim=0).to(first.dtype)
+    return means
 
 
 def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, verified by its SHA-256 sum if that is given."""
+    """Read a safetensors file; with `expected`, check its SHA-256 sum."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if expected is not None and hashlib.sha256(data).hexdigest() != expected:
         raise UserError(
-            f"{path}: damaged, its SHA-256 is not the one of its checkpoint; the same command "
+            f"{path}: damaged, its SHA-256 is not the one in its checkpoint; the same command "
             "uses the checkpoint before"
         )
     try:
@@ -94,7 +101,7 @@ def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
 
 
 def check_format(number: int, path: Path) -> None:
-    """Refuse what a later version has written."""
+    """Refuse a file that a later version has written."""
     if number > FORMAT:
         raise UserError(
             f"{path}: format {number}, this version of nmt_feat reads up to {FORMAT}; "
@@ -104,81 +111,89 @@ def check_format(number: int, path: Path) -> None:
 
 @dataclass
 class TrainingState:
-    """What a stopped run needs to know beside tensors; saved with each checkpoint."""
+    """The state of a training beside tensors; each checkpoint has it, so names are part of it."""
 
     step: int = 0
+    """The number of updates."""
     batches: int = 0
-    """Batches drawn from the stream by all processes together."""
+    """Batches drawn by all processes together."""
     best_step: int = 0
-    """Of the highest dev BLEU; of equal BLEU, of the lowest dev loss."""
+    """The step with the highest dev BLEU; of several, the one with the lowest dev loss."""
     best_bleu: float = -1.0
-    """There; of the metric that selects, if that is another one."""
+    """The dev BLEU there, or the score of the metric that chooses the checkpoint."""
     seconds: float = 0.0
-    """Time in updates, validation not counted."""
+    """Time of the updates, without validation."""
     elapsed: float = 0.0
-    """Time in updates and validation."""
+    """Time of updates and validation."""
     tokens: int = 0
-    """Target tokens trained on."""
+    """Target tokens of all updates."""
     sentences: int = 0
+    """Sentence pairs of all updates."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """A point per validation: step, dev BLEU (greedy), dev loss (nats per piece)."""
     finished: bool = False
     processes: int = 0
-    """That made the updates, each with so many threads; 0 where that does not matter."""
+    """Processes that made the updates; 0 if any number of them may continue."""
     threads: int = 0
+    """Threads of each process; 0 on a GPU, where they do not change the result."""
     loss: float = 0.0
-    """Summed over the tokens of all processes since the last validation, to be shown."""
+    """The sum over the tokens of all processes since the last validation, for display."""
     counted: int = 0
-    """Those tokens."""
+    """The number of these tokens."""
     skipped: int = 0
     """Updates whose loss or gradient was not finite."""
     in_a_row: int = 0
-    """The last ones of them."""
+    """How many of the latest updates were skipped one after another."""
 
 
 @dataclass
 class Index:
-    """What an index says beside its own sum."""
+    """The content of an index beside its own sum."""
 
     format: int
     step: int
     steps: list[int]
+    """The steps of the last validated weights."""
     best: int
+    """The step of the best weights, or 0."""
     sha256: dict[str, str]
+    """The sum of each file, by name."""
     meta: TrainingState
 
 
 class Damaged(UserError):
-    """A checkpoint, or a file of it, that is not what was written."""
+    """A file of a checkpoint is missing, or is not what was written."""
 
 
 class Checkpoints:
-    """The checkpoints of one run, in one folder; the weights of the last `keep` and of the best.
+    """The checkpoints of a run, in one folder: the best weights, and the last `keep`.
 
     Args:
-        folder: where they are.
-        keep: how many weights are kept beside the best.
-        verify: whether the files of the newest are checked, to use the one before if need be;
-            otherwise each is when it is read.
+        folder: the folder of the checkpoints.
+        keep: how many weights to keep beside the best.
+        verify: check the files of the newest checkpoint now, and use the one before if they are
+            damaged. Without it, a file is checked when it is read.
 
     Attributes:
-        index: the newest checkpoint that is whole; empty if there is none.
-        damaged: what is wrong with a newer one, if there is one.
+        index: the index of the newest whole checkpoint; empty if there is none.
+        damaged: a message about a newer, damaged checkpoint, if there is one.
     """
 
     def __init__(self, folder: Path, keep: int, verify: bool = True) -> None:
         self.folder, self.keep = folder, keep
         self.damaged: str | None = None
         names = [path.stem.removeprefix(INDEX) for path in folder.glob(f"{INDEX}*.json")]
-        whole: list[dict[str, Any]] = []
-        for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
+        steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        indices: list[dict[str, Any]] = []  # of whole checkpoints, the newest first
+        for step in steps:
             try:
-                whole.append(self._read_index(step, verify and not whole))
+                indices.append(self._read_index(step, verify and not indices))
             except Damaged as error:
-                self.damaged = self.damaged or (None if whole else str(error))
-        if self.damaged and not whole:
+                if not indices:
+                    self.damaged = self.damaged or str(error)
+        if self.damaged and not indices:
             raise UserError(f"{self.damaged}; to train from the start, delete {folder.parent}")
-        self.index, self._before = [*whole, {}, {}][:2]
+        self.index, self._before = [*indices, {}, {}][:2]
 
     def _read_index(self, step: int, verify: bool) -> dict[str, Any]:
         path = self.folder / f"{INDEX}{step}.json"
@@ -187,17 +202,19 @@ class Checkpoints:
             if index.pop("sum") != hash_json(index):
                 raise ValueError
             check_format(index["format"], path)
-            if convert_json(index, Index).step != step or not all(
-                map(_NAME.fullmatch, index["sha256"])
-            ):
+            if convert_json(index, Index).step != step:
+                raise ValueError
+            if not all(map(_TENSOR_FILE.fullmatch, index["sha256"])):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, Mismatch):
             raise Damaged(f"{path}: damaged") from None
-        for name, expected in index["sha256"].items() if verify else ():
-            if not (file := self.folder / name).is_file():
-                raise Damaged(f"{file}: missing")
-            if hash_file(file) != expected:
-                raise Damaged(f"{file}: damaged, its SHA-256 is not the one in {path.name}")
+        if verify:
+            for name, expected in index["sha256"].items():
+                file = self.folder / name
+                if not file.is_file():
+                    raise Damaged(f"{file}: missing")
+                if hash_file(file) != expected:
+                    raise Damaged(f"{file}: damaged, its SHA-256 is not the one in {path.name}")
         return index
 
     def save(
@@ -212,14 +229,14 @@ class Checkpoints:
         """Write the checkpoint of `step`.
 
         Args:
-            step: the update that it follows.
-            model: its weights.
+            step: the number of updates so far.
+            model: its weights are saved.
             state: other tensors.
-            meta: what else there is, as JSON.
+            meta: everything else, as JSON.
             best: the step with the best score; 0 if there is none yet.
             validated: whether the weights count among the last `keep`.
         """
-        self._refuse_gone()
+        self._refuse_deleted_folder()
         self.folder.mkdir(exist_ok=True)
         sums = dict(self.index.get("sha256", {}))
         for kind, tensors in (("weights", model_tensors(model)), ("state", state)):
@@ -227,7 +244,8 @@ class Checkpoints:
             write_atomically(self.folder / name, data)
             sums[name] = hashlib.sha256(data).hexdigest()
         steps = [s for s in self.index.get("steps", []) if s < step]
-        steps = [*steps, step][-self.keep :] if validated else steps
+        if validated:
+            steps = [*steps, step][-self.keep :]
         names = {f"weights-{s}.safetensors" for s in (*steps, best, step) if s}
         names |= {f"state-{step}.safetensors"}
         index: dict[str, Any] = {
@@ -240,43 +258,50 @@ class Checkpoints:
         }
         content = json.dumps({"sum": hash_json(index), **index}, indent=1)
         write_atomically(self.folder / f"{INDEX}{step}.json", content.encode())
-        before = self._before if self.step == step else self.index
-        self.index, self._before = index, before
-        indices = [one for one in (index, before) if one]
-        needed = {f"{INDEX}{one['step']}.json" for one in indices}
-        needed |= {name for one in indices for name in one["sha256"]}
+        if self.step != step:  # not where the same step is saved once more
+            self._before = self.index
+        self.index = index
+        self._delete_old_files()
+
+    def _delete_old_files(self) -> None:
+        """Delete the files of checkpoints that the newest two do not name."""
+        indices = [index for index in (self.index, self._before) if index]
+        needed = {f"{INDEX}{index['step']}.json" for index in indices}
+        needed |= {name for index in indices for name in index["sha256"]}
         for path in self.folder.iterdir():
-            if path.name not in needed and _WRITTEN.fullmatch(path.name):
+            if path.name not in needed and _CHECKPOINT_FILE.fullmatch(path.name):
                 path.unlink()
 
-    def _refuse_gone(self) -> None:
-        """A folder deleted while its run trains would be made again with half its files."""
+    def _refuse_deleted_folder(self) -> None:
+        """Refuse to write into a folder that was deleted: it would have only half of its files."""
         refuse_links(self.folder)
-        if not self.folder.parent.is_dir() or (self.index and not self.folder.is_dir()):
-            gone = self.folder if self.folder.parent.is_dir() else self.folder.parent
-            raise UserError(f"{gone}: was deleted while the run trained; {AGAIN}")
+        if not self.folder.parent.is_dir():
+            raise UserError(f"{self.folder.parent}: was deleted while the run trained; {AGAIN}")
+        if self.index and not self.folder.is_dir():
+            raise UserError(f"{self.folder}: was deleted while the run trained; {AGAIN}")
 
     @property
     def step(self) -> int:
-        """Step of the newest checkpoint; 0 if there is none."""
+        """The step of the newest checkpoint; 0 if there is none."""
         return int(self.index["step"]) if self.index else 0
 
     def read_weights(self, step: int) -> dict[str, Tensor]:
-        """Weights at a kept step."""
+        """The weights of a step whose weights are still there."""
         return self._read_tensors(f"weights-{step}.safetensors")
 
     def read_state(self) -> dict[str, Tensor]:
-        """Optimiser and generators of the newest checkpoint."""
+        """The optimiser's state and the random generators of the newest checkpoint."""
         return self._read_tensors(f"state-{self.step}.safetensors")
 
     def _read_tensors(self, name: str) -> dict[str, Tensor]:
-        if not (expected := self.index["sha256"].get(name)):
+        expected = self.index["sha256"].get(name)
+        if not expected:
             raise UserError(f"{self.folder}: its newest checkpoint has no {name}; train again")
         return read_tensors(self.folder / name, expected)
 
     def select_weights(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
-        """The weights to test, and the steps they come from; `how`: `best` or `average`."""
-        self._refuse_gone()
+        """The weights to test, and the steps that they come from; `how`: `best` or `average`."""
+        self._refuse_deleted_folder()
         if not self.index:
             raise UserError(f"{self.folder}: has no checkpoint any more; {AGAIN}")
         steps = [self.index["best"]] if how == "best" else list(self.index["steps"])

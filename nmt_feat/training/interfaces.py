@@ -1,4 +1,4 @@
-"""What the training loop takes: settings, batches, scores of a validation, a display."""
+"""What the training loop gets from outside: settings, batches, scores on dev, a display."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nmt_feat.model.batch import Batch
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The settings that the loop needs; each is explained in `conf/train.yaml`'s schema."""
+    """The settings that the loop needs; `nmt_feat/config/schema.py` explains them."""
 
     seed: int
     max_steps: int
@@ -31,7 +31,7 @@ class TrainingSettings:
 
 
 class PlannedBatch(Protocol):
-    """Some sentence pairs of an epoch; its tensors are made only where it is trained on."""
+    """Some sentence pairs of an epoch; only the process that trains on them makes the tensors."""
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -39,31 +39,31 @@ class PlannedBatch(Protocol):
 
     @property
     def target_token_count(self) -> int:
-        """Target pieces with the end symbols, without padding."""
+        """The number of target pieces, with end symbols, without padding."""
 
     @property
     def longest_lengths(self) -> tuple[int, int]:
-        """Tokens of the longest source and of the longest target."""
+        """The numbers of tokens of the longest source and of the longest target."""
 
     def source_text(self, index: int) -> str:
-        """The source of a pair, for a message."""
+        """The source text of a pair, for a message."""
 
     def collate(self) -> Batch:
-        """The tensors."""
+        """Make the tensors."""
 
 
 class ValidationScores(NamedTuple):
-    """What a validation measures on dev."""
+    """The scores of a validation, on dev."""
 
     bleu: float
     loss: float
-    """Nats per target piece."""
+    """In nats per target piece."""
     selection: float | None = None
-    """Of another metric that chooses the checkpoint, the higher the better."""
+    """The score of another metric that chooses the checkpoint; the higher the better."""
 
     @property
     def selection_value(self) -> float:
-        """What chooses the checkpoint."""
+        """The score that chooses the checkpoint."""
         return self.bleu if self.selection is None else self.selection
 
 
@@ -71,7 +71,7 @@ class ProgressReport(Protocol):
     """Shows a person what the loop does."""
 
     current_work: str
-    """What the processes do together, for messages."""
+    """The present work of all processes, for messages."""
 
     def print_line(self, text: str) -> None:
         """Print a line."""
@@ -80,13 +80,13 @@ class ProgressReport(Protocol):
         """Begin at `step` of `total` updates."""
 
     def show_phase(self, name: str, work: str) -> None:
-        """Show another kind of work than updates, `work` in full."""
+        """Show that work other than updates begins; `work` describes it in full."""
 
     def show_update(self, step: int, loss: float, speed: float) -> None:
         """Show the mean loss per token (nats) and target tokens per second."""
 
     def show_validation(self, step: int, bleu: float, perplexity: float, loss: float) -> None:
-        """Show a validation, and the mean loss since the one before."""
+        """Show a validation, and the mean training loss since the one before."""
 
     def show_end(self) -> None:
         """End the display."""

@@ -1,4 +1,4 @@
-"""The earlier place of the loggers; it goes with release 0.3."""
+"""The loggers under their earlier module name, which release 0.3 removes."""
 
 import warnings
 

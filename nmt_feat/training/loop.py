@@ -38,27 +38,28 @@ from nmt_feat.training.schedules import rate_factor
 
 
 class UpdateLoss(NamedTuple):
-    """What an update leaves to be shown."""
+    """The loss of an update, for display."""
 
     loss_sum: Tensor
-    """Over the target tokens of this process; 0 where the update was skipped."""
+    """The sum over the target tokens of this process; 0 if the update was skipped."""
     token_count: int
-    """Target tokens of all processes."""
+    """The number of target tokens of all processes."""
 
 
 class Trainer:
     """One training, in one of `fabric.world_size` processes.
 
     Args:
-        settings: numbers and choices.
+        settings: see `TrainingSettings`.
         objective: model and loss, on the device.
-        optimizer: of the objective's parameters.
-        plan_epoch: gives the batches of an epoch, of all processes together; always as many.
-        validate_model: scores the model on dev; none where a signal interrupts that.
-        checkpoints: of this run.
+        optimizer: updates the objective's parameters.
+        plan_epoch: from an epoch's number to its batches, for all processes together. All epochs
+            have the same number of batches.
+        validate_model: scores the model on dev; None if a signal interrupts it.
+        checkpoints: the checkpoints of this run.
         fabric: device, processes and precision.
-        progress: what a person sees.
-        stop_requested: whether training is to end after this update; all processes get the same
+        progress: shows what happens.
+        stop_requested: whether training should end after this update; all processes get the same
             answer.
     """
 
@@ -87,7 +88,7 @@ class Trainer:
         is_adam = isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
         is_fused = is_adam and optimizer.defaults.get("fused")
         self.optimizer_skips = bool(is_fused) and fabric.device.type == "cuda"
-        """Whether the optimiser itself skips an update that the GPU finds to be not finite."""
+        """Whether the optimiser skips updates by a flag on the GPU, for which nothing waits."""
         self.unchecked_updates: list[tuple[Tensor, list[PlannedBatch]]] = []
         """Updates since the last `count_skipped`: whether each was skipped, and its batches."""
         torch.manual_seed(derive_seed(settings.seed, "dropout", fabric.global_rank))
@@ -95,36 +96,46 @@ class Trainer:
     # ---- resume and save
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint, if there is one, exactly where it was.
+        """Continue exactly from the newest checkpoint, if there is one.
 
-        Another number of processes or (on CPU) threads is an error, for the bits depend on it,
-        unless `resume_exact` is false.
+        Raises:
+            UserError: if the number of processes or (on CPU) threads is another one, because the
+                last bits depend on it; not if `resume_exact` is false.
         """
         self.saved_step = self.checkpoints.step
         if not self.saved_step:
             return
-        fabric, current = self.fabric, self.state
+        current = self.state
         self.state = convert_json(self.checkpoints.index["meta"], TrainingState)
         restore_weights(self.model, self.checkpoints.read_weights(self.state.step))
         tensors = self.checkpoints.read_state()
         load_optimizer(self.optimizer.optimizer, tensors)
+        if self.settings.resume_exact:
+            self.refuse_other_counts(current)
+        self.restore_generators(tensors)
+        self.state.processes, self.state.threads = current.processes, current.threads
+        # `max_steps` may have been larger when the checkpoint was written.
+        is_last = self.state.step >= self.settings.max_steps
+        self.state.finished |= is_last and not self.validation_due()
+
+    def refuse_other_counts(self, current: TrainingState) -> None:
+        """Refuse to continue with other numbers of processes or threads than before."""
         for kind, count in (("processes", current.processes), ("threads", current.threads)):
             before = getattr(self.state, kind)
-            if self.settings.resume_exact and before not in (0, count):
+            if before not in (0, count):
                 raise UserError(
                     f"{self.checkpoints.folder.parent}: its updates were made with {before} "
                     f"{kind}, here are {count}, whose result differs in its last bits; give it "
                     f"{before}, or set trainer.resume_exact=false"
                 )
-        name = f"generator.{fabric.global_rank}"
+
+    def restore_generators(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the random generators of this process, if a checkpoint's `tensors` have them."""
+        name, device = f"generator.{self.fabric.global_rank}", self.fabric.device
         if f"{name}.cpu" in tensors:
             torch.set_rng_state(tensors[f"{name}.cpu"])
-        if f"{name}.cuda" in tensors and fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors[f"{name}.cuda"], fabric.device)
-        self.state.processes, self.state.threads = current.processes, current.threads
-        # Its last validation may not have been the last under the limit that it had then.
-        is_last = self.state.step >= self.settings.max_steps
-        self.state.finished |= is_last and not self.validation_due()
+        if f"{name}.cuda" in tensors and device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[f"{name}.cuda"], device)
 
     def save_checkpoint(self, validated: bool = True) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""
@@ -203,7 +214,7 @@ class Trainer:
         return UpdateLoss(torch.where(is_skipped, 0, loss_sum), token_count)
 
     def draw_batch(self) -> PlannedBatch:
-        """The next batch; epochs follow one another without a seam."""
+        """The next batch; after the last one of an epoch comes the first one of the next epoch."""
         epoch, index = divmod(self.state.batches, len(self.plan))
         if epoch != self.epoch:
             self.epoch, self.plan = epoch, self.plan_epoch(epoch)
@@ -241,14 +252,14 @@ class Trainer:
         return nn.utils.get_total_norm(gradients)
 
     def set_learning_rate(self, step: int) -> None:
-        """The rate of an update, counted from 1, in each group of parameters."""
+        """Set the learning rate of update `step`, counted from 1, in each group of parameters."""
         settings = self.settings
         factor = rate_factor(settings.schedule, step, settings.warmup, settings.max_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group.get(HIGHEST, settings.learning_rate) * factor
 
     def step_optimizer(self, is_skipped: Tensor) -> None:
-        """Change the weights, unless `is_skipped`, a truth value on the device."""
+        """Change the weights, unless `is_skipped`, a boolean on the device, is true."""
         if self.optimizer_skips:  # to read the value here would mean waiting for the GPU
             self.optimizer.optimizer.found_inf = is_skipped.float()
         if self.optimizer_skips or not is_skipped:
@@ -257,7 +268,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def explain_memory_error(self, batch: PlannedBatch) -> Iterator[None]:
-        """Where memory does not suffice for a batch, an error that says how large it is."""
+        """Turn an error for lack of memory into one that says how large the batch is."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -273,13 +284,14 @@ class Trainer:
             ) from error
 
     def count_skipped(self) -> None:
-        """Count the skipped ones of the unchecked updates; too many in a row end the training.
+        """Count how many unchecked updates were skipped; too many in a row end the training.
 
         The flags are on the device. They are read together, when a line or a checkpoint is written
-        anyway, so that a GPU is not waited for in every update.
+        anyway, so that not every update waits for the GPU.
 
         Raises:
-            UserError: which sentences were in the last of `max_skipped` in a row.
+            UserError: after `max_skipped` skipped updates in a row; it names the sentences of the
+                last one.
         """
         updates, state = self.unchecked_updates, self.state
         flags = torch.stack([flag for flag, _ in updates]).tolist() if updates else []
@@ -298,7 +310,7 @@ class Trainer:
         updates.clear()
 
     def refuse_skipped(self, step: int, batches: Sequence[PlannedBatch]) -> None:
-        """End the training, which makes no progress, and name the sentences of its last update."""
+        """End the training, which makes no progress; the message names the last sentences."""
         rows = sorted(int(row) for batch in batches for row in batch.indices)
         listed = ", ".join(str(row + 1) for row in rows[:20])
         if len(rows) > 20:
@@ -313,7 +325,7 @@ class Trainer:
     # ---- a validation
 
     def validate(self) -> bool:
-        """Dev loss and BLEU; false where a signal interrupts it, and resuming does it again."""
+        """Measure loss and BLEU on dev; false if a signal interrupts it (resuming repeats it)."""
         work = f"the validation after update {self.state.step}"
         self.progress.show_phase("validating", work)
         self.model.eval()
@@ -359,7 +371,7 @@ class Trainer:
     # ---- the loop
 
     def sum_over_processes(self, value: Tensor) -> float:
-        """The sum of a number over the processes, which all take part."""
+        """The sum of a number over all processes; each process must call this."""
         if self.fabric.world_size == 1:
             return float(value)
         total = self.fabric.all_reduce(value.clone(), reduce_op="sum")
@@ -367,12 +379,13 @@ class Trainer:
         return float(total)
 
     def fit(self) -> TrainingState:
-        """Train to the end, from wherever `resume` left the run, or until a signal comes."""
+        """Train to the end, or until a signal comes; after `resume`, from the checkpoint on."""
         settings, state, is_first = self.settings, self.state, self.fabric.global_rank == 0
         self.model.train()
         self.progress.show_start(state.step, settings.max_steps)
-        # Each process sums its own losses; only where they are shown or saved all are added up.
+        # Each process sums its own losses; the sums are added up only to be shown or saved.
         losses = torch.tensor(state.loss if is_first else 0.0, device=self.fabric.device)
+        # `seconds` counts updates, `elapsed` validations too; neither counts writing checkpoints.
         begin = time.perf_counter()
         while not state.finished and not self.stop_requested():
             if not self.validation_due():

@@ -1,4 +1,4 @@
-"""What an update makes smaller: the loss of a batch by the model."""
+"""What an update makes smaller: the loss of a model on a batch."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ from nmt_feat.model.translation_model import LossFunction, TranslationModel
 
 
 class Objective(nn.Module):
-    """Model and loss in one module, so that data-parallel training wraps both."""
+    """Model and loss in one module, because data-parallel training wraps one module."""
 
     def __init__(self, model: TranslationModel, smoothing: float, fused: bool) -> None:
         super().__init__()
@@ -24,17 +24,24 @@ class Objective(nn.Module):
         target_out: Tensor,
         real: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Summed smoothed loss, with that of a method that has one, and negative log-likelihood.
+        """The losses of a batch.
 
-        Both in nats; the second is that of the translation alone.
+        Args:
+            source, features: ids `(B, S)`.
+            target_in, target_out: ids `(B, T)`.
+            real: `(N,)`, the positions in the flattened target that are not padding. The batch
+                brings them, because to find them here would mean waiting for a GPU.
 
-        Ids `(B, S)` and `(B, T)`; `real` are the positions `(N,)` in the flattened target that are
-        not padding. The batch brings them, because finding them would mean waiting for a GPU.
+        Returns:
+            The summed smoothed loss, with the method's own loss if it has one; and the summed
+            negative log-likelihood of the translation. Both are in nats.
         """
         mask = source != PAD
         memory = self.model.encode(source, features, mask)  # (B, S, D)
         hidden = self.model.decode(target_in, memory, mask).flatten(0, 1)  # (B * T, D)
         states, right = hidden.index_select(0, real), target_out.flatten().index_select(0, real)
         loss, nll = self.model.compute_loss(states, right, self.smoothing, self.loss)
-        further = self.model.method.compute_loss(memory, features)
-        return (loss if further is None else loss + further), nll
+        method_loss = self.model.method.compute_loss(memory, features)
+        if method_loss is not None:
+            loss = loss + method_loss
+        return loss, nll

@@ -9,19 +9,18 @@ import torch
 from torch import Tensor, nn
 
 HIGHEST = "highest"
-"""The key, in a group of an optimiser, of a learning rate of its own, before the schedule."""
-
+"""The key of a separate highest learning rate in an optimiser's group of parameters."""
 
 Rates = Mapping[str | tuple[str, ...], float]
-"""The highest learning rates of parameters whose names begin so, or with one of several."""
+"""Highest learning rates, by the prefix or the prefixes of parameters' names."""
 
 
 def group_parameters(module: nn.Module, rates: Rates) -> list[dict[str, Any]]:
-    """The parameters in groups, as an optimiser takes them.
+    """Divide the parameters into groups for an optimiser.
 
     Args:
         module: has the parameters.
-        rates: the highest learning rates of parameters whose names begin so.
+        rates: separate highest learning rates for some parameters.
     """
     groups: dict[str | tuple[str, ...], list[nn.Parameter]] = {"": []}
     for name, parameter in module.named_parameters():
@@ -44,7 +43,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`."""
+    """Load the state that `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):

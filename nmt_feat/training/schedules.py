@@ -1,9 +1,10 @@
-"""Learning-rate schedules: factors of the highest rate, each after a linear warm-up."""
+"""Learning-rate schedules: factors of the highest rate, after a linear warm-up."""
 
 import math
 from collections.abc import Callable
 
 Schedule = Callable[[int, int, int], float]
+"""From the step, the number of steps of the warm-up and that of all steps to a factor."""
 
 
 def inverse_sqrt(step: int, warmup: int, total: int) -> float:
@@ -29,7 +30,7 @@ def constant(step: int, warmup: int, total: int) -> float:
 SCHEDULES: dict[str, Schedule] = {f.__name__: f for f in (inverse_sqrt, cosine, linear, constant)}
 
 ENDLESS = ("inverse_sqrt", "constant")
-"""Those that do not depend on the number of steps."""
+"""The schedules that do not depend on the total number of steps."""
 
 
 def rate_factor(schedule: str, step: int, warmup: int, total: int) -> float:
