@@ -12,12 +12,19 @@ from rich.console import Console
 
 from nmt_feat.config.data_schema import NoiseConfig
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.data.noise import choose_spans, draw_uniforms, sum_poisson
+from nmt_feat.data.noise import (
+    choose_spans,
+    draw_uniforms,
+    find_begins,
+    mask_spans,
+    sum_poisson,
+)
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.embedders.ids import UNK
+from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.text.subwords import Words
 from tests.support.small import Small, outcome, record
 from tests.support.stops import stop
 
@@ -92,6 +99,18 @@ def test_choices(small: Small) -> None:
     )
 
 
+def test_tags_and_words_with_a_mark(small: Small) -> None:
+    """Tags of masked sentences stay; a word that begins as pieces do is one among the others."""
+    prepared = prepare(small.config("combiner=none"), {})
+    train, begins = prepared.train, np.array([True] * prepared.encoder.subwords.size)
+    ids = np.full(len(train.source.values), FIRST, np.int32)
+    train.features, train.tags = {"domain": ids, "upos": ids}, ("domain",)
+    split = mask_spans(train, begins, NoiseConfig(), [1])
+    assert (split.features["domain"] == FIRST).all()
+    assert (split.features["upos"] == UNK).any()
+    assert find_begins(Words("none", ["the", "▁ok", "dog"]), NoiseConfig(), "none").all()
+
+
 def test_spans() -> None:
     """Lengths are those of a Poisson distribution; a share of 1 masks every word."""
     uniforms = draw_uniforms([1])
@@ -142,6 +161,10 @@ def test_with_controls(small: Small) -> None:
         (
             "data.objective=denoise method=interleave combiner=none",
             "data.objective=denoise method=interleave: tags would stand between the words",
+        ),
+        (
+            "data.objective=denoise method=tree_distance combiner=none features=[heads]",
+            "data.objective=denoise method=tree_distance: heads are counted in words, of which ",
         ),
         (
             "data.objective=denoise features=[contextual] features.contextual.encoder=x",

@@ -14,7 +14,7 @@ from nmt_feat.cli.score import score_text
 from nmt_feat.cli.translate import translate_text
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import FeatureConfig
-from nmt_feat.data.batches import collate, ordered, plan
+from nmt_feat.data.batches import collate, ordered, plan, prepend_tags
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
@@ -106,6 +106,21 @@ def test_a_tag_stands_before_the_sentence(small: Small) -> None:
     assert torch.equal(tagged.features["formality"][:, 0], copied.features["formality"][:, 0])
     assert (tagged.features["formality"][:, 1:] == PAD).all()
     assert tagged.source_mask.sum() == copied.source_mask.sum() + 3
+
+
+def test_each_of_two_tags_has_its_value() -> None:
+    """By hand: the last feature stands first; words and padding read neither."""
+    source = torch.tensor([[7, 5, 3], [8, 3, PAD]])
+    ids = {
+        "domain": torch.tensor([[4, 4, END], [5, END, PAD]]),
+        "formality": torch.tensor([[6, 6, END], [7, END, PAD]]),
+        "upos": torch.tensor([[9, 8, END], [9, END, PAD]]),
+    }
+    source, ids = prepend_tags(["domain", "formality"], source, ids, [*ids])
+    assert source.tolist() == [[BOS, BOS, 7, 5, 3], [BOS, BOS, 8, 3, PAD]]
+    assert ids["domain"].tolist() == [[PAD, 4, PAD, PAD, PAD], [PAD, 5, PAD, PAD, PAD]]
+    assert ids["formality"].tolist() == [[6, PAD, PAD, PAD, PAD], [7, PAD, PAD, PAD, PAD]]
+    assert ids["upos"].tolist() == [[PAD, PAD, 9, 8, END], [PAD, PAD, 9, END, PAD]]
 
 
 def test_erased_values_are_those_of_whole_sentences(small: Small) -> None:

@@ -40,8 +40,8 @@ def collate(split: EncodedSplit, indices: Indices, features: Sequence[str]) -> B
             ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
         else:
             ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
-    for tag in (name for name in features if name in split.tags):
-        source, ids = prepend_tag(tag, source, ids, features)
+    if tags := [name for name in features if name in split.tags]:
+        source, ids = prepend_tags(tags, source, ids, features)
     places, real = split.target.locate_cells(indices)
     target_out = padded(split.target.values)
     target_in = target_out.roll(1, dims=1).masked_fill(target_out == PAD, PAD)
@@ -50,24 +50,27 @@ def collate(split: EncodedSplit, indices: Indices, features: Sequence[str]) -> B
     return Batch(indices.tolist(), source, ids, target_in, target_out, cells, len(cells))
 
 
-def prepend_tag(
-    tag: str, source: Tensor, ids: dict[str, Tensor], features: Sequence[str]
+def prepend_tags(
+    tags: Sequence[str], source: Tensor, ids: dict[str, Tensor], features: Sequence[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Put a token before each sentence that alone has the value of the feature `tag`.
+    """Put a token before each sentence for each of these features, which alone has a value there.
 
-        source   7 5 3 EOS            BOS 7 5 3 EOS
-        tag      4 4 4 END     ->      4  0 0 0 0
-        others   9 8 9 END             0  9 8 9 END
+        source    7 5 3 EOS           BOS BOS 7 5 3 EOS
+        domain    4 4 4 END            0   4  0 0 0  0      the last one of `tags` stands first
+        formality 6 6 6 END     ->     6   0  0 0 0  0
+        others    9 8 9 END            0   0  9 8 9 END
 
     Padding, 0, is a zero vector: there the model reads what it reads without the feature. Other
     columns of `ids`, as units, stay.
     """
     changed = dict(ids)
     for name in features:
-        padding = torch.zeros_like(ids[name])
-        first, others = (ids[name], padding) if name == tag else (padding, ids[name])
-        changed[name] = torch.cat([first[:, :1], others], dim=1)
-    return torch.cat([torch.full_like(source[:, :1], BOS), source], dim=1), changed
+        front, rest = ids[name].new_zeros(len(source), len(tags)), ids[name]
+        if name in tags:
+            front[:, -1 - tags.index(name)] = rest[:, 0]
+            rest = torch.zeros_like(rest)
+        changed[name] = torch.cat([front, rest], dim=1)
+    return torch.cat([source.new_full((len(source), len(tags)), BOS), source], dim=1), changed
 
 
 def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:

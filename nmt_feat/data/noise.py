@@ -24,7 +24,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
-from nmt_feat.text.subwords import MARK
+from nmt_feat.text.subwords import MARK, Subwords
 
 STREAM = 28
 """Begins the seeds here: controls draw from the same seed of the run, and other numbers."""
@@ -38,11 +38,8 @@ def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
     The masks of train are drawn anew in each epoch, with the run's seed. Those of dev and the test
     sets are the same in all runs, so that scores can be compared.
     """
-    names, noise = prepared.encoder.subwords.names, cfg.data.noise
-    begins = np.array([name.startswith(MARK) or noise.unit == "piece" for name in names])
-    if not begins.any():  # pieces are words, without a mark
-        begins[:] = True
-    train = prepared.train
+    noise, train = cfg.data.noise, prepared.train
+    begins = find_begins(prepared.encoder.subwords, noise, cfg.subword.kind)
     redraw = prepared.redraw or (lambda epoch: train)
 
     def mask_train(epoch: int) -> EncodedSplit:
@@ -56,6 +53,15 @@ def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
         for number, (name, split) in enumerate(others.items(), start=1)
     }
     prepared.dev, prepared.tests = masked.pop("dev"), masked
+
+
+def find_begins(subwords: Subwords, noise: NoiseConfig, kind: str) -> NDArray[np.bool_]:
+    """Whether a piece begins a word, by id; `kind` is that of the subwords."""
+    begins = np.array([name.startswith(MARK) or noise.unit == "piece" for name in subwords.names])
+    # Pieces that are words have no mark, but some words of a text may begin with it.
+    if kind == "none" or not begins.any():
+        begins[:] = True
+    return begins
 
 
 def mask_spans(
@@ -84,11 +90,10 @@ def mask_spans(
         bounds.append(len(indices))
     rows, is_mask = np.array(indices, np.int64), np.array(masks, bool)
     source = Ragged(np.where(is_mask, UNK, values[rows]).astype(np.int32), np.array(bounds))
-    hidden = is_mask if noise.features == "mask" else np.zeros_like(is_mask)
-    features = {
-        name: np.where(hidden, UNK, ids[rows]).astype(np.int32)
-        for name, ids in split.features.items()
-    }
+    features = {name: ids[rows] for name, ids in split.features.items()}
+    if noise.features == "mask":
+        for name in features.keys() - set(split.tags):  # a tag says nothing of its first word alone
+            features[name] = np.where(is_mask, UNK, features[name]).astype(np.int32)
     return split.with_source(source, features)
 
 

@@ -45,10 +45,16 @@ def check_denoising(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, what would show masked words, or stand between words."""
     if cfg.data.objective != "denoise":
         return
-    if locate_method(cfg.method).in_source:
+    method, where = locate_method(cfg.method), method_name(cfg.method._target_)
+    if method.in_source:
         raise UserError(
-            f"data.objective=denoise method={method_name(cfg.method._target_)}: tags would stand "
-            "between the words, of which spans are masked; set method=embedding"
+            f"data.objective=denoise method={where}: tags would stand between the words, of which "
+            "spans are masked; set method=embedding"
+        )
+    if method.reads_heads:
+        raise UserError(
+            f"data.objective=denoise method={where}: heads are counted in words, of which spans "
+            "are masked; set method=embedding"
         )
     for kind in choose_kinds(cfg.features).values():
         if kind.reads == "vectors":
