@@ -11,6 +11,7 @@ from rich.console import Console
 
 from nmt_feat.api import load_run
 from nmt_feat.config.schema import MetricConfig
+from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.identity import hash_data
 from nmt_feat.data.prepare import Prepared
@@ -18,11 +19,15 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, build_metrics, measure_texts, score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import BLEU
-from nmt_feat.features.vocabulary import INSIDE
+from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.trained_model import TrainedModel
-from nmt_feat.text.conllu import Sentence, read_conllu
+from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.subwords import Words
+from nmt_feat.text.term_insertion import KEY, Insertion
+from nmt_feat.text.word_values import MISSING, read_column
 from tests.support.entry import call
 from tests.support.small import Small, cut, record
 
@@ -237,6 +242,22 @@ def test_marks_of_the_text_stay(small: Small, factored: Path) -> None:
     (path := small.folder / "own.conllu").write_text(block, encoding="utf-8")
     (sentence,) = read_conllu(path)
     assert [word.features["term"] for word in run.inspect(sentence)] == ["1", "2"]
+
+
+def test_what_no_annotation_says_stays_unknown() -> None:
+    """Marks of terms give a sentence words; other features of these are not `_`, but unknown."""
+    write = Insertion().write_terms
+    words = "1\tking\t_\tNOUN\t_\t_\t_\t_\t_\tNER=O\n"
+    (annotated,) = parse_conllu(words.split("\n"), "x")
+    sentences = [write(annotated, []), write(Sentence("the king"), [])]
+    columns = [f"misc.{KEY}", "upos", "misc.NER"]
+    read = [read_column(Sentences.of(sentences), column) for column in columns]
+    values = [[column.values[code] for code in column.codes] for column in read]
+    assert values == [["0", "0", "0"], *(["NOUN", MISSING, MISSING], ["O", MISSING, MISSING])]
+    features = {name: FeatureVocab(name, "copy", ["NOUN"]) for name in ("upos",)}
+    encoder = SourceEncoder(Words("none", ["king"]), features)
+    with pytest.raises(UserError, match=r"^b: no annotation of 'the king', but features need it"):
+        encoder.describe(encoder.read_columns(sentences), ["a", "b"])
 
 
 def test_terms_longer_than_the_text(small: Small, factored: Path, tmp_path: Path) -> None:

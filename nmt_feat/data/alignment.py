@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from nmt_feat.base.files import write_part
@@ -29,9 +30,14 @@ from nmt_feat.features.vocabulary import Code, FeatureVocab
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.merging import source_key
 from nmt_feat.text.normalization import RULES_FILE, write_rules
-from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
+from nmt_feat.text.sentences import HEAD, DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces, Subwords
-from nmt_feat.text.word_values import whitespace_words, without_annotation
+from nmt_feat.text.word_values import (
+    MISSING,
+    MISSING_HEAD,
+    whitespace_words,
+    without_annotation,
+)
 
 INSIDE_WORD = 3  # beside UNK and END in `AlignedSentences.carried`
 VALUES = 4
@@ -253,8 +259,8 @@ class SourceEncoder:
         without = np.flatnonzero(sentences.counts == 0).tolist()
         needed = self.features or self.split_at_words
         bare = {i for i in without if visible_places(texts[i]).any()} if needed else set()
-        if bare and self.required:
-            i = min(bare)
+        if lacking := (bare if self.required else set()) | self._find_lacking(sentences):
+            i = min(lacking)
             raise UserError(
                 f"{where[i]}: no annotation of {texts[i]!r}, but "
                 f"{'features need' if self.features else 'subword.split_at_words=true needs'} it; "
@@ -265,6 +271,19 @@ class SourceEncoder:
             labels = sentences.labels
             sentences = replace(Sentences.of(rows, self.annotation_columns), labels=labels)
         return sentences, len(bare)
+
+    def _find_lacking(self, sentences: Sentences) -> set[int]:
+        """Sentences that have words, of which the annotation that features must have is missing."""
+        kinds = [self.kinds[name] for name in self.features]
+        columns = list_annotation_columns(kind for kind in kinds if kind.requires_annotation)
+        missing = {HEAD: str(MISSING_HEAD)}
+        words = [
+            pc.index(sentences.annotation[column], missing.get(column, MISSING)).as_py()
+            for column in columns
+            if column in sentences.annotation
+        ]
+        behind = np.cumsum(sentences.counts)
+        return {int(np.searchsorted(behind, word, side="right")) for word in words if word >= 0}
 
     def _check_labels(self, sentences: Sentences, where: Sequence[str]) -> None:
         """Refuse a sentence that lacks a value of its own where features must have one."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.conllu import NONE, Sentence, Word
 from nmt_feat.text.glossary import Occurrence, find_tokens
-from nmt_feat.text.word_values import misc_value
+from nmt_feat.text.word_values import misc_value, without_annotation
 
 KEY = "TERM"
 COLUMN = f"misc.{KEY}"
@@ -59,9 +59,8 @@ class Insertion(NamedTuple):
         term's place in the tree. Words that have a mark keep it.
         """
         if not sentence.words and not self.tags:  # only words can be marked
-            tokens = find_tokens(sentence.text)
-            words = tuple(Word(sentence.text[start:end], start, end) for start, end in tokens)
-            sentence = sentence._replace(words=words)
+            text = sentence.text
+            sentence = sentence._replace(words=without_annotation(text, find_tokens(text)).words)
         bounds = [bound for span in occurrences for bound in (span.start, span.end)]
         builder = _Builder(sentence.text, list(_cut_words(sentence, bounds)), self.tags)
         begin, between, end = self.tags or ("", "", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -22,12 +23,12 @@ def whitespace_words(text: str) -> tuple[Word, ...]:
     return tuple(Word(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", text))
 
 
-def without_annotation(text: str) -> Sentence:
-    """Words between spaces whose annotation is missing."""
+def without_annotation(text: str, spans: Iterable[tuple[int, int]] | None = None) -> Sentence:
+    """Words whose annotation is missing, at these places; by default those between spaces."""
     values = dict.fromkeys(ANNOTATION, MISSING)
     word = Word("", 0, 0, head=MISSING_HEAD, **values)
-    matches = re.finditer(r"\S+", text)
-    words = (word._replace(form=m[0], start=m.start(), end=m.end()) for m in matches)
+    spans = (match.span() for match in re.finditer(r"\S+", text)) if spans is None else spans
+    words = (word._replace(form=text[a:b], start=a, end=b) for a, b in spans)
     return Sentence(text, tuple(words))
 
 
@@ -47,7 +48,11 @@ def read_column(sentences: Sentences, column: str) -> DictionaryColumn:
             return MISSING
         if not key:
             return annotated or NONE
-        return (misc_value if name == "misc" else feats_value)(annotated, key)
+        if name == "feats":
+            return feats_value(annotated, key)
+        value = misc_value(annotated, key)
+        is_missing = value == NONE and annotated.startswith(f"{MISSING}|")  # but for marks of terms
+        return MISSING if is_missing else value
 
     return DictionaryColumn.of(sentences.annotation[name]).map(read_value)
 
