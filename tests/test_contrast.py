@@ -66,7 +66,7 @@ def test_each_form_is_read(tmp_path: Path) -> None:
     assert result.distances == {"1": [1, 1], "above 15": [0, 1]}
     [sense] = read_suite(write(tmp_path / "w.json", WORD_SENSES))
     assert (sense.category, len(sense.contrastives)) == ("duck:bird", 2)
-    [row] = read_suite(write(tmp_path / "t.tsv", TABLE))
+    [row] = read_suite(write(tmp_path / "t.tsv", f"\ufeff{TABLE}"))  # as spreadsheets write it
     assert (row.reference, row.category, row.distance) == ("Die Bank ist zu .", "gender", 1)
 
 
@@ -80,6 +80,7 @@ def test_each_form_is_read(tmp_path: Path) -> None:
         ([], "has no pair to decide"),
         ("source\treference\n", "has no column contrastive"),
         (TABLE.replace("\t1\n", "\n"), ":2: has not the 5 columns"),
+        (TABLE + "x" * 140_000, "no readable table"),
         (TABLE.replace("\t1\n", "\tfar\n"), "distance 'far' is no number"),
     ],
 )
@@ -122,7 +123,11 @@ def test_annotated_sources_of_a_suite(small: Small, tmp_path: Path) -> None:
     lines = [f"{i}\t{w}\t_\tNOUN" + "\t_" * 6 for i, w in enumerate(words, 1)]
     annotated = write(tmp_path / "mine.conllu", "\n".join([*lines, "", ""]))
     done = call("contrast", run, "--suite", suite, "--source", annotated)
-    assert (done.code, len(read_run(run).contrast["mine"].outcomes)) == (0, 3)
+    earlier = read_run(run).contrast["mine"]
+    assert (done.code, len(earlier.outcomes)) == (0, 3)
+    write(annotated, annotated.read_text().replace("NOUN", "VERB"))  # other decisions perhaps
+    call("contrast", run, "--suite", suite, "--source", annotated)
+    assert read_run(run).contrast["mine"].source != earlier.source
     whole = annotated.read_text()
     for entries, text, message in (
         (LINGEVAL[:1] * 2, whole, "has 1 sentences"),

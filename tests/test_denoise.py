@@ -25,6 +25,7 @@ from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.text.subwords import Words
+from tests.support.entry import call
 from tests.support.small import Small, outcome, record
 from tests.support.stops import stop
 
@@ -131,6 +132,8 @@ def test_run(small: Small) -> None:
     settings = record(run)["settings"]["data"]
     assert settings["objective"] == "denoise"
     assert "noise" not in settings
+    refused = call("reliance", run)
+    assert (refused.code, "to restore text; the translations of its" in refused.err) == (2, True)
     child = small.train(*DENOISE[1:], f"init.run={run}", "trainer.max_steps=2")
     content = record(child)
     assert "objective" not in content["settings"]["data"]

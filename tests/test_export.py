@@ -130,6 +130,18 @@ def check_probabilities(
         assert sum(result.log_probs) == pytest.approx(logprob, abs=1e-4)
 
 
+def test_rows_of_a_derived_class_are_not_those_of_its_table() -> None:
+    class Doubled(Categorical):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(ids)
+
+    add = Add({"word": DIM, "upos": DIM}, DIM)
+    words = make_table(SOURCE, DIM, 1.0)
+    for cls, is_folded in ((Categorical, True), (Doubled, False)):
+        features: dict[str, nn.Module] = {"upos": cls(VALUES, DIM, 1.0)}
+        assert (fold_tables(SourceEmbedding(words, features, add, 0.0)) is not None) == is_folded
+
+
 def test_a_line_of_numbers(tmp_path: Path) -> None:
     """A feature that is no table of values is in the rows of the pieces and their values."""
     torch.manual_seed(4)

@@ -310,6 +310,11 @@ def test_a_run_reads_both_wherever_it_reads(small: Small, corpus: Path) -> None:
     done = call("reliance", run_folder, "--draws", 1)
     assert done.code == 0, done.err
     assert done.out.splitlines()[1].startswith("true")
+    suite = small.folder / "suite.tsv"
+    source = text.read_text(encoding="utf-8").split("\n")[0].replace("|yes", "").replace("|_", "")
+    suite.write_text(f"source\treference\tcontrastive\n{source}\ta\tb\n", encoding="utf-8")
+    done = call("contrast", run_folder, "--suite", suite, "--source", text)
+    assert (done.code, "lemma: 3 of 7 words" in done.err, "'_'" in done.err) == (0, True, False)
     plain = small.folder / "plain"
     plain.write_text("a cat\n")
     assert line(call("translate", f"run={run_folder}", f"input={plain}", "format=text"), small) == (

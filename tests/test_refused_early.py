@@ -259,6 +259,8 @@ class Odd(annotators.Annotator):
          "'a b'; words are in the order of the text, with places inside of it"),
         ([Sentence("a b", (Word("b", 2, 3), Word("a", 0, 1)))], "annotator=odd: the word 'a' stands "
          "at 0 to 1 of 'a b'; words are in the order of the text, with places inside of it"),
+        ([Sentence("a b", (Word("a", 0, 1, head=2),))], "annotator=odd: the head of 'a' of 'a b' "
+         "is 2; give the number of one of its 1 words, 0 for the root, -1 for none"),
     ],
 )  # fmt: skip
 def test_what_an_annotator_must_give(result: object, message: str) -> None:

@@ -260,6 +260,16 @@ def test_what_no_annotation_says_stays_unknown() -> None:
         encoder.describe(encoder.read_columns(sentences), ["a", "b"])
 
 
+def test_export_reads_the_runs_own_glossary(small: Small, tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2")
+    glossary = shutil.copy(small.corpus / "glossary.tsv", tmp_path / "g.tsv")
+    gate = ("features=[term]", "combiner=gate", f"data.terminology.glossary={glossary}")
+    run = small.train(*gate, "trainer.max_steps=2")
+    Path(glossary).unlink()
+    done = call("export", run)
+    assert (done.code, "combinations of piece and features" in done.out) == (0, True), done.err
+
+
 def test_terms_longer_than_the_text(small: Small, factored: Path, tmp_path: Path) -> None:
     (path := tmp_path / "g.tsv").write_text("the king saw the women again\tx\n", encoding="utf-8")
     model = TrainedModel(factored)
@@ -317,6 +327,13 @@ def test_refused_settings(small: Small, setting: str) -> None:
     with pytest.raises(UserError) as error:
         resolve_settings(small.config(*more, setting), False, Console(quiet=True))
     assert str(error.value) == REFUSED[setting]
+
+
+def test_tags_of_interleave_are_marks_too(small: Small) -> None:
+    settings = ("method=interleave", "combiner=none", "features=[shape]")
+    with pytest.raises(UserError) as error:
+        resolve_settings(small.config(*settings), False, Console(quiet=True))
+    assert str(error.value) == REFUSED["features=[shape]"]
 
 
 def test_run_without_terms_takes_no_glossary(small: Small) -> None:

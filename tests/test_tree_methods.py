@@ -7,9 +7,11 @@ import math
 import numpy as np
 import torch
 
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
+from nmt_feat.features.choice import choose_kind
 from nmt_feat.methods import TreeAttention, TreeDistance
 from nmt_feat.methods.tree_attention import find_parents, measure_distances
 from nmt_feat.model.transformer import Attention, attend
@@ -35,6 +37,17 @@ def test_parents_by_hand() -> None:
     # Words of a piece each; one is unknown, and the last one's head is the end symbol.
     expected = torch.tensor([1.0, 0, nan, 1, 5, 6, 7, 8, 9, nan])
     torch.testing.assert_close(parents[1], expected, equal_nan=True)
+
+
+def test_words_without_a_piece_are_said() -> None:
+    """Heads are found by counting words that begin with a piece, so one that does not counts."""
+    first, copy = (
+        choose_kind("heads", FeatureConfig(column="head_distance", policy=policy))
+        for policy in ("first", "copy")
+    )
+    assert "0.1% of the words of train begin with no piece" in str(first.describe_lost(0.001))
+    assert copy.describe_lost(0.001) is None
+    assert str(copy.describe_lost(0.2)).endswith("of train; set subword.split_at_words=true")
 
 
 def test_tree_distances_by_hand() -> None:

@@ -27,6 +27,7 @@ from nmt_feat.config.instantiate import build_object, locate_class, naming_failu
 from nmt_feat.errors import UserError, escape_controls, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
+from nmt_feat.text.sentences import ANNOTATION
 from nmt_feat.text.subwords import Lines
 from nmt_feat.text.units import visible_characters
 
@@ -163,7 +164,7 @@ def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
                     f"annotator={annotator.name}: {short_repr(word)} of "
                     f"{short_repr(sentence.text)} is no word; make it a nmt_feat.text.conllu.Word"
                 )
-            values = (word.form, word.lemma, word.upos, word.xpos, word.feats, word.deprel)
+            values = [getattr(word, column) for column in ("form", *ANNOTATION)]
             if not all(isinstance(value, str) and value for value in values):
                 raise UserError(
                     f"annotator={annotator.name}: the word {short_repr(word.form)} of "
@@ -175,6 +176,12 @@ def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
                     f"annotator={annotator.name}: the word {short_repr(word.form)} stands at "
                     f"{word.start} to {word.end} of {short_repr(sentence.text)}; words are in the "
                     "order of the text, with places inside of it"
+                )
+            if not (hasattr(word.head, "__index__") and -1 <= word.head <= len(sentence.words)):
+                raise UserError(
+                    f"annotator={annotator.name}: the head of {short_repr(word.form)} of "
+                    f"{short_repr(sentence.text)} is {short_repr(word.head)}; give the number of "
+                    f"one of its {len(sentence.words)} words, 0 for the root, -1 for none"
                 )
             end = word.start
 

@@ -43,8 +43,6 @@ from nmt_feat.text.subwords import Subwords
 
 REPORT = 4
 """Version of the report: raise it whenever its content changes."""
-MANY = 0.05
-"""Share of words without a piece from which on a note says so."""
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24
 """Bytes of training text at least for one more process."""
@@ -247,11 +245,8 @@ def build_vocabulary(
         **description,
         **({"source": source} if (source := encoder.find_source(kind)) else {}),
     }
-    if lost and lost >= MANY:
-        corpus.notes.append(
-            f"features.{name}: no piece has the value of {lost:.1%} of the words of train; "
-            f"set features.{name}.cover=join, or subword.split_at_words=true"
-        )
+    if lost and (note := kind.describe_lost(lost)):
+        corpus.notes.append(note)
     for split, builder in zip(corpus.splits, builders, strict=True):
         if missing := builder.missing(name):
             corpus.notes.append(f"features.{name}: unknown for {missing:,} words of {split.name}")

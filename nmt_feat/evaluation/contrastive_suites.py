@@ -53,6 +53,8 @@ class ContrastResult:
     categories: dict[str, list[int]] = field(default_factory=dict)
     """By category, how many are right and how many there are."""
     distances: dict[str, list[int]] = field(default_factory=dict)
+    source: str = ""
+    """Sum of the file of annotated sources, if one was given."""
 
     @property
     def accuracy(self) -> float:
@@ -63,11 +65,15 @@ class ContrastResult:
 def read_suite(path: Path) -> list[Decision]:
     """The decisions of a suite; what is none of the forms is a `UserError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {FORMS}") from None
     begin = text.lstrip()[:1]
-    decisions = list(_read_json(text, path) if begin in ("[", "{") else _read_table(text, path))
+    read = _read_json if begin in ("[", "{") else _read_table
+    try:
+        decisions = list(read(text, path))
+    except csv.Error as error:  # such as a cell of more characters than it reads
+        raise UserError(f"{path}: no readable table ({error}); {FORMS}") from None
     if not decisions:
         raise UserError(f"{path}: has no pair to decide; {FORMS}")
     return decisions

@@ -83,7 +83,7 @@ def fold_tables(embedding: SourceEmbedding) -> list[Table] | None:
         return None
     tables = [words.weight]
     for feature in embedding.features.values():
-        if not isinstance(feature, Categorical):
+        if type(feature) is not Categorical:  # a class derived from it may change the rows
             return None
         tables.append(feature.table.weight)
     scale = math.sqrt(combiner.model_dim)

@@ -32,6 +32,8 @@ from nmt_feat.text.sentences import DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
+MANY = 0.05
+"""Share of words without a piece from which on a note says so."""
 
 
 class FeatureKind:
@@ -306,6 +308,16 @@ class FeatureKind:
     def describe_vocabulary(self, vocabulary: FeatureVocab, counts: Counter[str]) -> list[str]:
         """What the user should know of it, a line each; `counts`: of values in train."""
         return []
+
+    def describe_lost(self, share: float) -> str | None:
+        """What the user should know where no piece has the value of a share of the words."""
+        if share < MANY:
+            return None
+        join = f"set {self.where}.cover=join, or " if self.joins_words else "set "
+        return (
+            f"{self.where}: no piece has the value of {share:.1%} of the words of train; {join}"
+            "subword.split_at_words=true"
+        )
 
     def refuse_constant(self, counts: Counter[str], value_count: int, annotation: str) -> None:
         """A feature that is the same everywhere teaches nothing: say why, and what to do.

@@ -144,6 +144,15 @@ class HeadNumbers(Numbers):
         """Heads."""
         return HEAD
 
+    def describe_lost(self, share: float) -> str | None:
+        """Where heads are found by counting the words that pieces begin, any word counts."""
+        if not self.gives_heads:
+            return super().describe_lost(share)
+        return (
+            f"{self.where}: {share:.1%} of the words of train begin with no piece of their own, so "
+            "that the distances of others lead to wrong words; set subword.split_at_words=true"
+        )
+
     def read_numbers(self, words: Sentences) -> DictionaryColumn:
         """The number of each word; `_` for one that has no head, or is not below a root."""
         column = DictionaryColumn.of(words.annotation[HEAD])

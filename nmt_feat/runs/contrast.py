@@ -26,20 +26,20 @@ def read_sources(
         model: the model.
         decisions: of the suite.
         path: the suite's file, for messages.
-        reader: annotated sources, one for each entry of the suite; else the annotator of training
-            annotates.
+        reader: sources, one for each entry of the suite, in which annotation may stand; else the
+            annotator of training annotates the suite's.
     """
     texts = {decision.entry: decision.source for decision in decisions}
     if reader is None:
         sentences = model.annotate_texts(list(texts.values()), None, str(path))
         return dict(zip(texts, sentences, strict=True))
-    annotated = list(model.read_sentences(reader))
+    annotated = model.read_source(reader)
     if len(annotated) <= max(texts):
         raise UserError(
             f"{reader.label} has {len(annotated)} sentences, {path} has an entry {max(texts) + 1}; "
             "give one sentence for each entry, in order"
         )
-    for entry, text in texts.items():
+    for entry, text in zip(texts, model.normalize_targets([*texts.values()]), strict=True):
         if "".join(annotated[entry].text.split()) != "".join(text.split()):
             raise UserError(
                 f"{reader.label}: sentence {entry + 1} has another text than entry {entry + 1} of "

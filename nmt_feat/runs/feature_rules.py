@@ -75,7 +75,10 @@ def check_terminology(cfg: TrainConfig) -> None:
     terms = Terminology.read(terminology, terminology.glossary).glossary.terms
     make_annotator(terminology.target_lemmas)
     columns = [kind.annotation_column for kind in choose_kinds(cfg.features).values()]
-    if terminology.marks_words and cfg.combiner._target_ is not None and COLUMN not in columns:
+    method = locate_method(cfg.method)
+    reads_by_itself = not method.uses_combiner and method.reads_features
+    reads_features = cfg.combiner._target_ is not None or reads_by_itself
+    if terminology.marks_words and reads_features and COLUMN not in columns:
         raise UserError(
             "data.terminology.marking=factor: no feature reads the marks of terms; choose the "
             "feature term, as features=[term], or set data.terminology.marking=tags"

@@ -211,20 +211,23 @@ class TrainedModel:
         if message := findings.describe_trees():
             say(f"the annotation has {message}", file=sys.stderr)
 
+    def read_source(self, reader: Reader) -> list[Sentence]:
+        """The sentences of a text, annotated as in training where they lack it."""
+        sentences = list(self.read_sentences(reader))
+        if reader.kind != "text":
+            return self.complete_sentences(sentences, reader.label)
+        raw = read_lines(reader.text.raw) if reader.text.raw else None
+        return self.annotate_sentences(sentences, raw, reader.label)
+
     def read_pairs(
         self, reader: Reader, target: str, may_be_nbest: bool = False
     ) -> tuple[list[Sentence], list[str], list[str]]:
-        """A text, annotated if it is plain, and its translation; file and line of each sentence.
+        """A text, annotated, and its translation; file and line of each sentence.
 
         Where `may_be_nbest`, the translation may be an n-best list, of which each line is a pair.
         """
-        source, raw = reader.label, reader.text.raw
-        sentences, targets = list(self.read_sentences(reader)), read_lines(target)
-        if reader.kind == "text":
-            raw_lines = read_lines(raw) if raw else None
-            sentences = self.annotate_sentences(sentences, raw_lines, source)
-        else:
-            sentences = self.complete_sentences(sentences, source)
+        source = reader.label
+        sentences, targets = self.read_source(reader), read_lines(target)
         where = reader.name_sentences(len(sentences))
         if may_be_nbest and (pairs := nbest_numbers(targets, target, len(sentences))):
             numbers, targets = pairs
@@ -248,6 +251,11 @@ class TrainedModel:
 
         Terms are those of training from here on, unless a glossary was given.
         """
+        if self.cfg.data.objective == "denoise":
+            raise UserError(
+                f"{self.folder}: was trained with data.objective=denoise, to restore text; the "
+                "translations of its test set mean nothing to it; give --source FILE --target FILE"
+            )
         if self.terminology is not None and not self.terminology.glossary.terms:
             self.use_glossary(self.folder / GLOSSARY)
         try:
