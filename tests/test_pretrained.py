@@ -22,10 +22,11 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.decoding.search import search
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
+from nmt_feat.model.translation_model import ANY_LENGTH
 from nmt_feat.pretrained.model import PretrainedModel
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
-from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.runs.starting_model import build_untrained, refuse_long_pairs
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.pretrained import Reference, describe, generate, make_marian
@@ -148,10 +149,27 @@ def test_greedy_translations(start: Start, reference: Reference) -> None:
     assert len(set(map(len, ours))) > 2
 
 
+def test_pairs_that_it_cannot_read(start: Start) -> None:
+    """Said before training; a translation ends where the model's positions do."""
+    model, prepared, batch = start("combiner=none")
+    assert (model.longest_source, model.longest_target) == (127, 127)
+    tests = prepared.tests["test"]
+    tests.target_lengths = np.array([*tests.target_lengths[:-1], 129])
+    message = r"^test: the target '.*' has 128 pieces, the pretrained model reads 127 at most; shor"
+    with pytest.raises(UserError, match=message):
+        refuse_long_pairs(model, prepared)
+    model.longest, model.longest_target = 60, 59
+    hypotheses = search(
+        model, batch.source, batch.features, batch.source_mask, beam=1, max_extra=60
+    )
+    assert max(len(best[0].ids) for best in hypotheses) == 59
+
+
 class Uncached:
     """The pretrained model for our search, which computes all of a prefix at each step."""
 
     training = False
+    longest_target = ANY_LENGTH
 
     def __init__(self, reference: Reference, ids: torch.Tensor) -> None:
         self.reference, self.ids, self.prefixes = reference, ids, torch.zeros(0)
@@ -226,6 +244,10 @@ def test_training(
     lines = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
     assert lines == (run / "test.hyp").read_text(encoding="utf-8").splitlines()
     assert "is not exported" in call("export", str(run)).err
+    words = "".join(f"{i}\tthe\t_\tDET" + "\t_" * 6 + "\n" for i in range(1, 301))
+    text.write_text(f"{words}\n", encoding="utf-8")  # more than it has positions for
+    done = call("translate", f"run={run}", f"input={text}")
+    assert (done.code, "pieces, above max_pieces=127: translated in" in done.err) == (0, True)
 
 
 @pytest.mark.slow

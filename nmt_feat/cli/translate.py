@@ -47,10 +47,9 @@ def translate_text(cfg: TranslateConfig) -> None:
     for folder in folders:
         refuse_record(cfg.output, folder)
     if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
+        limit = model.length_limit(cfg).max_pieces
         for number, sentence in enumerate(reader.read_sentences(), 1):
-            check_lengths(
-                model.encoder, [sentence], reader.name_sentences(1, number), cfg.max_pieces
-            )
+            check_lengths(model.encoder, [sentence], reader.name_sentences(1, number), limit)
     count = 0
     with write_to(cfg.output, "output=") as out:
         for chunk in translate_chunks(model, reader, cfg):

@@ -43,6 +43,11 @@ class Ensemble:
         """Whether dropout is on."""
         return any(model.training for model in self.models)
 
+    @property
+    def longest_target(self) -> int:
+        """Pieces of a target at most."""
+        return min(model.longest_target for model in self.models)
+
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
         for model in self.models:

@@ -55,6 +55,10 @@ class Seq2Seq(Protocol[SomeCache]):
     def training(self) -> bool:
         """Whether dropout is on."""
 
+    @property
+    def longest_target(self) -> int:
+        """Pieces of a target at most, without its end symbol."""
+
     def train(self, mode: bool = True, /) -> Any:
         """Switch dropout on or off."""
 
@@ -283,6 +287,7 @@ def search(
     check_search(beam, nbest, length_penalty)
     piece_counts = [count - 1 for count in mask.sum(1).tolist()]  # without EOS
     limits = [max(0, int(max_ratio * count) + max_extra) for count in piece_counts]
+    limits = [min(limit, model.longest_target) for limit in limits]
     sentences = start_searches(limits, beam, refill)
     # With `refill`, one of a prefix's continuations may end and others must fill the beam.
     width = beam + 1 if refill and beam > 1 else beam

@@ -17,6 +17,10 @@ LossFunction = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 """`plain_loss` or `fused_loss`: of states `(N, D)`, a table `(V, D)`, right pieces `(N,)`."""
 
 
+ANY_LENGTH = 1 << 30
+"""More pieces than any sentence has."""
+
+
 class TranslationModel(nn.Module):
     """An encoder-decoder with a source embedding that merges features with the word."""
 
@@ -24,6 +28,9 @@ class TranslationModel(nn.Module):
     method: Method
     kept_elsewhere: frozenset[str] = frozenset()
     """Names of parameters that never change, and that are stored outside of the run."""
+    longest_source: int = ANY_LENGTH
+    longest_target: int = ANY_LENGTH
+    """Pieces of a source and of a target at most, without their end symbols."""
 
     @property
     def feature_embedding(self) -> SourceEmbedding:

@@ -25,7 +25,7 @@ from nmt_feat.encoders.states import transformers
 from nmt_feat.errors import UserError
 from nmt_feat.methods import Embedding
 from nmt_feat.model.embedding import Masking, SourceEmbedding
-from nmt_feat.model.translation_model import LossFunction, TranslationModel
+from nmt_feat.model.translation_model import ANY_LENGTH, LossFunction, TranslationModel
 from nmt_feat.pretrained.lora import BASE, MATRICES, add_matrices
 
 PARTS = ("words", "encoder", "decoder", "output")
@@ -129,7 +129,7 @@ class PretrainedModel(TranslationModel):
         network = build_network(config, dropouts)
         network.train()
         typed = network.config
-        self.longest = int(getattr(typed, "max_position_embeddings", 1 << 30))
+        self.longest = int(getattr(typed, "max_position_embeddings", ANY_LENGTH))
         # Parameters are named by the first of these that has them: the table is of both sides.
         self.words = network.get_input_embeddings()
         self.encoder, self.decoder = network.get_encoder(), network.get_decoder()
@@ -152,6 +152,8 @@ class PretrainedModel(TranslationModel):
         self.output_scale = typed.d_model**-0.5 if is_scaled else 1.0
         self.begins_twice = ids.count(ids[BOS]) > 1
         """Whether what begins a target has another of our ids as well."""
+        self.longest_source = self.longest - len(self.before) - len(self.behind) - 1
+        self.longest_target = self.longest - self.count_first() - 1
 
     @property
     def ids(self) -> Tensor:

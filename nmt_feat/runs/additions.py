@@ -37,6 +37,7 @@ from nmt_feat.runs.records import (
     write_record,
 )
 from nmt_feat.runs.signals import Interrupted, signals
+from nmt_feat.runs.starting_model import refuse_long_pairs
 from nmt_feat.text.files import read_lines
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
@@ -75,6 +76,8 @@ def add_results(
     prepared = prepare_run(cfg, say)
     fabric = make_single_fabric(cfg)
     models = [_load_model(*run, prepared, fabric.device) for run in members or [(cfg, folder)]]
+    for one in models:
+        refuse_long_pairs(one, prepared)
     model: Seq2Seq[Any] = Ensemble(models) if members else models[0]
     splits = {"dev": prepared.dev, **prepared.tests}
     for name in names:

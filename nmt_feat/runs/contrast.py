@@ -60,7 +60,8 @@ def decide(
     sentences = [sources[entry] for entry, _ in pairs]
     targets = model.normalize_targets([target for _, target in pairs])
     where = [f"{path}: entry {entry + 1}" for entry, _ in pairs]
-    check_pairs(model.encoder, model.target, sentences, targets, where, LONGEST)
+    limit = min(LONGEST, model.longest_side)
+    check_pairs(model.encoder, model.target, sentences, targets, where, limit)
     references = {decision.entry: decision.reference for decision in decisions}
     model.encode_pairs(  # what is unknown is counted once for each entry
         [sources[entry] for entry in references],

@@ -11,7 +11,7 @@ from rich.console import Console
 from nmt_feat.config.identity import name_method
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.errors import UserError
+from nmt_feat.errors import UserError, short_repr
 from nmt_feat.features import Contextual
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.translation_model import TranslationModel
@@ -79,6 +79,7 @@ class StartingModel(NamedTuple):
 def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
     """The model that training starts from, with ready-made vectors and weights trained before."""
     model = build_run_model(cfg, prepared.encoder, prepared.target)
+    refuse_long_pairs(model, prepared)
     notes = set_initial_vectors(model, cfg, prepared)
     kinds = choose_kinds(cfg.features)
     for name, embedder in model.feature_embedding.features.items():
@@ -89,6 +90,27 @@ def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
         return StartingModel(model, notes)
     inheritance = inherit_weights(model, cfg, prepared.encoder, prepared.target)
     return StartingModel(model, notes + inheritance.describe(), inheritance)
+
+
+def refuse_long_pairs(model: TranslationModel, prepared: Prepared) -> None:
+    """Refuse pairs, before anything is trained or translated, that the model cannot read."""
+    splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
+    for name, split in splits.items():
+        sides = {
+            "source": (split.source_lengths + len(split.tags) - 1, model.longest_source),
+            "target": (split.target_lengths - 1, model.longest_target),
+        }
+        for side, (lengths, most) in sides.items():
+            row = int(lengths.argmax())
+            if lengths[row] <= most:
+                continue
+            advice = "shorten it, or leave the pair out"
+            if name == "train":
+                advice = f"set data.max_pieces={most}"
+            raise UserError(
+                f"{name}: the {side} {short_repr(split.texts(side)[row])} has {lengths[row]:,} "
+                f"pieces, the pretrained model reads {most:,} at most; {advice}"
+            )
 
 
 def _start_from_pretrained(

@@ -137,6 +137,11 @@ class TrainedModel:
         self.terminology = Terminology.read(self.cfg.data.terminology, path)
 
     @property
+    def longest_side(self) -> int:
+        """Pieces of a source and of its translation at most."""
+        return min(self.model.longest_source, self.model.longest_target)
+
+    @property
     def is_annotated(self) -> bool:
         """Whether annotators annotated the training text."""
         return bool(self.cfg.annotator.targets)
@@ -383,12 +388,13 @@ class TrainedModel:
     def length_limit(self, cfg: TranslateConfig) -> Limit:
         """How long a line may be."""
         longest = self.encoder.longest or self.cfg.data.max_pieces
+        limit = min(cfg.max_pieces, self.model.longest_source)
         penalty = cfg.length_penalty
         return Limit(
             self.encoder,
-            cfg.max_pieces,
+            limit,
             cfg.too_long,
-            min(longest, cfg.max_pieces),
+            min(longest, limit),
             "" if self.cfg.data.target_lang in UNSPACED else " ",
             self.cfg.decoding.length_penalty if penalty is None else penalty,
         )
@@ -410,7 +416,8 @@ class TrainedModel:
         self, sentences: list[Sentence], targets: list[str], where: list[str], max_pieces: int
     ) -> list[Score]:
         """The natural log-probability and the number of pieces of each translation."""
-        check_pairs(self.encoder, self.target, sentences, targets, where, max_pieces)
+        limit = min(max_pieces, self.longest_side)
+        check_pairs(self.encoder, self.target, sentences, targets, where, limit)
         split, names = self.encode_pairs(sentences, targets, where), self.feature_names
         return score_within_memory(
             lambda tokens: score_split(self.searched, split, names, tokens, self.device),

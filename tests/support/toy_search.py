@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nmt_feat.decoding.search import BOS, EOS, Hypothesis, search  # type: ignore[attr-defined]
+from nmt_feat.model.translation_model import ANY_LENGTH
 
 
 class ToyCache:
@@ -25,6 +26,8 @@ class ToyCache:
 
 class ToyModel:
     """Logits are a fixed random function of (source, prefix), or what `table` says."""
+
+    longest_target = ANY_LENGTH
 
     def __init__(self, vocab: int = 7, table: Any = None, scale: float = 2.0) -> None:
         self.vocab, self.table, self.scale = vocab, table, scale
