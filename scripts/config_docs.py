@@ -37,22 +37,22 @@ INTRODUCTION = """\
 
 <!-- Written by scripts/config_docs.py from nmt_feat/config/schema.py and conf/: edit those. -->
 
-Every setting can be given on the command line: `python train.py model.dim=256 combiner=gate`.
-`group=option` picks a file of `conf/<group>/`; `group.setting=value` changes one value of it.
-`python train.py --cfg job` prints what a command line comes to. Defaults are those of `python
-train.py` alone, which picks `model=mini`, `trainer=default` and so on; another option, such as
-`model=base`, brings values of its own. A default of **required** must be given by the command line
-or by a file of the group.
+You can give every setting on the command line: `python train.py model.dim=256 combiner=gate`.
 
-Text stays as it is typed, on the command line and in YAML: `paths.runs=2024_12_01`,
-`data.target_lang=no`, `'input=a,b (1).txt'`. Only quotes around a whole value, `null`, a backslash
-before a special character, and `${...}` keep the meaning that they have for Hydra. In a sweep
-(`-m`) a comma separates values, unless a file of the whole name is there; put a name with a comma
-in quotes of its own: `'data.train.source="a,b.txt"'`.
-
-`data.tests.b.source=... data.tests.b.target=...` adds a test set `b`,
-`features.gender.column=feats.Gender` a feature `gender`, and `logger.mine._target_=...` a logger
-`mine`; `args` and `factors` take a further name by `+`, as in `+combiner.args.start=0.5`.
+- `group=option` takes a file of `conf/<group>/`, and `group.setting=value` changes one of its
+  values.
+- `python train.py --cfg job` prints all settings of a command, and trains nothing.
+- The defaults below are those of `python train.py` alone, which takes `model=mini`,
+  `trainer=default` and so on. Another option, such as `model=base`, brings its own values. If a
+  setting is **required**, the command line or a file of the group must give it.
+- Text stays as you type it, on the command line and in YAML: `paths.runs=2024_12_01`,
+  `data.target_lang=no`, `'input=a,b (1).txt'`. Only these have a meaning for Hydra: quotes around a
+  whole value, `null`, a backslash before a special character, and `${...}`.
+- In a sweep (`-m`) a comma separates values, unless a file has the whole name. Put a name with a
+  comma into quotes of its own: `'data.train.source="a,b.txt"'`.
+- `data.tests.b.source=... data.tests.b.target=...` adds a test set `b`,
+  `features.gender.column=feats.Gender` a feature `gender`, and `logger.mine._target_=...` a logger
+  `mine`. In `args` and `factors`, `+` adds a name: `+combiner.args.start=0.5`.
 """
 
 
@@ -242,13 +242,13 @@ def render() -> str:
             if rows:
                 header = "| setting | type | default | meaning |\n|---|---|---|---|\n"
                 parts.append(header + "\n".join(rows) + "\n")
-    parts.append("## Searches\n\nFor hyper-parameters, with `-m`.\n")
+    parts.append("## Searches\n\nSearches for good settings, with `-m`.\n")
     parts.append(options("hparams_search"))
-    parts.append("## Experiments\n\nSeveral settings under one name; with `-m`, a whole table.\n")
+    parts.append("## Experiments\n\nMany settings under one name; with `-m`, a whole table.\n")
     parts.append(options("experiment"))
     parts.append(
-        "## Rows\n\nOf tables whose rows are no product of settings; they stand in the files of "
-        "the experiments.\n"
+        "## Rows\n\nRows of these tables, which their files name. `experiment=controls row=gate` "
+        "trains one.\n"
     )
     parts.append(row_settings())
     return "\n".join(part for part in parts if part)

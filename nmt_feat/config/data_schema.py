@@ -22,9 +22,11 @@ from nmt_feat.config.bounds import (
 
 @dataclass
 class SplitConfig:
-    """One split: two files, line by line translations of each other. `.gz` is read as such.
+    """A set of sentence pairs: two files, of which line n of one translates line n of the other.
+    Files may be gzipped (`.gz`).
 
-    A name with `*` stands for several files, read as one, in the order of the numbers in them.
+    A name with `*` stands for several files, which are read as one, in the order of the numbers in
+    their names.
     """
 
     source: str = MISSING
@@ -35,30 +37,33 @@ class SplitConfig:
     """Annotation of a plain source side (CoNLL-U, or `.jsonl`); its words are aligned to the
     text."""
     factors: dict[str, str] = field(default_factory=dict)
-    """Files of factors by column, as `upos: train.upos`: a value for each token of the source."""
+    """Files of factors by column, such as `upos: train.upos`: a value for each token of the
+    source."""
     labels: dict[str, str] = field(default_factory=dict)
-    """Files of values of whole sentences, as `formality: train.formality`: a value a line; a blank
-    line has none. They take the place of comments of CoNLL-U (`# formality = informal`)."""
+    """Files of values of whole sentences, such as `formality: train.formality`: a value a line, or
+    a blank line for none. They replace comments of CoNLL-U (`# formality = informal`)."""
     raw: str | None = None
-    """Raw counterpart of a tokenised source: annotated in its place, projected by characters."""
+    """Raw text of a tokenised source. The annotator reads it, and its annotation is carried to the
+    tokens by their characters."""
     optional: bool = False
-    """Whether the split may be missing (said, not fatal); for test sets only."""
+    """For test sets: whether the set may be missing. If it is, a line says so."""
 
 
 @dataclass
 class DownloadConfig:
-    """Where a public corpus comes from. Files are fetched once, resumably, and verified."""
+    """Where a public corpus comes from. Files are downloaded once, and their sums are checked."""
 
     url: str | None = None
-    """Folder URL (`https://...` or `file://...`, others are refused) of the files' names."""
+    """Address of the folder of the files, `https://...` or `file://...`."""
     sha256: dict[str, str] = field(default_factory=dict)
-    """Pinned SHA-256 sum of each file; a file without one is not downloaded."""
+    """SHA-256 sum of each file. A file without a sum is not downloaded."""
 
 
 @dataclass
 class AnnotatorPart:
-    """One of several annotators, `annotator=[udpipe,spacy]`; on the command line
-    `annotator.udpipe.model=FILE` is the model of the one named `udpipe`."""
+    """An annotator of the target language, or one of several of the source language,
+    `annotator=[udpipe,spacy]`. On the command line, `annotator.udpipe.model=FILE` is the model of
+    the one that is called `udpipe`."""
 
     _target_: str | None = None
     """Class of the annotator."""
@@ -70,31 +75,32 @@ class AnnotatorPart:
 
 @dataclass
 class TerminologyConfig:
-    """Terms of a glossary, whose translations are written into the source text."""
+    """A glossary, whose translations are written into the source text."""
 
     glossary: str | None = None
-    """File of terms, a line each: source term, tab, target term, and maybe a tab and the lemmas of
-    the source term. In training a term counts where the target has its translation; dev and test
-    get those of the source."""
+    """File with a term in each line: source term, tab, target term, and optionally a tab and the
+    lemmas of the source term. In training a term is written only if the target text has its
+    translation; in dev and test each term of the source is."""
     mode: Annotated[str, one_of("none", "append", "replace")] = "append"
-    """Whether a translation is written behind its term (`append`) or in its place (`replace`), or
-    the text stays as it is (`none`)."""
+    """Where a translation is written: behind its term (`append`), in its place (`replace`), or
+    nowhere (`none`)."""
     marking: Annotated[str, one_of("factor", "tags")] = "factor"
-    """What marks both: `factor`, for the feature `term` (0, 1 for the term, 2 for its translation),
-    or `tags` around them."""
+    """What marks both. `factor`: values of the feature `term`, 1 for the term, 2 for its
+    translation, 0 for other words. `tags`: tags around them."""
     match: Annotated[str, one_of("surface", "lemma")] = "surface"
-    """Whether a term is found in the source as it is written (one in lower case whatever the
-    text's), or by the lemmas of the annotation too."""
+    """How a term is found in the source. `surface`: as it is written; a term in lower case matches
+    capitals, too. `lemma`: also by the lemmas of the annotation."""
     target_lemmas: AnnotatorPart = field(default_factory=AnnotatorPart)
     """Annotator of the target language, `{_target_: nmt_feat.annotators.Simplemma, args: {language:
-    de}}`: in training a term then also counts where the target has its translation in another form.
+    de}}`. With it, a term of training is also written if its translation has another form there.
     """
     share: Share = 1.0
-    """Share of the training pairs with terms whose terms are written; drawn by their places."""
+    """Share of the training pairs with terms in which terms are written; drawn by the numbers of
+    their lines."""
     tags: list[str] = field(default_factory=lambda: ["⟦", "⟠", "⟧"])
-    """They begin a term, stand before its translation, and end it, for `marking=tags`."""
+    """The three tags of `marking=tags`: before a term, before its translation, and behind it."""
     shuffled: bool = False
-    """A control: each term has another one's translation."""
+    """A control: each term has the translation of another term."""
 
     @property
     def is_applied(self) -> bool:
@@ -121,11 +127,10 @@ class NoiseConfig:
     length: SpanLength = 3.0
     """Mean length of a span, in words; lengths have a Poisson distribution."""
     unit: Annotated[str, one_of("word", "piece")] = "word"
-    """What a span consists of: each `word` between spaces, or, for languages without spaces, each
-    `piece`."""
+    """What a span consists of: words between spaces, or, for languages without spaces, pieces."""
     features: Annotated[str, one_of("mask", "keep")] = "mask"
-    """Features of a span: unknown (`mask`), or those of its first word (`keep`), which tell a part
-    of the answer."""
+    """Features of a span: unknown (`mask`), or those of its first word (`keep`), which give a part
+    of the answer away."""
 
 
 @dataclass
@@ -133,19 +138,20 @@ class DataConfig:
     """The parallel corpus."""
 
     name: str = MISSING
-    """Name shown in results."""
+    """Name of the corpus in results."""
     source_lang: str = MISSING
     """Source language, an ISO 639 code."""
     target_lang: str = MISSING
-    """Target language, an ISO 639 code, maybe with script or region (`zh`, `zho_Hans`, `zh-TW`);
-    says how translations are scored."""
+    """Target language, an ISO 639 code, optionally with script or region (`zh`, `zho_Hans`,
+    `zh-TW`). It decides how translations are scored."""
     folder: str | None = None
-    """Folder that relative file names of the splits start from (default: the current one)."""
+    """Folder of the files; by default the current one."""
     format: str = "auto"
-    """Of the source side: `text` (a sentence a line), `conllu`, `jsonl`, `pipe` (`word|f1|f2`),
-    `ffe8` (the same with U+FFE8), or `auto`: by the name's ending, else text."""
+    """Form of the source side: `text` (a sentence a line), `conllu`, `jsonl`, `pipe`
+    (`word|f1|f2`), `ffe8` (the same with U+FFE8), or `auto`: by the ending of the name, else
+    text."""
     factors: list[str] = field(default_factory=list)
-    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order."""
+    """Columns of the factors in `pipe`, `ffe8` or Sockeye's JSON lines, in order."""
     train: SplitConfig = field(default_factory=SplitConfig)
     """Training split."""
     dev: SplitConfig = field(default_factory=SplitConfig)
@@ -157,50 +163,56 @@ class DataConfig:
     terminology: TerminologyConfig = field(default_factory=TerminologyConfig)
     """Terms and their translations; see the page on terminology."""
     vocab_size: AtLeast1 = 8000
-    """Number of subword pieces (of each side where the model is not joint)."""
+    """Number of subword pieces; of each side, if `subword.joint` is false."""
     tokenized: bool = False
-    """The text is lower-cased tokens: BLEU on tokens as they are, `tokenize=none`, lower-cased."""
+    """Whether the text is lower-cased tokens. BLEU is then computed on these tokens, without a
+    tokeniser and without case."""
     bleu_tokenizer: str | None = None
-    """sacreBLEU's tokeniser for BLEU on dev and test; default that of `target_lang`: `zh`,
+    """Tokeniser of sacreBLEU for BLEU on dev and test. By default `target_lang` decides: `zh`,
     `ja-mecab`, `ko-mecab`, `char` for Thai, Lao, Khmer, Burmese and others without spaces between
     words, else `13a`."""
     min_words: int = 1
-    """Training pairs with fewer words (by spaces) on a side are filtered and counted."""
+    """Training pairs with fewer words (between spaces) on a side are left out and counted."""
     max_pieces: int = 256
-    """Training pairs with more pieces on a side are filtered and counted."""
+    """Training pairs with more pieces on a side are left out and counted."""
     max_ratio: float = 9.0
-    """Training pairs with a ratio of pieces above this are filtered and counted."""
+    """Training pairs are left out and counted if one side has more than so many times the pieces of
+    the other."""
     limit: AtLeast1 | None = None
-    """Keep only the first pairs of the training split."""
+    """Train on only so many pairs, the first ones."""
     processes: AtLeast0 = 0
-    """Parallel processes that prepare the data; 0 means one per core. Never changes the result."""
+    """Processes that prepare the data in parallel; 0 is one for each core. They do not change the
+    result."""
     objective: Annotated[str, one_of("translate", "denoise")] = "translate"
-    """`translate`, or `denoise`: restore the source text, of which spans are masked; the target
-    side is not used."""
+    """What the model learns: to `translate`, or to `denoise`, that is, to restore the source text,
+    in which spans are masked. The target side is then not used."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     """What is masked."""
     readings: bool = False
-    """Report reading accuracy: equal source lines of the test set are readings of each other."""
+    """Whether to report reading accuracy: equal source lines of the test set are taken as readings
+    of one sentence."""
 
 
 @dataclass
 class AnnotatorConfig:
-    """What turns raw source text into annotated words."""
+    """What annotates plain source text."""
 
     _target_: str | None = None
-    """Class of the annotator; none where the corpus brings its annotation."""
+    """Class of the annotator; null if the corpus brings its annotation."""
     model: str | None = None
-    """The annotator's model: a file (UDPipe), a folder or the name of an installed one (spaCy)."""
+    """Model of the annotator: a file (UDPipe), a folder (spaCy, Stanza) or the name of an installed
+    pipeline (spaCy)."""
     processes: AtLeast0 = 0
-    """Parallel processes; 0 means one per core. Never changes the result."""
+    """Processes that annotate in parallel; 0 is one for each core. They do not change the
+    result."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
     replace: bool = False
-    """Whether it takes the place of the columns that the text brings (CoNLL-U, factors). Else these
-    win, and the annotator adds the columns that the text lacks."""
+    """Whether the annotator replaces the columns that the text brings (CoNLL-U, factors). If not,
+    these stay, and the annotator adds the columns that the text lacks."""
     parts: dict[str, AnnotatorPart] = field(default_factory=dict)
-    """The annotators of `annotator=[udpipe,spacy]`, by name. Of a column that several give, the
-    first one's values are taken."""
+    """The annotators of `annotator=[udpipe,spacy]`, by name. If several give a column, the values
+    of the first one are taken."""
 
     @property
     def targets(self) -> list[str]:
@@ -211,21 +223,22 @@ class AnnotatorConfig:
 
 @dataclass
 class SubwordConfig:
-    """How text becomes pieces."""
+    """How text is cut into pieces."""
 
     kind: Annotated[str, one_of("bpe", "unigram", "none", "given", "pretrained")] = "bpe"
-    """`bpe` or `unigram` (SentencePiece), `none` (words), `given` (text already segmented);
-    `pretrained` follows from `model.folder`."""
+    """`bpe` or `unigram` (SentencePiece), `none` (words between spaces), or `given` (the text is
+    already cut). `pretrained` follows from `model.folder`."""
     joint: bool = True
-    """One model and one vocabulary for both sides; always so with `model.tie=all`."""
+    """Whether both sides have one subword model and one vocabulary; `model.tie=all` needs it."""
     vocab_size: AtLeast1 = "${data.vocab_size}"  # type: ignore[assignment]
-    """Number of pieces or, for `none` and `given`, the largest number of words kept."""
+    """Number of pieces; for `none` and `given`, the largest number of words."""
     min_count: AtLeast1 = 1
-    """Rarer words are unknown (`none` and `given`)."""
+    """Words that occur less often are unknown (`none` and `given`)."""
     character_coverage: Annotated[float, Meta(ge=0.98, le=1)] = 1.0
-    """Share of characters that SentencePiece covers; the rest are unknown."""
+    """Share of the characters of the text that the pieces cover (`bpe` and `unigram`). The rarest
+    ones, beyond this share, are unknown."""
     byte_fallback: bool = False
-    """Spell characters outside the vocabulary in bytes."""
+    """Whether characters that no piece has are spelled in bytes (`bpe` and `unigram`)."""
     split_at_words: bool = False
-    """Cut the source at the words of its annotation before it is cut into pieces, so that no piece
-    covers two; for `bpe` and `unigram`."""
+    """Whether the source is cut at the words of its annotation first, so that no piece covers two
+    words (`bpe` and `unigram`)."""

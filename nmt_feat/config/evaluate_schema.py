@@ -19,26 +19,26 @@ class FurtherDataConfig:
     """What finished runs are tested on."""
 
     tests: dict[str, SplitConfig] = field(default_factory=dict)
-    """Test sets beside those of the run, by name, as in training. Files are looked for in the
+    """Test sets beside those of the run, by name, as in training. Files are searched in the
     current folder, then in the run's `data.folder`."""
 
 
 @dataclass
 class FurtherDecodingConfig:
-    """Another search; what is not set is as in the run."""
+    """Another search. The defaults are those of the run."""
 
     beam: Beam | None = None
-    """Beam size; 1 is greedy search."""
+    """Size of the beam; 1 is greedy search."""
     length_penalty: NotNegative | None = None
-    """Exponent a of the length in score / length**a."""
+    """Scores are divided by the length to the power of this number."""
     max_ratio: NotNegative | None = None
-    """Output pieces at most: ratio times source pieces plus `max_extra`."""
+    """A translation has at most so many times the pieces of its source, plus `max_extra`."""
     max_extra: AtLeast1 | None = None
     """See `max_ratio`."""
     batch_tokens: AtLeast1 | None = None
-    """Source tokens times beam per batch at most."""
+    """Largest number of source tokens in a batch, times the beam."""
     nbest: AtLeast1 | None = None
-    """Hypotheses written per sentence; at most `beam`."""
+    """How many hypotheses of each sentence are written; at most `beam`."""
     stop: Annotated[str, one_of("proven", "likely")] | None = None
     """When the search of a sentence ends, as in training."""
     refill: bool | None = None
@@ -50,19 +50,19 @@ class EvaluateConfig:
     """`nmt-feat evaluate`: test finished runs on further sets, by another search or metric."""
 
     run: str = MISSING
-    """Folder of a run, or one above runs, or several by `*` or commas: `runs/gate-*`."""
+    """Folder of a run, folder of runs, or several by `*` or commas: `runs/gate-*`."""
     ensemble: bool = False
-    """Also test the runs of each row, its seeds, as an ensemble: the mean of their
+    """Whether to test the runs of each row, its seeds, also as an ensemble, by the mean of their
     probabilities."""
     data: FurtherDataConfig = field(default_factory=FurtherDataConfig)
     decoding: FurtherDecodingConfig = field(default_factory=FurtherDecodingConfig)
     metrics: dict[str, MetricConfig] = field(default_factory=dict)
     cache: str | None = None
-    """Folder of downloads, annotation and prepared data; default the run's own `paths.cache`."""
+    """Folder of downloads, annotation and prepared data; by default `paths.cache` of the run."""
     threads: AtLeast0 = 0
-    """CPU threads; 0 takes the run's number, which gives the same bits as training."""
+    """CPU threads; 0 takes the number of the run, which gives the same bits as training."""
     accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] | None = None
-    """Device; default the run's own `trainer.accelerator`."""
+    """Device; by default `trainer.accelerator` of the run."""
 
 
 @cache

@@ -15,64 +15,66 @@ class TranslateConfig:
     """`translate.py`: translate with a trained run."""
 
     run: str = MISSING
-    """Folder of the run. Several, with commas between or by `*`, translate together: the mean of
-    their probabilities."""
+    """Folder of the run. Several runs, with commas between them or by `*`, translate together, by
+    the mean of their probabilities."""
     input: str = "-"
-    """File of sentences, one a line, or CoNLL-U (`.conllu`); `-` is standard input."""
+    """File of sentences: text, CoNLL-U (`.conllu`) or JSON lines (`.jsonl`); `-` is standard
+    input."""
     output: str = "-"
     """File of translations; `-` is standard output."""
     raw: str | None = None
-    """Raw counterpart of the text, line by line; for runs whose training text has one."""
+    """Raw text of a tokenised input, line by line; for runs whose training text has one."""
     format: str = "auto"
-    """`text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with U+FFE8), `parallel`
-    (the words; beside `test.en` each factor in `test.en.upos` or `test.upos`), or `auto`: by the
-    name, else the run's own where that is `pipe`, `ffe8` or `parallel`, else text."""
+    """Form of the input: `text`, `conllu`, `jsonl`, `pipe` (`word|f1|f2`), `ffe8` (the same with
+    U+FFE8), or `parallel` (words in `test.en`, each factor in `test.en.upos` or `test.upos`).
+    `auto` decides by the ending of the name; another ending is read as in training, if that was
+    `pipe`, `ffe8` or `parallel`, else as text."""
     factors: list[str] = field(default_factory=list)
-    """Columns that the factors of `pipe`, `ffe8` or Sockeye's JSON lines are, in order; default
-    those of training."""
+    """Columns of the factors in `pipe`, `ffe8` or Sockeye's JSON lines, in order; by default those
+    of training."""
     labels: dict[str, str] = field(default_factory=dict)
-    """Values of all sentences, for features of whole sentences: `+labels.formality=informal`. They
-    take the place of those that the text has."""
+    """Values for all sentences, for features of whole sentences: `+labels.formality=informal`. They
+    replace those of the text."""
     label_files: dict[str, str] = field(default_factory=dict)
-    """The same with a value a line: `+label_files.formality=test.formality`."""
+    """Files with a value for each line: `+label_files.formality=test.formality`."""
     glossary: str | None = None
-    """File of terms with their translations, written into the text as in training; for runs with
-    `data.terminology`."""
+    """File of terms with their translations, which are written into the text as in training; for
+    runs with `data.terminology`."""
     nbest: Beam = 1
-    """Hypotheses per sentence; the run's beam is widened to as many. Above 1, lines are
-    `number ||| hypothesis ||| score`."""
+    """How many hypotheses of each sentence are written. If there are several, lines are
+    `number ||| hypothesis ||| score`, and the beam is at least as large."""
     beam: Beam | None = None
-    """Beam size, if not the run's."""
+    """Size of the beam; by default as in the run."""
     length_penalty: NotNegative | None = None
-    """Length penalty, if not the run's."""
+    """Length penalty; by default as in the run."""
     stop: Annotated[str, one_of("proven", "likely")] | None = None
-    """When the search of a sentence ends, if not as in the run: `likely` is less work, see
-    `decoding.stop` of training."""
+    """When the search of a sentence ends, see `decoding.stop`; by default as in the run."""
     refill: bool | None = None
-    """Whether the beam stays as wide when hypotheses end, if not as in the run."""
+    """Whether the beam stays as wide when hypotheses end; by default as in the run."""
     engine: Annotated[str, one_of("native", "ctranslate2")] = "native"
-    """`native`, or `ctranslate2` for what `scripts/export.py` has exported."""
+    """`ctranslate2` uses the export that `scripts/export.py` has made."""
     fallback: Annotated[str, one_of("native", "nearest")] = "native"
-    """A sentence with a combination of piece and features that was not exported: `native`
-    translates it exactly, `nearest` with its piece's most frequent combination if there is one."""
+    """What an export does with a combination of piece and features that it does not have. `native`:
+    the sentence is translated without it. `nearest`: the piece's most frequent combination is
+    taken, if there is one."""
     chunk: AtLeast1 = 200
-    """Sentences read and translated together."""
+    """How many sentences are read and translated together."""
     unknown: Annotated[str, one_of("warn", "error")] = "warn"
-    """What is done where the run does not know pieces or values of features, or where a line has
-    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
+    """What happens if the text has pieces or values of features that the run does not know, or a
+    line longer than any of training: a line with counts at the end (`warn`), or an `error`."""
     max_pieces: AtLeast1 = 1024
-    """Pieces of a line at most; see `too_long`."""
+    """Largest number of pieces in a line; see `too_long`."""
     too_long: Annotated[str, one_of("split", "empty", "refuse")] = "split"
-    """What is done with a line that has more pieces, or for which memory does not suffice: `split`
-    (translated in parts, at the ends of sentences if it has such), `empty` (its translation is), or
-    `refuse` (before the start, if `input` is a file)."""
+    """What happens to a line with more pieces, or too long for the memory. `split`: it is
+    translated in parts, if possible at the ends of sentences. `empty`: its translation is empty.
+    `refuse`: an error, before the start if `input` is a file."""
     threads: AtLeast0 = 0
-    """CPU threads; 0 keeps PyTorch's choice."""
+    """CPU threads; 0 is PyTorch's choice."""
 
 
 @dataclass
 class ScoreConfig:
-    """`score.py`: the log-probability of given translations."""
+    """`score.py`: log-probabilities of translations that exist already."""
 
     run: str = MISSING
     """Folder of the run."""
@@ -81,25 +83,27 @@ class ScoreConfig:
     target: str = MISSING
     """Their translations, line by line, or an n-best list of `translate.py`."""
     raw: str | None = None
-    """Raw counterpart of the text, line by line; for runs whose training text has one."""
+    """Raw text of a tokenised source, line by line; for runs whose training text has one."""
     format: str = "auto"
-    """Of the source, as `translate.py` has it."""
+    """Form of the source, as of `translate.py`."""
     factors: list[str] = field(default_factory=list)
-    """Columns of the source's factors, as `translate.py` has them."""
+    """Columns of the factors of the source, as of `translate.py`."""
     labels: dict[str, str] = field(default_factory=dict)
-    """Values of all sentences, for features of whole sentences: `+labels.formality=informal`. They
-    take the place of those that the text has."""
+    """Values for all sentences, for features of whole sentences: `+labels.formality=informal`. They
+    replace those of the text."""
     label_files: dict[str, str] = field(default_factory=dict)
-    """The same with a value a line: `+label_files.formality=test.formality`."""
+    """Files with a value for each line: `+label_files.formality=test.formality`."""
     glossary: str | None = None
-    """File of terms with their translations, written into the text as in training; for runs with
-    `data.terminology`."""
+    """File of terms with their translations, which are written into the text as in training; for
+    runs with `data.terminology`."""
     unknown: Annotated[str, one_of("warn", "error")] = "warn"
-    """What is done where the run does not know pieces or values of features, or where a line has
-    more pieces than any of training: `warn` (a line with counts at the end) or `error`."""
+    """What happens if the text has pieces or values of features that the run does not know, or a
+    line longer than any of training: a line with counts at the end (`warn`), or an `error`."""
     max_pieces: AtLeast1 = 4096
-    """Pieces of a line, of either side, at most; a longer one is refused before any is scored."""
+    """Largest number of pieces in a line of either side. A longer line is refused before the
+    start."""
     output: str = "-"
-    """File of scores, `logprob <tab> tokens` a line; `-` is standard output."""
+    """File of scores, in each line log-probability, tab, number of tokens; `-` is standard
+    output."""
     threads: AtLeast0 = 0
-    """CPU threads; 0 keeps PyTorch's choice."""
+    """CPU threads; 0 is PyTorch's choice."""

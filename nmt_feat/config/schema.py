@@ -36,83 +36,84 @@ class FeatureConfig:
     _target_: str = "nmt_feat.features.Categorical"
     """Class of its embedder."""
     kind: str | None = None
-    """How values of `column` are read: `nmt_feat.features.ValueParts`, `ValueCharacters` or
-    `Numbers`, or a user-defined class derived from `nmt_feat.features.FeatureKind`; default by
-    `column`, `file` and `encoder`."""
+    """How values of `column` are read: `nmt_feat.features.ValueParts`, `ValueCharacters`,
+    `Numbers`, or a class of your own that derives from `nmt_feat.features.FeatureKind`. By default
+    `column`, `file` and `encoder` decide."""
     column: str = MISSING
-    """`upos`, `xpos`, `lemma`, `deprel`, `feats`, `feats.Case` (any one attribute), `misc.NER` (any
-    key of one's own in CoNLL-U's last column), `sentence.formality` (any value of the whole
-    sentence, see `data.train.labels`), `head_upos`, `head_position`, `head_distance`,
-    `tree_depth`, `subword_tag` or `shape`; or units:
-    `char`, `syllable`, `jamo` or `ngram`; or the whole `form`, or in `lower` case; or `context`,
-    the vectors of `encoder`."""
+    """What the feature reads. Of the annotation: `upos`, `xpos`, `lemma`, `deprel`, `feats`,
+    `feats.Case` (one attribute, any name), `misc.NER` (one key of the last column of CoNLL-U, any
+    name), `sentence.formality` (a value of the whole sentence, any name, see
+    `data.train.labels`), `head_upos`, `head_position`, `head_distance` or `tree_depth`. Of the
+    text: `form`, `lower` (the form in lower case), `shape`, `subword_tag`, or the units `char`,
+    `syllable`, `jamo` and `ngram`. `context`: the vectors of `encoder`."""
     of: Annotated[str, one_of("piece", "word")] = "piece"
-    """Whose units or form: of each `piece`, or of the `word` that it belongs to."""
+    """Units or forms are those of each `piece`, or of the `word` that the piece belongs to."""
     file: str | None = None
-    """Ready-made vectors of forms in word2vec's, GloVe's or fastText's text format, maybe gzipped;
-    `max_values` are then the first ones, whatever the corpus has."""
+    """File of ready-made vectors of forms, in the text format of word2vec, GloVe or fastText, also
+    gzipped. `max_values` then keeps the first vectors of the file."""
     encoder: str | None = None
-    """Folder of an encoder of Hugging Face whose states are the vectors of pieces."""
+    """Folder of a Hugging Face encoder, whose states are the vectors of pieces."""
     layer: int = -2
-    """Of the encoder: 0 for its embeddings, 1 the first layer, -1 the last."""
+    """Layer of the encoder: 0 is its embeddings, 1 its first layer, -1 its last layer."""
     precision: Annotated[str, one_of("float16", "float32")] = "float16"
-    """Of the encoder's stored vectors: `float16` or `float32`."""
+    """Precision of the stored vectors of the encoder."""
     live: bool = False
-    """Whether the encoder is part of the model, in place of vectors that are stored beforehand;
-    `precision` is then the model's."""
+    """Whether the encoder is part of the model. If not, its vectors are computed once and stored.
+    If so, `precision` has no effect."""
     trained: bool = False
-    """Whether an encoder in the model is trained along with it."""
+    """Whether an encoder in the model is trained, too."""
     learning_rate: Positive | None = None
-    """Highest learning rate of a trained encoder; default that of the optimiser."""
+    """Highest learning rate of a trained encoder; by default that of the optimiser."""
     n: AtLeast1 = 3
     """Length of the units of `ngram`, in characters."""
     bins: AtLeast1 = 32
-    """How many different numbers a feature of numbers has at most. Where train has more, each
-    counts as the nearest of so many, which stand for equal shares of the words."""
+    """How many different numbers a feature of numbers has at most. If the training text has more,
+    so many are chosen, each for an equal share of the words; others count as the nearest."""
     dim: AtLeast1 | None = None
-    """Width of its embedding where the combiner leaves it free; default by `combiner.widths`."""
+    """Width of its embedding, if the combiner leaves it free; by default `combiner.widths` says."""
     max_values: AtLeast1 | None = None
-    """Keep only the most frequent values; the others are unknown."""
+    """Only so many values are kept, the most frequent ones; the others are unknown."""
     min_count: AtLeast1 = 1
-    """Rarer values are unknown."""
+    """Values that occur less often in training are unknown."""
     policy: Annotated[str, one_of("copy", "first", "tag")] = "copy"
-    """Which pieces of a word carry its value: `copy` (all) or `first` (the others are inside); or
-    `tag`, for a value of the whole sentence: a token of its own before the sentence."""
+    """Which pieces of a word carry its value. `copy`: all. `first`: the first one; the others carry
+    a value that means inside. `tag`, for values of whole sentences: none of them; the value is a
+    token of its own before the sentence."""
     cover: Annotated[str, one_of("first", "join")] | None = None
-    """What a piece that covers several words carries: the value of the `first`, or those of all,
-    in order, as one: `join` (`PROPN+ADP`). Default `join` for annotators of morphemes, such as
-    Kiwi, else `first`; units and ready-made vectors have `first` only."""
+    """What a piece carries that covers several words: the value of the `first` word, or the values
+    of all words, in order (`join`: `PROPN+ADP`). By default `join` with annotators of morphemes,
+    such as Kiwi, and `first` with others. Units and ready-made vectors have `first` only."""
     missing: Annotated[str, one_of("error", "unknown")] = "error"
-    """Sentences without annotation, or pieces that the encoder does not read: an `error`, or
-    `unknown` values, which are counted."""
+    """Sentences without annotation, or pieces that the encoder does not read, are an `error`, or
+    have `unknown` values, which are counted."""
     dropout: Share = 0.0
-    """Share of tokens whose value is unknown at random, anew in each update of training; drawn for
-    each feature by itself, as is `sentence_dropout`."""
+    """Share of tokens that get an unknown value in training, drawn anew in each update, and for
+    each feature by itself."""
     sentence_dropout: Share = 0.0
-    """Share of sentences in which all values are unknown at random, in training."""
+    """Share of sentences in which all values are unknown in training, drawn in the same way."""
     erase: Share = 0.0
-    """Share of words whose value is unknown in all splits and when translating, the same for the
-    whole run; drawn from its seed, all features lose the same words. For experiments."""
+    """For experiments: share of words whose value is unknown in all splits, and in translation.
+    The words are drawn from the seed, once for the run, and are the same for all features."""
     classes: AtLeast1 | None = None
-    """Give each value one of so many classes, drawn from the run's seed. For experiments."""
+    """For experiments: each value is replaced by one of so many classes, drawn from the seed."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
 
 
 @dataclass
 class CombinerConfig:
-    """How the word's and the features' embeddings become one vector; one schema for all."""
+    """How the embeddings of a word and of its features become one vector."""
 
     _target_: str | None = None
-    """Class of the combiner; none for the words-only baseline, which drops the features."""
+    """Class of the combiner; null for words only, which does not read the features."""
     name: str | None = None
-    """How tables and folders of runs call it. A file of `conf/combiner` gives its own name, where
-    that is not the name of its class."""
+    """What tables and folders of runs call it. By default that is the name of its file in
+    `conf/combiner`, or of its class."""
     widths: Annotated[str, one_of("default", "tutorial", "sennrich", "equal")] = "default"
-    """Widths of features where the combiner leaves them free: `default`, `tutorial`, `sennrich`, or
-    `equal`, as the word's."""
+    """Widths of features, if the combiner leaves them free; `equal` gives features and word the
+    same width. See the page on combiners."""
     bias: float | None = None
-    """Initial value of the gate's bias (combiners that have one; their default is 0)."""
+    """Initial value of the gate's bias, for combiners with a gate; their default is 0."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
 
@@ -132,20 +133,20 @@ class ModelConfig:
     """The Transformer (Vaswani et al. 2017), pre-norm; or a pretrained model."""
 
     folder: str | None = None
-    """Folder of a pretrained translation model of Hugging Face, to whose words features are added;
-    sizes and pieces are then its own."""
+    """Folder of a pretrained translation model of Hugging Face, to which features are added. It
+    brings its sizes and pieces."""
     languages: list[str] = field(default_factory=list)
-    """Of a pretrained model of several languages, its names of source and target language; default
-    `data.source_lang` and `data.target_lang`."""
+    """For a pretrained model of several languages: its names of source and target language. By
+    default `data.source_lang` and `data.target_lang`."""
     prefix: str | None = None
-    """Of other pretrained models, text before each source that says what to do, such as T5's
-    `translate English to German:` or Marian's `>>de<<`; it has no features."""
+    """For other pretrained models: text before each source that says what to do, such as
+    `translate English to German:` for T5 or `>>de<<` for Marian. It has no features."""
     dim: AtLeast1 = 128
     """Width of the model."""
     ffn_dim: AtLeast1 = 256
     """Inner width of the feed-forward layers."""
     heads: AtLeast1 = 4
-    """Attention heads; divides `dim`."""
+    """Attention heads; `dim` must be a multiple of this number."""
     encoder_layers: AtLeast1 = 4
     """Layers of the encoder."""
     decoder_layers: AtLeast1 = 4
@@ -157,17 +158,18 @@ class ModelConfig:
     activation_dropout: ShareBelow1 = 0.0
     """Dropout inside the feed-forward layers, after the ReLU."""
     tie: Annotated[str, one_of("target", "all")] = "target"
-    """`target`: target table = output layer; `all`: the source's word table as well."""
+    """`target`: the target's table is also the output layer. `all`: the source's table of words,
+    too."""
     source_words: bool = True
-    """Whether the source pieces have embeddings of their own, which combiners take as the word;
-    false: the features alone, such as units of the pieces, the first in the word's place."""
+    """Whether source pieces have embeddings, which combiners take as the word. If not, combiners
+    merge the features alone, such as units of the pieces; the first one takes the word's place."""
     source_vectors: str | None = None
-    """Ready-made vectors from which the source's word table starts, in word2vec's, GloVe's or
-    fastText's text format, maybe gzipped; as wide as the combiner makes the word."""
+    """File of ready-made vectors from which the source's table of words starts, in the text format
+    of word2vec, GloVe or fastText, also gzipped. They must be as wide as the word."""
     source_frozen: bool = False
-    """Whether the rows of the table that have such a vector stay as they are."""
+    """Whether rows of the table that start from such a vector are not trained."""
     embedding_std: Positive | None = None
-    """Standard deviation of every table at the start; default 1/sqrt(dim)."""
+    """Standard deviation of every table at the start; by default 1/sqrt(dim)."""
 
 
 @dataclass
@@ -181,15 +183,15 @@ class OptimizerConfig:
     betas: PairOfShares = field(default_factory=lambda: [0.9, 0.98])
     """Adam's decay rates of the moments."""
     eps: Positive = 1e-9
-    """Adam's epsilon; like the others of Adam, only for classes that have `betas`."""
+    """Adam's epsilon. Like `weight_decay`, it is only for classes that have `betas`."""
     weight_decay: NotNegative = 0.0
     """Weight decay, decoupled by AdamW."""
     schedule: Annotated[str, one_of("inverse_sqrt", "cosine", "linear", "constant")] = (
         "inverse_sqrt"
     )
-    """`inverse_sqrt`, `cosine`, `linear` or `constant`, each after a linear warm-up."""
+    """How the learning rate changes after a linear warm-up."""
     warmup: AtLeast0 = 400
-    """Steps of linear warm-up."""
+    """Updates of the linear warm-up."""
     args: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the class."""
 
@@ -199,49 +201,53 @@ class TrainerConfig:
     """The training loop."""
 
     max_steps: AtLeast1 = 1000
-    """Updates at most."""
+    """Largest number of updates."""
     batch_tokens: AtLeast1 = 4096
-    """Tokens of a batch at most: sentences times the longest, of the side that `batch_by` says."""
+    """Largest number of tokens in a batch: its sentences times the length of the longest one."""
     batch_by: Annotated[str, one_of("larger", "target")] = "larger"
-    """`larger`: neither side of a batch has more tokens than `batch_tokens`; `target`: only the
-    target side is counted, so that batches hold nearly as many target tokens as they may."""
+    """`larger`: neither side of a batch has more tokens than `batch_tokens`. `target`: only the
+    target side is counted, so that batches have nearly equal numbers of target tokens."""
     accumulate: AtLeast1 = 1
-    """Batches per update (and per process)."""
+    """Batches in an update, of each process."""
     clip_norm: NotNegative = 1.0
     """Largest gradient norm; 0 for no clipping."""
     max_skipped: AtLeast1 = 10
-    """Updates in a row that are skipped as loss or gradient is not finite, before training ends."""
+    """Training ends after so many updates in a row whose loss or gradient is not finite. Such an
+    update is skipped."""
     label_smoothing: ShareBelow1 = 0.1
-    """Mass that label smoothing spreads over the vocabulary."""
+    """Probability that label smoothing spreads over the vocabulary."""
     precision: Annotated[str, one_of("32-true", "bf16-mixed")] = "32-true"
-    """`32-true`, or `bf16-mixed` where it pays (weights, sums and the softmax of attention stay in
-    fp32)."""
+    """`bf16-mixed` is faster on many processors; weights, sums and the softmax of attention stay in
+    fp32."""
     fused_loss: bool = True
-    """Loss and its gradient in chunks, without batch x vocabulary logits; false: plain PyTorch."""
+    """Whether the loss is computed in chunks, which saves memory. If not, by plain PyTorch."""
     validate_every: AtLeast1 = 100
-    """Updates between validations, and between checkpoints."""
+    """Updates between two validations. Each validation writes a checkpoint."""
     patience: AtLeast0 = 0
-    """Validations without a better dev BLEU, or an equal one with a lower dev loss, after which
-    training stops; 0: never."""
+    """Training stops after so many validations without a better BLEU on dev; if BLEU is equal, the
+    lower loss on dev counts. 0: never."""
     select: Annotated[str, one_of("best", "average")] = "best"
-    """The weights that are tested: `best` (dev BLEU; where it is equal, the lower dev loss) or
-    `average` (of the last checkpoints)."""
+    """Which weights are tested: those with the `best` BLEU on dev (if equal, with the lower loss on
+    dev), or the `average` of the last checkpoints."""
     select_metric: str = "bleu"
-    """The metric on dev that `select` and `patience` go by: `bleu`, or another of `metrics`."""
+    """The metric on dev by which `select` and `patience` decide: `bleu`, or another of
+    `metrics`."""
     average: AtLeast1 = 5
-    """Number of last validated checkpoints that `average` averages."""
+    """How many checkpoints `select=average` averages."""
     devices: AtLeast1 = 1
-    """Processes, each with one device (data-parallel)."""
+    """Processes of a training, each with one device (data-parallel)."""
     accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] = "auto"
-    """`auto`, `cpu`, `cuda` ... (Lightning Fabric's names)."""
+    """Which kind of device trains; `auto` takes a GPU if PyTorch sees one."""
     threads: AtLeast0 = 0
-    """CPU threads of a process; 0: PyTorch's choice, divided by `devices`. Fixes the exact bits."""
+    """CPU threads of a process; 0 is PyTorch's choice, divided by `devices`. Another number gives
+    other last bits."""
     deterministic: bool = False
-    """Deterministic CUDA kernels (CPU always is)."""
+    """Deterministic CUDA kernels. (On a CPU training is deterministic.)"""
     resume_exact: bool = True
-    """Refuse to resume with another number of processes or threads, which changes the last bits."""
+    """Whether to refuse to continue a run with another number of processes or threads, which
+    changes the last bits."""
     wait_minutes: Annotated[float, Meta(gt=0, le=10080)] = 30.0
-    """Minutes that one of several processes waits for another one, before all end with an error."""
+    """How long one of several processes waits for another one, before all end with an error."""
     log_every: AtLeast1 = 20
     """Updates between lines of the training log."""
     progress: bool = True
@@ -250,43 +256,43 @@ class TrainerConfig:
 
 @dataclass
 class DecodingConfig:
-    """Search."""
+    """The search for translations."""
 
     beam: Beam = 5
-    """Beam size; 1 is greedy search."""
+    """Size of the beam; 1 is greedy search."""
     length_penalty: NotNegative = 1.0
-    """Exponent a of the length in score / length**a; 0 for no normalisation."""
+    """Scores are divided by the length to the power of this number; 0: not divided."""
     max_ratio: NotNegative = 2.0
-    """Output pieces at most: ratio times source pieces plus `max_extra`."""
+    """A translation has at most so many times the pieces of its source, plus `max_extra`."""
     max_extra: AtLeast1 = 20
     """See `max_ratio`."""
     batch_tokens: AtLeast1 = 8192
-    """Source tokens times beam per batch at most."""
+    """Largest number of source tokens in a batch, times the beam."""
     nbest: AtLeast1 = 1
-    """Hypotheses written per sentence; at most `beam`."""
+    """How many hypotheses of each sentence are written; at most `beam`."""
     stop: Annotated[str, one_of("proven", "likely")] = "proven"
-    """When the search of a sentence ends. `proven`: no unfinished hypothesis can come among the n
-    best, at any length. `likely`: none would if it ended now; a little less work, and a few
-    translations differ."""
+    """When the search of a sentence ends. `proven`: no unfinished hypothesis can become one of the
+    n best, at any length. `likely`: none would if it ended now. This is a little less work, and a
+    few translations differ."""
     refill: bool = False
     """Whether the beam stays as wide as it was when hypotheses end, as in `generate` of Hugging
-    Face; if not, each takes a place in it."""
+    Face. If not, a finished hypothesis takes a place in the beam."""
 
 
 @dataclass
 class LoraConfig:
-    """LoRA (Hu et al. 2022) in a pretrained model: of its layers products of two matrices are
-    trained, which are added to their weights; the weights stay."""
+    """LoRA (Hu et al. 2022) in a pretrained model. Its weights are not trained. Instead, for some
+    layers, two small matrices are trained, whose product is added to the weights."""
 
     rank: AtLeast1 | None = None
-    """Rank of the products; without it there is no LoRA."""
+    """Rank of the products. If it is not set, there is no LoRA."""
     alpha: Positive = 16.0
     """A product is multiplied by alpha / rank."""
     dropout: ShareBelow1 = 0.0
-    """Dropout of what the products read."""
+    """Dropout of the input of the products."""
     modules: list[str] = field(default_factory=list)
-    """Names in the paths of layers, such as `q_proj`, `self_attn`, `decoder` or
-    `encoder.layers.0`; default the projections of queries and values."""
+    """Which layers, by names in their paths, such as `q_proj`, `self_attn`, `decoder` or
+    `encoder.layers.0`. By default the projections of queries and values."""
 
 
 @dataclass
@@ -294,21 +300,21 @@ class InitConfig:
     """Weights that a run starts from: those of a trained run, or of `model.folder`."""
 
     run: str | None = None
-    """Its folder. Embeddings are taken piece by piece and value by value, by name, all else where
-    shape and meaning agree; the rest starts anew."""
+    """Folder of the trained run. Embeddings are taken by the name of the piece or value, other
+    weights if their shape and meaning are the same. All others start anew."""
     freeze: list[str] = field(default_factory=list)
-    """Parts that stay as they are there, such as `encoder`, `decoder.0` or `target.words` (of a
-    pretrained model `words`, `encoder`, `decoder.layers.0`); what is new in them is trained."""
+    """Parts that are not trained, such as `encoder`, `decoder.0` or `target.words` (in a pretrained
+    model `words`, `encoder`, `decoder.layers.0`). New weights in them are trained."""
     lr: Positive | None = None
-    """Highest learning rate of what is taken, with LoRA of its matrices; default `optimizer.lr`,
-    that of all else."""
+    """Highest learning rate of the weights that are taken, or of the matrices of LoRA. All other
+    weights have `optimizer.lr`, which is also the default here."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """LoRA in a pretrained model."""
 
 
 @dataclass
 class LoggerConfig:
-    """Where a training's numbers go beside the screen; never changes the result."""
+    """Where the numbers of a training go, beside the screen. It never changes the result."""
 
     _target_: str = MISSING
     """A class derived from `nmt_feat.runs.loggers.Logger`."""
@@ -318,7 +324,7 @@ class LoggerConfig:
 
 @dataclass
 class MetricConfig:
-    """A score of the translations. Never changes the trained model, unless it selects it."""
+    """A score of the translations. It changes the tested model only as `trainer.select_metric`."""
 
     _target_: str = MISSING
     """A class derived from `nmt_feat.evaluation.metric.Metric`."""
@@ -338,12 +344,12 @@ class PathsConfig:
 
 @dataclass
 class LocalConfig:
-    """A machine's own paths, in `conf/local/default.yaml`; no part of a run."""
+    """The paths of this machine, in `conf/local/default.yaml`. They do not change a run."""
 
     runs: str = "runs"
-    """`paths.runs`, where no command gives another."""
+    """`paths.runs`, unless a command gives another."""
     cache: str = "cache"
-    """`paths.cache`, likewise."""
+    """`paths.cache`, unless a command gives another."""
     data: dict[str, str] = field(default_factory=dict)
     """Folders of corpora by their names: `multi30k: /data/multi30k`."""
     models: dict[str, str] = field(default_factory=dict)
@@ -352,14 +358,14 @@ class LocalConfig:
 
 @dataclass
 class PublishedConfig:
-    """Figures of a paper that a report shows in a table of their own; they change nothing."""
+    """Figures of a paper, which a report shows in a table of their own. They change nothing."""
 
     source: str | None = None
-    """Where they stand."""
+    """The paper, and the table in it."""
     settings: str | None = None
-    """Corpus, model and scoring that they were made with."""
+    """Corpus, model and scoring of the paper."""
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By system, its scores by test set and metric."""
+    """For each system of the paper, its scores by test set and metric."""
     no_full: str | None = None
     """Why there is no `scale=full`."""
 
@@ -385,29 +391,30 @@ class TrainConfig:
     local: LocalConfig = field(default_factory=LocalConfig)
     published: PublishedConfig = field(default_factory=PublishedConfig)
     scale: Annotated[str, one_of("reduced", "full")] | None = None
-    """Of an experiment after a paper: `full` with the paper's data, sizes and schedule, where its
-    data can be had, or `reduced`, what a machine of two cores does in hours. The report says it; a
-    `full` whose other settings the command line changes is `reduced`."""
+    """For experiments that follow a paper. `full`: the data, sizes and schedule of the paper, if
+    the data can be downloaded. `reduced`: a size that two cores can train in hours. The report
+    shows it. If the command line changes other settings, `full` becomes `reduced`."""
     control: Annotated[
         str, one_of("none", "shuffled", "resampled", "by_type", "dummy", "matched")
     ] = "none"
-    """What the features are replaced by: `none` (nothing), `shuffled` and `resampled` (values of
-    other words, anew in every epoch), `by_type` (random ones for each word type), `dummy` (the same
-    for all words); or `matched`: words only, with as many parameters as `combiner` has, by
-    `model.ffn_dim`."""
+    """What the values of features are replaced by. `none`: nothing. `shuffled`: values of other
+    words. `resampled`: the same, drawn anew in every epoch. `by_type`: the values of a random word
+    for each word form. `dummy`: the same values for all words. Or `matched`: words only, with as
+    many parameters as with `combiner`, by `model.ffn_dim`."""
     seed: AtLeast0 = 1
-    """Seeds weights, data order and dropout; never the subword model or the corpus."""
+    """Start of the random numbers for weights, order of the data, dropout and controls. It does not
+    change the subword model or the corpus."""
     name: str | None = None
-    """A name for the run in its record, loggers and model card; default that of its folder."""
+    """Name of the run in its record, loggers and model card; by default that of its folder."""
     tags: list[str] = field(default_factory=list)
-    """Words to choose the run by, as `report --where tags=WORD`; in loggers too. Those of a later
-    command are added."""
+    """Words by which reports choose runs (`report --where tags=WORD`); loggers have them, too. A
+    later command adds its tags."""
     license: str | None = None
-    """Licence of the trained model, for its card; its name on the Hub, such as `cc-by-4.0`."""
+    """Licence of the trained model for its model card, such as `cc-by-4.0`."""
     resume: str | None = None
-    """Folder of an unfinished run to start from its checkpoint, with settings that do not change
-    what it has done, such as a larger `trainer.max_steps`. (The same command needs no such thing.)
-    """
+    """Folder of an unfinished run. The run starts from its checkpoint, with settings under which
+    this gives the same result, such as a larger `trainer.max_steps`. (To continue an interrupted
+    run, give the same command; it does not need this setting.)"""
 
     @property
     def uses_annotator(self) -> bool:
