@@ -142,8 +142,8 @@ WRONG = {
     ),
     "no annotator": (
         AnnotatorConfig("nmt_feat.config.schema.DataConfig"),
-        "_target_=nmt_feat.config.schema.DataConfig: is no nmt_feat.annotators.Annotator; derive "
-        "the class from it",
+        "_target_=nmt_feat.config.schema.DataConfig: must be derived from "
+        "nmt_feat.annotators.Annotator",
     ),
     "no model": (
         AnnotatorConfig(f"{MODULE}.UDPipe"),

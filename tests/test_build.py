@@ -255,7 +255,7 @@ def test_a_users_class(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError) as error:
         build_combiner(CombinerConfig(f"{__name__}.Other"), {"word": 4}, 4)
     target = f"combiner._target_={__name__}.Other"
-    expected = f"{target}: is no nmt_feat.combiners.Combiner; derive the class from it"
+    expected = f"{target}: must be derived from nmt_feat.combiners.Combiner"
     assert str(error.value) == expected
 
 

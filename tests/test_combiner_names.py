@@ -9,7 +9,7 @@ import pytest
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.resources import find_resource
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.run import FinishedRun, run_training
@@ -50,7 +50,7 @@ def test_the_name_is_that_of_the_file(mine: Path, option: str, name: str | None)
 def test_shipped_files_have_the_names_of_their_classes() -> None:
     for path in find_resource("conf").glob("combiner/*.yaml"):
         combiner = composed((f"combiner={path.stem}",)).combiner
-        assert (combiner.name, method_name(combiner._target_)) == (None, path.stem)
+        assert (combiner.name, shorten_class_name(combiner._target_)) == (None, path.stem)
 
 
 def test_a_name_that_cannot_be_one_is_refused(small: Small) -> None:

@@ -237,8 +237,7 @@ def test_mixed_with_a_class_of_ones_own() -> None:
         ({"narrow": "ad"}, "combiner=mixed: no method 'ad'; did you mean 'add'?"),
         (
             {"wide": "torch.nn.Linear"},
-            "combiner=mixed: torch.nn.Linear is no nmt_feat.combiners.Combiner; "
-            "derive the class from it",
+            "combiner=mixed: torch.nn.Linear must be derived from nmt_feat.combiners.Combiner",
         ),
         (
             {"methods": "gate"},

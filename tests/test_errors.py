@@ -89,24 +89,24 @@ SETTINGS = {
     "in \"HERE/my/combiner/yaml.yaml\", line 1, column 11 expected ',' or ']', but got "
     "'<stream end>' in \"HERE/my/combiner/yaml.yaml\", line 2, column 1",
     # types
-    "model.dim=abc": "model.dim=abc: no whole number",
-    "seed=1.5": "seed=1.5: no whole number",
+    "model.dim=abc": "model.dim=abc: not a whole number",
+    "seed=1.5": "seed=1.5: not a whole number",
     "seed=null": "seed=null: needs a value",
     "model.dim=null": "model.dim=null: needs a value",
     "data.target_lang=null": "data.target_lang=null: needs a value; for the text null write "
     "'data.target_lang=\"null\"'",
-    "model.dropout=much": "model.dropout=much: no number",
+    "model.dropout=much": "model.dropout=much: not a number",
     "trainer.progress=perhaps": "trainer.progress=perhaps: give true or false",
     "optimizer.betas=3": "optimizer.betas: is a list; write optimizer.betas=[a,b]",
-    "optimizer.betas=[a,b]": "optimizer.betas[0]=a: no number",
+    "optimizer.betas=[a,b]": "optimizer.betas[0]=a: not a number",
     "combiner.args=3": "combiner.args: is a dictionary; write combiner.args={name:value}",
-    "--config-dir=my combiner=type": "combiner/type.yaml: combiner.bias=high: no number",
+    "--config-dir=my combiner=type": "combiner/type.yaml: combiner.bias=high: not a number",
     "--config-dir=my features=[plain]": "features/plain.yaml: features.gender: has settings of its "
     "own; write {name: value}",
     # missing
-    "data=files": f"not set, and needed: {', '.join(f'data.{name}' for name in UNSET)}; "
+    "data=files": f"required, but not set: {', '.join(f'data.{name}' for name in UNSET)}; "
     "give data.dev.source=...",
-    "--config-dir=my features=[width]": "not set, and needed: features.width.column; give "
+    "--config-dir=my features=[width]": "required, but not set: features.width.column; give "
     "features.width.column=...",
     "features=[]": "features=[]: the combiner has nothing to merge; choose features, for instance "
     "features=[upos,deprel], or combiner=none",
@@ -181,8 +181,8 @@ SETTINGS = {
     "folder nor installed; did you mean 'mine'?",
     "combiner._target_=mine.Foward": "_target_=mine.Foward: no class 'Foward' in mine; did you "
     "mean 'Forward' or 'NoForward'?",
-    "combiner._target_=mine.Other": "combiner._target_=mine.Other: is no "
-    "nmt_feat.combiners.Combiner; derive the class from it",
+    "combiner._target_=mine.Other": "combiner._target_=mine.Other: must be derived from "
+    "nmt_feat.combiners.Combiner",
     "combiner._target_=mine.Init": "mine.Init, line 8: KeyError: 'side'",
     "combiner._target_=mine.Forward": "mine.Forward, line 12: IndexError: list index out of range",
     "combiner=mixed +combiner.args.methods.upos=mine.Init": "mine.Init, line 8: KeyError: 'side'",
@@ -232,8 +232,8 @@ SETTINGS = {
     "give one sentence for each line, its text the line",
     "annotator._target_=tools.Failing": "tools.Failing, line 15: ZeroDivisionError: division by "
     "zero",
-    "annotator._target_=tools.Plain": "_target_=tools.Plain: is no "
-    "nmt_feat.annotators.Annotator; derive the class from it",
+    "annotator._target_=tools.Plain": "_target_=tools.Plain: must be derived from "
+    "nmt_feat.annotators.Annotator",
     # data
     "data.folder=nowhere": "data.folder=nowhere: no such folder",
     "data.train.source=trian.conllu": "data.train.source=trian.conllu: no such file in CORPUS; "

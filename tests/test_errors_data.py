@@ -271,15 +271,15 @@ def runs(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 APPLY = {
-    "translate": "not set, and needed: run; give run=...",
-    "score run=WORDS": "not set, and needed: source, target; give source=...",
+    "translate": "required, but not set: run; give run=...",
+    "score run=WORDS": "required, but not set: source, target; give source=...",
     "translate --run WORDS": "--run: settings have no dashes; write run=...",
     "translate --input=text": "--input=text: settings have no dashes; write input=text",
     "translate rnu=WORDS": "rnu: no such setting; did you mean 'run'?",
     "translate run=WORDS decoding=greedy": "decoding: no setting of this command; --help lists "
     "them",
     "translate run=WORDS +nbset=2": "nbset: no such setting; did you mean 'nbest'?",
-    "translate run=WORDS beam=many": "beam=many: no whole number",
+    "translate run=WORDS beam=many": "beam=many: not a whole number",
     "translate run=WORDS beam=0": "beam=0: must be 1 to 1000",
     "translate run=WORDS nbest=3 beam=2": "beam=2: must be at least nbest=3",
     "translate run=WORDS nbest=0": "nbest=0: must be 1 to 1000",

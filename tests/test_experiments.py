@@ -7,7 +7,7 @@ import itertools
 import pytest
 import yaml
 
-from nmt_feat.config.identity import method_name, name_method
+from nmt_feat.config.identity import name_row_method, shorten_class_name
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.runs.combiner_rules import check_widths
@@ -36,7 +36,7 @@ def test_experiments(name: str, combiner: str) -> None:
     check_settings(cfg)
     features = cfg.features if combiner != "none" else {}
     check_widths(cfg.combiner, features, cfg.model)
-    assert method_name(cfg.combiner._target_) == combiner
+    assert shorten_class_name(cfg.combiner._target_) == combiner
 
 
 SIX = ("upos", "xpos", "deprel", "feats", "lemma", "subword_tag")
@@ -79,7 +79,7 @@ def is_as_named(row: str, cfg: TrainConfig) -> bool:
     """A row is a method, and what else its name says."""
     if row in BEYOND:
         name, control, features = BEYOND[row]
-        actual = name_method(cfg.combiner._target_, cfg.method._target_), cfg.control
+        actual = name_row_method(cfg.combiner._target_, cfg.method._target_), cfg.control
         return (*actual, sorted(cfg.features)) == (name, control, sorted(features))
     method, _, control = row.partition("_")
     if method in OF_ANY_METHOD:
@@ -87,14 +87,19 @@ def is_as_named(row: str, cfg: TrainConfig) -> bool:
     if row == "concat_project":
         method, control = row, ""
     if method == "park2020":
-        units = (method_name(cfg.combiner._target_), [*cfg.features], cfg.model.source_words)
+        units = (shorten_class_name(cfg.combiner._target_), [*cfg.features], cfg.model.source_words)
         return (units, cfg.control) == (KOREAN[control], "none")
     if method == "meta":
         method, control = "average" if control == "average" else "concat", ""
     tie = "all" if control == "tied" else "target"
     control = control if control in ("shuffled", "by_type", "matched") else "none"
     features = FEATURES.get(row, sorted(cfg.features))
-    actual = method_name(cfg.combiner._target_), cfg.control, cfg.model.tie, sorted(cfg.features)
+    actual = (
+        shorten_class_name(cfg.combiner._target_),
+        cfg.control,
+        cfg.model.tie,
+        sorted(cfg.features),
+    )
     return actual == (method, control, tie, features)
 
 
@@ -123,7 +128,7 @@ def test_rows_of_corpus_sizes(pairs: int | None) -> None:
     """The smaller, the fewer updates; the method is the command line's."""
     cfg = composed(("experiment=low_resource", f"row=pairs_{pairs or 'all'}", "combiner=add"))
     check_settings(cfg)
-    assert (cfg.data.limit, method_name(cfg.combiner._target_)) == (pairs, "add")
+    assert (cfg.data.limit, shorten_class_name(cfg.combiner._target_)) == (pairs, "add")
     whole = composed(("experiment=four_methods_multi30k", "row=add"))
     assert (cfg == whole) == (pairs is None)
     assert cfg.trainer.average * cfg.trainer.validate_every == cfg.trainer.max_steps / 5

@@ -352,7 +352,7 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     assert exported.code == 0, exported.err
     assert "combinations of piece and features: a table of" in exported.out
     again = call("export", run)
-    text = f"error: {run / 'ctranslate2'}: is there already; remove it to export again\n"
+    text = f"error: {run / 'ctranslate2'}: already exists; remove it to export again\n"
     assert (again.code, again.err) == (2, text)
     done = call("translate", *command)
     assert (done.code, done.err) == (0, "")  # all of training is there
@@ -390,8 +390,8 @@ def test_changed_training_text(small: Small, tmp_path: Path) -> None:
     done = call("export", run)
     assert (done.code, done.err) == (
         2,
-        f"error: {run}: its training data, prepared again, differs from that of training; "
-        "put the same files, and the same annotator, where they were\n",
+        f"error: {run}: the training data, prepared again, is not the data of its training; "
+        "restore the same files and the same annotator\n",
     )
     assert not (run / "ctranslate2").exists()
 

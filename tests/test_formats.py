@@ -326,7 +326,7 @@ def test_convert_in_a_circle(annotated: Path) -> None:
     assert convert(folder / "b.jsonl", folder / "c.conllu")[0] == 0
     assert (folder / "c.conllu").read_bytes() == annotated.read_bytes()
     names = "upos,lemma,feats,misc"
-    message = "2 sentences have other spaces than their text: ffe8 holds tokens only\n"
+    message = "2 sentences differ from their text in spaces: ffe8 holds tokens only\n"
     done = convert("--to", "ffe8", "--factors", names, annotated, folder / "d")
     assert done == (0, f"2 sentences written to {folder / 'd'}\n", message)
     for source, target in (("d", "e"), ("e", "f"), ("f", "g.conllu")):
@@ -356,8 +356,8 @@ def test_convert_a_text_without_words(tmp_path: Path) -> None:
     assert convert(b, c) == (
         2,
         "",
-        f"error: {b}: sentence 1: 'the dog' has no words, as CoNLL-U must; annotate it first or "
-        "convert to jsonl\n",
+        f"error: {b}: sentence 1: 'the dog' has no words, which CoNLL-U needs; annotate it first "
+        "or convert to jsonl\n",
     )
     assert not c.exists()
 
@@ -375,7 +375,7 @@ def test_convert_refuses(annotated: Path) -> None:
         ),
         (
             ["--to", "jsonl", "--factors", "upos", annotated, out],
-            "--factors: conllu and jsonl hold all there are; leave it out",
+            "--factors: conllu and jsonl name all their columns; leave it out",
         ),
         (
             ["--to", "pipe", "--factors", "upos", "nothing.conllu", out],

@@ -69,8 +69,8 @@ def test_memory_in_search(small: Small, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(build_trainer, "translate_split", search)
     assert train(small, "combiner=add") == (
-        "out of memory outside of an update; lower decoding.batch_tokens, or give it more: the "
-        "same command continues from what is finished"
+        "out of memory outside of an update; lower decoding.batch_tokens or provide more "
+        "memory; the same command continues from what is finished"
     )
 
 

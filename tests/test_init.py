@@ -191,7 +191,7 @@ def test_learning_rates(small: Small, parent: Path) -> None:
     [
         (
             "init.freeze=[encoder]",
-            "init.freeze: is about weights that were trained before; set init.run=FOLDER, ",
+            "init.freeze: needs weights that were trained before; set init.run=FOLDER, ",
         ),
         (
             "init.run=nowhere",

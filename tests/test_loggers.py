@@ -156,7 +156,7 @@ def test_settings_do_not_name_another_run() -> None:
         ),
         (
             ["logger=csv", "logger.csv._target_=nmt_feat.combiners.Add"],
-            "_target_=nmt_feat.combiners.Add: is no nmt_feat.runs.loggers.Logger; .*",
+            "_target_=nmt_feat.combiners.Add: must be derived from nmt_feat.runs.loggers.Logger",
         ),
     ],
 )

@@ -362,7 +362,7 @@ def test_a_file_of_two_annotators(small: Small) -> None:
 MISTAKES = {
     "annotator=[hanta,hanta]": "annotator=[hanta,hanta]: names an annotator twice; leave one out",
     "annotator=[hanta,udpip]": "annotator=udpip: no such option; did you mean 'udpipe'?",
-    "annotator=[hanta,none]": "annotator=hanta+none: none is no annotator; leave it out",
+    "annotator=[hanta,none]": "annotator=hanta+none: none is not an annotator; leave it out",
     "annotator=[hanta,udpipe] annotator.model=x": "annotator.model=x: several annotators are "
     "combined; say whose it is: annotator.hanta.model=...",
     "annotator=[hanta,udpipe] annotator.spacy.model=x": "annotator.parts.spacy: no annotator of "

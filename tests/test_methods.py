@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from nmt_feat.cli.export import export_run
-from nmt_feat.config.identity import name_method
+from nmt_feat.config.identity import name_row_method
 from nmt_feat.config.schema import (
     CombinerConfig,
     FeatureConfig,
@@ -203,7 +203,7 @@ def test_runs(small: Small, method: str) -> None:
     cfg = settings(small, method, control="shuffled")
     run = run_training(cfg)
     record = run.record
-    assert record.method == name_method(cfg.combiner._target_, cfg.method._target_)
+    assert record.method == name_row_method(cfg.combiner._target_, cfg.method._target_)
     assert record.method.startswith(method)
     features = "+".join(cfg.features)
     assert run.folder.name.startswith(f"{record.method}-{features}-shuffled-s1-")
@@ -282,7 +282,7 @@ def test_refused(small: Small) -> None:
     )
     gate = "nmt_feat.combiners.Gate"
     assert message(settings(small, "output_gate", method=MethodConfig(gate))) == (
-        f"method._target_={gate}: is no nmt_feat.methods.Method; derive the class from it"
+        f"method._target_={gate}: must be derived from nmt_feat.methods.Method"
     )
     assert message(settings(small, "multitask", "gate")) == (
         "method=multitask combiner=gate: this method merges no features with the word; set "

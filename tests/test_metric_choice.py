@@ -241,7 +241,10 @@ def test_comet_s_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "message"),
     [
         ({"_target_": "nmt_feat.evaluation.comets.COMET"}, "no module"),
-        ({"_target_": "nmt_feat.evaluation.languages.Scoring"}, "is no nmt_feat.evaluation.metric"),
+        (
+            {"_target_": "nmt_feat.evaluation.languages.Scoring"},
+            "must be derived from nmt_feat.evaluation.metric",
+        ),
         ({"args": {"name": "a/b"}}, "metrics.mine._target_=tests.support.scores.Wrong: its name"),
         ({"args": {"name": "BLEU"}}, "the name BLEU is taken; choose another"),
         ({"args": {"order": 2}}, "takes no argument 'order'"),

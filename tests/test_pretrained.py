@@ -290,7 +290,7 @@ def test_frozen_parts(small: Small, reference: Reference, tmp_path: Path) -> Non
             "FOLDER method=output_gate: does not go with a pretrained model",
         ),
         ("model.tie", "all", "FOLDER model.tie=all: does not go with a pretrained model"),
-        ("model.languages", ["en"], "model.languages=[en]: give that of source and target of a"),
+        ("model.languages", ["en"], "model.languages=[en]: give source and target language of a"),
         ("init.freeze", ["encodr"], "init.freeze=[encodr]: no such part; did you mean 'encoder'"),
         ("model.folder", "", "model=pretrained: give the folder of the model, model.folder=FOLDER"),
         ("model.folder", None, "subword.kind=pretrained: follows from model.folder=FOLDER"),

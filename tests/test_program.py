@@ -65,7 +65,7 @@ def test_settings_are_composed_without_pytorch() -> None:
     ("arguments", "message"),
     [
         (["tarin"], "tarin: no such subcommand; did you mean 'train'?"),
-        (["combiner=gate"], "combiner=gate: no subcommand; put one before it"),
+        (["combiner=gate"], "combiner=gate: is not a subcommand; begin with one"),
         (["claims", "no-such.json"], "no-such.json: cannot be read"),
         (["train", "combiner=gaet"], "combiner=gaet: no such option; did you mean 'gate'"),
     ],

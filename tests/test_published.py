@@ -49,7 +49,7 @@ def test_scale(small: Small) -> None:
         ("scale=half", "scale=half: unknown; known: full, reduced"),
         (
             "scale=full",
-            "scale=full: is about a paper's experiment; choose one, such as "
+            "scale=full: needs the experiment of a paper; choose one, such as "
             "experiment=wu2021_tiny, or leave it out",
         ),
         (

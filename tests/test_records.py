@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.evaluation.test_sets import write_hypotheses
@@ -160,7 +160,7 @@ def test_hypotheses_are_one_line_each(tmp_path: Path) -> None:
 
 def test_names_of_methods() -> None:
     targets = "nmt_feat.combiners.Gate", "nmt_feat.combiners.DMESigmoid"
-    names = map(method_name, (None, *targets, "my.module.MyCombiner", "Mine"))
+    names = map(shorten_class_name, (None, *targets, "my.module.MyCombiner", "Mine"))
     assert list(names) == ["none", "gate", "dme_sigmoid", "MyCombiner", "Mine"]
 
 

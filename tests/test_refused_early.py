@@ -156,8 +156,8 @@ SETTINGS = {
     "features.upos._target_=mistaken.Embedder": "mistaken.Embedder: forward returns a tensor (2, 3) "
     "of torch.int64 for ids (2, 3); return a tensor of floats (2, 3, dim)",
     "features.upos._target_=mistaken.Broken": "mistaken.Broken, line ",
-    "logger.mine._target_=mistaken.NoLogger": "_target_=mistaken.NoLogger: is no "
-    "nmt_feat.runs.loggers.Logger; derive the class from it",
+    "logger.mine._target_=mistaken.NoLogger": "_target_=mistaken.NoLogger: must be derived from "
+    "nmt_feat.runs.loggers.Logger",
     "annotator=hanta annotator.args.language=true": "nmt_feat.annotators.HanTa: the argument "
     "'language' is text, and True was read as a truth value; write it in quotes "
     "('language=\"...\"' on the command line, '...' in YAML)",

@@ -125,7 +125,7 @@ def test_a_model_that_has_learned_to_need_it(small: Small, tmp_path: Path) -> No
     assert re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d", rows[3][1])
     assert done.stderr.splitlines() == [
         "replaced: upos",
-        "unknown: the run was trained without features.*.dropout, it hardly knows that value",
+        "unknown: trained without features.*.dropout, the run hardly knows this value",
     ]
 
 

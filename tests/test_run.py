@@ -373,7 +373,7 @@ def test_a_file_of_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     done = call("train", "--config-dir=.", "--config-name=mine")
     assert (done.code, done.err) == (2, "error: trainer.max_steps=0: must be at least 1\n")
     expected = (
-        "error: --config-name: the file has not the settings of train.py; let it begin with "
+        "error: --config-name: the file does not have the settings of train.py; begin it with "
         "defaults: [train, _self_]\n"
     )
     for arguments in (["--config-dir=.", "--config-name=bare"], ["--config-name=score"]):

@@ -362,7 +362,7 @@ def test_a_class_of_another_kind(
     more = f"{role}._target_=subprocess.Popen", f"+{role}.args.args=[touch,{payload.mark}]"
     done = call("train", *small.overrides(*more))
     assert done.code == 2
-    assert "subprocess.Popen: is no " in done.err
+    assert "subprocess.Popen: must be derived from " in done.err
 
 
 @pytest.mark.parametrize("target", ["subprocess.Popen", "os.system"])
@@ -403,7 +403,9 @@ def test_kinds() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn, "Wrong", Wrong, raising=False)
-        with pytest.raises(UserError, match=r"is no torch\.optim\.optimizer\.Optimizer"):
+        with pytest.raises(
+            UserError, match=r"must be derived from torch\.optim\.optimizer\.Optimizer"
+        ):
             build_object("torch.nn.Wrong", torch.optim.Optimizer)
     assert not executed_payloads
 

@@ -152,7 +152,7 @@ def test_contrastive_reading_accuracy(runs: Runs, tmp_path: Path) -> None:
     command = [ROOT / "scripts" / "contrast.py", runs.annotated, "--source", source]
     done = python(*command)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{right / 2:.1%} of 2 readings are the most probable of theirs\n"
+    assert done.stdout == f"{right / 2:.1%} of 2 readings are the most probable of their sentence\n"
     target.write_text(f"{german[0]}\n", encoding="utf-8")
     done = python(*command)
     message = f"error: {source} has 3 sentences, {target} has 1; their lines must correspond\n"

@@ -250,7 +250,7 @@ import hydra
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.cli.sweep import current
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.runs.records import (FINISHED, RunRecord, read_record, write_record)
 
 @hydra.main(version_base="1.3", config_path=".", config_name="app")
@@ -263,7 +263,7 @@ def main(cfg):
     if (folder / FINISHED).exists():
         current.folder = folder
         return 1.0
-    method = method_name(target)
+    method = shorten_class_name(target)
     settings = {"seed": cfg.seed, "combiner": {"_target_": target}}
     record = RunRecord(method, ["upos"], cfg.seed, "toy", f"{target}{cfg.seed}", settings, {})
     write_record(folder, record, finished=False)

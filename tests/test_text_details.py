@@ -214,7 +214,7 @@ def test_a_folder_is_annotated_to_its_end(tmp_path: Path) -> None:
     lines = done.err.splitlines()
     assert lines[0] == "texts/a: the file is empty; leave it out"
     assert lines[1].startswith("texts/c:1: invalid UTF-8")
-    assert lines[2:] == ["error: 2 of 4 files are not annotated, as is said above"]
+    assert lines[2:] == ["error: 2 of 4 files are not annotated, see above"]
     sentences = list(parse_conllu((tmp_path / "out/b.conllu").read_text().split("\n"), "b"))
     assert [len(sentence.words) for sentence in sentences] == [2, 0, 2]
 

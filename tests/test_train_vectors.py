@@ -57,7 +57,7 @@ def test_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     (tmp_path / "alone").write_text("a\nb\nc\n")
     for name, dim, message in (
-        ("alone", 1, "the text's words do not differ in where they stand; give more text"),
+        ("alone", 1, "all words of the text occur in the same contexts; give more text"),
         ("text", 9, f"--dim 9: {tmp_path / 'text'} has 4 words in 4 sentences; give 1 to 3, or "),
     ):
         with pytest.raises(UserError, match=re.escape(message)):

@@ -93,7 +93,7 @@ def test_by_bins(small: Small) -> None:
 
 
 def test_a_class_that_is_no_kind_is_refused() -> None:
-    with pytest.raises(UserError, match=r"is no nmt_feat.features.FeatureKind"):
+    with pytest.raises(UserError, match=r"must be derived from nmt_feat.features.FeatureKind"):
         choose_kind("f", FeatureConfig(kind="examples.log_frequency.Line", column="any"))
 
 

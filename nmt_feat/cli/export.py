@@ -5,8 +5,9 @@ concat, add and average of categorical features as CTranslate2's own factors; fo
 table of sources has a row for each combination of piece and feature values in the training text,
 which is read again, or from the cache.
 
-At beam 1 its translations are ours. At beams above 1 some may differ, for CTranslate2's search is
-another: `python tools/compare_export.py RUN` counts them on the run's test set.
+At beam 1 its translations equal those of the run. At larger beams some may differ, because
+CTranslate2 searches in another way: `python tools/compare_export.py RUN` counts them on the run's
+test set.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.commands import shell_command
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
@@ -35,21 +36,21 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
 
     Args:
         folder: of a finished run.
-        quantization: of the weights; none keeps them.
+        quantization: of the weights; None keeps them as they are.
         cache: folder of prepared data, if not the run's.
-        limit: size (MiB) that the table of sources may have.
+        limit: largest size of the table of sources, in MiB.
     """
     model = TrainedModel(folder)
     out = folder / EXPORT
     if out.exists():
-        raise UserError(f"{out}: is there already; remove it to export again")
+        raise UserError(f"{out}: already exists; remove it to export again")
     if not isinstance(model.model, Transformer):
         raise UserError(
-            f"{folder}: has a pretrained model, which is not exported; translate with it without "
+            f"{folder}: a pretrained model cannot be exported; translate with it without "
             "an export, engine=native"
         )
     if not model.model.method.exportable:
-        name = method_name(model.cfg.method._target_)
+        name = shorten_class_name(model.cfg.method._target_)
         raise UserError(
             f"{folder}: method={name}: CTranslate2 has no model of this form; translate with it "
             "without an export, engine=native"
@@ -79,8 +80,8 @@ def list_combinations(model: TrainedModel, cache: str | None, limit: float) -> N
     prepared = prepare_run(cfg, say)
     if prepared.fingerprint != read_run(model.folder).data_hashes["prepared"]:
         raise UserError(
-            f"{model.folder}: its training data, prepared again, differs from that of "
-            "training; put the same files, and the same annotator, where they were"
+            f"{model.folder}: the training data, prepared again, is not the data of its training; "
+            "restore the same files and the same annotator"
         )
     combinations = list_tuples(prepared.train, list(cfg.features))
     size = len(combinations) * cfg.model.dim * 4 / 2**20

@@ -1,1 +1,1 @@
-"""Settings: their schema and rules, what determines a run, the making of classes."""
+"""Settings: their schema and rules, the identity of a run, and objects from names of classes."""

@@ -1,4 +1,4 @@
-"""What a setting may be: constraints that stand beside a field of the schema, and their wording.
+"""What values a setting may have: constraints beside fields of the schema, and their wording.
 
 A constraint is a `msgspec.Meta` in `Annotated[int, Meta(ge=1)]`. OmegaConf looks at the type alone;
 `refuse_out_of_bounds` has msgspec enforce the constraint.
@@ -36,7 +36,7 @@ def one_of(*choices: str) -> Meta:
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    """The words that a type allows; empty if it is not of a few words."""
+    """The words that a type allows; empty if its constraint is not `one_of`."""
     meta = _constraint_of(kind)
     choices: tuple[str, ...] = (meta.extra or {}).get("choices", ()) if meta else ()
     return choices
@@ -64,9 +64,9 @@ def refuse_out_of_bounds(settings: Any) -> None:
     """Refuse settings that the constraints beside their fields do not allow, and infinite ones.
 
     Args:
-        settings: an object of a dataclass of the schema, each value of the type that it says.
+        settings: an object of a dataclass of the schema, whose values have the fields' types.
     """
-    for path, kind, value in _leaves("", type(settings), settings):
+    for path, kind, value in _list_values("", type(settings), settings):
         _refuse_infinite(path, value)
         if _constraint_of(kind) is None:
             continue
@@ -79,7 +79,7 @@ def refuse_out_of_bounds(settings: Any) -> None:
 
 
 def _refuse_infinite(path: str, value: Any) -> None:
-    """Refuse numbers that are not finite, of any setting: JSON, as records are, has none."""
+    """Refuse numbers that are not finite in any setting: records are JSON, which has none."""
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path}={value}: must be finite; give a number, a large one if need be")
     if isinstance(value, dict):
@@ -90,21 +90,21 @@ def _refuse_infinite(path: str, value: Any) -> None:
             _refuse_infinite(f"{path}[{i}]", inner)
 
 
-def _leaves(path: str, kind: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The settings that are no dataclasses: dotted name, type with its constraint, value."""
+def _list_values(path: str, kind: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that are not groups of others: dotted name, type with its constraint, value."""
     if dataclasses.is_dataclass(value):
         schema: Any = type(value)
-        for name, inner in _hints(schema).items():
-            yield from _leaves(f"{path}.{name}".lstrip("."), inner, getattr(value, name))
+        for name, inner in _type_hints(schema).items():
+            yield from _list_values(f"{path}.{name}".lstrip("."), inner, getattr(value, name))
     elif get_origin(kind) is dict and dataclasses.is_dataclass(entry := get_args(kind)[1]):
         for name, inner in value.items():
-            yield from _leaves(f"{path}.{name}", entry, inner)
+            yield from _list_values(f"{path}.{name}", entry, inner)
     else:
         yield path, kind, value
 
 
 @functools.cache
-def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
+def _type_hints(kind: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 

@@ -1,4 +1,4 @@
-"""Commands that are printed for the user to repeat: quoted for the shell, and there to be run."""
+"""Commands that are printed for the user to run: quoted for the shell."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ def shell_command(name: str, *arguments: str) -> str:
 
 
 def drop_settings(settings: Sequence[str], names: Iterable[str]) -> list[str]:
-    """The settings of a command line but those of these names; `combiner.args.` means all in it."""
-    dropped = tuple(names)
-    matches = ((setting, OVERRIDE.fullmatch(setting)) for setting in settings)
-    return [
-        setting
-        for setting, match in matches
-        if not match
-        or not (
-            match[2] in dropped or match[2].startswith(tuple(n for n in dropped if n[-1] == "."))
-        )
-    ]
+    """The settings of a command line without those of these names.
+
+    A name with a dot at its end means all settings of a group: `combiner.args.`.
+    """
+    dropped = set(names)
+    dropped_groups = tuple(name for name in dropped if name.endswith("."))
+    remaining = []
+    for setting in settings:
+        match = OVERRIDE.fullmatch(setting)
+        if not match or not (match[2] in dropped or match[2].startswith(dropped_groups)):
+            remaining.append(setting)
+    return remaining

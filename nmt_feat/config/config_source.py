@@ -1,11 +1,12 @@
-"""How Hydra reads our config files: text is kept, and rows stand inside their experiments.
+"""How Hydra reads our config files: text stays as typed, and rows stand inside their experiments.
 
-Several annotators are an option too: `annotator/udpipe+spacy` has each file as one of its `parts`.
+Several annotators together are an option, too: `annotator/udpipe+spacy` has the file of each
+annotator as one of its `parts`.
 
-A row of a table is no product of settings, so it has a name: `row=gate_shuffled`. Hydra wants a
-file for each option of a group. Here the option `gate_shuffled` of the group `row` is an entry of
-`rows` in a file of `experiment/`, which a source of configs, Hydra's own interface, turns into
-what such a file would be:
+The rows of a table are not a product of settings, so each has a name: `row=gate_shuffled`. Hydra
+wants a file for each option of a group. Here the option `gate_shuffled` of the group `row` is an
+entry of `rows` in a file of `experiment/`. A `ConfigSource`, Hydra's interface for this, turns the
+entry into what the option's file would be:
 
     rows:
       gate_shuffled: {combiner: gate, control: shuffled, model.dim: 64}
@@ -28,14 +29,14 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.base.resources import find_resource
-from nmt_feat.config.identity import is_combiner_name, method_name
+from nmt_feat.config.identity import is_combiner_name, shorten_class_name
 from nmt_feat.config.overrides import GROUPS, setting_of
 from nmt_feat.config.yaml_files import ROWS, load_yaml, read_values
 from nmt_feat.errors import UserError
 
 
 class FileConfigSource(HydraSource):
-    """Hydra's reader of config files, with text kept and rows; it takes its place."""
+    """Replaces Hydra's reader of config files: it keeps text as typed, and knows rows."""
 
     top: type[Any] | None = None
     """The dataclass of the entry point's settings."""
@@ -89,12 +90,12 @@ class FileConfigSource(HydraSource):
         return read_rows(Path(self.path), self.top)
 
     def _refuse_shipped_names(self, rows: Mapping[str, Any], path: str) -> None:
-        """Refuse rows of the user's own experiment that have the name of another of ours."""
+        """Refuse a row of the user's experiment that has the name of another, shipped row."""
         shipped = find_resource("conf")
-        if Path(self.path) != shipped:  # ours are searched first, so the user's would be unused
-            ours = read_rows(shipped, self.top)
+        if Path(self.path) != shipped:  # shipped rows are found first: the user's had no effect
+            shipped_rows = read_rows(shipped, self.top)
             for name, row in rows.items():
-                if row != ours.get(name, row):
+                if row != shipped_rows.get(name, row):
                     raise UserError(
                         f"{path}: rows.{name} has other settings than the row of this name in "
                         f"{shipped / 'experiment'}; give it another name"
@@ -105,7 +106,7 @@ class FileConfigSource(HydraSource):
         return self._rows.get(name) if group == "row" else None
 
     def _annotators_of(self, config_path: str) -> tuple[str, ...]:
-        """The annotators of the option `annotator/udpipe+spacy`; none of any other."""
+        """The annotators of an option such as `annotator/udpipe+spacy`; empty for any other."""
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
         combines = group == "annotator" and "+" in name and super().is_group(group)
         return tuple(name.split("+")) if combines else ()
@@ -114,17 +115,17 @@ class FileConfigSource(HydraSource):
         """The type of a file's settings, by its group and its `@package`."""
         group = str(Path(config_path).parent).replace(os.sep, ".").strip(".")
         package = header.get("package") or group
-        package = group if package == "_group_" else package.removeprefix("_global_").strip(".")
-        if self.top is None or not package:
+        dotted_name = group if package == "_group_" else package.removeprefix("_global_").strip(".")
+        if self.top is None or not dotted_name:
             return self.top
-        setting = setting_of(package, self.top)
+        setting = setting_of(dotted_name, self.top)
         return setting.kind if setting else None
 
 
 def read_rows(folder: Path, top: type[Any] | None = None) -> dict[str, Mapping[str, Any]]:
     """The rows of all experiments of a folder of configs, by name.
 
-    Several tables may have the same row; a name that means two things is a `UserError`.
+    Several tables may have the same row. A name of two different rows is a `UserError`.
     """
     rows: dict[str, tuple[Mapping[str, Any], Path]] = {}
     for path, name, row in _read_rows_by_file(folder / "experiment", top):
@@ -151,21 +152,21 @@ def _read_rows_by_file(
 
 
 def _name_combiner(config: Any, config_path: str) -> None:
-    """Give a combiner the name of its file, where that is not the name of its class."""
+    """Name a combiner after its file, where that is not the name of its class."""
     group, _, name = config_path.removesuffix(".yaml").partition("/")
     if group == "combiner" and isinstance(config, DictConfig) and "name" not in config:
         name = name.rpartition("/")[2]
-        if name != method_name(config.get("_target_")) and is_combiner_name(name):
+        if name != shorten_class_name(config.get("_target_")) and is_combiner_name(name):
             config["name"] = name
 
 
 def _compose_row(row: Mapping[str, Any]) -> DictConfig:
-    """What a file of the row would have: options of groups as defaults, and settings."""
-    options = [
-        {f"override /{name}": "+".join(value) if _combines(name, value) else value}
-        for name, value in row.items()
-        if name in GROUPS
-    ]
+    """The content of the row's file, if it had one: options of groups as defaults, and settings."""
+    options = []
+    for name, value in row.items():
+        if name in GROUPS:
+            combines_annotators = name == "annotator" and isinstance(value, list)
+            options.append({f"override /{name}": "+".join(value) if combines_annotators else value})
     config = OmegaConf.create({"defaults": options})
     for name, value in row.items():
         if name not in GROUPS:
@@ -173,13 +174,8 @@ def _compose_row(row: Mapping[str, Any]) -> DictConfig:
     return config
 
 
-def _combines(group: str, value: Any) -> bool:
-    """Whether the option of a group is a list of annotators."""
-    return group == "annotator" and isinstance(value, list)
-
-
 def register_reader(top: type[Any]) -> None:
-    """Let Hydra read config files by the class above, for settings of the dataclass `top`."""
+    """Make Hydra read config files with `FileConfigSource`, for settings of the dataclass `top`."""
     FileConfigSource.top = top
     Plugins.instance()  # registers Hydra's own first
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource

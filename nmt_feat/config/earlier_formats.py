@@ -1,8 +1,8 @@
-"""What earlier versions wrote: the one place that remembers it.
+"""What earlier versions wrote, in one place.
 
-Hashes of runs and of prepared data must stay as they are, and folders of earlier versions are
-found and read. So names that have moved, settings that are no more, and words that hashes count
-since a meaning has changed stand here.
+Hashes of runs and of prepared data must not change, and folders of earlier versions are still read.
+So this module lists classes that have moved, settings that no longer exist, and the words that are
+added to what is hashed since a setting has changed its meaning.
 """
 
 from typing import Any
@@ -17,9 +17,8 @@ FIRST_NAMES = {
     "nmt_feat.runs.loggers.WandB": "nmt_feat.training.loggers.WandB",
     "nmt_feat.cli.sweep.SweepTable": "nmt_feat.report.sweep.SweepTable",
 }
-"""Classes that have moved: the name that users write now, and the first one. Settings of earlier
-runs have the first one, and a run's hash counts it, so that it stays the same wherever the class
-lies now."""
+"""Classes that have moved: today's name, and the first one. Settings of earlier runs have the first
+name. A run's hash is made from the first name, so it is the same wherever the class lies now."""
 
 TODAYS_NAMES = {first: name for name, first in FIRST_NAMES.items()}
 
@@ -28,22 +27,22 @@ DATA_FORMATS = (4, 3, 2)
 the data, not in the data."""
 
 WHOLE_VALUES = "whole"
-"""The data's hash counts it for columns of MISC, whose values were cut at `+` in the beginning."""
+"""Hashed with data that has a column of MISC: at first, values were cut at `+`."""
 VISIBLE_CHARACTERS = "visible"
-"""The data's hash counts it for ready-made vectors, which in the beginning were not looked up for
-words with joiners, that is, with characters that are not visible."""
+"""Hashed with data that has ready-made vectors: at first, words with joiners (characters that are
+not visible) were not looked up."""
 
 MERGED = "merged"
-"""The data's hash counts it where an annotator adds to the columns that a text brings, which it
-replaced in the beginning. Settings without `annotator.replace` are of that time."""
+"""Hashed with data in which an annotator adds to the columns that a text brings: at first, it
+replaced them. Settings without `annotator.replace` are of that time."""
 
 SEARCH = ("beam", "length_penalty", "max_ratio", "max_extra", "batch_tokens", "nbest")
 """The settings of `decoding` that were part of the first identity of runs. They also limited the
-translations of validations, which choose the best checkpoint; these limits are fixed since."""
+translations of validations, which choose the best checkpoint. Today these limits are fixed."""
 
 
 def upgrade_annotator(content: Any) -> Any:
-    """The settings, in which an annotator replaces what the text brings if they do not say it."""
+    """Settings of any version: without `replace`, an annotator replaces the text's columns."""
     annotator = content.get("annotator") if isinstance(content, dict) else None
     if not isinstance(annotator, dict) or annotator.get("_target_") is None:
         return content

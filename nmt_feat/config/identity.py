@@ -1,14 +1,14 @@
-"""What makes a run another run: the settings that determine its trained model, and their history.
+"""The identity of a run: the settings that determine its trained model, and their history.
 
-A run's folder is found by a hash of these settings, so they stay as they are while the program
+A run's folder is found by a hash of these settings, so that hash must not change while the program
 grows:
 
-- What does not change the trained model is no part of them (`HARMLESS`): test sets, the search
-  that translates them, places of files, what is shown.
-- A setting that came after the first ones (`FIRST`) counts only where it is not at its default.
-- A class that has moved counts by its first name (`earlier_formats.FIRST_NAMES`).
-- Runs with an earlier identity are found by what they would have been called then
-  (`earlier_settings`), and their settings are read as today's (`upgrade_settings`).
+- Settings that do not change the trained model are left out (`HARMLESS`): test sets, the search
+  that translates them, locations of files, what is printed.
+- A setting that was added after the first ones (`FIRST`) is left out at its default.
+- A class that has moved has its first name (`earlier_formats.FIRST_NAMES`).
+- Runs with an earlier identity are found by the name that they had then (`earlier_settings`), and
+  their settings are converted to today's form (`upgrade_settings`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nmt_feat.config.earlier_formats import SEARCH
 from nmt_feat.config.schema import DecodingConfig, MethodConfig, TrainConfig
 
 DIALS = ("classes", "erase")
-"""Settings of features that make them say less; see features/dials.py."""
+"""Settings of features that take information away; see features/dials.py."""
 
 FIRST = {
     "": "data annotator subword features combiner model optimizer trainer control seed",
@@ -41,8 +41,8 @@ FIRST = {
     "trainer": "max_steps batch_tokens batch_by accumulate clip_norm label_smoothing precision "
     "fused_loss validate_every patience select average devices accelerator threads deterministic",
 }
-"""The settings that determined a run when the identity of runs was fixed, by group; `*` is a name
-that users choose. This list never grows: hashes of runs depend on it."""
+"""The settings that determined a run when the identity of runs was fixed, by group. `*` stands for
+a name that users choose. This list never grows: hashes of runs depend on it."""
 
 HARMLESS = {
     "": "decoding paths resume published logger metrics scale name tags license local",
@@ -51,8 +51,8 @@ HARMLESS = {
     "combiner": "name",
     "trainer": "progress log_every resume_exact wait_minutes max_skipped",
 }
-"""Settings that do not change the trained model, or do so by the prepared data alone, whose hash
-counts. A new setting that changes neither belongs here."""
+"""Settings that do not change the trained model, or change it only through the prepared data, whose
+hash is part of the identity. A new setting of these sorts belongs here."""
 
 VALIDATION = DecodingConfig(
     beam=1, length_penalty=1.0, max_ratio=2.0, max_extra=20, batch_tokens=8192, nbest=1
@@ -61,12 +61,12 @@ VALIDATION = DecodingConfig(
 
 
 def earlier_settings(settings: Mapping[str, Any], cfg: TrainConfig, data: str) -> dict[str, Any]:
-    """What determined this run in the first identity, when test sets and search did as well.
+    """The settings of a run's first identity, which test sets and the search were part of.
 
     Args:
-        settings: what determines it now.
+        settings: of its identity today.
         cfg: all its settings.
-        data: the hash of the prepared data, test sets included, of that time.
+        data: the hash of the prepared data as it was then, with test sets.
     """
     earlier = copy.deepcopy(dict(settings))
     earlier["data"]["hash"] = data
@@ -92,30 +92,31 @@ def upgrade_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
 def validation_search(stored: Mapping[str, Any]) -> DecodingConfig:
     """The search of validations of a run with these stored settings.
 
-    A run that was begun with an earlier identity goes on with the limits that it began with.
+    A run that was begun with an earlier identity continues with the limits that it began with.
     """
-    limits = {name: v for name, v in stored.get("decoding", {}).items() if name in SEARCH}
+    decoding = stored.get("decoding", {})
+    limits = {name: limit for name, limit in decoding.items() if name in SEARCH}
     return dataclasses.replace(VALIDATION, **limits | {"beam": 1, "nbest": 1})
 
 
 def limits_of_validation(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Those limits of the translations of validations that are not today's, as a setting."""
-    search, today = validation_search(stored), VALIDATION
-    limits = {n: getattr(search, n) for n in ("max_ratio", "max_extra")}
-    changed = {n: value for n, value in limits.items() if value != getattr(today, n)}
-    return {"decoding": changed} if changed else {}
+    """The limits of validations' translations that differ from today's, as settings."""
+    search = validation_search(stored)
+    limits = {name: getattr(search, name) for name in ("max_ratio", "max_extra")}
+    earlier = {name: v for name, v in limits.items() if v != getattr(VALIDATION, name)}
+    return {"decoding": earlier} if earlier else {}
 
 
 def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
     features = ["+".join(cfg.features)] if cfg.features else []
-    method = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
+    method = name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     control = [cfg.control] if cfg.control != "none" else []
     return "-".join([method, *features, *control, f"s{cfg.seed}", hash_json(settings)[:8]])
 
 
-def leave_out(settings: dict[str, Any]) -> None:
-    """Take settings out of those of a run that are there as if they were not."""
+def drop_neutral_settings(settings: dict[str, Any]) -> None:
+    """Remove settings with values that mean the same as their absence."""
     for feature in (settings.get("features") or {}).values():
         for dial in DIALS:
             if not feature.get(dial):
@@ -128,7 +129,7 @@ def leave_out(settings: dict[str, Any]) -> None:
 
 
 def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> dict[str, Any]:
-    """The settings of a group, without those that came after `FIRST` and are at their default.
+    """The settings of a group, without those that are newer than `FIRST` and at their default.
 
     Args:
         settings: the group as a dictionary, nested as the schema is.
@@ -146,7 +147,7 @@ def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> d
             if name not in first and not value:
                 continue
         elif (entry := _entry_type(hint)) and isinstance(value, Mapping):
-            value = {key: drop_defaults(one, entry, f"{path}.*") for key, one in value.items()}
+            value = {key: drop_defaults(inner, entry, f"{path}.*") for key, inner in value.items()}
         if name in first or name not in defaults or value != defaults[name]:
             remaining[name] = value
     return remaining
@@ -172,33 +173,35 @@ def _defaults(kind: type) -> dict[str, Any]:
 
 
 def _entry_type(hint: Any) -> type | None:
-    """The dataclass of the entries that users name, if a field is a dictionary of such."""
+    """The dataclass of a field's entries, if it is a dictionary of entries that users name."""
     entry = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
     return entry if isinstance(entry, type) and dataclasses.is_dataclass(entry) else None
 
 
-def method_name(target: str | None) -> str:
-    """A combiner's name in tables: `nmt_feat.combiners.WordGate` is word_gate; others stay."""
+def shorten_class_name(target: str | None) -> str:
+    """The name of a class in tables: `nmt_feat.combiners.WordGate` is word_gate, `my.Gate` Gate."""
     if target is None:
         return "none"
     module, _, name = target.rpartition(".")
     return to_snake_case(name) if module.startswith("nmt_feat.") else name
 
 
-def name_method(combiner: str | None, method: str | None = None, name: str | None = None) -> str:
-    """How tables call a row: by its combiner; beyond the embedding `output_gate+concat`.
+def name_row_method(
+    combiner: str | None, method: str | None = None, name: str | None = None
+) -> str:
+    """The name of a row's method in tables: `concat`, or with a method `output_gate+concat`.
 
     Args:
-        combiner: the class of the combiner, none for words only.
-        method: the class of the method; records of runs before there were methods have none.
+        combiner: the class of the combiner; None for words only.
+        method: the class of the method; None in records from before there were methods.
         name: the name that the user gave the combiner.
     """
-    combiner_name = name if combiner and name else method_name(combiner)
+    combiner_name = name if combiner and name else shorten_class_name(combiner)
     if method in (None, MethodConfig._target_):
         return combiner_name
-    return "+".join([method_name(method), *([combiner_name] if combiner else [])])
+    return "+".join([shorten_class_name(method), *([combiner_name] if combiner else [])])
 
 
 def is_combiner_name(name: str) -> bool:
-    """Whether a combiner may be called so: it begins the names of folders."""
+    """Whether a combiner may have this name, with which names of folders begin."""
     return bool(re.fullmatch(r"\w[\w.-]*", name)) and name != "none"

@@ -1,8 +1,8 @@
 """The one place where a config's `_target_` becomes an object.
 
-Settings come from files, also from those of a run that somebody else has trained. So only a few
-packages and the user's own modules are imported, and only classes of the kind that is wanted are
-made. Hydra's policy on what may be called is changing; only this module would have to follow.
+Settings come from files, also from files of a run that somebody else has trained. So only a few
+packages and the user's own modules are imported, and only objects of an expected class are built.
+Hydra's policy on what may be called is changing; only this module would have to follow.
 """
 
 import contextlib
@@ -25,21 +25,23 @@ from nmt_feat.config.earlier_formats import TODAYS_NAMES
 from nmt_feat.errors import UserError, short_repr, suggest
 
 MODULES = ("nmt_feat", "torch.nn", "torch.optim")
-"""What may be imported with all that is in it, beside modules of the current folder."""
+"""Modules and packages that may be imported, with all they contain; beside them, modules of the
+current folder."""
 SHIPPED = "nmt_feat", "torch"
-"""Packages whose revision or version is in the record: their classes are not one's own."""
-MADE_OF_RUNS = "combiner", "method", "features", "annotator"
-"""Groups of a run's settings whose classes are made when the run is used."""
+"""Packages whose revision or version is in the record: their classes are not the user's."""
+BUILT_GROUPS = "combiner", "method", "features", "annotator"
+"""Groups of a run's settings from which objects are built when the run is used."""
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 TRUSTED = "NMT_FEAT_MODULES"
-"""The environment variable that names further ones, with commas between."""
+"""The environment variable that names further modules to trust, separated by commas."""
 
 
 def may_import(module: str) -> bool:
-    """Whether what the user names may be imported.
+    """Whether a module that the user names may be imported.
 
-    That is: one of `MODULES`, one that the user allows, any file below the current folder that is
-    not in the folder of a run, or a module that does not exist at all.
+    It may if it is one of `MODULES`, if the user trusts it, if it is a file below the current
+    folder but not in the folder of a run, or if it does not exist at all (importing it then says
+    so).
     """
     if _is_shipped(module) or _lies_in_run(module):
         return _is_allowed(module) and not _lies_in_run(module)
@@ -53,7 +55,7 @@ def may_import(module: str) -> bool:
             return False
         if spec is None:
             break
-        if spec.origin:  # what is imported first; a folder without __init__.py is nothing yet
+        if spec.origin:  # the file that is imported first: a namespace package has none
             file = Path(spec.origin)
             if file.name == "__init__.py":
                 file = file.parent
@@ -64,8 +66,8 @@ def may_import(module: str) -> bool:
 
 def _is_allowed(module: str) -> bool:
     """Whether a module is of this package, of PyTorch, or one that the user allows."""
-    further = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
-    return any(f"{module}.".startswith(f"{name}.") for name in (*MODULES, *further) if name)
+    trusted = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
+    return any(f"{module}.".startswith(f"{name}.") for name in (*MODULES, *trusted) if name)
 
 
 def _is_shipped(module: str) -> bool:
@@ -73,12 +75,12 @@ def _is_shipped(module: str) -> bool:
 
 
 def _file_here(module: str) -> Path:
-    """Where a module would lie if it is one of the current folder, without the file's ending."""
+    """Path of a module of the current folder, without the file's ending; it need not exist."""
     return Path.cwd().joinpath(*module.split("."))
 
 
 def _paths_of(module: str) -> list[Path]:
-    """Where a module would be imported from, without the file's ending; imports nothing."""
+    """Paths from which a module would be imported, without the file's ending; imports nothing."""
     first, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(first)
@@ -93,13 +95,15 @@ def _paths_of(module: str) -> list[Path]:
 
 def _lies_in_run(module: str) -> bool:
     """Whether a module is in the folder of a run, through links too; ours and PyTorch are not."""
-    places: set[Path] = set()
-    # The current folder in any case: a module of an earlier import may hide what is there.
-    for path in [] if _is_shipped(module) else [_file_here(module), *_paths_of(module)]:
+    if _is_shipped(module):
+        return False
+    files: set[Path] = set()
+    # Always look in the current folder, too: an earlier import may hide its module from Python.
+    for path in (_file_here(module), *_paths_of(module)):
         for file in (path, path.with_name(f"{path.name}.py"), path / "__init__.py"):
             if file.exists():
-                places |= {file, file.resolve()}
-    return any(_is_run(folder) for location in places for folder in (location, *location.parents))
+                files |= {file, file.resolve()}
+    return any(_is_run(folder) for file in files for folder in (file, *file.parents))
 
 
 def _is_run(folder: Path) -> bool:
@@ -109,19 +113,18 @@ def _is_run(folder: Path) -> bool:
 
 
 def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse classes that the settings of a run name, unless they are from a trusted place.
+    """Refuse classes that the settings of a run name, unless they are from a trusted module.
 
-    Somebody else may have made the run, and unpacked it may bring modules. So its classes are of
-    nmt_feat and PyTorch, of a module that the user allows, or of a file directly in the current
-    folder; never of a file inside a run.
+    Somebody else may have trained the run, and its folder may contain modules. So its classes have
+    to be of nmt_feat or PyTorch, of a module that the user trusts, or of a file directly in the
+    current folder; never of a file inside a run.
 
     Args:
-        settings: of the run, as plain data; every `_target_` of the groups `MADE_OF_RUNS` counts,
-            each feature's `kind`,
-            and the dotted names in their `args` (`combiner=mixed` takes names of classes).
+        settings: of the run, as plain data. Checked are every `_target_` of `BUILT_GROUPS`, each
+            feature's `kind`, and dotted names in `args` (`combiner=mixed` takes names of classes).
         where: the file of the settings, for the message.
     """
-    used = {group: settings[group] for group in MADE_OF_RUNS if group in settings}
+    used = {group: settings[group] for group in BUILT_GROUPS if group in settings}
     for key, target in (*_class_names(used), *_user_kinds(used.get("features"))):
         if not DOTTED.fullmatch(target):
             raise UserError(f"{where}: {key}={short_repr(target)}: not a dotted name, module.Class")
@@ -131,13 +134,13 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
         where_named = f"{where}: {key}={target}"
         if _lies_in_run(module):
             raise UserError(
-                f"{where_named}: {module} lies inside a run, and what a run brings is never "
+                f"{where_named}: {module} lies inside a run, and modules of a run are never "
                 "imported; if you know what it does, copy its file to a folder of your own"
             )
         if _is_allowed(module) or _is_file_here(module):
             continue
         if not _exists(module):
-            continue  # `locate_class` says so, or an argument only looks like the name of a class
+            continue  # `locate_class` refuses it, or an argument only looks like a class name
         raise UserError(
             f"{where_named}: a run may name classes of {', '.join(MODULES)}, and of a file in the "
             f"current folder; {module} is none of these. If you know what it does, allow it: "
@@ -206,13 +209,14 @@ def locate_class(target: str) -> type[Any]:
         sys.path.append(here)  # an installed console script does not search the current folder
     if _lies_in_run(module_name):
         raise UserError(
-            f"{where}: {module_name} lies inside a run, and what a run brings is never imported; "
+            f"{where}: {module_name} lies inside a run, and modules of a run are never imported; "
             "copy its file to a folder of your own"
         )
     if not may_import(module_name):
         raise UserError(
-            f"{where}: {module_name} is not of {', '.join(MODULES)} nor in the current folder; if "
-            f"you know what its import does, allow it: {TRUSTED}={module_name.partition('.')[0]}"
+            f"{where}: {module_name} is neither in {', '.join(MODULES)} nor in the current folder; "
+            f"if you know what its import does, allow it: "
+            f"{TRUSTED}={module_name.partition('.')[0]}"
         )
     try:
         module = importlib.import_module(module_name)
@@ -238,24 +242,25 @@ def locate_class(target: str) -> type[Any]:
 
 @contextlib.contextmanager
 def naming_failures(cls: type[Any], kind: type[Any]) -> Iterator[None]:
-    """What a configured class raises is a `UserError` that names the line in its own file.
+    """Turn an exception of a configured class into a `UserError` that names the line in its file.
 
-    Another of the `kind` inside, as under `combiner=mixed`, is named in its place if it fails.
+    If another object of the `kind` inside it fails, as under `combiner=mixed`, that one is named.
     """
     try:
         yield
     except UserError:
         raise
-    except getattr(kind, "Error", UserError) as error:  # a sentence for the user, as `Combiner` has
+    except getattr(kind, "Error", UserError) as error:  # `Combiner.Error` is a sentence for users
         raise UserError(str(error)) from error
     except Exception as error:
-        frames = [(f.f_code, f.f_locals, n) for f, n in traceback.walk_tb(error.__traceback__)]
-        for code, names, _ in frames:
-            if isinstance(instance := names.get("self"), kind) and code.co_filename == _file(
-                type(instance)
-            ):
+        frames = [
+            (f.f_code, f.f_locals, line) for f, line in traceback.walk_tb(error.__traceback__)
+        ]
+        for code, variables, _ in frames:  # the innermost such object remains
+            instance = variables.get("self")
+            if isinstance(instance, kind) and code.co_filename == _file(type(instance)):
                 cls = type(instance)
-        lines = [number for code, _, number in frames if code.co_filename == _file(cls)]
+        lines = [line for code, _, line in frames if code.co_filename == _file(cls)]
         location = f"{cls.__module__}.{cls.__qualname__}" + (f", line {lines[-1]}" if lines else "")
         raise UserError(
             f"{location}: {type(error).__name__}: {error}".removesuffix(": ")
@@ -272,12 +277,12 @@ def _refuse_untyped(
     """Refuse a number or a truth value for an argument that is text, such as YAML's `no`."""
     for name, value in args.items():
         kind = parameters[name].annotation if name in parameters else None
-        text = str in (kind, *get_args(kind)) or kind in ("str", "str | None")
-        if text and isinstance(value, (bool, int, float)):
+        is_text = str in (kind, *get_args(kind)) or kind in ("str", "str | None")
+        if is_text and isinstance(value, (bool, int, float)):
+            kind_read = "a truth value" if isinstance(value, bool) else "a number"
             raise UserError(
-                f"{target}: the argument {name!r} is text, and {value} was read as "
-                f"{'a truth value' if isinstance(value, bool) else 'a number'}; write it in quotes "
-                f"('{name}=\"...\"' on the command line, '...' in YAML)"
+                f"{target}: the argument {name!r} is text, and {value} was read as {kind_read}; "
+                f"write it in quotes ('{name}=\"...\"' on the command line, '...' in YAML)"
             )
 
 
@@ -288,15 +293,22 @@ def build_object(
     /,
     **values: Any,
 ) -> Any:
-    """An object of the class `target`, constructed with `values` by keyword, as they are.
+    """An object of the class `target`, constructed with the keyword arguments `values` and `args`.
 
-    `args` are those of the settings. One that is among `values` too is a `UserError`, a class that
-    is no `kind`, a missing or an unknown argument, and whatever the class raises.
+    Args:
+        target: the dotted name of the class.
+        kind: its required base class.
+        args: arguments from the settings.
+        values: arguments from the program.
+
+    Raises:
+        UserError: if the class is not of the `kind`, if an argument is missing, unknown, or in both
+            `args` and `values`, and whatever exception the class raises.
     """
     cls = locate_class(target)
     if not issubclass(cls, kind):
         name = f"{kind.__module__.removesuffix('.base')}.{kind.__qualname__}"
-        raise UserError(f"_target_={target}: is no {name}; derive the class from it")
+        raise UserError(f"_target_={target}: must be derived from {name}")
     parameters = inspect.signature(cls).parameters
     named = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

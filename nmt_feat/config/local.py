@@ -1,4 +1,4 @@
-"""A machine's own paths, from `conf/local/default.yaml`, which no repository holds."""
+"""The paths of a machine, from `conf/local/default.yaml`, which is in no repository."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def read_local() -> LocalConfig:
 
 
 def fill_local_paths(settings: dict[str, Any]) -> None:
-    """Give the settings of a run the machine's folder of its corpus and model of its annotator.
+    """Set the folder of the corpus and the models of annotators, if nothing else names them.
 
-    Only where nothing else names one. `paths` refers to `local` in `conf/train.yaml`.
+    `paths` needs no code: it refers to `local` in `conf/train.yaml`.
     """
     local, data, annotator = (settings.get(name) or {} for name in ("local", "data", "annotator"))
     for name, path in _list_paths(local):
@@ -47,10 +47,11 @@ def fill_local_paths(settings: dict[str, Any]) -> None:
             )
     if data.get("folder") in (None, "???") and data.get("name") in (local.get("data") or {}):
         data["folder"] = local["data"][data["name"]]
-    for tool in (annotator, *(annotator.get("parts") or {}).values()):  # it may have several
-        name = str(tool.get("_target_")).rpartition(".")[2].lower()
-        if tool.get("model") is None and name in (local.get("models") or {}):
-            tool["model"] = local["models"][name]
+    parts = annotator.get("parts") or {}  # of several annotators
+    for part in (annotator, *parts.values()):
+        name = str(part.get("_target_")).rpartition(".")[2].lower()
+        if part.get("model") is None and name in (local.get("models") or {}):
+            part["model"] = local["models"][name]
 
 
 def _list_paths(local: dict[str, Any]) -> Iterator[tuple[str, str]]:

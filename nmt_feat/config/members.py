@@ -1,8 +1,8 @@
-"""What the command line itself describes, or some jobs lack: features, loggers, metrics, test sets.
+"""Features, loggers, metrics and test sets that only the command line describes.
 
 Hydra's grammar cannot add an entry with settings to a typed dictionary: `data.tests.b.source=...`
 is refused where no file describes `b`. So such entries stand in a config of their own, `members`,
-which `conf/train.yaml` composes last and which the command line's settings are then about.
+which `conf/train.yaml` composes last, and the command line's settings then change these entries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
@@ -31,8 +31,29 @@ KINDS: dict[str, type[Any]] = {
 PUBLIC_SET = "sacrebleu:"
 """How the name of a public test set begins; see `data.sacrebleu_sets`."""
 CHOSEN = "features", "logger", "metrics"
-"""Of these, the ones that a job chooses by name."""
+"""Those of `KINDS` whose entries a job chooses by name."""
 MEMBER = re.compile(rf"({'|'.join(map(re.escape, KINDS))})[.]([^.]+)(?:[.](.+))?")
+
+
+class MemberSetting(NamedTuple):
+    """A setting of the command line about an entry of one of `KINDS`: `+data.tests.b.source=x`."""
+
+    plus: str
+    path: str
+    """`data.tests.b.source`, of which the next three are the parts."""
+    group: str
+    name: str
+    key: str | None
+    value: str
+
+
+def _parse_member(override: str) -> MemberSetting | None:
+    """The parts of a setting about an entry; None for any other setting."""
+    match = OVERRIDE.fullmatch(override)
+    member = MEMBER.fullmatch(match[2]) if match else None
+    if not match or not member:
+        return None
+    return MemberSetting(match[1], match[2], member[1], member[2], member[3], match[3])
 
 
 def required_settings(kind: type[Any]) -> list[str]:
@@ -40,40 +61,45 @@ def required_settings(kind: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind) if field.default is MISSING]
 
 
-def _spread(override: str) -> list[str]:
-    """`data.tests.b={source: x, target: y}` as a setting for each of them.
+def _split_entry(override: str) -> list[str]:
+    """`data.tests.b={source: x, target: y}` as two settings, of `source` and `target`.
 
     `data.tests.b=sacrebleu:wmt16` names both sides of a public set.
     """
-    match = OVERRIDE.fullmatch(override)
-    if match and (member := MEMBER.fullmatch(match[2])) and member[3] is None:
-        if member[1] == "data.tests" and match[3].strip("'\"").startswith(PUBLIC_SET):
-            return [f"{match[1]}{match[2]}.{side}={match[3]}" for side in ("source", "target")]
-        items = dict_items(match[3])
-        if items:
-            return [f"{match[1]}{match[2]}.{name}={value}" for name, value in items]
-    return [override]
+    member = _parse_member(override)
+    if member is None or member.key is not None:
+        return [override]
+    entry = f"{member.plus}{member.path}"
+    if member.group == "data.tests" and member.value.strip("'\"").startswith(PUBLIC_SET):
+        return [f"{entry}.{side}={member.value}" for side in ("source", "target")]
+    items = dict_items(member.value)
+    if not items:
+        return [override]
+    return [f"{entry}.{key}={value}" for key, value in items]
 
 
 def describe_members(overrides: Sequence[str], sweep: bool) -> list[str]:
-    """Store what the overrides describe as the config `members`; the overrides that go with it.
+    """Store the entries that the overrides describe as the config `members`.
 
-    An entry is described where all that it needs is there. In a sweep, a feature or a logger that
-    has other settings gets an entry too, for the jobs that choose it; see `leave_out_unchosen`.
+    An entry is stored if the overrides give all its required settings. In a sweep, a feature or a
+    logger is stored with any settings, for the jobs that choose it; see `leave_out_unchosen`.
+
+    Returns:
+        The overrides in the form that Hydra accepts together with `members`.
     """
-    overrides = [part for override in overrides for part in _spread(override)]
-    names: dict[tuple[str, str], set[str]] = defaultdict(set)
+    overrides = [part for override in overrides for part in _split_entry(override)]
+    keys_of: dict[tuple[str, str], set[str]] = defaultdict(set)
     for override in overrides:
-        match = OVERRIDE.fullmatch(override)
-        if match and (member := MEMBER.fullmatch(match[2])) and member[3]:
-            names[member[1], member[2]].add(member[3].partition(".")[0])
+        member = _parse_member(override)
+        if member and member.key:
+            keys_of[member.group, member.name].add(member.key.partition(".")[0])
     complete = {
-        entry
-        for entry, keys in names.items()
-        if keys.issuperset(required_settings(KINDS[entry[0]]))
+        (group, name)
+        for (group, name), keys in keys_of.items()
+        if keys.issuperset(required_settings(KINDS[group]))
     }
     members: dict[str, Any] = {}
-    for group, name in names:
+    for group, name in keys_of:
         if (group, name) in complete or (sweep and group in CHOSEN):
             inner = members
             for key in group.split("."):
@@ -84,34 +110,33 @@ def describe_members(overrides: Sequence[str], sweep: bool) -> list[str]:
 
 
 def _without_plus(override: str, complete: set[tuple[str, str]]) -> str:
-    """What an entry needs is there, though without a value: there is nothing to add."""
-    match = OVERRIDE.fullmatch(override)
-    member = match and MEMBER.fullmatch(match[2])
-    if not match or not member or (member[1], member[2]) not in complete:
+    """A required setting of a stored entry without `+`: the schema has it, without a value."""
+    member = _parse_member(override)
+    if member is None or (member.group, member.name) not in complete:
         return override
-    return (
-        f"{match[2]}={match[3]}" if member[3] in required_settings(KINDS[member[1]]) else override
-    )
+    if member.key not in required_settings(KINDS[member.group]):
+        return override
+    return f"{member.path}={member.value}"
 
 
 def settings_of_unchosen(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, list[str]]:
     """Entries of `members` that this job does not choose, and the settings that are about them."""
     unchosen: dict[str, list[str]] = defaultdict(list)
     for override in overrides:
-        match = OVERRIDE.fullmatch(override)
-        member = match and MEMBER.fullmatch(match[2])
-        if not member or member[1] not in CHOSEN:
+        member = _parse_member(override)
+        if member is None or member.group not in CHOSEN:
             continue
-        entry = OmegaConf.select(cfg, f"{member[1]}.{member[2]}")
-        if isinstance(entry, DictConfig) and any(
-            OmegaConf.is_missing(entry, name) for name in required_settings(KINDS[member[1]])
-        ):
-            unchosen[f"{member[1]}.{member[2]}"].append(match[2] if match else "")
+        path = f"{member.group}.{member.name}"
+        entry = OmegaConf.select(cfg, path)
+        required = required_settings(KINDS[member.group])
+        # Where the job chooses it, a file gives its required settings.
+        if isinstance(entry, DictConfig) and any(OmegaConf.is_missing(entry, k) for k in required):
+            unchosen[path].append(member.path)
     return unchosen
 
 
 def leave_out_unchosen(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Take what a job of a sweep does not choose out of its settings, and say it."""
+    """Remove the entries that a job of a sweep does not choose, and print their unused settings."""
     unchosen = settings_of_unchosen(cfg, overrides)
     for entry, settings in unchosen.items():
         group, _, name = entry.rpartition(".")

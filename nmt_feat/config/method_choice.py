@@ -1,4 +1,4 @@
-"""The method that a configuration names."""
+"""The class and the object of the method that a configuration names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def locate_method(cfg: MethodConfig) -> type[Method]:
     cls = locate_class(cfg._target_)
     if not issubclass(cls, Method):
         raise UserError(
-            f"method._target_={cfg._target_}: is no nmt_feat.methods.Method; derive the class "
-            "from it"
+            f"method._target_={cfg._target_}: must be derived from nmt_feat.methods.Method"
         )
     return cls
 

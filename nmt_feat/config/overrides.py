@@ -1,9 +1,9 @@
-"""Settings of the command line, as Hydra's grammar takes them: text stays as it was typed.
+"""Settings of the command line for Hydra's grammar: text stays as it was typed.
 
 Hydra reads `paths.runs=2024_12_01` as a number and `input=a,b.txt` as a sweep. Where the schema
 says that a setting is text, its value is put in quotes before Hydra sees it. Names of files and
-other free text may have any character; in a sweep a comma separates values, unless a file of the
-whole name is there. Only these keep Hydra's meaning: quotes around the whole, null, a backslash
+other free text may have any character; in a sweep a comma separates values, unless there is a file
+of the whole name. Only these keep Hydra's meaning: quotes around the whole, null, a backslash
 before a special character, and `${...}`.
 """
 
@@ -37,7 +37,7 @@ SINGLE = (
     "trainer",
     "decoding",
 )
-"""Groups of which a run has one option: of a list Hydra would merge them, the last on top."""
+"""Groups of which a run has one option; Hydra would merge the options of a list in silence."""
 GROUPS = (*SINGLE, "features", "logger", "metrics", "experiment", "row", "hparams_search")
 
 FREE = {
@@ -58,13 +58,14 @@ FREE = {
     "RunDir": ("dir",),
     "SweepDir": ("dir", "subdir"),
 }
-"""By class of the schema, its settings that are names of files or free text; all other text is one
-of a few words, where a comma can only mean a sweep."""
+"""By class of the schema, its settings that are names of files or free text. All other text is one
+of a few words, so there a comma can only mean a sweep."""
 
 OVERRIDE = re.compile(r"([+]{0,2})([^=~+][^=]*)=(.*)", re.DOTALL)
 PLAIN = re.compile(r"[A-Za-z_/.][\w/.+%*?|@-]*", re.ASCII)
-"""What Hydra reads as it stands, unless it is one of `WORDS`."""
+"""Text that Hydra reads as text without quotes, unless it is one of `WORDS`."""
 WORDS = re.compile(r"null|true|false|nan|inf|[.][\d_]+(e\d+)?", re.IGNORECASE)
+"""Text that Hydra reads as another type."""
 FUNCTION = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
 SWEEPS = "choice", "shuffle", "sort", "glob", "range", "interval", "tag"
 """Functions of Hydra's grammar that make a sweep."""
@@ -113,7 +114,7 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 
 def name_annotators(override: str, top: type[Any]) -> str:
-    """A setting of several annotators as the schema `top` has it; any other stays.
+    """A setting of several annotators in the form of the schema `top`; any other stays.
 
     `annotator=[udpipe,spacy]` is the option `udpipe+spacy`, `annotator.udpipe.model` is the model
     of one of its `parts`.
@@ -143,11 +144,11 @@ def join_annotators(names: str) -> str:
 
 
 def keep_text(override: str, top: type[Any], sweep: bool) -> str:
-    """The override with its text in quotes where Hydra would read something else than was typed.
+    """The override with its text in quotes where Hydra would otherwise change it.
 
     Args:
         override: `name=value`, as on the command line.
-        top: the dataclass of the settings.
+        top: the dataclass of all settings.
         sweep: whether commas at the top level separate the values of a sweep.
     """
     match = OVERRIDE.fullmatch(override)
@@ -156,50 +157,55 @@ def keep_text(override: str, top: type[Any], sweep: bool) -> str:
     plus, key, value = match.groups()
     if key in GROUPS or "/" in key or "@" in key:
         if value.startswith("["):
-            value = _list(value, lambda item: _text(item, free=False))
+            value = _quote_items(value, lambda item: _quote_text(item, free=False))
         elif not value.startswith("{"):
-            value = _swept_text(value, False) if sweep else _text(value, free=False)
+            value = _quote_swept_text(value, False) if sweep else _quote_text(value, free=False)
     elif setting := setting_of(key, top):
-        value = _value(value, setting.kind, setting.free, sweep)
+        value = _quote_by_type(value, setting.kind, setting.free, sweep)
     return f"{plus}{key}={value}"
 
 
-def _value(value: str, kind: Any, free: bool, sweep: bool) -> str:
-    """The value of a setting of this type."""
+def _quote_by_type(value: str, kind: Any, free: bool, sweep: bool) -> str:
+    """The value of a setting of this type, with its text in quotes where needed."""
     kind = unwrap_optional(kind)
     if kind is str:
-        return _swept_text(value, free) if sweep else _text(value, free)
+        return _quote_swept_text(value, free) if sweep else _quote_text(value, free)
     if sweep and len(parts := split_at_commas(value)) > 1:
-        return ",".join(_value(part, kind, free, sweep=False) for part in parts)
+        return ",".join(_quote_by_type(part, kind, free, sweep=False) for part in parts)
     if get_origin(kind) is list:
-        return _list(value, lambda item: _value(item, get_args(kind)[0], True, sweep=False))
+        return _quote_items(
+            value, lambda item: _quote_by_type(item, get_args(kind)[0], True, sweep=False)
+        )
     if get_origin(kind) is dict or is_dataclass(kind):
-        return _dict(value, kind, free)
+        return _quote_values(value, kind, free)
     return value
 
 
-def _list(value: str, change: Callable[[str], str]) -> str:
-    """A list with each item changed; anything else stays."""
+def _quote_items(value: str, quote: Callable[[str], str]) -> str:
+    """A list with `quote` applied to each item; anything else stays."""
     if not (value.startswith("[") and value.endswith("]") and len(split_at_commas(value)) == 1):
         return value
-    items = split_at_commas(value[1:-1])
-    return f"[{','.join(change(item.strip()) for item in items)}]" if value[1:-1].strip() else value
+    content = value[1:-1]
+    if not content.strip():
+        return value
+    return f"[{','.join(quote(item.strip()) for item in split_at_commas(content))}]"
 
 
-def _dict(value: str, kind: Any, free: bool) -> str:
-    """A dictionary with each value by its type; anything else stays."""
+def _quote_values(value: str, kind: Any, free: bool) -> str:
+    """A dictionary with each value quoted by its type; anything else stays."""
     if (pairs := dict_items(value)) is None:
         return value
-    changed = []
+    items = []
     for name, text in pairs:
         of_dict = get_origin(kind) is dict
         inner = Setting(get_args(kind)[1], free) if of_dict else setting_of(name, kind)
-        changed.append(f"{name}:{_value(text, inner.kind, True, False) if inner else text}")
-    return f"{{{','.join(changed)}}}"
+        quoted = _quote_by_type(text, inner.kind, free=True, sweep=False) if inner else text
+        items.append(f"{name}:{quoted}")
+    return f"{{{','.join(items)}}}"
 
 
 def dict_items(value: str) -> list[tuple[str, str]] | None:
-    """Names and values of a dictionary of Hydra's grammar; None if it is none."""
+    """Names and values of a dictionary in Hydra's grammar; None if the text is no dictionary."""
     if not (value.startswith("{") and value.endswith("}") and len(split_at_commas(value)) == 1):
         return None
     if not value[1:-1].strip():
@@ -210,7 +216,7 @@ def dict_items(value: str) -> list[tuple[str, str]] | None:
     return [(name.strip(), text.strip()) for name, _, text in pairs]
 
 
-def _swept_text(value: str, free: bool) -> str:
+def _quote_swept_text(value: str, free: bool) -> str:
     """Text of a sweep: one value, several with commas between, or a function that makes them."""
     if free and "," in value and Path(value).exists():
         return quote_value(value)
@@ -218,31 +224,31 @@ def _swept_text(value: str, free: bool) -> str:
         if function[1] not in ("choice", "shuffle", "sort"):
             return value
         items = [item.strip() for item in split_at_commas(function[2])]
-        changed = [_text(item, free) for item in items]
-        if changed == items or any(item[:1] in ("[", "{") for item in items):
+        quoted = [_quote_text(item, free) for item in items]
+        if quoted == items or any(item[:1] in ("[", "{") for item in items):
             return value
-        if function[1] == "choice":  # which would take the quotes away again; commas do not
-            return ",".join(changed)
+        if function[1] == "choice":  # it would drop the quotes; commas mean the same
+            return ",".join(quoted)
         raise UserError(
             f"{value}: has a number or a truth value where text is meant; write the values with "
             "commas between, without the function"
         )
     parts = split_at_commas(value)
     if len(parts) == 1:
-        return _text(value, free)
-    return ",".join(_text(part.strip(), free) for part in parts)
+        return _quote_text(value, free)
+    return ",".join(_quote_text(part.strip(), free) for part in parts)
 
 
-def _text(value: str, free: bool) -> str:
+def _quote_text(value: str, free: bool) -> str:
     """One value of a setting that is text."""
     if PLAIN.fullmatch(value) and not WORDS.fullmatch(value):
         return value
     if value in ("", "~", "???") or value.startswith("~/") or value.lower() == "null":
-        return value  # refused with advice, or empty
+        return value  # Hydra's own meaning, or refused later with advice
     if free and "${" in value and Path(value).exists():
         return quote_value(value.replace("${", r"\${"))
     if not free and (len(split_at_commas(value)) > 1 or FUNCTION.fullmatch(value)):
-        return value  # a sweep, which Hydra refuses with its own words
+        return value  # a sweep without -m, which Hydra refuses
     try:
         content = OverridesParser.create().parse_override(f"x={value}")._value
     except (HydraException, ValueError):
@@ -264,16 +270,18 @@ def _interpolates(value: str) -> bool:
 
 
 def quote_value(value: str) -> str:
-    """The value in quotes of Hydra's grammar; `${` that begins nothing is escaped."""
+    """The value in quotes of Hydra's grammar; a `${` that OmegaConf cannot read is escaped."""
     if "${" in value and not _interpolates(value):
         value = value.replace("${", r"\${")
     return QuotedString(value, Quote.double).with_quotes()
 
 
 def split_at_commas(text: str) -> list[str]:
-    """`text` at its commas outside of quotes and brackets; whole if those are not closed."""
-    parts, open_brackets, quote_mark, start, fresh = [], "", "", 0, True
-    position = 0
+    """`text` split at commas outside of quotes and brackets; whole if these are not closed."""
+    parts: list[str] = []
+    part_start = position = 0
+    open_brackets = quote_mark = ""  # closing brackets that are due, and the quote that is open
+    begins_value = True
     while position < len(text):
         char = text[position]
         if quote_mark:
@@ -281,7 +289,7 @@ def split_at_commas(text: str) -> list[str]:
                 position += 1
             elif char == quote_mark:
                 quote_mark = ""
-        elif char in "\"'" and fresh:  # elsewhere it is an apostrophe
+        elif char in "\"'" and begins_value:  # elsewhere it is an apostrophe
             quote_mark = char
         elif char in CLOSING:
             open_brackets += CLOSING[char]
@@ -290,13 +298,13 @@ def split_at_commas(text: str) -> list[str]:
         elif char == "\\":
             position += 1
         elif char == "," and not open_brackets:
-            parts.append(text[start:position])
-            start = position + 1
-        fresh = char in ",([{:= "
+            parts.append(text[part_start:position])
+            part_start = position + 1
+        begins_value = char in ",([{:= "
         position += 1
     if open_brackets or quote_mark:
         return [text]
-    return [*parts, text[start:]]
+    return [*parts, text[part_start:]]
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
-"""Rules over several settings: asked before any data is read, each broken one is a `UserError`.
+"""Rules over several settings, checked before any data is read; a broken rule is a `UserError`.
 
-What a single setting may be stands beside its field in the schema, see `bounds`.
+The bounds of a single setting stand beside its field in the schema, see `bounds`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUBWORD_KINDS = {
     "byte_fallback": ("bpe", "unigram"),
     "split_at_words": ("bpe", "unigram"),
 }
-"""Settings of `subword` that only some kinds of subwords have, and these kinds."""
+"""Settings of `subword` that only some kinds of subwords use, with these kinds."""
 
 
 def check_settings(cfg: TrainConfig) -> None:
@@ -49,10 +49,10 @@ def check_settings(cfg: TrainConfig) -> None:
 
 
 def _check_scale(cfg: TrainConfig) -> None:
-    """Refuse a scale without a paper's experiment, and a full scale whose data cannot be had."""
+    """Refuse a scale without a paper's experiment, and a full scale that is not available."""
     if cfg.scale and not cfg.published.source:
         raise UserError(
-            f"scale={cfg.scale}: is about a paper's experiment; choose one, such as "
+            f"scale={cfg.scale}: needs the experiment of a paper; choose one, such as "
             "experiment=wu2021_tiny, or leave it out"
         )
     if cfg.scale == "full" and cfg.published.no_full:
@@ -103,7 +103,7 @@ def _check_source_table(model: ModelConfig) -> None:
 
 
 def _check_objective(cfg: TrainConfig) -> None:
-    """Refuse denoising with what it cannot have, and its settings without it."""
+    """Refuse denoising with settings that exclude it, and settings of noise without denoising."""
     data = cfg.data
     if data.objective == "translate":
         if data.noise != NoiseConfig():
@@ -124,7 +124,7 @@ def _check_objective(cfg: TrainConfig) -> None:
 
 
 def _check_pretrained(model: ModelConfig) -> None:
-    """A pretrained model is in a folder, and languages are its own: of source and target."""
+    """Refuse a pretrained model without a folder, and settings of such a model without it."""
     if model.folder == "":
         raise UserError("model=pretrained: give the folder of the model, model.folder=FOLDER")
     if model.prefix and not model.folder:
@@ -134,13 +134,13 @@ def _check_pretrained(model: ModelConfig) -> None:
         )
     if model.languages and (not model.folder or len(model.languages) != 2):
         raise UserError(
-            f"model.languages=[{','.join(model.languages)}]: give that of source and target of a "
+            f"model.languages=[{','.join(model.languages)}]: give source and target language of a "
             "pretrained model (model.folder=FOLDER), or leave it out"
         )
 
 
 def _check_init(cfg: TrainConfig) -> None:
-    """Refuse settings about a parent's weights without a parent, or with another start."""
+    """Refuse settings of a start from other weights without these, or with a second start."""
     init = cfg.init
     if init.run == "":  # as of an unset variable: init.run=$RUN
         raise UserError("init.run=: give the folder of a run, or leave it out")
@@ -149,7 +149,7 @@ def _check_init(cfg: TrainConfig) -> None:
         for name, value in (("freeze", init.freeze), ("lr", init.lr)):
             if value:
                 raise UserError(
-                    f"init.{name}: is about weights that were trained before; set init.run=FOLDER, "
+                    f"init.{name}: needs weights that were trained before; set init.run=FOLDER, "
                     "or leave it out"
                 )
         return
@@ -166,7 +166,7 @@ def _check_init(cfg: TrainConfig) -> None:
 
 
 def _check_lora(init: InitConfig, folder: str | None) -> None:
-    """LoRA has a rank, a pretrained model, and leaves nothing of that to be frozen."""
+    """Refuse LoRA without a rank or without a pretrained model, and together with `freeze`."""
     rank = init.lora.rank
     for name, value in vars(init.lora).items():
         if rank is None and value != getattr(LoraConfig(), name):
@@ -184,7 +184,7 @@ def _check_lora(init: InitConfig, folder: str | None) -> None:
 
 
 def _check_decoding(cfg: TrainConfig) -> None:
-    """Refuse more translations of a sentence than the beam has, and CUDA's settings on a CPU."""
+    """Refuse more translations of a sentence than the beam has, and settings of CUDA on a CPU."""
     if cfg.decoding.nbest > cfg.decoding.beam:
         raise UserError(
             f"decoding.nbest={cfg.decoding.nbest} is above "
@@ -195,7 +195,7 @@ def _check_decoding(cfg: TrainConfig) -> None:
 
 
 def _check_tests(cfg: TrainConfig) -> None:
-    """Refuse the lack of test sets, and names that files cannot begin with."""
+    """Refuse a corpus without test sets, and names with which files cannot begin."""
     if not cfg.data.tests:
         raise UserError("data.tests is empty; give a test set, as conf/data/files.yaml does")
     for name in cfg.data.tests:
@@ -222,7 +222,7 @@ def _check_tags(terminology: TerminologyConfig) -> None:
 
 
 def check_annotator(annotator: AnnotatorConfig) -> None:
-    """Refuse settings of one annotator where several are combined, and parts that are none."""
+    """Refuse settings of one annotator where several are combined, and parts without a class."""
     if not annotator.parts:
         return
     for name in ("_target_", "model", "args"):
@@ -235,7 +235,7 @@ def check_annotator(annotator: AnnotatorConfig) -> None:
     for name, part in annotator.parts.items():
         if part._target_ is None:
             raise UserError(
-                f"annotator={'+'.join(annotator.parts)}: {name} is no annotator; leave it out"
+                f"annotator={'+'.join(annotator.parts)}: {name} is not an annotator; leave it out"
             )
 
 
@@ -257,7 +257,7 @@ def check_inference(cfg: TranslateConfig | ScoreConfig) -> None:
 
 
 def unused_subword_settings(subword: SubwordConfig) -> dict[str, str]:
-    """By changed setting that the kind of subwords does not use: the reason, for a message."""
+    """The changed settings that this kind of subwords does not use, each with a reason."""
     return {
         name: f"is for {' and '.join(kinds)}, not for subword={subword.kind}"
         for name, kinds in SUBWORD_KINDS.items()

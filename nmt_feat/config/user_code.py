@@ -1,4 +1,4 @@
-"""Sums of the files of classes of one's own, which change a run and have no version."""
+"""Checksums of the files of user-defined classes, which change a run and have no version."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from nmt_feat.config.instantiate import SHIPPED, may_import
 
 @functools.cache
 def module_sum(module: str) -> str:
-    """A sum of the file of a module, as it was when this process first asked."""
+    """A checksum of the file of a module, as it was when this process first asked."""
     return hash_file(str(sys.modules[module].__file__))[:16]
 
 
 def user_code_hash(*classes: type[Any]) -> dict[str, str]:
-    """Under `code`, a sum of the files of those classes, and their bases, that are one's own.
+    """Under `code`, a checksum of the files of those classes and bases that are user-defined.
 
-    Empty where all are of nmt_feat and PyTorch, whose revision and version are in the record.
+    Empty if all are of nmt_feat and PyTorch, whose revision and version are in the record.
     """
     modules = {base.__module__ for cls in classes for base in cls.__mro__}
     user_modules = sorted(

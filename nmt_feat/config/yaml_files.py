@@ -1,7 +1,7 @@
 """Settings in YAML: text stays as typed (`no`, `1.10`, `2024_12_01`), and aliases are bounded.
 
-YAML turns such words into a truth value or a number before anybody asks what the setting is. Here
-the schema is asked first: where it says text, the scalar keeps its characters. null stays null.
+YAML turns such words into a truth value or a number before it knows the setting. Here the schema is
+asked first: if the setting is text, the scalar keeps its characters. null stays null.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nmt_feat.config.overrides import setting_of, unwrap_optional
 from nmt_feat.errors import UserError
 
 LARGEST = 20_000
-"""Values of a file, where an alias counts as all that it stands for."""
+"""Most values that a file may have; an alias counts as all values that it stands for."""
 ROWS = "rows"
 """The key of an experiment's file under which the rows of its table stand, see `config_source`."""
 TEXT, NULL, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
@@ -33,7 +33,7 @@ def load_yaml(file: IO[str], kind: Any, name: object) -> Any:
 
     Args:
         file: the file.
-        kind: the dataclass (or other type) that its content is settings of; None if it is unknown.
+        kind: the type of its content, such as a dataclass of settings; None if it is unknown.
         name: the file's name, for messages.
     """
     content = read_values(file, kind, name)
@@ -41,16 +41,16 @@ def load_yaml(file: IO[str], kind: Any, name: object) -> Any:
 
 
 def read_values(file: IO[str], kind: Any, name: object) -> Any:
-    """The same as Python's values, which must not be changed; None if the file has none."""
+    """The content as Python's values, which callers must not change; None for an empty file."""
     content = _parse(file.read(), kind, str(name))
     if isinstance(content, (dict, list, str)) or content is None:
         return content
-    raise UserError(f"{name}: no settings, a single value; write name: value")
+    raise UserError(f"{name}: is a single value, not settings; write name: value")
 
 
-@lru_cache(maxsize=1024)  # each job of a sweep composes its settings of the same files
+@lru_cache(maxsize=1024)  # each job of a sweep composes its settings from the same files
 def _parse(text: str, kind: Any, name: str) -> Any:
-    """The content of a file as Python's values, which nobody changes; None if it has none."""
+    """The content of a file as Python's values; the cache is why callers must not change them."""
     stream = io.StringIO(text)
     stream.name = name  # for PyYAML's messages
     loader = get_yaml_loader()(stream)
@@ -62,7 +62,7 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         _keep_text(node, kind)
         return loader.construct_document(node)
     except RecursionError:
-        raise UserError(f"{name}: its values are nested too deep; write them flat") from None
+        raise UserError(f"{name}: its values are nested too deeply; write them flat") from None
     finally:
         loader.dispose()
 
@@ -76,13 +76,13 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def _refuse_too_many(top: yaml.Node, name: object) -> None:
-    """Refuse aliases that stand for what they are in, or for too many values in all."""
+    """Refuse an alias inside what it stands for, and aliases for too many values in all."""
     sizes: dict[int, int] = {}
     within: set[int] = set()
 
     def size(node: yaml.Node) -> int:
         if id(node) in within:
-            raise UserError(f"{name}: an alias stands for what it is in; write the values out")
+            raise UserError(f"{name}: an alias is inside what it stands for; write the values out")
         if id(node) not in sizes:
             within.add(id(node))
             sizes[id(node)] = 1 + sum(map(size, _children(node)))
@@ -97,7 +97,7 @@ def _refuse_too_many(top: yaml.Node, name: object) -> None:
 
 
 def _keep_text(node: yaml.Node, kind: Any) -> None:
-    """Give the scalars that the type says are text their characters."""
+    """Keep the characters of scalars whose type in the schema is text."""
     kind = unwrap_optional(kind)
     origin = get_origin(kind)
     if isinstance(node, yaml.ScalarNode):
@@ -134,10 +134,10 @@ def _kind_inside(kind: Any, name: str) -> Any:
 
 
 def read_yaml(path: Path, kind: Any) -> Any:
-    """The content of a file of settings; what is no YAML is a `UserError`."""
+    """The content of a file of settings; a file that is not YAML is a `UserError`."""
     try:
         with path.open(encoding="utf-8") as file:
             return load_yaml(file, kind, path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = " ".join(str(error).split())
-        raise UserError(f"{path}: not the settings of a run ({first})") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not the settings of a run ({reason})") from None

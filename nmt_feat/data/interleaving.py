@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.base.ragged import Ragged
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.method_choice import build_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.building import WORD
@@ -70,8 +70,8 @@ def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]
     after, size = prepared.train.source_lengths, encoder.subwords.size
     tags = method.count_tokens(encoder.id_counts)
     prepared.notes.append(
-        f"method={method_name(cfg.method._target_)}: {int(begins['train'].sum()):,} words of train "
-        f"have tags in the source: {after.mean():.1f} tokens a sentence in place of "
+        f"method={shorten_class_name(cfg.method._target_)}: {int(begins['train'].sum()):,} words "
+        f"of train have tags in the source: {after.mean():.1f} tokens a sentence in place of "
         f"{before.mean():.1f}, {after.max():,} at most in place of {before.max():,}, and a "
         f"vocabulary of {size + tags:,} in place of {size:,}"
     )

@@ -53,8 +53,8 @@ def build_user_kind(name: str, settings: FeatureConfig) -> FeatureKind:
     cls = locate_class(settings.kind)
     if not issubclass(cls, FeatureKind):
         raise UserError(
-            f"features.{name}.kind={settings.kind}: is no nmt_feat.features.FeatureKind; derive "
-            "the class from it"
+            f"features.{name}.kind={settings.kind}: must be derived from "
+            "nmt_feat.features.FeatureKind"
         )
     return cls(name, settings)
 

@@ -46,8 +46,8 @@ def list_unused_settings(cfg: CombinerConfig) -> list[str]:
     if cfg._target_ is not None:
         if not issubclass(cls := locate_class(cfg._target_), Combiner):
             raise UserError(
-                f"combiner._target_={cfg._target_}: is no nmt_feat.combiners.Combiner; "
-                "derive the class from it"
+                f"combiner._target_={cfg._target_}: must be derived from "
+                "nmt_feat.combiners.Combiner"
             )
         taken = dict(inspect.signature(cls).parameters)
     if cfg.bias is not None:
@@ -106,9 +106,7 @@ def resolve_method(name: str) -> MixedMethod:
         raise UserError(f"combiner=mixed: no method {name!r}; {suggest(name, METHODS)}")
     cls = locate_class(name)
     if not issubclass(cls, Combiner):
-        raise UserError(
-            f"combiner=mixed: {name} is no nmt_feat.combiners.Combiner; derive the class from it"
-        )
+        raise UserError(f"combiner=mixed: {name} must be derived from nmt_feat.combiners.Combiner")
     return cls
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from nmt_feat.annotators.base import Annotator, make_annotator, make_annotators
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.controls import CONTROLS
@@ -45,7 +45,7 @@ def check_denoising(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, what would show masked words, or stand between words."""
     if cfg.data.objective != "denoise":
         return
-    method, where = locate_method(cfg.method), method_name(cfg.method._target_)
+    method, where = locate_method(cfg.method), shorten_class_name(cfg.method._target_)
     if method.in_source:
         raise UserError(
             f"data.objective=denoise method={where}: tags would stand between the words, of which "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.config.earlier_formats import FIRST_NAMES
-from nmt_feat.config.identity import drop_defaults, drop_harmless, leave_out
+from nmt_feat.config.identity import drop_defaults, drop_harmless, drop_neutral_settings
 from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
@@ -53,7 +53,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     count_user_code(settings, cfg)
     if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
         del settings["trainer"]["average"]
-    leave_out(settings)
+    drop_neutral_settings(settings)
     first: dict[str, Any] = replace_by_first_names(settings)
     return first
 

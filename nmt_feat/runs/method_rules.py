@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
@@ -14,7 +14,7 @@ from nmt_feat.runs.build_model import LEAST, choose_merged_features
 
 def check_method(cfg: TrainConfig) -> None:
     """Refuse, before any data is read, settings that have no meaning with the method."""
-    method, where = locate_method(cfg.method), f"method={method_name(cfg.method._target_)}"
+    method, where = locate_method(cfg.method), f"method={shorten_class_name(cfg.method._target_)}"
     build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, LEAST))
     if not method.merges_with_word and not cfg.model.source_words:
         raise UserError(
@@ -39,7 +39,7 @@ def _check_features_alone(cfg: TrainConfig, where: str) -> None:
     if not cfg.features:
         raise UserError(f"features=[]: {where} needs features, for instance features=[upos,deprel]")
     if cfg.combiner._target_ is not None:
-        name = method_name(cfg.combiner._target_)
+        name = shorten_class_name(cfg.combiner._target_)
         raise UserError(
             f"{where} combiner={name}: this method merges no features with the word; set "
             "combiner=none"

@@ -12,7 +12,7 @@ from torch import nn
 
 from nmt_feat.combiners import Combiner
 from nmt_feat.config.data_schema import SubwordConfig
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.schema import LoraConfig, ModelConfig, TrainConfig
 from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.sequence import Max, Mean, Sum
@@ -102,7 +102,7 @@ def _other_settings(cfg: TrainConfig, family: Family) -> list[tuple[str, Any, An
     ]
     kind = "bpe" if cfg.subword.kind == "pretrained" else cfg.subword.kind
     settings.append(("subword", kind, "bpe"))
-    settings.append(("method", method_name(cfg.method._target_), "embedding"))
+    settings.append(("method", shorten_class_name(cfg.method._target_), "embedding"))
     settings.append(("init.run", cfg.init.run, None))
     settings.append(("control", cfg.control if cfg.control == "matched" else "none", "none"))
     return settings
@@ -119,7 +119,7 @@ def check_start(cfg: TrainConfig) -> None:
 @torch.no_grad()
 def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> None:
     """Change weights so that the combiner gives the word, whatever the features are."""
-    name = method_name(f"{type(combiner).__module__}.{type(combiner).__qualname__}")
+    name = shorten_class_name(f"{type(combiner).__module__}.{type(combiner).__qualname__}")
     if not combiner.start_as_word():
         raise UserError(
             f"combiner={name}: cannot start as the word alone, as a pretrained model needs it; "

@@ -7,7 +7,7 @@ import copy
 from rich.console import Console
 
 from nmt_feat.config.data_schema import SubwordConfig
-from nmt_feat.config.identity import method_name
+from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings, unused_subword_settings
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
@@ -110,7 +110,7 @@ def _ignore_unused_subword(subword: SubwordConfig, sweep: bool, console: Console
 
 def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Console) -> None:
     """Settings that the combiner's class does not take are absent."""
-    names, method = list_unused_settings(combiner), method_name(combiner._target_)
+    names, method = list_unused_settings(combiner), shorten_class_name(combiner._target_)
     if not names:
         return
     if not sweep:
@@ -151,7 +151,7 @@ def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> No
     has_apart = len(cfg.features) > len(choose_merged_features(cfg.features, cfg.method))
     if cfg.combiner._target_ is not None or has_apart or cfg.method == BY_EMBEDDING:
         return
-    name = method_name(cfg.method._target_)
+    name = shorten_class_name(cfg.method._target_)
     if not sweep:
         raise UserError(
             f"combiner=none method={name}: words only has no features for it; choose a combiner, "

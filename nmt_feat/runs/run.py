@@ -26,7 +26,7 @@ from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.identity import (
     is_earlier,
     limits_of_validation,
-    name_method,
+    name_row_method,
 )
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare, prepare_run
@@ -327,7 +327,7 @@ def begin_record(
 ) -> RunRecord:
     """The record of a run that has not been trained yet."""
     return RunRecord(
-        method=name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name),
+        method=name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name),
         features=list(cfg.features),
         seed=cfg.seed,
         data=cfg.data.name,

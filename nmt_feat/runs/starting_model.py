@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from nmt_feat.config.identity import name_method
+from nmt_feat.config.identity import name_row_method
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError, short_repr
@@ -48,7 +48,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
     step = count_with_width(plain, width + 1) - first
     plain.model.ffn_dim = max(1, width + round((goal - first) / step))
     total = count_with_width(plain, plain.model.ffn_dim)
-    name = name_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
+    name = name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     if abs(total / goal - 1) > 0.005:
         raise UserError(
             f"control=matched: model.ffn_dim={plain.model.ffn_dim} gives {total:,} parameters, "
