@@ -1,7 +1,8 @@
-"""The one exception that users see, and how it ends."""
+"""The one exception that users see, and how the process ends then."""
 
 import contextlib
 import difflib
+import os
 import re
 import reprlib
 import sys
@@ -21,39 +22,48 @@ _SHORT.maxstring = _SHORT.maxother = 120
 
 
 def short_repr(value: object) -> str:
-    """What stands in a file, for a message: as `repr`, its middle left out where it is long."""
+    """A value of a file for a message: its `repr`, without the middle if that is long."""
     return _SHORT.repr(value)
 
 
 _CONTROLS = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""What would act on a terminal: C0 and C1 but tab and line end, marks of direction, separators."""
+"""Characters that act on a terminal: C0 and C1 (but tab and line end), marks of direction and
+separators of lines, lone surrogates."""
 
 
 def escape_controls(text: str) -> str:
-    """A text for people: what would act on their terminal, such as ESC, as an escape of Python."""
+    """The text with characters that act on a terminal, such as ESC, as escapes of Python."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory, of the CPU or of a GPU, is not enough."""
+    """Whether an error means that the memory of the CPU or of a GPU is exhausted."""
+    if isinstance(error, MemoryError):
+        return True
     # torch.OutOfMemoryError is a RuntimeError, too; the CPU's allocator has no type of its own.
     phrases = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
-    )
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
 
 
 def fail(message: str) -> NoReturn:
-    """Print a message in one line and leave with exit code 2."""
+    """Print a message in one line and end the process with exit code 2."""
     print(f"error: {escape_controls(' '.join(message.splitlines()))}", file=sys.stderr)
     sys.exit(2)
 
 
+def discard_output() -> None:
+    """Send standard output nowhere, after the reader of a pipe (`| head`) has closed it.
+
+    Otherwise Python fails once more when it flushes the stream at its end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextlib.contextmanager
 def writing_to(path: object) -> Iterator[None]:
-    """What keeps a file or folder from being written is a `UserError` that names it."""
+    """Turn an error of the system while a file or folder is written into a `UserError`."""
     try:
         yield
     except BrokenPipeError:  # of standard output, not of the file
@@ -63,7 +73,7 @@ def writing_to(path: object) -> Iterator[None]:
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the near ones if any, else all of them."""
+    """The end of a message about an unknown name: similar names if there are any, else all."""
     names = sorted(choices)
     close = len(name) < 100 and difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:

@@ -1,4 +1,4 @@
-"""What people read: text of data and users as it is, in UTF-8, without terminal escapes.
+"""Printing for people: text from data and users unchanged, in UTF-8, without terminal escapes.
 
 A value, a file name or a hypothesis may hold anything: Rich's markup (`[/b]`), an escape sequence
 that rewrites the screen, a mark that turns the direction of writing. Consoles and tables of this
@@ -26,7 +26,7 @@ def use_utf8() -> None:
     os.environ["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):  # a test's stream may have none
-            # File names that are no UTF-8 are lone surrogates, which UTF-8 cannot hold.
+            # File names that are not UTF-8 are lone surrogates, which UTF-8 cannot hold.
             reconfigure(encoding="utf-8", errors="backslashreplace")
 
 

@@ -3,12 +3,12 @@
 nmt-feat annotate INPUT OUTPUT.conllu annotator=spacy annotator.model=en_core_web_sm
 nmt-feat annotate TEXTS ANNOTATED annotator=hanta data.source_lang=de
 
-Takes the annotator's settings of train.py, and its --config-dir. Of a folder, each file at any
-depth becomes one of its name and `.conllu` in the folder OUTPUT. The same command continues an
-annotation that was interrupted; what is whole already, of the same text by the same annotator,
-stays. Several annotators, annotator=[udpipe,spacy], give their columns together. A file of a folder
-that cannot be annotated is named at the end, after the others. Text is brought into the
-form that training reads (NFC, one space between words); blank lines are sentences without words.
+Takes the annotator's settings of train.py, and its --config-dir. Each file of a folder, at any
+depth, becomes a file of the same name with `.conllu` behind it in the folder OUTPUT. The same
+command continues an annotation that was interrupted: a whole file of the same text by the same
+annotator stays. Several annotators, annotator=[udpipe,spacy], give their columns together. Files of
+a folder that cannot be annotated are named at the end. Text is brought into the form that training
+reads (NFC, one space between words); blank lines are sentences without words.
 """
 
 import sys
@@ -31,7 +31,7 @@ from nmt_feat.text.normalization import normalize_lines
 
 
 def plan_outputs(source: Path, target: Path) -> dict[Path, Path]:
-    """The files to write, by the text that each is of."""
+    """The file to write for each text."""
     if not source.is_dir():
         if target.is_dir():
             raise UserError(f"{target}: is a folder; give a file")
@@ -49,20 +49,18 @@ def plan_outputs(source: Path, target: Path) -> dict[Path, Path]:
         targets[text] = target / text.relative_to(source).with_name(name)
     for target_file in targets.values():
         refuse_inputs(target_file, "", texts)
-    twice = next(
-        (p for p in texts if p.name.endswith(".gz") and p.with_suffix("") in targets), None
-    )
-    if twice:
-        raise UserError(f"{twice}: stands beside {twice.with_suffix('')}; remove one of them")
+    for text in texts:  # both would be written into the same file
+        if text.name.endswith(".gz") and text.with_suffix("") in targets:
+            raise UserError(f"{text}: stands beside {text.with_suffix('')}; remove one of them")
     return targets
 
 
 def annotate_file(
     annotators: Mapping[str, Annotator], source: Path, target: Path, processes: int, plain: bool
 ) -> int:
-    """Annotate a text, in normal form as for training; how many lines it has.
+    """Annotate a text, in normal form as for training; the number of its lines.
 
-    `plain`: whether it is so for sure, whatever it looks like.
+    `plain` says that its lines are plain text even if they look like words with factors.
     """
     if (kind := kind_of(source)) != "text":
         raise UserError(f"{source}: is annotated text ({kind}), not plain; leave it out")
@@ -82,7 +80,7 @@ def annotate_file(
 def annotate_files(
     annotators: Mapping[str, Annotator], files: dict[Path, Path], processes: int, plain: bool
 ) -> list[str]:
-    """Annotate each text into its file; what keeps a text from being annotated, in a line each."""
+    """Annotate each text into its file; a message for each text that cannot be annotated."""
     failures = []
     for source, target in files.items():
         try:
@@ -99,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("input", type=Path, help="text or folder of texts; .gz is read as such")
     parser.add_argument("output", type=Path, help="file or folder to write")
     kinds = ("auto", "text")
-    parser.add_argument("--format", choices=kinds, default="auto", help="text: plain in any case")
+    parser.add_argument(
+        "--format", choices=kinds, default="auto", help="text: plain, whatever it looks like"
+    )
     parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
     parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
     options = parser.parse_intermixed_args(arguments)
@@ -120,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for failure in failures:
             say(failure, file=sys.stderr)
         if failures:
-            raise UserError(
-                f"{len(failures)} of {len(files)} files are not annotated, as is said above"
-            )
+            raise UserError(f"{len(failures)} of {len(files)} files are not annotated, see above")
     except UserError as error:
         fail(str(error))
     except OSError as error:

@@ -1,9 +1,9 @@
 """The cache: what it holds, how large it is, which runs use it: `nmt-feat cache [list|prune]`.
 
-`prune` removes prepared data and vectors that no run uses, and what killed processes have left.
-It keeps downloads, and annotation unless `--annotation` is given: new features need it. A run that
-is trained again, or is given a test set, makes its data again. Give all folders whose runs share
-the cache by `--runs`.
+`prune` removes prepared data and vectors that no run uses, and unfinished files of killed
+processes. It keeps downloads, and annotation unless `--annotation` is given: new features need it.
+A run that is trained again, or tested on a further set, prepares its data again. Name all folders
+whose runs share the cache with `--runs`.
 """
 
 import sys
@@ -22,7 +22,7 @@ from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord
 
 NAMES_SHOWN = 3
-"""Runs of an entry that are named."""
+"""How many runs of an entry are named."""
 
 
 def tabulate_entries(entries: list[CacheEntry]) -> ReportTable:
@@ -53,7 +53,7 @@ def show_cache(cache: Path, entries: list[CacheEntry]) -> None:
 
 
 def prune_cache(entries: list[CacheEntry], with_annotation: bool, dry_run: bool) -> None:
-    """Remove what no run needs, and say it."""
+    """Remove and name the entries that no run needs, or with `dry_run` only name them."""
     size = 0
     for entry in entries:
         if not (entry.is_needless or (with_annotation and entry.kind == ANNOTATION)):

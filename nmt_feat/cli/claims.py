@@ -1,8 +1,9 @@
 """What tables support, in both metrics: `nmt-feat claims docs/results/*/table.json`.
 
-For each `table.json` that `nmt-feat report --out` wrote, every difference to the baseline and
-every order of two methods, with interval and corrected p-value, those that are supported first; and
-which of these are no longer supported when p is doubled, as after one look at the first seeds.
+For each `table.json` that `nmt-feat report --out` wrote, it prints every difference to the baseline
+and every order of two methods, with interval and corrected p-value. The supported ones come first.
+Then it names those that are no longer supported when p is doubled, as after one look at the first
+seeds.
 """
 
 import json
@@ -14,14 +15,14 @@ from nmt_feat.errors import UserError
 
 
 def read_table(path: Path) -> list[str]:
-    """The claims of one file; a `UserError` where it is no report's JSON."""
+    """The claims of one file; a `UserError` if it is not the JSON of a report."""
     try:
         return list_claims(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
-            f"{path}: no table.json of a report; write one: nmt-feat report FOLDER --out FOLDER"
+            f"{path}: not the table.json of a report; write one: nmt-feat report RUNS --out FOLDER"
         ) from None
 
 

@@ -53,7 +53,7 @@ class UserFolder(SearchPathPlugin):
 
 
 def prepare_hydra(name: str) -> None:
-    """Let Hydra know the settings of a command, and how files of them are read."""
+    """Register with Hydra the settings of a command, and how their files are read."""
     schema.register_schemas()
     evaluate_schema.register_schema()
     register_reader(SCHEMAS[name])
@@ -62,8 +62,10 @@ def prepare_hydra(name: str) -> None:
 
 
 def register_resolvers() -> None:
-    """Let OmegaConf know the functions that files of `conf` call."""
-    OmegaConf.register_new_resolver("nmt_resource", lambda n: str(find_resource(n)), replace=True)
+    """Register with OmegaConf the functions that files of `conf` call."""
+    OmegaConf.register_new_resolver(
+        "nmt_resource", lambda name: str(find_resource(name)), replace=True
+    )
     OmegaConf.register_new_resolver("nmt_scale", select_by_scale, replace=True)
     OmegaConf.register_new_resolver("nmt_program", program_name, replace=True)
 
@@ -96,12 +98,12 @@ def compose_settings(settings: Sequence[str], config_dir: str | None = None) -> 
 def to_dataclass(cfg: DictConfig, name: str) -> Any:
     """The settings of a command as its dataclass.
 
-    A needed setting without a value is a `UserError`, and so is one that the schema does not have:
-    Hydra's `+` adds any name.
+    A required setting without a value is a `UserError`, and so is a setting that the schema does
+    not have: Hydra's `+` adds any name.
     """
     if OmegaConf.get_type(cfg) is not SCHEMAS[name]:
         raise UserError(
-            f"--config-name: the file has not the settings of {name}.py; let it begin with "
+            f"--config-name: the file does not have the settings of {name}.py; begin it with "
             f"defaults: [{name}, _self_]"
         )
     settings: Any = OmegaConf.to_container(cfg)
@@ -112,33 +114,35 @@ def to_dataclass(cfg: DictConfig, name: str) -> Any:
     except MissingMandatoryValue:
         missing = sorted(OmegaConf.missing_keys(cfg))
         names = ", ".join(missing)
-        raise UserError(f"not set, and needed: {names}; give {missing[0]}=...") from None
+        raise UserError(f"required, but not set: {names}; give {missing[0]}=...") from None
     except OmegaConfBaseException as error:
         raise UserError(explain_error(error)) from None
-    if name == "train":  # each has taken effect; a record shows those of its run alone
+    if name == "train":
+        # They are filled in above. The run's record must not list the other paths of this machine.
         typed.local = schema.LocalConfig()
     return typed
 
 
 @functools.cache
 def _structure(name: str) -> Any:
-    """The schema of a command as OmegaConf has it; slow to make from its dataclass."""
+    """The schema of a command as OmegaConf's container, cached because building it is slow."""
     return OmegaConf.structured(SCHEMAS[name])
 
 
 def keep_typed_text(settings: Sequence[str], name: str, sweep: bool) -> list[str]:
-    """The settings of a command line as Hydra reads what was typed."""
+    """The settings of a command line, quoted so that Hydra reads what was typed."""
     top = SCHEMAS[name]
     overrides = [keep_text(name_annotators(setting, top), top, sweep) for setting in settings]
     return describe_members(overrides, sweep) if name in ("train", "evaluate") else overrides
 
 
 def arrange_arguments(name: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them: options first, then settings, which keep their text."""
+    """The arguments in Hydra's order: options, then settings, quoted so that text stays text."""
     options, settings, rest = [], [], iter(arguments)
     for argument in rest:
         if argument in WITH_VALUE:  # its value may look like a setting
-            options.append("=".join((argument, *(value for value in [next(rest, None)] if value))))
+            value = next(rest, None)
+            options.append(f"{argument}={value}" if value else argument)
         elif re.match(r"~\w|[^-].*=", argument, re.DOTALL):
             settings.append(argument)
         else:
@@ -147,14 +151,14 @@ def arrange_arguments(name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def refuse_silent_merges(overrides: Sequence[str]) -> None:
-    """Refuse settings of the command line that Hydra would merge in silence."""
+    """Refuse lists on the command line that Hydra would merge without a message."""
     for override in overrides:
         names = re.findall(r"\w+", override)
         if override.startswith("features=[") and len(set(names)) < len(names):
             raise UserError(f"{override}: names a feature twice; leave one out")
         group, _, value = override.lstrip("+").partition("=")
         is_list = value.startswith("[") and "," in value
-        if is_list and group in SINGLE and group != "annotator":  # which are combined
+        if is_list and group in SINGLE and group != "annotator":  # annotators are combined
             raise UserError(
                 f"{override}: a run has one of them; choose one, or put -m before "
                 f"{group}={value[1:-1]} for a sweep"

@@ -1,15 +1,15 @@
-"""Reading accuracy, or that of a contrastive suite, by forced scoring: `nmt-feat contrast RUN`.
+"""Accuracy of readings or of a contrastive suite, by forced scoring: `nmt-feat contrast RUN`.
 
-Of the translations of all readings of a sentence, does the model find that of the annotated one
-the most probable? No search takes part. The sentences are the run's test set, or
-`--source FILE.conllu --target FILE`, where equal source lines are readings of one another.
+A sentence with several readings has a translation for each. Does the model find the translation of
+the annotated reading the most probable? No search takes part. The sentences are the run's test set,
+or `--source FILE.conllu --target FILE`, where equal source lines are readings of one another.
 
 `nmt-feat contrast run=RUN suite=FILE` asks for each pair of a suite whether the right translation
-is more probable than the wrong one. The suite is LingEval97's JSON, that of ContraWSD and MuCoW, or
-a table with tabs (source, reference, contrastive and maybe category and distance). RUN may be a
-folder of runs. The accuracies stand in the runs' records, and so in the table and the page of
-`nmt-feat report`. Where a run needs annotated text, `--source FILE.conllu` has a sentence for each
-entry of the suite.
+is more probable than the wrong one. The suite is JSON in the form of LingEval97, of ContraWSD or of
+MuCoW, or a table with tabs (source, reference, contrastive, and optionally category and distance).
+RUN may be a folder of runs. The accuracies are added to the runs' records, and so to the table and
+the page of `nmt-feat report`. If a run needs annotated text, `--source FILE.conllu` has a sentence
+for each entry of the suite.
 """
 
 import argparse
@@ -39,17 +39,17 @@ from nmt_feat.text.files import hash_content
 def contrast_readings(
     model: TrainedModel, sentences: list[Sentence], targets: list[str], where: list[str]
 ) -> Reading:
-    """The accuracy when each sentence's translation is its most probable reading's."""
-    readings: dict[str, dict[str, None]] = defaultdict(dict)
+    """The accuracy if each sentence gets the most probable translation of its readings."""
+    translations: dict[str, dict[str, None]] = defaultdict(dict)  # of all readings, in order
     for sentence, target in zip(sentences, targets, strict=True):
-        readings[sentence.text][target] = None
-    pairs = [(i, target) for i, s in enumerate(sentences) for target in readings[s.text]]
-    model.encode_pairs(sentences, targets, where)
+        translations[sentence.text][target] = None
+    pairs = [(i, target) for i, s in enumerate(sentences) for target in translations[s.text]]
+    model.encode_pairs(sentences, targets, where)  # counts what is unknown, each sentence once
     split = model.encode_pairs(
         [sentences[i] for i, _ in pairs],
         [target for _, target in pairs],
         [where[i] for i, _ in pairs],
-        count=False,  # each sentence is counted above, once
+        count=False,
     )
     budget = model.cfg.trainer.batch_tokens
     scores = score_split(model.model, split, model.feature_names, budget, model.device)
@@ -60,7 +60,7 @@ def contrast_readings(
     return reading_accuracy([s.text for s in sentences], targets, chosen)
 
 
-def contrast_suite(
+def decide_suite(
     folder: Path, decisions: Sequence[Decision], options: argparse.Namespace
 ) -> ContrastResult:
     """The result of a finished run on the suite, from its record or computed and recorded now."""
@@ -85,22 +85,30 @@ def contrast_suite(
     return result
 
 
+def list_text_readers(top: Path) -> list[Path]:
+    """The finished runs of a folder that can read a further text, without ensembles."""
+    runs = {folder: run for folder, run in find_runs([top]).items() if not run.members}
+    folders = []
+    for folder, run in runs.items():
+        if not (folder / FINISHED).is_file():
+            continue
+        if run.settings.get("control") in CONTROLS:
+            say(f"{folder.name}: a control, whose features mean nothing to a text; left out")
+        else:
+            folders.append(folder)
+    if not folders:
+        raise UserError(f"{top}: no finished run that can read a text; train one")
+    return folders
+
+
 def contrast_runs(options: argparse.Namespace) -> None:
     """Decide the suite by each run, and print its accuracies."""
     decisions = read_suite(options.suite)
     folders = [options.run]
     if not (options.run / FINISHED).is_file():
-        runs = find_runs(folders)
-        runs = {folder: run for folder, run in runs.items() if not run.members}  # no ensembles
-        folders = [folder for folder in runs if (folder / FINISHED).is_file()]
-        controls = [f for f in folders if runs[f].settings.get("control") in CONTROLS]
-        for folder in controls:
-            say(f"{folder.name}: a control, whose features mean nothing to a text; left out")
-        folders = [folder for folder in folders if folder not in controls]
-        if not folders:
-            raise UserError(f"{options.run}: no finished run that can read a text; train one")
+        folders = list_text_readers(options.run)
     for folder in folders:
-        result = contrast_suite(folder, decisions, options)
+        result = decide_suite(folder, decisions, options)
         say(f"{folder.name}: {result.accuracy:.1%} of {len(result.outcomes)} decisions are right")
         if len(folders) == 1:
             for name, (right, total) in result.categories.items():
@@ -110,7 +118,7 @@ def contrast_runs(options: argparse.Namespace) -> None:
 
 
 def arrange_arguments(arguments: Sequence[str]) -> list[str]:
-    """`run=RUN suite=FILE` as the parser has them."""
+    """`run=RUN suite=FILE` as arguments of the parser."""
     arranged = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -122,10 +130,10 @@ def arrange_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Score the pairs, and say how many the model has right."""
+    """Score the pairs, and print how many the model decides correctly."""
     parser = make_parser(__doc__, whole=True)
     add_run_options(parser)
-    parser.add_argument("--suite", type=Path, help="contrastive suite, as suite=FILE too")
+    parser.add_argument("--suite", type=Path, help="contrastive suite; also written suite=FILE")
     options = parser.parse_args(arrange_arguments(sys.argv[1:]))
     use_utf8()
     if options.suite:
@@ -139,4 +147,5 @@ def main() -> None:
         name = options.source or f"the test set of {options.run}"
         raise UserError(f"{name}: no two lines have the same source text")
     model.unknowns.say()
-    say(f"{reading.accuracy:.1%} of {reading.readings} readings are the most probable of theirs")
+    accuracy = f"{reading.accuracy:.1%} of {reading.readings}"
+    say(f"{accuracy} readings are the most probable of their sentence")

@@ -26,7 +26,7 @@ KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
 
 
 def main() -> None:
-    """Read the command line, convert, write."""
+    """Convert a file as the command line says."""
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("--from", dest="source", choices=KINDS, help="default: by INPUT's name")
     parser.add_argument("--to", dest="target", choices=KINDS, help="default: by OUTPUT's name")
@@ -37,35 +37,37 @@ def main() -> None:
     options.factors = [name for name in options.factors.split(",") if name]
     formats.check_factors(options.factors, "--factors")
     use_utf8()
-    source = options.source or _by_name(options.input, "--from")
-    target = options.target or _by_name(options.output, "--to")
+    source = options.source or _guess_kind(options.input, "--from")
+    target = options.target or _guess_kind(options.output, "--to")
     factored = {source, target} & {"pipe", "ffe8", "parallel"}
     if factored and not options.factors:
         raise UserError(f"--factors: name the factors of {min(factored)}, such as: upos,lemma")
     if options.factors and not factored and source != "jsonl":
-        raise UserError(f"--factors: {source} and {target} hold all there are; leave it out")
-    read, names = [options.input], [options.output]
+        raise UserError(f"--factors: {source} and {target} name all their columns; leave it out")
+    inputs, outputs = [options.input], [options.output]
     if source == "parallel":
-        read += [f"{options.input}.{name}" for name in options.factors]
+        inputs += [f"{options.input}.{name}" for name in options.factors]
     if target == "parallel":
-        names += [f"{options.output}.{name}" for name in options.factors]
-    for name in names:
-        check_output(name, "", read)
+        outputs += [f"{options.output}.{name}" for name in options.factors]
+    for output in outputs:
+        check_output(output, "", inputs)
     findings = Findings()
     sentences = _read_sentences(options.input, source, options.factors, findings)
-    count = _write_files(sentences, options, target, names)
+    count = _write_files(sentences, options, target, outputs)
     _say_losses(findings)
-    to_stdout = options.output == STANDARD  # then the text alone stands there
+    to_stdout = options.output == STANDARD  # which is for the text alone
     say(
         f"{count:,} sentences written to {'standard output' if to_stdout else options.output}",
         file=sys.stderr if to_stdout else sys.stdout,
     )
 
 
-def _by_name(path: str, option: str) -> str:
-    if (kind := formats.kind_of(path)) != "text":
-        return kind
-    raise UserError(f"{option}: {path} does not tell its format; one of {', '.join(KINDS)}")
+def _guess_kind(path: str, option: str) -> str:
+    """The format of a file by its name."""
+    kind = formats.kind_of(path)
+    if kind == "text":
+        raise UserError(f"{option}: {path} does not tell its format; one of {', '.join(KINDS)}")
+    return kind
 
 
 def _read_sentences(
@@ -78,43 +80,44 @@ def _read_sentences(
     return formats.parse_parallel(lines, path, sides)
 
 
-def _write_rows(
+def _format_rows(
     sentences: Iterator[Sentence], name: str, kind: str, factors: list[str]
 ) -> Iterator[tuple[str, ...]]:
-    """What each sentence adds to each file; one file but for `parallel`."""
+    """For each sentence the text to add to each file; `parallel` has several files."""
     if kind == "parallel":
         return formats.write_parallel(sentences, name, factors)
     if kind == "conllu":
-        return ((_write_block(s, f"{name}: sentence {i}"),) for i, s in enumerate(sentences, 1))
+        return ((_format_block(s, f"{name}: sentence {i}"),) for i, s in enumerate(sentences, 1))
     if kind == "jsonl":
         return ((line,) for line in formats.write_jsonl(sentences))
     return ((line,) for line in formats.write_factored(sentences, name, factors, kind))
 
 
 def _say_losses(findings: Findings) -> None:
-    """What of CoNLL-U no format that is written has."""
+    """Count what CoNLL-U may hold and a `Sentence` does not, so that no output has it."""
     for result, kinds in (
         ("are one word each", (RANGE,)),
         ("are left out", (EMPTY_NODE, DEPS)),
         ("have no head", (OWN_HEAD,)),
     ):
-        if lost := findings.describe(*kinds):
-            say(f"{lost} {result}", file=sys.stderr)
+        if losses := findings.describe(*kinds):
+            say(f"{losses} {result}", file=sys.stderr)
 
 
-def _write_block(sentence: Sentence, where: str) -> str:
+def _format_block(sentence: Sentence, where: str) -> str:
+    """The sentence in CoNLL-U, which cannot hold text without words."""
     if not sentence.words and visible_characters(sentence.text):
         raise UserError(
-            f"{where}: {short_repr(sentence.text)} has no words, as CoNLL-U must; annotate it "
+            f"{where}: {short_repr(sentence.text)} has no words, which CoNLL-U needs; annotate it "
             "first or convert to jsonl"
         )
     return write_conllu([sentence]).removesuffix("\n")
 
 
 def _write_files(
-    sentences: Iterator[Sentence], options: argparse.Namespace, kind: str, names: list[str]
+    sentences: Iterator[Sentence], options: argparse.Namespace, kind: str, paths: list[str]
 ) -> int:
-    """Into files that get their names when they are whole; the number of sentences."""
+    """Write files, which get their names when they are whole; the number of sentences."""
     count = respaced = 0
 
     def count_sentences() -> Iterator[Sentence]:
@@ -125,13 +128,13 @@ def _write_files(
             yield sentence
 
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(write_to(name)) for name in names]
-        for row in _write_rows(count_sentences(), options.input, kind, options.factors):
+        files = [stack.enter_context(write_to(path)) for path in paths]
+        for row in _format_rows(count_sentences(), options.input, kind, options.factors):
             for file, line in zip(files, row, strict=True):
                 file.write(f"{line}\n")
     if respaced and kind not in ("conllu", "jsonl"):
         say(
-            f"{respaced:,} sentences have other spaces than their text: {kind} holds tokens only",
+            f"{respaced:,} sentences differ from their text in spaces: {kind} holds tokens only",
             file=sys.stderr,
         )
     return count

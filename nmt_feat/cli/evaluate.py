@@ -18,9 +18,9 @@ def main() -> None:
 
 
 def evaluate(cfg: EvaluateConfig) -> None:
-    """Add the results to each run, and to the ensembles of rows where these are asked for.
+    """Add the results to each run, and to ensembles if the settings ask for them; print a table.
 
-    Their table is printed, with the search that is asked for.
+    The table has the results of the search that the settings ask for.
     """
     refuse_out_of_bounds(cfg)
     folders = find_finished_runs(cfg.run)

@@ -23,8 +23,9 @@ SCHEMAS = {
 """The settings of each command that Hydra composes."""
 
 MEANINGS = {
-    r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: no whole number",
-    r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={0}: no number",
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={0}: not a whole "
+    "number",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={0}: not a number",
     r"Value '(.*)' is not a valid bool": "{key}={0}: give true or false",
     r"field '[\w.]+' is not Optional()": "{key}=null: needs a value",
     r"Incompatible value 'None' for field of type '(str)'": "{key}: null, needs a value",
@@ -82,6 +83,7 @@ def explain_error(error: Exception) -> str:
         return f"{where}{key}: no such setting; {_suggest_setting(key, unknown[2])}"
     for pattern, message in MEANINGS.items():
         if match := re.search(pattern, text):
+            # An entry that users name: `features.upos`, or a level deeper, `data.tests.news`.
             entry = ".".join(key.split(".")[: 3 if key.startswith("data.") else 2])
             advice = ""
             if message.endswith("needs a value") and _is_text_setting(key):
@@ -94,7 +96,7 @@ def explain_error(error: Exception) -> str:
 
 
 def _explain_unreadable(override: str, reason: str) -> str:
-    """A setting of the command line that Hydra's grammar does not accept."""
+    """The message about a setting of the command line that Hydra's grammar does not accept."""
     name, _, value = override.partition("=")
     advice = (
         "write name=value without spaces, lists as name=[a,b], and quote what the shell would "
@@ -108,7 +110,7 @@ def _explain_unreadable(override: str, reason: str) -> str:
 
 
 def _explain_missing_option(file: str, text: str) -> str:
-    """An option that is no file of its group; `text` names the folders that Hydra has searched."""
+    """The message about an option without a file; `text` names the folders that Hydra searched."""
     group, _, name = file.rpartition("/")
     if extra := EXTRAS.get(f"{group}={name}"):
         return f"{group}={name}: not installed; do: pip install 'nmt_feat[{extra}]'"
@@ -116,14 +118,16 @@ def _explain_missing_option(file: str, text: str) -> str:
     names = {path.stem for folder in folders for path in Path(folder, group).glob("*.yaml")}
     if group == "row":
         names = names.union(*(read_rows(Path(folder)) for folder in folders))
-    names |= {k.removeprefix(f"{group}=") for k in EXTRAS if k.startswith(f"{group}=")}
+    prefix = f"{group}="
+    names |= {plugin.removeprefix(prefix) for plugin in EXTRAS if plugin.startswith(prefix)}
     return f"{group or 'config'}={name}: no such option; {suggest(name, names)}"
 
 
 def _suggest_setting(key: str, schema_name: str) -> str:
-    """The group that has a setting of this name, else settings of a similar name."""
+    """The end of a message: the group that has a setting of this name, else similar names."""
     modules = evaluate_schema, data_schema, schema
-    kinds = get_type_hints(next(m[schema_name] for m in map(vars, modules) if schema_name in m))
+    schema_class = next(m[schema_name] for m in map(vars, modules) if schema_name in m)
+    kinds = get_type_hints(schema_class)
     groups = [g for g, kind in kinds.items() if key in getattr(kind, "__dataclass_fields__", ())]
     if groups:
         return f"did you mean {' or '.join(repr(f'{group}.{key}') for group in groups)}?"

@@ -3,13 +3,13 @@
     nmt-feat glossary train.en train.de --out glossary.tsv
     nmt-feat glossary train.en train.de --out glossary.tsv --agreement 0.7 --longest 1
 
-For trying terminology where no dictionary is at hand: Dinu et al. (2019) look up the terms of two
-dictionaries in their training text, without the 500 most frequent words; here terms are what occurs
-together in that text. Each sequence s of up to `--longest` source words that `--min-count`
-sentences have is compared with each such sequence t of target words, by the Dice coefficient
-2 n(s, t) / (n(s) + n(t)), where n counts sentences. The t with the largest coefficient is the
-translation of s, if it is at least `--agreement`. The `--skip` most frequent source words are in no
-term. Source terms are in lower case, so that they match text in any case.
+For trying terminology without a dictionary. Dinu et al. (2019) look up the terms of two
+dictionaries in their training text, without the 500 most frequent words. Here terms are words that
+occur together in that text: each sequence s of up to `--longest` source words that is in at least
+`--min-count` sentences is compared with each such sequence t of target words, by the Dice
+coefficient 2 n(s, t) / (n(s) + n(t)), where n counts sentences. The t with the largest coefficient
+is the translation of s, if the coefficient is at least `--agreement`. The `--skip` most frequent
+source words are in no term. Source terms are in lower case, so that they match text in any case.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from scipy.sparse import csc_matrix
 
 NGram = tuple[str, ...]
-"""Words that stand one behind the other."""
+"""Consecutive words."""
 
 
 def list_ngrams(tokens: Sequence[str], longest: int) -> set[NGram]:
-    """The sequences of up to `longest` words of a sentence, without signs or numbers."""
+    """The sequences of up to `longest` words of a sentence that begin with a letter each."""
     ngrams = {
         tuple(tokens[i : i + length])
         for length in range(1, min(longest, len(tokens)) + 1)
@@ -49,7 +49,7 @@ def list_ngrams(tokens: Sequence[str], longest: int) -> set[NGram]:
 
 
 def count_ngrams(sentences: Sequence[set[NGram]], min_count: int) -> tuple[list[NGram], csc_matrix]:
-    """The sequences that `min_count` sentences have, and which have them: (sentences, ngrams)."""
+    """The sequences of at least `min_count` sentences; a matrix (sentences, ngrams), 1 where."""
     from scipy.sparse import csc_matrix
 
     counts = Counter(ngram for ngrams in sentences for ngram in ngrams)
@@ -96,7 +96,7 @@ def extract_terms(
             continue
         dice = 2 * shared / (source_counts[row] + target_counts[columns])
         names = [target_names[column] for column in columns]
-        # Of equal ones the shorter, then the last by the alphabet, whatever the order of columns.
+        # Of equal coefficients the shorter ngram, then the last by the alphabet: a fixed choice.
         best = max(range(len(names)), key=lambda i: (dice[i], -len(names[i]), names[i]))
         if dice[best] >= agreement and shared[best] >= min_count:
             terms.append(Term(" ".join(name), " ".join(names[best])))

@@ -25,11 +25,11 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.compose import arrange_arguments, prepare_hydra, register_resolvers, to_dataclass
 from nmt_feat.cli.explain import SCHEMAS, explain_error
 from nmt_feat.config.members import leave_out_unchosen
-from nmt_feat.errors import UserError, fail, out_of_memory
+from nmt_feat.errors import UserError, discard_output, fail, out_of_memory
 from nmt_feat.runs.signals import AT_ONCE, STOPPED, Interrupted, signals
 
-INTERRUPTED = "interrupted; a file output=FILE is as it was, and the same command starts again"
-"""Printed by a program that writes its file when it is whole."""
+INTERRUPTED = "interrupted; the file output=FILE is unchanged, and the same command starts again"
+"""Printed by programs that write their file under another name and rename it when it is whole."""
 
 
 @contextlib.contextmanager
@@ -45,18 +45,18 @@ def print_mistakes() -> Iterator[None]:
         if not out_of_memory(error):
             raise
         fail(
-            "out of memory outside of an update; lower decoding.batch_tokens, or give it more: the "
-            "same command continues from what is finished"
+            "out of memory outside of an update; lower decoding.batch_tokens or provide more "
+            "memory; the same command continues from what is finished"
         )
-    except BrokenPipeError:  # head has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        discard_output()
 
 
-def run_program(name: str, act: Callable[[Any], float | None]) -> None:
-    """Compose `conf/<name>.yaml` with the command line and do `act`, once or as a sweep.
+def run_program(name: str, execute: Callable[[Any], float | None]) -> None:
+    """Compose `conf/<name>.yaml` with the command line and `execute` it, once or for each job.
 
-    Exit codes: 0 done, 1 a job of a sweep failed, 2 the user can mend it, 75 a signal has stopped
-    training and the same command continues, 130 interrupted at once.
+    Exit codes: 0 success, 1 a job of a sweep failed, 2 an error that the user can mend, 75 a signal
+    has stopped training and the same command continues, 130 interrupted at once.
     """
 
     def run_job(cfg: DictConfig) -> float | None:
@@ -66,9 +66,9 @@ def run_program(name: str, act: Callable[[Any], float | None]) -> None:
             end_with_parent()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             leave_out_unchosen(cfg, HydraConfig.get().overrides.task)
-            return act(to_dataclass(cfg, name))
+            return execute(to_dataclass(cfg, name))
         with print_mistakes():  # here, before Hydra adds lines of its own
-            return act(to_dataclass(cfg, name))
+            return execute(to_dataclass(cfg, name))
 
     use_utf8()
     prepare_hydra(name)
@@ -87,7 +87,7 @@ def run_program(name: str, act: Callable[[Any], float | None]) -> None:
         frames = traceback.walk_tb(error.__traceback__)
         if any(frame.f_code is run_job.__code__ for frame, _ in frames):
             raise  # a defect of ours: with its traceback
-        if "No trials are completed" in str(error):  # of Optuna, which then has no best one
+        if "No trials are completed" in str(error):  # Optuna asks for the best trial, has none
             say("every trial of the search has failed; see above", file=sys.stderr)
             sys.exit(1)
         fail(f"the settings cannot be read: {' '.join(str(error).split())}")
@@ -103,7 +103,7 @@ def refuse_dashes(name: str, arguments: list[str]) -> None:
 
 
 def end_interrupted(name: str, error: KeyboardInterrupt) -> None:
-    """Say how an interrupted program continues, and leave."""
+    """Say how an interrupted program continues, and end the process."""
     if name not in ("train", "evaluate"):
         say(INTERRUPTED, file=sys.stderr)
     elif isinstance(error, Interrupted):

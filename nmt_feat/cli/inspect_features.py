@@ -1,10 +1,10 @@
-"""What features say: bits, bits given the word, advice, and the first sentences with their values.
+"""What features tell: bits, bits given the word, advice, and sentences with their values.
 
 nmt-feat inspect 'features=[upos,deprel]' combiner=gate
 nmt-feat inspect data=multi30k annotator=hanta 'features=[upos]' --page page.md
 
-Takes the settings of train.py, and its --config-dir; the data is prepared as there, or comes from
-the cache.
+Takes the settings of train.py, and its --config-dir. The data is prepared as for training, or comes
+from the cache.
 """
 
 from collections.abc import Sequence
@@ -54,10 +54,10 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Show the features, and write the page."""
+    """Print the report, and write it where a page is asked for."""
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("--examples", type=int, default=5, help="sentences of dev to show")
-    parser.add_argument("--page", help="write it as Markdown as well")
+    parser.add_argument("--page", help="file to write the report into, as Markdown")
     parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
     parser.add_argument("settings", nargs="*", help="as of train.py")
     options = parser.parse_intermixed_args(arguments)

@@ -10,7 +10,7 @@ import os
 import sys
 
 from nmt_feat import __version__
-from nmt_feat.errors import UserError, fail, suggest
+from nmt_feat.errors import UserError, discard_output, fail, suggest
 
 SUBCOMMANDS = {
     "train": "train one run, or with -m a sweep of runs and its table",
@@ -40,7 +40,7 @@ WINDOWS = (
 SPIN_COUNT, SHORT_SPIN = "GOMP_SPINCOUNT", "2000"
 """How many turns a thread waits awake, where cores are shared; OpenMP's own number is 300,000."""
 SPIN_CHOICES = SPIN_COUNT, "OMP_WAIT_POLICY"
-"""Environment variables by which a user chooses that."""
+"""Environment variables by which a user chooses how threads wait."""
 LIBRARY_DEFAULTS = {
     # Batches come in more shapes than oneDNN keeps kernels for by default.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384",
@@ -56,10 +56,11 @@ def set_library_defaults(subcommand: str = "") -> None:
 
     A training chooses how long threads spin when it knows how many it has, see `spinning`.
     """
-    leaves_spin = subcommand == "train" or any(name in os.environ for name in SPIN_CHOICES)
-    for name, value in LIBRARY_DEFAULTS.items():
-        if name != SPIN_COUNT or not leaves_spin:
-            os.environ.setdefault(name, value)
+    defaults = dict(LIBRARY_DEFAULTS)
+    if subcommand == "train" or any(name in os.environ for name in SPIN_CHOICES):
+        del defaults[SPIN_COUNT]
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
 
 
 def list_subcommands() -> str:
@@ -90,7 +91,7 @@ def main() -> None:
         sys.argv = [f"nmt-feat {arguments[0]}", *arguments[1:]]
         run_subcommand(arguments[0])
     elif arguments[0].startswith("-") or "=" in arguments[0]:
-        fail(f"{arguments[0]}: no subcommand; put one before it, such as nmt-feat train")
+        fail(f"{arguments[0]}: is not a subcommand; begin with one, such as nmt-feat train")
     else:
         fail(f"{arguments[0]}: no such subcommand; {suggest(arguments[0], SUBCOMMANDS)}")
 
@@ -106,20 +107,20 @@ def run_subcommand(name: str) -> None:
             sys.exit(code)
     except UserError as error:
         fail(str(error))
-    except BrokenPipeError:  # head has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        discard_output()
 
 
 def train() -> None:
-    """`nmt-feat-train`, the first name of `nmt-feat train`."""
+    """`nmt-feat-train`, an earlier name of `nmt-feat train`."""
     run_subcommand("train")
 
 
 def translate() -> None:
-    """`nmt-feat-translate`, the first name of `nmt-feat translate`."""
+    """`nmt-feat-translate`, an earlier name of `nmt-feat translate`."""
     run_subcommand("translate")
 
 
 def score() -> None:
-    """`nmt-feat-score`, the first name of `nmt-feat score`."""
+    """`nmt-feat-score`, an earlier name of `nmt-feat score`."""
     run_subcommand("score")

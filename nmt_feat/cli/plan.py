@@ -1,4 +1,4 @@
-"""What a sweep is about to do: its runs, and those that are finished."""
+"""The plan of a sweep: how many runs its jobs train, and how many of them are finished."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import MethodConfig
 from nmt_feat.runs.records import FINISHED
 
-WITH_FEATURES = ("hydra", "combiner", "method", "features", "control", "annotator", "decoding")
-"""Groups that words only is without, or that are no run's."""
+NOT_OF_WORDS_ONLY = (
+    *("combiner", "method", "features", "control", "annotator"),  # are about features
+    *("hydra", "decoding"),  # do not change the trained model
+)
+"""Groups whose settings do not change a run with words only."""
 OF_TESTS = ("decoding=", "decoding.", "data.tests.")
-"""How settings begin that do not change what is trained."""
+"""Beginnings of settings that are about tests alone, and do not change the trained model."""
 
 
 def describe_plan(
@@ -25,7 +28,7 @@ def describe_plan(
 ) -> str:
     """One line about the runs of a sweep.
 
-    It prepares no data. To save time, it composes the settings of words-only jobs alone.
+    It prepares no data. To save time, it composes the settings only of jobs with words only.
 
     Args:
         config: the sweep's settings, without what its jobs change.
@@ -53,15 +56,19 @@ def describe_plan(
 
 
 def identify_runs(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """What tells each job's run from those of others: words only has no features, no control."""
+    """For each job what identifies its run: jobs that train the same model get the same value.
+
+    Jobs with words only may differ in features and control, which such a run does not have.
+    """
     loader = GlobalHydra.instance().config_loader()
 
     @functools.cache
     def compose_words_only(settings: tuple[str, ...]) -> str:
         composed = loader.load_sweep_config(config, list(settings))
         method = MethodConfig(composed.method._target_)
-        others = WITH_FEATURES if locate_method(method).uses_combiner else ("hydra",)
-        groups = [str(group) for group in composed if group not in others]
+        # A method that uses no combiner reads the features even with `combiner=none`.
+        ignored = NOT_OF_WORDS_ONLY if locate_method(method).uses_combiner else ("hydra",)
+        groups = [str(group) for group in composed if group not in ignored]
         return OmegaConf.to_yaml(OmegaConf.masked_copy(composed, groups))
 
     runs = []
@@ -75,5 +82,5 @@ def identify_runs(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tup
 
 
 def _concerns_tests(setting: str) -> bool:
-    """Whether a setting of the command line is about test sets and their search alone."""
+    """Whether a setting of the command line is only about test sets and their search."""
     return setting.lstrip("+~").startswith(OF_TESTS)

@@ -1,9 +1,10 @@
 """How much a run relies on its annotation: `nmt-feat reliance RUN`.
 
-The same weights translate a text with its true annotation, with all of it unknown, and with that of
-other words: one permutation of the words moves all their values together, drawn `--draws` times.
-The text is the run's test set, or `--source FILE.conllu --target FILE`; plain text is annotated as
-in training. What follows from the pieces (subword tag, units of pieces) is left alone.
+The same weights translate a text three times: with its true annotation, with unknown values, and
+with the values of other words. For these, one permutation of the words moves all their values
+together; `--draws` says how many permutations are drawn. The text is the run's test set, or
+`--source FILE.conllu --target FILE`; plain text is annotated as in training. Features that follow
+from the pieces (subword tag, units of pieces) stay as they are.
 """
 
 import statistics
@@ -32,7 +33,7 @@ from nmt_feat.text.conllu import Sentence
 
 
 class Reliance:
-    """A run, and a text with its translation, encoded with the places where words begin."""
+    """A run, and an encoded text with its translation, in which the words can change values."""
 
     def __init__(
         self, model: TrainedModel, sentences: list[Sentence], targets: list[str], where: list[str]
@@ -44,6 +45,7 @@ class Reliance:
             raise UserError(
                 f"{model.folder}: has no features of words; there is nothing to replace"
             )
+        # A feature that the run need not have: which pieces begin a word (B, or O alone).
         tags = choose_kind(WORD, FeatureConfig(column="subword_tag"))
         tag = tags.build_vocabulary(Counter("BIEO"), VocabularyBasis())
         encoder = model.encoder.with_features(vocabs | {WORD: tag})
@@ -56,12 +58,12 @@ class Reliance:
         self.begins = find_word_begins(self.true, begins)
 
     def make_unknown(self) -> EncodedSplit:
-        """All values of words unknown, as those of a sentence without annotation."""
+        """The text with unknown values, like a sentence without annotation."""
         values = {name: np.full_like(ids, UNK) for name, ids in self.tokens.values.items()}
         return self.tokens.with_values(values, self.true)
 
     def shuffle_words(self, draw: int) -> EncodedSplit:
-        """The values of other words, those of a word together."""
+        """The text with the values of other words; all values of a word move together."""
         order = np.random.default_rng(draw).permutation(len(self.tokens.starts))
         values = {name: ids[order] for name, ids in self.tokens.values.items()}
         return self.tokens.with_values(values, self.true)
@@ -115,6 +117,6 @@ def main() -> None:
     model.unknowns.say()
     if not any(f.dropout or f.sentence_dropout for f in model.cfg.features.values()):
         say(
-            "unknown: the run was trained without features.*.dropout, it hardly knows that value",
+            "unknown: trained without features.*.dropout, the run hardly knows this value",
             file=sys.stderr,
         )

@@ -1,36 +1,36 @@
 """The table of finished runs: `nmt-feat report FOLDER... [--out FOLDER]`.
 
-A folder is that of a run or of a sweep, or stands above runs (`runs`); runs may be packed in
+A folder is that of a run or of a sweep, or one above runs (`runs`); runs may be packed in
 `records.jsonl` and `counts.parquet` (docs/results). `--where NAME=VALUE` chooses some of them. Runs
-of several corpora or language pairs have a report each.
+of several corpora or language pairs get a report for each.
 
-First stands the answer: do the features help, is it the linguistics, which method. Then the table,
-and what it supports: differences to the baseline (words only with the same settings, or
+The answer comes first: do the features help, is it the linguistics, which method. Then comes the
+table, and what it supports: differences to the baseline (words only with the same settings, or
 `--baseline`) with intervals and p-values. Unfinished runs are listed.
 
-`--metric NAME` makes the answer, the shares, the tests of pairs and the figures about another
-metric, by its name in the table. Differences and intervals are there for each metric; for TER only
+`--metric NAME` chooses another metric, by its name in the table, for the answer, the shares, the
+tests of pairs and the figures. Differences and intervals are there for each metric; for TER only
 where it is named.
 
-`--plan FILE` adds the comparisons that were planned, `ROW - OTHER` in each line of a text file:
-paired by seed, and corrected for these alone.
+`--plan FILE` adds planned comparisons, one `ROW - OTHER` in each line of a text file. They are
+paired by seed, and corrected only for these.
 
-`--beam N` shows what runs gave by another beam than their own. `nmt-feat evaluate` adds such
+`--beam N` shows the results of another beam than that of the runs. `nmt-feat evaluate` adds such
 results.
 
-`--out` writes the report, too: Markdown, CSV, JSON and LaTeX (booktabs). `--figures` adds figures
+`--out` also writes the report: Markdown, CSV, JSON and LaTeX (booktabs). `--figures` adds figures
 as PNG and PDF, each where the runs have data for it: differences, learning curves, BLEU by length
 of the reference, gain by corpus size, BLEU by the bits of the features, mean gates, shares of the
 embedding's norm. Files of an earlier report in the folder are removed.
 
 `--html FILE` writes one page of everything, with data, configuration and origin of each run, and
-with the test sentences as each method translated them. Their text is read from the shipped corpus,
-from downloads in `--cache` and from the folders of `--text` only: somebody else may have made the
-run, which names other files.
+with the test sentences as each method translated them. Their text is read only from the shipped
+corpus, from downloads in `--cache` and from the folders of `--text`, never from other files that a
+run names: somebody else may have trained it.
 
-`--watch` shows what runs, and the table so far, until nothing runs any more. It needs the runs'
-files alone: in another terminal, or on another machine that sees the folder and its locks. In the
-end it names what is unfinished, as after a sweep that was killed.
+`--watch` shows running runs and the table so far, until none runs any more. It reads only the runs'
+files, so it works in another terminal, or on another machine that sees the folder and its locks. At
+the end it names unfinished runs, such as those of a sweep that was killed.
 """
 
 import argparse
@@ -55,8 +55,8 @@ from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord, select_beam
 
 
-def write_and_print(options: argparse.Namespace) -> None:
-    """Write what is asked for, and print the tables."""
+def report_runs(options: argparse.Namespace) -> None:
+    """Print the reports of the folders' runs, and write the files that the options ask for."""
     runs = choose_runs(find_runs(options.folders), options.where)
     notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
     if options.beam:
@@ -69,7 +69,7 @@ def write_and_print(options: argparse.Namespace) -> None:
     if options.html:
         refuse_inputs(options.html, "--html ", [path for f in runs for path in files_of_run(f)])
     paths = []
-    if options.out:  # before it is printed, which may fail
+    if options.out:  # before the report is printed, which may fail
         with writing_to(options.out):
             paths = write_reports(reports, options.out)
     print_reports(reports, TextConsole())
@@ -81,15 +81,15 @@ def write_and_print(options: argparse.Namespace) -> None:
             folder = options.out / folders[name] if name else options.out
             with writing_to(folder):
                 figures = write_figures(report, folder)
-            for path, shows in figures.items():
-                say(f"Written: {path}: {shows}")
+            for path, description in figures.items():
+                say(f"Written: {path}: {description}")
         if options.html:
             page = options.html
-            if name:
+            if name:  # one of several reports
                 page = page.with_name(f"{page.stem}-{folders[name]}{page.suffix}")
             corpora = Corpora(options.text, options.cache or Path(read_local().cache))
-            for line in write_page(report, page, corpora):
-                say(line, file=sys.stderr)
+            for missing_text in write_page(report, page, corpora):
+                say(missing_text, file=sys.stderr)
             say(f"Written: {page}")
 
 
@@ -101,7 +101,7 @@ def select_by_beam(
     with_results = {folder: run for folder, run in selected.items() if run is not None}
     if not any(run.finished for run in with_results.values()):
         raise UserError(
-            f"--beam={beam}: no run here has results of it; add them: nmt-feat evaluate run=FOLDER "
+            f"--beam={beam}: no run here has its results; add them: nmt-feat evaluate run=FOLDER "
             f"decoding.beam={beam}"
         )
     return with_results, [folder for folder, run in selected.items() if run is None]
@@ -140,12 +140,12 @@ def main() -> None:
     )
     parser.add_argument("--baseline", help="name of a row, for instance 'none' or 'add upos'")
     parser.add_argument(
-        "--metric", default="BLEU", help="that the answer and the figures are about; default BLEU"
+        "--metric", default="BLEU", help="of the answer and the figures; default BLEU"
     )
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="planned comparisons: lines such as 'gate - none'"
     )
-    parser.add_argument("--beam", type=int, help="results by another beam than the runs' own")
+    parser.add_argument("--beam", type=int, help="results of another beam than that of the runs")
     options = parser.parse_args()
     use_utf8()
     if options.figures and not options.out:
@@ -153,4 +153,4 @@ def main() -> None:
     if options.watch:
         watch_runs(options.folders, TextConsole())
     else:
-        write_and_print(options)
+        report_runs(options)

@@ -14,10 +14,9 @@ import dataclasses
 import json
 import logging
 import math
-import os
-import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +36,19 @@ from nmt_feat.base.pool import count_workers
 from nmt_feat.base.terminal import TextConsole, format_duration, say
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.cli.plan import describe_plan
-from nmt_feat.config.identity import leave_out, name_method
+from nmt_feat.config.identity import drop_neutral_settings, name_row_method
 from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.errors import UserError, fail, writing_to
+from nmt_feat.errors import UserError, discard_output, fail, writing_to
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.records import Request, RunRecord, read_run, select_results
 
 current = JobState()
-"""What the job that this process is busy with has come to."""
-_log = contextlib.ExitStack()  # where this process's job prints to, if not to the terminal
+"""The state of the job that this process runs now."""
+_log = contextlib.ExitStack()  # holds the open log of that job, if it does not print to a terminal
 
 
 def list_jobs(config: DictConfig) -> list[list[str]]:
@@ -61,24 +60,24 @@ def list_jobs(config: DictConfig) -> list[list[str]]:
 
 
 def keep_text_of_params(config: DictConfig) -> None:
-    """The sweep of an experiment keeps its text, as that of the command line does."""
+    """Quote text in the sweep of an experiment's file, like text on the command line."""
     params = config.hydra.sweeper.get("params") or {}
     for name, value in params.items():
         params[name] = keep_text(f"{name}={value}", TrainConfig, sweep=True).partition("=")[2]
 
 
 def refuse_unchosen(config: DictConfig, jobs: list[list[str]]) -> None:
-    """Refuse settings of a feature or logger that no job chooses; such a name is a mistake."""
+    """Refuse settings of a feature or logger that no job chooses; its name is a mistake."""
     unchosen = settings_of_unchosen(config, config.hydra.overrides.task)
-    loader = GlobalHydra.instance().config_loader()
-    choices = {tuple(s for s in job if "." not in s.partition("=")[0]) for job in jobs}
     if not unchosen:
         return
+    loader = GlobalHydra.instance().config_loader()
+    choices = {tuple(s for s in job if "." not in s.partition("=")[0]) for job in jobs}
     for choice in choices:
-        about = [s for settings in unchosen.values() for s in settings]
-        with contextlib.suppress(HydraException, OmegaConfBaseException):  # the job will say it
+        names = [name for settings in unchosen.values() for name in settings]
+        with contextlib.suppress(HydraException, OmegaConfBaseException):  # the job reports it
             job = loader.load_sweep_config(config, list(choice))
-            unchosen = settings_of_unchosen(job, [f"{name}=" for name in about])
+            unchosen = settings_of_unchosen(job, [f"{name}=" for name in names])
     for entry in unchosen:
         group, _, name = entry.partition(".")
         fail(
@@ -88,23 +87,23 @@ def refuse_unchosen(config: DictConfig, jobs: list[list[str]]) -> None:
 
 
 def refuse_search_of_table(config: DictConfig) -> None:
-    """Refuse a search together with an experiment that is a table: rows are no settings to choose.
+    """Refuse a search together with an experiment that is a table: a search cannot choose rows.
 
-    What the command line itself sets is no part of the table any more.
+    A setting that the command line gives is not varied by the table any more.
     """
     choices = config.hydra.runtime.choices
     search, experiment = choices.get("hparams_search"), choices.get("experiment")
     if not search or not experiment:
         return
-    names = {o.partition("=")[0].lstrip("+") for o in config.hydra.overrides.task}
+    fixed = {override.partition("=")[0].lstrip("+") for override in config.hydra.overrides.task}
     loader = GlobalHydra.instance().config_loader()
     alone = loader.load_configuration("train", [f"experiment={experiment}"], RunMode.MULTIRUN)
-    rows = [name for name in alone.hydra.sweeper.get("params") or () if name not in names]
-    if rows:
+    varied = [name for name in alone.hydra.sweeper.get("params") or () if name not in fixed]
+    if varied:
         fail(
             f"experiment={experiment} hparams_search={search}: the experiment is a table over "
-            f"{', '.join(rows)}, and a search chooses settings of one method; set these "
-            f"({rows[0]}=...), or leave one of the two out"
+            f"{', '.join(varied)}, and a search chooses settings of one method; set these "
+            f"({varied[0]}=...), or leave one of the two out"
         )
 
 
@@ -115,7 +114,7 @@ def chosen_plugins(config: DictConfig) -> dict[str, str]:
 
 
 def count_parallel_jobs(config: DictConfig) -> int | None:
-    """How many jobs run at a time; None where that is a cluster's affair."""
+    """How many jobs run at a time; None where a cluster decides it."""
     launcher = config.hydra.launcher
     if launcher._target_.startswith("hydra._internal."):
         return 1
@@ -126,9 +125,9 @@ def count_parallel_jobs(config: DictConfig) -> int | None:
 
 
 def describe_job(config: DictConfig, job_return: JobReturn, seconds: float) -> dict[str, Any]:
-    """What a job's file says: what was asked for, where the run is, what went wrong."""
+    """The content of a job's file: its settings, the run's folder, and the error if it failed."""
     settings = job_return.cfg or OmegaConf.create()
-    with contextlib.suppress(OmegaConfBaseException):  # what cannot be resolved stays as it is
+    with contextlib.suppress(OmegaConfBaseException):  # a job fails by a setting it cannot resolve
         OmegaConf.resolve(settings)
     job: dict[str, Any] = {
         "number": config.hydra.job.num + 1,
@@ -153,106 +152,140 @@ class SweepTable(Callback):
 
     def __init__(self) -> None:
         self.folder = Path()
-        self.total: int | None = None  # jobs, as far as Hydra's own sweeper makes them
-        self.apart = False  # jobs run in other processes, side by side
+        self.total: int | None = None  # number of jobs; only Hydra's own sweeper tells it
+        self.runs_in_parallel = False  # jobs run in other processes and print into logs
         self.searches = False  # by Optuna, which goes on after a trial that failed
         self.chosen: dict[str, str] = {}  # Hydra's launcher and sweeper, before there are jobs
-        self.summed = False
-        self.began = 0.0
+        self.wrote_table = False
+        self.start_time = 0.0  # of the job
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget an earlier sweep in the same folder, not one that still runs; count the jobs."""
+        """Take the sweep's folder, count the jobs, print the plan."""
         refuse_search_of_table(config)
         keep_text_of_params(config)
         self.chosen = chosen_plugins(config)
         self.folder = Path(config.hydra.sweep.dir).absolute()
+        release_lock = self.acquire_lock()
+        earlier_jobs = self.read_earlier_jobs()
+        self.remove_earlier_jobs()
+        if config.hydra.sweeper._target_.startswith("hydra._internal."):
+            self.plan_jobs(config, earlier_jobs)
+        else:
+            self.adapt_search(config)
+        self.write_state(ended=False)
+        launcher = config.hydra.launcher._target_
+        self.runs_in_parallel = not launcher.startswith("hydra._internal.")
+        current.described.clear()
+        atexit.register(release_lock)
+        # After other sweepers, and after Ctrl-C, `on_multirun_end` is not called.
+        atexit.register(self.write_table)
+
+    def acquire_lock(self) -> Callable[[], None]:
+        """Lock the folder, refuse it if a sweep still runs there; the function that releases it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = lock_of(self.folder)
         try:
             lock.acquire()
         except Timeout:  # Hydra swallows other exceptions here
             fail(f"{self.folder}: another process runs it; wait for it")
-        earlier_jobs = self.read_earlier_jobs()
+        return lock.release
+
+    def remove_earlier_jobs(self) -> None:
+        """Remove the files of an earlier start of this sweep, and no files of the user."""
         (self.folder / SWEEP_JOBS).mkdir(exist_ok=True)
-        for path in (self.folder / SWEEP_JOBS).iterdir():  # others may have files there, too
+        for path in (self.folder / SWEEP_JOBS).iterdir():
             if JOB_FILE.fullmatch(path.name):
                 path.unlink()
-        if config.hydra.sweeper._target_.startswith("hydra._internal."):
-            jobs = list_jobs(config)
-            refuse_unchosen(config, jobs)
-            self.total = len(jobs)
-            # Runs may go while it is made, and what cannot be resolved ends the job that has it.
-            with contextlib.suppress(OSError, HydraException, OmegaConfBaseException):
-                say(describe_plan(config, jobs, earlier_jobs))
-        elif str(config.hydra.sweeper.get("direction")).lower() == "minimize":  # Optuna's default
+
+    def plan_jobs(self, config: DictConfig, earlier_jobs: list[dict[str, Any]]) -> None:
+        """Count the jobs of Hydra's own sweeper, and print the plan."""
+        jobs = list_jobs(config)
+        refuse_unchosen(config, jobs)
+        self.total = len(jobs)
+        # The plan is a courtesy: a run's folder may vanish meanwhile, and settings that cannot be
+        # resolved are an error of the job that has them.
+        with contextlib.suppress(OSError, HydraException, OmegaConfBaseException):
+            say(describe_plan(config, jobs, earlier_jobs))
+
+    def adapt_search(self, config: DictConfig) -> None:
+        """Let Optuna go on after a failed trial; refuse a search for the lowest score."""
+        sweeper = config.hydra.sweeper
+        if str(sweeper.get("direction")).lower() == "minimize":  # Optuna's default
             fail(
                 "hydra.sweeper.direction=minimize: a run returns dev BLEU, the higher the better; "
                 "set hydra.sweeper.direction=maximize"
             )
-        elif config.hydra.sweeper.get("max_failure_rate") == 0:
+        if sweeper.get("max_failure_rate") == 0:
             self.searches = True
-            config.hydra.sweeper.max_failure_rate = 1.0  # else the first failed trial ends all
+            sweeper.max_failure_rate = 1.0  # otherwise the first failed trial ends the search
             logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.ERROR)
-        self.write_state(ended=False)
-        self.apart = not config.hydra.launcher._target_.startswith("hydra._internal.")
-        current.described.clear()
-        atexit.register(lock.release)
-        # After other sweepers, and after Ctrl-C, `on_multirun_end` is not called.
-        atexit.register(self.write_table)
 
     def write_state(self, ended: bool) -> None:
-        """Write what others may know of the sweep while it runs."""
+        """Write the file by which `nmt-feat report --watch` follows the sweep."""
         state = {"total": self.total, "ended": ended}
         write_atomically(self.folder / SWEEP_STATE, json.dumps(state).encode())
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say what runs; start the clock. What jobs say side by side goes to files."""
+        """Print the job's settings and start its clock; a parallel job prints into its log."""
         if config.hydra.mode == RunMode.MULTIRUN:
+            number = config.hydra.job.num + 1
             total = f" of {self.total}" if self.total else ""
-            job = f"Job {config.hydra.job.num + 1}{total}: {' '.join(config.hydra.overrides.task)}"
-            say(job)
-            if self.apart:
-                path = self.folder / SWEEP_JOBS / f"{config.hydra.job.num + 1}.log"
+            say(f"Job {number}{total}: {' '.join(config.hydra.overrides.task)}")
+            if self.runs_in_parallel:
+                path = self.folder / SWEEP_JOBS / f"{number}.log"
                 file = _log.enter_context(path.open("w", 1, encoding="utf-8"))
                 _log.enter_context(contextlib.redirect_stdout(file))
-            for group, name in chosen_plugins(config).items():
-                if name != self.chosen.get(group, name):
-                    say(
-                        f"{group}={name}, in a file that the job names, has no effect: Hydra "
-                        f"chooses it before there are jobs; give {group}={name} on the command line"
-                    )
-                    self.chosen[group] = name  # said once
+            self.report_late_plugins(config)
         current.folder, current.trained, current.request = None, False, None
-        self.began = time.monotonic()
+        self.start_time = time.monotonic()
+
+    def report_late_plugins(self, config: DictConfig) -> None:
+        """Say once that a launcher or sweeper has no effect if only a job's file chooses it."""
+        for group, name in chosen_plugins(config).items():
+            if name != self.chosen.get(group, name):
+                say(
+                    f"{group}={name}, in a file that the job names, has no effect: Hydra "
+                    f"chooses it before there are jobs; give {group}={name} on the command line"
+                )
+                self.chosen[group] = name
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Write the job's file; turn a failure into a value; say how long the sweep will take."""
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         _log.close()
-        seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - self.start_time
         job = describe_job(config, job_return, seconds)
         if job_return.status == JobStatus.FAILED:
-            if self.total is not None:
-                job_return.status = JobStatus.COMPLETED
-                job_return.return_value = math.nan
-            elif self.searches:  # Optuna takes what is no number as a failed trial, and goes on
-                job_return.status = JobStatus.COMPLETED
-                job_return.return_value = "failed"
-        earlier = self.read_jobs()
+            self.replace_failure(job_return)
+        earlier_jobs = self.read_jobs()
         path = self.folder / SWEEP_JOBS / f"{job['number']}.json"
         write_atomically(path, json.dumps(job, indent=2, default=str).encode())
-        # Printed last: Hydra swallows what is raised here, a full pipe or disk among it.
+        # Printed last: Hydra swallows exceptions here, such as that of a closed pipe or full disk.
         if job["error"] is not None:
             say(f"Job {job['number']} failed: {job['error']}")
-        elif self.apart:
+        elif self.runs_in_parallel:
             say(f"Job {job['number']} has ended: {format_duration(seconds)}")
-        count = count_parallel_jobs(config) if current.trained and self.total else None
-        if count and self.total and not any(job["trained"] for job in earlier):
-            rest = self.total - len(earlier) - 1
+        if current.trained and not any(job["trained"] for job in earlier_jobs):
+            self.say_remaining_time(config, len(earlier_jobs) + 1, seconds)
+
+    def replace_failure(self, job_return: JobReturn) -> None:
+        """Replace a failed job's exception by a value with which the sweep goes on."""
+        if self.total is not None:
+            job_return.status = JobStatus.COMPLETED
+            job_return.return_value = math.nan
+        elif self.searches:  # Optuna counts a trial whose value is not a number as failed
+            job_return.status = JobStatus.COMPLETED
+            job_return.return_value = "failed"
+
+    def say_remaining_time(self, config: DictConfig, ended: int, seconds: float) -> None:
+        """Say how long the jobs that have not ended take, if each takes as long as the first."""
+        parallel = count_parallel_jobs(config) if self.total else None
+        if self.total and parallel:
+            rest = self.total - ended
             say(
                 f"The first run took {format_duration(seconds)}; {rest} more of {self.total} take "
-                f"about {format_duration(rest * seconds / count)}, less where runs are finished."
+                f"about {format_duration(rest * seconds / parallel)}, less where runs are finished."
             )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -262,8 +295,8 @@ class SweepTable(Callback):
                 failed = self.write_table()
         except UserError as error:  # Hydra swallows it
             fail(str(error))
-        except BrokenPipeError:  # who reads the table has seen enough; it is written
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the table's files are written before it is printed
+            discard_output()
             failed = sum(job["error"] is not None for job in self.read_jobs())
         except Exception:  # a defect of ours, which Hydra would only warn of
             traceback.print_exc()
@@ -284,50 +317,56 @@ class SweepTable(Callback):
 
     def write_table(self) -> int:
         """Print the table, write it into the sweep's folder; the number of failed jobs. Once."""
-        jobs = self.read_jobs()
-        if not self.summed:
-            self.write_state(ended=True)
-        if self.summed or not jobs:  # none: Hydra has refused the overrides and said so
+        if self.wrote_table:
             return 0
-        self.summed = True
-        notes = [
+        jobs = self.read_jobs()
+        self.write_state(ended=True)
+        if not jobs:  # Hydra has refused the overrides and printed why
+            return 0
+        self.wrote_table = True
+        from nmt_feat.analysis.report import make_reports, print_reports, write_reports
+        from nmt_feat.cli.sweep_artifacts import log_sweep
+
+        failures = [
             f"Failed: job {job['number']} ({' '.join(job['overrides'])}): {job['error']}"
             for job in jobs
             if job["error"] is not None
         ]
-        failed = len(notes)
+        notes = list(failures)
         if self.total and len(jobs) < self.total:
             notes.append(f"Not run: {self.total - len(jobs)} of {self.total} jobs")
-        if failed:
+        if failures:
             notes.append("Tracebacks are in the folder jobs; the same command runs only these")
-        from nmt_feat.analysis.report import make_reports, print_reports, write_reports
-        from nmt_feat.cli.sweep_artifacts import log_sweep
-
         reports = make_reports(map(_read_job_record, jobs), notes)
-        paths = write_reports(reports, self.folder)  # before anything that may fail in printing
+        paths = write_reports(reports, self.folder)  # before printing, which may fail
         print_reports(reports, TextConsole())
         say("Written:", " and ".join(map(str, paths)))
         log_sweep(jobs, reports, paths, self.folder)
-        return failed
+        return len(failures)
 
 
 def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
-    """The job's record and folder; a stub for the missing cell where it failed before that."""
-    if job["folder"] is not None and (folder := Path(job["folder"])).exists():
-        record = read_run(folder)
-        if request := job.get("request"):
-            record = select_results(record, convert_json(request, Request))
-        return record, folder
+    """The record and folder of a job's run; a stub and None if it failed before it had a folder."""
+    if job["folder"] is None or not (folder := Path(job["folder"])).exists():
+        return _make_stub(job), None
+    record = read_run(folder)
+    if request := job.get("request"):
+        record = select_results(record, convert_json(request, Request))
+    return record, folder
+
+
+def _make_stub(job: dict[str, Any]) -> RunRecord:
+    """A record without results, for the empty cell of the table."""
     config = job["config"]
-    combiner, beyond = (config.get(group) or {} for group in ("combiner", "method"))
-    method = name_method(combiner.get("_target_"), beyond.get("_target_"), combiner.get("name"))
-    seed = config.get("seed", job["number"])
+    combiner, method = (config.get(group) or {} for group in ("combiner", "method"))
+    row = name_row_method(combiner.get("_target_"), method.get("_target_"), combiner.get("name"))
     settings = copy.deepcopy(config)
     if config.get("control") == "matched":
-        method = "none"
-    elif method == "none":
+        row = "none"
+    elif row == "none":
         settings["control"] = "none"
-    features = {} if method == "none" else settings.get("features") or {}
+    features = {} if row == "none" else settings.get("features") or {}
     settings["features"] = features
-    leave_out(settings)  # as in the records of other runs
-    return RunRecord(method, sorted(features), seed, "", "", settings, config), None
+    drop_neutral_settings(settings)  # as in the records of other runs
+    seed = config.get("seed", job["number"])
+    return RunRecord(row, sorted(features), seed, "", "", settings, config)

@@ -27,10 +27,10 @@ def log_sweep(
 ) -> None:
     """Give the tables, figures and page of a sweep to each logger that takes them.
 
-    What fails is said and never ends the sweep; without such a logger nothing is written.
+    A failure is printed and never ends the sweep. Without such a logger no figure is drawn.
 
     Args:
-        jobs: as the sweep has recorded them.
+        jobs: the jobs' files, see `nmt_feat.cli.sweep.describe_job`.
         reports: by corpus.
         tables: the files of the reports' tables.
         folder: the sweep's.
@@ -41,7 +41,8 @@ def log_sweep(
         for name, logger in (job["config"].get("logger") or {}).items()
     }
     try:
-        loggers = {n: one for n, one in make_loggers(configs).items() if one.takes_reports}
+        all_loggers = make_loggers(configs)
+        loggers = {name: logger for name, logger in all_loggers.items() if logger.takes_reports}
         if not loggers:
             return
         settings = jobs[0]["config"]["paths"]
@@ -52,13 +53,13 @@ def log_sweep(
     for name, logger in loggers.items():
         try:
             logger.log_report(Path(settings["runs"]).absolute(), f"sweep-{folder.name}", paths)
-        except (Exception, SystemExit) as error:  # whatever a package may do
+        except (Exception, SystemExit) as error:  # a package may raise anything
             reason = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
             say(f"logger={name} failed ({reason}); the report is in {folder}")
 
 
 def write_pictures(reports: Mapping[str, Report], folder: Path, cache: Path) -> list[Path]:
-    """Write the figures and the page of each report beside its tables; the paths."""
+    """Write the figures and the page of each report beside its tables; the files' paths."""
     paths: list[Path] = []
     folders = folder_names(reports)
     for name, report in reports.items():

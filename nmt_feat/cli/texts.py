@@ -12,7 +12,7 @@ from nmt_feat.text.conllu import Sentence
 
 
 def make_parser(documentation: str | None, whole: bool = False) -> argparse.ArgumentParser:
-    """A parser of a command's options, with the first line of its documentation, or the `whole`."""
+    """A parser whose help shows the first line of a module's documentation, or the `whole`."""
     text = documentation or ""
     return argparse.ArgumentParser(
         description=text if whole else text.split("\n")[0],
@@ -21,7 +21,7 @@ def make_parser(documentation: str | None, whole: bool = False) -> argparse.Argu
 
 
 def add_text_options(parser: argparse.ArgumentParser, raw: bool = True) -> None:
-    """How the source is to be read."""
+    """Add options that say how the source is read."""
     kinds = ", ".join(KINDS[1:])
     parser.add_argument("--format", default="auto", help=f"of the source: {kinds}, or auto")
     parser.add_argument("--factors", default="", help="columns of its factors: upos,lemma")
@@ -30,7 +30,7 @@ def add_text_options(parser: argparse.ArgumentParser, raw: bool = True) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """A run, and the text to ask it about."""
+    """Add options for a run and a text with its translation."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("--source", type=Path, help="a text; default: the run's test set")
     parser.add_argument("--target", type=Path, help="its translation; default: beside it, as .de")
@@ -46,10 +46,11 @@ def choose_input_text(source: str | Path, options: argparse.Namespace) -> Text:
 def read_pairs(
     model: TrainedModel, options: argparse.Namespace
 ) -> tuple[list[Sentence], list[str], list[str]]:
-    """The text of the options with its translation, else the run's test set; see `read_pairs`."""
+    """Sentences, translations and names for messages: of the options' text, or the test set."""
     if options.source is None:
-        if name := next((n for n in ("target", "raw", "factors") if getattr(options, n)), None):
-            raise UserError(f"--{name}: goes with --source FILE; give both, or neither")
+        for name in ("target", "raw", "factors"):
+            if getattr(options, name):
+                raise UserError(f"--{name}: goes with --source FILE; give both, or neither")
         return model.read_test_set()
     target = options.target or options.source.with_suffix(f".{model.cfg.data.target_lang}")
     reader = model.make_reader(choose_input_text(options.source, options))

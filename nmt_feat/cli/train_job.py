@@ -1,4 +1,4 @@
-"""A job of `nmt-feat train`: a run from its settings to what is printed of it."""
+"""A job of `nmt-feat train`: trains a run and prints its result."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nmt_feat.runs.processes import first_speaks
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.run_summary import summarize_run
 
-KEEPING = (
+NOT_OF_PAPER = (
     *("experiment", "scale", "seed", "published", "resume", "paths", "logger", "annotator"),
     *("data.folder", "data.processes", "trainer.threads", "trainer.accelerator"),
     *("trainer.progress", "trainer.log_every", "trainer.resume_exact"),
 )
-"""Settings that leave a paper's experiment what it is."""
+"""Settings that may change while an experiment stays that of its paper."""
 REPLACED = "combiner", "combiner._target_", "combiner.args.", "method", "method.", "seed", "resume"
-"""Settings of a run that the sweep to try next has in its own way, or cannot have."""
+"""Settings of a run that the suggested sweep sets in its own way, or cannot have."""
 
 
 def train_job(cfg: TrainConfig) -> float:
@@ -38,7 +38,7 @@ def train_job(cfg: TrainConfig) -> float:
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     cfg = reduce_changed_scale(cfg, overrides)
     refuse_silent_merges(overrides)
-    mention_table()
+    suggest_multirun()
     try:
         with first_speaks():
             run = run_training(cfg, sweep, current)
@@ -57,7 +57,7 @@ def train_job(cfg: TrainConfig) -> float:
 
 
 def selection_score(cfg: TrainConfig, dev: Scores) -> float:
-    """What chose the checkpoint, with its sign changed where a lower score is better."""
+    """The score on dev that chose the checkpoint, negated where a lower score is better."""
     metric = find_selecting_metric(cfg)
     if metric is None:
         return dev.bleu
@@ -80,20 +80,20 @@ def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:
 
 
 def reduce_changed_scale(cfg: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """Set `scale` from full to reduced, and say so, where the command line changes the paper's."""
+    """Set `scale` from full to reduced, with a message, if the command line changes the paper's."""
     names = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    keeping = tuple(f"{name}." for name in KEEPING)
-    changed = [name for name in names if not f"{name}.".startswith(keeping)]
+    not_of_paper = tuple(f"{name}." for name in NOT_OF_PAPER)
+    changed = [name for name in names if not f"{name}.".startswith(not_of_paper)]
     # Where there is no full scale, `check_settings` refuses it.
     has_full = cfg.published.source and not cfg.published.no_full
     if cfg.scale == "full" and changed and has_full:
-        say(f"scale=reduced, no more full: the command line gives {', '.join(changed)}")
+        say(f"scale=reduced instead of full: the command line sets {', '.join(changed)}")
         cfg.scale = "reduced"
     return cfg
 
 
-def mention_table() -> None:
-    """Say it where an experiment is a table, or a search, and without -m only one run is made."""
+def suggest_multirun() -> None:
+    """Mention `-m` where an experiment is a table or a search and only one run of it is trained."""
     composed = HydraConfig.get()
     chosen = {override.partition("=")[0].lstrip("+") for override in composed.overrides.task}
     varied = [name for name in composed.sweeper.get("params") or () if name not in chosen]

@@ -3,10 +3,11 @@
     nmt-feat train-vectors vectors
     nmt-feat train-vectors vectors --source my/train.en --dim 100
 
-Counts, reweighted and reduced by a truncated singular value decomposition, in two ways:
-`window.txt` by positive pointwise mutual information of words at most two words apart (Levy &
-Goldberg 2014), `sentence.txt` by tf-idf of words in sentences (latent semantic analysis, Deerwester
-et al. 1990). The format is GloVe's. The same text gives the same vectors, but for the last digits.
+Both are counts that are weighted, then reduced by a truncated singular value decomposition. In
+`window.txt` the weights are the positive pointwise mutual information of words at most two words
+apart (Levy & Goldberg 2014), in `sentence.txt` tf-idf of words in sentences (latent semantic
+analysis, Deerwester et al. 1990). The format is GloVe's. The same text gives the same vectors, up
+to the last digits.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ WINDOW = 2
 
 
 def read_words(text: Text) -> list[list[str]]:
-    """The words of each sentence as the column `form` has them: annotated, or between spaces."""
+    """The words of each sentence as in the column `form`: annotated, or between spaces."""
     words = (
         sentence.words or whitespace_words(sentence.text) for sentence in read_whole_text(text)
     )
     return [[visible_characters(word.form) for word in sentence] for sentence in words]
 
 
-def count_windows(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
+def weigh_windows(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
     """Positive pointwise mutual information of words at most `WINDOW` apart, `(size, size)`."""
     from scipy.sparse import csr_matrix
 
@@ -61,7 +62,7 @@ def count_windows(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
     return csr_matrix((np.maximum(information, 0), (rows, columns)), (size, size))
 
 
-def count_sentences(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
+def weigh_sentences(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix:
     """tf-idf of words in sentences, `(size, sentences)`."""
     from scipy.sparse import csr_matrix
 
@@ -72,16 +73,20 @@ def count_sentences(sentences: Sequence[Sequence[int]], size: int) -> csr_matrix
     return csr_matrix((values, (rows, columns)), (size, len(sentences)))
 
 
-COUNTS = {"window": count_windows, "sentence": count_sentences}
-"""By the name of a file of vectors, what its words are counted by."""
+WEIGHTS = {"window": weigh_windows, "sentence": weigh_sentences}
+"""By the name of a file of vectors, the function that makes its matrix from sentences of ids."""
 
 
 def reduce_dimensions(matrix: csr_matrix, dim: int) -> NDArray[np.float64]:
-    """`(rows, dim)`: left singular vectors times the roots of their values, the largest first."""
+    """`(rows, dim)`: left singular vectors times the square roots of the singular values.
+
+    The largest value comes first. The largest entry of each column is positive: the decomposition
+    leaves signs free, and the same text has to give the same vectors.
+    """
     from scipy.sparse.linalg import svds
 
     if not matrix.count_nonzero():
-        raise UserError("the text's words do not differ in where they stand; give more text")
+        raise UserError("all words of the text occur in the same contexts; give more text")
     start = np.random.default_rng(1).normal(size=min(matrix.shape))
     left_vectors, values, _ = svds(matrix, k=dim, v0=start)
     order = np.argsort(-values)
@@ -101,7 +106,7 @@ def write_vectors(path: Path, names: Sequence[str], vectors: NDArray[np.float64]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Count, reduce, write."""
+    """Train both sets of vectors, and write them."""
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("out", type=Path, metavar="FOLDER", help="where the two files go")
     source = find_resource("data/embedded") / "train.conllu"
@@ -111,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     use_utf8()
     optional("scipy", "train-vectors", "analysis")
-    for kind in COUNTS:
+    for kind in WEIGHTS:
         refuse_inputs(options.out / f"{kind}.txt", "", [options.source])
     sentences = read_words(choose_input_text(options.source, options))
     names = sorted({word for sentence in sentences for word in sentence if word})
@@ -125,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ids = [[id_of[word] for word in sentence if word] for sentence in sentences]
     with writing_to(options.out):
         options.out.mkdir(parents=True, exist_ok=True)
-    for kind, count in COUNTS.items():
-        vectors = reduce_dimensions(count(ids, len(names)), options.dim)
+    for kind, weigh in WEIGHTS.items():
+        vectors = reduce_dimensions(weigh(ids, len(names)), options.dim)
         path = options.out / f"{kind}.txt"
         write_vectors(path, names, vectors)
         say(f"{path}: {len(names):,} words, {options.dim} numbers each")

@@ -21,8 +21,6 @@ from nmt_feat.runs.long_lines import Translation, check_lengths
 from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
 from nmt_feat.text.files import read_lines
 
-CHOICES = {"engine": ("native", "ctranslate2"), "fallback": ("native", "nearest")}
-
 
 def main() -> None:
     """Translate with the settings of the command line."""
@@ -46,10 +44,8 @@ def translate_text(cfg: TranslateConfig) -> None:
     check_output(cfg.output, "output=", [*files_read, *files_of_runs])
     for folder in folders:
         refuse_record(cfg.output, folder)
-    if cfg.too_long == "refuse" and cfg.input != "-":  # before the start
-        limit = model.length_limit(cfg).max_pieces
-        for number, sentence in enumerate(reader.read_sentences(), 1):
-            check_lengths(model.encoder, [sentence], reader.name_sentences(1, number), limit)
+    if cfg.too_long == "refuse" and cfg.input != "-":  # standard input can be read only once
+        refuse_long_sentences(model, reader, model.length_limit(cfg).max_pieces)
     count = 0
     with write_to(cfg.output, "output=") as out:
         for chunk in translate_chunks(model, reader, cfg):
@@ -62,16 +58,23 @@ def translate_text(cfg: TranslateConfig) -> None:
     report_exceptions(model, count)
 
 
+def refuse_long_sentences(model: TrainedModel, reader: Reader, max_pieces: int) -> None:
+    """Refuse a text with a sentence of more pieces, before any is translated."""
+    for number, sentence in enumerate(reader.read_sentences(), 1):
+        check_lengths(model.encoder, [sentence], reader.name_sentences(1, number), max_pieces)
+
+
 def translate_chunks(
     model: TrainedModel, reader: Reader, cfg: TranslateConfig
 ) -> Iterator[list[list[Translation]]]:
     """The translations, best first, of each line of a chunk of lines, chunk by chunk."""
-    sentences, limit, number = model.read_sentences(reader), model.length_limit(cfg), 0
+    sentences, limit = model.read_sentences(reader), model.length_limit(cfg)
+    number = 0  # of the last sentence of the chunk before
     raw_lines = iter(read_lines(cfg.raw)) if cfg.raw else None
     while chunk := list(islice(sentences, cfg.chunk)):
         first, count = number + 1, len(chunk)
         where = reader.name_sentences(count, first)
-        if raw_lines is not None:
+        if raw_lines is not None:  # their lines belong to whole sentences, so before these divide
             raw = list(islice(raw_lines, count))
             chunk = model.annotate_sentences(chunk, raw, reader.label, first)
         chunk, where = limit.divide(chunk, where)
@@ -91,7 +94,7 @@ def translate_chunks(
 
 
 def report_exceptions(model: TrainedModel, total: int) -> None:
-    """Say on standard error how many sentences were treated in another way than asked for."""
+    """Say on standard error how many sentences were not translated as the settings ask."""
     for count, reason in (
         (model.unannotated, UNANNOTATED),
         (

@@ -1,4 +1,4 @@
-"""What a job of a sweep has come to; apart from training, whose libraries take a second to load."""
+"""The state of a sweep's job; a module of its own, because libraries of training load slowly."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from nmt_feat.runs.records import Request
 
 @dataclass
 class JobState:
-    """What a job of a sweep has come to, for the sweep's own record."""
+    """The state of a sweep's job, which training sets and the sweep records."""
 
     folder: Path | None = None
+    """Folder of its run, as soon as it has one."""
     trained: bool = False
+    """Whether it has trained the run; false if the run was finished before."""
     request: Request | None = None
-    """The results that are asked for."""
+    """The results that its settings ask for."""
     described: set[str] = field(default_factory=set)
     """Fingerprints of the prepared data whose report has been printed."""
