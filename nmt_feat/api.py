@@ -1,4 +1,4 @@
-"""Experiments from Python: train, load a run, translate, score, look at a sentence, read results.
+"""Experiments from Python: train, load a run, translate, score, inspect a sentence, read results.
 
 For example:
 
@@ -9,7 +9,7 @@ For example:
     run.translate(["The old house is red."])
     read_runs("runs")
 
-What the user can mend, such as a wrong setting, is a `UserError` with one plain sentence.
+An error that the user can mend, such as a wrong setting, is a `UserError` with one plain sentence.
 """
 
 from __future__ import annotations
@@ -53,29 +53,29 @@ __all__ = [
 
 
 class Score(NamedTuple):
-    """What a model makes of a given translation."""
+    """The score of a translation."""
 
     log_probability: float
-    """The natural logarithm of its probability."""
+    """The natural logarithm of its probability by the model."""
     pieces: int
-    """Its pieces; the end symbol counts."""
+    """Number of its pieces; the end symbol counts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InspectedWord:
-    """A word of a source sentence as the model reads it."""
+    """A word of a source sentence, as the model reads it."""
 
     text: str
     pieces: list[str]
     features: dict[str, str]
     """The value of each feature, of the word's first piece."""
     gates: dict[str, float]
-    """By part, the word's own embedding and each feature: what the combiner multiplies it by, the
-    mean over pieces and model width. Empty where the combiner is no gate."""
+    """For each part (the word's own embedding, each feature) the factor by which the combiner
+    multiplies it, as a mean over pieces and model width. Empty if the combiner is not a gate."""
 
 
 class LoadedRun:
-    """A finished run, to translate and to look into. `load_run` makes it.
+    """A finished run, to translate with and to inspect; `load_run` returns it.
 
     Attributes:
         folder: of the run.
@@ -143,11 +143,11 @@ class LoadedRun:
             source.embed_parts(rows, source.compose_units(batch.features))
         )
         gates = torch.empty(len(pieces), 0) if weights is None else weights[0, :-1].mean(-1)
-        labels = {n: [*SPECIAL, *v] for n, v in model.encoder.name_values().items()}
+        labels = {name: [*SPECIAL, *v] for name, v in model.encoder.name_values().items()}
         words = []
         starts = [i for i, begin in enumerate(begins) if begin]
         for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True):
-            values = {n: labels[n][int(batch.features[n][0, start])] for n in labels}
+            values = {name: labels[name][int(batch.features[name][0, start])] for name in labels}
             means = gates[start:end].mean(0).tolist()
             words.append(
                 InspectedWord(
@@ -168,7 +168,7 @@ class LoadedRun:
         return self.model.annotate_texts(texts, None, "texts")
 
     def _name_sentences(self, count: int) -> list[str]:
-        """How messages call the sentences."""
+        """Names of sentences for messages."""
         return [f"texts: sentence {number}" for number in range(1, count + 1)]
 
 
@@ -177,18 +177,18 @@ def load_run(folder: str | Path, threads: int = 0, glossary: str | Path | None =
 
     Args:
         folder: the run's folder.
-        threads: of the CPU; 0 for the program's default.
-        glossary: file of terms that are written into the text, for a run that was trained so.
+        threads: CPU threads; 0 keeps PyTorch's choice.
+        glossary: file of terms that are written into the text, for runs with `data.terminology`.
     """
     return LoadedRun(folder, threads, glossary)
 
 
 def train(settings: Sequence[str] = (), config_dir: str | None = None) -> FinishedRun:
-    """Train one run, or find it finished, as `train.py` does with these settings.
+    """Train one run as `train.py` does with these settings, or find it finished.
 
     Args:
         settings: as on the command line, `["combiner=gate", "model.dim=128"]`.
-        config_dir: folder of your own options, beside a folder `conf` of the current one.
+        config_dir: folder of your own options, in addition to a folder `conf` of the current one.
     """
     return run_training(compose_settings(settings, config_dir))
 

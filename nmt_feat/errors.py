@@ -38,8 +38,8 @@ def escape_controls(text: str) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of the CPU or of a GPU is exhausted."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, PyTorch or CTranslate2 means that memory is exhausted."""
     if isinstance(error, MemoryError):
         return True
     # torch.OutOfMemoryError is a RuntimeError, too; the CPU's allocator has no type of its own.

@@ -215,7 +215,7 @@ def test_mixed_with_a_class_of_ones_own() -> None:
         ),
         (
             {"methods": {"word": "gate"}},
-            "combiner.args.methods.word: the first part has no method, the others merge with it; "
+            "combiner.args.methods.word: the first part has no method, other parts merge with it; "
             "known: deprel, lemma, upos",
         ),
         (

@@ -73,7 +73,7 @@ def test_each_form_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{", "no readable JSON"),
+        ("[{", "not readable as JSON"),
         ({"source": "a"}, "is no list of entries"),
         ([{"source": "a", "reference": " ", "errors": []}], "entry 1: has no text 'reference'"),
         ([{"source": "a", "reference": "b"}], "entry 1: has no list errors"),

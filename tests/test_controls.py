@@ -280,7 +280,7 @@ def test_features_of_pieces_cannot_be_controlled(small: Small) -> None:
     with pytest.raises(UserError) as error:
         prepare_run(small.config("features=[subword_tag]", "control=by_type"))
     assert str(error.value) == (
-        "control=by_type: subword_tag say nothing that the pieces do not; choose features of "
+        "control=by_type: only pieces determine subword_tag; choose features of "
         "words, or control=none"
     )
 

@@ -163,7 +163,7 @@ def test_with_controls(small: Small) -> None:
         ),
         (
             "data.objective=denoise method=interleave combiner=none",
-            "data.objective=denoise method=interleave: tags would stand between the words",
+            "data.objective=denoise method=interleave: its tags would stand inside the spans",
         ),
         (
             "data.objective=denoise method=tree_distance combiner=none features=[heads]",

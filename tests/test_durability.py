@@ -27,7 +27,7 @@ from nmt_feat.evaluation.counts import read_counts
 from nmt_feat.evaluation.test_sets import write_hypotheses
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import FINISHED, STARTED, read_record, read_run, write_record
-from nmt_feat.runs.run import continue_from
+from nmt_feat.runs.run import prepare_resumption
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
@@ -86,7 +86,7 @@ def test_no_loss_of_power_leaves_half_a_finished_run(
             continue
         settings = json.loads((run / STARTED).read_text(encoding="utf-8"))["settings"]
         try:
-            continue_from(cfg, settings, data, here)
+            prepare_resumption(cfg, settings, data, here)
         except UserError:
             continue
         counts["resumed"] += bool(Checkpoints(here / "checkpoints", 5).step)

@@ -184,7 +184,7 @@ def test_an_ensemble_is_a_row(
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("none-s1*", "one run is no ensemble; give several seeds of a row"),
+        ("none-s1*", "an ensemble needs two runs or more; give several seeds of a row"),
         ("none-s[13]*", "has other test sets (test, more) than"),
         ("none-s[14]*", "was tested by another search than"),
         ("add-deprel+upos-s[12]*", "has other pieces or values of features than"),
@@ -202,7 +202,7 @@ def test_other_features_are_no_ensemble(runs: Path) -> None:
     one, two = (next(runs.glob(name)) for name in ("none-s1*", "add-deprel+upos-s1*"))
     done = call("evaluate", f"run={one},{two}", "ensemble=true")
     assert done.code == 2
-    assert f"no two of these runs differ in the seed alone ({one.name} and {two.name}" in done.err
+    assert f"no two of these runs differ only in the seed ({one.name} and {two.name}" in done.err
 
 
 @pytest.mark.thorough

@@ -192,8 +192,8 @@ SETTINGS = {
     "combiner._target_=mine.Needy": "mine.Needy needs the argument 'scale'",
     "combiner._target_=mine.Wide": "mine.Wide: forward returns (2, 3, 48) for batch 2 and time 3; "
     "return (2, 3, 16), the model's width",
-    "combiner._target_=mine.Widths": "mine.Widths: gives a width to word; the parts are word, "
-    "deprel, upos; give each of them one",
+    "combiner._target_=mine.Widths": "mine.Widths: gives widths to word; the parts are word, "
+    "deprel, upos; give each part a width",
     "combiner._target_=mine.Fraction": "mine.Fraction: gives word the width 8.0; give a whole "
     "number, at least 1",
     "combiner._target_=mine.Nothing": "mine.Nothing: gives deprel the width 0; give a whole "
@@ -205,8 +205,8 @@ SETTINGS = {
     "optimizer._target_=torch.optim.Adamm": "_target_=torch.optim.Adamm: no class 'Adamm' in "
     "torch.optim; did you mean 'Adam' or 'RAdam' or 'NAdam'?",
     "optimizer._target_=torch.optim.SGD optimizer.weight_decay=0.3": "optimizer.weight_decay=0.3: "
-    "is for Adam and its kin, torch.optim.SGD has no betas; leave it out, or give an argument of "
-    "its own by +optimizer.args",
+    "is for Adam and optimisers like it, torch.optim.SGD has no betas; leave it out, or give "
+    "arguments of the class by +optimizer.args",
     "optimizer._target_=torch.optim.LBFGS": "optimizer._target_=torch.optim.LBFGS: computes the "
     "loss several times an update, which training does not; choose another",
     "features.upos._target_=torch.nn.ReLU": "torch.nn.ReLU takes no argument 'size'; known: "
@@ -283,7 +283,9 @@ def test_settings(small: Small, here: Path, command: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_device_that_is_not_there(small: Small, here: Path) -> None:
     result = train(small, "trainer.accelerator=cuda")
-    assert result.startswith("trainer.accelerator=cuda trainer.devices=1: cannot be had here (")
+    assert result.startswith(
+        "trainer.accelerator=cuda trainer.devices=1: is not available on this machine ("
+    )
 
 
 def test_options_stand_anywhere(small: Small, here: Path) -> None:

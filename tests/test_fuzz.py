@@ -112,14 +112,14 @@ REFUSED = {
     "record with a number too large": (
         "result.json",
         '{"seed": ' + DIGITS + "}",
-        ": no readable JSON (Exceeds the limit (4300 digits) for integer string conversion: value "
-        "has 5000 digits; use sys.set_int_max_str_digits() to increase the limit); run the run "
-        "again",
+        ": not readable as JSON (Exceeds the limit (4300 digits) for integer string conversion: "
+        "value has 5000 digits; use sys.set_int_max_str_digits() to increase the limit); train the "
+        "run again",
     ),
     "record nested too deep": (
         "result.json",
         "[" * 10**6,
-        ": no readable JSON (nested deeper than 100); run the run again",
+        ": not readable as JSON (nested deeper than 100); train the run again",
     ),
 }
 """By what is wrong: the file, its content, the message behind its path."""

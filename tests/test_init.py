@@ -199,7 +199,7 @@ def test_learning_rates(small: Small, parent: Path) -> None:
         ),
         (
             "init.run=PARENT model.dim=32",
-            "init.run=PARENT: its model.dim is 16, here it is 32, so that no tensor fits; set "
+            "init.run=PARENT: its model.dim is 16, here it is 32, so no tensor fits; set "
             "model.dim=16",
         ),
         (

@@ -12,7 +12,7 @@ import pytest
 
 from nmt_feat.cli.reliance import Reliance
 from nmt_feat.errors import UserError
-from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
+from nmt_feat.runs.inputs import Reader, Text, parse_nbest
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
@@ -264,7 +264,7 @@ def test_scores_of_an_nbest_list(kinds: Kinds, tmp_path: Path) -> None:
     done = call("score", f"run={run}", f"source={source}", f"target={path}")
     assert done.code == 0
     assert f"{path}: an n-best list" in done.err
-    numbers, texts = nbest_numbers(listed.out.splitlines(), "x", 8) or ([], [])
+    numbers, texts = parse_nbest(listed.out.splitlines(), "x", 8) or ([], [])
     assert numbers == sorted([*range(8)] * 3)
     (tmp_path / "one").write_text(f"{texts[4]}\n", encoding="utf-8")
     for suffix in ("en", "upos"):
@@ -278,14 +278,14 @@ def test_scores_of_an_nbest_list(kinds: Kinds, tmp_path: Path) -> None:
 
 
 def test_nbest_numbers() -> None:
-    assert nbest_numbers(["a ||| b", "c"], "x", 9) is None
-    assert nbest_numbers([], "x", 9) is None
-    assert nbest_numbers(["0 ||| a ||| b ||| -1.5000", "2 |||  ||| -0.1"], "x", 3) == (
+    assert parse_nbest(["a ||| b", "c"], "x", 9) is None
+    assert parse_nbest([], "x", 9) is None
+    assert parse_nbest(["0 ||| a ||| b ||| -1.5000", "2 |||  ||| -0.1"], "x", 3) == (
         [0, 2],
         ["a ||| b", ""],
     )
     with pytest.raises(UserError) as error:
-        nbest_numbers(["3 ||| a ||| -1.0"], "x", 3)
+        parse_nbest(["3 ||| a ||| -1.0"], "x", 3)
     assert str(error.value) == (
         "x:1: sentence 3 of an n-best list, but the source has 3 (the first is 0); give the source "
         "that was translated"

@@ -293,8 +293,8 @@ def test_refused(small: Small) -> None:
     )
     units = {"char": FeatureConfig("nmt_feat.features.CharCNN", column="char")}
     assert message(settings(small, "multitask", features=units)) == (
-        "method=multitask: cannot predict features.char, of which a piece has no single value, or "
-        "which is a tag before the sentence; leave it out"
+        "method=multitask: cannot predict features.char, because it is a tag before the sentence "
+        "or a piece may have several of its values; leave it out"
     )
     cfg = settings(small, "multitask")
     cfg.features["upos"].policy = "tag"
@@ -302,8 +302,8 @@ def test_refused(small: Small) -> None:
     cfg = settings(small, "multitask")
     cfg.features["upos"].dropout = 0.1
     assert message(cfg) == (
-        "method=multitask features.upos.dropout=0.1: is about an embedding, which the feature has "
-        "not under this method; leave it out"
+        "method=multitask features.upos.dropout=0.1: with this method, the feature has no "
+        "embedding; leave it out"
     )
     cfg = settings(small, "encoders_sum")
     cfg.features["upos"].dim = 8
@@ -313,11 +313,11 @@ def test_refused(small: Small) -> None:
     cfg = settings(small, "interleave")
     cfg.model.tie, cfg.subword.joint = "all", True
     assert message(cfg) == (
-        "method=interleave model.tie=all: tags are tokens of the source alone, which needs a table "
-        "of its own; set model.tie=target"
+        "method=interleave model.tie=all: tags are tokens of the source only, so it needs a "
+        "separate table; set model.tie=target"
     )
     assert message(settings(small, "interleave", features=units)).startswith(
-        "method=interleave: cannot write features.char, of which"
+        "method=interleave: cannot write features.char, because"
     )
     cfg = settings(small, "interleave")
     cfg.method.args["order"] = ["upos"]

@@ -136,7 +136,7 @@ def test_translation_counts(small: Small, tmp_path: Path) -> None:
     done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 3
-    message = "sentences have no annotation: what it would say is unknown, words are those between "
+    message = "sentences have no annotation: their features are unknown, words are those between "
     message += "spaces\n"
     assert errors_of(done) == f"2 of 3 {message}"
     (tmp_path / "full").write_text("I saw her.\nShe left.\nHe left.\n")
@@ -193,7 +193,7 @@ def test_words_between_spaces_are_said(small: Small, tmp_path: Path) -> None:
     done = call("translate", f"run={folder}", f"input={tmp_path / 'text'}")
     assert (done.code, len(done.out.splitlines())) == (0, 3)
     assert errors_of(done) == (
-        "2 of 3 sentences have no annotation: what it would say is unknown, words are those "
+        "2 of 3 sentences have no annotation: their features are unknown, words are those "
         "between spaces\n"
     )
     done = call("translate", f"run={folder}", f"input={small.corpus / 'test.conllu'}")

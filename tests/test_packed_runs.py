@@ -176,7 +176,7 @@ def test_nothing_is_written_over(packed: Path) -> None:
         ("gate-s1", "..", "is no name of a folder"),
         ('\\"toy', '\\"boy', "the SHA-256 of gate-s1 is not the one in its line"),
         ('"sha256"', '"sum"', "sha256 is missing"),
-        ("{", "", "no record of a run"),
+        ("{", "", "not the record of a run"),
     ],
 )
 def test_a_damaged_line_is_refused(packed: Path, before: str, after: str, message: str) -> None:

@@ -174,8 +174,8 @@ def train_dying(small: Small, how: str, *more: str) -> tuple[int, str, str]:
         ("raise ValueError('as a test')", "ValueError: as a test"),
         (
             "os.kill(os.getpid(), signal.SIGKILL)",
-            "error: trainer.devices=2: process 1 was ended by SIGKILL, perhaps for want of memory; "
-            "the same command continues from the last checkpoint",
+            "error: trainer.devices=2: process 1 was ended by SIGKILL, perhaps because memory ran "
+            "out; the same command continues from the last checkpoint",
         ),
     ],
 )

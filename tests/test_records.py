@@ -90,7 +90,7 @@ def test_wrong_types(tmp_path: Path, change: dict[str, Any], message: str) -> No
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UserError) as error:
         read_record(path)
-    assert str(error.value) == f"{path}: no record of a run ({message}); run the run again"
+    assert str(error.value) == f"{path}: not the record of a run ({message}); train the run again"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_broken_files(tmp_path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
         read_record(path)
-    assert str(error.value) == f"{path}: no readable JSON ({message}); run the run again"
+    assert str(error.value) == f"{path}: not readable as JSON ({message}); train the run again"
 
 
 def test_other_json(tmp_path: Path) -> None:
@@ -118,7 +118,9 @@ def test_other_json(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(UserError) as error:
             read_record(path)
-        assert str(error.value) == f"{path}: no record of a run ({message}); run the run again"
+        assert (
+            str(error.value) == f"{path}: not the record of a run ({message}); train the run again"
+        )
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ SETTINGS = {
     "optimizer._target_=mistaken.Lazy": "optimizer._target_=mistaken.Lazy: an update fails "
     "(mistaken.Lazy: NotImplementedError); choose another",
     "optimizer._target_=mistaken.Unsaved": "optimizer._target_=mistaken.Unsaved: an update fails (",
-    "combiner._target_=mistaken.NoSuper": "mistaken.NoSuper: has no widths; let its __init__ begin "
+    "combiner._target_=mistaken.NoSuper": "mistaken.NoSuper: has no widths; begin its __init__ "
     "with super().__init__(parts, model_dim)",
     "combiner._target_=mistaken.ReturnsNone": "mistaken.ReturnsNone: forward returns None; return a "
     "tensor of floats",

@@ -165,7 +165,7 @@ def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[
     hypotheses.unlink()
     assert small.train(*settings) == folder
     assert record(folder)["tests"]["test"]["reading"] is None
-    assert "without reading accuracy, for test.hyp is gone\n" in capsys.readouterr().out
+    assert "without reading accuracy, because test.hyp is missing\n" in capsys.readouterr().out
     hypotheses.write_bytes(lines)
     assert small.train(*settings) == folder
     assert f"{folder}: reading accuracy added\n" in capsys.readouterr().out
@@ -303,13 +303,13 @@ def test_a_damaged_result(small: Small, made: tuple[Small, Path]) -> None:
     good = outcome(folder)
     path = folder / "result.json"
     for text, description in (
-        ("", "no readable JSON (Expecting value: line 1 column 1 (char 0))"),
-        ("[]", "no record of a run (the file is [], not RunRecord)"),
+        ("", "not readable as JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("[]", "not the record of a run (the file is [], not RunRecord)"),
     ):
         path.write_text(text)
         with pytest.raises(UserError) as error:
             small.train()
-        message = f"{path}: {description}; run the run again after deleting {folder}"
+        message = f"{path}: {description}; train the run again after deleting {folder}"
         assert str(error.value) == message
     for file in sorted(folder.rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()

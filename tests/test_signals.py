@@ -133,7 +133,7 @@ def test_a_second_interrupt_leaves_at_once(small: Small) -> None:
     text = (small.folder / "out").read_text()
     assert process.exitcode == 130, text
     assert text.splitlines()[-1] == (
-        "left at once; the same command continues from the last checkpoint"
+        "ended at once; the same command continues from the last checkpoint"
     )
     assert saved(small.folder / "runs") == 1  # in the second update
 

@@ -354,8 +354,8 @@ def test_a_setting_that_an_optimiser_does_not_take(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError) as error:
         build_optimizer(cfg, module)
     assert str(error.value) == (
-        f"optimizer.eps=1e-06: is for Adam and its kin, {__name__}.Lion has no eps; leave it out, "
-        "or give an argument of its own by +optimizer.args"
+        f"optimizer.eps=1e-06: is for Adam and optimisers like it, {__name__}.Lion has no eps; "
+        "leave it out, or give arguments of the class by +optimizer.args"
     )
 
 

@@ -67,7 +67,7 @@ def test_unknown_pieces_may_be_an_error(runs: Runs) -> None:
     assert done.err == (
         f"error: {unknown} of {total} pieces ({unknown / total:.1%}) of the source{CHARACTERS} "
         "are unknown to the run; first: standard input:3, 'жщ'; correct the input, or set "
-        "unknown=warn to go on\n"
+        "unknown=warn to continue\n"
     )
     done = translate(runs.words, LINES, "unknown=ignore")
     assert (done.code, done.err) == (2, "error: unknown=ignore: unknown; known: error, warn\n")
@@ -109,7 +109,7 @@ def test_unknown_values(runs: Runs, odd: Path) -> None:
         done = call(name, *arguments, "unknown=error")
         assert (done.code, done.out) == (2, "")
         assert done.err.count("\n") == 1
-        assert done.err.endswith("; correct the input, or set unknown=warn to go on\n")
+        assert done.err.endswith("; correct the input, or set unknown=warn to continue\n")
 
 
 def test_values_that_training_has_are_not_said(runs: Runs) -> None:

@@ -21,7 +21,7 @@ from nmt_feat.analysis.watch import (
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.find_runs import SWEEP_JOBS, SWEEP_STATE
-from nmt_feat.runs.locks import held, lock_of
+from nmt_feat.runs.locks import is_locked, lock_of
 from nmt_feat.runs.records import RunRecord, write_record
 from tests.support.lives import SERVER, command, saved, wait_for
 from tests.support.small import Small
@@ -111,7 +111,7 @@ def test_a_damaged_run_is_named_and_not_waited_for(tmp_path: Path) -> None:
     result = read_snapshot([tmp_path])
     assert (result.is_over, result.finished) == (True, [])
     assert "0 done, 0 running" in shown(tmp_path)
-    assert f"Not shown: {tmp_path}/gate-s1/result.json: no readable JSON" in shown(tmp_path)
+    assert f"Not shown: {tmp_path}/gate-s1/result.json: not readable as JSON" in shown(tmp_path)
 
 
 def test_it_ends_when_all_is_done(tmp_path: Path) -> None:
@@ -162,16 +162,16 @@ def test_it_ends_when_the_sweep_was_killed(small: Small) -> None:
 def test_a_lock_that_is_looked_at_stays_free(tmp_path: Path) -> None:
     """Also one in a folder that cannot be written, and for who looks at the same time."""
     folder = tmp_path / "run"
-    assert not held(folder)
+    assert not is_locked(folder)
     assert not list(tmp_path.iterdir())
     with lock_of(folder) as lock:
-        assert held(folder)
+        assert is_locked(folder)
         lock.release()
         (tmp_path / ".run.lock").chmod(0o400)
-        assert not held(folder)
+        assert not is_locked(folder)
         with (tmp_path / ".run.lock").open("rb") as lock_file:
             fcntl.flock(lock_file, fcntl.LOCK_SH)
-            assert not held(folder)
+            assert not is_locked(folder)
 
 
 def test_who_looks_holds_nobody_up(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_who_looks_holds_nobody_up(tmp_path: Path) -> None:
         fcntl.flock(lock_file, fcntl.LOCK_SH)
         threading.Timer(0.02, lambda: fcntl.flock(lock_file, fcntl.LOCK_UN)).start()
         with lock_of(tmp_path / "run"):
-            assert held(tmp_path / "run")
+            assert is_locked(tmp_path / "run")
 
 
 def test_it_ends_on_ctrl_c(tmp_path: Path) -> None:

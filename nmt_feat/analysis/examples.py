@@ -28,7 +28,7 @@ from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.metrics import one_line
 from nmt_feat.features.choice import choose_kinds, list_annotation_columns
 from nmt_feat.runs.records import RunRecord, file_of_run
-from nmt_feat.runs.stored_settings import settings_from
+from nmt_feat.runs.stored_settings import convert_settings
 from nmt_feat.text.files import list_shards, read_lines
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import read_column
@@ -268,7 +268,7 @@ def _read_test_set(
     )
     if annotated:
         stored["annotator"] = annotated.config["annotator"]
-    cfg = settings_from(stored | {"features": features}, "the runs' configuration")
+    cfg = convert_settings(stored | {"features": features}, "the runs' configuration")
     if test not in cfg.data.tests:
         raise UserError(f"{cfg.data.name} has no such test set")
     split = cfg.data.tests[test]

@@ -24,7 +24,7 @@ from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.terminal import format_duration, literal, say
 from nmt_feat.errors import UserError
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE, find_packed_runs
-from nmt_feat.runs.locks import held
+from nmt_feat.runs.locks import is_locked
 from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 
@@ -79,7 +79,7 @@ def read_snapshot(folders: Sequence[Path]) -> Snapshot:
 
 def _add_sweep(snapshot: Snapshot, path: Path) -> list[tuple[Path, str]]:
     """Count a sweep's jobs; the failed ones, each with the folder of its run."""
-    works = held(path.parent)  # before its state is read, which is the last that it writes
+    works = is_locked(path.parent)  # before its state is read, which is the last that it writes
     state = _read_object(path)
     files = (path.parent / SWEEP_JOBS).glob("*.json")
     jobs = [_read_object(file) for file in files if JOB_FILE.fullmatch(file.name)]
@@ -109,7 +109,7 @@ def _add_runs(snapshot: Snapshot, tops: Sequence[Path], failed: AbstractSet[Path
     done = set[Path]()
     names = (STARTED, FINISHED)
     for folder in sorted({p.parent.resolve() for t in tops for n in names for p in t.rglob(n)}):
-        works = held(folder)  # before its record is read, as above
+        works = is_locked(folder)  # before its record is read, as above
         try:
             record = read_run(folder)
         except UserError as error:

@@ -24,7 +24,7 @@ from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.rules import check_annotator
 from nmt_feat.errors import UserError, fail
-from nmt_feat.runs.inputs import LOOKED_AT, Text, refuse_factored
+from nmt_feat.runs.inputs import SAMPLE_SIZE, Text, refuse_factored
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import kind_of
 from nmt_feat.text.normalization import normalize_lines
@@ -67,7 +67,7 @@ def annotate_file(
     if not (lines := normalize_lines(read_lines(source))):
         raise UserError(f"{source}: the file is empty; leave it out")
     if not plain:
-        refuse_factored(lines[:LOOKED_AT], Text(str(source), option="--"))
+        refuse_factored(lines[:SAMPLE_SIZE], Text(str(source), option="--"))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         for sentence in write_annotations(annotators, lines, target, processes):

@@ -25,7 +25,7 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.compose import arrange_arguments, prepare_hydra, register_resolvers, to_dataclass
 from nmt_feat.cli.explain import SCHEMAS, explain_error
 from nmt_feat.config.members import leave_out_unchosen
-from nmt_feat.errors import UserError, discard_output, fail, out_of_memory
+from nmt_feat.errors import UserError, discard_output, fail, is_out_of_memory
 from nmt_feat.runs.signals import AT_ONCE, STOPPED, Interrupted, signals
 
 INTERRUPTED = "interrupted; the file output=FILE is unchanged, and the same command starts again"
@@ -42,7 +42,7 @@ def print_mistakes() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain_error(error))
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         fail(
             "out of memory outside of an update; lower decoding.batch_tokens or provide more "

@@ -18,7 +18,7 @@ from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.build_trainer import find_selecting_metric
-from nmt_feat.runs.processes import first_speaks
+from nmt_feat.runs.processes import silence_all_but_first
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.run_summary import summarize_run
 
@@ -40,7 +40,7 @@ def train_job(cfg: TrainConfig) -> float:
     refuse_silent_merges(overrides)
     suggest_multirun()
     try:
-        with first_speaks():
+        with silence_all_but_first():
             run = run_training(cfg, sweep, current)
             if not sweep:
                 print_result(run, sys.argv[1:])

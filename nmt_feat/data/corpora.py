@@ -24,7 +24,7 @@ from nmt_feat.text.files import hash_file_cached, list_shards, read_blocks, read
 from nmt_feat.text.normalization import rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 
-LOOKED_AT = 100
+SAMPLE_SIZE = 100
 """Lines of JSON of which one has words, if any has."""
 
 
@@ -210,7 +210,7 @@ def has_columns(files: dict[str, Path], form: Format) -> bool:
     if form.kind != "jsonl" or form.factors or "conllu" in files:
         return True
     lines = itertools.chain.from_iterable(b.lines() for b in read_blocks(files["source"]))
-    return any('"words"' in line for line in itertools.islice(lines, LOOKED_AT))
+    return any('"words"' in line for line in itertools.islice(lines, SAMPLE_SIZE))
 
 
 def list_files(

@@ -83,7 +83,7 @@ def _read_json(text: str, path: Path) -> Iterator[Decision]:
     try:
         entries = load_json(text)
     except ValueError as error:
-        raise UserError(f"{path}: no readable JSON ({error}); {FORMS}") from None
+        raise UserError(f"{path}: not readable as JSON ({error}); {FORMS}") from None
     if not isinstance(entries, list):
         raise UserError(f"{path}: is no list of entries; {FORMS}")
     for number, entry in enumerate(entries):

@@ -103,4 +103,4 @@ def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
         return counts, table.schema.metadata[b"references"].decode()
     except (OSError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: has no readable counts ({reason}); run the run again") from None
+        raise UserError(f"{path}: has no readable counts ({reason}); train the run again") from None

@@ -50,7 +50,7 @@ def read_packed_records(path: Path) -> dict[Path, bytes]:
                 raise ValueError(f"{run} stands there twice")
         except (ValueError, Mismatch) as error:
             raise UserError(
-                f"{path}:{number}: no record of a run ({error}); get the file again"
+                f"{path}:{number}: not the record of a run ({error}); get the file again"
             ) from None
         contents[path.parent / run] = content
     return contents

@@ -1,6 +1,6 @@
-"""What is added to a finished run: further test sets, another search, metrics; no further update.
+"""Results that are added to a finished run: of further test sets, another search, other metrics.
 
-They are those that the run would have had if they had been asked for from the start.
+They equal those that the run would have had if it had been started with these settings.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
 
 def missing_sets(record: RunRecord, request: Request) -> list[str]:
-    """Which of dev and the test sets that are asked for a finished run has no results of."""
-    # With its scores of dev a record is finished: an ensemble that is interrupted lacks them.
+    """Those of dev and the requested test sets of which the run has no results."""
+    # Scores of dev make a record finished. An ensemble gets them last: it may be interrupted.
     names = ("dev", *request.tests) if record.finished else (*request.tests, "dev")
     return [name for name in names if find_result(record, name, request) is None]
 
@@ -59,10 +59,10 @@ def add_results(
     """Translate and score the sets that are missing, with the stored weights; write the record.
 
     Args:
-        cfg: the settings as they take effect, with the test sets and the search that are asked for.
+        cfg: the resolved settings, with the requested test sets and search.
         record: the run's record; each result is added to it.
         folder: the run's folder.
-        request: what is asked for.
+        request: the requested results.
         members: settings and folder of each run of an ensemble, which translate together.
     """
     names = missing_sets(record, request)
@@ -93,8 +93,8 @@ def add_results(
         scores = evaluate_split(cfg, decoded, prepared.target, splits[name], folder, stem)
         data = request.tests.get(name, "")
         result = SetResult(name, data, request.decoding, scores, f"{stem}.hyp", counts_file(stem))
-        _add(record, result, stem == name)
-        # With another test set the hash of an earlier identity no longer says it.
+        _add_result(record, result, is_main=stem == name)
+        # The hash of an earlier identity covers test sets, so it no longer tells the training data.
         record.data_hashes.setdefault("training", request.training)
         tests = record.config["data"].setdefault("tests", {})
         if name != "dev" and name not in tests:
@@ -117,41 +117,41 @@ def add_metrics(cfg: TrainConfig, record: RunRecord, selected: RunRecord, folder
     """Score the stored translations by the metrics that they lack; write counts and record.
 
     Args:
-        cfg: the settings as they take effect, with the metrics that are asked for.
+        cfg: the resolved settings, with the requested metrics.
         record: the run's record.
-        selected: the same with the results that are asked for, whose scores are the record's.
+        selected: the record with the requested results alone; the scores are the same objects.
         folder: the run's folder.
     """
     metrics = build_metrics(cfg.metrics, choose_scoring(cfg.data))
-    missing = {name: list_missing(metrics, scores) for name, scores in selected.scores.items()}
-    missing = {name: lacking for name, lacking in missing.items() if lacking}
-    names = [file for name in missing for file in (selected.files[name], selected.counts[name])]
-    if gone := [name for name in names if not (folder / name).exists()]:
-        say(f"{folder}: without further metrics, for {', '.join(gone)} is gone")
-    if not missing or gone:
+    metrics_of = {name: list_missing(metrics, scores) for name, scores in selected.scores.items()}
+    metrics_of = {name: missing for name, missing in metrics_of.items() if missing}
+    files = [file for name in metrics_of for file in (selected.files[name], selected.counts[name])]
+    if missing_files := [file for file in files if not (folder / file).exists()]:
+        say(f"{folder}: without further metrics, because {', '.join(missing_files)} is missing")
+    if not metrics_of or missing_files:
         return
-    check_sums(folder, only=names)
-    added = dict.fromkeys(m.name for lacking in missing.values() for m in lacking.values())
-    say(f"{folder}: scoring {', '.join(missing)} by {', '.join(added)}")
+    check_sums(folder, only=files)
+    names = dict.fromkeys(m.name for missing in metrics_of.values() for m in missing.values())
+    say(f"{folder}: scoring {', '.join(metrics_of)} by {', '.join(names)}")
     prepared = prepare_run(cfg, say)
     splits = {"dev": prepared.dev, **prepared.tests}
-    for name, lacking in missing.items():
+    for name, missing in metrics_of.items():
         hypotheses = read_lines(file_of_run(folder, selected.files[name]))
         counts_path, split = file_of_run(folder, selected.counts[name]), splits[name]
         counts, _ = read_counts(counts_path)
         scores, references = selected.scores[name], split.target_texts
-        counts |= add_scores(lacking, scores, split.source_texts, hypotheses, references)
+        counts |= add_scores(missing, scores, split.source_texts, hypotheses, references)
         write_counts(counts_path, counts, references)
     write_record(folder, record)
 
 
-def _add(record: RunRecord, result: SetResult, is_main: bool) -> None:
-    """Add a result, `own` where the run would have had it under the name of the set alone."""
+def _add_result(record: RunRecord, result: SetResult, is_main: bool) -> None:
+    """Add a result: `is_main` says that it is by the search and the files of the run itself."""
     if not is_main:
         record.further.append(result)
         return
     record.files[result.name], record.counts[result.name] = result.file, result.counts
-    if result.name == "dev":  # of an ensemble: training has no part in it
+    if result.name == "dev":  # of an ensemble: that of a run is there from training
         record.dev = result.scores
         return
     record.tests[result.name] = result.scores
@@ -159,9 +159,9 @@ def _add(record: RunRecord, result: SetResult, is_main: bool) -> None:
 
 
 def _choose_stem(record: RunRecord, name: str, request: Request) -> str:
-    """What the names of a set's files begin with: no other result has it.
+    """The beginning of the names of a result's files, different for each result.
 
-    The set's name alone, by the search that the run was tested with; else with what differs.
+    It is the set's name; for another search or other files, what differs stands behind it.
     """
     parts = [f"{setting}{value}" for setting, value in search_changes(record, request).items()]
     if name in record.tests and record.test_hashes.get(name) != request.tests[name]:

@@ -1,6 +1,6 @@
-"""What a run's folder has for translation: how it is written, how a model is loaded from it.
+"""The files in a run's folder that translation needs: how they are written and loaded.
 
-It is no part of run.py, so that translation need not load the libraries of training, for a second.
+They are not in run.py, because translation would load the libraries of training, for a second.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from nmt_feat.training.checkpoints import FORMAT, read_tensors, restore_weights
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 ANNOTATOR = "annotator"
-"""In a run's folder, that of the annotator's model."""
+"""Folder of the annotator's model, in a run's folder."""
 FINGERPRINT = "FINGERPRINT"
-"""In that folder, the file that says which annotator it was."""
+"""File in that folder that says which annotator it was."""
 GLOSSARY = "glossary.tsv"
 """The copy of the glossary, if the run was trained with terms."""
 ENCODER = "encoder/features.json"
-"""What every run has of its vocabularies, whatever its features are."""
+"""The file of its vocabularies that every run has, whatever its features are."""
 PRETRAINED = "encoder/pretrained.json"
 """The description of a pretrained model's layers, if the run has such a model."""
 EXPORT = "ctranslate2"
-"""In a run's folder, that of its export."""
+"""Folder of its export, in a run's folder."""
 
 
 def build_run_model(
@@ -65,8 +65,8 @@ def build_run_model(
     Args:
         cfg: the run's settings.
         encoder, target: the vocabularies of its data.
-        encoders: by feature, the language model whose states it has; opened where none is given.
-        pretrained: the description of a pretrained model; read from its folder where none is given.
+        encoders: by feature, the language model whose states it has; by default they are opened.
+        pretrained: the description of a pretrained model; by default read from its folder.
     """
     if cfg.model.folder:
         return build_pretrained(cfg, encoder.id_counts, pretrained or describe_pretrained(cfg))
@@ -90,7 +90,7 @@ def build_run_model(
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The trained model of a run, and what turns texts into its ids."""
+    """The trained model of a run, with what turns texts into its ids."""
 
     encoder: SourceEncoder
     target: Subwords
@@ -121,7 +121,7 @@ def load_model(folder: Path, cfg: TrainConfig, device: str) -> LoadedModel:
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Refuse a folder that lacks what a finished run has; the message says why it does."""
+    """Refuse a folder that lacks files of a finished run; the message says why they are missing."""
     lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if not lacking:
         if not (folder / ENCODER).is_file():
@@ -168,25 +168,25 @@ def _save_annotators(
     `content`: the settings as they are written.
     """
     for name, annotator in make_annotators(settings).items():
-        beside = annotator_folder(folder, settings, name)
-        make_folder(beside)
-        write_part(beside / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
+        copies = annotator_folder(folder, settings, name)
+        make_folder(copies)
+        write_part(copies / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
         part = content["parts"].get(name, content)
         model = Path(part["model"] or "").expanduser()
         if part["model"] and model.exists():  # else the name of an installed package
-            copy = beside / model.resolve().name
+            copy = copies / model.resolve().name
             copy_whole(model, copy)
             part["model"] = str(copy.relative_to(folder).as_posix())
     return content
 
 
 def annotator_folder(folder: Path, settings: AnnotatorConfig, name: str) -> Path:
-    """The folder of an annotator in that of a run; with several annotators, each has its own."""
+    """The folder of an annotator's model in a run's folder, one for each annotator."""
     return folder / ANNOTATOR / name if settings.parts else folder / ANNOTATOR
 
 
 def list_files_read(folder: str | Path) -> list[Path]:
-    """The files of a run that translation reads; none where there is no run."""
+    """The files of a run that translation reads; empty if there is no run."""
     top = Path(folder)
     files = [top / name for name in (CONFIG, WEIGHTS, SUMS, GLOSSARY)]
     for name in ("encoder", ANNOTATOR, EXPORT):

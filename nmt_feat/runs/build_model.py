@@ -32,12 +32,12 @@ from nmt_feat.model.transformer import (
     Transformer,
 )
 
-LEAST = FIRST + 1
-"""Ids of a feature at least: the special ones and a value."""
+FEWEST_IDS = FIRST + 1
+"""The fewest ids that a feature has: the special ones and a value."""
 WORD = "word"
 """Name of the first part; no feature may have it."""
 BY_EMBEDDING = MethodConfig()
-"""The method that is nothing beyond the embedding."""
+"""The method that leaves features to the embedding."""
 
 
 def list_unused_settings(cfg: CombinerConfig) -> list[str]:
@@ -57,7 +57,7 @@ def list_unused_settings(cfg: CombinerConfig) -> list[str]:
 
 
 def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Combiner:
-    """The combiner of the configuration; `parts`: by name, the width that each would like."""
+    """The combiner of the configuration; `parts`: by name, the width that each part requests."""
     if cfg._target_ is None:
         return NoFeatures(parts, dim)
     unused_settings = list_unused_settings(cfg)
@@ -72,10 +72,10 @@ def build_combiner(cfg: CombinerConfig, parts: dict[str, int], dim: int) -> Comb
 
 
 def resolve_methods(args: Mapping[str, Any], parts: list[str]) -> dict[str, Any]:
-    """The arguments of `Mixed` with classes in place of their dotted names, all names checked."""
+    """The arguments of `Mixed`, checked, with classes in place of their dotted names."""
     word, *features = parts
     if not features:
-        return dict(args)  # too few parts: `Mixed` says so
+        return dict(args)  # `Mixed` refuses too few parts
     methods = args.get("methods", {})
     if isinstance(methods, str):
         example = f"combiner.args.methods.{features[0]}={methods}"
@@ -84,7 +84,7 @@ def resolve_methods(args: Mapping[str, Any], parts: list[str]) -> dict[str, Any]
         where = f"combiner.args.methods.{name}"
         if name == word:
             raise UserError(
-                f"{where}: the first part has no method, the others merge with it; "
+                f"{where}: the first part has no method, other parts merge with it; "
                 f"known: {', '.join(features)}"
             )
         if name not in features:
@@ -99,7 +99,7 @@ def resolve_methods(args: Mapping[str, Any], parts: list[str]) -> dict[str, Any]
 
 
 def resolve_method(name: str) -> MixedMethod:
-    """The name of a shipped method as it is; the class of a dotted name."""
+    """The name of a shipped method unchanged; for a dotted name, its class."""
     if name in METHODS:
         return name
     if "." not in name:
@@ -125,7 +125,7 @@ def request_widths(
     model: ModelConfig,
     method: MethodConfig = BY_EMBEDDING,
 ) -> dict[str, int]:
-    """By part, the width that it would like; `values`: how many values each feature has."""
+    """The width that each part requests; `values`: how many values each feature has."""
     features = choose_merged_features(features, method)
     has_word = model.source_words and (not features or locate_method(method).merges_with_word)
     dim, parts = model.dim, {WORD: model.dim} if has_word else {}
@@ -154,12 +154,12 @@ def format_widths(combiner: Combiner) -> str:
 
 
 class FeatureParts(NamedTuple):
-    """What a `SourceEmbedding` has for features."""
+    """What a `SourceEmbedding` needs for features."""
 
     combiner: Combiner
     embedders: dict[str, nn.Module]
     masked: dict[str, Masking]
-    """For features with dropout."""
+    """The features with dropout."""
 
 
 def build_feature_parts(
@@ -216,16 +216,17 @@ def build_model(
             words = make_table(source_size, parts.combiner.widths.get(WORD, model.dim), std)
             if tokens := cls.count_tokens(values):
                 words = extend_table(words, tokens, std)
-    source, apart = _place_features(cls, words, parts, model)
+    source, separate_features = _place_features(cls, words, parts, model)
     if cls.has_encoders:
-        apart = build_encoders(model, choose_kinds(features), values, seed, parts.masked)
+        kinds = choose_kinds(features)
+        separate_features = build_encoders(model, kinds, values, seed, parts.masked)
     with isolated_generator(seed, "method"):
-        beyond = build_method(method, model.dim, values, apart)
+        method_module = build_method(method, model.dim, values, separate_features)
     with isolated_generator(seed, "transformer"):
         transformer = Transformer(
             source,
             TargetEmbedding(target, model.dropout),
-            beyond,
+            method_module,
             dim=model.dim,
             ffn_dim=model.ffn_dim,
             heads=model.heads,
@@ -244,16 +245,16 @@ def build_model(
 def _place_features(
     cls: type[Method], words: nn.Embedding | None, parts: FeatureParts, model: ModelConfig
 ) -> tuple[SourceEmbedding, nn.Module | None]:
-    """The source's embedding, and that of the features alone, if the method merges them apart."""
+    """The source's embedding; that of the features, if the method merges them without the word."""
     combiner, embedders, masked = parts
     if embedders and not cls.merges_with_word:
         words_alone = NoFeatures({WORD: model.dim}, model.dim)
         source = SourceEmbedding(words, {}, words_alone, model.dropout)
-        apart = SourceEmbedding(
+        separate_features = SourceEmbedding(
             None, embedders, combiner, model.dropout, masked, has_positions=False
         )
-        return source, apart
-    # The others are no part of the embedding: the method itself reads, writes or predicts them.
+        return source, separate_features
+    # Features without an embedder here are read, written or predicted by the method itself.
     merged_masked = {name: shares for name, shares in masked.items() if name in embedders}
     return SourceEmbedding(words, embedders, combiner, model.dropout, merged_masked), None
 
@@ -279,7 +280,7 @@ def build_encoders(
             embedders[name] = kind.build_embedder(values[name], model.dim, std)
         with isolated_generator(seed, f"layers {name}"):
             encoders.append([EncoderLayer(*shape) for _ in range(model.encoder_layers)])
-    # An embedding has a combiner; here it only says the widths, as features are not merged.
+    # An embedding needs a combiner; this one only tells the widths, as nothing is merged.
     combiner = Add(dict.fromkeys(embedders, model.dim), model.dim)
     embedding = SourceEmbedding(None, embedders, combiner, model.dropout, masked)
     return FeatureEncoders(embedding, encoders, model.dim)

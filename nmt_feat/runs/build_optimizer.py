@@ -1,4 +1,4 @@
-"""From settings to an optimiser, tried before data is read."""
+"""The optimiser of the settings, which is tried before data is read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from nmt_feat.training.optimizers import Rates, group_parameters, optimizer_tens
 def build_optimizer(
     cfg: OptimizerConfig, module: nn.Module, rates: Rates | None = None
 ) -> torch.optim.Optimizer:
-    """The optimiser, in PyTorch's fused form where its class has one.
+    """The optimiser, in PyTorch's fused form if its class has one.
 
-    `rates`: the highest learning rates of parameters whose names begin so. `UserError` where the
-    class would ignore a setting, or needs a closure.
+    Args:
+        cfg: its settings.
+        module: the module whose parameters it trains.
+        rates: by the beginning of parameters' names, their highest learning rate.
+
+    Raises:
+        UserError: if the class would ignore a setting, or needs a closure.
     """
     kind = locate_class(cfg._target_)
     taken = inspect.signature(kind).parameters
@@ -32,8 +37,8 @@ def build_optimizer(
         if not {"betas", name} <= taken.keys() and value != getattr(OptimizerConfig(), name):
             lacks = name if "betas" in taken else "betas"
             raise UserError(
-                f"optimizer.{name}={value}: is for Adam and its kin, {cfg._target_} has no "
-                f"{lacks}; leave it out, or give an argument of its own by +optimizer.args"
+                f"optimizer.{name}={value}: is for Adam and optimisers like it, {cfg._target_} has "
+                f"no {lacks}; leave it out, or give arguments of the class by +optimizer.args"
             )
     step = inspect.signature(kind.step).parameters if hasattr(kind, "step") else {}
     if "closure" in step and step["closure"].default is inspect.Parameter.empty:
@@ -54,7 +59,7 @@ def build_optimizer(
 def try_optimizer(cfg: OptimizerConfig) -> None:
     """Build the optimiser for a small layer, make an update and save its state.
 
-    What its class cannot do is so a `UserError` before data is read.
+    So a class that cannot do this is a `UserError` before data is read.
     """
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         layer = nn.Linear(2, 2)

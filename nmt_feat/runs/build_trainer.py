@@ -1,4 +1,4 @@
-"""From settings, data and a model to a trainer: what the loop of ring 1 takes, made of ring 2."""
+"""From settings, data and a model to a trainer: connects the loop of ring 1 with ring 2."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class SplitBatch:
 
 
 def plan_epoch(cfg: TrainConfig, prepared: Prepared, epoch: int) -> list[SplitBatch]:
-    """The batches of an epoch, of all processes together, with its data where each has its own."""
+    """The batches of an epoch, for all processes; a control may redraw the data for each epoch."""
     seed, settings = derive_seed(cfg.seed, "order"), cfg.trainer
     by_target = settings.batch_by == "target"
     batches = plan(prepared.train, settings.batch_tokens, seed, epoch, by_target)
@@ -81,17 +81,16 @@ def validate_on_dev(
     search: DecodingConfig,
     selecting: Metric | None,
 ) -> ValidationScores | None:
-    """Dev loss and BLEU; each process does its share, and all know the result.
+    """Dev loss and BLEU; each process computes its share, and all get the result.
 
-    `selecting` is the metric that chooses the checkpoint, where it is not BLEU.
-
-    None where a signal to any of the processes interrupts it.
+    `selecting` is the metric that chooses the checkpoint, if it is not BLEU. The result is None if
+    a signal to any of the processes interrupts the validation.
     """
     dev, budget, device = prepared.dev, cfg.trainer.batch_tokens, fabric.device
     names, model = list(prepared.encoder.features), objective.model
 
     def compute_loss(share: slice) -> list[tuple[float, int]]:
-        with torch.no_grad():  # not by the data-parallel wrapper, which would wait for others
+        with torch.no_grad():  # without the data-parallel wrapper, which would wait for others
             return [compute_dev_loss(objective, dev, names, budget, device, share)]
 
     def translate(share: slice) -> list[list[int]]:
@@ -107,8 +106,7 @@ def validate_on_dev(
     scoring = choose_scoring(cfg.data)
 
     def measure_scores(share: slice) -> list[list[float]]:
-        works = [texts][share]  # one piece of work, that of the first process
-        if not works:
+        if not [texts][share]:  # a list of one piece of work: only the first process has a share
             return []
         bleu = score(texts, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu
         return [[bleu] if selecting is None else [bleu, score_for_selection(selecting, dev, texts)]]
@@ -121,7 +119,7 @@ def validate_on_dev(
 
 
 def find_selecting_metric(cfg: TrainConfig) -> Metric | None:
-    """The metric that chooses the checkpoint, where it is not BLEU."""
+    """The metric that chooses the checkpoint; None if it is BLEU."""
     name = cfg.trainer.select_metric
     if name == TrainerConfig.select_metric:
         return None
@@ -129,7 +127,7 @@ def find_selecting_metric(cfg: TrainConfig) -> Metric | None:
 
 
 def score_for_selection(metric: Metric, dev: EncodedSplit, texts: Sequence[str]) -> float:
-    """The score of translations of dev, with its sign changed where a lower one is better."""
+    """The score of translations of dev, negated if a lower score is better."""
     value = score_texts(metric, dev.source_texts, texts, dev.target_texts)
     return -value if metric.lower_is_better else value
 
@@ -146,7 +144,7 @@ def build_trainer(
 ) -> Trainer:
     """A trainer before its first update.
 
-    `search`: how validations translate; `inherited`: parameters with weights of another run.
+    `search`: of validations; `inherited`: names of parameters with weights of another run.
     """
     objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
     objective.to(fabric.device)
@@ -175,7 +173,7 @@ def build_trainer(
 
 
 def training_settings(cfg: TrainConfig) -> TrainingSettings:
-    """Those of the settings that the loop needs."""
+    """The settings that the loop needs."""
     trainer = cfg.trainer
     return TrainingSettings(
         seed=cfg.seed,

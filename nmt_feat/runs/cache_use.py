@@ -25,7 +25,7 @@ KINDS = {
     ANNOTATION: r"annotation-[0-9a-f]{16}\.conllu",
     SUMS: r"sums",
 }
-"""Kinds of entries by what their names match; the first counts."""
+"""Kinds of entries with patterns of their names; the first that matches counts."""
 
 
 @dataclass
@@ -37,19 +37,19 @@ class CacheEntry:
     size: int
     """In bytes, of all its files."""
     runs: list[str] = field(default_factory=list)
-    """Names of the runs that use it. Annotation serves all data that is prepared from its text, so
-    it names none."""
+    """Names of the runs that use it. Empty for annotation, which serves all data that is prepared
+    from its text."""
 
     @property
     def is_needless(self) -> bool:
-        """Whether it is only there for runs, and none uses it."""
+        """Whether it exists only for runs, and none uses it."""
         if self.kind == LEFTOVER:
             return not self.path.with_suffix("").exists()
         return self.kind in (PREPARED, VECTORS) and not self.runs
 
 
 def list_cache(cache: Path, runs: Mapping[Path, RunRecord]) -> list[CacheEntry]:
-    """All that stands in a cache, by kind and name, with the runs among `runs` that use it."""
+    """The entries of a cache, sorted by kind and name, with the runs among `runs` that use them."""
     corpora = {path.stem for path in (find_resource("conf") / "data").glob("*.yaml")}
     corpora |= {record.data for record in runs.values()}
     entries = [
@@ -74,7 +74,7 @@ def _measure_size(path: Path) -> int:
     files = [path] if not path.is_dir() or path.is_symlink() else path.rglob("*")
     size = 0
     for file in files:
-        with contextlib.suppress(OSError):  # just gone
+        with contextlib.suppress(OSError):  # another process has just removed it
             size += 0 if file.is_dir() else file.lstat().st_size
     return size
 
@@ -83,9 +83,9 @@ def _runs_by_entry(cache: Path, runs: Mapping[Path, RunRecord]) -> dict[str, set
     """By an entry's name, the names of the runs that use it."""
     users: dict[str, set[str]] = {}
     for folder, record in runs.items():
-        names = (
-            [record.data] if record.config.get("data", {}).get("download", {}).get("url") else []
-        )
+        names = []
+        if record.config.get("data", {}).get("download", {}).get("url"):
+            names.append(record.data)
         if prepared := record.data_hashes.get("prepared"):
             names.append(f"prepared-{prepared[:16]}")
             names += _list_vectors(cache / names[-1])
@@ -103,7 +103,7 @@ def _list_vectors(prepared: Path) -> list[str]:
 
 
 def remove_entry(entry: CacheEntry) -> bool:
-    """Remove an entry of the cache; False where a process makes it right now."""
+    """Remove an entry of the cache; False if a process is building it."""
     path = entry.path
     base = path.with_suffix("") if entry.kind == LEFTOVER else path
     lock = FileLock(f"{base}.lock", timeout=0)

@@ -1,4 +1,4 @@
-"""Whether a combiner can be used: its widths, and what it returns, tried before data is read."""
+"""Checks of a combiner before data is read: its widths, and what it returns for zeros."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.runs.build_model import (
     BY_EMBEDDING,
-    LEAST,
+    FEWEST_IDS,
     WORD,
     build_combiner,
     check_tie,
@@ -32,33 +32,33 @@ def check_widths(
     model: ModelConfig,
     method: MethodConfig = BY_EMBEDDING,
 ) -> None:
-    """Try the combiner with features as narrow as can be: its widths, and its result for zeros."""
+    """Check the combiner with the narrowest features: its widths, and its result for zeros."""
     parts = request_widths(cfg, features, dict.fromkeys(features, 1), model, method)
     with isolated_generator(0, "check"), torch.no_grad():
         combiner = build_combiner(cfg, parts, model.dim)
         _check_part_widths(combiner, parts, model, str(cfg._target_))
         for name, kind in choose_kinds(choose_merged_features(features, method)).items():
-            _try_embedder(kind, kind.build_embedder(LEAST, combiner.widths[name], 1.0))
+            _try_embedder(kind, kind.build_embedder(FEWEST_IDS, combiner.widths[name], 1.0))
         _try_combiner(combiner, str(cfg._target_))
-        # Whatever the corpus, a feature has this many ids; fewer were tried for their messages.
-        least = dict.fromkeys(features, LEAST)
-        build_combiner(cfg, request_widths(cfg, features, least, model, method), model.dim)
+        # In any corpus, a feature has at least so many ids. Fewer were tried first, because then
+        # messages are about the combiner rather than about a feature's width.
+        sizes = dict.fromkeys(features, FEWEST_IDS)
+        build_combiner(cfg, request_widths(cfg, features, sizes, model, method), model.dim)
 
 
 def _check_part_widths(
     combiner: Combiner, parts: dict[str, int], model: ModelConfig, target: str
 ) -> None:
-    """Refuse a combiner that does not give each part a width with which the model can be built."""
+    """Refuse a combiner that does not give each part a usable width."""
     if not hasattr(combiner, "widths") or not hasattr(combiner, "model_dim"):
         raise UserError(
-            f"{target}: has no widths; let its __init__ begin with "
-            "super().__init__(parts, model_dim)"
+            f"{target}: has no widths; begin its __init__ with super().__init__(parts, model_dim)"
         )
     check_tie(combiner, model)
     if combiner.widths.keys() != parts.keys():
         raise UserError(
-            f"{target}: gives a width to {', '.join(combiner.widths)}; "
-            f"the parts are {', '.join(parts)}; give each of them one"
+            f"{target}: gives widths to {', '.join(combiner.widths)}; "
+            f"the parts are {', '.join(parts)}; give each part a width"
         )
     for name, width in combiner.widths.items():
         if not hasattr(width, "__index__") or width < 1:  # 0 would leave the part out
@@ -68,7 +68,7 @@ def _check_part_widths(
 
 
 def _try_combiner(combiner: Combiner, target: str) -> None:
-    """Refuse what a combiner must not return, for zeros of batch 2 and time 3."""
+    """Refuse a wrong result of a combiner for zeros of batch 2 and time 3."""
     parts = [torch.zeros(2, 3, width) for width in combiner.widths.values()]
     with naming_failures(type(combiner), Combiner):
         merged = combiner(parts)
@@ -91,7 +91,7 @@ def _try_combiner(combiner: Combiner, target: str) -> None:
 
 
 def _check_numbers_of_parts(numbers: object, shape: tuple[int, ...], where: str) -> None:
-    """Refuse what is no tensor of this shape, with 1 allowed for each of its sizes."""
+    """Refuse anything but a tensor of this shape, of which each size may also be 1."""
     if not isinstance(numbers, Tensor):
         raise UserError(f"{where} returns {_describe_type(numbers)}; return a tensor, or None")
     sizes = zip(numbers.shape, shape, strict=False)
@@ -103,7 +103,7 @@ def _check_numbers_of_parts(numbers: object, shape: tuple[int, ...], where: str)
 
 
 def _try_embedder(kind: FeatureKind, module: nn.Module) -> None:
-    """Refuse what the class of a user's embedder must not return, for ids of batch 2 and time 3."""
+    """Refuse a wrong result of a user-defined embedder for ids of batch 2 and time 3."""
     ids = kind.make_sample()
     if type(module).__module__.startswith("nmt_feat.") or ids is None:
         return
@@ -126,24 +126,25 @@ def _describe_type(value: object) -> str:
 def check_vectors(
     cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig, width: int
 ) -> None:
-    """Refuse ready-made vectors whose width is not the word's, if no data is needed to know it."""
+    """Refuse ready-made vectors that cannot have the word's width, as far as settings tell."""
     combiners = []
-    for values in (LEAST, 1 << 30):  # the fewest and more than any feature has
+    for values in (FEWEST_IDS, 1 << 30):  # the fewest, and more than any feature has
         parts = request_widths(cfg, features, dict.fromkeys(features, values), model)
         with isolated_generator(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
             combiners.append(build_combiner(cfg, parts, model.dim))
-    if not combiners:  # which another check explains
+    if not combiners:  # another check says why
         return
-    # With more values features are wider, until they leave the word nothing: then from 1 on.
+    # More values make features wider and the word narrower. If they leave the word nothing, the
+    # second combiner cannot be built, and the word may have any width from 1 on.
     word_widths = [combiner.widths[WORD] for combiner in combiners]
-    least = min(word_widths) if len(word_widths) == 2 else 1
-    if not least <= width <= max(word_widths):
+    narrowest = min(word_widths) if len(word_widths) == 2 else 1
+    if not narrowest <= width <= max(word_widths):
         nearest = min(combiners, key=lambda combiner: abs(combiner.widths[WORD] - width))
         refuse_width(nearest, model, width)
 
 
 def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:
-    """Refuse vectors of another width than the combiner gives the word."""
+    """Refuse vectors whose width is not the one that the combiner gives the word."""
     word = combiner.widths[WORD]
     if word != width:
         raise UserError(

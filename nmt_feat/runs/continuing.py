@@ -1,4 +1,4 @@
-"""Continuing with other settings: those that would change the result are refused."""
+"""Continuing a run with other settings: which are allowed, and whose checkpoints are taken."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def flatten_settings(settings: dict[str, Any], path: str = "") -> dict[str, Any]
 def refuse_changes(
     run: Path, before: dict[str, Any], now: dict[str, Any], step: int, exact: bool
 ) -> None:
-    """Refuse settings with which the result would not be that of training with them from the start.
+    """Refuse settings with which the result would differ from training with them from the start.
 
-    Allowed are another `trainer.max_steps`, where it is not below `step` and the schedule does not
-    depend on it, and, unless `exact`, other `devices` and `accumulate` of the same product. Threads
-    are compared as they are, not as they are set (see `Trainer.resume`).
+    Allowed are another `trainer.max_steps`, if it is not below `step` and the schedule does not
+    depend on it, and, unless `exact`, other `devices` and `accumulate` of the same product. The
+    number of threads in use is compared elsewhere, see `Trainer.resume`.
 
     Args:
         run: the run's folder, for the message.
@@ -45,19 +45,22 @@ def refuse_changes(
     changed.discard("trainer.threads")
     if new["optimizer.schedule"] in ENDLESS and new["trainer.max_steps"] >= step:
         changed.discard("trainer.max_steps")
-    batches = [one["trainer.devices"] * one["trainer.accumulate"] for one in (old, new)]
+    if not changed:
+        return
     hint = "leave them as they were, or train from the start"
-    if changed and changed <= {"trainer.devices", "trainer.accumulate"} and len({*batches}) == 1:
+    batches, old_batches = (
+        settings["trainer.devices"] * settings["trainer.accumulate"] for settings in (new, old)
+    )
+    if changed <= {"trainer.devices", "trainer.accumulate"} and batches == old_batches:
         if not exact:
             return
         hint = "leave them as they were, or set trainer.resume_exact=false: only rounding differs"
-    if changed:
-        listed = (f"{n}={old.get(n)}, here {new.get(n)}" for n in sorted(changed))
-        raise UserError(f"{run}: was trained with {'; '.join(listed)}; {hint}")
+    differences = (f"{name}={old.get(name)}, here {new.get(name)}" for name in sorted(changed))
+    raise UserError(f"{run}: was trained with {'; '.join(differences)}; {hint}")
 
 
 def find_unfinished(run: Path) -> Checkpoints:
-    """The checkpoints of the unfinished run in a folder; an error if it is none."""
+    """The checkpoints of the unfinished run in a folder; an error if there is no such run."""
     checkpoints = Checkpoints(run / CHECKPOINTS, 1)
     if not checkpoints.step or checkpoints.index["meta"]["finished"]:
         reason = "has finished training" if checkpoints.step else "has no checkpoint"
@@ -71,5 +74,5 @@ def adopt_checkpoints(run: Path, folder: Path) -> None:
     remove_tree(copied)
     make_folder(folder)
     shutil.copytree(run / CHECKPOINTS, copied)
-    remove_tree(folder / CHECKPOINTS)  # at most a first one, killed half-way
+    remove_tree(folder / CHECKPOINTS)  # at most an incomplete first one
     rename_whole(copied, folder / CHECKPOINTS)

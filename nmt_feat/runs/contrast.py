@@ -14,7 +14,7 @@ from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 
 LONGEST = 4096
-"""Pieces of a side at most, as `score.py` has it."""
+"""Most pieces of a side, as in `score.py`."""
 
 
 def read_sources(
@@ -26,7 +26,7 @@ def read_sources(
         model: the model.
         decisions: of the suite.
         path: the suite's file, for messages.
-        reader: sources, one for each entry of the suite, in which annotation may stand; else the
+        reader: sources, one for each entry of the suite, which may be annotated; without it, the
             annotator of training annotates the suite's.
     """
     texts = {decision.entry: decision.source for decision in decisions}
@@ -42,8 +42,8 @@ def read_sources(
     for entry, text in zip(texts, model.normalize_targets([*texts.values()]), strict=True):
         if "".join(annotated[entry].text.split()) != "".join(text.split()):
             raise UserError(
-                f"{reader.label}: sentence {entry + 1} has another text than entry {entry + 1} of "
-                f"{path}; give one sentence for each entry, in order"
+                f"{reader.label}: sentence {entry + 1} differs from the text of entry {entry + 1} "
+                f"of {path}; give one sentence for each entry, in order"
             )
     return {entry: annotated[entry] for entry in texts}
 
@@ -51,7 +51,7 @@ def read_sources(
 def decide(
     model: TrainedModel, decisions: Sequence[Decision], sources: dict[int, Sentence], path: Path
 ) -> list[bool]:
-    """Whether the reference of each decision is more probable than all that is wrong."""
+    """For each decision, whether the reference is more probable than every wrong translation."""
     pairs = dict.fromkeys(
         (decision.entry, target)
         for decision in decisions
@@ -63,7 +63,7 @@ def decide(
     limit = min(LONGEST, model.longest_side)
     check_pairs(model.encoder, model.target, sentences, targets, where, limit)
     references = {decision.entry: decision.reference for decision in decisions}
-    model.encode_pairs(  # what is unknown is counted once for each entry
+    model.encode_pairs(  # counts what is unknown, once for each entry
         [sources[entry] for entry in references],
         list(references.values()),
         [f"{path}: entry {entry + 1}" for entry in references],

@@ -1,6 +1,6 @@
-"""Ensembles as rows of tables: runs that differ in the seed alone translate together.
+"""Ensembles as rows of tables: runs that differ only in the seed translate together.
 
-An ensemble has a folder beside its runs, with record, translations and counts, without weights.
+An ensemble has a folder beside its runs, with record, translations and counts, but no weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nmt_feat.runs.additions import add_metrics, add_results
 from nmt_feat.runs.continuing import flatten_settings
 from nmt_feat.runs.ensembles import hash_vocabularies
 from nmt_feat.runs.finished_runs import apply_request
-from nmt_feat.runs.locks import held
+from nmt_feat.runs.locks import is_locked
 from nmt_feat.runs.records import (
     FINISHED,
     STARTED,
@@ -40,15 +40,15 @@ from nmt_feat.runs.run import lock_folder
 from nmt_feat.runs.signals import signals
 
 DRAWN_BY_SEED = ("shuffled", "resampled", "by_type")
-"""Controls whose runs read other features with each seed."""
+"""Controls that draw other features with each seed."""
 SEED = -1
-"""Instead of a seed: an ensemble has the seeds of its members."""
+"""The seed in an ensemble's record, whose members have seeds."""
 Group = dict[Path, RunRecord]
 """The runs of an ensemble by folder, in the order of their seeds."""
 
 
 def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
-    """The runs of each row that has two or more; of the others, the reason is printed.
+    """The runs of each row that has two or more; for other runs, the reason is printed.
 
     Args:
         run: the setting that names the runs, for errors.
@@ -62,7 +62,7 @@ def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
         record = read_run(folder)
         control = record.settings.get("control")
         if control in DRAWN_BY_SEED:
-            say(f"{folder}: in no ensemble, for control={control} draws other features per seed")
+            say(f"{folder}: in no ensemble: control={control} draws other features for each seed")
             continue
         row = rows.setdefault(hash_json(_shared_settings(record)), {})
         if all(member.seed != record.seed for member in row.values()):  # a copy counts once
@@ -75,10 +75,11 @@ def group_runs(run: str, folders: Sequence[Path]) -> list[Group]:
     for group in groups:
         _refuse_unlike_runs(group)
     if not groups:
-        raise UserError(_explain_lack(run, [next(iter(row.items())) for row in rows.values()]))
+        first_runs = [next(iter(row.items())) for row in rows.values()]
+        raise UserError(_explain_missing_rows(run, first_runs))
     for row in rows.values():
         if len(row) == 1:
-            say(f"{next(iter(row))}: in no ensemble, for no other seed of it is here")
+            say(f"{next(iter(row))}: in no ensemble: there is no other seed of it")
     return groups
 
 
@@ -104,7 +105,7 @@ def _refuse_unlike_runs(group: Group) -> None:
                 f"{folder}: has other test sets ({tests}) than {first} ({first_tests}); {advice}"
             )
         hashes, first_hashes = group[folder].test_hashes, group[first].test_hashes
-        # Records of earlier versions have no hashes: what is not known is not refused.
+        # Records of earlier versions have no hashes, so these cannot be compared.
         for test in hashes.keys() & first_hashes.keys():
             if test in settings[folder].data.tests and hashes[test] != first_hashes[test]:
                 raise UserError(f"{folder}: has another {test} than {first}; {advice}")
@@ -112,13 +113,13 @@ def _refuse_unlike_runs(group: Group) -> None:
             raise UserError(f"{folder}: was tested by another search than {first}; {advice}")
 
 
-def _explain_lack(run: str, rows: Sequence[tuple[Path, RunRecord]]) -> str:
+def _explain_missing_rows(run: str, rows: Sequence[tuple[Path, RunRecord]]) -> str:
     """Why no row has two runs, and what to do; `rows`: the first run of each row."""
     advice = "give several seeds of a row, such as 'run=runs/gate-*'"
     if not rows:
         return f"run={run} ensemble=true: only controls, whose features differ by seed; {advice}"
     if len(rows) == 1:
-        return f"run={run} ensemble=true: one run is no ensemble; {advice}"
+        return f"run={run} ensemble=true: an ensemble needs two runs or more; {advice}"
     (folder, record), (other_folder, other_record) = rows[:2]
     settings = flatten_settings(_shared_settings(record))
     other_settings = flatten_settings(_shared_settings(other_record))
@@ -126,7 +127,7 @@ def _explain_lack(run: str, rows: Sequence[tuple[Path, RunRecord]]) -> str:
     different = [name for name in names if settings.get(name) != other_settings.get(name)]
     listed = ", ".join(different[:3]) + (" ..." if len(different) > 3 else "")
     return (
-        f"run={run} ensemble=true: no two of these runs differ in the seed alone ({folder.name} "
+        f"run={run} ensemble=true: no two of these runs differ only in the seed ({folder.name} "
         f"and {other_folder.name} differ in {listed}); {advice}"
     )
 
@@ -134,16 +135,18 @@ def _explain_lack(run: str, rows: Sequence[tuple[Path, RunRecord]]) -> str:
 def evaluate_ensembles(
     groups: Sequence[Group], asked: EvaluateConfig
 ) -> Iterator[tuple[RunRecord, Path]]:
-    """Test each group as an ensemble, as far as results are missing.
+    """Test each group as an ensemble, where results are missing.
 
-    A group that another process is busy with comes later, so that several processes share the work.
+    A group that another process works on comes later, so that several processes share the work.
 
     Yields:
-        The record with the results that are asked for, and the ensemble's folder.
+        The record with the requested results, and the ensemble's folder.
     """
     remaining = {_name_folder(group): group for group in groups}
     while remaining:
-        folder = next((folder for folder in remaining if not held(folder)), next(iter(remaining)))
+        folder = next(
+            (folder for folder in remaining if not is_locked(folder)), next(iter(remaining))
+        )
         group = remaining.pop(folder)
         make_folder(folder.parent)
         with signals.handled(), lock_folder(folder, wait=True):
@@ -166,9 +169,9 @@ def _name_folder(group: Group) -> Path:
 
 
 def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> RunRecord:
-    """Add the results by the search of the runs themselves, then those that are asked for.
+    """Add the results by the search of the runs, then those of the request.
 
-    The former make the ensemble a finished one, whatever is asked for first.
+    A record is finished only with results by the search of the runs, so these come first.
     """
     members = [(apply_request(run, asked), run) for run in group]
     cfg = members[0][0]
@@ -183,20 +186,20 @@ def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> Run
     add_results(cfg, record, folder, request, members)
     if not read_sums(folder):
         write_sums(folder, hash_files(folder, ("*.hyp", "*.counts.parquet")))
-        write_record(folder, record)  # again: its sum stands beside those of the others
+        write_record(folder, record)  # again, to add its checksum to the others
     selected = select_results(record, request)
     add_metrics(cfg, record, selected, folder)
     return selected
 
 
 def _make_request(cfg: TrainConfig) -> Request:
-    """The search and the test sets that settings ask for."""
+    """The search and the test sets of the settings, as a request."""
     data = hash_data(cfg, features_to_prepare(cfg))
     return Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
 
 
 def _begin_record(folder: Path, group: Group) -> RunRecord:
-    """Write the record of an ensemble without results: what its runs share, and their sums."""
+    """Write the record of an ensemble without results: what its runs share, or add up to."""
     make_folder(folder)
     records = list(group.values())
     first, settings = records[0], _settings_of(group)

@@ -17,9 +17,9 @@ from nmt_feat.runs.trained_model import TrainedModel
 
 
 def list_members(run: str) -> list[str]:
-    """The folders that `run=` names: one, or several with commas between or by `*`.
+    """The folders that `run=` names: one, or several separated by commas or matched by `*`.
 
-    An ensemble that `evaluate` has tested stands for its runs.
+    The folder of an ensemble, which `evaluate` has tested, stands for its runs.
     """
     names = [run] if Path(run).exists() else [name.strip() for name in run.split(",")]
     folders: list[str] = []
@@ -31,14 +31,15 @@ def list_members(run: str) -> list[str]:
         if not matches:
             raise UserError(f"run={run}: no folder is named {name}; correct the pattern")
         folders += matches
-    members: dict[str, str] = {}  # each once, also where a pattern matches an ensemble's folder
-    for member in (member for folder in folders for member in _open_ensemble(folder)):
-        members.setdefault(os.path.normpath(member), member)
+    members: dict[str, str] = {}  # a pattern may match both an ensemble and its runs
+    for folder in folders:
+        for member in _list_runs(folder):
+            members.setdefault(os.path.normpath(member), member)
     return list(members.values())
 
 
-def _open_ensemble(folder: str) -> list[str]:
-    """The folders of an ensemble's runs; of a run its own."""
+def _list_runs(folder: str) -> list[str]:
+    """The folders of an ensemble's runs; for a run, its folder alone."""
     if not (Path(folder) / FINISHED).is_file():
         return [folder]
     members = read_run(Path(folder)).members
@@ -46,7 +47,7 @@ def _open_ensemble(folder: str) -> list[str]:
 
 
 def open_runs(run: str, threads: int) -> TrainedModel:
-    """The run that `run=` names, or several as one that has the mean of their probabilities.
+    """The run that `run=` names, or several as one model with the mean of their probabilities.
 
     Raises:
         UserError: a run has other pieces or other features than the first, or another source.
@@ -67,7 +68,7 @@ def open_runs(run: str, threads: int) -> TrainedModel:
                 f"run={run}: {model.folder} writes features into its source in another way than "
                 f"{first.folder}; give runs of one method, such as its seeds"
             )
-    # One model reads the text for all: one that reads features, if some members do not.
+    # One model reads the text for all: the one that reads the most features.
     reader = max(models, key=lambda model: len(model.feature_names))
     reader.searched = Ensemble([model.model for model in models])
     names = ", ".join(str(model.folder) for model in models)
@@ -81,5 +82,5 @@ def _method_in_source(model: TrainedModel) -> MethodConfig | None:
 
 
 def hash_vocabularies(folder: Path) -> dict[str, list[str]]:
-    """By file: the hashes of all that says how a run cuts text into pieces and numbers them."""
+    """The hashes of the files that say how a run cuts text into pieces and numbers them."""
     return hash_files(folder, ("encoder/**/*",))

@@ -1,4 +1,4 @@
-"""Whether features, corpus, annotator and control go together, as far as settings alone tell."""
+"""Checks that features, corpus, annotator and control go together, without reading data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nmt_feat.text.term_insertion import COLUMN
 
 
 def check_features(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, features that nothing gives and controls of nothing."""
+    """Refuse, before data is read, features that have no source and controls without effect."""
     if not cfg.features:
         return
     kinds = choose_kinds(cfg.features)
@@ -36,20 +36,20 @@ def check_features(cfg: TrainConfig) -> None:
         _check_factors(cfg.data, cfg.features, columns)
     if cfg.control in CONTROLS and all(kind.of_pieces for kind in kinds.values()):
         raise UserError(
-            f"control={cfg.control}: {', '.join(cfg.features)} say nothing that the pieces do not; "
+            f"control={cfg.control}: only pieces determine {', '.join(cfg.features)}; "
             "choose features of words, or control=none"
         )
 
 
 def check_denoising(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, what would show masked words, or stand between words."""
+    """Refuse, before data is read, tags and encoders' vectors with denoising."""
     if cfg.data.objective != "denoise":
         return
     method, where = locate_method(cfg.method), shorten_class_name(cfg.method._target_)
     if method.in_source:
         raise UserError(
-            f"data.objective=denoise method={where}: tags would stand between the words, of which "
-            "spans are masked; set method=embedding"
+            f"data.objective=denoise method={where}: its tags would stand inside the spans that "
+            "are masked; set method=embedding"
         )
     if method.reads_heads:
         raise UserError(
@@ -65,12 +65,12 @@ def check_denoising(cfg: TrainConfig) -> None:
 
 
 def check_terminology(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, a glossary that is none, and marks that no feature reads."""
+    """Refuse, before data is read, an unusable glossary, and marks of terms that nothing reads."""
     terminology = cfg.data.terminology
     if terminology.glossary is None:
         return
     if not terminology.is_applied:
-        Glossary.read(terminology.glossary)  # which metrics may need
+        Glossary.read(terminology.glossary)  # metrics may need it
         return
     terms = Terminology.read(terminology, terminology.glossary).glossary.terms
     make_annotator(terminology.target_lemmas)
@@ -113,16 +113,16 @@ def _check_language(annotator: Annotator, data: DataConfig) -> None:
 def _check_columns(
     annotators: Mapping[str, Annotator], cfg: TrainConfig, columns: dict[str, str]
 ) -> None:
-    """Refuse columns of features that neither the annotators give nor, perhaps, the text."""
+    """Refuse columns of features that neither an annotator nor the text gives."""
     train, replaces = cfg.data.train, cfg.annotator.replace
     form = Format(read_kind(cfg.data, train), tuple(cfg.data.factors))
     if not (replaces or train.raw) and name_annotation(train, form):
         factors, _ = _find_factors(cfg.data, "train", train)
-        if factors is None:  # CoNLL-U and JSON lines may have any
+        if factors is None:  # CoNLL-U and JSON lines may have any column
             return
         columns = {name: c for name, c in columns.items() if not _include(factors, c)}
     by_annotator = [annotator.columns for annotator in annotators.values()]
-    if None in by_annotator:  # one that may give any column
+    if None in by_annotator:  # an annotator that may give any column
         return
     annotated = list(dict.fromkeys(c for names in by_annotator for c in names or ()))
     for name, column in columns.items():
@@ -163,6 +163,8 @@ def _find_factors(data: DataConfig, key: str, split: SplitConfig) -> tuple[list[
 
 
 def _include(factors: list[str], column: str) -> bool:
-    """Whether one of the factors is this column, or a part or the whole of it."""
+    """Whether one of the factors is this column, or a part of it, or has it as a part."""
     whole = column.partition(".")[0]
-    return any(f in (column, whole) or f.partition(".")[0] == column for f in factors)
+    return any(
+        factor in (column, whole) or factor.partition(".")[0] == column for factor in factors
+    )

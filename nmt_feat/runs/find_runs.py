@@ -1,4 +1,4 @@
-"""The runs in or below folders: each in a folder of its own, packed in two files, or of a sweep."""
+"""Finds the runs in or below folders: in run folders, packed in two files, or of a sweep."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
 from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, parse_record, read_run
 
 SWEEP_STATE, SWEEP_JOBS = "sweep.json", "jobs"
-"""In a sweep's folder: how many jobs it has and whether it has ended; a file for each that has."""
+"""In a sweep's folder: the file of its state, and the folder with a file for each ended job."""
 JOB_FILE = re.compile(r"\d+\.(json|log)|\.\d+\.json\.\d+\.tmp")
 """Names of the files of jobs."""
 
 
 def find_runs(folders: Sequence[Path]) -> dict[Path, RunRecord]:
-    """The records of all runs in or anywhere below `folders`, each once; see `finished`.
+    """The records of all runs in or anywhere below `folders`, finished or not, by their folders.
 
-    Some may be packed in two files (`evaluation.packed_runs`): they have the path that their folder
-    would have. A sweep's folder stands for the runs of its jobs, which lie elsewhere.
+    Packed runs (see `evaluation.packed_runs`) have the paths that their folders would have. A
+    sweep's folder stands for the runs of its jobs, which lie elsewhere.
     """
     records: dict[Path, RunRecord] = {}
     for top in folders:
@@ -51,7 +51,7 @@ def find_packed_runs(top: Path) -> dict[Path, RunRecord]:
 
 
 def _runs_of_sweep(folder: Path) -> set[Path]:
-    """The folders of the runs that a sweep's jobs have trained or met, as far as they are there."""
+    """The folders of the runs that a sweep's jobs have trained or found finished, if they exist."""
     runs = set()
     for path in folder.glob(f"{SWEEP_JOBS}/*.json"):
         with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,6 @@
-"""Finished runs meet further test sets, another search or other metrics; nothing is trained.
+"""Tests finished runs on further sets, by another search or other metrics; nothing is trained.
 
-Each is what the command that trained it would be with these settings too, so the results are those
-that it would have had from the start.
+The results equal those of the command that trained the run, given with these settings as well.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.artifacts import CONFIG, GLOSSARY, refuse_unfinished
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.folders import has_same_data
-from nmt_feat.runs.locks import held
+from nmt_feat.runs.locks import is_locked
 from nmt_feat.runs.records import Request, RunRecord, read_run
 from nmt_feat.runs.run import complete_finished_run, lock_folder
 from nmt_feat.runs.signals import signals
@@ -36,10 +35,10 @@ from nmt_feat.text.files import list_shards
 
 
 def find_finished_runs(run: str) -> list[Path]:
-    """The folders of the finished runs that `run=` names; others are reported.
+    """The folders of the finished runs that `run=` names; for other runs a message is printed.
 
     Args:
-        run: a run's folder, one above runs, or a pattern with `*`; of several, with commas between.
+        run: a run's folder, one above runs, or a pattern with `*`; or several, with commas between.
     """
     folders = []
     for part in [run] if Path(run).exists() else run.split(","):
@@ -55,9 +54,9 @@ def find_finished_runs(run: str) -> list[Path]:
         if record.members:
             say(f"{folder}: is an ensemble; ensemble=true tests its runs together")
         elif not record.finished:
-            say(f"{folder}: is left out, for it is not finished")
+            say(f"{folder}: left out, because it is not finished")
         elif not folder.is_dir():
-            say(f"{folder}: is left out, for it is packed, without weights")
+            say(f"{folder}: left out, because it is packed, without weights")
         else:
             refuse_unfinished(folder)
             finished.append(folder)
@@ -67,19 +66,21 @@ def find_finished_runs(run: str) -> list[Path]:
 
 
 def apply_request(folder: Path, asked: EvaluateConfig) -> TrainConfig:
-    """The settings of a run, with what is asked for in the place of its own."""
+    """The settings of a run, changed as the command asks."""
     cfg = read_settings(folder / CONFIG)
     cfg.annotator = locate_models(folder, cfg.annotator)
     if (folder / GLOSSARY).is_file():
         cfg.data.terminology.glossary = str(folder / GLOSSARY)
     for split in cfg.data.tests.values():
-        split.optional = True  # what was on another machine may be missing here
+        split.optional = True  # files of another machine may be missing here
     further = {name: _find_here(split) for name, split in asked.data.tests.items()}
     cfg.data.tests = cfg.data.tests | further
-    search = {n: v for n, v in dataclasses.asdict(asked.decoding).items() if v is not None}
-    cfg.decoding = dataclasses.replace(cfg.decoding, **search)
-    # A class of its user's own is made only where this command names it.
-    shipped = {n: m for n, m in cfg.metrics.items() if m._target_.startswith("nmt_feat.")}
+    search = dataclasses.asdict(asked.decoding)
+    changes = {name: value for name, value in search.items() if value is not None}
+    cfg.decoding = dataclasses.replace(cfg.decoding, **changes)
+    # The run may come from somebody else: user-defined metrics only if this command names them.
+    metrics = cfg.metrics.items()
+    shipped = {name: metric for name, metric in metrics if metric._target_.startswith("nmt_feat.")}
     cfg.metrics = shipped | asked.metrics
     cfg.paths.cache = asked.cache or cfg.paths.cache
     cfg.trainer.threads = asked.threads or cfg.trainer.threads
@@ -92,7 +93,7 @@ def apply_request(folder: Path, asked: EvaluateConfig) -> TrainConfig:
 
 
 def _find_here(split: SplitConfig) -> SplitConfig:
-    """A test set whose files are named from the current folder, where they are there."""
+    """A test set with absolute names of those files that are in the current folder."""
 
     def find(name: str) -> str:
         if name.startswith(PUBLIC_SET):
@@ -124,7 +125,7 @@ def evaluate_runs(
         build_metrics(cfg.metrics, choose_scoring(cfg.data))
     remaining = list(folders)
     while remaining:
-        folder = next((folder for folder in remaining if not held(folder)), remaining[0])
+        folder = next((folder for folder in remaining if not is_locked(folder)), remaining[0])
         remaining.remove(folder)
         yield _evaluate_run(folder, settings[folder]), folder
 

@@ -1,4 +1,4 @@
-"""Where a run is: the folder that its settings name, or one that an earlier version named."""
+"""The folder of a run: named by its settings, or by an earlier version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
 
 
 def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) -> Path:
-    """The folder of the run with these settings, whatever version made it; it may be yet to make.
+    """The folder of the run with these settings, of whatever version; it need not exist yet.
 
     Args:
         cfg: the settings as they take effect.
@@ -32,14 +32,14 @@ def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) ->
     if _has_record(runs / name):
         return runs / name
     for folder in sorted(runs.glob(f"*-s{cfg.seed}-{name[-8:]}")):
-        with contextlib.suppress(UserError):  # a damaged one is no run's
+        with contextlib.suppress(UserError):  # a damaged record
             if _has_record(folder) and read_run(folder).hash == hash_json(settings):
-                return folder  # its combiner had another name
+                return folder  # the combiner had another name
     for data_hash in data.earlier:
         folder = runs / folder_name(cfg, earlier_settings(settings, cfg, data_hash))
         if _has_record(folder):
             return folder
-    # With other test sets or another search it had another name.
+    # A run of an earlier identity with other test sets or another search: its hash differs.
     alike = re.compile(re.escape(name[:-8]) + "[0-9a-f]{8}")
     for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
         if not alike.fullmatch(folder.name) or not _has_record(folder):
@@ -55,12 +55,12 @@ def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) ->
 
 
 def _without_data(settings: dict[str, Any]) -> str:
-    """Settings as text, without the hash of the data, which is slower to compare."""
+    """A hash of settings without the data's hash, which takes longer to compare."""
     return hash_json(settings | {"data": settings["data"] | {"hash": ""}})
 
 
 def upgrade_record(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> dict[str, Any]:
-    """A record's settings in today's form, its data's hash too where the data is that of `cfg`.
+    """A record's settings in today's form; also the data's hash, if the data is that of `cfg`.
 
     Args:
         record: the record.
@@ -74,10 +74,10 @@ def upgrade_record(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> dic
 
 
 def has_same_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> bool:
-    """Whether a record of an earlier identity is of the same train and dev as `cfg`.
+    """Whether a record of an earlier identity has the same train and dev as `cfg`.
 
-    Where this version went on with the run, it wrote their hash: the test sets of the record are
-    then no longer those of its first hash.
+    If this version has continued or tested the run, the record has their hash (`training`). Its
+    test sets may then differ from those that its first hash was made of.
     """
     return (
         record.data_hashes.get("training") == data.training
@@ -86,21 +86,23 @@ def has_same_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> bool
 
 
 def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataHashes | None:
-    """Of a record of an earlier identity, the hashes of its data; none if `cfg` has other data.
+    """The hashes of the data of a record of an earlier identity; None if `cfg` has other data.
 
-    Its hash is of the test sets as well, so it is compared with that of today's train and dev and
-    the record's test sets.
+    The hash in such a record covers the test sets as well. So it is compared with the hash of
+    today's train and dev together with the record's test sets.
     """
     data_hash = record.settings["data"]["hash"]
     if data_hash in data.earlier:
         return data
     tests = record.config.get("data", {}).get("tests", {})
-    if record.finished:  # a set that was missing then may be there now
+    if record.finished:  # an optional set that was missing then may exist now
         tests = {name: files for name, files in tests.items() if name in record.tests}
-    then = copy.deepcopy(cfg)
+    earlier_cfg = copy.deepcopy(cfg)
     try:
-        then.data.tests = {n: convert_json(files, SplitConfig) for n, files in tests.items()}
-        hashes = hash_data(then, features_to_prepare(then))
+        earlier_cfg.data.tests = {
+            name: convert_json(files, SplitConfig) for name, files in tests.items()
+        }
+        hashes = hash_data(earlier_cfg, features_to_prepare(earlier_cfg))
     except (Mismatch, UserError):
         return None
     return hashes if data_hash in hashes.earlier else None
@@ -117,9 +119,9 @@ def _has_record(folder: Path) -> bool:
 
 @functools.lru_cache(maxsize=10_000)
 def _read_earlier(folder: Path, changed: int) -> RunRecord | None:
-    """The record of a folder, last changed then, if it is of an earlier identity."""
+    """The record of a folder, if it is of an earlier identity; cached until the file changes."""
     try:
         record = read_run(folder)
         return record if is_earlier(record.settings) else None
-    except UserError:  # a damaged one is no run's
+    except UserError:  # a damaged record
         return None

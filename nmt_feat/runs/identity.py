@@ -1,6 +1,6 @@
-"""The settings that determine a run's trained model, asked of those whom each concerns.
+"""The settings that are hashed to find a run: feature kinds, data and classes have a say in them.
 
-Which settings count, and their history, is in config/identity.py.
+Which settings are part of a run's identity, and their history, is in config/identity.py.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from nmt_feat.text.files import hash_file_cached
 
 
 def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
-    """The settings that determine the trained model, files of one's own classes among them.
+    """The settings that determine the trained model, with hashes of the files that they name.
 
-    `data` is the hash of the data that it is trained and validated on.
+    `data` is the hash of the data for training and validation.
     """
     settings = drop_defaults(drop_harmless(dataclasses.asdict(cfg)), TrainConfig)
     settings["trainer"] = drop_harmless(settings["trainer"], "trainer")
@@ -42,26 +42,26 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings["annotator"] = targets if len(targets) > 1 else next(iter(targets), None)
     for name, kind in choose_kinds(cfg.features).items():
         kind.trim_identity(settings["features"][name])
-    count_tokenizer(settings["data"], cfg)
-    if cfg.data.terminology.is_applied:  # its glossary counts in the data's hash
+    add_tokenizer(settings["data"], cfg)
+    if cfg.data.terminology.is_applied:  # the glossary itself is part of the data's hash
         settings["data"]["terminology"] = describe_settings(cfg.data.terminology)
-    count_source_vectors(settings["model"], cfg)
-    count_parent(settings, cfg)
+    hash_source_vectors(settings["model"], cfg)
+    hash_parent(settings, cfg)
     if cfg.model.folder:
         weights = open_folder(cfg.model.folder).hash_weights(Path(cfg.paths.cache))
         settings["model"]["folder"] = weights
-    count_user_code(settings, cfg)
-    if cfg.trainer.select == "best":  # how many checkpoints the other choice would average
+    hash_user_code(settings, cfg)
+    if cfg.trainer.select == "best":  # then nothing is averaged
         del settings["trainer"]["average"]
     drop_neutral_settings(settings)
     first: dict[str, Any] = replace_by_first_names(settings)
     return first
 
 
-def count_tokenizer(data: dict[str, Any], cfg: TrainConfig) -> None:
-    """Count BLEU's tokeniser: BLEU on dev chooses the checkpoint.
+def add_tokenizer(data: dict[str, Any], cfg: TrainConfig) -> None:
+    """Add BLEU's tokeniser, because BLEU on dev chooses the checkpoint.
 
-    By 13a, as it always was once, it is no setting.
+    13a is left out: once it was the only tokeniser, and hashes do not have it.
     """
     data.pop("bleu_tokenizer", None)
     scoring = choose_scoring(cfg.data)
@@ -69,8 +69,8 @@ def count_tokenizer(data: dict[str, Any], cfg: TrainConfig) -> None:
         data["bleu_tokenizer"] = scoring.tokenizer
 
 
-def count_source_vectors(model: dict[str, Any], cfg: TrainConfig) -> None:
-    """Count ready-made vectors by their content; without them, as if there were no such setting."""
+def hash_source_vectors(model: dict[str, Any], cfg: TrainConfig) -> None:
+    """Replace the file of ready-made vectors by its hash; without one, remove its settings."""
     if cfg.model.source_vectors is None:
         del model["source_vectors"], model["source_frozen"]
     else:
@@ -78,20 +78,20 @@ def count_source_vectors(model: dict[str, Any], cfg: TrainConfig) -> None:
         model["source_vectors"] = hash_file_cached(file, cache, content=True)
 
 
-def count_parent(settings: dict[str, Any], cfg: TrainConfig) -> None:
-    """Count the run that this one starts from by its weights, wherever its folder is."""
+def hash_parent(settings: dict[str, Any], cfg: TrainConfig) -> None:
+    """Replace the folder of the parent run by the hash of its weights."""
     if cfg.init.run:
         weights, cache = Path(cfg.init.run) / WEIGHTS, Path(cfg.paths.cache)
         settings["init"]["run"] = hash_file_cached(weights, cache)
 
 
-def count_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
-    """Count the files of one's own combiner, method, optimiser, embedders and kinds of feature."""
+def hash_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
+    """Add hashes of the files of user-defined classes."""
     sizes = dict.fromkeys(cfg.features, 1)
     parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     with isolated_generator(0, "code"):
         combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
-    # `mixed` has combiners inside, so all modules are asked.
+    # `mixed` has further combiners inside, so all its modules count.
     settings["combiner"] |= user_code_hash(*map(type, combiner.modules()))
     if "method" in settings:
         settings["method"] |= user_code_hash(locate_method(cfg.method))
@@ -102,7 +102,7 @@ def count_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
 
 
 def replace_by_first_names(settings: Any) -> Any:
-    """Settings with the first name of each class of the package."""
+    """The settings, with each class of the package under its first name."""
     if isinstance(settings, dict):
         return {name: replace_by_first_names(value) for name, value in settings.items()}
     if isinstance(settings, list):

@@ -23,19 +23,19 @@ Rows = NDArray[np.int64]
 
 
 def pieces_with_vectors(path: Path | str, subwords: Subwords) -> tuple[Rows, NDArray[np.float32]]:
-    """The ids `(n,)` of the pieces that a file has vectors of, and these `(n, width)`.
+    """The ids `(n,)` of the pieces for which a file has vectors, and the vectors `(n, width)`.
 
-    A piece is looked for as it is written, and one that begins a word (`▁the`) also without its
-    mark. Special pieces have none.
+    A piece is looked up as it is written; a piece that begins a word (`▁the`) also without its
+    mark. Special pieces have no vectors.
     """
     names = dict(zip(subwords.names[EOS + 1 :], range(EOS + 1, subwords.size), strict=True))
     plain = {name[1:] for name in names if name.startswith(MARK) and len(name) > 1}
     words, vectors = read_vectors(path, wanted=names.keys() | plain)
     row_of = {word: i for i, word in enumerate(words)}
-    rows_by_id = {
-        id: row_of.get(name, row_of.get(name[1:]) if name.startswith(MARK) else None)
-        for name, id in names.items()
-    }
+    rows_by_id: dict[int, int | None] = {}
+    for name, id in names.items():
+        without_mark = name[1:] if name.startswith(MARK) else None
+        rows_by_id[id] = row_of.get(name, row_of.get(without_mark) if without_mark else None)
     ids = np.array([id for id, row in rows_by_id.items() if row is not None], np.int64)
     rows = [row for row in rows_by_id.values() if row is not None]
     if not rows:
@@ -47,12 +47,12 @@ def pieces_with_vectors(path: Path | str, subwords: Subwords) -> tuple[Rows, NDA
 
 
 @torch.no_grad()
-def start_from(
+def set_rows(
     table: nn.Embedding, ids: Rows, vectors: NDArray[np.float32], std: float, frozen: bool
 ) -> None:
-    """Put vectors into the rows `ids`, with root mean square `std`, the scale of all tables.
+    """Copy vectors into the rows `ids`, scaled to the root mean square `std` of all tables.
 
-    With `frozen`, these rows have no gradient: they stay where weights do not decay.
+    With `frozen`, these rows get no gradient.
     """
     tensor = torch.from_numpy(vectors)
     rows = torch.from_numpy(ids)
@@ -62,20 +62,20 @@ def start_from(
 
 
 def freeze_rows(weight: Tensor, rows: Tensor) -> None:
-    """Take the gradient from `rows` of a table: they stay where weights do not decay."""
+    """Remove the gradient of `rows` of a table. They stay as they are if weights do not decay."""
     trained = torch.ones(len(weight), 1)
     trained[rows] = 0.0
 
     def without_frozen(gradient: Tensor) -> Tensor:
         nonlocal trained
-        trained = trained.to(gradient)  # where the table is, once
+        trained = trained.to(gradient)  # moves it to the device of the table, once
         return gradient * trained
 
     weight.register_hook(without_frozen)  # type: ignore[no-untyped-call]
 
 
 def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) -> str:
-    """How many of the pieces, and of the `source` ids of a corpus, have a vector."""
+    """A note: how many pieces, and how many of the `source` ids of a corpus, have a vector."""
     counts = np.bincount(source, minlength=subwords.size)[EOS + 1 : subwords.size]
     pieces, covered = subwords.size - EOS - 1, counts[ids - EOS - 1].sum()
     return (
@@ -85,7 +85,7 @@ def describe_coverage(ids: Rows, subwords: Subwords, source: NDArray[np.int32]) 
 
 
 def set_initial_vectors(model: TranslationModel, cfg: TrainConfig, prepared: Prepared) -> list[str]:
-    """Give an untrained model the vectors that the settings name; notes on them."""
+    """Copy the vectors that the settings name into an untrained model; notes for the user."""
     kinds = choose_kinds(cfg.features)
     for name, embedder in model.feature_embedding.features.items():
         kinds[name].load_vectors(embedder, prepared.folder)
@@ -95,6 +95,6 @@ def set_initial_vectors(model: TranslationModel, cfg: TrainConfig, prepared: Pre
     refuse_width(model.source.combiner, cfg.model, vector_width(file))
     ids, vectors = pieces_with_vectors(file, prepared.encoder.subwords)
     std, frozen = cfg.model.embedding_std or cfg.model.dim**-0.5, cfg.model.source_frozen
-    start_from(model.source.words, ids, vectors, std, frozen)
+    set_rows(model.source.words, ids, vectors, std, frozen)
     model.source.fixed_count = vectors.size * frozen
     return [describe_coverage(ids, prepared.encoder.subwords, prepared.train.source.values)]

@@ -1,7 +1,7 @@
-"""Texts that programs read: their format, the files beside them, the test set of a run.
+"""Texts that programs read: their format, and the files beside them.
 
-All programs take the same settings: `format`, `factors`, `raw`. What is not set follows the name of
-the file, then the text that the run was trained on.
+All programs take the same settings: `format`, `factors`, `raw`. If they are not set, the name of
+the file decides, then the format of the run's training text.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from nmt_feat.text.files import read_lines
 PARALLEL = "parallel"
 """A file of words, and beside it a file of values for each factor."""
 KINDS = ("auto", *formats.FORMATS, PARALLEL)
-LOOKED_AT = 10
-"""Lines by which text is taken for factored, at most."""
+SAMPLE_SIZE = 10
+"""How many first lines of a text decide whether it looks factored."""
 _NBEST = re.compile(r"(\d+) \|\|\| (.*) \|\|\| -?(?:\d+\.\d+|inf)")
 
 
 @dataclass
 class Text:
-    """A text and how it is to be read; `option` is how a setting is written, before its name."""
+    """A text and how to read it."""
 
     name: str
     format: str = "auto"
     factors: list[str] = field(default_factory=list)
     raw: str | None = None
     option: str = ""
-    """Empty for `format=pipe`, `--` for `--format pipe`."""
+    """How messages write settings: empty for `format=pipe`, `--` for `--format pipe`."""
     labels: dict[str, str] = field(default_factory=dict)
-    """Values of all sentences by key, as `formality`."""
+    """Values of all sentences by key, such as `formality`."""
     label_files: dict[str, str] = field(default_factory=dict)
-    """By key, the file with a value a line."""
+    """By key, the file with a value in each line."""
 
     @property
     def label(self) -> str:
@@ -51,18 +51,17 @@ class Text:
         return "standard input" if self.name == STANDARD else self.name
 
     def as_setting(self, name: str, value: str) -> str:
-        """How a setting is written."""
+        """A setting as the user writes it."""
         return f"--{name} {value}" if self.option else f"{name}={value}"
 
 
 class Reader:
-    """A text, read as its settings, its name or a run's training text say.
+    """Reads a text in the format of its settings, of its name, or of a run's training text.
 
     Args:
-        text: what to read.
+        text: the text to read.
         data: the corpus of the run, if there is one.
-        annotates: whether words of plain text get their values otherwise: from the run's
-            annotator, or because the run needs none.
+        annotates: whether plain text suffices: the run has an annotator, or needs no annotation.
     """
 
     def __init__(self, text: Text, data: DataConfig | None = None, annotates: bool = True) -> None:
@@ -73,13 +72,13 @@ class Reader:
             )
         formats.check_factors(text.factors, "--factors" if text.option else "factors")
         self.kind = formats.kind_of(text.name) if text.format == "auto" else text.format
-        self.by_training = False
+        self.as_in_training = False
         training = training_format(data) if data else "text"
         if text.format == "auto" and self.kind == "text":
-            self.by_training = training in formats.SEPARATORS or (
+            self.as_in_training = training in formats.SEPARATORS or (
                 training == PARALLEL and not annotates
             )
-            self.kind = training if self.by_training else self.kind
+            self.kind = training if self.as_in_training else self.kind
         refuse_raw(text, self.kind)
         if text.factors and self.kind in ("text", "conllu"):
             raise UserError(
@@ -87,23 +86,26 @@ class Reader:
                 f"{self.kind}, whose tokens have none; set {text.as_setting('format', 'pipe')}, "
                 "ffe8 or jsonl, or leave them out"
             )
-        of_training = [] if data is None else data.factors or list(data.train.factors)
-        self.factors = text.factors or of_training
+        factors_of_training = [] if data is None else data.factors or list(data.train.factors)
+        self.factors = text.factors or factors_of_training
         if self.kind in (*formats.SEPARATORS, PARALLEL) and not self.factors:
             names = text.as_setting("factors", "upos,lemma" if text.option else "[upos,lemma]")
             raise UserError(
                 f"{text.as_setting('format', self.kind)}: name its factors, such as {names}"
             )
         self.unit = ": sentence " if self.kind == "conllu" else ":"
-        if self.by_training:
+        if self.as_in_training:
             kind = "files of factors" if self.kind == PARALLEL else f"{self.kind} text"
-            used = text.as_setting("format", self.kind)
-            say(f"the run was trained on {kind}: {self.label} is read so ({used})", file=sys.stderr)
+            setting = text.as_setting("format", self.kind)
+            say(
+                f"the run was trained on {kind}: {self.label} is read so ({setting})",
+                file=sys.stderr,
+            )
 
     def read_sentences(self, findings: Findings | None = None) -> Iterator[Sentence]:
-        """The sentences, read as they are asked for, with their labels as comments.
+        """The sentences, read one by one, with their labels as comments.
 
-        What is odd in them is counted.
+        `findings` counts oddities of their annotation.
         """
         files = {key: iter(read_lines(name)) for key, name in self.text.label_files.items()}
         for sentence in self._read_text(findings):
@@ -128,39 +130,39 @@ class Reader:
         if self.kind == PARALLEL:
             sides = _factor_files(self.text.name, self.factors)
             self._check_factor_files(sides)
-            read = {column: (name, read_lines(name)) for column, name in sides.items()}
-            yield from formats.parse_parallel(lines, self.label, read)
+            columns = {column: (name, read_lines(name)) for column, name in sides.items()}
+            yield from formats.parse_parallel(lines, self.label, columns)
             return
         if self.text.format == "auto" and self.kind == "text":
-            # Who writes into a pipe may wait for the answer to each line.
-            lines = self._check_first_lines(lines, 1 if standard else LOOKED_AT)
+            # Standard input line by line: its writer may wait for each translation.
+            lines = self._check_first_lines(lines, 1 if standard else SAMPLE_SIZE)
         try:
             yield from formats.parse_lines(
                 lines, self.label, self.kind, self.factors, findings=findings
             )
         except UserError as error:
-            if not self.by_training:
+            if not self.as_in_training:
                 raise
             plain = self.text.as_setting("format", "text")
             raise UserError(f"{error}; for plain text set {plain}") from None
 
     def _check_first_lines(self, lines: Iterator[str], at_once: int) -> Iterator[str]:
-        """The lines, the first ones refused where they look factored."""
-        first: list[str] = []
-        while len(first) < LOOKED_AT and (some := list(islice(lines, at_once))):
-            first += some
-            refuse_factored(first, self.text)
-            yield from some
+        """The lines; a `UserError` if the first ones look factored."""
+        sample: list[str] = []
+        while len(sample) < SAMPLE_SIZE and (next_lines := list(islice(lines, at_once))):
+            sample += next_lines
+            refuse_factored(sample, self.text)
+            yield from next_lines
         yield from lines
 
     def list_files(self) -> list[str]:
-        """The files that it is read from, as far as they are there."""
+        """The files that the text is read from."""
         beside = _factor_files(self.text.name, self.factors) if self.kind == PARALLEL else {}
         labels = self.text.label_files.values()
         return [name for name in (self.text.name, self.text.raw, *beside.values(), *labels) if name]
 
     def name_sentences(self, count: int, first: int = 1) -> list[str]:
-        """What messages call the sentences that begin with this number."""
+        """Names for messages of so many sentences, the first of which has this number."""
         return [f"{self.label}{self.unit}{first + i}" for i in range(count)]
 
     def _check_factor_files(self, sides: dict[str, str]) -> None:
@@ -187,7 +189,7 @@ def training_format(data: DataConfig) -> str:
 
 
 def refuse_raw(text: Text, kind: str) -> None:
-    """Refuse a raw counterpart of what is annotated, which has no use for it."""
+    """Refuse a raw counterpart of annotated text, which has no use for it."""
     if text.raw and kind != "text":
         raise UserError(
             f"{text.as_setting('raw', text.raw)}: goes with plain text, not with {kind}; "
@@ -205,10 +207,8 @@ def refuse_factored(lines: Sequence[str], text: Text) -> None:
         )
 
 
-def nbest_numbers(
-    lines: Sequence[str], name: str, count: int
-) -> tuple[list[int], list[str]] | None:
-    """Of an n-best list: the number of each line's sentence, and its text; else none."""
+def parse_nbest(lines: Sequence[str], name: str, count: int) -> tuple[list[int], list[str]] | None:
+    """The sentence number and the text of each line of an n-best list; None for other text."""
     rows = [_NBEST.fullmatch(line) for line in lines]
     if not rows or None in rows:
         return None
@@ -223,12 +223,12 @@ def nbest_numbers(
 
 
 def read_whole_text(text: Text) -> list[Sentence]:
-    """The sentences of a text that goes with no run."""
+    """The sentences of a text that is read without a run."""
     return list(Reader(text).read_sentences())
 
 
 def _factor_files(name: str, columns: Sequence[str]) -> dict[str, str]:
-    """By column, the file of factors beside a file of words, where there is one."""
+    """By column, the file of factors beside a file of words, for those columns that have one."""
     if name == STANDARD:
         return {}
     paths = {c: [p for p in _factor_file_names(name, c) if Path(p).is_file()] for c in columns}
@@ -236,7 +236,7 @@ def _factor_files(name: str, columns: Sequence[str]) -> dict[str, str]:
 
 
 def _factor_file_names(name: str, column: str) -> list[str]:
-    """Where the factor of a file of words may stand: `test.en.upos`, or `test.upos`."""
+    """Possible names of a factor's file beside a file of words: `test.en.upos`, or `test.upos`."""
     return [f"{name}.{column}", str(Path(name).with_suffix(f".{column}"))]
 
 

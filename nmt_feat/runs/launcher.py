@@ -22,10 +22,10 @@ from nmt_feat.runs.processes import CONTINUES, waiting_limited
 
 
 class Launcher(_MultiProcessingLauncher):
-    """Fabric's for spawned processes; the function returns nothing, see `run_in_processes`.
+    """Fabric's launcher for spawned processes, without results: see `run_in_processes`.
 
-    Fabric's own reads what comes back only after the process has ended, which waits until a pipe
-    has room for it.
+    Fabric reads a result only after the process has ended, and the process ends only after a pipe
+    has taken the result: a large one would make both wait for ever.
     """
 
     def __init__(self, strategy: DDPStrategy, minutes: float) -> None:
@@ -33,14 +33,14 @@ class Launcher(_MultiProcessingLauncher):
         self._count, self._minutes = strategy.num_processes, minutes
 
     def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Start the processes and wait for their end; the error of one is raised."""
+        """Start the processes and wait for their end; raise the error of one that fails."""
         environment = self._strategy.cluster_environment
         assert environment is not None
-        os.environ["MASTER_PORT"] = str(environment.main_port)  # the same of all processes
-        nothing = torch.multiprocessing.get_context("spawn").SimpleQueue()
+        os.environ["MASTER_PORT"] = str(environment.main_port)  # one port for all processes
+        unused_queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
         started: ProcessContext = start_processes(  # type: ignore[no-untyped-call]
             self._wrapping_function,
-            (function, args, kwargs, nothing, _GlobalStateSnapshot.capture()),
+            (function, args, kwargs, unused_queue, _GlobalStateSnapshot.capture()),
             nprocs=self._count,
             join=False,
         )
@@ -48,7 +48,7 @@ class Launcher(_MultiProcessingLauncher):
             join(started, self._minutes)
         finally:
             for process in started.processes:
-                process.kill()  # one that has ended is not touched
+                process.kill()  # does nothing if it has ended
 
     def _wrapping_function(self, *args: Any, **kwargs: Any) -> None:
         be_killed_with_parent()  # before the first wait for another process
@@ -56,12 +56,12 @@ class Launcher(_MultiProcessingLauncher):
 
 
 def join(started: ProcessContext, minutes: float) -> None:
-    """Wait until all processes have ended; once one has, for so many minutes at most."""
-    last: float | None = None
+    """Wait until all processes have ended, at most so many minutes after the first one has."""
+    deadline: float | None = None
     while not started.join(timeout=1):
-        if last is None and len(started.sentinels) < len(started.processes):
-            last = time.monotonic() + 60 * minutes
-        if last is not None and time.monotonic() > last:
+        if deadline is None and len(started.sentinels) < len(started.processes):
+            deadline = time.monotonic() + 60 * minutes
+        if deadline is not None and time.monotonic() > deadline:
             numbers = ", ".join(str(number) for number in sorted(started.sentinels.values()))
             raise UserError(
                 f"trainer.devices={len(started.processes)}: process {numbers} has not ended within "

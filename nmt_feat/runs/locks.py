@@ -1,4 +1,4 @@
-"""Which process works in a folder: the one with the lock beside it, which a killed one loses."""
+"""Locks of folders: a process works in a folder while it has the lock; a killed one loses it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 MOMENT = 0.2
-"""Seconds to wait for a lock before it counts as held: `held` has it for a moment."""
+"""Seconds to wait for a lock before it counts as taken: `is_locked` takes it for a moment, too."""
 
 
 def _path(folder: Path) -> Path:
@@ -20,13 +20,13 @@ def lock_of(folder: Path) -> FileLock:
     return FileLock(_path(folder), timeout=MOMENT)
 
 
-def held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process has the lock of a folder, which may be read-only."""
     try:
         with _path(folder).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # also where the file system has no locks, and the file itself is one
+    except OSError:  # locked; or a file system without locks, where the file's existence is one
         return True
     return False

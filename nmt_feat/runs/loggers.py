@@ -1,4 +1,4 @@
-"""Where a training's numbers go beside the screen; what fails there never ends the training."""
+"""Loggers that take a training's numbers; a failing logger never ends the training."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Logger(ABC):
     """
 
     run_name: str | None = None
-    """The run's name, if it has another than its folder; set before `open`, as are its tags."""
+    """The run's name, if it differs from its folder's; name and tags are set before `open`."""
     run_tags: Sequence[str] = ()
     takes_reports = False
     """Whether it has `log_report`."""
 
     @abstractmethod
     def open(self, folder: Path) -> None:
-        """Begin: training starts or continues in this folder."""
+        """Begin to log: training starts or continues in this folder."""
 
     @abstractmethod
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -39,7 +39,7 @@ class Logger(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End; what was logged is kept."""
+        """End; the logged numbers stay."""
 
     def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
         """Take the files of a sweep's report, in place of a training.
@@ -53,7 +53,7 @@ class Logger(ABC):
 
 
 class OfFabric(Logger):
-    """A logger of Lightning Fabric, which `open` makes."""
+    """A logger of Lightning Fabric, which `open` creates."""
 
     logger: CSVLogger | TensorBoardLogger
 
@@ -62,12 +62,12 @@ class OfFabric(Logger):
         self.logger.log_metrics(dict(values), step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write buffered numbers."""
         self.logger.finalize("finished")
 
 
 class CSV(OfFabric):
-    """Lightning Fabric's: `csv/version_N/metrics.csv`, another N whenever training starts again."""
+    """Lightning Fabric's CSV logger: `csv/version_N/metrics.csv`, with a new N for each start."""
 
     def open(self, folder: Path) -> None:
         """Begin a file."""
@@ -75,7 +75,7 @@ class CSV(OfFabric):
 
 
 class TensorBoard(OfFabric):
-    """Lightning Fabric's: event files in the run's folder `tensorboard`."""
+    """Lightning Fabric's TensorBoard logger: event files in the run's folder `tensorboard`."""
 
     takes_reports = True
 
@@ -103,11 +103,11 @@ class TensorBoard(OfFabric):
 
 
 class WandB(Logger):
-    """Weights & Biases: a run named as the folder, continued when training is.
+    """Weights & Biases: a run with the folder's name, continued when training continues.
 
     Args:
-        project: where it is shown.
-        mode: `online`, or `offline`: kept in the run's folder, for `wandb sync`.
+        project: the project of the run.
+        mode: `online`, or `offline`: stored in the run's folder, for `wandb sync`.
     """
 
     takes_reports = True
@@ -119,7 +119,7 @@ class WandB(Logger):
             raise UserError(f"logger.wandb.args.mode={mode}: unknown; {suggest(mode, modes)}")
 
     def open(self, folder: Path) -> None:
-        """Begin or continue the run; the screen's output stays here."""
+        """Begin or continue the run; output on the screen is not sent."""
         self.run: Any = self.wandb.init(
             **{"project": self.project, "mode": self.mode, "dir": str(folder)},
             **{"name": self.run_name or folder.name, "tags": list(self.run_tags)},
@@ -132,11 +132,11 @@ class WandB(Logger):
         self.run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Send or write what is left."""
+        """Send or write buffered numbers."""
         self.run.finish()
 
     def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
-        """Log the files as an artifact of a run of its own."""
+        """Log the files as an artifact of a separate run."""
         run = self.wandb.init(
             **{"project": self.project, "mode": self.mode, "dir": str(runs), "name": name},
             **{"id": name, "resume": "allow", "job_type": "report"},
@@ -150,7 +150,7 @@ class WandB(Logger):
 
 
 class MLflow(Logger):
-    """MLflow: a run named as the folder, continued when training is; no server is needed.
+    """MLflow: a run with the folder's name, continued when training continues; needs no server.
 
     Args:
         experiment: the experiment of the runs.
@@ -158,11 +158,11 @@ class MLflow(Logger):
     """
 
     FOLDER_TAG = "nmt_feat.folder"
-    """Of an MLflow run: the folder whose training it logs."""
+    """Tag of an MLflow run: the folder whose training it logs."""
     takes_reports = True
 
     def __init__(self, experiment: str = "nmt_feat", uri: str | None = None) -> None:
-        # Newer versions refuse a store of files, which needs no database, unless that is set.
+        # Without it, newer versions refuse a store of files, which needs no database.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         self.mlflow = optional("mlflow", "logger=mlflow", "mlflow")
         self.experiment, self.uri = experiment, uri
@@ -174,7 +174,7 @@ class MLflow(Logger):
             self.client.set_tag(self.run_id, tag, "")
 
     def _begin_run(self, runs: Path, name: str) -> None:
-        """Make the client, and the run of a folder if there is none."""
+        """Create the client; find the run of a folder, or create it."""
         uri = self.uri or (runs / "mlruns").absolute().as_uri()
         self.client: Any = self.mlflow.MlflowClient(tracking_uri=uri)
         experiment = self._find_experiment()
@@ -194,7 +194,7 @@ class MLflow(Logger):
         if experiment is None:
             try:
                 return str(self.client.create_experiment(self.experiment))
-            except self.mlflow.MlflowException:  # another run of the sweep has just made it
+            except self.mlflow.MlflowException:  # another run of the sweep has just created it
                 experiment = self.client.get_experiment_by_name(self.experiment)
         return str(experiment.experiment_id)
 
@@ -208,7 +208,7 @@ class MLflow(Logger):
         self.client.set_terminated(self.run_id)
 
     def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
-        """Log the files as artifacts of a run of its own."""
+        """Log the files as artifacts of a separate run."""
         self._begin_run(runs, name)
         for path in paths:
             self.client.log_artifact(self.run_id, str(path))
@@ -223,14 +223,14 @@ def make_loggers(configs: Mapping[str, LoggerConfig]) -> dict[str, Logger]:
 
 
 class Loggers:
-    """Several loggers as one. One that fails is left out from then on, which is said once.
+    """Several loggers as one. A logger that fails is reported and not called again.
 
     Args:
         loggers: by name.
-        folder: the run's.
-        say: takes a line for the user.
-        name: the run's, if it has another than its folder.
-        tags: the run's.
+        folder: the run's folder.
+        say: prints a line for the user.
+        name: the run's name, if it differs from its folder's.
+        tags: the run's tags.
     """
 
     def __init__(
@@ -247,19 +247,19 @@ class Loggers:
         self._call_all(lambda logger: logger.open(folder))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Give numbers to each."""
+        """Give numbers to each logger."""
         self._call_all(lambda logger: logger.log(values, step))
 
     def close(self) -> None:
-        """End each."""
+        """End each logger."""
         self._call_all(lambda logger: logger.close())
         self._loggers.clear()
 
-    def _call_all(self, work: Callable[[Logger], None]) -> None:
+    def _call_all(self, call: Callable[[Logger], None]) -> None:
         for name, logger in list(self._loggers.items()):
             try:
-                work(logger)
-            except (Exception, SystemExit) as error:  # whatever a package may do
+                call(logger)
+            except (Exception, SystemExit) as error:  # a package may raise anything
                 del self._loggers[name]
                 reason = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
                 self._say(f"logger={name} failed ({reason}); training goes on without it")

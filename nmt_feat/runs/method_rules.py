@@ -1,4 +1,4 @@
-"""Whether method, combiner and features go together, as far as settings alone tell."""
+"""Checks that method, combiner and features go together, without reading data."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.methods import Method
-from nmt_feat.runs.build_model import LEAST, choose_merged_features
+from nmt_feat.runs.build_model import FEWEST_IDS, choose_merged_features
 
 
 def check_method(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, settings that have no meaning with the method."""
+    """Refuse, before data is read, settings that have no meaning with the method."""
     method, where = locate_method(cfg.method), f"method={shorten_class_name(cfg.method._target_)}"
-    build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, LEAST))
+    build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, FEWEST_IDS))
     if not method.merges_with_word and not cfg.model.source_words:
         raise UserError(
-            f"{where} model.source_words=false: the encoder reads words only, which are then "
+            f"{where} model.source_words=false: the encoder reads only words, which are then "
             "absent; leave one of them out"
         )
     if method.in_source and cfg.model.tie == "all":
         raise UserError(
-            f"{where} model.tie=all: tags are tokens of the source alone, which needs a table of "
-            "its own; set model.tie=target"
+            f"{where} model.tie=all: tags are tokens of the source only, so it needs a separate "
+            "table; set model.tie=target"
         )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)
     merged = choose_merged_features(cfg.features, cfg.method)
-    apart = {name: feature for name, feature in cfg.features.items() if name not in merged}
-    for kind in choose_kinds(apart).values():
-        _check_apart(kind, method, where)
+    unmerged = {name: feature for name, feature in cfg.features.items() if name not in merged}
+    for kind in choose_kinds(unmerged).values():
+        _check_unmerged(kind, method, where)
 
 
 def _check_features_alone(cfg: TrainConfig, where: str) -> None:
-    """Refuse a combiner, and the lack of features: this method takes features by itself."""
+    """Refuse a combiner and the absence of features with a method that reads features itself."""
     if not cfg.features:
         raise UserError(f"features=[]: {where} needs features, for instance features=[upos,deprel]")
     if cfg.combiner._target_ is not None:
@@ -46,13 +46,13 @@ def _check_features_alone(cfg: TrainConfig, where: str) -> None:
         )
 
 
-def _check_apart(kind: FeatureKind, method: type[Method], where: str) -> None:
-    """Refuse a feature that the method cannot take, and settings of an embedding it has not."""
+def _check_unmerged(kind: FeatureKind, method: type[Method], where: str) -> None:
+    """Refuse a feature that the method cannot use, and settings of an embedding without effect."""
     if (method.in_source or not method.reads_features) and not kind.is_predictable:
         use = "write" if method.in_source else "predict"
         raise UserError(
-            f"{where}: cannot {use} {kind.where}, of which a piece has no single value, or which "
-            "is a tag before the sentence; leave it out"
+            f"{where}: cannot {use} {kind.where}, because it is a tag before the sentence or a "
+            "piece may have several of its values; leave it out"
         )
     if method.reads_heads and not kind.gives_heads:
         raise UserError(
@@ -69,6 +69,6 @@ def _check_apart(kind: FeatureKind, method: type[Method], where: str) -> None:
     for setting in ("dim", "dropout", "sentence_dropout", "args"):
         if value := getattr(kind.settings, setting):
             raise UserError(
-                f"{where} {kind.where}.{setting}={value}: is about an embedding, which the feature "
-                "has not under this method; leave it out"
+                f"{where} {kind.where}.{setting}={value}: with this method, the feature has no "
+                "embedding; leave it out"
             )

@@ -1,7 +1,7 @@
 """The model card of a finished run: what it is and how to use it, in the form of the Hub.
 
-`README.md` in the run's folder, so that the folder can be shared as it is. Its last line has the
-sum of what stands above it: a card that somebody has edited is not written again.
+It is `README.md` in the run's folder, so that the folder can be shared. Its last line has a
+checksum of the text above: a card that somebody has edited is not written again.
 """
 
 from __future__ import annotations
@@ -35,26 +35,27 @@ LAST_LINE = re.compile(
 
 
 def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
-    """Write or renew the card of a finished run; one that somebody has edited stays.
+    """Write or update the card of a finished run; a card that somebody has edited stays.
 
     Args:
         folder: the run's.
         cfg: its settings.
-        record: its record; name, tags and licence are those of its `config`.
+        record: its record, whose `config` has its name, tags and licence.
     """
     path, text = folder / CARD, describe_run(folder, cfg, record)
-    seal = LAST_LINE.pattern.replace("([0-9a-f]{16})", _hash_text(text)).replace("\\n", "\n")
+    last_line = LAST_LINE.pattern.replace("([0-9a-f]{16})", _hash_text(text))
+    card = text + last_line.replace("\\n", "\n")
     try:
-        before = path.read_text(encoding="utf-8") if path.exists() else None
-        if before == text + seal or (before is not None and not is_unedited(before)):
+        old_card = path.read_text(encoding="utf-8") if path.exists() else None
+        if old_card == card or (old_card is not None and not is_unedited(old_card)):
             return
-        write_atomically(path, (text + seal).encode())
+        write_atomically(path, card.encode())
     except (OSError, UnicodeDecodeError) as error:
         say(f"{path}: the model card cannot be written ({error}); the run is whole without it")
 
 
 def is_unedited(card: str) -> bool:
-    """Whether a card is as the program wrote it."""
+    """Whether a card is unchanged since the program wrote it."""
     last = LAST_LINE.search(card)
     return (
         last is not None and last.end() == len(card) and last[1] == _hash_text(card[: last.start()])
@@ -66,7 +67,7 @@ def _hash_text(text: str) -> str:
 
 
 def describe_run(folder: Path, cfg: TrainConfig, record: RunRecord) -> str:
-    """The card, metadata first."""
+    """The text of the card without its last line; metadata comes first."""
     name = record.config.get("name") or folder.name
     metadata = yaml.safe_dump(
         collect_metadata(name, cfg, record), sort_keys=False, allow_unicode=True
@@ -85,16 +86,16 @@ def describe_run(folder: Path, cfg: TrainConfig, record: RunRecord) -> str:
 
 
 def collect_metadata(name: str, cfg: TrainConfig, record: RunRecord) -> dict[str, Any]:
-    """The card's metadata, as the Hub names them; the licence only where the user gives one."""
+    """The card's metadata under the names of the Hub; a licence only if the user gives one."""
     languages = (re.split("[-_]", code)[0] for code in (cfg.data.source_lang, cfg.data.target_lang))
     licence = record.config.get("license")
-    own_tags = record.config.get("tags") or []
+    user_tags = record.config.get("tags") or []
     return {
         "language": [*dict.fromkeys(languages)],
         **({"license": licence} if licence else {}),
         "library_name": "nmt_feat",
         "pipeline_tag": "translation",
-        "tags": [*dict.fromkeys(["translation", "nmt_feat", record.method, *own_tags])],
+        "tags": [*dict.fromkeys(["translation", "nmt_feat", record.method, *user_tags])],
         "metrics": ["bleu", "chrf"],
         "model-index": [
             {
@@ -129,11 +130,12 @@ def _result_entry(cfg: TrainConfig, corpus: str, test_set: str, scores: Scores) 
 
 def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
     """Name, value and signature of each metric."""
-    return [(name, one.score, one.signature) for name, one in scores.all_metrics().items()]
+    metrics = scores.all_metrics()
+    return [(name, metric.score, metric.signature) for name, metric in metrics.items()]
 
 
 def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
-    """How to translate with the folder, and what it needs for that."""
+    """How to translate with the run, and what it needs for that."""
     reads_features = locate_method(cfg.method).reads_features
     if cfg.control in CONTROLS and reads_features:
         yield f"Not for translation: a control, whose features mean nothing ({cfg.control})."

@@ -1,9 +1,9 @@
 """A run that starts from the weights of another one, its parent.
 
-table of pieces or values     is taken row by row, by the name of the piece or the value
-layer, combiner, embedder     is taken whole, if all its tensors have the same shape and meaning
+table of pieces or values     copied row by row, by the name of the piece or the value
+layer, combiner, embedder     copied whole, if all its tensors have the same shape and meaning
 
-What the parent lacks is new: it starts as in a run without parent.
+Weights that the parent lacks are new: they start as in a run without a parent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nmt_feat.features.contextual import choose_device
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.artifacts import CONFIG, WEIGHTS, LoadedModel, load_model, refuse_unfinished
-from nmt_feat.runs.build_model import LEAST, build_model
+from nmt_feat.runs.build_model import FEWEST_IDS, build_model
 from nmt_feat.runs.initial_vectors import freeze_rows
 from nmt_feat.runs.records import FINISHED, STARTED, read_record
 from nmt_feat.runs.stored_settings import read_settings
@@ -35,12 +35,12 @@ from nmt_feat.text.subwords import Subwords
 FEATURE_MEANING = ("_target_", "kind", "column", "of", "n", "file", "encoder", "layer", "args")
 """The settings of a feature that say what its embedder reads."""
 RowNames = list[str | int]
-"""Of each row of a table its piece or value; special values are numbers."""
+"""The piece or value of each row of a table; special values are numbers."""
 
 
 @dataclass
 class Inheritance:
-    """What a model has of its parent. Parts are named as in the model."""
+    """What a model has inherited from its parent. Parts are named as in the model."""
 
     run: str
     hash: str
@@ -48,22 +48,22 @@ class Inheritance:
     weights: str
     """The hash of the parent's weights."""
     taken: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By part: how many of its rows are taken, or of its tensors where it is no table, and of how
-    many."""
+    """By part: how many of its rows are copied, and of how many; of a part that is not a table,
+    tensors are counted."""
     new: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    """Parameters of which all or some rows are taken."""
+    """Parameters that are copied, or of which some rows are."""
     rows: dict[str, Tensor] = field(default_factory=dict)
-    """By parameter of which only some rows are taken: these rows."""
+    """For each parameter of which only some rows are copied, these rows."""
 
     def as_record(self) -> dict[str, Any]:
-        """What a run's record says of its parent."""
+        """The entries for the run's record."""
         names = ("run", "hash", "weights", "taken", "new", "frozen")
         return {name: getattr(self, name) for name in names}
 
     def describe(self) -> list[str]:
-        """What is taken, new and frozen, a line each, for people."""
+        """Lines for people: what is copied, what is new, what is frozen."""
         stacks = {"encoder": [0, 0], "decoder": [0, 0]}
         for part in (*self.taken, *self.new):
             if (stack := part.partition(".")[0]) in stacks:
@@ -84,7 +84,7 @@ class Inheritance:
 
 
 def check_parent(cfg: TrainConfig) -> None:
-    """Refuse, before any data is read, an unusable parent, and frozen parts that do not exist."""
+    """Refuse, before data is read, an unusable parent, and frozen parts that do not exist."""
     if not cfg.init.run:
         return
     folder = Path(cfg.init.run)
@@ -95,12 +95,12 @@ def check_parent(cfg: TrainConfig) -> None:
     dim = settings.model.dim
     if settings.model.folder:
         raise UserError(
-            f"init.run={folder}: has a pretrained model, whose layers are of another kind; give a "
-            "run without model.folder"
+            f"init.run={folder}: has a pretrained model, whose layers differ; give a run without "
+            "model.folder"
         )
     if dim != cfg.model.dim:
         raise UserError(
-            f"init.run={folder}: its model.dim is {dim}, here it is {cfg.model.dim}, so that no "
+            f"init.run={folder}: its model.dim is {dim}, here it is {cfg.model.dim}, so no "
             f"tensor fits; set model.dim={dim}"
         )
     if cfg.init.freeze:
@@ -108,11 +108,18 @@ def check_parent(cfg: TrainConfig) -> None:
 
 
 def _check_frozen_parts(cfg: TrainConfig) -> None:
-    """Refuse entries of `init.freeze` that name no part of the model."""
-    sizes = dict.fromkeys(cfg.features, LEAST)
+    """Refuse an entry of `init.freeze` that names no part of the model."""
+    sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
     with torch.device("meta"):  # names are all that is needed
         model = build_model(
-            cfg.model, cfg.combiner, cfg.features, sizes, LEAST, LEAST, cfg.seed, cfg.method
+            cfg.model,
+            cfg.combiner,
+            cfg.features,
+            sizes,
+            FEWEST_IDS,
+            FEWEST_IDS,
+            cfg.seed,
+            cfg.method,
         )
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     for entry in cfg.init.freeze:
@@ -126,7 +133,7 @@ def _check_frozen_parts(cfg: TrainConfig) -> None:
 def inherit_weights(
     model: TranslationModel, cfg: TrainConfig, encoder: SourceEncoder, target: Subwords
 ) -> Inheritance:
-    """Copy into an untrained model what it can have of its parent, and freeze parts of that."""
+    """Copy the weights of a parent into an untrained model where they fit, and freeze parts."""
     assert isinstance(model, Transformer)
     folder = Path(str(cfg.init.run))
     settings = read_settings(folder / CONFIG)
@@ -149,14 +156,14 @@ def inherit_weights(
 def _plan_transfers(
     model: Transformer, encoder: SourceEncoder, target: Subwords, parent: LoadedModel
 ) -> dict[str, list[Transfer]]:
-    """By part of the model, its parameters with what the parent has of the same name."""
+    """By part of the model, its parameters with the parent's tensors of the same names."""
     assert isinstance(parent.model, Transformer)
     tensors = dict(parent.model.named_parameters(remove_duplicate=False))
     row_names = name_rows(model, encoder, target)
     parent_row_names = name_rows(parent.model, parent.encoder, parent.target)
     parts: dict[str, list[Transfer]] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:  # ready-made: vectors of a file, an encoder
+        if not parameter.requires_grad:  # has ready-made values: vectors of a file, an encoder
             continue
         name_there, rows = _name_in_parent(name, model, parent.model), None
         if name in row_names and name_there in parent_row_names:
@@ -174,7 +181,7 @@ class Transfer(NamedTuple):
     source: Tensor | None
     """The parent's tensor; None if the parent has none of this name."""
     rows: tuple[RowNames, RowNames] | None
-    """What the rows of a table stand for, here and in the parent; None if it is no table."""
+    """What the rows of a table stand for, here and in the parent; None for other parameters."""
 
     @property
     def fits(self) -> bool:
@@ -186,7 +193,7 @@ class Transfer(NamedTuple):
 
 
 def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> dict[str, RowNames]:
-    """By name of each parameter that is a table of pieces or values: what its rows stand for."""
+    """For each parameter that is a table of pieces or values: what its rows stand for."""
     names: dict[str, RowNames] = {
         "source.words.weight": list(encoder.subwords.names),
         "target.words.weight": list(target.names),
@@ -197,7 +204,7 @@ def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> d
         values = encoder.kinds[feature].name_ids(vocabulary) or vocabulary.values
         prefix = f"{_path_of(model.feature_embedding, model)}.features.{feature}"
         for path, module in embedder.named_modules(prefix=prefix):
-            # An embedder may have further tables, as of positions, of another length.
+            # An embedder may have further tables of another length, such as one of positions.
             if isinstance(module, nn.Embedding) and len(module.weight) == FIRST + len(values):
                 names[f"{path}.weight"] = [*special, *values]
     return names
@@ -205,7 +212,7 @@ def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> d
 
 @torch.no_grad()
 def _copy(transfer: Transfer, inherited: Inheritance) -> tuple[int, int]:
-    """Copy a tensor, or the rows of the same names; how many are copied, and of how many."""
+    """Copy a tensor, or rows of the same names; the number of copied ones, and of all."""
     parameter, source = transfer.parameter, transfer.source
     assert source is not None
     inherited.names.append(transfer.name)
@@ -230,7 +237,7 @@ def _means_the_same(
     parent: LoadedModel,
     settings: TrainConfig,
 ) -> bool:
-    """Whether a part of the model computes the same in the parent, where its shapes do not say it.
+    """Whether a part of the model has the same meaning in the parent; shapes are checked elsewhere.
 
     `settings` are the parent's.
     """
@@ -245,11 +252,12 @@ def _means_the_same(
         combiner = model.feature_embedding.combiner
         combiner_there = parent.model.feature_embedding.combiner
         same_class = type(combiner) is type(combiner_there)
-        same_widths = [*combiner.widths.items()] == [*combiner_there.widths.items()]  # and order
+        # As lists, because the order of the parts matters.
+        same_widths = [*combiner.widths.items()] == [*combiner_there.widths.items()]
         return same_class and same_widths and cfg.combiner.args == settings.combiner.args
     if part == "method":
         same_values = encoder.name_values() == parent.encoder.name_values()
-        # As of encoder and decoder below: the shapes of layers do not say how many heads they have.
+        # As for encoder and decoder below: the shapes of layers do not tell the number of heads.
         same_heads = not model.method.has_encoders or cfg.model.heads == settings.model.heads
         return cfg.method == settings.method and same_values and same_heads
     if part.partition(".")[0] in ("encoder", "decoder"):
@@ -258,8 +266,8 @@ def _means_the_same(
 
 
 def _freeze(model: Transformer, entries: Sequence[str], inherited: Inheritance) -> None:
-    """Let what is taken of these parts have no gradient; what is new in them is trained."""
-    # With model.tie=all one table has the names of two: either freezes it, and it counts once.
+    """Remove the gradient of copied weights in these parts; new weights in them are trained."""
+    # With model.tie=all one table has two names: either name freezes it, and it counts once.
     frozen_ids = {
         id(parameter)
         for name, parameter in model.named_parameters(remove_duplicate=False)
@@ -276,23 +284,23 @@ def _freeze(model: Transformer, entries: Sequence[str], inherited: Inheritance) 
         inherited.frozen.append(name.removesuffix(".weight"))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError(
-            f"init.freeze=[{','.join(entries)}]: nothing is left to train; leave a part out"
+            f"init.freeze=[{','.join(entries)}]: nothing remains to be trained; leave a part out"
         )
 
 
 def _is_inside(name: str, part: str) -> bool:
-    """Whether a parameter, such as `encoder.0.norm.weight`, is a part or in it, as `encoder`."""
+    """Whether a parameter (`encoder.0.norm.weight`) is a part or inside it (`encoder`)."""
     return f"{name}.".startswith(f"{part}.")
 
 
 def _path_of(module: nn.Module, model: nn.Module) -> str:
     """The dotted name of a module in a model."""
-    path: str = next(path for path, one in model.named_modules() if one is module)
+    path: str = next(path for path, candidate in model.named_modules() if candidate is module)
     return path
 
 
 def _name_part(name: str, model: Transformer) -> str:
-    """The part of the model that a parameter belongs to, as `encoder.0`."""
+    """The part of the model that a parameter belongs to, such as `encoder.0`."""
     embedding = _path_of(model.feature_embedding, model)
     for prefix, depth in ((f"{embedding}.features", 1), (f"{embedding}.combiner", 0)):
         if _is_inside(name, prefix):
@@ -302,8 +310,8 @@ def _name_part(name: str, model: Transformer) -> str:
 
 
 def _name_in_parent(name: str, model: Transformer, parent: Transformer) -> str:
-    """A parameter's name in the parent, whose method may have the features in another module."""
-    # One table for both sides starts from the parent's target table, which is as wide as the model.
+    """A parameter's name in the parent, where features may be in another module."""
+    # One table for both sides starts from the parent's target table, which has the right width.
     if name == "source.words.weight" and model.source.words is model.target.words:
         return "target.words.weight"
     path = _path_of(model.feature_embedding, model)

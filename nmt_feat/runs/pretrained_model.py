@@ -1,4 +1,4 @@
-"""A pretrained model as a run's: its settings, refused or completed, and how it is built."""
+"""A pretrained model in a run: its settings are checked and completed, and it is built."""
 
 from __future__ import annotations
 
@@ -23,19 +23,16 @@ from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import choose_layers, peft
 from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
 from nmt_feat.pretrained.pieces import describe, read_pieces
-from nmt_feat.runs.build_model import BY_EMBEDDING, LEAST, build_feature_parts
+from nmt_feat.runs.build_model import BY_EMBEDDING, FEWEST_IDS, build_feature_parts
 
-ABLE = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
+USABLE_COMBINERS = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
 """The combiners that can start as the word alone."""
-FREE = ("folder", "languages", "prefix", "embedding_std")
-"""Settings of the model that every pretrained one leaves free, beside its own of dropout."""
+FREE_SETTINGS = ("folder", "languages", "prefix", "embedding_std")
+"""Settings of the model that every pretrained model leaves free; those of dropout are added."""
 
 
 def complete_pretrained(cfg: TrainConfig) -> None:
-    """Give settings the sizes of the pretrained model; refuse what does not go with one.
-
-    Nothing happens where there is none.
-    """
+    """Set the sizes of a pretrained model, if there is one; refuse settings that contradict it."""
     if not cfg.model.folder:
         if cfg.subword.kind == "pretrained":
             raise UserError(
@@ -54,7 +51,8 @@ def complete_pretrained(cfg: TrainConfig) -> None:
         value = getattr(cfg.model, name)
         if value not in (config[key], getattr(ModelConfig, name)):
             raise UserError(
-                f"{where} model.{name}={value}: the pretrained one has {config[key]}; leave it out"
+                f"{where} model.{name}={value}: the pretrained model has {config[key]}; leave it "
+                "out"
             )
         setattr(cfg.model, name, config[key])
     for entry in cfg.init.freeze:
@@ -72,19 +70,19 @@ def complete_pretrained(cfg: TrainConfig) -> None:
 
 
 def has_one_table(config: Mapping[str, Any]) -> bool:
-    """Whether the output layer of a pretrained model is the table of its words."""
+    """Whether a pretrained model has one table for its words and its output layer."""
     with torch.device("meta"):
         network = build_network(config, {})
     return network.get_output_embeddings().weight is network.get_input_embeddings().weight
 
 
 def choose_dropouts(model: ModelConfig, family: Family) -> dict[str, float]:
-    """The settings of dropout as the configuration of a pretrained model calls them."""
+    """The settings of dropout under the names of the pretrained model's configuration."""
     return {key: getattr(model, name) for name, key in family.dropouts.items()}
 
 
 def _complete_lora(settings: LoraConfig, config: Mapping[str, Any], family: Family) -> None:
-    """Name the layers that LoRA trains; refuse names of none, before anything is built."""
+    """Choose the layers that LoRA trains; refuse names of no layer, before a model is built."""
     peft()
     settings.modules = sorted(set(settings.modules or family.projections))
     with torch.device("meta"):
@@ -92,8 +90,8 @@ def _complete_lora(settings: LoraConfig, config: Mapping[str, Any], family: Fami
 
 
 def _other_settings(cfg: TrainConfig, family: Family) -> list[tuple[str, Any, Any]]:
-    """By name the settings that do not go with a model of this family, and what they must be."""
-    free = {*FREE, *SIZES, *family.dropouts}
+    """Name, value and required value of settings that do not go with a model of this family."""
+    free = {*FREE_SETTINGS, *SIZES, *family.dropouts}
     model = [f.name for f in fields(ModelConfig) if f.name not in free]
     settings = [(f"model.{n}", getattr(cfg.model, n), getattr(ModelConfig(), n)) for n in model]
     subword = [f.name for f in fields(SubwordConfig) if f.name not in ("vocab_size", "kind")]
@@ -109,21 +107,21 @@ def _other_settings(cfg: TrainConfig, family: Family) -> list[tuple[str, Any, An
 
 
 def check_start(cfg: TrainConfig) -> None:
-    """Refuse combiners and features with which the start would not be the pretrained model."""
+    """Refuse combiners and features with which the run would not start as the pretrained model."""
     if cfg.model.folder:
-        sizes = dict.fromkeys(cfg.features, LEAST)
+        sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
         parts = build_feature_parts(cfg.model, cfg.combiner, cfg.features, sizes, cfg.seed)
         start_as_word(parts.combiner, parts.embedders)
 
 
 @torch.no_grad()
 def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> None:
-    """Change weights so that the combiner gives the word, whatever the features are."""
+    """Set weights with which the combiner returns the word, whatever the features are."""
     name = shorten_class_name(f"{type(combiner).__module__}.{type(combiner).__qualname__}")
     if not combiner.start_as_word():
         raise UserError(
-            f"combiner={name}: cannot start as the word alone, as a pretrained model needs it; "
-            f"choose {ABLE}"
+            f"combiner={name}: cannot start as the word alone, which a pretrained model needs; "
+            f"choose {USABLE_COMBINERS}"
         )
     if not combiner.needs_zero_parts:
         return
@@ -131,26 +129,26 @@ def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> Non
         if not isinstance(embedder, Categorical | Mean | Max | Sum):
             raise UserError(
                 f"combiner={name} features.{feature}: {type(embedder).__name__} does not start at "
-                "zero, as a pretrained model needs it; choose concat_project, gate or word_gate"
+                "zero, which a pretrained model needs; choose concat_project, gate or word_gate"
             )
         embedder.table.weight.zero_()
 
 
 def describe_pretrained(cfg: TrainConfig) -> dict[str, Any]:
-    """What the pretrained model of the settings is built from."""
+    """The description from which the pretrained model of the settings is built."""
     folder = open_folder(str(cfg.model.folder))
     return describe(folder, Path(cfg.paths.cache), choose_languages(cfg), cfg.model.prefix)
 
 
 def choose_languages(cfg: TrainConfig) -> list[str]:
-    """What the pretrained model calls source and target language."""
+    """The names of source and target language in the pretrained model."""
     return cfg.model.languages or [cfg.data.source_lang, cfg.data.target_lang]
 
 
 def build_pretrained(
     cfg: TrainConfig, values: dict[str, int], description: Mapping[str, Any]
 ) -> PretrainedModel:
-    """The model with random weights, whose combiner gives the word.
+    """The model with random weights, whose combiner returns the word.
 
     Args:
         cfg: the settings.
@@ -160,8 +158,8 @@ def build_pretrained(
     model = cfg.model
     parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
     start_as_word(parts.combiner, parts.embedders)
-    ours = ("ids", "codes", "code_is_last", "prefix_ids", "weights")
-    config = {name: value for name, value in description.items() if name not in ours}
+    added_keys = ("ids", "codes", "code_is_last", "prefix_ids", "weights")
+    config = {name: value for name, value in description.items() if name not in added_keys}
     with isolated_generator(cfg.seed, "transformer"):
         built = PretrainedModel(
             config,
@@ -185,12 +183,12 @@ def build_pretrained(
 
 
 def _load_kept_weights(model: PretrainedModel, cfg: TrainConfig, weights: str) -> None:
-    """Take the weights over that a run has not, if their hash is still `weights`."""
+    """Load frozen weights, which the run does not store; their hash has to be `weights` still."""
     folder = open_folder(str(cfg.model.folder))
     folder.check_files()
     if folder.hash_weights(Path(cfg.paths.cache)) != weights:
         raise UserError(
-            f"{folder.where}: its weights are others than in training, and the run has "
-            "not those of its frozen parts; put the folder of training there"
+            f"{folder.where}: its weights have changed since training, and the run does not store "
+            "its frozen parts; put the folder of training there"
         )
     model.load_weights(folder.path)

@@ -32,7 +32,8 @@ DEFAULT_THREADS = torch.get_num_threads()
 Start = TypeVar("Start")
 Result = TypeVar("Result")
 PATIENCE = 5.0
-"""Seconds that a process keeps to itself that another one has gone: that one's error matters."""
+"""Seconds that a process waits before it reports the end of another: that one's error explains it
+and should come first."""
 CONTINUES = "the same command continues from the last checkpoint"
 
 
@@ -47,7 +48,7 @@ class Started:
 
 
 def find_launcher() -> Started:
-    """What torchrun or srun says in the environment."""
+    """This process among its fellows, by the environment variables of torchrun or srun."""
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:
         rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
@@ -59,7 +60,7 @@ def find_launcher() -> Started:
 
 
 def check_devices(devices: int, sweep: bool) -> None:
-    """Refuse what processes that others have started cannot do."""
+    """Refuse a sweep, and another number of devices, in processes of torchrun or srun."""
     if (launcher := find_launcher()).world == 1:
         return
     if sweep:
@@ -75,10 +76,10 @@ def check_devices(devices: int, sweep: bool) -> None:
 
 
 class Agreement:
-    """Whether any of the processes wants something, known to all after the same update.
+    """Tells all processes, after the same update, whether any of them wants to stop.
 
-    The answer comes with the next question, while they work: neither the others nor a GPU is
-    waited for.
+    A question is answered with the next one, one update later. So the processes exchange it while
+    they work, and wait neither for each other nor for a GPU.
     """
 
     def __init__(self, world: int, minutes: float = 30) -> None:
@@ -88,7 +89,7 @@ class Agreement:
         self._pending: dist.Work | None = None
 
     def agreed(self, wanted: bool) -> bool:
-        """Whether any wanted it at the question before; a process alone knows it at once."""
+        """Whether any wanted it at the previous question; a single process knows it at once."""
         if self._group is None:
             return wanted
         if self._pending is not None:
@@ -103,10 +104,10 @@ class Agreement:
 def share_work(
     fabric: Fabric, work: Callable[[slice], Sequence[Sequence[float]]]
 ) -> list[list[float]] | None:
-    """Rows of numbers that the processes work out together, known to each; None after a signal.
+    """Rows of numbers that the processes compute together; each process gets all of them.
 
-    `work` makes the rows of the share of any list that it is given. A signal to any of the
-    processes interrupts its work; then none of them has a result.
+    `work` gets the slice of a list that is this process's share, and returns the rows of it. A
+    signal to any of the processes interrupts its work; then the result is None for all.
     """
     rows: list[Sequence[float]] = [[False]]
     with contextlib.suppress(Interrupted), signals.at_once():
@@ -118,7 +119,7 @@ def share_work(
 
 
 def _gather_rows(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list[float]]]:
-    """By process its rows; each begins with its length, the rest is padding."""
+    """The rows of each process. On the way, rows begin with their length and are padded."""
     longest = max(map(len, rows))
     sizes = fabric.all_gather(torch.tensor([len(rows), longest], device=fabric.device))
     assert isinstance(sizes, torch.Tensor)
@@ -134,8 +135,8 @@ def _gather_rows(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[l
     ]
 
 
-def first_speaks() -> contextlib.AbstractContextManager[object]:
-    """Nothing is printed by other processes than the first; errors are."""
+def silence_all_but_first() -> contextlib.AbstractContextManager[object]:
+    """Discard the standard output of all processes but the first; errors are still printed."""
     if find_launcher().rank:
         return contextlib.redirect_stdout(io.StringIO())
     return contextlib.nullcontext()
@@ -143,11 +144,11 @@ def first_speaks() -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def waiting_limited(minutes: float, work: Callable[[], str]) -> Iterator[None]:
-    """One line where another process is waited for in vain, or has gone.
+    """Turn PyTorch's error about another process that hangs or has gone into a `UserError`.
 
     Args:
-        minutes: how long PyTorch waits for another process, which was set before.
-        work: what the processes do together, for the message.
+        minutes: how long PyTorch waits for another process; for the message.
+        work: what the processes do together; for the message.
     """
     try:
         yield
@@ -160,7 +161,7 @@ def waiting_limited(minutes: float, work: Callable[[], str]) -> Iterator[None]:
                 f"{work()}: another process was waited for longer than trainer.wait_minutes="
                 f"{minutes:g}; it is stuck, or slower than that; {CONTINUES}"
             ) from error
-        time.sleep(PATIENCE)  # its error is to end this process as well
+        time.sleep(PATIENCE)  # that process's error may end this one meanwhile
         raise UserError(
             f"{work()}: another process has gone ({text.splitlines()[0][:200]}); see its error; "
             f"{CONTINUES}"
@@ -168,7 +169,7 @@ def waiting_limited(minutes: float, work: Callable[[], str]) -> Iterator[None]:
 
 
 def set_up_torch(cfg: TrainConfig) -> None:
-    """What holds for a whole process: threads, deterministic kernels."""
+    """Set what holds for a whole process: threads, deterministic kernels."""
     shared = max(1, DEFAULT_THREADS // cfg.trainer.devices)
     torch.set_num_threads(cfg.trainer.threads or shared)
     torch.use_deterministic_algorithms(cfg.trainer.deterministic)
@@ -176,7 +177,7 @@ def set_up_torch(cfg: TrainConfig) -> None:
 
 def make_fabric(cfg: TrainConfig) -> Fabric:
     """Devices, processes and precision by Lightning Fabric."""
-    from lightning_fabric import Fabric  # a second that only training takes
+    from lightning_fabric import Fabric  # takes a second to load, which only training needs
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     from nmt_feat.runs.launcher import Parallel
@@ -194,12 +195,12 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
             num_nodes=launcher.nodes,
             strategy=strategy,
             precision=cfg.trainer.precision,  # type: ignore[arg-type]
-            # Inside a Slurm job, too, that has one task.
+            # Otherwise Fabric would follow Slurm, also in a job with a single task.
             plugins=[LightningEnvironment()] if launcher.world == 1 else None,
         )
     except Exception as error:  # of several types: devices that are not there
         chosen = f"trainer.accelerator={accelerator} trainer.devices={devices}"
-        raise UserError(f"{chosen}: cannot be had here ({error})") from error
+        raise UserError(f"{chosen}: is not available on this machine ({error})") from error
 
 
 def make_single_fabric(cfg: TrainConfig) -> Fabric:
@@ -219,7 +220,7 @@ def run_in_processes(
     start: Start,
     kind: type[Result],
 ) -> Result:
-    """`function` in each process; what it returns in the first. A spawned one's error is raised.
+    """Call `function` in each process; the result of the first. An error of a process is raised.
 
     Args:
         fabric: the processes.
@@ -227,7 +228,7 @@ def run_in_processes(
         cfg: settings.
         folder: the run's.
         start: for `function`.
-        kind: the dataclass that it returns. A spawned process leaves it in a file of the run.
+        kind: the dataclass that it returns. A spawned process passes it on in a file of the run.
     """
     if not getattr(fabric.strategy, "spawned", False):
         with signals.deferred():
@@ -239,7 +240,7 @@ def run_in_processes(
             fabric.launch(_write_returned, function, cfg, folder, start, path)  # type: ignore[arg-type]
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        if signals.caught:  # before the process could handle signals
+        if signals.caught:  # it ended the process before that could handle signals
             raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
         raise UserError(f"{path}: was not written by process 0; {CONTINUES}") from None
     finally:
@@ -263,10 +264,10 @@ def _write_returned(
 
 @contextlib.contextmanager
 def _raise_here(devices: int) -> Iterator[None]:
-    """The error of a spawned process as it would be here."""
+    """Raise the error of a spawned process as if it had happened here."""
     try:
         yield
-    except ProcessRaisedException as error:  # it has the traceback as text
+    except ProcessRaisedException as error:  # the other traceback is its text
         _, mistake, message = str(error).strip().rpartition(f"{UserError.__module__}.UserError: ")
         if mistake:
             raise UserError(message) from None
@@ -276,5 +277,5 @@ def _raise_here(devices: int) -> Iterator[None]:
             raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
         raise UserError(
             f"trainer.devices={devices}: process {error.error_index} was ended by "
-            f"{error.signal_name or error.exit_code}, perhaps for want of memory; {CONTINUES}"
+            f"{error.signal_name or error.exit_code}, perhaps because memory ran out; {CONTINUES}"
         ) from None

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, a line per validation elsewhere."""
+"""Shows the progress of training: a bar on a terminal, else a line for each validation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Progress:
     """
 
     log: Callable[[Mapping[str, float], int], None] | None = None
-    """Also gets the numbers, by name, and the updates that they come after."""
+    """If set, it gets the numbers by name, and the number of updates before them."""
 
     def __init__(self, console: Console, enabled: bool = True, bar: bool = True) -> None:
         self.console = console
@@ -51,7 +51,7 @@ class Progress:
         self.bar.start()
 
     def show_phase(self, name: str, work: str) -> None:
-        """Show what is being done, `work` in full."""
+        """Show the current work by its short name; `work` is its full name."""
         self.current_work = work
         self.bar.update(self.task, description=name)
 
@@ -69,17 +69,17 @@ class Progress:
         if self.log:
             self.log({"dev/bleu": bleu, "dev/perplexity": perplexity}, step)
         if self.bar.disable:
-            speed = self.bar.tasks[0].fields["speed"]  # none before the first line of the log
+            speed = self.bar.tasks[0].fields["speed"]  # empty before the first line of the log
             self.print_line(
                 f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
                 f"{bleu:.1f}{speed and ', '}{speed}"
             )
 
     def show_work(self, name: str) -> AbstractContextManager[object]:
-        """Show what is being done, while it is, without the bar."""
+        """Within, show the current work without the bar."""
         return self.console.status(literal(name)) if self.enabled else nullcontext()
 
     def show_end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if not self.bar.disable:
             self.bar.stop()

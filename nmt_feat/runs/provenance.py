@@ -1,4 +1,4 @@
-"""What a run was made with: code, packages, machine, memory."""
+"""The origin of a run: code, packages, machine, memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 
 def code_revision() -> dict[str, str]:
-    """Version of the package and, in a checkout, the git revision; `+` after it: changed files."""
+    """Version of the package and, in a checkout, the git revision; `+` means changed files."""
     code = {"version": importlib.metadata.version("nmt_feat")}
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
@@ -31,7 +31,7 @@ def code_revision() -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the package's dependencies, as far as they are installed."""
+    """Versions of Python and of the installed dependencies of the package."""
     versions = {"python": platform.python_version()}
     for requirement in importlib.metadata.requires("nmt_feat") or ():
         name, *_ = re.split(r"[^\w.-]", requirement)
@@ -58,7 +58,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def restart_peak_memory() -> None:
-    """Let `peak_memory_mib` count from now on: a sweep's runs are in one process (Linux, CUDA)."""
+    """Make `peak_memory_mib` count from now on: runs of a sweep share a process (Linux, CUDA)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     if torch.cuda.is_available():
@@ -66,9 +66,9 @@ def restart_peak_memory() -> None:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident memory of this process, or what CUDA allocated where that is more.
+    """Largest resident memory of this process, or CUDA's largest allocation if that is larger.
 
-    Since its start, or since `restart_peak_memory`.
+    It counts since the start of the process, or since `restart_peak_memory`.
     """
     unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes or KiB
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,4 +1,4 @@
-"""What a run leaves behind: `run.json` when it starts, `result.json` and hypotheses at its end."""
+"""The record of a run: `run.json` when it starts, `result.json` at its end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CurvePoint:
     loss: float | None
     """Mean negative log-likelihood of a dev piece, in nats."""
     bleu: float | None
-    """Greedy."""
+    """BLEU of greedy translations."""
 
 
 @dataclass
@@ -39,22 +39,22 @@ class Request:
     decoding: dict[str, Any]
     """The search."""
     tests: dict[str, str]
-    """The hash of each test set, in order; see `corpus.prepare.DataHashes`."""
+    """The hash of each test set, in order; see `data.identity.DataHashes`."""
     training: str
-    """The hash of what the model is trained on."""
+    """The hash of the data for training and validation."""
 
 
 @dataclass
 class SetResult:
-    """What a run's weights give on dev or a test set by one search."""
+    """The result of a run's weights on dev or a test set by one search."""
 
     name: str
     data: str
-    """The test set's hash; none for dev, which is part of the run's identity."""
+    """The test set's hash; empty for dev, which is part of the run's identity."""
     decoding: dict[str, Any]
     scores: Scores
     file: str
-    """Of the hypotheses."""
+    """File of the hypotheses."""
     counts: str
     """File of the n-gram counts of each sentence."""
 
@@ -66,30 +66,30 @@ class Member:
     seed: int
     hash: str
     folder: str
-    """From the ensemble's."""
+    """Path from the ensemble's folder."""
 
 
 @dataclass
 class RunRecord:
-    """Everything that says what a run was and what it gave. Paths are relative to its folder."""
+    """Settings, origin and results of a run. Paths are relative to its folder."""
 
     method: str
     features: list[str]
     seed: int
-    """-1 of an ensemble, whose members have one each."""
+    """-1 for an ensemble, whose members have seeds."""
     data: str
     """Name of the corpus."""
     hash: str
     """Hash of `settings`."""
     settings: dict[str, Any]
-    """What determines the trained model, nested, the seed and the data's hash among it."""
+    """The settings that determine the trained model, with the seed and the data's hash."""
     config: dict[str, Any]
     """The whole resolved configuration."""
     data_hashes: dict[str, str] = field(default_factory=dict)
-    """Of what was read: the folder in the cache (`prepared`), train and dev (`training`), and what
-    was in `settings` when test sets were part of the identity (`earlier`)."""
+    """Hashes of the data: of the folder in the cache (`prepared`), of train and dev (`training`),
+    and the one that `settings` had when test sets were part of the identity (`earlier`)."""
     test_hashes: dict[str, str] = field(default_factory=dict)
-    """Of each test set that was asked for; none in records of an earlier identity."""
+    """The hash of each requested test set; empty in records of an earlier identity."""
     code: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -97,48 +97,44 @@ class RunRecord:
     """Trainable numbers: `total`, and of those `combiner` and `features`."""
     updates: int = 0
     skipped: int = 0
-    """Of these, for a loss or gradient that was not finite."""
+    """Updates that were skipped, because a loss or gradient was not finite."""
     selected: str = ""
-    """The tested weights: the updates that they come from."""
+    """The updates that the tested weights come from."""
     selected_step: int = 0
     """Update of the best validation."""
     train_seconds: float = 0.0
-    """In training and validation, of all starts of the run."""
+    """Seconds of training and validation, in all starts of the run."""
     seconds: float = 0.0
-    """From start to end, of all starts."""
+    """Seconds from start to end, in all starts."""
     tokens_per_second: float = 0.0
     """Target pieces trained on per second of training, without validation."""
     peak_memory_mib: float = 0.0
-    """Of the largest process of the start that finished the run, the one that prepares included."""
+    """Memory of the largest process, in the start that finished the run."""
     curve: list[CurvePoint] = field(default_factory=list)
     dev: Scores | None = None
-    """Scores of the selected weights, by the search of `config`; none until then."""
+    """Scores of the selected weights, by the search of `config`; None until the run is finished."""
     tests: dict[str, Scores] = field(default_factory=dict)
     """Scores by test set; the first one is the table's."""
     files: dict[str, str] = field(default_factory=dict)
     """The hypotheses' files by set."""
     format: int = FORMAT
-    """Of the run's folder."""
+    """Format of the run's folder."""
     counts: dict[str, str] = field(default_factory=dict)
-    """Files of the n-gram counts of each sentence by set: what intervals are computed from."""
+    """Files of the n-gram counts of each sentence by set; intervals are computed from them."""
     data_report: dict[str, Any] = field(default_factory=dict)
-    """What was printed of the data: sizes of the splits, bits of the features and so on."""
+    """The printed report on the data: sizes of the splits, bits of the features and so on."""
     text: dict[str, str] = field(default_factory=dict)
-    """What is done to all text before anything reads it; nothing in runs of before."""
+    """The normalisation of all text; empty in runs from before there was any."""
     parts: Parts | None = None
-    """What the tested weights make of word and features, on dev."""
-
+    """How the tested weights combine word and features, measured on dev."""
     further: list[SetResult] = field(default_factory=list)
-    """What was asked for later: other searches, other files under the name of a test set."""
-
+    """Later results: by other searches, or of other files under the name of a test set."""
     contrast: dict[str, ContrastResult] = field(default_factory=dict)
     """By the name of a contrastive suite, its decisions."""
-
     members: list[Member] = field(default_factory=list)
-    """Of an ensemble, the runs that translate together; other runs have none."""
-
+    """The runs of an ensemble; empty for a run."""
     parent: dict[str, Any] = field(default_factory=dict)
-    """The run that it starts from, and what it has of that; nothing for a start of its own."""
+    """The run or pretrained model that it starts from, and the weights that it has from there."""
 
     @property
     def finished(self) -> bool:
@@ -152,34 +148,35 @@ class RunRecord:
 
 
 def search_of(record: RunRecord) -> dict[str, Any]:
-    """The search that the run itself was tested with; empty where it is unknown."""
+    """The search with which the run was tested at its end; empty if it is unknown."""
     search: dict[str, Any] = record.config.get("decoding") or record.settings.get("decoding") or {}
     return _complete_search(search) if search else {}
 
 
 def search_changes(record: RunRecord, request: Request) -> dict[str, Any]:
-    """The settings of the search that is asked for, where the run was tested with others."""
-    tested = _complete_search(search_of(record))
-    return {name: v for name, v in _complete_search(request.decoding).items() if v != tested[name]}
+    """The settings of the requested search that differ from the run's own search."""
+    run_search = _complete_search(search_of(record))
+    search = _complete_search(request.decoding)
+    return {name: value for name, value in search.items() if value != run_search[name]}
 
 
 def _complete_search(decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored settings of a search, with the defaults of those that came later."""
+    """Stored settings of a search, with the defaults of settings that are newer."""
     defaults = dataclasses.asdict(DecodingConfig())
     return defaults | {name: value for name, value in decoding.items() if name in defaults}
 
 
 def find_result(record: RunRecord, name: str, request: Request) -> SetResult | None:
-    """The result on dev or a test set that is asked for, if the run has it."""
+    """The requested result on dev or a test set, if the run has it."""
     search = search_of(record)
-    # An ensemble may have been interrupted after a test set, and is not finished before dev.
-    of_sets = record.scores or record.tests
+    # Scores of dev come last in an ensemble; `scores` is empty before that.
+    main_scores = record.scores or record.tests
     results = [
         SetResult(
             *(set_name, record.test_hashes.get(set_name, ""), search, scores),
             *(files.get(set_name, "") for files in (record.files, record.counts)),
         )
-        for set_name, scores in of_sets.items()
+        for set_name, scores in main_scores.items()
     ]
     key = (name, request.tests.get(name, ""), _complete_search(request.decoding))
     return next(
@@ -193,7 +190,7 @@ def find_result(record: RunRecord, name: str, request: Request) -> SetResult | N
 
 
 def select_results(record: RunRecord, request: Request) -> RunRecord:
-    """The run as the command that asks sees it: its test sets, by its search."""
+    """The run with the requested results alone: these test sets, by this search."""
     results = {
         name: result
         for name in ("dev", *request.tests)
@@ -207,19 +204,23 @@ def select_results(record: RunRecord, request: Request) -> RunRecord:
 
 
 def select_beam(record: RunRecord, beam: int) -> RunRecord | None:
-    """The run with its results by another beam, all else of the search as its own; None without."""
-    own_search = _complete_search(search_of(record))
-    if beam == own_search["beam"]:
+    """The run with its results by a search that differs only in the beam; None if it has none."""
+    run_search = _complete_search(search_of(record))
+    if beam == run_search["beam"]:
         return record
-    search = own_search | {"beam": beam}
-    results = {r.name: r for r in record.further if _complete_search(r.decoding) == search}
+    search = run_search | {"beam": beam}
+    results = {
+        result.name: result
+        for result in record.further
+        if _complete_search(result.decoding) == search
+    }
     return _with_results(record, results, search) if "dev" in results else None
 
 
 def _with_results(
     record: RunRecord, results: Mapping[str, SetResult], decoding: dict[str, Any]
 ) -> RunRecord:
-    """The run with these results in the place of its own."""
+    """The run with these results instead of its own."""
     scores = {name: result.scores for name, result in results.items()}
     return dataclasses.replace(
         record,
@@ -238,7 +239,7 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
     content = without_nan(dataclasses.asdict(record))
     results = [content["dev"] or {}, *content["tests"].values()]
     for scores in (*results, *(result["scores"] for result in content["further"])):
-        if not scores.get("metrics"):  # as records were before there were others
+        if not scores.get("metrics"):  # so most records are equal to those of earlier versions
             scores.pop("metrics", None)
     for name in ("contrast", "members", "parent"):
         if not content[name]:
@@ -248,13 +249,13 @@ def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read `result.json` or `run.json`; a `UserError` where it is missing or no such record."""
+    """Read `result.json` or `run.json`; a `UserError` if it is missing or not such a record."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the folder of a run") from None
     except OSError as error:
-        raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
+        raise UserError(f"{path}: not readable as JSON ({error}); train the run again") from None
     record = parse_record(content, path)
     if path.name == FINISHED:
         check_sums(path.parent, only=[FINISHED])
@@ -266,9 +267,9 @@ def parse_record(content: bytes, path: Path) -> RunRecord:
     try:
         record = convert_json(load_json(content.decode()), RunRecord)
     except ValueError as error:
-        raise UserError(f"{path}: no readable JSON ({error}); run the run again") from None
+        raise UserError(f"{path}: not readable as JSON ({error}); train the run again") from None
     except Mismatch as error:
-        raise UserError(f"{path}: no record of a run ({error}); run the run again") from None
+        raise UserError(f"{path}: not the record of a run ({error}); train the run again") from None
     assert isinstance(record, RunRecord)
     check_format(record.format, path)
     further = [name for result in record.further for name in (result.file, result.counts)]
@@ -276,13 +277,13 @@ def parse_record(content: bytes, path: Path) -> RunRecord:
         if name != Path(name).name or name in ("", ".."):
             raise UserError(
                 f"{path}: names the file {short_repr(name)}, which is not in the run's folder; a "
-                "record names files beside it only: run the run again"
+                "record names only files beside it: train the run again"
             )
     return record
 
 
 def file_of_run(folder: Path, name: str) -> Path:
-    """A file that a record names; a `UserError` where it is a link that leads out of the folder."""
+    """A file that a record names; a `UserError` if it is a link out of the folder."""
     path = folder / name
     if path.resolve().parent != folder.resolve():
         raise UserError(
@@ -292,6 +293,6 @@ def file_of_run(folder: Path, name: str) -> Path:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """The record in a run's folder: the finished run's or, before, the started one's."""
+    """The record in a run's folder: `result.json`, or `run.json` if the run is not finished."""
     path = folder / FINISHED
     return read_record(path if path.exists() else folder / STARTED)

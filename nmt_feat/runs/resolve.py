@@ -1,4 +1,4 @@
-"""The settings of a run as they take effect."""
+"""Resolves the settings of a run: checks them, completes them, ignores unused ones."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from nmt_feat.text.word_vectors import vector_width
 
 
 def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
-    """The settings as they take effect. Nothing of the data is read.
+    """The settings as they take effect. No data is read.
 
-    Features are sorted by name, since order carries no meaning, and dropped for words only.
+    Features are sorted by name, because order carries no meaning, and dropped for words only.
 
     Args:
-        cfg: the settings as they were composed; they stay as they are.
-        sweep: whether the run is one of many: what its method does not use is then printed and
-            ignored, as it is meant for others.
-        console: where that is printed.
+        cfg: the composed settings; they are not changed.
+        sweep: whether the run is a job of a sweep. Settings that its method does not use are then
+            meant for other jobs: they are ignored, with a message.
+        console: prints these messages.
 
     Raises:
         UserError: settings are wrong or, in a single run, unused.
@@ -50,7 +50,7 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     check_scoring(cfg.data)
     metrics = build_metrics(cfg.metrics, choose_scoring(cfg.data))
     check_selecting_metric(cfg.trainer.select_metric, metrics)
-    make_loggers(cfg.logger)  # what they lack is an error before data is read
+    make_loggers(cfg.logger)  # wrong settings and missing packages are errors before data is read
     cfg = copy.deepcopy(cfg)
     cfg.features = dict(sorted(cfg.features.items()))
     complete_pretrained(cfg)
@@ -66,15 +66,16 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     for kind in choose_kinds(cfg.features).values():
         kind.check_embedder()
         kind.complete_settings(cfg.subword.kind, choose_device(cfg.trainer.accelerator))
-    check_formats(cfg.data)  # what a format lacks is said before what a feature lacks
+    check_formats(cfg.data)  # before features: an error here may cause errors there
     check_features(cfg)
     check_terminology(cfg)
     check_widths(cfg.combiner, cfg.features, cfg.model, cfg.method)
     if cfg.model.source_vectors:
         width = vector_width(cfg.model.source_vectors)
-        is_merged = locate_method(cfg.method).merges_with_word
-        merged = (cfg.combiner, cfg.features) if is_merged else (CombinerConfig(), {})
-        check_vectors(*merged, cfg.model, width)
+        combiner, features = cfg.combiner, cfg.features
+        if not locate_method(cfg.method).merges_with_word:
+            combiner, features = CombinerConfig(), {}
+        check_vectors(combiner, features, cfg.model, width)
     check_start(cfg)
     try_optimizer(cfg.optimizer)
     cfg.init.freeze = sorted(set(cfg.init.freeze))
@@ -83,7 +84,7 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
 
 
 def _ignore_readings(cfg: TrainConfig, console: Console) -> None:
-    """Reading accuracy is about translations, not about restored text."""
+    """Ignore reading accuracy for denoising, which translates nothing."""
     if cfg.data.objective == "denoise" and cfg.data.readings:
         console.print("data.objective=denoise: unused: data.readings")
         cfg.data.readings = False
@@ -99,7 +100,7 @@ def _warn_of_long_warmup(cfg: TrainConfig, console: Console) -> None:
 
 
 def _ignore_unused_subword(subword: SubwordConfig, sweep: bool, console: Console) -> None:
-    """Settings that the kind of subwords does not use are at their default."""
+    """Reset settings that the kind of subwords does not use, or refuse them in a single run."""
     for name, reason in unused_subword_settings(subword).items():
         if not sweep:
             value = getattr(subword, name)
@@ -109,7 +110,7 @@ def _ignore_unused_subword(subword: SubwordConfig, sweep: bool, console: Console
 
 
 def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Console) -> None:
-    """Settings that the combiner's class does not take are absent."""
+    """Remove settings that the combiner's class does not take, or refuse them in a single run."""
     names, method = list_unused_settings(combiner), shorten_class_name(combiner._target_)
     if not names:
         return
@@ -123,9 +124,9 @@ def _ignore_unused_combiner(combiner: CombinerConfig, sweep: bool, console: Cons
 
 
 def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
-    """Words only has neither features nor settings of a combiner; any combiner has features.
+    """Drop features and settings of a combiner for words only; refuse a combiner without features.
 
-    Without a combiner there remain those that the method takes by itself.
+    Features that the method reads without a combiner remain.
     """
     merged = choose_merged_features(cfg.features, cfg.method)
     if cfg.combiner._target_ is not None:
@@ -147,9 +148,9 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
 
 
 def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> None:
-    """Without a combiner there are no features for a method that needs one."""
-    has_apart = len(cfg.features) > len(choose_merged_features(cfg.features, cfg.method))
-    if cfg.combiner._target_ is not None or has_apart or cfg.method == BY_EMBEDDING:
+    """Ignore a method that needs a combiner if there is none, or refuse it in a single run."""
+    has_unmerged = len(cfg.features) > len(choose_merged_features(cfg.features, cfg.method))
+    if cfg.combiner._target_ is not None or has_unmerged or cfg.method == BY_EMBEDDING:
         return
     name = shorten_class_name(cfg.method._target_)
     if not sweep:
@@ -162,7 +163,7 @@ def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> No
 
 
 def _ignore_unused_control(cfg: TrainConfig, sweep: bool, console: Console) -> None:
-    """Words only has no features that a control could replace."""
+    """Ignore a control if there are no features to replace, or refuse it in a single run."""
     if cfg.control == "none" or cfg.features:
         return
     if not sweep:

@@ -1,4 +1,4 @@
-"""A run from its settings to its result: found again, resumed or trained, tested, recorded."""
+"""A run from its settings to its result: found finished, or trained, tested and recorded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_metrics, add_results
-from nmt_feat.runs.advice import OWN_FILES, advise_on_run, advise_on_size
+from nmt_feat.runs.advice import USER_FILES, advise_on_run, advise_on_size
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
 from nmt_feat.runs.build_model import format_widths
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
@@ -77,12 +77,12 @@ from nmt_feat.training.checkpoints import (
 
 @dataclass
 class FinishedRun:
-    """A run that has its result."""
+    """A run with its result."""
 
     cfg: TrainConfig
-    """Its settings, resolved."""
+    """Its resolved settings."""
     record: RunRecord
-    """What `result.json` has."""
+    """Its record, with the results that the settings ask for."""
     folder: Path
 
 
@@ -94,12 +94,12 @@ def run_training(
     Args:
         cfg: the settings, as composed.
         sweep: whether the run is a job of a sweep: it prints less, and waits for another process.
-        state: is told the run's folder once it is known.
+        state: gets the run's folder, and whether the run was trained now.
     """
     processes.check_devices(cfg.trainer.devices, sweep)
     if processes.find_launcher().by == "torchrun":
         end_with_parent()
-    with processes.first_speaks():
+    with processes.silence_all_but_first():
         return find_or_train(cfg, sweep, state or JobState())
 
 
@@ -134,9 +134,9 @@ def find_or_train(cfg: TrainConfig, sweep: bool, state: JobState) -> FinishedRun
 def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keep other processes from a run's folder; the system frees the lock of a killed one.
 
-    Where another process has it: `wait` for that one, else a `UserError`.
+    If another process has the lock, `wait` for it, or raise a `UserError`.
     """
-    if processes.find_launcher().rank:  # the first has the lock
+    if processes.find_launcher().rank:  # the first of the processes has the lock for all
         yield
         return
     lock = lock_of(folder)
@@ -156,7 +156,7 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explain_deleted_files(folder: Path) -> Iterator[None]:
-    """One line where a run's folder, or a part of it, was deleted while the run trained."""
+    """Turn the loss of a run's folder or files while it trains into a `UserError`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -165,25 +165,30 @@ def explain_deleted_files(folder: Path) -> Iterator[None]:
         raise UserError(f"{error.filename}: was deleted while the run trained; {AGAIN}") from error
 
 
-def continue_from(
+def prepare_resumption(
     cfg: TrainConfig, settings: dict[str, Any], data: DataHashes, folder: Path
 ) -> float:
-    """Make ready what an earlier start has left in `folder`, or in `cfg.resume`; its seconds.
+    """Prepare to continue from the checkpoints of an earlier start, if there are any.
 
+    They are in `folder`, or in that of another run, `cfg.resume`, from which they are copied.
     Settings that would change the result are refused.
+
+    Returns:
+        The seconds that the earlier start took.
     """
     remove_leftovers(folder)
     run, checkpoint = folder, Checkpoints(folder / CHECKPOINTS, 1, verify=False)
-    if foreign := bool(cfg.resume and not checkpoint.step):
+    resumes_other_run = bool(cfg.resume and not checkpoint.step)
+    if resumes_other_run:
         run = Path(str(cfg.resume))
         checkpoint = find_unfinished(run)
     if checkpoint.step and (run / records.STARTED).exists():
         record = records.read_record(run / records.STARTED)
         before = upgrade_record(record, cfg, data)
-        if foreign:
+        if resumes_other_run:  # of its validations; here today's hold
             before |= limits_of_validation(record.settings)
         refuse_changes(run, before, settings, checkpoint.step, cfg.trainer.resume_exact)
-    if foreign:
+    if resumes_other_run:
         with lock_folder(run):
             adopt_checkpoints(run, folder)
     return float(checkpoint.index["meta"]["elapsed"]) if checkpoint.step else 0.0
@@ -192,18 +197,22 @@ def continue_from(
 def complete_finished_run(
     cfg: TrainConfig, data: DataHashes, request: Request, folder: Path
 ) -> RunRecord:
-    """The finished run in a folder, with all results that are asked for, as `request` sees it."""
+    """The record of the finished run in a folder, after adding the results that are missing.
+
+    The record returned has the results of `request` alone.
+    """
     try:
         record = records.read_record(folder / FINISHED)
     except UserError as error:
         raise UserError(f"{error} after deleting {folder}") from None
-    if not processes.find_launcher().rank and not is_earlier(record.settings):
+    is_first = not processes.find_launcher().rank
+    if is_first and not is_earlier(record.settings):
         remove_tree(folder / CHECKPOINTS)  # of a start that was killed after its result
     if is_earlier(record.settings) and not record.test_hashes:
         earlier = earlier_data(record, cfg, data)
         hashes = earlier.tests if earlier else {}
         record.test_hashes = {name: hashes[name] for name in record.tests if name in hashes}
-    if processes.find_launcher().rank:  # the first adds what is missing
+    if not is_first:  # the first process adds what is missing
         return record
     add_results(cfg, record, folder, request)
     if add_labels(cfg, record):
@@ -211,8 +220,11 @@ def complete_finished_run(
     selected = records.select_results(record, request)
     add_metrics(cfg, record, selected, folder)
     write_card(folder, cfg, record)
-    lacking = cfg.data.readings and any(s.reading is None for s in selected.scores.values())
-    if lacking and add_readings(cfg, selected, folder):  # to the scores, which are the record's
+    lacks_readings = cfg.data.readings and any(
+        scores.reading is None for scores in selected.scores.values()
+    )
+    # The scores of `selected` are objects of `record`: what is added to them is written with it.
+    if lacks_readings and add_readings(cfg, selected, folder):
         record.config["data"]["readings"] = True
         records.write_record(folder, record)
         say(f"{folder}: reading accuracy added")
@@ -220,21 +232,23 @@ def complete_finished_run(
 
 
 def add_labels(cfg: TrainConfig, record: RunRecord) -> bool:
-    """Give a finished run's record the labels that are asked for; whether that changed it."""
+    """Add name, licence and tags to a finished run's record; whether that changed it."""
     before = dict(record.config)
-    record.config |= {n: v for n in ("name", "license") if (v := getattr(cfg, n)) is not None}
-    if cfg.tags:  # those that it has are needed by whoever gave them
+    for name in ("name", "license"):
+        if (label := getattr(cfg, name)) is not None:
+            record.config[name] = label
+    if cfg.tags:  # added to the earlier ones, by which somebody may choose the run
         record.config["tags"] = [*dict.fromkeys([*(before.get("tags") or []), *cfg.tags])]
     return record.config != before
 
 
 def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
-    """Add reading accuracy to scores that lack it: `data.readings` makes no other run.
+    """Add reading accuracy to scores that lack it: `data.readings` is no part of a run's identity.
 
-    False where the translations are gone.
+    False if the translations are missing.
     """
-    if gone := [name for name in selected.files.values() if not (folder / name).exists()]:
-        say(f"{folder}: without reading accuracy, for {', '.join(gone)} is gone")
+    if missing := [name for name in selected.files.values() if not (folder / name).exists()]:
+        say(f"{folder}: without reading accuracy, because {', '.join(missing)} is missing")
         return False
     prepared = prepare_run(cfg, say)
     check_sums(folder, only=selected.files.values())
@@ -245,7 +259,7 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
 
 
 def join_training(cfg: TrainConfig, folder: Path) -> None:
-    """Take part in the training of the first of the processes that torchrun or srun has started."""
+    """Take part in a training, in a process of torchrun or srun that is not the first."""
     with signals.handled():
         fabric, prepared = make_fabric(cfg), prepare_run(cfg)
         train_to_end(fabric, cfg, folder, (prepared, build_untrained(cfg, prepared)))
@@ -259,15 +273,15 @@ def train_new_run(
     sweep: bool,
     state: JobState,
 ) -> RunRecord:
-    """Train a run, from its start or where an earlier start was stopped, test it, write its record.
+    """Train a run, from its start or from a checkpoint, test it, write its record.
 
     `settings` are those that determine the result.
     """
-    console, begun = TextConsole(), time.perf_counter()
+    console, start_time = TextConsole(), time.perf_counter()
     provenance.restart_peak_memory()
     refuse_links(folder, *(folder / name for name in (CHECKPOINTS, "encoder", ANNOTATOR)))
-    seconds_before = continue_from(cfg, settings, data, folder)
-    (folder / SUMS).unlink(missing_ok=True)  # of a start that had nearly finished
+    seconds_before = prepare_resumption(cfg, settings, data, folder)
+    (folder / SUMS).unlink(missing_ok=True)  # of a start that was killed just before its result
     settings = read_earlier_settings(folder) or settings
     fabric = make_fabric(cfg)
     prepared = prepare_run(cfg, lambda phase: console.print(phase, style="dim"))
@@ -290,11 +304,11 @@ def train_new_run(
     result = train_to_end(fabric, cfg, folder, (prepared, start))
     save_weights(cfg, record, start.model, folder)
     evaluate_splits(cfg, record, result, prepared, folder)
-    if start.model.feature_embedding is start.model.source:
+    if start.model.feature_embedding is start.model.source:  # else a method has the features
         values = prepared.encoder.name_values(with_words=False)
         record.parts = measure_parts(start.model, prepared.dev, values)
     record_training(record, result)
-    record.seconds = seconds_before + time.perf_counter() - begun
+    record.seconds = seconds_before + time.perf_counter() - start_time
     finish_record(folder, record, sums)
     write_card(folder, cfg, record)
     state.trained = True
@@ -303,17 +317,17 @@ def train_new_run(
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Print what the user should know, a line each."""
+    """Print notes for the user, one in a line."""
     for note in notes:
         say(note)
 
 
 def print_advice(cfg: TrainConfig, prepared: Prepared, model: TranslationModel) -> None:
-    """Print what the numbers of the data report suggest, for a run that is no job of a sweep."""
+    """Print advice that follows from the data report."""
     if cfg.control == "none":
         for line in advise_on_run(cfg, prepared.report, model.feature_embedding.combiner.widths):
             say(line)
-    if cfg.data.name == OWN_FILES:
+    if cfg.data.name == USER_FILES:
         for line in advise_on_size(prepared.report, cfg.subword, cfg.trainer):
             say(line)
 
@@ -353,7 +367,7 @@ def begin_record(
 def save_weights(
     cfg: TrainConfig, record: RunRecord, model: TranslationModel, folder: Path
 ) -> None:
-    """Give the model the weights to test and write them into the folder; the record says which."""
+    """Load the weights to test into the model and write them; the record says which they are."""
     steps = restore_chosen_weights(cfg, folder, model.eval())
     write_atomically(folder / WEIGHTS, to_safetensors(model_tensors(model)))
     record.selected = f"{cfg.trainer.select} of updates {', '.join(map(str, steps))}"
@@ -373,7 +387,7 @@ def evaluate_splits(
 
 
 def record_training(record: RunRecord, result: TrainingResult) -> None:
-    """Write into the record how training went."""
+    """Add the course of the training to the record."""
     state = result.state
     record.updates, record.skipped = state.step, state.skipped
     record.selected_step = state.best_step
@@ -384,9 +398,9 @@ def record_training(record: RunRecord, result: TrainingResult) -> None:
 
 
 def finish_record(folder: Path, record: RunRecord, sums: dict[str, list[str]]) -> None:
-    """Write the checksums of the folder's files, then the record: the run counts as finished.
+    """Write the checksums of the folder's files, then the record, with which the run is finished.
 
-    `sums` are of what was written when the training started, which is checked again.
+    `sums` are of the files that were written when the training started; these are checked again.
     """
     names = [name for kind in (record.files, record.counts) for name in kind.values()]
     sums |= hash_files(folder, (WEIGHTS, *names, "*.nbest.hyp"))

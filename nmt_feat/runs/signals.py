@@ -1,8 +1,8 @@
-"""Signals: training finishes its update, writes a checkpoint and leaves.
+"""Signals: training finishes its update, writes a checkpoint and ends.
 
-So it is with SIGTERM (`kill`, a scheduler's pre-emption), SIGINT (Ctrl-C) and SIGUSR1 (what
-`sbatch --signal=USR1@60` sends before the time limit). Where no checkpoint is due, as while data
-is prepared, the work ends at once. So it does, anywhere, at a second SIGINT.
+It does so after SIGTERM (`kill`, a scheduler's pre-emption), SIGINT (Ctrl-C) and SIGUSR1 (sent by
+`sbatch --signal=USR1@60` before the time limit). Other work, such as preparing data, ends at once.
+A second SIGINT ends all work at once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the work here; what is finished is written, the same command continues."""
+    """A signal has ended the work; finished work is written, and the same command continues."""
 
 
 class Signals:
-    """The signals of this process: `caught` is the name of the first that came, or empty."""
+    """The signals of this process: `caught` is the name of the first one, or empty."""
 
     def __init__(self) -> None:
         self.caught = ""
@@ -38,7 +38,7 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
-        """Signals that come raise `Interrupted`. Only the main thread can handle any."""
+        """Within, signals raise `Interrupted`. Only the main thread can handle signals."""
         if self._active or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -54,7 +54,7 @@ class Signals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Signals are only noted in `caught`, and passed on to processes that train."""
+        """Within, signals are only noted in `caught`, and passed on to processes that train."""
         self._deferred = True
         try:
             yield
@@ -63,7 +63,7 @@ class Signals:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside `deferred`: here they raise `Interrupted` all the same, also one noted before."""
+        """Within (and inside `deferred`), signals raise `Interrupted`, also one noted before."""
         deferred, self._deferred = self._deferred, False
         try:
             if self.caught:
@@ -73,21 +73,23 @@ class Signals:
             self._deferred = deferred
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if self._parent and os.getppid() != self._parent:  # killed; another may go on already
-            os._exit(AT_ONCE)
+        if self._parent and os.getppid() != self._parent:
+            os._exit(AT_ONCE)  # the parent was killed, and another may train the run already
         self._interrupts += number == signal.SIGINT
         if self._interrupts > 1:
             for child in multiprocessing.active_children():
                 child.kill()
-            os.write(2, b"left at once; the same command continues from the last checkpoint\n")
+            os.write(2, b"ended at once; the same command continues from the last checkpoint\n")
             os._exit(AT_ONCE)
-        first, self.caught = not self.caught, self.caught or signal.Signals(number).name
+        is_first = not self.caught
+        if is_first:
+            self.caught = signal.Signals(number).name
         if self._deferred:
             for child in multiprocessing.active_children():
                 child.terminate()
             if number == signal.SIGINT and not self._parent and sys.stderr.isatty():
-                os.write(2, b"\nfinishing the update; Ctrl-C again leaves at once\n")
-        elif first:
+                os.write(2, b"\nfinishing the update; Ctrl-C again ends at once\n")
+        elif is_first:
             raise Interrupted(f"{self.caught}: stopped; the same command continues")
 
 

@@ -1,4 +1,4 @@
-"""The model that training starts from, its parameters, and one of as many for words only."""
+"""The model that training starts from, and the number of its parameters (`control=matched`)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from nmt_feat.runs.parent import Inheritance, inherit_weights
 
 
 def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
-    """Words only, with `model.ffn_dim` such that there are as many parameters as `cfg` has.
+    """Settings of words only, with a `model.ffn_dim` that gives as many parameters as `cfg` has.
 
-    The data is prepared with the features, whose vocabularies say how large their tables are.
+    The data is prepared with the features, because tables are as large as their vocabularies.
 
     Raises:
         UserError: the numbers differ by more than 0.5 %.
@@ -44,9 +44,9 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
         return count_parameters(build_run_model(changed, encoder, prepared.target))["total"]
 
     width, goal = cfg.model.ffn_dim, count_with_width(cfg, cfg.model.ffn_dim)
-    first = count_with_width(plain, width)
-    step = count_with_width(plain, width + 1) - first
-    plain.model.ffn_dim = max(1, width + round((goal - first) / step))
+    count = count_with_width(plain, width)
+    per_width = count_with_width(plain, width + 1) - count  # the number is linear in the width
+    plain.model.ffn_dim = max(1, width + round((goal - count) / per_width))
     total = count_with_width(plain, plain.model.ffn_dim)
     name = name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     if abs(total / goal - 1) > 0.005:
@@ -66,13 +66,13 @@ class StartingModel(NamedTuple):
 
     model: TranslationModel
     notes: list[str]
-    """What the user should know of its start, a line each."""
+    """Notes for the user on its start, one in a line."""
     inheritance: Inheritance | None = None
-    """What it has of the weights of another run or of a pretrained model, if of any."""
+    """The weights that it has from another run or from a pretrained model."""
 
     @property
     def inherited(self) -> list[str]:
-        """The names of the parameters that have such weights."""
+        """The names of the parameters with such weights."""
         return self.inheritance.names if self.inheritance else []
 
 
@@ -117,7 +117,7 @@ def _start_from_pretrained(
     model: PretrainedModel, cfg: TrainConfig, notes: list[str]
 ) -> StartingModel:
     folder = open_folder(str(cfg.model.folder))
-    if not model.kept_elsewhere:  # else they are loaded already
+    if not model.kept_elsewhere:  # otherwise they are loaded already
         model.load_weights(folder.path)
     names = [name for name, _ in model.named_parameters() if name.partition(".")[0] in PARTS]
     weights = folder.hash_weights(Path(cfg.paths.cache))
@@ -136,12 +136,12 @@ def _start_from_pretrained(
 
 
 def count_parameters(model: TranslationModel) -> dict[str, int]:
-    """How many trainable numbers a model has.
+    """The numbers of trainable parameters of a model.
 
     Returns:
-        Those of all (`total`), of the combiner, of the features' embedders (`features`), and where
-        there are such, of trained language models (`encoders`), which the embedders' are without,
-        and of all else that the method has (`method`).
+        Of the whole model (`total`), the combiner, the features' embedders (`features`); if there
+        are any, of trained language models (`encoders`), which are not counted as embedders; and of
+        the rest of the method (`method`).
     """
     source = model.feature_embedding
     parts = {

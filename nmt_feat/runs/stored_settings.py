@@ -22,10 +22,10 @@ def read_settings(path: Path) -> TrainConfig:
     """The settings in a run's `config.yaml`.
 
     Somebody else may have written them. So `${...}` stays text (resolved, it could name a variable
-    of the environment), and classes are refused that are from no trusted place.
+    of the environment), and classes of modules that are not trusted are refused.
 
     Raises:
-        UserError: which names the file, where it holds no settings of a run.
+        UserError: if the file does not hold the settings of a run.
     """
     try:
         content = OmegaConf.to_container(read_yaml(path, TrainConfig), resolve=False)
@@ -34,13 +34,13 @@ def read_settings(path: Path) -> TrainConfig:
     except UserError:
         raise
     except Exception as error:  # of YAML, OmegaConf or the file's encoding
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path}: not the settings of a run ({first})") from None
-    return settings_from(content, str(path))
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not the settings of a run ({reason})") from None
+    return convert_settings(content, str(path))
 
 
-def settings_from(content: Any, where: str) -> TrainConfig:
-    """Plain data, as in a record of a run, as settings; `where` begins the message of an error."""
+def convert_settings(content: Any, where: str) -> TrainConfig:
+    """The settings of plain data, such as a run's record has; `where` names it in messages."""
     content = upgrade_annotator(content)
     try:
         settings = convert_json(content, TrainConfig)
@@ -56,7 +56,7 @@ def settings_from(content: Any, where: str) -> TrainConfig:
 def _unknown_keys(
     content: dict[str, Any], settings: dict[str, Any], above: str = ""
 ) -> Iterator[str]:
-    """The dotted names of what is in the content, but is no setting."""
+    """The dotted names of entries of the content that are not settings."""
     for key, value in content.items():
         if key not in settings:
             yield f"{above}{key}"

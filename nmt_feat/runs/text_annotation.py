@@ -1,4 +1,4 @@
-"""The text that a trained run reads, annotated as its training text was."""
+"""Annotates the text that a trained run reads as its training text was annotated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from nmt_feat.text.projection import project_annotation
 
 
 def locate_models(folder: Path, settings: AnnotatorConfig) -> AnnotatorConfig:
-    """The settings of a run's annotators, with the models that its folder has."""
+    """The settings of a run's annotators, with the models that are in its folder."""
 
     def locate_model(model: str | None) -> str | None:
         return str(path) if model and (path := folder / model).exists() else model
@@ -50,7 +50,7 @@ def locate_models(folder: Path, settings: AnnotatorConfig) -> AnnotatorConfig:
 
 
 class TextAnnotation:
-    """The annotators of a run, and how their words and those of a text become a sentence's.
+    """The annotators of a run, and how their annotation and that of a text are merged.
 
     Args:
         folder: the run's folder, which has the annotators' models.
@@ -69,7 +69,7 @@ class TextAnnotation:
         self.folder, self.cfg, self.encoder, self.kinds = folder, cfg, encoder, kinds
         terminology = cfg.data.terminology
         self.needs_words = encoder.annotated
-        """Whether words are those of an annotation; marks of terms need none."""
+        """Whether the run needs annotated words; marks of terms alone need none."""
         self.required = encoder.required
         if terminology.is_applied:
             self.needs_words = uses_annotation(cfg, kinds)
@@ -77,37 +77,37 @@ class TextAnnotation:
             self.required = [name for name in encoder.required if name not in marks]
             self.required += ["lemmas for terms"] if terminology.needs_lemmas else []
         self.unannotated = 0
-        """Sentences without annotation, where the run's features allow it."""
-        self.says_sources = False
-        """Whether it was said that annotators give what was the text's in training."""
+        """Number of sentences without annotation, if the run's features allow it."""
+        self.reported_sources = False
+        """Whether the user was told that annotators give columns that the text gave in training."""
 
     @property
     def settings(self) -> AnnotatorConfig:
-        """The annotators' settings; their models are those which the run has, where it has any."""
+        """The annotators' settings, with the models that are in the run's folder."""
         return locate_models(self.folder, self.cfg.annotator)
 
     @functools.cached_property
     def annotators(self) -> dict[str, Annotator]:
-        """What annotated the training text, by name; another version of it is said."""
-        tools = make_annotators(self.settings)
-        for name, annotator in tools.items():
-            beside = annotator_folder(self.folder, self.cfg.annotator, name)
-            if not (beside / FINGERPRINT).is_file():
+        """The annotators of the training text, by name; a change of version is reported."""
+        annotators_by_name = make_annotators(self.settings)
+        for name, annotator in annotators_by_name.items():
+            path = annotator_folder(self.folder, self.cfg.annotator, name) / FINGERPRINT
+            if not path.is_file():
                 continue
-            before = (beside / FINGERPRINT).read_text(encoding="utf-8").strip()
-            if before != (now := fingerprint_of(annotator)):
+            before, now = path.read_text(encoding="utf-8").strip(), fingerprint_of(annotator)
+            if before != now:
                 say(f"the training text was annotated by {before}; here is {now}", file=sys.stderr)
-        return tools
+        return annotators_by_name
 
     @property
     def annotator(self) -> Annotator | None:
-        """What annotated the training text, if anything did: the first of several."""
+        """The annotator of the training text, if it had one; the first of several."""
         return next(iter(self.annotators.values()), None)
 
     def annotate_texts(
         self, texts: list[str], raw: list[str] | None, name: str, first: int = 1
     ) -> list[Sentence]:
-        """Sentences of plain text, annotated as in training where the model needs it.
+        """Sentences of plain text, annotated as in training if the model needs it.
 
         `name` and the number of the `first` line are for errors.
         """
@@ -134,19 +134,19 @@ class TextAnnotation:
         if self.annotator is None:
             names = ", ".join(self.kinds) or "words to cut the text at"
             kind = training_format(self.cfg.data)
-            more = f", or its kind of training (format={kind})"
-            if kind not in (*formats.SEPARATORS, PARALLEL):
-                more = ""
+            alternative = ""
+            if kind in (*formats.SEPARATORS, PARALLEL):
+                alternative = f", or the format of training (format={kind})"
             raise UserError(
                 f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
-                f"an annotator; give CoNLL-U (input=FILE.conllu or format=conllu){more}"
+                f"an annotator; give CoNLL-U (input=FILE.conllu or format=conllu){alternative}"
             )
         return self._annotate_by(self.annotator, texts, raw, name, first)
 
     def _annotate_by(
         self, annotator: Annotator, texts: list[str], raw: list[str] | None, name: str, first: int
     ) -> list[Sentence]:
-        """Lines of text with the words of an annotator, by their raw counterpart if training was.
+        """Lines of text with the words of an annotator, which may read their raw counterpart.
 
         `name` and the number of the `first` line are for errors.
         """
@@ -166,9 +166,9 @@ class TextAnnotation:
     def complete_sentences(
         self, sentences: list[Sentence], name: str, first: int = 1
     ) -> list[Sentence]:
-        """Annotated sentences with the columns that annotators gave in training, if they did.
+        """Annotated sentences with the columns that annotators added in training, if they did.
 
-        What the sentences say of a column stays. `name` and the number of the `first` one are for
+        Columns that the sentences have stay. `name` and the number of the `first` one are for
         errors.
         """
         sources = set(chain.from_iterable(self.encoder.sources.values()))
@@ -179,26 +179,29 @@ class TextAnnotation:
     def _merge(
         self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int
     ) -> list[Sentence]:
-        """Sentences, with words or not, and what the run's annotators say of them, in one."""
+        """Sentences, with or without words, merged with the annotation of the run's annotators."""
         texts, sources = [sentence.text for sentence in sentences], self.encoder.sources
-        by_tool = []
-        for tool, annotator in self.annotators.items():
+        by_annotator = []
+        for annotator_name, annotator in self.annotators.items():
             annotated = self._annotate_by(annotator, texts, raw, name, first)
-            by_tool.append([Annotation(tool, s, annotator.morphemes) for s in annotated])
-        of_text = {
+            by_annotator.append(
+                [Annotation(annotator_name, s, annotator.morphemes) for s in annotated]
+            )
+        columns_of_text = {
             feature: column
             for feature, kind in self.kinds.items()
             if kind.requires_annotation and (column := kind.annotation_column)
             if sources.get(source_key(column)) == [TEXT]
         }
-        second = describe_second_sources(sources)
+        message = describe_second_sources(sources)
         lacks_words = any(s.text.strip() and not s.words for s in sentences)
-        if second and lacks_words and not self.says_sources:
-            say(f"{name}: {second}", file=sys.stderr)
-            self.says_sources = True
+        if message and lacks_words and not self.reported_sources:
+            say(f"{name}: {message}", file=sys.stderr)
+            self.reported_sources = True
         conflicts, merged = Conflicts(), []
-        for number, (sentence, *others) in enumerate(zip(sentences, *by_tool, strict=True), first):
-            annotations = [Annotation(TEXT, sentence), *others]
-            refuse_lacking(annotations, of_text, f"{name}: sentence {number}")
+        rows = zip(sentences, *by_annotator, strict=True)
+        for number, (sentence, *further) in enumerate(rows, first):
+            annotations = [Annotation(TEXT, sentence), *further]
+            refuse_lacking(annotations, columns_of_text, f"{name}: sentence {number}")
             merged.append(merge_annotations(annotations, sources, conflicts))
         return merged

@@ -1,6 +1,6 @@
 """A trained run, to translate, score and look into.
 
-The run's folder alone says how: its settings, vocabularies, weights and the annotator's model.
+All it needs is in the run's folder: settings, vocabularies, weights and the annotator's model.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from nmt_feat.runs.artifacts import (
     load_model,
     refuse_unfinished,
 )
-from nmt_feat.runs.inputs import Reader, Text, nbest_numbers
+from nmt_feat.runs.inputs import Reader, Text, parse_nbest
 from nmt_feat.runs.long_lines import (
     UNSPACED,
     Limit,
@@ -58,7 +58,7 @@ from nmt_feat.runs.records import STARTED
 from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.text_annotation import TextAnnotation
 from nmt_feat.runs.unknowns import Unknowns
-from nmt_feat.runs.user_classes import changed_classes
+from nmt_feat.runs.user_classes import describe_changed_classes
 from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.glossary import Glossary
@@ -66,12 +66,13 @@ from nmt_feat.text.merging import TEXT
 from nmt_feat.text.normalization import normalize_lines, normalize_sentence
 from nmt_feat.text.sentences import HEADS
 
-SCORED_ANEW = (
-    "an n-best list, each line is scored for the sentence of its number; its text is cut into "
-    "pieces anew, so where the search took other pieces the log-probability is not the search's"
+NBEST_NOTE = (
+    "an n-best list; each line is scored for the sentence of its number; its text is cut into "
+    "pieces again, so if the search chose other pieces, its log-probability differs"
 )
-
-UNANNOTATED = "have no annotation: what it would say is unknown, words are those between spaces"
+"""A message; the file's name stands before it."""
+UNANNOTATED = "have no annotation: their features are unknown, words are those between spaces"
+"""A message; the number of sentences stands before it."""
 
 
 class TrainedModel:
@@ -100,33 +101,33 @@ class TrainedModel:
         self.encoders = loaded.encoders
         self.model.to(self.device).eval()
         self.searched: Seq2Seq[Any] = self.model
-        """What translates and scores: the model, or an ensemble that it belongs to."""
+        """The model that translates and scores: this one, or an ensemble that it belongs to."""
         self.feature_names = list(cfg.features)
         """The features that translation reads."""
-        if not locate_method(cfg.method).reads_features:  # they had a part in training only
+        if not locate_method(cfg.method).reads_features:  # only training used them
             self.encoder, self.kinds, self.feature_names = self.encoder.with_features({}), {}, []
-        for sentence in changed_classes(self.folder, cfg, self.model):
+        for sentence in describe_changed_classes(self.folder, cfg, self.model):
             say(sentence, file=sys.stderr)
         self.unknowns = Unknowns(self.encoder)
-        """What it does not know of the text that it has read."""
+        """Counts of what it does not know of the text that it has read."""
         self.annotation = TextAnnotation(self.folder, cfg, self.encoder, self.kinds)
         self.terminology: Terminology | None = None
-        """The terms that are written into sentences: none until `use_glossary`; None if the run was
-        trained without terms."""
+        """Writes terms into sentences, none before `use_glossary`; None if the run was trained
+        without terms."""
         if cfg.data.terminology.is_applied:
             self.terminology = Terminology.of(cfg.data.terminology, Glossary())
         self.missed = 0
-        """Sentences that the exported model could not translate; the native engine did."""
+        """Number of sentences that the exported model could not translate."""
         self.replaced = 0
-        """Sentences in which `fallback=nearest` replaced a combination of piece and features."""
+        """Number of sentences in which `fallback=nearest` replaced a piece's features."""
 
     @property
     def annotator_settings(self) -> AnnotatorConfig:
-        """The annotators' settings; their models are those which the run has, where it has any."""
+        """The annotators' settings, with the models that are in the run's folder."""
         return self.annotation.settings
 
     def use_glossary(self, path: str | Path | None) -> None:
-        """Write the terms of a file into sentences from here on, as in training."""
+        """From now on, write the terms of a file into sentences, as in training."""
         if path is None:
             return
         if self.terminology is None:
@@ -138,33 +139,33 @@ class TrainedModel:
 
     @property
     def longest_side(self) -> int:
-        """Pieces of a source and of its translation at most."""
+        """The most pieces of a source and of its translation."""
         return min(self.model.longest_source, self.model.longest_target)
 
     @property
     def is_annotated(self) -> bool:
-        """Whether annotators annotated the training text."""
+        """Whether the training text was annotated by annotators."""
         return bool(self.cfg.annotator.targets)
 
     @property
     def annotator(self) -> Annotator | None:
-        """What annotated the training text, if anything did: the first of several."""
+        """The annotator of the training text, if it had one; the first of several."""
         return self.annotation.annotator
 
     @property
     def unannotated(self) -> int:
-        """Sentences without annotation, where the run's features allow it."""
+        """Number of sentences without annotation, if the run's features allow it."""
         return self.annotation.unannotated
 
     @functools.cached_property
     def exported_model(self) -> Exported:
-        """What `scripts/export.py` wrote."""
+        """The model that `scripts/export.py` wrote."""
         return Exported(self.folder / EXPORT, self.threads, hash_content(self.folder / WEIGHTS))
 
     def annotate_texts(
         self, texts: list[str], raw: list[str] | None, name: str, first: int = 1
     ) -> list[Sentence]:
-        """Sentences of plain text, annotated as in training where the model needs it.
+        """Sentences of plain text, annotated as in training if the model needs it.
 
         `name` and the number of the `first` line are for errors.
         """
@@ -173,13 +174,13 @@ class TrainedModel:
     def complete_sentences(
         self, sentences: list[Sentence], name: str, first: int = 1
     ) -> list[Sentence]:
-        """Annotated sentences with the columns that annotators add to a text's, if any do."""
+        """Annotated sentences with the columns that annotators added in training, if they did."""
         return self.annotation.complete_sentences(sentences, name, first)
 
     def annotate_sentences(
         self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int = 1
     ) -> list[Sentence]:
-        """Plain sentences, annotated by `annotate_texts`, with the comments that they have."""
+        """Plain sentences, annotated by `annotate_texts`, with their own comments."""
         texts = [sentence.text for sentence in sentences]
         annotated = self.annotate_texts(texts, raw, name, first)
         return [
@@ -188,7 +189,7 @@ class TrainedModel:
         ]
 
     def make_reader(self, text: Text) -> Reader:
-        """A text, read as the one that the run was trained on where nothing else is set."""
+        """A reader of a text, by default in the format of the training text."""
         for setting, labels in (("labels", text.labels), ("label_files", text.label_files)):
             for key in labels.keys() - self.encoder.sentence_keys.keys():
                 raise UserError(
@@ -201,9 +202,10 @@ class TrainedModel:
         return Reader(text, self.cfg.data, annotates)
 
     def read_sentences(self, reader: Reader) -> Iterator[Sentence]:
-        """Sentences as files give them, in normal form; heads that make no tree are an error.
+        """The sentences of a reader, in normal form.
 
-        That is where features of the run read heads; else they are counted on standard error.
+        Heads that do not form a tree are an error if features of the run read heads; otherwise they
+        are counted on standard error.
         """
         findings = Findings()
         for sentence in reader.read_sentences(findings):
@@ -227,17 +229,17 @@ class TrainedModel:
     def read_pairs(
         self, reader: Reader, target: str, may_be_nbest: bool = False
     ) -> tuple[list[Sentence], list[str], list[str]]:
-        """A text, annotated, and its translation; file and line of each sentence.
+        """A text, annotated, its translation, and file and line of each sentence.
 
-        Where `may_be_nbest`, the translation may be an n-best list, of which each line is a pair.
+        With `may_be_nbest`, the translation may be an n-best list; then each line is a pair.
         """
         source = reader.label
         sentences, targets = self.read_source(reader), read_lines(target)
         where = reader.name_sentences(len(sentences))
-        if may_be_nbest and (pairs := nbest_numbers(targets, target, len(sentences))):
+        if may_be_nbest and (pairs := parse_nbest(targets, target, len(sentences))):
             numbers, targets = pairs
             sentences, where = [sentences[i] for i in numbers], [where[i] for i in numbers]
-            say(f"{target}: {SCORED_ANEW}", file=sys.stderr)
+            say(f"{target}: {NBEST_NOTE}", file=sys.stderr)
         if len(sentences) != len(targets):
             raise UserError(
                 f"{source} has {len(sentences)} sentences, {target} has {len(targets)}; "
@@ -252,9 +254,9 @@ class TrainedModel:
         return normalize_lines(targets) if self.encoder.normal else targets
 
     def read_test_set(self) -> tuple[list[Sentence], list[str], list[str]]:
-        """The first test set whose files are still there, annotated as in training.
+        """The first test set whose files still exist, annotated as in training.
 
-        Terms are those of training from here on, unless a glossary was given.
+        From now on, the glossary of training is used, unless another one is in use.
         """
         if self.cfg.data.objective == "denoise":
             raise UserError(
@@ -277,7 +279,7 @@ class TrainedModel:
         has_words, replaces = any(s.words for s in sentences), self.cfg.annotator.replace
         if has_words and self.encoder.sources and not replaces and raw is None:
             sentences = self.complete_sentences(sentences, name)
-        # Else an annotator takes the place of annotation in files, as in training.
+        # Otherwise annotators replace the annotation of files, as in training.
         elif self.is_annotated or not has_words:
             sentences = self.annotate_sentences(sentences, raw, name)
         rows = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
@@ -296,10 +298,10 @@ class TrainedModel:
         count: bool = True,
         has_tokens: bool = True,
     ) -> EncodedSplit:
-        """Encoded sentences with their translations, or with empty ones.
+        """Encoded sentences with their translations, which may be empty.
 
-        What is unknown of them is counted, unless they were counted before. `has_tokens`: with
-        those that the run's method puts into the source, if it does.
+        `count` says whether to count what is unknown in them; `has_tokens`, whether to add the
+        tokens that some methods insert into the source.
         """
         targets = self.normalize_targets(targets)
         described = self.describe_sentences(sentences, where)
@@ -308,13 +310,13 @@ class TrainedModel:
             self.unknowns.count(described, split, where)
         if has_tokens and self.model.method.in_source:
             begins = find_word_begins(split, None)
-            if self.cfg.subword.kind != "none":  # else each piece is a word, as in training
+            if self.cfg.subword.kind != "none":  # with `none` each piece is a word
                 begins[begins] = described.begins
             split = self.insert_tokens(split, begins)
         return self.attach_states(split, described.texts, where)
 
     def insert_tokens(self, split: EncodedSplit, begins: NDArray[np.bool_]) -> EncodedSplit:
-        """The split as the model reads it; `begins`: whether a piece is the first of its word."""
+        """The split with the tokens of the method; `begins` marks the first piece of each word."""
         if not self.model.method.in_source:
             return split
         return insert_tokens(split, self.model.method, begins, self.encoder.subwords.size)
@@ -324,7 +326,7 @@ class TrainedModel:
     ) -> AlignedSentences:
         """Annotated sentences in normal form, with terms, as pieces and values.
 
-        `encoder`: one with further features than the run's.
+        `encoder` may have further features than the run's.
         """
         encoder = encoder or self.encoder
         if encoder.normal:
@@ -337,7 +339,7 @@ class TrainedModel:
     def attach_states(
         self, split: EncodedSplit, texts: list[str], where: list[str]
     ) -> EncodedSplit:
-        """The split with the vectors of each encoder that is a feature."""
+        """The split with the states of each language model that is a feature."""
         for name, model in self.encoders.items():
             states = self.kinds[name].read_states(model, texts)
             missing = self.encoder.features[name].missing
@@ -347,13 +349,13 @@ class TrainedModel:
     def search_translations(
         self, sentences: list[Sentence], where: list[str], cfg: TranslateConfig, count: bool = True
     ) -> list[list[Hypothesis]]:
-        """The n best translations of each sentence by the engine of `cfg`; no sentence is empty."""
+        """The n best translations of each sentence, none empty, by the engine of `cfg`."""
         decoding, names = self.choose_decoding(cfg), self.feature_names
         split = self.encode_pairs(sentences, [""] * len(sentences), where, count)
         if cfg.engine == "native":
             return translate_split(self.searched, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
-        # A method in the source has no embedders: its features are tokens of the split already.
+        # With a method in the source, features are tokens of the split and have no embedders.
         names = [name for name in names if name in self.model.source.features]
         if decoding.refill:
             raise UserError(
@@ -372,21 +374,16 @@ class TrainedModel:
         return results
 
     def choose_decoding(self, cfg: TranslateConfig) -> DecodingConfig:
-        """The search of training, with what is asked for; the beam holds the n best."""
+        """The run's search with the settings of `cfg`; the beam is at least as large as `nbest`."""
         decoding = dataclasses.replace(self.cfg.decoding, nbest=cfg.nbest)
-        if cfg.beam is not None:
-            decoding.beam = cfg.beam
-        if cfg.length_penalty is not None:
-            decoding.length_penalty = cfg.length_penalty
-        if cfg.stop is not None:
-            decoding.stop = cfg.stop
-        if cfg.refill is not None:
-            decoding.refill = cfg.refill
+        for name in ("beam", "length_penalty", "stop", "refill"):
+            if (value := getattr(cfg, name)) is not None:
+                setattr(decoding, name, value)
         decoding.beam = max(decoding.beam, decoding.nbest)
         return decoding
 
     def length_limit(self, cfg: TranslateConfig) -> Limit:
-        """How long a line may be."""
+        """How long a line may be, and what happens to a longer one."""
         longest = self.encoder.longest or self.cfg.data.max_pieces
         limit = min(cfg.max_pieces, self.model.longest_source)
         penalty = cfg.length_penalty
@@ -394,9 +391,9 @@ class TrainedModel:
             self.encoder,
             limit,
             cfg.too_long,
-            min(longest, limit),
-            "" if self.cfg.data.target_lang in UNSPACED else " ",
-            self.cfg.decoding.length_penalty if penalty is None else penalty,
+            part_size=min(longest, limit),
+            joiner="" if self.cfg.data.target_lang in UNSPACED else " ",
+            penalty=self.cfg.decoding.length_penalty if penalty is None else penalty,
         )
 
     def translate_sentences(
@@ -426,7 +423,7 @@ class TrainedModel:
 
 
 def _refuse_controls(folder: Path, cfg: TrainConfig) -> None:
-    """Refuse a run to which the features, or the terms, of a text mean nothing."""
+    """Refuse a control: the features, or the terms, of a text mean nothing to it."""
     if cfg.control in CONTROLS and locate_method(cfg.method).reads_features:
         raise UserError(
             f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "

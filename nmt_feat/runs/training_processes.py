@@ -34,11 +34,11 @@ from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, TrainingStat
 
 @dataclass
 class TrainingResult:
-    """How a training has ended, in the first of its processes."""
+    """The end of a training, in the first of its processes."""
 
     state: TrainingState
     decoded: dict[str, DecodedSplit]
-    """By split; those that a signal interrupted are not here."""
+    """Translations by split; a split that a signal interrupted is missing."""
     peak: float
     """Memory (MiB) of the largest process."""
 
@@ -46,9 +46,10 @@ class TrainingResult:
 def train_in_process(
     fabric: Fabric, cfg: TrainConfig, folder: Path, start: tuple[Prepared, StartingModel] | None
 ) -> TrainingResult:
-    """Train or resume in each process, to the end or a signal; test what is at its end.
+    """Train or resume in each process, to the end or a signal; at the end, translate dev and tests.
 
-    `start` is the data and the model to begin with; a spawned process makes its own.
+    `start` has the data and the model to begin with; None in a spawned process, which prepares its
+    own.
     """
     progress = Progress(TextConsole(), fabric.global_rank == 0, cfg.trainer.progress)
     with (
@@ -86,7 +87,7 @@ def train_in_process(
 
 @contextlib.contextmanager
 def _logging(fabric: Fabric, cfg: TrainConfig, folder: Path, progress: Progress) -> Iterator[None]:
-    """Within, the first process passes what it measures on to the run's loggers."""
+    """Within, the first process passes its numbers on to the run's loggers."""
     if fabric.global_rank:
         yield
         return
@@ -114,10 +115,10 @@ def _translate_splits(
 
 
 def restore_chosen_weights(cfg: TrainConfig, folder: Path, model: TranslationModel) -> list[int]:
-    """Give the model the weights to test, in fp32; of which updates they are."""
+    """Load the weights to test into the model, in fp32; the updates that they are from."""
     checkpoints = Checkpoints(folder / CHECKPOINTS, 1, verify=False)
     chosen, steps = checkpoints.select_weights(cfg.trainer.select)
-    model.float()  # a model trained in another precision is tested as it will be used
+    model.float()  # translation uses fp32, whatever the precision of training
     restore_weights(model, chosen)
     return steps
 
@@ -141,7 +142,7 @@ def train_to_end(
 
 
 def read_earlier_settings(folder: Path) -> dict[str, Any]:
-    """The stored settings of a run that was begun with an earlier identity, which it keeps."""
+    """The stored settings of a run that was begun with an earlier identity; else empty."""
     path = folder / records.STARTED
     stored = records.read_record(path).settings if path.exists() else {}
     return stored if is_earlier(stored) else {}

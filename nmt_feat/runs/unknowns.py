@@ -1,4 +1,4 @@
-"""What a trained run does not know of the text that it reads: counted, and said in a line each."""
+"""Counts what a trained run does not know of the text that it reads, and reports it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.sentences import Integers
 
 SOURCE, TARGET, LONG = "source", "target", "long"
-"""Kinds that are no feature; a feature's kind is `features.` and its name."""
+"""Kinds of unknown things that are not features; for a feature it is `features.` and its name."""
 
 
 @dataclass
 class Count:
-    """How many of all are unknown, and where the first one is."""
+    """How many of all are unknown, and the location of the first one."""
 
     unknown: int = 0
     total: int = 0
@@ -45,7 +45,7 @@ class Unknowns:
         self.unknown_characters = self.characters = 0
 
     def count(self, described: AlignedSentences, split: EncodedSplit, where: Sequence[str]) -> None:
-        """Add sentences; `where` names each. A `UserError` where the reaction is `error`."""
+        """Count sentences, which `where` names; a `UserError` if the reaction is `error`."""
         counts = described.counts
         self._count_pieces(described, where)
         ids = split.target
@@ -67,14 +67,16 @@ class Unknowns:
             ones = np.ones(len(counts), np.int64)
             self._add(LONG, counts - 1 > self.encoder.longest, ones, where)
         if self.reaction == "error" and (lines := self.lines()):
-            raise UserError(f"{lines[0]}; correct the input, or set unknown=warn to go on")
+            raise UserError(f"{lines[0]}; correct the input, or set unknown=warn to continue")
 
     def _add(
         self, kind: str, unknown: Booleans, per_sentence: Integers, where: Sequence[str]
     ) -> tuple[int, int] | None:
-        """Count; of the first one of its kind that is unknown, its sentence and its number there.
+        """Count what is unknown; locate the first one of its kind.
 
-        None where there is no such one here, or there was one before.
+        Returns:
+            The sentence and the position in it; None if nothing is unknown here, or something was
+            unknown before.
         """
         count = self.counts.setdefault(kind, Count())
         count.total += len(unknown)
@@ -90,7 +92,7 @@ class Unknowns:
         return sentence, at - int(ends[sentence] - per_sentence[sentence])
 
     def _count_pieces(self, described: AlignedSentences, where: Sequence[str]) -> None:
-        """Count pieces of the source, and their visible characters: a word may be one piece."""
+        """Count pieces of the source and, as pieces may be long, their visible characters."""
         pieces, texts = described.pieces, described.texts
         assert pieces is not None
         unknown = pieces.ids == UNK
@@ -107,8 +109,12 @@ class Unknowns:
             self.counts[SOURCE].first += f", {short_repr(text)}"
 
     def lines(self) -> list[str]:
-        """A line for each kind of which something is unknown."""
-        return [_line(kind, count, self) for kind, count in self.counts.items() if count.unknown]
+        """A line for each kind with something unknown."""
+        return [
+            _describe_count(kind, count, self)
+            for kind, count in self.counts.items()
+            if count.unknown
+        ]
 
     def say(self) -> None:
         """Print the lines to standard error."""
@@ -116,7 +122,7 @@ class Unknowns:
             say(line, file=sys.stderr)
 
 
-def _line(kind: str, count: Count, unknowns: Unknowns) -> str:
+def _describe_count(kind: str, count: Count, unknowns: Unknowns) -> str:
     share = f"{count.unknown:,} of {count.total:,}"
     percent = f"({count.unknown / count.total:.1%})"
     if kind == LONG:

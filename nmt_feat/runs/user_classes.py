@@ -13,8 +13,10 @@ from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.records import FINISHED, read_record
 
 
-def changed_classes(folder: Path, cfg: TrainConfig, model: TranslationModel) -> Iterator[str]:
-    """A sentence for each class whose file is another than when the run was trained.
+def describe_changed_classes(
+    folder: Path, cfg: TrainConfig, model: TranslationModel
+) -> Iterator[str]:
+    """A sentence for each class whose file has changed since the run was trained.
 
     Args:
         folder: of a finished run; its record has a sum of each user-defined class's file.
@@ -39,5 +41,5 @@ def changed_classes(folder: Path, cfg: TrainConfig, model: TranslationModel) -> 
             target = cfg.combiner._target_ if name == "combiner" else node.get("_target_")
             yield (
                 f"{folder}: {name}._target_={target}: its file has changed since the run was "
-                "trained; translations may be others"
+                "trained; translations may change"
             )

@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from nmt_feat.base.typed_json import convert_json
-from nmt_feat.errors import UserError, out_of_memory, short_repr
+from nmt_feat.errors import UserError, is_out_of_memory, short_repr
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.training.checkpoints import AGAIN, Checkpoints, TrainingState, restore_weights
 from nmt_feat.training.interfaces import (
@@ -272,7 +272,7 @@ class Trainer:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             sizes = " and ".join(map(str, batch.longest_lengths))
             raise UserError(
