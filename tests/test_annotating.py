@@ -236,7 +236,7 @@ def test_process_that_dies(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         write_annotation(Dies(), ["a"] * 400, tmp_path / "a.conllu", 2)
     assert str(error.value) == (
-        "annotator=upper: a process died, perhaps for want of memory; "
+        "annotator=upper: a process died, perhaps because memory ran out; "
         "set annotator.processes to less than 2"
     )
 

@@ -38,7 +38,7 @@ def test_without_the_package(
     monkeypatch.setitem(sys.modules, "comet", None)
     assert call(monkeypatch, "--source", source, "--target", target, one) == 2
     assert capsys.readouterr().err == (
-        "error: COMET needs its package, in an environment of its own: "
+        "error: COMET needs its package, in a separate environment: "
         "pip install -e . unbabel-comet\n"
     )
 

@@ -74,14 +74,14 @@ def test_each_form_is_read(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("[{", "not readable as JSON"),
-        ({"source": "a"}, "is no list of entries"),
+        ({"source": "a"}, "not a list of entries"),
         ([{"source": "a", "reference": " ", "errors": []}], "entry 1: has no text 'reference'"),
         ([{"source": "a", "reference": "b"}], "entry 1: has no list errors"),
         ([], "has no pair to decide"),
         ("source\treference\n", "has no column contrastive"),
-        (TABLE.replace("\t1\n", "\n"), ":2: has not the 5 columns"),
-        (TABLE + "x" * 140_000, "no readable table"),
-        (TABLE.replace("\t1\n", "\tfar\n"), "distance 'far' is no number"),
+        (TABLE.replace("\t1\n", "\n"), ":2: does not have the 5 columns"),
+        (TABLE + "x" * 140_000, "not readable as a table"),
+        (TABLE.replace("\t1\n", "\tfar\n"), "distance 'far' is not a whole number"),
     ],
 )
 def test_wrong_suites(tmp_path: Path, content: object, message: str) -> None:

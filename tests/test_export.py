@@ -340,7 +340,7 @@ def test_export_and_translate(small: Small, tmp_path: Path) -> None:
     source = small.corpus / "train.conllu"
     command = [f"run={run}", f"input={source}", "engine=ctranslate2"]
     done = call("translate", *command)
-    missing = f"error: {run / 'ctranslate2'}: no export; make it by: nmt-feat export RUN\n"
+    missing = f"error: {run / 'ctranslate2'}: no export; create it with: nmt-feat export RUN\n"
     assert (done.code, done.err) == (2, missing)
     exported = call("export", run, "--limit", 0)
     assert exported.code == 2

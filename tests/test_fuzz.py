@@ -85,12 +85,12 @@ REFUSED = {
     "text that stands twice": (
         "x.jsonl",
         '{"text": "a", "text": "b"}\n',
-        ":1: no JSON (the key 'text' stands twice in an object)",
+        ":1: no JSON (the key 'text' is twice in an object)",
     ),
     "lone surrogate": (
         "x.jsonl",
         '{"text": "a \\ud83d b"}\n',
-        ":1: no JSON (a lone surrogate, '\\ud83d', is no character)",
+        ":1: no JSON (a lone surrogate, '\\ud83d', is not a character)",
     ),
     "deep nesting": ("x.jsonl", DEEP, ":1: no JSON (nested deeper than 100)"),
     "deeper nesting": ("x.jsonl", "[" * 10**6, ":1: no JSON (nested deeper than 100)"),

@@ -190,8 +190,8 @@ def test_perplexity_of_characters() -> None:
         (
             ["data.bleu_tokenizer=zh", "data.tokenized=true"],
             "",
-            "data.bleu_tokenizer=zh: with data.tokenized=true BLEU takes the tokens as they are; "
-            "leave one of them out",
+            "data.bleu_tokenizer=zh: with data.tokenized=true BLEU compares the tokens as they "
+            "are; leave one of them out",
         ),
     ],
 )

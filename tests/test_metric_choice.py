@@ -93,7 +93,9 @@ def test_what_selects_the_checkpoint(small: Small) -> None:
     assert after["settings"]["trainer"]["select_metric"].keys() == {"_target_", "args", "code"}
     assert after["selected_step"] == 2  # of 6: the score of each later validation is worse
     assert after["curve"] == before["curve"]
-    with pytest.raises(UserError, match=r"trainer.select_metric=chrF: no metric of this run; did"):
+    with pytest.raises(
+        UserError, match=r"trainer.select_metric=chrF: not a metric of this run; did"
+    ):
         small.train("trainer.select_metric=chrF")
 
 
@@ -259,7 +261,7 @@ def test_metrics_that_are_refused(settings: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        ("none", "scores.Wrong: gives 0 x 2 numbers for 2 sentences; give each of them its own"),
+        ("none", "scores.Wrong: gives 0 x 2 numbers for 2 sentences; give each sentence a row"),
         ("nan", "scores.Wrong: sentence 1 has a score that is not finite"),
         ("error", r"scores.Wrong, line \d+: ZeroDivisionError"),
     ],

@@ -172,8 +172,8 @@ def test_nothing_is_written_over(packed: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("gate-s1", "gate/s1", "is no name of a folder"),
-        ("gate-s1", "..", "is no name of a folder"),
+        ("gate-s1", "gate/s1", "cannot be the name of a folder"),
+        ("gate-s1", "..", "cannot be the name of a folder"),
         ('\\"toy', '\\"boy', "the SHA-256 of gate-s1 is not the one in its line"),
         ('"sha256"', '"sum"', "sha256 is missing"),
         ("{", "", "not the record of a run"),
@@ -188,7 +188,7 @@ def test_a_damaged_line_is_refused(packed: Path, before: str, after: str, messag
 
 def test_a_run_that_stands_twice_is_refused(packed: Path) -> None:
     packed.write_bytes(packed.read_bytes() * 2)
-    with pytest.raises(UserError, match=r"records\.jsonl:2: .*gate-s1 stands there twice"):
+    with pytest.raises(UserError, match=r"records\.jsonl:2: .*gate-s1 is in the file twice"):
         find_runs([packed.parent])
 
 

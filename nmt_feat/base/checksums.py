@@ -13,7 +13,7 @@ from nmt_feat.base.files import write_atomically
 from nmt_feat.errors import UserError
 
 SUMS = "SHA256SUMS"
-RENEWED = "get the run's folder again, or train again"
+RENEWAL_ADVICE = "get the run's folder again, or train again"
 
 
 def hash_file(path: Path | str) -> str:
@@ -28,7 +28,7 @@ def hash_json(value: Any) -> str:
 
 
 Sums = dict[str, list[str]]
-"""SHA-256 sums by the names of files in a folder; several where one is replaced right now."""
+"""SHA-256 sums by the names of files in a folder; a file has two while it is replaced."""
 
 
 def hash_files(folder: Path, patterns: Iterable[str]) -> Sums:
@@ -44,30 +44,30 @@ def write_sums(folder: Path, sums: Sums) -> None:
 
 
 def read_sums(folder: Path) -> Sums:
-    """The sums in a folder; none where there are none."""
+    """The sums in a folder; empty if it has none."""
     path = folder / SUMS
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {RENEWED}") from None
+        raise UserError(f"{path}: cannot be read ({error}); {RENEWAL_ADVICE}") from None
     sums: Sums = {}
     for number, line in enumerate(lines, start=1):
         value, _, name = line.partition("  ")
         if not re.fullmatch("[0-9a-f]{64}", value) or not _is_inside(name):
-            raise UserError(f"{path}:{number}: not a SHA-256 sum and a name; {RENEWED}")
+            raise UserError(f"{path}:{number}: not a SHA-256 sum and a name; {RENEWAL_ADVICE}")
         sums.setdefault(name, []).append(value)
     return sums
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a name is that of a file in its folder or below."""
+    """Whether a name stays inside its folder."""
     return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def write_summed(path: Path, data: bytes) -> None:
-    """`write_atomically`; where the folder has sums, as a finished run does, the file is in them.
+    """Write a file with `write_atomically` and, if its folder has sums, add or replace its sum.
 
-    While an earlier content is replaced both sums are there, so that it is whole at any moment.
+    While an earlier content is replaced, the folder has both sums, so it is valid at any moment.
     """
     folder, name, value = path.parent, path.name, hashlib.sha256(data).hexdigest()
     sums = read_sums(folder)
@@ -83,14 +83,14 @@ def check_sums(
     folder: Path,
     skipped: Iterable[str] = (),
     only: Iterable[str] | None = None,
-    advice: str = RENEWED,
+    advice: str = RENEWAL_ADVICE,
 ) -> None:
-    """Refuse files that have changed or gone since their sums were written, where any were.
+    """Refuse files that have changed or disappeared since their sums were written.
 
     Args:
-        folder: the run's, or another one with sums.
+        folder: a folder with sums, such as a run's; without sums, nothing is checked.
         skipped: patterns of names that are not checked.
-        only: the names that are checked, where their sums are there; all others are not.
+        only: if given, only these names are checked.
         advice: the way out, for the message.
     """
     for name, values in read_sums(folder).items():

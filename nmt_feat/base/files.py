@@ -1,4 +1,4 @@
-"""Files and folders that are written whole, outlast a loss of power, and are no links."""
+"""Writes files and folders whole, so that they survive a loss of power, and never through links."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 from nmt_feat.errors import UserError
 
 SILENT_SECONDS = 5.0
-"""How long a lock is waited for before that is said."""
+"""Seconds of waiting for a lock after which the user is told."""
 LONGEST_HOURS = 24
-"""How long a lock of a cache is waited for: the preparation of a large corpus takes hours."""
+"""Longest wait for a lock of the cache: the preparation of a large corpus takes hours."""
 
 
 def sync_to_disk(path: Path) -> None:
@@ -29,7 +29,7 @@ def sync_to_disk(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """`sync` of all files and folders in a folder, and of itself."""
+    """`sync_to_disk` of a folder and of all files and folders in it."""
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink():
             sync_to_disk(path)
@@ -42,13 +42,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_part(path: Path, data: bytes) -> None:
-    """`write_atomically` of one of many files, which count when a record is there, written last."""
+    """`write_atomically` for one of several files that count only with a record, written last."""
     _write_and_rename(path, data, os.replace)
 
 
 def _write_and_rename(path: Path, data: bytes, rename: Callable[[Path, Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # not to be followed, where it is a link
+    temporary.unlink(missing_ok=True)  # a link of this name must not be followed
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -62,7 +62,7 @@ def _write_and_rename(path: Path, data: bytes, rename: Callable[[Path, Path], ob
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there, so that they stay."""
+    """Make a folder and those above it, and sync their names to the disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def make_folder(folder: Path) -> None:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file or folder in the place of `target`, which is never there in part."""
+    """Copy a file or folder to `target`, which is never there in part."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     remove_tree(temporary)
     if source.is_dir():
@@ -79,21 +79,21 @@ def copy_whole(source: Path, target: Path) -> None:
     else:
         shutil.copyfile(source, temporary)
         sync_to_disk(temporary)
-    if target.is_dir():  # which cannot be replaced
+    if target.is_dir():  # a rename cannot replace it
         remove_tree(target)
     os.replace(temporary, target)
     sync_to_disk(target.parent)
 
 
 def rename_whole(building: Path, folder: Path) -> None:
-    """Give a folder its name, after all that is in it is on the disk."""
+    """Rename a folder after all its content is on the disk."""
     sync_tree(building)
     building.rename(folder)
     sync_to_disk(folder.parent)
 
 
 def refuse_links(*paths: Path) -> None:
-    """Refuse to write or delete where a path is a link: its target may be anybody's."""
+    """Refuse to write to or delete a link, whose target may belong to anybody."""
     for path in paths:
         if path.is_symlink():
             raise UserError(
@@ -103,7 +103,7 @@ def refuse_links(*paths: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or folder, if it is there; of a link not its target, which is an error."""
+    """Remove a file or folder, if it exists; a link is an error."""
     refuse_links(path)
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -113,12 +113,12 @@ def remove_tree(path: Path) -> None:
 
 @contextlib.contextmanager
 def hold_lock(path: Path, work: str) -> Iterator[None]:
-    """The lock of what several processes may want to make at the same time: one makes it.
+    """Hold a lock while something is built that several processes may want at the same time.
 
-    The others wait; after some seconds they say for what.
+    Other processes wait; after some seconds they say for what.
 
     Args:
-        path: the file or folder that is made; the lock lies beside it.
+        path: the file or folder that is built; the lock lies beside it.
         work: the work of the process that has the lock, for messages: `prepares the data`.
     """
     lock = FileLock(f"{path}.lock")
@@ -131,7 +131,7 @@ def hold_lock(path: Path, work: str) -> Iterator[None]:
         except Timeout:
             raise UserError(
                 f"{path}: another process {work}, for more than {LONGEST_HOURS} hours; end that "
-                "one if it is stuck, then start again"
+                "process if it is stuck, then start again"
             ) from None
     try:
         yield
@@ -140,7 +140,7 @@ def hold_lock(path: Path, work: str) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process has left of `write_atomically`; one process writes a run."""
+    """Remove temporary files of a killed process; only one process at a time writes a run."""
     for path in sorted(folder.rglob(".*.tmp"), reverse=True):
         if path.is_symlink():
             path.unlink()

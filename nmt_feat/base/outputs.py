@@ -1,8 +1,8 @@
 """Files that programs write: whole or not at all, never over what the program reads.
 
-A file gets its content under a temporary name in the same folder, and its name when it is whole;
-so what is interrupted leaves an earlier file as it was. A name in `.gz` is written as gzip. Devices
-and pipes are written to as they are.
+A file is written under a temporary name in the same folder and renamed when it is whole, so an
+interrupted program leaves an earlier file as it was. Names that end in `.gz` are compressed.
+Devices and pipes are written to directly.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from nmt_feat.errors import UserError, escape_controls
 STANDARD = "-"
 """The name of standard input or output."""
 _STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
-"""Names of open files, which a shell may have begun to write already."""
+"""Names of open files, to which a shell may have written already."""
 
 
 def refuse_inputs(output: Path | str, setting: str, inputs: Iterable[Path | str | None]) -> None:
-    """Refuse an output that is a file, or link to one, that the command reads.
+    """Refuse an output that is a file, or link to a file, that the command reads.
 
-    `setting` begins the message, such as `output=`; inputs may be `-`, or not be there.
+    `setting` begins the message, such as `output=`; inputs may be `-`, or missing files.
     """
     for name in inputs:
         if name is not None and same_file(output, name):
-            which = "the standard input" if str(name) == STANDARD else str(name)
+            label = "the standard input" if str(name) == STANDARD else str(name)
             raise UserError(
-                f"{setting}{output}: is {which}, which the command reads; give another file"
+                f"{setting}{output}: is {label}, which the command reads; give another file"
             )
 
 
 def same_file(output: Path | str, source: Path | str) -> bool:
-    """Whether what is written is the file that is read, under whatever name; no device or pipe."""
-    to, of = _state_of(output, sys.stdout), _state_of(source, sys.stdin)
-    is_same = to is not None and of is not None and os.path.samestat(to, of)
-    return is_same and to is not None and stat.S_ISREG(to.st_mode)
+    """Whether output and source are one file, under whatever names; devices and pipes are not."""
+    output_state, source_state = _state_of(output, sys.stdout), _state_of(source, sys.stdin)
+    if output_state is None or source_state is None:
+        return False
+    return os.path.samestat(output_state, source_state) and stat.S_ISREG(output_state.st_mode)
 
 
 def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str | None]) -> None:
@@ -63,10 +64,10 @@ def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str |
 
 @contextlib.contextmanager
 def _naming_errors(output: Path | str, setting: str) -> Iterator[None]:
-    """What keeps the output from being written is a `UserError` that names it."""
+    """Turn an error of the system while the output is written into a `UserError`."""
     try:
         yield
-    except BrokenPipeError:  # who reads the pipe has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         raise
     except OSError as error:
         reason = error.strerror if setting else f"cannot be written ({error.strerror})"
@@ -74,7 +75,7 @@ def _naming_errors(output: Path | str, setting: str) -> Iterator[None]:
 
 
 def _state_of(name: Path | str, standard: TextIO) -> os.stat_result | None:
-    """Of a file, or of what a standard stream reads or writes; none where there is none."""
+    """The state of a file, or of a standard stream's file; None if there is none."""
     try:
         return os.fstat(standard.fileno()) if str(name) == STANDARD else os.stat(name)
     except (OSError, ValueError):  # a stream without a file, as in tests
@@ -90,7 +91,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _follow_links(path: Path) -> Path:
-    """The file that a name stands for, through links: a link stays one."""
+    """The file that a name stands for: a link stays, and its target is replaced."""
     return Path(os.path.realpath(path))
 
 
@@ -98,12 +99,12 @@ def _follow_links(path: Path) -> Path:
 def replace_when_complete(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the name `path` when the block ends without an error, synced.
 
-    Compressed where the name ends in `.gz`: the same content gives the same bytes.
+    It is compressed if the name ends in `.gz`; the same content gives the same bytes.
     """
     target = _follow_links(path)
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    # A short part of the name, for names may be as long as the system allows.
+    # A part of the name, which may be as long as the system allows.
     temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
@@ -129,13 +130,13 @@ def _compress_gz(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def open_packed(path: Path) -> IO[bytes]:
-    """What `replacing` wrote."""
+    """A file that `replace_when_complete` wrote, decompressed if its name ends in `.gz`."""
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 @contextlib.contextmanager
 def _open_output(path: Path) -> Iterator[IO[bytes]]:
-    """A file to be replaced, or a device or pipe."""
+    """The output as a stream of bytes: a file that is replaced at the end, or a device or pipe."""
     if not _is_special(path):
         with replace_when_complete(path) as file:
             yield file
@@ -144,8 +145,8 @@ def _open_output(path: Path) -> Iterator[IO[bytes]]:
         yield content
 
 
-class _Shown(io.TextIOBase):
-    """Standard output where a person reads it: without terminal escapes."""
+class _EscapedOutput(io.TextIOBase):
+    """Standard output on a terminal, with characters that act on it escaped."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(escape_controls(text))
@@ -158,7 +159,7 @@ class _Shown(io.TextIOBase):
 def write_to(output: Path | str, setting: str = "", errors: str = "strict") -> Iterator[TextIO]:
     """An output of UTF-8 text: `-` is standard output; `setting` begins the message of an error."""
     if str(output) == STANDARD:
-        yield cast(TextIO, _Shown()) if sys.stdout.isatty() else sys.stdout
+        yield cast(TextIO, _EscapedOutput()) if sys.stdout.isatty() else sys.stdout
         return
     with _naming_errors(output, setting), _open_output(Path(output)) as file:
         text = io.TextIOWrapper(file, "utf-8", errors, newline="\n")

@@ -15,19 +15,19 @@ from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.errors import UserError
 
 START_METHOD = "spawn"
-"""Of processes: not forked, for the parent may have threads."""
+"""Processes are not forked, because the parent may have threads."""
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def count_cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return count or 1
 
 
 def count_workers(n_jobs: int) -> int:
-    """What joblib makes of `n_jobs`: below 0 it counts down, -1 is as many as there are cores."""
+    """The number of joblib's workers for `n_jobs`: -1 is the number of cores, -2 one less ..."""
     return n_jobs if n_jobs > 0 else max(1, count_cores() + 1 + n_jobs)
 
 
@@ -40,11 +40,15 @@ def _begin_worker(start: Callable[..., None] | None, arguments: tuple[Any, ...])
 
 
 class Pool:
-    """Processes that take task after task; results come in the order of the tasks.
+    """Processes that work on tasks; results come in the order of the tasks.
 
-    With one process the work is done here. Few tasks are in flight, so that memory stays bounded.
-    `name` and `setting` name work and setting where a process dies; `start(*arguments)` is called
-    in each process first.
+    Few tasks are in flight, so that memory stays bounded.
+
+    Args:
+        processes: how many; with one, the work is done in this process.
+        name: the name of the work, for the message if a process dies.
+        setting: the setting of `processes`, for that message.
+        start: called in each process first, with `arguments`.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Pool:
         if processes > 1:
             context = multiprocessing.get_context(START_METHOD)
             if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
-                # joblib's, in a job of its launcher: children are told of it, but do not know it.
+                # Set by joblib in a job of its launcher; children would not know this method.
                 multiprocessing.set_start_method("spawn", force=True)
             self._executor = ProcessPoolExecutor(
                 processes, context, _begin_worker, (start, arguments)
@@ -83,7 +87,7 @@ class Pool:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                f"{self._name}: a process died, perhaps for want of memory; "
+                f"{self._name}: a process died, perhaps because memory ran out; "
                 f"set {self._setting} to less than {self.processes}"
             ) from None
 

@@ -25,7 +25,7 @@ class Ragged:
         return Ragged(values, np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]))
 
     def locate_cells(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where in `values` the padded rows are read, and what is real: both (rows, longest)."""
+        """Indices into `values` of padded rows, and a mask of real cells: both (rows, longest)."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         column = np.arange(lengths.max(initial=0))

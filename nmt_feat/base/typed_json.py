@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written: what is doubtful is refused, what is read is typed."""
+"""Reads JSON that somebody else may have written: strictly, and into typed values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from nmt_feat.errors import short_repr
 
 DEEPEST = 100
-"""Lists and objects in one another."""
+"""Most levels of nested lists and objects."""
 
 
 class Mismatch(Exception):
@@ -22,31 +22,36 @@ class Mismatch(Exception):
 def load_json(text: str) -> Any:
     """The value of a JSON text.
 
-    A `ValueError` where `json.loads` has one, and for a key that stands twice in an object, of
-    which it would take the last, a lone surrogate, and nesting deeper than `DEEPEST`.
+    Raises:
+        ValueError: as `json.loads`; also if a key is twice in an object (`json.loads` would take
+            the last one), for a lone surrogate, and for nesting deeper than `DEEPEST`.
     """
     try:
         value = json.loads(text, object_pairs_hook=_refuse_repeated)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST}") from None
-    if text.count("[") + text.count("{") > DEEPEST:
-        level, depth = [value], 0
-        while level := [item for item in level if isinstance(item, (list, dict))]:
-            level = [v for item in level for v in (item.values() if type(item) is dict else item)]
-            depth += 1
-        if depth > DEEPEST:
-            raise ValueError(f"nested deeper than {DEEPEST}")
+    if text.count("[") + text.count("{") > DEEPEST and _measure_depth(value) > DEEPEST:
+        raise ValueError(f"nested deeper than {DEEPEST}")
     if re.search(r"\\u[dD][89a-fA-F]", text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             character = error.object[error.start]
-            raise ValueError(f"a lone surrogate, {character!r}, is no character") from None
+            raise ValueError(f"a lone surrogate, {character!r}, is not a character") from None
     return value
 
 
+def _measure_depth(value: Any) -> int:
+    """Levels of nested lists and dictionaries, counted level by level, without recursion."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, (list, dict))]:
+        depth += 1
+        level = [v for item in level for v in (item.values() if type(item) is dict else item)]
+    return depth
+
+
 def without_nan(value: Any) -> Any:
-    """`value` as JSON holds it, which has no NaN and no infinity: they become null."""
+    """`value` with NaN and infinities as null, because JSON has no such numbers."""
     return json.loads(json.dumps(value), parse_constant=lambda name: None)
 
 
@@ -54,17 +59,17 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     pairs_by_key = dict(pairs)
     if len(pairs_by_key) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {short_repr(twice)} stands twice in an object")
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {short_repr(repeated)} is twice in an object")
     return pairs_by_key
 
 
 def convert_json(value: Any, kind: Any, where: str = "") -> Any:
-    """`value` from JSON as `kind`: a dataclass, list, dict, optional or plain type."""
+    """`value` from JSON, converted to `kind`: a dataclass, list, dict, optional or plain type."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         return value
-    if origin in (types.UnionType, Union):  # the latter of `Annotated[...] | None`
+    if origin in (types.UnionType, Union):  # `Annotated[...] | None` has the latter
         return None if value is None else convert_json(value, inner[0], where)
     if origin is float and type(value) is int and abs(value) < 1 << 1000:
         return float(value)

@@ -1,9 +1,9 @@
 """COMET of translations: `nmt-feat score-comet --source S --target T FILE.hyp ...`.
 
 A score learned from human judgement (Rei et al. 2020), by its own package, unbabel-comet, and the
-model that `--model` names or whose file it is. The package wants NumPy below 2: install it in an
-environment of its own. The model, 2.3 GB, is fetched by the package when it is first used, and
-unpickled by it: take one that you trust.
+model that `--model` names or whose file it is. The package needs NumPy below 2: install it in a
+separate environment. It fetches the model, 2.3 GB, when it is first used, and unpickles it: use one
+that you trust.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""What translations are worth: metrics, and later statistics."""
+"""Scores of translations: metrics, translation of test sets, contrastive suites."""

@@ -1,4 +1,4 @@
-"""What a trained combiner makes of its parts: mean gates by feature value, shares of the norm."""
+"""How a trained combiner uses its parts: mean gates by feature value, shares of the norm."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from nmt_feat.model.translation_model import TranslationModel
 
 SPECIAL = ["<pad>", "<unknown>", "<end>"]
 MOST_VALUES = 20
-"""Values of a feature at most."""
+"""The most values of a feature that are listed."""
 BATCH_PIECES = 4096
-"""Of a batch at most: each needs `parts * model_dim` numbers, several times."""
+"""The most pieces of a batch; each needs `parts * model_dim` numbers, several times."""
 
 
 @dataclass
 class GateValue:
-    """The gate where a feature has one value."""
+    """The mean gate of the pieces that have one value of a feature."""
 
     value: str
     pieces: int
-    """How many have it."""
+    """Number of these pieces."""
     weights: dict[str, float]
-    """By part, what it is multiplied by: the mean over these pieces and the model's width."""
+    """By part, its factor: the mean over these pieces and the model's width."""
 
 
 @dataclass
 class Parts:
-    """What the word and each feature, the parts, do in the source embedding of a set of text."""
+    """What each part (the word, each feature) adds to the source embedding of a set of text."""
 
     shares: dict[str, float] = field(default_factory=dict)
-    """By part: the squared norm of what it adds to the embedding, summed over the pieces, as a
-    share of that of all parts. Empty where the combiner's result is no sum over the parts."""
+    """By part: the squared norm of its contribution to the embedding, summed over the pieces, as a
+    share of all parts. Empty if the combiner's result is not a sum over the parts."""
     gates: dict[str, list[GateValue]] = field(default_factory=dict)
-    """By feature, its most frequent values, the most frequent first; only of gates."""
+    """By feature, its most frequent values; the most frequent comes first. Only for gates."""
 
 
 class _GateSums:
@@ -79,12 +79,12 @@ class _GateSums:
 def measure_parts(
     model: TranslationModel, split: EncodedSplit, values: Mapping[str, list[str]]
 ) -> Parts:
-    """What the parts do, over all pieces of a split but the end symbols.
+    """Measure the parts over all pieces of a split, without end symbols.
 
     Args:
-        model: in its evaluation mode.
+        model: in evaluation mode.
         split: the text.
-        values: by feature, what its ids from FIRST on stand for; gates are by values of these.
+        values: the features whose gates are listed, with the values of their ids from FIRST on.
     """
     source, features = model.source, list(model.source.features)
     device = next(source.parameters()).device

@@ -15,25 +15,25 @@ MODEL = "Unbabel/wmt22-comet-da"
 
 
 def load_package() -> Any:
-    """The package `comet`, or the line that says how to get it."""
+    """The package `comet`; a `UserError` that says how to get it if it is missing."""
     try:
         return importlib.import_module("comet")
     except ImportError:
         raise UserError(
-            "COMET needs its package, in an environment of its own: pip install -e . unbabel-comet"
+            "COMET needs its package, in a separate environment: pip install -e . unbabel-comet"
         ) from None
 
 
 class COMET(SentenceMetric):
     """COMET, times 100.
 
-    The package wants NumPy below 2: install it in an environment of its own. It fetches the model,
-    2.3 GB, when it is first used, and unpickles it: take one that you trust.
+    The package needs NumPy below 2: install it in a separate environment. It fetches the model,
+    2.3 GB, when it is first used, and unpickles it: use one that you trust.
 
     Args:
-        scoring: not used: COMET reads the text as it is.
+        scoring: ignored: COMET reads the text unchanged.
         model: its name, or its file.
-        batch_size: sentences that are scored together.
+        batch_size: number of sentences that are scored together.
     """
 
     name = "COMET"

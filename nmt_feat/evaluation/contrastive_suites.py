@@ -1,9 +1,9 @@
 """Suites of contrastive translations: is the right one more probable than the wrong ones?
 
-Three public forms are read: the JSON of LingEval97 (Sennrich 2017), where each wrong translation is
-a decision of its error's type and distance; that of ContraWSD (Rios et al. 2017) and MuCoW
-(Raganato et al. 2019), where the reference has to be above all wrong ones and the category is word
-and sense; and a table with tabs.
+Three forms are read. In the JSON of LingEval97 (Sennrich 2017), each wrong translation is a
+decision, with the type and distance of its error. In the JSON of ContraWSD (Rios et al. 2017) and
+MuCoW (Raganato et al. 2019), the reference has to be above all wrong translations, and word and
+sense are the category. The third form is a table with tabs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.files import hash_content
 
 COLUMNS = ("source", "reference", "contrastive")
-"""Of a table; `category` and `distance` may follow."""
-FARTHEST = 15
-"""Larger distances are counted together, as LingEval97 does."""
+"""Columns of a table; `category` and `distance` may follow."""
+LARGEST_DISTANCE = 15
+"""Larger distances are counted together, as in LingEval97."""
 FORMS = (
     "give the JSON of LingEval97, ContraWSD or MuCoW, or a table with tabs whose first line is "
-    f"{' '.join(COLUMNS)} and maybe category distance"
+    f"{' '.join(COLUMNS)} and optionally category distance"
 )
 
 
@@ -34,7 +34,7 @@ class Decision:
     """A reference and the wrong translations that it has to be above."""
 
     entry: int
-    """Number of the entry of the suite, from 0; its decisions have one source."""
+    """Number of its entry in the suite, from 0; all decisions of an entry have one source."""
     source: str
     reference: str
     contrastives: tuple[str, ...]
@@ -47,14 +47,14 @@ class ContrastResult:
     """The decisions of one model on a suite."""
 
     suite: str
-    """Sum of the suite's file."""
+    """Checksum of the suite's file."""
     outcomes: str
     """A digit for each decision, in order: 1 right, 0 wrong."""
     categories: dict[str, list[int]] = field(default_factory=dict)
-    """By category, how many are right and how many there are."""
+    """By category, the number of right decisions and of all."""
     distances: dict[str, list[int]] = field(default_factory=dict)
     source: str = ""
-    """Sum of the file of annotated sources, if one was given."""
+    """Checksum of the file of annotated sources, if there was one."""
 
     @property
     def accuracy(self) -> float:
@@ -63,17 +63,16 @@ class ContrastResult:
 
 
 def read_suite(path: Path) -> list[Decision]:
-    """The decisions of a suite; what is none of the forms is a `UserError`."""
+    """The decisions of a suite; a file in none of the forms is a `UserError`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {FORMS}") from None
-    begin = text.lstrip()[:1]
-    read = _read_json if begin in ("[", "{") else _read_table
+    read = _read_json if text.lstrip().startswith(("[", "{")) else _read_table
     try:
         decisions = list(read(text, path))
-    except csv.Error as error:  # such as a cell of more characters than it reads
-        raise UserError(f"{path}: no readable table ({error}); {FORMS}") from None
+    except csv.Error as error:  # for example, a cell may have at most 131,072 characters
+        raise UserError(f"{path}: not readable as a table ({error}); {FORMS}") from None
     if not decisions:
         raise UserError(f"{path}: has no pair to decide; {FORMS}")
     return decisions
@@ -85,7 +84,7 @@ def _read_json(text: str, path: Path) -> Iterator[Decision]:
     except ValueError as error:
         raise UserError(f"{path}: not readable as JSON ({error}); {FORMS}") from None
     if not isinstance(entries, list):
-        raise UserError(f"{path}: is no list of entries; {FORMS}")
+        raise UserError(f"{path}: not a list of entries; {FORMS}")
     for number, entry in enumerate(entries):
         where = f"{path}: entry {number + 1}"
         source, reference = (_text_of(entry, name, where) for name in ("source", "reference"))
@@ -118,7 +117,7 @@ def _distance_of(value: object, where: str) -> int | None:
         return None
     text = str(value)
     if not text.isdecimal():
-        raise UserError(f"{where}: distance {short_repr(text)} is no number from 0; correct it")
+        raise UserError(f"{where}: distance {short_repr(text)} is not a whole number; correct it")
     return int(text)
 
 
@@ -131,7 +130,8 @@ def _read_table(text: str, path: Path) -> Iterator[Decision]:
     for number, row in enumerate(rows):
         where = f"{path}:{number + 2}"
         if None in row or None in row.values():
-            raise UserError(f"{where}: has not the {len(heading)} columns of the first line")
+            count = len(heading)
+            raise UserError(f"{where}: does not have the {count} columns of the first line")
         source, reference, wrong = (_text_of(row, name, where) for name in COLUMNS)
         distance = _distance_of(row.get("distance"), where)
         category = row.get("category") or ""
@@ -139,27 +139,33 @@ def _read_table(text: str, path: Path) -> Iterator[Decision]:
 
 
 def make_result(path: Path, decisions: Sequence[Decision], right: Sequence[bool]) -> ContrastResult:
-    """The result of a suite from whether each decision is right."""
+    """The result of a suite; `right` says which decisions are right."""
+    categories = [decision.category for decision in decisions]
+    distances = _count_by(map(_name_distance, decisions), right)
     return ContrastResult(
-        hash_content(path)[:16],
-        "".join("1" if is_right else "0" for is_right in right),
-        _count_by((d.category for d in decisions), right),
-        dict(sorted(_count_by(map(_name_distance, decisions), right).items(), key=_distance_order)),
+        suite=hash_content(path)[:16],
+        outcomes="".join("1" if is_right else "0" for is_right in right),
+        categories=_count_by(categories, right),
+        distances=dict(sorted(distances.items(), key=_distance_order)),
     )
 
 
 def _name_distance(decision: Decision) -> str:
     if decision.distance is None:
         return ""
-    return str(decision.distance) if decision.distance <= FARTHEST else f"above {FARTHEST}"
+    return (
+        str(decision.distance)
+        if decision.distance <= LARGEST_DISTANCE
+        else f"above {LARGEST_DISTANCE}"
+    )
 
 
 def _distance_order(item: tuple[str, list[int]]) -> int:
-    return int(item[0]) if item[0].isdecimal() else FARTHEST + 1
+    return int(item[0]) if item[0].isdecimal() else LARGEST_DISTANCE + 1
 
 
 def _count_by(names: Iterable[str], right: Sequence[bool]) -> dict[str, list[int]]:
-    """By name how many are right, and how many there are; without the empty name."""
+    """By name, the number of right decisions and of all; without the empty name."""
     counts: dict[str, list[int]] = {}
     for name, is_right in zip(names, right, strict=True):
         if name:

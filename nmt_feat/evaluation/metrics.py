@@ -17,18 +17,18 @@ from nmt_feat.text.files import one_line as text_on_one_line
 
 @dataclass
 class Reading:
-    """How often the meant reading of a source text with several was translated.
+    """How often the meant reading of an ambiguous source text was translated.
 
-    A reading is one of the different references of one source text; one that stands in several
-    lines counts once, by the share of its lines.
+    The readings of a source text are its different references. A reading of several lines counts
+    once, as the share of its lines that are right.
     """
 
     readings: int
-    """Readings of source texts that have more than one."""
+    """Number of readings of source texts that have more than one."""
     accuracy: float | None
-    """Share of them that are right; 0 to 1, none where there are none."""
+    """Share of them that are right, 0 to 1; None if there are no readings."""
     settled: int
-    """Those whose feature values differ from those of every other reading of the text."""
+    """Number of readings whose feature values differ from those of all readings of the text."""
     settled_accuracy: float | None
     """Share of these that are right."""
 
@@ -58,30 +58,30 @@ class Scores:
     """Edits for each 100 words of the reference, the lower the better."""
     ter_signature: str | None = None
     perplexity: float | None = None
-    """Of the references; see `word_perplexity`."""
+    """Perplexity of the references; see `word_perplexity`."""
     perplexity_unit: str = "word"
-    """What it is per: `word`, or `character` in languages without spaces between words."""
+    """Its unit: `word`, or `character` in languages without spaces between words."""
     metrics: dict[str, MetricScore] = field(default_factory=dict)
-    """Further metrics by name; records without any do not have the entry."""
+    """Further metrics by name; in a record without any, the entry is absent."""
 
     def all_metrics(self) -> dict[str, MetricScore]:
         """Each metric of this text by its name."""
-        named = {
+        metrics = {
             "BLEU": MetricScore(self.bleu, self.bleu_signature, "bleu"),
             "chrF": MetricScore(self.chrf, self.chrf_signature, "chrf"),
         }
         if self.ter is not None:
-            named["TER"] = MetricScore(self.ter, self.ter_signature or "", "mean", True)
-        return named | self.metrics
+            metrics["TER"] = MetricScore(self.ter, self.ter_signature or "", "mean", True)
+        return metrics | self.metrics
 
 
 def one_line(text: str) -> str:
-    """The text as a line of a file: inner line separators are spaces, none at the end."""
+    """The text as a line of a file: line separators become spaces; none at the end."""
     return text_on_one_line(text).rstrip()
 
 
 def make_metrics(tokenized: bool, tokenizer: str = DEFAULT) -> tuple[BLEU, CHRF]:
-    """BLEU and chrF as `score` says."""
+    """BLEU and chrF with the settings of `score`."""
     if tokenized:
         bleu = BLEU(tokenize="none", lowercase=True, force=True)
     else:
@@ -96,10 +96,10 @@ def score(
     tokenized: bool = False,
     tokenizer: str = DEFAULT,
 ) -> Scores:
-    """BLEU (cased) and chrF, as the `sacrebleu` command gives on the written files.
+    """BLEU (cased) and chrF, equal to those of the `sacrebleu` command for the written files.
 
-    `tokenizer` is sacreBLEU's; see `languages.choose_scoring`. With `tokenized` it is not used:
-    as the literature scores lower-cased tokens, `--tokenize none --lowercase --chrf-lowercase`.
+    `tokenizer` is sacreBLEU's; see `languages.choose_scoring`. With `tokenized` it is not used, and
+    the command is `--tokenize none --lowercase --chrf-lowercase`, as in the literature.
     """
     if len(hypotheses) != len(references) or not references:
         raise UserError(
@@ -122,10 +122,10 @@ def word_perplexity(
 ) -> float:
     """`exp(-L / W)`: L the sum of the references' log-probabilities (natural, with the end symbol).
 
-    W counts the words between spaces and an end for each reference, so that models of different
-    subwords can be compared; of each reference the one segmentation that the model uses counts.
-    With the unit `character` W counts characters in place of words, white space not among them:
-    where no spaces stand between words, what stands between spaces is a clause.
+    W counts the words between spaces and one end for each reference, so that models with different
+    subwords can be compared. L is of the one segmentation of a reference that the model uses. With
+    the unit `character`, W counts characters that are not white space instead of words: in
+    languages without spaces between words, spaces separate clauses.
     """
     parts = (reference.split() for reference in references)
     if unit == "character":
@@ -142,43 +142,44 @@ def reading_accuracy(
     hypotheses: Sequence[str],
     features: Sequence[Sequence[str]] | None = None,
 ) -> Reading:
-    """Reading accuracy; `features` has the values of each line, one string a feature.
+    """Reading accuracy; `features` has the values of each line, one string for each feature.
 
-    Lines with the same source text are readings of one another. A hypothesis is right when it
-    equals its own reference, or its sentence chrF with it is higher than with every other
-    reading's; equal is wrong. So one output per source is right on at most 1 of k readings.
-    A line is settled by the features when no other reading of its source has its values. Blank
-    lines are no readings of one another.
+    Lines with the same source text, unless it is blank, are readings of one another. A hypothesis
+    is right if it equals its reference, or if its sentence chrF with the reference is higher than
+    with every other reading. Equal chrF is wrong. So if all lines of a source have one output, at
+    most 1 of its k readings is right. The features settle a line if no other reading of its source
+    has its values.
     """
-    chrf = CHRF()
-    lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for index, (source, reference) in enumerate(zip(sources, references, strict=True)):
+    lines_of: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for line, (source, reference) in enumerate(zip(sources, references, strict=True)):
         if source.strip():
-            lines[source][one_line(reference)].append(index)
-
-    def is_right(hypothesis: str, reference: str, others: list[str]) -> bool:
-        if hypothesis == reference or hypothesis in others:
-            return hypothesis == reference
-        near = chrf.sentence_score(hypothesis, [reference]).score
-        return all(near > chrf.sentence_score(hypothesis, [o]).score for o in others)
-
-    every: list[float] = []
-    settled: list[float] = []
-    for readings in lines.values():
+            lines_of[source][one_line(reference)].append(line)
+    shares: list[float] = []
+    settled_shares: list[float] = []
+    for readings in lines_of.values():
         if len(readings) < 2:
             continue
-        for reference, places in readings.items():
-            others = [r for r in readings if r != reference]
-            right = {i: is_right(one_line(hypotheses[i]), reference, others) for i in places}
-            every.append(sum(right.values()) / len(right))
+        for reference, lines in readings.items():
+            rivals = [rival for rival in readings if rival != reference]
+            right = {i: _is_right(one_line(hypotheses[i]), reference, rivals) for i in lines}
+            shares.append(sum(right.values()) / len(right))
             if features:
-                values = {tuple(features[i]) for r in others for i in readings[r]}
-                clear = [right[i] for i in places if tuple(features[i]) not in values]
-                if clear:
-                    settled.append(sum(clear) / len(clear))
+                rival_values = {tuple(features[i]) for rival in rivals for i in readings[rival]}
+                settled = [right[i] for i in lines if tuple(features[i]) not in rival_values]
+                if settled:
+                    settled_shares.append(sum(settled) / len(settled))
     return Reading(
-        readings=len(every),
-        accuracy=sum(every) / len(every) if every else None,
-        settled=len(settled),
-        settled_accuracy=sum(settled) / len(settled) if settled else None,
+        readings=len(shares),
+        accuracy=sum(shares) / len(shares) if shares else None,
+        settled=len(settled_shares),
+        settled_accuracy=sum(settled_shares) / len(settled_shares) if settled_shares else None,
     )
+
+
+def _is_right(hypothesis: str, reference: str, rivals: Sequence[str]) -> bool:
+    """Whether a hypothesis is nearer to its reference than to those of all rival readings."""
+    if hypothesis == reference or hypothesis in rivals:
+        return hypothesis == reference
+    chrf = CHRF()
+    similarity = chrf.sentence_score(hypothesis, [reference]).score
+    return all(similarity > chrf.sentence_score(hypothesis, [rival]).score for rival in rivals)

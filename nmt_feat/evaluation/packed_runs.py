@@ -1,8 +1,8 @@
-"""Runs of an experiment in two files, in place of a folder for each run.
+"""Packed runs: two files instead of a folder for each run.
 
-`records.jsonl` has a line for each run, with the content of its `result.json` to the last byte.
-`counts.parquet` has the rows of all the runs' files of counts. Both are read as if the folders of
-the runs stood beside them. `tools/pack_results.py` writes them.
+`records.jsonl` has a line for each run, with the exact content of its `result.json`.
+`counts.parquet` has the rows of the runs' files of counts. Both are read as if the folders of the
+runs were beside them. `tools/pack_results.py` writes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nmt_feat.errors import UserError, short_repr
 
 PACKED_RECORDS, PACKED_COUNTS = "records.jsonl", "counts.parquet"
 KEY_COLUMNS = ("run", "file", "references")
-"""What `counts.parquet` says of each row: the run's folder, the file there, whose columns follow,
+"""The first columns of `counts.parquet`: the run's folder, the file in it (whose columns follow),
 and the digest of the references."""
 
 
@@ -31,7 +31,7 @@ class PackedRecord:
     run: str
     """Name of the run's folder."""
     sha256: str
-    """Of `result`, encoded as UTF-8."""
+    """SHA-256 of `result`, encoded as UTF-8."""
     result: str
     """The content of `result.json`."""
 
@@ -47,7 +47,7 @@ def read_packed_records(path: Path) -> dict[Path, bytes]:
         try:
             run, content = _parse_line(line)
             if path.parent / run in contents:
-                raise ValueError(f"{run} stands there twice")
+                raise ValueError(f"{run} is in the file twice")
         except (ValueError, Mismatch) as error:
             raise UserError(
                 f"{path}:{number}: not the record of a run ({error}); get the file again"
@@ -57,11 +57,11 @@ def read_packed_records(path: Path) -> dict[Path, bytes]:
 
 
 def _parse_line(line: bytes) -> tuple[str, bytes]:
-    """A run's name and the content of its `result.json`; a `ValueError` where it is damaged."""
+    """A run's name and the content of its `result.json`; a `ValueError` if the line is damaged."""
     record = convert_json(load_json(line.decode()), PackedRecord)
     assert isinstance(record, PackedRecord)
     if record.run != Path(record.run).name or record.run in ("", ".."):
-        raise ValueError(f"{short_repr(record.run)} is no name of a folder")
+        raise ValueError(f"{short_repr(record.run)} cannot be the name of a folder")
     content = record.result.encode()
     if hashlib.sha256(content).hexdigest() != record.sha256:
         raise ValueError(f"the SHA-256 of {record.run} is not the one in its line")
@@ -69,9 +69,9 @@ def _parse_line(line: bytes) -> tuple[str, bytes]:
 
 
 def read_packed_counts(path: Path) -> pa.Table:
-    """The table of a file of counts that is packed, by the path that it would have.
+    """The table of a packed file of counts, by the path that it would have.
 
-    A `FileNotFoundError` where it is not there.
+    A missing one is a `FileNotFoundError`.
     """
     run = path.parent
     packed = run.parent / PACKED_COUNTS
@@ -81,14 +81,14 @@ def read_packed_counts(path: Path) -> pa.Table:
     if not len(table):
         raise FileNotFoundError(f"not in {packed}")
     references = table["references"][0].as_py()
-    # Other runs that are packed here may have further metrics.
+    # Columns of metrics that only other runs in the file have.
     absent = [name for name in table.column_names if table[name].null_count == len(table)]
     table = table.drop_columns(absent)
     return table.drop_columns(list(KEY_COLUMNS)).replace_schema_metadata({"references": references})
 
 
 def files_of_run(folder: Path) -> Iterable[Path]:
-    """The files in a run's folder or, if it is packed, those that it is packed in."""
+    """The files in a run's folder or, for a packed run, the files that it is packed in."""
     if folder.is_dir():
         return folder.rglob("*")
     return [folder.parent / name for name in (PACKED_RECORDS, PACKED_COUNTS)]

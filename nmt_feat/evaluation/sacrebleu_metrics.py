@@ -1,4 +1,4 @@
-"""sacreBLEU's metrics (Post 2018): the scores and signatures that its command gives."""
+"""sacreBLEU's metrics (Post 2018), with the scores and signatures of its command."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from nmt_feat.evaluation.metric import Metric, Statistics
 from nmt_feat.evaluation.metrics import make_metrics
 
 
-class OfSacreBLEU(Metric):
+class SacreBLEUMetric(Metric):
     """A metric of sacreBLEU: its counts are each sentence's statistics."""
 
     scorer: Any
 
     @property
     def signature(self) -> str:
-        """sacreBLEU's."""
-        # It tells the number of references only after it has seen some.
+        """The signature of sacreBLEU."""
+        # Otherwise the scorer knows the number of references only after it has scored.
         self.scorer.num_refs = 1
         signature: str = self.scorer.get_signature().format()
         return signature
@@ -39,11 +39,11 @@ class OfSacreBLEU(Metric):
         return np.array(self.scorer._extract_corpus_statistics(hypotheses, [references]))
 
     def score_corpus(self, statistics: Statistics) -> float:
-        """As `corpus_score` of sacreBLEU."""
+        """The same as `corpus_score` of sacreBLEU."""
         return float(self.scorer._aggregate_and_compute(statistics.tolist()).score)
 
 
-class BLEU(OfSacreBLEU):
+class BLEU(SacreBLEUMetric):
     """BLEU (Papineni et al. 2002), with the tokeniser of the target language."""
 
     name, form = "BLEU", "bleu"
@@ -53,7 +53,7 @@ class BLEU(OfSacreBLEU):
         self.scorer = make_metrics(scoring.tokenized, scoring.tokenizer)[0]
 
 
-class ChrF(OfSacreBLEU):
+class ChrF(SacreBLEUMetric):
     """chrF (Popović 2015): n-grams of characters."""
 
     name, form = "chrF", "chrf"
@@ -63,7 +63,7 @@ class ChrF(OfSacreBLEU):
         self.scorer = SacreCHRF(lowercase=scoring.tokenized)
 
 
-class ChrFPlusPlus(OfSacreBLEU):
+class ChrFPlusPlus(SacreBLEUMetric):
     """chrF++ (Popović 2017): n-grams of characters, and of one and two words."""
 
     name, form = "chrF++", "chrf"
@@ -73,11 +73,11 @@ class ChrFPlusPlus(OfSacreBLEU):
         self.scorer = SacreCHRF(word_order=2, lowercase=scoring.tokenized)
 
 
-class TER(OfSacreBLEU):
-    """TER (Snover et al. 2006): edits for each 100 words of the reference, no case.
+class TER(SacreBLEUMetric):
+    """TER (Snover et al. 2006): edits for each 100 words of the reference, without case.
 
-    Of Chinese and Japanese edits of characters: `--ter-normalized --ter-asian-support`. It is
-    slower than the others: about a second for 1,000 sentences.
+    For Chinese and Japanese it counts characters: `--ter-normalized --ter-asian-support`. It is
+    slower than other metrics: about a second for 1,000 sentences.
     """
 
     name, lower_is_better = "TER", True
@@ -93,11 +93,11 @@ class TER(OfSacreBLEU):
         return super().measure_sentences(sources, hypotheses, references) * [100, 1]
 
     def score_corpus(self, statistics: Statistics) -> float:
-        """As `corpus_score` of sacreBLEU."""
+        """The same as `corpus_score` of sacreBLEU."""
         return super().score_corpus(statistics / [100, 1])
 
 
-class SpBLEU(OfSacreBLEU):
+class SpBLEU(SacreBLEUMetric):
     """spBLEU (Goyal et al. 2022): BLEU on the subwords of FLORES-200, for any language.
 
     sacreBLEU fetches the subword model when it is first used.
@@ -110,10 +110,10 @@ class SpBLEU(OfSacreBLEU):
         try:
             with silence_logger("sacrebleu"), contextlib.redirect_stderr(io.StringIO()):
                 self.scorer = SacreBLEU(tokenize="flores200", force=True)
-        except (Exception, SystemExit) as error:  # it ends the process where a download fails
+        except (Exception, SystemExit) as error:  # sacreBLEU exits if a download fails
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
                 "metrics=spbleu: sacreBLEU cannot fetch the subword model of FLORES-200 "
-                f"({reason}); where there is a network, do: "
+                f"({reason}); with a network, do: "
                 "echo a | sacrebleu --tokenize flores200 <(echo a)"
             ) from None

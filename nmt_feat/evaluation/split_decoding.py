@@ -1,4 +1,4 @@
-"""Translations and scores of a split by a model: batches sorted by length, results in order."""
+"""Translates and scores a split with a model, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from nmt_feat.training.objective import Objective
 
 ALL_BATCHES = slice(None)
-"""The share of a process that is alone."""
+"""The share of a single process."""
 
 
 def format_nbest_line(number: int, text: str, hypothesis: Hypothesis) -> str:
-    """One of several translations of a sentence, as it is written."""
+    """A line of an n-best list."""
     return f"{number} ||| {text} ||| {hypothesis.score:.4f}"
 
 
@@ -32,10 +32,9 @@ def translate_split(
     device: torch.device,
     share: slice = ALL_BATCHES,
 ) -> list[list[Hypothesis]]:
-    """The n best translations of each sentence, in the split's order, from length-sorted batches.
+    """The n best translations of each sentence, in the split's order.
 
-    Sentences of other shares have no translation. That of a sentence without pieces, a blank line,
-    is empty.
+    Sentences of other shares have no translation. A blank line has an empty translation.
     """
     results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
     for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
@@ -67,9 +66,9 @@ def score_split(
     device: torch.device,
     share: slice = ALL_BATCHES,
 ) -> list[tuple[float, int]]:
-    """`score_batch` of each sentence, in the split's order, from length-sorted batches.
+    """The result of `score_batch` for each sentence, in the split's order.
 
-    Sentences of other shares have no pieces.
+    Sentences of other shares have the score 0 of 0 pieces.
     """
     results: list[tuple[float, int]] = [(0.0, 0)] * len(split)
     for indices in ordered(split, batch_tokens)[share]:

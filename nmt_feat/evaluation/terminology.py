@@ -1,4 +1,4 @@
-"""Scores about terms: whether translations have those of a glossary, and how good the rest is."""
+"""Metrics of terms: whether translations use those of a glossary, and BLEU without terms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nmt_feat.text.files import hash_content
 from nmt_feat.text.glossary import Glossary, count_tokens, split_tokens
 
 Split = Callable[[Sequence[str]], list[tuple[str, ...]]]
-"""From texts to the words of each."""
+"""Cuts each text into words."""
 
 
 class TermMetric(Metric):
@@ -35,23 +35,23 @@ class TermMetric(Metric):
         if glossary is None:
             raise UserError(
                 f"metrics: {self.name} needs a glossary; set data.terminology.glossary=FILE, with "
-                "data.terminology.mode=none where terms are not to be written into the text"
+                "data.terminology.mode=none if terms should not be written into the text"
             )
         self.glossary = Glossary.read(glossary)
         self._glossary_hash = hash_content(glossary, content=True)[:8]
 
     @property
     def signature(self) -> str:
-        """The glossary's hash: scores by one glossary can be compared."""
+        """The glossary's hash: only scores by the same glossary can be compared."""
         return f"glossary:{self._glossary_hash}"
 
 
 class TermSuccess(TermMetric):
-    """Term success rate: how many percent of the terms in the reference are in the translation.
+    """Term success rate: the percentage of the reference's terms that are in the translation.
 
     Dinu et al. (2019) call it term use rate. A term that the source has n times, and whose
-    translation the reference has m times, counts min(n, m) times; both are found as the glossary
-    writes them.
+    translation the reference has m times, counts min(n, m) times. Both are looked up as the
+    glossary writes them.
     """
 
     name = "term success"
@@ -59,7 +59,7 @@ class TermSuccess(TermMetric):
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """Of each sentence, 100 times the number of right terms, and the number of terms."""
+        """For each sentence, 100 times the number of right terms, and the number of terms."""
         return self.count_terms(sources, hypotheses, references, split_texts)
 
     def count_terms(
@@ -69,13 +69,13 @@ class TermSuccess(TermMetric):
         references: Sequence[str],
         split: Split,
     ) -> Statistics:
-        """The same, with texts and terms cut into words by `split`."""
+        """The statistics of `measure_sentences`, with `split` to cut texts and terms into words."""
         targets = sorted({term.target for term in self.glossary.terms})
         words_of = dict(zip(targets, split(targets), strict=True))
         rows = []
         texts = zip(sources, split(hypotheses), split(references), strict=True)
         for source, hypothesis, reference in texts:
-            counts = Counter(o.term.target for o in self.glossary.find_terms(source))
+            counts = Counter(match.term.target for match in self.glossary.find_terms(source))
             right = total = 0
             for target, count in counts.items():
                 expected = min(count, count_tokens(reference, words_of[target]))
@@ -123,7 +123,7 @@ class TermSuccessByLemma(TermSuccess):
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """Of each sentence, 100 times the number of right terms, and the number of terms."""
+        """For each sentence, 100 times the number of right terms, and the number of terms."""
         split = partial(lemmatize_texts, self.annotator)
         return self.count_terms(sources, hypotheses, references, split)
 
@@ -139,17 +139,17 @@ class BLEUWithoutTerms(TermMetric):
 
     @property
     def signature(self) -> str:
-        """That of BLEU, and the glossary's hash."""
+        """The signature of BLEU, and the glossary's hash."""
         return f"{self.bleu.signature}|{super().signature}"
 
     def measure_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
-        """BLEU's counts of each sentence; zeros for one with a term, which so adds nothing."""
+        """BLEU's counts of each sentence; a sentence with a term has zeros and adds nothing."""
         counts = self.bleu.measure_sentences(sources, hypotheses, references)
         has_term = np.array([bool(self.glossary.find_terms(source)) for source in sources])
         return np.where(has_term[:, None], 0, counts)
 
     def score_corpus(self, statistics: Statistics) -> float:
-        """BLEU of the sentences without terms; 0 where all have some."""
+        """BLEU of the sentences without terms; 0 if all have terms."""
         return self.bleu.score_corpus(statistics) if statistics.any() else 0.0

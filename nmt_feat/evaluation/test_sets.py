@@ -1,4 +1,4 @@
-"""A trained model's translations of a split, each process its share, and their scores."""
+"""Translates a split with a trained model, in one or several processes, and scores the result."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from nmt_feat.text.subwords import Subwords
 
 Rows = Sequence[Sequence[float]]
 Gather = Callable[[Callable[[slice], Rows]], Rows | None]
-"""Lets each process compute the rows of its share; the rows of all, or None after a signal."""
+"""Makes each process compute the rows of its share; returns all rows, or None after a signal."""
 
 
 class DecodedSplit(NamedTuple):
-    """Of each sentence of a split, in order."""
+    """Translations and scores of a split, for each sentence in order."""
 
     hypotheses: list[list[Hypothesis]]
     """The translations that search finds, best first."""
@@ -47,7 +47,7 @@ def decode_split(
     device: torch.device,
     gather: Gather,
 ) -> DecodedSplit | None:
-    """Translate a split and score its references; None where a signal interrupted a process."""
+    """Translate a split and score its references; None if a signal interrupts a process."""
     names, budget = list(cfg.features), cfg.trainer.batch_tokens
 
     def translate_share(share: slice) -> list[list[float]]:
@@ -62,8 +62,9 @@ def decode_split(
     if translated is None or scored is None:
         return None
     decoded = DecodedSplit([[] for _ in range(len(split))], [0.0] * len(split))
-    for i, normalised, logprob, *ids in translated:
-        decoded.hypotheses[int(i)].append(Hypothesis(list(map(int, ids)), normalised, logprob))
+    for i, score_by_length, logprob, *ids in translated:
+        hypothesis = Hypothesis(list(map(int, ids)), score_by_length, logprob)
+        decoded.hypotheses[int(i)].append(hypothesis)
     for i, logprob in scored:
         decoded.logprobs[int(i)] = logprob
     return decoded
@@ -103,8 +104,8 @@ def evaluate_split(
 
 
 def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
-    """Write `<name>.hyp`, a line each, exactly the lines that were scored; its name."""
-    text = "".join(one_line(h) + "\n" for h in hypotheses)
+    """Write `<name>.hyp` with exactly the lines that are scored; the name of the file."""
+    text = "".join(one_line(hypothesis) + "\n" for hypothesis in hypotheses)
     write_summed(folder / f"{name}.hyp", text.encode())
     return f"{name}.hyp"
 

@@ -1,9 +1,9 @@
-"""Export to CTranslate2, and translation with what was exported.
+"""Export to CTranslate2, and translation with an exported model.
 
-CTranslate2 has concatenation and addition of categorical features itself: it gets the tables as
-they are. Any other combiner is position-wise too, so embedding, features and combiner together are
-a function of the tuple (piece, feature values): CTranslate2 gets one table with a row for each
-tuple of the training text, and a sentence with another tuple is left to the native engine.
+CTranslate2 itself can concatenate and add categorical features, so for these combiners it gets the
+tables as they are. Any other combiner is position-wise, too: embedding, features and combiner
+together are a function of the tuple (piece, feature values). So CTranslate2 gets one table with a
+row for each tuple of the training text. The native engine translates sentences with other tuples.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Tr
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 """The pieces 0 to 3, of which `search` produces only the last."""
 JOINER = "\uffe8"
-"""CTranslate2's, between the piece and its factors."""
+"""CTranslate2's separator of a piece and its factors."""
 TUPLES = "tuples.npy"
-"""Written only where the combiner is not one of CTranslate2's own."""
+"""File of the tuples, if the combiner is not one of CTranslate2's own."""
 QUANTIZATIONS = (
     *("int8", "int8_float32", "int8_float16", "int8_bfloat16"),
     *("int16", "float16", "bfloat16", "float32"),
 )
-"""CTranslate2's."""
+"""The quantizations that CTranslate2 has."""
 ORIGIN = "WEIGHTS.sha256"
-"""The sum of the weights that were exported."""
+"""File with the checksum of the exported weights."""
 LONGEST = 1024
-"""Positions that the exported model knows."""
+"""Number of positions of the exported model."""
 PATIENCE = 2.0
-"""CTranslate2's, at beams above 1: its search ends with beam times so many finished hypotheses."""
-STEP = 64
-"""Limits of output pieces are rounded up to multiples of these."""
+"""At beams above 1, CTranslate2's search ends with beam times so many finished hypotheses."""
+LIMIT_STEP = 64
+"""Limits of output pieces are rounded up to multiples of this."""
 
 Tuples = NDArray[np.int32]
 Table = NDArray[np.float32]
 
 
 def ctranslate2() -> Any:
-    """The package, an extra."""
+    """The package `ctranslate2`, which is an extra."""
     return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
 
 
@@ -66,7 +66,7 @@ def stack_columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
 
 
 def list_tuples(split: EncodedSplit, features: Sequence[str]) -> Tuples:
-    """The distinct tuples of a split, the most frequent first, the smaller ids first."""
+    """The distinct tuples of a split, by frequency, then by ids."""
     rows, counts = np.unique(stack_columns(split, features), axis=0, return_counts=True)
     distinct: Tuples = rows[np.argsort(-counts, kind="stable")]
     return distinct
@@ -74,9 +74,10 @@ def list_tuples(split: EncodedSplit, features: Sequence[str]) -> Tuples:
 
 @torch.no_grad()
 def fold_tables(embedding: SourceEmbedding) -> list[Table] | None:
-    """The tables of words and features, with which a sum or concatenation of rows, as CTranslate2
-    makes it, is what the embedding layer makes of them, times sqrt(D); none for other combiners
-    and for features without words.
+    """The tables of words and features for a combiner that CTranslate2 has; None for any other.
+
+    The sum or concatenation of their rows, which CTranslate2 computes, equals the result of the
+    embedding layer, with the factor sqrt(D). Features without words have no such tables.
     """
     combiner, words = embedding.combiner, embedding.words
     if words is None or type(combiner) not in (NoFeatures, Concat, Add, Average):
@@ -94,7 +95,7 @@ def fold_tables(embedding: SourceEmbedding) -> list[Table] | None:
 
 @torch.no_grad()
 def merge_tuples(embedding: SourceEmbedding, tuples: Tuples) -> Table:
-    """What the embedding layer makes of each tuple, times sqrt(D), without positions: `(n, D)`."""
+    """The embedding of each tuple, times sqrt(D), without positions: `(n, D)`."""
     rows = []
     for part in np.array_split(tuples, max(1, len(tuples) // 8192)):
         ids = torch.from_numpy(part.T.astype(np.int64))[:, None]
@@ -114,8 +115,8 @@ def export(
 
     Args:
         model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
-        tuples: a row of the source table is made for each; None where `fold_tables` has the tables.
-        folder: is made; must not exist.
+        tuples: the tuples of the source table's rows; None if `fold_tables` gives the tables.
+        folder: the folder to create; it must not exist.
         weights: the SHA-256 sum of the file of the model's weights.
     """
     specs = ctranslate2().specs
@@ -134,7 +135,7 @@ def export(
     )
     _fill_tables(spec, tables, model.target.words.weight.detach().numpy())
     _fill_layers(spec, model)
-    spec.config.add_source_eos = False  # it is among the tuples
+    spec.config.add_source_eos = False  # the end symbol is among the tuples
     spec.validate()
     spec.optimize(quantization=quantization)
     _write(spec, tuples, folder, weights)
@@ -147,7 +148,7 @@ def _fill_tables(spec: Any, tables: Sequence[Table], target: Table) -> None:
             [np.zeros_like(table, shape=(len(SPECIAL), table.shape[1])), table]
         )
         spec.register_source_vocabulary(SPECIAL + [f"t{i}" for i in range(len(table))])
-    spec.encoder.scale_embeddings = False  # the tables are scaled
+    spec.encoder.scale_embeddings = False  # the tables are scaled already
     spec.decoder.embeddings.weight = target
     spec.decoder.scale_embeddings = True
     spec.decoder.projection.weight = target
@@ -175,7 +176,7 @@ def _fill_layers(spec: Any, model: Transformer) -> None:
 
 
 def _write(spec: Any, tuples: Tuples | None, folder: Path, weights: str) -> None:
-    """Write the export into a folder beside its own, which is renamed when all is there."""
+    """Write the export into a temporary folder, which is renamed when it is complete."""
     building = folder.with_name(f"{folder.name}.part")
     refuse_links(folder)
     remove_tree(building)
@@ -207,51 +208,57 @@ def _fill_attention(spec: Any, attention: Attention, norm: nn.LayerNorm) -> None
 
 
 class Translated(NamedTuple):
-    """What CTranslate2 made of sentences."""
+    """Translations by CTranslate2."""
 
-    hypotheses: list[list[Hypothesis]]  # the n best of each, none for those below
-    missed: list[int]  # has a tuple that was not exported, is too long, or got a special piece
-    replaced: list[int]  # has a tuple for which its piece's most frequent one stood
+    hypotheses: list[list[Hypothesis]]
+    """The n best of each sentence; empty for sentences in `missed`."""
+    missed: list[int]
+    """Sentences with a tuple that was not exported, with too many pieces, or with a special piece
+    in a translation."""
+    replaced: list[int]
+    """Sentences with a tuple in whose place its piece's most frequent one was used."""
 
 
 class Exported:
-    """What `export` wrote, ready to translate.
+    """An exported model, ready to translate.
 
     Args:
-        folder: the export's.
+        folder: the export's folder.
         threads: CPU threads; 0 keeps CTranslate2's choice.
-        weights: the SHA-256 sum of the weights that the export must be of; empty: of any.
+        weights: the SHA-256 sum of the run's weights, which the export has to match; empty for any.
     """
 
     def __init__(self, folder: Path, threads: int = 0, weights: str = "") -> None:
         if not (folder / "model.bin").is_file():
-            raise UserError(f"{folder}: no export; make it by: nmt-feat export RUN")
+            raise UserError(f"{folder}: no export; create it with: nmt-feat export RUN")
         self.patience = PATIENCE
-        again = f"remove {folder}, and export again"
-        check_sums(folder, advice=again)
+        advice = f"remove {folder}, and export again"
+        check_sums(folder, advice=advice)
         origin = folder / ORIGIN
         if weights and origin.is_file() and origin.read_text(encoding="ascii").strip() != weights:
-            raise UserError(f"{folder}: is the export of other weights than the run's; {again}")
-        self.places: dict[bytes, int] | None = None
+            raise UserError(f"{folder}: was exported from other weights than the run has; {advice}")
+        self.row_of: dict[bytes, int] | None = None
+        """The table's row of each tuple; None if CTranslate2 combines the features."""
         self.most_frequent: dict[int, int] = {}
+        """The row of each piece's most frequent tuple."""
         if (folder / TUPLES).is_file():
             tuples: Tuples = np.load(folder / TUPLES, allow_pickle=False)
-            self.places = {row.tobytes(): i for i, row in enumerate(tuples)}
+            self.row_of = {row.tobytes(): i for i, row in enumerate(tuples)}
             for i, piece in enumerate(tuples[:, 0].tolist()):
                 self.most_frequent.setdefault(piece, i)
         self.translator = ctranslate2().Translator(str(folder), "auto", intra_threads=threads)
 
     def tokens(self, rows: Tuples, nearest: bool) -> tuple[list[str] | None, bool]:
-        """The exported tokens of a sentence's tuples, none where one was not exported.
+        """The exported tokens of a sentence's tuples; None if one of these was not exported.
 
-        With `nearest`, a piece's most frequent tuple stands for such a one, if there is any; the
-        second value says that it does.
+        With `nearest`, it is replaced by its piece's most frequent tuple, if there is any; the
+        second value says whether that happened.
         """
-        if self.places is None:
+        if self.row_of is None:
             return [JOINER.join(f"t{i}" for i in row) for row in rows.tolist()], False
         names, replaced = [], False
         for row in rows:
-            row_number = self.places.get(row.tobytes())
+            row_number = self.row_of.get(row.tobytes())
             if row_number is None and nearest:
                 row_number, replaced = self.most_frequent.get(int(row[0])), True
             if row_number is None:
@@ -260,11 +267,11 @@ class Exported:
         return names, replaced
 
     def _search(self, sentences: list[list[str]], limit: int, cfg: DecodingConfig) -> list[Any]:
-        """Results of CTranslate2, of at most `limit` pieces."""
+        """CTranslate2's results, with at most `limit` pieces."""
         results: list[Any] = self.translator.translate_batch(
             sentences,
             beam_size=cfg.beam,
-            # With 1 it ends as soon as there are as many hypotheses as the beam is wide.
+            # With 1 the search ends as soon as it has as many hypotheses as the beam is wide.
             patience=self.patience if cfg.beam > 1 and cfg.stop == "proven" else 1,
             num_hypotheses=cfg.nbest,
             length_penalty=cfg.length_penalty,
@@ -274,6 +281,29 @@ class Exported:
             batch_type="tokens",
             return_scores=True,
         )
+        return results
+
+    def _search_within_limits(
+        self, tokens: dict[int, list[str]], limits: dict[int, int], cfg: DecodingConfig
+    ) -> dict[int, Any]:
+        """CTranslate2's results by sentence, each with its own limit of output pieces.
+
+        A call has one limit for all its sentences. So the first calls have limits that are rounded
+        up, and only sentences that exceed their own limit are searched again with it. The result of
+        a sentence does not depend on the other sentences.
+        """
+        rounded_limits = {
+            i: min(math.ceil(limit / LIMIT_STEP) * LIMIT_STEP, LONGEST)
+            for i, limit in limits.items()
+        }
+        results: dict[int, Any] = {}
+        remaining = list(tokens)
+        for limit_of in (rounded_limits, limits):
+            for limit in sorted({limit_of[i] for i in remaining}):
+                sentences = [i for i in remaining if limit_of[i] == limit]
+                batch = self._search([tokens[i] for i in sentences], limit, cfg)
+                results |= zip(sentences, batch, strict=True)
+            remaining = [i for i in remaining if max(map(len, results[i].hypotheses)) > limits[i]]
         return results
 
     def translate(
@@ -290,20 +320,11 @@ class Exported:
             i: min(int(cfg.max_ratio * (len(pieces) - 1)) + cfg.max_extra, LONGEST)
             for i, pieces in tokens.items()
         }
-        # CTranslate2 has one limit a call: rounded up first, so that few calls do, then the own one
-        # of sentences that went beyond it. Thus a sentence's neighbours have no say in it.
-        rounded = {i: min(limit + -limit % STEP, LONGEST) for i, limit in limits.items()}
-        results: dict[int, Any] = {}
-        remaining = list(tokens)
-        for limit_of in (rounded, limits):
-            for bound in sorted({limit_of[i] for i in remaining}):
-                members = [i for i in remaining if limit_of[i] == bound]
-                batch = self._search([tokens[i] for i in members], bound, cfg)
-                results |= zip(members, batch, strict=True)
-            remaining = [i for i in remaining if max(map(len, results[i].hypotheses)) > limits[i]]
+        results = self._search_within_limits(tokens, limits, cfg)
         hypotheses: list[list[Hypothesis]] = [[] for _ in encoded]
         for i, result in results.items():
-            # To suppress these pieces would take their mass from the softmax: other scores.
+            # CTranslate2 could suppress special pieces, but that would change the softmax and so
+            # the scores.
             if any(piece in words for words in result.hypotheses for piece in SPECIAL):
                 continue
             for words, score in zip(result.hypotheses, result.scores, strict=True):

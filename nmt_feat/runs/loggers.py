@@ -52,7 +52,7 @@ class Logger(ABC):
         raise NotImplementedError
 
 
-class OfFabric(Logger):
+class FabricLogger(Logger):
     """A logger of Lightning Fabric, which `open` creates."""
 
     logger: CSVLogger | TensorBoardLogger
@@ -66,7 +66,7 @@ class OfFabric(Logger):
         self.logger.finalize("finished")
 
 
-class CSV(OfFabric):
+class CSV(FabricLogger):
     """Lightning Fabric's CSV logger: `csv/version_N/metrics.csv`, with a new N for each start."""
 
     def open(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class CSV(OfFabric):
         self.logger = CSVLogger(folder, name="csv", flush_logs_every_n_steps=1)
 
 
-class TensorBoard(OfFabric):
+class TensorBoard(FabricLogger):
     """Lightning Fabric's TensorBoard logger: event files in the run's folder `tensorboard`."""
 
     takes_reports = True
