@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from nmt_feat.data.alignment import SourceEncoder
-from nmt_feat.runs.long_lines import cut
+from nmt_feat.runs.long_lines import cut_line
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Pieces
@@ -32,7 +32,7 @@ def test_each_part_has_its_words() -> None:
     words = [Word(match[0], *match.span()) for match in re.finditer(r"\w+|[.]", text)]
     at = next(i for i, word in enumerate(words) if word.form == "zum")
     words[at : at + 1] = [words[at]._replace(form=form) for form in ("zu", "dem")]  # one span
-    parts = cut(ENCODER, Sentence(text, tuple(words)), 6, 4)
+    parts = cut_line(ENCODER, Sentence(text, tuple(words)), 6, 4)
     assert [part.text for part in parts] == [
         "We saw it.",
         "zum Haus.",
@@ -53,7 +53,7 @@ def test_a_document_in_a_line() -> None:
     count = 20_000
     words = tuple(Word("ab.", 4 * i, 4 * i + 3) for i in range(count))
     begun = time.perf_counter()
-    parts = cut(ENCODER, Sentence("ab. " * (count - 1) + "ab.", words), 100, 10)
+    parts = cut_line(ENCODER, Sentence("ab. " * (count - 1) + "ab.", words), 100, 10)
     assert time.perf_counter() - begun < 30  # it was half an hour
     assert len(parts) == count
     assert {part.words for part in parts} == {(Word("ab.", 0, 3),)}

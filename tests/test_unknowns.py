@@ -12,7 +12,7 @@ from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.runs import trained_model as apply
-from nmt_feat.runs.long_lines import Limit, cut
+from nmt_feat.runs.long_lines import Limit, cut_line
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.subwords import Subwords
@@ -172,10 +172,10 @@ def letters() -> SourceEncoder:
     ],
 )
 def test_parts(letters: SourceEncoder, text: str, limit: int, part: int, parts: list) -> None:
-    result = cut(letters, Sentence(text), limit, part)
+    result = cut_line(letters, Sentence(text), limit, part)
     assert [p.text for p in result] == parts
     words = (Word("x", 0, 1), Word("y", 1, len(text)))
-    annotated = cut(letters, Sentence(text, words), limit, part)
+    annotated = cut_line(letters, Sentence(text, words), limit, part)
     for one in annotated:
         covered = {at for w in one.words for at in range(w.start, w.end)}
         assert covered >= {at for at, c in enumerate(one.text) if c != " "}
