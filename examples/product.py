@@ -10,7 +10,7 @@ from nmt_feat.combiners import Combiner
 class Product(Combiner):
     """`a * (1 + b) * (1 + c)`: each feature scales the word, element by element.
 
-    Tables start near 0, so the product of the plain embeddings would start at nearly nothing.
+    Tables start near 0, so a product of the plain embeddings would be nearly 0.
     """
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
