@@ -77,17 +77,17 @@ function browser(place, tests) {
     return text;
   };
   const card = (some, example) => {
-    const words = make("ul", {className: "words"});
+    const words = make("ul", {className: "words", dir: "auto"});
     for (const [form, ...values] of example.words) {
       const item = make("li", {}, make("span", {textContent: form}));
       values.forEach((value, i) => item.append(make("span", {className: "value", title: some.features[i], textContent: value})));
       words.append(item);
     }
-    const lines = make("dl", {}, make("dt", {textContent: "reference"}), make("dd", {textContent: example.reference}));
+    const lines = make("dl", {}, make("dt", {textContent: "reference"}), make("dd", {textContent: example.reference, dir: "auto"}));
     example.outputs.forEach((output, i) => {
       const scores = Object.entries(output.scores).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(", ");
       lines.append(make("dt", {textContent: some.methods[i]}),
-        make("dd", {}, marked(output, some), " ", make("span", {className: "score", textContent: scores})));
+        make("dd", {dir: "auto"}, marked(output, some), " ", make("span", {className: "score", textContent: scores})));
     });
     const title = `Sentence ${example.number}` + (example.ambiguous ? ", several readings" : "");
     return make("article", {className: "example"}, make("h3", {textContent: title}), words, lines);
