@@ -308,8 +308,11 @@ def test_refused(small: Small) -> None:
     cfg = settings(small, "encoders_sum")
     cfg.features["upos"].dim = 8
     assert message(cfg) == (
-        "method=encoders_sum features.upos.dim=8: its encoder is as wide as the model; leave it out"
+        "method=encoders_sum features.upos.dim=8: its encoder is as wide as the model; leave it "
+        "out, or set features.upos.dim=null"
     )
+    cfg.method = settings(small, "multitask").method
+    assert message(cfg).endswith("no embedding; leave it out, or set features.upos.dim=null")
     cfg = settings(small, "interleave")
     cfg.model.tie, cfg.subword.joint = "all", True
     assert message(cfg) == (

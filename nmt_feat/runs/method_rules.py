@@ -63,12 +63,14 @@ def _check_unmerged(kind: FeatureKind, method: type[Method], where: str) -> None
         if kind.settings.dim:
             raise UserError(
                 f"{where} {kind.where}.dim={kind.settings.dim}: its encoder is as wide as the "
-                "model; leave it out"
+                f"model; leave it out, or set {kind.where}.dim=null"
             )
         return
     for setting in ("dim", "dropout", "sentence_dropout", "args"):
         if value := getattr(kind.settings, setting):
+            # A shipped option, as that of `term`, has a width of its own.
+            unset = f", or set {kind.where}.dim=null" if setting == "dim" else ""
             raise UserError(
                 f"{where} {kind.where}.{setting}={value}: with this method, the feature has no "
-                "embedding; leave it out"
+                f"embedding; leave it out{unset}"
             )
