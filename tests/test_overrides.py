@@ -85,6 +85,21 @@ def test_a_name_is_taken_as_typed(name: str, key: str, top: type) -> None:
     assert value_of(f"+{key}={name}", top) == name
 
 
+@pytest.mark.parametrize(
+    ("key", "top"),
+    [
+        ("+labels.formality", TranslateConfig),
+        *((key, TranslateConfig) for key in ("glossary", "+label_files.formality")),
+        *((key, TrainConfig) for key in ("init.run", "model.folder", "model.prefix", "license")),
+        *((f"data.{key}", TrainConfig) for key in ("terminology.glossary", "train.labels.domain")),
+        ("glossary", ScoreConfig),
+    ],
+)
+def test_later_settings_are_taken_as_typed(key: str, top: type) -> None:
+    for name in ("a,b", "choice(a)", "translate English, please:"):
+        assert value_of(f"{key}={name}", top) == name
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if "," not in n])
 def test_names_in_a_sweep(name: str) -> None:
     override = keep_text(f"paths.runs={name},b", TrainConfig, sweep=True)

@@ -66,8 +66,10 @@ def identify_runs(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tup
     def compose_words_only(settings: tuple[str, ...]) -> str:
         composed = loader.load_sweep_config(config, list(settings))
         method = MethodConfig(composed.method._target_)
-        # A method that uses no combiner reads the features even with `combiner=none`.
-        ignored = NOT_OF_WORDS_ONLY if locate_method(method).uses_combiner else ("hydra",)
+        cls = locate_method(method)
+        # Some methods read features even with `combiner=none`.
+        is_without_features = cls.uses_combiner and not cls.reads_heads
+        ignored = NOT_OF_WORDS_ONLY if is_without_features else ("hydra",)
         groups = [str(group) for group in composed if group not in ignored]
         return OmegaConf.to_yaml(OmegaConf.masked_copy(composed, groups))
 

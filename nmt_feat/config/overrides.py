@@ -41,20 +41,24 @@ SINGLE = (
 GROUPS = (*SINGLE, "features", "logger", "metrics", "experiment", "row", "hparams_search")
 
 FREE = {
-    "SplitConfig": ("source", "target", "conllu", "raw", "factors"),
+    "SplitConfig": ("source", "target", "conllu", "raw", "factors", "labels"),
+    "TerminologyConfig": ("glossary",),
     "DownloadConfig": ("url",),
     "DataConfig": ("name", "folder"),
     "AnnotatorConfig": ("model",),
     "AnnotatorPart": ("model",),
     "FeatureConfig": ("file", "encoder"),
-    "ModelConfig": ("source_vectors",),
+    "ModelConfig": ("source_vectors", "folder", "prefix"),
+    "InitConfig": ("run",),
     "PathsConfig": ("runs", "cache"),
     "LocalConfig": ("runs", "cache", "data", "models"),
     "PublishedConfig": ("source", "settings", "no_full"),
-    "TrainConfig": ("resume", "name"),
-    "TranslateConfig": ("run", "input", "output", "raw"),
+    "TrainConfig": ("resume", "name", "license"),
+    "TranslateConfig": ("run", "input", "output", "raw", "labels", "label_files", "glossary"),
     "EvaluateConfig": ("run", "cache"),
-    "ScoreConfig": ("run", "source", "target", "raw", "output"),
+    "ScoreConfig": (
+        *("run", "source", "target", "raw", "output", "labels", "label_files", "glossary"),
+    ),
     "RunDir": ("dir",),
     "SweepDir": ("dir", "subdir"),
 }
