@@ -111,6 +111,8 @@ def test_files_of_one_pair_are_told_apart_by_their_training_text(tmp_path: Path)
     ]
     shipped = [make_run(tmp_path / "x", "none", s, 0.2, train=f"{s}/train") for s in (1, 2)]
     assert list(split_by_corpus(shipped)) == ["toy, en to de"]  # a named corpus is one
+    shipped[0][0].config["data"]["objective"] = "denoise"
+    assert list(split_by_corpus(shipped)) == ["toy, en restored", "toy, en to de"]
 
 
 def test_one_corpus_is_written_where_it_was(tmp_path: Path) -> None:

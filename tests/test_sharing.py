@@ -128,6 +128,7 @@ def test_a_card_gets_further_scores_until_somebody_edits_it(shared: Small) -> No
     ("settings", "sentence"),
     [
         (["combiner=gate", "control=shuffled"], "Not for translation: a control"),
+        (["combiner=gate", "data.objective=denoise"], "It does not translate"),
         (
             ["combiner._target_=examples.product.Product"],
             "needs the class `examples.product.Product`",

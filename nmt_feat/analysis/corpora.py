@@ -35,6 +35,8 @@ def _describe_corpus(record: RunRecord) -> tuple[str, ...]:
     name = record.data or str(data.get("name", ""))
     languages = [data.get(f"{side}_lang") for side in ("source", "target")]
     pair = " to ".join(map(str, languages)) if all(languages) else ""
+    if data.get("objective") == "denoise":  # whose scores are those of restored sources
+        pair = f"{languages[0]} restored"
     train = (data.get("train") or {}).get("source", "") if name == FILES else ""
     folder = (data.get("folder") or "") if train else ""
     return name, pair, str(Path(folder) / train) if train else ""

@@ -82,6 +82,11 @@ def describe_run(folder: Path, cfg: TrainConfig, record: RunRecord) -> str:
     pair = f"{cfg.data.source_lang} to {cfg.data.target_lang}"
     version = record.code.get("version", "")
     about = f"A translation model, {pair}, trained with nmt_feat {version}.\n"
+    if cfg.data.objective == "denoise":
+        about = (
+            f"A model that restores {cfg.data.source_lang} text, of which words are masked: a "
+            f"start for other models, trained with nmt_feat {version}. It does not translate.\n"
+        )
     return "\n".join([f"---\n{metadata}---\n", f"# {name}\n", about, *body]) + "\n"
 
 
@@ -90,22 +95,20 @@ def collect_metadata(name: str, cfg: TrainConfig, record: RunRecord) -> dict[str
     languages = (re.split("[-_]", code)[0] for code in (cfg.data.source_lang, cfg.data.target_lang))
     licence = record.config.get("license")
     user_tags = record.config.get("tags") or []
+    translates = cfg.data.objective == "translate"
+    task = "translation" if translates else "denoising"
+    results = [
+        _result_entry(cfg, record.data, test_set, scores)
+        for test_set, scores in record.tests.items()
+    ]
     return {
         "language": [*dict.fromkeys(languages)],
         **({"license": licence} if licence else {}),
         "library_name": "nmt_feat",
-        "pipeline_tag": "translation",
-        "tags": [*dict.fromkeys(["translation", "nmt_feat", record.method, *user_tags])],
+        **({"pipeline_tag": task} if translates else {}),
+        "tags": [*dict.fromkeys([task, "nmt_feat", record.method, *user_tags])],
         "metrics": ["bleu", "chrf"],
-        "model-index": [
-            {
-                "name": name,
-                "results": [
-                    _result_entry(cfg, record.data, test_set, scores)
-                    for test_set, scores in record.tests.items()
-                ],
-            }
-        ],
+        **({"model-index": [{"name": name, "results": results}]} if translates else {}),
     }
 
 
@@ -137,6 +140,9 @@ def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
 def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
     """How to translate with the run, and what it needs for that."""
     reads_features = locate_method(cfg.method).reads_features
+    if cfg.data.objective == "denoise":
+        yield f"Not for translation: other runs start from it, `init.run={folder.name}`."
+        return
     if cfg.control in CONTROLS and reads_features:
         yield f"Not for translation: a control, whose features mean nothing ({cfg.control})."
         return
