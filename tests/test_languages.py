@@ -24,6 +24,7 @@ from nmt_feat.evaluation.languages import (
     TOKENIZERS,
     check_packages,
     choose_scoring,
+    is_unspaced,
     language_tokenizer,
 )
 from nmt_feat.evaluation.metric import score_texts
@@ -132,6 +133,12 @@ def test_resampled_scores_are_those_of_resampled_sentences(language: str) -> Non
         for name, metric in metrics.items():
             ours = METRICS[name](weights @ counts[name])
             assert ours == pytest.approx(metric.corpus_score(*drawn).score, rel=1e-9)
+
+
+def test_languages_without_spaces() -> None:
+    """Whatever their code is: parts of a long line are joined so."""
+    assert all(map(is_unspaced, ("zh", "zh-TW", "zho_Hans", "ja", "jpn", "tha", "km", "my", "lo")))
+    assert not any(map(is_unspaced, ("de", "ko", "kor", "zh-Latn")))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,11 @@ def language_tokenizer(language: str) -> str:
     return next((name for name, codes in table.items() if code in codes.split()), DEFAULT)
 
 
+def is_unspaced(language: str) -> bool:
+    """Whether a language, by its code, has no spaces between words."""
+    return language_tokenizer(language) in ("zh", "ja-mecab", CHARACTERS)
+
+
 def choose_scoring(data: DataConfig) -> Scoring:
     """The scoring of a corpus: by its target language, unless its settings say otherwise."""
     language, glossary = data.target_lang, data.terminology.glossary
@@ -82,7 +87,7 @@ def choose_scoring(data: DataConfig) -> Scoring:
     return Scoring(
         data.bleu_tokenizer or by_language,
         asian=by_language in ("zh", "ja-mecab"),
-        unit="character" if by_language in ("zh", "ja-mecab", CHARACTERS) else "word",
+        unit="character" if is_unspaced(data.target_lang) else "word",
         language=language,
         glossary=glossary,
     )

@@ -22,8 +22,6 @@ from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
 
-UNSPACED = ("zh", "ja", "th", "lo", "km", "my")
-"""Languages that write no space between sentences."""
 _CLOSING = "[\"')\\]»”’」』）]*"
 _SENTENCE_END = re.compile(f"[.!?…؟۔।॥]+{_CLOSING}\\s+|[。！？]+{_CLOSING}\\s*")
 _PIECES_PER_CHARACTER = 4  # at most: the bytes of one

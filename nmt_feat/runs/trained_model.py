@@ -33,6 +33,7 @@ from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.data.terminology import Terminology
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq
 from nmt_feat.errors import UserError, suggest
+from nmt_feat.evaluation.languages import is_unspaced
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
 from nmt_feat.features.choice import choose_kinds
@@ -46,7 +47,6 @@ from nmt_feat.runs.artifacts import (
 )
 from nmt_feat.runs.inputs import Reader, Text, parse_nbest
 from nmt_feat.runs.long_lines import (
-    UNSPACED,
     Limit,
     Score,
     Translation,
@@ -392,7 +392,7 @@ class TrainedModel:
             limit,
             cfg.too_long,
             part_size=min(longest, limit),
-            joiner="" if self.cfg.data.target_lang in UNSPACED else " ",
+            joiner="" if is_unspaced(self.cfg.data.target_lang) else " ",
             penalty=self.cfg.decoding.length_penalty if penalty is None else penalty,
         )
 
