@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.config.data_schema import DataConfig
+from nmt_feat.config.data_schema import DataConfig, SplitConfig
+from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.evaluation.metrics import reading_accuracy
 from nmt_feat.text.conllu import Sentence, write_conllu
 from tests.support import encoders
@@ -119,6 +120,19 @@ def test_raw_counterpart(pairs: DataConfig) -> None:
     (data / "dev.en").write_text("\n\n")
     expected = "dev.tok:2: the raw line of 'two cats see it .' is blank; give its text"
     assert message(pairs, HANTA, True) == expected
+
+
+def test_a_test_set_is_read_again_as_in_training(tmp_path: Path) -> None:
+    """Its annotation stands in a file of its own, without the blank lines."""
+    (tmp_path / "t.en").write_text("A dog\n\nIt ran\n")
+    (tmp_path / "t.de").write_text("Ein Hund\n\nEr lief\n")
+    block = "1\t{}" + "\t_" * 8 + "\n2\t{}" + "\t_" * 8 + "\n\n"
+    (tmp_path / "t.conllu").write_text(block.format("A", "dog") + block.format("It", "ran"))
+    data = DataConfig("x", "en", "de", folder=str(tmp_path))
+    data.tests = {"t": SplitConfig("t.en", "t.de", conllu="t.conllu")}
+    sentences, targets, _, _ = read_first_test_set(data, tmp_path)
+    assert [[word.form for word in s.words] for s in sentences] == [["A", "dog"], [], ["It", "ran"]]
+    assert targets == ["Ein Hund", "", "Er lief"]
 
 
 def test_blank_lines_are_no_readings_of_one_another() -> None:

@@ -344,7 +344,10 @@ def _annotate(
     """Sentences with the words and comments of the annotation in a file, aligned to their text."""
     form = formats.kind_of(file)
     parsed = formats.parse_lines(lines, str(file), "conllu" if form == "text" else form)
-    annotated = list(parsed)
+    annotated, is_blank = list(parsed), [not sentence.text.strip() for sentence in sentences]
+    if len(annotated) == len(sentences) - sum(is_blank):  # most annotators leave out blank lines
+        rows = iter(annotated)
+        annotated = [Sentence("") if blank else next(rows) for blank in is_blank]
     if len(annotated) != len(sentences):
         raise UserError(f"{where} and {file} differ in their number of sentences")
     parts = [Sentences.of(annotated), Sentences.of(sentences)]
