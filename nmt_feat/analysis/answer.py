@@ -1,23 +1,23 @@
-"""The answer that a table gives, first: do features help, is it the linguistics, which method."""
+"""The answer at the head of a report: do features help, is it the linguistics, which method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from nmt_feat.analysis.claims import format_p
-from nmt_feat.analysis.comparison_tables import ENOUGH
-from nmt_feat.analysis.comparisons import Compared, Evidence, Method
+from nmt_feat.analysis.comparison_tables import ENOUGH_SEEDS
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method
 from nmt_feat.analysis.render import ReportTable
 
 MOST_NAMES = 6
-"""Methods that a sentence names."""
+"""The most methods that a sentence names."""
 VALUE_CONTROLS = ("shuffled", "resampled", "by_type", "dummy")
 """Controls whose features have values that mean nothing."""
 QUESTION = "Do the features help?"
 
 
 def make_answer_tables(comparisons: Sequence[Evidence]) -> list[ReportTable]:
-    """The answers, without a table, each with its test set where there are several."""
+    """The answer as notes without a table; with several test sets, one for each."""
     answers = {evidence.test_name: answer_question(evidence) for evidence in comparisons}
     return [
         ReportTable(QUESTION if len(answers) == 1 else f"{QUESTION} {test_name}", notes=lines)
@@ -39,8 +39,8 @@ def answer_question(evidence: Evidence) -> list[str]:
     if not methods[evidence.baseline].words_only:
         return [f"Unknown: the baseline is {evidence.baseline}, not words only."]
     metric = evidence.metric
-    all_compared, direction = evidence.against[metric], direction_of(evidence)
-    against = {name: all_compared[name] for name in with_features if name in all_compared}
+    differences, direction = evidence.against[metric], direction_of(evidence)
+    against = {name: differences[name] for name in with_features if name in differences}
     if not against:
         return ["Unknown: one seed cannot tell. Run more seeds, for instance seed=1,2,3,4,5."]
     lines = [_compare_with_baseline(against, methods[evidence.baseline], metric, direction)]
@@ -54,18 +54,18 @@ def answer_question(evidence: Evidence) -> list[str]:
     if len(against) > 1:
         lines.append(_compare_methods(list(against), evidence))
     seeds = min(len(methods[name].seeds) for name in (*against, evidence.baseline))
-    if seeds < ENOUGH:
-        lines.append(f"{seeds} seeds are a first look. A published claim needs {ENOUGH}.")
+    if seeds < ENOUGH_SEEDS:
+        lines.append(f"{seeds} seeds are a first look. A published claim needs {ENOUGH_SEEDS}.")
     return lines
 
 
 def direction_of(evidence: Evidence) -> int:
-    """1 where a higher score is better, else -1."""
+    """1 if a higher score is better, else -1."""
     return -1 if evidence.lower_is_better(evidence.metric) else 1
 
 
 def _compare_with_baseline(
-    against: Mapping[str, Compared], baseline: Method, metric: str, direction: int
+    against: Mapping[str, CorrectedDifference], baseline: Method, metric: str, direction: int
 ) -> str:
     """Whether a method is better than words only, and by how much the best one is."""
     better, worse = ("above", "below") if direction > 0 else ("below", "above")
@@ -76,12 +76,14 @@ def _compare_with_baseline(
     losses = [name for name in ranked if direction * against[name].sign < 0]
     if gains:
         text = f"Yes: {gains[0]} is {better} {base} ({_amount(against[gains[0]], metric)})."
-        rest, others = len(gains) - 1, len(against) - 1
-        if others == 1 and rest == 1:
+        further_gains, further_methods = len(gains) - 1, len(against) - 1
+        if further_methods == 1 and further_gains == 1:
             text += " So is the other method."
-        elif rest:
-            number = f"all {others}" if rest == others else f"{rest} of the {others}"
-            text += f" So {'is' if rest == 1 else 'are'} {number} other methods."
+        elif further_gains:
+            number = f"{further_gains} of the {further_methods}"
+            if further_gains == further_methods:
+                number = f"all {further_methods}"
+            text += f" So {'is' if further_gains == 1 else 'are'} {number} other methods."
         return text
     if losses:
         text = f"No: {losses[-1]} is {worse} {base} ({_amount(against[losses[-1]], metric)})"
@@ -96,7 +98,7 @@ def _compare_with_baseline(
 
 
 def _compare_with_controls(best: Method, evidence: Evidence) -> str:
-    """Whether the best method is also above itself with values that mean nothing."""
+    """Whether the best method is also better than its controls, whose values mean nothing."""
     controls = [
         m.name
         for m in evidence.methods
@@ -147,8 +149,8 @@ def _compare_methods(names: Sequence[str], evidence: Evidence) -> str:
     return f"Which method is best? Supported: {', '.join(pairs)}."
 
 
-def _amount(compared: Compared, metric: str, sign: int = 1) -> str:
-    """Value, interval and p; with a sign of -1 those of the second method less the first."""
+def _amount(compared: CorrectedDifference, metric: str, sign: int = 1) -> str:
+    """Value, interval and p; a sign of -1 subtracts in the other direction."""
     difference = compared.difference
     low, high = sorted((sign * difference.low, sign * difference.high))
     return (

@@ -1,4 +1,4 @@
-"""What the comparisons of a table support, in words, by metric; from the rows of its JSON."""
+"""What the comparisons of a table support, in words, from the rows of its JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Comparison = Mapping[str, Any]
 
 
 def format_p(p: float, equal: str = "") -> str:
-    """In three decimals; in more where these would round it to the other side of 0.05."""
+    """p in three decimals, or in more if three would round it to the other side of 0.05."""
     digits = next(n for n in count(3) if (round(p, n) < ALPHA) == (p < ALPHA))
     return "< 0.001" if p < 0.001 else f"{equal}{p:.{digits}f}"
 
@@ -20,7 +20,7 @@ def format_p(p: float, equal: str = "") -> str:
 def split_comparisons(
     comparisons: Sequence[Comparison], metric: str, baseline: str | None
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """Those of one metric: with the baseline, and of the other methods among themselves."""
+    """The comparisons in one metric: with the baseline, and of other methods with each other."""
     of_metric = [row for row in comparisons if row["metric"] == metric]
     against = [row for row in of_metric if row["other"] == baseline]
     return against, [row for row in of_metric if row["other"] != baseline]
@@ -60,7 +60,7 @@ def explain_intervals(comparisons: Sequence[Comparison], names: Sequence[str]) -
 
 
 def explain_pairs(smoothed: Sequence[str], disputed: Sequence[str]) -> list[str]:
-    """Why pairs have no p-values, and what it means that the two tests of a pair disagree."""
+    """Explain why pairs have no p-values, and what it means if the two tests of a pair disagree."""
     lines = []
     if smoothed:
         lines.append(
@@ -113,8 +113,8 @@ def _name_order(row: Comparison) -> str:
 
 def _list_by_verdict(rows: Sequence[Comparison], name: Callable[[Comparison], str]) -> list[str]:
     lines = []
-    for verdict, below in (("supported", True), ("not supported", False)):
-        chosen = [row for row in rows if (row["corrected p"] < ALPHA) == below]
+    for verdict, is_supported in (("supported", True), ("not supported", False)):
+        chosen = [row for row in rows if (row["corrected p"] < ALPHA) == is_supported]
         lines += [f"    {verdict}: {name(row)}: {describe_difference(row)}" for row in chosen]
     return lines
 

@@ -10,17 +10,17 @@ from nmt_feat.analysis.claims import (
     format_p,
     split_comparisons,
 )
-from nmt_feat.analysis.comparisons import Compared, Evidence, Method
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import RESAMPLES, paired_tests
 from nmt_feat.evaluation.counts import COLUMNS, Counts
 
-ENOUGH = 5
-"""Seeds that a published claim needs."""
+ENOUGH_SEEDS = 5
+"""How many seeds a published claim needs."""
 
 
 def make_comparison_tables(evidence: Evidence, pairs: bool) -> list[ReportTable]:
-    """Differences with the sentences, shares, and with `pairs` the tests of single models."""
+    """Tables of differences, of shares and, with `pairs`, of the tests of single models."""
     tables = [_make_difference_table(evidence, metric) for metric in evidence.samples]
     tables += _make_share_tables(evidence)
     if pairs:
@@ -28,22 +28,23 @@ def make_comparison_tables(evidence: Evidence, pairs: bool) -> list[ReportTable]
     return [table for table in tables if table.rows]
 
 
-def difference_cells(compared: Compared) -> list[str]:
-    """Value, interval and p for a table."""
-    d = compared.difference
-    return [f"{d.value:+.2f}", f"{d.low:+.2f} to {d.high:+.2f}", format_p(compared.p)]
+def difference_cells(compared: CorrectedDifference) -> list[str]:
+    """The cells of a difference: value, interval and p."""
+    difference = compared.difference
+    interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
+    return [f"{difference.value:+.2f}", interval, format_p(compared.p)]
 
 
 def describe_evidence(evidence: Evidence, metric: str = "BLEU") -> list[str]:
-    """What is and what is not supported, in plain words."""
+    """Sentences that say what is supported and what is not."""
     lines, base = [], evidence.baseline
     single = [m for m in evidence.methods if len(m.seeds) == 1]
-    if together := [m.name for m in single if m.is_ensemble]:
-        lines.append(f"One measurement, without interval or test: {', '.join(together)}.")
-    if alone := [m.name for m in single if not m.is_ensemble]:
+    if ensembles := [m.name for m in single if m.is_ensemble]:
+        lines.append(f"One measurement, without interval or test: {', '.join(ensembles)}.")
+    if single_seeds := [m.name for m in single if not m.is_ensemble]:
         lines.append(
-            f"One seed supports no ranking: {', '.join(alone)}. Run more seeds, for instance "
-            "seed=1,2,3,4,5."
+            f"One seed supports no ranking: {', '.join(single_seeds)}. Run more seeds, for "
+            "instance seed=1,2,3,4,5."
         )
     conditions = {m.name: m.conditions for m in evidence.methods}
     if base and (unlike := [name for name, c in conditions.items() if c != conditions[base]]):
@@ -56,7 +57,7 @@ def describe_evidence(evidence: Evidence, metric: str = "BLEU") -> list[str]:
 
 
 def _describe_signs(evidence: Evidence, metric: str) -> list[str]:
-    """Which methods are above the baseline, which below, which not shown to differ."""
+    """Sentences: which methods are above the baseline, below it, or not shown to differ."""
     base, lines = evidence.baseline, []
     verdicts = {1: f"Above {base}", -1: f"Below {base}", 0: f"Not shown to differ from {base}"}
     for sign, verdict in verdicts.items():
@@ -102,12 +103,13 @@ def _make_difference_table(evidence: Evidence, metric: str) -> ReportTable:
 
 
 def _make_share_tables(evidence: Evidence) -> list[ReportTable]:
-    """For each level the methods there, and the baseline."""
+    """For each level a table of its methods and the baseline."""
     shares, tables = evidence.shares[evidence.metric], []
     levels = dict.fromkeys(m.level for m in evidence.methods if m.name != evidence.baseline)
+    names_in_pairs = dict.fromkeys(name for pair in shares for name in pair)
     for level in levels:
-        there = {m.name for m in evidence.methods if m.level == level} | {evidence.baseline}
-        names = [n for n in dict.fromkeys(n for pair in shares for n in pair) if n in there]
+        of_level = {m.name for m in evidence.methods if m.level == level} | {evidence.baseline}
+        names = [name for name in names_in_pairs if name in of_level]
         rows = []
         for one in names:
             row = [one]
@@ -126,7 +128,7 @@ def _make_share_tables(evidence: Evidence) -> list[ReportTable]:
 
 
 def _make_pair_table(evidence: Evidence) -> ReportTable:
-    """sacreBLEU's tests of each run and the baseline's run with the same seed."""
+    """A table of sacreBLEU's tests: each run against the baseline's run with the same seed."""
     rows: list[tuple[int, int, list[str]]] = []
     smoothed, disputed = list[str](), list[str]()
     base = next((m for m in evidence.methods if m.name == evidence.baseline), None)
@@ -169,5 +171,5 @@ def _counts_of_seed(method: Method, seed: int, metric: str) -> Counts:
 
 
 def _matching_4grams(counts: Counts) -> int:
-    """The 4-grams of the whole test set that match."""
+    """How many 4-grams of the whole test set match."""
     return int(counts[:, COLUMNS["BLEU"].index("right4")].sum())

@@ -1,4 +1,4 @@
-"""What the runs of a table support: differences to the baseline, and orders of two methods."""
+"""Compares the rows of a table: differences to the baseline, and orders of two methods."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from nmt_feat.runs.records import RunRecord, file_of_run
 
 Key = TypeVar("Key")
 
-ASKED_FOR = ("TER",)
-"""Metrics with a comparison only where the report is about them."""
+COMPARED_ON_REQUEST = ("TER",)
+"""Metrics that are compared only in a report about them."""
 
 
 @dataclass(frozen=True)
-class Compared:
+class CorrectedDifference:
     """A difference and its p-value, corrected for the number of comparisons beside it."""
 
     difference: Difference
@@ -48,12 +48,12 @@ class Compared:
 
     @property
     def is_supported(self) -> bool:
-        """Whether chance alone seldom makes such a difference."""
+        """Whether chance alone would seldom give a difference of this size."""
         return self.p < ALPHA
 
     @property
     def sign(self) -> int:
-        """1 and -1 where a gain or a loss is supported, else 0."""
+        """1 if a gain is supported, -1 if a loss is, else 0."""
         if not self.is_supported:
             return 0
         return 1 if self.difference.value > 0 else -1
@@ -61,7 +61,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class MetricKind:
-    """What a report knows of a metric beside BLEU and chrF."""
+    """What a report knows of a metric that is not BLEU or chrF."""
 
     form: str
     signature: str
@@ -76,28 +76,28 @@ class Method:
     seeds: list[int]
     counts: list[dict[str, Counts]]
     level: str = ""
-    """`information`, where a table has dials: orders are of methods at the same level."""
+    """`information`, if the table has dials: only methods at the same level are ordered."""
     information: str = ""
-    """What its features are, and how much of it they say where that differs in the table."""
+    """Its features and, where that differs in the table, how much the dials leave of them."""
     kind: str = ""
-    """The method without its features, `concat` say, and the settings that tell it from others."""
+    """The method without its features, such as `concat`, and settings that distinguish it."""
     features: str = ""
     bits: list[float] | None = None
-    """Of its features, added up, for each seed; None for controls and where they are unknown."""
+    """The sum of its features' bits, for each seed; None for controls and if it is unknown."""
     conditions: str = ""
-    """What else than the method tells the row apart from others."""
+    """What distinguishes the row from others, apart from the method."""
     words_only: bool = False
     control: str = ""
-    """What its features are replaced by, or `matched`."""
+    """What replaces the values of its features, or `matched`."""
     row: str = ""
-    """Its name in the table; `name` leaves out what all that it is compared with share."""
+    """Its name in the table; `name` leaves out what all methods of a comparison share."""
     is_ensemble: bool = False
-    """Whether it is one measurement of several runs together: it is tested against nothing."""
+    """Whether it is one measurement of several runs together, for which there is no test."""
     further: dict[str, MetricKind] = field(default_factory=dict)
-    """The metrics beside BLEU and chrF that all its runs have statistics of."""
+    """Metrics other than BLEU and chrF of which all its runs have statistics."""
 
     def shorten_name(self, shared: str) -> Method:
-        """With a name for a comparison of methods that share these conditions."""
+        """The method with a name for a comparison in which all share these conditions."""
         name, comma, ensemble = self.name.partition(", ")
         parts = [part for part in name.split() if part not in shared.split()]
         return replace(self, name=" ".join(parts) + comma + ensemble)
@@ -105,22 +105,25 @@ class Method:
 
 @dataclass
 class Evidence:
-    """The comparison of methods on one test set. By metric, then by method or pair of methods."""
+    """The comparison of methods on one test set.
+
+    Results are by metric, then by method or pair of methods.
+    """
 
     test: str
     methods: list[Method]
     baseline: str | None
     conditions: str = ""
-    """What all its methods share, where a table has several comparisons on one test set."""
+    """What all its methods share, if a table has several comparisons on one test set."""
     metric: str = "BLEU"
-    """What the answer, the shares, the tests of pairs and the figures are about."""
+    """The metric of the answer, the shares, the tests of pairs and the figures."""
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
-    against: dict[str, dict[str, Compared]] = field(default_factory=dict)
-    """Each method less the baseline."""
-    orders: dict[str, dict[tuple[str, str], Compared]] = field(default_factory=dict)
-    """Each pair of methods at the same level, the one with the higher mean first."""
+    against: dict[str, dict[str, CorrectedDifference]] = field(default_factory=dict)
+    """For each method, its difference to the baseline."""
+    orders: dict[str, dict[tuple[str, str], CorrectedDifference]] = field(default_factory=dict)
+    """For each pair of methods at the same level, their difference; the higher mean comes first."""
     shares: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
-    """Of resamples in which the first is above the second."""
+    """The share of resamples in which the first is above the second."""
 
     def __post_init__(self) -> None:
         sentences = len(self.methods[0].counts[0]["BLEU"])
@@ -157,17 +160,17 @@ class Evidence:
 
     @functools.cached_property
     def further(self) -> dict[str, MetricKind]:
-        """The metrics beside BLEU and chrF that all methods have, of one kind."""
+        """Metrics other than BLEU and chrF that all methods have, of one kind."""
         return {
             name: kind
             for name, kind in self.methods[0].further.items()
             if all(method.further.get(name) == kind for method in self.methods)
-            and (name not in ASKED_FOR or name == self.metric)
+            and (name not in COMPARED_ON_REQUEST or name == self.metric)
         }
 
     @property
     def scorings(self) -> dict[str, Score]:
-        """By metric, how summed statistics give its score."""
+        """By metric, the function from summed statistics to the score."""
         return METRICS | {name: score_by_form(kind.form) for name, kind in self.further.items()}
 
     def form_of(self, metric: str) -> str:
@@ -189,7 +192,7 @@ class Evidence:
         return f"{self.test} ({self.conditions})" if self.conditions else self.test
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """All comparisons in full precision: with the baseline, and of the other methods."""
+        """All comparisons in full precision: with the baseline, then of other methods."""
         rows: list[dict[str, Any]] = []
         for metric, against in self.against.items():
             pairs = {(name, str(self.baseline)): c for name, c in against.items()}
@@ -202,10 +205,13 @@ class Evidence:
 
 def correct_differences(
     differences: Mapping[Key, Difference], missing: int = 0
-) -> dict[Key, Compared]:
-    """With p-values by Holm for the number of them, and of further ones that are missing yet."""
+) -> dict[Key, CorrectedDifference]:
+    """The differences with p-values corrected (Holm) for their number and for `missing` ones."""
     values = correct_by_holm([*(d.p for d in differences.values()), *[1.0] * missing])
-    return {key: Compared(d, p) for (key, d), p in zip(differences.items(), values, strict=False)}
+    return {
+        key: CorrectedDifference(d, p)
+        for (key, d), p in zip(differences.items(), values, strict=False)
+    }
 
 
 def compare_rows(
@@ -214,14 +220,16 @@ def compare_rows(
     baseline: str | None = None,
     metric: str = "BLEU",
 ) -> tuple[list[Evidence], list[str]]:
-    """The evidence on the first test set, for each different one, and notes on what is left out.
+    """Compare rows on their first test set; notes on rows that are not compared.
+
+    Rows with different test sets are compared separately.
 
     Args:
         table: the runs.
-        folders: the run's folder by its hash; a run without counts there cannot be compared.
-        baseline: name of a row, with which all others are compared; by default words only, see
+        folders: the folder of each run by its hash, which has the counts that are compared.
+        baseline: name of the row with which all others are compared; by default words only, see
             `group_methods`.
-        metric: what the answer is about; rows without it are not compared.
+        metric: the metric of the answer; rows without it are not compared.
     """
     rows = table.runs_by_name()
     if baseline is not None and baseline not in rows:
@@ -256,7 +264,7 @@ def _read_methods(
     folders: Mapping[str, Path],
     metric: str,
 ) -> tuple[dict[TestKey, list[Method]], list[str]]:
-    """The rows of each first test set with their counts, and notes on what cannot be compared."""
+    """The rows with their counts by first test set, and notes on rows that cannot be compared."""
     has_dials = any(describe_dials(run) for runs in rows.values() for run in runs)
     tests: dict[TestKey, list[Method]] = {}
     without_counts: list[str] = []
@@ -328,10 +336,10 @@ def _read_method(
 def _find_further(
     scores: Sequence[Scores], counts: Sequence[Mapping[str, Counts]]
 ) -> dict[str, MetricKind]:
-    """The metrics beside BLEU and chrF of which all runs have statistics, of one kind."""
+    """Metrics other than BLEU and chrF of which all runs have statistics, of one kind."""
     kinds: dict[str, set[MetricKind]] = {}
-    for one in scores:
-        for name, metric in one.all_metrics().items():
+    for scores_of_run in scores:
+        for name, metric in scores_of_run.all_metrics().items():
             kind = MetricKind(metric.form, drop_version(metric.signature), metric.lower_is_better)
             kinds.setdefault(name, set()).add(kind)
     return {
@@ -350,7 +358,8 @@ def _describe_partial_metrics(test: str, methods: Sequence[Method]) -> list[str]
     return [
         f"Not compared in {name} on {test}: not all rows have it, or not with the same signature."
         for name, of_methods in kinds.items()
-        if name not in ASKED_FOR and (len(of_methods) < len(methods) or len(set(of_methods)) > 1)
+        if name not in COMPARED_ON_REQUEST
+        and (len(of_methods) < len(methods) or len(set(of_methods)) > 1)
     ]
 
 
@@ -372,24 +381,27 @@ def _describe_scorings(tests: Mapping[TestKey, Sequence[Method]]) -> list[str]:
 def group_methods(
     methods: Sequence[Method], baseline: str | None
 ) -> list[tuple[str, list[Method], str | None]]:
-    """What to compare: the conditions that are shared, the methods, and their baseline.
+    """The comparisons to make: shared conditions, methods, and their baseline.
 
-    All methods, with the named row or else the first one of words only that shares its conditions
-    with another method. Where words only and other methods meet under several conditions, as with
-    the sizes of a corpus, each of these is a comparison of its own.
+    Usually it is one comparison of all methods. Its baseline is the row of that name, or else the
+    first words only that shares its conditions with another method. If words only and other methods
+    share conditions several times, as with each size of a corpus, each time is a comparison.
     """
     if any(m.name == baseline for m in methods):
         return [("", list(methods), baseline)]
     groups: dict[str, list[Method]] = {}
     for method in methods:
         groups.setdefault(method.conditions, []).append(method)
-    whole = {c: group for c, group in groups.items() if len({m.words_only for m in group}) == 2}
-    if len(whole) < 2:
-        likely = [m.name for group in (*whole.values(), methods) for m in group if m.words_only]
-        return [("", list(methods), next(iter(likely), None))]
+    # Groups with both words only and other methods.
+    complete = {c: group for c, group in groups.items() if len({m.words_only for m in group}) == 2}
+    if len(complete) < 2:
+        candidates = (m for group in (*complete.values(), methods) for m in group)
+        words_only = next((m.name for m in candidates if m.words_only), None)
+        return [("", list(methods), words_only)]
     comparisons: list[tuple[str, list[Method], str | None]] = []
-    for conditions, group in whole.items():
+    for conditions, group in complete.items():
         short = [method.shorten_name(conditions) for method in group]
         comparisons.append((conditions, short, next(m.name for m in short if m.words_only)))
-    rest = [m for m in methods if m.conditions not in whole]
-    return [*comparisons, *([("other settings", rest, None)] if rest else [])]
+    if rest := [m for m in methods if m.conditions not in complete]:
+        comparisons.append(("other settings", rest, None))
+    return comparisons

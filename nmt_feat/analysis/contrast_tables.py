@@ -14,8 +14,8 @@ from nmt_feat.analysis.statistics import Sample, compare_samples, score_mean, se
 from nmt_feat.evaluation.contrastive_suites import ContrastResult
 from nmt_feat.runs.records import RunRecord
 
-LARGEST = 40
-"""Categories of a table; a suite of word senses has hundreds."""
+MOST_CATEGORIES = 40
+"""The most categories of a table; a suite of word senses has hundreds."""
 Results = dict[str, list[ContrastResult]]
 """By the name of a row, the results of its runs on one suite."""
 
@@ -23,7 +23,7 @@ Results = dict[str, list[ContrastResult]]
 def make_contrast_tables(
     rows: Mapping[str, Sequence[RunRecord]], baseline: str | None
 ) -> list[ReportTable]:
-    """For each suite accuracies, with differences to the baseline row where seeds allow them."""
+    """For each suite, accuracies and, with several seeds, differences to the baseline."""
     tables = []
     for (name, _), results in _group_by_suite(rows).items():
         tables.append(_make_table(name, results))
@@ -33,7 +33,7 @@ def make_contrast_tables(
 
 
 def _group_by_suite(rows: Mapping[str, Sequence[RunRecord]]) -> dict[tuple[str, str], Results]:
-    """By name and sum of a suite, what the rows have on it."""
+    """By name and checksum of a suite, the results of the rows."""
     suites: dict[tuple[str, str], Results] = {}
     for row, records in rows.items():
         for record in records:
@@ -49,14 +49,14 @@ def _make_table(suite: str, results: Results) -> ReportTable:
     lines = [["all", str(len(first.outcomes))]]
     lines[0] += [_format_share(result.accuracy for result in runs) for runs in results.values()]
     categories = sorted(first.categories, key=lambda name: -first.categories[name][1])
-    for name in categories[:LARGEST]:
+    for name in categories[:MOST_CATEGORIES]:
         counts = {row: [r.categories[name] for r in runs] for row, runs in results.items()}
         lines.append(_make_line(name, counts))
     for name in first.distances:
         counts = {row: [r.distances[name] for r in runs] for row, runs in results.items()}
         lines.append(_make_line(f"distance {name}", counts))
     notes = ["% of decisions where the reference has a higher log-probability than what is wrong."]
-    if len(categories) > LARGEST:
+    if len(categories) > MOST_CATEGORIES:
         notes.append(f"Of {len(categories)} categories those with most decisions are shown.")
     heading = ["pairs of", "decisions", *results]
     return ReportTable(f"Contrastive suite {suite}", heading, lines, notes, frozenset({"pairs of"}))
@@ -64,7 +64,7 @@ def _make_table(suite: str, results: Results) -> ReportTable:
 
 def _make_line(name: str, counts: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:
     total = next(iter(counts.values()))[0][1]
-    shares = [_format_share(right / of for right, of in runs) for runs in counts.values()]
+    shares = [_format_share(right / count for right, count in runs) for runs in counts.values()]
     return [name, str(total), *shares]
 
 
@@ -75,7 +75,7 @@ def _format_share(shares: Iterable[float]) -> str:
 
 
 def _compare(suite: str, results: Results, baseline: str | None) -> ReportTable | None:
-    """Differences of all decisions to a row, with intervals as those of metrics."""
+    """A table of differences to the baseline over all decisions, with intervals as for metrics."""
     if baseline not in results or importlib.util.find_spec("scipy") is None:
         return None
     count = len(results[baseline][0].outcomes)
@@ -90,9 +90,9 @@ def _compare(suite: str, results: Results, baseline: str | None) -> ReportTable 
     lines = []
     for row, sample in samples.items():
         if row != baseline and baseline in samples:
-            d = compare_samples(sample, samples[baseline], count)
-            interval = f"{d.low:+.1f} to {d.high:+.1f}"
-            lines.append([row, f"{d.value:+.1f}", interval, format_p(d.p)])
+            difference = compare_samples(sample, samples[baseline], count)
+            interval = f"{difference.low:+.1f} to {difference.high:+.1f}"
+            lines.append([row, f"{difference.value:+.1f}", interval, format_p(difference.p)])
     heading = ["method", "difference", "95 % interval", "p"]
     title = f"Contrastive suite {suite}: differences to {baseline}, in points of %"
     notes = ["Over seeds and pairs; p is not corrected for several comparisons."]
@@ -100,6 +100,6 @@ def _compare(suite: str, results: Results, baseline: str | None) -> ReportTable 
 
 
 def _to_counts(result: ContrastResult) -> np.ndarray:
-    """Statistics of each decision, as those of a metric that is a mean."""
+    """The statistics of each decision, in the form of a metric that is a mean."""
     right = np.frombuffer(result.outcomes.encode(), np.uint8) - ord("0")
     return np.stack([100 * right.astype(np.int64), np.ones(len(right), np.int64)], axis=1)

@@ -1,4 +1,4 @@
-"""Runs of several corpora, each with a report of its own: their scores cannot be compared."""
+"""Splits runs by corpus: scores on different corpora cannot be compared."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from nmt_feat.runs.records import RunRecord
 
 Runs = list[tuple[RunRecord, Path | None]]
 FILES = "files"
-"""The corpus of a user's own files: its name does not tell one from another."""
+"""The name of every corpus of a user's files, so it does not identify one."""
 
 
 def split_by_corpus(runs: Iterable[tuple[RunRecord, Path | None]]) -> dict[str, Runs]:
-    """The runs by corpus, each by a short name: `multi30k, en to de`."""
+    """The runs of each corpus, by its short name: `multi30k, en to de`."""
     corpora: dict[tuple[str, ...], Runs] = {}
     for record, folder in runs:
         corpora.setdefault(_describe_corpus(record), []).append((record, folder))
     names = [", ".join(key[:2]).removesuffix(", ") for key in corpora]
     named: dict[str, Runs] = {}
     for key, name in zip(corpora, names, strict=True):
-        # Two corpora of one name and pair are told apart by the file of their training text.
+        # The file of the training text distinguishes two corpora of one name and language pair.
         full = f"{name}, {key[2]}" if names.count(name) > 1 else name
         named.setdefault(full, []).extend(corpora[key])
     return named
 
 
 def _describe_corpus(record: RunRecord) -> tuple[str, ...]:
-    """Name, language pair and, of a user's own files, the training text of a run's corpus."""
+    """Name, language pair and, for a user's files, the training text of a run's corpus."""
     data = record.config.get("data") or {}
     name = record.data or str(data.get("name", ""))
     languages = [data.get(f"{side}_lang") for side in ("source", "target")]
@@ -43,23 +43,22 @@ def _describe_corpus(record: RunRecord) -> tuple[str, ...]:
 
 
 def folder_names(corpora: Iterable[str]) -> dict[str, str]:
-    """By corpus, its name as the name of a folder; two corpora never have the same one."""
+    """For each corpus the name of its folder; two corpora never have the same."""
     names: dict[str, str] = {}
     for corpus in corpora:
         name = re.sub(r"[^\w.+-]+", "-", corpus).strip(".-") or "corpus"
-        alike = sum(
-            re.fullmatch(rf"{re.escape(name)}(--\d+)?", n) is not None for n in names.values()
-        )
-        names[corpus] = f"{name}--{alike + 1}" if alike else name
+        same_name = re.compile(rf"{re.escape(name)}(--\d+)?")
+        earlier = sum(same_name.fullmatch(folder) is not None for folder in names.values())
+        names[corpus] = f"{name}--{earlier + 1}" if earlier else name
     return names
 
 
 def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> dict[Path, RunRecord]:
     """The runs that meet all `conditions`, each `NAME=VALUE`; `*` in a value stands for anything.
 
-    A name is `data` (the corpus), `method`, `seed`, `features`, or that of a setting; of several
-    `tags` one has to match. A name that no run has is a `UserError`, and so is a condition that no
-    run meets.
+    A name is `data` (the corpus), `method`, `seed`, `features`, or the name of a setting. Of
+    several `tags` one has to match. It is a `UserError` if no run has the name, or if no run meets
+    the condition.
     """
     chosen = dict(runs)
     for condition in conditions:
@@ -86,10 +85,10 @@ def choose_runs(runs: Mapping[Path, RunRecord], conditions: Sequence[str]) -> di
 
 
 def _look_up(record: RunRecord, name: str) -> list[str]:
-    """A run's value of a name, as text, or all its tags; nothing where it has none."""
+    """A run's value of a name as text, or all its tags; empty if it has none."""
     if name == "seed" and record.members:
         return []
-    if name == "method" and record.members:  # `gate` takes its ensembles, too
+    if name == "method" and record.members:  # `method=gate` chooses its ensembles, too
         return [record.method, record.method.partition(", ")[0]]
     if name in ("data", "method", "seed"):
         return [str(getattr(record, name))]

@@ -1,4 +1,4 @@
-"""Leads of one method over another where dials reduce the features; see docs, statistics."""
+"""Leads of one method over another as dials reduce the features; see docs/explanation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from nmt_feat.analysis.claims import explain_intervals, format_p
-from nmt_feat.analysis.comparison_tables import ENOUGH, difference_cells
-from nmt_feat.analysis.comparisons import Compared, Evidence, Method, correct_differences
+from nmt_feat.analysis.comparison_tables import ENOUGH_SEEDS, difference_cells
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method, correct_differences
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
 
 OVER = ("mean", "per bit")
+"""The two figures of a lead, see `Lead`."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,18 @@ class Lead:
     other: str
     seeds: int
     dials: int
-    """Levels."""
+    """Number of levels."""
     metric: str
-    mean: Compared
-    """Of the levels."""
-    per_bit: Compared
+    mean: CorrectedDifference
+    """The mean over the levels."""
+    per_bit: CorrectedDifference
     """Least-squares slope over H(feature): how much the lead grows with each bit."""
 
 
 def compute_leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
-    """Of every two methods with the same features at two levels or more and two seeds or more.
+    """The leads of all pairs of methods that share features, two levels and two seeds or more.
 
-    The one with the higher mean is first. p-values are corrected for all that are returned.
+    The method with the higher mean comes first. p-values are corrected for the number of leads.
     """
     differences: dict[tuple[str, str, str, str], Difference] = {}
     sizes: dict[tuple[str, str, str], tuple[int, int]] = {}
@@ -75,7 +76,7 @@ def compute_leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
 def _pair_levels(
     evidence: Evidence,
 ) -> Iterator[tuple[str, str, str, list[tuple[Method, Method]]]]:
-    """Features and two kinds of method, with the rows of both at each level that both have."""
+    """Features, two kinds of method, and their rows at each level that both have."""
     families: dict[tuple[str, str], dict[str, dict[str, Method]]] = {}
     for method in evidence.methods:
         if method.features and method.bits is not None:
@@ -90,7 +91,7 @@ def _pair_levels(
 
 
 def make_lead_table(leads: Sequence[Lead], test_name: str) -> ReportTable:
-    """A table of leads and what it supports in words."""
+    """A table of leads, with what it supports in words."""
     heading = ["features", "lead", "n", "levels", "mean", "95 % interval", "p"]
     rows = []
     for lead in leads:
@@ -111,7 +112,7 @@ def make_lead_table(leads: Sequence[Lead], test_name: str) -> ReportTable:
 
 
 def describe_leads(leads: Sequence[Lead]) -> list[str]:
-    """What is supported, in plain words, and that the rest is not."""
+    """Sentences that say what is supported, and that the rest is not."""
     lines = []
     for lead in leads:
         if lead.mean.is_supported:
@@ -130,8 +131,8 @@ def describe_leads(leads: Sequence[Lead]) -> list[str]:
     if len(lines) < len(OVER) * len(leads):
         lines.append("No other lead or change is supported.")
     fewest = min(lead.seeds for lead in leads)
-    if fewest < ENOUGH:
-        lines.append(f"{fewest} seeds are a first look. A published claim needs {ENOUGH}.")
+    if fewest < ENOUGH_SEEDS:
+        lines.append(f"{fewest} seeds are a first look. A published claim needs {ENOUGH_SEEDS}.")
     return lines
 
 
@@ -146,10 +147,14 @@ def _name_rows(leads: Sequence[Lead]) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def lead_rows(leads: Sequence[Lead]) -> list[dict[str, Any]]:
-    """All in full precision."""
+    """The leads in full precision, for JSON."""
     return [
         {
-            **{k: v for k, v in vars(lead).items() if not isinstance(v, Compared)},
+            **{
+                name: value
+                for name, value in vars(lead).items()
+                if not isinstance(value, CorrectedDifference)
+            },
             **{
                 over: vars(compared.difference) | {"corrected p": compared.p}
                 for over, compared in zip(OVER, (lead.mean, lead.per_bit), strict=True)
@@ -164,6 +169,6 @@ def _select_seeds(samples: Mapping[str, Sample], method: Method, seeds: Sequence
 
 
 def _mean_bits(method: Method, seeds: Sequence[int]) -> float:
-    """Mean over these seeds, for erased values are drawn anew with each."""
+    """The mean over these seeds, because each seed erases other values."""
     assert method.bits is not None
     return float(np.mean([method.bits[method.seeds.index(seed)] for seed in seeds]))

@@ -1,4 +1,4 @@
-"""Test sentences as the methods of a report translated them, for people to read."""
+"""Test sentences with their translations by the methods of a report."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from nmt_feat.text.files import list_shards, read_lines
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import read_column
 
-MOST = 2000
-"""Sentences of a test set that are shown."""
-CORPUS = ("data", "annotator", "paths", "features")
-"""What of a run's configuration says how its test set is read."""
+MOST_SENTENCES = 2000
+"""The most sentences of a test set that are shown."""
+TEXT_GROUPS = ("data", "annotator", "paths", "features")
+"""Groups of a run's configuration that say how its test set is read."""
 
 
 @dataclass
@@ -44,11 +44,11 @@ class Output:
     """One run's translation of a sentence."""
 
     words: list[str]
-    """What stands between spaces; characters, spaces among them, where `Examples.unit` says so."""
+    """The words between spaces, or the characters with spaces, see `Examples.unit`."""
     differ: list[int]
-    """Places of those that are not the reference's, counted from 0."""
+    """Positions of words that differ from the reference, from 0."""
     scores: dict[str, float]
-    """The sentence's, by metric; BLEU is 0 where it has fewer than four tokens."""
+    """The sentence's scores by metric; BLEU is 0 if it has fewer than four tokens."""
 
 
 @dataclass
@@ -56,9 +56,9 @@ class Example:
     """One sentence pair and its translations."""
 
     number: int
-    """From 1, in the test set."""
+    """Its number in the test set, from 1."""
     words: list[list[str]]
-    """Each source word, or the whole text where it is not annotated, with its features' values."""
+    """Each source word with its features' values; the whole text if it is not annotated."""
     reference: str
     ambiguous: bool
     """Whether the test set has the same source with another reference."""
@@ -69,36 +69,36 @@ class Example:
 
 @dataclass
 class Examples:
-    """A test set and its translations by one run of each row that has any."""
+    """A test set with translations by one run of each row."""
 
     test: str
     features: list[str]
-    """The columns whose values words have."""
+    """The columns of the words' values."""
     methods: list[str]
-    """Of the outputs, in order: the row's name and the seed."""
+    """The row's name and the seed of each output, in order."""
     sentences: list[Example]
     notes: list[str] = field(default_factory=list)
     unit: str = "word"
-    """What translations are cut into: `word`, or `character` without spaces between words."""
+    """The unit of translations: `word`, or `character` in languages without spaces."""
     lower_is_better: list[str] = field(default_factory=list)
-    """The metrics, of those that sentences have, of which the lower is the better."""
+    """The metrics of the sentences of which a lower score is better."""
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """Where text may be read from: a record, which somebody else may have made, decides nothing."""
+    """The folders that text may be read from, because a record may name any file."""
 
     folders: Sequence[Path] = ()
-    """Those that the user names; the shipped corpus is always one."""
+    """Folders that the user names; the shipped corpus is always allowed."""
     cache: Path = Path("cache")
-    """That of the runs: downloads are there, and annotation."""
+    """The cache of the runs, with downloads and annotation."""
 
     def refuse_outside_folders(self, path: Path, downloads: str) -> None:
         """Refuse a file outside of these folders and of `downloads`, a folder in the cache."""
         folders = [find_resource("data/embedded"), *self.folders]
         parts = Path(downloads).parts
         if parts and ".." not in parts and not Path(downloads).is_absolute():
-            folders.append(self.cache / downloads)  # else it would be any folder
+            folders.append(self.cache / downloads)  # never a path that leads out of the cache
         if not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders):
             raise UserError(
                 f"{path}: a run names this file; to let the page show its text, name its folder: "
@@ -111,22 +111,22 @@ def collect_examples(
     folders: Mapping[str, Path],
     corpora: Corpora,
 ) -> tuple[list[Examples], list[str]]:
-    """The first test set of the rows, for each different one, and what cannot be shown.
+    """The first test sets of the rows, and notes on what cannot be shown.
 
-    One run of each row is shown, of the seed that most rows have. Nothing is downloaded.
+    For each row, one run is shown, with the seed that most rows have. Nothing is downloaded.
 
     Args:
         rows: the runs by the name of their row.
-        folders: the run's folder by its hash.
-        corpora: where text may be read from.
+        folders: the folder of each run by its hash.
+        corpora: the folders that text may be read from.
     """
     tests, notes = _group_by_test(rows, folders)
     test_sets = []
     for (test, references, _), by_name in tests.items():
         seeds = [run.seed for runs in by_name.values() for run in runs if not run.members]
-        common = max(sorted(set(seeds)), key=seeds.count, default=None)
+        most_common = max(sorted(set(seeds)), key=seeds.count, default=None)
         chosen = {
-            name: next((run for run in runs if run.seed == common), runs[0])
+            name: next((run for run in runs if run.seed == most_common), runs[0])
             for name, runs in by_name.items()
         }
         for name, reason in _find_refused(chosen).items():
@@ -144,9 +144,9 @@ def collect_examples(
 def _group_by_test(
     rows: Mapping[str, Sequence[RunRecord]], folders: Mapping[str, Path]
 ) -> tuple[dict[TestKey, dict[str, list[RunRecord]]], list[str]]:
-    """By first test set, references and scoring: the runs with translations, by row; and notes."""
+    """The runs by test set, references and scoring, then by row; notes on rows without text."""
     tests: dict[TestKey, dict[str, list[RunRecord]]] = defaultdict(dict)
-    lacking = []
+    without_text = []
     for name, runs in rows.items():
         for run in runs:
             test = next(iter(run.tests), None)
@@ -155,25 +155,25 @@ def _group_by_test(
             files = [names.get(test, "") for names in (run.counts, run.files)]
             if all((folders[run.hash] / file).is_file() for file in files):
                 references = read_counts(file_of_run(folders[run.hash], files[0]))[1]
-                # Scores of a sentence are compared on the page: of one kind only.
+                # The page compares scores of a sentence, so they have to be of one kind.
                 key = test, references, describe_scoring(run.tests[test])
                 tests[key].setdefault(name, []).append(run)
         has_text = any(name in by_name for by_name in tests.values())
         if not has_text and any(run.finished for run in runs):
-            lacking.append(name)
-    if not lacking:
+            without_text.append(name)
+    if not without_text:
         return tests, []
     return tests, [
-        f"Without text: {', '.join(lacking)}. Their folders have results, but no translations with "
-        "counts of each sentence, or they are not here."
+        f"Without text: {', '.join(without_text)}. Their folders have results, but no translations "
+        "with counts of each sentence, or they are not here."
     ]
 
 
 def _find_refused(runs: Mapping[str, RunRecord]) -> dict[str, str]:
-    """The runs that name classes which are not trusted here, and why."""
+    """The runs that name classes of modules that are not trusted, with the reason."""
     refused = {}
     for name, run in runs.items():
-        stored = {key: run.config[key] for key in CORPUS if run.config.get(key)}
+        stored = {key: run.config[key] for key in TEXT_GROUPS if run.config.get(key)}
         try:
             refuse_classes_of_run(stored, "the run's configuration")
         except UserError as error:
@@ -203,38 +203,38 @@ def _read_examples(
         forms = {name: one.form for name, one in run.tests[test].metrics.items() if name in counts}
         scorers = METRICS | {name: score_by_form(form) for name, form in forms.items()}
         scores = {name: score(counts[name]).tolist() for name, score in scorers.items()}
-        for i, example in enumerate(examples[:MOST]):
+        for i, example in enumerate(examples[:MOST_SENTENCES]):
             words, reference = cut_text(hypotheses[i], unit), cut_text(targets[i], unit)
             sentence_scores = {name: round(values[i], 1) for name, values in scores.items()}
             example.outputs.append(
                 Output(words, find_differences(words, reference), sentence_scores)
             )
-    if len(examples) > MOST:
-        notes.append(f"The first {MOST:,} of {len(examples):,} sentences.")
+    if len(examples) > MOST_SENTENCES:
+        notes.append(f"The first {MOST_SENTENCES:,} of {len(examples):,} sentences.")
     methods = [name if run.members else f"{name}, seed {run.seed}" for name, run in runs.items()]
     metrics = [item for run in runs.values() for item in run.tests[test].metrics.items()]
     lower = sorted({name for name, one in metrics if one.lower_is_better})
-    return Examples(test, names, methods, examples[:MOST], notes, unit, lower)
+    return Examples(test, names, methods, examples[:MOST_SENTENCES], notes, unit, lower)
 
 
 def _describe_sentences(
     source: Sentences, targets: Sequence[str], names: Sequence[str], unit: str
 ) -> list[Example]:
     """The sentences of a test set with their features' values, without translations."""
-    meanings = defaultdict(set)
+    references_of = defaultdict(set)
     for text, target in zip(source.texts, targets, strict=True):
-        meanings[text].add(one_line(target))
+        references_of[text].add(one_line(target))
     values = [read_column(source, name).strings().to_pylist() for name in names]
     words = iter(zip(source.forms(), *values, strict=True))
     sentences = zip(source.texts, source.counts.tolist(), targets, strict=True)
     return [
         Example(
-            number,
-            [list(next(words)) for _ in range(count)] or [[text]],
-            one_line(target),
-            len(meanings[text]) > 1,
-            len("".join(target.split())) if unit == "character" else len(target.split()),
-            [],
+            number=number,
+            words=[list(next(words)) for _ in range(count)] or [[text]],
+            reference=one_line(target),
+            ambiguous=len(references_of[text]) > 1,
+            length=len("".join(target.split())) if unit == "character" else len(target.split()),
+            outputs=[],
         )
         for number, (text, count, target) in enumerate(sentences, 1)
     ]
@@ -246,7 +246,7 @@ def cut_text(text: str, unit: str) -> list[str]:
 
 
 def find_differences(words: Sequence[str], reference: Sequence[str]) -> list[int]:
-    """Places of the words outside the blocks that are equal in the reference, in order."""
+    """Positions of the words outside the blocks that both texts share, in order."""
     blocks = SequenceMatcher(None, words, reference, autojunk=False).get_matching_blocks()
     equal = {i for block in blocks for i in range(block.a, block.a + block.size)}
     return [i for i in range(len(words)) if i not in equal]
@@ -257,12 +257,12 @@ def _read_test_set(
 ) -> tuple[Sentences, list[str], list[str], list[str]]:
     """The test set as the runs read it: source with words, references, columns, notes.
 
-    Without the features where the corpus or its annotator is not there for them.
+    Features are left out if the corpus or its annotator is missing.
     """
     features: dict[str, Any] = {}
     for run in runs:
         features |= run.config.get("features") or {}
-    stored = {key: runs[0].config[key] for key in CORPUS if key in runs[0].config}
+    stored = {key: runs[0].config[key] for key in TEXT_GROUPS if key in runs[0].config}
     annotated = next(
         (run for run in runs if _is_annotated(run.config.get("annotator") or {})), None
     )
@@ -274,7 +274,7 @@ def _read_test_set(
     split = cfg.data.tests[test]
     cache = corpora.cache
     downloads = str(cache / cfg.data.name) if cfg.data.download.url else "."
-    # Only this split is read, and what is not there is not fetched.
+    # Only this split is read, and missing files are not downloaded.
     data = dataclasses.replace(
         cfg.data,
         folder=cfg.data.folder or downloads,
@@ -284,7 +284,7 @@ def _read_test_set(
         tests={test: split},
         limit=None,
     )
-    # A user-defined kind that a record names is not imported.
+    # User-defined kinds that a record names are not imported.
     shipped = {name: feature for name, feature in cfg.features.items() if not feature.kind}
     kinds = choose_kinds(shipped).values()
     names = list(dict.fromkeys(k.annotation_column for k in kinds if k.annotation_column))
@@ -314,7 +314,7 @@ def _load_test_set(
     annotation: tuple[str, ...] | None,
     normal: bool,
 ) -> tuple[Sentences, list[str]]:
-    """Source and references of a test set; `normal` where the runs read text in normal form."""
+    """Source and references of a test set; `normal`: whether the runs read text in normal form."""
     with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
         located = datasets.locate_splits(data, cfg.annotator, corpora.cache, annotation is not None)
         for path in located.tests[test].files.values():

@@ -1,4 +1,4 @@
-"""What the figures of a report show, taken from the runs: plain numbers by name."""
+"""The numbers behind the figures of a report, taken from the runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nmt_feat.analysis.statistics import Difference
 from nmt_feat.runs.records import RunRecord
 
 BUCKETS = 5
-"""Ranges of lengths."""
+"""How many ranges of lengths there are."""
 Gain = tuple[float, Difference | None, int]
-"""Score above words only; the difference with its interval where both have two seeds; seeds."""
+"""Score above words only; the difference with its interval if both have two seeds; seeds."""
 Points = dict[tuple[float, float], list[float]]
 """By bits and bits given the word, the scores of runs."""
 Gates = dict[str, dict[str, tuple[int, dict[str, list[float]]]]]
-"""By feature, then by value: its pieces, and by part the mean weight in each run."""
+"""By feature, then by value: its number of pieces, and by part the mean weight in each run."""
 
 
 def score_by_length(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
     """By method, then by length of the reference in BLEU's tokens, the score of each seed's run.
 
-    About equally many sentences in each range; the score is that of all of them together.
+    Each range has about as many sentences, and its score is that of all its sentences together.
     """
     reference = evidence.methods[0].counts[0]["BLEU"][:, 1]
     quantiles = np.arange(1, BUCKETS + 1) / BUCKETS
@@ -54,7 +54,7 @@ def score_by_length(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
 def compute_gains(report: Report) -> dict[str, dict[str, dict[int, Gain]]]:
     """By corpus, method and number of training pairs: the gain over words only.
 
-    Of corpora with several sizes. Methods of one size are compared as in a report of their own.
+    Only for corpora with several sizes. Each size is compared as in a separate report.
     """
     sizes: dict[str, dict[int, list[tuple[RunRecord, Path | None]]]] = {}
     for run, folder in report.runs:
@@ -72,7 +72,7 @@ def compute_gains(report: Report) -> dict[str, dict[str, dict[int, Gain]]]:
 
 
 def _gains_of_rows(evidence: Evidence) -> dict[str, Gain]:
-    """By the row's name in the table."""
+    """The gains of a comparison by the row's name in the table."""
     if evidence.baseline is None:
         return {}
     samples, against = evidence.samples[evidence.metric], evidence.against[evidence.metric]
@@ -87,12 +87,12 @@ def _gains_of_rows(evidence: Evidence) -> dict[str, Gain]:
 
 
 def score_by_information(table: ResultTable, metric: str = "BLEU") -> dict[str, dict[str, Points]]:
-    """By corpus, then by method, the scores of a row's runs by the bits of its features, added up.
+    """By corpus, then by method, the scores of runs by the bits of their features, added up.
 
-    Words only have no bits; controls are left out. Of corpora where a method has features that say
-    more and features that say less. Where dials reduce several features, these are series of their
-    own; so are methods that differ in their settings. Each size of a corpus, and whatever else was
-    trained differently, stands for itself.
+    Only for corpora in which a method has features with more and with fewer bits. Words only have
+    no bits; controls are left out. If dials reduce several features, each is a series; methods with
+    different settings are series, too. Each size of a corpus, and rows that were trained in other
+    ways, are separate.
     """
     labels = table.labels_by_name()
     corpora: dict[tuple[str, int, str], dict[tuple[str, str], Points]] = {}
@@ -127,13 +127,13 @@ def _is_words_only(run: RunRecord) -> bool:
 
 
 def count_pairs(run: RunRecord) -> int | None:
-    """Training pairs."""
+    """The number of training pairs, if it is known."""
     pairs: int | None = run.data_report.get("splits", {}).get("train", {}).get("sentences")
     return pairs
 
 
 def _name_series(series: Mapping[tuple[str, str], Points]) -> dict[str, Points]:
-    """By method, or by method and features where dials reduce several; empty if nothing varies."""
+    """By method, or by method and features if dials reduce several; empty if nothing varies."""
     varied = {features for (_, features), points in series.items() if len(points) > 1}
     named: dict[str, Points] = {}
     for (method, features), points in series.items():
@@ -144,31 +144,32 @@ def _name_series(series: Mapping[tuple[str, str], Points]) -> dict[str, Points]:
 
 
 def mean_gates(runs: Sequence[RunRecord]) -> Gates:
-    """The mean gates of runs; only of values that all of them have.
+    """The mean gates of runs, for values that all runs have.
 
-    Without features reduced to `classes`, whose values have no name: each seed draws its own.
+    Features reduced to `classes` are left out: each seed draws its own classes, without names.
     """
     gates = [run.parts.gates for run in runs if run.parts and run.parts.gates]
     if not gates:
         return {}
     features = (item for run in runs for item in run.settings.get("features", {}).items())
-    drawn = {name for name, settings in features if settings.get("classes")}
+    with_classes = {name for name, settings in features if settings.get("classes")}
     by_feature: Gates = {}
     for feature in gates[0]:
-        if feature in drawn:
+        if feature in with_classes:
             continue
-        by_value = [{v.value: v for v in of_run[feature]} for of_run in gates]
-        for value in by_value[0]:
-            if all(value in values for values in by_value):
-                gate_values = [values[value] for values in by_value]
-                first = gate_values[0]
-                weights = {part: [v.weights[part] for v in gate_values] for part in first.weights}
-                by_feature.setdefault(feature, {})[value] = first.pieces, weights
+        by_run = [{gate.value: gate for gate in gates_of_run[feature]} for gates_of_run in gates]
+        for value, first_gate in by_run[0].items():
+            if all(value in gates_by_value for gates_by_value in by_run):
+                weights = {
+                    part: [gates_by_value[value].weights[part] for gates_by_value in by_run]
+                    for part in first_gate.weights
+                }
+                by_feature.setdefault(feature, {})[value] = first_gate.pieces, weights
     return by_feature
 
 
 def mean_norm_shares(rows: Mapping[str, Sequence[RunRecord]]) -> dict[str, dict[str, float]]:
-    """By row, with its number of runs, the mean of each part's share of the squared norm."""
+    """By row (with its number of runs), the mean of each part's share of the squared norm."""
     means = {}
     for name, runs in rows.items():
         shares = [run.parts.shares for run in runs if run.parts and run.parts.shares]

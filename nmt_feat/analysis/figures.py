@@ -1,4 +1,4 @@
-"""Figures of a report, each drawn where the runs have what it shows."""
+"""Figures of a report, drawn if the runs have data for them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-"""Okabe & Ito (2008): told apart also by the colour-blind."""
+"""Okabe & Ito (2008): colours that colour-blind readers can distinguish."""
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 FORMATS = ("png", "pdf")
 BANDS = "line: mean over seeds; band: min to max"
-LINES = 5
-"""In one figure at most: more bands hide each other."""
-WRAP = 32
+MOST_LINES = 5
+"""The most lines in one figure: more bands hide each other."""
+NAME_WIDTH = 32
 """Characters of a name in one line."""
 CJK_FONTS = (
     "Noto Sans CJK",
@@ -60,49 +60,49 @@ CJK_FONTS = (
 )
 """Beginnings of the names of fonts that have Chinese, Japanese or Korean characters."""
 MOST_VALUES = 12
-"""Values of a feature whose gates are shown, the most frequent ones."""
+"""The most values of a feature whose gates are shown; the most frequent ones are."""
 
 Row = TypeVar("Row")
 
 
 def write_figures(report: Report, folder: Path) -> dict[Path, str]:
-    """Write each figure that the runs have data for, as PNG and PDF; by path, what it shows."""
+    """Write each figure that the runs have data for, as PNG and PDF; a description of each file."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for name, (figure, shows) in draw_figures(report).items():
+    descriptions = {}
+    for name, (figure, description) in draw_figures(report).items():
         for kind in FORMATS:
             path = folder / f"{name}.{kind}"
-            paths[path] = shows
+            descriptions[path] = description
             undated = {"CreationDate": None} if kind == "pdf" else {}
             figure.savefig(path, dpi=150, metadata=undated)
-    return paths
+    return descriptions
 
 
 def draw_figures(report: Report) -> dict[str, tuple[Figure, str]]:
-    """Each figure that the runs have data for, by a name for its files, and what it shows."""
+    """Each figure that the runs have data for, with a description, by a name for its files."""
     from matplotlib.text import Text
 
-    drawn: dict[str, tuple[Figure, str]] = {}
-    for name, figure, shows in _draw_all(report):
+    figures: dict[str, tuple[Figure, str]] = {}
+    for name, figure, description in _draw_all(report):
         for text in figure.findobj(Text):
             text.set_parse_math(False)  # a dollar is a dollar
             text.set_fontfamily(["DejaVu Sans", *cjk_fonts()])
         name = re.sub(r"[^\w.=+-]+", "-", name)
-        same = sum(earlier == name or earlier.startswith(f"{name}--") for earlier in drawn)
-        drawn[f"{name}--{same + 1}" if same else name] = figure, shows
-    return drawn
+        count = sum(earlier == name or earlier.startswith(f"{name}--") for earlier in figures)
+        figures[f"{name}--{count + 1}" if count else name] = figure, description
+    return figures
 
 
 def _draw_all(report: Report) -> Iterator[tuple[str, Figure, str]]:
-    """The figures with names, which may repeat, and what they show."""
+    """Names, which may repeat, figures, and descriptions."""
     for evidence in report.comparisons:
         name, test = f"{evidence.test}-{evidence.conditions}".rstrip("-"), evidence.test_name
         if evidence.against[evidence.metric]:
-            shows = "differences to the baseline, intervals"
-            yield f"differences-{name}", draw_differences(evidence), shows
+            description = "differences to the baseline, intervals"
+            yield f"differences-{name}", draw_differences(evidence), description
         for lines in split_lines(score_by_length(evidence), evidence.baseline):
-            shows = f"{evidence.metric} by length of the reference"
-            yield f"lengths-{name}", draw_lengths(test, lines, evidence.metric), shows
+            description = f"{evidence.metric} by length of the reference"
+            yield f"lengths-{name}", draw_lengths(test, lines, evidence.metric), description
     rows = report.table.runs_by_name()
     trained = {n: runs for n, runs in rows.items() if any(len(run.curve) > 1 for run in runs)}
     baselines = (e.baseline_row for e in report.comparisons if e.baseline_row in trained)
@@ -111,19 +111,19 @@ def _draw_all(report: Report) -> Iterator[tuple[str, Figure, str]]:
     for data, gains in compute_gains(report).items():
         yield f"gain-{data}", draw_gains(data, gains, report.metric), "gain against corpus size"
     for data, series in score_by_information(report.table, report.metric).items():
-        shows = f"{report.metric} against the bits of the features"
-        yield f"information-{data}", draw_information(data, series, report.metric), shows
+        description = f"{report.metric} against the bits of the features"
+        yield f"information-{data}", draw_information(data, series, report.metric), description
     for name, runs in rows.items():
         if values := mean_gates(runs):
             yield f"gates-{name}", draw_gates(name, values), "mean gate by feature value"
     if shares := mean_norm_shares(rows):
-        shows = "what words and features hold of the embedding's norm"
-        yield "shares", draw_norm_shares(shares), shows
+        description = "what words and features hold of the embedding's norm"
+        yield "shares", draw_norm_shares(shares), description
 
 
 @functools.cache
 def cjk_fonts() -> list[str]:
-    """The fonts of this system for Chinese, Japanese and Korean; a character takes the first."""
+    """The fonts of this system for Chinese, Japanese and Korean."""
     from matplotlib.font_manager import fontManager
 
     names = sorted({font.name for font in fontManager.ttflist})
@@ -136,10 +136,11 @@ def draw_differences(evidence: Evidence) -> Figure:
     lines = len(against) + sum(m.is_ensemble for m in evidence.methods)
     figure, axes = make_axes(1.2 + 0.35 * lines)
     for y, (name, compared) in enumerate(against.items()):
-        d = compared.difference
+        difference = compared.difference
+        bars = error_lengths(difference)
         fill = COLORS[0] if compared.is_supported else "white"
-        style: dict[str, Any] = {"color": COLORS[0], "mfc": fill}
-        axes.errorbar(d.value, y, xerr=error_lengths(d), fmt="o", capsize=3, label=name, **style)
+        style: dict[str, Any] = {"color": COLORS[0], "mfc": fill, "fmt": "o", "capsize": 3}
+        axes.errorbar(difference.value, y, xerr=bars, label=name, **style)
     samples, names = evidence.samples[evidence.metric], list(against)
     ensembles = [m.name for m in evidence.methods if m.is_ensemble]
     for y, name in enumerate(ensembles, len(names)):
@@ -198,21 +199,21 @@ def draw_lengths(
 
 
 def draw_gains(data: str, gains: Mapping[str, Mapping[int, Gain]], metric: str = "BLEU") -> Figure:
-    """What features add to words only, over the size of the training corpus."""
+    """The gain over words only, by the size of the training corpus."""
     figure, axes = make_axes(4)
     sizes = sorted({size for points in gains.values() for size in points})
     for number, (name, points) in enumerate(gains.items()):
-        aside = 1.03 ** (number - (len(gains) - 1) / 2)  # so that intervals do not hide each other
-        x = [size * aside for size in points]
+        shift = 1.03 ** (number - (len(gains) - 1) / 2)  # so that intervals do not hide each other
+        x = [size * shift for size in points]
         label = f"{name} ({format_seeds(n for _, _, n in points.values())})"
         axes.plot(
             x, [value for value, _, _ in points.values()], label=label, **series_style(number)
         )
         color = series_style(number)["color"]
-        for shifted, (value, interval, _) in zip(x, points.values(), strict=True):
+        for position, (value, interval, _) in zip(x, points.values(), strict=True):
             if interval is not None:
                 bar: dict[str, Any] = {"color": color, "capsize": 3, "fmt": "none"}
-                axes.errorbar(shifted, value, yerr=error_lengths(interval), **bar)
+                axes.errorbar(position, value, yerr=error_lengths(interval), **bar)
     axes.axhline(0, color="0.5", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -225,15 +226,14 @@ def draw_gains(data: str, gains: Mapping[str, Mapping[int, Gain]], metric: str =
 
 
 def draw_information(data: str, series: Mapping[str, Points], metric: str = "BLEU") -> Figure:
-    """A metric against what the features say, and against what they say that the word does not.
+    """A metric against the bits of the features, and against their bits given the word.
 
-    A method has a colour; where dials reduce several features, each of these has a kind of line.
+    Each method has a colour. If dials reduce several features, each of these has a kind of line.
     """
     figure, panels = make_panels(2, 4, share=True)
     names = [name.split(" ", 1) for name in series if name != "none"]
-    methods, reduced = (
-        list(dict.fromkeys(name[i] for name in names if i < len(name))) for i in (0, 1)
-    )
+    methods = list(dict.fromkeys(method for method, *_ in names))
+    reduced_features = list(dict.fromkeys(name[1] for name in names if len(name) > 1))
     axis_labels = "H(feature), bits, added up", "H(feature | word), bits, added up"
     for panel, (axes, label) in enumerate(zip(panels, axis_labels, strict=True)):
         for name, points in series.items():
@@ -246,13 +246,14 @@ def draw_information(data: str, series: Mapping[str, Points], metric: str = "BLE
             for bits, bleu in sorted(points.items()):
                 values[bits[panel]] += bleu
             method, *features = name.split(" ", 1)
-            number, changed = methods.index(method), {}
+            number, style_changes = methods.index(method), {}
             if features:
-                again, style = divmod(reduced.index(features[0]), len(STYLES))
-                marker = MARKERS[(number + again) % len(MARKERS)]
-                changed = {"linestyle": STYLES[style], "marker": marker}
+                # After all kinds of line, the same ones with the next marker.
+                cycle, style = divmod(reduced_features.index(features[0]), len(STYLES))
+                marker = MARKERS[(number + cycle) % len(MARKERS)]
+                style_changes = {"linestyle": STYLES[style], "marker": marker}
             title = f"{name} ({format_seeds(map(len, values.values()))})"
-            draw_band(axes, number, title, dict(sorted(values.items())), **changed)
+            draw_band(axes, number, title, dict(sorted(values.items())), **style_changes)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"{metric} on the test set of {data}")
     draw_legend(figure, panels[0], BANDS)
@@ -261,9 +262,14 @@ def draw_information(data: str, series: Mapping[str, Points], metric: str = "BLE
 
 def draw_gates(name: str, gates: Gates) -> Figure:
     """The mean gate of each part by the value of each feature."""
-    most = max(min(len(values), MOST_VALUES) for values in gates.values())
-    every = [w for values in gates.values() for _, by in values.values() for w in by.values()]
-    figure, panels = make_panels(len(gates), 1.6 + 0.3 * most)
+    value_count = max(min(len(values), MOST_VALUES) for values in gates.values())
+    all_weights = [
+        weights
+        for values in gates.values()
+        for _, by_part in values.values()
+        for weights in by_part.values()
+    ]
+    figure, panels = make_panels(len(gates), 1.6 + 0.3 * value_count)
     for axes, (feature, all_values) in zip(panels, gates.items(), strict=True):
         values = dict(list(all_values.items())[:MOST_VALUES])
         parts = list(next(iter(values.values()))[1])
@@ -276,17 +282,18 @@ def draw_gates(name: str, gates: Gates) -> Figure:
         labels = [f"{value} ({pieces:,})" for value, (pieces, _) in values.items()]
         axes.set_yticks(range(len(values)), wrap_names(labels))
         axes.set_ylim(len(values) - 0.5, -0.5)
-        axes.set_xlim(min(0, *map(min, every)) - 0.03, max(1, *map(max, every)) + 0.03)
+        low, high = min(map(min, all_weights)), max(map(max, all_weights))
+        axes.set_xlim(min(0, low) - 0.03, max(1, high) + 0.03)
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
         axes.set_xlabel("mean weight")
         axes.set_title(f"{feature} (pieces of dev)", fontsize="medium")
-    draw_legend(figure, panels[0], f"{name} (n={len(every[0])}; line: min to max)")
+    draw_legend(figure, panels[0], f"{name} (n={len(all_weights[0])}; line: min to max)")
     return figure
 
 
 def draw_norm_shares(rows: Mapping[str, Mapping[str, float]]) -> Figure:
-    """What words and features hold of the source embedding's squared norm."""
+    """The shares of words and features in the source embedding's squared norm."""
     figure, axes = make_axes(1.3 + 0.4 * len(rows))
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     starts = np.zeros(len(rows))
@@ -314,12 +321,12 @@ def draw_norm_shares(rows: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def split_lines(rows: Mapping[str, Row], first: str | None) -> list[dict[str, Row]]:
-    """The rows in as many parts as lines can be told apart in, the first row in each of them."""
-    others = [name for name in rows if name != first]
+    """The rows in groups of at most `MOST_LINES`; the row `first` is in each group."""
+    names = [name for name in rows if name != first]
     leading = {name: rows[name] for name in rows if name == first}
-    step = LINES - len(leading)
-    parts = [others[i : i + step] for i in range(0, len(others), step)] or [[]]
-    return [leading | {name: rows[name] for name in part} for part in parts if leading or part]
+    size = MOST_LINES - len(leading)
+    groups = [names[i : i + size] for i in range(0, len(names), size)] or [[]]
+    return [leading | {name: rows[name] for name in group} for group in groups if leading or group]
 
 
 def error_lengths(d: Difference) -> list[list[float]]:
@@ -329,11 +336,11 @@ def error_lengths(d: Difference) -> list[list[float]]:
 
 def wrap_names(names: Iterable[str]) -> list[str]:
     """Long names in several lines, so that none is cut."""
-    return ["\n".join(textwrap.wrap(name, WRAP) or [name]) for name in names]
+    return ["\n".join(textwrap.wrap(name, NAME_WIDTH) or [name]) for name in names]
 
 
 def series_style(number: int) -> dict[str, Any]:
-    """Colour, line and marker of a series: each is told apart without colour too."""
+    """Colour, line and marker of a series, which differ also without colour."""
     return {
         "color": COLORS[number % len(COLORS)],
         "linestyle": STYLES[number % len(STYLES)],
@@ -344,8 +351,8 @@ def series_style(number: int) -> dict[str, Any]:
 def format_seeds(seeds: Iterable[int]) -> str:
     """How many seeds the points of a line have."""
     counts = set(seeds)
-    least, most = min(counts), max(counts)
-    return f"n={least}" if least == most else f"n={least} to {most}"
+    low, high = min(counts), max(counts)
+    return f"n={low}" if low == high else f"n={low} to {high}"
 
 
 def draw_band(
@@ -363,7 +370,7 @@ def draw_band(
 
 
 def draw_legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """Below the axes, where it hides nothing."""
+    """Draw the legend below the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     room = int(11 * figure.get_figwidth())  # characters beside each other
     labels = ["\n".join(textwrap.wrap(label, room - 6) or [label]) for label in labels]
@@ -382,7 +389,7 @@ def draw_legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
 
 
 def make_axes(height: float) -> tuple[Figure, Axes]:
-    """One panel."""
+    """A figure of one panel."""
     figure, [axes] = make_panels(1, height, width=6)
     return figure, axes
 
@@ -390,7 +397,7 @@ def make_axes(height: float) -> tuple[Figure, Axes]:
 def make_panels(
     count: int, height: float, share: bool = False, width: float = 4
 ) -> tuple[Figure, list[Axes]]:
-    """A figure that needs no display."""
+    """A figure of panels side by side, which needs no display."""
     optional("matplotlib", "a figure", "analysis")
     from matplotlib.figure import Figure
 

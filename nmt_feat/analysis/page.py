@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no server, no network, no other file."""
+"""A report as one HTML page, which needs no server, no network and no other file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "p
 
 
 def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
-    """Write the page, with text from `corpora` only; what it lacks and why, a sentence each."""
+    """Write the page, with text only from `corpora`; sentences on what it lacks, and why."""
     jinja2 = optional("jinja2", "the HTML page", "analysis")
     rows = report.table.runs_by_name()
     example_sets, missing = collect_examples(rows, report.folders, corpora)
     try:
         figures = [
-            (render_svg(figure, f"f{number}-", shows), shows)
-            for number, (figure, shows) in enumerate(draw_figures(report).values(), 1)
+            (render_svg(figure, f"f{number}-", description), description)
+            for number, (figure, description) in enumerate(draw_figures(report).values(), 1)
         ]
-    except UserError as error:  # no Matplotlib
+    except UserError as error:  # Matplotlib is not installed
         figures = []
         missing.append(f"Without figures: {error}")
-    # By the data's fingerprint: runs on the same prepared data share a report.
+    # Runs on the same prepared data share a report on it.
     data = {str(r.data_report): (r.data, r.data_report) for r, _ in report.runs if r.data_report}
     loader = jinja2.PackageLoader("nmt_feat.analysis", "static")
     templates = jinja2.Environment(
@@ -51,7 +51,7 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
     )
     templates.tests["table"] = _is_table
     templates.filters["code"] = mark_code
-    # Our own files; the page's policy allows no other style and no other script.
+    # The page's security policy allows no other style and no other script.
     style, script = (loader.get_source(templates, f"page.{kind}")[0] for kind in ("css", "js"))
     content = templates.get_template("page.html").render(
         style=_markup(style),
@@ -77,7 +77,7 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
 
 
 def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
-    """The figure as an SVG element whose ids begin with `prefix`, its text as text."""
+    """The figure as an SVG element whose ids begin with `prefix`; its text stays text."""
     from matplotlib import rc_context
 
     content = io.BytesIO()
@@ -90,7 +90,10 @@ def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
     root = ElementTree.fromstring(control_free)
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("metadata", "style"):  # would be the page's too
+            if child.tag.rpartition("}")[2] in (
+                "metadata",
+                "style",
+            ):  # a style would change the page
                 parent.remove(child)
     for element in root.iter():
         for key, value in element.attrib.items():
@@ -110,26 +113,26 @@ def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
 
 
 def mark_code(text: str) -> Markup:
-    """The text, escaped, with what stands between backticks as code."""
+    """The text, escaped, with parts between backticks as code."""
     from markupsafe import escape
 
     return _markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _markup(text: str) -> Markup:
-    """Text that is HTML already; markupsafe comes with Jinja2, the extra `analysis`."""
+    """Text that is already HTML; markupsafe comes with Jinja2, of the extra `analysis`."""
     from markupsafe import Markup
 
     return Markup(text)
 
 
 def hash_script(text: str) -> str:
-    """SHA-256 as the page's policy names the one script that it allows."""
+    """SHA-256 in the form in which the page's security policy names its only script."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _is_table(value: Any) -> bool:
-    """Whether a part of a data report is rows by name, of equal columns."""
+    """Whether a part of a data report has named rows with the same columns."""
     if not isinstance(value, dict) or not value:
         return False
     rows = list(value.values())

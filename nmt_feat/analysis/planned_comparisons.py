@@ -1,7 +1,7 @@
-"""Comparisons that were planned before the first result: these alone, corrected for their number.
+"""Comparisons that were planned before the first result, corrected only for their number.
 
 A plan is a text file with a comparison in each line, `ROW - OTHER`, by the names of rows in the
-table. Empty lines, and what follows `#`, are left out.
+table. Empty lines, and comments after `#`, are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from nmt_feat.analysis.claims import ALPHA
 from nmt_feat.analysis.comparison_tables import difference_cells
-from nmt_feat.analysis.comparisons import Compared, Evidence, correct_differences
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, correct_differences
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
 from nmt_feat.errors import UserError, suggest
@@ -52,10 +52,10 @@ def read_plan(path: Path) -> Plan:
 
 def compare_as_planned(
     plan: Plan, comparisons: Sequence[Evidence], metric: str
-) -> dict[tuple[str, str], Compared | None]:
-    """Each planned difference, paired by seed; None where two rows share fewer than two seeds.
+) -> dict[tuple[str, str], CorrectedDifference | None]:
+    """Each planned difference, paired by seed; None if two rows share fewer than two seeds.
 
-    These count in the correction too, so that runs that are missing make no p-value better.
+    A missing difference counts in the correction, too, so no p-value gains by missing runs.
     """
     optional("scipy", "a p-value", "analysis")
     evidence_of = {name: e for e in comparisons for m in e.methods for name in (m.name, m.row)}
@@ -90,7 +90,7 @@ def _subtract_by_seed(evidence: Evidence, one: str, other: str, metric: str) -> 
 
 
 def make_plan_table(
-    compared: Mapping[tuple[str, str], Compared | None], metric: str
+    compared: Mapping[tuple[str, str], CorrectedDifference | None], metric: str
 ) -> ReportTable:
     """The planned differences, and which of them are supported."""
     rows = [
@@ -103,7 +103,8 @@ def make_plan_table(
     notes = [
         f"Supported, of {len(rows)}: {', '.join(supported) or 'none'}.",
         "A difference is between two rows at the same seed, then the mean over the seeds, with its "
-        "95 % interval. p is corrected for the {len(rows)} comparisons of the plan (Holm). "
+        "95 % interval. "
+        f"p is corrected for the {len(rows)} comparisons of the plan (Holm). "
         f"A difference is supported if p < {ALPHA}. See docs/explanation/statistics.md.",
     ]
     if None in compared.values():
@@ -115,9 +116,9 @@ def make_plan_table(
 
 
 def plan_rows(
-    compared: Mapping[tuple[str, str], Compared | None], metric: str
+    compared: Mapping[tuple[str, str], CorrectedDifference | None], metric: str
 ) -> list[dict[str, Any]]:
-    """All in full precision; those without seeds are left out."""
+    """The differences in full precision, for JSON; those without seeds are left out."""
     return [
         {"metric": metric, "method": one, "other": other}
         | vars(result.difference)

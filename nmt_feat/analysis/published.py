@@ -1,4 +1,4 @@
-"""Figures of papers, in tables of their own: other settings, so never a row among the runs."""
+"""Figures of papers in separate tables, never among runs, because their settings differ."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def make_published_tables(runs: Iterable[RunRecord]) -> list[ReportTable]:
         paper = run.config.get("published") or {}
         if paper.get("figures"):
             _, settings = papers.setdefault(json.dumps(paper, sort_keys=True), (paper, {}))
-            if run.hash:  # else a job that failed early, perhaps for settings that are none
+            if run.hash:  # a job that failed early may have wrong settings
                 settings[_describe_settings(run.config)] = None
     return [_make_table(paper, list(settings)) for paper, settings in papers.values()]
 
 
 def _describe_settings(config: dict[str, Any]) -> str:
-    """The settings of a run that a paper states, too, in a line."""
+    """A line with those settings of a run that papers state, too."""
     data, model, trainer = (config[name] for name in ("data", "model", "trainer"))
     pairs = f"the first {data['limit']:,} pairs of " if data["limit"] else ""
     scale = f"{config['scale']}: " if config.get("scale") else ""
@@ -38,7 +38,9 @@ def _describe_settings(config: dict[str, Any]) -> str:
 def _make_table(paper: dict[str, Any], run_settings: list[str]) -> ReportTable:
     figures: dict[str, dict[str, float]] = paper["figures"]
     scores = list(dict.fromkeys(score for row in figures.values() for score in row))
-    rows = [[n, *(str(row.get(score, "-")) for score in scores)] for n, row in figures.items()]
+    rows = [
+        [system, *(str(row.get(score, "-")) for score in scores)] for system, row in figures.items()
+    ]
     notes = [
         f"Source: {paper['source']}.",
         f"Its settings: {paper['settings']}.",

@@ -11,7 +11,7 @@ from rich.console import Console
 from nmt_feat.base.terminal import TextTable, literal
 
 Cells = frozenset[tuple[int, int]]
-"""Places in a table, by row and column."""
+"""Cells of a table, by row and column."""
 
 
 @dataclass
@@ -23,15 +23,15 @@ class ReportTable:
     rows: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = ()
     text_columns: frozenset[str] = frozenset()
-    """Headings of columns of words; the others are figures."""
+    """Headings of the columns of words; other columns are figures."""
     best: Cells = frozenset()
-    """The best of their columns: bold."""
+    """The best cells of their columns, in bold."""
     significant: Cells = frozenset()
-    """Cells with a significant difference: a dagger."""
+    """Cells with a significant difference, which get a dagger."""
 
 
 BEST_MEAN = "Bold: the best mean of its column, which may be chance."
-"""The meaning of bold: what the statistics support has a dagger."""
+"""The meaning of bold. A dagger marks what the statistics support."""
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -40,8 +40,8 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "<": "$<$",
     ">": "$>$",
     "`": "",
-    "|": r"\textbar{}",  # else a dash, in LaTeX's first encoding
-    "[": "{[}",  # else an argument, after the end of a row
+    "|": r"\textbar{}",  # otherwise a dash, in LaTeX's first encoding
+    "[": "{[}",  # otherwise an argument, after the end of a row
 }
 
 
@@ -83,7 +83,7 @@ def _escape_latex(text: str) -> str:
 
 
 def render_markdown(table: ReportTable) -> str:
-    """A section; pipes inside cells are escaped."""
+    """A section of Markdown; pipes inside cells are escaped."""
     lines = [f"## {table.title}", ""] if table.title else []
     if table.heading:
         rows = [table.heading, ["---"] * len(table.heading), *table.rows]
@@ -93,7 +93,7 @@ def render_markdown(table: ReportTable) -> str:
 
 
 def make_text_table(table: ReportTable) -> TextTable:
-    """The cells as a table for a terminal."""
+    """The table for a terminal, without title and notes."""
     text_table = TextTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in table.heading:
         side = "left" if name in table.text_columns else "right"
@@ -104,7 +104,7 @@ def make_text_table(table: ReportTable) -> TextTable:
 
 
 def print_table(table: ReportTable, console: Console) -> None:
-    """Print it; what a terminal has no room for is wrapped, never cut."""
+    """Print a table; where a terminal is too narrow, text is wrapped, never cut."""
     if table.title:
         console.print()
         console.print(literal(table.title), style="bold", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A report on runs: the table, and what it supports; printed and written."""
+"""A report on runs: the table and what it supports, to print and to write."""
 
 from __future__ import annotations
 
@@ -41,10 +41,15 @@ FILES = re.compile(
 
 
 class Report:
-    """The answer, the table and what it supports, of runs, each with its folder if it has one.
+    """The answer, the table and what it supports, for runs with their folders.
 
-    `pairs` adds sacreBLEU's slower tests of single models. `metric` is what the answer, the planned
-    comparisons and the figures are about.
+    Args:
+        runs: the records, each with its folder if it has one.
+        notes: further lines below the table.
+        baseline: name of the baseline's row, see `compare_rows`.
+        pairs: whether to add sacreBLEU's slower tests of single models.
+        metric: the metric of the answer, the planned comparisons and the figures.
+        plan: the planned comparisons.
     """
 
     def __init__(
@@ -58,7 +63,7 @@ class Report:
     ) -> None:
         self.runs, self.metric = list(runs), metric
         self.table = ResultTable([record for record, _ in self.runs])
-        # A copy of a run that did not finish has no counts, and may stand beside the finished one.
+        # A run may be there twice, finished and unfinished; only the finished one has counts.
         self.folders = {
             record.hash: folder
             for record, folder in self.runs
@@ -70,7 +75,11 @@ class Report:
         self.planned = compare_as_planned(plan, self.comparisons, metric) if plan else {}
         if plan:
             self.tables.append(make_plan_table(self.planned, metric))
-        self.leads = [{m: compute_leads(e, m) for m in e.samples} for e in self.comparisons]
+        self.leads = [
+            {name: compute_leads(evidence, name) for name in evidence.samples}
+            for evidence in self.comparisons
+        ]
+        """By comparison, then by metric."""
         for evidence, by_metric in zip(self.comparisons, self.leads, strict=True):
             for leads in filter(None, by_metric.values()):
                 self.tables.append(make_lead_table(leads, evidence.test_name))
@@ -81,7 +90,7 @@ class Report:
         self.tables += make_published_tables(record for record, _ in self.runs)
 
     def print_tables(self, console: Console) -> None:
-        """Everything, for a terminal."""
+        """Print all tables on a terminal."""
         for table in self.tables:
             print_table(table, console)
 
@@ -110,7 +119,7 @@ class Report:
         return json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n"
 
     def comparisons_csv(self) -> str:
-        """The comparisons as comma-separated values; empty where there are none."""
+        """The comparisons as comma-separated values; empty if there are none."""
         rows = [row for evidence in self.comparisons for row in evidence.to_rows()]
         if not rows:
             return ""
@@ -151,7 +160,7 @@ def make_reports(
 ) -> dict[str, Report]:
     """A report for each corpus, by its name: scores on different text are never ranked together.
 
-    The notes are with the first. Of one corpus the name is empty, since nothing must be told apart.
+    The notes are in the first report. The name of a single corpus is empty.
     """
     corpora = split_by_corpus(runs)
     if len(corpora) < 2:
@@ -168,7 +177,7 @@ def make_reports(
 
 
 def print_reports(reports: Mapping[str, Report], console: Console) -> None:
-    """Each report, below the name of its corpus where there are several."""
+    """Print each report; if there are several, below the names of their corpora."""
     for name, report in reports.items():
         if name:
             console.rule(Text(escape_controls(name)))
@@ -176,7 +185,7 @@ def print_reports(reports: Mapping[str, Report], console: Console) -> None:
 
 
 def write_reports(reports: Mapping[str, Report], folder: Path) -> list[Path]:
-    """Write each report, those of several corpora into a folder each; the paths of all files."""
+    """Write the reports; several into a folder for each corpus. The paths of all files."""
     paths, folders = [], folder_names(reports)
     for name, report in reports.items():
         paths += report.write_files(folder / folders[name] if name else folder)

@@ -1,4 +1,4 @@
-"""From the records of runs to the table: a row per method, mean and deviation over seeds."""
+"""The table of runs: a row for each method, with mean and deviation over its seeds."""
 
 from __future__ import annotations
 
@@ -30,47 +30,52 @@ from nmt_feat.runs.records import RunRecord, search_of
 from nmt_feat.runs.run_summary import list_signatures
 
 CORPORA = {"data", "data.source_lang", "data.target_lang"}
-"""Labels of rows whose scores are of different references."""
+"""Labels of rows whose references differ, so that their scores cannot be compared."""
 DECIMALS = {"%": 1, "parameters": 0, "minutes": 1}
-"""By the last word of a figure's heading; two for the others."""
+"""Decimals by the last word of a figure's heading; others have two."""
 LOWER_IS_BETTER = ("TER", "perplexity")
-"""By the last word of their heading."""
+"""The last words of the headings of these figures."""
 ENSEMBLES = (
     "An ensemble translates with the mean probabilities of its runs. It is one measurement, "
     "without interval or test of significance. Its parameters and minutes are its runs', added up."
 )
 COSTS = ("parameters", "minutes")
-"""The last figures: without deviation."""
+"""The last figures, which have no deviation."""
 
 
 def describe_scoring(scores: Scores) -> str:
-    """sacreBLEU's signatures of BLEU and chrF without its version: equal ones can be compared."""
+    """The signatures of BLEU and chrF without the version: runs with equal ones are comparable."""
     bleu, chrf = drop_version(scores.bleu_signature), drop_version(scores.chrf_signature)
     return f"BLEU {bleu}, chrF {chrf}"
 
 
 def drop_version(signature: str) -> str:
-    """A signature without the version of the package: equal ones can be compared."""
+    """A signature without the package's version: scores with equal ones are comparable."""
     return re.sub(r"\|version:[^|]*", "", signature)
 
 
 def collect_figures(record: RunRecord) -> dict[str, float]:
-    """What a finished run reached and what it took, by heading, as far as it is known."""
+    """The scores and costs of a run by heading, as far as they are known."""
     figures: dict[str, float | None] = {}
     for name, scores in record.scores.items():
         figures |= {f"{name} BLEU": scores.bleu, f"{name} chrF": scores.chrf}
-        further = {f"{name} {metric}": one.score for metric, one in scores.metrics.items()}
+        metrics = scores.metrics.items()
+        further = {f"{name} {metric}": result.score for metric, result in metrics}
         if name == "dev":
             figures |= further
             continue
-        # Per word it has no unit in the heading.
+        # The heading names the unit of perplexity unless it is the word.
         unit = "character " if scores.perplexity_unit == "character" else ""
         figures |= {f"{name} TER": scores.ter, f"{name} {unit}perplexity": scores.perplexity}
         figures |= further
         if scores.reading:
             reading = scores.reading
             shares = {"readings": reading.accuracy, "settled": reading.settled_accuracy}
-            figures |= {f"{name} {n} %": 100 * v for n, v in shares.items() if v is not None}
+            figures |= {
+                f"{name} {label} %": 100 * share
+                for label, share in shares.items()
+                if share is not None
+            }
     for name, result in record.contrast.items():
         figures[f"{name} contrast %"] = result.accuracy
     if record.finished:
@@ -80,7 +85,7 @@ def collect_figures(record: RunRecord) -> dict[str, float]:
 
 
 def feature_bits(record: RunRecord) -> list[tuple[float, float]]:
-    """H(feature) and H(feature | word) of each feature; empty where unknown, and for controls."""
+    """H(feature) and H(feature | word) of each feature; empty if unknown, and for controls."""
     features = record.data_report.get("features") or {}
     bits = [(f.get("entropy"), f.get("given_word")) for f in features.values()]
     if "control" in record.settings or any(None in pair for pair in bits):
@@ -89,9 +94,9 @@ def feature_bits(record: RunRecord) -> list[tuple[float, float]]:
 
 
 def _unify_data_hashes(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records, those with an earlier identity with today's hash of their data, if it is known.
+    """The records; those of an earlier identity get today's hash of their data, if it is known.
 
-    So runs of both are in one row where all else is equal.
+    So runs of both identities are in one row if all other settings are equal.
     """
     today: dict[str, str] = {}
     for record in records:
@@ -120,11 +125,11 @@ def mean_and_deviation(
 
 
 class ResultTable:
-    """The table of some runs, in the order in which they are first seen.
+    """The table of some runs, whose rows are in the order of their first runs.
 
-    Runs are averaged only if all their settings but the seed are equal; settings that differ
-    label the rows. A run that stands twice (equal hash and seed) counts once. Runs that have no
-    scores (unfinished, failed) count as expected and are missing in the means.
+    Runs are averaged only if all their settings but the seed are equal; settings that differ label
+    the rows. A run that occurs twice (with equal hash and seed) counts once. Runs without scores
+    (unfinished, failed) count as expected, and are missing in the means.
     """
 
     def __init__(self, records: Iterable[RunRecord], notes: Sequence[str] = ()) -> None:
@@ -147,7 +152,7 @@ class ResultTable:
             self.notes.append(ENSEMBLES)
 
     def format_cells(self) -> tuple[list[str], list[list[str]]]:
-        """Heading and rows as they are printed."""
+        """Heading and rows as text."""
         heading, rows = ["method", "features", *self.labels, "n", *self.figures], []
         for (method, _, *labels), runs in self.rows.items():
             n = sum(run.finished for run in runs)
@@ -158,19 +163,19 @@ class ResultTable:
         return heading, rows
 
     def to_report_table(self) -> ReportTable:
-        """The table as it is printed."""
+        """The table in the form that reports print and write."""
         heading, rows = self.format_cells()
         text_columns = frozenset({"method", "features", *self.labels})
         return ReportTable("", heading, rows, self.notes, text_columns, self.best_cells())
 
     def best_cells(self) -> frozenset[tuple[int, int]]:
-        """Row and column of the best mean of each score of a test set, if one corpus is shown."""
+        """Row and column of the best mean of each score, if all rows are of one corpus."""
         if not CORPORA.isdisjoint(self.labels):
             return frozenset()
         cells: set[tuple[int, int]] = set()
         first_figure = len(("method", "features", *self.labels, "n"))
         for column, name in enumerate(self.figures, first_figure):
-            # An ensemble costs as much as several runs: it is no method's mean.
+            # An ensemble costs as much as several runs, and is not the mean of a method.
             means = [
                 None if runs[0].members else mean_and_deviation(runs, name)[0]
                 for runs in self.rows.values()
@@ -182,15 +187,15 @@ class ResultTable:
         return frozenset(cells)
 
     def _scores_of_figure(self, figure: str) -> tuple[str, list[Scores]]:
-        """A figure's metric, and the scores of its test set; none for dev."""
+        """A figure's metric, and the scores of its test set; empty for dev."""
         test, _, metric = figure.partition(" ")
-        scores = (run.tests.get(test) for runs in self.rows.values() for run in runs)
-        return metric, [some for some in scores if some]
+        tested = (run for runs in self.rows.values() for run in runs if test in run.tests)
+        return metric, [run.tests[test] for run in tested]
 
     def _scored_alike(self, figure: str) -> bool:
-        """Whether all runs have the same kind of scores on a test set; false for dev."""
+        """Whether all runs are scored in the same way on a figure's test set; false for dev."""
         metric, scores = self._scores_of_figure(figure)
-        kinds = {describe_scoring(some) for some in scores}
+        kinds = {describe_scoring(scores_of_run) for scores_of_run in scores}
         further = {drop_version(s.metrics[metric].signature) for s in scores if metric in s.metrics}
         return len(kinds) == 1 and len(further) < 2
 
@@ -201,11 +206,11 @@ class ResultTable:
         return any(s.metrics[metric].lower_is_better for s in scores if metric in s.metrics)
 
     def runs_by_name(self) -> dict[str, list[RunRecord]]:
-        """The runs of each row by its shortest name: the method, its control, what else is needed.
+        """The runs of each row by its shortest name: method, control, and other labels if needed.
 
-        A control is always named: a row of shuffled values is no result of its method.
+        A control is always named, because a row of shuffled values is not a result of its method.
         """
-        named = {}
+        by_name = {}
         for key, runs in self.rows.items():
             same_method = [row for row in self.rows if row[0] == key[0]]
             method, comma, ensemble = key[0].partition(", ")
@@ -215,11 +220,11 @@ class ResultTable:
                 if is_needed and (label, key[i]) not in NO_DIALS:
                     value = key[i].replace(" ", "+")
                     parts.append(value if label in ("features", "control") else f"{label}={value}")
-            named[" ".join(part for part in parts if part != "-") + comma + ensemble] = runs
-        return named
+            by_name[" ".join(part for part in parts if part != "-") + comma + ensemble] = runs
+        return by_name
 
     def labels_by_name(self) -> dict[str, RowLabels]:
-        """By a row's name, the labels that tell it apart from others, by their kind."""
+        """For each row by its name, the labels that distinguish it, by their kind."""
         by_name = {}
         for name, (_, features, *values) in zip(self.runs_by_name(), self.rows, strict=True):
             parts: dict[str, list[str]] = {}
@@ -271,7 +276,7 @@ class ResultTable:
 def _group_rows(
     runs: Sequence[RunRecord], keys: Sequence[str], has_scale: bool
 ) -> dict[tuple[str, ...], list[RunRecord]]:
-    """The runs of each row, by the names of method and features and the values of its labels."""
+    """The runs of each row, by method, features, and the values of its labels."""
     rows: dict[tuple[str, ...], list[RunRecord]] = {}
     annotators = name_annotators(runs)
     for record in runs:
@@ -296,10 +301,10 @@ def _format_seeds(run: RunRecord) -> str:
 
 
 def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """Each run once, the finished one of two."""
+    """The records without repetition; of a run's records the finished one."""
     runs: dict[tuple[str, ...], RunRecord] = {}
     for record in records:
-        # What failed before it had a hash is told apart by all that was asked for.
+        # Jobs that failed before they had a hash are identified by all their settings.
         request = record.hash or json.dumps(record.settings, sort_keys=True)
         search = json.dumps(search_of(record), sort_keys=True)
         key = (request, str(record.seed), *name_method_and_features(record), search)
@@ -309,20 +314,20 @@ def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def _unify_names(records: list[RunRecord]) -> list[RunRecord]:
-    """The records, those of one row with the name that its combiner was last given, if any."""
+    """The records; all of one row get the name that its combiner was given last, if any."""
 
-    def name_row(record: RunRecord) -> str:
+    def hash_row(record: RunRecord) -> str:
         return hash_json({name: v for name, v in record.settings.items() if name != "seed"})
 
-    named = [run for run in records if (run.config.get("combiner") or {}).get("name")]
-    names = {name_row(run): run.method for run in named}
+    with_name = [run for run in records if (run.config.get("combiner") or {}).get("name")]
+    names = {hash_row(run): run.method for run in with_name}
     if not names:
         return records
-    return [replace(run, method=names.get(name_row(run), run.method)) for run in records]
+    return [replace(run, method=names.get(hash_row(run), run.method)) for run in records]
 
 
 def _format_figure(runs: Sequence[RunRecord], name: str, n: int) -> str:
-    """Mean and deviation, with the number of values where not all n finished runs have one."""
+    """Mean and deviation, with the number of values if not all n finished runs have one."""
     mean, deviation, count = mean_and_deviation(runs, name)
     if mean is None:
         return "-"
@@ -334,13 +339,13 @@ def _format_figure(runs: Sequence[RunRecord], name: str, n: int) -> str:
 
 
 def _describe_mixed_runs(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
-    """Where averaged runs are of several revisions of the program, or of several devices."""
+    """Notes if averaged runs are of several revisions of the program, or of several devices."""
     mixed: dict[str, dict[str, None]] = {"revisions": {}, "devices": {}}
     for runs in rows:
-        done = [run for run in runs if run.finished]
+        finished = [run for run in runs if run.finished]
         values_of = {
-            "revisions": [_shorten_revision(run.code.get("revision", "")) for run in done],
-            "devices": [run.machine.get("gpu") or run.machine.get("cpu", "") for run in done],
+            "revisions": [_shorten_revision(run.code.get("revision", "")) for run in finished],
+            "devices": [run.machine.get("gpu") or run.machine.get("cpu", "") for run in finished],
         }
         for name, values in values_of.items():
             if len({*values}) > 1:
@@ -353,5 +358,5 @@ def _describe_mixed_runs(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
 
 
 def _shorten_revision(revision: str) -> str:
-    """Of git, with the `+` of changed files."""
+    """The short form of a git revision, with the `+` of changed files."""
     return revision[:7] + ("+" if revision.endswith("+") else "")

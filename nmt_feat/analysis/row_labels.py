@@ -1,4 +1,4 @@
-"""What tells the rows of a result table apart: the settings in which their runs differ."""
+"""The labels of a result table's rows: the settings in which their runs differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nmt_feat.config.identity import DIALS, upgrade_settings
 from nmt_feat.runs.records import RunRecord, search_of
 
 NO_DIALS = {(dial, "-") for dial in DIALS}
-"""Labels of features that no dial reduces: they need no name."""
+"""Labels of features that no dial reduces, which names of rows leave out."""
 HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d: d for d in DIALS}
 """Settings that always label the rows when they differ, and their headings."""
 HASH = "data.hash"
@@ -22,19 +22,19 @@ FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.", "ens
 VARIANT = re.compile(
     r"(combiner|method)\..*|features\.[^.]+\.(dim|dropout|sentence_dropout|args.*)"
 )
-"""Settings of a method that leave what its features say as it is."""
+"""Settings of a method that do not change the information of its features."""
 
 
 @dataclass(frozen=True)
 class RowLabels:
-    """What tells a row apart from others, as `label=value` between spaces."""
+    """What distinguishes a row from others, as `label=value` between spaces."""
 
     information: str = ""
-    """What its features are and how much of it they say."""
+    """Its features, and how much the dials leave of them."""
     variant: str = ""
-    """How its method is set."""
+    """Settings of its method."""
     conditions: str = ""
-    """All else but the control: other data, another model, other training."""
+    """All others, except for the control: data, model, training."""
 
 
 def classify_label(key: str) -> str:
@@ -58,7 +58,7 @@ def _flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str
 
 
 def describe_dials(record: RunRecord) -> dict[str, str]:
-    """How far dials reduce a run's features: each dial's value, by feature if they differ."""
+    """The values of the dials of a run's features, by feature if they differ."""
     features, by_dial = record.settings.get("features", {}), {}
     for dial in DIALS:
         values = {name: feature[dial] for name, feature in features.items() if dial in feature}
@@ -72,9 +72,9 @@ def describe_dials(record: RunRecord) -> dict[str, str]:
 
 def label_settings(record: RunRecord) -> dict[str, str]:
     """The settings that may label a row: those of the trained model, and the search."""
-    of_dials = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
+    dial_keys = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
     settings = upgrade_settings(record.settings) | {"decoding": search_of(record)}
-    flat = {k: v for k, v in _flatten_settings(settings).items() if k not in of_dials}
+    flat = {k: v for k, v in _flatten_settings(settings).items() if k not in dial_keys}
     if HASH in flat:
         flat[HASH] = flat[HASH][:8]
     return flat | describe_dials(record)
@@ -86,28 +86,30 @@ def name_method_and_features(record: RunRecord) -> tuple[str, str]:
 
 
 def choose_labels(records: Sequence[RunRecord]) -> list[str]:
-    """The fewest settings that tell apart all runs whose settings differ in more than the seed.
+    """A few settings that distinguish all runs whose settings differ in more than the seed.
 
-    A setting is chosen if it splits a group of runs that those chosen before do not tell apart.
+    A setting is chosen if it splits a group of runs that have equal values of the settings that
+    were chosen before.
     """
-    flat = [label_settings(record) for record in records]
-    follows = {key: f"{key}.".startswith(FOLLOWING) for settings in flat for key in settings}
+    settings_of_runs = [label_settings(record) for record in records]
+    keys = {key for settings in settings_of_runs for key in settings}
+    follows = {key: f"{key}.".startswith(FOLLOWING) for key in keys}
     chosen: list[str] = []
-    # First what labels rows by its own name, last the hash of the data, which people cannot read.
-    for key in sorted(follows, key=lambda k: (follows[k], k not in HEADINGS, k == HASH, k)):
-        groups, split = set(), set()
-        for record, settings in zip(records, flat, strict=True):
+    # Settings with a heading come first; the hash of the data, which nobody can read, comes last.
+    for key in sorted(keys, key=lambda k: (follows[k], k not in HEADINGS, k == HASH, k)):
+        groups, split_groups = set(), set()
+        for record, settings in zip(records, settings_of_runs, strict=True):
             labels = tuple(settings.get(k, "-") for k in chosen)
             group = (*labels, *name_method_and_features(record)) if follows[key] else labels
             groups.add(group)
-            split.add((*group, settings.get(key, "-")))
-        if len(split) > len(groups):
+            split_groups.add((*group, settings.get(key, "-")))
+        if len(split_groups) > len(groups):
             chosen.append(key)
     return chosen
 
 
 def name_annotators(records: Iterable[RunRecord]) -> dict[str, str]:
-    """By the label of a run's annotators, their names as one chooses them, if all names differ."""
+    """The names of options for the labels of runs' annotators, if these names all differ."""
     names: dict[str, str] = {}
     for record in records:
         target = record.settings.get(ANNOTATOR)

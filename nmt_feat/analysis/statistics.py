@@ -1,7 +1,7 @@
 """Intervals, p-values and shares of resamples of a table of runs; docs/explanation/statistics.md.
 
 The unit of inference is the seed. BLEU and chrF of any set of sentences follow from the sums of
-their n-gram counts, so that resampling sentences is a matrix product.
+their n-gram counts, so resampling sentences is a matrix product.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESAMPLES = 2000
 SEED = 12345  # sacreBLEU's own
 LEVEL = 0.95
 CHRF_COLUMNS = 18
-"""Of chrF; chrF++ has more."""
+"""Columns of chrF's counts; chrF++ has more."""
 
 
 def score_bleu(counts: Numbers | Counts) -> Numbers:
@@ -48,8 +48,8 @@ def score_bleu(counts: Numbers | Counts) -> Numbers:
 def score_chrf(counts: Numbers | Counts) -> Numbers:
     """chrF of summed counts (..., 18): sacreBLEU's, over the orders that occur (Popović 2015).
 
-    100 (1 + b^2) P R / (b^2 P + R) with b = 2; P and R are means over the orders, of at most 6. Of
-    chrF++ (..., 24): also over words and pairs of words.
+    100 (1 + b^2) P R / (b^2 P + R) with b = 2; P and R are means over at most 6 orders. For chrF++
+    (..., 24) they are also over words and pairs of words.
     """
     grams = counts.reshape(*counts.shape[:-1], -1, 3).astype(float)
     hypothesis, reference, right = np.moveaxis(grams, -1, 0)
@@ -62,19 +62,19 @@ def score_chrf(counts: Numbers | Counts) -> Numbers:
 
 
 def score_mean(sums: Numbers | Counts) -> Numbers:
-    """A weighted mean of sums (..., 2): the first over the second, the weight."""
+    """A weighted mean from sums (..., 2): the first column over the second, the weight."""
     total, weight = np.moveaxis(sums.astype(float), -1, 0)
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0.0)
 
 
 Score = Callable[[Numbers | Counts], Numbers]
 METRICS: dict[str, Score] = {"BLEU": score_bleu, "chrF": score_chrf}
-"""Those of every run; others have the form that their records name."""
+"""Metrics that every run has; the records of other metrics name their form."""
 FORMS: dict[str, Score] = {"bleu": score_bleu, "chrf": score_chrf, "mean": score_mean}
 
 
 def score_by_form(form: str) -> Score:
-    """How the summed statistics of a metric of this form give its score."""
+    """The function from summed statistics to the score, for metrics of this form."""
     if form not in FORMS:
         raise UserError(
             f"a record has a metric of the form {short_repr(form)}; {suggest(form, FORMS)}, or "
@@ -84,7 +84,7 @@ def score_by_form(form: str) -> Score:
 
 
 def sentence_weights(sentences: int, resamples: int = RESAMPLES, seed: int = SEED) -> Numbers:
-    """How often each resample has each sentence: (resamples, sentences), rows sum to sentences."""
+    """How often each sentence is in each resample: (resamples, sentences)."""
     drawn = np.random.default_rng(seed).integers(sentences, size=(resamples, sentences))
     drawn += np.arange(resamples)[:, None] * sentences
     counted = np.bincount(drawn.ravel(), minlength=drawn.size)
@@ -103,21 +103,21 @@ class Sample:
     def from_counts(
         cls, runs: Sequence[Counts], score: Callable[[Numbers | Counts], Numbers], weights: Numbers
     ) -> Sample:
-        """From the sentence counts of each run, all of the same test set."""
+        """The sample of runs with these counts of sentences, all of one test set."""
         counts = np.stack(runs, axis=1).astype(float)  # (sentences, n, columns)
         sums = weights @ counts.reshape(len(counts), -1)
         return cls(score(counts.sum(axis=0)), score(sums.reshape(len(weights), *counts.shape[1:])))
 
     @classmethod
     def weighted_sum(cls, samples: Sequence[Sample], weights: Sequence[float]) -> Sample:
-        """Their weighted sum, seed by seed: all have the same seeds in the same order."""
+        """The weighted sum of samples with the same seeds in the same order, seed by seed."""
         pairs = list(zip(weights, samples, strict=True))
         scores = sum((w * s.scores for w, s in pairs), np.zeros(1))
         return cls(scores, sum((w * s.resampled for w, s in pairs), np.zeros(1)))
 
-    def select_runs(self, places: Sequence[int]) -> Sample:
-        """The runs at these places."""
-        return Sample(self.scores[list(places)], self.resampled[:, list(places)])
+    def select_runs(self, indices: Sequence[int]) -> Sample:
+        """The sample of the runs with these indices."""
+        return Sample(self.scores[list(indices)], self.resampled[:, list(indices)])
 
     @property
     def mean(self) -> float:
@@ -131,36 +131,36 @@ class Sample:
 
     @property
     def _seed_variance(self) -> float:
-        """Variance of the mean that comes with the seeds: s^2 / n."""
+        """The variance of the mean that seeds cause: s^2 / n."""
         return float(self.scores.var(ddof=1)) / len(self.scores)
 
     @property
     def _seed_sentence_variance(self) -> float:
-        """The part of `_seed_variance` that sentences move too: seeds differ by sentence."""
+        """The part of `_seed_variance` that sentences cause: seeds differ by sentence."""
         n = len(self.scores)
         deviations = self.resampled - self.resampled.mean(axis=1, keepdims=True)
         return float(deviations.var(axis=0, ddof=1).sum()) / (n * (n - 1))
 
     def _draw_seeds(self, random: np.random.Generator) -> Numbers:
-        """Mean of seeds drawn with replacement less the mean, (B,), of variance s^2 / n."""
+        """The mean of seeds drawn with replacement, minus the mean: (B,), of variance s^2 / n."""
         n = len(self.scores)
         drawn = random.integers(n, size=(len(self.resampled), n))
         moved: Numbers = self.scores[drawn].mean(axis=1) - self.mean
-        return moved * math.sqrt(n / (n - 1))  # n drawn from n vary too little by this factor
+        return moved * math.sqrt(n / (n - 1))  # n draws from n seeds vary too little by this factor
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One method less another: both have at least two seeds."""
+    """The difference of two methods, which both have at least two seeds."""
 
     value: float
     low: float
-    """The interval's ends, at `LEVEL`."""
+    """The lower end of the interval, at `LEVEL`."""
     high: float
     p: float
-    """Two-sided, of the same statistic; not corrected."""
+    """The two-sided p-value of the same statistic, not corrected."""
     share: float
-    """Of the resamples over seeds and sentences, those in which the first is above."""
+    """The share of resamples over seeds and sentences in which the first method is above."""
     seed_variance: float
     sentence_variance: float
     df: float
@@ -169,16 +169,16 @@ class Difference:
 def compare_samples(
     one: Sample, base: Sample, sentences: int, corrected: bool = True
 ) -> Difference:
-    """`one` less `base`: Welch's t on the means over seeds, with the variance of the sentences.
+    """`one` minus `base`: Welch's t on the means over seeds, with the variance of the sentences.
 
     The variance is V = s1^2/n1 + s2^2/n2 + max(0, b - i):
 
     - s^2 is the sample variance over the n seeds of a method;
     - b is the variance of the difference over resampled sentences, the seeds fixed (the paired
       bootstrap of Koehn 2004, of means over seeds);
-    - i is the part of b that is in s1^2/n1 + s2^2/n2 too: each seed has its luck with each
-      sentence, which makes seeds differ and also moves the difference when sentences are drawn
-      again. It must not count twice. `corrected=False` leaves it out.
+    - i is the part of b that is also in s1^2/n1 + s2^2/n2: each seed is lucky with some sentences,
+      which makes seeds differ, and also changes the difference when sentences are drawn again. It
+      must not count twice. `corrected=False` leaves i out.
 
     Degrees of freedom are those of Welch (1947) and Satterthwaite (1946), with the sentences as a
     third part of N - 1: V^2 over the sum of v^2 / df of the three parts.
@@ -202,8 +202,8 @@ def compare_samples(
     half = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
     p = float(2 * special.stdtr(df, -abs(value) / error)) if error else float(value == 0)
 
-    # The share: the same generator for every pair, seeds of `one` first; sentences are the
-    # resamples themselves, scaled to the variance that the sentences add.
+    # The share: every pair uses an equal generator, and draws seeds of `one` first. Sentences are
+    # those of the resamples, scaled to the variance that sentences add.
     random = np.random.default_rng(SEED)
     scale = math.sqrt(sentence / bootstrap) if bootstrap else 0.0
     drawn = value + one._draw_seeds(random) - base._draw_seeds(random)
@@ -216,15 +216,16 @@ def compare_samples(
 
 
 def compare_with_zero(sample: Sample, sentences: int) -> Difference:
-    """A sample of differences, paired by seed, against 0: one sample's t."""
+    """A sample of differences, paired by seed, compared with 0: the t test of one sample."""
     zero = Sample(np.zeros(2), np.zeros((len(sample.resampled), 2)))
     return compare_samples(sample, zero, sentences)
 
 
 def correct_by_holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979): the chance of any false one is 5 %.
+    """p-values corrected for their number (Holm 1979).
 
-    The k-th smallest of m is multiplied by m - k + 1; none is below a smaller one, or above 1.
+    The chance that any of them is falsely below 0.05 is at most 5 %. The k-th smallest of m is
+    multiplied by m - k + 1. None becomes smaller than one that was below it, or larger than 1.
     """
     corrected, largest = [0.0] * len(values), 0.0
     for rank, i in enumerate(np.argsort(values, kind="stable")):
@@ -234,7 +235,7 @@ def correct_by_holm(values: Sequence[float]) -> list[float]:
 
 
 class _Stored:
-    """Lets sacreBLEU's tests read counts where they expect texts."""
+    """Makes a metric of sacreBLEU accept counts instead of texts, for its tests of pairs."""
 
     def _extract_corpus_statistics(self, hypotheses: Counts, references: object) -> Numbers:
         self.num_refs = 1  # for the signature
@@ -250,7 +251,7 @@ class _StoredCHRF(_Stored, CHRF):  # type: ignore[misc]
 
 
 class _StoredMean(_StoredCHRF):
-    """A mean in the clothes of a metric of sacreBLEU."""
+    """A mean with the interface of sacreBLEU's metrics."""
 
     def _compute_score_from_stats(self, stats: Any) -> Any:
         return CHRFScore(float(score_mean(np.asarray(stats))), 6, 0, 2)
@@ -264,8 +265,8 @@ def paired_tests(
 ) -> list[dict[str, float]]:
     """sacreBLEU's tests of pairs of models on one test set: p by `bootstrap`, `randomization`.
 
-    Each is about two models, not about two methods (Koehn 2004; Riezler & Maxwell 2005). `form` is
-    that of the metric whose counts these are.
+    They compare two models, not two methods (Koehn 2004; Riezler & Maxwell 2005). `form` is the
+    form of the metric whose counts these are.
     """
     stored: Any = _StoredBLEU() if form == "bleu" else _StoredMean()
     if form == "chrf":
@@ -278,10 +279,10 @@ def paired_tests(
         _, scores = PairedTest(systems, {form: stored}, None, test_type=kind)()
         (results,) = (results for key, results in scores.items() if key != "System")
         base, *tested = results
-        for into, result in zip(p_values, tested, strict=True):
+        for p_values_of_model, result in zip(p_values, tested, strict=True):
             assert isinstance(base, Result)
             assert isinstance(result, Result)
             assert result.p_value is not None
-            equal = result.score == base.score  # which sacreBLEU gives the least p there is
-            into[name] = 1.0 if equal else result.p_value
+            is_equal = result.score == base.score  # sacreBLEU gives these its smallest p
+            p_values_of_model[name] = 1.0 if is_equal else result.p_value
     return p_values

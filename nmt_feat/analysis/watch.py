@@ -1,4 +1,4 @@
-"""A live view of a sweep in the terminal, from nothing but the files in the runs' folders."""
+"""A live view of a sweep in the terminal, which only reads the files in the runs' folders."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ from nmt_feat.runs.locks import is_locked
 from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 
-SECONDS = 2.0
-"""Between two looks."""
+INTERVAL = 2.0
+"""Seconds between two snapshots."""
 
 
 @dataclass
 class Snapshot:
-    """What the folders hold at one moment."""
+    """The state of the runs in some folders at one moment."""
 
     finished: list[RunRecord] = field(default_factory=list)
     running: dict[Path, RunRecord] = field(default_factory=dict)
     stopped: dict[Path, RunRecord] = field(default_factory=dict)
-    """Unfinished runs that no process works at."""
+    """Unfinished runs on which no process works."""
     failed: list[str] = field(default_factory=list)
-    """The sweeps' failed jobs whose runs are not finished since: number and reason."""
+    """Number and error of failed jobs of sweeps whose runs have not been finished since."""
     waiting: int | None = 0
-    """Jobs of running sweeps that have not begun; None where their sweeper alone knows."""
+    """Jobs of running sweeps that have not begun; None if only their sweeper knows."""
     job_seconds: list[float] = field(default_factory=list)
-    """Of running sweeps, how long each job took that has trained a run."""
+    """The seconds of each job of running sweeps that has trained a run."""
     sweeping: bool = False
     """Whether a sweep runs."""
     broken: list[str] = field(default_factory=list)
-    """Sweeps that have been killed, and how many of their jobs have not ended."""
+    """Sweeps that were killed, with the number of their jobs that have not ended."""
     damaged: list[str] = field(default_factory=list)
-    """Why runs that no process works at cannot be read."""
+    """The errors of records that cannot be read, of runs on which no process works."""
 
     @property
     def is_over(self) -> bool:
-        """Whether there is something, and nothing more to come."""
-        some = self.finished or self.failed or self.stopped or self.broken or self.damaged
-        return not self.sweeping and not self.running and bool(some)
+        """Whether there are runs or jobs, and none of them will change any more."""
+        ended = self.finished or self.failed or self.stopped or self.broken or self.damaged
+        return bool(ended) and not self.sweeping and not self.running
 
 
 def read_snapshot(folders: Sequence[Path]) -> Snapshot:
-    """What is in or below `folders` now; a run that is just being written waits for the next."""
+    """The runs in or below `folders` now; unreadable records of running ones are left out."""
     for folder in folders:
         if not folder.is_dir():
             raise UserError(
@@ -70,16 +70,17 @@ def read_snapshot(folders: Sequence[Path]) -> Snapshot:
     snapshot, failed = Snapshot(), list[tuple[Path, str]]()
     for path in sorted({path.resolve() for top in folders for path in top.rglob(SWEEP_STATE)}):
         failed += _add_sweep(snapshot, path)
-    done = _add_runs(snapshot, folders, {folder for folder, _ in failed})
-    snapshot.failed = [line for folder, line in failed if folder not in done]
+    finished_folders = _add_runs(snapshot, folders, {folder for folder, _ in failed})
+    snapshot.failed = [line for folder, line in failed if folder not in finished_folders]
     if snapshot.sweeping and snapshot.waiting is not None:
         snapshot.waiting = max(0, snapshot.waiting - len(snapshot.running))
     return snapshot
 
 
 def _add_sweep(snapshot: Snapshot, path: Path) -> list[tuple[Path, str]]:
-    """Count a sweep's jobs; the failed ones, each with the folder of its run."""
-    works = is_locked(path.parent)  # before its state is read, which is the last that it writes
+    """Add a sweep's jobs; the lines of the failed ones, each with the folder of its run."""
+    # Asked before its state is read: a sweep writes its last state, then gives up its lock.
+    is_running = is_locked(path.parent)
     state = _read_object(path)
     files = (path.parent / SWEEP_JOBS).glob("*.json")
     jobs = [_read_object(file) for file in files if JOB_FILE.fullmatch(file.name)]
@@ -87,7 +88,7 @@ def _add_sweep(snapshot: Snapshot, path: Path) -> list[tuple[Path, str]]:
     if state and not state.get("ended"):
         total = state.get("total")
         rest = None if total is None else total - len(jobs)
-        if works:
+        if is_running:
             snapshot.sweeping = True
             snapshot.job_seconds += [float(job["seconds"]) for job in jobs if job.get("trained")]
             waiting = snapshot.waiting
@@ -103,29 +104,29 @@ def _add_sweep(snapshot: Snapshot, path: Path) -> list[tuple[Path, str]]:
 
 
 def _add_runs(snapshot: Snapshot, tops: Sequence[Path], failed: AbstractSet[Path]) -> set[Path]:
-    """Sort the runs by their state; the folders of the finished ones."""
+    """Add the runs by their state; the folders of the finished ones."""
     for top in tops:
         snapshot.finished += find_packed_runs(top).values()
-    done = set[Path]()
-    names = (STARTED, FINISHED)
-    for folder in sorted({p.parent.resolve() for t in tops for n in names for p in t.rglob(n)}):
-        works = is_locked(folder)  # before its record is read, as above
+    paths = (path for top in tops for name in (STARTED, FINISHED) for path in top.rglob(name))
+    finished_folders = set[Path]()
+    for folder in sorted({path.parent.resolve() for path in paths}):
+        is_running = is_locked(folder)  # asked before its record is read, as above
         try:
             record = read_run(folder)
         except UserError as error:
-            if not works:
+            if not is_running:
                 snapshot.damaged.append(str(error))
             continue
         if record.finished:
             snapshot.finished.append(record)
-            done.add(folder)
+            finished_folders.add(folder)
         elif folder not in failed:
-            (snapshot.running if works else snapshot.stopped)[folder] = record
-    return done
+            (snapshot.running if is_running else snapshot.stopped)[folder] = record
+    return finished_folders
 
 
 def count_runs(snapshot: Snapshot) -> str:
-    """How many runs are in which state, in a line."""
+    """The numbers of runs in each state, in a line."""
     counts = [f"{len(snapshot.finished)} done", f"{len(snapshot.running)} running"]
     if snapshot.stopped:
         counts.append(f"{len(snapshot.stopped)} stopped")
@@ -138,21 +139,21 @@ def count_runs(snapshot: Snapshot) -> str:
 
 
 def estimate_rest(snapshot: Snapshot) -> float | None:
-    """Seconds that the running sweeps still take, if as many jobs run side by side as now.
+    """Seconds that the running sweeps still take, if as many jobs run in parallel as now.
 
-    From the mean of the jobs that have trained a run; None before there is one.
+    It is estimated from the mean of the jobs that have trained a run; None before the first.
     """
     if not snapshot.sweeping or snapshot.waiting is None or not snapshot.job_seconds:
         return None
     jobs = float(snapshot.waiting)
     for folder, record in snapshot.running.items():
-        most = int(record.settings.get("trainer", {}).get("max_steps", 0))
-        jobs += 1 - min(_read_progress(folder)[0] / max(most, 1), 1)
+        max_steps = int(record.settings.get("trainer", {}).get("max_steps", 0))
+        jobs += 1 - min(_read_progress(folder)[0] / max(max_steps, 1), 1)
     return jobs * statistics.fmean(snapshot.job_seconds) / max(1, len(snapshot.running))
 
 
 def describe_snapshot(snapshot: Snapshot, named: bool = True) -> str:
-    """What is done and how long the rest takes, in a line; the runs that work where `named`."""
+    """Numbers of runs and the remaining time, in a line; with `named`, also the running runs."""
     line, rest = count_runs(snapshot), estimate_rest(snapshot)
     if named and (names := ", ".join(folder.name for folder in snapshot.running)):
         line += f"; running: {names}"
@@ -160,16 +161,16 @@ def describe_snapshot(snapshot: Snapshot, named: bool = True) -> str:
 
 
 def render_snapshot(snapshot: Snapshot, width: int = 10_000) -> RenderableType:
-    """The moment for a terminal with so many columns."""
-    # Runs that work have lines of their own below.
+    """The snapshot for a terminal with so many columns."""
+    # Running runs have separate lines below.
     parts: list[RenderableType] = [Text(describe_snapshot(snapshot, named=False), style="bold")]
     progress = RichTable.grid(padding=(0, 2, 0, 0))
     unfinished = snapshot.running | snapshot.stopped
     for folder, record in unfinished.items():
         step, bleu = _read_progress(folder)
-        most = int(record.settings.get("trainer", {}).get("max_steps", 0))
-        bar = ProgressBar(total=max(most, 1), completed=min(step, most), width=24)
-        text = f"saved at {step:,} of {most:,}"
+        max_steps = int(record.settings.get("trainer", {}).get("max_steps", 0))
+        bar = ProgressBar(total=max(max_steps, 1), completed=min(step, max_steps), width=24)
+        text = f"saved at {step:,} of {max_steps:,}"
         if folder in snapshot.stopped:
             text = f"stopped, {text}"
         if bleu >= 0:
@@ -186,7 +187,7 @@ def render_snapshot(snapshot: Snapshot, width: int = 10_000) -> RenderableType:
 
 
 def _fit_width(table: ResultTable, width: int) -> ReportTable:
-    """The whole table or, where it has more columns than there is room, the scores of each row."""
+    """The whole table or, if it is too wide, only the BLEU scores of each row."""
     whole = table.to_report_table()
     cells = (whole.heading, *whole.rows)
     if sum(max(map(len, column)) + 1 for column in zip(*cells, strict=True)) <= width:
@@ -203,9 +204,9 @@ def _fit_width(table: ResultTable, width: int) -> ReportTable:
 def watch_runs(
     folders: Sequence[Path], console: Console, pause: Callable[[float], None] = time.sleep
 ) -> None:
-    """Show the moment again and again, until nothing runs any more or Ctrl-C is pressed.
+    """Show a snapshot again and again, until nothing runs any more or Ctrl-C is pressed.
 
-    What is unfinished then is named in a last line.
+    Unfinished runs are then named in a last line.
     """
     with contextlib.suppress(KeyboardInterrupt):
         snapshot = read_snapshot(folders)
@@ -213,7 +214,7 @@ def watch_runs(
             first = render_snapshot(snapshot, console.width)
             with Live(first, console=console, auto_refresh=False) as live:
                 while not snapshot.is_over:
-                    pause(SECONDS)
+                    pause(INTERVAL)
                     snapshot = read_snapshot(folders)
                     live.update(render_snapshot(snapshot, console.width), refresh=True)
         else:
@@ -227,11 +228,11 @@ def watch_runs(
 def _watch_in_lines(
     folders: Sequence[Path], snapshot: Snapshot, pause: Callable[[float], None]
 ) -> Snapshot:
-    """A line whenever something has changed, for a pipe or a file; the last moment."""
+    """Print a line whenever something has changed, for a pipe or a file; the last snapshot."""
     counts = count_runs(snapshot), list(snapshot.running)
     say(describe_snapshot(snapshot))
     while not snapshot.is_over:
-        pause(SECONDS)
+        pause(INTERVAL)
         snapshot = read_snapshot(folders)
         if (count_runs(snapshot), list(snapshot.running)) != counts:
             counts = count_runs(snapshot), list(snapshot.running)
@@ -240,10 +241,10 @@ def _watch_in_lines(
 
 
 def _read_progress(folder: Path) -> tuple[int, float]:
-    """The update and the dev BLEU of the newest checkpoint; 0 and -1 without."""
+    """The update and the dev BLEU of the newest checkpoint; 0 and -1 if there is none."""
     try:
         index = Checkpoints(folder / CHECKPOINTS, 1, verify=False).index
-    except UserError:  # it has just been replaced
+    except UserError:  # a process has just replaced it
         return 0, -1.0
     if not index:
         return 0, -1.0
@@ -252,7 +253,7 @@ def _read_progress(folder: Path) -> tuple[int, float]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A file's JSON object; empty where it has just gone."""
+    """A file's JSON object; empty if the file has just disappeared."""
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
