@@ -329,6 +329,17 @@ def test_refused_settings(small: Small, setting: str) -> None:
     assert str(error.value) == REFUSED[setting]
 
 
+@pytest.mark.parametrize("setting", ["mode=replace", "share=0.5", "shuffled=true", "tags=[a,b,c]"])
+def test_settings_of_terms_need_a_glossary(small: Small, setting: str) -> None:
+    name = setting.partition("=")[0]
+    alone = ("combiner=none", "data.terminology.glossary=null", f"data.terminology.{setting}")
+    with pytest.raises(UserError, match=rf"^data.terminology.{name}.*: needs a glossary; set data"):
+        resolve_settings(small.config(*alone), False, Console(quiet=True))
+    resolve_settings(
+        small.config(*alone[:2], "data.terminology.mode=none"), False, Console(quiet=True)
+    )
+
+
 def test_tags_of_interleave_are_marks_too(small: Small) -> None:
     settings = ("method=interleave", "combiner=none", "features=[shape]")
     with pytest.raises(UserError) as error:

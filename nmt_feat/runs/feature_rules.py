@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nmt_feat.annotators.base import Annotator, make_annotator, make_annotators
-from nmt_feat.config.data_schema import DataConfig, SplitConfig
+from nmt_feat.config.data_schema import DataConfig, SplitConfig, TerminologyConfig
 from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
@@ -68,6 +68,7 @@ def check_terminology(cfg: TrainConfig) -> None:
     """Refuse, before data is read, an unusable glossary, and marks of terms that nothing reads."""
     terminology = cfg.data.terminology
     if terminology.glossary is None:
+        _refuse_settings_of_terms(terminology)
         return
     if not terminology.is_applied:
         Glossary.read(terminology.glossary)  # metrics may need it
@@ -98,6 +99,17 @@ def check_terminology(cfg: TrainConfig) -> None:
             f"data.terminology.shuffled=true: all terms of {terminology.glossary} have one "
             "translation; give a glossary with several"
         )
+
+
+def _refuse_settings_of_terms(terminology: TerminologyConfig) -> None:
+    """Refuse settings of terms that have no effect, because no glossary is given."""
+    for name, value in vars(terminology).items():
+        if value not in (getattr(TerminologyConfig(), name), "none"):
+            written = f"={value}" if isinstance(value, str | float) else ""
+            raise UserError(
+                f"data.terminology.{name}{written}: needs a glossary; set "
+                "data.terminology.glossary=FILE, or leave it out"
+            )
 
 
 def _check_language(annotator: Annotator, data: DataConfig) -> None:
