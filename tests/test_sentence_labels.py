@@ -12,16 +12,19 @@ import torch
 from nmt_feat.api import load_run
 from nmt_feat.cli.score import score_text
 from nmt_feat.cli.translate import translate_text
+from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.batches import collate, ordered, plan, prepend_tags
 from nmt_feat.data.controls import prepare_run
+from nmt_feat.data.corpora import read_test_set
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
+from nmt_feat.runs.inputs import Reader, Text
 from nmt_feat.runs.trained_model import TrainedModel
-from nmt_feat.text.conllu import Sentence, read_conllu
+from nmt_feat.text.conllu import Sentence, find_label, read_conllu
 from nmt_feat.text.sentences import Sentences
 from tests.support.small import Small, cut, record
 
@@ -198,6 +201,19 @@ def test_files_of_labels_translate_as_tested(small: Small, tagged: Path) -> None
     split = model.encode_pairs(*model.read_test_set())
     (tested,) = prepare_run(small.config(*TAG, *PLAIN)).tests.values()
     assert np.array_equal(split.features["formality"], tested.features["formality"])
+
+
+def test_labels_of_files_have_normal_form(tmp_path: Path) -> None:
+    """As those of training: no-break spaces and composed letters make no other value."""
+    (tmp_path / "x.en").write_text("a b\n", encoding="utf-8")
+    (labels := tmp_path / "x.formality").write_text("very\u00a0  fo\u0308rmal\n", encoding="utf-8")
+    text = Text(str(tmp_path / "x.en"), label_files={"formality": str(labels)})
+    (sentence,) = Reader(text).read_sentences()
+    data = DataConfig("x", "en", "en", folder=str(tmp_path))
+    split = SplitConfig("x.en", "x.en", labels={"formality": "x.formality"})
+    (again,), *_ = read_test_set(data, tmp_path, "data.tests.x", split)
+    for comments in (sentence.comments, again.comments):
+        assert find_label(comments, "formality") == "very f\u00f6rmal"
 
 
 def test_one_flag_for_all_sentences(small: Small, tagged: Path) -> None:

@@ -21,6 +21,7 @@ from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence, write_label
 from nmt_feat.text.files import read_lines
+from nmt_feat.text.normalization import normalize_line
 
 PARALLEL = "parallel"
 """A file of words, and beside it a file of values for each factor."""
@@ -113,7 +114,7 @@ class Reader:
             for key, lines in files.items():
                 if (line := next(lines, None)) is None:
                     self._refuse_label_file(key, f"has fewer lines than {self.label}")
-                labels[key] = line.strip()
+                labels[key] = normalize_line(line)  # as files of labels are read in training
             comments = (write_label(key, value) for key, value in labels.items())
             yield sentence._replace(comments=(*comments, *sentence.comments))
         for key, lines in files.items():
