@@ -23,7 +23,7 @@ from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts, sentence_counts, write_counts
 from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.evaluation.metric import add_scores, build_metrics, score_texts
+from nmt_feat.evaluation.metric import Metric, add_scores, build_metrics, score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import SpBLEU
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.text.files import read_lines
@@ -270,6 +270,29 @@ def test_wrong_scores(scores: str, message: str) -> None:
     metric = user_metrics.Wrong(Scoring(), scores)
     with pytest.raises(UserError, match=message):
         score_texts(metric, ["a", "b"], ["a", "b"], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("statistics", "message"),
+    [
+        (3.0, "gives 1 numbers for 2 sentences; give each sentence a row"),
+        ([[1, 2, 3], [1, 2, 3]], "gives 2 x 3 numbers; give two for each sentence, a sum and its"),
+        ([["a", "b"], ["c", "d"]], "gives .*; give numbers"),
+        ([[1, 1], [2, 1]], r"line \d+: ZeroDivisionError"),
+    ],
+)
+def test_wrong_statistics(statistics: Any, message: str) -> None:
+    class Odd(Metric):
+        name = "odd"
+
+        def measure_sentences(self, *texts: Any) -> Any:
+            return statistics
+
+        def score_corpus(self, statistics: Any) -> float:
+            return 1 / 0
+
+    with pytest.raises(UserError, match=message):
+        score_texts(Odd(Scoring()), ["a", "b"], ["a", "b"], ["a", "b"])
 
 
 def test_the_command_line(small: Small) -> None:

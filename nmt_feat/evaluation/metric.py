@@ -30,6 +30,10 @@ RESERVED_NAMES = (*COMMON_METRICS, "TER", "perplexity")
 """Names that a user-defined metric cannot have."""
 
 
+FORMS = ("mean", "bleu", "chrf")
+"""How summed statistics can give a score; reports know these."""
+
+
 class Metric(ABC):
     """A score of translations that is a weighted mean over sentences: sum / weight.
 
@@ -95,11 +99,14 @@ def build_metrics(configs: Mapping[str, MetricConfig], scoring: Scoring) -> dict
     for key, config in configs.items():
         metric = build_object(config._target_, Metric, config.args, scoring=scoring)
         where = f"metrics.{key}._target_={config._target_}"
-        if not re.fullmatch(r"\w[\w .+%-]*", metric.name) or metric.name.endswith(" "):
+        name = str(metric.name)
+        if not re.fullmatch(r"\w[\w .+%-]*", name) or name.endswith(" "):
             raise UserError(
                 f"{where}: its name is {short_repr(metric.name)}; a name may have letters, "
                 "digits, spaces and _ . + - %"
             )
+        if metric.form not in FORMS:
+            raise UserError(f"{where}: its form is {metric.form}; {suggest(metric.form, FORMS)}")
         shipped = type(metric).__module__.startswith("nmt_feat.")
         if metric.name in RESERVED_NAMES and not shipped:
             raise UserError(f"{where}: the name {metric.name} is taken; choose another")
@@ -131,26 +138,42 @@ def measure_texts(
     texts = ([one_line(text) for text in side] for side in (sources, hypotheses, references))
     with naming_failures(type(metric), Metric):
         statistics = np.asarray(metric.measure_sentences(*texts))
-    if len(statistics) != len(references) or statistics.ndim != 2:
+    where = f"{type(metric).__module__}.{type(metric).__qualname__}"
+    if statistics.dtype.kind not in "biuf":
+        raise UserError(f"{where}: gives {short_repr(statistics.tolist())}; give numbers")
+    size = " x ".join(map(str, statistics.shape)) or "1"
+    if statistics.ndim != 2 or len(statistics) != len(references):
         raise UserError(
-            f"{type(metric).__module__}.{type(metric).__qualname__}: gives "
-            f"{' x '.join(map(str, statistics.shape))} numbers for {len(references)} sentences; "
-            "give each sentence a row"
+            f"{where}: gives {size} numbers for {len(references)} sentences; give each sentence a "
+            "row"
+        )
+    if metric.form == "mean" and statistics.shape[1] != 2:
+        raise UserError(
+            f"{where}: gives {size} numbers; give two for each sentence, a sum and its weight"
         )
     if not np.isfinite(statistics).all():
         first = int(np.flatnonzero(~np.isfinite(statistics).all(axis=1))[0])
         raise UserError(
-            f"{type(metric).__module__}.{type(metric).__qualname__}: sentence {first + 1} has a "
-            "score that is not finite; give a number"
+            f"{where}: sentence {first + 1} has a score that is not finite; give a number"
         )
     return statistics
+
+
+def score_statistics(metric: Metric, statistics: Statistics) -> float:
+    """The score of all sentences; a mistake of a user-defined class is a `UserError`."""
+    with naming_failures(type(metric), Metric):
+        score = float(metric.score_corpus(statistics))
+    if not np.isfinite(score):
+        where = f"{type(metric).__module__}.{type(metric).__qualname__}"
+        raise UserError(f"{where}: score_corpus returns {score}; give a finite number")
+    return score
 
 
 def score_texts(
     metric: Metric, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
 ) -> float:
     """The score of translations."""
-    return metric.score_corpus(measure_texts(metric, sources, hypotheses, references))
+    return score_statistics(metric, measure_texts(metric, sources, hypotheses, references))
 
 
 def add_scores(
@@ -167,7 +190,7 @@ def add_scores(
             continue
         measured = measure_texts(metric, sources, hypotheses, references)
         statistics[metric.name] = measured
-        score, signature = metric.score_corpus(measured), full_signature(metric)
+        score, signature = score_statistics(metric, measured), full_signature(metric)
         if metric.name == "TER":  # has had its own field since the first records
             scores.ter, scores.ter_signature = score, signature
         else:
