@@ -211,12 +211,16 @@ def test_null_in_yaml_is_refused_with_the_advice_to_quote(null: str, tmp_path: P
     )
 
 
-def test_yaml_of_a_global_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_yaml_of_a_global_package(tmp_path: Path, mark: str) -> None:
+    """Also behind a byte-order mark, as Windows may write it."""
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /combiner: none\n"
+        f"{mark}# @package _global_\n"
+        "defaults:\n  - override /combiner: none\n"
         "paths: {runs: 2024_12_01}\ntrainer: {progress: no}\ndata: {target_lang: no}\n"
-        "hydra: {sweeper: {params: {data.target_lang: no, seed: 3}}}\n"
+        "hydra: {sweeper: {params: {data.target_lang: no, seed: 3}}}\n",
+        encoding="utf-8",
     )
     cfg = compose_settings(["experiment=mine"], str(tmp_path))
     assert (cfg.paths.runs, cfg.data.target_lang, cfg.trainer.progress) == (

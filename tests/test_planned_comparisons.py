@@ -107,6 +107,10 @@ def test_a_plan_that_is_no_file(tmp_path: Path) -> None:
         read_plan(tmp_path)
 
 
+def test_a_plan_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert read_plan(write_plan(tmp_path, "\ufeffgate - none\n")) == [("gate", "none")]
+
+
 def test_a_plan_is_for_one_corpus(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     record, run_folder = run(tmp_path, "none", 1, 0.5)
     record.data = "other"

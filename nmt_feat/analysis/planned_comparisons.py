@@ -26,7 +26,7 @@ Plan = Sequence[tuple[str, str]]
 def read_plan(path: Path) -> Plan:
     """The comparisons in a file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise UserError(
             f"--plan={path}: cannot be read; give a text file with lines such as 'gate - none'"

@@ -45,7 +45,7 @@ class FileConfigSource(HydraSource):
         """The config of a file, or of a row."""
         path = os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path)))
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:  # Windows may begin it with a mark
                 header = ConfigSource._get_header_dict(file.read(512))
                 file.seek(0)
                 config = load_yaml(file, self._kind_of(config_path, header), path)
@@ -142,7 +142,7 @@ def _read_rows_by_file(
     folder: Path, top: type[Any] | None
 ) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     for path in sorted(folder.glob("*.yaml")):
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             content = read_values(file, top, path)
         rows = content.get(ROWS) if isinstance(content, dict) else None
         for name, row in (rows or {}).items():

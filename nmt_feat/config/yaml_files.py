@@ -136,7 +136,7 @@ def _kind_inside(kind: Any, name: str) -> Any:
 def read_yaml(path: Path, kind: Any) -> Any:
     """The content of a file of settings; a file that is not YAML is a `UserError`."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return load_yaml(file, kind, path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
