@@ -386,8 +386,8 @@ def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
     done = call("translate", *command)
     assert (done.code, done.err) == (
         2,
-        f"error: features.contextual: {mine} is not the encoder of training, its files have "
-        f"changed; put that one there, or as {encoder_folder}\n",
+        f"error: features.contextual: {mine} is not the encoder of training any more, its "
+        f"files have changed; put the one of training there, or into {encoder_folder}\n",
     )
 
 

@@ -173,13 +173,13 @@ def test_broken_encoders(kind: str, small: Small, encoder: Path, tmp_path: Path)
         ),
         (
             ("features.contextual.of=word",),
-            "features.contextual.of=word: for char, syllable, jamo, ngram, form, lower; leave it "
-            "out",
+            "features.contextual.of=word: is for char, syllable, jamo, ngram, form, lower; leave "
+            "it out",
         ),
         (
             ("subword=given",),
-            "features.contextual: an encoder reads text, not the pieces of another toolkit; set "
-            "subword to another than given",
+            "features.contextual: an encoder reads text, not the pieces of another toolkit; "
+            "choose another subword than given",
         ),
         (
             ("features=[upos]", "+features.upos.encoder=ENC"),

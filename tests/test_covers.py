@@ -228,7 +228,7 @@ def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:
         ),
         (
             ["features=[char]", "features.char.of=word", "features.char.cover=join"],
-            "features.char.cover=join: the units of column=char are those of one word; set "
+            "features.char.cover=join: the units of column=char cannot be joined; set "
             "cover=first, or leave it out",
         ),
     ],

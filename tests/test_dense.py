@@ -163,7 +163,7 @@ def test_values() -> None:
         (
             "자 1 2\n",
             (),
-            "features.vectors.file=FILE: has no vector of any word of train; give "
+            "features.vectors.file=FILE: has no vector for any word of train; give "
             "vectors of its language, or set column=lower",
         ),
         (

@@ -187,7 +187,7 @@ def test_vocabulary_limits() -> None:
         ),
         (
             FeatureConfig(column="upos", of="word"),
-            "features.f.of=word: for char, syllable, jamo, ngram, form, lower; leave it out",
+            "features.f.of=word: is for char, syllable, jamo, ngram, form, lower; leave it out",
         ),
     ],
 )

@@ -235,8 +235,8 @@ def test_no_number_is_an_error(small: Small, tmp_path: Path) -> None:
             bad.config("+features.n.column=misc.N", f"features.n.kind={NUMBERS}", "features=[]")
         )
     assert str(error.value) == (
-        "features.n: '3,5' is no number, the misc.N of 'He' in 'He is bringing her horse "
-        "blankets.'; correct the annotation, or write _ for no number"
+        "features.n: '3,5', the misc.N of 'He' in 'He is bringing her horse blankets.', is not a "
+        "number; correct the annotation, or write _ for no number"
     )
 
 
@@ -255,7 +255,7 @@ def test_no_number_is_an_error(small: Small, tmp_path: Path) -> None:
         ),
         (
             {"column": "tree_depth", "cover": "join"},
-            "features.f.cover=join: the numbers of column=tree_depth are those of one word; set "
+            "features.f.cover=join: the numbers of column=tree_depth cannot be joined; set "
             "cover=first, or leave it out",
         ),
         (

@@ -198,7 +198,7 @@ def test_bad_settings(
     [
         (
             "자 " + "1 " * 15 + "1\n",
-            "model.source_vectors=FILE: has no vector of any source piece; "
+            "model.source_vectors=FILE: has no vector for any source piece; "
             "give vectors of the source language",
         ),
         ("I " + "1 " * 15 + "nan\n", "FILE:1: the vector of 'I' has nan; remove the line"),

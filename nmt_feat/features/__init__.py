@@ -1,4 +1,4 @@
-"""Linguistic features: the embedders that configs name, and the base class of their kinds."""
+"""Linguistic features: the embedders that configs name, and base classes for kinds of features."""
 
 from nmt_feat.embedders.categorical import Categorical
 from nmt_feat.embedders.contextual import Contextual

@@ -1,4 +1,4 @@
-"""Which kind a feature is: told from its settings here, and nowhere else."""
+"""Which kind of feature settings describe. Only this module decides it."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ BY_COLUMN: dict[str, type[FeatureKind]] = {
     **dict.fromkeys(FORMS, FormValues),
     **dict.fromkeys(HEAD_COLUMNS, HeadNumbers),
 }
-"""The kinds of columns that need no annotation; all others are columns of one."""
+"""The kinds by column; a column that is not here is one of the annotation."""
 
 
 def choose_kind(name: str, settings: FeatureConfig) -> FeatureKind:
-    """The kind of a feature with these settings."""
+    """Build the kind of the feature `name` with these settings."""
     if settings.kind:
         return build_user_kind(name, settings)
-    kind = BY_COLUMN.get(settings.column, AnnotationValues)
+    cls = BY_COLUMN.get(settings.column, AnnotationValues)
     if settings.file:
-        kind = WordVectors
-    if kind is EncoderVectors and settings.live:
-        kind = LiveEncoder
-    return kind(name, settings)
+        cls = WordVectors
+    elif cls is EncoderVectors and settings.live:
+        cls = LiveEncoder
+    return cls(name, settings)
 
 
 def build_user_kind(name: str, settings: FeatureConfig) -> FeatureKind:
-    """The kind that the settings name."""
+    """Build a user-defined kind, whose class the settings name."""
     assert settings.kind
     cls = locate_class(settings.kind)
     if not issubclass(cls, FeatureKind):
@@ -67,7 +67,12 @@ def choose_kinds(features: Mapping[str, FeatureConfig]) -> dict[str, FeatureKind
 def restore_kinds(
     vocabularies: Mapping[str, FeatureVocab], user_kinds: Mapping[str, str]
 ) -> dict[str, FeatureKind]:
-    """The kinds of features by their vocabularies, `user_kinds` by the name of their class."""
+    """Build the kinds of a trained run.
+
+    Args:
+        vocabularies: by feature; they hold what is needed of the settings.
+        user_kinds: by feature of a user-defined kind, the name of its class.
+    """
     return {
         name: choose_kind(name, vocabulary.restore_settings(user_kinds.get(name)))
         for name, vocabulary in vocabularies.items()
@@ -75,22 +80,21 @@ def restore_kinds(
 
 
 def list_user_kinds(kinds: Mapping[str, FeatureKind]) -> dict[str, str]:
-    """By feature of a user-defined kind the name of its class."""
+    """By feature of a user-defined kind, the name of its class."""
     return {name: kind.settings.kind for name, kind in kinds.items() if kind.settings.kind}
 
 
 def list_annotation_columns(kinds: Iterable[FeatureKind]) -> tuple[str, ...]:
-    """The columns of an annotation that features are made of (`feats` for `feats.Case`)."""
+    """The columns of an annotation that the features read; for `feats.Case`, it is `feats`."""
     columns = {kind.annotation_column.partition(".")[0] for kind in kinds if kind.annotation_column}
     return tuple(sorted(columns))
 
 
 def list_sentence_keys(kinds: Iterable[FeatureKind]) -> dict[str, bool]:
-    """The keys of values of whole sentences that features read; whether each must be there."""
-    keys: dict[str, bool] = {}
+    """The keys of sentence values that features read, and whether every sentence must have one."""
+    is_required: dict[str, bool] = {}
     for kind in kinds:
-        if kind.sentence_key is not None:
-            keys[kind.sentence_key] = keys.get(kind.sentence_key, False) or (
-                kind.settings.missing == "error"
-            )
-    return dict(sorted(keys.items()))
+        key = kind.sentence_key
+        if key is not None:
+            is_required[key] = is_required.get(key, False) or kind.settings.missing == "error"
+    return dict(sorted(is_required.items()))

@@ -1,4 +1,4 @@
-"""Features that are a language model's vectors, stored beforehand or made while the model runs."""
+"""Features that are a language model's vectors: stored before training, or computed during it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from nmt_feat.features.vocabulary import FeatureVocab
 
 
 def choose_device(accelerator: str) -> str:
-    """Where an encoder runs that makes vectors."""
+    """The device on which an encoder computes vectors."""
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 class EncoderVectors(FeatureKind):
-    """The states of a layer of an encoder. A piece has no value, but the mean of some states."""
+    """The states of an encoder's layer. A piece has no value; it has the mean of some states."""
 
     takes: ClassVar[tuple[str, ...]] = ("encoder", "layer", "precision")
     reads = "vectors"
@@ -34,7 +34,7 @@ class EncoderVectors(FeatureKind):
     is_wide = True
 
     def check_settings(self) -> None:
-        """Refuse, before any data is read, what vectors do not have."""
+        """Refuse settings that vectors do not have, and a missing encoder."""
         super().check_settings()
         settings = self.settings
         if not settings.encoder:
@@ -48,29 +48,29 @@ class EncoderVectors(FeatureKind):
             )
 
     def complete_settings(self, subwords: str, device: str) -> None:
-        """The embedder's `width` is the encoder's, and the layer counts from the first one."""
+        """Fill in the embedder's `width`, and the layer's number from the first layer on."""
         if subwords == "given":
             raise UserError(
                 f"{self.where}: an encoder reads text, not the pieces of another toolkit; "
-                "set subword to another than given"
+                "choose another subword than given"
             )
         encoder = self.open_encoder(device)
-        _ = encoder.tokenizer  # an unfit one is an error before data is read
+        _ = encoder.tokenizer  # loads it, so that an unfit one is an error before data is read
         self.settings.args["width"], self.settings.layer = encoder.width, encoder.layer
 
     def identify_data(self, cache: Path) -> list[object]:
-        """With what determines the vectors of a text."""
+        """Also what determines the vectors of a text."""
         encoder = self.open_encoder("cpu")
         return [*super().identify_data(cache), encoder.identity(cache)]
 
     def trim_identity(self, settings: dict[str, Any]) -> None:
-        """Take out what means nothing for stored vectors."""
+        """Remove settings that mean nothing for stored vectors."""
         settings["file"], settings["encoder"] = False, True
         for key in ("live", "trained", "learning_rate"):
             del settings[key]
 
     def name_ids(self, vocabulary: FeatureVocab) -> None:
-        """Ids are those of vectors, not of values."""
+        """None: ids stand for vectors, not for values."""
 
     def prepare_embedder(
         self,
@@ -78,19 +78,19 @@ class EncoderVectors(FeatureKind):
         vocabulary: FeatureVocab,
         open_encoder: Callable[[], LanguageModel | None],
     ) -> None:
-        """Divide by the scale of the vectors of train."""
+        """Set the scale, by which the embedder divides vectors."""
         assert isinstance(embedder, Contextual)
         embedder.scale = vocabulary.scale
 
     def check_exportable(self) -> None:
-        """CTranslate2 has no second encoder."""
+        """Refuse: CTranslate2 has no second encoder."""
         raise UserError(
             f"{self.where}: an encoder's vectors differ from sentence to sentence and "
             "cannot be exported; use engine=native"
         )
 
     def open_encoder(self, device: str) -> LanguageModel:
-        """The encoder that the settings name, not loaded yet."""
+        """The encoder that the settings name; it is loaded on its first use."""
         settings = self.settings
         assert settings.encoder
         return LanguageModel(
@@ -100,25 +100,25 @@ class EncoderVectors(FeatureKind):
     def reopen_encoder(
         self, vocabulary: FeatureVocab, folder: Path, device: str, cache: Path
     ) -> LanguageModel:
-        """The encoder of training, checked by the sum of its files."""
+        """The encoder of a trained run, if the sum of its files is still the same."""
         copy = folder / "encoder" / self.name
         path = str(copy) if copy.exists() else vocabulary.encoder
         encoder = LanguageModel(self.name, path, vocabulary.layer, vocabulary.precision, device)
         if encoder.sum(cache) != vocabulary.sum:
             raise UserError(
-                f"{self.where}: {path} is not the encoder of training, its files have "
-                f"changed; put that one there, or as {copy}"
+                f"{self.where}: {path} is not the encoder of training any more, its files have "
+                f"changed; put the one of training there, or into {copy}"
             )
         return encoder
 
     def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
-        """The states of these texts."""
+        """Compute the states of these texts."""
         return encoder.states(texts)
 
     def store_states(
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
     ) -> Path:
-        """The folder in `cache` with the states of these texts."""
+        """Store the states of these texts in `cache`, unless they are there; return the folder."""
         return states.store_states(encoder, texts, cache, say)
 
     def open_states(self, folder: Path) -> States | EncoderInput:
@@ -133,19 +133,19 @@ class EncoderVectors(FeatureKind):
         texts: Any,
         cache: Path,
     ) -> FeatureVocab:
-        """The vocabulary with the scale of the vectors of train, and the sum of the encoder."""
+        """Add the scale of the vectors of train, and the sum of the encoder's files."""
         scale = states.find_scale(encoder, states_of_train, texts)
         return replace(vocabulary, scale=scale, sum=encoder.sum(cache), layer=encoder.layer)
 
     def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
-        """The vocabulary with the encoder's folder, which is named, not copied."""
+        """Add the path of the encoder's folder, which is not copied."""
         assert self.settings.encoder
         path = str(Path(self.settings.encoder).expanduser().resolve())
         return replace(vocabulary, encoder=path)
 
 
 class LiveEncoder(EncoderVectors):
-    """The same with the encoder in the model: its input is stored, not its states."""
+    """As `EncoderVectors`, with the encoder in the model: its input is stored, not its states."""
 
     takes = ("encoder", "layer", "precision", "live", "trained", "learning_rate")
     stores_input = True
@@ -161,16 +161,16 @@ class LiveEncoder(EncoderVectors):
             )
 
     def identify_data(self, cache: Path) -> list[object]:
-        """With what determines the encoder's input."""
+        """Also that the encoder's input is stored, not its states."""
         return [*super().identify_data(cache), "live"]
 
     def trim_identity(self, settings: dict[str, Any]) -> None:
-        """Take out what means nothing where the model's precision counts."""
+        """Remove the precision of stored vectors; here the model's precision counts."""
         settings["file"], settings["encoder"] = False, True
         del settings["precision"]
 
     def open_encoder(self, device: str) -> LanguageModel:
-        """The encoder that the settings name; what is computed beforehand is in float32."""
+        """The encoder that the settings name, in float32 to compute the scale before training."""
         settings = self.settings
         assert settings.encoder
         return LanguageModel(self.name, settings.encoder, settings.layer, "float32", device)
@@ -191,9 +191,10 @@ class LiveEncoder(EncoderVectors):
         )
 
     def describe_embedder(self, embedder: nn.Module) -> list[str]:
-        """How large the encoder is, and how much of it is trained."""
+        """The size of the encoder, and how much of it is trained."""
         assert isinstance(embedder, Contextual)
-        parameters = list((embedder.encoder or embedder.frozen_encoder[0]).parameters())
+        encoder = embedder.encoder or embedder.frozen_encoder[0]
+        parameters = list(encoder.parameters())
         total = sum(p.numel() for p in parameters)
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         return [
@@ -202,13 +203,13 @@ class LiveEncoder(EncoderVectors):
         ]
 
     def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
-        """What the encoder reads of these texts."""
+        """The encoder's input for these texts."""
         return encoder.read_input(texts)
 
     def store_states(
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
     ) -> Path:
-        """The folder in `cache` with what the encoder reads of these texts."""
+        """Store the encoder's input for these texts in `cache`, unless it is there."""
         return states.store_input(encoder, texts, cache, say)
 
     def open_states(self, folder: Path) -> States | EncoderInput:

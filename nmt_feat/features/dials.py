@@ -1,10 +1,11 @@
-"""Dials: how much a feature of words says, set between nothing and all of it.
+"""Dials: they reduce how much a feature of words tells, down to nothing.
 
-    erase    each word loses its value with this probability: what the feature says falls linearly
-    classes  each value, `_` too, becomes one of so many classes: from 1, nothing, up to themselves
+    erase    each word loses its value with this probability: the information falls linearly
+    classes  each value becomes one of so many classes at random; one class tells nothing
 
-Drawn from the run's seed and from what is read alone, the sentence's text and the word's place in
-it or the value, so that training, test and translation agree. All features lose the same words.
+The random numbers depend only on the run's seed and on what is read: for `erase` the sentence's
+text and the word's position, for `classes` the value. So training, test and translation agree, and
+all features lose the values of the same words.
 """
 
 from __future__ import annotations
@@ -25,38 +26,48 @@ def apply_dials(
     feature: FeatureVocab,
     of_sentences: bool = False,
 ) -> DictionaryColumn:
-    """The values of the sentences' words as the feature's dials leave them; `MISSING` is lost.
+    """Apply the feature's dials to the values of the sentences' words.
 
-    Values `of_sentences` are lost by all words of a sentence at once.
+    With `of_sentences`, all words of a sentence lose their values together.
     """
     if feature.classes is not None:
-        count = feature.classes
-
-        def of_class(value: str) -> str:
-            return value if value == MISSING else f"class {_number(value, feature.seed) % count}"
-
-        values = values.map(of_class)
+        values = group_values(values, feature.classes, feature.seed)
     if feature.erase:
-        texts = [_number(text, feature.seed) for text in sentences.texts]
-        first = np.repeat(np.cumsum(sentences.counts) - sentences.counts, sentences.counts)
-        position = (np.arange(len(first)) - first).astype(np.uint64)
-        if of_sentences:
-            position = np.zeros_like(position)
-        drawn = splitmix64(
-            np.repeat(np.array(texts, np.uint64), sentences.counts) + splitmix64(position)
-        )
-        lost = (drawn >> np.uint64(11)) * 2.0**-53 < feature.erase
-        used, codes = np.unique(
-            np.where(lost, len(values.values), values.codes), return_inverse=True
-        )
-        names = [*values.values, MISSING]
-        remaining = DictionaryColumn(codes.astype(np.int32), [names[i] for i in used.tolist()])
-        values = remaining.map(str)  # each once, also where some were missing before
+        values = erase_values(values, sentences, feature.erase, feature.seed, of_sentences)
     return values
 
 
-def _number(text: str, seed: int) -> int:
-    """64 random bits for a text."""
+def group_values(values: DictionaryColumn, count: int, seed: int) -> DictionaryColumn:
+    """Replace each value, except missing ones, by one of `count` classes."""
+
+    def name_class(value: str) -> str:
+        return value if value == MISSING else f"class {hash_text(value, seed) % count}"
+
+    return values.map(name_class)
+
+
+def erase_values(
+    values: DictionaryColumn, sentences: Sentences, share: float, seed: int, of_sentences: bool
+) -> DictionaryColumn:
+    """Make the values of a random share of words, or of sentences, `MISSING`."""
+    counts = sentences.counts
+    text_hashes = np.array([hash_text(text, seed) for text in sentences.texts], np.uint64)
+    first_words = np.repeat(np.cumsum(counts) - counts, counts)  # of each word's sentence
+    positions = (np.arange(len(first_words)) - first_words).astype(np.uint64)
+    if of_sentences:
+        positions = np.zeros_like(positions)
+    bits = splitmix64(np.repeat(text_hashes, counts) + splitmix64(positions))
+    is_erased = (bits >> np.uint64(11)) * 2.0**-53 < share  # 53 bits as a number below 1
+    names = [*values.values, MISSING]
+    used, codes = np.unique(
+        np.where(is_erased, len(values.values), values.codes), return_inverse=True
+    )
+    remaining = DictionaryColumn(codes.astype(np.int32), [names[i] for i in used.tolist()])
+    return remaining.map(str)  # merges MISSING with itself, if some values were missing before
+
+
+def hash_text(text: str, seed: int) -> int:
+    """64 bits that depend on a text and a seed, and look random."""
     key = blake2b(
         text.encode("utf-8", "surrogatepass"), digest_size=8, salt=(seed % 2**64).to_bytes(8)
     )
@@ -64,7 +75,7 @@ def _number(text: str, seed: int) -> int:
 
 
 def splitmix64(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """Numbers whose bits all depend on all bits of x (the finalizer of splitmix64)."""
+    """Mix bits: each bit of the result depends on all bits of x (the finalizer of splitmix64)."""
     z = np.atleast_1d(np.asarray(x, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""A kind of feature: the object that answers whatever the program asks of a feature."""
+"""A kind of feature: an object that answers all questions of the program about a feature."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ MANY = 0.05
 
 
 class FeatureKind:
-    """All that the program may ask of a feature. Nobody asks which kind it is.
+    """The base class of kinds: everything that the program may ask about a feature.
 
-    As it stands, it is a feature of words whose values follow from the text alone, one vector for
-    each value. A kind overrides what is different: as a rule `read_values`, and one or two more.
+    The program never asks which kind a feature is. Without overrides, this is a feature of words
+    whose values need only the text, with one vector for each value. A kind overrides the members in
+    which it differs: usually `read_values`, and one or two more.
 
     Args:
         name: the feature's key under `features`.
-        settings: its settings; of a trained run those that its vocabulary has.
+        settings: its settings; in a trained run, those that its vocabulary has.
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
-    """Those settings of `NEEDED` that the kind takes."""
+    """The settings of `NEEDED` that the kind takes."""
     reads: ClassVar[str] = "ids"
     """What its embedder reads: `ids`, `units` of distinct tokens, or `vectors`."""
     embedders: ClassVar[str] = "Categorical"
     """Names of suitable embedders, for a message."""
     has_values: ClassVar[bool] = True
-    """Whether words or pieces have values, not vectors alone."""
+    """Whether words or pieces have values; false if they only have vectors."""
     stores_input: ClassVar[bool] = False
-    """Whether what an encoder reads is stored, not the vectors that it makes."""
+    """Whether the prepared data has an encoder's input in place of its vectors."""
     groups_values: ClassVar[bool] = False
-    """Whether several values have the same id, so that reports show `label_value` of each."""
+    """Whether several values share an id, so that reports show `label_value` of each."""
     values_are_words: ClassVar[bool] = False
     """Whether there are as many values as words, too many to list."""
     unknown_meaning: ClassVar[str] = "a value that the run does not know"
@@ -71,14 +72,15 @@ class FeatureKind:
     # Which settings it takes
 
     def check_settings(self) -> None:
-        """Refuse, before any data is read, settings that are none or mean nothing here."""
+        """Refuse settings that are wrong or mean nothing here, before any data is read."""
         self.check_column()
         settings = self.settings
         for key, message in NEEDED.items():
             value = getattr(settings, key)
-            if key not in self.takes and value not in (getattr(FeatureConfig, key), ""):
+            is_set = value not in (getattr(FeatureConfig, key), "")
+            if is_set and key not in self.takes:
                 advice = message.format(column=settings.column, where=self.where)
-                raise UserError(f"{self.where}.{key}={_written(value)}: {advice}")
+                raise UserError(f"{self.where}.{key}={_format_value(value)}: {advice}")
         if self.of_pieces and settings.policy == "first":
             self._refuse_first()
         if settings.policy == "tag" and self.sentence_key is None:
@@ -89,13 +91,13 @@ class FeatureKind:
         self._check_cover()
 
     def check_column(self) -> None:
-        """Refuse a `column` that the kind does not have; one of a user may have any."""
+        """Refuse a `column` that the kind does not have; by default, any column is allowed."""
 
     def _refuse_first(self) -> None:
         raise UserError(f"{self.where}.policy=first: each piece has a value; set of=word")
 
     def _check_cover(self) -> None:
-        """Refuse a cover where no piece takes the value of several words."""
+        """Refuse a cover if no piece takes the values of several words."""
         cover = self.settings.cover
         if cover is None:
             return
@@ -107,12 +109,12 @@ class FeatureKind:
             )
         if cover == "join" and not self.joins_words:
             raise UserError(
-                f"{self.where}.cover=join: {self.describe_values()} are those of one word; set "
+                f"{self.where}.cover=join: {self.describe_values()} cannot be joined; set "
                 "cover=first, or leave it out"
             )
 
     def check_embedder(self) -> None:
-        """Refuse ready-made vectors for a class that does not read them, and the reverse."""
+        """Refuse vectors for an embedder that does not read them, and an embedder without them."""
         cls = locate_class(self.settings._target_)
         for key, (embedder, needed) in SOURCES.items():
             source = getattr(self.settings, key)
@@ -131,11 +133,11 @@ class FeatureKind:
 
         Args:
             subwords: the kind of subwords, `subword.kind`.
-            device: where an encoder runs.
+            device: the device for an encoder.
         """
 
     def identify_data(self, cache: Path) -> list[object]:
-        """Those of its settings that determine the prepared data; they are hashed.
+        """The settings that determine the prepared data; they are hashed.
 
         `cache` remembers the sums of large files.
         """
@@ -153,8 +155,8 @@ class FeatureKind:
         return identity
 
     def trim_identity(self, settings: dict[str, Any]) -> None:
-        """Take out of the settings that determine a run what means nothing for this kind."""
-        settings["file"] = False  # the content of one is in the data's hash
+        """Remove settings that mean nothing for this kind from those that identify a run."""
+        settings["file"] = False  # the hash of the data has the file's content
         for key in ("encoder", "layer", "precision", "live", "trained", "learning_rate"):
             del settings[key]
 
@@ -162,12 +164,12 @@ class FeatureKind:
 
     @property
     def of_pieces(self) -> bool:
-        """Whether its values are those of pieces, not of words."""
+        """Whether pieces have values, not words."""
         return False
 
     @property
     def of_words(self) -> bool:
-        """Whether its values are those of words."""
+        """Whether words have values."""
         return self.has_values and not self.of_pieces
 
     @property
@@ -177,22 +179,22 @@ class FeatureKind:
 
     @property
     def embedded_as(self) -> tuple[str, ...]:
-        """What an embedder may read of it: as `reads`, or `numbers`, ids that stand for such."""
+        """What an embedder may read: see `reads`; or `numbers`, ids that stand for numbers."""
         return (self.reads,)
 
     @property
     def depends_on_words(self) -> bool:
-        """Whether it depends on what a word is."""
+        """Whether it depends on how the text is divided into words."""
         return True
 
     @property
     def annotation_column(self) -> str | None:
-        """The column of an annotation that it is made of; none if text is enough."""
+        """The column of the annotation that it reads; None if it needs only the text."""
         return None
 
     @property
     def sentence_key(self) -> str | None:
-        """The key of values of whole sentences that it is made of; None for others."""
+        """The key of the sentence values that it reads; None if it reads none."""
         return None
 
     @property
@@ -202,32 +204,32 @@ class FeatureKind:
 
     @property
     def joins_words(self) -> bool:
-        """Whether the values of several words can be one: not their units, nor vectors."""
+        """Whether the values of several words can be joined to one; units and vectors cannot."""
         return self.single
 
     @property
     def has_dials(self) -> bool:
-        """Whether a dial (dials.py) changes its values, by the seed."""
+        """Whether a dial (dials.py) changes its values, at random."""
         return bool(self.settings.erase or self.settings.classes)
 
     def choose_cover(self, of_morphemes: bool) -> str:
-        """What a piece of several words carries: the setting, else by what the annotator gives."""
-        if self.settings.cover or not self.joins_words:
-            return self.settings.cover or "first"
-        return "join" if of_morphemes else "first"
+        """What a piece that covers several words gets; `of_morphemes`: words are morphemes."""
+        if self.settings.cover:
+            return self.settings.cover
+        return "join" if of_morphemes and self.joins_words else "first"
 
     def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
-        """The value of each word; a kind of words overrides it."""
+        """The value of each word; a kind whose words have values overrides it."""
         raise NotImplementedError(f"{type(self).__name__} has no read_values")
 
     def read_piece_values(
         self, begins: Booleans, read_surfaces: Callable[[], DictionaryColumn]
     ) -> DictionaryColumn:
-        """The value of each piece; a kind of pieces overrides it.
+        """The value of each piece; a kind whose pieces have values overrides it.
 
         Args:
             begins: whether each piece is the first of its word.
-            read_surfaces: gives the text of each piece.
+            read_surfaces: returns the text of each piece.
         """
         raise NotImplementedError(f"{type(self).__name__} has no read_piece_values")
 
@@ -238,11 +240,11 @@ class FeatureKind:
     # Vocabulary and ids
 
     def start_vocabulary(self, basis: VocabularyBasis) -> FeatureVocab:
-        """A vocabulary before anything is counted: enough to read values."""
+        """A vocabulary before anything is counted: it suffices to read values."""
         return self._make_vocabulary([], [], basis)
 
     def count_values(self, tokens: Counter[str]) -> Counter[str]:
-        """How often each value of the vocabulary stands in tokens of these counts."""
+        """From the counts of tokens to the counts of the vocabulary's values."""
         return tokens
 
     def build_vocabulary(self, counts: Counter[str], basis: VocabularyBasis) -> FeatureVocab:
@@ -270,43 +272,45 @@ class FeatureKind:
         )
 
     def write_files(self, folder: Path) -> None:
-        """Write what the model needs beside the vocabulary into the folder of the data."""
+        """Write what the model needs beside the vocabulary into `folder`, that of the data."""
 
     def find_id(self, value: str, vocabulary: FeatureVocab) -> int:
-        """The id of a value, UNK where it is unknown."""
+        """The id of a value, UNK if it is unknown."""
         return vocabulary.id_of(value)
 
     def count_ids(self, vocabulary: FeatureVocab) -> int:
-        """Number of ids, special ones included: rows of an embedding table."""
+        """The number of ids with special ones, so the rows of an embedding table."""
         return vocabulary.size
 
     def name_ids(self, vocabulary: FeatureVocab) -> list[str] | None:
-        """The value that each id from FIRST on stands for; None where ids are not values."""
+        """The values of the ids from FIRST on; None if ids do not stand for values."""
         return vocabulary.values
 
     def encode_values(
         self, values: Sequence[str], vocabulary: FeatureVocab
     ) -> tuple[list[int], list[Code]]:
-        """The ids of PAD, UNK, END, `<inside>` and of the values.
+        """Find the ids of values.
 
-        For units, ids are those of tokens by their units (`number_tokens`), which follow.
+        Returns:
+            The ids of PAD, UNK, END and `<inside>`, then those of `values`; and, if values have
+            units, those of the tokens that the ids stand for (see `number_tokens`).
         """
         inside = self.find_id(INSIDE, vocabulary)
         return [PAD, UNK, END, inside, *(self.find_id(v, vocabulary) for v in values)], []
 
     def is_unknown(self, value: str, vocabulary: FeatureVocab) -> bool:
-        """Whether a vocabulary lacks a value; one that is missing is not unknown."""
+        """Whether the vocabulary lacks a value; a missing value is not unknown."""
         return value != MISSING and self.find_id(value, vocabulary) == UNK
 
     # The data report
 
     def label_value(self, value: str, vocabulary: FeatureVocab) -> str | None:
-        """What the model reads of a value: itself; None where the vocabulary lacks it."""
+        """The value that the model reads for `value`; None if the vocabulary lacks it."""
         is_read = value == MISSING or self.find_id(value, vocabulary) >= FIRST
         return value if is_read else None
 
     def describe_vocabulary(self, vocabulary: FeatureVocab, counts: Counter[str]) -> list[str]:
-        """What the user should know of it, a line each; `counts`: of values in train."""
+        """Lines that tell the user about the vocabulary; `counts`: of values in train."""
         return []
 
     def describe_lost(self, share: float) -> str | None:
@@ -320,14 +324,15 @@ class FeatureKind:
         )
 
     def refuse_constant(self, counts: Counter[str], value_count: int, annotation: str) -> None:
-        """A feature that is the same everywhere teaches nothing: say why, and what to do.
+        """Refuse a feature that has the same value everywhere: it teaches nothing.
 
         Args:
-            counts: of values in train.
-            value_count: how many of them are in the vocabulary.
-            annotation: where the annotation comes from.
+            counts: how often train has each value.
+            value_count: how many of these values are in the vocabulary.
+            annotation: where the annotation comes from, for the message.
         """
-        if value_count + (value_count < len(counts)) > 1 or self.has_dials:
+        has_unknown = value_count < len(counts)
+        if value_count + has_unknown > 1 or self.has_dials:
             return
         settings = self.settings
         if len(counts) > 1:
@@ -350,37 +355,40 @@ class FeatureKind:
 
     @property
     def is_predictable(self) -> bool:
-        """Whether each piece has one value of a list, which a model can predict."""
+        """Whether each piece has one value of a list, so that a model can predict it."""
         return self.has_values and self.reads == "ids" and self.settings.policy != "tag"
 
     @property
     def gives_heads(self) -> bool:
-        """Whether the first piece of each word says how many words further on its head is."""
+        """Whether the value of a word's first piece is the distance to its head, in words."""
         return False
 
     @property
     def is_wide(self) -> bool:
-        """Whether it tells nearly as much as the word does, so that it wants a wide embedding."""
+        """Whether it tells nearly as much as the word, so that it needs a wide embedding."""
         return False
 
     @property
     def sennrich_width(self) -> int:
-        """Its width of 500 in the models of Sennrich & Haddow (2016)."""
+        """Its width in the models of Sennrich & Haddow (2016), which have the width 500."""
         return 10
 
     def choose_width(self, ids: int, model_dim: int, preset: str, parts: int) -> int:
-        """The width that it would like; see `default_width`."""
+        """The preferred width of its embedding; see `default_width`."""
         return self.settings.dim or default_width(
             ids, model_dim, preset, parts, self.is_wide, self.sennrich_width
         )
 
     def build_embedder(self, size: int, dim: int, std: float) -> nn.Module:
-        """A module for `size` ids, from what a batch has of the feature to `dim` numbers."""
+        """Build the module that embeds `size` ids, with the width `dim`."""
         target = self.settings._target_
         cls = locate_class(target)
-        kinds_of_input = {"units": "units", "context": "vectors", "numeric": "numbers"}
-        read = next((kinds_of_input[f] for f in kinds_of_input if getattr(cls, f, False)), "ids")
-        if read not in self.embedded_as:
+        # Classes of embedders say what they read by one of these attributes; most read ids.
+        inputs_by_flag = {"units": "units", "context": "vectors", "numeric": "numbers"}
+        inputs = next(
+            (name for flag, name in inputs_by_flag.items() if getattr(cls, flag, False)), "ids"
+        )
+        if inputs not in self.embedded_as:
             raise UserError(
                 f"{target}: cannot embed column={self.settings.column}; its _target_ is "
                 f"{self.embedders} of nmt_feat.features"
@@ -391,7 +399,7 @@ class FeatureKind:
         return module
 
     def make_sample(self) -> Tensor | None:
-        """Ids `(2, 3)` with which a user's embedder is tried; None: it is not tried."""
+        """Ids `(2, 3)` to test a user's embedder with; None if it is not tested."""
         return torch.zeros(2, 3, dtype=torch.long) if self.reads == "ids" else None
 
     def prepare_embedder(
@@ -400,42 +408,42 @@ class FeatureKind:
         vocabulary: FeatureVocab,
         open_encoder: Callable[[], LanguageModel | None],
     ) -> None:
-        """Give an embedder what it needs of the vocabulary, before weights are loaded."""
+        """Give the embedder what it needs of the vocabulary, before weights are loaded."""
 
     def load_vectors(self, embedder: nn.Module, folder: Path) -> None:
-        """Give an untrained embedder what `write_files` wrote into the folder of the data."""
+        """Load what `write_files` wrote into `folder` into an untrained embedder."""
 
     def describe_embedder(self, embedder: nn.Module) -> list[str]:
-        """What the user should know of it, a line each."""
+        """Lines that tell the user about the embedder."""
         return []
 
     def check_exportable(self) -> None:
-        """Refuse an export to CTranslate2 where ids do not determine what is embedded."""
+        """Refuse an export to CTranslate2 if ids alone do not determine the embedding."""
 
     # Vectors of an encoder
 
     def open_encoder(self, device: str) -> LanguageModel | None:
-        """The encoder whose vectors these are, not loaded yet; None for other kinds."""
+        """The encoder that makes the vectors, not loaded yet; None for other kinds."""
         return None
 
     def reopen_encoder(
         self, vocabulary: FeatureVocab, folder: Path, device: str, cache: Path
     ) -> LanguageModel | None:
-        """The encoder of a trained run: that in the run's `folder`, else where training had it."""
+        """The encoder of a trained run: the copy in the run's `folder`, else that of training."""
         return None
 
     def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
-        """What is attached to pieces of these texts."""
+        """What the pieces of these texts get from the encoder."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
     def store_states(
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
     ) -> Path:
-        """The folder in `cache` with what `read_states` gives."""
+        """Store what `read_states` returns in a folder of `cache`; `say` reports slow steps."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
     def open_states(self, folder: Path) -> States | EncoderInput:
-        """What `store_states` wrote."""
+        """Open what `store_states` wrote, memory-mapped."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
     def scale_vocabulary(
@@ -446,14 +454,14 @@ class FeatureKind:
         texts: Any,
         cache: Path,
     ) -> FeatureVocab:
-        """The vocabulary with what is known once train has been read by the encoder."""
+        """Add what is known only after the encoder has read the training text."""
         return vocabulary
 
     def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
-        """The vocabulary as a run's folder has it: an encoder is named, not copied."""
+        """Add what only the vocabulary in a run's folder has."""
         return vocabulary
 
 
-def _written(value: object) -> str:
-    """A value as the command line has it."""
+def _format_value(value: object) -> str:
+    """A value as it is written on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""What a message says of settings that a kind of feature does not take, or needs."""
+"""Messages about settings that a kind of feature does not take, or needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nmt_feat.text.units import FORMS, KINDS
 NEEDED = {
     "file": "needs column=form or column=lower, policy=copy",
     "encoder": "goes with column=context, not {column}",
-    "of": f"for {', '.join((*KINDS, *FORMS))}; leave it out",
+    "of": f"is for {', '.join((*KINDS, *FORMS))}; leave it out",
     "n": "is for column=ngram; leave it out",
     "bins": "is for numbers; leave it out",
     "layer": "is for an encoder; leave it out",
@@ -20,9 +20,9 @@ NEEDED = {
     "trained": "stored vectors are not trained; set {where}.live=true, or leave it out",
     "learning_rate": "is for an encoder that is trained; set {where}.trained=true, or leave it out",
 }
-"""Settings that only some kinds take, and what a message says where another kind has one."""
+"""Settings that only some kinds take, and the message if another kind has one."""
 SOURCES = {
     "file": (Vectors, "word vectors; set features.{}.file=FILE"),
     "encoder": (Contextual, "an encoder; set features.{}.encoder=FOLDER"),
 }
-"""Settings that name where vectors come from, the embedder that reads them, and what it needs."""
+"""Settings that name a source of vectors: the embedder that reads them, and what it needs."""

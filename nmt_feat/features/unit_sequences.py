@@ -1,4 +1,4 @@
-"""Features that are a sequence of units of each word or piece: characters, jamo, attributes ..."""
+"""Features that are sequences of units of words or pieces: characters, jamo, attributes ..."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nmt_feat.text.word_values import MISSING
 
 
 class UnitKind(FeatureKind):
-    """Base of features whose values have units. The vocabulary is that of the units."""
+    """Base class of features whose values have units. The vocabulary has the units."""
 
     reads = "units"
     embedders = "CharCNN, Mean, Max or Sum"
@@ -32,7 +32,7 @@ class UnitKind(FeatureKind):
         raise NotImplementedError(f"{type(self).__name__} has no list_units")
 
     def count_values(self, tokens: Counter[str]) -> Counter[str]:
-        """How often each unit stands in tokens of these counts."""
+        """From the counts of tokens to the counts of units."""
         units = Counter[str]()
         for token, count in tokens.items():
             for unit in (MISSING,) if token == MISSING else self.list_units(token):
@@ -40,7 +40,7 @@ class UnitKind(FeatureKind):
         return units
 
     def name_ids(self, vocabulary: FeatureVocab) -> None:
-        """Ids are those of tokens, not of values."""
+        """None: ids stand for tokens, not for values."""
 
     def encode_token(self, value: str, vocabulary: FeatureVocab) -> tuple[int, ...]:
         """The ids of a value's units."""
@@ -51,7 +51,7 @@ class UnitKind(FeatureKind):
     def encode_values(
         self, values: Sequence[str], vocabulary: FeatureVocab
     ) -> tuple[list[int], list[Code]]:
-        """Ids of distinct tokens, and the units of these."""
+        """Ids of distinct tokens, and the units of each; see `FeatureKind.encode_values`."""
         codes = [self.encode_token(value, vocabulary) for value in values]
         (*ids, inside), units = number_tokens([*codes, (vocabulary.id_of(INSIDE),)])
         return [PAD, UNK, END, inside, *ids], units
@@ -61,12 +61,12 @@ class UnitKind(FeatureKind):
         return value != MISSING and UNK in self.encode_token(value, vocabulary)
 
     def check_exportable(self) -> None:
-        """CTranslate2 has no sequences of units."""
+        """Refuse: CTranslate2 has no sequences of units."""
         raise UserError(f"{self.where}: units cannot be exported; use engine=native")
 
 
 class UnitSequences(UnitKind, FormValues):
-    """The units of each word's or piece's text, at least one."""
+    """The units of the text of each word or piece; each has at least one."""
 
     values_are_words = False
 
@@ -82,23 +82,23 @@ class NGrams(UnitSequences):
 
 
 class ValueUnits(UnitKind, AnnotationValues):
-    """Base of features that are units of each word's value in a column of the annotation.
+    """Base class of features that are units of a word's value in a column of the annotation.
 
-    A word without a value has no units, so that its embedding is zero.
+    A word without a value has no units, so its embedding is zero.
     """
 
     takes = ("erase",)
 
     def refuse_constant(self, counts: Counter[str], value_count: int, annotation: str) -> None:
-        """Refuse a column without any units; one unit tells words with it from those without."""
+        """Refuse a column without any units. One is enough: only some words have it."""
         if not value_count:
             super().refuse_constant(counts or Counter({NONE: 1}), value_count, annotation)
 
 
 class ValueParts(ValueUnits):
-    """The parts of each value: of `feats` the attributes, `Case=Nom`, of others what commas cut.
+    """The parts of each value: attributes such as `Case=Nom` in `feats`, elsewhere between commas.
 
-    The words of a multi-word token have all their parts together, once.
+    A multi-word token has the parts of all its words, each part once.
     """
 
     def list_units(self, value: str) -> tuple[str, ...]:
@@ -109,12 +109,12 @@ class ValueParts(ValueUnits):
 
 
 class ValueCharacters(ValueUnits):
-    """The characters of each value, such as its reading: each letter with its combining marks."""
+    """The characters of each value, such as a reading: each letter with its combining marks."""
 
     is_wide = True
 
     def list_units(self, value: str) -> tuple[str, ...]:
-        """The characters of a value, white space apart."""
+        """The characters of a value without white space."""
         letters: list[str] = []
         for character in "" if value == NONE else "".join(value.split()):
             if letters and unicodedata.category(character).startswith("M"):

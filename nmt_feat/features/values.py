@@ -1,4 +1,4 @@
-"""Features that are one value of each word or piece."""
+"""Features that have one value for each word or piece."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ CONTEXT = "context"
 TEXT_COLUMNS = ("shape", "subword_tag", *KINDS, *FORMS, CONTEXT)
 """Columns that need no annotation."""
 HEAD_COLUMNS = ("head_position", "head_distance", "tree_depth")
-"""Columns that heads give."""
+"""Columns that follow from heads."""
 COLUMNS = (*(name for name in ANNOTATION if name != "misc"), *HEAD_COLUMNS, *TEXT_COLUMNS)
+"""All columns, without those of keys, such as `feats.Case`."""
 
 
 class AnnotationValues(FeatureKind):
@@ -46,22 +47,22 @@ class AnnotationValues(FeatureKind):
 
     @property
     def annotation_column(self) -> str | None:
-        """The column, if it is one of words."""
+        """The column; None for values of whole sentences."""
         return self.settings.column if self.sentence_key is None else None
 
     @property
     def sentence_key(self) -> str | None:
-        """Of `sentence.formality` the key, `formality`."""
+        """For the column `sentence.formality`, `formality`; for columns of words, None."""
         name, _, key = self.settings.column.partition(".")
         return key if name == SENTENCE else None
 
     @property
     def depends_on_words(self) -> bool:
-        """Whether it is not said of the sentence as a whole."""
+        """False for values of whole sentences."""
         return self.sentence_key is None
 
     def check_exportable(self) -> None:
-        """CTranslate2 reads the pieces of the text alone."""
+        """Refuse a tag before the sentence: CTranslate2 reads only the pieces of the text."""
         if self.settings.policy == "tag":
             raise UserError(
                 f"{self.where}.policy=tag: a tag before the sentence cannot be exported; use "
@@ -70,16 +71,16 @@ class AnnotationValues(FeatureKind):
 
     @property
     def is_wide(self) -> bool:
-        """A lemma is."""
+        """True for a lemma."""
         return self.settings.column == "lemma"
 
     @property
     def sennrich_width(self) -> int:
-        """That of a lemma, or of others."""
+        """A lemma is wider than other features."""
         return 115 if self.settings.column == "lemma" else super().sennrich_width
 
     def identify_data(self, cache: Path) -> list[object]:
-        """With the dials, where there are any."""
+        """Also the dials, if any is set."""
         identity = super().identify_data(cache)
         if self.settings.column.startswith("misc."):
             identity.append(WHOLE_VALUES)
@@ -88,13 +89,13 @@ class AnnotationValues(FeatureKind):
         return identity
 
     def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
-        """The values as the dials leave them."""
+        """The values of the column, after the dials."""
         return self.turn_dials(read_column(words, self.settings.column), words, vocabulary)
 
     def turn_dials(
         self, values: DictionaryColumn, words: Sentences, vocabulary: FeatureVocab
     ) -> DictionaryColumn:
-        """The values as the dials leave them."""
+        """Apply the dials to values; see `apply_dials`."""
         return apply_dials(values, words, vocabulary, of_sentences=self.sentence_key is not None)
 
 
@@ -102,12 +103,12 @@ class ShapeValues(FeatureKind):
     """The shape of each word: `Xx`, `d`, `Xx-d` ..."""
 
     def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
-        """The shapes."""
+        """The shape of each word."""
         return DictionaryColumn.of(words.forms()).map(find_shape)
 
 
 class SubwordTags(FeatureKind):
-    """The place of a piece in its word: begin, inside, end, or O for a whole word."""
+    """The position of a piece in its word: B (begin), I (inside), E (end), O (a whole word)."""
 
     of_pieces = True
     sennrich_width = 5
@@ -118,7 +119,7 @@ class SubwordTags(FeatureKind):
     def read_piece_values(
         self, begins: Booleans, read_surfaces: Callable[[], DictionaryColumn]
     ) -> DictionaryColumn:
-        """The tags."""
+        """The tag of each piece."""
         return tag_pieces(begins)
 
 
@@ -131,16 +132,16 @@ class FormValues(FeatureKind):
 
     @property
     def of_pieces(self) -> bool:
-        """Whether these are forms of pieces."""
+        """Whether the forms are those of pieces."""
         return self.settings.of == "piece"
 
     @property
     def depends_on_words(self) -> bool:
-        """Whether these are forms of words."""
+        """Whether the forms are those of words."""
         return not self.of_pieces
 
     def read_values(self, words: Sentences, vocabulary: FeatureVocab) -> DictionaryColumn:
-        """The visible characters of each word, as those of pieces."""
+        """The visible characters of each word."""
         return self._set_case(DictionaryColumn.of(words.forms()).map(visible_characters))
 
     def read_piece_values(
@@ -154,16 +155,13 @@ class FormValues(FeatureKind):
 
 
 def tag_pieces(begins: Booleans) -> DictionaryColumn:
-    """Of each piece: begin, inside or end of its word, O for a whole word (Sennrich & Haddow).
-
-    `begins` says whether each is the first of its word.
-    """
+    """Tag pieces as in Sennrich & Haddow (2016); `begins`: whether each begins a word."""
     ends = np.append(begins[1:], True)
     return DictionaryColumn((2 * begins + ends).astype(np.int32), ["I", "E", "B", "O"])
 
 
 def find_shape(form: str) -> str:
-    """Capital letters X, other letters x, digits d, the rest as it is; runs as one: `Xx-d`."""
+    """Capital letters become X, other letters x, digits d; a run becomes one character: `Xx-d`."""
     letters = [char for char in form if not unicodedata.category(char).startswith("M")]  # accents
     classes = [
         "X" if char.isupper() else "x" if char.isalpha() else "d" if char.isnumeric() else char

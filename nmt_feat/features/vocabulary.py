@@ -1,4 +1,4 @@
-"""The vocabulary of a feature: what training stores of it, and translation reads again."""
+"""The vocabulary of a feature: training stores it, and translation reads it again."""
 
 from __future__ import annotations
 
@@ -14,48 +14,49 @@ from nmt_feat.text.files import rank_by_count
 from nmt_feat.text.word_values import MISSING
 
 Code = int | tuple[int, ...]
-"""What a feature says of a token: an id, or the ids of its units."""
+"""The code of a token: an id, or the ids of its units."""
 INSIDE = "<inside>"
-"""The value of a word's later pieces, with the policy `first`."""
+"""With the policy `first`, the value of all pieces of a word but the first."""
 
 
 class VocabularyBasis(NamedTuple):
-    """What a vocabulary has that does not depend on counts."""
+    """The fields of a vocabulary that depend neither on counts nor on the feature's settings."""
 
-    annotated: bool = False  # whether words are those of an annotation
-    cover: str = "first"  # what a piece of several words carries
+    annotated: bool = False  # whether an annotation says what the words are
+    cover: str = "first"  # what a piece that covers several words gets
     seed: int = 0  # of the dials
 
 
 @dataclass(frozen=True)
 class FeatureVocab:
-    """A feature as training fixed it; ids: PAD 0, UNK 1, END 2 (the end symbol's), values from 3.
+    """The vocabulary of a feature, and those settings that translation needs.
 
-    Policy `copy`: all pieces of a word carry its value; `first`: later ones are `<inside>`. For a
-    column of units, a token's value is its text, the vocabulary that of its units.
+    Ids are PAD 0, UNK 1, END 2 (that of the end symbol), then the values, from 3 on. With the
+    policy `copy` all pieces of a word have its value; with `first` all but the first have
+    `<inside>`. If the column is one of units, the values are units.
     """
 
     column: str
     policy: str
     values: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)  # in train; 0 for `<inside>`
-    of: str = "piece"  # whose units
+    of: str = "piece"  # `piece` or `word`: whose forms or units
     n: int = 1  # length of n-grams
-    missing: str = "error"  # what a sentence without annotation is, or a piece without vector
-    annotated: bool = False  # whether words are those of an annotation, whatever the column
-    encoder: str = ""  # folder of the encoder whose vectors these are
-    layer: int = 0  # of it
+    missing: str = "error"  # what happens without an annotation, or without a vector
+    annotated: bool = False  # whether an annotation says what the words are, for any column
+    encoder: str = ""  # the encoder's folder
+    layer: int = 0  # of the encoder
     precision: str = "float16"  # of the vectors
     sum: str = ""  # of the encoder's files
-    scale: float = 1.0  # root mean square of the numbers in train
-    erase: float = 0.0  # its dials, see dials.py
-    classes: int | None = None
+    scale: float = 1.0  # root mean square of the vectors' elements in train
+    erase: float = 0.0  # a dial, see dials.py
+    classes: int | None = None  # a dial
     seed: int = 0  # of the dials
-    cover: str = "first"  # or `join`: what a piece of several words carries, see covers.py
+    cover: str = "first"  # or `join`: what a piece that covers several words gets, see covers.py
 
     @property
     def size(self) -> int:
-        """Number of ids: rows of an embedding table."""
+        """The number of ids, so the rows of an embedding table."""
         return FIRST + len(self.values)
 
     @cached_property
@@ -63,11 +64,11 @@ class FeatureVocab:
         return {value: i for i, value in enumerate(self.values, FIRST)}
 
     def id_of(self, value: str) -> int:
-        """The value's id, UNK where it is unknown."""
+        """The value's id, UNK if it is unknown."""
         return self._ids.get(value, UNK)
 
     def restore_settings(self, kind: str | None = None) -> FeatureConfig:
-        """The settings that determine what the kind of feature does with text."""
+        """The settings that a kind needs to read values; `kind`: the class of a user's kind."""
         return FeatureConfig(
             kind=kind,
             column=self.column,
@@ -82,19 +83,27 @@ class FeatureVocab:
 
 
 def choose_values(cfg: FeatureConfig, counts: Counter[str]) -> tuple[list[str], list[int]]:
-    """The most frequent values, ties by name, and how often train has them.
+    """Choose the most frequent values; of equal ones, those that come first in the alphabet.
 
-    The policy `first` adds the value of later pieces.
+    Returns:
+        The values, with `<inside>` before them if the policy is `first`; and their counts.
     """
     values = [v for v in rank_by_count(counts) if v != MISSING and counts[v] >= cfg.min_count]
     values = values[: cfg.max_values]
-    numbers = [counts[v] for v in values]
+    value_counts = [counts[v] for v in values]
     if cfg.policy == "first":
-        return [INSIDE, *values], [0, *numbers]
-    return values, numbers
+        return [INSIDE, *values], [0, *value_counts]
+    return values, value_counts
 
 
 def number_tokens(codes: Iterable[Code]) -> tuple[list[int], list[Code]]:
-    """Ids for tokens by the ids of their units: UNK, END, or from FIRST on; the units of these."""
+    """Give each distinct token an id: UNK, END, or the next from FIRST on.
+
+    Args:
+        codes: the units of each token.
+
+    Returns:
+        The id of each token; and the units of the ids from FIRST on.
+    """
     ids: dict[Code, int] = {(UNK,): UNK, (END,): END}
     return [ids.setdefault(code, len(ids) + FIRST - 2) for code in codes], list(ids)[2:]

@@ -1,15 +1,18 @@
-"""How wide a feature's embedding is where its combiner leaves that free."""
+"""The width of a feature's embedding, if its combiner leaves the choice."""
 
 
 def default_width(
     values: int, dim: int, preset: str, parts: int, is_wide: bool, sennrich_width: int
 ) -> int:
-    """Width of a feature with `values` ids (its values and 3 special ones), in a model of `dim`.
+    """The width of a feature with `values` ids (3 special ones included) in a model of width `dim`.
 
-    `default`: min(values, 16, dim/8), a wide one (lemma, form, units or vectors) dim/4. `tutorial`:
-    12 of 512. `sennrich`: 5, 115 or 10 of 500, but at least 4, as `factored_sample/config.py` of
-    Sennrich & Haddow (2016) has them. `equal`: the share of one of so many `parts`, "at an equal
-    rate" (Park & Zhao 2020).
+    By `preset`:
+
+    - `default`: min(values, 16, dim/8); for a wide feature (lemma, form, units or vectors) dim/4.
+    - `tutorial`: 12 of 512.
+    - `sennrich`: 5, 115 or 10 of 500, but at least 4, as in `factored_sample/config.py` of Sennrich
+      & Haddow (2016).
+    - `equal`: all `parts` have the same share, "at an equal rate" (Park & Zhao 2020).
     """
     if preset == "equal":
         return max(1, dim // parts)

@@ -1,4 +1,4 @@
-"""Features that are ready-made vectors of words, from a file."""
+"""Features that are ready-made vectors for words, from a file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nmt_feat.text.units import FORMS
 from nmt_feat.text.word_vectors import index_by_visible, read_vectors, vector_width
 
 VECTORS = "vectors-"
-"""Begins the files of vectors in the folder of the data, one for each such feature."""
+"""How the names of files of vectors begin, in the folder of the data; one for each feature."""
 
 
 class WordVectors(FormValues):
-    """The vectors that a file has of forms of words; the vocabulary is the file's.
+    """The vectors of a file for forms of words. The vocabulary is that of the file.
 
-    Once the vectors are weights of a trained model, its vocabulary is that of any forms.
+    In a trained model the vectors are weights, and the feature is read like other forms.
     """
 
     takes = ("of", "file")
@@ -34,10 +34,10 @@ class WordVectors(FormValues):
     is_predictable = False
 
     vectors: NDArray[np.float32]
-    """Those of the vocabulary, once it is built."""
+    """The vectors of the vocabulary's values, after `build_vocabulary`."""
 
     def check_column(self) -> None:
-        """Refuse a column that has no words."""
+        """Refuse another column than forms of words."""
         settings = self.settings
         if settings.column not in FORMS or settings.policy == "first":
             raise UserError(
@@ -45,7 +45,7 @@ class WordVectors(FormValues):
             )
 
     def check_settings(self) -> None:
-        """Refuse, before any data is read, what a file's words cannot be."""
+        """Refuse a smallest count: the words come from the file, not from the training text."""
         super().check_settings()
         settings = self.settings
         if settings.min_count > 1:
@@ -55,7 +55,7 @@ class WordVectors(FormValues):
             )
 
     def check_embedder(self) -> None:
-        """Also whether the file exists."""
+        """Also refuse a file that does not exist."""
         super().check_embedder()
         assert self.settings.file
         if not Path(self.settings.file).exists():
@@ -65,16 +65,16 @@ class WordVectors(FormValues):
             )
 
     def complete_settings(self, subwords: str, device: str) -> None:
-        """The embedder's `width` is that of the vectors."""
+        """Fill in the embedder's `width`, that of the vectors."""
         assert self.settings.file
         self.settings.args["width"] = vector_width(self.settings.file)
 
     def identify_data(self, cache: Path) -> list[object]:
-        """With the file's content."""
+        """Also that words are compared by their visible characters."""
         return [*super().identify_data(cache), VISIBLE_CHARACTERS]
 
     def trim_identity(self, settings: dict[str, Any]) -> None:
-        """Take out what means nothing here; the file's content is in the data's hash."""
+        """Remove settings that mean nothing here; the hash of the data has the file's content."""
         super().trim_identity(settings)
         settings["file"] = True
 
@@ -102,19 +102,19 @@ class WordVectors(FormValues):
         np.save(folder / f"{VECTORS}{self.name}.npy", self.vectors)
 
     def load_vectors(self, embedder: nn.Module, folder: Path) -> None:
-        """Give the embedder the vectors."""
+        """Load the vectors into the embedder."""
         assert isinstance(embedder, Vectors)
         embedder.load_vectors(np.load(folder / f"{VECTORS}{self.name}.npy", allow_pickle=False))
 
     def describe_vocabulary(self, vocabulary: FeatureVocab, counts: Counter[str]) -> list[str]:
-        """How many words of train have a vector; none is an error."""
+        """How many words of train have a vector; it is an error if none has."""
         covered = Counter(
             {word: n for word, n in counts.items() if self.find_id(word, vocabulary) >= FIRST}
         )
         if not covered:
             raise UserError(
-                f"{self.where}.file={self.settings.file}: has no vector of any word of train; give "
-                "vectors of its language, or set column=lower"
+                f"{self.where}.file={self.settings.file}: has no vector for any word of train; "
+                "give vectors of its language, or set column=lower"
             )
         share, share_of_tokens = len(covered) / len(counts), covered.total() / counts.total()
         return [

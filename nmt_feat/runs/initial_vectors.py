@@ -40,7 +40,7 @@ def pieces_with_vectors(path: Path | str, subwords: Subwords) -> tuple[Rows, NDA
     rows = [row for row in rows_by_id.values() if row is not None]
     if not rows:
         raise UserError(
-            f"model.source_vectors={path}: has no vector of any source piece; give vectors of the "
+            f"model.source_vectors={path}: has no vector for any source piece; give vectors of the "
             "source language"
         )
     return ids, vectors[rows]
