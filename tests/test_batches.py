@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nmt_feat.data.batches import collate, ordered, plan
+from nmt_feat.data.batches import collate, order_batches, plan_batches
 from nmt_feat.data.store import EncodedSplit
 from tests.support.splits import Encoded, split_of
 
@@ -52,7 +52,7 @@ def test_to_moves_every_tensor() -> None:
     assert (batch.indices, batch.tokens) == ([0, 1], 4)
 
 
-@pytest.mark.parametrize("make", [ordered, lambda s, n: plan(s, n, seed=1, epoch=0)])
+@pytest.mark.parametrize("make", [order_batches, lambda s, n: plan_batches(s, n, seed=1, epoch=0)])
 def test_every_sentence_once_within_the_budget(
     make: Callable[[EncodedSplit, int], list[np.ndarray]], random_split: EncodedSplit
 ) -> None:
@@ -70,7 +70,7 @@ def test_every_sentence_once_within_the_budget(
 
 def test_a_sentence_above_the_budget_is_a_batch_by_itself() -> None:
     data_split = split([(3, 2), (90, 2), (2, 70), (2, 2)])
-    for batches in (ordered(data_split, BUDGET), plan(data_split, BUDGET, 1, 0)):
+    for batches in (order_batches(data_split, BUDGET), plan_batches(data_split, BUDGET, 1, 0)):
         result = sorted(sorted(indices.tolist()) for indices in batches)
         assert [1] in result
         assert [2] in result
@@ -80,9 +80,9 @@ def test_a_sentence_above_the_budget_is_a_batch_by_itself() -> None:
 def test_budget_of_the_target_side(random_split: EncodedSplit) -> None:
     """Batches are as full of target tokens as can be, however long their sources."""
     lengths = random_split.target_lengths
-    batches = plan(random_split, BUDGET, 1, 0, by_target=True)
+    batches = plan_batches(random_split, BUDGET, 1, 0, by_target=True)
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
-    assert len(batches) < len(plan(random_split, BUDGET, 1, 0))
+    assert len(batches) < len(plan_batches(random_split, BUDGET, 1, 0))
     cells = [len(indices) * int(lengths[indices].max()) for indices in batches]
     assert max(cells) <= BUDGET
     assert max(len(i) * int(random_split.source_lengths[i].max()) for i in batches) > BUDGET
@@ -90,7 +90,7 @@ def test_budget_of_the_target_side(random_split: EncodedSplit) -> None:
 
 def test_plan_depends_on_seed_and_epoch_only(random_split: EncodedSplit) -> None:
     def made(seed: int, epoch: int) -> list[list[int]]:
-        return [indices.tolist() for indices in plan(random_split, BUDGET, seed, epoch)]
+        return [indices.tolist() for indices in plan_batches(random_split, BUDGET, seed, epoch)]
 
     torch.manual_seed(5)
     np.random.seed(5)
@@ -108,10 +108,10 @@ def test_plan_depends_on_seed_and_epoch_only(random_split: EncodedSplit) -> None
 
 def test_plan_is_the_same_on_every_machine() -> None:
     data_split = split([(i % 5 + 1, i % 3 + 1) for i in range(12)])
-    result = [indices.tolist() for indices in plan(data_split, 12, seed=1, epoch=2)]
+    result = [indices.tolist() for indices in plan_batches(data_split, 12, seed=1, epoch=2)]
     assert result == [[4, 5], [1, 7], [9, 10], [11, 2, 8], [0, 6, 3]]
 
 
 def test_ordered_begins_with_the_longest(random_split: EncodedSplit) -> None:
-    lengths = random_split.source_lengths[np.concatenate(ordered(random_split, BUDGET))]
+    lengths = random_split.source_lengths[np.concatenate(order_batches(random_split, BUDGET))]
     assert (np.diff(lengths) <= 0).all()

@@ -10,9 +10,14 @@ import pytest
 
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.schema import FeatureConfig
-from nmt_feat.data.alignment import SourceEncoder, word_of_piece
+from nmt_feat.data.alignment import SourceEncoder, find_word_of_piece
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.data.covers import Covers, join_values, last_word_of_piece, words_without_piece
+from nmt_feat.data.covers import (
+    Covers,
+    count_words_without_piece,
+    find_last_word_of_piece,
+    join_values,
+)
 from nmt_feat.data.identity import choose_cover, hash_cache
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
@@ -140,14 +145,14 @@ def test_first_and_last_word(
     around = sentence("xy", [("x", "X"), ("y", "X")])
     sentences = Sentences.of([around, one, around])
     two_pieces = pieces([(0, 2)], spans, [(0, 1), (1, 2)])
-    owner = word_of_piece(two_pieces, sentences, [""] * 3)
-    last = last_word_of_piece(two_pieces, sentences, owner)
+    owner = find_word_of_piece(two_pieces, sentences, [""] * 3)
+    last = find_last_word_of_piece(two_pieces, sentences, owner)
     n = len(forms)
     moved = [[w if w < 0 else w + 2 for w in item] for item in (firsts, lasts)]
     assert owner.tolist() == [0, *moved[0], 2 + n, 3 + n]
     assert last.tolist() == [1, *moved[1], 2 + n, 3 + n]
-    assert words_without_piece(owner, last, 4 + n) == 0
-    assert words_without_piece(owner, owner, 4 + n) == 4 + n - len({*owner.tolist()} - {-1})
+    assert count_words_without_piece(owner, last, 4 + n) == 0
+    assert count_words_without_piece(owner, owner, 4 + n) == 4 + n - len({*owner.tolist()} - {-1})
     covers = Covers.of(owner, last, two_pieces.counts, "copy")
     for piece, cover in enumerate(covers.of_piece.tolist()):
         if cover >= 0:
@@ -310,10 +315,10 @@ def test_controls_move_joined_values(small: Small, policy: str) -> None:
         (one,) = Halves().annotate([text])
         sentences = Sentences.of([one])
         pieces_of_text = prepared_data.encoder.subwords.pieces([text])
-        first = word_of_piece(pieces_of_text, sentences, [""])
+        first = find_word_of_piece(pieces_of_text, sentences, [""])
         base = len(owner) and owner[-1] + 1
         owner += [w + base for w in first.tolist()]
-        last.append(last_word_of_piece(pieces_of_text, sentences, first))
+        last.append(find_last_word_of_piece(pieces_of_text, sentences, first))
         owner_end = base + len(one.words)
         owner.append(owner_end)  # the end symbol's
     owner_of = np.array(owner)
@@ -365,9 +370,9 @@ def test_pieces_end_where_words_do() -> None:
         for a, b in spans:
             covered = [w for w in one.words if w.start < b and a < w.end]
             assert len(covered) <= 1
-    owner = word_of_piece(result, sentences, [""] * 5)
-    assert (last_word_of_piece(result, sentences, owner) == owner).all()
-    assert words_without_piece(owner, owner, sum(map(len, words))) == 0
+    owner = find_word_of_piece(result, sentences, [""] * 5)
+    assert (find_last_word_of_piece(result, sentences, owner) == owner).all()
+    assert count_words_without_piece(owner, owner, sum(map(len, words))) == 0
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nmt_feat.config.data_schema import SubwordConfig
-from nmt_feat.data.alignment import SourceEncoder, word_begins, word_of_piece
+from nmt_feat.data.alignment import SourceEncoder, find_first_pieces, find_word_of_piece
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.values import tag_pieces
@@ -58,12 +58,12 @@ def words(text: str, *forms: str) -> list[Word]:
 )
 def test_word_of_piece(text: str, forms: list, spans: list, owners: list) -> None:
     sentence = Sentence(text, tuple(words(text, *forms)))
-    word_indices = word_of_piece(pieces(spans), Sentences.of([sentence]), [""])
+    word_indices = find_word_of_piece(pieces(spans), Sentences.of([sentence]), [""])
     assert word_indices.tolist() == owners
     # Between others, which end and begin without a space, the numbers of words go on.
     second_sentence = Sentence("xy", tuple(words("xy", "x", "y")))
     around = pieces([(0, 2), (2, 2)], spans, [], [(0, 1), (1, 2)])
-    word_indices = word_of_piece(
+    word_indices = find_word_of_piece(
         around, Sentences.of([second_sentence, sentence, Sentence(""), second_sentence]), [""] * 4
     )
     moved = [owner if owner < 0 else owner + 2 for owner in owners]
@@ -79,12 +79,12 @@ def test_a_gap_in_the_annotation_is_an_error() -> None:
         "'He is (not) here'; correct the annotation or make it again with an annotator"
     )
     with pytest.raises(UserError) as error:
-        word_of_piece(pieces([(0, 1)], spans), Sentences.of(sentences), ["f:2", "f:3"])
+        find_word_of_piece(pieces([(0, 1)], spans), Sentences.of(sentences), ["f:2", "f:3"])
     assert str(error.value) == message.format("(", 7)
     # behind the last word, though the next sentence has one there
     sentences[1] = Sentence(text, sentences[1].words[:2])
     with pytest.raises(UserError) as error:
-        word_of_piece(
+        find_word_of_piece(
             pieces(spans, [(0, 1)]), Sentences.of([*sentences[1:], sentences[0]]), ["f:3", "f:4"]
         )
     assert str(error.value) == message.format("(", 7)
@@ -92,7 +92,7 @@ def test_a_gap_in_the_annotation_is_an_error() -> None:
 
 def test_subword_tags() -> None:
     def tags(owner: list[int], *counts: int) -> str:
-        begins = word_begins(np.array(owner, np.int64), np.array(counts))
+        begins = find_first_pieces(np.array(owner, np.int64), np.array(counts))
         result = tag_pieces(begins)
         return "".join(result.strings().to_pylist())
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.data.encoding import alike
+from nmt_feat.data.encoding import count_agreeing_words
 from nmt_feat.data.information import entropy, given_word, random_by_type
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
@@ -240,8 +240,8 @@ def test_coverage(small: Small) -> None:
 def test_alike() -> None:
     carried = np.array([5, 5, 6, 7, 7, 7, 8, 8, 9], np.int32)
     begins = np.array([1, 0, 1, 1, 0, 0, 1, 0, 0], bool)  # 5 5, 6, 7 7 7, 8 8 9
-    assert alike(carried, begins) == (2, 3)
-    assert alike(carried[:0], begins[:0]) == (0, 0)
+    assert count_agreeing_words(carried, begins) == (2, 3)
+    assert count_agreeing_words(carried[:0], begins[:0]) == (0, 0)
 
 
 def test_agreement(small: Small) -> None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nmt_feat.data.batches import plan
+from nmt_feat.data.batches import plan_batches
 from nmt_feat.data.prepare import prepare
 from nmt_feat.model.seeds import derive_seed
 from tests.support.lives import Life, saved, send_after
@@ -105,7 +105,7 @@ EVERY += ["trainer.log_every=1"]
 def single(small: Small) -> Path:
     """One process with two batches an update, over the end of an epoch with an odd number."""
     cfg = small.config(*PLAIN, *EVERY)
-    count = len(plan(prepare(cfg, cfg.features).train, 160, derive_seed(1, "order"), 0))
+    count = len(plan_batches(prepare(cfg, cfg.features).train, 160, derive_seed(1, "order"), 0))
     assert count % 2 == 1
     assert count < 2 * 20
     with small.elsewhere("one") as twin:

@@ -286,7 +286,7 @@ def test_translate_split_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
         source = pad([[*split[i], EOS] for i in indices])
         return FakeBatch([int(i) for i in indices], source, source, source)
 
-    monkeypatch.setattr("nmt_feat.evaluation.split_decoding.ordered", ordered)
+    monkeypatch.setattr("nmt_feat.evaluation.split_decoding.order_batches", ordered)
     monkeypatch.setattr("nmt_feat.evaluation.split_decoding.collate", collate)
     cfg = DecodingConfig(beam=4, batch_tokens=100, nbest=2)
     split: Any = FakeSplit(SOURCES)

@@ -15,7 +15,7 @@ from nmt_feat.cli.translate import translate_text
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import FeatureConfig
-from nmt_feat.data.batches import collate, ordered, plan, prepend_tags
+from nmt_feat.data.batches import collate, order_batches, plan_batches, prepend_tags
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import read_test_set
 from nmt_feat.data.store import EncodedSplit
@@ -178,7 +178,7 @@ def test_controls_move_values_of_whole_sentences(small: Small, control: str) -> 
 def test_tags_count_in_the_budget(small: Small) -> None:
     """A batch is as large as it says with its tags."""
     train = prepare_run(small.config(*TAG, *PLAIN)).train
-    for batches in (plan(train, 128, 1, 0), ordered(train, 128)):
+    for batches in (plan_batches(train, 128, 1, 0), order_batches(train, 128)):
         cells = [collate(train, b, ["formality"]).source.numel() for b in batches if len(b) > 1]
         assert cells
         assert max(cells) <= 128

@@ -15,7 +15,7 @@ from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data import building, encoding
 from nmt_feat.data import sentence_tables as tables
-from nmt_feat.data.batches import plan
+from nmt_feat.data.batches import plan_batches
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.text import files as text
@@ -163,7 +163,7 @@ def test_batches_are_cut_where_the_budget_ends(cfg: TrainConfig) -> None:
     train = prepare(cfg, {}).train
     lengths = np.maximum(train.source_lengths, train.target_lengths)
     for budget in (1, 30, 64, 1000):
-        batches = plan(train, budget, 1, 0)
+        batches = plan_batches(train, budget, 1, 0)
         assert sorted(np.concatenate(batches).tolist()) == list(range(len(train)))
         cells = [len(batch) * lengths[batch].max() for batch in batches]
         assert all(len(b) == 1 or n <= budget for b, n in zip(batches, cells, strict=True))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import OptimizerConfig
-from nmt_feat.data.batches import collate, plan
+from nmt_feat.data.batches import collate, plan_batches
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
@@ -54,7 +54,7 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
         small, "trainer.accumulate=2", "trainer.clip_norm=0.5", "optimizer.warmup=10"
     )
     before = parameters(small_trainer)
-    batches = plan(small_trainer.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
+    batches = plan_batches(small_trainer.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
     total, count = torch.zeros(()), 0
     for indices in batches:
         batch = collate(small_trainer.prepared.train, indices, small_trainer.names)
@@ -91,7 +91,7 @@ def test_an_update_by_hand(small: Small, gradients: list[list[Tensor]]) -> None:
 def test_two_small_batches_are_one_large(small: Small, gradients: list[list[Tensor]]) -> None:
     """The loss is per token over all batches of an update, however they fall."""
     one, two = trainer(small), trainer(small, "trainer.accumulate=2")
-    parts = plan(one.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
+    parts = plan_batches(one.prepared.train, 256, derive_seed(1, "order"), 0)[:2]
     one.plan = [dataclasses.replace(one.plan[0], indices=np.concatenate(parts))]  # type: ignore[type-var]
     assert float(one.update()[0]) == pytest.approx(float(two.update()[0]), rel=1e-5)
     for a, b in zip(*gradients, strict=True):

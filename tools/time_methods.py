@@ -18,7 +18,7 @@ import yaml
 from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.data.batches import collate, plan
+from nmt_feat.data.batches import collate, plan_batches
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import build_untrained
@@ -39,7 +39,9 @@ class TimedRow:
         self.length = float(prepared.train.source_lengths.mean())
         names = list(prepared.encoder.features)
         budget = cfg.trainer.batch_tokens
-        batches = plan(prepared.train, budget, cfg.seed, 0, cfg.trainer.batch_by == "target")
+        batches = plan_batches(
+            prepared.train, budget, cfg.seed, 0, cfg.trainer.batch_by == "target"
+        )
         self.batches = [collate(prepared.train, rows, names) for rows in batches[:count]]
 
     def update(self) -> None:

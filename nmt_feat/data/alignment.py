@@ -17,10 +17,10 @@ from nmt_feat.data.covers import (
     NOWHERE,
     Booleans,
     Covers,
-    following,
-    last_word_of_piece,
-    visible_places,
-    words_without_piece,
+    count_words_without_piece,
+    find_following,
+    find_last_word_of_piece,
+    mark_visible_characters,
 )
 from nmt_feat.embedders.ids import END, EOS, UNK
 from nmt_feat.errors import UserError, short_repr
@@ -44,7 +44,7 @@ VALUES = 4
 Ids = NDArray[np.int32]
 
 
-def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) -> Integers:
+def find_word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) -> Integers:
     """For each piece the number of the word whose features it takes; `NOWHERE` without words.
 
     The word that covers the piece's first visible character; for a piece without one (a lone word
@@ -59,7 +59,7 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
     starts, ends = sentences.starts + base, sentences.ends + base
     base = np.repeat(bases, pieces.counts)
     first, behind = pieces.starts + base, pieces.ends + base
-    first_visible = np.append(following(visible_places(text)), len(text))[first]
+    first_visible = np.append(find_following(mark_visible_characters(text)), len(text))[first]
     is_visible = first_visible < behind  # whether there is a visible character in the piece
     at = np.where(is_visible, first_visible, first)
     owner = np.searchsorted(ends, at, side="right")
@@ -78,7 +78,7 @@ def word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) ->
     return np.where(has_words, np.minimum(owner, last), NOWHERE)
 
 
-def word_begins(owner: Integers, counts: Integers) -> Booleans:
+def find_first_pieces(owner: Integers, counts: Integers) -> Booleans:
     """Whether each piece is the first one of its word."""
     begins: Booleans = np.diff(owner, prepend=NOWHERE - 1) != 0
     begins[(np.cumsum(counts) - counts)[counts > 0]] = True  # of its sentence
@@ -243,8 +243,8 @@ class SourceEncoder:
         )
         if not self.features:
             return described
-        owner = word_of_piece(pieces, sentences, where)
-        begins = word_begins(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
+        owner = find_word_of_piece(pieces, sentences, where)
+        begins = find_first_pieces(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
         for name in self.valued_kinds:
             row = self._align_feature(name, described, pieces, owner, begins)
             if self.features[name].policy == "first":
@@ -258,7 +258,7 @@ class SourceEncoder:
         texts = sentences.texts
         without = np.flatnonzero(sentences.counts == 0).tolist()
         needed = self.features or self.split_at_words
-        bare = {i for i in without if visible_places(texts[i]).any()} if needed else set()
+        bare = {i for i in without if mark_visible_characters(texts[i]).any()} if needed else set()
         if lacking := (bare if self.required else set()) | self._find_lacking(sentences):
             i = min(lacking)
             raise UserError(
@@ -289,7 +289,7 @@ class SourceEncoder:
         """Refuse a sentence that lacks a value of its own where features must have one."""
         for key in (key for key, must_be in self.sentence_keys.items() if must_be):
             for i, value in enumerate(sentences.labels[key].to_pylist()):
-                if value is None and visible_places(sentences.texts[i]).any():
+                if value is None and mark_visible_characters(sentences.texts[i]).any():
                     raise UserError(
                         f"{where[i]}: nothing says the {key} of {short_repr(sentences.texts[i])}; "
                         f"give it a comment (# {key} = ...), a line in a file of labels or, when "
@@ -321,12 +321,12 @@ class SourceEncoder:
         # A piece takes one value: that of its word, or of all words that it covers, as one.
         last, counts, value_of_piece = owner, sentences.counts, owner
         if vocabulary.cover == "join":
-            last = last_word_of_piece(pieces, sentences, owner)
+            last = find_last_word_of_piece(pieces, sentences, owner)
             covers = Covers.of(owner, last, pieces.counts, vocabulary.policy)
             described.covers[name] = covers
             values, counts, value_of_piece = covers.join(values), covers.counts, covers.of_piece
         described.values[name], described.value_counts[name] = values, counts
-        described.lost[name] = words_without_piece(owner, last, len(sentences.starts))
+        described.lost[name] = count_words_without_piece(owner, last, len(sentences.starts))
         return spread_to_pieces(values, value_of_piece)
 
     def look_up(self, described: AlignedSentences) -> tuple[dict[str, Ids], dict[str, list[Code]]]:

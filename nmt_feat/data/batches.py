@@ -18,7 +18,7 @@ from nmt_feat.model.batch import Batch
 
 Indices = NDArray[np.int64]
 
-ROUND = 64, 4
+SHAPE_STEPS = 64, 4
 """Rows and columns of units come in multiples of these: oneDNN keeps a kernel for every shape."""
 
 
@@ -37,9 +37,9 @@ def collate(split: EncodedSplit, indices: Indices, features: Sequence[str]) -> B
             arrays = collect_encoder_windows(ids[name], split.units[name], vectors)
             ids[name], ids[name + UNITS], ids[name + TEXTS] = arrays
         elif vectors is not None:
-            ids[name], ids[name + UNITS] = means(ids[name], split.units[name], vectors)
+            ids[name], ids[name + UNITS] = average_vectors(ids[name], split.units[name], vectors)
         else:
-            ids[name], ids[name + UNITS] = distinct(ids[name], split.units[name])
+            ids[name], ids[name + UNITS] = number_distinct_tokens(ids[name], split.units[name])
     if tags := [name for name in features if name in split.tags]:
         source, ids = prepend_tags(tags, source, ids, features)
     places, real = split.target.locate_cells(indices)
@@ -73,7 +73,7 @@ def prepend_tags(
     return torch.cat([source.new_full((len(source), len(tags)), BOS), source], dim=1), changed
 
 
-def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
+def number_distinct_tokens(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
     """A batch's own numbers for tokens with units, and the units: R rows of U at most.
 
     Args:
@@ -84,24 +84,24 @@ def distinct(ids: Tensor, units: Ragged) -> tuple[Tensor, Tensor]:
         Numbers `(B, S)`, of rows of the units `(R, U)`, padded with 0. PAD, UNK and END are rows of
         their own, also where none is in the batch, with the number that they have everywhere.
     """
-    numbers, tokens = _numbered(ids)
+    numbers, tokens = _renumber(ids)
     where, real = units.locate_cells(tokens)
     end, columns = FIRST + len(tokens), max(1, real.shape[1])
-    padded = np.zeros((end + -end % ROUND[0], columns + -columns % ROUND[1]), np.int64)
+    padded = np.zeros((end + -end % SHAPE_STEPS[0], columns + -columns % SHAPE_STEPS[1]), np.int64)
     padded[UNK, 0], padded[END, 0] = UNK, END
     padded[FIRST:end, : real.shape[1]] = np.where(real, units.values[where], PAD)
     return numbers, torch.from_numpy(padded)
 
 
-def means(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Tensor]:
+def average_vectors(ids: Tensor, units: Ragged, vectors: NDArray[Any]) -> tuple[Tensor, Tensor]:
     """A batch's own numbers for tokens with vectors, and a vector `(R, width)`, float32, of each.
 
     `units` has the rows of `vectors` of which a token's is the mean, at least one; otherwise as
-    `distinct`. The first rows, those of PAD, UNK and END, are 0.
+    `number_distinct_tokens`. The first rows, those of PAD, UNK and END, are 0.
     """
-    numbers, tokens = _numbered(ids)
+    numbers, tokens = _renumber(ids)
     end = FIRST + len(tokens)
-    mean_vectors = np.zeros((end + -end % ROUND[0], vectors.shape[1]), np.float32)
+    mean_vectors = np.zeros((end + -end % SHAPE_STEPS[0], vectors.shape[1]), np.float32)
     if len(tokens):
         where, real = units.locate_cells(tokens)
         rows, counts = np.unique(units.values[where[real]], return_inverse=True), real.sum(axis=1)
@@ -115,14 +115,14 @@ def collect_encoder_windows(
     ids: Tensor, units: Ragged, read: EncoderWindows
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A batch's own numbers for tokens whose vectors an encoder in the model makes; otherwise as
-    `means`.
+    `average_vectors`.
 
     Returns:
         Numbers `(B, S)`; of each token `(R, K)` the places of the states whose mean it has, in the
         flattened texts, -1 where there is none; the texts `(W, L)` that the encoder reads, padded
         with -1.
     """
-    numbers, tokens = _numbered(ids)
+    numbers, tokens = _renumber(ids)
     where, real = units.locate_cells(tokens)
     places = read.places[units.values[where[real]]]
     text = np.searchsorted(read.texts.offsets, places, side="right") - 1
@@ -130,7 +130,7 @@ def collect_encoder_windows(
     cells, inside = read.texts.locate_cells(rows)
     texts = np.where(inside, read.texts.values[cells], -1).astype(np.int64)
     end = FIRST + len(tokens)
-    state_rows = np.full((end + -end % ROUND[0], max(1, real.shape[1])), -1, np.int64)
+    state_rows = np.full((end + -end % SHAPE_STEPS[0], max(1, real.shape[1])), -1, np.int64)
     state_cells = np.full(real.shape, -1, np.int64)
     column = places - read.texts.offsets[text]
     state_cells[real] = np.searchsorted(rows, text) * inside.shape[1] + column
@@ -138,7 +138,7 @@ def collect_encoder_windows(
     return numbers, torch.from_numpy(state_rows), torch.from_numpy(texts)
 
 
-def _numbered(ids: Tensor) -> tuple[Tensor, Indices]:
+def _renumber(ids: Tensor) -> tuple[Tensor, Indices]:
     """Ids of a batch numbered from FIRST on, special ones as they are; the rows of the others."""
     distinct_ids, places = np.unique(ids.numpy(), return_inverse=True)
     special = int((distinct_ids < FIRST).sum())
@@ -147,7 +147,7 @@ def _numbered(ids: Tensor) -> tuple[Tensor, Indices]:
     return torch.from_numpy(numbers[places].reshape(ids.shape)), tokens
 
 
-def plan(
+def plan_batches(
     split: EncodedSplit, batch_tokens: int, seed: int, epoch: int, by_target: bool = False
 ) -> list[Indices]:
     """The batches of an epoch: random order, sorted by length, cut by budget, batches shuffled.
@@ -159,24 +159,24 @@ def plan(
     random = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
     order = np.argsort(random.random_raw(len(split)), kind="stable")
     order = order[np.lexsort((split.source_lengths[order], split.target_lengths[order]))]
-    lengths = split.target_lengths if by_target else _larger(split)
-    batches = _cut(lengths[order], order, batch_tokens)
+    lengths = split.target_lengths if by_target else _measure_pairs(split)
+    batches = _cut_by_budget(lengths[order], order, batch_tokens)
     return [batches[i] for i in np.argsort(random.random_raw(len(batches)), kind="stable")]
 
 
-def ordered(split: EncodedSplit, batch_tokens: int) -> list[Indices]:
+def order_batches(split: EncodedSplit, batch_tokens: int) -> list[Indices]:
     """All sentences in batches of the same budget, the longest source first."""
     order = np.lexsort((-split.target_lengths, -split.source_lengths))
-    return _cut(_larger(split)[order], order, batch_tokens)
+    return _cut_by_budget(_measure_pairs(split)[order], order, batch_tokens)
 
 
-def _larger(split: EncodedSplit) -> Indices:
+def _measure_pairs(split: EncodedSplit) -> Indices:
     """The tokens of each pair's longer side, tags before the source among them."""
     lengths: Indices = np.maximum(split.source_lengths + len(split.tags), split.target_lengths)
     return lengths
 
 
-def _cut(lengths: Indices, order: Indices, batch_tokens: int) -> list[Indices]:
+def _cut_by_budget(lengths: Indices, order: Indices, batch_tokens: int) -> list[Indices]:
     bounds = [0]
     while (begin := bounds[-1]) < len(lengths):
         rows = lengths[begin : begin + batch_tokens // int(lengths[begin]) + 1]  # more never fit

@@ -17,14 +17,14 @@ from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.corpora import RawCorpus
 from nmt_feat.data.encoding import ALL, BLANK, Filters, SplitBuilder, encode
 from nmt_feat.data.identity import choose_cover, locate_corpus, uses_annotation
-from nmt_feat.data.overlaps import attach
+from nmt_feat.data.overlaps import attach_states
 from nmt_feat.data.reading import read_splits
 from nmt_feat.data.report import (
     DataReport,
-    coverage,
     describe_feature,
     describe_split,
     describe_together,
+    measure_coverage,
 )
 from nmt_feat.data.sentence_tables import CutTexts
 from nmt_feat.data.store import EncodedSplit
@@ -239,7 +239,7 @@ def build_vocabulary(
     description = describe_feature(kind, vocabulary, counts, dev_counts, *joints)
     lost = train.lost(name)
     report.features[name] = {
-        "coverage": coverage(tokens),
+        "coverage": measure_coverage(tokens),
         "agreement": train.agreement(name),
         "lost": lost,
         **description,
@@ -307,7 +307,7 @@ def attach_vectors(
         encoder.features[name] = kind.scale_vocabulary(vocabulary, model, states, texts, work.cache)
     where = [raw.source_path] * len(split)
     missing = encoder.features[name].missing
-    split, unknown = attach(split, name, encoder.subwords, states, where, missing)
+    split, unknown = attach_states(split, name, encoder.subwords, states, where, missing)
     if unknown:
         corpus.notes.append(f"features.{name}: unknown for {unknown:,} pieces of {raw.name}")
     return split, folder

@@ -79,7 +79,7 @@ def join_values(values: Iterable[str]) -> str:
     return parts[0] if set(parts) in ({NONE}, {MISSING}) else "+".join(parts)
 
 
-def visible_places(text: str) -> Booleans:
+def mark_visible_characters(text: str) -> Booleans:
     """Of each character whether it has a shape."""
     table = np.zeros(0x110000, bool)
     table[list(map(ord, visible_characters("".join(set(text)))))] = True
@@ -88,14 +88,14 @@ def visible_places(text: str) -> Booleans:
     return shapes
 
 
-def following(true: Booleans) -> Integers:
+def find_following(true: Booleans) -> Integers:
     """For each place the next one, itself or later, that is true; else the length."""
     places = np.where(true, np.arange(len(true)), len(true))
     following: Integers = np.minimum.accumulate(places[::-1])[::-1]
     return following
 
 
-def last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) -> Integers:
+def find_last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) -> Integers:
     """For each piece the number of the last word that has a visible character in it.
 
     `owner` is the first one, which it is for a piece without a visible character, too.
@@ -103,7 +103,7 @@ def last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) ->
     # All positions are those in the text of all sentences, one after another.
     lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
     text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
-    places = np.where(visible_places(text), np.arange(len(text)), -1)
+    places = np.where(mark_visible_characters(text), np.arange(len(text)), -1)
     # The last visible one before a place.
     before = np.append(-1, np.maximum.accumulate(places))
     base = np.repeat(bases, pieces.counts)
@@ -115,7 +115,7 @@ def last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) ->
     return last
 
 
-def words_without_piece(first: Integers, last: Integers, words: int) -> int:
+def count_words_without_piece(first: Integers, last: Integers, words: int) -> int:
     """How many of the words are between no piece's first and last one."""
     real = first != NOWHERE
     change = np.bincount(first[real], minlength=words + 1)

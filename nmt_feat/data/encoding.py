@@ -19,7 +19,7 @@ from nmt_feat.data.alignment import VALUES, Ids, SourceEncoder
 from nmt_feat.data.corpora import RawSplit
 from nmt_feat.data.covers import Booleans
 from nmt_feat.data.sentence_tables import SentenceTable
-from nmt_feat.data.store import EncodedSplit, Writer, encoded
+from nmt_feat.data.store import EncodedSplit, Writer, make_rows
 from nmt_feat.text.sentences import DictionaryColumn, Integers
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.word_values import MISSING
@@ -143,12 +143,12 @@ class SplitBuilder:
 
 
 class _Rows(NamedTuple):
-    batch: pa.RecordBatch  # as `encoded` makes them, features by the number of their value
+    batch: pa.RecordBatch  # as `make_rows` makes them, features by the number of their value
     filtered: Counter[str]
     bare: int
     values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
     joint: dict[str, dict[tuple[str, ...], int]]  # as in `SplitBuilder`
-    alike: dict[str, tuple[int, int]]  # by feature, see `alike`
+    alike: dict[str, tuple[int, int]]  # by feature, see `count_agreeing_words`
     lost: dict[str, tuple[int, int]]  # by feature: words whose value no piece has, and all words
 
 
@@ -205,15 +205,15 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
             joint[ALL] = _together(forms[min(forms)], *values_of.values())
     ends = np.cumsum(described.counts) - 1
     same = {
-        name: alike(np.delete(carried, ends), described.begins)
+        name: count_agreeing_words(np.delete(carried, ends), described.begins)
         for name, carried in described.carried.items()
     }
-    batch = encoded(described, described.carried, target_ids, targets)
+    batch = make_rows(described, described.carried, target_ids, targets)
     lost = {name: (n, len(described.words.starts)) for name, n in described.lost.items()}
     return _Rows(batch, filtered, described.bare, values, joint, same, lost)
 
 
-def alike(carried: Ids, begins: Booleans) -> tuple[int, int]:
+def count_agreeing_words(carried: Ids, begins: Booleans) -> tuple[int, int]:
     """How many words of several pieces carry one value on all of them; how many there are.
 
     Of each piece what it carries, and whether it begins a word.

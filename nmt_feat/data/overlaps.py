@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.base.ragged import Ragged
-from nmt_feat.data.covers import following, visible_places
+from nmt_feat.data.covers import find_following, mark_visible_characters
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST, UNK
 from nmt_feat.encoders.states import BLOCK, EncoderInput, States
@@ -36,10 +36,10 @@ def overlaps(texts: Sequence[str], pieces: Pieces, counts: Integers, spans: Inte
     # All positions are those in the text of all sentences, one after another.
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     text, bases = "".join(texts), np.cumsum(lengths) - lengths
-    shapes = visible_places(text)
-    after = np.append(following(shapes), len(text))
+    shapes = mark_visible_characters(text)
+    after = np.append(find_following(shapes), len(text))
     before = np.append(-1, np.maximum.accumulate(np.where(shapes, np.arange(len(text)), -1)))
-    letters = following(np.fromiter(map(str.isalnum, text), bool, len(text)))
+    letters = find_following(np.fromiter(map(str.isalnum, text), bool, len(text)))
 
     base = np.repeat(bases, counts)
     begin, end = after[spans[:, 0] + base], before[spans[:, 1] + base] + 1
@@ -67,7 +67,7 @@ def overlaps(texts: Sequence[str], pieces: Pieces, counts: Integers, spans: Inte
     return Overlaps(number, overlapping[np.repeat(low, number) + offset], gaps)
 
 
-def attach(
+def attach_states(
     split: EncodedSplit,
     name: str,
     subwords: Subwords,

@@ -82,7 +82,7 @@ def describe_split(split: EncodedSplit) -> dict[str, Any]:
     return description
 
 
-def coverage(values: Counter[str]) -> float:
+def measure_coverage(values: Counter[str]) -> float:
     """Share of words that carry a value: annotated, and neither missing nor `_`.
 
     Words are pieces where values are those of pieces, as in `FeatureKind.of_pieces`.

@@ -122,7 +122,7 @@ def encode_split(
 ) -> EncodedSplit:
     """Sentences, described for `encoder`, and their translations as a split in memory."""
     ids, units = encoder.look_up(described)
-    table = pa.Table.from_batches([encoded(described, ids, target.encode_ids(targets), targets)])
+    table = pa.Table.from_batches([make_rows(described, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
         table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
     split = EncodedSplit(table)
@@ -130,7 +130,7 @@ def encode_split(
     return split
 
 
-def encoded(
+def make_rows(
     described: AlignedSentences,
     features: dict[str, Ids],
     target: Sequence[Sequence[int]],
@@ -175,7 +175,7 @@ class Writer:
         self._sizes: list[int] = []  # values by column
 
     def append(self, rows: pa.RecordBatch, numbers: dict[str, Ids]) -> None:
-        """Add rows as `encoded` makes them, with `numbers[f][i]` for each id i of a feature f."""
+        """Add rows as `make_rows` makes them, with `numbers[f][i]` for each id i of a feature f."""
         self._schema = rows.schema
         if not self._sizes:
             self._sizes = [0] * rows.num_columns

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nmt_feat.data.batches import collate, ordered
+from nmt_feat.data.batches import collate, order_batches
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import EOS, PAD
 from nmt_feat.model.translation_model import TranslationModel
@@ -94,7 +94,7 @@ def measure_parts(
         name: _GateSums([*SPECIAL, *values[name]], names) for name in values if name in features
     }
     is_gated = False
-    for indices in ordered(split, BATCH_PIECES):
+    for indices in order_batches(split, BATCH_PIECES):
         batch = collate(split, indices, features).to(device)
         rows = [batch.source, *(batch.features[name] for name in features)]
         real = (batch.source != PAD) & (batch.source != EOS)  # (B, S)

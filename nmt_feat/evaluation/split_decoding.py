@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.data.batches import collate, ordered
+from nmt_feat.data.batches import collate, order_batches
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq, SomeCache, Stop, score_batch, search
 
@@ -37,7 +37,7 @@ def translate_split(
     Sentences of other shares have no translation. A blank line has an empty translation.
     """
     results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
-    for indices in ordered(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
+    for indices in order_batches(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
         batch = collate(split, indices, features).to(device)
         nbest = search(
             model,
@@ -71,7 +71,7 @@ def score_split(
     Sentences of other shares have the score 0 of 0 pieces.
     """
     results: list[tuple[float, int]] = [(0.0, 0)] * len(split)
-    for indices in ordered(split, batch_tokens)[share]:
+    for indices in order_batches(split, batch_tokens)[share]:
         batch = collate(split, indices, features).to(device)
         for index, score in zip(batch.indices, score_batch(model, batch), strict=True):
             results[index] = score
@@ -88,7 +88,7 @@ def compute_dev_loss(
 ) -> tuple[float, int]:
     """Summed negative log-likelihood of the target pieces, in nats, and their number, with EOS."""
     total, count = 0.0, 0
-    for indices in ordered(split, batch_tokens)[share]:
+    for indices in order_batches(split, batch_tokens)[share]:
         batch = collate(split, indices, features).to(device)
         total += float(objective(*batch.objective_inputs)[1])
         count += batch.tokens

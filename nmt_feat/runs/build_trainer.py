@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from nmt_feat.config.identity import VALIDATION
 from nmt_feat.config.schema import DecodingConfig, TrainConfig, TrainerConfig
-from nmt_feat.data.batches import Indices, collate, plan
+from nmt_feat.data.batches import Indices, collate, plan_batches
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.evaluation.languages import choose_scoring
@@ -67,7 +67,7 @@ def plan_epoch(cfg: TrainConfig, prepared: Prepared, epoch: int) -> list[SplitBa
     """The batches of an epoch, for all processes; a control may redraw the data for each epoch."""
     seed, settings = derive_seed(cfg.seed, "order"), cfg.trainer
     by_target = settings.batch_by == "target"
-    batches = plan(prepared.train, settings.batch_tokens, seed, epoch, by_target)
+    batches = plan_batches(prepared.train, settings.batch_tokens, seed, epoch, by_target)
     split = prepared.redraw(epoch) if prepared.redraw is not None else prepared.train
     names = list(prepared.encoder.features)
     return [SplitBatch(split, indices, names) for indices in batches]

@@ -28,7 +28,7 @@ from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.interleaving import find_word_begins, insert_tokens
-from nmt_feat.data.overlaps import attach
+from nmt_feat.data.overlaps import attach_states
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.data.terminology import Terminology
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq
@@ -343,7 +343,7 @@ class TrainedModel:
         for name, model in self.encoders.items():
             states = self.kinds[name].read_states(model, texts)
             missing = self.encoder.features[name].missing
-            split, _ = attach(split, name, self.encoder.subwords, states, where, missing)
+            split, _ = attach_states(split, name, self.encoder.subwords, states, where, missing)
         return split
 
     def search_translations(

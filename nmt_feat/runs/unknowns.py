@@ -10,7 +10,7 @@ import numpy as np
 
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
-from nmt_feat.data.covers import Booleans, visible_places
+from nmt_feat.data.covers import Booleans, mark_visible_characters
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, short_repr
@@ -99,7 +99,7 @@ class Unknowns:
         at = self._add(SOURCE, unknown, pieces.counts, where)
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         base = np.repeat(np.cumsum(lengths) - lengths, pieces.counts)
-        visible = np.append(0, np.cumsum(visible_places("".join(texts))))
+        visible = np.append(0, np.cumsum(mark_visible_characters("".join(texts))))
         inside = visible[pieces.ends + base] - visible[pieces.starts + base]
         self.unknown_characters += int(inside[unknown].sum())
         self.characters += int(visible[-1])

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.prepare import Prepared
-from nmt_feat.data.store import UNITS, EncodedSplit, encoded
+from nmt_feat.data.store import UNITS, EncodedSplit, make_rows
 from nmt_feat.embedders.ids import END, PAD, UNK
 from nmt_feat.features.vocabulary import Code, number_tokens
 from nmt_feat.text.conllu import Sentence
@@ -66,7 +66,7 @@ def split_of(
         carried={},
         begins=np.array([], np.bool_),
     )
-    rows = encoded(described, features, [row[:-1] for row in target], target_text)
+    rows = make_rows(described, features, [row[:-1] for row in target], target_text)
     table = pa.Table.from_batches([rows])
     for name, tokens in units.items():  # those of all tokens are in the first row
         column = pa.array([tokens] + [[]] * (len(source) - 1), pa.large_list(rows["source"].type))
