@@ -318,8 +318,8 @@ def test_a_run_reads_both_wherever_it_reads(small: Small, corpus: Path) -> None:
     plain = small.folder / "plain"
     plain.write_text("a cat\n")
     assert line(call("translate", f"run={run_folder}", f"input={plain}", "format=text"), small) == (
-        "HERE/plain: sentence 1: the text says nothing of 'a cat', but in train the misc.Term of "
-        "features.term is the text's; give it, or set features.term.missing=unknown"
+        "HERE/plain: sentence 1: the text gives no words for 'a cat', but in train the misc.Term "
+        "of features.term comes from the text; give them, or set features.term.missing=unknown"
     )
 
 

@@ -1,4 +1,4 @@
-"""Source sentences to ids: pieces, and each feature carried from words to pieces."""
+"""From source sentences to ids: texts are cut into pieces, and features carried to the pieces."""
 
 from __future__ import annotations
 
@@ -45,68 +45,79 @@ Ids = NDArray[np.int32]
 
 
 def find_word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str]) -> Integers:
-    """For each piece the number of the word whose features it takes; `NOWHERE` without words.
+    """For each piece, find the word whose features it takes; `NOWHERE` if there are no words.
 
-    The word that covers the piece's first visible character; for a piece without one (a lone word
-    mark, a byte, a control character) the word covering its position, else the next word, else
-    the last of its sentence. A visible character that no word covers is an annotation out of line:
-    UserError, which begins with the sentence's `where`. Sentences without words must have none.
+    It is the word that covers the piece's first visible character. For a piece without one (a lone
+    word mark, a byte, a control character), it is the word that covers the piece's position, else
+    the next word, else the last word of the sentence.
+
+    Args:
+        pieces: the pieces of all sentences.
+        sentences: their words; a sentence without words must have no visible character.
+        where: by sentence, its file and line for messages.
+
+    Raises:
+        UserError: if no word covers a visible character, so the annotation does not fit the text.
     """
-    # All positions are those in the text of all sentences, one after another.
+    # All positions are positions in one text, that of all sentences one after another.
     lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
     text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
-    base = np.repeat(bases, sentences.counts)
-    starts, ends = sentences.starts + base, sentences.ends + base
-    base = np.repeat(bases, pieces.counts)
-    first, behind = pieces.starts + base, pieces.ends + base
-    first_visible = np.append(find_following(mark_visible_characters(text)), len(text))[first]
-    is_visible = first_visible < behind  # whether there is a visible character in the piece
-    at = np.where(is_visible, first_visible, first)
-    owner = np.searchsorted(ends, at, side="right")
-    last = np.repeat(np.cumsum(sentences.counts) - 1, pieces.counts)
-    gap = is_visible & ((owner > last) | (at < np.append(starts, 0)[owner]))
-    if gap.any():
-        piece = int(np.argmax(gap))
+    word_base = np.repeat(bases, sentences.counts)
+    word_starts, word_ends = sentences.starts + word_base, sentences.ends + word_base
+    piece_base = np.repeat(bases, pieces.counts)
+    piece_starts, piece_ends = pieces.starts + piece_base, pieces.ends + piece_base
+
+    next_visible = np.append(find_following(mark_visible_characters(text)), len(text))
+    first_visible = next_visible[piece_starts]
+    has_visible = first_visible < piece_ends
+    positions = np.where(has_visible, first_visible, piece_starts)
+    owner = np.searchsorted(word_ends, positions, side="right")  # the first that ends behind it
+    last_words = np.repeat(np.cumsum(sentences.counts) - 1, pieces.counts)  # of its sentence
+    is_uncovered = (owner > last_words) | (positions < np.append(word_starts, 0)[owner])
+    gaps = has_visible & is_uncovered
+    if gaps.any():
+        piece = int(np.argmax(gaps))
         i = int(np.searchsorted(np.cumsum(pieces.counts), piece, side="right"))
-        character = int((at - base)[piece])
+        character = int((positions - piece_base)[piece])
         raise UserError(
             f"{where[i]}: the annotation does not fit the text, no word covers "
             f"{sentences.texts[i][character]!r} at character {character + 1} of "
             f"{sentences.texts[i]!r}; correct the annotation or make it again with an annotator"
         )
     has_words = np.repeat(sentences.counts > 0, pieces.counts)
-    return np.where(has_words, np.minimum(owner, last), NOWHERE)
+    return np.where(has_words, np.minimum(owner, last_words), NOWHERE)
 
 
 def find_first_pieces(owner: Integers, counts: Integers) -> Booleans:
-    """Whether each piece is the first one of its word."""
+    """Whether each piece is the first one of its word; `counts`: the pieces of each sentence."""
     begins: Booleans = np.diff(owner, prepend=NOWHERE - 1) != 0
-    begins[(np.cumsum(counts) - counts)[counts > 0]] = True  # of its sentence
+    begins[(np.cumsum(counts) - counts)[counts > 0]] = True  # the first pieces of sentences
     return begins
 
 
 def spread_to_pieces(values: DictionaryColumn, owner: Integers) -> Ids:
-    """Of each piece `VALUES +` the number of its word's value; UNK where it has no word."""
-    codes_with_unknown = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last place
+    """For each piece, `VALUES +` the number of its word's value; UNK if it has no word."""
+    codes_with_unknown = np.append(VALUES + values.codes, UNK)  # NOWHERE is the last index
     return codes_with_unknown[owner].astype(np.int32)
 
 
 @dataclass(frozen=True)
 class AlignedSentences:
-    """Sentences before their vocabularies; EOS ends the pieces of each.
+    """Sentences whose pieces have values of features, but no ids of values yet.
 
     Attributes:
-        ids, counts: the pieces of all, and how many each sentence has.
-        words: the sentences, with the words whose values these are.
-        values: by feature the values of the words, or of the pieces (without EOS).
-        value_counts: by feature how many values each sentence has.
-        carried: by feature, of each piece, UNK, END, INSIDE_WORD or `VALUES +` its value's number.
+        ids, counts: the pieces of all sentences, and the number of each; EOS ends each sentence.
+        words: the sentences with the words that have the values.
+        values: by feature, the values of the words, or of the pieces (without EOS).
+        value_counts: by feature, how many values each sentence has.
+        carried: by feature, for each piece UNK, END, INSIDE_WORD or `VALUES +` the number of its
+            value.
         begins: whether each piece (without EOS) is the first of its word; empty without features.
-        bare: how many sentences have no annotation where words are those of one.
-        covers: by feature that joins the values of several words, which ones; it has a value of
-            each cover in the place of each word.
-        lost: by feature of words, of how many words no piece has the value.
-        pieces: with their places in the texts.
+        bare: how many sentences have no annotation, although an annotation says what words are.
+        covers: by feature with `cover=join`, the runs of words whose values are joined; such a
+            feature has a value for each run in place of each word.
+        lost: by feature of words, how many words have a value that no piece gets.
+        pieces: the pieces with their positions in the texts.
     """
 
     texts: list[str]
@@ -123,19 +134,19 @@ class AlignedSentences:
     pieces: Pieces | None = None
 
     def forms(self, feature: str) -> DictionaryColumn:
-        """What has the values of a feature of words: the words, or the covers of one that joins."""
+        """The texts that have the values of a feature of words: those of words, or of covers."""
         covers = self.covers.get(feature)
         return DictionaryColumn.of(covers.forms(self.words) if covers else self.words.forms())
 
 
 class SourceEncoder:
-    """The one way from source sentences to ids, for training, validation, test, translation.
+    """Encodes source sentences as ids, for training, validation, test and translation alike.
 
     Attributes:
         split_at_words: whether the text is cut at its words before it is cut into pieces.
-        longest: pieces of the longest sentence of train, if that is known.
-        normal: whether it reads text in normal form (normal.py), as all but old runs do.
-        sources: by column of an annotation where it comes from, if from several sources.
+        longest: the number of pieces of the longest sentence of train, if it is known.
+        normal: whether text is brought into normal form (normalization.py), as in all but old runs.
+        sources: by column of the annotation, where it comes from, if there are several sources.
     """
 
     def __init__(
@@ -159,37 +170,37 @@ class SourceEncoder:
 
     @property
     def valued_kinds(self) -> dict[str, FeatureKind]:
-        """Those of features that give words or pieces a value, not vectors of an encoder alone."""
+        """The features whose words or pieces have values, not only vectors."""
         return {name: self.kinds[name] for name in self.features if self.kinds[name].has_values}
 
     @property
     def annotation_columns(self) -> tuple[str, ...]:
-        """The columns of an annotation that the features are made of."""
+        """The columns of the annotation that the features read."""
         return list_annotation_columns(self.kinds[name] for name in self.features)
 
     @property
     def sentence_keys(self) -> dict[str, bool]:
-        """The keys of values of whole sentences; whether each sentence must have one."""
+        """The keys of sentence values that features read; true if every sentence must have one."""
         return list_sentence_keys(self.kinds[name] for name in self.features)
 
     @property
     def tags(self) -> list[str]:
-        """Features that stand on tokens of their own before the sentence."""
+        """The features whose value is a token before the sentence."""
         return [name for name, feature in self.features.items() if feature.policy == "tag"]
 
     def read_columns(self, sentences: Iterable[Sentence]) -> Sentences:
-        """Sentences with all that features may read of them."""
+        """The sentences with all columns and labels that features may read."""
         return Sentences.of(sentences, keys=self.sentence_keys)
 
     @property
     def id_counts(self) -> dict[str, int]:
-        """By feature the number of ids, special ones included."""
+        """By feature, the number of ids, special ones included."""
         return {name: self.kinds[name].count_ids(f) for name, f in self.features.items()}
 
     def name_values(self, with_words: bool = True) -> dict[str, list[str]]:
-        """By feature whose ids stand for values, these, from the id FIRST on.
+        """By feature, the values of its ids from FIRST on; without features whose ids have none.
 
-        `with_words`: also of features with as many values as words.
+        `with_words`: include features that have as many values as words.
         """
         kinds = {n: k for n, k in self.valued_kinds.items() if with_words or not k.values_are_words}
         names = {name: kind.name_ids(self.features[name]) for name, kind in kinds.items()}
@@ -197,22 +208,23 @@ class SourceEncoder:
 
     def find_source(self, kind: FeatureKind) -> str | None:
         """Where a feature's column comes from, if annotations of several sources are merged."""
-        return " else ".join(self.sources.get(source_key(kind.annotation_column or ""), ())) or None
+        sources = self.sources.get(source_key(kind.annotation_column or ""), ())
+        return " else ".join(sources) or None
 
     @property
     def annotated(self) -> bool:
-        """Whether words are those of an annotation, not what stands between spaces."""
-        flagged = any(feature.annotated for feature in self.features.values())
-        return self.split_at_words or flagged or bool(self.annotation_columns)
+        """Whether an annotation says what the words are; if not, words stand between spaces."""
+        has_flag = any(feature.annotated for feature in self.features.values())
+        return self.split_at_words or has_flag or bool(self.annotation_columns)
 
     @property
     def required(self) -> list[str]:
-        """What needs an annotation of each sentence: features, or the pieces."""
+        """The features, and the setting, that need an annotation of each sentence."""
         names = [name for name in self.features if self.kinds[name].requires_annotation]
         return [*names, "subword.split_at_words"] if self.split_at_words else names
 
     def pieces(self, sentences: Sentences) -> Pieces:
-        """The pieces of the texts."""
+        """Cut the texts into pieces."""
         if self.split_at_words:
             return self.subwords.pieces_of_words(sentences.texts, sentences.counts, sentences.ends)
         return self.subwords.pieces(sentences.texts)
@@ -220,10 +232,12 @@ class SourceEncoder:
     def describe(
         self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
     ) -> AlignedSentences:
-        """Pieces and values; needs no vocabulary. `where` names file and line of each in errors.
+        """Cut sentences into pieces, and align the values of features to them.
 
-        A sentence without annotation has the words between spaces. `pieces` are those of the texts
-        where they are known.
+        Args:
+            sentences: a sentence without annotation gets the words between spaces.
+            where: by sentence, its file and line for messages.
+            pieces: the pieces of the texts, if they are known.
         """
         self._check_labels(sentences, where)
         if not self.annotated:
@@ -254,13 +268,15 @@ class SourceEncoder:
         return replace(described, begins=begins)
 
     def _with_words(self, sentences: Sentences, where: Sequence[str]) -> tuple[Sentences, int]:
-        """The sentences, those without annotation with the words between spaces; their number."""
+        """Give sentences without annotation the words between spaces; also returns their number."""
         texts = sentences.texts
-        without = np.flatnonzero(sentences.counts == 0).tolist()
-        needed = self.features or self.split_at_words
-        bare = {i for i in without if mark_visible_characters(texts[i]).any()} if needed else set()
-        if lacking := (bare if self.required else set()) | self._find_lacking(sentences):
-            i = min(lacking)
+        bare: set[int] = set()
+        if self.features or self.split_at_words:
+            without_words = np.flatnonzero(sentences.counts == 0).tolist()
+            bare = {i for i in without_words if mark_visible_characters(texts[i]).any()}
+        refused = self._find_lacking(sentences) | (bare if self.required else set())
+        if refused:
+            i = min(refused)
             raise UserError(
                 f"{where[i]}: no annotation of {texts[i]!r}, but "
                 f"{'features need' if self.features else 'subword.split_at_words=true needs'} it; "
@@ -273,7 +289,7 @@ class SourceEncoder:
         return sentences, len(bare)
 
     def _find_lacking(self, sentences: Sentences) -> set[int]:
-        """Sentences that have words, of which the annotation that features must have is missing."""
+        """Sentences whose words lack a value that features need; for each column, the first one."""
         kinds = [self.kinds[name] for name in self.features]
         columns = list_annotation_columns(kind for kind in kinds if kind.requires_annotation)
         missing = {HEAD: str(MISSING_HEAD)}
@@ -286,9 +302,10 @@ class SourceEncoder:
         return {int(np.searchsorted(behind, word, side="right")) for word in words if word >= 0}
 
     def _check_labels(self, sentences: Sentences, where: Sequence[str]) -> None:
-        """Refuse a sentence that lacks a value of its own where features must have one."""
-        for key in (key for key, must_be in self.sentence_keys.items() if must_be):
-            for i, value in enumerate(sentences.labels[key].to_pylist()):
+        """Refuse a sentence without a sentence value that a feature needs."""
+        for key, is_required in self.sentence_keys.items():
+            values = sentences.labels[key].to_pylist() if is_required else []
+            for i, value in enumerate(values):
                 if value is None and mark_visible_characters(sentences.texts[i]).any():
                     raise UserError(
                         f"{where[i]}: nothing says the {key} of {short_repr(sentences.texts[i])}; "
@@ -304,12 +321,16 @@ class SourceEncoder:
         owner: Integers,
         begins: Booleans,
     ) -> Ids:
-        """Read a feature's values; of each piece UNK or `VALUES +` the number of its value.
+        """Read a feature's values, and align them to pieces.
 
         Args:
+            name: the feature.
             described: gets the values.
             pieces, owner: the pieces, and the word of each.
             begins: whether each piece is the first of its word.
+
+        Returns:
+            For each piece, UNK or `VALUES +` the number of its value.
         """
         sentences, vocabulary, kind = described.words, self.features[name], self.kinds[name]
         if kind.of_pieces:
@@ -318,7 +339,7 @@ class SourceEncoder:
             described.values[name], described.value_counts[name] = values, pieces.counts
             return VALUES + values.codes
         values = kind.read_values(sentences, vocabulary)
-        # A piece takes one value: that of its word, or of all words that it covers, as one.
+        # A piece takes one value: that of its word, or the joined values of all words it covers.
         last, counts, value_of_piece = owner, sentences.counts, owner
         if vocabulary.cover == "join":
             last = find_last_word_of_piece(pieces, sentences, owner)
@@ -330,7 +351,7 @@ class SourceEncoder:
         return spread_to_pieces(values, value_of_piece)
 
     def look_up(self, described: AlignedSentences) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
-        """By feature the ids of all pieces; for those of units, of tokens, and their units."""
+        """By feature, the ids of all pieces; and by feature with units, the units of its ids."""
         ids, units = {}, {}
         for name, kind in self.valued_kinds.items():
             values = described.values[name].values
@@ -344,7 +365,8 @@ class SourceEncoder:
         """Write the subwords, `features.json`, `text.json` and the rules of normal form."""
         self.subwords.save(folder / "source")
         write_rules(folder)
-        names = [field.name for field in fields(FeatureVocab)]  # millions of values: no copy
+        # Not `asdict`, which would copy values, of which there may be millions.
+        names = [field.name for field in fields(FeatureVocab)]
         features = {n: {k: getattr(f, k) for k in names} for n, f in self.features.items()}
         text: dict[str, Any] = {"split_at_words": self.split_at_words, "longest": self.longest}
         if self.sources:
@@ -355,10 +377,10 @@ class SourceEncoder:
 
     @classmethod
     def load(cls, folder: Path, user_kinds: Mapping[str, str] | None = None) -> SourceEncoder:
-        """What `save` wrote, now or in an earlier version, which had no `text.json`.
+        """Load what `save` wrote; earlier versions wrote no `text.json`.
 
-        `user_kinds`: by feature of a user-defined kind its class, which no file here names: it is
-        imported, so it comes from settings that have been checked.
+        `user_kinds`: by feature of a user-defined kind, the name of its class. It is imported, so
+        it must come from settings that were checked, and not from these files.
         """
         content = json.loads((folder / "features.json").read_bytes())
         features = {name: FeatureVocab(**feature) for name, feature in content.items()}
@@ -369,7 +391,7 @@ class SourceEncoder:
         return cls(subwords, features, **text, normal=normal, user_kinds=user_kinds)
 
     def with_features(self, features: dict[str, FeatureVocab]) -> SourceEncoder:
-        """The same with other features."""
+        """The same encoder with other features."""
         return SourceEncoder(
             self.subwords,
             features,

@@ -1,7 +1,7 @@
-"""Bring texts and what is said of their words together: CoNLL-U, factors in files, raw text.
+"""Combine texts with the annotation of their words: CoNLL-U, factors in files, raw text.
 
-Each function works on a part of a table (`sentence_tables.merge`): `row` is the number of its first
-sentence. It returns the sentences, and what was counted.
+Each function works on a part of a table (see `sentence_tables.merge`) and returns its sentences and
+what it counted; `row` is the number of the part's first sentence.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
 
 FACTOR = "factors."
-"""Begins the role of a file of one factor's values."""
+"""How the role of a file begins that has the values of a factor."""
 LABELS = "labels."
-"""Begins the role of a file with a value for each sentence."""
+"""How the role of a file begins that has a value for each sentence."""
 
 
 def align_annotation(
     columns: tuple[str, ...], path: Path, parts: list[Sentences], row: int
 ) -> tuple[Sentences, int]:
-    """The texts with the words of their annotation in `path`."""
+    """Give the texts the words of their annotation, which is from the file `path`."""
     annotated, texts = parts[0], parts[1].texts
     if annotated.texts == texts:
         return annotated, 0
@@ -47,7 +47,7 @@ def attach_factors(
     parts: list[Sentences],
     row: int,
 ) -> tuple[Sentences, int]:
-    """The tokens of `path` with the values of these files, token by token."""
+    """Give each token of `path` its values from the files of factors."""
     *values, tokens = (part.texts for part in parts)
     sides = {
         role.removeprefix(FACTOR): (file, lines)
@@ -60,9 +60,9 @@ def attach_factors(
 def project_words(
     columns: tuple[str, ...], path: str, train: bool, parts: list[Sentences], row: int
 ) -> tuple[Sentences, int]:
-    """The tokens with the annotation of their raw texts, and how many matched nothing.
+    """Give tokens the annotation of their raw texts; counts the tokens that match nothing.
 
-    Of `train`, tokens whose raw line is blank are none: the pair has a blank side.
+    In `train`, a line whose raw text is blank becomes blank too, so the pair is left out.
     """
     annotated, texts = parts[0], parts[1].texts
     projections = []
@@ -73,9 +73,8 @@ def project_words(
             projections.append(project_annotation(raw, text, f"{path}:{number}"))
         else:
             projections.append((Sentence(text), 0))
-    return Sentences.of([s for s, _ in projections], columns), sum(
-        missed for _, missed in projections
-    )
+    missed_count = sum(missed for _, missed in projections)
+    return Sentences.of([sentence for sentence, _ in projections], columns), missed_count
 
 
 def merge_sources(
@@ -87,16 +86,17 @@ def merge_sources(
     parts: list[Sentences],
     row: int,
 ) -> tuple[Sentences, Conflicts]:
-    """The sentences with what each source says of them, and where the sources cut other words.
+    """Merge the annotations of several sources; counts where they divide the text differently.
 
     Args:
-        columns: those of the annotation that are needed.
-        names: of each part its source, and whether its words are morphemes; the text is the last.
+        columns: the columns of the annotation that are needed.
+        names: for each part, its source and whether its words are morphemes; the text is last.
         owners: the sources of each column.
-        required: by feature that no sentence may lack its column, if the text alone gives it.
-        path: of the text, for messages.
+        required: by feature that needs a value in every sentence, its column; only columns that
+            the text alone gives.
+        path: the file of the text, for messages.
         parts: the sentences of each source.
-        row: number of the first sentence.
+        row: the number of the first sentence.
     """
     conflicts, sentences = Conflicts(), []
     ordered = [*zip(names[-1:], parts[-1:], strict=True), *zip(names, parts[:-1], strict=False)]
@@ -113,12 +113,12 @@ def merge_sources(
 def refuse_lacking(
     annotations: Sequence[Annotation], required: Mapping[str, str], where: str
 ) -> None:
-    """Refuse a sentence of which the text says nothing, where features need what it says."""
+    """Refuse a sentence that the text does not annotate, if features need its annotation."""
     text = annotations[0]
     if text.source == TEXT and not text.sentence.words and required and text.sentence.text.strip():
         feature, column = next(iter(required.items()))
         raise UserError(
-            f"{where}: the text says nothing of {short_repr(text.sentence.text)}, but in train the "
-            f"{column} of features.{feature} is the text's; give it, or set "
+            f"{where}: the text gives no words for {short_repr(text.sentence.text)}, but in train "
+            f"the {column} of features.{feature} comes from the text; give them, or set "
             f"features.{feature}.missing=unknown"
         )

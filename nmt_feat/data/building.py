@@ -1,4 +1,4 @@
-"""The steps that build the folder of prepared data; what a feature needs, its kind answers."""
+"""The steps that build the folder of prepared data."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from nmt_feat.text.merging import source_key
 from nmt_feat.text.subwords import Subwords
 
 REPORT = 4
-"""Version of the report: raise it whenever its content changes."""
+"""The version of the report: raise it whenever its content changes."""
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24
-"""Bytes of training text at least for one more process."""
+"""For each of so many bytes of training text there may be one more process."""
 WORD = "word"
-"""Where words begin, for controls (controls.py); no feature has the name."""
+"""The name of an additional feature, which marks where words begin (see controls.py)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DataBuild:
     Attributes:
         cfg: the settings.
         kinds: the features, by name.
-        folder: of the data, empty at the start.
+        folder: the folder of the data, empty at the start.
         report_progress: called before each slow step.
     """
 
@@ -72,7 +72,7 @@ class DataBuild:
         return Path(self.cfg.paths.cache)
 
     def make_basis(self, kind: FeatureKind) -> VocabularyBasis:
-        """What a feature's vocabulary has whatever is counted."""
+        """The fields of a feature's vocabulary that do not depend on counts."""
         annotated = uses_annotation(self.cfg, self.kinds)
         return VocabularyBasis(annotated, choose_cover(self.cfg, kind), self.cfg.seed)
 
@@ -106,7 +106,7 @@ def build_data(
 
 
 def count_processes(cfg: TrainConfig, corpus: RawCorpus) -> int:
-    """Processes to work with: one for each part of the training text."""
+    """The number of processes: one for each part of the training text."""
     size = sum(p.stat().st_size for name in corpus.train.files.values() for p in list_shards(name))
     return min(cfg.data.processes or count_cores(), 1 + size // PER_PROCESS)
 
@@ -149,7 +149,7 @@ def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwor
 def start_encoder(
     work: DataBuild, corpus: RawCorpus, source: Subwords, target: Subwords
 ) -> SourceEncoder:
-    """An encoder whose vocabularies are empty, on disk, where the pool's processes read it."""
+    """Save an encoder with empty vocabularies, which the pool's processes then load."""
     empty = {
         name: kind.start_vocabulary(work.make_basis(kind)) for name, kind in work.kinds.items()
     }
@@ -168,9 +168,9 @@ def start_encoder(
 def align_features(
     work: DataBuild, corpus: RawCorpus, encoder: SourceEncoder, pool: Pool
 ) -> list[SplitBuilder]:
-    """Cut all splits into pieces, to which features are aligned; their values are counted.
+    """Cut all splits into pieces, align features to them, and count the features' values.
 
-    What values have no id yet: the vocabulary is built from these counts.
+    Values have no ids yet, because the vocabularies are built from these counts.
     """
     work.report_progress("encoding")
     builders = []
@@ -189,7 +189,7 @@ def align_features(
 
 
 def check_training_pairs(corpus: RawCorpus, train: SplitBuilder, encoder: SourceEncoder) -> None:
-    """Note blank pairs; refuse a corpus of which no training pair is left."""
+    """Note blank pairs, and refuse a corpus if no training pair is left."""
     if blank := train.filtered[BLANK]:
         corpus.notes.append(f"train: {blank:,} pairs have a blank side and are left out")
     total = len(corpus.train.source)
@@ -208,7 +208,7 @@ def build_vocabularies(
     builders: list[SplitBuilder],
     report: DataReport,
 ) -> None:
-    """Give the encoder each feature's vocabulary, and describe it."""
+    """Build the vocabulary of each feature for the encoder, and describe it."""
     train, dev, *_ = builders
     for name in encoder.valued_kinds:
         build_vocabulary(work, name, corpus, encoder, builders, report)
@@ -227,7 +227,7 @@ def build_vocabulary(
     builders: list[SplitBuilder],
     report: DataReport,
 ) -> None:
-    """One feature's vocabulary, its files, its part of the report, and notes."""
+    """Build the vocabulary of a feature, its files, its part of the report, and notes."""
     kind, (train, dev, *_) = work.kinds[name], builders
     tokens, dev_tokens = train.counts(name), dev.counts(name)
     counts, dev_counts = kind.count_values(tokens), kind.count_values(dev_tokens)
@@ -264,10 +264,10 @@ def encode_splits(
     builders: list[SplitBuilder],
     report: DataReport,
 ) -> dict[str, list[str]]:
-    """Give all values their ids, and pieces the vectors of encoders.
+    """Replace all values by their ids, and give pieces the vectors of encoders.
 
     Returns:
-        By feature with vectors the names of their folders in the cache, one for each split.
+        By feature with vectors, the names of their folders in the cache, one for each split.
     """
     device = choose_device(work.cfg.trainer.accelerator)
     models = {name: kind.open_encoder(device) for name, kind in work.kinds.items()}
@@ -296,7 +296,7 @@ def attach_vectors(
     raw: datasets.RawSplit,
     split: EncodedSplit,
 ) -> tuple[EncodedSplit, Path]:
-    """A split with the vectors of one feature, and the folder that has them."""
+    """Attach the vectors of a feature to a split; also returns the folder that stores them."""
     kind, texts = work.kinds[name], split.texts("source")
     stored = "pieces" if kind.stores_input else "vectors"
     work.report_progress(f"features.{name}: {stored} of {raw.name}, {len(split):,} sentences")
@@ -316,7 +316,7 @@ def attach_vectors(
 def write_manifest(
     work: DataBuild, corpus: RawCorpus, vectors: dict[str, list[str]], report: DataReport
 ) -> None:
-    """Write the report, and what is in the folder with its sums."""
+    """Write the report, and a manifest of the folder's files with their sums."""
     folder = work.folder
     write_json(folder / "report.json", asdict(report))
     files = {path.name: hash_file_cached(path, work.cache) for path in sorted(folder.iterdir())}

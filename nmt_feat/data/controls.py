@@ -1,13 +1,13 @@
-"""Controls: the features of a run with their information taken away, in prepared splits.
+"""Controls: they take the information out of a run's features, in prepared splits.
 
     shuffled   within each split, one permutation of the word tokens moves all their values
     resampled  the same, with another permutation of the training split in every epoch
-    by_type    each word type gets the values of one random training token, wherever it stands
-    dummy      all words have the values of the first training token: tags that say nothing
+    by_type    each word type always gets the values of one random training token
+    dummy      all words have the values of the first training token, so values tell nothing
 
 All values of a word move together, as one tuple, before they are carried to its pieces; words stay.
-Values of whole sentences, as their domain, move together in the same way, but by sentences.
-What is a function of the pieces (the subword tag, units of pieces) is left alone. After the control
+Values of whole sentences, such as a domain, also move together, between sentences. Features that
+follow from the pieces (the subword tag, units of pieces) do not change. This follows the control
 tasks of Hewitt & Liang (2019): same combiner, same parameters, nothing learned from linguistics.
 """
 
@@ -38,7 +38,7 @@ Ids = NDArray[np.int32]
 
 
 def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
-    """The features to prepare: those of the run, and a tag of where words begin if one needs it."""
+    """The run's features, and a feature that marks where words begin, if it is needed."""
     needs_begins = cfg.control in CONTROLS or locate_method(cfg.method).in_source
     if not needs_begins or cfg.subword.kind == "none":
         return cfg.features
@@ -46,10 +46,10 @@ def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
 
 
 def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
-    """The run's data as its model reads it.
+    """Prepare the run's data as its model reads it.
 
-    That is the prepared data, to which control, method and objective are applied in this order:
-    tags in the source have the features of the control, and masks hide the control's features.
+    Control, method and objective are applied to the prepared data, in this order. So tags in the
+    source have the control's values, and masks hide the control's values.
     """
     prepared = prepare(cfg, features_to_prepare(cfg), say)
     tag = prepared.encoder.features.pop(WORD, None)
@@ -72,9 +72,9 @@ def replace_features(
     splits: Mapping[str, EncodedSplit],
     begins: list[int] | None,
 ) -> None:
-    """Put splits with the features of the control into prepared data.
+    """Replace the splits of prepared data by splits with the features of the control.
 
-    `splits`: the splits as they are; `begins`: see `find_word_begins`.
+    `splits`: the present splits; `begins`: see `find_word_begins`.
     """
     vocabs, kinds = prepared.encoder.features, prepared.encoder.kinds
     moved = {name: vocab for name, vocab in vocabs.items() if not kinds[name].of_pieces}
@@ -112,17 +112,18 @@ class Moves:
     seed: int
     splits: Mapping[str, EncodedSplit]
     steps: list[dict[str, Tokens]] = field(default_factory=list)
-    """Of each step by split: the words or the sentences whose values move."""
+    """For each step, by split, the words or the sentences whose values move."""
     descriptions: list[str] = field(default_factory=list)
+    """A phrase about each step, for the user."""
 
     def describe_last(self, names: Iterable[str], carriers: str) -> None:
-        """Note which values the last step moves, and over how many words or sentences."""
+        """Describe the last step: which values move, and between how many words or sentences."""
         count = f"{len(self.steps[-1]['train'].starts):,} {carriers}"
         self.descriptions.append(f"the values of {', '.join(names)} move together over {count}")
 
     def apply(self, name: str, epoch: int = 0) -> EncodedSplit:
         """A split with the values that the control gives it."""
-        # The number is part of the seed: each split has a permutation of its own.
+        # The number is part of the seed, so that each split has its own permutation.
         split, number = self.splits[name], list(self.splits).index(name)
         for step in self.steps:
             tokens = replace(step[name], split=split)
@@ -136,7 +137,7 @@ class Moves:
 
 
 def find_pieces(split: EncodedSplit) -> Places:
-    """The places of a split's pieces: all but those of end symbols."""
+    """The positions of a split's pieces, without end symbols."""
     return np.flatnonzero(find_word_begins(split, None))
 
 
@@ -146,15 +147,15 @@ class Tokens:
 
     split: EncodedSplit
     starts: Places
-    """Place of each word's first piece in the split's source values, (words,)."""
+    """`(words,)`: the position of each word's first piece in the split's source values."""
     pieces: Places
-    """Places of all pieces of words, (pieces,)."""
+    """`(pieces,)`: the positions of all pieces of words."""
     words_of_pieces: Places
-    """The number of the word that each of `pieces` belongs to."""
+    """`(pieces,)`: the number of the word that each piece belongs to."""
     values: dict[str, Ids]
-    """By feature of words: the id at each word's first piece, or at the last, if that one joins."""
+    """By feature, the id of each word: that of its first piece; with `cover=join`, of its last."""
     only_first: frozenset[str]
-    """Of these features, those that have a value on a word's first piece only: then `<inside>`."""
+    """The features that have values only on first pieces; the other pieces have `<inside>`."""
 
     @classmethod
     def of(
@@ -162,26 +163,24 @@ class Tokens:
     ) -> Tokens:
         """The words of a split, and their values of the features `moved`.
 
-        `begins`: ids of the tags that begin a word; without them each piece is a word.
+        `begins`: the ids of the tags that begin a word; None if each piece is a word.
         """
         is_begin, pieces = find_word_begins(split, begins), find_pieces(split)
         starts = np.flatnonzero(is_begin)
         words_of_pieces = np.cumsum(is_begin)[pieces] - 1
-        # A piece that ends a word, and joins it with the next ones, has the values of them all.
+        # A piece that ends a word may cover the next words too, and then has all their values.
         ends = np.append(np.flatnonzero(np.diff(words_of_pieces)), len(words_of_pieces) - 1)
-        last = ends[: len(starts)]  # none, where there is no word
-        values = {
-            name: split.features[name][
-                pieces[last] if (vocab.cover, vocab.policy) == ("join", "copy") else starts
-            ]
-            for name, vocab in moved.items()
-        }
+        last_pieces = pieces[ends[: len(starts)]]  # empty if there are no words
+        values = {}
+        for name, vocab in moved.items():
+            is_joined = (vocab.cover, vocab.policy) == ("join", "copy")
+            values[name] = split.features[name][last_pieces if is_joined else starts]
         only_first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
         return cls(split, starts, pieces, words_of_pieces, values, only_first)
 
     @classmethod
     def of_sentences(cls, split: EncodedSplit, names: Sequence[str]) -> Tokens:
-        """Whole sentences as if they were words: each has one value of these features."""
+        """Whole sentences as if they were words; each has one value of each of these features."""
         lengths = np.diff(split.source.offsets) - 1  # without the end symbol
         starts = split.source.offsets[:-1][lengths > 0]
         sentences_of_pieces = np.repeat(np.arange(len(starts)), lengths[lengths > 0])
@@ -191,12 +190,12 @@ class Tokens:
     def with_values(self, values: dict[str, Ids], origin: EncodedSplit) -> EncodedSplit:
         """The split with other values of its words.
 
-        All pieces of a word get its one new value, even if they had different ones (vectors, or
+        All pieces of a word get its new value, even if they had different values (vectors, or
         values of text that is already in pieces); `<inside>` stays.
 
         Args:
             values: by feature, the new id of each word.
-            origin: the split that the values come from; ids of units and vectors are rows there.
+            origin: the split that the values come from; ids of units and vectors are rows in it.
         """
         changed = copy.copy(self.split)
         changed.features = {n: ids for n, ids in self.split.features.items() if n != WORD}
@@ -210,12 +209,13 @@ class Tokens:
             if name in self.only_first:
                 places, words = self.starts, np.arange(len(self.starts))
             if name in self.only_first and name in origin.units and origin is not self.split:
-                # Later pieces keep their id of `<inside>`, whose row of units is in this split. So
-                # the rows of the origin follow those of this split, and their ids are moved.
-                here = self.split.units[name]
-                changed.units[name] = here.followed_by(origin.units[name])
-                moved = word_ids + np.int32(len(here.offsets) - 1)
-                word_ids = np.where(word_ids < FIRST, word_ids, moved)
+                # The other pieces still have the id of `<inside>`, whose row of units is in this
+                # split. So the origin's rows are appended to those of this split, and their ids
+                # are shifted.
+                own_units = self.split.units[name]
+                changed.units[name] = own_units.followed_by(origin.units[name])
+                shifted = word_ids + np.int32(len(own_units.offsets) - 1)
+                word_ids = np.where(word_ids < FIRST, word_ids, shifted)
             elif name in origin.units:
                 changed.units[name] = origin.units[name]
             ids[places] = word_ids[words]
@@ -224,30 +224,30 @@ class Tokens:
         return changed
 
     def hash_types(self, seed: int) -> NDArray[np.uint64]:
-        """A random number for each word's type, its sequence of pieces; the same in all splits."""
-        position = (self.pieces - self.starts[self.words_of_pieces]).astype(np.uint64)
+        """A random number for the type of each word (its pieces), the same in all splits."""
+        positions = (self.pieces - self.starts[self.words_of_pieces]).astype(np.uint64)
         ids = self.split.source.values[self.pieces].astype(np.uint64)
-        hashes = splitmix64(ids + (position << np.uint64(32)) + splitmix64(np.uint64(seed)))
+        hashes = splitmix64(ids + (positions << np.uint64(32)) + splitmix64(np.uint64(seed)))
         firsts = np.searchsorted(self.pieces, self.starts)
         return splitmix64(np.add.reduceat(hashes, firsts))
 
 
-def _shuffle_values(tokens: Tokens, seed: int, split: int, epoch: int = 0) -> EncodedSplit:
-    """Each word with the values of another one of its split."""
-    # Only raw PCG64 numbers are used, whose stream NumPy guarantees.
-    random = np.random.PCG64(np.random.SeedSequence([seed, split, epoch]))
+def _shuffle_values(tokens: Tokens, seed: int, split_number: int, epoch: int) -> EncodedSplit:
+    """Give each word the values of a random word of its split."""
+    # NumPy guarantees the stream of raw PCG64 numbers, but not that of its distributions.
+    random = np.random.PCG64(np.random.SeedSequence([seed, split_number, epoch]))
     order = np.argsort(random.random_raw(len(tokens.starts)), kind="stable")
     values = {name: ids[order] for name, ids in tokens.values.items()}
     return tokens.with_values(values, tokens.split)
 
 
 def _draw_by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
-    """Each word with the values of a training token that its type draws."""
+    """Give each word the values of a training token, which is drawn for its type."""
     numbers = (tokens.hash_types(seed) % np.uint64(len(train.starts))).astype(np.int64)
     return _take_values(tokens, train, numbers)
 
 
 def _take_values(tokens: Tokens, train: Tokens, numbers: NDArray[np.int64]) -> EncodedSplit:
-    """Each word with the values of the training token of its number."""
+    """Give each word the values of the training token with the number for the word."""
     values = {name: ids[numbers] for name, ids in train.values.items()}
     return tokens.with_values(values, train.split)

@@ -1,7 +1,7 @@
-"""Pieces that cover more than one word, as Korean pieces cover morphemes.
+"""Pieces that cover more than one word, such as Korean pieces that cover morphemes.
 
-With `cover=join` a piece carries the values of all words that have a visible character in it, from
-the first to the last, joined in order (`PROPN+ADP`), as the words of a multi-word token are:
+With `cover=join` a piece gets the values of all words that have a visible character in it, joined
+in order (`PROPN+ADP`), like the values of a multi-word token:
 
     text      톰은            학교에
     words     톰     은       학교    에
@@ -11,8 +11,8 @@ the first to the last, joined in order (`PROPN+ADP`), as the words of a multi-wo
     join      PROPN+ADP       NOUN NOUN+ADP
 
 A word that is cut into several pieces gives its value to each of them. With `policy=first` the
-first piece of a word carries the values of all words that the word's pieces cover. The values that
-are counted, and of which the vocabulary is built, are the joined ones.
+first piece of a word gets the values of all words that the word's pieces cover. The vocabulary is
+built from the joined values.
 """
 
 from __future__ import annotations
@@ -31,36 +31,41 @@ from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
 
-NOWHERE = -1  # the word of a piece of a sentence without words
+NOWHERE = -1
+"""The word of a piece, if its sentence has no words."""
 
 
 class Covers(NamedTuple):
-    """Runs of words of which pieces carry the values; words are numbered over all sentences."""
+    """Runs of words whose values pieces get. Words are numbered over all sentences."""
 
-    first: Integers  # (covers,) the first word of each
-    last: Integers  # (covers,) and its last one
-    counts: Integers  # covers of each sentence
+    first: Integers  # (covers,) the first word of each cover
+    last: Integers  # (covers,) the last word of each cover
+    counts: Integers  # (sentences,) the number of covers of each sentence
     of_piece: Integers  # (pieces,) the number of each piece's cover; `NOWHERE` without words
 
     @classmethod
     def of(cls, owner: Integers, last: Integers, counts: Integers, policy: str) -> Covers:
-        """Those of pieces by their first and last words; `counts`: pieces of each sentence.
+        """The covers of pieces, adjacent equal ones once.
 
-        With the policy `first` all pieces that begin with the same word have one.
+        Args:
+            owner, last: the first and the last word of each piece.
+            counts: the number of pieces of each sentence.
+            policy: with `first`, all pieces that begin with the same word share a cover.
         """
         changes = np.diff(owner, prepend=NOWHERE - 1) != 0
         if policy == "copy":
             changes |= np.diff(last, prepend=NOWHERE - 1) != 0
-        begins = changes & (owner != NOWHERE)
-        of_piece = np.where(owner == NOWHERE, NOWHERE, np.cumsum(begins) - 1)
-        behind = np.zeros(begins.sum(), np.int64)
-        np.maximum.at(behind, of_piece[owner != NOWHERE], last[owner != NOWHERE])
-        sentence = np.repeat(np.arange(len(counts)), counts)[begins]
-        per_sentence = np.bincount(sentence, minlength=len(counts))
-        return cls(owner[begins], behind, per_sentence, of_piece)
+        has_word = owner != NOWHERE
+        begins = changes & has_word
+        of_piece = np.where(has_word, np.cumsum(begins) - 1, NOWHERE)
+        last_words = np.zeros(begins.sum(), np.int64)
+        np.maximum.at(last_words, of_piece[has_word], last[has_word])
+        sentences = np.repeat(np.arange(len(counts)), counts)[begins]
+        cover_counts = np.bincount(sentences, minlength=len(counts))
+        return cls(owner[begins], last_words, cover_counts, of_piece)
 
     def join(self, values: DictionaryColumn) -> DictionaryColumn:
-        """The value of each cover, of the values of all words."""
+        """Join the values of each cover's words."""
         names, codes = values.values, values.codes.tolist()
         spans = zip(self.first.tolist(), self.last.tolist(), strict=True)
         return DictionaryColumn.of(
@@ -74,13 +79,13 @@ class Covers(NamedTuple):
 
 
 def join_values(values: Iterable[str]) -> str:
-    """`PROPN+ADP`; where no word has a value, or all lack one, that is said once."""
+    """Join values with `+`; if all are `_`, or all are missing, that value stands once."""
     parts = list(values)
     return parts[0] if set(parts) in ({NONE}, {MISSING}) else "+".join(parts)
 
 
 def mark_visible_characters(text: str) -> Booleans:
-    """Of each character whether it has a shape."""
+    """Whether each character is visible."""
     table = np.zeros(0x110000, bool)
     table[list(map(ord, visible_characters("".join(set(text)))))] = True
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -89,35 +94,34 @@ def mark_visible_characters(text: str) -> Booleans:
 
 
 def find_following(true: Booleans) -> Integers:
-    """For each place the next one, itself or later, that is true; else the length."""
-    places = np.where(true, np.arange(len(true)), len(true))
-    following: Integers = np.minimum.accumulate(places[::-1])[::-1]
+    """For each position, the nearest position from there on that is true; else the length."""
+    positions = np.where(true, np.arange(len(true)), len(true))
+    following: Integers = np.minimum.accumulate(positions[::-1])[::-1]
     return following
 
 
 def find_last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) -> Integers:
-    """For each piece the number of the last word that has a visible character in it.
+    """For each piece, find the last word that has a visible character in it.
 
-    `owner` is the first one, which it is for a piece without a visible character, too.
+    `owner` is the first such word; for a piece without a visible character it is also the last.
     """
-    # All positions are those in the text of all sentences, one after another.
+    # All positions are positions in one text, that of all sentences one after another.
     lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
     text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
-    places = np.where(mark_visible_characters(text), np.arange(len(text)), -1)
-    # The last visible one before a place.
-    before = np.append(-1, np.maximum.accumulate(places))
-    base = np.repeat(bases, pieces.counts)
-    at = before[pieces.ends + base]
+    visible = np.where(mark_visible_characters(text), np.arange(len(text)), -1)
+    visible_before = np.append(-1, np.maximum.accumulate(visible))
+    last_visible = visible_before[pieces.ends + np.repeat(bases, pieces.counts)]
     starts = sentences.starts + np.repeat(bases, sentences.counts)
     # The last word that begins at or before the piece's last visible character.
-    word = np.searchsorted(starts, at, side="right") - 1
-    last: Integers = np.where(owner == NOWHERE, NOWHERE, np.maximum(owner, word))
+    words = np.searchsorted(starts, last_visible, side="right") - 1
+    last: Integers = np.where(owner == NOWHERE, NOWHERE, np.maximum(owner, words))
     return last
 
 
 def count_words_without_piece(first: Integers, last: Integers, words: int) -> int:
-    """How many of the words are between no piece's first and last one."""
+    """Count the words that no piece covers; `first`, `last`: the words of each piece."""
     real = first != NOWHERE
-    change = np.bincount(first[real], minlength=words + 1)
-    change -= np.bincount(last[real] + 1, minlength=words + 1)
-    return int(np.count_nonzero(np.cumsum(change)[:words] == 0))
+    # The number of pieces that cover a word rises at their first words, and falls behind the last.
+    changes = np.bincount(first[real], minlength=words + 1)
+    changes -= np.bincount(last[real] + 1, minlength=words + 1)
+    return int(np.count_nonzero(np.cumsum(changes)[:words] == 0))

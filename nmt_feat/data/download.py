@@ -22,11 +22,10 @@ TIMEOUT = 30.0
 
 
 def download_file(url: str, path: Path, pinned: str) -> None:
-    """Leave at `path` the content of `url`, whose SHA-256 sum is `pinned`.
+    """Download `url` to `path`, unless a file with the SHA-256 sum `pinned` is there.
 
-    What is there already is verified, and fetched again if it differs. A broken transfer leaves
-    `path` + `.part`, from where the next one goes on. Of several processes one downloads, the
-    others wait.
+    A broken transfer leaves `path` + `.part`, and the next call continues it. If several processes
+    call this, one downloads and the others wait.
     """
     refuse_insecure(url)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,15 +56,15 @@ def download_file(url: str, path: Path, pinned: str) -> None:
 
 
 def refuse_insecure(url: str) -> None:
-    """Only https, a file, or a server on this machine."""
+    """Refuse anything but https, a file, or a server on this machine."""
     parts = urllib.parse.urlsplit(url)
-    here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if parts.scheme not in ("https", "file") and not here:
+    is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if parts.scheme not in ("https", "file") and not is_local:
         raise UserError(f"data.download.url: {url} is not https; give a URL that begins with it")
 
 
 def transfer_rest(url: str, part: Path) -> None:
-    """Append to `part` what it lacks, or write it anew where the server cannot go on."""
+    """Append to `part` what it lacks, or write all of it if the server cannot continue."""
     size = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={size}-"} if size else {}
     request = urllib.request.Request(url, headers=headers)
@@ -76,7 +75,7 @@ def transfer_rest(url: str, part: Path) -> None:
         if error.code == 416:  # nothing is left to get
             return
         raise
-    refuse_insecure(answer.url)  # where it was sent on to
+    refuse_insecure(answer.url)  # the server may have redirected the request
     with answer, part.open("ab" if getattr(answer, "status", None) == 206 else "wb") as file:
         begin = file.tell()
         shutil.copyfileobj(answer, file)
