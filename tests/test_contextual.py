@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from nmt_feat.cli.main import run_subcommand
 from nmt_feat.data.batches import collate
-from nmt_feat.data.overlaps import overlaps
+from nmt_feat.data.overlaps import find_overlaps
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import UNITS
 from nmt_feat.encoders.states import (
@@ -176,7 +176,7 @@ def test_overlaps(
     theirs = np.array([s for _, _, spans in sentences for s in spans], np.int64).reshape(-1, 2)
     counts = np.array([len(spans) for _, spans, _ in sentences])
     pieces = Pieces(np.zeros(len(ours), np.int32), counts, ours[:, 0], ours[:, 1])
-    result = overlaps(texts, pieces, np.array([len(s) for _, _, s in sentences]), theirs)
+    result = find_overlaps(texts, pieces, np.array([len(s) for _, _, s in sentences]), theirs)
     rows, position, before = result.rows.tolist(), 0, 0
     number = 0
     for text, spans, others in sentences:

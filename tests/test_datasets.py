@@ -265,8 +265,8 @@ def test_projection(pairs: DataConfig) -> None:
         ("duck", "duck", "NOUN"),
     ]
     assert corpus.notes[0] == (
-        "train: annotation of train.en projected to 18 tokens; 0 that match no character of it "
-        "have the values of the nearest that does"
+        "train: annotation of train.en projected to 18 tokens; 0 tokens that match none of its "
+        "characters have the values of the nearest token that does"
     )
     (folder(pairs) / "train.en").write_text("one\ntwo\n")
     assert message(pairs, HANTA, True) == (

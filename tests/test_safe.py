@@ -306,8 +306,8 @@ def test_a_download_stays_in_its_folder(
     assert done.code == 2, done.out
     where = Path("cache/a") / corpus_name / name
     assert done.err == (
-        f"error: data.train.source={name}: would be written to {where}, out of paths.cache; give "
-        "names without .. (data.name, data.download.sha256)\n"
+        f"error: data.train.source={name}: would be written to {where}, outside of paths.cache; "
+        "give names without .. (data.name, data.download.sha256)\n"
     )
     assert not Path("cache").exists() or not list(Path("cache").rglob("ran"))
 

@@ -1,4 +1,4 @@
-"""A parallel corpus as the config describes it: found or downloaded, checked, annotated."""
+"""A parallel corpus as the config describes it: its files are located, downloaded and checked."""
 
 import hashlib
 import itertools
@@ -25,7 +25,7 @@ from nmt_feat.text.normalization import normalize_line, rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 
 SAMPLE_SIZE = 100
-"""Lines of JSON of which one has words, if any has."""
+"""A file of JSON lines has words if one of its first lines, so many, has words."""
 
 
 @dataclass
@@ -34,10 +34,10 @@ class RawSplit:
 
     name: str
     key: str  # in the config
-    files: dict[str, Path]  # to use: source, target, and maybe conllu, raw, `factors.upos` ...
+    files: dict[str, Path]  # by role: source, target, and maybe conllu, raw, `factors.upos` ...
     form: Format  # of the source
     source_path: str  # for messages
-    has_words: bool = False  # whether its files have words, which an annotator adds columns to
+    has_words: bool = False  # whether its files have words to which an annotator adds columns
     source: SentenceTable = field(init=False)
     target: SentenceTable = field(init=False)
 
@@ -49,15 +49,15 @@ class RawCorpus:
     train: RawSplit
     dev: RawSplit
     tests: dict[str, RawSplit]
-    fingerprint: str  # hash of the content of all files and of the annotator
-    training_sum: str  # the same of train and dev alone
-    test_sums: dict[str, str]  # the same of each test set
-    notes: list[str]  # what the user should know: missing test sets, tokens without annotation ...
-    rules: dict[str, set[str]]  # by split: which rules of normal form change its text (normal.py)
-    keys: tuple[str, ...] = ()  # of values of whole sentences that features read
-    normal: bool = True  # whether they are followed, as in all but old runs
+    fingerprint: str  # a hash of the content of all files, and of the annotator
+    training_sum: str  # the same for train and dev
+    test_sums: dict[str, str]  # the same for each test set
+    notes: list[str]  # for the user: missing test sets, tokens without annotation ...
+    rules: dict[str, set[str]]  # by split, the rules of normal form that change its text
+    keys: tuple[str, ...] = ()  # the keys of sentence values that features read
+    normal: bool = True  # whether text is brought into normal form, as in all but old runs
     sources: dict[str, list[str]] = field(default_factory=dict)
-    """By column of an annotation where it comes from, if from several sources (merging.py)."""
+    """By column of the annotation, where it comes from; only if there are several sources."""
 
     @property
     def splits(self) -> list[RawSplit]:
@@ -66,14 +66,14 @@ class RawCorpus:
 
 
 def has_annotation(config: DataConfig, annotator: AnnotatorConfig) -> bool:
-    """Whether train has an annotation, of its own or by the annotator."""
+    """Whether train has an annotation, from its files or from the annotator."""
     split = config.train
     in_files = split.conllu or split.factors or read_kind(config, split) != "text"
     return bool(annotator.targets or in_files)
 
 
 def check_corpus(config: DataConfig) -> None:
-    """Refuse settings of a corpus that cannot be, before its files are looked for."""
+    """Refuse impossible settings of a corpus, before its files are located."""
     if config.folder is not None and not Path(config.folder).expanduser().is_dir():
         raise UserError(f"data.folder={config.folder}: no such folder")
     if clash := {"train", "dev"} & config.tests.keys():
@@ -89,16 +89,16 @@ def locate_splits(
     required: bool = True,
     keys: Mapping[str, bool] | None = None,
 ) -> RawCorpus:
-    """The corpus with the files of every split, which are not read yet.
+    """Locate the files of every split; they are not read yet.
 
     Args:
         config: the corpus.
-        annotator: what annotates it.
-        cache: the folder into which missing files are downloaded.
+        annotator: the settings of annotators.
+        cache: the folder for downloads.
         annotate: whether words are needed.
-        required: whether words are needed of all splits, or of train alone.
-        keys: of the values of whole sentences that are needed; each with whether it is needed of
-            all splits, or of train alone.
+        required: whether words are needed in all splits, or only in train.
+        keys: the keys of sentence values that are needed; true if all splits need them, false if
+            only train does.
     """
     keys = keys or {}
     tools = make_annotators(annotator) if annotate else {}
@@ -121,8 +121,8 @@ def locate_splits(
                 f"{name}: annotated by {' and '.join(tools)}; the annotation in {annotation} is "
                 "unused"
             )
-        for label, must_be in keys.items():
-            if must_be or name == "train":
+        for label, is_required in keys.items():
+            if is_required or name == "train":
                 check_label(split, form, key, label, bool(tools) and not of_files)
         try:
             files = {
@@ -151,9 +151,9 @@ def _join_splits(
     keys: tuple[str, ...],
     notes: list[str],
 ) -> RawCorpus:
-    """The corpus of located splits, with the hashes of what their sentences are.
+    """Make the corpus of located splits, with hashes of everything that determines its sentences.
 
-    `hashed_settings`: what determines the sentences beside the content of files.
+    `hashed_settings`: what determines the sentences beside the files.
     """
     rules = {name: find_rules(split, cache) for name, split in splits.items()}
     sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
@@ -177,7 +177,7 @@ def _join_splits(
 
 
 def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annotator: bool) -> None:
-    """Refuse a split of which nothing can say a value of each sentence."""
+    """Refuse a split that has no source for the sentence values of `label`."""
     comments = form.kind in ("conllu", "jsonl") or (split.conllu and not by_annotator)
     if label not in split.labels and not comments:
         raise UserError(
@@ -187,11 +187,12 @@ def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annot
 
 
 def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], hashed_settings: list[Any]) -> str:
-    """A hash of the sums of some splits, and of what else says what their sentences are."""
-    # The same bytes are other sentences as JSON; plain text and CoNLL-U differ in content.
+    """Hash the sums of some splits, and everything else that determines their sentences."""
+    # Read as JSON lines or with factors, the same bytes are other sentences. Plain text and CoNLL-U
+    # need no mark, since their content differs.
     forms = [split.form for split, _ in splits.values()]
     forms = [form for form in forms if form.factors or form.kind == "jsonl"]
-    # With an annotator the columns of files were unused once.
+    # In early versions, an annotator replaced the columns of files.
     merged = [MERGED] if any(split.has_words for split, _ in splits.values()) else []
     sums = {name: split_sums for name, (_, split_sums) in splits.items()}
     return hashlib.sha256(
@@ -200,13 +201,13 @@ def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], hashed_settings: li
 
 
 def name_annotation(split: SplitConfig, form: Format) -> str | None:
-    """The files that have the annotation of a split, if any do."""
+    """The names of the files that have the annotation of a split, or None."""
     source = split.source if form.kind != "text" else None
     return split.conllu or ", ".join(split.factors.values()) or source
 
 
 def has_columns(files: dict[str, Path], form: Format) -> bool:
-    """Whether the files of a split have words; JSON lines may be texts alone."""
+    """Whether the files of a split have words; JSON lines may have only texts."""
     if form.kind != "jsonl" or form.factors or "conllu" in files:
         return True
     lines = itertools.chain.from_iterable(b.lines() for b in read_blocks(files["source"]))
@@ -216,13 +217,13 @@ def has_columns(files: dict[str, Path], form: Format) -> bool:
 def list_files(
     split: SplitConfig, by_annotator: bool, of_files: bool, keys: Sequence[str] = ()
 ) -> dict[str, str]:
-    """The names of a split's files by what they are for (`source`, `conllu`, `factors.upos`).
+    """The names of a split's files, by role (`source`, `conllu`, `factors.upos` ...).
 
     Args:
         split: its settings.
         by_annotator: whether an annotator annotates it, or its raw counterpart.
         of_files: whether words are read from files.
-        keys: of values of whole sentences, which stand in files, or in the annotation's comments.
+        keys: the keys of sentence values, which stand in files or in comments of the annotation.
     """
     files = {"source": split.source, "target": split.target}
     if by_annotator:
@@ -237,7 +238,7 @@ def list_files(
 
 
 def hash_split(split: RawSplit, cache: Path, notes: list[str]) -> list[str | list[str] | None]:
-    """Sums of a split's files, by their content; a file in parts gets a note."""
+    """The sums of the content of a split's files; adds a note about a file in several parts."""
     factors = sorted(role for role in split.files if role.startswith(FACTOR))
     labels = sorted(role for role in split.files if role.startswith(LABELS))
     sums: list[str | list[str] | None] = []
@@ -248,8 +249,8 @@ def hash_split(split: RawSplit, cache: Path, notes: list[str]) -> list[str | lis
         if len(part_sums) > 1:
             first, last = parts[0].name, parts[-1].name
             notes.append(f"{split.name}: {role} is {len(part_sums)} files, {first} to {last}")
-    sums += labels  # which file says which key
-    # Factors in files came later, and the spaces of such a text were single ones once.
+    sums += labels  # to know which file belongs to which key
+    # "spaces", because early versions with factors in files replaced several spaces by one.
     return [*sums, *factors, "spaces"] if factors else sums
 
 
@@ -266,7 +267,7 @@ def find_rules(split: RawSplit, cache: Path) -> set[str]:
 
 
 def find_format(split: RawSplit, role: str) -> Format:
-    """What a file of a split holds."""
+    """The format of a split's file."""
     if role == "source":
         return split.form
     kind = formats.kind_of(split.files[role]) if role == "conllu" else "text"
@@ -274,10 +275,13 @@ def find_format(split: RawSplit, role: str) -> Format:
 
 
 def without_download(config: DataConfig, cache: Path) -> DataConfig:
-    """The corpus of a run as it is here: somebody else may say in it what to fetch, and whereto."""
-    there = cache / config.name if config.download.url else Path(".")
-    folder = Path(config.folder).expanduser() if config.folder is not None else there
-    if config.name == "embedded" and not folder.is_dir():  # that of another machine, or version
+    """The settings of a run's corpus without its download.
+
+    They may be somebody else's, who must not decide what is fetched here and where it is written.
+    """
+    downloads = cache / config.name if config.download.url else Path(".")
+    folder = Path(config.folder).expanduser() if config.folder is not None else downloads
+    if config.name == "embedded" and not folder.is_dir():  # a path of another machine or version
         folder = find_resource("data/embedded")
     return replace(config, folder=str(folder), download=DownloadConfig())
 
@@ -285,15 +289,12 @@ def without_download(config: DataConfig, cache: Path) -> DataConfig:
 def read_first_test_set(
     config: DataConfig, cache: Path
 ) -> tuple[list[Sentence], list[str], list[str] | None, str]:
-    """The first test set that is here: sentences with the annotation of files, targets, raw text.
-
-    Nothing is downloaded. The last is the source's name, for messages.
-    """
-    here = without_download(config, cache)
+    """Read the first test set whose files are here, without downloads; see `read_test_set`."""
+    local = without_download(config, cache)
     problems: list[UserError] = []
     for name, split in config.tests.items():
         try:
-            return read_test_set(here, cache, f"data.tests.{name}", split)
+            return read_test_set(local, cache, f"data.tests.{name}", split)
         except UserError as error:
             problems.append(error)
     raise problems[0] if problems else UserError("it has none")
@@ -302,7 +303,12 @@ def read_first_test_set(
 def read_test_set(
     config: DataConfig, cache: Path, key: str, split: SplitConfig
 ) -> tuple[list[Sentence], list[str], list[str] | None, str]:
-    """One test set: sentences with the annotation of files, targets, raw text, its name."""
+    """Read a test set.
+
+    Returns:
+        Sentences with the annotation of files, targets, raw text if there is any, and the path of
+        the source for messages.
+    """
 
     def path(role: str, name: str) -> Path:
         return find_file(config, cache, f"{key}.{role}", name)
@@ -341,7 +347,7 @@ def read_test_set(
 def _annotate(
     sentences: list[Sentence], file: Path, lines: list[str], where: str
 ) -> list[Sentence]:
-    """Sentences with the words and comments of the annotation in a file, aligned to their text."""
+    """Give sentences the words and comments of the annotation in a file, aligned to their text."""
     form = formats.kind_of(file)
     parsed = formats.parse_lines(lines, str(file), "conllu" if form == "text" else form)
     annotated, is_blank = list(parsed), [not sentence.text.strip() for sentence in sentences]
@@ -359,7 +365,7 @@ def _annotate(
 
 
 def list_named_files(config: DataConfig) -> list[Path]:
-    """All files that the settings name, whether they are there or not."""
+    """All files that the settings name, whether they exist or not."""
     folder = Path(config.folder or ".").expanduser()
     splits = (config.train, config.dev, *config.tests.values())
     names = [n for s in splits for n in (s.source, s.target, s.conllu, s.raw)]
@@ -399,10 +405,10 @@ def read_kind(config: DataConfig, split: SplitConfig) -> str:
 
 
 def find_file(config: DataConfig, cache: Path, key: str, name: str) -> Path:
-    """The file `name` of the setting `key`, downloaded if its sum is pinned.
+    """Find the file `name` of the setting `key`; if its sum is pinned, it is downloaded if needed.
 
-    In `data.folder` it may lie with or without `.gz`, one of a public corpus's folders also without
-    that folder. `sacrebleu:wmt16` is a file of sacreBLEU's.
+    In `data.folder` the file may be with or without `.gz`. If the corpus is public and `name` is in
+    a folder, it may also be there without that folder. `sacrebleu:wmt16` is a file of sacreBLEU.
     """
     if name.startswith(PUBLIC_SET):
         return find_sacrebleu_file(key, name, config.source_lang, config.target_lang)
@@ -424,7 +430,7 @@ def find_file(config: DataConfig, cache: Path, key: str, name: str) -> Path:
         )
     if not (downloads / name).resolve().is_relative_to(cache.resolve()):
         raise UserError(
-            f"{key}={name}: would be written to {downloads / name}, out of paths.cache; "
+            f"{key}={name}: would be written to {downloads / name}, outside of paths.cache; "
             "give names without .. (data.name, data.download.sha256)"
         )
     download_file(f"{url.rstrip('/')}/{name}", downloads / name, pinned)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import DataConfig
-from nmt_feat.data.alignment import VALUES, Ids, SourceEncoder
+from nmt_feat.data.alignment import VALUES, AlignedSentences, Ids, SourceEncoder
 from nmt_feat.data.corpora import RawSplit
 from nmt_feat.data.covers import Booleans
 from nmt_feat.data.sentence_tables import SentenceTable
@@ -27,7 +27,7 @@ from nmt_feat.text.word_values import MISSING
 
 @dataclass(frozen=True)
 class Filters:
-    """What training pairs must be like; see `DataConfig`."""
+    """Limits for training pairs; see `DataConfig`."""
 
     min_words: int
     max_pieces: int
@@ -35,11 +35,18 @@ class Filters:
 
     @classmethod
     def of(cls, cfg: DataConfig) -> Filters:
-        """Those of a config."""
+        """The limits of a config."""
         return cls(cfg.min_words, cfg.max_pieces, cfg.max_ratio)
 
     def apply(self, words: Integers, pieces: Integers) -> tuple[NDArray[np.bool_], Counter[str]]:
-        """Whether each pair is kept, and why how many are not; `(pairs, 2)` numbers, of a side."""
+        """Filter pairs.
+
+        Args:
+            words, pieces: `(pairs, 2)`, how many words and pieces each side has.
+
+        Returns:
+            Whether each pair stays; and for each reason, how many pairs are left out.
+        """
         short, long = pieces.min(axis=1), pieces.max(axis=1)
         reasons = {
             BLANK: words.min(axis=1) == 0,
@@ -47,31 +54,32 @@ class Filters:
             f"pieces > {self.max_pieces}": long > self.max_pieces,
             f"ratio > {self.max_ratio:g}": long > self.max_ratio * short,
         }
-        why = np.select(list(reasons.values()), range(len(reasons)), -1)
+        first_reasons = np.select(list(reasons.values()), range(len(reasons)), -1)
         names = list(reasons)
-        return why < 0, Counter(names[i] for i in why[why >= 0])
+        counts = Counter(names[i] for i in first_reasons[first_reasons >= 0])
+        return first_reasons < 0, counts
 
 
 BLANK = "with a blank side"
-"""Why a training pair is left out, whatever the settings."""
+"""The reason that leaves out a training pair whatever the settings are."""
 INFORMATION = 50_000
-"""Sentences of a split, from the first one on, of which words and values are counted together."""
+"""Words and values are counted together in this many sentences at the start of a split."""
 ALL = ""
-"""In the place of a feature's name: all together; no feature has the name."""
+"""Stands in place of a feature's name for all features together."""
 
 
 class SplitBuilder:
-    """A split on its way to the disk: features are numbers of values, in the order they came."""
+    """A split on its way to the disk. Values have numbers, in the order in which they came."""
 
     def __init__(self, path: Path, features: Iterable[str]) -> None:
         self.filtered = Counter[str]()  # pairs left out, by reason
-        self.bare = 0  # sentences that lack the annotation whose words the features describe
+        self.bare = 0  # sentences without the annotation that says what words are
         self.path = path
         self._writer = Writer(path)
         self.joint: dict[str, Counter[tuple[str, ...]]] = {}
-        """How often each form has each value, by feature of words, in the first sentences.
+        """By feature of words, how often each form has each value, in the first sentences.
 
-        If there are several features also `ALL`: how often it has each combination of values.
+        With several features, `ALL` has how often each form has each combination of values.
         """
         self._alike: dict[str, tuple[int, int]] = {}
         self._lost: dict[str, tuple[int, int]] = {}
@@ -103,7 +111,7 @@ class SplitBuilder:
         self._writer.append(rows.batch, numbers)
 
     def close(self) -> None:
-        """Nothing is added any more: of the values, which may be millions, only a list stays."""
+        """Free memory after the last rows: of the values, which may be millions, a list remains."""
         self._values = {name: list(ids_of_values) for name, ids_of_values in self._known.items()}
         self._known.clear()
 
@@ -114,25 +122,25 @@ class SplitBuilder:
         return totals
 
     def missing(self, feature: str) -> int:
-        """How many words have no value where they may (`missing=unknown`)."""
+        """How many words have a missing value, which `missing=unknown` allows."""
         values = self._values[feature]
         return self._counts[feature][values.index(MISSING)] if MISSING in values else 0
 
     def agreement(self, feature: str) -> float | None:
-        """Of the words of several pieces, the share whose pieces all carry the same value.
+        """Among words of several pieces, the share whose pieces all have the same value.
 
-        None where each word is one piece. Pieces of a word that has no value agree.
+        None if each word is one piece. The pieces of a word without a value agree.
         """
         same, multiple = self._alike.get(feature, (0, 0))
         return same / multiple if multiple else None
 
     def lost(self, feature: str) -> float | None:
-        """Of all words the share whose value no piece has; None for values of pieces."""
+        """The share of words whose value no piece has; None for values of pieces."""
         lost, words = self._lost.get(feature, (0, 0))
         return lost / words if words else None
 
     def finish(self, encoder: SourceEncoder) -> EncodedSplit:
-        """The split in the file, with the final ids."""
+        """Write the final ids of values, and open the split."""
         units = {}
         for name, kind in encoder.valued_kinds.items():
             numbers, codes = kind.encode_values(self._values[name], encoder.features[name])
@@ -143,21 +151,25 @@ class SplitBuilder:
 
 
 class _Rows(NamedTuple):
-    batch: pa.RecordBatch  # as `make_rows` makes them, features by the number of their value
-    filtered: Counter[str]
-    bare: int
-    values: dict[str, tuple[list[str], list[int]]]  # by feature, and how often each occurs
-    joint: dict[str, dict[tuple[str, ...], int]]  # as in `SplitBuilder`
+    """What a process makes of some rows of a corpus."""
+
+    batch: pa.RecordBatch  # see `make_rows`; features have `VALUES +` the numbers of values
+    filtered: Counter[str]  # pairs left out, by reason
+    bare: int  # see `SplitBuilder`
+    values: dict[str, tuple[list[str], list[int]]]  # by feature, values and how often each occurs
+    joint: dict[str, dict[tuple[str, ...], int]]  # see `SplitBuilder`
     alike: dict[str, tuple[int, int]]  # by feature, see `count_agreeing_words`
-    lost: dict[str, tuple[int, int]]  # by feature: words whose value no piece has, and all words
+    lost: dict[str, tuple[int, int]]  # by feature, words whose value no piece has, and all words
 
 
 @dataclass(frozen=True)
 class _Task:
-    models: Path
-    source: Path
-    target: Path
-    name: str
+    """What a process needs to know to encode rows of a split."""
+
+    models: Path  # the folder of the encoder and the target model
+    source: Path  # the table of sources
+    target: Path  # the table of targets
+    name: str  # of the source file, for messages
     filters: Filters | None
     user_kinds: Mapping[str, str]
 
@@ -165,7 +177,7 @@ class _Task:
 def encode(
     split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
 ) -> SplitBuilder:
-    """Encode a split into the file `path`, beside which `encoder` and target model are saved."""
+    """Encode a split into the file `path`. Its folder must have the encoder and target model."""
     builder = SplitBuilder(path, encoder.valued_kinds)
     files = path.parent, split.source.path, split.target.path
     task = partial(_encode, _Task(*files, split.source_path, filters, encoder.user_kinds))
@@ -176,6 +188,7 @@ def encode(
 
 
 def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
+    """Encode the rows `[first, end)` of a split."""
     state = (task.models / "features.json").stat()
     user_kinds = tuple(task.user_kinds.items())
     encoder, target = _load(task.models, user_kinds, state.st_ino, state.st_mtime_ns)
@@ -187,55 +200,74 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     if task.filters:
         words = [[len(text.split()) for text in side] for side in (sentences.texts, targets)]
         sizes = [pieces.counts, [len(ids) for ids in target_ids]]
-        is_kept, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
-        sentences, pieces = sentences.rows(is_kept), pieces.rows(is_kept)
-        places = np.flatnonzero(is_kept).tolist()
-        targets, where = [targets[i] for i in places], [where[i] for i in places]
-        target_ids = [target_ids[i] for i in places]
+        stays, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
+        sentences, pieces = sentences.rows(stays), pieces.rows(stays)
+        indices = np.flatnonzero(stays).tolist()
+        targets, where = [targets[i] for i in indices], [where[i] for i in indices]
+        target_ids = [target_ids[i] for i in indices]
     described = encoder.describe(sentences, where, pieces)
-    values = {name: (coded.values, coded.counts()) for name, coded in described.values.items()}
-    joint = {}
-    if rows[0] < INFORMATION and described.values:
-        single = {n: encoder.features[n] for n, kind in encoder.valued_kinds.items() if kind.single}
-        forms = {name: described.forms(name) for name in single}
-        values_of = {name: described.values[name] for name in single}
-        joint = {name: _together(forms[name], coded) for name, coded in values_of.items()}
-        # Only the values of the same words, or the same covers, are counted together.
-        if len(single) > 1 and len({f.cover == "join" and f.policy for f in single.values()}) == 1:
-            joint[ALL] = _together(forms[min(forms)], *values_of.values())
     ends = np.cumsum(described.counts) - 1
-    same = {
-        name: count_agreeing_words(np.delete(carried, ends), described.begins)
-        for name, carried in described.carried.items()
-    }
-    batch = make_rows(described, described.carried, target_ids, targets)
-    lost = {name: (n, len(described.words.starts)) for name, n in described.lost.items()}
-    return _Rows(batch, filtered, described.bare, values, joint, same, lost)
+    return _Rows(
+        batch=make_rows(described, described.carried, target_ids, targets),
+        filtered=filtered,
+        bare=described.bare,
+        values={name: (coded.values, coded.counts()) for name, coded in described.values.items()},
+        joint=_count_joint(encoder, described) if rows[0] < INFORMATION else {},
+        alike={
+            name: count_agreeing_words(np.delete(carried, ends), described.begins)
+            for name, carried in described.carried.items()
+        },
+        lost={name: (n, len(described.words.starts)) for name, n in described.lost.items()},
+    )
+
+
+def _count_joint(
+    encoder: SourceEncoder, described: AlignedSentences
+) -> dict[str, dict[tuple[str, ...], int]]:
+    """Count forms and values together, by feature and for `ALL`; see `SplitBuilder.joint`."""
+    if not described.values:
+        return {}
+    single = {n: encoder.features[n] for n, kind in encoder.valued_kinds.items() if kind.single}
+    forms = {name: described.forms(name) for name in single}
+    values = {name: described.values[name] for name in single}
+    joint = {name: _count_combinations(forms[name], coded) for name, coded in values.items()}
+    # Only features with values of the same words, or of the same covers, are counted together.
+    carriers = {f.cover == "join" and f.policy for f in single.values()}
+    if len(single) > 1 and len(carriers) == 1:
+        joint[ALL] = _count_combinations(forms[min(forms)], *values.values())
+    return joint
 
 
 def count_agreeing_words(carried: Ids, begins: Booleans) -> tuple[int, int]:
-    """How many words of several pieces carry one value on all of them; how many there are.
+    """Count the words of several pieces that have one value on all of them.
 
-    Of each piece what it carries, and whether it begins a word.
+    Args:
+        carried: the value of each piece.
+        begins: whether each piece begins a word.
+
+    Returns:
+        The number of these words, and that of all words of several pieces.
     """
     starts = np.flatnonzero(begins)
     if not len(starts):
         return 0, 0
-    covers_several = np.diff(np.append(starts, len(begins))) > 1
-    same = np.minimum.reduceat(carried, starts) == np.maximum.reduceat(carried, starts)
-    return int((same & covers_several).sum()), int(covers_several.sum())
+    is_divided = np.diff(np.append(starts, len(begins))) > 1
+    is_same = np.minimum.reduceat(carried, starts) == np.maximum.reduceat(carried, starts)
+    return int((is_same & is_divided).sum()), int(is_divided.sum())
 
 
-def _together(*columns: DictionaryColumn) -> dict[tuple[str, ...], int]:
+def _count_combinations(*columns: DictionaryColumn) -> dict[tuple[str, ...], int]:
     """How often each combination of the columns' values occurs."""
+    # The combinations of the first columns are numbered; a pair of such a number and a code of the
+    # next column becomes one number, and the numbers that occur are numbered again.
     codes = np.zeros(len(columns[0].codes), np.int64)
     names: list[tuple[str, ...]] = [()]
     for column in columns:
         pairs = codes * len(column.values) + column.codes
         distinct_pairs, codes = np.unique(pairs, return_inverse=True)
         before, value = np.divmod(distinct_pairs, max(len(column.values), 1))
-        places = zip(before.tolist(), value.tolist(), strict=True)
-        names = [(*names[i], column.values[j]) for i, j in places]
+        indices = zip(before.tolist(), value.tolist(), strict=True)
+        names = [(*names[i], column.values[j]) for i, j in indices]
     return dict(zip(names, np.bincount(codes).tolist(), strict=True))
 
 

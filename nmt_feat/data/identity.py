@@ -1,4 +1,4 @@
-"""What determines prepared data, hashed: the name of its folder, and part of a run's identity."""
+"""Hashes of all that determines prepared data: for its folder's name and a run's identity."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.text.normalization import ESCAPED
 
 FORMAT = 4
-"""Of the cache folder: raise it whenever its content changes."""
+"""The format of the cache folder: raise it whenever its content changes."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class DataHashes:
     """Hashes of everything that determines prepared data."""
 
     cache: str
-    """Of all splits: the name of their folder in the cache."""
+    """The hash of all splits, which names their folder in the cache."""
     training: str
-    """Of train and dev, which a model is trained and validated on."""
+    """The hash of train and dev, on which a model is trained and validated."""
     earlier: list[str]
-    """What counted in the identity of runs once: of all splits, and the cache's format."""
+    """Hashes of all splits and the cache's format, which early versions had in a run's identity."""
     tests: dict[str, str]
-    """Of each test set, in order."""
+    """The hash of each test set, in order."""
 
 
 def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashes:
-    """Hash everything that determines the prepared data; reads files, but prepares nothing.
+    """Hash everything that determines the prepared data, without preparing it.
 
-    Except for the seed of dials, which a run's settings have beside it.
+    The seed of dials is not in these hashes, because a run's settings have it anyway.
     """
     kinds = choose_kinds(features)
     for kind in kinds.values():
@@ -64,12 +64,13 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
         content["pretrained"] = open_folder(cfg.model.folder).hash_pieces(cache)
 
     def hash_splits(corpus_sum: str, splits: Iterable[str], **more: object) -> str:
-        # Rules of the text that change it; there were none once.
-        rules = _effective_rules([corpus.rules[name] for name in splits], cfg.subword)
-        changed = content | {"corpus": corpus_sum} | more | ({"rules": rules} if rules else {})
-        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
+        hashed = content | {"corpus": corpus_sum} | more
+        # Early versions had no rules, so only rules that change the text may change the hash.
+        if rules := _effective_rules([corpus.rules[name] for name in splits], cfg.subword):
+            hashed["rules"] = rules
+        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
 
-    # Which values a control moves to a word of a test set depends on the place of the set.
+    # These controls draw random numbers by a test set's place among the splits.
     by_place = cfg.control in ("shuffled", "resampled")
     whole, split_names = corpus.fingerprint, list(corpus.rules)
     return DataHashes(
@@ -84,7 +85,7 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
 
 
 def hash_cache(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> str:
-    """Hash of everything that determines the folder of the prepared data in the cache."""
+    """The hash that names the folder of the prepared data in the cache."""
     return hash_data(cfg, features).cache
 
 
@@ -95,7 +96,7 @@ def _effective_rules(rules_of_splits: Iterable[set[str]], subword: SubwordConfig
 
 
 def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[object]:
-    """What of a feature determines the data: its kind's settings, and the code of a user's kind."""
+    """What determines a feature's data: its kind's settings, and the code of a user's kind."""
     identity = kind.identify_data(cache)
     if choose_cover(cfg, kind) == "join":
         identity.append("join")
@@ -105,7 +106,7 @@ def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[
 
 
 def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> datasets.RawCorpus:
-    """The files of the corpus, as far as the features need them."""
+    """Locate the files of the corpus that the features need."""
     annotate, cache = uses_annotation(cfg, kinds), Path(cfg.paths.cache)
     kinds = without_marks(kinds, cfg.data.terminology)
     required = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
@@ -114,7 +115,7 @@ def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> dataset
 
 
 def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
-    """Whether words are those of an annotation: where a feature needs one, or the text has one."""
+    """Whether an annotation says what words are: because a feature needs it, or the text has it."""
     terminology = cfg.data.terminology
     kinds = without_marks(kinds, terminology)
     if terminology.needs_lemmas:
@@ -126,7 +127,7 @@ def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
 
 
 def _check_split_at_words(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> None:
-    """Refuse to cut text at words that are not there, or beneath an encoder's vectors."""
+    """Refuse `split_at_words` without words, and together with an encoder's vectors."""
     if not cfg.subword.split_at_words:
         return
     if not datasets.has_annotation(cfg.data, cfg.annotator):
@@ -143,5 +144,5 @@ def _check_split_at_words(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) ->
 
 
 def choose_cover(cfg: TrainConfig, kind: FeatureKind) -> str:
-    """What a piece of several words carries: the feature's setting, else that of the annotator."""
+    """What a piece that covers several words gets, by the feature's setting or the annotator."""
     return kind.choose_cover(of_morphemes(cfg.annotator))

@@ -1,4 +1,4 @@
-"""How much a feature says, and how much of it the word says already, in bits."""
+"""How much a feature tells, and how much of that the word tells already, in bits."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ import numpy as np
 from nmt_feat.text.word_values import MISSING
 
 Joint = Mapping[tuple[Any, ...], int]
-"""How often each word form has each value, which may be a combination of several features'."""
+"""How often each word form has each value, or each combination of values of several features."""
 OTHER = "<other>"
-"""Any value that a vocabulary does not have, as beyond `max_values`: one for the model."""
+"""All values that the vocabulary lacks, such as beyond `max_values`: one value for the model."""
 Old = TypeVar("Old", bound=Hashable)
 New = TypeVar("New", bound=Hashable)
 Key = TypeVar("Key", str, tuple[Any, ...])
 
 
 def without_missing(counts: Mapping[Key, int]) -> tuple[Mapping[Key, int], float]:
-    """The counts of values that are known, alone or with forms, and their share of all words."""
+    """The counts without missing values, and their share of all words.
+
+    Keys are values, or forms with values.
+    """
     missing = {k for k in counts if (k if isinstance(k, str) else k[1]) == MISSING}
     present = counts
-    if missing:  # else no copy: there may be millions
+    if missing:  # only then a copy, since there may be millions
         present = {k: n for k, n in counts.items() if k not in missing}
     return present, sum(present.values()) / max(sum(counts.values()), 1)
 
 
 def regroup(counts: Mapping[Old, int], change: Callable[[Old], New]) -> Counter[New]:
-    """The counts of what `change` makes of each key."""
+    """Change each key by `change`, and add up the counts of equal ones."""
     merged_counts = Counter[New]()
     for key, n in counts.items():
         merged_counts[change(key)] += n
@@ -44,11 +47,11 @@ def entropy(counts: Mapping[str, int]) -> float:
 
 
 def given_word(train: Joint, dev: Joint) -> float:
-    """H(feature | word form): bits a word of dev takes for its value, by a model of train.
+    """H(feature | word form): the bits that the value of a word of dev takes, by a model of train.
 
-    The model is that of Witten & Bell (1991), p(v | w) = (c(w, v) + t(w) p(v)) / (c(w) + t(w)) with
-    t(w) the number of different values of w; p(v) counts half a value more of each that train has,
-    and of one that stands for all others.
+    The model of Witten & Bell (1991) is p(v | w) = (c(w, v) + t(w) p(v)) / (c(w) + t(w)), where
+    t(w) is the number of distinct values of w. p(v) is smoothed: 0.5 is added to the count of each
+    value of train, and to that of one value that stands for all others.
     """
     values, forms, kinds = Counter[str](), Counter[str](), Counter[str]()
     for (form, value), n in train.items():
@@ -66,9 +69,9 @@ def given_word(train: Joint, dev: Joint) -> float:
 
 
 def random_by_type(train: Joint, dev: Joint) -> float:
-    """`given_word` where each form has one value, drawn from train's tokens, wherever it stands.
+    """`given_word`, if each form always had the same value, drawn from train's tokens.
 
-    What is left then is the price of words that train does not have.
+    The bits that remain then are the cost of words that train does not have.
     """
     values = Counter[str]()
     for (_, value), n in train.items():

@@ -1,7 +1,7 @@
-"""Methods that write features into the source: their tokens in the splits of prepared data.
+"""Methods that write features into the source: they add tokens to the splits of prepared data.
 
-They are written before training, so that batches, budgets and search count the tokens that the
-model reads. All tokens still have values of features: a tag has those of its word.
+This happens before training, so that batches, budgets and search count the tokens that the model
+reads. All tokens still have values of features: a tag has those of its word.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Booleans = NDArray[np.bool_]
 
 
 def find_word_begins(split: EncodedSplit, begins: Sequence[int] | None) -> Booleans:
-    """Whether each piece is the first one of its word; an end symbol is not.
+    """Whether each piece is the first one of its word; false for end symbols.
 
-    `begins`: ids of the values of the feature `WORD` that begin a word; without them each piece is
-    a word.
+    `begins`: the ids of the values of the feature `WORD` that begin a word; None if each piece is a
+    word.
     """
     is_begin = np.ones(len(split.source.values), bool)
     if begins is not None:

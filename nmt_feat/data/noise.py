@@ -4,9 +4,10 @@
     the man MASK the dog MASK .                 a span is one mask, however many words it had
     DET NOUN  ?  DET NOUN  ?  PUNCT             its features are unknown, or those of its first word
 
-Text infilling of Lewis et al. (2020), BART: the lengths of spans have a Poisson distribution, and a
-span of length 0 is a mask between two words. Features are masked as by Chakrabarty et al. (2022),
-FeatureBART. The mask is the unknown piece, so that a vocabulary needs no further one.
+This is the text infilling of Lewis et al. (2020), BART: the lengths of spans have a Poisson
+distribution, and a span of length 0 is a mask between two words. Features are masked as in
+Chakrabarty et al. (2022), FeatureBART. The mask is the unknown piece, so that the vocabulary stays
+the same.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from nmt_feat.embedders.ids import UNK
 from nmt_feat.text.subwords import MARK, Subwords
 
 STREAM = 28
-"""Begins the seeds here: controls draw from the same seed of the run, and other numbers."""
+"""The first number of each seed here, so that the random numbers differ from those of controls."""
 DRAWS = 20
-"""Spans that are drawn at most for each word of a sentence: those of length 0 mask no word."""
+"""At most so many spans are drawn for each word of a sentence; spans of length 0 mask no word."""
 
 
 def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
-    """Turn prepared data into that of denoising.
+    """Turn prepared data into data for denoising.
 
-    The masks of train are drawn anew in each epoch, with the run's seed. Those of dev and the test
-    sets are the same in all runs, so that scores can be compared.
+    In train, each epoch has new masks, by the run's seed. In dev and the test sets, all runs have
+    the same masks, so that scores can be compared.
     """
     noise, train = cfg.data.noise, prepared.train
     begins = find_begins(prepared.encoder.subwords, noise, cfg.subword.kind)
@@ -71,9 +72,9 @@ def mask_spans(
 
     Args:
         split: the whole text.
-        begins: of each id, whether this piece begins a word.
+        begins: for each id, whether this piece begins a word.
         noise: how much is masked.
-        seed: of the random numbers, which all sentences draw from one after another.
+        seed: of the random numbers, which the sentences take one after another.
     """
     uniforms, lengths = draw_uniforms([STREAM, *seed]), sum_poisson(noise.length)
     values, offsets = split.source.values, split.source.offsets
@@ -100,18 +101,18 @@ def mask_spans(
 def _mask_words(
     bounds: list[int], masked: list[bool], before: set[int]
 ) -> Iterator[tuple[int, bool]]:
-    """The pieces of a masked sentence: index in the whole text, and whether a mask is there.
+    """The pieces of a masked sentence: an index in the whole sentence, and whether it is a mask.
 
         pieces    a0 a1 b2 c3 c4     bounds   0 2 3 5        three words, a, b and c
         masked    b                  before   c
         ->        (0, no) (1, no) (2, MASK) (3, MASK) (3, no) (4, no)
 
-    A mask has the index of the first piece that it covers, or stands before.
+    A mask has the index of the first piece that it covers, or of the piece that it stands before.
 
     Args:
         bounds: where words begin, and where the last one ends.
         masked: whether each word is masked.
-        before: words that a mask is inserted before; where they are masked, it is none of its own.
+        before: the words before which a mask is inserted, unless they are masked themselves.
     """
     for word, (start, end) in enumerate(pairwise(bounds)):
         if masked[word]:
@@ -139,7 +140,7 @@ def choose_spans(
         missing = goal - sum(masked)
         if missing <= 0:
             break
-        # Not longer than what is missing: the share is met, not exceeded.
+        # Not longer than what is missing, so that the share is never exceeded.
         length = min(int(np.searchsorted(lengths, next(uniforms), side="right")), missing)
         start = int(next(uniforms) * words)
         if not length:
@@ -160,9 +161,10 @@ def sum_poisson(mean: float) -> NDArray[np.float64]:
 
 
 def draw_uniforms(seed: list[int]) -> Iterator[float]:
-    """Random numbers in [0, 1), without end.
+    """Endless random numbers in [0, 1).
 
-    They are made of raw numbers of PCG64, whose stream NumPy guarantees, unlike its distributions.
+    They come from raw numbers of PCG64, because NumPy guarantees their stream, but not that of its
+    distributions.
     """
     random = np.random.PCG64(np.random.SeedSequence(seed))
     while True:

@@ -1,4 +1,4 @@
-"""From a configured corpus to encoded splits: once, in a cache folder that all runs share."""
+"""From a configured corpus to encoded splits, once, in a cache folder that all runs share."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.subwords import Subwords
 
 READABLE = (3, REPORT)
-"""Versions of the report; the third did not say what is lost."""
+"""The versions of the report that can be read; version 3 lacks the words whose value is lost."""
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
 """The errors of reading a damaged cache folder."""
 
@@ -38,11 +38,11 @@ class Prepared:
     tests: dict[str, EncodedSplit]
     encoder: SourceEncoder
     target: Subwords
-    fingerprint: str  # hash of everything that determines the splits
+    fingerprint: str  # a hash of everything that determines the splits
     report: DataReport
-    notes: list[str]  # what the user should know: missing optional test sets, a rebuilt cache ...
-    folder: Path  # where it is stored
-    redraw: Callable[[int], EncodedSplit] | None = None  # train of an epoch, where each has its own
+    notes: list[str]  # for the user: missing optional test sets, a rebuilt cache ...
+    folder: Path  # the folder in the cache
+    redraw: Callable[[int], EncodedSplit] | None = None  # the train split of an epoch, if it varies
 
 
 class Outdated(ValueError):
@@ -54,11 +54,14 @@ def prepare(
     features: dict[str, FeatureConfig],
     report_progress: Callable[[str], None] = lambda message: None,
 ) -> Prepared:
-    """The encoded corpus with these features, from the cache or made there now.
+    """Open the encoded corpus with these features in the cache, or build it there.
 
-    Several processes may ask at once: one makes it, the others wait. `report_progress` is called
-    before each slow step. A damaged cache folder is made again, with a note. Files that change
-    while it is made are a `UserError`: what was read would be kept as something else.
+    If several processes call this, one builds and the others wait. `report_progress` is called
+    before each slow step. A damaged cache folder is built again, with a note.
+
+    Raises:
+        UserError: if files of the corpus change meanwhile, because the folder's name is a hash of
+            them.
     """
     kinds = choose_kinds(dict(sorted(features.items())))
     hash_of_files = fingerprint = hash_cache(cfg, features)
@@ -86,7 +89,7 @@ def prepare(
                     "the data was changed while it was prepared (a file of the corpus, of vectors, "
                     "of an encoder or of the annotator's model); start again"
                 )
-        except BaseException:  # of the next, with other settings, the folder has another name
+        except BaseException:  # nobody else would delete it: other settings have another folder
             shutil.rmtree(building, ignore_errors=True)
             raise
         rename_whole(building, folder)
@@ -96,7 +99,7 @@ def prepare(
 
 
 def open_prepared(folder: Path, fingerprint: str, kinds: Mapping[str, FeatureKind]) -> Prepared:
-    """The folder's content, checked against its sums."""
+    """Open a folder of prepared data, and check its files against their sums."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     # Manifests of earlier versions have no sum.
     if manifest.pop("sum", None) not in (None, hash_json(manifest)):

@@ -42,11 +42,19 @@ def read_splits(
     pool: Pool,
     required: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Read the located corpus into `folder`; words have these columns, or are not read (None).
+    """Read the located corpus into tables, and annotate it if settings say so.
 
-    Annotation is kept in the folder `cache`. All files are read and checked before anything is
-    annotated. Annotators add the columns that files lack, unless they replace them. `required` are
-    features that every sentence must have a value of, with their columns.
+    All files are read and checked before anything is annotated. Annotators add the columns that
+    files lack, unless they replace them.
+
+    Args:
+        corpus: gets the tables.
+        config, annotator: the settings.
+        cache: the folder that keeps annotations.
+        columns: the columns of words to read; None if no words are read.
+        folder: the folder for tables.
+        pool: processes to work with.
+        required: features that need a value in every sentence, with their columns.
     """
     tools = {} if columns is None else make_annotators(annotator)
     for split in corpus.splits:
@@ -72,12 +80,12 @@ class AnnotationWork:
     """The annotators by name, in order."""
     settings: AnnotatorConfig
     columns: tuple[str, ...]
-    """Those of the annotation that are needed."""
+    """The columns of the annotation that are needed."""
     required: Mapping[str, str]
-    """Features that every sentence must have a value of, with their columns."""
+    """Features that need a value in every sentence, with their columns."""
     cache: Path
     folder: Path
-    """Where tables are written."""
+    """The folder for tables."""
     pool: Pool
 
 
@@ -96,13 +104,13 @@ def annotate_splits(work: AnnotationWork) -> None:
 
 
 def annotate_split(work: AnnotationWork, split: RawSplit, name: str) -> SentenceTable:
-    """A split's text with the words of an annotator; projected, where it has a raw counterpart."""
+    """Annotate a split's text; the annotation of a raw counterpart is projected to its tokens."""
     corpus, folder, texts = work.corpus, work.folder, split.source
     if "raw" in split.files:
         texts = SentenceTable(folder / f"{split.name}.raw.arrow").limited(len(split.source))
     path = annotate_cached(work.tools[name], texts.texts, work.cache, work.settings.processes)
     out = folder / f"{split.name}.{name}.annotated.arrow"
-    # The text is in normal form, and values stay as the annotator says them.
+    # The text is in normal form already, and values stay as the annotator gives them.
     form = Format("conllu")
     annotated = tables.read(path, form, work.columns, out, work.pool, normal=False).table
     if "raw" not in split.files:
@@ -112,8 +120,8 @@ def annotate_split(work: AnnotationWork, split: RawSplit, name: str) -> Sentence
     projected, missed = tables.merge(project, [annotated, split.source], out, work.pool)
     corpus.notes.append(
         f"{split.name}: annotation of {split.files['raw'].name} projected to "
-        f"{projected.words()} tokens; {sum(missed)} that match no character of it have the values "
-        "of the nearest that does"
+        f"{projected.words()} tokens; {sum(missed)} tokens that match none of its characters have "
+        "the values of the nearest token that does"
     )
     return projected
 
@@ -121,7 +129,7 @@ def annotate_split(work: AnnotationWork, split: RawSplit, name: str) -> Sentence
 def choose_owners(
     train: RawSplit, tables_by_source: Mapping[str, SentenceTable]
 ) -> dict[str, list[str]]:
-    """The sources of each column: the first of the text and the annotators that has a value."""
+    """Choose the sources of each column: the text or the first annotator that has a value in it."""
     sources = {TEXT: train.source} if train.has_words else {}
     owners = ColumnOwners([TEXT, *tables_by_source])
     for name, table in {**sources, **tables_by_source}.items():
@@ -133,7 +141,7 @@ def choose_owners(
 def merge_split(
     work: AnnotationWork, split: RawSplit, tables_by_source: Mapping[str, SentenceTable]
 ) -> None:
-    """Give a split the words of the text, or else of the first annotator, with all columns."""
+    """Give a split the words of its text, or of the first annotator, with the columns of all."""
     corpus = work.corpus
     names = [(name, tool.morphemes) for name, tool in work.tools.items()]
     of_text = {
@@ -190,11 +198,8 @@ def read_split(
         read["source"], _ = tables.merge(work, parts, out, pool)
     if factors := {role: str(path) for role, path in files.items() if role.startswith(FACTOR)}:
         work = partial(attach_factors, columns or (), factors, files["source"])
-        parts, out = (
-            [*(read[role] for role in factors), read["source"]],
-            folder / f"{split.name}.arrow",
-        )
-        read["source"], _ = tables.merge(work, parts, out, pool)
+        parts, out = [read[role] for role in factors], folder / f"{split.name}.arrow"
+        read["source"], _ = tables.merge(work, [*parts, read["source"]], out, pool)
     split.source, split.target = read["source"].limited(limit), read["target"].limited(limit)
     for role, content in contents.items():
         check_heads(corpus, split, files[role], content.findings, columns or ())
@@ -203,7 +208,7 @@ def read_split(
 def check_heads(
     corpus: RawCorpus, split: RawSplit, path: Path, findings: Findings, columns: tuple[str, ...]
 ) -> None:
-    """Note heads that make no tree; refuse them where a feature reads heads."""
+    """Note heads that are not a tree; refuse them if a feature reads heads."""
     if not (message := findings.describe_trees()):
         return
     if HEADS.intersection(columns):
@@ -218,7 +223,7 @@ def check_heads(
 def add_blank_rows(
     annotation: SentenceTable, source: tables.Content, split: RawSplit, folder: Path
 ) -> SentenceTable:
-    """The annotation with rows for blank lines of the text, which most annotators leave out."""
+    """Add rows for blank lines of the text, which most annotators leave out."""
     if not source.blank or len(annotation) != len(source.table) - source.blank:
         return annotation
     texts = source.table.texts
@@ -242,7 +247,7 @@ def check_blank_lines(
 
 
 def refuse_factored(split: RawSplit) -> None:
-    """Refuse plain text that looks as factored text does."""
+    """Refuse plain text that looks like factored text."""
     if kind := formats.guess_format(list(islice(split.source.texts, 10))):
         raise UserError(
             f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "

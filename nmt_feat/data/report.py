@@ -1,4 +1,4 @@
-"""The data report: what is in a prepared corpus, and what its features say."""
+"""The data report: sizes of a prepared corpus, and how much its features tell."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from nmt_feat.text.conllu import NONE
 from nmt_feat.text.files import rank_by_count
 from nmt_feat.text.word_values import MISSING
 
-BITS = ("entropy", "given_word", "random_by_type")  # see information.py; only of values of words
-TOP = 5  # values of a feature that the report shows
+BITS = ("entropy", "given_word", "random_by_type")
+"""Measures of features of words, see information.py."""
+TOP = 5
+"""How many values of a feature the report shows."""
 
 
 @dataclass
@@ -54,11 +56,13 @@ class DataReport:
         features.add_column("most frequent")
         words = _table("features on words", "feature", "coverage", "pieces agree", "lost")
         for name, f in self.features.items():
-            count = f"{f['kept']:,} of " * (f["kept"] != f["values"]) + f"{f['values']:,}"
+            count = f"{f['values']:,}"
+            if f["kept"] != f["values"]:
+                count = f"{f['kept']:,} of {count}"
             top = ", ".join(f"{value} {share:.0%}" for value, share in f["top"])
             features.add_row(name, count, *_format_bits(f), f"{f['unknown_dev']:.2%}", top)
             agree = "-" if f["agreement"] is None else f"{f['agreement']:.1%}"
-            # Not known in the reports of earlier versions.
+            # Reports of earlier versions lack it.
             lost = "-" if f.get("lost") is None else f"{f['lost']:.1%}"
             words.add_row(name, f"{f['coverage']:.1%}", agree, lost)
         if t := self.together:
@@ -69,7 +73,7 @@ class DataReport:
 
 
 def describe_split(split: EncodedSplit) -> dict[str, Any]:
-    """Sentences; per side words (by spaces), pieces (without EOS), unknown share of pieces."""
+    """Count sentences; for each side, words and pieces (without EOS), and the unknown share."""
     description: dict[str, Any] = {"sentences": len(split)}
     for side in ("source", "target"):
         ids = getattr(split, side).values
@@ -83,10 +87,7 @@ def describe_split(split: EncodedSplit) -> dict[str, Any]:
 
 
 def measure_coverage(values: Counter[str]) -> float:
-    """Share of words that carry a value: annotated, and neither missing nor `_`.
-
-    Words are pieces where values are those of pieces, as in `FeatureKind.of_pieces`.
-    """
+    """The share of words, or of pieces, that have a value: neither missing nor `_`."""
     without = values[MISSING] + values[NONE]
     return 1 - without / max(values.total(), 1)
 
@@ -99,12 +100,17 @@ def describe_feature(
     train_joint: Joint | None = None,
     dev_joint: Joint | None = None,
 ) -> dict[str, Any]:
-    """Values in train, those kept, entropy (bits a word), unknown share of dev's words, top 5.
+    """Describe a feature: values in train and in the vocabulary, bits, unknown values, top values.
 
-    Words are pieces for `subword_tag`, and units of a column of units. With the counts of forms and
-    values, also the entropy given the word, and that of random values by word type. Values that are
-    not kept are one, as they are for the model. A word whose value is missing or erased is told
-    nothing: it counts as a word, of 0 bits.
+    Words here are whatever has values: pieces for `subword_tag`, and units for a column of units.
+    All values that the vocabulary lacks count as one, as for the model. A word whose value is
+    missing or erased counts with 0 bits.
+
+    Args:
+        kind, vocab: the feature.
+        train, dev: how often the splits have each value.
+        train_joint, dev_joint: how often they have each value with each form; without these, only
+            the entropy is measured.
     """
     words = train.total()
     unknown = sum(n for value, n in dev.items() if kind.find_id(value, vocab) < FIRST)
@@ -139,10 +145,10 @@ def describe_together(
     train: Joint,
     dev: Joint,
 ) -> dict[str, Any]:
-    """The bits of several features of words as one, whose values are their combinations.
+    """The bits of several features of words together: their combinations are the values.
 
-    Counted as theirs given the word are, in the first sentences, by the form and a value of each
-    feature. Empty where a word has some of the values only: what is missing has no bits.
+    `train` and `dev` count forms with a value of each feature, in the first sentences. The result
+    is empty if a word has only some of the values, since a missing value has no bits.
     """
     if any(MISSING in key[1:] and {*key[1:]} != {MISSING} for key in (*train, *dev)):
         return {}

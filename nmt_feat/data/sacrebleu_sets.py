@@ -12,10 +12,10 @@ ROLES = {"source": "get_source_file", "target": "get_reference_files"}
 
 
 def find_sacrebleu_file(key: str, name: str, source_lang: str, target_lang: str) -> Path:
-    """A file of a public test set, downloaded by sacreBLEU where its cache lacks it.
+    """Find a file of a public test set, which sacreBLEU downloads if its cache lacks it.
 
     Args:
-        key: the setting, which ends in `source` or `target`; of several references the first.
+        key: the setting, which ends in `source` or `target`; the first one of several references.
         name: `sacrebleu:` and the set.
         source_lang: the source language.
         target_lang: the target language.

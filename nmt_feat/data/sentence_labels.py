@@ -19,7 +19,7 @@ from nmt_feat.text.files import line_end, read_blocks
 
 
 def attach_labels(split: RawSplit, keys: Iterable[str], folder: Path) -> None:
-    """Give the sentences of a split, whose files have been read into `folder`, their labels."""
+    """Give the sentences of a split their labels; its files have been read into `folder`."""
     columns = {key: read_labels(split, key, folder) for key in keys}
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -31,7 +31,7 @@ def attach_labels(split: RawSplit, keys: Iterable[str], folder: Path) -> None:
 
 
 def read_labels(split: RawSplit, key: str, folder: Path) -> list[str | None]:
-    """The label of each sentence of a split's files, None where it has none."""
+    """The label of each sentence of a split, None if it has none."""
     if LABELS + key in split.files:
         lines = SentenceTable(folder / f"{split.name}.{LABELS}{key}.arrow").texts
         return [line.strip() or None for line in lines]
@@ -47,7 +47,7 @@ def read_labels(split: RawSplit, key: str, folder: Path) -> list[str | None]:
 
 
 def read_comments(path: Path, kind: str) -> Iterator[list[str]]:
-    """The comments of each sentence of a file that has been checked; none of plain text."""
+    """The comments of each sentence of a file that has been checked; plain text has none."""
     if kind == "conllu":
         for block in read_blocks(path, sentence_end):
             for is_blank, lines in groupby(block.lines(), key=lambda s: not s or s.isspace()):

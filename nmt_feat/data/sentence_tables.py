@@ -22,11 +22,11 @@ from nmt_feat.text.sentences import START, TEXT, Sentences
 from nmt_feat.text.subwords import cut_at_words
 
 ROWS = 2000
-"""Sentences that are worked on at a time."""
+"""The number of sentences that are processed at a time."""
 
 
 class Texts:
-    """A column of strings that stay on disk until they are asked for."""
+    """A column of strings that stay on disk until they are read."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._column = column
@@ -57,7 +57,7 @@ class CutTexts:
 
 
 class SentenceTable:
-    """Sentences in an Arrow file, one a row, its words as lists."""
+    """Sentences in an Arrow file: a row for each, with lists of its words."""
 
     def __init__(self, path: Path) -> None:
         self.path, state = path, path.stat()
@@ -72,7 +72,7 @@ class SentenceTable:
         return Texts(self._rows[TEXT])
 
     def words(self) -> int:
-        """How many words all the sentences have."""
+        """The number of words of all sentences."""
         return int(pc.sum(pc.list_value_length(self._rows[START])).as_py() or 0)
 
     def limited(self, limit: int | None) -> SentenceTable:
@@ -86,7 +86,7 @@ class SentenceTable:
         return Sentences.read(self._rows.slice(start, stop - start))
 
     def ranges(self) -> list[tuple[int, int]]:
-        """The rows in pieces of a size to work on."""
+        """Divide the rows into ranges `[start, stop)` of at most `ROWS`."""
         ends = [*range(ROWS, len(self), ROWS), len(self)]
         return [(end - 1 - (end - 1) % ROWS, end) for end in ends]
 
@@ -97,7 +97,7 @@ def _mapped(path: Path, inode: int, changed: int) -> pa.Table:
 
 
 def write(batches: Iterable[pa.RecordBatch], path: Path) -> SentenceTable:
-    """A table of these rows."""
+    """Write a table of these rows."""
     remaining = iter(batches)
     first = next(remaining, None)
     if first is None:
@@ -110,14 +110,14 @@ def write(batches: Iterable[pa.RecordBatch], path: Path) -> SentenceTable:
 
 
 class Format(NamedTuple):
-    """What a file holds: one of `formats.FORMATS`, the names of its factors if it has any."""
+    """The format of a file: one of `formats.FORMATS`, and the names of its factors."""
 
     kind: str
     factors: tuple[str, ...] = ()
 
 
 class Content(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
     table: SentenceTable
     blank: int  # sentences without a visible character
@@ -132,9 +132,14 @@ def read(
     pool: Pool,
     normal: bool = True,
 ) -> Content:
-    """A file's sentences, with its words, if it has any, and these columns; None: without words.
+    """Read a file into a table.
 
-    Texts and values are brought into normal form, unless `normal` is false.
+    Args:
+        path, form: the file, and its format.
+        columns: the columns of words to read; None to read no words.
+        out: the file of the table.
+        pool: processes to work with.
+        normal: whether texts and values are brought into normal form.
     """
     blocks = read_blocks(path, sentence_end if form.kind == "conllu" else line_end)
     blank, findings = 0, Findings()
@@ -152,7 +157,7 @@ def read(
 def _parse(
     form: Format, columns: tuple[str, ...] | None, normal: bool, block: Block
 ) -> tuple[pa.RecordBatch, int, Findings]:
-    """A row for each sentence of a block; how many are blank, and what is odd about heads."""
+    """Parse a block: a row for each sentence; how many are blank; findings about heads."""
     lines, findings = block.lines(), Findings()
     if form.kind == "text":
         lines = normalize_lines(lines) if normal else lines
@@ -180,18 +185,19 @@ def _count_blank(lines: Iterable[str]) -> int:
 def with_blank_rows(
     annotation: SentenceTable, blank: NDArray[np.bool_], out: Path
 ) -> SentenceTable:
-    """The rows of an annotation that lacks those of blank lines, and such rows where they are.
+    """Insert rows for blank lines into an annotation that lacks them.
 
-    `blank`: of each row of the result whether it is that of a blank line.
+    `blank`: for each row of the result, whether it is a blank line.
     """
-    before = np.append(0, np.cumsum(~blank))  # rows of the annotation before each of the result
+    # How many rows of the annotation come before each row of the result.
+    before = np.append(0, np.cumsum(~blank))
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(blank), ROWS):
             part = annotation.rows(int(before[start]), int(before[min(start + ROWS, len(blank))]))
-            here = blank[start : start + ROWS]
+            is_blank = blank[start : start + ROWS]
             empty = Sentences.of([Sentence("")], part.annotation)
-            order = np.where(here, len(part), np.cumsum(~here) - 1)
+            order = np.where(is_blank, len(part), np.cumsum(~is_blank) - 1)
             yield Sentences.joined([part, empty]).taken(order).table()
 
     return write(batches(), out)
@@ -204,7 +210,11 @@ Merge = Callable[[list[Sentences], int], tuple[Sentences, T]]
 def merge(
     work: Merge[T], parts: Sequence[SentenceTable], out: Path, pool: Pool
 ) -> tuple[SentenceTable, list[T]]:
-    """`work(sentences of each part, first row)` of all rows: a table, and what else it returns."""
+    """Call `work(sentences of each part, first row)` for ranges of rows, in several processes.
+
+    Returns:
+        The table of the sentences that `work` returns, and the list of its other results.
+    """
     results: list[T] = []
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -27,19 +27,20 @@ _STEP = 1 << 20
 
 
 Vectors = NDArray[Any] | EncoderWindows
-"""Those of an encoder's pieces, or what it makes them of."""
+"""The vectors of an encoder's pieces, or the texts from which the encoder makes them."""
 
 
 class EncodedSplit:
     """Encoded sentence pairs, at least one, in the order of their files.
 
     Attributes:
-        source, target: ids, each row with EOS; `source_lengths`, `target_lengths` are theirs.
-        features: ids by feature, at the same places as the source's values.
-        units: by each feature whose tokens have units, those of its distinct tokens: id `FIRST + i`
-            is the token with row i.
-        vectors: by each feature of an encoder's vectors, these or what they are made of; its units
-            are their rows, of which a token has the mean.
+        source, target: ids, each row with EOS.
+        source_lengths, target_lengths: the lengths of these rows.
+        features: by feature, an id for each of the source's values.
+        units: by feature with units, those of its distinct tokens; row i belongs to the id
+            `FIRST + i`.
+        vectors: by feature with vectors of an encoder; the feature's `units` are rows of these,
+            whose mean is a token's vector.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -54,7 +55,7 @@ class EncodedSplit:
         self.target_lengths = np.diff(self.target.offsets)
         self.vectors: dict[str, Vectors] = {}
         self.tags: tuple[str, ...] = ()
-        """Features whose value of the sentence is a token of its own before it."""
+        """The features whose value is a token before the sentence."""
 
     @classmethod
     def open(cls, path: Path) -> EncodedSplit:
@@ -62,7 +63,7 @@ class EncodedSplit:
         return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
     def with_vectors(self, name: str, ids: Ids, units: Ragged, vectors: Vectors) -> EncodedSplit:
-        """The split and a feature of vectors. `ids` are at the same places as the source's."""
+        """Add a feature of vectors; `ids` has an id for each of the source's values."""
         bounds = pa.array(self.source.offsets)
         rows = pa.LargeListArray.from_arrays(pa.array(units.offsets), pa.array(units.values))
         table = self._table.append_column(
@@ -83,7 +84,7 @@ class EncodedSplit:
         return split
 
     def with_source(self, source: Ragged, features: dict[str, Ids]) -> EncodedSplit:
-        """The split with other source pieces, and the features' ids of these; texts stay."""
+        """The split with other source pieces and their features' ids, but the same texts."""
         split = copy.copy(self)
         split.source, split.features = source, features
         split.source_lengths = np.diff(source.offsets)
@@ -109,18 +110,18 @@ class EncodedSplit:
         return list(self.texts("target"))
 
     def texts(self, side: str) -> Texts:
-        """Raw texts of `source` (as they are encoded) or `target`, which stay on disk till then."""
+        """Raw texts of `source` (as they are encoded) or `target`; they are read when needed."""
         return Texts(self._table[f"{side}_text"])
 
     def feature_text(self, name: str, i: int) -> str:
-        """A feature's values of the words of sentence i, with spaces between; of vectors none."""
+        """The values of a feature in sentence i, with spaces between; empty for vectors."""
         return "" if name in self.vectors else str(self._table[VALUES + name][i])
 
 
 def encode_split(
     encoder: SourceEncoder, target: Subwords, described: AlignedSentences, targets: Sequence[str]
 ) -> EncodedSplit:
-    """Sentences, described for `encoder`, and their translations as a split in memory."""
+    """Encode aligned sentences and their translations as a split in memory."""
     ids, units = encoder.look_up(described)
     table = pa.Table.from_batches([make_rows(described, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
@@ -163,9 +164,9 @@ def _bounds(counts: NDArray[np.int64]) -> pa.Array:
 
 
 class Writer:
-    """A split that grows block by block on disk; `finish` makes one of its blocks.
+    """A split that grows block by block on disk, until `finish` joins the blocks.
 
-    Until then each buffer of each column has a file of its own, so that nothing is in memory.
+    Until then each buffer of each column is a separate file, so that nothing stays in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -195,14 +196,14 @@ class Writer:
             self._sizes[i] += len(content)
 
     def renumber(self, feature: str, numbers: Ids) -> None:
-        """Put `numbers[i]` into the place of each id i of a feature."""
+        """Replace each id i of a feature by `numbers[i]`."""
         file = self._file(self._schema.get_field_index(FEATURE + feature), "values")
         ids = np.memmap(file, np.int32, "r+")
         for start in range(0, len(ids), _STEP):
             ids[start : start + _STEP] = numbers[ids[start : start + _STEP]]
 
     def finish(self, units: dict[str, list[Code]]) -> EncodedSplit:
-        """Write and open the file. `units`: those of the tokens of features that have them."""
+        """Write and open the file; `units`: by feature with units, those of its tokens."""
         columns = []
         for i, field in enumerate(self._schema):
             offsets, values = map(_mapped, (self._file(i, "offsets"), self._file(i, "values")))

@@ -1,4 +1,4 @@
-"""Terms of a glossary in a corpus: their translations are written into its source texts."""
+"""Terms of a glossary in a corpus: write their translations into the source texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nmt_feat.text.term_insertion import COLUMN, Insertion, has_mark
 
 @dataclass(frozen=True)
 class TargetLemmas:
-    """An annotator of the target language, and the lemmas it gives a glossary's translations."""
+    """An annotator of the target language, and the lemmas of a glossary's translations."""
 
     annotator: Annotator
     lemmas: Mapping[str, tuple[str, ...]]
@@ -42,7 +42,7 @@ class TargetLemmas:
         return cls(annotator, dict(rows))
 
     def find_translations(self, text: str, translations: Iterable[str]) -> set[str]:
-        """Which of the translations a text has, in any form."""
+        """The translations that stand in a text, in any form."""
         (lemmas,) = lemmatize_texts(self.annotator, [text])
         return {t for t in translations if contains_tokens(lemmas, self.lemmas[t])}
 
@@ -58,7 +58,7 @@ class Terminology:
     other_targets: Mapping[str, str] | None = None
     """For the control: by source term, the translation of another term."""
     target_lemmas: TargetLemmas | None = None
-    """If any, a target may have a translation in another form."""
+    """With these, a translation may stand in the target in another form."""
 
     @classmethod
     def of(cls, settings: TerminologyConfig, glossary: Glossary) -> Terminology:
@@ -74,10 +74,10 @@ class Terminology:
 
     @classmethod
     def read(cls, settings: TerminologyConfig, path: Path | str) -> Terminology:
-        """The same of the glossary in a file.
+        """The terms of a glossary in a file.
 
         Raises:
-            UserError: the file is no glossary, or a translation has one of the tags.
+            UserError: if the file is not a glossary, or if a translation contains a tag.
         """
         terminology = cls.of(settings, Glossary.read(path))
         for term in terminology.glossary.terms:
@@ -92,11 +92,13 @@ class Terminology:
         return self.glossary.find_terms(sentence.text, spans, lemmas)
 
     def choose_terms(self, sentence: Sentence, target: str, row: int) -> list[Occurrence]:
-        """The terms of a training pair whose translation its target has; none of some pairs.
+        """The terms of a training pair whose translations stand in its target.
 
-        `row` is the pair's place in the corpus; by it the share of the pairs with terms is drawn.
+        Only a random `share` of the pairs gets terms; `row`, the pair's index in the corpus,
+        decides.
         """
-        # A draw depends on the place alone: the pairs of a larger share include a smaller one's.
+        # The draw depends only on the row, so the pairs of a larger share include those of a
+        # smaller one.
         draw = float(splitmix64(np.array([row], np.uint64))[0]) / 2**64
         if draw >= self.share or not (occurrences := self.find_terms(sentence)):
             return []
@@ -110,7 +112,7 @@ class Terminology:
     def write_terms(
         self, sentence: Sentence, occurrences: list[Occurrence], where: str
     ) -> Sentence:
-        """The sentence with the translations of these terms; `where` names it in errors."""
+        """Write the translations of these terms into a sentence; `where` names it in errors."""
         self.insertion.refuse_tags(sentence.text, where)
         if self.other_targets is not None:
             targets = self.other_targets
@@ -120,14 +122,14 @@ class Terminology:
         return self.insertion.write_terms(sentence, occurrences)
 
     def write_all_terms(self, sentence: Sentence, where: str) -> Sentence:
-        """The sentence with the translations of all its terms; one with marks stays as it is."""
+        """Write the translations of all its terms into a sentence, unless it has marks already."""
         if not self.insertion.tags and any(has_mark(word) for word in sentence.words):
             return sentence
         return self.write_terms(sentence, self.find_terms(sentence), where)
 
 
 def identify_terminology(settings: TerminologyConfig) -> dict[str, Any]:
-    """What of the terms determines the texts, for a hash; empty where none are written."""
+    """The settings of terms that determine the texts, for a hash; empty if no terms are written."""
     if not settings.is_applied:
         return {}
     return describe_settings(settings) | {
@@ -188,10 +190,10 @@ def write_terms_of_rows(
 
     Args:
         terminology: the terms.
-        is_train: whether a term counts only where the target has its translation.
+        is_train: whether only terms count whose translation stands in the target.
         path: the file of the sources, for errors.
         parts: the targets and the sources of the pairs.
-        first_row: the place of the first pair in the corpus, from 0.
+        first_row: the index of the first pair in the corpus.
 
     Returns:
         The new sources; how many terms they have, and how many sentences have terms.
