@@ -71,7 +71,7 @@ def loaded(folder: Path) -> tuple[Any, Any]:
 @pytest.mark.parametrize("layer", [0, 1, -1, -2, -LAYERS - 1])
 def test_states(encoder: Path, layer: int) -> None:
     """Those of each text alone, without special pieces."""
-    result = LanguageModel("bert", str(encoder), layer, "float32").states(TEXTS)
+    result = LanguageModel("bert", str(encoder), layer, "float32").encode_texts(TEXTS)
     tokenizer, model = loaded(encoder)
     start = 0
     for text, count in zip(TEXTS, result.counts.tolist(), strict=True):
@@ -89,7 +89,7 @@ def test_windows(bytewise: Path) -> None:
     """A text that is too long: each piece's state is that in the window that knows most of it."""
     text = "I saw her duck and the ducks saw me, and then we saw what she saw in the morning."
     language_model = LanguageModel("bert", str(bytewise), -1, "float32")
-    result = language_model.states(["short", text, "I"])
+    result = language_model.encode_texts(["short", text, "I"])
     tokenizer, model = loaded(bytewise)
     whole = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, room = whole["input_ids"], 10
@@ -118,7 +118,7 @@ def test_windows(bytewise: Path) -> None:
 
 def test_precision(encoder: Path) -> None:
     exact, rounded = (
-        LanguageModel("bert", str(encoder), -2, precision).states(TEXTS).vectors
+        LanguageModel("bert", str(encoder), -2, precision).encode_texts(TEXTS).vectors
         for precision in ("float32", "float16")
     )
     assert rounded.dtype == np.float16
@@ -205,7 +205,7 @@ def test_vectors_of_a_batch(kind: str, small: Small, request: pytest.FixtureRequ
     model = LanguageModel("bert", str(folder), -2, "float32")
     for row, i in enumerate(indices.tolist()):
         text = prepared.train.texts("source")[i]
-        states = model.states([text])
+        states = model.encode_texts([text])
         pieces = prepared.encoder.subwords.encode(text)
         ids = batch.features["contextual"][row].tolist()
         for piece, id in zip(pieces, ids, strict=False):

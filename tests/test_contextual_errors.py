@@ -101,10 +101,10 @@ HARMS = {
     "tokenizer.json, vocab.txt, vocab.json or another vocabulary",
     "another's tokeniser": "features.contextual.encoder=ENC: its tokeniser has more pieces than "
     "its model has embeddings, 50; get it again",
-    "slow tokeniser": "features.contextual.encoder=ENC: its tokeniser ByT5Tokenizer does not say "
-    "where its pieces stand in the text; give an encoder with a fast one (tokenizer.json)",
-    "a weight is missing": "features.contextual.encoder=ENC: model.safetensors lacks or misfits 1 "
-    "weights, such as encoder.layer.1.output.dense.weight; get it again",
+    "slow tokeniser": "features.contextual.encoder=ENC: its tokeniser ByT5Tokenizer does not give "
+    "the positions of pieces in the text; give an encoder with a fast one (tokenizer.json)",
+    "a weight is missing": "features.contextual.encoder=ENC: model.safetensors lacks 1 weights, "
+    "such as encoder.layer.1.output.dense.weight; get it again",
     "cut": None,
     "nan": "features.contextual.encoder=ENC: a vector of TEXT is not finite in float16; give "
     "another layer or encoder, or set precision=float32",
@@ -221,7 +221,7 @@ def test_places_that_do_not_ascend(encoder: Path) -> None:
 
     language_model.tokenizer = Turned()
     with pytest.raises(UserError) as error:
-        language_model.states(["I saw her duck."])
+        language_model.encode_texts(["I saw her duck."])
     assert str(error.value) == (
         f"features.bert.encoder={encoder}: its tokeniser cannot be aligned, the places of its "
         "pieces do not ascend in 'I saw her duck.'; give another encoder"

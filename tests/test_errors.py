@@ -226,8 +226,8 @@ SETTINGS = {
     "pipeline (python -m spacy download en_core_web_sm) or to the folder of one",
     "annotator=spacy annotator.model=text": "annotator.model=text: no folder, and no pipeline of "
     "that name is installed; INSTALLED",
-    "annotator=spacy annotator.model=my": "annotator.model=my: no pipeline of spaCy, it has no "
-    "meta.json and no config.cfg",
+    "annotator=spacy annotator.model=my": "annotator.model=my: not a pipeline of spaCy, it has "
+    "no meta.json and no config.cfg",
     "annotator._target_=tools.Fewer": "annotator=fewer makes 79 sentences of 80 lines; it must "
     "give one sentence for each line, its text the line",
     "annotator._target_=tools.Failing": "tools.Failing, line 15: ZeroDivisionError: division by "

@@ -344,7 +344,7 @@ BAD_FOLDERS: dict[str, Callable[[Path], object]] = {
     "a model of the type gpt2, which has no encoder and decoder; known": change_config(
         model_type="gpt2", is_encoder_decoder=False
     ),
-    "its two sides have tables of their own": change_config(share_encoder_decoder_embeddings=False),
+    "its two sides have separate tables": change_config(share_encoder_decoder_embeddings=False),
     "model.safetensors is damaged": lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
     "model.safetensors is missing": lambda folder: (folder / "model.safetensors").unlink(),
     "model-00001-of-00002.safetensors is missing": add_index,

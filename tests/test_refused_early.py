@@ -251,14 +251,14 @@ class Odd(annotators.Annotator):
         (None, "TypeError: annotate returns None, not a list of sentences"),
         ("ab", "TypeError: annotate returns 'ab', not a list of sentences"),
         (["a b"], "AttributeError: 'str' object has no attribute 'text'"),
-        ([Sentence("a b", ("a", "b"))], "annotator=odd: 'a' of 'a b' is no word; make it a "
-         "nmt_feat.text.conllu.Word"),
+        ([Sentence("a b", ("a", "b"))], "annotator=odd: 'a' of 'a b' is not a "
+         "nmt_feat.text.conllu.Word; make it one"),
         ([Sentence("a b", (Word("a", 0, 1, upos=None),))], "annotator=odd: the word 'a' of 'a b' "
-         "has a value that is no text, or empty; give text, and _ for no value"),
+         "has a value that is not text, or is empty; give text, and _ for no value"),
         ([Sentence("a b", (Word("a", 0, 9),))], "annotator=odd: the word 'a' stands at 0 to 9 of "
-         "'a b'; words are in the order of the text, with places inside of it"),
+         "'a b'; give words in the order of the text, with spans inside of it"),
         ([Sentence("a b", (Word("b", 2, 3), Word("a", 0, 1)))], "annotator=odd: the word 'a' stands "
-         "at 0 to 1 of 'a b'; words are in the order of the text, with places inside of it"),
+         "at 0 to 1 of 'a b'; give words in the order of the text, with spans inside of it"),
         ([Sentence("a b", (Word("a", 0, 1, head=2),))], "annotator=odd: the head of 'a' of 'a b' "
          "is 2; give the number of one of its 1 words, 0 for the root, -1 for none"),
     ],

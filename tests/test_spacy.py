@@ -188,9 +188,10 @@ def test_broken_pipelines(spacy_folder: Path, tmp_path: Path) -> None:
     assert "tagger/model" in outcome
     assert "\n" not in outcome
     (copy / "config.cfg").unlink()
-    assert refused(config) == f"{where}no pipeline of spaCy, it has no config.cfg"
+    assert refused(config) == f"{where}not a pipeline of spaCy, it has no config.cfg"
     (copy / "meta.json").unlink()
-    assert refused(config) == f"{where}no pipeline of spaCy, it has no meta.json and no config.cfg"
+    lacks = "it has no meta.json and no config.cfg"
+    assert refused(config) == f"{where}not a pipeline of spaCy, {lacks}"
 
 
 def test_component_that_is_not_there(spacy_folder: Path) -> None:

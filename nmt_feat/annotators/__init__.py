@@ -1,4 +1,4 @@
-"""Programs that annotate words; a user's own derives from `Annotator`."""
+"""Programs that annotate words. User-defined annotators derive from `Annotator`."""
 
 from nmt_feat.annotators.base import Annotator
 from nmt_feat.annotators.fugashi import Fugashi

@@ -1,4 +1,4 @@
-"""Annotators: raw lines of text to sentences of annotated words, in parallel and once only."""
+"""Annotators: from raw lines of text to sentences of annotated words, in parallel, with a cache."""
 
 import gzip
 import hashlib
@@ -33,48 +33,60 @@ from nmt_feat.text.units import visible_characters
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 100  # lines
-_EVERY = 10.0  # seconds between lines that say how far it is
+_CHUNK = 100  # lines in a file of work in progress
+_REPORT_SECONDS = 10.0  # between lines that report progress
 _FORMAT = "nmt_feat annotation 1"
 
 
 class Annotator(ABC):
-    """Turns lines of raw text into annotated sentences, each line on its own."""
+    """Base class of annotators. They annotate each line of raw text by itself."""
 
     name: ClassVar[str]
-    """In settings, messages and records."""
+    """The name in settings, messages and records."""
     languages: ClassVar[Sequence[str] | None] = None
-    """Source languages that it reads (ISO 639-1); none where that is not certain beforehand."""
+    """The languages that it reads (ISO 639-1); None if that is not certain beforehand."""
     columns: ClassVar[Sequence[str] | None] = None
-    """Columns that it gives (`lemma`, `upos` ...); none where that depends on its model."""
+    """The columns that it gives (`lemma`, `upos` ...); None if that depends on its model."""
     morphemes: ClassVar[bool] = False
-    """Whether words are often smaller than what stands between spaces, so that a piece covers
-    several of them; features then have `cover=join` if that is not set."""
+    """Whether its words are often smaller than words between spaces, so that a piece covers
+    several of them. Then features have `cover=join` by default."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """What determines its output: package, version, sum of the model."""
+        """A text with everything that determines its output: package, version, sum of the model."""
 
     @abstractmethod
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
-        """A sentence for each line, its words with spans in that line; no words in a blank one."""
+        """Annotate lines: a sentence for each line, whose words have spans in that line."""
 
     def package(self, module: str) -> Any:
-        """The package that it needs, an extra of the annotator's name."""
+        """Import a package that belongs to the extra with the annotator's name."""
         return optional(module, f"annotator={self.name}", self.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was loaded: each process loads its own."""
+        """The state for other processes, without the loaded model: each process loads its own."""
         return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
 
 
 def read_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """upos by an annotator's own tag, from a file that lists the tags of each upos."""
+    """By an annotator's tag, the upos; `tags` lists the tags of each upos."""
     return {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
 
 
+def join_sentences(sentences: Iterable[Sentence]) -> list[Word]:
+    """The words of several sentences of one line; heads count from the line's first word."""
+    words: list[Word] = []
+    for sentence in sentences:
+        before = len(words)
+        words += [
+            word._replace(head=word.head + before) if word.head > 0 else word
+            for word in sentence.words
+        ]
+    return words
+
+
 def make_annotators(config: AnnotatorConfig) -> dict[str, Annotator]:
-    """The annotators that a config describes, by name: none, one, or several in order."""
+    """Make the annotators that a config describes, by name, in order."""
     parts = {name: make_annotator(part) for name, part in config.parts.items()}
     if not parts and (annotator := make_annotator(config)):
         return {annotator.name: annotator}
@@ -82,7 +94,7 @@ def make_annotators(config: AnnotatorConfig) -> dict[str, Annotator]:
 
 
 def make_annotator(config: AnnotatorConfig | AnnotatorPart) -> Annotator | None:
-    """The one annotator that settings describe, if any."""
+    """Make the annotator that settings describe; None if they describe none."""
     if config._target_ is None:
         return None
     model = {} if config.model is None else {"model": config.model}
@@ -93,7 +105,7 @@ def make_annotator(config: AnnotatorConfig | AnnotatorPart) -> Annotator | None:
 
 
 def fingerprint_of(annotator: Annotator) -> str:
-    """Its fingerprint; what it raises, and anything but text, is a `UserError`."""
+    """The annotator's fingerprint; a failure, or anything but text, is a `UserError`."""
     with naming_failures(type(annotator), Annotator):
         fingerprint = annotator.fingerprint()
     if not isinstance(fingerprint, str):
@@ -105,18 +117,18 @@ def fingerprint_of(annotator: Annotator) -> str:
 
 
 def of_morphemes(config: AnnotatorConfig) -> bool:
-    """Whether the words of an annotator are such, as its class says; it is not made."""
+    """Whether an annotator's words are morphemes. Only its class is looked at."""
     return any(getattr(locate_class(target), "morphemes", False) for target in config.targets)
 
 
 def annotate_texts(annotator: Annotator, texts: Sequence[str]) -> list[Sentence]:
-    """What it makes of lines of text; whatever it raises, and any other lines, are `UserError`s.
+    """Annotate lines of text; whatever the annotator raises is a `UserError`.
 
-    It reads composed characters (NFC), as its model was trained on: of a decomposed text (NFD) it
-    would know few words. Words stand in the text as it is.
+    The annotator reads composed characters (NFC), as its model did in training: in a decomposed
+    text (NFD) it would know few words. The words' spans are those in the original text.
     """
     visible_texts = [text for text in texts if text.strip()]
-    if len(visible_texts) < len(texts):  # blank lines have no words, whatever the annotator
+    if len(visible_texts) < len(texts):  # annotators do not get blank lines
         annotated = iter(annotate_texts(annotator, visible_texts) if visible_texts else ())
         return [next(annotated) if text.strip() else Sentence(text) for text in texts]
     places = [[] if is_normalized("NFC", text) else _map_composed(text) for text in texts]
@@ -155,27 +167,27 @@ def lemmatize_texts(annotator: Annotator, texts: Sequence[str]) -> list[tuple[st
 
 
 def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
-    """Refuse words of a user's annotator that are no words, or do not stand in their text."""
+    """Refuse words of a user's annotator that are not words, or do not stand in their text."""
     for sentence in sentences:
         end = 0
         for word in sentence.words:
             if not isinstance(word, Word):
                 raise UserError(
                     f"annotator={annotator.name}: {short_repr(word)} of "
-                    f"{short_repr(sentence.text)} is no word; make it a nmt_feat.text.conllu.Word"
+                    f"{short_repr(sentence.text)} is not a nmt_feat.text.conllu.Word; make it one"
                 )
             values = [getattr(word, column) for column in ("form", *ANNOTATION)]
             if not all(isinstance(value, str) and value for value in values):
                 raise UserError(
                     f"annotator={annotator.name}: the word {short_repr(word.form)} of "
-                    f"{short_repr(sentence.text)} has a value that is no text, or empty; give "
+                    f"{short_repr(sentence.text)} has a value that is not text, or is empty; give "
                     "text, and _ for no value"
                 )
             if not end <= word.start <= word.end <= len(sentence.text):
                 raise UserError(
                     f"annotator={annotator.name}: the word {short_repr(word.form)} stands at "
-                    f"{word.start} to {word.end} of {short_repr(sentence.text)}; words are in the "
-                    "order of the text, with places inside of it"
+                    f"{word.start} to {word.end} of {short_repr(sentence.text)}; give words in the "
+                    "order of the text, with spans inside of it"
                 )
             if not (hasattr(word.head, "__index__") and -1 <= word.head <= len(sentence.words)):
                 raise UserError(
@@ -187,18 +199,19 @@ def _check_words(annotator: Annotator, sentences: Sequence[Sentence]) -> None:
 
 
 def _map_composed(text: str) -> list[int]:
-    """Where in the text each place of its composed form is; empty where one is nowhere."""
-    composed, at = normalize("NFC", text), {}
+    """For each position in the composed text, that in the text; empty if a position has none."""
+    composed, places = normalize("NFC", text), {}
     for position in range(len(text) + 1):
         before = normalize("NFC", text[:position])
-        if composed.startswith(before):  # else the next character belongs to the last one
-            at[len(before)] = position
-    return list(at.values()) if list(at) == list(range(len(composed) + 1)) else []
+        if composed.startswith(before):  # if not, the next character is composed with the last
+            places[len(before)] = position
+    is_complete = list(places) == list(range(len(composed) + 1))
+    return list(places.values()) if is_complete else []
 
 
-def _move_to_text(sentence: Sentence, text: str, at: Sequence[int]) -> Sentence:
-    """A sentence of a composed text, in the text itself."""
-    spans = [(at[word.start], at[word.end]) for word in sentence.words]
+def _move_to_text(sentence: Sentence, text: str, places: Sequence[int]) -> Sentence:
+    """From a sentence of a composed text to one of the text itself; see `_map_composed`."""
+    spans = [(places[word.start], places[word.end]) for word in sentence.words]
     words = [
         word._replace(form=text[start:end], start=start, end=end)
         for word, (start, end) in zip(sentence.words, spans, strict=True)
@@ -215,7 +228,7 @@ def _start_worker(annotator: Annotator) -> None:
 
 
 def _annotate_chunk(annotator: Annotator | None, task: tuple[Path, int, list[str]]) -> None:
-    """Leave in a file the annotation of lines of text, the first of which has this number."""
+    """Write the annotation of lines of text into a file; `task`: file, number of the first line."""
     path, first, texts = task
     annotator = annotator or _worker
     for number, sentence in enumerate(sentences := annotate_texts(annotator, texts), first):
@@ -229,12 +242,17 @@ def _annotate_chunk(annotator: Annotator | None, task: tuple[Path, int, list[str
 
 
 def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: int = 0) -> None:
-    """Write as CoNLL-U what `annotator.annotate(texts)` gives, its checksum in the first line.
+    """Annotate texts, and write CoNLL-U with its checksum in the first line.
 
-    By several processes (0: one per core), with a progress bar on standard error, if that is a
-    terminal, else a line now and then. What was annotated before an interruption is kept beside
-    `path` and not made again; nor is `path` itself, where it is whole and of the same text by the
-    same annotator.
+    Nothing happens if `path` is the whole annotation of this text by this annotator already. What
+    was annotated before an interruption is beside `path`, and is used again. A progress bar is
+    shown on standard error; if that is not a terminal, a line now and then.
+
+    Args:
+        annotator: annotates the texts.
+        texts: lines.
+        path: the file to write.
+        processes: how many processes to use; 0 for one per core.
     """
     key = annotation_key(annotator, texts)
     if is_sound(path, key):
@@ -260,12 +278,13 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
         work = partial(_annotate_chunk, annotator if processes == 1 else None)
         title = escape(escape_controls(f"annotating with {annotator.name}"))
         task = bar.add_task(title, total=len(files), completed=done)
-        begun = time.monotonic()
+        reported = time.monotonic()
         for _ in pool.map(work, tasks()):
             bar.advance(task)
             done += 1
-            if bar.disable and time.monotonic() - begun > _EVERY and done < len(files):
-                begun = time.monotonic()
+            is_due = time.monotonic() - reported > _REPORT_SECONDS
+            if bar.disable and is_due and done < len(files):
+                reported = time.monotonic()
                 line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
                 say(line, file=sys.stderr)
     write_bodies(path, key, files, _skip_first_line)
@@ -273,10 +292,10 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
 
 
 def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: int = 0) -> Path:
-    """What `annotate` writes, kept in the folder `cache` for the next time.
+    """Annotate texts as `write_annotation` does, into a file in the folder `cache`.
 
-    The file is named by a hash of annotator and text; one whose checksum is wrong is said and made
-    again. Of several runs at once, one annotates, others wait.
+    The file's name is a hash of annotator and text. If its checksum is wrong, it is reported and
+    written again. If several runs call this, one annotates and the others wait.
     """
     path = cache / f"annotation-{annotation_key(annotator, texts)}.conllu"
     cache.mkdir(parents=True, exist_ok=True)
@@ -289,12 +308,12 @@ def annotate_cached(annotator: Annotator, texts: Lines, cache: Path, processes: 
 
 
 def annotation_key(annotator: Annotator, texts: Iterable[str]) -> str:
-    """A hash of a text and of what determines its annotation."""
+    """A hash of a text and of everything that determines its annotation."""
     key = hashlib.sha256(f"{_FORMAT}\n{fingerprint_of(annotator)}".encode())
     for text in texts:
         key.update(f"\n{text}".encode())
         if not is_normalized("NFC", text):
-            key.update(b"composed")  # it was not once
+            key.update(b"composed")  # early versions annotated decomposed text as it is
     return key.hexdigest()[:16]
 
 
@@ -303,12 +322,12 @@ def _head_line(digest: str) -> bytes:
 
 
 def _source_line(key: str) -> bytes:
-    """The line that says which text and annotator a file is of."""
+    """The line that says which text and annotator a file belongs to."""
     return f"# annotation = {key}\n".encode()
 
 
 def is_sound(path: Path, key: str = "") -> bool:
-    """Whether a file is there and has its checksum, and is the annotation `key`, if given."""
+    """Whether a file exists, has its checksum, and (with `key`) is that annotation."""
     if not path.is_file():
         return False
     try:
@@ -330,7 +349,7 @@ def _skip_first_line(file: Path) -> bytes:
 def write_bodies(
     path: Path, key: str, files: Sequence[Path], read_body: Callable[[Path], bytes]
 ) -> None:
-    """Write the bodies of files as one annotation of a text, its checksum in the first line."""
+    """Join the bodies of files to one annotation of a text, with its checksum in the first line."""
     whole = hashlib.sha256(_source_line(key))
     for file in files:
         whole.update(read_body(file))

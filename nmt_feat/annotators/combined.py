@@ -26,10 +26,13 @@ CHUNK = 1000  # sentences
 def write_annotations(
     annotators: Mapping[str, Annotator], texts: Lines, path: Path, processes: int = 0
 ) -> list[str]:
-    """Write the annotation of texts by annotators, as one; where they cut other words.
+    """Write one annotation of texts by several annotators.
 
-    Of a column that several give, the first one's values are taken; words are the first one's. What
+    Words are those of the first annotator, and so are the values of columns that several give. What
     was annotated before an interruption is not annotated again.
+
+    Returns:
+        Sentences for the user about words that annotators divide differently.
     """
     if len(annotators) == 1:
         (annotator,) = annotators.values()
@@ -58,7 +61,7 @@ def write_annotations(
 
 
 def choose_owners(parts: Mapping[str, Path]) -> dict[str, list[str]]:
-    """The source of each column of files of annotation: the first that has a value."""
+    """Choose the source of each column: the first file of annotation that has a value in it."""
     owners = ColumnOwners(parts)
     for name, part in parts.items():
         sentences = read_conllu(part)

@@ -17,12 +17,12 @@ from nmt_feat.text.conllu import Sentence, Word
 class HanTa(Annotator):
     """The Hanover Tagger (Wartena 2019) with the models in its package.
 
-    Gives lemma, xpos and upos; no feats, no syntax. xpos are tags of the British National Corpus
-    (C5) for English, like those of STTS for German; `hanta_tags.json` maps them to upos: for German
-    as Universal Dependencies do (de-stts), for English with be, do and have always AUX, since C5
-    does not tell auxiliaries from full verbs. Its tokens are numbers, words (inner hyphens
-    included; English clitics split off, as in `do n't`, `man 's`) and single other characters.
-    `language` is `en` or `de`.
+    It gives lemma, xpos and upos, but no feats and no syntax. xpos are tags of the British National
+    Corpus (C5) for English, and tags like those of STTS for German. `hanta_tags.json` maps them to
+    upos: for German as Universal Dependencies do (de-stts); for English, be, do and have are always
+    AUX, since C5 has the same tags for auxiliaries and full verbs. Tokens are numbers, words (with
+    inner hyphens; English clitics are split off, as in `do n't`, `man 's`) and other single
+    characters. `language` is `en` or `de`.
     """
 
     name = "hanta"
@@ -52,7 +52,8 @@ class HanTa(Annotator):
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
-        token = re.compile(self._clitic * (self.language == "en") + self._token, re.IGNORECASE)
+        pattern = self._clitic + self._token if self.language == "en" else self._token
+        token = re.compile(pattern, re.IGNORECASE)
         out = []
         for text in texts:
             matches = list(token.finditer(text))

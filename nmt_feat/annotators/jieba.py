@@ -18,10 +18,10 @@ from nmt_feat.text.conllu import Sentence, Word
 class Jieba(Annotator):
     """jieba (Sun): words of Chinese with part of speech; its dictionary is in its package.
 
-    xpos are its tags, those of ICTCLAS with a few of its own; `jieba_tags.json` maps them to upos:
-    measure words NOUN, words of place and time NOUN, particles PART. It has one tag for whatever is
-    no word, which is PUNCT, SYM or X by its characters. Lemmas are the words themselves, so there
-    are none.
+    xpos are its tags: those of ICTCLAS, and a few more. `jieba_tags.json` maps them to upos:
+    measure words and words of place and time are NOUN, particles PART. jieba has one tag for
+    everything that is not a word; here it is PUNCT, SYM or X, by the characters. There are no
+    lemmas, since they would be the words themselves.
     """
 
     name = "jieba"
@@ -36,9 +36,9 @@ class Jieba(Annotator):
     @functools.cached_property
     def _tagger(self) -> Any:
         jieba = self.package("jieba")
-        jieba.setLogLevel(logging.WARNING)  # it says on standard error how long it takes to load
+        jieba.setLogLevel(logging.WARNING)  # no lines on standard error about loading
         tokenizer = jieba.Tokenizer()
-        # Else it reads what anybody may have put into the folder of temporary files.
+        # By default it would load a file that anybody may have put into the temporary folder.
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.tmp_dir = folder
             tokenizer.initialize()
@@ -56,7 +56,7 @@ class Jieba(Annotator):
         words, end = [], 0
         for form, tag in self._tagger.lcut(text):
             start, end = end, end + len(form)
-            if form.strip():  # its words are all characters of the text, spaces too
+            if form.strip():  # jieba returns white space as words, too
                 upos = self._choose_upos(form, tag)
                 words.append(Word(form, start, end, upos=upos, xpos=tag))
         return tuple(words)

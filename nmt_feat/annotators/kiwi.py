@@ -14,12 +14,13 @@ from nmt_feat.text.conllu import Sentence, Word
 class Kiwi(Annotator):
     """Kiwi (Lee 2024), a morphological analyser of Korean; its model is a package.
 
-    Words are morphemes. Those that share characters of the text (`갔` = 가 + 었) are one word whose
-    values are joined in order, as those of a multi-word token are (`VV+EP`). xpos are Kiwi's tags,
-    which are those of the Sejong corpus with a few of its own; `kiwi_tags.json` maps them to upos:
-    particles ADP but JC, the `and` between nouns, CCONJ; endings, affixes and added finals PART,
-    for which Universal Dependencies, whose Korean words are no morphemes, has no rule; copula and
-    auxiliary verbs AUX; Latin letters and Chinese characters X. No feats, no syntax.
+    Words are morphemes. Morphemes that share characters of the text (`갔` = 가 + 었) are one word,
+    whose values are joined in order, like those of a multi-word token (`VV+EP`). xpos are Kiwi's
+    tags: those of the Sejong corpus, and a few more. `kiwi_tags.json` maps them to upos: particles
+    are ADP, but JC, the `and` between nouns, is CCONJ; copula and auxiliary verbs are AUX; Latin
+    letters and Chinese characters are X. Endings, affixes and added finals are PART; Universal
+    Dependencies has no rule for them, since its Korean words are not morphemes. Kiwi gives no feats
+    and no syntax.
     """
 
     name = "kiwi"
@@ -49,7 +50,7 @@ class Kiwi(Annotator):
         groups: list[list[Any]] = []  # morphemes that share characters
         begin = end = 0
         for morpheme in self._tagger.tokenize(text):
-            # An empty one, such as a copula that is not written, goes with its neighbour.
+            # An empty morpheme, such as a copula that is not written, joins its neighbour.
             if groups and (morpheme.start < end or begin == end):
                 groups[-1].append(morpheme)
             else:

@@ -18,18 +18,17 @@ from nmt_feat.text.files import hash_content
 class SpaCy(Annotator):
     """A pipeline of spaCy (Honnibal et al. 2020): tags, lemmas, morphology, dependencies.
 
-    It gives the columns that the pipeline gives, in its own labels (`dobj` and `ROOT` in those
-    trained on ClearNLP's); the others are `_`. Where it finds several sentences in a line, their
-    words stay one sentence, with as many roots. White space, which spaCy takes for tokens, is left
-    out.
+    It gives the columns that the pipeline gives, in the pipeline's labels (`dobj` and `ROOT` if it
+    was trained on ClearNLP's); the other columns are `_`. If it finds several sentences in a line,
+    their words stay one sentence, with several roots. Tokens of white space are left out.
 
     Args:
-        model: folder of a pipeline, or else the name of an installed one. A folder's files are
-            data (JSON, msgpack, arrays; none is unpickled, PyTorch's are loaded as weights only);
-            an installed pipeline is a Python package, whose own code is run as any package's.
+        model: the folder of a pipeline, or the name of an installed one. A folder's files are data
+            (JSON, msgpack, arrays; none is unpickled, and PyTorch's are loaded as weights only). An
+            installed pipeline is a Python package, whose code is run like that of any package.
         exclude: components that are not loaded, such as `ner`, to save time.
-        entities: whether words have the names that the pipeline finds, in `misc`: `NER=B-ORG` for
-            the first word of one, `NER=I-ORG` for the others.
+        entities: whether `misc` has the named entities that the pipeline finds: `NER=B-ORG` for the
+            first word of a name, `NER=I-ORG` for the others.
     """
 
     name = "spacy"
@@ -52,7 +51,7 @@ class SpaCy(Annotator):
         missing = [n for n in ("meta.json", "config.cfg") if not (self.folder / n).is_file()]
         if missing:
             lacks = " and no ".join(missing)
-            raise UserError(f"annotator.model={model}: no pipeline of spaCy, it has no {lacks}")
+            raise UserError(f"annotator.model={model}: not a pipeline of spaCy, it has no {lacks}")
         try:
             self.meta = json.loads((self.folder / "meta.json").read_bytes())
             components = self.meta["pipeline"]
@@ -80,9 +79,9 @@ class SpaCy(Annotator):
             ) from None
 
     def fingerprint(self) -> str:
-        """Versions of spaCy and Thinc, sum of the pipeline's files, components that are left out.
+        """Versions of spaCy and Thinc, sum of the pipeline's files, excluded components.
 
-        Not where it lies.
+        The pipeline's path is not in it.
         """
         versions = " ".join(f"{p}={importlib.metadata.version(p)}" for p in ("spacy", "thinc"))
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -116,18 +115,19 @@ def _find_installed(name: str) -> Path:
 
 
 def _convert_words(text: str, doc: Any, entities: bool) -> tuple[Word, ...]:
-    parsed = doc.has_annotation("DEP")
+    """The words of a document of spaCy, without white space."""
+    has_heads = doc.has_annotation("DEP")
     tokens = [token for token in doc if not token.is_space]
     numbers = {token.i: number for number, token in enumerate(tokens, 1)}
     words = []
     for token in tokens:
         head, head_upos = -1, NONE
-        if parsed:
+        if has_heads:
             above = token.head
-            while above.is_space and above.head.i != above.i:
+            while above.is_space and above.head.i != above.i:  # past white space, to a word
                 above = above.head
-            root = above.i == token.i or above.is_space
-            head, head_upos = (0, ROOT) if root else (numbers[above.i], above.pos_ or NONE)
+            is_root = above.i == token.i or above.is_space
+            head, head_upos = (0, ROOT) if is_root else (numbers[above.i], above.pos_ or NONE)
         values = token.lemma_, token.pos_, token.tag_, str(token.morph), token.dep_
         lemma, upos, xpos, feats, deprel = (value or NONE for value in values)
         name = f"NER={token.ent_iob_}-{token.ent_type_}"

@@ -8,26 +8,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, join_sentences
 from nmt_feat.errors import UserError
-from nmt_feat.text.conllu import NONE, Sentence, Word, align_words, parse_conllu
+from nmt_feat.text.conllu import NONE, Sentence, align_words, parse_conllu
 from nmt_feat.text.files import hash_content
 
 IOB = {"S": "B", "B": "B", "I": "I", "E": "I"}
-"""Stanza's tags of a name's first, inner, last or only word, and those of IOB."""
+"""From Stanza's tags of a name's only, first, inner and last word to IOB."""
 
 
 class Stanza(Annotator):
-    """Stanza (Qi et al. 2020): what its models of the language give, named entities too.
+    """Stanza (Qi et al. 2020): all that its models for a language give, with named entities.
 
-    Names are in `misc`: `NER=B-PER` for the first word, `NER=I-PER` for the others. Where it finds
-    several sentences in a line, their words stay one sentence, with as many roots. It runs on the
-    CPU, a line at a time, so that a line's annotation depends on nothing else.
+    Names are in `misc`: `NER=B-PER` for the first word, `NER=I-PER` for the others. If it finds
+    several sentences in a line, their words stay one sentence, with several roots. It runs on the
+    CPU, a line at a time, so that the annotation of a line does not depend on other lines.
 
     Args:
         language: as Stanza names it, such as `de`.
-        model: the folder that Stanza's models were downloaded to; default Stanza's own.
-        processors: those that are run; default all for which there are models of the language.
+        model: the folder of downloaded models; by default Stanza's.
+        processors: the processors to run; by default all that have models for the language.
     """
 
     name = "stanza"
@@ -84,20 +84,16 @@ class Stanza(Annotator):
         """A sentence for each line."""
         out = []
         for text in texts:
-            words: list[Word] = []
+            sentences = []
             for sentence in self._tagger(text).sentences:
-                (parsed,) = parse_conllu(_write_lines(sentence), "annotator=stanza")
-                before = len(words)
-                words += [
-                    word._replace(head=word.head + before) if word.head > 0 else word
-                    for word in parsed.words
-                ]
+                sentences += parse_conllu(_write_lines(sentence), "annotator=stanza")
+            words = join_sentences(sentences)
             out.append(Sentence(text, align_words(text, words, "annotator=stanza")))
         return out
 
 
 def _write_lines(sentence: Any) -> Iterator[str]:
-    """Stanza's sentence as CoNLL-U, in which a token of several words is a range."""
+    """Write a sentence of Stanza as CoNLL-U; a token of several words is a range."""
     for token in sentence.tokens:
         name = token.ner or "O"
         misc = f"NER={IOB[name[0]]}{name[1:]}" if name[0] in IOB else NONE

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, join_sentences
 from nmt_feat.errors import UserError
-from nmt_feat.text.conllu import Sentence, Word, align_words, parse_conllu
+from nmt_feat.text.conllu import Sentence, align_words, parse_conllu
 from nmt_feat.text.files import hash_content
 
-_OTHER_SPACE = re.compile(r"[^\S \t\u00a0]")  # white space that UDPipe takes for letters
+_OTHER_SPACE = re.compile(r"[^\S \t\u00a0]")  # white space that UDPipe reads as letters
 
 
 class UDPipe(Annotator):
     """UDPipe 1 (Straka & Straková 2017): tokenises, tags, lemmatises and parses.
 
-    Where its tokeniser finds several sentences in a line, their words stay one sentence, with as
-    many roots. `model` is a model file; which columns it gives depends on it.
+    If its tokeniser finds several sentences in a line, their words stay one sentence, with several
+    roots. `model` is a model file; it determines which columns there are.
     """
 
     name = "udpipe"
@@ -61,9 +61,7 @@ class UDPipe(Annotator):
             conllu = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
             if error.occurred():
                 raise UserError(f"annotator=udpipe: {error.message.strip()} in {text!r}")
-            words: list[Word] = []
-            for sentence in parse_conllu(re.sub(r"(?m)^# .*\n", "", conllu).split("\n"), "udpipe"):
-                before = len(words)
-                words += [w._replace(head=w.head + before * (w.head > 0)) for w in sentence.words]
+            lines = re.sub(r"(?m)^# .*\n", "", conllu).split("\n")
+            words = join_sentences(parse_conllu(lines, "udpipe"))
             out.append(Sentence(text, align_words(text, words, "annotator=udpipe")))
         return out

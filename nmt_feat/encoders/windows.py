@@ -1,4 +1,4 @@
-"""What an encoder reads to make vectors of a split while the model runs."""
+"""What an encoder in the model reads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from nmt_feat.base.ragged import Ragged
 
 @dataclass(frozen=True)
 class EncoderWindows:
-    """The texts that an encoder reads, cut to what it reads at once."""
+    """Texts, divided into parts that an encoder can read."""
 
     texts: Ragged
-    """Ids of its own pieces, special ones included, a row for each text or part of a long one."""
+    """Ids of the encoder's pieces, special ones included; a row for each text, or part of one."""
     places: NDArray[np.int64]
-    """Where in `texts.values` each of its pieces stands of which there is a vector."""
+    """The index in `texts.values` of each piece whose vector is used."""

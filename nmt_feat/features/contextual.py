@@ -61,7 +61,7 @@ class EncoderVectors(FeatureKind):
     def identify_data(self, cache: Path) -> list[object]:
         """Also what determines the vectors of a text."""
         encoder = self.open_encoder("cpu")
-        return [*super().identify_data(cache), encoder.identity(cache)]
+        return [*super().identify_data(cache), encoder.identify(cache)]
 
     def trim_identity(self, settings: dict[str, Any]) -> None:
         """Remove settings that mean nothing for stored vectors."""
@@ -104,7 +104,7 @@ class EncoderVectors(FeatureKind):
         copy = folder / "encoder" / self.name
         path = str(copy) if copy.exists() else vocabulary.encoder
         encoder = LanguageModel(self.name, path, vocabulary.layer, vocabulary.precision, device)
-        if encoder.sum(cache) != vocabulary.sum:
+        if encoder.hash_files(cache) != vocabulary.sum:
             raise UserError(
                 f"{self.where}: {path} is not the encoder of training any more, its files have "
                 f"changed; put the one of training there, or into {copy}"
@@ -113,7 +113,7 @@ class EncoderVectors(FeatureKind):
 
     def read_states(self, encoder: LanguageModel, texts: list[str]) -> States | EncoderInput:
         """Compute the states of these texts."""
-        return encoder.states(texts)
+        return encoder.encode_texts(texts)
 
     def store_states(
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
@@ -135,7 +135,8 @@ class EncoderVectors(FeatureKind):
     ) -> FeatureVocab:
         """Add the scale of the vectors of train, and the sum of the encoder's files."""
         scale = states.find_scale(encoder, states_of_train, texts)
-        return replace(vocabulary, scale=scale, sum=encoder.sum(cache), layer=encoder.layer)
+        file_sum = encoder.hash_files(cache)
+        return replace(vocabulary, scale=scale, sum=file_sum, layer=encoder.layer)
 
     def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
         """Add the path of the encoder's folder, which is not copied."""

@@ -1,1 +1,1 @@
-"""Pretrained translation models of Hugging Face, to which features are added. An extra."""
+"""Pretrained translation models of Hugging Face, to which features are added (an extra)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 SPM = "sentencepiece.bpe.model"
 FAIRSEQ = ("<s>", "<pad>", "</s>", "<unk>")
-"""The first pieces in fairseq's order, in place of the first three of SentencePiece's model."""
+"""The first pieces in fairseq's order; they replace the first three of SentencePiece's model."""
 SIZES = {
     "dim": "d_model",
     "ffn_dim": "encoder_ffn_dim",
@@ -16,13 +16,13 @@ SIZES = {
     "encoder_layers": "encoder_layers",
     "decoder_layers": "decoder_layers",
 }
-"""By setting of the model what a configuration calls it."""
+"""By setting of the model, its key in config.json."""
 DROPOUTS = {
     "dropout": "dropout",
     "attention_dropout": "attention_dropout",
     "activation_dropout": "activation_dropout",
 }
-"""The same of its settings of dropout."""
+"""The same for settings of dropout."""
 T5_SIZES = {
     "dim": "d_model",
     "ffn_dim": "d_ff",
@@ -34,29 +34,30 @@ T5_SIZES = {
 
 @dataclass(frozen=True)
 class Family:
-    """What the folders of one kind of model have."""
+    """What the folders of a kind of model have in common."""
 
     source: str
-    """SentencePiece's model of the source side."""
+    """The file of SentencePiece's model for the source side."""
     target: str
+    """The file of SentencePiece's model for the target side."""
     numbers: str = "vocab.json"
-    """What says the id of a piece: this file, or the order of SentencePiece's model (`pieces`),
-    or that order as fairseq has it, with codes of languages behind the pieces (`fairseq`)."""
+    """Where ids of pieces come from: this file; or the order of SentencePiece's model (`pieces`);
+    or that order as in fairseq, with codes of languages behind the pieces (`fairseq`)."""
     code: str = ""
-    """How the code of a language is written, `__{}__`; empty where there are none."""
+    """How the code of a language is written, such as `__{}__`; empty if there are no codes."""
     codes: str = ""
-    """The module of `transformers` that lists them."""
+    """The module of `transformers` that lists the codes."""
     code_is_last: bool = False
-    """Whether the code ends the source, and begins the target without another symbol before it;
-    else it begins the source, and follows the target's first symbol."""
+    """If true, the code ends the source, and is the first symbol of the target. If false, the code
+    begins the source, and is the second symbol of the target."""
     unnamed: int = 0
-    """Rows at most of the table that no piece has."""
+    """The largest number of rows of the table that belong to no piece."""
     sizes: Mapping[str, str] = field(default_factory=lambda: SIZES)
     dropouts: Mapping[str, str] = field(default_factory=lambda: DROPOUTS)
-    same_unless_said: Mapping[str, str] = field(default_factory=dict)
-    """By name entries of a configuration that are another one where they are missing."""
+    fallbacks: Mapping[str, str] = field(default_factory=dict)
+    """By key of config.json, the key whose value counts if the first one is missing."""
     projections: tuple[str, str] = ("q_proj", "v_proj")
-    """What its layers call the projections of queries and values, where LoRA is by default."""
+    """The names of the projections of queries and values, to which LoRA applies by default."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -74,7 +75,7 @@ _T5 = Family(
     unnamed=128,  # a hundred marks of spans and padding
     sizes=T5_SIZES,
     dropouts={"dropout": "dropout_rate"},  # one for all
-    same_unless_said={"num_decoder_layers": "num_layers"},
+    fallbacks={"num_decoder_layers": "num_layers"},
     projections=("q", "v"),
 )
 FAMILIES = {
@@ -87,15 +88,16 @@ FAMILIES = {
     "mt5": _T5,
 }
 TYPES = ("marian", "m2m_100", "mbart", "t5", "mt5")
-"""What configurations call the types of these models."""
+"""The types of these models in config.json."""
 BY_TOKENIZER = {"NllbTokenizer": "nllb", "MBart50Tokenizer": "mbart50"}
-"""Families that have the type of another one, by the class of the tokeniser."""
+"""By the class of the tokeniser, families that share their type with another family."""
 
 
 def choose_family(config: Mapping[str, Any], tokenizer: Mapping[str, Any] | None = None) -> Family:
-    """The family of a model, by the content of its config.json and its tokenizer_config.json.
+    """Choose the family of a model, by the content of its config.json and tokenizer_config.json.
 
-    Without the second, a family of the same layers, whose pieces may be others.
+    Without the second, the family has the right layers, but maybe other pieces.
     """
-    named = (tokenizer or {}).get("tokenizer_class") or config.get("tokenizer_class") or ""
-    return FAMILIES[BY_TOKENIZER.get(str(named).removesuffix("Fast"), config["model_type"])]
+    tokenizer_class = (tokenizer or {}).get("tokenizer_class") or config.get("tokenizer_class")
+    name = str(tokenizer_class or "").removesuffix("Fast")
+    return FAMILIES[BY_TOKENIZER.get(name, config["model_type"])]

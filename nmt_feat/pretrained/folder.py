@@ -1,6 +1,6 @@
-"""The folder of a pretrained model: what it is, and whether it is whole.
+"""The folder of a pretrained model: which model it is, and whether it is complete.
 
-Nothing here runs code of the folder, which has JSON, SentencePiece's models and safetensors.
+Nothing here runs code from the folder; only JSON, SentencePiece's models and safetensors are read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class ModelFolder:
     """A folder with a model of a known family.
 
     Args:
-        path: where it is.
+        path: the path of the folder.
         where: the setting that names it, for errors.
-        config: the content of its config.json, whose sizes and ids are checked.
+        config: the content of its config.json, with checked sizes and ids.
         tokenizer: the content of its tokenizer_config.json; empty without one.
-        family: what else it has.
+        family: the kind of the model.
     """
 
     path: Path
@@ -42,9 +42,9 @@ class ModelFolder:
     family: Family
 
     def check_files(self) -> None:
-        """Refuse a folder without its tokeniser or without all weights.
+        """Refuse a folder without tokeniser or without all weights.
 
-        Whether the tokeniser fits shows when its pieces are read.
+        Whether the tokeniser fits the model is checked when its pieces are read.
         """
         for file in self.family.files:
             if not (self.path / file).is_file():
@@ -54,7 +54,7 @@ class ModelFolder:
         self._check_weights()
 
     def _check_weights(self) -> None:
-        """Refuse weights that are missing in whole or in part, or whose file could run code."""
+        """Refuse weights that are incomplete, damaged, or in a file that could run code."""
         again = "download the model again"
         files = {path.name for path in self.list_weights()}
         if not files and any(path for pattern in PICKLES for path in self.path.glob(pattern)):
@@ -81,17 +81,17 @@ class ModelFolder:
         return sorted(self.path.glob("model*.safetensors"))
 
     def hash_pieces(self, cache: Path) -> str:
-        """Hash of what cuts text into pieces."""
+        """Hash the files that determine how text is cut into pieces."""
         files = ("config.json", *self.family.files)
         return hash_json([hash_file_cached(self.path / file, cache) for file in files])
 
     def hash_weights(self, cache: Path) -> str:
-        """Hash of the weights."""
+        """Hash the files of the weights."""
         return hash_json([hash_file_cached(path, cache) for path in self.list_weights()])
 
 
 def open_folder(name: str) -> ModelFolder:
-    """The folder that `model.folder` names; an error where it has no model that is known."""
+    """Open the folder that `model.folder` names; it is an error if its model is unknown."""
     path, where = Path(name).expanduser(), f"model.folder={name}"
     if not path.is_dir():
         raise UserError(f"{where}: no such folder; give that of a model, {ADVICE}")
@@ -108,8 +108,8 @@ def open_folder(name: str) -> ModelFolder:
             "they are not read; choose a model without it"
         )
     family = choose_family(config, tokenizer)
-    for key, other in family.same_unless_said.items():
-        config[key] = config.get(key) or config.get(other)
+    for key, fallback in family.fallbacks.items():
+        config[key] = config.get(key) or config.get(fallback)
     check_config(config, family, where)
     return ModelFolder(path, where, config, tokenizer, family)
 
@@ -124,13 +124,13 @@ def check_config(config: Mapping[str, Any], family: Family, where: str) -> None:
             raise UserError(f"{where}: config.json has no {key}; download the model again")
     if not config.get("share_encoder_decoder_embeddings", True):
         raise UserError(
-            f"{where}: its two sides have tables of their own, which are not read; choose a model "
+            f"{where}: its two sides have separate tables, which is not supported; choose a model "
             "with one vocabulary"
         )
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
-    """A JSON object of the folder."""
+    """Read a JSON object from a file of the folder."""
     try:
         content = json.loads(path.read_bytes())
     except OSError:

@@ -1,6 +1,6 @@
 """LoRA in a pretrained model (Hu et al. 2022, https://arxiv.org/abs/2106.09685), by `peft`.
 
-layer(x) = W x + c          W, c: as they are in the folder
+layer(x) = W x + c              W, c: from the folder, not trained
          + alpha / rank B A x    A, B: trained; B is zero at the start, so nothing changes
 """
 
@@ -16,18 +16,18 @@ from nmt_feat.errors import UserError, suggest
 from nmt_feat.extras import optional
 
 MATRICES, BASE = ".lora_", ".base_layer."
-"""Parts of the names of A and B, and of what the name of a layer's own weight gets."""
+"""Parts of parameters' names: of those of A and B, and of those of W and c in such a layer."""
 
 
 def peft() -> Any:
-    """The package, which the extra has."""
+    """Import the package, which belongs to an extra."""
     return optional("peft", "init.lora.rank", "transformers")
 
 
 def choose_layers(network: nn.Module, entries: Iterable[str]) -> list[str]:
-    """The paths of the linear layers of encoder and decoder that the entries name.
+    """The paths of the linear layers of encoder and decoder that the entries select.
 
-    An entry is a name, or several in a row, anywhere in a path: `q_proj`, `encoder.layers.0`.
+    An entry is a part of a path: one name or several, such as `q_proj` or `encoder.layers.0`.
     """
     paths = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
     paths = [path for path in paths if {"encoder", "decoder"} & set(path.split("."))]

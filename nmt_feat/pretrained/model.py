@@ -1,9 +1,10 @@
 """A pretrained encoder-decoder whose encoder reads what a combiner makes of word and features.
 
-    ids, features -> rows of its own table, embedders -> combiner -> times its scale -> its encoder
+    ids, features -> its table, embedders -> combiner -> times its scale -> its encoder
 
-Search and trainer use it as they use `nmt_feat.model.transformer.Transformer`. Their ids are
-mapped to the model's. At the start the combiner gives the word alone, so the model is what it was.
+Search and trainer use it like `nmt_feat.model.transformer.Transformer`. Their ids ("ours") are
+mapped to the ids of the pretrained model. At the start the combiner returns the word alone, so the
+model translates as before.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from nmt_feat.model.translation_model import ANY_LENGTH, LossFunction, Translati
 from nmt_feat.pretrained.lora import BASE, MATRICES, add_matrices
 
 PARTS = ("words", "encoder", "decoder", "output")
-"""The parts of a pretrained model; `words` is the table of pieces, of both sides, and of the output
-but for models that have another one there."""
+"""The parts of a pretrained model. `words` is the table of pieces, for source and target, and for
+the output unless the model has another table there."""
 
 
 def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
@@ -39,8 +40,8 @@ def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> A
     settings = {name: value for name, value in config.items() if name != "dtype"}
     typed = package.AutoConfig.for_model(**settings | dict(dropouts))
     network = package.AutoModelForSeq2SeqLM.from_config(typed).float()
-    # T5 from version 1.1 on, which does not scale what the output layer reads, and mT5 have a table
-    # of their own there, which `transformers` ties until it sees weights.
+    # mT5, and T5 from version 1.1 on (which does not scale the inputs of the output layer), have a
+    # separate table there. `transformers` ties it until it sees weights.
     if typed.model_type == "mt5" or not getattr(typed, "scale_decoder_outputs", True):
         table = network.get_output_embeddings()
         table.weight = nn.Parameter(table.weight.detach().clone())
@@ -64,7 +65,7 @@ class MappedTable(nn.Module):
 
 
 class PretrainedEmbedding(SourceEmbedding):
-    """The source embedding, but for positions and dropout, which the model's encoder adds."""
+    """The source embedding without positions and dropout, which the model's encoder adds."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class PretrainedCache:
     mask: Tensor
 
     def select_rows(self, index: Tensor) -> PretrainedCache:
-        """The hypotheses `index` `(R',)` of these; replaces them."""
+        """The cache with the hypotheses `index` `(R',)`; this one is not used any more."""
         self.layers.batch_select_indices(index)
         return PretrainedCache(self.layers, self.memory[index], self.mask[index])
 
@@ -103,10 +104,9 @@ class PretrainedModel(TranslationModel):
     Args:
         config: the content of its config.json.
         ids: the model's ids by ours.
-        codes: of a model of several languages the ids that stand before source and target.
-        code_is_last: whether that of the source stands behind it, and no other symbol before that
-            of the target.
-        prefix: other ids that stand before each source.
+        codes: the ids of the codes of source and target language; None for a model without codes.
+        code_is_last: see `Family`.
+        prefix: further ids before each source.
         features: the features' embedders by name, in the combiner's order.
         combiner: merges the word and the features.
         masked: see `SourceEmbedding`.
@@ -130,7 +130,8 @@ class PretrainedModel(TranslationModel):
         network.train()
         typed = network.config
         self.longest = int(getattr(typed, "max_position_embeddings", ANY_LENGTH))
-        # Parameters are named by the first of these that has them: the table is of both sides.
+        # A parameter's name comes from the first of these modules that has it. The table, which
+        # both sides share, comes first.
         self.words = network.get_input_embeddings()
         self.encoder, self.decoder = network.get_encoder(), network.get_decoder()
         self.output = network.get_output_embeddings()
@@ -141,19 +142,19 @@ class PretrainedModel(TranslationModel):
         self.method = Embedding(typed.d_model, {})
         code = codes[:1] if codes else ()
         self.before = (*prefix, *(() if code_is_last else code))
-        """Ids of what stands before each source."""
+        """The ids before each source."""
         self.behind = code if code_is_last else ()
-        """Ids of what stands behind each source."""
-        self.first: int | None = None
-        """What stands before our beginning symbol, if that is the code of a language."""
+        """The ids behind each source."""
+        self.before_bos: int | None = None
+        """The id before our BOS in the target, if BOS is the code of a language."""
         if codes and not code_is_last:
-            self.first = int(typed.eos_token_id)  # with codes a target begins with the end symbol
+            self.before_bos = int(typed.eos_token_id)  # such a target begins with the end symbol
         is_scaled = getattr(typed, "scale_decoder_outputs", False)  # of T5
         self.output_scale = typed.d_model**-0.5 if is_scaled else 1.0
-        self.begins_twice = ids.count(ids[BOS]) > 1
-        """Whether what begins a target has another of our ids as well."""
+        self.bos_has_two_ids = ids.count(ids[BOS]) > 1
+        """Whether the model's piece for our BOS has another of our ids, too."""
         self.longest_source = self.longest - len(self.before) - len(self.behind) - 1
-        self.longest_target = self.longest - self.count_first() - 1
+        self.longest_target = self.longest - self.count_before_bos() - 1
 
     @property
     def ids(self) -> Tensor:
@@ -161,7 +162,7 @@ class PretrainedModel(TranslationModel):
         return self.table.ids
 
     def freeze_parts(self, entries: Iterable[str]) -> None:
-        """Never change these parts, as `encoder` or `decoder.layers.0`; checkpoints lack them."""
+        """Freeze parts, such as `encoder` or `decoder.layers.0`; checkpoints do not store them."""
         names = set()
         for entry in entries:
             inside = [n for n, _ in self.named_parameters() if f"{n}.".startswith(f"{entry}.")]
@@ -176,7 +177,7 @@ class PretrainedModel(TranslationModel):
         self._freeze(names)
 
     def add_lora(self, settings: LoraConfig) -> None:
-        """Train matrices of low rank in place of the model, no weight of which changes."""
+        """Add matrices of low rank, and train only these; the model's weights never change."""
         add_matrices(self.network, settings)
         inside = set(self.network.parameters())
         named = ((name, p) for name, p in self.named_parameters() if p in inside)
@@ -189,7 +190,7 @@ class PretrainedModel(TranslationModel):
         self.kept_elsewhere = frozenset(names)
 
     def load_weights(self, folder: Path) -> None:
-        """Take over the weights in a folder, all of them."""
+        """Load all weights from a folder."""
         where, cls = f"model.folder={folder}", transformers().AutoModelForSeq2SeqLM
         try:
             loaded, report = cls.from_pretrained(
@@ -207,7 +208,9 @@ class PretrainedModel(TranslationModel):
             raise UserError(f"{where}: its weights lack {missing[0]}; download the model again")
         tables = (loaded.get_output_embeddings().weight, loaded.get_input_embeddings().weight)
         if self.output.weight is self.words.weight and not torch.equal(*tables):
-            raise UserError(f"{where}: its output layer has a table of its own, which is not read")
+            raise UserError(
+                f"{where}: its output layer has a separate table, which is not supported"
+            )
         weights, parts = loaded.state_dict(), self.network.state_dict()
         for name in parts:
             if MATRICES not in name:
@@ -223,13 +226,12 @@ class PretrainedModel(TranslationModel):
         return memory
 
     def _add_frame(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Embedded sources `(B, S, D)`, with what stands before and behind them, which has no
-        features. Behind a source is where its padding begins.
-        """
+        """Put the pieces before and behind each source, without features, around x `(B, S, D)`."""
         if self.behind:
             code = (self.words.weight[self.behind[0]] * self.source.scale).to(x)
-            ends = F.one_hot(mask.sum(1), x.shape[1] + 1).bool()  # (B, S + 1)
-            x = torch.where(ends[..., None], code, F.pad(x, (0, 0, 0, 1)))
+            # Behind the last real piece, where padding begins.
+            is_end = F.one_hot(mask.sum(1), x.shape[1] + 1).bool()  # (B, S + 1)
+            x = torch.where(is_end[..., None], code, F.pad(x, (0, 0, 0, 1)))
         if self.before:
             rows = self.words.weight[list(self.before)] * self.source.scale
             x = torch.cat([rows.to(x).expand(len(x), -1, -1), x], dim=1)
@@ -237,10 +239,10 @@ class PretrainedModel(TranslationModel):
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Hidden states `(B, T, D)` after target ids `(B, T)`; mask `(B, S)` of the memory."""
-        self._check_length(target.shape[1] + self.count_first(), "target")
+        self._check_length(target.shape[1] + self.count_before_bos(), "target")
         ids = self.ids[target]
-        if self.first is not None:  # the code, which is our beginning, stands behind the model's
-            ids = F.pad(ids, (1, 0), value=self.first)
+        if self.before_bos is not None:
+            ids = F.pad(ids, (1, 0), value=self.before_bos)
         states: Tensor = self.decoder(
             input_ids=ids,
             encoder_hidden_states=memory,
@@ -248,12 +250,12 @@ class PretrainedModel(TranslationModel):
             use_cache=False,
         ).last_hidden_state
         states = states * self.output_scale
-        return states if self.first is None else states[:, 1:]
+        return states if self.before_bos is None else states[:, 1:]
 
     def _mask_memory(self, mask: Tensor) -> Tensor:
-        """The mask of the memory, as long as the source and what stands around it.
+        """The mask of the memory, for the source and the pieces around it.
 
-        Padding is at the end: one more 1 in front is as good as one behind the last piece.
+        Padding comes last, so a 1 in front has the same effect as a 1 behind the last piece.
         """
         return F.pad(mask.long(), (len(self.before) + len(self.behind), 0), value=1)
 
@@ -265,7 +267,7 @@ class PretrainedModel(TranslationModel):
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Scores `(..., V)` of the next piece, by our ids, after hidden states `(..., D)`."""
         logits = F.linear(hidden, *self.output_layer())[..., self.ids]
-        if self.begins_twice:  # else the piece would count twice in a softmax
+        if self.bos_has_two_ids:  # a softmax would count the piece twice
             logits[..., BOS] = -math.inf
         return logits
 
@@ -274,7 +276,7 @@ class PretrainedModel(TranslationModel):
     ) -> tuple[Tensor, Tensor]:
         """Summed smoothed loss and negative log-likelihood of `right` `(N,)` after `(N, D)`."""
         table, bias = self.output_layer()
-        if bias is not None:  # as a last column, which states have a 1 for
+        if bias is not None:  # as one more column of the table, for which states have a 1
             table = torch.cat([table, bias[:, None].to(table)], dim=1)
             states = F.pad(states, (0, 1), value=1.0)
         return loss(states, table, self.ids[right], smoothing)
@@ -285,13 +287,14 @@ class PretrainedModel(TranslationModel):
         caches = (package.DynamicCache(config=config) for _ in range(2))
         mask = self._mask_memory(mask)
         cache = PretrainedCache(package.EncoderDecoderCache(*caches), memory, mask)
-        if self.first is not None:
-            self._decode_next(torch.full((len(memory),), self.first, device=memory.device), cache)
+        if self.before_bos is not None:
+            first_ids = torch.full((len(memory),), self.before_bos, device=memory.device)
+            self._decode_next(first_ids, cache)
         return cache
 
     def decode_step(self, token: Tensor, position: int, cache: PretrainedCache) -> Tensor:
         """Scores `(R, V)`, fp32, of the piece after `token` `(R,)` at `position`."""
-        self._check_length(position + 1 + self.count_first(), "translation")
+        self._check_length(position + 1 + self.count_before_bos(), "translation")
         return self.compute_logits(self._decode_next(self.ids[token], cache)).float()
 
     def _decode_next(self, ids: Tensor, cache: PretrainedCache) -> Tensor:
@@ -305,9 +308,9 @@ class PretrainedModel(TranslationModel):
         ).last_hidden_state
         return states[:, 0] * self.output_scale
 
-    def count_first(self) -> int:
-        """How many symbols stand before our beginning symbol."""
-        return 0 if self.first is None else 1
+    def count_before_bos(self) -> int:
+        """How many symbols a target has before our BOS."""
+        return 0 if self.before_bos is None else 1
 
     def _check_length(self, length: int, name: str) -> None:
         if length > self.longest:

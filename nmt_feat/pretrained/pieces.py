@@ -1,6 +1,6 @@
 """The pieces of a pretrained model, their ids, and the codes of its languages.
 
-Only names of languages need `transformers`.
+Only the list of languages needs `transformers`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nmt_feat.text.subwords import SPECIAL, MappedSubwords, Subwords
 
 
 def read_pieces(folder: ModelFolder) -> tuple[MappedSubwords, MappedSubwords]:
-    """The pieces of source and target, with the ids that training has for them."""
+    """Read the pieces of source and target, with the ids that training uses ("ours")."""
     pieces = {id: piece for piece, id in read_vocabulary(folder).items()}
     ids = order_ids(folder, pieces)[len(SPECIAL) :]
     names = [*SPECIAL, *(pieces.get(id, f"<unnamed {id}>") for id in ids)]
@@ -35,15 +35,15 @@ def read_pieces(folder: ModelFolder) -> tuple[MappedSubwords, MappedSubwords]:
 
 
 def read_vocabulary(folder: ModelFolder) -> dict[str, int]:
-    """The ids of all pieces and codes of languages, by the model."""
+    """The model's ids of all pieces and codes of languages."""
     family, size = folder.family, folder.config["vocab_size"]
     vocabulary = _number_pieces(folder)
-    whole = set(vocabulary.values()) == set(range(len(vocabulary)))
+    is_gapless = set(vocabulary.values()) == set(range(len(vocabulary)))
     for code in map(family.code.format, read_languages(folder)):
         vocabulary[code] = len(vocabulary)
     if family.numbers == "fairseq":
         vocabulary["<mask>"] = len(vocabulary)
-    if not whole or not len(vocabulary) <= size <= len(vocabulary) + family.unnamed:
+    if not is_gapless or not len(vocabulary) <= size <= len(vocabulary) + family.unnamed:
         raise UserError(
             f"{folder.where}: {family.files[-1]} has {len(vocabulary)} pieces, the model {size}; "
             "give the tokeniser of this model"
@@ -69,28 +69,33 @@ def _damaged_tokenizer(folder: ModelFolder) -> UserError:
 
 
 def read_languages(folder: ModelFolder) -> list[str]:
-    """The languages that have codes, in the order of their ids, which `transformers` knows."""
+    """The languages that have codes, in the order of their ids, from `transformers`."""
     if not folder.family.code:
         return []
     transformers()  # an extra
     languages = import_module(folder.family.codes).FAIRSEQ_LANGUAGE_CODES
-    if isinstance(languages, Mapping):  # M2M-100's, in two sizes
+    if isinstance(languages, Mapping):  # M2M-100 has two lists
         size = folder.tokenizer.get("language_codes", "m2m100")
         if not (languages := languages.get(size)):
             raise UserError(f"{folder.where}: its languages, {size!r}, are not known; give M2M-100")
     return list(languages)
 
 
-def describe(
+def describe_model(
     folder: ModelFolder, cache: Path, languages: Sequence[str], prefix: str | None = None
 ) -> dict[str, Any]:
-    """What a model is built from.
+    """Collect everything from which the model is built.
+
+    Args:
+        folder: the model's folder.
+        cache: the folder that stores sums of large files.
+        languages: source and target language, for a model with codes of languages.
+        prefix: a text before each source.
 
     Returns:
-        Its configuration, its ids by ours (`ids`), and the hash of its weights (`weights`); the ids
-        of the text before each source (`prefix_ids`), if there is any. Of a model of several
-        languages the codes of source and target (`codes`), for `languages`, and whether that of the
-        source is its last piece (`code_is_last`).
+        The content of config.json; the model's ids by ours (`ids`); the hash of its weights
+        (`weights`); the ids of the prefix, if there is one (`prefix_ids`). For a model with codes
+        also those of source and target (`codes`), and `code_is_last`, see `Family`.
     """
     vocabulary = read_vocabulary(folder)
     pieces = {id: piece for piece, id in vocabulary.items()}
@@ -129,7 +134,7 @@ def check_languages(folder: ModelFolder, languages: Sequence[str]) -> None:
 def cut_prefix(
     folder: ModelFolder, prefix: str, vocabulary: Mapping[str, int], ids: Sequence[int]
 ) -> list[int]:
-    """The model's ids of a text before each source: a piece as a whole, or cut as any text."""
+    """The model's ids of a text before each source; it may be one piece, or is cut into pieces."""
     if prefix in vocabulary:
         return [vocabulary[prefix]]
     if prefix.startswith(">>"):  # a language's code, as Marian has it
@@ -146,8 +151,9 @@ def order_ids(
 ) -> list[int]:
     """The model's ids in the order of ours: padding, unknown, begin, end, then all others.
 
-    What begins a target, `begin` if that is the code of a language, has another role too (Marian,
-    T5: padding), so that one id stands twice. The order of the others does not depend on it.
+    `begin` is the id of a language's code, if a target begins with it. The id that begins a target
+    may have another role, too (padding in Marian and T5), and then stands here twice. The order of
+    the others does not depend on `begin`.
     """
     config = folder.config
     unknown = next((id for id, piece in pieces.items() if piece == "<unk>"), config["pad_token_id"])

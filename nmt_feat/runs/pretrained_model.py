@@ -22,7 +22,7 @@ from nmt_feat.pretrained.families import SIZES, Family, choose_family
 from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import choose_layers, peft
 from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
-from nmt_feat.pretrained.pieces import describe, read_pieces
+from nmt_feat.pretrained.pieces import describe_model, read_pieces
 from nmt_feat.runs.build_model import BY_EMBEDDING, FEWEST_IDS, build_feature_parts
 
 USABLE_COMBINERS = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
@@ -137,7 +137,7 @@ def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> Non
 def describe_pretrained(cfg: TrainConfig) -> dict[str, Any]:
     """The description from which the pretrained model of the settings is built."""
     folder = open_folder(str(cfg.model.folder))
-    return describe(folder, Path(cfg.paths.cache), choose_languages(cfg), cfg.model.prefix)
+    return describe_model(folder, Path(cfg.paths.cache), choose_languages(cfg), cfg.model.prefix)
 
 
 def choose_languages(cfg: TrainConfig) -> list[str]:
@@ -153,7 +153,7 @@ def build_pretrained(
     Args:
         cfg: the settings.
         values: size of each feature's vocabulary, special values included.
-        description: of the pretrained model, as `nmt_feat.pretrained.pieces.describe` gives it.
+        description: of the pretrained model, see `nmt_feat.pretrained.pieces.describe_model`.
     """
     model = cfg.model
     parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
