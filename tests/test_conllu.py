@@ -152,7 +152,7 @@ BAD = {
     ),
     "id": (
         ["one a a X _ _ 0 root _ _"],
-        "f:1: the id 'one' is no number, range (1-2) or empty node (1.1)",
+        "f:1: the id 'one' is not a number, range (1-2) or empty node (1.1)",
     ),
     "duplicate id": (
         [GOOD, GOOD],

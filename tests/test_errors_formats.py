@@ -179,7 +179,7 @@ CASES: dict[str, tuple[str, str, str, Callable[[str], str], str]] = {
         "",
         "train.jsonl",
         first("{", ""),
-        "CORPUS/train.jsonl:1: no JSON (Extra data: line 1 column 7 (char 6))",
+        "CORPUS/train.jsonl:1: not JSON (Extra data: line 1 column 7 (char 6))",
     ),
     "key that is no factor": (
         "jsonl",

@@ -189,13 +189,13 @@ REFUSED = {
     "no JSON": (
         "jsonl",
         "the dog",
-        "file:1: no JSON (Expecting value: line 1 column 1 (char 0))",
+        "file:1: not JSON (Expecting value: line 1 column 1 (char 0))",
     ),
-    "no object": ("jsonl", "[1]", "file:1: no object with a \"text\": '[1]'"),
+    "no object": ("jsonl", "[1]", "file:1: not an object with a \"text\": '[1]'"),
     "text is a number": (
         "jsonl",
         '{"text": 1}',
-        'file:1: no object with a "text": \'{"text": 1}\'',
+        'file:1: not an object with a "text": \'{"text": 1}\'',
     ),
     "two lines": (
         "jsonl",
@@ -206,7 +206,7 @@ REFUSED = {
     "factors of another type": (
         "jsonl",
         '{"text": "a", "factors": "X"}',
-        'file:1: "factors" is no list of strings',
+        'file:1: "factors" is not a list of strings',
     ),
     "factors of another length": (
         "jsonl",
@@ -216,7 +216,7 @@ REFUSED = {
     "words of another type": (
         "jsonl",
         '{"text": "a", "words": ["a"]}',
-        'file:1: "words" is no list of objects',
+        'file:1: "words" is not a list of objects',
     ),
     "no form": (
         "jsonl",
@@ -226,7 +226,7 @@ REFUSED = {
     "null": (
         "jsonl",
         '{"text": "a", "words": [{"form": "a", "upos": null}]}',
-        "file:1: word 1: upos is None, no text",
+        "file:1: word 1: upos is None, not text",
     ),
     "unknown key": (
         "jsonl",
@@ -268,8 +268,8 @@ def test_parallel_files_must_be_parallel(words: list[str], values: list[str], me
     [
         (["pos"], "x: unknown factor 'pos'; did you mean 'xpos' or 'upos'?"),
         (["upos", "upos"], "x: upos stands twice"),
-        (["feats", "feats.Case"], "x: feats holds feats.Case already; name either"),
-        (["upos", "misc.NER", "misc"], "x: misc holds misc.NER already; name either"),
+        (["feats", "feats.Case"], "x: feats contains feats.Case; name one of them"),
+        (["upos", "misc.NER", "misc"], "x: misc contains misc.NER; name one of them"),
     ],
 )
 def test_names_of_factors(factors: list[str], message: str) -> None:

@@ -70,7 +70,8 @@ REFUSED = {
     "id of 5,000 digits": (
         "x.conllu",
         ROW.format(DIGITS, "a", 0),
-        f":1: the id '{DIGITS[:57]}...{DIGITS[:58]}' is no number, range (1-2) or empty node (1.1)",
+        f":1: the id '{DIGITS[:57]}...{DIGITS[:58]}' is not a number, range (1-2) or empty node "
+        "(1.1)",
     ),
     "head of ten digits": (
         "x.conllu",
@@ -85,19 +86,19 @@ REFUSED = {
     "text that stands twice": (
         "x.jsonl",
         '{"text": "a", "text": "b"}\n',
-        ":1: no JSON (the key 'text' is twice in an object)",
+        ":1: not JSON (the key 'text' is twice in an object)",
     ),
     "lone surrogate": (
         "x.jsonl",
         '{"text": "a \\ud83d b"}\n',
-        ":1: no JSON (a lone surrogate, '\\ud83d', is not a character)",
+        ":1: not JSON (a lone surrogate, '\\ud83d', is not a character)",
     ),
-    "deep nesting": ("x.jsonl", DEEP, ":1: no JSON (nested deeper than 100)"),
-    "deeper nesting": ("x.jsonl", "[" * 10**6, ":1: no JSON (nested deeper than 100)"),
+    "deep nesting": ("x.jsonl", DEEP, ":1: not JSON (nested deeper than 100)"),
+    "deeper nesting": ("x.jsonl", "[" * 10**6, ":1: not JSON (nested deeper than 100)"),
     "line feed in a key": (
         "x.jsonl",
         '{"text": "a", "words": [{"form": "a", "u\\np": 1}]}',
-        ":1: word 1: u\\np is 1, no text",
+        ":1: word 1: u\\np is 1, not text",
     ),
     "surrogate's bytes": (
         "x.txt",

@@ -102,7 +102,7 @@ def test_a_word_may_be_a_number(tmp_path: Path) -> None:
         ("a 1 2\nb nan 2\n", "V:2: the vector of 'b' has nan; remove the line"),
         ("a 1 2\nb 1 -inf\n", "V:2: the vector of 'b' has -inf; remove the line"),
         ("a 1 2\nb 1 1e99\n", "V:2: the vector of 'b' has 1e99; remove the line"),
-        ("a 1 2\nb 1 x\n", "V:2: 'x' is no number; correct the line"),
+        ("a 1 2\nb 1 x\n", "V:2: 'x' is not a number; correct the line"),
         ("a 1 2\nb 1 2\na 1 3\n", "V:3: the word 'a' is in line 1 already; remove one of them"),
         ("2 2\na 1 2\na 1 2\n", "V:3: the word 'a' is in line 2 already; remove one of them"),
         ("a 1 2\n 3 4\n", "V:2: no word in front of the numbers; remove the line"),

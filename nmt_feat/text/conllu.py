@@ -1,4 +1,4 @@
-"""Annotated sentences, and how CoNLL-U is read and written."""
+"""Annotated sentences, and reading and writing of CoNLL-U."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from nmt_feat.text.files import read_blocks
 from nmt_feat.text.units import visible_characters
 
 NONE = "_"
-"""No value."""
+"""The mark for no value."""
 ROOT = "ROOT"
 """The UPOS of the root's head."""
 
 
 class Word(NamedTuple):
-    """A word of a sentence, with `_` where it has no value.
+    """A word of a sentence. A column without a value is `_`.
 
     A multi-word token (im = in + dem) is one word; its values are those of its parts, joined with
     `+` in order (`ADP+DET`).
     """
 
     form: str
-    """As it stands in the text."""
+    """The word as it stands in the text."""
     start: int
-    """Its first character in the sentence's text."""
+    """The position of its first character in the sentence's text."""
     end: int
-    """The first character behind it."""
+    """The position behind its last character."""
     lemma: str = "_"
     upos: str = "_"
     xpos: str = "_"
@@ -43,20 +43,20 @@ class Word(NamedTuple):
     head_upos: str = "_"
     """UPOS of the head, `ROOT` for the root."""
     head: int = -1
-    """Number of the head in the sentence, from 1; 0 for the root, -1 for none."""
+    """The number of the head in the sentence, from 1; 0 for the root, -1 for none."""
     misc: str = "_"
-    """`Key=Value|...` of one's own, without SpaceAfter."""
+    """`Key=Value|...`, without SpaceAfter."""
 
 
 class Sentence(NamedTuple):
-    """A line of raw text with its words in order; without annotation, it has none."""
+    """A line of raw text with its words in order; without annotation, it has no words."""
 
     text: str
     """The raw text."""
     words: tuple[Word, ...] = ()
-    """Its words."""
+    """The words, in order."""
     comments: tuple[str, ...] = ()
-    """Lines of CoNLL-U that begin with #, the text's apart."""
+    """Lines of CoNLL-U that begin with #, without the comment `# text`."""
 
 
 OWN_HEAD = "words that are their own head"
@@ -69,34 +69,32 @@ DEPS = "values of DEPS"
 
 @dataclass
 class Findings:
-    """How much of a kind CoNLL-U has, and where each kind stands first."""
+    """Special things in CoNLL-U: how often each kind occurs, and where first."""
 
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, tuple[str, int]] = field(default_factory=dict)  # file and line
     automatic: bool = False  # by scripts/annotate.py, with lines of several sentences
 
     def add(self, kind: str, name: str, line: int, count: int = 1) -> None:
-        """Count what stands in a line of a file, and more behind it."""
+        """Add `count` occurrences of a kind, the first of them in this line of a file."""
         self.counts[kind] += count
         before = self.first.setdefault(kind, (name, line))
         if before[0] == name and line < before[1]:
             self.first[kind] = name, line
 
     def update(self, others: Findings) -> None:
-        """Add those of what stands behind."""
+        """Add findings of later parts of the text."""
         self.counts.update(others.counts)
         self.automatic |= others.automatic
         self.first = others.first | self.first
 
     def describe_trees(self) -> str:
-        """What is wrong with heads; empty for nothing.
-
-        Several roots are right where an annotator sees several sentences in a line.
-        """
+        """Describe heads that are not a tree; empty if there are none."""
+        # An annotator may find several sentences, so several roots, in a line.
         return self.describe(*(OWN_HEAD, CYCLE) if self.automatic else (OWN_HEAD, CYCLE, ROOTS))
 
     def describe(self, *kinds: str) -> str:
-        """How many of each of the kinds there are, with the first place; empty for none."""
+        """The counts and first positions of these kinds; empty if there are none."""
         return ", ".join(
             f"{self.counts[kind]:,} {kind} (first: {':'.join(map(str, self.first[kind]))})"
             for kind in kinds
@@ -112,14 +110,14 @@ NUMBERS = {str(number): number for number in range(1000)} | {"_": -1}
 
 
 def sentence_end(data: bytes) -> int:
-    """Where the last sentence that is complete ends; 0 for nowhere."""
+    """The position behind the last complete sentence; 0 if there is none."""
     if at := data.rfind(b"\n\n") + 1:
         return at + 1
     return max((match.end() for match in re.finditer(rb"\n\s*\n", data)), default=0)
 
 
 def read_conllu(path: Path | str) -> Iterator[Sentence]:
-    """The sentences of a CoNLL-U file, plain or gzipped."""
+    """Read the sentences of a CoNLL-U file, plain or gzipped."""
     for block in read_blocks(path, sentence_end):
         yield from parse_conllu(block.lines(), str(path), block.line)
 
@@ -127,11 +125,20 @@ def read_conllu(path: Path | str) -> Iterator[Sentence]:
 def parse_conllu(
     lines: Iterable[str], name: str, first: int = 1, findings: Findings | None = None
 ) -> Iterator[Sentence]:
-    """The sentences in `lines`; whatever is broken is a `UserError` that begins `name:line:`.
+    """Parse the sentences in `lines`.
 
-    The text is that of `# text`, in which the forms must be found in order; without it, the forms
-    joined as SpaceAfter says. Empty nodes are skipped. A text without visible characters needs no
-    words. `first` is the number of the first line. What `Findings` names is counted in `findings`.
+    A sentence's text is that of `# text`, and the forms must stand in it in order; without this
+    comment, the forms are joined by SpaceAfter. Empty nodes are skipped. A text without visible
+    characters needs no words.
+
+    Args:
+        lines: lines of CoNLL-U.
+        name: the file's name, for messages.
+        first: the number of the first line.
+        findings: counts what `Findings` names.
+
+    Raises:
+        UserError: for a broken line; the message begins `name:line:`.
     """
     findings = Findings() if findings is None else findings
     block: list[str] = []
@@ -148,20 +155,20 @@ def parse_conllu(
 
 @dataclass
 class _Block:
-    """The lines of a sentence, sorted by what they are."""
+    """The lines of a sentence, sorted by their kind."""
 
     text: str | None = None  # of the comment `# text`
-    text_line: int = 0
+    text_line: int = 0  # the number of this comment's line
     comments: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)  # syntactic words, by columns
-    lines: list[int] = field(default_factory=list)  # the numbers of their lines
+    rows: list[list[str]] = field(default_factory=list)  # the columns of each syntactic word
+    lines: list[int] = field(default_factory=list)  # the numbers of the rows' lines
     ranges: dict[int, tuple[list[str], int]] = field(default_factory=dict)
     """Multi-word tokens by their first row: the token's columns, and its last word's number."""
-    range_end: int = 0
+    range_end: int = 0  # the number of the last word of the last range
 
 
 def _parse_sentence(lines: list[str], first: int, name: str, findings: Findings) -> Sentence:
-    """The sentence of lines without a blank one; `first` is the number of the first of them."""
+    """Parse the lines of a sentence; `first` is the number of the first line."""
     block = _sort_lines(lines, first, name, findings)
     rows, text = block.rows, block.text
     if not rows and text is not None and not visible_characters(text):
@@ -204,7 +211,7 @@ def _parse_sentence(lines: list[str], first: int, name: str, findings: Findings)
 
 
 def _sort_lines(lines: list[str], first: int, name: str, findings: Findings) -> _Block:
-    """The lines of a sentence by what they are; a broken one is an error."""
+    """Sort the lines of a sentence by their kind; a broken line is an error."""
     block = _Block()
     for line, content in enumerate(lines, first):
         if content[0] == "#":
@@ -216,7 +223,7 @@ def _sort_lines(lines: list[str], first: int, name: str, findings: Findings) -> 
                 block.comments.append(content)
             continue
         row = content.split("\t")
-        is_plain = row == content.split() and len(row) == 10  # no space in a column, no mistake
+        is_plain = row == content.split() and len(row) == 10  # the usual case, checked fast
         if not is_plain and (mistake := _find_mistake(row, content)):
             raise UserError(f"{name}:{line}: {mistake}")
         if control := find_control(row[1]):
@@ -230,7 +237,7 @@ def _sort_lines(lines: list[str], first: int, name: str, findings: Findings) -> 
 
 
 def _add_row(block: _Block, row: list[str], line: int, where: str) -> str | None:
-    """Put a word or range into the block; what `Findings` calls it, if it is no plain word."""
+    """Put a word or a range into the block; returns its kind in `Findings`, None for a word."""
     number, word_count = row[0], len(block.rows)
     if NUMBERS.get(number) == word_count + 1 or _read_number(number) >= 0:
         if int(number) != word_count + 1:
@@ -250,7 +257,7 @@ def _add_row(block: _Block, row: list[str], line: int, where: str) -> str | None
     if re.fullmatch(r"[0-9]+\.[0-9]+", number):
         return EMPTY_NODE
     raise UserError(
-        f"{where}: the id {short_repr(number)} is no number, range (1-2) or empty node (1.1)"
+        f"{where}: the id {short_repr(number)} is not a number, range (1-2) or empty node (1.1)"
     )
 
 
@@ -272,11 +279,12 @@ def _read_heads(fields: list[str], lines: list[int], name: str) -> list[int]:
 
 
 def _parts_of_tokens(block: _Block) -> list[slice]:
-    """The rows of each token: those of a range, else one."""
-    parts, at = [], 0
-    while at < len(block.rows):
-        parts.append(slice(at, block.ranges[at][1] if at in block.ranges else at + 1))
-        at = parts[-1].stop
+    """The rows of each token: several for a range, else one."""
+    parts, row = [], 0
+    while row < len(block.rows):
+        end = block.ranges[row][1] if row in block.ranges else row + 1
+        parts.append(slice(row, end))
+        row = end
     return parts
 
 
@@ -298,7 +306,7 @@ def _heads_of_tokens(heads: list[int], parts: list[slice]) -> list[int]:
 
 
 def check_tree(heads: Sequence[int], lines: Sequence[int], name: str, findings: Findings) -> None:
-    """Count what is no tree: `heads` of the words 1, 2 ..., each of which stands in its line."""
+    """Count heads that are not a tree; `heads` and `lines` are those of the words 1, 2 ..."""
     if heads.count(0) > 1:
         findings.add(ROOTS, name, lines[0])
     for number, (head, line) in enumerate(zip(heads, lines, strict=True), 1):
@@ -309,7 +317,7 @@ def check_tree(heads: Sequence[int], lines: Sequence[int], name: str, findings: 
 
 
 def has_cycle(heads: Sequence[int]) -> bool:
-    """Whether some words are heads of one another, in a circle; their own head is another matter.
+    """Whether some words are heads of one another, in a circle of two or more.
 
     `heads` are those of the words 1, 2 ...; 0 is the root, -1 none.
     """
@@ -328,7 +336,7 @@ def has_cycle(heads: Sequence[int]) -> bool:
 
 
 def find_control(form: str) -> str | None:
-    """What to say of a form that has a control character or a byte-order mark; else None."""
+    """A message about a form with a control character or a byte-order mark; else None."""
     if not (match := _CONTROL.search(form)):
         return None
     kind = "byte-order mark" if match[0] == "\ufeff" else "control character"
@@ -336,13 +344,13 @@ def find_control(form: str) -> str | None:
 
 
 def space_after(misc: str) -> str:
-    """What follows a word with this column MISC: a space, or nothing."""
+    """The white space that follows a word with this column MISC: a space, or nothing."""
     return "" if "SpaceAfter=No" in misc.split("|") else " "
 
 
 @lru_cache(maxsize=1 << 14)
 def own_misc(misc: tuple[str, ...]) -> str:
-    """What a word's column MISC, of its token and its parts, has of one's own."""
+    """Join the columns MISC of a token and its parts, without SpaceAfter and HeadUPOS."""
     items = dict.fromkeys(item for value in misc for item in value.split("|"))
     user_items = (i for i in items if not i.startswith(("SpaceAfter=", "HeadUPOS=")) and i != NONE)
     return "|".join(user_items) or NONE
@@ -362,18 +370,22 @@ def _read_number(head: str) -> int:
 
 
 def _join_values(values: Iterable[str]) -> str:
-    """Values of a token's parts in order, `ADP+DET`; `_` where no part has one."""
+    """Join the values of a token's parts, `ADP+DET`; `_` if no part has one."""
     values = list(values)
     return "_" if set(values) == {"_"} else "+".join(values)
 
 
 def locate_forms(forms: Sequence[str], text: str, where: str, hint: str) -> list[tuple[int, int]]:
-    """The span of each form in a text that they make up, whitespace apart.
+    """The span of each form in a text, which consists of the forms and white space.
 
-    Where they do not, `where` begins the `UserError`, `hint` ends it.
+    Args:
+        forms: the forms, in order; their white space may differ from the text's.
+        text: the text.
+        where: begins the `UserError` if the forms do not make up the text.
+        hint: ends it.
     """
     spans, behind = [], 0
-    for form in forms:  # as they mostly are: with nothing but white space between
+    for form in forms:  # the usual case: only white space between the forms
         start = text.find(form, behind)
         if start < 0 or text[behind:start].strip() or form != form.strip():
             break
@@ -381,25 +393,27 @@ def locate_forms(forms: Sequence[str], text: str, where: str, hint: str) -> list
     else:
         if not text[behind:].strip():
             return spans
-    visible = [at for at, character in enumerate(text) if not character.isspace()]
-    plain = "".join(text[at] for at in visible)
-    spans, at = [], 0  # at: counts visible characters
+    # White space inside of forms: compare without it.
+    positions = [i for i, character in enumerate(text) if not character.isspace()]
+    without_space = "".join(text[i] for i in positions)
+    spans, count = [], 0  # of characters so far
     for form in forms:
-        bare = "".join(form.split())
-        if not plain.startswith(bare, at):
-            start = visible[at] if at < len(visible) else len(text)
+        characters = "".join(form.split())
+        if not without_space.startswith(characters, count):
+            start = positions[count] if count < len(positions) else len(text)
             problem = f"{short_repr(form)} is not at character {start} ({text[start:][:20]!r} ...)"
             raise UserError(f"{where}: {problem}; {hint}")
-        spans.append((visible[at], visible[at + len(bare) - 1] + 1))
-        at += len(bare)
-    if at < len(visible):
-        problem = f"no word covers {text[visible[at] :][:20]!r} at character {visible[at]}"
+        spans.append((positions[count], positions[count + len(characters) - 1] + 1))
+        count += len(characters)
+    if count < len(positions):
+        start = positions[count]
+        problem = f"no word covers {text[start:][:20]!r} at character {start}"
         raise UserError(f"{where}: {problem}; {hint}")
     return spans
 
 
 def find_label(comments: Iterable[str], key: str) -> str | None:
-    """What the first comment `# key = value` with this key says of its sentence, if any does."""
+    """The value of the first comment `# key = value` with this key, or None."""
     for comment in comments:
         name, _, value = comment[1:].partition("=")
         if name.strip() == key and value.strip():
@@ -413,7 +427,7 @@ def write_label(key: str, value: str) -> str:
 
 
 def write_conllu(sentences: Iterable[Sentence]) -> str:
-    """CoNLL-U that `parse_conllu` reads back to the same sentences (a word a line, no ranges)."""
+    """Write CoNLL-U, a line per word, that `parse_conllu` reads as the same sentences."""
     out: list[str] = []
     for sentence in sentences:
         out += [*sentence.comments, f"# text = {sentence.text}"]
@@ -433,9 +447,9 @@ def write_conllu(sentences: Iterable[Sentence]) -> str:
 
 
 def align_words(text: str, words: Sequence[Word], name: str) -> tuple[Word, ...]:
-    """The words with their spans in `text`, which may differ in whitespace only.
+    """Give words their spans in `text`, from which they may differ only in white space.
 
-    `name` (file:line) begins the `UserError` where they do not fit.
+    `name` (file:line) begins the `UserError` if they do not fit.
     """
     where = f"{name}: the annotation does not fit the text {short_repr(text)}"
     spans = locate_forms([word.form for word in words], text, where, "annotate this very text")

@@ -1,4 +1,4 @@
-"""CoNLL-U straight to columns, thousands of sentences at a time."""
+"""Parse CoNLL-U directly into columns, thousands of sentences at a time."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ def parse_block(
     columns: Sequence[str],
     findings: Findings | None = None,
 ) -> Sentences:
-    """`Sentences.of(parse_conllu(lines, name, first, findings), columns)`, without an object for
-    each word.
+    """Return `Sentences.of(parse_conllu(lines, name, first, findings), columns)`, but faster.
 
-    That is for plain sentences: ids that count, no white space in a column, the text that forms
-    and SpaceAfter say. All others, and every mistake, are left to `parse_conllu`. In `findings` is
-    counted what is odd about heads.
+    Plain sentences need no object for each word. Their ids count 1, 2, 3 ..., no column has white
+    space, and the text is the one that forms and SpaceAfter give. `parse_conllu` gets all other
+    sentences, and every mistake.
     """
     findings = Findings() if findings is None else findings
     tabs = np.fromiter(map(str.count, lines, repeat("\t")), np.int64, len(lines))
@@ -93,17 +92,17 @@ def _parse_plain(
     plain: Booleans,
     columns: Sequence[str],
 ) -> tuple[Sentences, Booleans, Booleans]:
-    """The sentences of the plain parts.
+    """Parse the plain parts; a part is the lines of a sentence.
 
     Args:
         words: lines of ten columns.
         part: the part of each word.
-        text_of_part: by part, the text that its comment says.
-        plain: by part, whether it can be plain.
-        columns: those to read.
+        text_of_part: by part, the text of its comment.
+        plain: by part, whether it may be plain.
+        columns: the columns to read.
 
     Returns:
-        The sentences; by part, whether it is plain after all; whether it is, with several roots.
+        The sentences; by part, whether it is plain; by part, whether it also has several roots.
     """
     fields = _read_columns(words)
     begins = np.flatnonzero(np.diff(part, prepend=-1))
@@ -136,7 +135,7 @@ def _parse_number(value: str) -> int:
 def _find_odd_words(
     fields: dict[str, DictionaryColumn], head: Integers, begin: Integers, counts: Integers
 ) -> Booleans:
-    """Which words only `parse_conllu` can read, or refuse; arguments as of `_in_circle`."""
+    """Whether only `parse_conllu` can read, or refuse, a word; for arguments see `_in_circle`."""
     number, count = _apply_to_strings(fields["id"], _parse_number), np.repeat(counts, counts)
     odd: Booleans = (number != np.arange(len(head)) - begin + 1) | (head < -1) | (head > count)
     for column in fields.values():
@@ -150,9 +149,9 @@ def _find_odd_words(
 def _spell_sentences(
     fields: dict[str, DictionaryColumn], begins: Integers, begin: Integers
 ) -> tuple[list[str], Integers, Integers]:
-    """The texts that forms and SpaceAfter say; start in its text and length of each word.
+    """Spell texts by forms and SpaceAfter; also the start of each word in its text, and its length.
 
-    All forms are joined to one string, in which a sentence is what lies between two bounds.
+    All forms are joined to one string, which is then cut into sentences.
     """
     form = fields["form"]
     space = _apply_to_strings(fields["misc"], lambda s: len(space_after(s)))
@@ -166,28 +165,30 @@ def _spell_sentences(
 
 
 def _find_head_upos(upos: DictionaryColumn, head: Integers, begin: Integers) -> DictionaryColumn:
-    """The part of speech of each word's head; of a root, and of none, names of their own."""
+    """The part of speech of each word's head: `ROOT` for a root, `_` without a head."""
     codes = np.append(upos.codes, [len(upos.values), len(upos.values) + 1])
     rows = np.where(head > 0, begin + head - 1, len(upos.codes) + (head < 0))
     return DictionaryColumn(codes[rows], [*upos.values, ROOT, NONE])
 
 
 def _in_circle(head: Integers, begin: Integers, counts: Integers) -> Booleans:
-    """Of each word whether no root is above it, but itself or another one of a circle.
+    """Whether each word is in a circle of heads, or below one.
 
-    `head` is as in CoNLL-U, `begin` the place of each sentence's first word, for each of its words;
-    `counts` the words of each sentence.
+    Args:
+        head: heads as in CoNLL-U.
+        begin: for each word, the index of its sentence's first word.
+        counts: the number of words of each sentence.
     """
-    top = len(head)  # beyond all words
+    top = len(head)  # stands above all roots
     above = np.append(np.where(head > 0, begin + head - 1, top), top)
-    for _ in range(int(counts.max(initial=1)).bit_length()):  # each round goes twice as far up
+    for _ in range(int(counts.max(initial=1)).bit_length()):  # each round doubles the steps up
         above = above[above]
     circle: Booleans = above[:-1] != top
     return circle
 
 
 def _read_columns(words: list[str]) -> dict[str, DictionaryColumn]:
-    """The ten columns of lines that have them."""
+    """The columns of lines with ten columns."""
     data = "\n".join(words).encode()
     table = csv.read_csv(
         pa.BufferReader(data),
@@ -202,6 +203,6 @@ def _read_columns(words: list[str]) -> dict[str, DictionaryColumn]:
     }
 
 
-def _apply_to_strings(column: DictionaryColumn, of: Callable[[str], Any]) -> NDArray[Any]:
-    """`of` each word's string."""
-    return np.array([of(value) for value in column.values])[column.codes]
+def _apply_to_strings(column: DictionaryColumn, function: Callable[[str], Any]) -> NDArray[Any]:
+    """Call `function` once for each distinct string; returns its result for each word."""
+    return np.array([function(value) for value in column.values])[column.codes]

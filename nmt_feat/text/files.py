@@ -17,9 +17,9 @@ from nmt_feat.base.checksums import hash_file
 from nmt_feat.errors import UserError
 
 BLOCK = 1 << 20
-"""Bytes of text that are read and worked on at a time."""
+"""The number of bytes of text that are read and processed at a time."""
 REMEMBER = 1 << 26
-"""Files of at least so many bytes are not hashed again while their size and times are the same."""
+"""Results for files of at least so many bytes are stored, and used while a file is unchanged."""
 
 
 class Block(NamedTuple):
@@ -27,8 +27,8 @@ class Block(NamedTuple):
 
     path: str
     data: bytes
-    line: int  # number of its first line
-    offset: int  # of its first byte in the (decompressed) file
+    line: int  # the number of its first line
+    offset: int  # the position of its first byte in the (decompressed) file
 
     def lines(self) -> list[str]:
         r"""The lines, split on "\n" only, without "\r" at their ends; bad UTF-8 is an error."""
@@ -65,9 +65,9 @@ def open_decompressed(path: Path | str) -> Iterator[IO[bytes]]:
 
 
 def list_shards(path: Path | str) -> list[Path]:
-    """The files of a name with `*`, by the numbers in theirs: part-2 before part-10.
+    """The files of a name with `*`, in the order of the numbers in their names: part-2, part-10.
 
-    A name without `*` is its one file, whether it is there or not.
+    A name without `*` is one file, whether it exists or not.
     """
     path = Path(path)
     if "*" not in path.name or path.exists():
@@ -80,14 +80,15 @@ def list_shards(path: Path | str) -> list[Path]:
 
 
 def line_end(data: bytes) -> int:
-    """Where the last line that is complete ends; 0 for nowhere."""
+    """The position behind the last complete line; 0 if there is none."""
     return data.rfind(b"\n") + 1
 
 
 def read_blocks(path: Path | str, end: Callable[[bytes], int] = line_end) -> Iterator[Block]:
-    """A file, or its `shards`, in blocks of about `BLOCK` bytes; each ends where `end` says.
+    """Read a file, or its shards, in blocks of about `BLOCK` bytes.
 
-    Where it ends nowhere, twice as much is read each time, so that the time is linear.
+    `end` returns where the last complete line or sentence of some bytes ends. As long as there is
+    none, each read is twice as long as the one before, so that the time is linear.
     """
     for shard in list_shards(path):
         with open_decompressed(shard) as file:
@@ -107,15 +108,15 @@ def read_blocks(path: Path | str, end: Callable[[bytes], int] = line_end) -> Ite
 def read_lines(path: Path | str) -> list[str]:
     r"""The lines of a UTF-8 file, split on "\n" only, without "\r" at their ends.
 
-    A byte-order mark at the start is no part of the text. Invalid UTF-8 is a `UserError` with the
-    offset of the first bad byte in the (decompressed) file.
+    A byte-order mark at the start is dropped. Invalid UTF-8 is a `UserError` with the offset of the
+    first bad byte in the (decompressed) file.
     """
     with open_decompressed(path) as file:
         return Block(str(path), file.read(), 1, 0).lines()
 
 
 def hash_content(path: Path | str, content: bool = False) -> str:
-    """Hexadecimal SHA-256 of a file; of what is in it, decompressed, where `content`."""
+    """Hexadecimal SHA-256 of a file; with `content`, of its decompressed content."""
     if not content:
         return hash_file(path)
     with open_decompressed(path) as file:
@@ -123,7 +124,7 @@ def hash_content(path: Path | str, content: bool = False) -> str:
 
 
 def hash_file_cached(path: Path, cache: Path, content: bool = False) -> str:
-    """`sha256`, for large files remembered in the folder `cache`."""
+    """`hash_content`; the results for large files are stored in the folder `cache`."""
     return str(
         compute_cached(path, cache, f"{content}", lambda: hash_content(path, content), "sha256")
     )
@@ -132,10 +133,17 @@ def hash_file_cached(path: Path, cache: Path, content: bool = False) -> str:
 def compute_cached(
     path: Path, cache: Path, kind: str, compute: Callable[[], Any], name: str = "value"
 ) -> Any:
-    """`compute()` of a file; of a large one remembered by size and times of change.
+    """Call `compute()`; for a large file, the result is stored in `cache` and used while it holds.
 
-    That of the content may be set back, as by `tar` and `cp -p`; that of the inode may not. `kind`
-    and `name` say what is computed, in the folder `cache`.
+    It holds while the file's size and times of change stay the same. The time of the content can be
+    set back, as `tar` and `cp -p` do, but not that of the inode.
+
+    Args:
+        path: the file.
+        cache: the folder for results.
+        kind: what is computed, a part of the key of the result.
+        compute: computes it.
+        name: the result's name in its file.
     """
     if not path.is_file() or path.stat().st_size < REMEMBER:
         return compute()
@@ -149,8 +157,8 @@ def compute_cached(
     except (OSError, ValueError, KeyError, TypeError):
         pass
     value, after = compute(), path.stat()
-    if state == [after.st_size, after.st_mtime_ns, after.st_ctime_ns]:  # nobody wrote meanwhile
-        # Another process may write the same; the folder may be that of another machine.
+    if state == [after.st_size, after.st_mtime_ns, after.st_ctime_ns]:  # unchanged meanwhile
+        # Another process may write the same result, and the folder may be read-only.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             memory.parent.mkdir(parents=True, exist_ok=True)
             temporary = memory.with_suffix(".tmp")
@@ -163,12 +171,12 @@ _LINE_ENDS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def one_line(text: str) -> str:
-    """The text as one line of a file, whatever it is read by: line separators are spaces."""
+    """Replace all line separators by spaces, so that every program reads the text as one line."""
     return _LINE_ENDS.sub(" ", text)
 
 
 def rank_by_count(counts: Counter[str]) -> list[str]:
-    """Values, the most frequent first, ties by name."""
+    """The values, the most frequent first, equally frequent ones in the order of the alphabet."""
     values = sorted(counts)
     values.sort(key=counts.__getitem__, reverse=True)  # ties keep their order
     return values

@@ -1,8 +1,7 @@
-"""Annotated text as other toolkits have it: factors on each token, parallel files, JSON lines.
+"""Annotated text in the formats of other toolkits: factors on tokens, parallel files, JSON lines.
 
-Names of factors are those of the features' columns (`upos`, `feats.Case`, `misc.NER`). Tokens with
-factors on them, separated by spaces, are the sentence's text; what such a line cannot hold is
-refused.
+Factors have the names of columns (`upos`, `feats.Case`, `misc.NER`). The tokens of a factored line,
+joined by spaces, are the sentence's text; what such a line cannot hold is refused.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from nmt_feat.text.sentences import ANNOTATION, Sentences
 from nmt_feat.text.word_values import read_column, whitespace_words
 
 SEPARATORS = {"pipe": "|", "ffe8": "\uffe8"}
-"""`word|f1|f2` of Nematus and Sockeye, the same with U+FFE8 of OpenNMT."""
+"""`word|f1|f2` as in Nematus and Sockeye; the same with U+FFE8 as in OpenNMT."""
 FORMATS = ("text", "conllu", *SEPARATORS, "jsonl")
 _LOOKALIKES = {"|": "U+007C", "\uffe8": "U+FFE8", "\u2502": "U+2502", "\uff5c": "U+FF5C"}
 _ESCAPED = re.compile("&((?:amp;)*)#124;")
 
 
 def kind_of(path: Path | str) -> str:
-    """The format that a file's name tells: conllu or jsonl, else text."""
+    """The format of a file by its name: conllu or jsonl, else text."""
     name = str(path).removesuffix(".gz")
     return next((kind for kind in ("conllu", "jsonl") if name.endswith(f".{kind}")), "text")
 
 
 def guess_format(lines: Sequence[str]) -> str | None:
-    """The format of factored text that plain text seems to be: every token has a separator."""
+    """The factored format that plain text seems to have, if every token has its separator."""
     tokens = [token for line in lines for token in line.split()]
     for kind, separator in SEPARATORS.items():
         counts = {token.count(separator) for token in tokens}
@@ -53,7 +52,7 @@ def guess_format(lines: Sequence[str]) -> str | None:
 
 
 def check_factors(factors: Sequence[str], setting: str) -> None:
-    """Refuse names that are no column of an annotation; `setting` begins the message."""
+    """Refuse names that are not columns of an annotation; `setting` begins the message."""
     for name in factors:
         if name not in ANNOTATION and not re.fullmatch(r"(feats|misc)\..+", name):
             names = (*ANNOTATION, "feats.Case", "misc.NER")
@@ -63,7 +62,7 @@ def check_factors(factors: Sequence[str], setting: str) -> None:
     for whole in ("feats", "misc"):
         one = next((name for name in factors if name.startswith(f"{whole}.")), None)
         if one and whole in factors:
-            raise UserError(f"{setting}: {whole} holds {one} already; name either")
+            raise UserError(f"{setting}: {whole} contains {one}; name one of them")
 
 
 def parse_lines(
@@ -74,9 +73,15 @@ def parse_lines(
     first: int = 1,
     findings: Findings | None = None,
 ) -> Iterator[Sentence]:
-    """Sentences of `lines`, the first of which has the number `first`, in one of `FORMATS`.
+    """Parse lines in the format `kind`, one of `FORMATS`.
 
-    `name` begins the errors. What `Findings` names is counted in `findings`.
+    Args:
+        lines: the lines.
+        name: the file's name, which begins the errors.
+        kind: the format.
+        factors: the names of the factors in the lines.
+        first: the number of the first line.
+        findings: counts what `Findings` names.
     """
     if kind == "conllu":
         return parse_conllu(lines, name, first, findings)
@@ -90,9 +95,9 @@ def parse_lines(
 def parse_factored(
     lines: Iterable[str], name: str, factors: Sequence[str], kind: str, first: int = 1
 ) -> Iterator[Sentence]:
-    """Sentences of `word|f1|f2 ...` lines; whatever is broken is a `UserError` at `name:line:`.
+    """Parse lines `word|f1|f2 ...`; a broken line is a `UserError` that begins `name:line:`.
 
-    In `pipe`, `&#124;` is a literal `|`, and one `amp;` is taken from `&amp;#124;`.
+    In `pipe`, `&#124;` is a literal `|`, and `&amp;#124;` is a literal `&#124;`.
     """
     separator = SEPARATORS[kind]
     for number, line in enumerate(lines, first):
@@ -137,10 +142,10 @@ def parse_parallel(
     factors: Mapping[str, tuple[str, Iterable[str]]],
     first: int = 1,
 ) -> Iterator[Sentence]:
-    """Sentences of a file of words and, by factor, a file (name, lines) of values, as Sockeye has.
+    """Parse a file of words, and a file (name, lines) of values for each factor, as in Sockeye.
 
-    The text is the line as it stands, as it is where no factor is wanted. Files that are not
-    token-parallel are a `UserError` that names both and the line.
+    The sentence's text is the line of words as it is. If the files do not have the same number of
+    tokens in a line, it is a `UserError` that names both files and the line.
     """
     sides = [iter(side) for _, side in factors.values()]
     number = first - 1
@@ -175,12 +180,13 @@ def parse_jsonl(
     first: int = 1,
     findings: Findings | None = None,
 ) -> Iterator[Sentence]:
-    """Sentences of JSON lines.
+    """Parse JSON lines.
 
-    A line is `{"text": ..., "words": [{"form": ..., "upos": ..., ...}, ...]}`, whose forms stand
-    in the text in order, or Sockeye's `{"text": ..., "factors": ["f f f", ...]}`, whose factors
-    `factors` names. The `head` of a word is a number, as in CoNLL-U; `comments` are CoNLL-U's, if
-    they are such. Other keys of the line are ignored, as in Sockeye; those of a word are not.
+    A line is `{"text": ..., "words": [{"form": ..., "upos": ..., ...}, ...]}`, where the forms
+    stand in the text in order; or, as in Sockeye, `{"text": ..., "factors": ["f f f", ...]}`, where
+    `factors` has the names. The `head` of a word is a number, as in CoNLL-U. `comments` may be
+    lines as in CoNLL-U. Other keys of a line are ignored, as in Sockeye; other keys of a word are
+    errors.
     """
     findings = Findings() if findings is None else findings
     for number, line in enumerate(lines, first):
@@ -205,23 +211,23 @@ def parse_jsonl(
 
 
 def _read_json_line(line: str, where: str) -> dict[str, Any]:
-    """The object of a line of JSON, which has a text of one line."""
+    """The object of a line of JSON; its `text` must be one line."""
     try:
         content = load_json(line)
     except ValueError as error:
-        raise UserError(f"{where}: no JSON ({error})") from None
+        raise UserError(f"{where}: not JSON ({error})") from None
     if not isinstance(content, dict) or not isinstance(content.get("text"), str):
-        raise UserError(f'{where}: no object with a "text": {line[:60]!r}')
+        raise UserError(f'{where}: not an object with a "text": {line[:60]!r}')
     if "\n" in content["text"] or "\r" in content["text"]:
         raise UserError(f"{where}: the text has a line break; a sentence is one line")
     return content
 
 
 def _parse_factors(text: str, factor_lines: Any, factors: Sequence[str], where: str) -> Sentence:
-    """The sentence of Sockeye's tokens and lines of their factors, which `factors` names."""
+    """The sentence of tokens and lines of their factors, as in Sockeye; `factors`: the names."""
     is_list = isinstance(factor_lines, list)
     if not is_list or not all(isinstance(row, str) for row in factor_lines):
-        raise UserError(f'{where}: "factors" is no list of strings')
+        raise UserError(f'{where}: "factors" is not a list of strings')
     if len(factor_lines) != len(factors):
         names = ", ".join(factors) or "none"
         raise UserError(f"{where}: {len(factor_lines)} factors, not {len(factors)} ({names})")
@@ -235,7 +241,7 @@ def _parse_factors(text: str, factor_lines: Any, factors: Sequence[str], where: 
 
 
 def _read_comments(comments: Any) -> tuple[str, ...]:
-    """Those of CoNLL-U; what somebody else calls so is none of them."""
+    """The comments, if they are lines as in CoNLL-U; the key may mean something else."""
     items = comments if isinstance(comments, list) else []
     if all(isinstance(c, str) and re.fullmatch("#[^\n\r]*", c) for c in items):
         return tuple(items)
@@ -243,8 +249,9 @@ def _read_comments(comments: Any) -> tuple[str, ...]:
 
 
 def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
+    """The words of a JSON line, with spans in its text."""
     if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
-        raise UserError(f'{where}: "words" is no list of objects')
+        raise UserError(f'{where}: "words" is not a list of objects')
     forms, rows, heads = [], [], []
     for position, word in enumerate(words, 1):
         head = word.pop("head", -1)
@@ -257,8 +264,8 @@ def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
         for key, value in word.items():
             if not isinstance(value, str) or not value.strip():
                 raise UserError(
-                    f"{where}: word {position}: {short_repr(key)[1:-1]} is {short_repr(value)}, no "
-                    "text"
+                    f"{where}: word {position}: {short_repr(key)[1:-1]} is {short_repr(value)}, "
+                    "not text"
                 )
         if "form" not in word:
             raise UserError(f"{where}: word {position} has no form")
@@ -279,16 +286,17 @@ def _words_of_json(text: str, words: Any, where: str) -> tuple[Word, ...]:
 
 
 def _join_tokens(rows: Sequence[Sequence[str]], factors: Sequence[str], where: str) -> Sentence:
-    """Of the tokens and their values, `rows`, joined by single spaces."""
-    words, at = [], 0
+    """Join tokens by single spaces; a row has a token and its values."""
+    words, start = [], 0
     for form, *values in rows:
         columns = dict(zip(factors, values, strict=True))
-        words.append(_build_word(form, at, at + len(form), columns, where))
-        at += len(form) + 1
+        words.append(_build_word(form, start, start + len(form), columns, where))
+        start += len(form) + 1
     return Sentence(" ".join(row[0] for row in rows), tuple(words))
 
 
 def _build_word(form: str, start: int, end: int, factors: Mapping[str, str], where: str) -> Word:
+    """A word with its factors as columns; keys such as `feats.Case` become one column."""
     if control := find_control(form):
         raise UserError(f"{where}: the word {control}")
     columns: dict[str, Any] = {n: value for n, value in factors.items() if n in ANNOTATION}
@@ -321,7 +329,7 @@ def _build_word(form: str, start: int, end: int, factors: Mapping[str, str], whe
 def write_factored(
     sentences: Iterable[Sentence], name: str, factors: Sequence[str], kind: str
 ) -> Iterator[str]:
-    """Lines that `parse_factored` reads; `name` begins the error about what they cannot hold."""
+    """Write lines that `parse_factored` reads; `name` begins errors about what they cannot hold."""
     separator = SEPARATORS[kind]
     for number, sentence in enumerate(sentences, 1):
         columns = _columns_of(sentence, factors, f"{name}: sentence {number}")
@@ -340,15 +348,15 @@ def write_factored(
 def write_parallel(
     sentences: Iterable[Sentence], name: str, factors: Sequence[str]
 ) -> Iterator[tuple[str, ...]]:
-    """A line of each file, words and factors, that `parse_parallel` reads."""
+    """Write lines that `parse_parallel` reads: for each sentence, one of words and each factor."""
     for number, sentence in enumerate(sentences, 1):
         yield tuple(map(" ".join, _columns_of(sentence, factors, f"{name}: sentence {number}")))
 
 
 def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
-    """JSON lines that `parse_jsonl` reads back: the text, and forms with all values there are.
+    """Write JSON lines that `parse_jsonl` reads: the text, and forms with all their values.
 
-    A sentence that is not annotated is its text alone.
+    A sentence without annotation has only its text.
     """
     for sentence in sentences:
         words = []
@@ -365,7 +373,7 @@ def write_jsonl(sentences: Iterable[Sentence]) -> Iterator[str]:
 
 
 def _columns_of(sentence: Sentence, factors: Sequence[str], where: str) -> list[list[str]]:
-    """Forms and the values of each factor, none of which has a space."""
+    """The forms, and the values of each factor; it is an error if one has a space."""
     if not sentence.words and sentence.text.strip():
         raise UserError(f"{where}: no annotation of {sentence.text!r}; annotate it first")
     columns = [[word.form for word in sentence.words]]

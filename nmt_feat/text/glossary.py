@@ -1,4 +1,4 @@
-"""A glossary: terms with their translations, and where they stand in a text."""
+"""A glossary: terms with their translations, and how they are found in a text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ A term may begin and end at any of them."""
 FORM = "a line is: source term, tab, target term, and maybe a tab and the source term's lemmas"
 
 Span = tuple[int, int]
-"""The first character and the first one behind the span."""
+"""The position of the first character, and the position behind the last one."""
 
 
 class Term(NamedTuple):
@@ -36,7 +36,7 @@ class Term(NamedTuple):
 
 
 class Occurrence(NamedTuple):
-    """A term, and the characters of a text where it stands."""
+    """A term, and its span in a text."""
 
     start: int
     end: int
@@ -45,8 +45,8 @@ class Occurrence(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _token_pattern() -> re.Pattern[str]:
-    """Words with their accents and vowel signs, single characters of unspaced scripts, signs."""
-    # Python's \w has no combining marks: without them a vowel sign would cut its word in two.
+    """Matches words with accents and vowel signs, characters of unspaced scripts, and signs."""
+    # Python's \w has no combining marks, so a vowel sign would cut its word in two.
     characters = map(chr, range(0x20000))
     marks = "".join(c for c in characters if unicodedata.category(c)[0] == "M")
     unspaced = f"[{UNSPACED}][{marks}]*"
@@ -64,24 +64,24 @@ def split_tokens(text: str) -> tuple[str, ...]:
 
 
 class TokenSequences:
-    """Sequences of tokens, to find them in texts.
+    """Finds sequences of tokens in texts.
 
-    A sequence in lower case matches whatever the text's case; any other matches only as it is.
+    A sequence in lower case matches in any case; any other one matches only as it is.
     """
 
     def __init__(self, sequences: Iterable[Sequence[str]]) -> None:
         self.number_by_tokens: dict[tuple[str, ...], int] = {}
-        """By sequence its number; equal sequences have that of the first one."""
+        """The number of each sequence; of equal ones, that of the first."""
         self.lengths: dict[str, set[int]] = {}
-        """By first token, in lower case, how long the sequences are that begin with it."""
+        """By first token, in lower case, the lengths of the sequences that begin with it."""
         for number, tokens in enumerate(sequences):
             self.number_by_tokens.setdefault(tuple(tokens), number)
             self.lengths.setdefault(tokens[0].lower(), set()).add(len(tokens))
 
     def find(self, tokens: Sequence[str]) -> list[tuple[int, int, int]]:
-        """All matches, which may overlap: first token, first token behind, number of the sequence.
+        """Find all matches, which may overlap: first token, token behind, number of the sequence.
 
-        Where a sequence as it is and one in lower case match the same tokens, the former counts.
+        If a sequence as it is and one in lower case match the same tokens, the first one counts.
         """
         lower = [token.lower() for token in tokens]
         matches = []
@@ -113,7 +113,7 @@ class Glossary:
         """Read the glossary in a file.
 
         Raises:
-            UserError: the file is no glossary; the message names the line.
+            UserError: if the file is not a glossary; the message names the line.
         """
         rows: dict[str, tuple[Term, int]] = {}
         for number, line in enumerate(read_lines(path), 1):
@@ -144,10 +144,9 @@ class Glossary:
     def find_terms(
         self, text: str, words: Sequence[Span] = (), lemmas: Sequence[str] = ()
     ) -> list[Occurrence]:
-        """The terms of a text, from left to right.
+        """Find the terms of a text, from left to right.
 
-        Of terms that overlap, the one that begins first is taken; of those that begin together, the
-        longest.
+        If terms overlap, the one that begins first counts; if they begin together, the longest.
 
         Args:
             text: the text.
@@ -161,32 +160,32 @@ class Glossary:
             by_lemma = self.lemmas.find([lemma.lower() for lemma in lemmas])
             matches += [(words[a][0], words[b - 1][1], n) for a, b, n in by_lemma]
         chosen: list[Occurrence] = []
-        # Sorting is stable: of two terms with one span, the one that is written so comes first.
+        # Sorting is stable, so of two terms with one span, a match as written comes first.
         for start, end, number in sorted(matches, key=lambda match: (match[0], -match[1])):
             if not chosen or start >= chosen[-1].end:
                 chosen.append(Occurrence(start, end, self.terms[number]))
         return chosen
 
     def exchange_targets(self) -> dict[str, str]:
-        """By source term the translation of another term, for the control.
+        """By source term, the translation of another term, for the control.
 
-        The exchange depends on the terms alone. A glossary of a single translation has no other.
+        The exchange depends only on the terms. With a single translation, nothing changes.
         """
-        # Sorted by hashes: in the order of the alphabet, terms would get similar translations.
+        # Sorted by hashes, because neighbours in the alphabet have similar translations.
         targets = sorted({term.target for term in self.terms}, key=_hash_text)
         following = dict(zip(targets, [*targets[1:], *targets[:1]], strict=True))
         return {term.source: following[term.target] for term in self.terms}
 
 
 def contains_tokens(tokens: Sequence[str], sought: Sequence[str]) -> bool:
-    """Whether the tokens of a text have the sought ones among them, one behind the other."""
+    """Whether the sequence `sought` occurs in the tokens of a text."""
     return count_tokens(tokens, sought) > 0
 
 
 def count_tokens(tokens: Sequence[str], sought: Sequence[str]) -> int:
-    """How often the tokens of a text have the sought ones among them, one behind the other."""
+    """How often the sequence `sought` occurs in the tokens of a text."""
     length = len(sought)
-    if not length:  # of a term for which an annotator has no word
+    if not length:  # an annotator may find no word in a term
         return 0
     starts = range(len(tokens) - length + 1)
     return sum(tuple(tokens[i : i + length]) == tuple(sought) for i in starts)

@@ -1,14 +1,14 @@
-"""The annotation of one text from several sources, brought together word by word.
+"""Merge the annotation of one text from several sources, word by word.
 
-Sources are the text itself, where it brings columns (CoNLL-U, factors), and annotators. Words are
-those of the first source that has any; each takes the values that another source has where it
-stands. Each column is of one source in the whole corpus: the first that has a value of it in the
-training text. Where that is the text, and another text does not bring the column, an annotator
-gives it, if one can. `misc` is shared by its keys: `misc.Term` may be the text's, `misc.NER`
-spaCy's.
+Sources are the text itself, if it has columns (CoNLL-U, factors), and annotators. Words come from
+the first source that has any. Each word gets the values that other sources have at its position.
+Each column comes from one source in the whole corpus: the first that has a value in it in the
+training text. If that is the text, and another text lacks the column, an annotator gives it, if one
+can. The keys of `misc` may come from different sources: `misc.Term` from the text, `misc.NER` from
+spaCy.
 
-    text         don't   sleep        misc.Term is the text's
-    udpipe       do n't  sleep        upos is UDPipe's: of do, which covers the first character
+    text         don't   sleep        misc.Term comes from the text
+    udpipe       do n't  sleep        upos from UDPipe: that of do, which has the first character
     merged       don't   sleep
                  AUX     VERB
 """
@@ -26,20 +26,22 @@ from nmt_feat.text.sentences import HEAD, Sentences
 from nmt_feat.text.word_values import MISSING, MISSING_HEAD
 
 TEXT = "text"
-"""The source that is the text itself."""
+"""The name of the text itself as a source."""
 MISC = "misc."
-"""Begins the name of a key of the column `misc`."""
+"""How the name of a key of the column `misc` begins."""
 NO_VALUES = {NONE, MISSING, "", "-1", str(MISSING_HEAD)}
+"""Strings that stand for no value in some column."""
 VALUES = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos")
+"""The columns that come from one source each, apart from heads."""
 
 
 class Annotation(NamedTuple):
-    """What a source says of a sentence."""
+    """The annotation of a sentence from one source."""
 
     source: str  # `TEXT`, or an annotator's name
     sentence: Sentence
     joins: bool = False
-    """Whether a larger word takes the values of all its words, as of morphemes, not the first."""
+    """Whether a larger word takes the values of all this source's words in it, not the first's."""
 
 
 @dataclass
@@ -50,18 +52,18 @@ class Conflicts:
     first: dict[str, str] = field(default_factory=dict)  # by source, the first one as both see it
 
     def add(self, source: str, word: Word, others: Sequence[Word]) -> None:
-        """Count a word that another source cuts in another way."""
+        """Count a word that another source divides in another way, into `others`."""
         self.counts[source] += 1
-        there = " + ".join(repr(unlike.form) for unlike in others) or "no word"
-        self.first.setdefault(source, f"{word.form!r} is {there}")
+        parts = " + ".join(repr(other.form) for other in others) or "no word"
+        self.first.setdefault(source, f"{word.form!r} is {parts}")
 
     def update(self, others: Conflicts) -> None:
-        """Add those of what stands behind."""
+        """Add conflicts of later parts of the text."""
         self.counts.update(others.counts)
         self.first = others.first | self.first
 
     def describe(self, base: str) -> list[str]:
-        """A sentence for each source."""
+        """A sentence for each source, about the words of `base`."""
         return [
             f"{count:,} words of {base} are cut in another way by {source}, the first: "
             f"{self.first[source]}; each has the value where it begins"
@@ -70,7 +72,7 @@ class Conflicts:
 
 
 class ColumnOwners:
-    """Which source each column comes from: the first one that says anything in it."""
+    """Chooses the source of each column: the first one that has a value in it."""
 
     def __init__(self, sources: Iterable[str]) -> None:
         self._columns: dict[str, set[str]] = {source: set() for source in sources}
@@ -85,9 +87,9 @@ class ColumnOwners:
                 self._columns[source].add(column)
 
     def choose(self) -> dict[str, list[str]]:
-        """The source of each column, and of each key of `misc`, as `misc.NER`.
+        """The sources of each column, and of each key of `misc`, such as `misc.NER`.
 
-        A second one stands behind the text: it gives the column of a text that does not bring it.
+        There is one source; behind the text there may be a second, for texts without the column.
         """
         owners: dict[str, list[str]] = {}
         for source, columns in self._columns.items():
@@ -98,12 +100,12 @@ class ColumnOwners:
 
 
 def source_key(column: str) -> str:
-    """What has one source: `feats` of the feature's column `feats.Case`, `misc.NER` as it is."""
+    """The key of a feature's column in `ColumnOwners`: `feats` for `feats.Case`, but `misc.NER`."""
     return column if column.startswith(MISC) else column.partition(".")[0]
 
 
 def describe_second_sources(owners: Mapping[str, Sequence[str]]) -> str:
-    """Which annotators give columns that were the text's in training; empty for none."""
+    """Describe the annotators that give columns which the text gave in training; empty for none."""
     columns = [f"{column} by {names[1]}" for column, names in owners.items() if len(names) > 1]
     return f"{', '.join(columns)}; in training the text's" if columns else ""
 
@@ -113,20 +115,20 @@ def merge_annotations(
     owners: Mapping[str, Sequence[str]],
     conflicts: Conflicts,
 ) -> Sentence:
-    """One sentence of what the sources say of it, in order; conflicts are counted.
+    """Merge the annotations of a sentence, and count conflicts.
 
-    The text wins where it says anything in a column of this sentence. A column that the text alone
-    gives is missing (`MISSING`) in a sentence of which the text says nothing.
+    A column of the text wins in a sentence in which it has a value. If only the text gives a
+    column, its values are `MISSING` in a sentence without annotation in the text.
     """
     base = next((a for a in annotations if a.sentence.words), annotations[0])
-    if any(not a.sentence.text.strip() for a in annotations):  # such as a raw line that is blank
+    if any(not a.sentence.text.strip() for a in annotations):  # for example a blank raw line
         return Sentence("" if base.sentence.words else base.sentence.text)
     if not base.sentence.words:
         return base.sentence
     views = {a.source: _View.of(a, base, conflicts) for a in annotations if a.sentence.words}
     text = views.get(TEXT)
     count = len(base.sentence.words)
-    # The second of two sources, an annotator, is that of a sentence of which the text says nothing.
+    # If the text does not annotate this sentence, the second of two sources, an annotator, counts.
     chosen = {column: names[0 if text else -1] for column, names in owners.items()}
     columns: dict[str, Sequence[Any]] = {}
     for column in (*VALUES, HEAD):
@@ -143,7 +145,7 @@ def merge_annotations(
 def _read_values(
     views: Mapping[str, _View], source: str | None, column: str, count: int
 ) -> Sequence[Any]:
-    """A column of each word, from its source."""
+    """The values of a column from its source, for `count` words."""
     is_head = column == HEAD
     if source == TEXT and TEXT not in views:
         return [MISSING_HEAD if is_head else MISSING] * count
@@ -153,11 +155,11 @@ def _read_values(
 
 
 def _merge_misc(views: Mapping[str, _View], owners: Mapping[str, str], count: int) -> list[str]:
-    """The column `misc` of each word: each key from its source."""
+    """The column `misc` of each word, with each key from its source."""
     text = views.get(TEXT)
     keys_of_text = {key for word in text.words for key, _ in _items(word.misc)} if text else set()
-    lacking = [f"{key}={MISSING}" for key in _keys_of(owners, TEXT) if text is None]
-    rows: list[list[str]] = [[*lacking] for _ in range(count)]
+    missing = [f"{key}={MISSING}" for key in _keys_of(owners, TEXT) if text is None]
+    rows: list[list[str]] = [[*missing] for _ in range(count)]
     for source, view in views.items():
         keys = {*_keys_of(owners, source)} - keys_of_text
         for row, value in zip(rows, view.values("misc"), strict=True):
@@ -166,33 +168,34 @@ def _merge_misc(views: Mapping[str, _View], owners: Mapping[str, str], count: in
 
 
 def _keys_of(owners: Mapping[str, str], source: str) -> list[str]:
-    """The keys of `misc` that are a source's."""
+    """The keys of `misc` that come from a source."""
     return [c.removeprefix(MISC) for c, s in owners.items() if s == source and c.startswith(MISC)]
 
 
 def _items(misc: str) -> list[tuple[str, str]]:
-    """`Key=Value` of a word's column `misc`, each with its key."""
+    """The items of a word's column `misc`: each key, with the whole `Key=Value`."""
     items = [] if misc in (NONE, MISSING) else misc.split("|")
     return [(item.partition("=")[0], item) for item in items]
 
 
 class _View(NamedTuple):
-    """A source's words, as the words of the base take them."""
+    """The words of a source, mapped to those of the base (the source whose words are used)."""
 
     words: tuple[Word, ...]
     rows: list[Sequence[int]]
-    """Of each word of the base the places of the source's words in it; where it takes the first
-    only, that which covers its first character."""
+    """For each word of the base, the indices of the source's words in it; only the first of them,
+    which covers its first character, if the source does not join."""
 
     @classmethod
     def of(cls, annotation: Annotation, base: Annotation, conflicts: Conflicts) -> _View:
+        """Find the words of an annotation in each word of the base, and count conflicts."""
         words = annotation.sentence.words
         if annotation is base:
             return cls(words, [(i,) for i in range(len(words))])
         starts, rows = [word.start for word in words], list[Sequence[int]]()
         for word in base.sentence.words:
             first = bisect_right(starts, word.start) - 1
-            while first > 0 and starts[first - 1] == word.start:  # tokens that share their span
+            while first > 0 and starts[first - 1] == word.start:  # several words with one span
                 first -= 1
             if first < 0 or words[first].end <= word.start:
                 first += 1
@@ -218,26 +221,27 @@ class _View(NamedTuple):
         ]
 
     def heads(self) -> list[int]:
-        """The number of each word's head among the words of the base; -1 for none, 0 the root."""
-        numbers = {i: number for number, row in enumerate(self.rows, 1) for i in row}
-        number, of_word = 0, list[int]()
-        for i in range(len(self.words)):  # a word that no word of the base takes is in the last one
-            of_word.append(number := numbers.get(i, number))
+        """For each word of the base, the number of its head in the base; 0 the root, -1 none."""
+        base_numbers = {i: number for number, row in enumerate(self.rows, 1) for i in row}
+        number, number_of_word = 0, list[int]()
+        for i in range(len(self.words)):  # a word that is in no row counts to the row before
+            number = base_numbers.get(i, number)
+            number_of_word.append(number)
         heads = []
         for row_number, row in enumerate(self.rows, 1):
-            above = [self.words[i].head for i in row]
-            places = [head if head < 1 else of_word[head - 1] for head in above]
-            heads.append(next((p for p in places if p not in (row_number, -1)), -1))
+            source_heads = [self.words[i].head for i in row]
+            candidates = [h if h < 1 else number_of_word[h - 1] for h in source_heads]
+            # The first head outside of the word itself.
+            heads.append(next((h for h in candidates if h not in (row_number, -1)), -1))
         return heads
 
 
 def _join_parts(values: Sequence[str], separator: str) -> str:
-    """The values of words in one; `_` where none has a value."""
+    """Join the values of words to one; `_` if no word has a value."""
     if len(values) == 1:
         return values[0]
-    parts = [v for v in values if v != NONE] if separator == "|" else values
-    return (
-        separator.join(dict.fromkeys(parts) if separator == "|" else parts)
-        if any(value != NONE for value in values)
-        else NONE
-    )
+    if all(value == NONE for value in values):
+        return NONE
+    if separator == "|":  # items of `misc`, each once
+        return separator.join(dict.fromkeys(v for v in values if v != NONE))
+    return separator.join(values)

@@ -1,8 +1,8 @@
-"""The form that all text has: composed characters, one space between words and none at the ends.
+"""The normal form of text: composed characters, one space between words, none at the ends.
 
-Text is brought into it wherever it is read: for training, annotation, translation, scoring. So
-canonically equivalent texts have the same pieces. SentencePiece reserves three characters; pieces
-are made of text in which others, which no text has, stand for them.
+All text is brought into normal form when it is read: for training, annotation, translation and
+scoring. So canonically equivalent texts have the same pieces. SentencePiece reserves three
+characters; in its input they are replaced by characters that no text has.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ RULES = {
     "white_space": "one space between words, none at the ends",
     "reserved_characters": "escaped",
 }
-"""What is done to text, as a run's record says it."""
+"""The rules of normal form, as a run's record has them."""
 RULES_FILE = "normal_form.json"
-"""Holds the rules beside the subword models of a run that follows them; older runs have none."""
+"""The file with the rules beside the subword models of a run; runs before the rules lack it."""
 
 ESCAPES = str.maketrans({"\0": "\ufdd0", "▁": "\ufdd1", "▅": "\ufdd5"})
-"""For characters that SentencePiece reserves, noncharacters of Unicode: of the same length, so that
-spans stay."""
+"""Noncharacters of Unicode that replace the characters that SentencePiece reserves. The length
+stays the same, and so do spans."""
 _UNESCAPES = {ord(escape): chr(reserved) for reserved, escape in ESCAPES.items()}
 _NO_CHARACTERS = dict.fromkeys(_UNESCAPES, "\ufffd")
 RESERVED = "".join(map(chr, ESCAPES))
 
 _OTHER_SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in " \n")
 NORMAL, ESCAPED = "normal", "escaped"
-"""What the rules do to a text: bring it into the form, escape reserved characters."""
+"""The two effects of the rules on a text: normal form, and escapes of reserved characters."""
 
 
 def normalize_line(text: str) -> str:
-    """A line of text in normal form: NFC, each run of white space one space, none at the ends."""
-    if text.isascii():  # composed, and without characters of no text
+    """Bring a line into normal form: NFC, one space for white space, none at the ends."""
+    if text.isascii():  # composed, and without noncharacters
         return " ".join(text.split())
     return " ".join(unicodedata.normalize("NFC", text).translate(_NO_CHARACTERS).split())
 
@@ -60,30 +60,32 @@ def is_normal(text: str) -> bool:
         return False
     if text.isascii():
         return True
-    noncharacter = any(chr(code) in text for code in _NO_CHARACTERS)
-    return not noncharacter and unicodedata.is_normalized("NFC", text)
+    has_noncharacter = any(chr(code) in text for code in _NO_CHARACTERS)
+    return not has_noncharacter and unicodedata.is_normalized("NFC", text)
 
 
 def normalize_lines(texts: Sequence[str]) -> list[str]:
-    """Lines of text in normal form; of those that have it all, which is checked fast, the same."""
-    if is_normal("\n".join(texts)):
+    """Bring lines of text into normal form."""
+    if is_normal("\n".join(texts)):  # a fast check of all
         return list(texts)
     return [text if is_normal(text) else normalize_line(text) for text in texts]
 
 
 @lru_cache(maxsize=1)
 def _units() -> re.Pattern[str]:
-    """A run of white space, or a character and all behind it that may be composed with it."""
-    planes = map(chr, range(0x20000))  # those behind have no marks that are composed
-    marks = "".join(c for c in planes if unicodedata.category(c)[0] == "M")
+    """Matches a run of white space, or a character with the marks that may be composed with it."""
+    characters = map(chr, range(0x20000))  # later ones have no marks that can be composed
+    marks = "".join(c for c in characters if unicodedata.category(c)[0] == "M")
     # Vowels and trailing consonants of Korean syllables are letters.
     return re.compile(f"\\s+|\\S[{marks}\u1160-\u11ff\ud7b0-\ud7ff]*")
 
 
 def normalize_with_places(text: str) -> tuple[str, Integers]:
-    """A text in normal form, and where in it each character of the text is, and the text's end.
+    """Bring a text into normal form.
 
-    What lies within characters that become others is where the last of these ends.
+    Returns:
+        The new text; and the position in it of each character of the old text, and of its end. In a
+        group of characters that changes, all but the first have the position behind the new group.
     """
     parts: list[str] = []
     places: list[int] = []
@@ -91,18 +93,17 @@ def normalize_with_places(text: str) -> tuple[str, Integers]:
     for unit in _units().finditer(text):
         before = unit[0]
         after = normalize_line(before) or (" " if parts else "")
-        unchanged = after == before
-        inside = range(length + 1, length + len(before))
+        later_places = range(length + 1, length + len(before))
         places.append(length)
         length += len(after)
-        places += inside if unchanged else [length] * len(inside)
+        places += later_places if after == before else [length] * len(later_places)
         parts.append(after)
     normal = "".join(parts).rstrip(" ")
     return normal, np.minimum([*places, length], len(normal)).astype(np.int64)
 
 
 def normalize_sentences(sentences: Sentences) -> Sentences:
-    """Sentences whose texts and values are in normal form, their words where they were."""
+    """Bring texts and values of sentences into normal form; spans of words follow."""
     texts = normalize_lines(sentences.texts)
     starts, ends = sentences.starts, sentences.ends
     behind = np.cumsum(sentences.counts)
@@ -125,7 +126,7 @@ def normalize_sentences(sentences: Sentences) -> Sentences:
 
 
 def normalize_sentence(sentence: Sentence, values: bool = True) -> Sentence:
-    """A sentence whose text is in normal form, its words where they were, as are their `values`."""
+    """Bring a sentence's text, and the values of its words if `values`, into normal form."""
     text, words = sentence.text, sentence.words
     if values:
         words = tuple(map(_normalize_values, words))
@@ -146,21 +147,21 @@ def _normalize_values(word: Word) -> Word:
 
 
 def escape_reserved(text: str) -> str:
-    """The text that SentencePiece reads for it."""
-    reserved = any(character in text for character in RESERVED)
-    return text.translate(ESCAPES) if reserved else text
+    """Replace the characters that SentencePiece reserves."""
+    has_reserved = any(character in text for character in RESERVED)
+    return text.translate(ESCAPES) if has_reserved else text
 
 
 def unescape_reserved(text: str) -> str:
-    """The text of which SentencePiece read what `escape` makes."""
+    """Undo `escape_reserved`."""
     return text if text.isascii() else text.translate(_UNESCAPES)
 
 
 def rules_of_file(path: Path, kind: str, cache: Path) -> set[str]:
-    """Which of the rules, `NORMAL` and `ESCAPED`, have something to do in a file's text.
+    """Which of the rules, `NORMAL` and `ESCAPED`, change a file's text.
 
-    `kind`: one of `formats.FORMATS`, or `tokens` for values with spaces between. Of large files
-    it is remembered in the folder `cache`.
+    `kind`: one of `formats.FORMATS`, or `tokens` for values with spaces between. The result for a
+    large file is stored in the folder `cache`.
     """
     return set(compute_cached(path, cache, f"rules {kind}", lambda: _rules_of_file(path, kind)))
 
@@ -187,14 +188,14 @@ def _rules_of_block(block: Block, kind: str) -> set[str]:
     elif kind == "conllu":
         plain = whole.replace("\t", "\n")
         normal = is_normal(plain) or all(map(is_normal, _strings_of_conllu(lines)))
-    else:  # what is between tokens is no part of the text
+    else:  # white space between tokens does not belong to the text
         normal = is_normal("\n".join(whole.split()))
     rules = set() if normal else {NORMAL}
     return rules | {ESCAPED} if any(character in whole for character in RESERVED) else rules
 
 
 def _strings_of_conllu(lines: Iterable[str]) -> Iterator[str]:
-    """The columns and the texts of lines; other comments are no part of a sentence."""
+    """The columns and the texts of lines, without other comments."""
     for line in lines:
         if not line.startswith("#"):
             yield from () if line.isspace() else line.split("\t")
@@ -203,7 +204,7 @@ def _strings_of_conllu(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _strings_of_json(lines: Iterable[str]) -> Iterator[str]:
-    """The texts and the values of words; lines that are broken are an error elsewhere."""
+    """The texts and the values of words. Broken lines are skipped; `parse_jsonl` refuses them."""
     for line in lines:
         try:
             content = load_json(line)
@@ -219,6 +220,6 @@ def _strings_of_json(lines: Iterable[str]) -> Iterator[str]:
 
 
 def write_rules(folder: Path) -> None:
-    """Say in a folder of subword models that its text is in normal form."""
+    """Write the rules into a folder of subword models, whose text is in normal form."""
     content = json.dumps(RULES, ensure_ascii=False, indent=1)
     write_part(folder / RULES_FILE, f"{content}\n".encode())

@@ -1,4 +1,4 @@
-"""Annotation of a raw text, moved onto its tokens as Moses writes them."""
+"""Move the annotation of a raw text to its tokens as Moses writes them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,37 @@ from itertools import accumulate, pairwise
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.conllu import Sentence
 
-# What the Moses normaliser makes of punctuation.
+# How Moses normalises punctuation.
 _PUNCTUATION = str.maketrans(
     dict.fromkeys("„“”«»″", '"') | dict.fromkeys("‘’‚‛´`′", "'") | dict.fromkeys("–—‐‑", "-")
 ) | {ord("…"): "..."}
 
 
 def _fold_text(part: str) -> str:
-    """A part of a raw or of a tokenised text as both would have it, without whitespace."""
+    """A part of a text in a form that raw and tokenised text share, without white space."""
     return "".join(part.split()).translate(_PUNCTUATION).lower()
 
 
 def project_annotation(
     raw: Sentence, tokens: str, name: str = "projection"
 ) -> tuple[Sentence, int]:
-    """Annotation of a raw line on its lower-cased tokens, and how many tokens matched nothing.
+    """Move the annotation of a raw line to its tokens.
 
-    `tokens` are separated by spaces, lower-cased, normalised and escaped as Moses does. Characters
-    of both sides, without whitespace, lower-cased, normalised and unescaped, are aligned (longest
-    common blocks). A token takes the values of the raw word that covers its first character; where
-    that is in no block (counted), those of the nearest character that is, of its own or else of
-    another token. A line of which no character matches is a `UserError` that begins with `name`.
+    Characters of both sides, without white space, in lower case, normalised and unescaped, are
+    aligned by longest common blocks. A token takes the values of the raw word that has its first
+    character. If this character is in no block, the nearest character in a block counts, first
+    within the token, then in others.
+
+    Args:
+        raw: the annotated raw line.
+        tokens: separated by spaces, in lower case, normalised and escaped as Moses does it.
+        name: begins the errors.
+
+    Returns:
+        The sentence of the tokens; and the number of tokens whose first character is in no block.
+
+    Raises:
+        UserError: if no character of the line matches.
     """
     if not raw.text.strip():
         raise UserError(f"{name}: the raw line of {short_repr(tokens)} is blank; give its text")
@@ -56,11 +66,11 @@ def project_annotation(
         )
     words, missed = [], 0
     for token, (first, behind) in zip(token_matches, token_bounds, strict=True):
-        at = first
+        character = first
         if first not in raw_of:
             missed += 1
-            at = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
+            character = min(raw_of, key=lambda i: (not first <= i < behind, abs(i - first)))
         start, end = token.span()
-        word = raw_words[raw_of[at]]
+        word = raw_words[raw_of[character]]
         words.append(word._replace(form=token[0], start=start, end=end, head=-1))
     return Sentence(tokens, tuple(words)), missed

@@ -1,4 +1,4 @@
-"""Sentences in columns: what words say, for thousands of sentences at a time."""
+"""Sentences in columns: the annotation of thousands of sentences at a time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from nmt_feat.text.conllu import Sentence, Word, find_label, write_label
 Integers = NDArray[np.int64]
 TEXT, START, END = "text", "start", "end"
 LABEL = "label:"
-"""Begins the name of a table's column of labels."""
+"""How the name of a table's column of labels begins."""
 ORIGINAL = "original text"
-"""The label that has the text as it was before terms were written into it; no key has spaces."""
+"""The label with the text before terms were written into it; keys of users have no spaces."""
 ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
-"""Columns that an annotation gives, as they are in `Word`."""
+"""The columns of an annotation, as in `Word`."""
 HEAD = "head"
-"""A further column: the number of each word's head, as `Word.head` has it, written as text."""
+"""One more column: the number of each word's head as text, see `Word.head`."""
 HEADS = frozenset({HEAD, "head_upos"})
-"""Columns that are right only where heads make a tree."""
+"""The columns that need heads which are a tree."""
 
 
 class DictionaryColumn(NamedTuple):
-    """Strings as numbers in a list of the different ones."""
+    """Strings, stored as indices into a list of the distinct ones."""
 
     codes: NDArray[np.int32]
+    """The index of each string in `values`."""
     values: list[str]
 
     @classmethod
@@ -43,12 +44,12 @@ class DictionaryColumn(NamedTuple):
         return cls(coded.indices.to_numpy(), coded.dictionary.to_pylist())
 
     def map(self, change: Callable[[str], str]) -> DictionaryColumn:
-        """The strings that `change` makes of these; it is called once for each different one."""
+        """Change the strings; `change` is called once for each distinct one."""
         changed = DictionaryColumn.of([change(value) for value in self.values])
         return DictionaryColumn(changed.codes[self.codes], changed.values)
 
     def counts(self) -> list[int]:
-        """How often each of the values occurs."""
+        """How often each value occurs."""
         return list(np.bincount(self.codes, minlength=len(self.values)).tolist())
 
     def strings(self) -> pa.Array:
@@ -61,12 +62,12 @@ class Sentences:
     """Some sentences: their texts, and the words of all, one after another."""
 
     texts: list[str]
-    counts: Integers  # words of each sentence
-    starts: Integers  # of each word: its first character in its sentence's text
-    ends: Integers  # and the first behind it
+    counts: Integers  # the number of words of each sentence
+    starts: Integers  # the position of each word's first character in its sentence's text
+    ends: Integers  # the position behind each word's last character
     annotation: dict[str, pa.Array]  # by column, a string for each word
     labels: dict[str, pa.Array] = field(default_factory=dict)
-    """By key, the value of each sentence, as comments of CoNLL-U say it; null for none."""
+    """By key, the value of each sentence from comments of CoNLL-U; null if it has none."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -82,11 +83,12 @@ class Sentences:
         sentences = list(sentences)
         texts, words = [s.text for s in sentences], [s.words for s in sentences]
         counts = np.fromiter(map(len, words), np.int64, len(words))
-        every = list(chain.from_iterable(words))
+        all_words = list(chain.from_iterable(words))
         starts, ends = (
-            np.fromiter(map(attrgetter(name), every), np.int64, len(every)) for name in (START, END)
+            np.fromiter(map(attrgetter(name), all_words), np.int64, len(all_words))
+            for name in (START, END)
         )
-        values = {name: list(map(attrgetter(name), every)) for name in columns}
+        values = {name: list(map(attrgetter(name), all_words)) for name in columns}
         if HEAD in values:
             values[HEAD] = list(map(str, values[HEAD]))
         strings = {name: pa.array(column, pa.string()) for name, column in values.items()}
@@ -97,7 +99,7 @@ class Sentences:
         return cls(texts, counts, starts, ends, strings, labels)
 
     def __iter__(self) -> Iterator[Sentence]:
-        """One by one; words have `_` in columns that are not here."""
+        """Iterate over sentences; their words have `_` in columns that are not here."""
         forms, starts, ends = self.forms(), self.starts.tolist(), self.ends.tolist()
         strings_by_column = {name: strings.to_pylist() for name, strings in self.annotation.items()}
         if HEAD in strings_by_column:
@@ -113,7 +115,7 @@ class Sentences:
             yield Sentence(text, tuple(islice(words, count)), tuple(comments))
 
     def forms(self) -> list[str]:
-        """The words as they stand in the texts."""
+        """The words' forms, as they stand in the texts."""
         return slice_texts(self.texts, self.counts, self.starts, self.ends)
 
     def rows(self, chosen: NDArray[np.bool_]) -> Sentences:
@@ -146,7 +148,7 @@ class Sentences:
 
     @classmethod
     def joined(cls, parts: Sequence[Sentences]) -> Sentences:
-        """The sentences of several that have the same columns, one after another."""
+        """The sentences of several parts with the same columns, one after another."""
         counts, starts, ends = (
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("counts", "starts", "ends")
@@ -170,7 +172,7 @@ class Sentences:
 
     @classmethod
     def read(cls, table: pa.Table) -> Sentences:
-        """What `table` wrote, or texts only."""
+        """Read rows that `table` made, or only texts."""
         column = {name: table[name].combine_chunks() for name in table.column_names}
         texts = column.pop(TEXT).to_pylist()
         names = [name for name in column if name.startswith(LABEL)]
@@ -187,7 +189,7 @@ class Sentences:
 def slice_texts(
     texts: Sequence[str], counts: Integers, starts: Integers, ends: Integers
 ) -> list[str]:
-    """Parts of texts: `counts` of them of each, from `starts` to `ends`."""
+    """Cut parts out of texts: `counts` parts of each text, from `starts` to `ends`."""
     repeated = chain.from_iterable(map(repeat, texts, counts.tolist()))
     spans = zip(repeated, starts.tolist(), ends.tolist(), strict=True)
     return [text[start:end] for text, start, end in spans]

@@ -1,4 +1,4 @@
-"""Text to pieces with character spans, and back."""
+"""From text to pieces with character spans, and back."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from nmt_feat.text.units import visible_characters
 Booleans = NDArray[np.bool_]
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 SAMPLE = 1_000_000
-"""Lines at most that SentencePiece is trained on."""
-MARK = "▁"  # SentencePiece writes a space so, and one more at the start of the text
+"""SentencePiece is trained on at most so many lines."""
+MARK = "▁"  # stands for a space in SentencePiece's pieces, and for the start of a text
 
 CUT = "\uffff"
-"""Between two words for the trainer, which then makes no piece of both; no character of Unicode."""
+"""Stands between two words for the trainer, which then makes no piece of both. It is not a
+character of Unicode, so no text has it."""
 _NO_MARK = b"\x1a\x02\x18\x00"
-"""`normalizer_spec { add_dummy_prefix: false }`: a message of Protocol Buffers that stands behind
-another one changes the fields that it has."""
+"""`normalizer_spec { add_dummy_prefix: false }` as a message of Protocol Buffers. Appended to
+another message, it replaces this field."""
 JOINER = "￭"  # of OpenNMT's tokeniser: no space on this side
 
 
 class Lines(Protocol):
-    """Texts, whose number is known."""
+    """Texts whose number is known."""
 
     def __len__(self) -> int: ...
 
@@ -56,12 +57,12 @@ class Piece(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """Pieces of several texts, one text's behind the other's."""
+    """The pieces of several texts, one text after another."""
 
     ids: NDArray[np.int32]
-    counts: NDArray[np.int64]  # pieces of each text
-    starts: NDArray[np.int64]  # of each piece: its first character in its text
-    ends: NDArray[np.int64]  # and the first behind it
+    counts: NDArray[np.int64]  # the number of pieces of each text
+    starts: NDArray[np.int64]  # the position of each piece's first character in its text
+    ends: NDArray[np.int64]  # the position behind each piece's last character
 
     def rows(self, chosen: Booleans) -> Pieces:
         """The pieces of some of the texts."""
@@ -87,20 +88,20 @@ class Subwords:
 
     def __init__(self, proto: bytes, escaped: bool = True) -> None:
         self._proto = proto
-        self._escaped = escaped  # reserved characters; see normal.py
+        self._escaped = escaped  # whether reserved characters are escaped; see normalization.py
         self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
         self.size: int = self._model.get_piece_size()
         names = map(self._model.id_to_piece, range(self.size))
         odd = (self._model.is_byte, self._model.is_control, self._model.is_unknown)
-        self._lengths = np.array(  # in characters; 0 for what does not spell itself
+        self._lengths = np.array(  # in characters; 0 for pieces that are not text
             [0 if any(is_odd(i) for is_odd in odd) else len(name) for i, name in enumerate(names)]
         )
 
     @staticmethod
     def train(cfg: SubwordConfig, *texts: Lines) -> Subwords:
-        """The model of the lines of `texts`: the same bytes for the same lines, on any machine.
+        """Train a model on the lines of `texts`. The same lines give the same bytes everywhere.
 
-        Of more than `SAMPLE` lines SentencePiece sees so many, evenly spaced.
+        If there are more than `SAMPLE` lines, SentencePiece sees so many of them, evenly spaced.
         """
         if cfg.kind in ("none", "given"):
             counts = Counter(word for text in chain(*texts) for word in text.split())
@@ -116,7 +117,7 @@ class Subwords:
 
     @staticmethod
     def load(stem: Path) -> Subwords:
-        """What `save(stem)` wrote."""
+        """Load what `save(stem)` wrote."""
         if (words := stem.with_suffix(".json")).exists():
             return Words(**json.loads(words.read_bytes()))
         if (names := stem.with_suffix(".names.json")).exists():
@@ -137,38 +138,36 @@ class Subwords:
         return [str(self._model.id_to_piece(i)) for i in range(self.size)]
 
     def encode(self, text: str) -> list[Piece]:
-        """Pieces of a raw text, without BOS and EOS; spans ascend and never overlap."""
+        """Cut a raw text into pieces, without BOS and EOS. Spans ascend and never overlap."""
         text = escape_reserved(text) if self._escaped else text
         encoded = self._model.encode(text, out_type="offset_mapping")
         pairs = zip(encoded["ids"], encoded["offsets"], strict=True)
         return [Piece(i, *span) for i, span in pairs]
 
     def surface(self, text: str, piece: Piece) -> str:
-        """The visible characters of a piece of `text`: its units are taken of them."""
+        """The visible characters of a piece of `text`, from which units are taken."""
         return visible_characters(text[piece.start : piece.end])
 
     def surfaces(self, texts: Sequence[str], pieces: Pieces) -> DictionaryColumn:
-        """The `surface` of each piece of the texts."""
+        """The surface of each piece of the texts, see `surface`."""
         texts_of_pieces = DictionaryColumn.of(
             slice_texts(texts, pieces.counts, pieces.starts, pieces.ends)
         )
         return texts_of_pieces.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
 
     def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:
-        """Whether each piece goes on with the word of the one before though a space parts them."""
+        """Whether each piece belongs to the word of the piece before, despite a space between."""
         return np.zeros(len(pieces.ids), bool)
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts, the same as `encode` gives."""
-        return list(
-            self._model.encode(list(map(escape_reserved, texts)) if self._escaped else texts)
-        )
+        """The ids of the pieces of many texts; the same as by `encode`."""
+        inputs = list(map(escape_reserved, texts)) if self._escaped else texts
+        return list(self._model.encode(inputs))
 
     def pieces(self, texts: Sequence[str]) -> Pieces:
-        """What `encode` gives for each of the texts.
-
-        Lengths of pieces are spans where pieces spell the text and the mark that begins it.
-        """
+        """Cut texts into pieces, as `encode` does."""
+        # If the pieces spell the text, with a mark before it, spans follow from their lengths. Only
+        # other texts are encoded a second time, which is slow.
         rows = self.encode_ids(texts)
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
         bounds = np.append(0, np.cumsum(counts))
@@ -176,28 +175,28 @@ class Subwords:
         before = np.append(0, np.cumsum(self._lengths[ids]))  # characters before each piece
         ends = before[1:] - np.repeat(before[bounds[:-1]], counts) - 1
         starts = np.maximum(ends - self._lengths[ids], 0)
-        spelled = np.diff(before[bounds]) == np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-        for i in np.flatnonzero(~spelled).tolist():
-            for at, piece in enumerate(self.encode(texts[i]), bounds[i]):
-                starts[at], ends[at] = piece.start, piece.end
+        spells = np.diff(before[bounds]) == np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+        for i in np.flatnonzero(~spells).tolist():
+            for index, piece in enumerate(self.encode(texts[i]), bounds[i]):
+                starts[index], ends[index] = piece.start, piece.end
         return Pieces(ids, counts, starts, ends)
 
     @cached_property
     def _unmarked(self) -> Subwords:
-        """The same model, which puts no mark before the text."""
+        """The same model without the mark before a text."""
         return Subwords(self._proto + _NO_MARK, self._escaped)
 
     def pieces_of_words(self, texts: Sequence[str], counts: Integers, ends: Integers) -> Pieces:
-        """Pieces of texts that are cut behind each word, none of which thus has parts of two.
+        """Cut texts behind each word, then into pieces; so no piece has parts of two words.
 
-        A text has `counts` words, which end at `ends`. White space goes with the word behind it.
+        A text has `counts` words, which end at `ends`. White space belongs to the word behind it.
         """
         parts, shifts, per_text = [], [], []  # where each part begins in its text
         bounds = np.append(0, np.cumsum(counts)).tolist()
         for i, text in enumerate(texts):
             cuts = [0, *ends[bounds[i] : bounds[i + 1]].tolist()[:-1], len(text)]
             spans = [(a, b) for a, b in pairwise(cuts) if a < b]
-            # The mark that begins the text is the space that it stands for.
+            # A space at the start of the text becomes the mark that otherwise begins it.
             parts += [" " * (a == 0) + text[a:b] for a, b in spans]
             shifts += [a - (a == 0) for a, _ in spans]
             per_text.append(len(spans))
@@ -207,7 +206,7 @@ class Subwords:
         return pieces._replace(counts=np.diff(totals))
 
     def _of_parts(self, parts: Sequence[str], shifts: Integers) -> Pieces:
-        """Pieces of parts of texts, with their places in these; `counts` are those of the parts."""
+        """Cut parts of texts into pieces, with positions in the texts; `counts` is by part."""
         rows = self.encode_ids(parts)
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
         bounds = np.append(0, np.cumsum(counts))
@@ -215,15 +214,15 @@ class Subwords:
         before = np.append(0, np.cumsum(self._lengths[ids]))
         ends = before[1:] - np.repeat(before[bounds[:-1]], counts)
         starts = ends - self._lengths[ids]
-        spelled = np.diff(before[bounds]) == np.fromiter(map(len, parts), np.int64, len(parts))
-        for i in np.flatnonzero(~spelled).tolist():
-            for at, piece in enumerate(self.encode(parts[i]), bounds[i]):
-                starts[at], ends[at] = piece.start, piece.end
+        spells = np.diff(before[bounds]) == np.fromiter(map(len, parts), np.int64, len(parts))
+        for i in np.flatnonzero(~spells).tolist():
+            for index, piece in enumerate(self.encode(parts[i]), bounds[i]):
+                starts[index], ends[index] = piece.start, piece.end
         shift = np.repeat(shifts, counts)
         return Pieces(ids, counts, np.maximum(starts + shift, 0), np.maximum(ends + shift, 0))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Detokenised text on one line; PAD, BOS and EOS are left out, unknown pieces are shown."""
+        """Detokenised text on one line, without PAD, BOS and EOS; unknown pieces are shown."""
         text = one_line(str(self._model.decode([int(i) for i in ids])))
         return unescape_reserved(text) if self._escaped else text
 
@@ -286,11 +285,11 @@ class Words(Subwords):
 
 
 class MappedSubwords(Subwords):
-    """Pieces of a SentencePiece model that have the ids of another vocabulary.
+    """The pieces of a SentencePiece model, with the ids of another vocabulary.
 
     Args:
-        proto: the model, with whatever it does to white space and odd characters.
-        names: the pieces by id, the special ones first; others of the model are unknown.
+        proto: the model; it may change white space and characters.
+        names: the pieces by id, the special ones first; other pieces of the model are unknown.
     """
 
     def __init__(self, proto: bytes, names: Sequence[str]) -> None:
@@ -323,16 +322,16 @@ class MappedSubwords(Subwords):
 
 
 def _join_pieces(rows: Sequence[Sequence[Piece]]) -> Pieces:
-    """The pieces of texts, one behind the other."""
+    """Join the pieces of texts, one text after another."""
     counts = np.fromiter(map(len, rows), np.int64, len(rows))
     ids, starts, ends = np.array(list(chain.from_iterable(rows)), np.int64).reshape(-1, 3).T
     return Pieces(ids.astype(np.int32), counts, starts, ends)
 
 
 def _train_sentencepiece(cfg: SubwordConfig, texts: Iterator[str]) -> bytes:
-    """SentencePiece's model file. No normalisation, so that spans are those of the raw text."""
+    """Train SentencePiece; without normalisation, so that spans are those of the raw text."""
     model = io.BytesIO()
-    # Set where it is used only: any setting is in the model's bytes.
+    # Set only if it is needed, because all settings become part of the model's bytes.
     cutting: dict[str, Any] = {"pretokenization_delimiter": CUT} if cfg.split_at_words else {}
     try:
         sentencepiece.SentencePieceTrainer.train(

@@ -4,7 +4,7 @@
     replace                          The Bäcker sleep.             0 2 0 0
     tags                             The ⟦ bakers ⟠ Bäcker ⟧ sleep.
 
-After Dinu et al. (2019), who append or replace and mark by a source factor, or by tags.
+This follows Dinu et al. (2019), who append or replace, and mark by a source factor or by tags.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from nmt_feat.text.word_values import misc_value, without_annotation
 
 KEY = "TERM"
 COLUMN = f"misc.{KEY}"
-"""The column of marks: `0`, `1` for a word of a term, `2` for a word of its translation."""
+"""The column of marks: `1` for a word of a term, `2` for a word of its translation, else `0`."""
 OTHER_WORD, SOURCE_WORD, TARGET_WORD = "0", "1", "2"
 
 
 def has_mark(word: Word) -> bool:
-    """Whether a word has a mark of terms, of whatever value."""
+    """Whether a word has a mark of terms, of any value."""
     return misc_value(word.misc, KEY) != NONE
 
 
@@ -35,15 +35,15 @@ class Insertion(NamedTuple):
 
     Attributes:
         keeps_source: whether the source term stays before its translation.
-        tags: three or none: the first begins a term, the second stands before its translation, the
-            third ends it; without tags, words are marked.
+        tags: three, or none: the first begins a term, the second stands before its translation, the
+            third ends it. Without tags, words are marked.
     """
 
     keeps_source: bool = True
     tags: tuple[str, ...] = ()
 
     def refuse_tags(self, text: str, where: str) -> None:
-        """Refuse a text, of a sentence or a translation, that has one of the tags."""
+        """Refuse a text, of a sentence or a translation, that contains a tag."""
         for tag in self.tags:
             if tag in text:
                 raise UserError(
@@ -52,11 +52,11 @@ class Insertion(NamedTuple):
                 )
 
     def write_terms(self, sentence: Sentence, occurrences: Sequence[Occurrence]) -> Sentence:
-        """The sentence with the translations of its terms, which do not overlap.
+        """Write the translations of terms, which do not overlap, into a sentence.
 
-        Words of a translation have the annotation of the term's last word, as a rule its head, and
-        depend on that word. Where the translation replaces the term, its first word takes the
-        term's place in the tree. Words that have a mark keep it.
+        Words of a translation get the annotation of the term's last word, which is usually its
+        head, and depend on that word. If the translation replaces the term, its first word takes
+        the term's place in the tree. Words that have a mark already are not marked again.
         """
         if not sentence.words and not self.tags:  # only words can be marked
             text = sentence.text

@@ -1,7 +1,7 @@
-"""What a token is made of: characters, Korean syllables, jamo, character n-grams.
+"""The units of a token: characters, Korean syllables, jamo, character n-grams.
 
-A token is a piece or a word, without white space and word marks. Latin letters and digits are units
-as they are, as in Park & Zhao (2020): `é` is one.
+A token is a piece or a word, without white space and word marks. As in Park & Zhao (2020), Latin
+letters and digits are units as they are: `é` is one unit.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import functools
 import re
 import unicodedata
 
-from nmt_feat.errors import UserError
-
 KINDS = ("char", "syllable", "jamo", "ngram")
 FORMS = ("form", "lower")
-"""The token as a whole, as it is and in lower case."""
+"""The whole token, as it is or in lower case."""
 EMPTY = "<E>"
-"""Stands in the place of the final consonant of a syllable that has none (Park & Zhao 2020)."""
+"""Replaces the final consonant of a syllable without one (Park & Zhao 2020)."""
 BLANK = "▁"
-"""The unit of a token without visible characters (a lone word mark, a byte of a character), and
-what stands around a token of which n-grams are taken; it is never part of a token."""
+"""The unit of a token without visible characters (a lone word mark, a byte of a character). For
+n-grams, it also stands before and behind a token. It is never part of a token."""
 
 # Conjoining jamo: leading consonants, vowels, trailing consonants, old ones included.
 _L, _V, _T = (
@@ -33,19 +31,20 @@ _TRAILING = re.compile(f"[{_T}]")
 
 
 def visible_characters(text: str) -> str:
-    """The characters of a text that have a shape: no spaces, word marks, control characters."""
+    """The visible characters of a text: no spaces, word marks, control characters."""
     return "".join(char for char in text if char.isprintable() and char not in (" ", BLANK))
 
 
 @functools.lru_cache(1 << 16)
 def split_units(token: str, kind: str, n: int = 3) -> tuple[str, ...]:
-    """The units of a token; at least one.
+    """Split a token into units, at least one.
 
-    `char`: code points. `syllable`: the same, with each Korean syllable one unit, however it is
-    encoded. `jamo`: the canonical decomposition of each syllable, with `EMPTY` where it has no
-    final; jamo that stand alone, of any block, and all that is not Korean stay as they are.
-    `ngram`: runs of `n` code points of the token between two `BLANK`s (as Bojanowski et al. 2017
-    have them between `<` and `>`); the whole if it is shorter.
+    - `char`: code points.
+    - `syllable`: the same, but each Korean syllable is one unit, however it is encoded.
+    - `jamo`: the canonical decomposition of each syllable, with `EMPTY` if it has no final
+      consonant. Single jamo of any block, and everything that is not Korean, stay as they are.
+    - `ngram`: runs of `n` code points of the token between two `BLANK`s (Bojanowski et al. 2017
+      have `<` and `>` there); the whole if it is shorter.
     """
     if not token:
         return (BLANK,)
@@ -65,7 +64,7 @@ def split_units(token: str, kind: str, n: int = 3) -> tuple[str, ...]:
 
 
 def _compose_jamo(token: str) -> str:
-    """The token with its jamo composed to syllables where Unicode has one; the rest untouched."""
+    """Compose jamo to syllables if Unicode has them; the rest of the token stays as it is."""
     jamo = f"[{_L}][{_V}][{_T}]?|[가-힣][{_T}]"
     return re.sub(jamo, lambda match: unicodedata.normalize("NFC", match[0]), token)
 
@@ -73,14 +72,3 @@ def _compose_jamo(token: str) -> str:
 def _split_syllable(syllable: str) -> list[str]:
     jamo = list(unicodedata.normalize("NFD", syllable))
     return jamo if _TRAILING.match(jamo[-1]) else [*jamo, EMPTY]
-
-
-def check_units(name: str, column: str, of: str, n: int) -> None:
-    """Refuse settings of the feature `name` that say nothing about units, or nothing possible."""
-    if of not in ("piece", "word"):
-        raise UserError(f"features.{name}.of={of}: one of piece, word")
-    if n < 1:
-        raise UserError(f"features.{name}.n={n}: must be at least 1")
-    columns = (*KINDS, *FORMS)
-    if column not in columns and of != "piece":
-        raise UserError(f"features.{name}.of={of}: for {', '.join(columns)}; leave it out")

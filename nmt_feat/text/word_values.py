@@ -1,4 +1,4 @@
-"""What the annotation says of each word: the values of one of its columns."""
+"""The values of words in a column of the annotation."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from nmt_feat.text.conllu import NONE, Sentence, Word
 from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
 
 MISSING = "<missing>"
-"""A value that is unknown, as where a sentence has no annotation."""
+"""An unknown value, for example in a sentence without annotation."""
 SENTENCE = "sentence"
-"""Begins a column that has a value for the whole sentence: `sentence.formality`."""
+"""Begins the name of a column of sentence values: `sentence.formality`."""
 MISSING_HEAD = -2
-"""The number of a head that is unknown, where -1 says that a word has none."""
+"""The number of an unknown head; -1 means that a word has no head."""
 
 
 def whitespace_words(text: str) -> tuple[Word, ...]:
-    """Words between spaces with no annotation but their span."""
+    """The words between spaces, without annotation."""
     return tuple(Word(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", text))
 
 
 def without_annotation(text: str, spans: Iterable[tuple[int, int]] | None = None) -> Sentence:
-    """Words whose annotation is missing, at these places; by default those between spaces."""
+    """A sentence of words whose annotation is `MISSING`; by default the words between spaces."""
     values = dict.fromkeys(ANNOTATION, MISSING)
     word = Word("", 0, 0, head=MISSING_HEAD, **values)
     spans = (match.span() for match in re.finditer(r"\S+", text)) if spans is None else spans
@@ -35,30 +35,34 @@ def without_annotation(text: str, spans: Iterable[tuple[int, int]] | None = None
 def read_column(sentences: Sentences, column: str) -> DictionaryColumn:
     """The value of each word in a column (`upos`, `feats.Case`, `misc.NER`), `_` for none.
 
-    All words of a sentence have the value of a column such as `sentence.formality`.
+    In a column such as `sentence.formality`, all words of a sentence have the sentence's value.
     """
     name, _, key = column.partition(".")
     if name == SENTENCE:
-        of_sentences = DictionaryColumn.of(sentences.labels[key].fill_null(MISSING))
-        codes = np.repeat(of_sentences.codes, sentences.counts)
-        return DictionaryColumn(codes, of_sentences.values)
+        labels = DictionaryColumn.of(sentences.labels[key].fill_null(MISSING))
+        codes = np.repeat(labels.codes, sentences.counts)
+        return DictionaryColumn(codes, labels.values)
 
-    def read_value(annotated: str) -> str:
-        if annotated == MISSING:
+    def read_value(cell: str) -> str:
+        if cell == MISSING:
             return MISSING
         if not key:
-            return annotated or NONE
+            return cell or NONE
         if name == "feats":
-            return feats_value(annotated, key)
-        value = misc_value(annotated, key)
-        is_missing = value == NONE and annotated.startswith(f"{MISSING}|")  # but for marks of terms
+            return feats_value(cell, key)
+        value = misc_value(cell, key)
+        # Behind `MISSING` there may be marks of terms.
+        is_missing = value == NONE and cell.startswith(f"{MISSING}|")
         return MISSING if is_missing else value
 
     return DictionaryColumn.of(sentences.annotation[name]).map(read_value)
 
 
 def feats_value(feats: str, name: str) -> str:
-    """`Case` of `Case=Nom|Number=Sing`; of joined words (`_+Case=Dat`) joined: `_+Dat`."""
+    """The value of an attribute: `Nom` for `Case` in `Case=Nom|Number=Sing`.
+
+    Values of joined words are joined: `_+Dat` for `Case` in `_+Case=Dat`.
+    """
     parts = [
         dict(item.partition("=")[::2] for item in part.split("|")) for part in feats.split("+")
     ]
@@ -67,6 +71,9 @@ def feats_value(feats: str, name: str) -> str:
 
 
 def misc_value(misc: str, name: str) -> str:
-    """`NER` of `NER=A+B|Gloss=in|Gloss=the`; `Gloss`, of parts of a token, joined: `in+the`."""
+    """The value of a key: `A+B` for `NER` in `NER=A+B|Gloss=in|Gloss=the`.
+
+    Several values, those of parts of a token, are joined: `in+the` for `Gloss`.
+    """
     items = (item.partition("=") for item in misc.split("|"))
     return "+".join(value for key, _, value in items if key == name and value) or NONE

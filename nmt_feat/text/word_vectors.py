@@ -18,15 +18,22 @@ from nmt_feat.text.units import visible_characters
 def read_vectors(
     path: Path | str, limit: int | None = None, wanted: Container[str] | None = None
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """The words of a file and their vectors `(words, width)`, at most the first `limit`.
+    """Read the words of a file and their vectors `(words, width)`.
 
-    Of those, only `wanted` ones are given, if that says which; all are checked.
-    A line is a word and its numbers, with spaces between; plain, or gzipped (`.gz`). word2vec and
-    fastText have a first line of two integers: how many words follow, and their width. GloVe has
-    none, and a few words with spaces inside. What is broken is a `UserError` that names the line:
-    another width, no number, NaN or infinity, a word that was there before, a file that ends early.
+    A line is a word and its numbers, with spaces between. The file may be gzipped (`.gz`). In
+    word2vec and fastText, the first line has two integers: the number of words, and their width.
+    GloVe has no such line, and a few words with spaces inside.
+
+    Args:
+        path: the file.
+        limit: read at most so many words.
+        wanted: return only these words; the others are read and checked, too.
+
+    Raises:
+        UserError: for a broken line, which the message names: another width, no number, NaN or
+            infinity, a word that stands in the file already, a file that ends early.
     """
-    words: dict[str, int] = {}  # and their lines
+    words: dict[str, int] = {}  # and the numbers of their lines
     chosen_words: list[str] = []
     rows: list[NDArray[np.float32]] = []
     promised, width, number = None, 0, 0
@@ -70,9 +77,10 @@ def read_vectors(
 def index_by_visible(
     words: list[str], vectors: NDArray[np.float32]
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """Words in their `visible` characters, as tokens are looked up; of those alike the first.
+    """Reduce words to their visible characters, by which tokens are looked up.
 
-    So a word with joiners in it (Persian, Indic scripts) or a soft hyphen is found.
+    So words with joiners (Persian, Indic scripts) or soft hyphens are found. Of words that become
+    the same, the first one stays.
     """
     first: dict[str, int] = {}
     for row, word in enumerate(words):
@@ -90,8 +98,8 @@ def vector_width(path: Path | str) -> int:
 def _split_line(
     fields: list[str], width: int, header: bool, where: str
 ) -> tuple[str, NDArray[np.float32]]:
-    """The word and the numbers of a line."""
-    inside = fields[1 : len(fields) - width]  # what else belongs to a word with spaces
+    """Divide the fields of a line into the word and its numbers."""
+    inside = fields[1 : len(fields) - width]  # further parts of a word with spaces
     if len(fields) <= width or (inside and (header or _is_number(inside[-1]))) or not width:
         raise UserError(
             f"{where}: {len(fields) - 1} numbers behind {short_repr(fields[0])}, the file's width "
@@ -105,7 +113,7 @@ def _split_line(
             numbers = np.array(fields[-width:], np.float32)
     except ValueError:
         wrong = next(field for field in fields[-width:] if not _is_number(field))
-        raise UserError(f"{where}: {short_repr(wrong)} is no number; correct the line") from None
+        raise UserError(f"{where}: {short_repr(wrong)} is not a number; correct the line") from None
     if not np.isfinite(numbers).all():
         wrong = fields[-width:][int(np.flatnonzero(~np.isfinite(numbers))[0])]
         number = short_repr(wrong.strip())[1:-1]
@@ -126,7 +134,7 @@ def _is_number(field: str) -> bool:
 
 
 def _decode_lines(path: Path) -> Iterator[str]:
-    r"""Lines with their "\n", one after the other: these files are large."""
+    r"""Decode the lines one by one, since these files are large; they still have their "\n"."""
     number = 1
     with open_decompressed(path) as file:
         try:
