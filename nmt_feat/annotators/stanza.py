@@ -84,7 +84,7 @@ class Stanza(Annotator):
         """A sentence for each line."""
         out = []
         for text in texts:
-            sentences = []
+            sentences: list[Sentence] = []
             for sentence in self._tagger(text).sentences:
                 sentences += parse_conllu(_write_lines(sentence), "annotator=stanza")
             words = join_sentences(sentences)
