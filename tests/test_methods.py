@@ -277,7 +277,7 @@ def test_refused(small: Small) -> None:
     cfg = settings(small, "output_gate")
     cfg.model.source_words = False
     assert message(cfg) == (
-        "method=output_gate model.source_words=false: the encoder reads words only, which are then "
+        "method=output_gate model.source_words=false: the encoder reads only words, which are then "
         "absent; leave one of them out"
     )
     gate = "nmt_feat.combiners.Gate"

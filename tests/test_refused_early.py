@@ -126,12 +126,12 @@ SETTINGS = {
     "not among data.factors=[lemma]; leave the feature out, or give its column",
     "data.format=ffe8 data.factors=[feats.Case] features=[number]": "features.number: its column "
     "feats.Number is not among data.factors=[feats.Case]; leave the feature out, or give its column",
-    "control=shuffled features=[char,ngram]": "control=shuffled: char, ngram say nothing that the "
-    "pieces do not; choose features of words, or control=none",
-    "control=by_type features=[subword_tag]": "control=by_type: subword_tag say nothing that the "
-    "pieces do not; choose features of words, or control=none",
-    "control=resampled features=[jamo,syllable]": "control=resampled: jamo, syllable say nothing "
-    "that the pieces do not; choose features of words, or control=none",
+    "control=shuffled features=[char,ngram]": "control=shuffled: only pieces determine char, ngram; "
+    "choose features of words, or control=none",
+    "control=by_type features=[subword_tag]": "control=by_type: only pieces determine subword_tag; "
+    "choose features of words, or control=none",
+    "control=resampled features=[jamo,syllable]": "control=resampled: only pieces determine jamo, "
+    "syllable; choose features of words, or control=none",
     "model.dim=24 model.heads=2 features=[upos,xpos,deprel,feats,case,number,shape,head_upos]": ""
     "concat leaves the word 0 of the model's width 24: case 3 + deprel 3 + feats 3 + head_upos 3 + "
     "number 3 + shape 3 + upos 3 + xpos 3 = 24; make features.<name>.dim smaller or model.dim "
