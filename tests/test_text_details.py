@@ -222,7 +222,7 @@ def test_a_folder_is_annotated_to_its_end(tmp_path: Path) -> None:
 def test_progress_on_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(annotators, "_EVERY", 0.0)
+    monkeypatch.setattr(annotators, "_REPORT_SECONDS", 0.0)
     write_annotation(HanTa("de"), ["Ja."] * 250, tmp_path / "a.conllu", 1)
     assert capsys.readouterr().err == (
         "annotated with hanta: 100 of 250 lines\nannotated with hanta: 200 of 250 lines\n"
