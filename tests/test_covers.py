@@ -91,9 +91,7 @@ def test_a_worked_example(korean: Subwords, cover: str, policy: str) -> None:
     carried, values, lost = CASES[cover, policy]
     empty = FeatureVocab("upos", policy, annotated=True, cover=cover)
     two = Sentences.of([sentence(TEXT, MORPHEMES)] * 2)
-    described = SourceEncoder(korean, {"upos": empty}).describe(
-        two, [""] * 2, pieces(PIECES, PIECES)
-    )
+    described = SourceEncoder(korean, {"upos": empty}).align(two, [""] * 2, pieces(PIECES, PIECES))
     coded = described.values["upos"]
     assert [coded.values[code] for code in coded.codes] == values * 2
     assert described.value_counts["upos"].tolist() == [len(values)] * 2

@@ -148,7 +148,7 @@ def test_particles_are_joined_to_their_nouns(kiwi: Kiwi) -> None:
         ("join", 0, ["PROPN+ADP", "NOUN", "NOUN+ADP", "VERB+PART+PART+PUNCT"]),
     ):
         vocab = FeatureVocab("upos", "copy", annotated=True, cover=cover)
-        described = SourceEncoder(subwords, {"upos": vocab}).describe(sentences, [""], four_pieces)
+        described = SourceEncoder(subwords, {"upos": vocab}).align(sentences, [""], four_pieces)
         names = described.values["upos"].values
         assert [names[i - VALUES] for i in described.carried["upos"][:-1]] == values
         assert described.lost == {"upos": lost}

@@ -49,7 +49,7 @@ def test_values_are_unknown(column: str) -> None:
         "tag": [3, 3, END],
         "shape": [3, 3, END],
     }
-    together = encoder.describe(Sentences.of([annotated, Sentence("b"), annotated]), ["", "", ""])
+    together = encoder.align(Sentences.of([annotated, Sentence("b"), annotated]), ["", "", ""])
     ids, _ = encoder.look_up(together)
     known_count = 3 if column == "upos" else 5
     assert ids["f"].tolist() == [

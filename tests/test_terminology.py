@@ -257,7 +257,7 @@ def test_what_no_annotation_says_stays_unknown() -> None:
     features = {name: FeatureVocab(name, "copy", ["NOUN"]) for name in ("upos",)}
     encoder = SourceEncoder(Words("none", ["king"]), features)
     with pytest.raises(UserError, match=r"^b: no annotation of 'the king', but features need it"):
-        encoder.describe(encoder.read_columns(sentences), ["a", "b"])
+        encoder.align(encoder.read_columns(sentences), ["a", "b"])
 
 
 def test_export_reads_the_runs_own_glossary(small: Small, tmp_path: Path) -> None:

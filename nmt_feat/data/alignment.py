@@ -229,7 +229,7 @@ class SourceEncoder:
             return self.subwords.pieces_of_words(sentences.texts, sentences.counts, sentences.ends)
         return self.subwords.pieces(sentences.texts)
 
-    def describe(
+    def align(
         self, sentences: Sentences, where: Sequence[str], pieces: Pieces | None = None
     ) -> AlignedSentences:
         """Cut sentences into pieces, and align the values of features to them.
@@ -252,20 +252,20 @@ class SourceEncoder:
         ids = np.full(len(real), EOS, np.int32)
         ids[real] = pieces.ids
         empty = np.zeros(0, bool)
-        described = AlignedSentences(
+        aligned = AlignedSentences(
             texts, ids, counts, sentences, {}, {}, {}, empty, bare, pieces=pieces
         )
         if not self.features:
-            return described
+            return aligned
         owner = find_word_of_piece(pieces, sentences, where)
         begins = find_first_pieces(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
         for name in self.valued_kinds:
-            row = self._align_feature(name, described, pieces, owner, begins)
+            row = self._align_feature(name, aligned, pieces, owner, begins)
             if self.features[name].policy == "first":
                 row = np.where(begins, row, INSIDE_WORD)
-            described.carried[name] = np.full(len(real), END, np.int32)
-            described.carried[name][real] = row
-        return replace(described, begins=begins)
+            aligned.carried[name] = np.full(len(real), END, np.int32)
+            aligned.carried[name][real] = row
+        return replace(aligned, begins=begins)
 
     def _with_words(self, sentences: Sentences, where: Sequence[str]) -> tuple[Sentences, int]:
         """Give sentences without annotation the words between spaces; also returns their number."""
@@ -316,7 +316,7 @@ class SourceEncoder:
     def _align_feature(
         self,
         name: str,
-        described: AlignedSentences,
+        aligned: AlignedSentences,
         pieces: Pieces,
         owner: Integers,
         begins: Booleans,
@@ -325,18 +325,18 @@ class SourceEncoder:
 
         Args:
             name: the feature.
-            described: gets the values.
+            aligned: gets the values.
             pieces, owner: the pieces, and the word of each.
             begins: whether each piece is the first of its word.
 
         Returns:
             For each piece, UNK or `VALUES +` the number of its value.
         """
-        sentences, vocabulary, kind = described.words, self.features[name], self.kinds[name]
+        sentences, vocabulary, kind = aligned.words, self.features[name], self.kinds[name]
         if kind.of_pieces:
             texts = sentences.texts
             values = kind.read_piece_values(begins, lambda: self.subwords.surfaces(texts, pieces))
-            described.values[name], described.value_counts[name] = values, pieces.counts
+            aligned.values[name], aligned.value_counts[name] = values, pieces.counts
             return VALUES + values.codes
         values = kind.read_values(sentences, vocabulary)
         # A piece takes one value: that of its word, or the joined values of all words it covers.
@@ -344,19 +344,19 @@ class SourceEncoder:
         if vocabulary.cover == "join":
             last = find_last_word_of_piece(pieces, sentences, owner)
             covers = Covers.of(owner, last, pieces.counts, vocabulary.policy)
-            described.covers[name] = covers
+            aligned.covers[name] = covers
             values, counts, value_of_piece = covers.join(values), covers.counts, covers.of_piece
-        described.values[name], described.value_counts[name] = values, counts
-        described.lost[name] = count_words_without_piece(owner, last, len(sentences.starts))
+        aligned.values[name], aligned.value_counts[name] = values, counts
+        aligned.lost[name] = count_words_without_piece(owner, last, len(sentences.starts))
         return spread_to_pieces(values, value_of_piece)
 
-    def look_up(self, described: AlignedSentences) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
+    def look_up(self, aligned: AlignedSentences) -> tuple[dict[str, Ids], dict[str, list[Code]]]:
         """By feature, the ids of all pieces; and by feature with units, the units of its ids."""
         ids, units = {}, {}
         for name, kind in self.valued_kinds.items():
-            values = described.values[name].values
+            values = aligned.values[name].values
             numbers, codes = kind.encode_values(values, self.features[name])
-            ids[name] = np.array(numbers, np.int32)[described.carried[name]]
+            ids[name] = np.array(numbers, np.int32)[aligned.carried[name]]
             if kind.reads == "units":
                 units[name] = codes
         return ids, units

@@ -205,31 +205,31 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
         indices = np.flatnonzero(stays).tolist()
         targets, where = [targets[i] for i in indices], [where[i] for i in indices]
         target_ids = [target_ids[i] for i in indices]
-    described = encoder.describe(sentences, where, pieces)
-    ends = np.cumsum(described.counts) - 1
+    aligned = encoder.align(sentences, where, pieces)
+    ends = np.cumsum(aligned.counts) - 1
     return _Rows(
-        batch=make_rows(described, described.carried, target_ids, targets),
+        batch=make_rows(aligned, aligned.carried, target_ids, targets),
         filtered=filtered,
-        bare=described.bare,
-        values={name: (coded.values, coded.counts()) for name, coded in described.values.items()},
-        joint=_count_joint(encoder, described) if rows[0] < INFORMATION else {},
+        bare=aligned.bare,
+        values={name: (coded.values, coded.counts()) for name, coded in aligned.values.items()},
+        joint=_count_joint(encoder, aligned) if rows[0] < INFORMATION else {},
         alike={
-            name: count_agreeing_words(np.delete(carried, ends), described.begins)
-            for name, carried in described.carried.items()
+            name: count_agreeing_words(np.delete(carried, ends), aligned.begins)
+            for name, carried in aligned.carried.items()
         },
-        lost={name: (n, len(described.words.starts)) for name, n in described.lost.items()},
+        lost={name: (n, len(aligned.words.starts)) for name, n in aligned.lost.items()},
     )
 
 
 def _count_joint(
-    encoder: SourceEncoder, described: AlignedSentences
+    encoder: SourceEncoder, aligned: AlignedSentences
 ) -> dict[str, dict[tuple[str, ...], int]]:
     """Count forms and values together, by feature and for `ALL`; see `SplitBuilder.joint`."""
-    if not described.values:
+    if not aligned.values:
         return {}
     single = {n: encoder.features[n] for n, kind in encoder.valued_kinds.items() if kind.single}
-    forms = {name: described.forms(name) for name in single}
-    values = {name: described.values[name] for name in single}
+    forms = {name: aligned.forms(name) for name in single}
+    values = {name: aligned.values[name] for name in single}
     joint = {name: _count_combinations(forms[name], coded) for name, coded in values.items()}
     # Only features with values of the same words, or of the same covers, are counted together.
     carriers = {f.cover == "join" and f.policy for f in single.values()}

@@ -119,11 +119,11 @@ class EncodedSplit:
 
 
 def encode_split(
-    encoder: SourceEncoder, target: Subwords, described: AlignedSentences, targets: Sequence[str]
+    encoder: SourceEncoder, target: Subwords, aligned: AlignedSentences, targets: Sequence[str]
 ) -> EncodedSplit:
     """Encode aligned sentences and their translations as a split in memory."""
-    ids, units = encoder.look_up(described)
-    table = pa.Table.from_batches([make_rows(described, ids, target.encode_ids(targets), targets)])
+    ids, units = encoder.look_up(aligned)
+    table = pa.Table.from_batches([make_rows(aligned, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
         table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
     split = EncodedSplit(table)
@@ -132,7 +132,7 @@ def encode_split(
 
 
 def make_rows(
-    described: AlignedSentences,
+    aligned: AlignedSentences,
     features: dict[str, Ids],
     target: Sequence[Sequence[int]],
     targets: Sequence[str],
@@ -141,19 +141,19 @@ def make_rows(
 
     `features`: ids of the pieces; `target`: those of the translations, without EOS.
     """
-    bounds = _bounds(described.counts)
+    bounds = _bounds(aligned.counts)
     columns = {
-        "source": pa.LargeListArray.from_arrays(bounds, pa.array(described.ids)),
+        "source": pa.LargeListArray.from_arrays(bounds, pa.array(aligned.ids)),
         "target": pa.array([[*ids, EOS] for ids in target], _IDS),
-        "source_text": pa.array(described.texts, pa.large_string()),
+        "source_text": pa.array(aligned.texts, pa.large_string()),
         "target_text": pa.array(targets, pa.large_string()),
     }
-    if ORIGINAL in described.words.labels:
-        columns["original_text"] = described.words.labels[ORIGINAL].cast(pa.large_string())
+    if ORIGINAL in aligned.words.labels:
+        columns["original_text"] = aligned.words.labels[ORIGINAL].cast(pa.large_string())
     for name, ids in features.items():
         columns[FEATURE + name] = pa.LargeListArray.from_arrays(bounds, pa.array(ids))
-    for name, values in described.values.items():
-        offsets = _bounds(described.value_counts[name])
+    for name, values in aligned.values.items():
+        offsets = _bounds(aligned.value_counts[name])
         words = pa.LargeListArray.from_arrays(offsets, values.strings().cast(pa.large_string()))
         columns[VALUES + name] = pc.binary_join(words, pa.scalar(" ", pa.large_string()))
     return pa.record_batch(columns)

@@ -334,7 +334,7 @@ class TrainedModel:
         if self.terminology is not None:
             pairs = zip(sentences, where, strict=True)
             sentences = [self.terminology.write_all_terms(s, name) for s, name in pairs]
-        return encoder.describe(encoder.read_columns(sentences), where)
+        return encoder.align(encoder.read_columns(sentences), where)
 
     def attach_states(
         self, split: EncodedSplit, texts: list[str], where: list[str]

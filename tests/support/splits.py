@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
 def encode(encoder: SourceEncoder, sentence: Sentence, where: str = "input") -> Encoded:
     """Ids of one sentence; of features that have units, these."""
-    described = encoder.describe(Sentences.of([sentence]), [where])
+    described = encoder.align(Sentences.of([sentence]), [where])
     ids, units = encoder.look_up(described)
     features: dict[str, list[Code]] = {name: results.tolist() for name, results in ids.items()}
     for name, tokens in units.items():
