@@ -241,19 +241,17 @@ class SourceEncoder:
         """
         self._check_labels(sentences, where)
         if not self.annotated:
-            texts, labels = sentences.texts, sentences.labels
-            words = self.features and [Sentence(text, whitespace_words(text)) for text in texts]
-            sentences = replace(Sentences.of(words or map(Sentence, texts), ()), labels=labels)
+            sentences = self._divide_at_spaces(sentences)
         sentences, bare = self._with_words(sentences, where)
         texts, pieces = sentences.texts, pieces or self.pieces(sentences)
-        counts = pieces.counts + 1
-        real = np.ones(counts.sum(), bool)
-        real[np.cumsum(counts) - 1] = False
-        ids = np.full(len(real), EOS, np.int32)
-        ids[real] = pieces.ids
-        empty = np.zeros(0, bool)
+        counts = pieces.counts + 1  # with end symbols
+        is_piece = np.ones(counts.sum(), bool)
+        is_piece[np.cumsum(counts) - 1] = False
+        ids = np.full(len(is_piece), EOS, np.int32)
+        ids[is_piece] = pieces.ids
+        no_begins = np.zeros(0, bool)
         aligned = AlignedSentences(
-            texts, ids, counts, sentences, {}, {}, {}, empty, bare, pieces=pieces
+            texts, ids, counts, sentences, {}, {}, {}, no_begins, bare, pieces=pieces
         )
         if not self.features:
             return aligned
@@ -263,9 +261,17 @@ class SourceEncoder:
             row = self._align_feature(name, aligned, pieces, owner, begins)
             if self.features[name].policy == "first":
                 row = np.where(begins, row, INSIDE_WORD)
-            aligned.carried[name] = np.full(len(real), END, np.int32)
-            aligned.carried[name][real] = row
+            aligned.carried[name] = np.full(len(is_piece), END, np.int32)
+            aligned.carried[name][is_piece] = row
         return replace(aligned, begins=begins)
+
+    def _divide_at_spaces(self, sentences: Sentences) -> Sentences:
+        """Drop the annotation; if there are features, they get the words between spaces."""
+        rows = [
+            Sentence(text, whitespace_words(text) if self.features else ())
+            for text in sentences.texts
+        ]
+        return replace(Sentences.of(rows, ()), labels=sentences.labels)
 
     def _with_words(self, sentences: Sentences, where: Sequence[str]) -> tuple[Sentences, int]:
         """Give sentences without annotation the words between spaces; also returns their number."""
