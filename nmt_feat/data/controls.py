@@ -82,7 +82,7 @@ def replace_features(
     unmoved = [name for name in vocabs if name not in moved]
     if not moved:
         raise UserError(
-            f"control={cfg.control}: {', '.join(unmoved)} say nothing that the pieces do not; "
+            f"control={cfg.control}: only pieces determine {', '.join(unmoved)}; "
             "choose features of words, or control=none"
         )
     moves = Moves(cfg.control, cfg.seed, splits)
