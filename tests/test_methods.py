@@ -357,6 +357,9 @@ def test_refused(small: Small) -> None:
         "method=tree_attention: layers=1, deviation=0.0, ignored=0.0: at least 1 layer, a "
         "deviation above 0, a probability below 1"
     )
+    cfg = settings(small, "tree_attention")
+    cfg.method.args["layers"] = cfg.model.encoder_layers + 1
+    assert "the encoder has" in message(cfg)
     output = "nmt_feat.methods.OutputGate"
     cfg = settings(small, "output_gate", method=MethodConfig(output, {"bais": 1}))
     assert message(cfg) == f"{output} takes no argument 'bais'; did you mean 'bias'?"

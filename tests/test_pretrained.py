@@ -310,6 +310,15 @@ def test_wrong_settings(
     assert str(raised.value).startswith(message)
 
 
+def test_a_tag_before_the_sentence_is_refused(small: Small, reference: Reference) -> None:
+    """The model would not start as it was."""
+    tag = ["features=[domain]", "features.domain.policy=tag"]
+    cfg = small.config(*SETTINGS, f"model.folder={reference.folder}", *tag)
+    cfg.subword.kind = "pretrained"
+    with pytest.raises(UserError, match=r"features\.domain\.policy=tag: a token"):
+        resolve_settings(cfg, False, Console(quiet=True))
+
+
 def test_no_folder(small: Small) -> None:
     assert refused(small, "model=pretrained", "combiner=gate").startswith("model=pretrained: give")
 

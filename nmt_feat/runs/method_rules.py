@@ -26,6 +26,12 @@ def check_method(cfg: TrainConfig) -> None:
             f"{where} model.tie=all: tags are tokens of the source only, so it needs a separate "
             "table; set model.tie=target"
         )
+    layers = cfg.method.args.get("layers", 1) if method.reads_heads else 1
+    if isinstance(layers, int) and layers > cfg.model.encoder_layers:
+        raise UserError(
+            f"{where} method.args.layers={layers}: the encoder has {cfg.model.encoder_layers} "
+            f"(model.encoder_layers); set at most {cfg.model.encoder_layers}"
+        )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)
     merged = choose_merged_features(cfg.features, cfg.method)

@@ -109,6 +109,12 @@ def _other_settings(cfg: TrainConfig, family: Family) -> list[tuple[str, Any, An
 def check_start(cfg: TrainConfig) -> None:
     """Refuse combiners and features with which the run would not start as the pretrained model."""
     if cfg.model.folder:
+        for name, feature in cfg.features.items():
+            if feature.policy == "tag":
+                raise UserError(
+                    f"features.{name}.policy=tag: a token before the sentence changes what a "
+                    f"pretrained model reads; set features.{name}.policy=copy"
+                )
         sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
         parts = build_feature_parts(cfg.model, cfg.combiner, cfg.features, sizes, cfg.seed)
         start_as_word(parts.combiner, parts.embedders)
