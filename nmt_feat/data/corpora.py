@@ -3,12 +3,12 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import fingerprint_of, make_annotators
+from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotators
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.config.earlier_formats import MERGED
@@ -109,7 +109,8 @@ def locate_splits(
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
         form = Format(read_kind(config, split), tuple(config.factors))
         annotation = name_annotation(split, form)
-        if annotate and not tools and not annotation and (required or name == "train"):
+        is_needed = annotate and (required or name == "train")
+        if is_needed and not tools and not annotation:
             raise UserError(
                 f"{key}.source={split.source}: features need annotation; set annotator=udpipe or "
                 f"annotator=hanta, or {key}.conllu=FILE.conllu"
@@ -125,9 +126,9 @@ def locate_splits(
             if is_required or name == "train":
                 check_label(split, form, key, label, bool(tools) and not of_files)
         try:
+            names = list_files(split, bool(tools), of_files, list(keys))
             files = {
-                role: find_file(config, cache, f"{key}.{role}", file)
-                for role, file in list_files(split, bool(tools), of_files, list(keys)).items()
+                role: find_file(config, cache, f"{key}.{role}", n) for role, n in names.items()
             }
             may_have_words = bool(tools and of_files and annotation)
             has_words = may_have_words and has_columns(files, form)
@@ -138,10 +139,14 @@ def locate_splits(
             notes.append(f"test set {name} is left out: {error}")
     if config.tests and len(splits) == 2:
         raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    tool_sums = [fingerprint_of(tool) for tool in tools.values()]
-    tool_sum = tool_sums if len(tool_sums) > 1 else next(iter(tool_sums), None)
-    hashed_settings = [config.limit, annotate, tool_sum]  # in the order of earlier hashes
+    hashed_settings = [config.limit, annotate, _identify_tools(tools.values())]
     return _join_splits(splits, hashed_settings, cache, tuple(keys), notes)
+
+
+def _identify_tools(tools: Iterable[Annotator]) -> str | list[str] | None:
+    """The fingerprints of annotators, in the form that hashes have always had."""
+    fingerprints = [fingerprint_of(tool) for tool in tools]
+    return fingerprints if len(fingerprints) > 1 else next(iter(fingerprints), None)
 
 
 def _join_splits(

@@ -173,36 +173,52 @@ def read_split(
     folder: Path,
     pool: Pool,
 ) -> None:
-    """Read and check a split, with words where files give them."""
-    files, contents = split.files, dict[str, tables.Content]()
-    for role, path in files.items():
+    """Read and check a split; its files may have words, of which `columns` are read."""
+    contents: dict[str, tables.Content] = {}
+    for role, path in split.files.items():
         of_role = columns if role in ("source", "conllu") else None
         out, form = folder / f"{split.name}.{role}.arrow", find_format(split, role)
         contents[role] = tables.read(path, form, of_role, out, pool, corpus.normal)
         if not len(contents[role].table):
             raise UserError(f"{path}: the file is empty; {split.key} needs sentences")
-    read = {role: content.table for role, content in contents.items()}
-    if "conllu" in read:
-        read["conllu"] = add_blank_rows(read["conllu"], contents["source"], split, folder)
-    count = len(read["source"])
-    for role, table in read.items():
+    parts = {role: content.table for role, content in contents.items()}
+    if "conllu" in parts:
+        parts["conllu"] = add_blank_rows(parts["conllu"], contents["source"], split, folder)
+    check_lengths(split, parts)
+    check_blank_lines(corpus, split, contents)
+    source = merge_words(split, parts, columns or (), folder, pool)
+    split.source, split.target = source.limited(limit), parts["target"].limited(limit)
+    for role, content in contents.items():
+        check_heads(corpus, split, split.files[role], content.findings, columns or ())
+
+
+def check_lengths(split: RawSplit, parts: Mapping[str, SentenceTable]) -> None:
+    """Refuse files of a split with different numbers of sentences."""
+    count = len(parts["source"])
+    for role, table in parts.items():
         if len(table) != count:
             raise UserError(
-                f"{split.key}: {files['source']} has {count} sentences, {files[role]} has "
-                f"{len(table)}; their lines must correspond"
+                f"{split.key}: {split.files['source']} has {count} sentences, {split.files[role]} "
+                f"has {len(table)}; their lines must correspond"
             )
-    check_blank_lines(corpus, split, contents)
+
+
+def merge_words(
+    split: RawSplit,
+    parts: Mapping[str, SentenceTable],
+    columns: tuple[str, ...],
+    folder: Path,
+    pool: Pool,
+) -> SentenceTable:
+    """The source of a split, with the words of its annotation or of its files of factors."""
+    files, source, out = split.files, parts["source"], folder / f"{split.name}.arrow"
     if "conllu" in files:
-        work = partial(align_annotation, columns or (), files["conllu"])
-        parts, out = [read["conllu"], read["source"]], folder / f"{split.name}.arrow"
-        read["source"], _ = tables.merge(work, parts, out, pool)
+        align = partial(align_annotation, columns, files["conllu"])
+        source, _ = tables.merge(align, [parts["conllu"], source], out, pool)
     if factors := {role: str(path) for role, path in files.items() if role.startswith(FACTOR)}:
-        work = partial(attach_factors, columns or (), factors, files["source"])
-        parts, out = [read[role] for role in factors], folder / f"{split.name}.arrow"
-        read["source"], _ = tables.merge(work, [*parts, read["source"]], out, pool)
-    split.source, split.target = read["source"].limited(limit), read["target"].limited(limit)
-    for role, content in contents.items():
-        check_heads(corpus, split, files[role], content.findings, columns or ())
+        attach = partial(attach_factors, columns, factors, files["source"])
+        source, _ = tables.merge(attach, [*(parts[role] for role in factors), source], out, pool)
+    return source
 
 
 def check_heads(
