@@ -378,6 +378,13 @@ class Trainer:
         assert isinstance(total, Tensor)
         return float(total)
 
+    def report_updates(self, losses: Tensor, begin: float) -> None:
+        """Show the mean loss since the last validation, and the speed; `begin`: see `fit`."""
+        self.count_skipped()
+        mean_loss = self.sum_over_processes(losses) / self.state.counted
+        seconds = self.state.seconds + time.perf_counter() - begin
+        self.progress.show_update(self.state.step, mean_loss, self.state.tokens / seconds)
+
     def fit(self) -> TrainingState:
         """Train to the end, or until a signal comes; after `resume`, from the checkpoint on."""
         settings, state, is_first = self.settings, self.state, self.fabric.global_rank == 0
@@ -393,10 +400,7 @@ class Trainer:
                 losses += loss_sum
                 state.counted += token_count
                 if state.step % settings.log_every == 0:
-                    self.count_skipped()
-                    mean_loss = self.sum_over_processes(losses) / state.counted
-                    seconds = state.seconds + time.perf_counter() - begin
-                    self.progress.show_update(state.step, mean_loss, state.tokens / seconds)
+                    self.report_updates(losses, begin)
                 continue
             state.loss = self.sum_over_processes(losses)
             state.seconds += time.perf_counter() - begin
