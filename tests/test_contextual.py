@@ -376,8 +376,8 @@ def test_moved(small: Small, encoder: Path, tmp_path: Path) -> None:
     done = call("translate", *command)
     assert (done.code, done.err) == (
         2,
-        f"error: features.contextual.encoder={mine}: no such folder; give that of an encoder, as "
-        "hf download NAME --local-dir FOLDER makes it\n",
+        f"error: features.contextual.encoder={mine}: no such folder; give the folder of an "
+        "encoder, as hf download NAME --local-dir FOLDER makes it\n",
     )
     encoder_folder.symlink_to(moved)
     assert call("translate", *command) == right

@@ -110,8 +110,8 @@ HARMS = {
     "another layer or encoder, or set precision=float32",
     "large": "features.contextual.encoder=ENC: a vector of TEXT is not finite in float16; give "
     "another layer or encoder, or set precision=float32",
-    "no folder": "features.contextual.encoder=ENC: no such folder; give that of an encoder, as "
-    "hf download NAME --local-dir FOLDER makes it",
+    "no folder": "features.contextual.encoder=ENC: no such folder; give the folder of an "
+    "encoder, as hf download NAME --local-dir FOLDER makes it",
 }
 """What is said; where `transformers` says why, only the ends are ours."""
 

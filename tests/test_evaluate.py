@@ -164,7 +164,7 @@ def test_a_run_that_another_process_has_comes_last(
         ),
         (["data.tests.a.source=x", "data.tests.a.target=y"], "data.tests.a.source=x: no such file"),
         (["data.tests.a=sacrebleu:wmt61"], "unknown to sacreBLEU; did you mean 'wmt"),
-        (["data.tests.a=sacrebleu:mtedx/test"], "sacreBLEU has no en-de of it"),
+        (["data.tests.a=sacrebleu:mtedx/test"], "sacreBLEU does not have it for en-de"),
         (["data.tests.a.source=x"], "to add one, give both"),
         (["metrics=[blue]"], "metrics=blue: no such option"),
         (["decoding.beam=0"], "decoding.beam=0: must be 1 to 1000"),

@@ -54,7 +54,7 @@ def test_memory(small: Small, monkeypatch: pytest.MonkeyPatch, kind: str, update
     name = f"HERE/runs/{run.name}"
     saved = "no update is saved yet" if update == 1 else f"update 2 is saved in {name}"
     assert message == (
-        f"out of memory in update {update}, by a batch of {pairs} pairs of up to {source} and "
+        f"out of memory in update {update}, with a batch of {pairs} pairs of up to {source} and "
         f"{target} tokens (source, target); {saved}; the same command continues where there is "
         "more memory; else train from the start with a lower trainer.batch_tokens (here 256) and a "
         "higher trainer.accumulate"

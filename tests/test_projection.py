@@ -49,7 +49,7 @@ def test_project(raw: str, forms: str, tokens: str, lemmas: str, missed: int) ->
 def test_another_line_is_an_error() -> None:
     with pytest.raises(UserError) as error:
         project_annotation(sentence("abc", "abc"), "xyz", "f:3")
-    assert str(error.value) == "f:3: the tokens 'xyz' have no character of 'abc'"
+    assert str(error.value) == "f:3: the tokens 'xyz' and 'abc' share no character"
 
 
 @pytest.mark.data

@@ -99,8 +99,8 @@ def test_other_threads(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     run = stop(small, "trainer.threads=0")
     monkeypatch.setattr(processes, "DEFAULT_THREADS", 2)
     assert refused(small, "trainer.threads=0") == (
-        f"{run}: its updates were made with 1 threads, here are 2, whose result differs in its "
-        "last bits; give it 1, or set trainer.resume_exact=false"
+        f"{run}: its updates were made with 1 threads, here are 2, with which the "
+        "last bits would differ; give it 1, or set trainer.resume_exact=false"
     )
     assert small.train("trainer.threads=0", "trainer.resume_exact=false") == run
 

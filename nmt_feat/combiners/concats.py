@@ -1,4 +1,4 @@
-"""Side by side: the features keep widths of their own."""
+"""Concatenation: each feature keeps its width."""
 
 from collections.abc import Mapping, Sequence
 

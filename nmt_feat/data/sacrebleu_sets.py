@@ -24,13 +24,14 @@ def find_sacrebleu_file(key: str, name: str, source_lang: str, target_lang: str)
 
     role, test_set = key.rpartition(".")[2], name.removeprefix(PUBLIC_SET)
     if role not in ROLES:
-        raise UserError(f"{key}={name}: sacreBLEU has source and target of a set only")
+        raise UserError(f"{key}={name}: sacreBLEU has only the source and the target of a set")
     if test_set not in DATASETS:
         raise UserError(f"{key}={name}: unknown to sacreBLEU; {suggest(test_set, DATASETS)}")
     dataset, pair = DATASETS[test_set], f"{source_lang}-{target_lang}"
     if pair not in dataset.langpairs:
         raise UserError(
-            f"{key}={name}: sacreBLEU has no {pair} of it; {suggest(pair, dataset.langpairs)}"
+            f"{key}={name}: sacreBLEU does not have it for {pair}; "
+            f"{suggest(pair, dataset.langpairs)}"
         )
     try:
         with silence_logger("sacrebleu"):

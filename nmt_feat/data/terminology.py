@@ -175,7 +175,7 @@ def write_terms(corpus: RawCorpus, settings: TerminologyConfig, folder: Path, po
         if is_train and not terms:
             raise UserError(
                 f"data.terminology.glossary={settings.glossary}: no pair of train has a term and "
-                "its translation as they are written; give a glossary of such, or leave it out"
+                "its translation as they are written; give another glossary, or leave it out"
             )
         corpus.notes.append(
             f"{split.name}: the translations of {terms:,} terms are written into {sentences:,} of "

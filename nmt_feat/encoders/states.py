@@ -95,7 +95,7 @@ class LanguageModel:
         self.folder, self.precision, self.device = Path(folder).expanduser(), precision, device
         if not self.folder.is_dir():
             raise UserError(
-                f"{self.where}: no such folder; give that of an encoder, as "
+                f"{self.where}: no such folder; give the folder of an encoder, as "
                 "hf download NAME --local-dir FOLDER makes it"
             )
         config = self._read(transformers().AutoConfig)

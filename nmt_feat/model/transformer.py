@@ -76,7 +76,7 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 def make_parallel_linear(inputs: int, outputs: int, count: int) -> nn.Linear:
-    """`count` linear layers side by side in one, each with first weights as of `make_linear`."""
+    """`count` linear layers side by side in one, each initialised like `make_linear`."""
     layer = nn.Linear(inputs, count * outputs)
     for block in torch.split(layer.weight.data, outputs):
         nn.init.xavier_uniform_(block)

@@ -94,7 +94,7 @@ def open_folder(name: str) -> ModelFolder:
     """Open the folder that `model.folder` names; it is an error if its model is unknown."""
     path, where = Path(name).expanduser(), f"model.folder={name}"
     if not path.is_dir():
-        raise UserError(f"{where}: no such folder; give that of a model, {ADVICE}")
+        raise UserError(f"{where}: no such folder; give the folder of a model, {ADVICE}")
     config = read_json(path / "config.json", where)
     if (kind := config.get("model_type")) not in TYPES:
         reason = "" if config.get("is_encoder_decoder") else ", which has no encoder and decoder"

@@ -16,7 +16,7 @@ from nmt_feat.errors import UserError, suggest
 from nmt_feat.extras import optional
 
 MATRICES, BASE = ".lora_", ".base_layer."
-"""Parts of parameters' names: of those of A and B, and of those of W and c in such a layer."""
+"""Parts of the names of parameters: of A and B; and of W and c in layers that have A and B."""
 
 
 def peft() -> Any:

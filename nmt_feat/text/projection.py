@@ -62,7 +62,7 @@ def project_annotation(
     }
     if not raw_of:
         raise UserError(
-            f"{name}: the tokens {short_repr(tokens)} have no character of {short_repr(raw.text)}"
+            f"{name}: the tokens {short_repr(tokens)} and {short_repr(raw.text)} share no character"
         )
     words, missed = [], 0
     for token, (first, behind) in zip(token_matches, token_bounds, strict=True):

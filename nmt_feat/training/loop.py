@@ -125,7 +125,7 @@ class Trainer:
             if before not in (0, count):
                 raise UserError(
                     f"{self.checkpoints.folder.parent}: its updates were made with {before} "
-                    f"{kind}, here are {count}, whose result differs in its last bits; give it "
+                    f"{kind}, here are {count}, with which the last bits would differ; give it "
                     f"{before}, or set trainer.resume_exact=false"
                 )
 
@@ -276,7 +276,7 @@ class Trainer:
                 raise
             sizes = " and ".join(map(str, batch.longest_lengths))
             raise UserError(
-                f"out of memory in update {self.state.step + 1}, by a batch of "
+                f"out of memory in update {self.state.step + 1}, with a batch of "
                 f"{len(batch.indices)} pairs of up to {sizes} tokens (source, target); "
                 f"{self.describe_saved()}; the same command continues where there is more memory; "
                 "else train from the start with a lower trainer.batch_tokens (here "
