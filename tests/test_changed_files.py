@@ -9,7 +9,8 @@ import pytest
 
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import prepare
-from nmt_feat.encoders.states import LanguageModel, States, store_states
+from nmt_feat.encoders.states import LanguageModel, States
+from nmt_feat.encoders.stored_states import store_states
 from nmt_feat.errors import UserError
 from nmt_feat.text import files as text
 from nmt_feat.text.files import hash_content, hash_file_cached
@@ -48,10 +49,10 @@ class Fails(LanguageModel):
     def __init__(self) -> None:
         pass
 
-    def identity(self, cache: Path) -> list[object]:
+    def identify(self, cache: Path) -> list[object]:
         return ["fails"]
 
-    def states(self, texts: list[str]) -> States:
+    def encode_texts(self, texts: list[str]) -> States:
         raise UserError("a vector is not finite")
 
 

@@ -8,11 +8,11 @@ from nmt_feat.text.conllu import (
     Sentence,
     Word,
     align_words,
-    locate_forms,
     parse_conllu,
     read_conllu,
     write_conllu,
 )
+from nmt_feat.text.forms import locate_forms
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import read_column
 

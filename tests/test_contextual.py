@@ -21,12 +21,8 @@ from nmt_feat.data.batches import collate
 from nmt_feat.data.overlaps import find_overlaps
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import UNITS
-from nmt_feat.encoders.states import (
-    LanguageModel,
-    open_states,
-    root_mean_square,
-    store_states,
-)
+from nmt_feat.encoders.states import LanguageModel
+from nmt_feat.encoders.stored_states import open_states, root_mean_square, store_states
 from nmt_feat.features import Contextual
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.subwords import Pieces

@@ -13,7 +13,8 @@ from nmt_feat.base.ragged import Ragged
 from nmt_feat.data.covers import find_following, mark_visible_characters
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST, UNK
-from nmt_feat.encoders.states import BLOCK, EncoderInput, States
+from nmt_feat.encoders.states import EncoderInput, States
+from nmt_feat.encoders.stored_states import BLOCK
 from nmt_feat.errors import UserError
 from nmt_feat.text.sentences import Integers
 from nmt_feat.text.subwords import Pieces, Subwords

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nmt_feat.embedders.contextual import Contextual
-from nmt_feat.encoders import states
+from nmt_feat.encoders import stored_states
 from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
 from nmt_feat.errors import UserError
 from nmt_feat.features.kind import FeatureKind
@@ -119,11 +119,11 @@ class EncoderVectors(FeatureKind):
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
     ) -> Path:
         """Store the states of these texts in `cache`, unless they are there; return the folder."""
-        return states.store_states(encoder, texts, cache, say)
+        return stored_states.store_states(encoder, texts, cache, say)
 
     def open_states(self, folder: Path) -> States | EncoderInput:
         """The stored states, memory-mapped."""
-        return states.open_states(folder)
+        return stored_states.open_states(folder)
 
     def scale_vocabulary(
         self,
@@ -134,7 +134,7 @@ class EncoderVectors(FeatureKind):
         cache: Path,
     ) -> FeatureVocab:
         """Add the scale of the vectors of train, and the sum of the encoder's files."""
-        scale = states.find_scale(encoder, states_of_train, texts)
+        scale = stored_states.find_scale(encoder, states_of_train, texts)
         file_sum = encoder.hash_files(cache)
         return replace(vocabulary, scale=scale, sum=file_sum, layer=encoder.layer)
 
@@ -211,8 +211,8 @@ class LiveEncoder(EncoderVectors):
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
     ) -> Path:
         """Store the encoder's input for these texts in `cache`, unless it is there."""
-        return states.store_input(encoder, texts, cache, say)
+        return stored_states.store_input(encoder, texts, cache, say)
 
     def open_states(self, folder: Path) -> States | EncoderInput:
         """The stored input, memory-mapped."""
-        return states.open_input(folder)
+        return stored_states.open_input(folder)

@@ -17,7 +17,7 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
 from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
 from nmt_feat.errors import UserError
-from nmt_feat.features.needs import NEEDED, SOURCES
+from nmt_feat.features.needs import NEEDED, SOURCES, explain_constant, format_value
 from nmt_feat.features.vocabulary import (
     INSIDE,
     Code,
@@ -26,7 +26,6 @@ from nmt_feat.features.vocabulary import (
     choose_values,
 )
 from nmt_feat.features.widths import default_width
-from nmt_feat.text.conllu import NONE
 from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.sentences import DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
@@ -80,7 +79,7 @@ class FeatureKind:
             is_set = value not in (getattr(FeatureConfig, key), "")
             if is_set and key not in self.takes:
                 advice = message.format(column=settings.column, where=self.where)
-                raise UserError(f"{self.where}.{key}={_format_value(value)}: {advice}")
+                raise UserError(f"{self.where}.{key}={format_value(value)}: {advice}")
         if self.of_pieces and settings.policy == "first":
             self._refuse_first()
         if settings.policy == "tag" and self.sentence_key is None:
@@ -334,22 +333,8 @@ class FeatureKind:
         has_unknown = value_count < len(counts)
         if value_count + has_unknown > 1 or self.has_dials:
             return
-        settings = self.settings
-        if len(counts) > 1:
-            raise UserError(
-                f"{self.where} is constant: max_values={settings.max_values} and "
-                f"min_count={settings.min_count} keep {value_count} of its {len(counts)} values; "
-                "relax them"
-            )
-        if set(counts) != {NONE}:
-            raise UserError(
-                f"{self.where} is constant: {settings.column} is {min(counts)!r} on all of train "
-                f"(annotation: {annotation}); leave it out of features"
-            )
-        raise UserError(
-            f"{self.where}: no word of train has {settings.column} (annotation: {annotation}); "
-            "leave it out of features or choose another annotation"
-        )
+        message = explain_constant(self.settings, counts, value_count, annotation)
+        raise UserError(f"{self.where}{message}")
 
     # The model
 
@@ -460,8 +445,3 @@ class FeatureKind:
     def finish_vocabulary(self, vocabulary: FeatureVocab) -> FeatureVocab:
         """Add what only the vocabulary in a run's folder has."""
         return vocabulary
-
-
-def _format_value(value: object) -> str:
-    """A value as it is written on the command line."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.contextual import Contextual
 from nmt_feat.embedders.vectors import Vectors
+from nmt_feat.text.conllu import NONE
 from nmt_feat.text.units import FORMS, KINDS
 
 NEEDED = {
@@ -26,3 +30,35 @@ SOURCES = {
     "encoder": (Contextual, "an encoder; set features.{}.encoder=FOLDER"),
 }
 """Settings that name a source of vectors: the embedder that reads them, and what it needs."""
+
+
+def format_value(value: object) -> str:
+    """A value as it is written on the command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def explain_constant(
+    settings: FeatureConfig, counts: Mapping[str, int], value_count: int, annotation: str
+) -> str:
+    """Why a feature has the same value everywhere, as the end of a message about it.
+
+    Args:
+        settings: of the feature.
+        counts: how often train has each value.
+        value_count: how many of these values are in the vocabulary.
+        annotation: where the annotation comes from.
+    """
+    if len(counts) > 1:
+        return (
+            f" is constant: max_values={settings.max_values} and min_count={settings.min_count} "
+            f"keep {value_count} of its {len(counts)} values; relax them"
+        )
+    if set(counts) != {NONE}:
+        return (
+            f" is constant: {settings.column} is {min(counts)!r} on all of train (annotation: "
+            f"{annotation}); leave it out of features"
+        )
+    return (
+        f": no word of train has {settings.column} (annotation: {annotation}); leave it out of "
+        "features or choose another annotation"
+    )

@@ -22,9 +22,9 @@ from nmt_feat.text.conllu import (
     Word,
     check_tree,
     find_control,
-    locate_forms,
     parse_conllu,
 )
+from nmt_feat.text.forms import locate_forms
 from nmt_feat.text.sentences import ANNOTATION, Sentences
 from nmt_feat.text.word_values import read_column, whitespace_words
 
