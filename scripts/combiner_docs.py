@@ -1,9 +1,9 @@
 """Write the table of `docs/explanation/combiners.md` from classes and files in `conf/combiner/`.
 
     python scripts/combiner_docs.py            # write
-    python scripts/combiner_docs.py --check    # exit with 1 if what is written is not fresh
+    python scripts/combiner_docs.py --check    # exit with 1 if the table is stale
 
-Only what stands between the two marks is written; the rest of the page is prose.
+Only the part between the two marks is written; the rest of the page is prose.
 """
 
 import argparse
@@ -28,21 +28,21 @@ DIM, PIECES = 512, 8000
 VALUES = {"upos": 16, "lemma": 10000}
 
 
-def methods() -> dict[str, CombinerConfig]:
-    """The shipped configurations by name, the plain ones first."""
+def read_configs() -> dict[str, CombinerConfig]:
+    """The shipped configurations by name; those of `FIRST` come first."""
     names = sorted(path.stem for path in (ROOT / "conf" / "combiner").glob("*.yaml"))
     names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    made = {}
+    configs = {}
     for name in names:
         file = OmegaConf.load(ROOT / "conf" / "combiner" / f"{name}.yaml")
-        made[name] = OmegaConf.to_object(
+        configs[name] = OmegaConf.to_object(
             OmegaConf.merge(OmegaConf.structured(CombinerConfig), file)
         )
-    return made  # type: ignore[return-value]
+    return configs  # type: ignore[return-value]
 
 
-def combiner(cfg: CombinerConfig, features: list[str]) -> Combiner:
-    """The combiner of a model of width `DIM` with these features, widths by default."""
+def make_combiner(cfg: CombinerConfig, features: list[str]) -> Combiner:
+    """The combiner of a model of width `DIM` with these features, with default widths."""
     parts = {"word": DIM}
     for name in features:
         kind = choose_kind(name, FeatureConfig(column=name))
@@ -50,51 +50,57 @@ def combiner(cfg: CombinerConfig, features: list[str]) -> Combiner:
     return build_combiner(cfg, parts, DIM)
 
 
-def formula(cfg: CombinerConfig) -> str:
+def read_formula(cfg: CombinerConfig) -> str:
     """The formula with which the docstring of a combiner's class begins."""
     cls = locate_class(cfg._target_) if cfg._target_ else NoFeatures
     text = " ".join((cls.__doc__ or "").split())
-    found = re.match(r"`[^`]+`(?:, `[^`]+`)*", text)
-    if not found:
+    formula = re.match(r"`[^`]+`(?:, `[^`]+`)*", text)
+    if not formula:
         sys.exit(f"{cls.__name__}: its docstring does not begin with a formula in backticks")
-    return found[0]
+    return formula[0]
 
 
-def added(cfg: CombinerConfig, features: list[str]) -> int:
-    """Parameters more than with words only: the combiner's, the features', the word table's."""
-    made = combiner(cfg, features)
-    own = sum(parameter.numel() for parameter in made.parameters())
-    widths = dict(made.widths)
-    words = PIECES * (widths.pop("word") - DIM)
-    return own + words + sum(VALUES[name] * width for name, width in widths.items())
+def count_added_parameters(cfg: CombinerConfig, features: list[str]) -> int:
+    """Parameters of combiner and features, and the change of the word table by its width."""
+    combiner = make_combiner(cfg, features)
+    combiner_count = sum(parameter.numel() for parameter in combiner.parameters())
+    widths = dict(combiner.widths)
+    word_count = PIECES * (widths.pop("word") - DIM)
+    return combiner_count + word_count + sum(VALUES[name] * w for name, w in widths.items())
 
 
 @torch.no_grad()
-def depends(cfg: CombinerConfig) -> bool:
-    """Whether a change of the features moves two words differently, on random numbers."""
+def depends_on_word(cfg: CombinerConfig) -> bool:
+    """Whether a change of the features changes two words differently, for random numbers."""
     torch.manual_seed(1)
-    made = combiner(cfg, list(VALUES)).double()
-    (word, *tags), (other, *others) = (
-        [torch.randn(width, dtype=torch.float64) for width in made.widths.values()]
+    combiner = make_combiner(cfg, list(VALUES)).double()
+    (word, *values), (second_word, *second_values) = (
+        [torch.randn(width, dtype=torch.float64) for width in combiner.widths.values()]
         for _ in range(2)
     )
-    one, two = (made([start, *others]) - made([start, *tags]) for start in (word, other))
-    return not torch.allclose(one, two)
+    change, second_change = (
+        combiner([w, *second_values]) - combiner([w, *values]) for w in (word, second_word)
+    )
+    return not torch.allclose(change, second_change)
 
 
-def render() -> str:
-    """The table."""
+def render_table() -> str:
+    """The table of all combiners."""
     lines = [
         "| method | formula | word + upos | word + upos + lemma | parameters added, upos | "
         "upos and lemma | effect depends on the word |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, cfg in methods().items():
-        cells = [f"[`{name}`](#{name})", formula(cfg)]
+    for name, cfg in read_configs().items():
+        cells = [f"[`{name}`](#{name})", read_formula(cfg)]
         for features in (["upos"], ["upos", "lemma"]):
-            cells.append(" + ".join(map(str, combiner(cfg, features).widths.values())))
-        cells += [f"{added(cfg, f):,}" if cfg._target_ else "0" for f in (["upos"], [*VALUES])]
-        cells.append("-" if not cfg._target_ else "yes" if depends(cfg) else "no")
+            cells.append(" + ".join(map(str, make_combiner(cfg, features).widths.values())))
+        if cfg._target_:
+            for features in (["upos"], ["upos", "lemma"]):
+                cells.append(f"{count_added_parameters(cfg, features):,}")
+            cells.append("yes" if depends_on_word(cfg) else "no")
+        else:
+            cells += ["0", "0", "-"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -107,7 +113,7 @@ def main() -> int:
     page = TARGET.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    fresh = f"{before}{BEGIN}\n{render()}\n{END}{after}"
+    fresh = f"{before}{BEGIN}\n{render_table()}\n{END}{after}"
     if arguments.check:
         if page != fresh:
             print(

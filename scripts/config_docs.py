@@ -1,12 +1,11 @@
 """Write `docs/reference/settings.md` from the docstrings of the schema and the files in `conf/`.
 
     python scripts/config_docs.py            # write
-    python scripts/config_docs.py --check    # exit with 1 if what is written is not fresh
+    python scripts/config_docs.py --check    # exit with 1 if the document is stale
 
-The schema is read as text (`ast`): a field's default and docstring stand in the document as they
-stand in the source; its type and what it may be come from the classes. Where `python train.py`
-without settings comes to another value than the schema's default, by the options that it picks, the
-document shows that value.
+The schema is read as text (`ast`): the document has defaults and docstrings of fields as they are
+in the source. Types and bounds come from the classes. If `python train.py` without settings gets a
+value from one of its default options, the document has that value instead of the schema's default.
 """
 
 import argparse
@@ -65,10 +64,10 @@ class Field:
     default: str
     text: str
     allowed: str
-    """The type for readers, and what of it is allowed."""
+    """The type for readers, with its bounds."""
 
 
-def default(node: ast.expr | None) -> str:
+def format_default(node: ast.expr | None) -> str:
     """The default of a field, as a reader would write it in YAML."""
     if node is None:
         return "**required**"
@@ -86,20 +85,20 @@ def default(node: ast.expr | None) -> str:
     return f"`{source}`"
 
 
-def picked_settings() -> dict[str, dict[str, Any]]:
-    """By group, the settings in the option that `conf/train.yaml` picks."""
+def read_default_options() -> dict[str, dict[str, Any]]:
+    """By group, the settings of the option that `conf/train.yaml` picks."""
     main = yaml.safe_load((ROOT / "conf" / "train.yaml").read_text(encoding="utf-8"))
-    picked = {}
+    settings_of = {}
     for entry in main["defaults"]:
         for group, option in entry.items() if isinstance(entry, dict) else ():
             file = ROOT / "conf" / group / f"{option}.yaml"
             if isinstance(option, str) and file.is_file():
-                picked[group] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    return picked
+                settings_of[group] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return settings_of
 
 
-def picked_default(field: Field, settings: dict[str, Any]) -> str:
-    """The field's default, or what the picked option of its group has in its place."""
+def choose_default(field: Field, settings: dict[str, Any]) -> str:
+    """The field's default, or its value in the default option of its group."""
     if field.name not in settings or field.default == "**required**":
         return field.default
     value = settings[field.name]
@@ -107,7 +106,7 @@ def picked_default(field: Field, settings: dict[str, Any]) -> str:
 
 
 def describe_type(kind: Any) -> str:
-    """A type for a cell of a table: the words that it allows, or its name and its bounds."""
+    """A type for a cell of a table: the words that it allows, or its name and bounds."""
     if choices := choices_of(kind):
         words = [*choices, "null"] if NoneType in get_args(kind) else choices
         return " or ".join(f"`{word}`" for word in words)
@@ -116,7 +115,7 @@ def describe_type(kind: Any) -> str:
 
 
 def type_name(kind: Any) -> str:
-    """A type as it would be written without its constraints."""
+    """A type as text, without its constraints."""
     if get_origin(kind) is Annotated:
         return type_name(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
@@ -124,12 +123,12 @@ def type_name(kind: Any) -> str:
     if get_origin(kind) in (list, dict):
         return f"{get_origin(kind).__name__}[{', '.join(map(type_name, get_args(kind)))}]"
     if is_dataclass(kind):
-        return "settings"  # which have a section of their own
+        return "settings"  # which have a separate section
     return "None" if kind is NoneType else str(kind.__name__)
 
 
 def read_schema(module: ModuleType) -> dict[str, tuple[str, list[Field]]]:
-    """Docstring and fields of every dataclass of a module of the schema, by the class's name."""
+    """Docstring and fields of each dataclass of a module of the schema, by its name."""
     file = f"{module.__name__.replace('.', '/')}.py"
     source = (ROOT / file).read_text(encoding="utf-8")
     classes = {}
@@ -156,17 +155,17 @@ def read_schema(module: ModuleType) -> dict[str, tuple[str, list[Field]]]:
                 text = " ".join(after.value.value.split())
             kind = ast.unparse(statement.annotation)
             allowed = describe_type(hints[name]) if name in hints else ""
-            fields.append(Field(name, kind, default(statement.value), text, allowed))
+            fields.append(Field(name, kind, format_default(statement.value), text, allowed))
         classes[node.name] = (ast.get_docstring(node) or "", fields)
     return classes
 
 
-def sections(classes: dict[str, tuple[str, list[Field]]], top: str) -> dict[str, list[str]]:
-    """The classes reached from `top`, each with the keys under which it stands."""
-    found: dict[str, list[str]] = {}
+def list_sections(classes: dict[str, tuple[str, list[Field]]], top: str) -> dict[str, list[str]]:
+    """The classes that the fields of `top` lead to, each with its dotted keys."""
+    paths_of: dict[str, list[str]] = {}
 
     def walk(name: str, path: str) -> None:
-        found.setdefault(name, []).append(path)
+        paths_of.setdefault(name, []).append(path)
         for entry in classes[name][1]:
             if match := re.fullmatch(r"dict\[str, (\w+)\]|(\w+)", entry.kind):
                 inner = match[1] or match[2]
@@ -175,11 +174,11 @@ def sections(classes: dict[str, tuple[str, list[Field]]], top: str) -> dict[str,
                     walk(inner, f"{path}.{step}" if path else step)
 
     walk(top, "")
-    return found
+    return paths_of
 
 
-def options(group: str) -> str:
-    """The options of a config group with the help line that each file begins with."""
+def list_options(group: str) -> str:
+    """The options of a config group, with the help line with which each file begins."""
     rows = [
         f"- `{group}={file.stem}`: {help_line(file)}"
         for file in sorted((ROOT / "conf" / group).glob("*.yaml"))
@@ -187,7 +186,7 @@ def options(group: str) -> str:
     return "\n".join(rows) + "\n" if rows else ""
 
 
-def row_settings() -> str:
+def list_rows() -> str:
     """The rows of all experiments, with their settings as on a command line."""
     rows: dict[str, dict[str, Any]] = {}
     for file in (ROOT / "conf" / "experiment").glob("*.yaml"):
@@ -203,7 +202,7 @@ def row_settings() -> str:
 
 
 def help_line(file: Path) -> str:
-    """The first comment of a config file that is not a directive of Hydra's (`@package`)."""
+    """The first comment of a config file that is not a directive of Hydra (`@package`)."""
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith("# @package"):
             continue
@@ -211,31 +210,31 @@ def help_line(file: Path) -> str:
     return ""
 
 
-def cell(text: str) -> str:
+def escape_cell(text: str) -> str:
     """`text` for a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
-def render() -> str:
+def render_document() -> str:
     """The whole document."""
     modules = schema, data_schema, inference_schema, evaluate_schema
-    classes = {name: one for module in modules for name, one in read_schema(module).items()}
-    picked = picked_settings()
+    classes = {name: entry for module in modules for name, entry in read_schema(module).items()}
+    default_options = read_default_options()
     parts = [INTRODUCTION]
     for top, command in COMMANDS.items():
         parts.append(f"## {command}\n\n{classes[top][0]}\n")
-        for name, paths in sections(classes, top).items():
+        for name, paths in list_sections(classes, top).items():
             text, fields = classes[name]
             if name != top:
                 parts.append(f"### {', '.join(f'`{path}`' for path in paths)}\n\n{text}\n")
-                is_group = paths[0].removesuffix(".<name>").isidentifier()  # and no part of one
+                is_group = paths[0].removesuffix(".<name>").isidentifier()  # not a part of a group
                 if is_group and top == "TrainConfig":
-                    parts.append(options(paths[0].removesuffix(".<name>")))
-            group = picked.get(paths[0], {}) if top == "TrainConfig" else {}
+                    parts.append(list_options(paths[0].removesuffix(".<name>")))
+            settings = default_options.get(paths[0], {}) if top == "TrainConfig" else {}
             rows = [
-                f"| `{entry.name}` | {cell(entry.allowed)} "
-                f"| {cell(picked_default(entry, group))} "
-                f"| {cell(entry.text)} |"
+                f"| `{entry.name}` | {escape_cell(entry.allowed)} "
+                f"| {escape_cell(choose_default(entry, settings))} "
+                f"| {escape_cell(entry.text)} |"
                 for entry in fields
                 if not re.search(r"\w+Config\b", entry.kind)
             ]
@@ -243,14 +242,14 @@ def render() -> str:
                 header = "| setting | type | default | meaning |\n|---|---|---|---|\n"
                 parts.append(header + "\n".join(rows) + "\n")
     parts.append("## Searches\n\nSearches for good settings, with `-m`.\n")
-    parts.append(options("hparams_search"))
+    parts.append(list_options("hparams_search"))
     parts.append("## Experiments\n\nMany settings under one name; with `-m`, a whole table.\n")
-    parts.append(options("experiment"))
+    parts.append(list_options("experiment"))
     parts.append(
         "## Rows\n\nRows of these tables, which their files name. `experiment=controls row=gate` "
         "trains one.\n"
     )
-    parts.append(row_settings())
+    parts.append(list_rows())
     return "\n".join(part for part in parts if part)
 
 
@@ -259,7 +258,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="do not write, exit with 1 if stale")
     arguments = parser.parse_args()
-    document = render()
+    document = render_document()
     if arguments.check:
         if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != document:
             print(

@@ -105,7 +105,7 @@ def test_a_planted_difference_is_named(
     change(new)
     (difference,) = compare("part", "job", base, new)
     assert (difference.key, difference.kind) == (key, kind)
-    assert difference.what.startswith(what)
+    assert difference.description.startswith(what)
     assert difference.serious
 
 
@@ -115,7 +115,7 @@ def test_bits_that_compare_as_equal_are_a_difference(tmp_path: Path) -> None:
         side.folder.mkdir()
         side.array("weights", np.array([zero]))
     (difference,) = compare("part", "job", base, new)
-    assert difference.what == "other bits of equal values"
+    assert difference.description == "other bits of equal values"
 
 
 def test_additions_are_reported_and_no_difference(sides: tuple[Facts, Facts]) -> None:
@@ -274,10 +274,10 @@ def test_jobs_run_once_with_the_code_of_both_sides(
         result = compared(repository, tmp_path, job, failing, needing)
     (difference,) = result["programs/one"]
     assert difference.key == "program.output"
-    assert difference.what == "1 of 2 lines, line 1: '1' -> '2'"
+    assert difference.description == "1 of 2 lines, line 1: '1' -> '2'"
     (failed,) = result["texts/two"]
-    assert (failed.kind, failed.what) == (FAILED, "base: no such thing; new: no such thing")
-    assert result["texts/three"][0].what.startswith("base: needs texts/two: no such thing")
+    assert (failed.kind, failed.description) == (FAILED, "base: no such thing; new: no such thing")
+    assert result["texts/three"][0].description.startswith("base: needs texts/two: no such thing")
     times = sorted((tmp_path / "work").glob("jobs/*/programs/times"))
     assert [path.read_text() for path in times] == ["x", "x"]
 

@@ -160,9 +160,9 @@ def packed(tmp_path: Path) -> Path:
 
 def test_nothing_is_written_over(packed: Path) -> None:
     runs = packed.parent.parent / "runs"
-    with pytest.raises(UserError, match=r"records\.jsonl: is there already"):
+    with pytest.raises(UserError, match=r"records\.jsonl: already exists"):
         pack_runs(runs, packed.parent)
-    with pytest.raises(UserError, match="gate-s1: is there already"):
+    with pytest.raises(UserError, match="gate-s1: already exists"):
         unpack_runs(packed.parent, runs)
     again = runs.parent / "again"
     assert unpack_runs(packed.parent, again) == 1

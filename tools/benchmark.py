@@ -1,4 +1,4 @@
-"""How fast training, translation and preparation are, with the settings of train.py.
+"""Measures the speed of training, translation and preparation, with the settings of train.py.
 
 python tools/benchmark.py train model=tiny trainer.precision=bf16-mixed trainer.threads=2
 python tools/benchmark.py command model=tiny trainer.precision=bf16-mixed trainer.threads=2
@@ -7,18 +7,18 @@ python tools/benchmark.py translate --run runs/... --input FILE
 python tools/benchmark.py prepare data=multi30k
 python tools/benchmark.py prepare features=[upos,deprel,lemma] --pairs 5000000
 
-`--pairs N` writes a corpus of N pairs first (the embedded one again and again, each sentence with a
-number of its own) in the folder `paths.cache`, and keeps it; `train --pairs N` trains on it.
-`train` times the bare updates in this process; `command` those of a process of train.py, with all
-that stands around them, the same batches for the same `--warmup` and `--updates`.
-`rows` trains rows of tables side by side, an update of each in turn: how many times the first
-one's time an update of each takes, the median of the rounds. Prints a table; `--json FILE` writes
-the figures as well. Padding is never counted as a token.
+`--pairs N` first writes a corpus of N pairs (the embedded one repeated, with a different number in
+each sentence) into the folder `paths.cache`, where it stays; `train --pairs N` trains on it.
+`train` times bare updates in this process. `command` times the updates of a process of train.py,
+with all its other work, on the same batches for the same `--warmup` and `--updates`. `rows` trains
+rows of a table in turn, an update of each, and prints how many times as long as the first row each
+takes: the median over rounds. Prints a table; `--json FILE` also writes the figures. Padding is
+never counted as a token.
 """
 
 import time
 
-BEGUN = time.perf_counter()  # before the imports, which are part of the start
+START = time.perf_counter()  # before the imports, which are part of the start
 
 import argparse
 import dataclasses
@@ -68,102 +68,121 @@ from nmt_feat.training.loop import Trainer
 
 Lengths = NDArray[np.int64]
 TENTHS = {"p10": 0, "median": 4, "p90": 8}
-"""Shown of the times of updates, by their number among tenths."""
+"""The quantiles of updates' times that are printed, by their index among tenths."""
 
 
-def synthetic(cfg: TrainConfig, pairs: int) -> None:
-    """Have the settings read a corpus of so many training pairs, written once."""
-    embedded = find_resource("data/embedded")
+def use_synthetic_corpus(cfg: TrainConfig, pairs: int) -> None:
+    """Make the settings read a corpus of so many training pairs, which is written once."""
     folder = Path(cfg.paths.cache) / f"synthetic-{pairs}"
     if not folder.exists():
-        made = folder.with_name(folder.name + ".part")
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.copytree(embedded, made)
-        blocks = (embedded / "train.conllu").read_text(encoding="utf-8").strip().split("\n\n")
-        rows = ["\n".join(r for r in b.split("\n") if not r.startswith("#")) for b in blocks]
-        targets = (embedded / "train.de").read_text(encoding="utf-8").splitlines()
-        with (
-            (made / "train.conllu").open("w", encoding="utf-8") as source,
-            (made / "train.de").open("w", encoding="utf-8") as target,
-        ):
-            for i in range(pairs):
-                words = rows[i % len(rows)]
-                last = words.count("\n") + 2
-                source.write(f"{words}\n{last}\t{i}\t{i}\tNUM\tCD\t_\t0\tdep\t_\t_\n\n")
-                target.write(f"{targets[i % len(rows)]} {i}\n")
-        made.rename(folder)
+        building = folder.with_name(folder.name + ".part")
+        shutil.rmtree(building, ignore_errors=True)
+        write_synthetic_corpus(building, pairs)
+        building.rename(folder)
     cfg.data.folder = str(folder)
 
 
-def anonymous_mib(process: int) -> float:
-    """Memory of a process now that no file backs, MiB; 0 where the system does not tell."""
+def write_synthetic_corpus(folder: Path, pairs: int) -> None:
+    """Repeat the training text of the embedded corpus, with a number behind each sentence."""
+    embedded = find_resource("data/embedded")
+    shutil.copytree(embedded, folder)
+    blocks = (embedded / "train.conllu").read_text(encoding="utf-8").strip().split("\n\n")
+    sentences = [
+        "\n".join(line for line in block.split("\n") if not line.startswith("#"))
+        for block in blocks
+    ]
+    targets = (embedded / "train.de").read_text(encoding="utf-8").splitlines()
+    with (
+        (folder / "train.conllu").open("w", encoding="utf-8") as source,
+        (folder / "train.de").open("w", encoding="utf-8") as target,
+    ):
+        for i in range(pairs):
+            words = sentences[i % len(sentences)]
+            last = words.count("\n") + 2
+            source.write(f"{words}\n{last}\t{i}\t{i}\tNUM\tCD\t_\t0\tdep\t_\t_\n\n")
+            target.write(f"{targets[i % len(sentences)]} {i}\n")
+
+
+def measure_anonymous_mib(process: int) -> float:
+    """Current memory of a process that no file backs, in MiB; 0 if the system does not tell it."""
     try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0.0
-    return next((int(r.split()[1]) for r in status.splitlines() if "RssAnon" in r), 0) / 2**10
+    return next((int(line.split()[1]) for line in lines if "RssAnon" in line), 0) / 2**10
 
 
 @contextmanager
-def watched() -> Iterator[dict[int, float]]:
-    """The largest `anonymous_mib` of this process and of each of its children, while inside."""
-    found: dict[int, float] = {}
+def watch_memory() -> Iterator[dict[int, float]]:
+    """Within, record the largest anonymous memory of this process and of each of its children."""
+    peaks: dict[int, float] = {}
     ended = threading.Event()
 
     def watch() -> None:
-        own = os.getpid()
+        parent = os.getpid()
         while not ended.wait(0.1):
-            children = Path(f"/proc/{own}/task/{own}/children")
-            family = children.read_text().split() if children.exists() else []
-            for process in (own, *map(int, family)):
-                found[process] = max(found.get(process, 0.0), anonymous_mib(process))
+            path = Path(f"/proc/{parent}/task/{parent}/children")
+            children = path.read_text().split() if path.exists() else []
+            for process in (parent, *map(int, children)):
+                peaks[process] = max(peaks.get(process, 0.0), measure_anonymous_mib(process))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield found
+        yield peaks
     finally:
         ended.set()
         thread.join()
 
 
 def needed_flops(model: ModelConfig, vocabulary: int, source: Lengths, target: Lengths) -> float:
-    """Floating-point operations that one update must do, padding and the combiner left out.
+    """Floating-point operations that one update needs, without padding and the combiner.
 
-    A multiplication and an addition are two; the backward pass does twice what the forward does.
-    Args: source and target are the sentences' lengths in pieces, the end symbol counts.
+    A multiplication and an addition are two operations; the backward pass needs twice as many as
+    the forward pass.
+
+    Args:
+        model: sizes of the model.
+        vocabulary: number of target pieces.
+        source, target: lengths of the sentences in pieces, with the end symbol.
     """
     dim, inner = model.dim, model.ffn_dim
-    pieces, words = float(target.sum()), float(source.sum())
-    own, seen = float((target * (target + 1) / 2).sum()), float((source * target).sum())
-    encoder = words * (4 * dim**2 + 2 * dim * inner) + 2 * dim * float((source**2).sum())
-    decoder = pieces * (6 * dim**2 + 2 * dim * inner) + words * 2 * dim**2 + 2 * dim * (own + seen)
-    multiplied = model.encoder_layers * encoder + model.decoder_layers * decoder
-    return 6 * (multiplied + pieces * dim * vocabulary)
+    source_count, target_count = float(source.sum()), float(target.sum())
+    self_pairs = float((target * (target + 1) / 2).sum())  # attention to earlier target pieces
+    cross_pairs = float((source * target).sum())
+    encoder = source_count * (4 * dim**2 + 2 * dim * inner) + 2 * dim * float((source**2).sum())
+    decoder = (
+        target_count * (6 * dim**2 + 2 * dim * inner)
+        + source_count * 2 * dim**2
+        + 2 * dim * (self_pairs + cross_pairs)
+    )
+    products = model.encoder_layers * encoder + model.decoder_layers * decoder
+    return 6 * (products + target_count * dim * vocabulary)
 
 
-def product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Best rate of 1024-square matrix products in this process, operations/s.
+def measure_product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Best rate of 1024-square matrix products in this process, in operations/s.
 
-    Of thirty, or of those in two seconds: a CPU without instructions for bfloat16 is slow.
+    It is the best of thirty products, or of those in two seconds: a CPU without instructions for
+    bfloat16 is slow.
     """
     a, b = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
 
-    def seconds() -> float:
-        begun = time.perf_counter()
+    def time_product() -> float:
+        start = time.perf_counter()
         torch.mm(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
-    times, end = [seconds()], time.perf_counter() + 2
+    times, end = [time_product()], time.perf_counter() + 2
     while len(times) < 30 and time.perf_counter() < end:
-        times.append(seconds())
+        times.append(time_product())
     return 2 * 1024**3 / min(times)
 
 
 def make_trainer(cfg: TrainConfig, folder: Path) -> tuple[Trainer, TrainConfig, Prepared]:
-    """A trainer that keeps nothing in `folder`, its complete settings and its data."""
+    """A trainer, its resolved settings and its data; `folder` is for checkpoints."""
     cfg = resolve_settings(cfg, False, Console(stderr=True))
     fabric = make_fabric(cfg)
     fabric.launch()
@@ -175,27 +194,27 @@ def make_trainer(cfg: TrainConfig, folder: Path) -> tuple[Trainer, TrainConfig, 
     return trainer, cfg, prepared
 
 
-def update(trainer: Trainer) -> float:
-    """Seconds of an update."""
-    begun = time.perf_counter()
+def time_update(trainer: Trainer) -> float:
+    """Make an update; its seconds."""
+    start = time.perf_counter()
     trainer.update()
     if trainer.fabric.device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
-def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
+def time_training(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
     """Time updates; data loading counts, validation and the first `warmup` updates do not."""
     with tempfile.TemporaryDirectory() as folder:
         trainer, cfg, prepared = make_trainer(cfg, Path(folder))
-        update(trainer)
-        start = time.perf_counter() - BEGUN
+        time_update(trainer)
+        seconds_to_start = time.perf_counter() - START
         for _ in range(warmup - 1):
-            update(trainer)
-        before, drawn = dataclasses.replace(trainer.state), []
+            time_update(trainer)
+        before, batches = dataclasses.replace(trainer.state), []
         draw = trainer.draw_batch
-        trainer.draw_batch = lambda: drawn.append(draw()) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
-        seconds = [update(trainer) for _ in range(updates)]
+        trainer.draw_batch = lambda: batches.append(draw()) or batches[-1]  # type: ignore[method-assign, func-returns-value]
+        seconds = [time_update(trainer) for _ in range(updates)]
     flops = sum(
         needed_flops(
             cfg.model,
@@ -203,11 +222,11 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
             prepared.train.source_lengths[batch.indices],
             prepared.train.target_lengths[batch.indices],
         )
-        for batch in drawn
+        for batch in batches
     )
     total = sum(seconds)
     rates = {
-        name: product_rate(dtype, trainer.fabric.device)
+        name: measure_product_rate(dtype, trainer.fabric.device)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
     tenths = statistics.quantiles(seconds, n=10)
@@ -217,32 +236,32 @@ def train(cfg: TrainConfig, warmup: int, updates: int) -> dict[str, Any]:
         "target_tokens_per_second": (trainer.state.tokens - before.tokens) / total,
         "update_ms_mean": 1000 * total / updates,
         **{f"update_ms_{name}": 1000 * tenths[i] for name, i in TENTHS.items()},
-        "start_to_first_update_seconds": start,
+        "start_to_first_update_seconds": seconds_to_start,
         "gflops_needed_per_second": flops / total / 1e9,
         **{f"gflops_product_{name}": rate / 1e9 for name, rate in rates.items()},
         **{f"share_of_{name}_rate": flops / total / rate for name, rate in rates.items()},
         "peak_memory_mib": peak_memory_mib(),
-        "anonymous_memory_mib": anonymous_mib(os.getpid()),
+        "anonymous_memory_mib": measure_anonymous_mib(os.getpid()),
     }
 
 
-def command(settings: list[str], warmup: int, updates: int) -> dict[str, Any]:
-    """Time the updates of a process of train.py, by a logger; it is stopped behind them."""
+def time_command(settings: list[str], warmup: int, updates: int) -> dict[str, Any]:
+    """Time the updates of a process of train.py with a logger; then the process is stopped."""
     tools = Path(__file__).parent
-    modules = {"NMT_FEAT_MODULES": "update_clock"}
-    modules["PYTHONPATH"] = f"{tools}:{os.environ.get('PYTHONPATH', '')}"
+    environment = os.environ | {
+        "NMT_FEAT_MODULES": "update_clock",
+        "PYTHONPATH": f"{tools}:{os.environ.get('PYTHONPATH', '')}",
+    }
     with tempfile.TemporaryDirectory() as folder:
         clock = Path(folder) / "clock"
         steps = 10 * (warmup + updates)  # never reached: no validation, no test
-        more = [f"trainer.max_steps={steps}", f"trainer.validate_every={steps}"]
-        more += ["trainer.log_every=1", "trainer.progress=false", f"paths.runs={folder}/runs"]
-        more += ["+logger.clock._target_=update_clock.UpdateClock"]
-        more += [f"+logger.clock.args.path={clock}"]
-        line = [sys.executable, str(tools.parent / "train.py"), *settings, *more]
-        with Path(folder, "printed").open("w+") as printed:
-            process = subprocess.Popen(
-                line, env=os.environ | modules, stdout=printed, stderr=printed
-            )
+        command = [sys.executable, str(tools.parent / "train.py"), *settings]
+        command += [f"trainer.max_steps={steps}", f"trainer.validate_every={steps}"]
+        command += ["trainer.log_every=1", "trainer.progress=false", f"paths.runs={folder}/runs"]
+        command += ["+logger.clock._target_=update_clock.UpdateClock"]
+        command += [f"+logger.clock.args.path={clock}"]
+        with Path(folder, "printed").open("w+") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             times: list[float] = []
             while process.poll() is None and len(times) <= warmup + updates:
                 time.sleep(0.1)
@@ -254,34 +273,31 @@ def command(settings: list[str], warmup: int, updates: int) -> dict[str, Any]:
     seconds = np.diff(times)[warmup - 1 : warmup + updates - 1]
     tenths = statistics.quantiles(seconds.tolist(), n=10)
     return {
-        "start_to_first_update_seconds": times[0] - BEGUN,
+        "start_to_first_update_seconds": times[0] - START,
         "update_ms_mean": 1000 * float(seconds.mean()),
         **{f"update_ms_{name}": 1000 * tenths[i] for name, i in TENTHS.items()},
     }
 
 
-def rows(
+def time_rows(
     settings: Callable[..., TrainConfig], names: list[str], warmup: int, updates: int, rounds: int
 ) -> dict[str, Any]:
-    """Time updates of rows of a table in one process, by turns, so that noise falls on all alike.
+    """Time updates of rows of a table in one process, in turn, so that noise is the same for all.
 
-    All see the same batches. By row: median milliseconds, and by round the ratio to the first row.
+    All rows get the same batches.
+
+    Returns:
+        For each row the median milliseconds, and the ratios to the first row over rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
         trainers = {name: make_trainer(settings(f"row={name}"), Path(folder))[0] for name in names}
-        seconds: dict[str, list[float]] = {name: [] for name in names}
-        for number in range(-1, rounds):
-            spent = dict.fromkeys(names, 0.0)
-            for turn in range(updates if number >= 0 else warmup):
-                first = turn % len(names)  # another row begins: to be first is no handicap
-                for name in names[first:] + names[:first]:
-                    spent[name] += update(trainers[name])
-            for name in names if number >= 0 else ():
-                seconds[name].append(spent[name])
+        _time_round(trainers, warmup)
+        by_round = [_time_round(trainers, updates) for _ in range(rounds)]
     figures: dict[str, Any] = {"peak_memory_mib": peak_memory_mib()}
-    for name, found in seconds.items():
-        ratios = [own / first for own, first in zip(found, seconds[names[0]], strict=True)]
-        figures[f"{name}_update_ms"] = 1000 * statistics.median(found) / updates
+    for name in names:
+        ratios = [seconds[name] / seconds[names[0]] for seconds in by_round]
+        median = statistics.median(seconds[name] for seconds in by_round)
+        figures[f"{name}_update_ms"] = 1000 * median / updates
         if name == names[0]:
             continue
         figures[f"{name}_times_{names[0]}"] = statistics.median(ratios)
@@ -290,12 +306,23 @@ def rows(
     return figures
 
 
-def translate(
+def _time_round(trainers: dict[str, Trainer], updates: int) -> dict[str, float]:
+    """The seconds that each trainer needs for so many updates, which all make in turn."""
+    names = list(trainers)
+    seconds = dict.fromkeys(names, 0.0)
+    for turn in range(updates):
+        first = turn % len(names)  # each turn begins with another row, which evens out its cost
+        for name in names[first:] + names[:first]:
+            seconds[name] += time_update(trainers[name])
+    return seconds
+
+
+def time_translation(
     folder: str, name: str, raw: str | None, beam: int | None, threads: int
 ) -> dict[str, Any]:
-    """Time annotation and encoding, then search, of a file's sentences."""
+    """Time annotation and encoding of a file's sentences, then the search."""
     run = TrainedModel(folder, threads)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     if kind_of(name) == "conllu":
         sentences = list(read_conllu(name))
     else:
@@ -304,57 +331,59 @@ def translate(
     split = run.encode_pairs(sentences, [""] * len(sentences), where)
     encoded = time.perf_counter()
     decoding = dataclasses.replace(run.cfg.decoding, beam=beam or run.cfg.decoding.beam)
-    found = translate_split(run.model, split, list(run.cfg.features), decoding, run.device)
+    nbest = translate_split(run.model, split, list(run.cfg.features), decoding, run.device)
     seconds = time.perf_counter() - encoded
     return {
         "beam": decoding.beam,
         "sentences": len(sentences),
-        "annotating_and_encoding_seconds": encoded - begun,
+        "annotating_and_encoding_seconds": encoded - start,
         "sentences_per_second": len(sentences) / seconds,
-        "target_tokens_per_second": sum(len(best[0].ids) + 1 for best in found) / seconds,
-        "start_seconds": begun - BEGUN,
+        "target_tokens_per_second": sum(len(best[0].ids) + 1 for best in nbest) / seconds,
+        "start_seconds": start - START,
         "peak_memory_mib": peak_memory_mib(),
     }
 
 
 def measure_preparation(cfg: TrainConfig) -> dict[str, Any]:
-    """Time preparation from nothing; downloads and annotation that are cached stay so."""
+    """Time preparation without a cache; downloads and annotation may be cached."""
     cfg = resolve_settings(cfg, False, Console(stderr=True))
     phases: list[tuple[str, float]] = []
-    known = set(Path(cfg.paths.cache).glob("prepared-*"))
-    begun = time.perf_counter()
-    with watched() as memory:
+    earlier_folders = set(Path(cfg.paths.cache).glob("prepared-*"))
+    start = time.perf_counter()
+    with watch_memory() as memory:
         prepared = prepare(
             cfg, cfg.features, lambda text: phases.append((text, time.perf_counter()))
         )
-    ended = time.perf_counter()
-    own = memory.pop(os.getpid(), 0.0)
-    if prepared.folder in known:
+    end = time.perf_counter()
+    parent_memory = memory.pop(os.getpid(), 0.0)
+    if prepared.folder in earlier_folders:
         raise UserError(f"{prepared.folder}: prepared before; remove it to time its preparation")
-    ends = [at for _, at in phases[1:]] + [ended]
+    phase_ends = [begin for _, begin in phases[1:]] + [end]
     pairs = sum(len(s) for s in (prepared.train, prepared.dev, *prepared.tests.values()))
-    spent = {text: end - at for (text, at), end in zip(phases, ends, strict=True)}
+    durations = {
+        text: phase_end - begin for (text, begin), phase_end in zip(phases, phase_ends, strict=True)
+    }
     return {
         "sentence_pairs": pairs,
-        "sentences_per_second": pairs / (ended - begun),
-        **{f"{text.replace(' ', '_')}_seconds": seconds for text, seconds in spent.items()},
+        "sentences_per_second": pairs / (end - start),
+        **{f"{text.replace(' ', '_')}_seconds": seconds for text, seconds in durations.items()},
         "peak_memory_mib": peak_memory_mib(),
-        "peak_anonymous_memory_mib": own,
+        "peak_anonymous_memory_mib": parent_memory,
         "peak_anonymous_memory_of_a_worker_mib": max(memory.values(), default=0.0),
     }
 
 
-def show(title: str, figures: dict[str, Any]) -> None:
-    """A table of figures."""
+def print_figures(title: str, figures: dict[str, Any]) -> None:
+    """Print a table of figures."""
     table = Table(title=escape(title), title_justify="left", show_header=False)
     for name, value in figures.items():
-        shown = f"{value:,.3g}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
-        table.add_row(name.replace("_", " "), shown)
+        text = f"{value:,.3g}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
+        table.add_row(name.replace("_", " "), text)
     Console().print(table)
 
 
-def main() -> None:
-    """Measure, show, write."""
+def read_arguments() -> argparse.Namespace:
+    """The arguments of the command line, checked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("what", choices=["train", "command", "rows", "translate", "prepare"])
     parser.add_argument("settings", nargs="*", help="settings of train.py, name=value")
@@ -369,45 +398,59 @@ def main() -> None:
     parser.add_argument("--beam", type=int, help="translate: beam size, if not the run's")
     parser.add_argument("--threads", type=int, default=0, help="translate: CPU threads")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
-    given = parser.parse_intermixed_args()
+    options = parser.parse_intermixed_args()
+    if options.what == "translate" and not (options.run and options.input):
+        parser.error("translate needs --run and --input")
+    if options.what in ("train", "command") and options.updates < 2:
+        parser.error(
+            f"--updates {options.updates}: {options.what} needs at least 2, for its tenths"
+        )
+    if options.what == "rows" and min(options.updates, options.rounds) < 1:
+        parser.error("rows needs at least 1 of --updates and of --rounds")
+    return options
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of the measurement that the command line asks for."""
+    warmup = max(1, options.warmup)
 
     def settings(*more: str) -> TrainConfig:
-        cfg = compose_settings([*given.settings, *more])
-        if given.pairs:
-            synthetic(cfg, given.pairs)
+        cfg = compose_settings([*options.settings, *more])
+        if options.pairs:
+            use_synthetic_corpus(cfg, options.pairs)
         return cfg
 
-    work: dict[str, Callable[[], dict[str, Any]]] = {
-        "train": lambda: train(settings(), max(1, given.warmup), given.updates),
-        "command": lambda: command(given.settings, max(1, given.warmup), given.updates),
-        "rows": lambda: rows(
-            settings, given.rows.split(","), max(1, given.warmup), given.updates, given.rounds
-        ),
-        "translate": lambda: translate(
-            given.run, given.input, given.raw, given.beam, given.threads
-        ),
-        "prepare": lambda: measure_preparation(settings()),
-    }
-    if given.what == "translate" and not (given.run and given.input):
-        parser.error("translate needs --run and --input")
-    if given.what in ("train", "command") and given.updates < 2:
-        parser.error(f"--updates {given.updates}: {given.what} needs at least 2, for its tenths")
-    if given.what == "rows" and min(given.updates, given.rounds) < 1:
-        parser.error("rows needs at least 1 of --updates and of --rounds")
+    if options.what == "train":
+        return time_training(settings(), warmup, options.updates)
+    if options.what == "command":
+        return time_command(options.settings, warmup, options.updates)
+    if options.what == "rows":
+        names = options.rows.split(",")
+        return time_rows(settings, names, warmup, options.updates, options.rounds)
+    if options.what == "translate":
+        return time_translation(
+            options.run, options.input, options.raw, options.beam, options.threads
+        )
+    return measure_preparation(settings())
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = read_arguments()
     with print_mistakes():
-        figures = work[given.what]()
-    show(" ".join(["benchmark", given.what, *given.settings]), figures)
-    if given.json:
+        figures = measure(options)
+    print_figures(" ".join(["benchmark", options.what, *options.settings]), figures)
+    if options.json:
         record = {
-            "what": given.what,
-            "settings": given.settings,
+            "what": options.what,
+            "settings": options.settings,
             "figures": figures,
             "code": code_revision(),
             "libraries": package_versions(),
             "machine": describe_machine(),
         }
-        with print_mistakes(), writing_to(given.json):
-            given.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        with print_mistakes(), writing_to(options.json):
+            options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""nmt_feat beside other toolkits: speed of training and of translation, by one clock, in turn.
+"""Compares the speed of nmt_feat with other toolkits, in training and in translation.
 
 python tools/benchmark_peers.py train --data FOLDER --shape tiny --threads 2 --json tiny.json
 python tools/benchmark_peers.py translate --data FOLDER --shape tiny --threads 2 --json beam.json
 
-Sockeye, OpenNMT-py, JoeyNMT and CTranslate2 are installed each in an environment of its own. All
-get the same pieces, model, token budget per batch and threads, and run one after the other, round
-by round. `sockeye@1.13.1` is Sockeye with another PyTorch. A command that is given again continues
-where the file of --json ends. The environments take several GiB where PyTorch brings CUDA.
+Sockeye, OpenNMT-py, JoeyNMT and CTranslate2 are installed in separate environments. All get the
+same pieces, model, token budget per batch and threads, and run in turn, round by round, timed by
+the same clock. `sockeye@1.13.1` is Sockeye with another PyTorch. A command that is repeated
+continues from the file of --json. The environments take several GiB if PyTorch comes with CUDA.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Shape:
     lr_warmup: int = 100
 
     def settings(self) -> list[str]:
-        """The same for nmt_feat."""
+        """The shape as settings of nmt_feat."""
         model = ("dim", "ffn_dim", "heads", "encoder_layers", "decoder_layers", "dropout")
         return [
             *(f"model.{name}={getattr(self, name)}" for name in model),
@@ -86,12 +86,12 @@ BATCHES = {"sockeye": 64, "opennmt": 64, "joeynmt": 64}
 
 
 def write_pieces(prepared: Prepared, folder: Path, limit: int | None) -> None:
-    """The text as pieces with spaces between, and the vocabulary in the forms that are read."""
+    """Write the text as pieces between spaces, and the vocabulary in the toolkits' forms."""
     folder.mkdir(parents=True, exist_ok=True)
     model = sentencepiece.SentencePieceProcessor(model_file=str(prepared.folder / "target.model"))
     pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
-    if odd := [piece for piece in pieces if piece.split() != [piece]]:
-        raise UserError(f"piece {odd[0]!r} has a space inside, which other toolkits would split at")
+    if with_spaces := [piece for piece in pieces if piece.split() != [piece]]:
+        raise UserError(f"piece {with_spaces[0]!r} has a space, at which other toolkits would cut")
     (folder / "vocab.txt").write_text("\n".join(pieces[len(SPECIAL) :]) + "\n", encoding="utf-8")
     ids = {piece: i for i, piece in enumerate(pieces)}
     (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
@@ -123,7 +123,7 @@ def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Pa
 def ratios(
     runs: Sequence[dict[str, Any]], ours: str, peer: str, unit: str = "sentences_per_second"
 ) -> list[float]:
-    """How many times as fast as a peer ours was, round by round."""
+    """For each round, how many times as fast as the peer nmt_feat was."""
     speed = {(run["round"], run["contender"]): run[unit] for run in runs if unit in run}
     numbers = sorted({number for number, _ in speed})
     return [
@@ -146,94 +146,94 @@ COLUMNS = {
 
 
 def tables(record: dict[str, Any]) -> str:
-    """Markdown tables: medians of each contender, and ratios: median, minimum and maximum.
+    """Markdown tables: medians of each contender, and ratios with median, minimum and maximum.
 
     Translations of different models differ in length, so their ratios are also those of pieces/s.
     """
     runs = record["runs"]
     names = list(dict.fromkeys(run["contender"] for run in runs))
-    shown = [key for key in COLUMNS if any(key in run for run in runs)]
-    lines = ["| | " + " | ".join(COLUMNS[key][0] for key in shown) + " |"]
-    lines.append("|---|" + "---|" * len(shown))
+    keys = [key for key in COLUMNS if any(key in run for run in runs)]
+    lines = ["| | " + " | ".join(COLUMNS[key][0] for key in keys) + " |"]
+    lines.append("|---|" + "---|" * len(keys))
     for name in names:
         cells = []
-        for key in shown:
-            found = [run[key] for run in runs if run["contender"] == name and key in run]
-            cells.append(format(statistics.median(found), COLUMNS[key][1]) if found else "")
+        for key in keys:
+            values = [run[key] for run in runs if run["contender"] == name and key in run]
+            cells.append(format(statistics.median(values), COLUMNS[key][1]) if values else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     ours = [name for name in names if name.startswith("ours")]
     for unit in ("sentences_per_second", "pieces_per_second"):
-        if unit in shown:
+        if unit in keys:
             title = f"| times as fast as, {COLUMNS[unit][0]} | " + " | ".join(ours) + " |"
             lines += ["", title, "|---|" + "---|" * len(ours)]
             for name in (name for name in names if name not in ours):
-                pairs = [ratios(runs, own, name, unit) for own in ours]
+                ratios_of_variants = [ratios(runs, variant, name, unit) for variant in ours]
                 cells = [
-                    f"{statistics.median(p):.2f} ({min(p):.2f} to {max(p):.2f})" if p else ""
-                    for p in pairs
+                    f"{statistics.median(rs):.2f} ({min(rs):.2f} to {max(rs):.2f})" if rs else ""
+                    for rs in ratios_of_variants
                 ]
                 lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 class Benchmark:
-    """The contenders' runs, kept in a file after each, so that a stopped benchmark continues."""
+    """The contenders' runs; each is written to a file, so that a benchmark can continue."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        self.given, self.shape = given, SHAPES[given.shape]
-        self.work: Path = given.work.resolve()
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.shape = options, SHAPES[options.shape]
+        self.work: Path = options.work.resolve()
         self.pythons: dict[str, Path] = {}
         free = ("json", "work", "envs", "rounds", "contenders", "python")
-        settings = {k: str(v) for k, v in vars(given).items() if k not in free}
+        settings = {k: str(v) for k, v in vars(options).items() if k not in free}
         self.record: dict[str, Any] = {"settings": settings, "shape": asdict(self.shape)}
         self.record |= {"code": code_revision(), "machine": describe_machine()}
         self.record |= {"versions": {"ours": package_versions()}, "runs": []}
-        if given.json.exists():
-            before = json.loads(given.json.read_bytes())
+        if options.json.exists():
+            before = json.loads(options.json.read_bytes())
             if before["settings"] != settings or before["shape"] != asdict(self.shape):
                 raise UserError(
-                    f"{given.json}: measured with other settings; remove it, or give another --json"
+                    f"{options.json}: has other settings; remove it, or give another --json"
                 )
             self.record["runs"], self.record["versions"] = before["runs"], before["versions"]
-        threads = str(given.threads)
+        threads = str(options.threads)
         names = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
         self.env = os.environ | {f"{name}_NUM_THREADS": threads for name in names}
-        # Two of the peers load their own checkpoints in a way that newer PyTorch refuses.
+        # Two peers load their checkpoints in a way that newer versions of PyTorch refuse.
         self.env |= {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
 
     def prepare(self) -> None:
-        """The environments, the prepared data, and the pieces that all get."""
-        for name in self.given.contenders:
+        """Prepare the environments, the data, and the pieces for all."""
+        for name in self.options.contenders:
             self.pythons[name] = Path(sys.executable)
             if toolkit(name) != "ours":
-                self.pythons[name] = environment(self.given.envs, name, self.given.python)
+                self.pythons[name] = environment(self.options.envs, name, self.options.python)
                 self.record["versions"][name] = versions(self.pythons[name], name)
                 print(name, *(f"{k} {v}" for k, v in self.record["versions"][name].items()))
         console = Console(stderr=True)
         cfg = resolve_settings(compose_settings(self.settings("ours-fp32")), False, console)
         self.prepared = prepare(cfg, cfg.features, print)
         self.pieces = self.work / "pieces"
-        write_pieces(self.prepared, self.pieces, getattr(self.given, "sentences", None))
+        write_pieces(self.prepared, self.pieces, getattr(self.options, "sentences", None))
 
     def settings(self, contender: str) -> list[str]:
-        """nmt_feat's settings on the command line of train.py."""
-        given = self.given
+        """The settings of nmt_feat on the command line of train.py."""
+        options = self.options
         return [
-            *(f"data={given.corpus}", f"data.folder={given.data.resolve()}", "combiner=none"),
+            *(f"data={options.corpus}", f"data.folder={options.data.resolve()}", "combiner=none"),
             *self.shape.settings(),
-            *(f"trainer.threads={given.threads}", "trainer.accelerator=cpu", "trainer.devices=1"),
+            *(f"trainer.threads={options.threads}", "trainer.accelerator=cpu", "trainer.devices=1"),
             f"trainer.precision={OURS.get(contender, '32-true')}",
-            *(f"paths.cache={self.work / 'cache'}", f"seed={given.seed}"),
-            *given.ours,
+            *(f"paths.cache={self.work / 'cache'}", f"seed={options.seed}"),
+            *options.ours,
         ]
 
-    def probe(self, contender: str, what: str, job: dict[str, Any]) -> dict[str, Any]:
-        """One run of one contender, in a process of its own. Returns its figures."""
-        folder = self.work / "jobs" / self.given.shape
+    def probe(self, contender: str, action: str, job: dict[str, Any]) -> dict[str, Any]:
+        """Run a contender once, in a separate process; its figures."""
+        folder = self.work / "jobs" / self.options.shape
         folder.mkdir(parents=True, exist_ok=True)
         ours = toolkit(contender) == "ours"
-        report, log = folder / f"{contender}.report.json", folder / f"{contender}.{what}.log"
-        full = asdict(self.shape) | {"threads": self.given.threads, "seed": self.given.seed}
+        report, log = folder / f"{contender}.report.json", folder / f"{contender}.{action}.log"
+        full = asdict(self.shape) | {"threads": self.options.threads, "seed": self.options.seed}
         full |= {"data": str(self.pieces), "settings": self.settings(contender) if ours else []}
         full |= {"beam": 5, "batch": BATCHES.get(toolkit(contender)), "report": str(report)} | job
         report.unlink(missing_ok=True)
@@ -241,59 +241,59 @@ class Benchmark:
         file.write_text(json.dumps(full), encoding="utf-8")
         env = {k: v for k, v in self.env.items() if k != "PYTHONPATH"}
         env |= {"PYTHONPATH": str(ROOT)} if ours else {}
-        command = [str(self.pythons[contender]), str(PROBE), toolkit(contender), what, str(file)]
+        command = [str(self.pythons[contender]), str(PROBE), toolkit(contender), action, str(file)]
         with log.open("wb") as out:
             subprocess.run(command, env=env, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
         if not report.exists():
             last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            raise UserError(f"{contender}: {what} failed: {' '.join(last)}; see {log}")
+            raise UserError(f"{contender}: {action} failed: {' '.join(last)}; see {log}")
         figures: dict[str, Any] = json.loads(report.read_bytes())
         return figures
 
     def model(self, contender: str) -> Path:
-        """The folder of the model that a contender has trained the whole way."""
-        folder: Path = self.work / "models" / self.given.shape / contender.replace("@", "-")
+        """The folder of a contender's fully trained model."""
+        folder: Path = self.work / "models" / self.options.shape / contender.replace("@", "-")
         return folder
 
     def learn(self, contender: str) -> dict[str, Any]:
-        """Train the whole way, ask what was learnt, keep the model."""
-        given, folder = self.given, self.model(contender)
+        """Train with all updates, measure dev perplexity, store the model."""
+        options, folder = self.options, self.model(contender)
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        job = {"warmup": given.warmup, "updates": given.updates, "seconds": 0, "learn": True}
+        job = {"warmup": options.warmup, "updates": options.updates, "seconds": 0, "learn": True}
         figures = self.probe(contender, "train", job | {"model": str(folder)})
         (folder / TRAINED).write_text(self.identity(contender), encoding="utf-8")
         return figures
 
     def identity(self, contender: str) -> str:
-        """What a trained model is of."""
-        given = self.given
-        known = [given.warmup + given.updates, given.seed, asdict(self.shape)]
-        return json.dumps([*known, self.settings(contender), self.prepared.fingerprint])
+        """All that determines a trained model, as text."""
+        options = self.options
+        training = [options.warmup + options.updates, options.seed, asdict(self.shape)]
+        return json.dumps([*training, self.settings(contender), self.prepared.fingerprint])
 
     def train(self, contender: str, number: int) -> dict[str, Any]:
-        """The first round goes the whole way and asks what was learnt, the others time speed."""
+        """Train with all updates in the first round; other rounds only measure speed."""
         if number == 1:
             return self.learn(contender)
-        given, scratch = self.given, self.work / "scratch"
+        options, scratch = self.options, self.work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
-        job = {"warmup": given.warmup, "updates": given.updates, "seconds": given.seconds}
+        job = {"warmup": options.warmup, "updates": options.updates, "seconds": options.seconds}
         return self.probe(contender, "train", job | {"learn": False, "model": str(scratch)})
 
     def translate(self, contender: str, number: int) -> dict[str, Any]:
-        """Each with the model it has trained; ours and CTranslate2 with the same one."""
+        """Translate with the contender's trained model; CTranslate2 uses that of nmt_feat."""
         kind = toolkit(contender)
-        own = "ours-fp32" if kind in ("ours", "ctranslate2") else contender
-        folder, trained = self.model(own), self.model(own) / TRAINED
-        self.pythons.setdefault(own, Path(sys.executable))
-        if not trained.exists() or trained.read_text(encoding="utf-8") != self.identity(own):
-            print(f"training {own} before it translates", flush=True)
-            self.learn(own)
+        trainer = "ours-fp32" if kind in ("ours", "ctranslate2") else contender
+        folder, trained = self.model(trainer), self.model(trainer) / TRAINED
+        self.pythons.setdefault(trainer, Path(sys.executable))
+        if not trained.exists() or trained.read_text(encoding="utf-8") != self.identity(trainer):
+            print(f"training {trainer} before it translates", flush=True)
+            self.learn(trainer)
         job: dict[str, Any] = {"model": str(folder), "exported": contender == "ours-exported"}
         job |= {"input": str(self.pieces / "test.txt")}
         if kind in ("ours", "ctranslate2"):
-            tokens = self.pieces / f"test.{self.given.shape}.tokens"
-            out = export_model(folder, self.prepared, self.given.sentences, tokens)
+            tokens = self.pieces / f"test.{self.options.shape}.tokens"
+            out = export_model(folder, self.prepared, self.options.sentences, tokens)
             if kind == "ctranslate2":
                 job |= {"model": str(out), "tokens": str(tokens), "batch_tokens": 8192 // 5}
                 job |= {"compute_type": "int8" if "int8" in contender else "float32"}
@@ -301,29 +301,29 @@ class Benchmark:
         return self.probe(contender, "translate", job)
 
     def run(self) -> None:
-        """Round by round, one contender after the other; what is done already is left out."""
+        """Run the contenders in turn, round by round, without runs that the file has already."""
         self.prepare()
         done = {(run["round"], run["contender"]) for run in self.record["runs"]}
-        measure = self.train if self.given.what == "train" else self.translate
-        for number in range(1, self.given.rounds + 1):
-            for contender in self.given.contenders:
+        measure = self.train if self.options.what == "train" else self.translate
+        for number in range(1, self.options.rounds + 1):
+            for contender in self.options.contenders:
                 if (number, contender) in done:
                     continue
                 figures = measure(contender, number)
                 run = {"round": number, "contender": contender} | figures
                 self.record["runs"].append(run)
-                self.given.json.write_text(json.dumps(self.record, indent=2) + "\n")
-                shown = [
+                self.options.json.write_text(json.dumps(self.record, indent=2) + "\n")
+                phrases = [
                     f"{COLUMNS[key][0]} {value:{COLUMNS[key][1]}}"
                     for key, value in figures.items()
                     if key in COLUMNS
                 ]
-                print(f"round {number}, {contender}: {', '.join(shown)}", flush=True)
+                print(f"round {number}, {contender}: {', '.join(phrases)}", flush=True)
         print(tables(self.record))
 
 
 def main() -> None:
-    """Measure, show, write."""
+    """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("what", choices=["train", "translate"])
     parser.add_argument("--data", type=Path, required=True, help="folder of Multi30k")
@@ -346,14 +346,14 @@ def main() -> None:
     parser.add_argument("--envs", type=Path, default=Path("cache/peers/envs"), help="environments")
     parser.add_argument("--python", default=sys.executable, help="Python of the environments")
     parser.add_argument("--json", type=Path, required=True, help="file of the figures")
-    given = parser.parse_args()
-    known = TRAINERS if given.what == "train" else TRANSLATORS
-    given.contenders = given.contenders.split(",") if given.contenders else known
+    options = parser.parse_args()
+    contenders = TRAINERS if options.what == "train" else TRANSLATORS
+    options.contenders = options.contenders.split(",") if options.contenders else contenders
     with print_mistakes():
-        for name in given.contenders:
-            if name.partition("@")[0] not in known:
-                raise UserError(f"--contenders {name}: unknown; {suggest(name, known)}")
-        Benchmark(given).run()
+        for name in options.contenders:
+            if name.partition("@")[0] not in contenders:
+                raise UserError(f"--contenders {name}: unknown; {suggest(name, contenders)}")
+        Benchmark(options).run()
 
 
 if __name__ == "__main__":

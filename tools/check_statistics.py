@@ -1,11 +1,11 @@
-"""Whether the intervals hold what they promise: simulated tables whose true differences are known.
+"""Checks intervals and p-values on simulated tables, whose true differences are known.
 
     python tools/check_statistics.py [--tables 1000] [--sentences 400]
 
-A table has four methods and n seeds each. A run's sentences get n-gram counts drawn at a quality
-that has five parts: the method, the sentence, the seed, what the method makes of the sentence, and
-what the seed makes of it. Three worlds differ in the size of these parts. The page on
-statistics (docs/explanation) has the figures that this prints.
+A table has four methods with n seeds each. The n-gram counts of a run's sentences are drawn with a
+quality that is a sum of five parts: of the method, of the sentence, of the seed, of the method on
+this sentence, and of the seed on this sentence. Three worlds differ in the size of these parts. The
+page on statistics (docs/explanation) has the printed figures.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from nmt_feat.evaluation.counts import Counts
 
 SEEDS = (2, 3, 5, 10)
 QUALITIES = (0.0, 0.02, 0.04, 0.08)
-"""Of the methods, in logits of the chance that a word is right; 0.02 is about 0.6 BLEU."""
+"""The methods' qualities, in logits of the chance that a word is right; 0.02 is about 0.6 BLEU."""
 RESAMPLES = 500
 Numbers = NDArray[np.float64]
 
@@ -38,11 +38,11 @@ class World:
     seed: tuple[float, ...]
     """By method."""
     method_sentence: float
-    """What a method makes of a sentence, whatever the seed."""
+    """Of a method on a sentence, the same for all seeds."""
     seed_sentence: float
-    """What a seed makes of a sentence: its luck."""
+    """Of a seed on a sentence: its luck."""
     sentence: float = 1.0
-    """How hard a sentence is, for all."""
+    """Of a sentence: how hard it is, for all methods."""
 
 
 WORLDS = {
@@ -52,27 +52,29 @@ WORLDS = {
 }
 
 
-def counts(quality: Numbers, random: np.random.Generator, lengths: Counts) -> Counts:
+def draw_counts(quality: Numbers, random: np.random.Generator, lengths: Counts) -> Counts:
     """BLEU's counts, (..., sentences, 10), of sentences of these `lengths` and of this quality."""
     right_word = 1 / (1 + np.exp(-0.8 - quality))
     produced = np.maximum(1, lengths + random.integers(-1, 2, quality.shape))
     right, total = [], []
-    found = produced
+    matches = produced
     for n in range(1, 5):
         total.append(np.maximum(produced - n + 1, 0))
         chance = right_word if n == 1 else 0.35 + 0.6 * right_word  # one more right word in a row
-        found = random.binomial(np.minimum(found, total[-1]), chance)
-        right.append(found)
+        matches = random.binomial(np.minimum(matches, total[-1]), chance)
+        right.append(matches)
     reference = np.broadcast_to(lengths, quality.shape)
     return np.stack([produced, reference, *right, *total], axis=-1)
 
 
-def sentences(number: int, random: np.random.Generator, world: World) -> tuple[Counts, Numbers]:
+def draw_sentences(
+    number: int, random: np.random.Generator, world: World
+) -> tuple[Counts, Numbers]:
     """Lengths and difficulties of the sentences of a test set."""
     return random.integers(4, 24, number), random.normal(0, world.sentence, number)
 
 
-def runs(
+def draw_runs(
     world: World,
     qualities: tuple[float, ...],
     n: int,
@@ -89,18 +91,18 @@ def runs(
         + random.normal(0, world.method_sentence, (shape[0], 1, shape[2]))
         + random.normal(0, world.seed_sentence, shape)
     )
-    return counts(quality, random, lengths)
+    return draw_counts(quality, random, lengths)
 
 
-def truths(world: World, qualities: tuple[float, ...], million: float = 4) -> Numbers:
+def compute_true_scores(world: World, qualities: tuple[float, ...], million: float = 4) -> Numbers:
     """The BLEU of each method's expected counts, over seeds and sentences."""
     sums = np.zeros((len(qualities), 10))
-    for block in range(round(million * 20)):  # the methods share what chance they can
-        test = sentences(1000, np.random.default_rng([1, block]), world)
+    for block in range(round(million * 20)):  # with the same random numbers for all methods
+        test = draw_sentences(1000, np.random.default_rng([1, block]), world)
         for k, quality in enumerate(qualities):
             one = World((world.seed[k],), world.method_sentence, world.seed_sentence)
             random = np.random.default_rng([2, block])
-            sums[k] += runs(one, (quality,), 50, test, random).sum(axis=(0, 1, 2))
+            sums[k] += draw_runs(one, (quality,), 50, test, random).sum(axis=(0, 1, 2))
     return score_bleu(sums)
 
 
@@ -109,23 +111,23 @@ class Outcome:
     """Shares of the comparisons with the baseline, or of the tables, and mean widths in BLEU."""
 
     coverage: float
-    """Of known differences, by their 95 % intervals."""
+    """True differences inside their 95 % intervals."""
     double: float
-    """The same where what seeds and sentences share counts twice."""
+    """The same if the variance that seeds and sentences share counts twice."""
     false: float
-    """Equal methods that differ, p < 0.05, not corrected."""
+    """Equal methods with p < 0.05, not corrected."""
     table: float
     """Tables of equal methods with any corrected p < 0.05."""
-    found: float
-    """Known differences from the best method to the baseline with a corrected p < 0.05."""
+    power: float
+    """True differences from the best method to the baseline with a corrected p < 0.05."""
     width: float
-    """Of the intervals, from end to end."""
+    """Width of the intervals."""
     share: float
-    """Equal methods, one of them above in more than 97.5 % or less than 2.5 % of resamples."""
+    """Equal methods of which one is above in more than 97.5 % or less than 2.5 % of resamples."""
 
 
-def compare(table: Counts, weights: Numbers) -> tuple[list[Difference], list[Difference]]:
-    """Each method of a table less the first one; the same where the sentences count twice."""
+def compare_methods(table: Counts, weights: Numbers) -> tuple[list[Difference], list[Difference]]:
+    """Differences to the first method of a table; the same with sentences counted twice."""
     first, *others = [Sample.from_counts(list(method), score_bleu, weights) for method in table]
     number = weights.shape[1]
     differences = [compare_samples(sample, first, number) for sample in others]
@@ -134,27 +136,27 @@ def compare(table: Counts, weights: Numbers) -> tuple[list[Difference], list[Dif
     ]
 
 
-def check(world: World, n: int, tables: int, number: int, true: Numbers) -> Outcome:
+def check_world(world: World, n: int, tables: int, number: int, true: Numbers) -> Outcome:
     """Simulate `tables` tables with known differences and as many without any."""
     weights = sentence_weights(number, RESAMPLES)
-    covered, double, widths, shares, found = [], [], [], [], []
+    covered, double, widths, shares, detected = [], [], [], [], []
     false, any_false = [], []
     gaps = true[1:] - true[0]
     for i in range(tables):
         random = np.random.default_rng([3, n, i])
-        table = runs(world, QUALITIES, n, sentences(number, random, world), random)
-        differences, twice = compare(table, weights)
+        table = draw_runs(world, QUALITIES, n, draw_sentences(number, random, world), random)
+        differences, twice = compare_methods(table, weights)
         covered += [d.low <= gap <= d.high for d, gap in zip(differences, gaps, strict=True)]
         widths += [d.high - d.low for d in differences]
-        found.append(correct_by_holm([d.p for d in differences])[-1] < 0.05)
+        detected.append(correct_by_holm([d.p for d in differences])[-1] < 0.05)
         double += [d.low <= gap <= d.high for d, gap in zip(twice, gaps, strict=True)]
-        equal = runs(world, (0.0,) * 4, n, sentences(number, random, world), random)
-        differences, _ = compare(equal, weights)
+        equal = draw_runs(world, (0.0,) * 4, n, draw_sentences(number, random, world), random)
+        differences, _ = compare_methods(equal, weights)
         false += [d.p < 0.05 for d in differences]
         any_false.append(min(correct_by_holm([d.p for d in differences])) < 0.05)
         shares += [not 0.025 <= d.share <= 0.975 for d in differences]
-    every = (covered, double, false, any_false, found, widths, shares)
-    return Outcome(*(float(np.mean(values)) for values in every))
+    columns = (covered, double, false, any_false, detected, widths, shares)
+    return Outcome(*(float(np.mean(values)) for values in columns))
 
 
 def main() -> None:
@@ -164,17 +166,17 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=400, help="of the test set")
     arguments = parser.parse_args()
     for name, world in WORLDS.items():
-        true = truths(world, QUALITIES)
+        true = compute_true_scores(world, QUALITIES)
         print(f"\n{name}; BLEU {', '.join(f'{score:.2f}' for score in true)}\n")
         print(
             "| n | coverage | counted twice | false positives | in a table (Holm) | found |", end=""
         )
         print(" width | resamples |\n" + "|---" * 8 + "|")
         for n in SEEDS:
-            o = check(world, n, arguments.tables, arguments.sentences, true)
-            shares = (o.coverage, o.double, o.false, o.table, o.found)
+            outcome = check_world(world, n, arguments.tables, arguments.sentences, true)
+            shares = [outcome.coverage, outcome.double, outcome.false, outcome.table, outcome.power]
             cells = [str(n), *(f"{100 * share:.1f} %" for share in shares)]
-            cells += [f"{o.width:.2f}", f"{100 * o.share:.1f} %"]
+            cells += [f"{outcome.width:.2f}", f"{100 * outcome.share:.1f} %"]
             print("| " + " | ".join(cells) + " |", flush=True)
 
 

@@ -1,10 +1,10 @@
-"""How many translations of an export differ from those of the native engine.
+"""Counts translations of an export that differ from those of the native engine.
 
 python tools/compare_export.py RUN --beams 1,2,5 --patience 1,2 --length-penalty 0,1
 
-The run is exported without quantisation into a temporary folder. Of each setting: how many of its
-test set's translations differ, BLEU of both engines, and how often the search's own score prefers
-the native engine's translation, or the export's.
+The run is exported without quantisation into a temporary folder. For each setting it prints how
+many translations of the test set differ, how many of these have a better score by the native
+engine or by the export, and BLEU of both.
 """
 
 import argparse
@@ -25,34 +25,36 @@ from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.trained_model import TrainedModel
 
 SAME = 1e-4
-"""Scores that differ by less are of one hypothesis, but for the order of sums."""
+"""Scores that differ by less differ only in rounding."""
 
 
-def exported(run: TrainedModel, folder: Path) -> exporting.Exported:
-    """The run's model for CTranslate2; of the test set's own tuples where a table is needed."""
-    tuples = None
+def export_run(run: TrainedModel, folder: Path) -> exporting.Exported:
+    """Export the run's model, whose combiner CTranslate2 has to have."""
     if exporting.fold_tables(run.model.source) is None:
         raise UserError(f"{run.folder}: take a run of none, concat, add or average")
     assert isinstance(run.model, Transformer)
-    exporting.export(run.model, tuples, folder / "export", None)
+    exporting.export(run.model, None, folder / "export", None)
     return exporting.Exported(folder / "export", run.threads)
 
 
 def compare(
     run: TrainedModel, engine: exporting.Exported, split: EncodedSplit, cfg: DecodingConfig
 ) -> tuple[int, int, int, float, float]:
-    """Translations that differ, of these better by score natively and exported, BLEU of both."""
+    """How many translations differ; of these, better ones of each engine; BLEU of both."""
     names = list(run.cfg.features)
     native = [rows[0] for rows in translate_split(run.model, split, names, cfg, run.device)]
-    found = engine.translate(split, names, cfg, nearest=False)
-    other = [rows[0] if rows else h for rows, h in zip(found.hypotheses, native, strict=True)]
-    pairs = [(a, b) for a, b in zip(native, other, strict=True) if a.ids != b.ids]
-    ours = sum(a.score > b.score + SAME for a, b in pairs)
-    theirs = sum(b.score > a.score + SAME for a, b in pairs)
-    return len(pairs), ours, theirs, _bleu(run, native, split), _bleu(run, other, split)
+    nbest = engine.translate(split, names, cfg, nearest=False).hypotheses
+    # Sentences that the export cannot translate get the native engine's translation.
+    exported = [rows[0] if rows else best for rows, best in zip(nbest, native, strict=True)]
+    pairs = [(a, b) for a, b in zip(native, exported, strict=True) if a.ids != b.ids]
+    native_better = sum(a.score > b.score + SAME for a, b in pairs)
+    export_better = sum(b.score > a.score + SAME for a, b in pairs)
+    scores = score_bleu(run, native, split), score_bleu(run, exported, split)
+    return len(pairs), native_better, export_better, *scores
 
 
-def _bleu(run: TrainedModel, hypotheses: list[Hypothesis], split: EncodedSplit) -> float:
+def score_bleu(run: TrainedModel, hypotheses: list[Hypothesis], split: EncodedSplit) -> float:
+    """BLEU of translations of the split."""
     texts = [run.target.decode(hypothesis.ids) for hypothesis in hypotheses]
     scoring = choose_scoring(run.cfg.data)
     return score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer).bleu
@@ -66,21 +68,21 @@ def main() -> None:
     parser.add_argument("--patience", default="1,2", help="of CTranslate2, at beams above 1")
     parser.add_argument("--length-penalty", default="1")
     parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
+    options = parser.parse_args()
     use_utf8()
     try:
-        run = TrainedModel(given.run, given.threads)
+        run = TrainedModel(options.run, options.threads)
         run.model.cpu()
         split = run.encode_pairs(*run.read_test_set())
         say("beam\tpatience\tlength penalty\tdiffer\tnative better\texport better\tBLEU\texport's")
         with tempfile.TemporaryDirectory() as folder:
-            engine = exported(run, Path(folder))
-            for beam in map(int, given.beams.split(",")):
-                for penalty in map(float, given.length_penalty.split(",")):
+            engine = export_run(run, Path(folder))
+            for beam in map(int, options.beams.split(",")):
+                for penalty in map(float, options.length_penalty.split(",")):
                     cfg = dataclasses.replace(
                         run.cfg.decoding, beam=beam, length_penalty=penalty, nbest=1
                     )
-                    for patience in map(float, given.patience.split(",") if beam > 1 else "1"):
+                    for patience in map(float, options.patience.split(",") if beam > 1 else "1"):
                         engine.patience = patience
                         differ, ours, theirs, *bleu = compare(run, engine, split, cfg)
                         counts = f"{differ} of {len(split)}\t{ours}\t{theirs}"

@@ -1,12 +1,12 @@
-"""Run the same jobs with the code of two revisions on this machine, and compare what they give.
+"""Run the same jobs with the code of two revisions on this machine, and compare their results.
 
     python tools/compare_revisions.py [BASE] [--small] [--only PART,...] [--work FOLDER]
 
 BASE is a commit (default: the one in tools/base_revision); the other revision is the working tree,
 committed or not. Parts: settings, arrays, weights, texts, programs, reports, examples; `--only`
-takes also patterns of jobs, such as 'weights/gate*'. Results stay in the folder `--work`, by the
-revision's files: what is there is not run again. Differences that tools/intended_differences.toml
-lists are intended. Exit code 1 where there is another, or a job fails.
+also takes patterns of jobs, such as 'weights/gate*'. Results stay in the folder `--work`, by the
+revision's files, and are not computed again. Differences that tools/intended_differences.toml lists
+are intended. The exit code is 1 if there is any other difference, or if a job fails.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from compare.revisions import NoRevision, tree_of, unpack, working_tree
 HERE = Path(__file__).resolve().parent
 PARTS = (settings, arrays, training, texts, programs, reports, examples)
 STATE = "state.json"
-"""Says in a job's folder that its facts are whole, and of which job, or why it failed."""
-SHOWN = 6
-"""Differences that are listed of a job."""
+"""File in a job's folder that says that its facts are complete, or why it failed."""
+MOST_LISTED = 6
+"""How many differences of a job are listed."""
 
 
 class Comparison:
-    """Runs jobs on both sides, some at a time, each after those that it needs."""
+    """Runs jobs on both sides, some at a time, each after the jobs that it needs."""
 
     def __init__(self, sides: list[Side], work: Path, small: bool, at_once: int) -> None:
         self.sides, self.work, self.small = sides, work, small
@@ -74,7 +74,7 @@ class Comparison:
         return self.work / "jobs" / side.tree / part / name.replace(" ", "_").replace("=", "_")
 
     def start(self, jobs: list[Job]) -> None:
-        """Start all; a job stands behind those that it needs, so that none waits for ever."""
+        """Start all jobs, which are in such an order that none waits for ever."""
         for job in jobs:
             for side in self.sides:
                 if (side.tree, job.key) not in self.futures:
@@ -82,7 +82,7 @@ class Comparison:
                     self.futures[side.tree, job.key] = future
 
     def failure(self, job: Job, side: Side) -> str:
-        """Wait for a job; why it failed, or nothing."""
+        """Wait for a job; the reason if it failed, else an empty text."""
         return self.futures[side.tree, job.key].result()
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Comparison:
             self.runners.get().close()
 
     def _once(self, job: Job, side: Side) -> str:
-        """Do a job that was not done before; why it failed, or nothing."""
+        """Run a job unless it has results; the reason if it failed, else an empty text."""
         for need in job.needs:
             if failure := self.futures[side.tree, need].result():
                 return f"needs {need}: {failure}"
@@ -137,25 +137,25 @@ class Comparison:
         return ""
 
     def differences(self, job: Job) -> list[Difference]:
-        """Those of a job that has ended on both sides."""
+        """The differences of a job, after it has ended on both sides."""
         failures = {side.name: self.failure(job, side) for side in self.sides}
         if failing := {name: text for name, text in failures.items() if text}:
-            what = "; ".join(f"{name}: {text}" for name, text in failing.items())
-            return [Difference(job.part, job.name, "", FAILED, what)]
+            reasons = "; ".join(f"{name}: {text}" for name, text in failing.items())
+            return [Difference(job.part, job.name, "", FAILED, reasons)]
         base, new = (Facts.load(self.folder(side, job.key)) for side in self.sides)
         return compare(job.part, job.name, base, new)
 
 
 def chosen_jobs(base: Path, small: bool, only: list[str]) -> tuple[list[Job], list[Job]]:
-    """The jobs to compare, and these behind the jobs that they need."""
-    every = [job for part in PARTS for job in part.jobs(base, small)]
-    by_key = {job.key: job for job in every}
-    parts = {job.part for job in every}
+    """The jobs to compare; the same jobs, each behind the jobs that it needs."""
+    all_jobs = [job for part in PARTS for job in part.jobs(base, small)]
+    by_key = {job.key: job for job in all_jobs}
+    parts = {job.part for job in all_jobs}
     for pattern in only:
         if pattern not in parts and not any(fnmatchcase(key, pattern) for key in by_key):
             raise ValueError(f"--only {pattern}: no such part or job; parts: {', '.join(parts)}")
     wanted = [
-        job for job in every if not only or any(
+        job for job in all_jobs if not only or any(
             job.part == pattern or fnmatchcase(job.key, pattern) for pattern in only
         )
     ]  # fmt: skip
@@ -167,7 +167,7 @@ def chosen_jobs(base: Path, small: bool, only: list[str]) -> tuple[list[Job], li
 
 
 def summarize(additions: list[Difference]) -> list[tuple[str, str]]:
-    """For what only one side has, a line of kind and keys, each without its run and numbers."""
+    """For keys that only one side has: their kind, and their names without numbers, counted."""
     keys: dict[str, dict[str, int]] = {}
     for difference in additions:
         name = re.sub(r"\b\d+\b", "N", difference.key.rpartition(": ")[2])
@@ -175,8 +175,8 @@ def summarize(additions: list[Difference]) -> list[tuple[str, str]]:
         counts[name] = counts.get(name, 0) + 1
     lines = []
     for kind, counts in keys.items():
-        names = [f"{name} ({count})" for name, count in list(counts.items())[:SHOWN]]
-        rest = [f"and {len(counts) - SHOWN} more"] if len(counts) > SHOWN else []
+        names = [f"{name} ({count})" for name, count in list(counts.items())[:MOST_LISTED]]
+        rest = [f"and {len(counts) - MOST_LISTED} more"] if len(counts) > MOST_LISTED else []
         lines.append((kind, ", ".join([*names, *rest])))
     return lines
 
@@ -184,7 +184,7 @@ def summarize(additions: list[Difference]) -> list[tuple[str, str]]:
 def show(
     jobs: list[Job], by_job: dict[str, list[Difference]], intended: list[Intended]
 ) -> list[Difference]:
-    """Print the table and the list's unused entries; the differences that are not intended."""
+    """Print the table and the list of intended differences; the others are returned."""
     rows: list[tuple[str, str, str, str]] = [("part", "job", "result", "what")]
     unexpected: list[Difference] = []
     for job in jobs:
@@ -195,15 +195,15 @@ def show(
         serious = [difference for difference in uncovered if difference.serious]
         unexpected += serious
         additions = [difference for difference in uncovered if not difference.serious]
-        for difference in serious[:SHOWN]:
-            what = f"{difference.key}: {difference.what}" if difference.key else difference.what
-            rows.append((job.part, job.name, difference.kind, what))
-        if (more := len(serious) - SHOWN) > 0:
+        for difference in serious[:MOST_LISTED]:
+            key = f"{difference.key}: " if difference.key else ""
+            rows.append((job.part, job.name, difference.kind, key + difference.description))
+        if (more := len(serious) - MOST_LISTED) > 0:
             rows.append((job.part, job.name, "", f"and {more} more"))
         rows += [(job.part, job.name, *row) for row in summarize(additions)]
         if not serious:
-            what = f"but for {len(covered)} intended differences" if covered else ""
-            rows.append((job.part, job.name, "same", what))
+            note = f"but for {len(covered)} intended differences" if covered else ""
+            rows.append((job.part, job.name, "same", note))
     print(table(rows))
     for entry in intended:
         if entry.matched:
@@ -216,7 +216,7 @@ def show(
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line."""
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

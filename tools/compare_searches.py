@@ -1,8 +1,8 @@
-"""What a search that ends earlier costs and saves: `python tools/compare_searches.py RUN`.
+"""Compares searches that end at different points: `python tools/compare_searches.py RUN`.
 
 The test set of a run is translated by each search of `decoding.stop` and `decoding.refill`, for
-each beam and length penalty. Of each: the rows that the decoder computed (one for each live
-hypothesis at each step), the seconds, how many translations differ from those of the default
+each beam and length penalty. For each search it prints the rows that the decoder computed (one for
+each live hypothesis at each step), the seconds, how many translations differ from the default
 search, and BLEU. Rows do not depend on the machine; seconds do.
 """
 
@@ -29,7 +29,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "proven, refill": {"refill": True},
     "likely, refill": {"stop": "likely", "refill": True},
 }
-"""The default first, with which the others are compared."""
+"""The searches by name; all are compared with the first one, the default."""
 
 
 class RowCounter:
@@ -48,7 +48,7 @@ class RowCounter:
 
 @dataclasses.dataclass
 class Translations:
-    """What a search gave, and what it took."""
+    """The translations of a search, and their cost."""
 
     pieces: list[list[int]]
     rows: int
@@ -73,7 +73,7 @@ def translate(
 def print_searches(
     run: TrainedModel, split: EncodedSplit, decoding: DecodingConfig, counter: RowCounter
 ) -> None:
-    """A line for each search with one beam and length penalty."""
+    """Print a line for each search with one beam and length penalty."""
     default: Translations | None = None
     for name, settings in SEARCHES.items():
         result = translate(run, split, dataclasses.replace(decoding, **settings), counter)

@@ -11,21 +11,21 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 WIDTH, HEIGHT = 784, 236
-ROWS = {  # what a row is, and the values of the four words
+ROWS = {  # the name of each row, and its values for the four words
     "word": ("I", "saw", "her", "duck"),
     "upos": ("PRON", "VERB", "PRON", "VERB"),
     "deprel": ("nsubj", "root", "obj", "xcomp"),
 }
 METHODS = ("concat", "add", "average", "gate", "yours")
-STAGES = {  # of the model, from the source on, and the methods by which features are there
+STAGES = {  # stages of the model, with the methods that bring in features there
     "source": ("interleave",),
     "embedding": ("embedding", "(a combiner)"),
     "encoder": ("tree_attention", "tree_distance"),
     "its output": ("output_gate", "encoders_concat", "encoders_sum"),
     "decoder": ("encoders_serial", "encoders_parallel"),
 }
-PREDICTING = "multitask"  # what features leave the model by, at the encoder's output
-CELLS = 6  # of the drawing of a vector
+PREDICTING = "multitask"  # the method that predicts features from the encoder's output
+CELLS = 6  # in the drawing of a vector
 THEMES = {
     "light": {
         "text": "#1f2328",
@@ -96,17 +96,19 @@ def draw(colors: dict[str, str]) -> str:
         y = 68 + 56 * number
         color = colors[name]
         parts.append(write_text(0, y, name, color, 'font-weight="600"'))
-        for place, value in enumerate(values):
-            weight = 'font-weight="600"' if place == 3 else ""
-            fill = color if place == 3 else colors["text"]
-            parts.append(write_text(88 + 53 * place, y, value, fill, f"{middle} {weight}"))
+        for column, value in enumerate(values):
+            weight = 'font-weight="600"' if column == 3 else ""
+            fill = color if column == 3 else colors["text"]
+            parts.append(write_text(88 + 53 * column, y, value, fill, f"{middle} {weight}"))
         parts.append(draw_arrow(284, y - 5, 301, y - 5, colors["line"]))
         parts.append(draw_vector(314, y - 14, color))
         parts.append(draw_arrow(396, y - 5, 437, 119 + 14 * (number - 1), colors["line"]))
     parts.append(draw_box(446, 54, 96, 130, colors))
     parts.append(write_text(494, 46, "combiner", colors["text"], f'{middle} font-weight="600"'))
     for number, method in enumerate(METHODS):
-        style = f'{middle} font-size="13"' + ' font-style="italic"' * (method == "yours")
+        style = f'{middle} font-size="13"'
+        if method == "yours":
+            style += ' font-style="italic"'
         parts.append(write_text(494, 79 + 23 * number, method, colors["text"], style))
     parts.append(draw_arrow(542, 119, 559, 119, colors["line"]))
     parts.append(draw_vector(572, 110, colors["merged"]))
@@ -142,9 +144,9 @@ def draw_methods(colors: dict[str, str]) -> str:
         if number:
             parts.append(draw_arrow(x - step + width, 92, x - 8, 92, colors["line"]))
         parts.append(draw_pointer(center, 140, 121, colors["upos"]))
-        for place, method in enumerate(methods):
+        for line, method in enumerate(methods):
             style = f'{middle} font-size="13"'
-            parts.append(write_text(center, 160 + 20 * place, method, colors["upos"], style))
+            parts.append(write_text(center, 160 + 20 * line, method, colors["upos"], style))
         if stage == "its output":
             parts.append(draw_pointer(center, 64, 45, colors["merged"]))
             style = f'{middle} font-size="13"'
@@ -171,7 +173,7 @@ def frame_picture(parts: list[str], height: int, title: str) -> str:
 
 
 def main() -> int:
-    """Write both files, or check them."""
+    """Write the files, or check them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="do not write, exit with 1 if stale")
     is_check = parser.parse_args().check

@@ -3,10 +3,10 @@
     python tools/fuzz.py all --inputs 100000 --seed 1
 
 The readers: CoNLL-U, factored text, token-parallel files, JSON lines, word vectors, records of
-runs, checkpoints and weights. Another exception than `UserError`, more than 10 s of CPU or 1 GiB
-for an input, a message of several lines or of another file, and a file that is read with another
-number of sentences or words than a simple count of its lines gives, end the script with exit code
-1; the input is kept in the current folder.
+runs, checkpoints and weights. A defect is any exception but `UserError`, more than 10 s of CPU or
+1 GiB for an input, a message of several lines or about another file, and a number of sentences or
+words that differs from a simple count of the file's lines. After one, the exit code is 1, and the
+input is in the current folder.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ SPLICES = [
 def mutate(data: bytes, chance: random.Random) -> bytes:
     """The data with one to four changes."""
     for _ in range(chance.randint(1, 4)):
-        at = chance.randint(0, len(data))
-        behind = min(len(data), at + chance.choice((1, 1, 2, 5, 20, 200)))
-        part = data[at:behind]
+        begin = chance.randint(0, len(data))
+        end = min(len(data), begin + chance.choice((1, 1, 2, 5, 20, 200)))
+        part = data[begin:end]
         match chance.randrange(8):
             case 0:
                 part = bytes(byte ^ 1 << chance.randrange(8) for byte in part[:1]) + part[1:]
@@ -108,60 +108,63 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
             case 4 | 5:
                 part = chance.choice(SPLICES) + part
             case 6:
-                other = chance.randint(0, len(data))
-                part = data[other : other + len(part)]
+                source = chance.randint(0, len(data))
+                part = data[source : source + len(part)]
             case 7:
-                behind = at + (len(data) - at) * (chance.random() < 0.2)
-        data = data[:at] + part + data[behind:]
+                drops_rest = chance.random() < 0.2
+                end = len(data) if drops_rest else begin
+        data = data[:begin] + part + data[end:]
     return data
 
 
 Counts = tuple[int, ...]
 
 
-def count(sentences: Iterable[Sentence]) -> Counts:
-    """Sentences and words, which can be stored as they are."""
-    found = list(sentences)
-    kept = Sentences.read(pa.Table.from_batches([Sentences.of(found).table()]))
+def count_words(sentences: Iterable[Sentence]) -> Counts:
+    """The numbers of sentences and words, after checking that storing does not change them."""
+    originals = list(sentences)
+    stored = Sentences.read(pa.Table.from_batches([Sentences.of(originals).table()]))
     for column in ("upos", "feats", "feats.Case", "misc.NER"):
-        read_column(kept, column)
-    for sentence, again in zip(found, kept, strict=True):
-        assert sentence.text == again.text
-        assert [w.form for w in sentence.words] == [w.form for w in again.words]
-    return len(found), sum(len(sentence.words) for sentence in found)
+        read_column(stored, column)
+    for sentence, copy in zip(originals, stored, strict=True):
+        assert sentence.text == copy.text
+        assert [w.form for w in sentence.words] == [w.form for w in copy.words]
+    return len(originals), sum(len(sentence.words) for sentence in originals)
 
 
 def lines_of(data: bytes) -> list[str]:
-    """The lines of a file, simply; behind the last line break, one that has more than `\\r`."""
-    found = data.decode().removeprefix("\ufeff").split("\n")
-    return [line.rstrip("\r") for line in (found if found[-1].strip("\r") else found[:-1])]
+    """The lines of a file; the last one counts only if it has more than `\\r`."""
+    lines = data.decode().removeprefix("\ufeff").split("\n")
+    if not lines[-1].strip("\r"):
+        del lines[-1]
+    return [line.rstrip("\r") for line in lines]
 
 
-def blocks(path: Path, kind: str, factors: tuple[str, ...]) -> Iterable[Sentence]:
-    """Sentences as they are read from a corpus, block by block."""
+def read_by_blocks(path: Path, kind: str, factors: tuple[str, ...]) -> Iterable[Sentence]:
+    """The sentences of a file, read block by block, like a corpus."""
     for block in text.read_blocks(path):
         yield from formats.parse_lines(block.lines(), str(path), kind, factors, block.line)
 
 
 def read_both_ways(path: Path) -> Counts:
-    """A file of CoNLL-U word by word; in columns it is the same, or refused in the same words."""
+    """A file of CoNLL-U word by word; reading it in columns has to give the same, errors too."""
     for block in text.read_blocks(path, sentence_end):
-        lines, found = block.lines(), list[pa.RecordBatch | str]()
+        lines, results = block.lines(), list[pa.RecordBatch | str]()
         for columns in (False, True):
             try:
                 if columns:
-                    made = parse_block(lines, str(path), block.line, (*ANNOTATION, HEAD))
+                    sentences = parse_block(lines, str(path), block.line, (*ANNOTATION, HEAD))
                 else:
-                    made = Sentences.of(parse_conllu(lines, str(path), block.line))
-                found.append(made.table())
+                    sentences = Sentences.of(parse_conllu(lines, str(path), block.line))
+                results.append(sentences.table())
             except UserError as error:
-                found.append(str(error))
-        assert found[0] == found[1], found
-    return count(read_conllu(path))
+                results.append(str(error))
+        assert results[0] == results[1], results
+    return count_words(read_conllu(path))
 
 
 def words_of_conllu(data: bytes) -> Counts:
-    """Ids that are numbers, those of a range as one."""
+    """The expected counts of CoNLL-U: ids that are numbers, a range counts as one."""
     ids: list[str] = []
     sentences, inside = 0, False
     for line in lines_of(data):
@@ -175,13 +178,13 @@ def words_of_conllu(data: bytes) -> Counts:
 
 
 def words_of_factored(data: bytes) -> Counts:
-    """Lines, and what is between their spaces."""
+    """The expected counts of factored text: lines, and words between spaces."""
     lines = lines_of(data)
     return len(lines), sum(len(line.split()) for line in lines)
 
 
 def words_of_json(data: bytes) -> Counts:
-    """Lines, and forms, or words between spaces."""
+    """The expected counts of JSON lines: lines, and forms or words between spaces."""
     words, lines = 0, lines_of(data)
     for line in lines:
         content = json.loads(line)
@@ -199,31 +202,32 @@ FACTORS = ("upos",)  # of Sockeye's lines
 
 
 def read_parallel(path: Path) -> Counts:
-    """Words and, after a line of `==`, the values of a factor."""
-    side, _, other = path.read_bytes().partition(b"==\n")
-    names = path.with_suffix(".tok"), path.with_suffix(".tok.upos")
-    for name, data in zip(names, (side, other), strict=True):
-        name.write_bytes(data)
-    lines, given = map(text.read_lines, names)
-    return count(formats.parse_parallel(lines, str(names[0]), {"upos": (str(names[1]), given)}))
+    """A file with words and, after a line of `==`, the values of a factor, read as two files."""
+    words, _, values = path.read_bytes().partition(b"==\n")
+    paths = path.with_suffix(".tok"), path.with_suffix(".tok.upos")
+    for part_path, data in zip(paths, (words, values), strict=True):
+        part_path.write_bytes(data)
+    word_lines, value_lines = map(text.read_lines, paths)
+    factors = {"upos": (str(paths[1]), value_lines)}
+    return count_words(formats.parse_parallel(word_lines, str(paths[0]), factors))
 
 
 def words_of_parallel(data: bytes) -> Counts:
-    """Of each side the same."""
-    side, _, other = data.partition(b"==\n")
-    found, given = words_of_factored(side), words_of_factored(other)
-    return found if found == given else (*found, *given)
+    """The expected counts of parallel files; those of both parts if they differ."""
+    words, _, values = data.partition(b"==\n")
+    word_counts, value_counts = words_of_factored(words), words_of_factored(values)
+    return word_counts if word_counts == value_counts else (*word_counts, *value_counts)
 
 
-def vectors(path: Path) -> Counts:
+def read_vector_file(path: Path) -> Counts:
     """Words of a file of vectors, and numbers."""
     words, numbers = read_vectors(path)
-    "".join(words).encode()  # raises where one is no text
+    "".join(words).encode()  # raises if one is not text
     return len(words), int(numbers.size)
 
 
 def words_of_vectors(data: bytes) -> Counts:
-    """Lines but the first where that is two numbers; the numbers that they all have."""
+    """The expected counts of vectors: lines without a heading of two numbers, and all numbers."""
     lines = data.decode().removeprefix("\ufeff").split("\n")
     lines = [line.rstrip("\r ") for line in (lines if lines[-1] else lines[:-1])]
     if re.fullmatch(r"\d+ \d+", lines[0]):
@@ -231,21 +235,21 @@ def words_of_vectors(data: bytes) -> Counts:
     return len(lines), len(lines) * (len(lines[0].split(" ")) - 1)
 
 
-def records(path: Path) -> Counts:
-    """Points of the curve and test sets of a record that can be written again."""
+def read_run_record(path: Path) -> Counts:
+    """Points of the curve and test sets of a record, which can be written again."""
     record = read_record(path)
-    json.dumps(asdict(record), ensure_ascii=False).encode()  # raises where it cannot be
+    json.dumps(asdict(record), ensure_ascii=False).encode()  # raises if it cannot be written
     return len(record.curve), len(record.tests)
 
 
 def points_of_record(data: bytes) -> Counts:
-    """The same from plain JSON."""
+    """The expected counts of a record."""
     content = json.loads(data)
     return len(content.get("curve", ())), len(content.get("tests", ()))
 
 
-def checkpoint(path: Path) -> Counts:
-    """A checkpoint beside whole weights and state; with a right sum where its JSON can be read."""
+def read_checkpoint(path: Path) -> Counts:
+    """A checkpoint beside whole weights and state; its checksum is made right, if it has one."""
     folder = path.parent
     try:
         content = json.loads(path.read_bytes())
@@ -253,28 +257,30 @@ def checkpoint(path: Path) -> Counts:
             path.write_text(json.dumps({"sum": hash_json(content), **content}))
     except (ValueError, RecursionError):
         pass
-    found = Checkpoints(folder, 1)
-    convert_json(found.index["meta"], TrainingState)
-    found.read_state()
-    for how in ("best", "average"):
-        found.select_weights(how)
-    return (found.step,)
+    checkpoints = Checkpoints(folder, 1)
+    convert_json(checkpoints.index["meta"], TrainingState)
+    checkpoints.read_state()
+    for selection in ("best", "average"):
+        checkpoints.select_weights(selection)
+    return (checkpoints.step,)
 
 
-def tensors(path: Path) -> Counts:
-    """Weights that belong to a model, or others."""
-    found = read_tensors(path)
-    restore_weights(nn.Linear(3, 2), found, str(path))
-    return (len(found),)
+def read_weights(path: Path) -> Counts:
+    """Weights, which a small model has to accept."""
+    weights = read_tensors(path)
+    restore_weights(nn.Linear(3, 2), weights, str(path))
+    return (len(weights),)
 
 
 class Reader(NamedTuple):
-    """What reads a file, whose name must end so, and the same count found otherwise."""
+    """A reader of files, and a simple count to compare its result with."""
 
     name: str
+    """Name of the file."""
     read: Callable[[Path], Counts]
     expected: Callable[[bytes], Counts] | None
     seeds: tuple[bytes, ...]
+    """Contents to be mutated."""
 
 
 def _readers(folder: Path) -> dict[str, Reader]:
@@ -306,7 +312,7 @@ def _readers(folder: Path) -> dict[str, Reader]:
     index = (folder / f"{INDEX}2.json").read_bytes()
 
     def factored(kind: str) -> Callable[[Path], Counts]:
-        return lambda path: count(blocks(path, kind, tuple(factors)))
+        return lambda path: count_words(read_by_blocks(path, kind, tuple(factors)))
 
     return {
         "conllu": Reader("x.conllu", read_both_ways, words_of_conllu, (CONLLU.encode(),)),
@@ -315,30 +321,32 @@ def _readers(folder: Path) -> dict[str, Reader]:
         "parallel": Reader("x.both", read_parallel, words_of_parallel, (parallel.encode(),)),
         "jsonl": Reader(
             "x.jsonl",
-            lambda p: count(blocks(p, "jsonl", FACTORS)),
+            lambda path: count_words(read_by_blocks(path, "jsonl", FACTORS)),
             words_of_json,
             (lines.encode(),),
         ),
-        "vectors": Reader("x.vec", vectors, words_of_vectors, (words2vec, glove)),
+        "vectors": Reader("x.vec", read_vector_file, words_of_vectors, (words2vec, glove)),
         "vectors.gz": Reader(
-            *("x.vec.gz", vectors, lambda data: words_of_vectors(gzip.decompress(data))),
+            *("x.vec.gz", read_vector_file, lambda data: words_of_vectors(gzip.decompress(data))),
             (gzip.compress(words2vec, mtime=0),),
         ),
         "record": Reader(
-            *("result.json", records, points_of_record),
+            *("result.json", read_run_record, points_of_record),
             (json.dumps(asdict(record), indent=1).encode(),),
         ),
-        "checkpoint": Reader(f"{INDEX}2.json", checkpoint, None, (index,)),
-        "weights": Reader("x.safetensors", tensors, None, (to_safetensors(model_tensors(model)),)),
+        "checkpoint": Reader(f"{INDEX}2.json", read_checkpoint, None, (index,)),
+        "weights": Reader(
+            "x.safetensors", read_weights, None, (to_safetensors(model_tensors(model)),)
+        ),
     }
 
 
 class Defect(Exception):
-    """What a reader must not do."""
+    """A reader does something that it must not do."""
 
 
 class Fuzzer:
-    """The readers, with a folder for what they read."""
+    """The readers, with a folder for their files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -349,29 +357,71 @@ class Fuzzer:
         return mutate(chance.choice(self.readers[name].seeds), chance)
 
     def read(self, name: str, data: bytes, block: int = text.BLOCK) -> str | None:
-        """Read a file, `block` bytes at a time; why it is refused, if it is."""
+        """Read a file, `block` bytes at a time; the message if it is refused."""
         reader, before = self.readers[name], text.BLOCK
         path = self.folder / reader.name
         path.write_bytes(data)
         text.BLOCK = block
         try:
-            found = reader.read(path)
+            counts = reader.read(path)
         except UserError as error:
             return self._refused(str(error), data)
         except Exception as error:
             raise Defect(f"{type(error).__name__}: {str(error)[:200]}") from error
         finally:
             text.BLOCK = before
-        if reader.expected and found != (expected := reader.expected(data)):
-            raise Defect(f"{found} were read of {expected}")
+        if reader.expected and counts != (expected := reader.expected(data)):
+            raise Defect(f"{counts} were read of {expected}")
         return None
 
     def _refused(self, message: str, data: bytes) -> str:
-        place = re.match(rf"{re.escape(str(self.folder))}(/[\w.-]+)?(:(\d+))?: .", message)
+        """The message, after checking that it names the file and a line that exists."""
+        location = re.match(rf"{re.escape(str(self.folder))}(/[\w.-]+)?(:(\d+))?: .", message)
         lines = math.inf if data[:2] == b"\x1f\x8b" else data.count(b"\n") + 1
-        if not place or int(place[3] or 1) > lines:
-            raise Defect(f"no place in the message: {message[:300]!r}")
+        if not location or int(location[3] or 1) > lines:
+            raise Defect(f"no file and line in the message: {message[:300]!r}")
         return message
+
+
+def fuzz_reader(fuzzer: Fuzzer, name: str, inputs: int, seed: int) -> int:
+    """Try many inputs of a reader, print the numbers; how many show a defect."""
+    read, refused, defects, slowest, messages = 0, 0, 0, 0.0, set()
+    for number in range(inputs):
+        chance = random.Random(f"{seed} {name} {number}")
+        data = fuzzer.input(name, chance)
+        block, start = chance.choice((7, 100, text.BLOCK)), time.process_time()
+        block = max(block, len(data) // 100)
+        signal.setitimer(signal.ITIMER_PROF, 10)
+        try:
+            message = fuzzer.read(name, data, block)
+        except Defect as error:
+            path = Path(f"fuzz-{name}-{seed}-{number}")
+            path.write_bytes(data)
+            print(f"{path}: {error}", file=sys.stderr)
+            defects += 1
+            continue
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        slowest = max(slowest, time.process_time() - start)
+        refused += message is not None
+        read += message is None
+        messages.add(re.sub(r"\d+|'.*'|\".*\"", "", message or "").partition(": ")[2])
+    counts = {"inputs": inputs, "read": read, "refused": refused}
+    counts |= {"kinds of message": len(messages)}
+    print(json.dumps({"reader": name, **counts, "slowest_s": round(slowest, 3)}), flush=True)
+    return defects
+
+
+def limit_process() -> None:
+    """Make 10 s of CPU for an input a `Defect`, and 1 GiB more memory than now an error."""
+
+    def raise_late(number: int, frame: object) -> None:
+        raise Defect("longer than 10 s")
+
+    signal.signal(signal.SIGPROF, raise_late)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def main() -> int:
@@ -380,48 +430,15 @@ def main() -> int:
     parser.add_argument("reader", help="its name, or all")
     parser.add_argument("--inputs", type=int, default=100_000, help="of each reader")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-
-    def late(number: int, frame: object) -> None:
-        raise Defect("longer than 10 s")
-
-    signal.signal(signal.SIGPROF, late)
-    defects = 0
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(Path(folder))
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + 2**30
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        if given.reader not in ("all", *fuzzer.readers):
+        limit_process()
+        if options.reader not in ("all", *fuzzer.readers):
             parser.error(f"readers: all, {', '.join(fuzzer.readers)}")
-        for name in fuzzer.readers if given.reader == "all" else (given.reader,):
-            read, refused, slowest, messages = 0, 0, 0.0, set()
-            for number in range(given.inputs):
-                chance = random.Random(f"{given.seed} {name} {number}")
-                data = fuzzer.input(name, chance)
-                block, begun = chance.choice((7, 100, text.BLOCK)), time.process_time()
-                block = max(block, len(data) // 100)
-                signal.setitimer(signal.ITIMER_PROF, 10)
-                try:
-                    message = fuzzer.read(name, data, block)
-                except Defect as error:
-                    kept = Path(f"fuzz-{name}-{given.seed}-{number}")
-                    kept.write_bytes(data)
-                    print(f"{kept}: {error}", file=sys.stderr)
-                    defects += 1
-                    continue
-                finally:
-                    signal.setitimer(signal.ITIMER_PROF, 0)
-                slowest = max(slowest, time.process_time() - begun)
-                refused += message is not None
-                read += message is None
-                messages.add(re.sub(r"\d+|'.*'|\".*\"", "", message or "").partition(": ")[2])
-            counts = {"inputs": given.inputs, "read": read, "refused": refused}
-            counts |= {"kinds of message": len(messages)}
-            print(
-                json.dumps({"reader": name, **counts, "slowest_s": round(slowest, 3)}), flush=True
-            )
-    return int(bool(defects))
+        names = list(fuzzer.readers) if options.reader == "all" else [options.reader]
+        defects = [fuzz_reader(fuzzer, name, options.inputs, options.seed) for name in names]
+    return int(any(defects))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a GPU does with nmt_feat, in twelve minutes at most: tests, speed of three shapes, a record.
+"""Checks nmt_feat on a GPU, in at most twelve minutes: tests, and the speed of three shapes.
 
 python tools/gpu_check.py --json gpu.json experiment=multi30k_tok
 
 Runs tests/test_cuda.py, then updates of `tiny`, `base` and `big` in bf16-mixed by
-`tools/benchmark.py`. Settings of train.py that follow hold for all shapes, such as another corpus.
-What fails or takes too long is in the record, and the others are measured all the same.
+`tools/benchmark.py`. Settings of train.py that follow, such as another corpus, hold for all shapes.
+A step that fails or takes too long is in the record, and the next steps still run.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ SHAPES = {
     "base": ("trainer.batch_tokens=16384",),
     "big": ("trainer.batch_tokens=16384",),
 }
-"""The batches of each model, in tokens."""
+"""For each model, the settings of its batches."""
 PLAIN = "combiner=none", "model.tie=all", "trainer.precision=bf16-mixed"
 LONGEST = 120.0
-"""Seconds that a measurement may take."""
+"""The most seconds of a measurement."""
 
 
 def run_step(command: list[str], seconds: float) -> dict[str, Any]:
-    """Run a program; its exit code, time, and the end of what it has printed."""
+    """Run a program; its exit code, its seconds, and the end of its output."""
     begin = time.perf_counter()
     try:
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
-        code, printed = ended.returncode, ended.stdout + ended.stderr
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+        code, output = done.returncode, done.stdout + done.stderr
     except subprocess.TimeoutExpired:
-        code, printed = None, f"stopped after {seconds:g} seconds"
-    lines = printed.strip().splitlines()[-15:]
+        code, output = None, f"stopped after {seconds:g} seconds"
+    lines = output.strip().splitlines()[-15:]
     return {"code": code, "seconds": time.perf_counter() - begin, "printed": lines}
 
 
 def measure_shape(settings: list[str], updates: int) -> dict[str, Any]:
-    """The figures of `benchmark.py train` with these settings, or why there are none."""
+    """The figures of `benchmark.py train` with these settings, or None, and its output."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "figures.json"
         command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "train", *settings]
@@ -59,7 +59,7 @@ def measure_shape(settings: list[str], updates: int) -> dict[str, Any]:
 
 
 def describe_measurement(measurement: dict[str, Any]) -> str:
-    """A line of a measurement: its figures, or why there are none."""
+    """A line about a measurement: its figures, or why it failed."""
     settings, figures = " ".join(measurement["settings"]), measurement["figures"]
     if figures is None:
         return f"{settings}: failed: {' '.join(measurement['printed'][-1:])}"
@@ -84,8 +84,8 @@ def main() -> None:
     shapes = arguments.shapes.split(",")
     if unknown_shapes := [shape for shape in shapes if shape not in SHAPES]:
         fail(f"--shapes: {unknown_shapes[0]} is none of {', '.join(SHAPES)}")
-    every_test = ["-m", "", "--durations=0", "tests/test_cuda.py"]
-    tests = run_step([sys.executable, "-m", "pytest", *every_test], 240)
+    all_tests = ["-m", "", "--durations=0", "tests/test_cuda.py"]
+    tests = run_step([sys.executable, "-m", "pytest", *all_tests], 240)
     print("tests/test_cuda.py:", *tests["printed"][-1:], flush=True)
     measurements = []
     for settings in ([f"model={shape}", batch] for shape in shapes for batch in SHAPES[shape]):

@@ -1,9 +1,10 @@
-"""Measure how the code reads: names, sizes, lines of code.
+"""Measures what makes code easy to read: names, sizes, lines of code.
 
     python tools/measure_house.py [FOLDER ...] [--list]
 
 Lines of code leave out comments, docstrings and blank lines. An assigned name is a parameter or
-the target of an assignment, a loop, a `with` or a comprehension. `--list` prints breaches.
+the target of an assignment, a loop, a `with` or a comprehension. `--list` prints where limits are
+exceeded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def code_lines(source: str) -> int:
-    """Lines that hold code: no comment, docstring or blank line."""
+    """The number of lines of code, without comments, docstrings and blank lines."""
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -53,7 +54,7 @@ def assigned_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def functions(tree: ast.AST) -> Iterator[FunctionNode]:
-    """All functions and methods but special ones and `forward`."""
+    """All functions and methods, without special ones and `forward`."""
     for node in ast.walk(tree):
         if isinstance(node, FunctionNode) and node.name != "forward" and node.name[:2] != "__":
             yield node
@@ -73,7 +74,7 @@ def is_banned(name: str) -> bool:
 
 
 def measure(files: list[Path], listing: bool) -> None:
-    """Print the figures of some files, and with `listing` where the limits are broken."""
+    """Print the figures of some files and, with `listing`, where limits are exceeded."""
     names: Counter[str] = Counter()
     one_word, function_count, code, longest = 0, 0, 0, 0
     remarks: list[str] = []

@@ -1,7 +1,7 @@
-"""What tests catch: faults put into a copy of the package, one at a time.
+"""Checks that tests catch faults, which are put into a copy of the package one at a time.
 
-Each fault is a text that stands once in the package, whatever its file is called, what is put in
-its place, and the test modules concerned (faults.toml). It is caught where one of these fails.
+A fault (in faults.toml) is a text that occurs once in the package, in any file, the text that
+replaces it, and the test modules concerned. It is caught if one of these fails.
 
     python tools/mutate.py                     # all, about twenty minutes on two cores
     python tools/mutate.py search 'loss: *'    # those whose names fit
@@ -43,15 +43,16 @@ class Fault(NamedTuple):
 
 
 def read_faults(patterns: list[str]) -> list[Fault]:
-    """Those of faults.toml whose names fit one of the patterns."""
+    """The faults of faults.toml whose names begin like one of the patterns."""
     content = tomllib.loads((ROOT / "tools" / "faults.toml").read_text(encoding="utf-8"))
     faults = [Fault(name, **entry) for name, entry in content.items()]
-    wanted = [f for f in faults if any(fnmatch.fnmatch(f.name, f"{p}*") for p in patterns)]
-    return wanted if patterns else faults
+    if not patterns:
+        return faults
+    return [f for f in faults if any(fnmatch.fnmatch(f.name, f"{p}*") for p in patterns)]
 
 
 def copy_tree(folder: Path, revision: str | None) -> None:
-    """The package, its tests and what these read: as it stands, or of a revision."""
+    """Copy the package, its tests and their files, from the working tree or from a revision."""
     if revision is None:
         for name in PARTS:
             source = ROOT / name
@@ -65,7 +66,7 @@ def copy_tree(folder: Path, revision: str | None) -> None:
 
 
 def find_text(folder: Path, fault: Fault) -> tuple[Path, str, str] | None:
-    """The file with the first of the texts that stands once in the package, and both texts."""
+    """The first of the fault's texts that occurs once in the package: file, text, replacement."""
     files = {p: p.read_text(encoding="utf-8") for p in (folder / "nmt_feat").rglob("*.py")}
     for old, new in fault.texts:
         counts = {path: content.count(old) for path, content in files.items()}
@@ -75,7 +76,7 @@ def find_text(folder: Path, fault: Fault) -> tuple[Path, str, str] | None:
 
 
 def run_tests(folder: Path, modules: list[str], log: Path) -> int:
-    """Pytest's exit code, in a child of this process, which has imported what takes long."""
+    """Pytest's exit code, in a fork of this process, which has imported slow libraries."""
     child = os.fork()
     if child == 0:
         import pytest
@@ -93,10 +94,10 @@ def run_tests(folder: Path, modules: list[str], log: Path) -> int:
 
 
 def try_fault(folder: Path, fault: Fault, log: Path) -> str:
-    """How the tests ended with a fault: `caught`, `missed`, or what kept them from running."""
-    if (place := find_text(folder, fault)) is None:
-        return "stands nowhere, or several times"
-    path, old, new = place
+    """The result of the tests with a fault: `caught`, `missed`, or why they could not run."""
+    if (location := find_text(folder, fault)) is None:
+        return "is nowhere in the package, or several times"
+    path, old, new = location
     before = path.read_text(encoding="utf-8")
     path.write_text(before.replace(old, new), encoding="utf-8")
     try:
@@ -108,7 +109,7 @@ def try_fault(folder: Path, fault: Fault, log: Path) -> str:
 
 
 def main() -> int:
-    """Try the faults and print what came of it."""
+    """Try the faults and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("patterns", nargs="*", help="beginnings of names, all by default")
     parser.add_argument("--revision", help="that of git, instead of the files as they are")

@@ -1,4 +1,4 @@
-"""Put the runs of an experiment into two files, or take them out again.
+"""Packs the runs of an experiment into two files, or unpacks them.
 
     python tools/pack_results.py pack RUNS FOLDER
     python tools/pack_results.py unpack FOLDER RUNS
@@ -34,11 +34,11 @@ from nmt_feat.evaluation.packed_runs import (
 from nmt_feat.runs.records import FINISHED, read_record
 
 ROWS = 8000
-"""Of a group in `counts.parquet`: the counts of one run are read without most of the others."""
+"""Rows of a group in `counts.parquet`; reading one run skips most groups of others."""
 
 
 def pack_runs(runs: Path, folder: Path) -> int:
-    """Write the two files into `folder`; how many runs there are."""
+    """Write the two files into `folder`; the number of runs."""
     folders = sorted(path.parent for path in runs.rglob(FINISHED))
     names = [path.name for path in folders]
     if not folders or len(set(names)) < len(names):
@@ -56,16 +56,16 @@ def pack_runs(runs: Path, folder: Path) -> int:
 
 
 def pack_record(folder: Path) -> PackedRecord:
-    """The line of a run, whose record is checked."""
+    """The line of a run, after checking its record."""
     read_record(folder / FINISHED)
     content = (folder / FINISHED).read_bytes()
     return PackedRecord(folder.name, hashlib.sha256(content).hexdigest(), content.decode())
 
 
 def read_counts_of_run(folder: Path) -> Iterator[pa.Table]:
-    """The rows of each of a run's files of counts, behind columns that say whose they are."""
+    """The tables of a run's files of counts, behind columns that name run and file."""
     for path in sorted(folder.glob(counts_file("*"))):
-        read_counts(path)  # which refuses a damaged file
+        read_counts(path)  # refuses a damaged file
         table = pq.read_table(path, partitioning=None)
         references = table.schema.metadata[b"references"].decode()
         keys = zip(KEY_COLUMNS, (folder.name, path.name, references), strict=True)
@@ -75,7 +75,7 @@ def read_counts_of_run(folder: Path) -> Iterator[pa.Table]:
 
 
 def unpack_runs(folder: Path, runs: Path) -> int:
-    """Write a folder for each packed run into `runs`; how many there are."""
+    """Write a folder for each packed run into `runs`; the number of runs."""
     contents = read_packed_records(folder / PACKED_RECORDS)
     for packed, content in contents.items():
         run = runs / packed.name
@@ -99,10 +99,10 @@ def list_packed_counts(folder: Path) -> list[tuple[str, str]]:
 
 
 def refuse_existing(*paths: Path) -> None:
-    """A `UserError` where there is something that would be written over."""
+    """Refuse to write over existing files."""
     for path in paths:
         if path.exists():
-            raise UserError(f"{path}: is there already; move it away, or give another folder")
+            raise UserError(f"{path}: already exists; move it away, or give another folder")
 
 
 def main() -> None:

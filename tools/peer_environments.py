@@ -1,4 +1,4 @@
-"""Environments of the toolkits that `benchmark_peers.py` compares with: what, where, versions."""
+"""Environments of the toolkits that `benchmark_peers.py` compares with nmt_feat."""
 
 import json
 import subprocess
@@ -12,10 +12,10 @@ READY = "ready.json"
 
 @dataclass(frozen=True)
 class Peer:
-    """A toolkit: its package, what it needs beside PyTorch, and which PyTorch is the default.
+    """A toolkit: its package, further packages that it needs, and its default version of PyTorch.
 
-    `bare`: its package is installed without the dependencies that it names, since it asks for a
-    PyTorch older than those that it runs with.
+    `bare`: the package is installed without the dependencies that it names, because these ask for
+    an older PyTorch than it can run with.
     """
 
     package: str
@@ -52,7 +52,7 @@ def toolkit(contender: str) -> str:
 
 
 def requirements(contender: str) -> list[list[str]]:
-    """What pip installs for a contender, step by step."""
+    """The packages that pip installs for a contender, step by step."""
     peer = PEERS[toolkit(contender)]
     torch = contender.partition("@")[2] or peer.torch
     first = [*([f"torch=={torch}"] if torch else []), *peer.needs]
@@ -62,34 +62,34 @@ def requirements(contender: str) -> list[list[str]]:
 
 
 def environment(folder: Path, contender: str, base: str) -> Path:
-    """The Python of the environment that a contender runs in, made now if it is not there."""
+    """The Python of a contender's environment, which is created if it does not exist."""
     torch = contender.partition("@")[2]
     home = folder / (f"{toolkit(contender)}-{torch}" if torch else toolkit(contender))
     python, ready = home / "bin" / "python", home / READY
-    wanted = requirements(contender)
-    if ready.exists() and json.loads(ready.read_bytes()) == wanted:
+    packages = requirements(contender)
+    if ready.exists() and json.loads(ready.read_bytes()) == packages:
         return python
     print(f"installing {contender} into {home}", flush=True)
     steps = [[base, "-m", "venv", "--clear", str(home)]]
-    steps += [[str(python), "-m", "pip", "install", "--quiet", *step] for step in wanted]
+    steps += [[str(python), "-m", "pip", "install", "--quiet", *step] for step in packages]
     for step in steps:
         try:
             done = subprocess.run(step, capture_output=True, text=True)
-            said, code = done.stderr, done.returncode
+            message, code = done.stderr, done.returncode
         except OSError as error:
-            said, code = str(error), 1
+            message, code = str(error), 1
         if code:
-            lines = [line for line in said.splitlines() if line.strip()] or ["no message"]
+            lines = [line for line in message.splitlines() if line.strip()] or ["no message"]
             raise UserError(
                 f"{home}: no environment for {contender}: {lines[-1]}; it needs a network, see "
                 f"`{' '.join(step)}`, or leave {contender} out by --contenders"
             )
-    ready.write_text(json.dumps(wanted), encoding="utf-8")
+    ready.write_text(json.dumps(packages), encoding="utf-8")
     return python
 
 
 def versions(python: Path, contender: str) -> dict[str, str]:
-    """The versions of toolkit and PyTorch in an environment."""
+    """The versions of the toolkit, PyTorch and NumPy in an environment."""
     names = [PEERS[toolkit(contender)].package.partition("==")[0], "torch", "numpy"]
     code = (
         "import importlib.metadata as m, json, sys\n"
@@ -97,5 +97,5 @@ def versions(python: Path, contender: str) -> dict[str, str]:
         "print(json.dumps({n: found[n.lower()] for n in sys.argv[1:] if n.lower() in found}))"
     )
     done = subprocess.run([python, "-c", code, *names], capture_output=True, check=True)
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    versions_by_name: dict[str, str] = json.loads(done.stdout)
+    return versions_by_name

@@ -1,8 +1,8 @@
-"""How long an update of each method takes against words only: `python tools/time_methods.py`.
+"""Times an update of each method and compares it with words only: `python tools/time_methods.py`.
 
-The rows of `experiment=beyond`, one thread. All rows take turns, an update of the same batches each
-(cut by target pieces), so that a load of the machine falls on all of them; the figure is the median
-over rounds. Prepared data comes from the cache, `--cache FOLDER`.
+It measures the rows of `experiment=beyond` with one thread. The rows take turns, with updates of
+the same batches (cut by target pieces), so that other load on the machine affects all of them. The
+figure is the median over rounds. Prepared data comes from the cache, `--cache FOLDER`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TimedRow:
 
 
 def measure_seconds(action: Callable[[], None]) -> float:
-    """Of a call."""
+    """The seconds of a call."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start

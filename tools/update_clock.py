@@ -1,4 +1,4 @@
-"""A logger of `train.py` that writes when each update has ended: the clock of `benchmark.py`."""
+"""A logger of `train.py` that writes the time of each update, for `benchmark.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nmt_feat.runs.loggers import Logger
 
 
 class UpdateClock(Logger):
-    """Writes a line for each update that is logged: the time of the clock of all processes.
+    """Writes a line for each logged update: the time, by the clock that processes share.
 
     Args:
         path: the file to write.
@@ -29,4 +29,4 @@ class UpdateClock(Logger):
             file.write(f"{time.perf_counter()}\n")
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Do nothing: every line is written already."""

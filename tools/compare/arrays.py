@@ -31,7 +31,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "classes": ("features=[lemma]", "features.lemma.classes=16"),
     **{f"control {c}": (*BOTH, f"control={c}") for c in ("shuffled", "resampled", "by_type")},
 }
-"""Kinds of which the file of `conf/features` alone is not enough, or that are set otherwise."""
+"""Features that need more settings than their file in `conf/features`, or other settings."""
 SUBWORDS = {
     "bpe separate": ("subword.joint=false",),
     "unigram": ("subword=unigram",),
@@ -101,7 +101,7 @@ def _prepare(settings: tuple[str, ...], models: tuple[str, ...], bench: Bench) -
     if outcome.code or not (bench.folder / FACTS).exists():
         raise JobFailed(f"preparing ended with {outcome.code}: {bench.plain(outcome.mistake)}")
     loaded = Facts.load(bench.folder)
-    for key, value in loaded.values.items():  # folders stand in some
+    for key, value in loaded.values.items():  # some have names of folders
         bench.facts.values[key] = bench.plain(value) if isinstance(value, str) else value
 
 
@@ -110,37 +110,39 @@ def _job(name: str, settings: tuple[str, ...], models: tuple[str, ...] = ()) -> 
 
 
 def _of_data(settings: tuple[str, ...], need: str, name: str, *models: str) -> Job:
-    """A job of a corpus that is not part of the project."""
+    """A job for a corpus that is not part of the project."""
     folder = os.environ.get(DATA, "")
     skip = None
     if not folder or not (Path(folder) / need).exists():
         skip = f"{DATA} names no folder that has {need}" if folder else f"{DATA} is not set"
-    given = tuple(setting.replace("DATA", folder) for setting in settings)
-    return Job(PART, name, functools.partial(_prepare, given, models), skip=skip)
+    settings = tuple(setting.replace("DATA", folder) for setting in settings)
+    return Job(PART, name, functools.partial(_prepare, settings, models), skip=skip)
 
 
 def _corpora() -> list[Job]:
     subwords = "subword.vocab_size=1000"
     limit = ("data.limit=1000", subwords)
     whole = "data.folder=${nmt_resource:data/embedded}"
-    found = [_job("embedded whole", ("data=embedded", whole, *BOTH, subwords))]
+    job_list = [_job("embedded whole", ("data=embedded", whole, *BOTH, subwords))]
     for source, target in (("en", "de"), ("de", "fr"), ("fr", "cs")):
         langs = (f"data.source_lang={source}", f"data.target_lang={target}")
         settings = ("data=multi30k", "data.folder=DATA/multi30k", *langs, "features=[shape,char]")
-        found.append(_of_data((*settings, *limit), "multi30k", f"multi30k {source}-{target}"))
+        job_list.append(_of_data((*settings, *limit), "multi30k", f"multi30k {source}-{target}"))
     tok = ("data=multi30k_tok", "data.folder=inputs/multi30k_tok", "data.limit=300", subwords)
     udpipe = ("annotator=udpipe", "annotator.model=inputs/udpipe", "annotator.processes=1")
     features = ("features=[upos,deprel,lemma,feats,xpos]",)
-    found.append(_of_data((*tok, "features=[shape]"), "multi30k", "multi30k_tok", "multi30k_tok"))
+    job_list.append(
+        _of_data((*tok, "features=[shape]"), "multi30k", "multi30k_tok", "multi30k_tok")
+    )
     annotated = (*tok, *udpipe, *features)
     models = ("multi30k_tok", "udpipe")
-    found.append(_of_data(annotated, "multi30k", "multi30k_tok udpipe", *models))
+    job_list.append(_of_data(annotated, "multi30k", "multi30k_tok udpipe", *models))
     pieces = "subword.vocab_size=2000"  # its characters alone are a thousand
     korean = ("data=korean", "data.folder=DATA/korean", "data.limit=1000", pieces)
     kiwi = ("annotator=kiwi", "annotator.processes=1", "features=[upos,xpos,lemma]")
-    found.append(_of_data((*korean, "features=[jamo,syllable]"), "korean", "korean"))
-    found.append(_of_data((*korean, *kiwi), "korean", "korean kiwi"))
-    return found
+    job_list.append(_of_data((*korean, "features=[jamo,syllable]"), "korean", "korean"))
+    job_list.append(_of_data((*korean, *kiwi), "korean", "korean kiwi"))
+    return job_list
 
 
 def jobs(base: Path, small: bool) -> list[Job]:
@@ -151,13 +153,13 @@ def jobs(base: Path, small: bool) -> list[Job]:
         kinds = {n: s for n, s in kinds.items() if not n.startswith("contextual")}
     if small:
         names = ("upos", "lemma", "char", "vectors", "policy first", "control shuffled")
-        found = [_job(n, kinds[n]) for n in names]
+        job_list = [_job(n, kinds[n]) for n in names]
         formats = ("text", "conllu", "pipe", "gz", "korean")
-        return found + [_job(f"format {n}", FORMATS[n]) for n in formats]
-    found = []
+        return job_list + [_job(f"format {n}", FORMATS[n]) for n in formats]
+    job_list = []
     for name, settings in kinds.items():
         models = ("encoder",) if "contextual" in name else ()
-        found.append(_job(name, settings, models))
-    found += [_job(f"format {n}", s) for n, s in FORMATS.items()]
-    found += [_job(f"subword {n}", (*s, *BOTH)) for n, s in SUBWORDS.items()]
-    return found + _corpora()
+        job_list.append(_job(name, settings, models))
+    job_list += [_job(f"format {n}", s) for n, s in FORMATS.items()]
+    job_list += [_job(f"subword {n}", (*s, *BOTH)) for n, s in SUBWORDS.items()]
+    return job_list + _corpora()

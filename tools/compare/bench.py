@@ -1,4 +1,4 @@
-"""Where a job runs on one side: its folder, the side's code, the commands, the facts."""
+"""The environment of a job on one side: its folder, the side's code, commands, facts."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ VOLATILE = (
     *("hash", "settings", "config", "code", "libraries", "machine", "seconds", "train_seconds"),
     *("tokens_per_second", "peak_memory_mib", "format", "files", "counts"),
 )
-"""Of a run's record: what two runs of the same code may have otherwise, or files' names."""
+"""Entries of a run's record that may differ between runs of the same code, or name files."""
 
 
 class JobFailed(RuntimeError):
-    """A command of a job failed that must not: there is nothing to compare."""
+    """A command failed that has to succeed, so there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Side:
 
 @dataclass
 class Bench:
-    """Runs the commands of a job on a side, in a folder of the job's own."""
+    """Runs the commands of a job on a side, in the job's folder."""
 
     side: Side
     base: Side
@@ -72,7 +72,7 @@ class Bench:
         self.facts = Facts(self.folder)
         cache = self.work / "jobs" / self.side.tree / "cache"
         cache.mkdir(parents=True, exist_ok=True)
-        # The same names on both sides: what is printed or recorded of them cannot differ.
+        # The same names on both sides, so that printed and recorded paths do not differ.
         (self.folder / "cache").symlink_to(cache)
         (self.folder / "inputs").symlink_to(self.work / "inputs")
         (self.folder / "vectors").symlink_to(self.work / "inputs" / "vectors")
@@ -104,7 +104,7 @@ class Bench:
         return self.run_folder()
 
     def run_folder(self) -> Path:
-        """That of the only run of this job."""
+        """The folder of the only run of this job."""
         runs = [path.parent for path in self.folder.glob("runs/*/result.json")]
         if len(runs) != 1:
             raise JobFailed(f"{len(runs)} finished runs in {self.folder}, not 1")
@@ -142,7 +142,7 @@ class Bench:
             self.facts.text(f"{key}.output", self.plain(outcome.out))
 
     def plain(self, text: str) -> str:
-        """Text without what differs by side, folder or time."""
+        """Text without paths and hashes, which differ by side and folder."""
         for path, name in (
             (self.side.code, "CODE"),
             (self.folder, "HERE"),
@@ -156,14 +156,14 @@ class Bench:
 
 @dataclass(frozen=True)
 class Job:
-    """Something to do on both sides. `needs` names jobs, `part/name`, whose folders it uses."""
+    """Work for both sides. `needs` names the jobs, `part/name`, whose folders it uses."""
 
     part: str
     name: str
     act: Callable[[Bench], None]
     needs: tuple[str, ...] = ()
     skip: str | None = None
-    """Why it cannot be done here."""
+    """Why it cannot run here, if it cannot."""
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""Where the facts of two sides differ, and which differences are intended."""
+"""Compares the facts of two sides, and separates intended differences."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from compare.facts import Facts
 
 DIFFERENT, ONLY_BASE, ONLY_NEW, FAILED = "different", "only in base", "only in new", "failed"
 REPORTED = "settings"
-"""The part whose settings may come and go: those that one side lacks are reported, no more."""
+"""The part whose settings may be added and removed: such a difference is only reported."""
 REQUIRED = "composed"
-"""Ends the keys of that part that both sides must have."""
+"""The end of those keys of this part that both sides must have."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One key of one job; `what` says how its values differ."""
+    """A difference in one key of one job; `description` says how its values differ."""
 
     part: str
     job: str
     key: str
     kind: str
-    what: str
+    description: str
 
     @property
     def serious(self) -> bool:
-        """Whether it is a difference, not only an addition."""
+        """Whether it is more than an addition."""
         if self.kind == ONLY_NEW:
             return False
         missing = self.kind == ONLY_BASE and self.part == REPORTED
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass
 class Intended:
-    """An entry of the list of intended differences; patterns are those of file names."""
+    """An entry of the list of intended differences, with patterns as for file names."""
 
     reason: str
     part: str = "*"
@@ -60,7 +60,7 @@ class Intended:
 
 
 def read_intended(path: Path) -> list[Intended]:
-    """The list in a TOML file; ValueError where an entry is not one."""
+    """The list in a TOML file; a wrong entry is a ValueError."""
     entries = tomllib.loads(path.read_text(encoding="utf-8")).get("difference", [])
     for number, entry in enumerate(entries, 1):
         unknown = set(entry) - {"reason", "part", "job", "key"}
@@ -73,7 +73,7 @@ def read_intended(path: Path) -> list[Intended]:
 def split_intended(
     differences: list[Difference], intended: list[Intended]
 ) -> tuple[list[Difference], list[Difference]]:
-    """Those that the list does not cover, and those that it does, which are counted there."""
+    """Differences that the list does not cover, and those it covers, which it counts."""
     uncovered, covered = [], []
     for difference in differences:
         entry = next((entry for entry in intended if entry.matches(difference)), None)
@@ -86,13 +86,13 @@ def split_intended(
 
 
 def compare(part: str, job: str, base: Facts, new: Facts) -> list[Difference]:
-    """All keys at which the two sides differ, in the order of the base's keys."""
+    """All differences of the two sides, in the order of the base's keys."""
     differences = []
     for key, value in base.values.items():
         if key not in new.values:
             differences.append(Difference(part, job, key, ONLY_BASE, _short(value)))
-        elif (what := _differs(base, new, key)) is not None:
-            differences.append(Difference(part, job, key, DIFFERENT, what))
+        elif (description := _differs(base, new, key)) is not None:
+            differences.append(Difference(part, job, key, DIFFERENT, description))
     for key, value in new.values.items():
         if key not in base.values:
             differences.append(Difference(part, job, key, ONLY_NEW, _short(value)))
@@ -145,7 +145,7 @@ def _compare_arrays(base: Path, new: Path) -> str:
 
 
 def _compare_numbers(base: Path, new: Path) -> str | None:
-    """Numbers that are new are no difference; what is gone is."""
+    """How numbers differ: missing ones count, new ones do not."""
     a, b = (Counter(path.read_text(encoding="utf-8").split()) for path in (base, new))
     if not (gone := a - b):
         return None
@@ -154,7 +154,7 @@ def _compare_numbers(base: Path, new: Path) -> str | None:
 
 
 def table(rows: list[tuple[Any, ...]]) -> str:
-    """Rows as columns of equal width, the last as long as it is."""
+    """Rows as text in columns of equal width; the last one is not padded."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
     lines = []

@@ -36,10 +36,10 @@ def _run(name: str, bench: Bench) -> None:
 
 def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each example."""
-    found = []
+    job_list = []
     for path in sorted((base / "examples").glob("*.py")):
         match = TARGET.search(path.read_text(encoding="utf-8"))
         act = functools.partial(_train, match[1]) if match else functools.partial(_run, path.name)
         if not small or path.stem in ("film", "alone"):
-            found.append(Job(PART, path.stem, act))
-    return found
+            job_list.append(Job(PART, path.stem, act))
+    return job_list

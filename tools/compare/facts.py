@@ -1,4 +1,4 @@
-"""What a job has measured on one side: values by key, those that are long in files of their own."""
+"""The results of a job on one side: values by key, with long values in files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the jobs of both sides read: corpora in all formats, vectors, models, made on the spot.
+"""The inputs of the jobs of both sides: corpora in all formats, vectors, models.
 
 The corpora are the first sentences of the base's embedded corpus, so both sides read the same.
 """
@@ -22,9 +22,9 @@ SPLITS = {"train": 300, "dev": 24, "test": 40}
 SHARDS = 3
 COLUMNS = {"upos": 3, "deprel": 7}
 WIDTH = 8
-"""Of the vectors."""
-MADE = ("udpipe", "spacy", "encoder")
-"""Models that `models.py` makes."""
+"""Numbers of a vector."""
+MODELS = ("udpipe", "spacy", "encoder")
+"""Models that `models.py` creates."""
 RAW = """\
 The old dog sees a cat, doesn't it?
 An unknown wordlessness of 3,141 owls — “quoted” & <b>bold</b>!
@@ -94,20 +94,20 @@ def words_of(block: str) -> list[Word]:
 
 
 class Inputs:
-    """Makes them once, in `folder`; a name asks for what is made only where a job needs it."""
+    """Creates the inputs once, in `folder`; models only when a job asks for them by name."""
 
     def __init__(self, folder: Path, embedded: Path, data: Path | None) -> None:
         self.folder, self.embedded, self.data = folder, embedded, data
         self._lock = threading.Lock()
 
     def __call__(self, name: str) -> Path:
-        """The file or folder called `name`, made now if it is not there."""
+        """The file or folder of this name, which is created if it does not exist."""
         with self._lock:
             if not (self.folder / "conllu").exists():
                 self._write_corpora()
             path = self.folder / name
             if not path.exists():
-                if name in MADE:
+                if name in MODELS:
                     self._make_model(name, path)
                 elif name == "multi30k_tok":
                     self._lay_out_multi30k(path)
@@ -118,7 +118,7 @@ class Inputs:
         for split, count in SPLITS.items():
             whole = (self.embedded / f"{split}.conllu").read_text(encoding="utf-8")
             target = (self.embedded / f"{split}.de").read_text(encoding="utf-8").split("\n")
-            if split == "test":  # where several readings stand together
+            if split == "test":  # the last ones have several readings
                 blocks, lines = whole.split("\n\n")[-count - 1 : -1], target[-count - 1 : -1]
             else:
                 blocks, lines = whole.split("\n\n")[:count], target[:count]
@@ -153,8 +153,8 @@ class Inputs:
             kind, suffix = name.split(".")
             write(self.folder / kind / f"{split}.{suffix}", content)
             write(self.folder / kind / f"{split}.de", lines)
-        for name, place in COLUMNS.items():
-            values = [" ".join(w.columns[place] for w in row) for row in words]
+        for name, column in COLUMNS.items():
+            values = [" ".join(w.columns[column] for w in row) for row in words]
             write(self.folder / "tokens" / f"{split}.{name}", values)
             write(self.folder / "factors" / f"{split}.{name}", values)
         write(self.folder / "factors" / f"{split}.en", [" ".join(w.form for w in r) for r in words])
@@ -164,7 +164,7 @@ class Inputs:
     def _write_packed(
         self, split: str, blocks: list[str], texts: list[str], lines: list[str]
     ) -> None:
-        """Gzipped, and as several files that are read as one."""
+        """Write a split gzipped, and as several files that are read as one."""
         packed, shards = self.folder / "gz", self.folder / "shards"
         packed.mkdir(exist_ok=True)
         for name, content in ((f"{split}.en", texts), (f"{split}.de", lines)):
@@ -178,7 +178,7 @@ class Inputs:
             write(shards / f"{split}-{i}.conllu", rows)
 
     def _values(self, word: Word) -> list[str]:
-        return [word.columns[place] for place in COLUMNS.values()]
+        return [word.columns[column] for column in COLUMNS.values()]
 
     def _write_vectors(self) -> None:
         """Vectors of most words of the training split."""
@@ -209,7 +209,7 @@ class Inputs:
             raise RuntimeError(f"{name}: {(done.stderr.strip().splitlines() or [''])[-1]}")
 
     def _lay_out_multi30k(self, path: Path) -> None:
-        """Multi30k's tokenised files where `data=multi30k_tok` looks for them."""
+        """Write Multi30k's tokenised files where `data=multi30k_tok` expects them."""
         assert self.data
         for split in ("train", "val", "test_2016_flickr"):
             for lang in ("en", "de"):

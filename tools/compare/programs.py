@@ -1,4 +1,4 @@
-"""Part `programs`: what score, export, contrast, reliance, convert, annotate, inspect print."""
+"""Part `programs`: the output of score, export, contrast, reliance, convert, annotate, inspect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSPECTED = {
 
 
 def _copied(bench: Bench, needs: str) -> Path:
-    """A copy of the run of another job, which stays as it is."""
+    """The folder of a copy of another job's run."""
     shutil.copytree(bench.needed(needs) / "runs", bench.folder / "runs")
     (bench.folder / "out").mkdir()
     return bench.run_folder()
@@ -95,22 +95,22 @@ def _inspect(settings: tuple[str, ...], bench: Bench) -> None:
 def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each run that programs use, and each program that needs none."""
     names = ["concat"] if small else methods(base)
-    found = []
+    job_list = []
     for name in names:
         needs = f"weights/{name} fp32"
-        found.append(Job(PART, f"use {name}", functools.partial(_use, needs), (needs,)))
+        job_list.append(Job(PART, f"use {name}", functools.partial(_use, needs), (needs,)))
     for name in ["gate"] if small else names:
         needs = f"weights/{name} fp32"
-        found.append(Job(PART, f"export {name}", functools.partial(_export, needs), (needs,)))
-    found.append(Job(PART, "convert", _convert))
+        job_list.append(Job(PART, f"export {name}", functools.partial(_export, needs), (needs,)))
+    job_list.append(Job(PART, "convert", _convert))
     if small:
-        return [job for job in found if not job.name.startswith("export")]
+        return [job for job in job_list if not job.name.startswith("export")]
     languages = {"hanta": "en", "spacy": "en", "udpipe": "en", "kiwi": "ko"}
     models = {name: f"annotator.model=inputs/{name}" for name in ("spacy", "udpipe")}
     for name, lang in languages.items():
         settings = [f"data.source_lang={lang}", *([models[name]] if name in models else [])]
         act = functools.partial(_annotate, name, tuple(settings))
-        found.append(Job(PART, f"annotate {name}", act))
+        job_list.append(Job(PART, f"annotate {name}", act))
     for name, chosen in INSPECTED.items():
-        found.append(Job(PART, f"inspect {name}", functools.partial(_inspect, chosen)))
-    return found
+        job_list.append(Job(PART, f"inspect {name}", functools.partial(_inspect, chosen)))
+    return job_list

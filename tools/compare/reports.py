@@ -16,11 +16,11 @@ from compare.training import methods
 PART = "reports"
 RECORDS = Path("docs/results")
 PACKED = "records.jsonl"
-"""Has the `result.json` of each run; a revision before it has a folder for each run."""
+"""The file with the `result.json` of each run; earlier revisions have a folder for each run."""
 SMALL = ("controls",)
 """Folders of the small form; others take minutes."""
 TIMES = ("minutes", "seconds", "train_seconds", "tokens_per_second", "peak_memory_mib")
-"""Not of two runs of the same code."""
+"""Figures that differ between two runs of the same code."""
 
 
 def add_numbers(facts: Facts, key: str, value: Any, skip: tuple[str, ...] = ()) -> None:
@@ -112,12 +112,14 @@ def jobs(base: Path, small: bool) -> list[Job]:
     names = [
         path.name for path in folders if (path / PACKED).exists() or any(path.glob("*/result.json"))
     ]
-    found = [
+    job_list = [
         Job(PART, f"committed {p.name}", functools.partial(_committed, p.name)) for p in folders
     ]
-    shown = SMALL if small else names
-    found += [Job(PART, f"report {n}", functools.partial(_report, n, not small)) for n in shown]
+    report_names = SMALL if small else names
+    job_list += [
+        Job(PART, f"report {n}", functools.partial(_report, n, not small)) for n in report_names
+    ]
     trained = ["none", "concat", "gate", "add", "average"] if small else methods(base)
     needs = tuple(f"weights/{name} fp32" for name in trained)
     act = functools.partial(_report_trained, needs)
-    return [*found, Job(PART, "report of trained runs", act, needs)]
+    return [*job_list, Job(PART, "report of trained runs", act, needs)]

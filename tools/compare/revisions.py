@@ -1,4 +1,4 @@
-"""The files of the revisions that are compared: a commit's, and those of the working tree."""
+"""The files of the compared revisions: of a commit, and of the working tree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def git(root: Path, *arguments: str, **environment: str) -> bytes:
 
 
 def tree_of(root: Path, revision: str) -> str:
-    """The sum of all files of a commit; `NoRevision` where a clone lacks it."""
+    """The hash of all files of a commit; `NoRevision` if a clone lacks it."""
     try:
         name = f"{revision}^{{tree}}"
         return git(root, "rev-parse", "--verify", "--quiet", name).decode().strip()
@@ -39,7 +39,7 @@ def tree_of(root: Path, revision: str) -> str:
 
 
 def working_tree(root: Path) -> str:
-    """The sum of all files that git does not ignore, committed or not; its index stays."""
+    """The hash of all files that git does not ignore, committed or not; its index stays."""
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git(root, "read-tree", "HEAD", **index)
@@ -48,21 +48,21 @@ def working_tree(root: Path) -> str:
 
 
 def content_of(root: Path, tree: str) -> str:
-    """A sum of those files of a tree that can change what a command gives."""
+    """A hash of those files of a tree that can change the results of commands."""
     lines = git(root, "ls-tree", tree).decode().splitlines()
     lines += git(root, "ls-tree", tree, "docs/results").decode().splitlines()
     entries = (line.partition("\t") for line in lines)
-    kept = [f"{about} {name}" for about, _, name in entries if not matches_any(name, UNUSED)]
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:40]
+    used = [f"{about} {name}" for about, _, name in entries if not matches_any(name, UNUSED)]
+    return hashlib.sha256("\n".join(used).encode()).hexdigest()[:40]
 
 
 def matches_any(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a name is of one of the patterns."""
+    """Whether a name matches one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def unpack(root: Path, tree: str, folder: Path) -> Path:
-    """The files of a tree in `folder`, there in one named by its content; once."""
+    """Write the files of a tree into a folder below `folder`, named by their content; once."""
     content = content_of(root, tree)
     code = folder / content
     if not code.exists():

@@ -1,6 +1,6 @@
-"""Runs Python scripts, each in a fork of this process, which has the large libraries imported.
+"""Runs Python scripts, each in a fork of this process, which has imported the large libraries.
 
-Nothing of the revisions that are compared is imported here. A request is a line of JSON on standard
+Nothing of the compared revisions is imported here. A request is a line of JSON on standard
 input; the answers are lines as well: the process's number, then its exit code.
 """
 
@@ -19,7 +19,7 @@ LIBRARIES = (
 
 
 def serve() -> dict[str, Any] | None:
-    """The request, in the process that is to do it; None at the end of all requests."""
+    """The request, in a child process that executes it; None, in this process, at the end."""
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
         sys.stdout.flush()

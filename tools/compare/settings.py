@@ -1,4 +1,4 @@
-"""Part `settings`: what the jobs of each experiment, and the options of each group, compose to."""
+"""Part `settings`: the composed settings of experiments' jobs and of groups' options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUPS = {
 }
 """Groups whose options are composed alone, and settings that some options need."""
 FEWER = {"information": ("combiner=gate",), "low_resource": ("combiner=gate",)}
-"""In the small form, beside the seed: each job takes a fifth of a second."""
+"""Further settings in the small form, because each job takes a fifth of a second."""
 
 
 def _compose(bench: Bench, *overrides: str) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def _command(name: str, bench: Bench) -> None:
 def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each experiment, group and command."""
     names = sorted(path.stem for path in (base / "conf" / "experiment").glob("*.yaml"))
-    found = [Job(PART, f"experiment={n}", functools.partial(_experiment, n)) for n in names]
+    job_list = [Job(PART, f"experiment={n}", functools.partial(_experiment, n)) for n in names]
     groups = ["combiner", "features"] if small else list(GROUPS)
-    found += [Job(PART, f"group {n}", functools.partial(_group, n)) for n in groups]
+    job_list += [Job(PART, f"group {n}", functools.partial(_group, n)) for n in groups]
     commands = ("train", "translate", "score")
-    return found + [Job(PART, f"{n}.py", functools.partial(_command, n)) for n in commands]
+    return job_list + [Job(PART, f"{n}.py", functools.partial(_command, n)) for n in commands]

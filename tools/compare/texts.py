@@ -67,13 +67,13 @@ def _skip(annotator: str) -> str | None:
 
 def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each annotator and format."""
-    found = []
+    job_list = []
     for name, settings in ANNOTATORS.items():
         texts = {n: f"inputs/{n}.txt" for n in ("raw", "odd")} | {"test": "inputs/text/test.en"}
         if name == "kiwi":
             texts = {"test": "inputs/korean/test.ko"}
         act = functools.partial(_translate, settings, texts)
-        found.append(Job(PART, f"annotator {name}", act, skip=_skip(name)))
+        job_list.append(Job(PART, f"annotator {name}", act, skip=_skip(name)))
     for name, kind in (
         ("conllu", "conllu"),
         ("jsonl", "jsonl"),
@@ -82,13 +82,13 @@ def jobs(base: Path, small: bool) -> list[Job]:
     ):
         texts = {"test": f"inputs/{kind}/test.{kind}"}
         act = functools.partial(_translate, FORMATS[name], texts)
-        found.append(Job(PART, f"format {name}", act))
+        job_list.append(Job(PART, f"format {name}", act))
     gzipped = {"test": "inputs/gz/test.en.gz", "raw": "inputs/raw.txt"}
-    found.append(Job(PART, "format gz", functools.partial(_translate, FORMATS["gz"], gzipped)))
+    job_list.append(Job(PART, "format gz", functools.partial(_translate, FORMATS["gz"], gzipped)))
     mixed = (*files("conllu", ".conllu"), *BOTH, "features.upos.missing=unknown")
     mixed = (*mixed, "features.deprel.missing=unknown")
     texts = {"raw": "inputs/raw.txt", "test": "inputs/conllu/test.conllu"}
-    found.append(Job(PART, "unannotated", functools.partial(_translate, mixed, texts)))
+    job_list.append(Job(PART, "unannotated", functools.partial(_translate, mixed, texts)))
     if small:
-        return [job for job in found if job.name in ("annotator hanta", "format conllu")]
-    return found
+        return [job for job in job_list if job.name in ("annotator hanta", "format conllu")]
+    return job_list

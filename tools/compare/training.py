@@ -52,7 +52,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "seed 2": ("seed=2",),
     "greedy": ("decoding=greedy",),
 }
-"""Of `gate`, in fp32; what does not fit with lemma takes other features."""
+"""Variants of `gate`, in fp32; some need other features than `FEATURES`."""
 
 
 def _length(small: bool) -> list[str]:
@@ -105,15 +105,15 @@ def methods(base: Path) -> list[str]:
 def jobs(base: Path, small: bool) -> list[Job]:
     """A job for each method and way, control and variant."""
     if small:
-        found = [_job(m, "fp32") for m in ("none", "concat", "gate", "add", "average")]
-        return found + [_job("gate", way) for way in ("bf16", "accumulate", "killed")]
-    found = [_job(method, "fp32") for method in methods(base)]
+        job_list = [_job(m, "fp32") for m in ("none", "concat", "gate", "add", "average")]
+        return job_list + [_job("gate", way) for way in ("bf16", "accumulate", "killed")]
+    job_list = [_job(method, "fp32") for method in methods(base)]
     for way in list(WAYS)[1:]:
-        found += [_job(method, way) for method in methods(base)]
+        job_list += [_job(method, way) for method in methods(base)]
     for control in CONTROLS:
-        found += [_job("gate", way, (f"control={control}",)) for way in ("fp32", "bf16")]
+        job_list += [_job("gate", way, (f"control={control}",)) for way in ("fp32", "bf16")]
     for name, settings in VARIANTS.items():
         if not any(s.startswith("combiner=") for s in settings):
             settings = ("combiner=gate", *settings)
-        found.append(Job(PART, f"variant {name}", functools.partial(_train, settings)))
-    return found
+        job_list.append(Job(PART, f"variant {name}", functools.partial(_train, settings)))
+    return job_list

@@ -1,8 +1,8 @@
 """Run a toolkit in its own environment, timed: `python probe.py TOOLKIT train|translate JOB.json`.
 
-Each toolkit trains and translates by its own program, unchanged but for a hook where it has done an
-update (or has translated a file). So all of them are timed by the same clock, at the same place,
-and count the sentences of the batches that they really made.
+Each toolkit trains and translates by its own program, which is unchanged except for a hook behind
+an update (or around the translation of a file). So one clock times all toolkits at the same point,
+and counts the sentences that are really in their batches.
 """
 
 import importlib
@@ -18,11 +18,11 @@ Job = dict[str, Any]
 
 
 class Done(BaseException):
-    """All is timed: leaves the toolkit's loop, whatever it catches."""
+    """All is timed: ends the toolkit's loop, which does not catch a `BaseException`."""
 
 
 class Clock:
-    """Times updates between the end of the last one of the warm-up and the end of the last one.
+    """Times updates from the end of the warm-up to the end of the last update.
 
     Args:
         warmup: updates that are not timed, at least one.
@@ -32,38 +32,38 @@ class Clock:
 
     def __init__(self, warmup: int, updates: int, seconds: float = 0) -> None:
         self.warmup, self.updates, self.seconds = warmup, updates, seconds
-        self.seen = self.sentences = 0
+        self.count = self.sentences = 0
         self.begun = self.ended = self.cpu_begun = self.cpu = 0.0
 
     def update(self, sentences: int) -> None:
-        """An update has ended, of that many sentences; raises `Done` after the last one."""
+        """Count an update of so many sentences, which has ended; `Done` after the last one."""
         now = time.perf_counter()
-        self.seen += 1
-        if self.seen < self.warmup:
+        self.count += 1
+        if self.count < self.warmup:
             return
-        if self.seen == self.warmup:
+        if self.count == self.warmup:
             self.begun, self.cpu_begun = now, time.process_time()
             return
         self.sentences += sentences
         self.ended = now
-        if self.seen == self.warmup + self.updates or 0 < self.seconds <= now - self.begun:
+        if self.count == self.warmup + self.updates or 0 < self.seconds <= now - self.begun:
             self.cpu = time.process_time() - self.cpu_begun
             raise Done
 
     def figures(self) -> dict[str, float]:
-        """What was timed; `cores` below the number of threads tells of other processes."""
-        taken, updates = self.ended - self.begun, self.seen - self.warmup
+        """The figures; fewer `cores` than threads mean that other processes were running."""
+        seconds, updates = self.ended - self.begun, self.count - self.warmup
         return {
-            "sentences_per_second": self.sentences / taken,
+            "sentences_per_second": self.sentences / seconds,
             "sentences_per_update": self.sentences / updates,
             "updates": updates,
-            "seconds": taken,
-            "cores": self.cpu / taken,
+            "seconds": seconds,
+            "cores": self.cpu / seconds,
         }
 
 
 class Stopwatch:
-    """Times the translation of a file: `with` it, then its figures."""
+    """Times the translation of a file, which is a `with` block."""
 
     def __enter__(self) -> "Stopwatch":
         self.begun, self.cpu = time.perf_counter(), time.process_time()
@@ -74,7 +74,7 @@ class Stopwatch:
         self.cpu = time.process_time() - self.cpu
 
     def figures(self, lengths: list[int]) -> dict[str, float]:
-        """Of translations of these lengths, in pieces."""
+        """The figures of translations with these lengths, in pieces."""
         return {
             "sentences_per_second": len(lengths) / self.seconds,
             "pieces_per_sentence": sum(lengths) / len(lengths),
@@ -85,7 +85,7 @@ class Stopwatch:
 
 
 def lengths(path: Path) -> list[int]:
-    """Pieces of each line."""
+    """The number of pieces in each line."""
     return [len(line.split()) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
@@ -97,24 +97,22 @@ def peak_memory_mib() -> float:
 
 def main() -> None:
     """Time one toolkit, write its figures."""
-    toolkit, what, name = sys.argv[1:]
+    toolkit, action, name = sys.argv[1:]
     job: Job = json.loads(Path(name).read_bytes())
     if toolkit != "ctranslate2":
         import torch
 
         torch.set_num_threads(job["threads"])
     module = importlib.import_module(f"run_{toolkit}")
-    if what == "train":
+    if action == "train":
         clock = Clock(job["warmup"], job["updates"], job["seconds"])
-        learnt: dict[str, float] = {}
         try:
             module.train(job, clock)
         except Done:
             figures = clock.figures() | {"peak_memory_mib": peak_memory_mib()}
-            learnt = module.finish(job) if job["learn"] else {}
+            figures |= module.finish(job) if job["learn"] else {}
         else:
             sys.exit("the training ended before all was timed")
-        figures |= learnt
     else:
         figures = module.translate(job) | {"peak_memory_mib": peak_memory_mib()}
     report = Path(job["report"])

@@ -7,7 +7,7 @@ from probe import Job, Stopwatch
 
 
 def translate(job: Job) -> dict[str, float]:
-    """Beam search of lines of tokens."""
+    """Translate lines of tokens by beam search; its figures."""
     translator = ctranslate2.Translator(
         job["model"], compute_type=job["compute_type"], intra_threads=job["threads"]
     )
@@ -24,5 +24,5 @@ def translate(job: Job) -> dict[str, float]:
             max_batch_size=job["batch_tokens"],
             batch_type="tokens",
         )
-        found = [len(result.hypotheses[0]) for result in results]
-    return watch.figures(found)
+        lengths = [len(result.hypotheses[0]) for result in results]
+    return watch.figures(lengths)

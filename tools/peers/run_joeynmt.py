@@ -10,11 +10,12 @@ from joeynmt import __main__ as program
 from joeynmt import prediction, training
 from probe import Clock, Job, Stopwatch, lengths
 
-seen: dict[str, Any] = {}
+shared: dict[str, Any] = {}
+"""Objects of the toolkit that hooks store for `finish`."""
 
 
 def settings(job: Job) -> dict[str, Any]:
-    """Its configuration."""
+    """The configuration of JoeyNMT."""
     data = Path(job["data"])
     words = {"voc_file": str(data / "vocab.txt"), "level": "word", "lowercase": False}
     side = {
@@ -84,16 +85,16 @@ def train(job: Job, clock: Clock) -> None:
     step, fit = trainer._train_step, trainer.train_and_validate
 
     def seen_step(self: Any, batch: Any) -> Any:
-        seen["sentences"] = batch.nseqs
+        shared["sentences"] = batch.nseqs
         return step(self, batch)
 
     def seen_fit(self: Any, train_data: Any, valid_data: Any) -> None:
-        seen.update(trainer=self, dev=valid_data)
+        shared.update(trainer=self, dev=valid_data)
         update = self.optimizer.step
 
         def timed_update() -> None:
             update()
-            clock.update(seen["sentences"])
+            clock.update(shared["sentences"])
 
         self.optimizer.step = timed_update
         fit(self, train_data, valid_data)
@@ -106,12 +107,12 @@ def train(job: Job, clock: Clock) -> None:
 
 
 def finish(job: Job) -> dict[str, float]:
-    """Dev perplexity, without label smoothing; the model was saved when its loop was left."""
-    trainer = seen["trainer"]
+    """Measure dev perplexity, without label smoothing; JoeyNMT has saved the model."""
+    trainer = shared["trainer"]
     trainer.model.loss_function = ("crossentropy", 0.0)
     scores, *_ = prediction.predict(
         model=trainer.model,
-        data=seen["dev"],
+        data=shared["dev"],
         compute_loss=True,
         device=trainer.device,
         n_gpu=0,
@@ -124,7 +125,7 @@ def finish(job: Job) -> dict[str, float]:
 
 
 def translate(job: Job) -> dict[str, float]:
-    """Beam search."""
+    """Translate the test text by beam search; its figures."""
     predict, watch = prediction.predict, Stopwatch()
 
     def timed(**named: Any) -> Any:

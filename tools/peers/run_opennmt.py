@@ -12,7 +12,8 @@ from onmt.bin import train as train_program
 from onmt.bin import translate as translate_program
 from probe import Clock, Job, Stopwatch, lengths
 
-seen: dict[str, Any] = {}
+shared: dict[str, Any] = {}
+"""Objects of the toolkit that hooks store for `finish`."""
 
 
 def train(job: Job, clock: Clock) -> None:
@@ -25,7 +26,7 @@ def train(job: Job, clock: Clock) -> None:
         clock.update(sum(len(batch["tgt"]) for batch in batches))
 
     def seen_fit(self: Any, *rest: Any, **named: Any) -> Any:
-        seen.update(trainer=self, dev=named["valid_iter"])
+        shared.update(trainer=self, dev=named["valid_iter"])
         return fit(self, *rest, **named)
 
     trainer._gradient_accumulation, trainer.train = timed_accumulate, seen_fit
@@ -93,18 +94,18 @@ def train(job: Job, clock: Clock) -> None:
 
 
 def finish(job: Job) -> dict[str, float]:
-    """Dev perplexity, without label smoothing; the model is saved."""
-    trainer = seen["trainer"]
+    """Measure dev perplexity, without label smoothing; the model is saved."""
+    trainer = shared["trainer"]
     trainer.model_saver.save(1)
     trainer.valid_loss.criterion.label_smoothing = 0.0
-    found = trainer.validate(seen["dev"])
+    statistics = trainer.validate(shared["dev"])
     parameters = {id(p): p.numel() for p in trainer.model.parameters()}
-    perplexity = math.exp(found.loss / found.n_words)
+    perplexity = math.exp(statistics.loss / statistics.n_words)
     return {"dev_perplexity": perplexity, "parameters": sum(parameters.values())}
 
 
 def translate(job: Job) -> dict[str, float]:
-    """Beam search."""
+    """Translate the test text by beam search; its figures."""
     engine, out = inference_engine.InferenceEnginePY, Path(job["model"]) / "test.out"
     infer, watch = engine.infer_file, Stopwatch()
 
@@ -125,7 +126,7 @@ def translate(job: Job) -> dict[str, float]:
         "max_length_ratio": 2,
         "gpu": -1,
     }
-    given = [word for name, value in options.items() for word in (f"-{name}", str(value))]
-    sys.argv = ["onmt_translate", *given]
+    arguments = [word for name, value in options.items() for word in (f"-{name}", str(value))]
+    sys.argv = ["onmt_translate", *arguments]
     translate_program.main()
     return watch.figures(lengths(out))

@@ -11,7 +11,8 @@ from sockeye import train as train_program
 from sockeye import training
 from sockeye import translate as translate_program
 
-seen: dict[str, Any] = {}
+shared: dict[str, Any] = {}
+"""Objects of the toolkit that hooks store for `finish`."""
 
 
 def train(job: Job, clock: Clock) -> None:
@@ -25,7 +26,7 @@ def train(job: Job, clock: Clock) -> None:
         return stepped
 
     def seen_fit(self: Any, train_iter: Any, validation_iter: Any, *rest: Any, **named: Any) -> Any:
-        seen.update(trainer=self, dev=validation_iter)
+        shared.update(trainer=self, dev=validation_iter)
         return fit(self, train_iter, validation_iter, *rest, **named)
 
     trainer._step, trainer.fit = timed_step, seen_fit
@@ -64,14 +65,14 @@ def train(job: Job, clock: Clock) -> None:
         "max-updates": 10**6,
         "seed": job["seed"],
     }
-    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    sys.argv = ["sockeye-train", *given, "--shared-vocab", "--use-cpu", "--overwrite-output"]
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    sys.argv = ["sockeye-train", *arguments, "--shared-vocab", "--use-cpu", "--overwrite-output"]
     train_program.main()
 
 
 def finish(job: Job) -> dict[str, float]:
-    """Dev perplexity, without label smoothing; the model is saved."""
-    trainer, dev = seen["trainer"], seen["dev"]
+    """Measure dev perplexity, without label smoothing; the model is saved."""
+    trainer, dev = shared["trainer"], shared["dev"]
     model = trainer.sockeye_model
     model.save_parameters(str(Path(job["model"]) / "params.best"))
     model.eval()
@@ -90,7 +91,7 @@ def finish(job: Job) -> dict[str, float]:
 
 
 def translate(job: Job) -> dict[str, float]:
-    """Beam search; the first sentences are translated before, since Sockeye traces its model."""
+    """Translate the test text by beam search, after a few sentences: Sockeye traces its model."""
     source, out = Path(job["data"]) / "test.src", Path(job["model"]) / "test.out"
     start = Path(job["model"]) / "start.src"
     lines = source.read_text(encoding="utf-8").split("\n")[:-1]
@@ -113,9 +114,9 @@ def translate(job: Job) -> dict[str, float]:
         "length-penalty-alpha": 1.0,
         "seed": job["seed"],
     }
-    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     if job.get("int8"):
-        given += ["--dtype", "int8"]
-    sys.argv = ["sockeye-translate", *given, "--use-cpu"]
+        arguments += ["--dtype", "int8"]
+    sys.argv = ["sockeye-translate", *arguments, "--use-cpu"]
     translate_program.main()
     return watch.figures(lengths(out)[-len(lines) :])

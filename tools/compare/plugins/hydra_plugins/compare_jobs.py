@@ -29,13 +29,13 @@ FILE = "jobs.json"
 
 @functools.cache
 def locate(names: str, *modules: str) -> Any:
-    """What a module of nmt_feat calls by one of `names`, which spaces separate.
+    """The object that a module of nmt_feat defines under one of `names`, separated by spaces.
 
-    `modules` are asked first, then all others: revisions differ in names and in modules.
+    `modules` are searched first, then all others: revisions differ in names and in modules.
     """
     package = importlib.import_module("nmt_feat")
-    walked = (found.name for found in pkgutil.walk_packages(package.__path__, "nmt_feat."))
-    for module in itertools.chain(modules, walked):  # walking imports much: only if it must be
+    walked = (info.name for info in pkgutil.walk_packages(package.__path__, "nmt_feat."))
+    for module in itertools.chain(modules, walked):  # walking imports much, so it comes last
         for name in names.split():
             try:
                 value = getattr(importlib.import_module(module), name, None)
@@ -47,7 +47,7 @@ def locate(names: str, *modules: str) -> Any:
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
-    """The folder's name and hash that the run would have if its data had the sum 0."""
+    """The name and hash that the run's folder would have if the hash of its data were 0."""
     from rich.console import Console
 
     with open_dict(cfg):
@@ -66,13 +66,13 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
 
 
 class Jobs(Launcher):
-    """Writes a dictionary: by the overrides of each job, its settings and its identity."""
+    """Writes the settings and the identity of each job, by its overrides."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what `launch` needs."""
-        # Else the sweeper composes each job once more, before it launches any.
+        """Store what `launch` needs."""
+        # Otherwise the sweeper composes each job once more, before it launches any.
         Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
         self.context, self.config = hydra_context, config
 
