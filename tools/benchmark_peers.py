@@ -192,7 +192,8 @@ class Benchmark:
             before = json.loads(options.json.read_bytes())
             if before["settings"] != settings or before["shape"] != asdict(self.shape):
                 raise UserError(
-                    f"{options.json}: measured with other settings; remove it, or give another --json"
+                    f"{options.json}: measured with other settings; remove it, "
+                    "or give another --json"
                 )
             self.record["runs"], self.record["versions"] = before["runs"], before["versions"]
         threads = str(options.threads)
