@@ -206,9 +206,13 @@ def main() -> int:
     start_time = time.monotonic()
     test = KillTest(options.folder, options.kills, options.seed)
     test.execute()
-    figures = dict(test.counts) | {"checkpoints killed after": len(test.checkpoints)}
-    figures |= {"differing": test.differing}
-    print(json.dumps(figures | {"minutes": round((time.monotonic() - start_time) / 60, 1)}))
+    figures: dict[str, Any] = {
+        **test.counts,
+        "checkpoints killed after": len(test.checkpoints),
+        "differing": test.differing,
+        "minutes": round((time.monotonic() - start_time) / 60, 1),
+    }
+    print(json.dumps(figures))
     return int(bool(test.differing))
 
 
