@@ -24,6 +24,8 @@ import torch
 
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.config.rules import check_inference
+from nmt_feat.data.alignment import find_first_pieces, find_word_of_piece
 from nmt_feat.data.batches import collate
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import SPECIAL
@@ -34,6 +36,8 @@ from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, read_conllu
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_values import whitespace_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +104,11 @@ class LoadedRun:
             beam: of the search; the run's, if not given.
         """
         cfg = TranslateConfig(run=str(self.folder), beam=beam)
+        check_inference(cfg)
+        if isinstance(texts, str):  # whose characters would be translated one by one
+            raise UserError("texts: is one text; give a list of sentences, such as [text]")
+        if len({isinstance(text, str) for text in texts}) > 1:
+            raise UserError("texts: has plain text and annotated sentences; give one of them")
         limit = self.model.length_limit(cfg)
         sentences = [Sentence(text) if isinstance(text, str) else text for text in texts]
         parts, where = limit.divide(sentences, self._name_sentences(len(sentences)))
@@ -118,6 +127,8 @@ class LoadedRun:
 
     def score(self, pairs: Sequence[tuple[str | Sentence, str]]) -> list[Score]:
         """The log-probability of each pair's translation, without a search."""
+        if not pairs:
+            return []
         sentences = [self._read(source) for source, _ in pairs]
         targets = [target for _, target in pairs]
         where = self._name_sentences(len(pairs))
@@ -126,9 +137,14 @@ class LoadedRun:
 
     @torch.inference_mode()
     def inspect(self, text: str | Sentence) -> list[InspectedWord]:
-        """The words of a source sentence with their features and, for gates, the gates' values."""
+        """The words of a source sentence with their features and, for gates, the gates' values.
+
+        The words of a run without features are those between spaces.
+        """
         model, source = self.model, self.model.model.feature_embedding
         sentence, names = self._read(text), model.feature_names
+        if not sentence.text.strip():
+            return []
         where = self._name_sentences(1)
         split = model.encode_pairs([sentence], [""], where, count=False, has_tokens=False)
         described = model.describe_sentences([sentence], where)
@@ -136,8 +152,13 @@ class LoadedRun:
         tags = [f"<{name}>" for name in reversed(names) if name in split.tags]
         ids = batch.source[0, len(tags) : -1].tolist()
         pieces = [*tags, *(model.encoder.subwords.decode([i]) or "▁" for i in ids)]
-        begins = described.begins.tolist() or [i == 0 for i in range(len(ids))]
-        begins = [True] * len(tags) + begins
+        begins = described.begins
+        if not names:
+            spaced = [Sentence(line, whitespace_words(line)) for line in described.texts]
+            cut = model.encoder.subwords.pieces(described.texts)
+            owner = find_word_of_piece(cut, Sentences.of(spaced), where)
+            begins = find_first_pieces(owner, cut.counts)
+        begins = [True] * len(tags) + begins.tolist()
         rows = [batch.source, *(batch.features[name] for name in source.features)]
         weights = source.combiner.weights_of(
             source.embed_parts(rows, source.compose_units(batch.features))

@@ -379,6 +379,9 @@ SAID = {
     "did you mean 'processes'?",
     ("one", "out", "annotator=hanta", "data.source_lang=fr"): "annotator=hanta: no language 'fr'; "
     "known: de, en",
+    ("one", "-", *GERMAN): "-: the annotation is a file of CoNLL-U; name it NAME.conllu",
+    ("one", "out.jsonl", *GERMAN): "out.jsonl: the annotation is a file of CoNLL-U; name it "
+    "NAME.conllu",
     ("one", "out", "annotator=udpipe", "annotator.model=no.udpipe"): "annotator.model=no.udpipe: "
     "no such file; set annotator.model to a model",
 }

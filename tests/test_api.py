@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.api import FinishedRun, LoadedRun, UserError, load_run, read_conllu, read_runs, train
+from nmt_feat.api import (
+    FinishedRun,
+    LoadedRun,
+    Sentence,
+    UserError,
+    load_run,
+    read_conllu,
+    read_runs,
+    train,
+)
 from nmt_feat.runs.records import read_record
 from tests.support.entry import call
 from tests.support.small import Small
@@ -53,6 +62,23 @@ def test_a_sentence_is_shown_word_by_word(run: LoadedRun, corpus: Path) -> None:
 def test_plain_text_without_an_annotator(run: LoadedRun) -> None:
     with pytest.raises(UserError, match="annotator"):
         run.translate(["The house is old."])
+
+
+def test_what_is_no_list_of_sentences_of_one_kind(run: LoadedRun, corpus: Path) -> None:
+    sentence = next(iter(read_conllu(corpus / "test.conllu")))
+    for texts, message in (("The house.", "is one text"), ([sentence, "No."], "plain text and")):
+        with pytest.raises(UserError, match=message):
+            run.translate(texts)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="beam=0: must be 1 to 1000"):
+        run.translate([sentence], beam=0)
+    assert run.score([]) == run.translate([]) == run.inspect(Sentence("")) == []
+
+
+def test_words_of_a_run_without_features(corpus: Path, tmp_path: Path) -> None:
+    small = Small(corpus, tmp_path / "cache", tmp_path)
+    words_only = train(small.overrides("combiner=none", "features=[]", "trainer.max_steps=1"))
+    words = load_run(words_only.folder, threads=1).inspect("The old  house is red.")
+    assert [word.text for word in words] == ["The", "old", "house", "is", "red."]
 
 
 def test_runs_as_a_data_frame(finished: FinishedRun) -> None:

@@ -21,6 +21,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import counts_file, write_counts
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord, write_record
+from tests.support.entry import call
 from tests.support.toy_runs import LINES, REFERENCES, measure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,6 +180,9 @@ def test_choosing_runs(tmp_path: Path) -> None:
         "add_x 1",
         "none 1",
     ]
+    record = next(iter(runs.values()))
+    record.config = {"data": {"name": "toy", "max_pieces": 100}, "trainer": {"log_every": 7}}
+    assert methods("data.max_pieces=100", "trainer.log_every=7") == ["add 1"]
     for wrong, message in {
         "method": "write NAME=VALUE",
         "methods=add": "no run has methods",
@@ -187,6 +191,20 @@ def test_choosing_runs(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=message):
             choose_runs(runs, [wrong])
+
+
+def test_options_that_would_have_no_effect(tmp_path: Path) -> None:
+    for options, message in {
+        ("--watch", "--where", "seed=1"): "--watch --where: the live view shows all runs",
+        ("--watch", "--metric", "TER"): "--watch --metric: ",
+        ("--text", "."): "--text: is for the page; add --html FILE",
+    }.items():
+        done = call("report", tmp_path, *options)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"error: {message}"), done.err
+    make_run(tmp_path, "none", 1, 0.2)
+    done = call("report", tmp_path, "--beam", 0)
+    assert done.err.startswith("error: --beam=0: no run here has its results")
 
 
 def test_only_the_star_is_special_in_a_condition(tmp_path: Path) -> None:

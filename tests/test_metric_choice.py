@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from copy import deepcopy
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -185,6 +186,18 @@ def test_rows_without_the_metric(toys: Runs, tmp_path: Path) -> None:
     done = call("report", tmp_path, "--metric", "COMET")
     assert done.code == 2
     assert done.err.startswith("error: --metric=COMET: no run here has it; known: ")
+
+
+def test_rows_whose_metric_is_not_the_same(toys: Runs) -> None:
+    """As with another glossary or model: there is no difference between their scores."""
+    runs = deepcopy(toys)
+    for scored, _ in runs[2:]:
+        scored.tests["test"].metrics["chrF++"].signature += "|model:b"
+    report = Report(runs, pairs=False, metric="chrF++")
+    assert report.comparisons == []
+    assert "Not compared with one another, for they are scored on test in different ways" in (
+        " ".join(report.table.notes)
+    )
 
 
 # ---- metrics that need something

@@ -201,6 +201,9 @@ def test_a_cache_without_its_runs_is_not_pruned(
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert message in done.err
         Path("cache", "prepared-0123456789abcdef").mkdir(parents=True, exist_ok=True)
+    done = call("cache", "--dry-run")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: --dry-run: is for prune: nmt-feat cache prune ...\n"
     assert Path("cache", "prepared-0123456789abcdef").exists()
 
 

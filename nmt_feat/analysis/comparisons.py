@@ -288,6 +288,9 @@ def _read_methods(
             continue
         # Counts of different tokenisers are of different n-grams.
         scoring = describe_scoring(finished[0].tests[test])
+        if kind := method.further.get(metric):  # scores of unlike kinds have no difference
+            better = "lower" if kind.lower_is_better else "higher"
+            scoring += f", {metric} {kind.signature} ({kind.form}, {better} is better)"
         tests.setdefault((test, references, scoring), []).append(method)
     notes = _describe_scorings(tests)
     if without_counts:

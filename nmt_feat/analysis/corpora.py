@@ -94,12 +94,18 @@ def _look_up(record: RunRecord, name: str) -> list[str]:
         return [str(getattr(record, name))]
     if name == "features":
         return ["+".join(sorted(record.features)) or "none"]
-    node: Any = record.config | record.settings
     if name == "control":
-        return [str(node.get("control", "none"))]
+        return [str((record.config | record.settings).get("control", "none"))]
     if name in ("name", "tags"):
-        labels = node.get(name) or []
+        labels = record.config.get(name) or []
         return [labels] if isinstance(labels, str) else list(map(str, labels))
+    # A run's identity lacks settings at their default and those that only prepare its data.
+    return _follow_name(record.settings, name) or _follow_name(record.config, name)
+
+
+def _follow_name(settings: Mapping[str, Any], name: str) -> list[str]:
+    """The value of a dotted name in nested settings as text; empty if they lack it."""
+    node: Any = settings
     for part in name.split("."):
         if not isinstance(node, Mapping) or part not in node:
             return []

@@ -18,7 +18,7 @@ from pathlib import Path
 from nmt_feat.annotators import Annotator
 from nmt_feat.annotators.base import make_annotators
 from nmt_feat.annotators.combined import write_annotations
-from nmt_feat.base.outputs import refuse_inputs, same_file
+from nmt_feat.base.outputs import STANDARD, refuse_inputs, same_file
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
@@ -32,6 +32,8 @@ from nmt_feat.text.normalization import normalize_lines
 
 def plan_outputs(source: Path, target: Path) -> dict[Path, Path]:
     """The file to write for each text."""
+    if str(target) == STANDARD or kind_of(target) == "jsonl":
+        raise UserError(f"{target}: the annotation is a file of CoNLL-U; name it NAME.conllu")
     if not source.is_dir():
         if target.is_dir():
             raise UserError(f"{target}: is a folder; give a file")

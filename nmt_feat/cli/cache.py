@@ -79,6 +79,9 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
     options = parser.parse_args()
     use_utf8()
+    for name in ("annotation", "dry_run"):
+        if getattr(options, name) and options.action == "list":
+            raise UserError(f"--{name.replace('_', '-')}: is for prune: nmt-feat cache prune ...")
     cache = options.cache or Path(read_local().cache)
     if not cache.is_dir():
         raise UserError(f"{cache}: no such folder; give the cache: --cache FOLDER")

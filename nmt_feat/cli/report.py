@@ -54,12 +54,15 @@ from nmt_feat.evaluation.packed_runs import files_of_run
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord, select_beam
 
+NOT_WATCHED = ("where", "beam", "metric", "plan", "baseline", "out", "figures", "html")
+"""The options that the live view does not take."""
+
 
 def report_runs(options: argparse.Namespace) -> None:
     """Print the reports of the folders' runs, and write the files that the options ask for."""
     runs = choose_runs(find_runs(options.folders), options.where)
     notes = [f"Not finished: {folder.name}" for folder, r in runs.items() if not r.finished]
-    if options.beam:
+    if options.beam is not None:
         runs, lacking = select_by_beam(runs, options.beam)
         notes += [f"Without results of beam {options.beam}: {folder.name}" for folder in lacking]
     with_folders = [(r, folder) for folder, r in runs.items()]
@@ -150,6 +153,12 @@ def main() -> None:
     use_utf8()
     if options.figures and not options.out:
         parser.error("--figures needs --out, the folder to write them into")
+    for name in ("text", "cache"):
+        if getattr(options, name) and not options.html:
+            raise UserError(f"--{name}: is for the page; add --html FILE, or leave it out")
+    unwatched = [n for n in NOT_WATCHED if getattr(options, n) != parser.get_default(n)]
+    if options.watch and unwatched:
+        raise UserError(f"--watch --{unwatched[0]}: the live view shows all runs; leave it out")
     if options.watch:
         watch_runs(options.folders, TextConsole())
     else:
