@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sacrebleu.dataset import DATASETS
 
 from nmt_feat.runs.locks import lock_of
@@ -53,6 +54,20 @@ def more(corpus: Path) -> list[str]:
     shutil.copy(corpus / "dev.conllu", "new.conllu")
     shutil.copy(corpus / "dev.de", "new.de")
     return ["data.tests.new.source=new.conllu", "data.tests.new.target=new.de"]
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a device that is absent")
+def test_a_device_that_is_not_here(
+    runs: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a run that was trained with trainer.accelerator=cuda, on a laptop."""
+    monkeypatch.chdir(tmp_path)
+    done = call("evaluate", f"run={runs}", "accelerator=mps", *more(corpus))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "trainer.accelerator=mps: is not available on this machine" in done.err
+    assert "nmt-feat evaluate run=FOLDER accelerator=auto" in done.err
+    folders = [folder for folder in runs.iterdir() if folder.is_dir()]
+    assert not any("new" in record(folder)["tests"] for folder in folders)
 
 
 def test_equal_to_training_with_it_from_the_start(

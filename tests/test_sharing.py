@@ -20,6 +20,7 @@ from tests.support.entry import call
 from tests.support.small import Small, composed
 
 GATE = ("combiner=gate", "features=[upos]")
+TERMS = ("data.terminology.glossary=terms.tsv", "data.terminology.marking=tags")
 LABELS = ("name=first try", "tags=[draft,upos]")
 
 
@@ -134,6 +135,11 @@ def test_a_card_gets_further_scores_until_somebody_edits_it(shared: Small) -> No
             "needs the class `examples.product.Product`",
         ),
         (["combiner=none"], "plain text, a sentence a line"),
+        (["combiner=add", "features=[formality]"], "input=sentences.txt +labels.formality=VALUE"),
+        (
+            ["combiner=none", *TERMS, "data.terminology.match=lemma"],
+            "input=sentences.conllu glossary=glossary.tsv",
+        ),
     ],
 )
 def test_a_card_says_what_the_folder_needs(

@@ -92,8 +92,9 @@ def list_text_readers(top: Path) -> list[Path]:
     for folder, run in runs.items():
         if not (folder / FINISHED).is_file():
             continue
-        if run.settings.get("control") in CONTROLS:
-            say(f"{folder.name}: a control, whose features mean nothing to a text; left out")
+        terms = run.config.get("data", {}).get("terminology") or {}
+        if run.settings.get("control") in CONTROLS or terms.get("shuffled"):
+            say(f"{folder.name}: a control, to which a text means nothing; left out")
         else:
             folders.append(folder)
     if not folders:

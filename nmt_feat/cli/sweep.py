@@ -44,7 +44,14 @@ from nmt_feat.errors import UserError, discard_output, fail, writing_to
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
 from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
-from nmt_feat.runs.records import Request, RunRecord, read_run, select_results
+from nmt_feat.runs.records import (
+    FINISHED,
+    STARTED,
+    Request,
+    RunRecord,
+    read_run,
+    select_results,
+)
 
 current = JobState()
 """The state of the job that this process runs now."""
@@ -347,7 +354,8 @@ class SweepTable(Callback):
 
 def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     """The record and folder of a job's run; a stub and None if it failed before it had a folder."""
-    if job["folder"] is None or not (folder := Path(job["folder"])).exists():
+    folder = Path(job["folder"] or "")
+    if job["folder"] is None or not any((folder / name).exists() for name in (STARTED, FINISHED)):
         return _make_stub(job), None
     record = read_run(folder)
     if request := job.get("request"):

@@ -26,7 +26,7 @@ from nmt_feat.evaluation.metric import add_scores, build_metrics, list_missing
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.artifacts import WEIGHTS, build_run_model
-from nmt_feat.runs.processes import make_single_fabric, share_work
+from nmt_feat.runs.processes import make_single_fabric, set_up_torch, share_work
 from nmt_feat.runs.records import (
     Request,
     RunRecord,
@@ -73,8 +73,9 @@ def add_results(
         search = f" by {', '.join(f'decoding.{n}={v}' for n, v in changes.items())}"
     say(f"{folder}: translating {', '.join(names)}{search}, with the trained weights")
     check_sums(folder)
+    fabric = make_single_fabric(cfg)  # a missing device is an error before data is prepared
     prepared = prepare_run(cfg, say)
-    fabric = make_single_fabric(cfg)
+    set_up_torch(cfg)
     models = [_load_model(*run, prepared, fabric.device) for run in members or [(cfg, folder)]]
     for one in models:
         refuse_long_pairs(one, prepared)

@@ -22,7 +22,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.data.terminology import without_marks
 from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.features.choice import choose_kinds
+from nmt_feat.features.choice import choose_kinds, list_sentence_keys
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import list_signatures
 from nmt_feat.text.merging import TEXT
@@ -152,13 +152,16 @@ def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator
         return
     kinds = without_marks(choose_kinds(cfg.features if reads_features else {}), terminology)
     needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
+    needs_words = needs_words or terminology.needs_lemmas
     tools = [target.rpartition(".")[2] for target in cfg.annotator.targets]
     sources = {f.get("source") for f in record.data_report.get("features", {}).values()}
     annotated = needs_words and (not tools or TEXT in sources)
     source = "sentences.conllu" if annotated else "sentences.txt"
     raw = " raw=sentences.raw.txt" if cfg.data.train.raw and tools else ""
     terms = " glossary=glossary.tsv" if terminology.is_applied else ""
-    files = f"input={source}{raw}{terms} output=translations.txt"
+    keys = [key for key, is_required in list_sentence_keys(kinds.values()).items() if is_required]
+    labels = "".join(f" +labels.{key}=VALUE" for key in keys)
+    files = f"input={source}{raw}{terms}{labels} output=translations.txt"
     yield "```bash"
     yield f"nmt-feat translate run={folder.name} {files}"
     yield "```\n"
@@ -171,6 +174,8 @@ def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator
         yield "The source is plain text, a sentence a line."
     if terminology.is_applied:
         yield "The glossary, which may be absent, has a term, a tab and its translation in a line."
+    for key in keys:
+        yield f"VALUE is the {key} of all sentences; label_files.{key} names a file of values."
     targets = [cfg.combiner._target_, cfg.method._target_, *cfg.annotator.targets]
     for feature in cfg.features.values():
         targets += [feature._target_, feature.kind]

@@ -188,7 +188,7 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
     # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
     minutes, parallel = cfg.trainer.wait_minutes, max(launcher.world, devices) > 1
     strategy = Parallel(minutes, spawned=launcher.world == 1) if parallel else "auto"
-    try:
+    with _explain_absent_devices(f"trainer.accelerator={accelerator} trainer.devices={devices}"):
         return Fabric(
             accelerator=accelerator,
             devices=devices // launcher.nodes,
@@ -198,18 +198,31 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
             # Otherwise Fabric would follow Slurm, also in a job with a single task.
             plugins=[LightningEnvironment()] if launcher.world == 1 else None,
         )
-    except Exception as error:  # of several types: devices that are not there
-        chosen = f"trainer.accelerator={accelerator} trainer.devices={devices}"
-        raise UserError(f"{chosen}: is not available on this machine ({error})") from error
+
+
+@contextlib.contextmanager
+def _explain_absent_devices(chosen: str, advice: str = "") -> Iterator[None]:
+    """Turn Fabric's error about devices that are not there into a `UserError`.
+
+    Args:
+        chosen: the settings that choose them.
+        advice: the end of the message.
+    """
+    try:
+        yield
+    except Exception as error:  # of several types
+        raise UserError(f"{chosen}: is not available on this machine ({error}){advice}") from error
 
 
 def make_single_fabric(cfg: TrainConfig) -> Fabric:
-    """One device in this process alone, with the threads that training gives a process."""
+    """One device in this process alone, for a finished run; `set_up_torch` sets its threads."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-    set_up_torch(cfg)
-    return Fabric(accelerator=cfg.trainer.accelerator, devices=1, plugins=[LightningEnvironment()])
+    accelerator = cfg.trainer.accelerator
+    advice = "; on another device: nmt-feat evaluate run=FOLDER accelerator=auto"
+    with _explain_absent_devices(f"trainer.accelerator={accelerator}", advice):
+        return Fabric(accelerator=accelerator, devices=1, plugins=[LightningEnvironment()])
 
 
 def run_in_processes(
