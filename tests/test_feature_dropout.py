@@ -13,7 +13,7 @@ from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import END, FIRST, UNITS, UNK
 from nmt_feat.features import Categorical, Mean
 from nmt_feat.features.vocabulary import INSIDE
-from nmt_feat.model.embedding import SourceEmbedding, mask_values
+from nmt_feat.model.embedding import Masking, SourceEmbedding, mask_values
 from nmt_feat.runs.build_model import build_model
 from tests.support.entry import call
 from tests.support.kinds import build_vocabulary
@@ -58,7 +58,7 @@ def test_both_and_neither() -> None:
 def test_only_training_masks(units: bool) -> None:
     torch.manual_seed(0)
     feature = (Mean if units else Categorical)(10, 4, 1.0)
-    masked = {"f": (1.0, 0.0, False)}
+    masked = {"f": Masking(1.0, 0.0, False)}
     combiner = Add({"word": 4, "f": 4}, 4)
     embedding = SourceEmbedding(make_table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
     ids = torch.tensor([[3, 4, 5], [5, 3, 0]])
@@ -82,7 +82,7 @@ def test_inside_of_a_word_is_no_value(units: bool) -> None:
     """With `policy=first` it is there in sentences without annotation as well."""
     feature = (Mean if units else Categorical)(10, 4, 1.0)
     combiner = Add({"word": 4, "f": 4}, 4)
-    masked = {"f": (0.0, 1.0, True)}
+    masked = {"f": Masking(0.0, 1.0, True)}
     embedding = SourceEmbedding(make_table(10, 4, 1.0), {"f": feature}, combiner, 0.0, masked)
     feature_ids = {"f": torch.tensor([[4, 3, 5, END, 0]])}
     expected = [[UNK, 3, UNK, END, 0]]

@@ -137,7 +137,7 @@ def test_written_terms(text: str) -> None:
     ):
         sentence = insertion.write_terms(Sentence(text), occurrences)
         assert sentence.text == expected
-        assert "".join(word.misc.removeprefix("TERM=") for word in sentence.words) == digits
+        assert "".join(word.misc.rpartition("TERM=")[2] for word in sentence.words) == digits
         assert all(sentence.text[w.start : w.end] == w.form for w in sentence.words)
     assert Insertion(False, TAGS).write_terms(Sentence(text), occurrences).text == (
         tagged.replace("bakers ⟠ ", "").replace("red duck ⟠ ", "").replace("北京 ⟠ ", "")

@@ -231,8 +231,8 @@ def test_nothing_to_train(small: Small, parent: Path) -> None:
     """What is known only once the weights are read is one line, too."""
     parts = "init.freeze=[encoder,encoder_norm,decoder,decoder_norm,source,target]"
     assert refused(small, *GATE[:2], f"init.run={parent}", parts) == (
-        "init.freeze=[decoder,decoder_norm,encoder,encoder_norm,source,target]: nothing is left "
-        "to train; leave a part out"
+        "init.freeze=[decoder,decoder_norm,encoder,encoder_norm,source,target]: nothing remains "
+        "to be trained; leave a part out"
     )
 
 
