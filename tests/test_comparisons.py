@@ -106,6 +106,16 @@ def test_what_tells_rows_apart(tmp_path: Path) -> None:
     assert last.information == "upos features.upos.max_values=8"
 
 
+def test_settings_without_a_column_are_named(tmp_path: Path) -> None:
+    """One column tells two rows apart, although they differ in more."""
+    runs = made(tmp_path, "add", model={"dim": 8, "heads": 2})
+    runs += made(tmp_path, "add", model={"dim": 16, "heads": 4})
+    report = Report(runs, pairs=False)
+    assert report.table.labels == ["model.dim"]
+    assert "Further settings in which rows differ: model.heads." in report.table.notes
+    assert not any("Further" in note for note in Report(runs[:2], pairs=False).table.notes)
+
+
 def test_an_unfinished_copy_of_a_run_leaves_its_counts_alone(tmp_path: Path) -> None:
     runs = [r for m in ("none", "gate") for r in made(tmp_path, m)]
     record, _ = runs[0]

@@ -20,6 +20,7 @@ from nmt_feat.analysis.row_labels import (
     choose_labels,
     classify_label,
     label_settings,
+    list_hidden_settings,
     name_annotators,
     name_method_and_features,
 )
@@ -150,6 +151,8 @@ class ResultTable:
             self.notes.insert(0, "Mean ± sample standard deviation over n seeds.")
         if any(run.members for run in started):
             self.notes.append(ENSEMBLES)
+        if hidden := list_hidden_settings(started, keys):
+            self.notes.append(f"Further settings in which rows differ: {', '.join(hidden)}.")
 
     def format_cells(self) -> tuple[list[str], list[list[str]]]:
         """Heading and rows as text."""

@@ -108,6 +108,20 @@ def choose_labels(records: Sequence[RunRecord]) -> list[str]:
     return chosen
 
 
+def list_hidden_settings(records: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
+    """The conditions in which runs differ and that are no label, since fewer tell rows apart.
+
+    `control=matched` chooses sizes of its own, so its runs do not count.
+    """
+    flat = [label_settings(r) for r in records if r.settings.get("control") != "matched"]
+    keys = {key for settings in flat for key in settings} - {*labels, HASH}
+    return sorted(
+        key
+        for key in keys
+        if classify_label(key) == "conditions" and len({f.get(key) for f in flat}) > 1
+    )
+
+
 def name_annotators(records: Iterable[RunRecord]) -> dict[str, str]:
     """The names of options for the labels of runs' annotators, if these names all differ."""
     names: dict[str, str] = {}
