@@ -240,7 +240,8 @@ def test_only_another_tokeniser_makes_another_run(small: Small) -> None:
     assert identity("data.bleu_tokenizer=none") == "none"
 
 
-@pytest.mark.parametrize("language", [pytest.param("zh", marks=pytest.mark.thorough), "th"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("language", ["zh", "th"])
 def test_a_run_is_scored_alike_on_dev_and_test(
     small: Small, monkeypatch: pytest.MonkeyPatch, language: str
 ) -> None:
