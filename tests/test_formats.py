@@ -347,6 +347,12 @@ def test_convert_to_standard_output(annotated: Path) -> None:
     assert err.splitlines()[-1] == "2 sentences written to standard output"
 
 
+def test_standard_output_is_not_several_files(annotated: Path) -> None:
+    code, out, err = convert("--to", "parallel", "--factors", "upos", annotated, "-")
+    assert (code, out) == (2, "")
+    assert err == "error: -: parallel is a file for each factor; name a file\n"
+
+
 def test_convert_a_text_without_words(tmp_path: Path) -> None:
     """JSON lines can be read again, as CoNLL-U it could not."""
     a, b, c = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.conllu"))

@@ -24,6 +24,8 @@ from nmt_feat.decoding.search import search
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 from nmt_feat.pretrained.model import PretrainedModel
+from nmt_feat.runs.launcher import Parallel
+from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import build_untrained
 from nmt_feat.training.objective import Objective
@@ -276,3 +278,14 @@ def test_refusals(
         resolve_settings(cfg, False, Console(quiet=True))
     where = f"model.folder={folder}" + (" " if "model." in message[:14] else ": ")
     assert str(raised.value).startswith(message.replace("FOLDER ", where))
+
+
+def test_processes_wait_for_no_layer_that_another_leaves_out(
+    small: Small, folders: dict[str, Path]
+) -> None:
+    """M2M-100 leaves out layers at random, each process others; mBART leaves out none."""
+    for name, waits_for_used in (("m2m", True), ("mbart", False)):
+        cfg = small.config(*list_settings(name, folders[name]), "trainer.devices=2")
+        strategy = make_fabric(cfg).strategy
+        assert isinstance(strategy, Parallel)
+        assert strategy._ddp_kwargs["find_unused_parameters"] is waits_for_used

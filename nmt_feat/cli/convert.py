@@ -49,6 +49,8 @@ def main() -> None:
         inputs += [f"{options.input}.{name}" for name in options.factors]
     if target == "parallel":
         outputs += [f"{options.output}.{name}" for name in options.factors]
+    if target == "parallel" and options.output == STANDARD:
+        raise UserError("-: parallel is a file for each factor; name a file")
     for output in outputs:
         check_output(output, "", inputs)
     findings = Findings()

@@ -37,8 +37,7 @@ the output unless the model has another table there."""
 def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
     """The model of `transformers` for the content of its config.json, with random weights."""
     package = transformers()
-    settings = {name: value for name, value in config.items() if name != "dtype"}
-    typed = package.AutoConfig.for_model(**settings | dict(dropouts))
+    typed = _complete_config(config, dropouts)
     network = package.AutoModelForSeq2SeqLM.from_config(typed).float()
     # mT5, and T5 from version 1.1 on (which does not scale the inputs of the output layer), have a
     # separate table there. `transformers` ties it until it sees weights.
@@ -46,6 +45,18 @@ def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> A
         table = network.get_output_embeddings()
         table.weight = nn.Parameter(table.weight.detach().clone())
     return network
+
+
+def _complete_config(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
+    """The configuration with the defaults of its class, as `transformers` has it."""
+    settings = {name: value for name, value in config.items() if name != "dtype"}
+    return transformers().AutoConfig.for_model(**settings | dict(dropouts))
+
+
+def drops_layers(config: Mapping[str, Any]) -> bool:
+    """Whether training leaves out layers at random (LayerDrop), as that of M2M-100 does."""
+    typed = _complete_config(config, {})
+    return any(getattr(typed, f"{side}_layerdrop", 0) for side in ("encoder", "decoder"))
 
 
 class MappedTable(nn.Module):

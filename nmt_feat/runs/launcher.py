@@ -75,11 +75,15 @@ class Parallel(DDPStrategy):
     Args:
         minutes: how long one process waits for another one.
         spawned: whether they are started here, or by torchrun or srun.
+        drops_layers: whether the model leaves out layers at random: each process leaves out others,
+            and must not wait for the gradients of these.
     """
 
-    def __init__(self, minutes: float, spawned: bool) -> None:
+    def __init__(self, minutes: float, spawned: bool, drops_layers: bool = False) -> None:
         super().__init__(
-            timeout=timedelta(minutes=minutes), start_method="spawn" if spawned else "popen"
+            timeout=timedelta(minutes=minutes),
+            start_method="spawn" if spawned else "popen",
+            find_unused_parameters=drops_layers,
         )
         self.spawned, self._minutes = spawned, minutes
 

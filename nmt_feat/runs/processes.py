@@ -23,6 +23,8 @@ from nmt_feat.base.files import write_atomically
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
+from nmt_feat.pretrained.folder import open_folder
+from nmt_feat.pretrained.model import drops_layers
 from nmt_feat.runs.signals import AT_ONCE, Interrupted, signals
 
 if TYPE_CHECKING:
@@ -187,7 +189,11 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
     launcher = find_launcher()
     # Spawned processes, unlike a script started again, also work inside a Hydra sweep.
     minutes, parallel = cfg.trainer.wait_minutes, max(launcher.world, devices) > 1
-    strategy = Parallel(minutes, spawned=launcher.world == 1) if parallel else "auto"
+    strategy: Parallel | str = "auto"
+    if parallel:
+        folder = cfg.model.folder
+        drops = bool(folder) and drops_layers(open_folder(str(folder)).config)
+        strategy = Parallel(minutes, spawned=launcher.world == 1, drops_layers=drops)
     with _explain_absent_devices(f"trainer.accelerator={accelerator} trainer.devices={devices}"):
         return Fabric(
             accelerator=accelerator,
