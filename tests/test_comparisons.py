@@ -205,6 +205,8 @@ def test_a_job_that_failed_early_is_missing_in_its_row(tmp_path: Path) -> None:
         config = {"combiner": {"_target_": target}, "features": {"upos": upos}, "seed": 3}
         config |= {"control": control, "model": {"source_words": True}}
         stub, _ = _read_job_record({"folder": None, "number": 1, "config": config})
+        lost = {"folder": str(tmp_path), "number": 1, "config": config}  # the record is gone
+        assert _read_job_record(lost) == (stub, None)
         records.append(stub)
     _, rows = ResultTable(records).format_cells()
     assert len(rows) == 6

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.analysis.report import Report
+from nmt_feat.cli.contrast import list_text_readers
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
 from nmt_feat.runs.records import read_run, write_record
@@ -159,3 +160,13 @@ def test_accuracies_over_seeds(tmp_path: Path) -> None:
     differences = tables["Contrastive suite suite: differences to none, in points of %"]
     assert differences.rows[0][:2] == ["gate", "+50.0"]
     assert "suite contrast %" in tables[""].heading
+
+
+def test_shuffled_terms_of_a_folder_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (_, plain), (control, folder) = (toy_runs.run(tmp_path, "none", seed, 0.1) for seed in (1, 2))
+    control.config = {"data": {"terminology": {"shuffled": True}}}
+    write_record(folder, control)
+    assert list_text_readers(tmp_path) == [plain]
+    assert capsys.readouterr().out.startswith(f"{folder.name}: a control, to which a text means")
