@@ -79,6 +79,23 @@ def test_what_is_taken(small: Small, parent: Path) -> None:
     assert notes[-1] == "init.run: new: source.features.deprel, source.combiner"
 
 
+def test_parts_of_another_width(small: Small, parent: Path) -> None:
+    """They are new, and the user sees why: concat gives the word the rest of the width."""
+    settings = ("combiner=concat", "features=[upos]", "features.upos.dim=6", f"init.run={parent}")
+    _, notes, inheritance = start(small, *settings)
+    assert inheritance is not None
+    assert inheritance.new == ["source.words", "source.features.upos"]
+    assert notes[-2:] == [
+        "init.run: new: source.words: 10 wide here, 16 in the parent; source.features.upos: 6 wide "
+        "here, 16 in the parent",
+        "init.run: so all pieces of the source start anew, and rows that take this table are "
+        "favoured: docs/how-to/pretrained.md, A fair comparison",
+    ]
+    _, notes, _ = start(small, *GATE[:2], "model.ffn_dim=16", f"init.run={parent}")
+    assert notes[-1].startswith("init.run: new: encoder.0, decoder.0: ")
+    assert "(16, 16) here, (32, 16) in the parent" in notes[-1]
+
+
 def test_the_same_settings_take_everything(small: Small, parent: Path) -> None:
     model, _, inheritance = start(small, *GATE[:2], f"init.run={parent}")
     weights = load_file(parent / "model.safetensors")

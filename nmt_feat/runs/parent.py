@@ -51,6 +51,8 @@ class Inheritance:
     """By part: how many of its rows are copied, and of how many; of a part that is not a table,
     tensors are counted."""
     new: list[str] = field(default_factory=list)
+    misfits: dict[str, str] = field(default_factory=dict)
+    """For each new part that the parent has in another shape, both shapes."""
     frozen: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """Parameters that are copied, or of which some rows are."""
@@ -76,10 +78,25 @@ class Inheritance:
         phrases += [f"{n} of {total} layers of the {name}" for name, (n, total) in stacks.items()]
         others = [p for p in self.taken if p not in rows and p.partition(".")[0] not in stacks]
         lines = [f"init.run={self.run}: taken: {', '.join(phrases + others)}"]
-        if new := [part for part in self.new if part.partition(".")[0] not in stacks]:
-            lines.append(f"init.run: new: {', '.join(new)}")
+        lines += self._describe_new([p for p in self.new if p.partition(".")[0] not in stacks])
         if self.frozen:
             lines.append(f"init.freeze: stays as it is: {', '.join(self.frozen)}")
+        return lines
+
+    def _describe_new(self, parts: Sequence[str]) -> list[str]:
+        """Lines on new parts: `parts`, and all that the parent has in another shape."""
+        by_misfit: dict[str, list[str]] = {}
+        for part, misfit in self.misfits.items():
+            by_misfit.setdefault(misfit, []).append(part)
+        absent = ", ".join(part for part in parts if part not in self.misfits)
+        phrases = [absent] if absent else []
+        phrases += [f"{', '.join(alike)}: {misfit}" for misfit, alike in by_misfit.items()]
+        lines = [f"init.run: new: {'; '.join(phrases)}"] if phrases else []
+        if "source.words" in self.misfits:
+            lines.append(
+                "init.run: so all pieces of the source start anew, and rows that take this table "
+                "are favoured: docs/how-to/pretrained.md, A fair comparison"
+            )
         return lines
 
 
@@ -145,6 +162,9 @@ def inherit_weights(
         agrees = _means_the_same(part, model, cfg, encoder, parent, settings)
         if not agrees or not all(transfer.fits for transfer in transfers):
             inherited.new.append(part)
+            misfits = [transfer.describe_misfit(part) for transfer in transfers if agrees]
+            if misfit := next(filter(None, misfits), None):
+                inherited.misfits[part] = misfit
             continue
         counts = [_copy(transfer, inherited) for transfer in transfers]
         taken, total = map(sum, zip(*counts, strict=True))
@@ -190,6 +210,16 @@ class Transfer(NamedTuple):
             return False
         first = 1 if self.rows else 0
         return self.source.shape[first:] == self.parameter.shape[first:]
+
+    def describe_misfit(self, part: str) -> str | None:
+        """Both shapes, if the parent has this parameter of a `part` in another shape."""
+        if self.source is None or self.fits:
+            return None
+        here, there = self.parameter.shape, self.source.shape
+        if self.rows:
+            return f"{here[-1]} wide here, {there[-1]} in the parent"
+        name = self.name.removeprefix(f"{part}.")
+        return f"{name} is {tuple(here)} here, {tuple(there)} in the parent"
 
 
 def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> dict[str, RowNames]:
