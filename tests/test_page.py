@@ -121,6 +121,18 @@ class Page(HTMLParser):
             self.shown += data
 
 
+def test_the_parent_is_shown(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmt_feat.analysis.page.draw_figures", lambda report: {})
+    runs[0][0].parent = {"run": "runs/none-s7", "taken": {"target.words": [3, 4]}, "new": ["a.b"]}
+    write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("<dt>parent</dt>") == 1
+    assert "<dt>run</dt><dd>runs/none-s7" in text
+    assert "<dt>target.words</dt>" in text
+
+
 @pytest.mark.thorough
 def test_everything_is_shown_and_escaped(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path

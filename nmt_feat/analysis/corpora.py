@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nmt_feat.analysis.row_labels import PARENT
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import RunRecord
 
@@ -100,7 +101,10 @@ def _look_up(record: RunRecord, name: str) -> list[str]:
         labels = record.config.get(name) or []
         return [labels] if isinstance(labels, str) else list(map(str, labels))
     # A run's identity lacks settings at their default and those that only prepare its data.
-    return _follow_name(record.settings, name) or _follow_name(record.config, name)
+    values = _follow_name(record.settings, name) or _follow_name(record.config, name)
+    # Tables name a parent by eight digits of its hash.
+    is_parent = name == PARENT and record.parent.get("hash")
+    return [*values, record.parent["hash"][:8]] if is_parent else values
 
 
 def _follow_name(settings: Mapping[str, Any], name: str) -> list[str]:

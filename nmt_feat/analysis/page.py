@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-PROVENANCE = ("code", "libraries", "machine", "data_hashes", "parameters")
+PROVENANCE = ("code", "libraries", "machine", "data_hashes", "parameters", "parent")
 FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "peak_memory_mib")
 
 

@@ -16,6 +16,7 @@ from nmt_feat.analysis.row_labels import (
     ANNOTATOR,
     HEADINGS,
     NO_DIALS,
+    PARENT,
     RowLabels,
     choose_labels,
     classify_label,
@@ -23,6 +24,7 @@ from nmt_feat.analysis.row_labels import (
     list_hidden_settings,
     name_annotators,
     name_method_and_features,
+    name_parents,
 )
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.identity import is_earlier
@@ -281,13 +283,13 @@ def _group_rows(
 ) -> dict[tuple[str, ...], list[RunRecord]]:
     """The runs of each row, by method, features, and the values of its labels."""
     rows: dict[tuple[str, ...], list[RunRecord]] = {}
-    annotators = name_annotators(runs)
+    names_by_key = {ANNOTATOR: name_annotators(runs), PARENT: name_parents(runs)}
     for record in runs:
         settings = label_settings(record)
-        labels = [settings.get(key, "-") for key in keys]
-        if ANNOTATOR in keys:
-            column = keys.index(ANNOTATOR)
-            labels[column] = annotators.get(labels[column], labels[column])
+        labels = []
+        for key in keys:
+            value = settings.get(key, "-")
+            labels.append(names_by_key.get(key, {}).get(value, value))
         if has_scale:
             labels.append(record.config.get("scale") or "-")
         rows.setdefault((*name_method_and_features(record), *labels), []).append(record)

@@ -17,6 +17,7 @@ HEADINGS = {"control": "control", "data.name": "data", "model.tie": "tie"} | {d:
 """Settings that always label the rows when they differ, and their headings."""
 HASH = "data.hash"
 ANNOTATOR = "annotator"
+PARENT = "init.run"
 FOLLOWING = ("combiner.", "method.", "features.", "annotator.", f"{HASH}.", "ensemble.")
 """Settings that follow from method and features; labels only where they split such a row."""
 VARIANT = re.compile(
@@ -133,4 +134,17 @@ def name_annotators(records: Iterable[RunRecord]) -> dict[str, str]:
             names[target] = name.lower() if target.startswith("nmt_feat.") else name
         elif target is None or parts:
             names[json.dumps(target)] = "+".join(parts or ["none"])
+    return names if len(set(names.values())) == len(names) else {}
+
+
+def name_parents(records: Iterable[RunRecord]) -> dict[str, str]:
+    """Short names for the labels of runs' parents, whose settings have the hash of the weights.
+
+    Eight digits of the parent's own hash, with which its folder's name ends, if these all differ.
+    """
+    names: dict[str, str] = {}
+    for record in records:
+        parent = record.parent
+        if "init" in record.settings and parent.get("hash"):
+            names.setdefault(str(parent.get("weights")), str(parent["hash"])[:8])
     return names if len(set(names.values())) == len(names) else {}
