@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from nmt_feat.cli.sweep import current
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.schema import TrainerConfig
 from nmt_feat.data.report import DataReport
 from nmt_feat.runs.advice import advise_on_size
+from tests.support.small import Small
 
 FEW = "training pairs are few: docs/how-to/sizes.md has settings for so many"
 CASES = {
@@ -47,3 +49,13 @@ def test_size(case: str) -> None:
     report.splits["train"] = {"sentences": pairs, "source": side, "target": side}
     lines = advise_on_size(report, SubwordConfig(vocab_size=size), TrainerConfig(**settings))
     assert lines == expected
+
+
+def test_a_sweep_says_it_once(
+    small: Small, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "described", set())
+    settings = ("combiner=none", "data.name=files", "trainer.max_steps=1")
+    for seed in (1, 2):
+        small.train(*settings, f"seed={seed}", sweep=True)
+    assert capsys.readouterr().out.count(FEW) == 1

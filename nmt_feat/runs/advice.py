@@ -65,6 +65,13 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
     return lines
 
 
+def advise_on_corpus(cfg: TrainConfig, report: DataReport) -> list[str]:
+    """Lines on the size of a run's corpus, if it is the user's."""
+    if cfg.data.name != USER_FILES:
+        return []
+    return advise_on_size(report, cfg.subword, cfg.trainer)
+
+
 def advise_on_run(cfg: TrainConfig, report: DataReport, widths: Mapping[str, int]) -> list[str]:
     """Lines on a run's features, without marks of terms, which are rare but needed.
 

@@ -19,4 +19,5 @@ class JobState:
     request: Request | None = None
     """The results that its settings ask for."""
     described: set[str] = field(default_factory=set)
-    """Fingerprints of the prepared data whose report has been printed."""
+    """Fingerprints of the prepared data whose report has been printed, and lines of advice that
+    were printed with it: a sweep prints them once."""

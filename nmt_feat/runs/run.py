@@ -39,7 +39,7 @@ from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
 from nmt_feat.runs.additions import add_metrics, add_results
-from nmt_feat.runs.advice import USER_FILES, advise_on_run, advise_on_size
+from nmt_feat.runs.advice import advise_on_corpus, advise_on_run
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
 from nmt_feat.runs.build_model import format_widths
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
@@ -292,15 +292,20 @@ def train_new_run(
     save_for_translation(cfg, prepared, folder)
     start = build_untrained(cfg, prepared)
     print_notes(start.notes)
-    if not sweep:
-        print_advice(cfg, prepared, start.model)
+    combiner = start.model.feature_embedding.combiner
+    if not sweep and cfg.control == "none":
+        print_notes(advise_on_run(cfg, prepared.report, combiner.widths))
+    advice = advise_on_corpus(cfg, prepared.report)
+    print_notes([line for line in advice if not sweep or line not in state.described])
+    state.described.update(advice)
     record = begin_record(cfg, settings, data, prepared, start)
     records.write_record(folder, record, finished=False)
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, GLOSSARY, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
-    widths = format_widths(start.model.feature_embedding.combiner)
-    console.print(f"{record.method}: {widths}; {record.parameters['total']:,} parameters")
+    console.print(
+        f"{record.method}: {format_widths(combiner)}; {record.parameters['total']:,} parameters"
+    )
     result = train_to_end(fabric, cfg, folder, (prepared, start))
     save_weights(cfg, record, start.model, folder)
     evaluate_splits(cfg, record, result, prepared, folder)
@@ -320,16 +325,6 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print notes for the user, one in a line."""
     for note in notes:
         say(note)
-
-
-def print_advice(cfg: TrainConfig, prepared: Prepared, model: TranslationModel) -> None:
-    """Print advice that follows from the data report."""
-    if cfg.control == "none":
-        for line in advise_on_run(cfg, prepared.report, model.feature_embedding.combiner.widths):
-            say(line)
-    if cfg.data.name == USER_FILES:
-        for line in advise_on_size(prepared.report, cfg.subword, cfg.trainer):
-            say(line)
 
 
 def begin_record(
