@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.cli.train_job import REPLACED, print_result
+from nmt_feat.cli.next_steps import REPLACED, suggest_sweep, suggest_translation
 from nmt_feat.config import commands
 from nmt_feat.config.overrides import is_sweep
-from nmt_feat.runs.run import run_training
+from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.run import FinishedRun
 from tests.support.small import ROOT, Small
 
 
@@ -34,7 +35,7 @@ def test_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_tried_next_keeps_the_rest() -> None:
     typed = ["--config-dir=my x", "combiner=gate", "combiner._target_=a.B", "+combiner.args.c=1"]
-    typed += ["seed=3", "resume=x", "data=mine", "features=[upos]", "model.dim=8"]
+    typed += ["seed=3", "resume=x", "control=dummy", "data=mine", "features=[upos]", "model.dim=8"]
     assert commands.drop_settings(typed, REPLACED) == [
         "--config-dir=my x",
         "data=mine",
@@ -43,18 +44,65 @@ def test_what_is_tried_next_keeps_the_rest() -> None:
     ]
 
 
-@pytest.mark.thorough
-def test_a_run_says_what_to_try_next(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("combiner=add", "features=[upos]", "trainer.max_steps=2")
-    print_result(run_training(small.config(*arguments)), arguments)
-    out = capsys.readouterr().out
-    (line,) = re.findall(r"^try next: (.*)$", out, re.MULTILINE)
-    assert shlex.split(line) == [
-        *("python", "train.py", "-m", "features=[upos]", "trainer.max_steps=2"),
-        *("combiner=none,concat,add,average,gate", "seed=1,2,3"),
-    ]
-    (folder,) = (small.folder / "runs").glob("add-*")
-    assert f"translate with it: python translate.py run={folder} input=FILE" in out
+CONTROLLED = ["control=none,shuffled", "seed=1,2,3"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "combiner", "taken", "expected"),
+    [
+        ("combiner=add", "add", "", ["combiner=none,concat,add,average,gate", *CONTROLLED]),
+        ("combiner=mlp", "mlp", "", ["combiner=none,mlp,concat,add,average,gate", *CONTROLLED]),
+        (
+            "features=[subword_tag]",
+            "add",
+            "",
+            ["combiner=none,concat,add,average,gate", "seed=1,2,3"],
+        ),
+        # With a parent: combiners that take its table of words.
+        (
+            "init.run=p combiner=mlp",
+            "mlp",
+            "source.words",
+            ["combiner=none,mlp,add,average,gate,concat_project", *CONTROLLED],
+        ),
+        (
+            "init.run=p combiner=concat",
+            "concat",
+            "",
+            ["combiner=none,add,average,gate,concat_project", *CONTROLLED],
+        ),
+        ("init.run=p combiner=concat", "concat", "source.words", ["combiner=concat", *CONTROLLED]),
+    ],
+)
+def test_what_to_try_next(
+    small: Small, settings: str, combiner: str, taken: str, expected: list[str]
+) -> None:
+    cfg = small.config(*settings.split())
+    parent = {"taken": {taken: [1, 1]}} if taken else {}
+    record = RunRecord(combiner, [], 1, "toy", "h", {}, {}, parent=parent)
+    arguments = [*settings.split(), "trainer.max_steps=2"]
+    line = suggest_sweep(FinishedRun(cfg, record, small.folder), cfg.features, combiner, arguments)
+    same = [s for s in arguments if not s.startswith("combiner=")]
+    assert shlex.split(line) == ["python", "train.py", "-m", *same, *expected]
+
+
+def test_a_class_of_the_users_is_allowed_in_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `translate` would refuse the class without the variable, and there alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my").mkdir()
+    for name in ("my/bilinear.py", "film.py"):
+        (tmp_path / name).touch()
+    commands_by_class = {
+        "my.bilinear.Bilinear": "NMT_FEAT_MODULES=my python translate.py run=r input=FILE",
+        "film.FiLM": "python translate.py run=r input=FILE",
+        "nmt_feat.combiners.Gate": "python translate.py run=r input=FILE",
+    }
+    for target, command in commands_by_class.items():
+        config = {"combiner": {"_target_": target}, "features": {}}
+        record = RunRecord("x", [], 1, "toy", "h", {}, config)
+        assert suggest_translation(Path("r"), record) == command
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("transformers", reason="needs the extra transformers")
 
-from nmt_feat.cli.train_job import print_result
+from nmt_feat.cli.next_steps import suggest_sweep
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.decoding.search import search
@@ -234,8 +234,8 @@ def test_training(
     moved = folder.rename(tmp_path / "moved")
     finished = run_training(small.config(*SETTINGS, f"model.folder={moved}"))
     assert finished.folder == run
-    print_result(finished, SETTINGS)
-    assert "combiner=none,add,gate,concat_project seed=1,2,3" in capsys.readouterr().out
+    command = suggest_sweep(finished, finished.cfg.features, "gate", SETTINGS)
+    assert "combiner=none,add,gate,concat_project control=none,shuffled seed=1,2,3" in command
     shutil.rmtree(moved)
     text = tmp_path / "text.conllu"
     shutil.copy(small.corpus / "test.conllu", text)

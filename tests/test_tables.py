@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from nmt_feat.analysis.corpora import choose_runs
 from nmt_feat.analysis.render import print_table
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.terminal import format_duration
+from nmt_feat.cli.next_steps import describe_folders
+from nmt_feat.cli.sweep import SweepTable
 from nmt_feat.evaluation.metrics import Reading, Scores
 from nmt_feat.runs.records import RunRecord, write_record
 from tests.support.lives import python
@@ -49,6 +53,51 @@ def run(method: str, seed: int, bleu: float | None, **settings: Any) -> RunRecor
 def cells(table: ResultTable) -> list[dict[str, str]]:
     heading, rows = table.format_cells()
     return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+def test_parents_have_the_digits_of_their_folders() -> None:
+    records = [run("gate", seed, 30.0 + seed) for seed in range(4)]
+    for number, record in enumerate(records[1:]):
+        weights, parent_hash = f"{number % 2}" * 64, f"{number % 2}abcdef7" * 8
+        record.settings["init"] = {"run": weights}
+        record.parent = {"run": "runs/p", "hash": parent_hash, "weights": weights}
+    labels = [row["init.run"] for row in cells(ResultTable(records))]
+    assert labels == ["-", "0abcdef7", "1abcdef7"]
+    assert "gate init.run=1abcdef7" in ResultTable(records).runs_by_name()
+    by_path = {Path(str(number)): record for number, record in enumerate(records)}
+    assert [*choose_runs(by_path, ["init.run=1abcdef7"])] == [Path("2")]
+    for record in records[1:]:  # of the same digits
+        record.parent["hash"] = "0abcdef7" * 8
+    labels = [row["init.run"] for row in cells(ResultTable(records))]
+    assert labels == ["-", "0" * 64, "1" * 64]
+
+
+def test_a_sweep_names_the_folders_of_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the command that translates with the best row, which no control is."""
+    monkeypatch.chdir(tmp_path)
+    records = [run("none", 1, 30.0), run("gate", 1, 31.0), run("gate", 2, 32.0)]
+    records += [run("gate", 1, 40.0, control="shuffled"), run("add", 1, None)]
+    records[3].settings["control"] = "shuffled"
+    runs = [(r, tmp_path / "runs" / f"{i}") for i, r in enumerate(records)]
+    assert [*describe_folders({"": Report(runs)})] == [
+        "4 finished runs in runs",
+        "translate with gate, seed 1, of the best row by dev BLEU: "
+        "python translate.py run=runs/1 input=FILE",
+    ]
+    assert [*describe_folders({"": Report(runs[4:])})] == []
+
+
+def test_the_time_of_no_further_run_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+    launcher = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}
+    config = OmegaConf.create({"hydra": {"launcher": launcher}})
+    table = SweepTable()
+    table.total = 2
+    table.say_remaining_time(config, 2, 68.0)
+    assert capsys.readouterr().out == ""
+    table.say_remaining_time(config, 1, 68.0)
+    assert capsys.readouterr().out.startswith("The first run took 68 s; 1 more of 2 take about 68")
 
 
 def test_annotators_have_the_names_that_one_chooses() -> None:

@@ -288,8 +288,8 @@ class SweepTable(Callback):
     def say_remaining_time(self, config: DictConfig, ended: int, seconds: float) -> None:
         """Say how long the jobs that have not ended take, if each takes as long as the first."""
         parallel = count_parallel_jobs(config) if self.total else None
-        if self.total and parallel:
-            rest = self.total - ended
+        rest = (self.total or 0) - ended
+        if parallel and rest > 0:
             say(
                 f"The first run took {format_duration(seconds)}; {rest} more of {self.total} take "
                 f"about {format_duration(rest * seconds / parallel)}, less where runs are finished."
@@ -332,6 +332,7 @@ class SweepTable(Callback):
             return 0
         self.wrote_table = True
         from nmt_feat.analysis.report import make_reports, print_reports, write_reports
+        from nmt_feat.cli.next_steps import describe_folders
         from nmt_feat.cli.sweep_artifacts import log_sweep
 
         failures = [
@@ -348,6 +349,8 @@ class SweepTable(Callback):
         paths = write_reports(reports, self.folder)  # before printing, which may fail
         print_reports(reports, TextConsole())
         say("Written:", " and ".join(map(str, paths)))
+        for line in describe_folders(reports):
+            say(line)
         log_sweep(jobs, reports, paths, self.folder)
         return len(failures)
 

@@ -11,8 +11,8 @@ from hydra.types import RunMode
 
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.compose import refuse_silent_merges
+from nmt_feat.cli.next_steps import suggest_sweep, suggest_translation
 from nmt_feat.cli.sweep import current
-from nmt_feat.config.commands import drop_settings, shell_command
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
@@ -28,8 +28,6 @@ NOT_OF_PAPER = (
     *("trainer.progress", "trainer.log_every", "trainer.resume_exact"),
 )
 """Settings that may change while an experiment stays that of its paper."""
-REPLACED = "combiner", "combiner._target_", "combiner.args.", "method", "method.", "seed", "resume"
-"""Settings of a run that the suggested sweep sets in its own way, or cannot have."""
 
 
 def train_job(cfg: TrainConfig) -> float:
@@ -43,7 +41,8 @@ def train_job(cfg: TrainConfig) -> float:
         with silence_all_but_first():
             run = run_training(cfg, sweep, current)
             if not sweep:
-                print_result(run, sys.argv[1:])
+                combiner = str(HydraConfig.get().runtime.choices.get("combiner"))
+                print_result(run, suggest_sweep(run, cfg.features, combiner, sys.argv[1:]))
     except OSError as error:
         if error.strerror is None or isinstance(error, BrokenPipeError):
             raise
@@ -65,18 +64,13 @@ def selection_score(cfg: TrainConfig, dev: Scores) -> float:
     return -chosen.score if chosen.lower_is_better else chosen.score
 
 
-def print_result(run: FinishedRun, arguments: Sequence[str]) -> None:
-    """Print a run's figures, and what to do next; `arguments` are those of the command line."""
+def print_result(run: FinishedRun, sweep: str) -> None:
+    """Print a run's figures, and what to do next; `sweep` is the command to try."""
     TextConsole().print(summarize_run(run.record))
     say(f"written to {run.folder}")
     if run.cfg.control not in CONTROLS:
-        say(f"translate with it: {shell_command('translate', f'run={run.folder}', 'input=FILE')}")
-    kept_settings = [a for a in drop_settings(arguments, REPLACED) if a != "features=[]"]
-    methods = "none,concat,add,average,gate" if run.cfg.features else "concat"
-    if run.cfg.model.folder:  # concat and average cannot start as a pretrained model
-        methods = "none,add,gate,concat_project"
-    sweep = "-m", *kept_settings, f"combiner={methods}", "seed=1,2,3"
-    say(f"try next: {shell_command('train', *sweep)}")
+        say(f"translate with it: {suggest_translation(run.folder, run.record)}")
+    say(f"try next: {sweep}")
 
 
 def reduce_changed_scale(cfg: TrainConfig, overrides: Sequence[str]) -> TrainConfig:

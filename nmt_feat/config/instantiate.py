@@ -124,8 +124,7 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
             feature's `kind`, and dotted names in `args` (`combiner=mixed` takes names of classes).
         where: the file of the settings, for the message.
     """
-    used = {group: settings[group] for group in BUILT_GROUPS if group in settings}
-    for key, target in (*_class_names(used), *_user_kinds(used.get("features"))):
+    for key, target in _classes_of_run(settings):
         if not DOTTED.fullmatch(target):
             raise UserError(f"{where}: {key}={short_repr(target)}: not a dotted name, module.Class")
         module = target.rpartition(".")[0]
@@ -146,6 +145,25 @@ def refuse_classes_of_run(settings: Mapping[str, Any], where: str) -> None:
             f"current folder; {module} is none of these. If you know what it does, allow it: "
             f"{TRUSTED}={module.partition('.')[0]}"
         )
+
+
+def modules_to_allow(settings: Mapping[str, Any]) -> list[str]:
+    """The modules that `TRUSTED` has to name where a run with these settings is used.
+
+    Args:
+        settings: of the run, as plain data.
+    """
+    modules = (target.rpartition(".")[0] for _, target in _classes_of_run(settings))
+    unchecked = (m for m in modules if m and not _is_shipped(m) and not _is_file_here(m))
+    # An argument may only look like the name of a class.
+    return sorted({module.partition(".")[0] for module in unchecked if _exists(module)})
+
+
+def _classes_of_run(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The names of classes that a run is built from, each with its key."""
+    used = {group: settings[group] for group in BUILT_GROUPS if group in settings}
+    yield from _class_names(used)
+    yield from _user_kinds(used.get("features"))
 
 
 def _class_names(settings: Any, key: str = "") -> Iterator[tuple[str, str]]:
