@@ -91,7 +91,7 @@ def describe_folders(reports: Mapping[str, Report]) -> Iterator[str]:
         count = f"{len(folders)} finished run{'' if len(folders) == 1 else 's'}"
         yield f"{count} in {', '.join(parents)}"
     for report in reports.values():
-        by_score = {}
+        by_score: dict[float, tuple[str, RunRecord]] = {}
         for name, runs in report.table.runs_by_name().items():
             usable = [run for run in runs if run.dev and _translates(run, report)]
             if usable:
