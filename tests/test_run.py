@@ -352,8 +352,8 @@ def test_a_validation_before_the_first_line_of_the_log(
     progress.show_update(20, 2.0, 1234.0)
     progress.show_validation(20, 2.25, 8.5, 2.0)
     assert capsys.readouterr().out.splitlines() == [
-        "step 10: loss 2.000, dev perplexity 9.50, dev BLEU 1.2",
-        "step 20: loss 2.000, dev perplexity 8.50, dev BLEU 2.2, 1,234 tokens/s",
+        "step 10: loss 2.000, dev perplexity per piece 9.50, dev BLEU 1.2",
+        "step 20: loss 2.000, dev perplexity per piece 8.50, dev BLEU 2.2, 1,234 tokens/s",
     ]
 
 

@@ -8,7 +8,7 @@ from nmt_feat.cli.sweep import current
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.schema import TrainerConfig
 from nmt_feat.data.report import DataReport
-from nmt_feat.runs.advice import advise_on_size
+from nmt_feat.runs.advice import advise_on_size, is_of_user
 from tests.support.small import Small
 
 FEW = "training pairs are few: docs/how-to/sizes.md has settings for so many"
@@ -59,3 +59,10 @@ def test_a_sweep_says_it_once(
     for seed in (1, 2):
         small.train(*settings, f"seed={seed}", sweep=True)
     assert capsys.readouterr().out.count(FEW) == 1
+
+
+def test_corpora_of_users() -> None:
+    """Also those with a name; the corpora of the package come with settings that suit them."""
+    assert is_of_user("files")
+    assert is_of_user("mine")
+    assert not any(map(is_of_user, ("embedded", "multi30k", "korean")))

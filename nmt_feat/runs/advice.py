@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.identity import name_row_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
@@ -20,7 +21,7 @@ than this, the feature says hardly more than the word."""
 FEW_BITS = 2.0
 """Bits below which a feature says much less than a word does."""
 USER_FILES = "files"
-"""`data.name` of a corpus that is the user's."""
+"""The option of `data` for a user's own files, and their name unless the user gives another."""
 VOCABULARY_SIZES = (16000, 8000, 4000, 2000, 1000, 500, 250)
 """Sizes of vocabularies to propose."""
 RARE_COUNT = 10
@@ -29,6 +30,12 @@ FEW_PAIRS = 10_000
 """Training pairs below which the default settings are too large."""
 MOST_PASSES = 200
 """Passes over few pairs after which more updates hardly improve the model."""
+
+
+def is_of_user(corpus: str) -> bool:
+    """Whether a corpus (`data.name`) is the user's: no option of the package has its name."""
+    options = find_resource("conf") / "data"
+    return corpus == USER_FILES or all(path.stem != corpus for path in options.glob("*.yaml"))
 
 
 def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerConfig) -> list[str]:
@@ -67,7 +74,7 @@ def advise_on_size(report: DataReport, subword: SubwordConfig, trainer: TrainerC
 
 def advise_on_corpus(cfg: TrainConfig, report: DataReport) -> list[str]:
     """Lines on the size of a run's corpus, if it is the user's."""
-    if cfg.data.name != USER_FILES:
+    if not is_of_user(cfg.data.name):
         return []
     return advise_on_size(report, cfg.subword, cfg.trainer)
 

@@ -41,9 +41,9 @@ class Progress:
         self.task = self.bar.add_task("training", loss="", speed="", bleu="")
 
     def print_line(self, text: str) -> None:
-        """Print a line."""
+        """Print a line, which stays one also where a console is narrow."""
         if self.enabled:
-            self.console.print(literal(text))
+            self.console.print(literal(text), soft_wrap=True)
 
     def show_start(self, step: int, total: int) -> None:
         """Begin at `step` of `total` updates."""
@@ -71,8 +71,8 @@ class Progress:
         if self.bar.disable:
             speed = self.bar.tasks[0].fields["speed"]  # empty before the first line of the log
             self.print_line(
-                f"step {step}: loss {loss:.3f}, dev perplexity {perplexity:.2f}, dev BLEU "
-                f"{bleu:.1f}{speed and ', '}{speed}"
+                f"step {step}: loss {loss:.3f}, dev perplexity per piece "
+                f"{perplexity:.2f}, dev BLEU {bleu:.1f}{speed and ', '}{speed}"
             )
 
     def show_work(self, name: str) -> AbstractContextManager[object]:
