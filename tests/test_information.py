@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def described(bits: float, given: float | None, kept: int = 20) -> dict[str, Any
             [
                 "features.f hardly says more than the word does. Given the word, 0.06 of its 3.00 "
                 "bits remain, and 0.05 of those of values drawn at random for each word form. "
-                "Compare it with control=by_type"
+                "Compare it with control=by_type, whose values only say which word it is"
             ],
         ),
         (
@@ -143,6 +144,24 @@ def test_script(small: Small) -> None:
     done = call("inspect", *settings, "features=[]")
     assert done.code == 2
     assert done.err.startswith("error: features=[]: the combiner has nothing to merge")
+
+
+def test_units_of_inspected_sentences(small: Small) -> None:
+    """Those of the piece, or of its word, and the name of the set."""
+    of_word = {"column": "char", "of": "word", "_target_": "nmt_feat.features.Mean"}
+    letters = [f"features.letters.{key}={value}" for key, value in of_word.items()]
+    settings = small.overrides("features=[char,upos]", *letters)
+    done = call("inspect", *settings, "--examples", "1")
+    assert done.code == 0, done.err
+    assert "of dev, in pieces with" in done.out
+    header, *rows = done.out[done.out.index("piece ") :].splitlines()
+    assert header.split() == ["piece", "char", "letters", "upos"]
+    starts = [header.index(name) for name in header.split()] + [len(header)]
+    cells = [[row[a:b].strip() for a, b in pairwise(starts)] for row in rows]
+    for piece, units_of_piece, units_of_word, _ in cells:
+        assert units_of_piece == " ".join(piece)
+        assert units_of_piece in units_of_word or piece == "▁"
+    assert any(units_of_piece != units_of_word for _, units_of_piece, units_of_word, _ in cells)
 
 
 def test_new_words_cost_the_whole_entropy() -> None:

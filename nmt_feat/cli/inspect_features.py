@@ -25,8 +25,13 @@ from nmt_feat.runs.resolve import resolve_settings
 
 
 def tabulate_sentence(prepared: Prepared, i: int) -> TextTable:
-    """The pieces of a sentence of dev, a row each, and their values."""
-    split, values_of = prepared.dev, prepared.encoder.name_values()
+    """The pieces of a sentence of dev, a row each, and their values or the units of these."""
+    split, vocabularies = prepared.dev, prepared.encoder.features
+    names_of = {
+        name: kind.name_tokens(vocabularies[name], split.list_units(name))
+        for name, kind in prepared.encoder.valued_kinds.items()
+    }
+    values_of = {name: names for name, names in names_of.items() if names is not None}
     table = TextTable("piece", *values_of, box=None, pad_edge=False)
     start, end = split.source.offsets[i : i + 2]
     columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
@@ -46,7 +51,13 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     for line in advise_on_run(cfg, prepared.report, widths):
         console.print(literal(f"- {line}"))
-    for i in range(min(examples, len(prepared.dev))):
+    if count := min(examples, len(prepared.dev)):
+        console.print()
+        console.print(
+            f"sentences 1 to {count} of the {len(prepared.dev):,} of dev, in pieces with their "
+            "values; <unk>: not in the vocabulary"
+        )
+    for i in range(count):
         console.print()
         console.print(literal(f"{prepared.dev.texts('source')[i]}  →  "), end="")
         console.print(literal(prepared.dev.texts("target")[i]))

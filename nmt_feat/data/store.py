@@ -113,6 +113,11 @@ class EncodedSplit:
         """Raw texts of `source` (as they are encoded) or `target`; they are read when needed."""
         return Texts(self._table[f"{side}_text"])
 
+    def list_units(self, name: str) -> list[list[int]]:
+        """The ids of the units of each distinct token of a feature; empty without units."""
+        rows = self.units.get(name)
+        return [rows.row(i).tolist() for i in range(len(rows.offsets) - 1)] if rows else []
+
     def feature_text(self, name: str, i: int) -> str:
         """The values of a feature in sentence i, with spaces between; empty for vectors."""
         return "" if name in self.vectors else str(self._table[VALUES + name][i])

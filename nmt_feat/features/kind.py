@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -284,6 +284,15 @@ class FeatureKind:
     def name_ids(self, vocabulary: FeatureVocab) -> list[str] | None:
         """The values of the ids from FIRST on; None if ids do not stand for values."""
         return vocabulary.values
+
+    def name_tokens(
+        self, vocabulary: FeatureVocab, units: Iterable[Iterable[int]]
+    ) -> list[str] | None:
+        """What to show for the ids from FIRST on in a split; None if nothing can be shown.
+
+        `units`: of a kind with units, the ids of those of each distinct token.
+        """
+        return self.name_ids(vocabulary)
 
     def encode_values(
         self, values: Sequence[str], vocabulary: FeatureVocab

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from nmt_feat.embedders.ids import END, PAD, UNK
+from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.values import AnnotationValues, FormValues
@@ -41,6 +41,16 @@ class UnitKind(FeatureKind):
 
     def name_ids(self, vocabulary: FeatureVocab) -> None:
         """None: ids stand for tokens, not for values."""
+
+    def name_tokens(
+        self, vocabulary: FeatureVocab, units: Iterable[Iterable[int]]
+    ) -> list[str] | None:
+        """The units of each token, with spaces between."""
+
+        def name_unit(unit: int) -> str:
+            return vocabulary.values[unit - FIRST] if unit >= FIRST else "<unk>"
+
+        return [" ".join(map(name_unit, token)) for token in units]
 
     def encode_token(self, value: str, vocabulary: FeatureVocab) -> tuple[int, ...]:
         """The ids of a value's units."""

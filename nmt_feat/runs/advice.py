@@ -114,7 +114,8 @@ def advise_on_features(
             lines.append(
                 f"features.{name} hardly says more than the word does. Given the word, "
                 f"{given_word:.2f} of its {bits:.2f} bits remain, and {random:.2f} of those of "
-                "values drawn at random for each word form. Compare it with control=by_type"
+                "values drawn at random for each word form. Compare it with control=by_type, whose "
+                "values only say which word it is"
             )
         elif "gate" in method and bits < FEW_BITS:
             lines.append(
