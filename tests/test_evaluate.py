@@ -11,6 +11,7 @@ import pytest
 import torch
 from sacrebleu.dataset import DATASETS
 
+from nmt_feat.runs.additions import PREPARED_AGAIN
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
@@ -85,6 +86,7 @@ def test_equal_to_training_with_it_from_the_start(
     done = call("evaluate", f"run={runs}", *tests, *ASKED)
     assert done.code == 0, done.err
     assert "2 of 2 done" in done.out
+    assert f"\n{PREPARED_AGAIN}\nreading the corpus\ntraining the subword model\n" in done.out
     assert "new chrF++" in done.out
     assert results(runs / whole.name) == results(whole)
     assert {path: path.read_bytes() for path in runs.glob("*/model.safetensors")} == before
@@ -102,6 +104,7 @@ def test_another_beam_stands_beside_the_run_s_own(
     done = call("evaluate", f"run={runs}/none*", "decoding.beam=3")
     assert done.code == 0, done.err
     assert "translating dev, test by decoding.beam=3" in done.out
+    assert PREPARED_AGAIN not in done.out  # the data of training is in the cache
     evaluated = record(words)
     assert [(r["name"], r["decoding"]["beam"]) for r in evaluated["further"]] == [
         ("dev", 3),

@@ -17,7 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.examples import Corpora, collect_examples, find_differences
 from nmt_feat.analysis.figures import draw_gates
-from nmt_feat.analysis.page import render_svg, write_page
+from nmt_feat.analysis.page import name_report, render_svg, write_page
 from nmt_feat.analysis.report import Report
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.errors import UserError
@@ -438,3 +438,29 @@ def test_in_a_browser(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> Non
         assert page.locator("article").count() == 0
         browser.close()
     assert messages == []
+
+
+def test_a_data_report_in_the_words_of_the_console() -> None:
+    """Names of users, here of a set and of a feature, stay as they are."""
+    sides = {"words": 9, "pieces": 12, "unknown": 0.0012}
+    figures = {"coverage": 1.0, "agreement": 0.9432, "lost": None, "random_by_type": 0.01}
+    report = {
+        "train_read": 4,
+        "filtered": {"top": 1},
+        "splits": {"top": {"sentences": 3, "source": sides}},
+        "features": {"entropy": figures | {"top": [["NOUN", 0.25]]}},
+    }
+    assert name_report(report) == {
+        "training pairs before filtering": 4,
+        "filtered": {"top": 1},
+        "splits": {"top": {"sentences": 3, "source": sides | {"unknown": "0.12%"}}},
+        "features": {
+            "entropy": {
+                "coverage": "100.0%",
+                "pieces agree": "94.3%",
+                "lost": None,
+                "random": 0.01,
+                "most frequent": ["NOUN 25%"],
+            }
+        },
+    }

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -28,6 +29,22 @@ if TYPE_CHECKING:
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PROVENANCE = ("code", "libraries", "machine", "data_hashes", "parameters", "parent")
 FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "peak_memory_mib")
+
+WORDS = {
+    "train_read": "training pairs before filtering",
+    "source_size": "source vocabulary",
+    "target_size": "target vocabulary",
+    "kept": "values in the vocabulary",
+    "entropy": "bits",
+    "given_word": "given word",
+    "random_by_type": "random",
+    "unknown_dev": "unknown in dev",
+    "agreement": "pieces agree",
+    "top": "most frequent",
+}
+"""The console's words for keys of a data report, which the glossary explains."""
+SHARES = {"unknown": 2, "unknown_dev": 2, "coverage": 1, "agreement": 1, "lost": 1}
+"""Shares in a data report, with their decimals as percentages."""
 
 
 def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
@@ -51,6 +68,7 @@ def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
     )
     templates.tests["table"] = _is_table
     templates.filters["code"] = mark_code
+    templates.filters["words"] = name_report
     # The page's security policy allows no other style and no other script.
     style, script = (loader.get_source(templates, f"page.{kind}")[0] for kind in ("css", "js"))
     content = templates.get_template("page.html").render(
@@ -117,6 +135,30 @@ def mark_code(text: str) -> Markup:
     from markupsafe import escape
 
     return _markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def name_report(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A data report in the words and percentages of the console."""
+    named = _name_figures(report)
+    for part in ("splits", "features"):  # their keys are names of users
+        if rows := report.get(part):
+            named[part] = {name: _name_figures(figures) for name, figures in rows.items()}
+    return named
+
+
+def _name_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with the console's words for their keys, shares as percentages."""
+    named: dict[str, Any] = {}
+    for key, value in figures.items():
+        shown = value
+        if key in SHARES and isinstance(value, float):
+            shown = f"{value:.{SHARES[key]}%}"
+        elif key == "top":
+            shown = [f"{label} {share:.0%}" for label, share in value]
+        elif key in ("source", "target", "together") and isinstance(value, Mapping):
+            shown = _name_figures(value)
+        named[WORDS.get(key, key)] = shown
+    return named
 
 
 def _markup(text: str) -> Markup:

@@ -6,7 +6,7 @@ They equal those that the run would have had if it had been started with these s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,25 @@ from nmt_feat.runs.starting_model import refuse_long_pairs
 from nmt_feat.text.files import read_lines
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
 
+PREPARED_AGAIN = (
+    "the cache lacks this data, so it is prepared again, as for the run: the same text and "
+    "settings give the same pieces"
+)
+"""A message before data is prepared for a finished run. Without it, a user who reads of the
+training of subwords may think that they no longer fit the weights."""
+
+
+def report_repetition() -> Callable[[str], None]:
+    """A function that prints the steps of preparing data, `PREPARED_AGAIN` before the first."""
+    introduction = [PREPARED_AGAIN]
+
+    def report_progress(message: str) -> None:
+        if introduction:
+            say(introduction.pop())
+        say(message)
+
+    return report_progress
+
 
 def missing_sets(record: RunRecord, request: Request) -> list[str]:
     """Those of dev and the requested test sets of which the run has no results."""
@@ -74,7 +93,7 @@ def add_results(
     say(f"{folder}: translating {', '.join(names)}{search}, with the trained weights")
     check_sums(folder)
     fabric = make_single_fabric(cfg)  # a missing device is an error before data is prepared
-    prepared = prepare_run(cfg, say)
+    prepared = prepare_run(cfg, report_repetition())
     set_up_torch(cfg)
     models = [_load_model(*run, prepared, fabric.device) for run in members or [(cfg, folder)]]
     for one in models:
@@ -134,7 +153,7 @@ def add_metrics(cfg: TrainConfig, record: RunRecord, selected: RunRecord, folder
     check_sums(folder, only=files)
     names = dict.fromkeys(m.name for missing in metrics_of.values() for m in missing.values())
     say(f"{folder}: scoring {', '.join(metrics_of)} by {', '.join(names)}")
-    prepared = prepare_run(cfg, say)
+    prepared = prepare_run(cfg, report_repetition())
     splits = {"dev": prepared.dev, **prepared.tests}
     for name, missing in metrics_of.items():
         hypotheses = read_lines(file_of_run(folder, selected.files[name]))
