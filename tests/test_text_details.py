@@ -226,4 +226,5 @@ def test_progress_on_a_pipe(
     write_annotation(HanTa("de"), ["Ja."] * 250, tmp_path / "a.conllu", 1)
     assert capsys.readouterr().err == (
         "annotated with hanta: 100 of 250 lines\nannotated with hanta: 200 of 250 lines\n"
+        "annotated with hanta: 250 of 250 lines\n"
     )

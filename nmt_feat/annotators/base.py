@@ -278,15 +278,16 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
         work = partial(_annotate_chunk, annotator if processes == 1 else None)
         title = escape(escape_controls(f"annotating with {annotator.name}"))
         task = bar.add_task(title, total=len(files), completed=done)
-        reported = time.monotonic()
+        reported, has_reported = time.monotonic(), False
         for _ in pool.map(work, tasks()):
             bar.advance(task)
             done += 1
             is_due = time.monotonic() - reported > _REPORT_SECONDS
-            if bar.disable and is_due and done < len(files):
-                reported = time.monotonic()
-                line = f"annotated with {annotator.name}: {done * _CHUNK:,} of {len(texts):,} lines"
-                say(line, file=sys.stderr)
+            # Whoever has read of the progress should also read of its end.
+            if bar.disable and (is_due if done < len(files) else has_reported):
+                reported, has_reported = time.monotonic(), True
+                count = f"{min(done * _CHUNK, len(texts)):,} of {len(texts):,} lines"
+                say(f"annotated with {annotator.name}: {count}", file=sys.stderr)
     write_bodies(path, key, files, _skip_first_line)
     shutil.rmtree(parts)
 
