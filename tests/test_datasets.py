@@ -144,6 +144,26 @@ def no_gz(config: DataConfig) -> None:
     (folder(config) / "dev.de.gz").write_bytes(b"eins\nzwei\n")
 
 
+def test_a_name_from_the_current_folder(
+    pairs: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message has the name that works: from `data.folder`, or from the root."""
+    corpus = folder(pairs)
+    (tmp_path / "elsewhere.de").write_bytes((corpus / "dev.de").read_bytes())
+    for parent, name, whole in (
+        (corpus.parent, f"{corpus.name}/dev.de", "dev.de"),
+        (tmp_path, "elsewhere.de", f"{tmp_path.resolve()}/elsewhere.de"),
+    ):
+        monkeypatch.chdir(parent)
+        pairs.dev.target = name
+        assert message(pairs) == (
+            f"data.dev.target={name}: no such file in {corpus}; names are relative to data.folder, "
+            f"not to the current folder: data.dev.target={whole}"
+        )
+        pairs.dev.target = whole
+        assert len(run(pairs).dev.target) == 2
+
+
 BAD = {
     "missing": (
         change("dev.de", None),

@@ -430,9 +430,12 @@ def find_file(config: DataConfig, cache: Path, key: str, name: str) -> Path:
             if any(path.exists() for path in list_shards(folder / candidate)):
                 return folder / candidate
     if pinned is None or url is None:
-        raise UserError(
-            f"{key}={name}: no such file in {folder}; correct the name or set data.folder"
-        )
+        advice = "correct the name or set data.folder"
+        if config.folder is not None and any(path.is_file() for path in list_shards(Path(name))):
+            here, base = Path(name).resolve(), folder.resolve()
+            whole = here.relative_to(base) if here.is_relative_to(base) else here
+            advice = f"names are relative to data.folder, not to the current folder: {key}={whole}"
+        raise UserError(f"{key}={name}: no such file in {folder}; {advice}")
     if not (downloads / name).resolve().is_relative_to(cache.resolve()):
         raise UserError(
             f"{key}={name}: would be written to {downloads / name}, outside of paths.cache; "
