@@ -132,7 +132,11 @@ def test_annotated_sources_of_a_suite(small: Small, tmp_path: Path) -> None:
     whole = annotated.read_text()
     for entries, text, message in (
         (LINGEVAL[:1] * 2, whole, "has 1 sentences"),
-        (LINGEVAL[:1] * 2, whole.replace("bank", "river") * 2, "sentence 1 has another text"),
+        (
+            LINGEVAL[:1] * 2,
+            whole.replace("bank", "river") * 2,
+            "sentence 1 differs from the text of entry 1",
+        ),
     ):
         write(suite, entries)
         write(annotated, text)

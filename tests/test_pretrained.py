@@ -243,7 +243,7 @@ def test_training(
     assert done.code == 0, done.err
     lines = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
     assert lines == (run / "test.hyp").read_text(encoding="utf-8").splitlines()
-    assert "is not exported" in call("export", str(run)).err
+    assert "cannot be exported" in call("export", str(run)).err
     words = "".join(f"{i}\tthe\t_\tDET" + "\t_" * 6 + "\n" for i in range(1, 301))
     text.write_text(f"{words}\n", encoding="utf-8")  # more than it has positions for
     done = call("translate", f"run={run}", f"input={text}")

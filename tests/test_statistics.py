@@ -230,8 +230,8 @@ def checked() -> Callable[[str, int, int], Any]:
 
     def run(name: str, n: int, tables: int) -> Any:
         world = next(w for key, w in script["WORLDS"].items() if key.startswith(name))
-        true = script["truths"](world, script["QUALITIES"], 0.5)
-        return script["check"](world, n, tables, 200, true)
+        true = script["compute_true_scores"](world, script["QUALITIES"], 0.5)
+        return script["check_world"](world, n, tables, 200, true)
 
     return run
 
