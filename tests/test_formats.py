@@ -347,6 +347,7 @@ def test_convert_to_standard_output(annotated: Path) -> None:
     assert err.splitlines()[-1] == "2 sentences written to standard output"
 
 
+@pytest.mark.thorough
 def test_standard_output_is_not_several_files(annotated: Path) -> None:
     code, out, err = convert("--to", "parallel", "--factors", "upos", annotated, "-")
     assert (code, out) == (2, "")

@@ -26,6 +26,7 @@ LINES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tokenized", [False, True])
 def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: bool) -> None:
     random = np.random.default_rng(2)
