@@ -150,14 +150,14 @@ def _name_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Figures with the console's words for their keys, shares as percentages."""
     named: dict[str, Any] = {}
     for key, value in figures.items():
-        shown = value
+        cell = value
         if key in SHARES and isinstance(value, float):
-            shown = f"{value:.{SHARES[key]}%}"
+            cell = f"{value:.{SHARES[key]}%}"
         elif key == "top":
-            shown = [f"{label} {share:.0%}" for label, share in value]
+            cell = [f"{label} {share:.0%}" for label, share in value]
         elif key in ("source", "target", "together") and isinstance(value, Mapping):
-            shown = _name_figures(value)
-        named[WORDS.get(key, key)] = shown
+            cell = _name_figures(value)
+        named[WORDS.get(key, key)] = cell
     return named
 
 

@@ -36,15 +36,15 @@ def read_plan(path: Path) -> Plan:
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        one, minus, other = (part.strip() for part in text.partition(MINUS))
-        if not minus or not one or not other or one == other:
+        first, minus, second = (part.strip() for part in text.partition(MINUS))
+        if not minus or not first or not second or first == second:
             raise UserError(
                 f"--plan={path}: line {number} is not two rows with a minus between spaces, such "
                 "as 'gate - none'"
             )
-        if (one, other) in plan or (other, one) in plan:
+        if (first, second) in plan or (second, first) in plan:
             raise UserError(f"--plan={path}: line {number} compares two rows again; remove it")
-        plan.append((one, other))
+        plan.append((first, second))
     if not plan:
         raise UserError(f"--plan={path}: has no comparison; write lines such as 'gate - none'")
     return plan
@@ -60,25 +60,27 @@ def compare_as_planned(
     optional("scipy", "a p-value", "analysis")
     evidence_of = {name: e for e in comparisons for m in e.methods for name in (m.name, m.row)}
     differences: dict[tuple[str, str], Difference] = {}
-    for one, other in plan:
-        for name in (one, other):
+    for first, second in plan:
+        for name in (first, second):
             if name not in evidence_of:
                 raise UserError(f"--plan: no row {name!r} here; {suggest(name, evidence_of)}")
-        if evidence_of[one] is not evidence_of[other]:
+        if evidence_of[first] is not evidence_of[second]:
             raise UserError(
-                f"--plan: {one} and {other} are not compared here: their test sets or settings "
+                f"--plan: {first} and {second} are not compared here: their test sets or settings "
                 "are not the same"
             )
-        if difference := _subtract_by_seed(evidence_of[one], one, other, metric):
-            differences[one, other] = difference
+        if difference := _subtract_by_seed(evidence_of[first], first, second, metric):
+            differences[first, second] = difference
     missing = len(plan) - len(differences)
     return dict.fromkeys(plan) | correct_differences(differences, missing)
 
 
-def _subtract_by_seed(evidence: Evidence, one: str, other: str, metric: str) -> Difference | None:
+def _subtract_by_seed(
+    evidence: Evidence, first: str, second: str, metric: str
+) -> Difference | None:
     """The difference of two rows over the seeds that both have."""
     methods = {name: method for method in evidence.methods for name in (method.name, method.row)}
-    pair = methods[one], methods[other]
+    pair = methods[first], methods[second]
     seeds = sorted(set(pair[0].seeds) & set(pair[1].seeds))
     if len(seeds) < 2:
         return None
@@ -120,9 +122,9 @@ def plan_rows(
 ) -> list[dict[str, Any]]:
     """The differences in full precision, for JSON; those without seeds are left out."""
     return [
-        {"metric": metric, "method": one, "other": other}
+        {"metric": metric, "method": first, "other": second}
         | vars(result.difference)
         | {"corrected p": result.p}
-        for (one, other), result in compared.items()
+        for (first, second), result in compared.items()
         if result is not None
     ]

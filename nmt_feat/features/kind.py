@@ -17,7 +17,12 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
 from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
 from nmt_feat.errors import UserError
-from nmt_feat.features.needs import NEEDED, SOURCES, explain_constant, format_value
+from nmt_feat.features.needs import (
+    NEEDED,
+    explain_constant,
+    format_value,
+    refuse_wrong_source,
+)
 from nmt_feat.features.vocabulary import (
     INSIDE,
     Code,
@@ -114,18 +119,7 @@ class FeatureKind:
 
     def check_embedder(self) -> None:
         """Refuse vectors for an embedder that does not read them, and an embedder without them."""
-        cls = locate_class(self.settings._target_)
-        for key, (embedder, needed) in SOURCES.items():
-            source = getattr(self.settings, key)
-            if source and not issubclass(cls, embedder):
-                raise UserError(
-                    f"{self.where}.{key}={source}: goes with "
-                    f"_target_=nmt_feat.features.{embedder.__name__}, not {self.settings._target_}"
-                )
-            if not source and issubclass(cls, embedder):
-                raise UserError(
-                    f"{self.where}: {self.settings._target_} needs {needed.format(self.name)}"
-                )
+        refuse_wrong_source(self.where, self.name, self.settings)
 
     def complete_settings(self, subwords: str, device: str) -> None:
         """Fill in settings that follow from the feature's files.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.contextual import Contextual
 from nmt_feat.embedders.vectors import Vectors
+from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import NONE
 from nmt_feat.text.units import FORMS, KINDS
 
@@ -35,6 +37,20 @@ SOURCES = {
 def format_value(value: object) -> str:
     """A value as it is written on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def refuse_wrong_source(where: str, name: str, settings: FeatureConfig) -> None:
+    """Refuse vectors for an embedder that does not read them, and an embedder without them."""
+    cls = locate_class(settings._target_)
+    for key, (embedder, needed) in SOURCES.items():
+        source = getattr(settings, key)
+        if source and not issubclass(cls, embedder):
+            raise UserError(
+                f"{where}.{key}={source}: goes with "
+                f"_target_=nmt_feat.features.{embedder.__name__}, not {settings._target_}"
+            )
+        if not source and issubclass(cls, embedder):
+            raise UserError(f"{where}: {settings._target_} needs {needed.format(name)}")
 
 
 def explain_constant(
