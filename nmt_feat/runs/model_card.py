@@ -139,43 +139,10 @@ def list_scores(scores: Scores) -> list[tuple[str, float, str]]:
 
 def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
     """How to translate with the run, and what it needs for that."""
-    reads_features = locate_method(cfg.method).reads_features
-    if cfg.data.objective == "denoise":
-        yield f"Not for translation: other runs start from it, `init.run={folder.name}`."
+    if reason := _explain_no_use(folder, cfg):
+        yield f"Not for translation: {reason}"
         return
-    if cfg.control in CONTROLS and reads_features:
-        yield f"Not for translation: a control, whose features mean nothing ({cfg.control})."
-        return
-    terminology = cfg.data.terminology
-    if terminology.is_applied and terminology.shuffled:
-        yield "Not for translation: a control, whose terms have the translations of others."
-        return
-    kinds = without_marks(choose_kinds(cfg.features if reads_features else {}), terminology)
-    needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
-    needs_words = needs_words or terminology.needs_lemmas
-    tools = [target.rpartition(".")[2] for target in cfg.annotator.targets]
-    sources = {f.get("source") for f in record.data_report.get("features", {}).values()}
-    annotated = needs_words and (not tools or TEXT in sources)
-    source = "sentences.conllu" if annotated else "sentences.txt"
-    raw = " raw=sentences.raw.txt" if cfg.data.train.raw and tools else ""
-    terms = " glossary=glossary.tsv" if terminology.is_applied else ""
-    keys = [key for key, is_required in list_sentence_keys(kinds.values()).items() if is_required]
-    labels = "".join(f" +labels.{key}=VALUE" for key in keys)
-    files = f"input={source}{raw}{terms}{labels} output=translations.txt"
-    yield "```bash"
-    yield f"nmt-feat translate run={folder.name} {files}"
-    yield "```\n"
-    if annotated:
-        yield "The source needs the annotation of training: CoNLL-U, or the format of training."
-    elif tools and reads_features:
-        verb = "annotates" if len(tools) == 1 else "annotate"
-        yield f"The source is plain text, which {' and '.join(tools)} {verb} as in training."
-    else:
-        yield "The source is plain text, a sentence a line."
-    if terminology.is_applied:
-        yield "The glossary, which may be absent, has a term, a tab and its translation in a line."
-    for key in keys:
-        yield f"VALUE is the {key} of all sentences; label_files.{key} names a file of values."
+    yield from _describe_command(folder, cfg, record)
     targets = [cfg.combiner._target_, cfg.method._target_, *cfg.annotator.targets]
     for feature in cfg.features.values():
         targets += [feature._target_, feature.kind]
@@ -186,6 +153,48 @@ def _describe_use(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator
         if feature.encoder:
             encoder = Path(feature.encoder).name
             yield f"It reads the encoder {encoder}: put that into its folder `encoder/{name}`."
+
+
+def _explain_no_use(folder: Path, cfg: TrainConfig) -> str:
+    """Why a run is not for translation; empty if it is."""
+    if cfg.data.objective == "denoise":
+        return f"other runs start from it, `init.run={folder.name}`."
+    if cfg.control in CONTROLS and locate_method(cfg.method).reads_features:
+        return f"a control, whose features mean nothing ({cfg.control})."
+    if cfg.data.terminology.is_applied and cfg.data.terminology.shuffled:
+        return "a control, whose terms have the translations of others."
+    return ""
+
+
+def _describe_command(folder: Path, cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
+    """The command that translates, and what its files are."""
+    reads_features, terminology = locate_method(cfg.method).reads_features, cfg.data.terminology
+    kinds = without_marks(choose_kinds(cfg.features if reads_features else {}), terminology)
+    needs_words = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
+    needs_words = needs_words or terminology.needs_lemmas
+    tools = [target.rpartition(".")[2] for target in cfg.annotator.targets]
+    sources = {f.get("source") for f in record.data_report.get("features", {}).values()}
+    is_annotated = needs_words and (not tools or TEXT in sources)
+    source = "sentences.conllu" if is_annotated else "sentences.txt"
+    raw = " raw=sentences.raw.txt" if cfg.data.train.raw and tools else ""
+    terms = " glossary=glossary.tsv" if terminology.is_applied else ""
+    keys = [key for key, is_required in list_sentence_keys(kinds.values()).items() if is_required]
+    labels = "".join(f" +labels.{key}=VALUE" for key in keys)
+    files = f"input={source}{raw}{terms}{labels} output=translations.txt"
+    yield "```bash"
+    yield f"nmt-feat translate run={folder.name} {files}"
+    yield "```\n"
+    if is_annotated:
+        yield "The source needs the annotation of training: CoNLL-U, or the format of training."
+    elif tools and reads_features:
+        verb = "annotates" if len(tools) == 1 else "annotate"
+        yield f"The source is plain text, which {' and '.join(tools)} {verb} as in training."
+    else:
+        yield "The source is plain text, a sentence a line."
+    if terminology.is_applied:
+        yield "The glossary, which may be absent, has a term, a tab and its translation in a line."
+    for key in keys:
+        yield f"VALUE is the {key} of all sentences; label_files.{key} names a file of values."
 
 
 def _describe_method(cfg: TrainConfig, record: RunRecord) -> Iterator[str]:
