@@ -108,7 +108,8 @@ def test_a_line_that_is_not_its_raw_text(runs: Runs, tmp_path: Path) -> None:
         arguments = f"{name}={tmp_path / 'tokens'}\nraw={runs.text}".split("\n")
         done = call(command, f"run={runs.tokenized}", *arguments)
         assert done.code == 2
-        assert done.err.startswith(f"error: {tmp_path / 'tokens'}:5: the tokens '†'")
+        assert done.err.startswith(f"error: {tmp_path / 'tokens'}:5: the tokens '†' and ")
+        assert done.err.endswith(" share no character\n")
 
 
 @pytest.mark.thorough

@@ -13,10 +13,12 @@ import yaml
 
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.next_steps import REPLACED, suggest_sweep, suggest_translation
+from nmt_feat.cli.train_job import print_result
 from nmt_feat.config import commands
 from nmt_feat.config.overrides import is_sweep
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun
+from tests.support import toy_runs
 from tests.support.small import ROOT, Small
 
 
@@ -84,6 +86,20 @@ def test_what_to_try_next(
     line = suggest_sweep(FinishedRun(cfg, record, small.folder), cfg.features, combiner, arguments)
     same = [s for s in arguments if not s.startswith("combiner=")]
     assert shlex.split(line) == ["python", "train.py", "-m", *same, *expected]
+
+
+def test_a_run_says_what_to_do_next(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, folder = toy_runs.run(tmp_path, "add", 1, 0.2)
+    record.parameters = {"total": 1}
+    for control, lines in (
+        ("none", [f"translate with it: python translate.py run={folder} input=FILE"]),
+        ("shuffled", []),
+    ):
+        print_result(FinishedRun(small.config(f"control={control}"), record, folder), "COMMAND")
+        out = capsys.readouterr().out.splitlines()
+        assert out[out.index(f"written to {folder}") + 1 :] == [*lines, "try next: COMMAND"]
 
 
 def test_a_class_of_the_users_is_allowed_in_the_command(

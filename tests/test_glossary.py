@@ -10,6 +10,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.glossary import Glossary, Term, count_tokens
 from nmt_feat.text.term_insertion import Insertion
+from nmt_feat.text.word_values import MISSING
 
 APPEND, REPLACE = Insertion(), Insertion(keeps_source=False)
 TAGS = ("⟦", "⟠", "⟧")
@@ -137,7 +138,8 @@ def test_written_terms(text: str) -> None:
     ):
         sentence = insertion.write_terms(Sentence(text), occurrences)
         assert sentence.text == expected
-        assert "".join(word.misc.rpartition("TERM=")[2] for word in sentence.words) == digits
+        expected_misc = [f"{MISSING}|TERM={digit}" for digit in digits]
+        assert [word.misc for word in sentence.words] == expected_misc
         assert all(sentence.text[w.start : w.end] == w.form for w in sentence.words)
     assert Insertion(False, TAGS).write_terms(Sentence(text), occurrences).text == (
         tagged.replace("bakers ⟠ ", "").replace("red duck ⟠ ", "").replace("北京 ⟠ ", "")

@@ -20,21 +20,11 @@ SEEDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[RunRecord, Path]]:
     """Three rows of three seeds, and one of a single seed."""
     folder = tmp_path_factory.mktemp("runs")
-    for method, wrong in WRONG.items():
-        for seed in SEEDS:
-            run(folder, method, seed, wrong)
-    run(folder, "concat", 1, 0.3)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def runs(folder: Path) -> list[tuple[RunRecord, Path]]:
     rows = [(method, seed, wrong) for method, wrong in WRONG.items() for seed in SEEDS]
-    other = folder / "records"
-    return [run(other, *row) for row in [*rows, ("concat", 1, 0.3)]]
+    return [run(folder, *row) for row in [*rows, ("concat", 1, 0.3)]]
 
 
 def write_plan(folder: Path, text: str) -> Path:
@@ -47,8 +37,8 @@ def test_differences_are_paired_by_seed(runs: list[tuple[RunRecord, Path]]) -> N
     bleu = {(record.method, record.seed): record.tests["test"].bleu for record, _ in runs}
     comparisons = Report(runs, pairs=False).comparisons
     compared = compare_as_planned([("gate", "none"), ("add", "gate")], comparisons, "BLEU")
-    for (one, other), result in compared.items():
-        differences = [bleu[one, seed] - bleu[other, seed] for seed in SEEDS]
+    for (first, second), result in compared.items():
+        differences = [bleu[first, seed] - bleu[second, seed] for seed in SEEDS]
         assert result is not None
         assert result.difference.value == pytest.approx(np.mean(differences))
         variance = np.var(differences, ddof=1) / len(SEEDS)
@@ -95,8 +85,11 @@ def test_a_plan_in_a_report(runs: list[tuple[RunRecord, Path]], tmp_path: Path) 
         ("gate - nine\n", "no row 'nine' here"),
     ],
 )
-def test_plans_that_are_refused(folder: Path, tmp_path: Path, text: str, words: str) -> None:
-    done = call("report", str(folder), f"--plan={write_plan(tmp_path, text)}")
+def test_plans_that_are_refused(
+    runs: list[tuple[RunRecord, Path]], tmp_path: Path, text: str, words: str
+) -> None:
+    folder = runs[0][1].parent
+    done = call("report", folder, f"--plan={write_plan(tmp_path, text)}")
     assert done.code == 2
     assert words in done.err
     assert done.err.count("\n") == 1

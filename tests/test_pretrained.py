@@ -155,7 +155,7 @@ def test_pairs_that_it_cannot_read(start: Start) -> None:
     assert (model.longest_source, model.longest_target) == (127, 127)
     tests = prepared.tests["test"]
     tests.target_lengths = np.array([*tests.target_lengths[:-1], 129])
-    message = r"^test: the target '.*' has 128 pieces, the pretrained model reads 127 at most; shor"
+    message = r"^test: the target '.*' has 128 pieces, the pretrained model reads 127 at most"
     with pytest.raises(UserError, match=message):
         refuse_long_pairs(model, prepared)
     model.longest, model.longest_target = 60, 59

@@ -254,7 +254,7 @@ def test_what_no_annotation_says_stays_unknown() -> None:
     read = [read_column(Sentences.of(sentences), column) for column in columns]
     values = [[column.values[code] for code in column.codes] for column in read]
     assert values == [["0", "0", "0"], *(["NOUN", MISSING, MISSING], ["O", MISSING, MISSING])]
-    features = {name: FeatureVocab(name, "copy", ["NOUN"]) for name in ("upos",)}
+    features = {"upos": FeatureVocab("upos", "copy", ["NOUN"])}
     encoder = SourceEncoder(Words("none", ["king"]), features)
     with pytest.raises(UserError, match=r"^b: no annotation of 'the king', but features need it"):
         encoder.align(encoder.read_columns(sentences), ["a", "b"])
