@@ -229,6 +229,14 @@ def test_training(small: Small, tmp_path: Path) -> None:
     assert done.out == (run / "test.hyp").read_text(encoding="utf-8")
 
 
+def test_no_such_layer(start: Start) -> None:
+    """The message has a name of this kind of model, not that of a table beside the layers."""
+    with pytest.raises(UserError) as raised:
+        start.model.freeze_parts(["encoder.layr"])
+    layers = "block" if start.reference.model.config.model_type == "t5" else "layers"
+    assert str(raised.value).endswith(f"decoder, output, encoder.{layers}.0 ...")
+
+
 @pytest.mark.parametrize(
     ("name", "change", "settings", "message"),
     [

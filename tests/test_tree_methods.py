@@ -46,6 +46,7 @@ def test_words_without_a_piece_are_said() -> None:
         for policy in ("first", "copy")
     )
     assert "0.1% of the words of train begin with no piece" in str(first.describe_lost(0.001))
+    assert ": 0.004% of the words of train" in str(first.describe_lost(0.00004))
     assert copy.describe_lost(0.001) is None
     assert str(copy.describe_lost(0.2)).endswith("of train; set subword.split_at_words=true")
 

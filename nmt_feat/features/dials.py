@@ -1,7 +1,7 @@
 """Dials: they reduce how much a feature of words tells, down to nothing.
 
     erase    each word loses its value with this probability: the information falls linearly
-    classes  each value becomes one of so many classes at random; one class tells nothing
+    classes  each value, `_` too, becomes one of so many classes at random; one class tells nothing
 
 The random numbers depend only on the run's seed and on what is read: for `erase` the sentence's
 text and the word's position, for `classes` the value. So training, test and translation agree, and
@@ -38,7 +38,7 @@ def apply_dials(
 
 
 def group_values(values: DictionaryColumn, count: int, seed: int) -> DictionaryColumn:
-    """Replace each value, except missing ones, by one of `count` classes."""
+    """Replace each value by one of `count` classes: `_`, too, but not `MISSING`."""
 
     def name_class(value: str) -> str:
         return value if value == MISSING else f"class {hash_text(value, seed) % count}"

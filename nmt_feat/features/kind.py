@@ -36,8 +36,8 @@ from nmt_feat.text.sentences import DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
 
 Booleans = NDArray[np.bool_]
-MANY = 0.05
-"""Share of words without a piece from which on a note says so."""
+NOTED_LOSS = 0.05
+"""From this share of lost values on, `describe_lost` has a note."""
 
 
 class FeatureKind:
@@ -284,7 +284,7 @@ class FeatureKind:
     ) -> list[str] | None:
         """What to show for the ids from FIRST on in a split; None if nothing can be shown.
 
-        `units`: of a kind with units, the ids of those of each distinct token.
+        `units`: if the kind has units, the ids of the units of each distinct token in the split.
         """
         return self.name_ids(vocabulary)
 
@@ -316,8 +316,8 @@ class FeatureKind:
         return []
 
     def describe_lost(self, share: float) -> str | None:
-        """What the user should know where no piece has the value of a share of the words."""
-        if share < MANY:
+        """A note on the share of words whose value no piece has; None if it is small."""
+        if share < NOTED_LOSS:
             return None
         join = f"set {self.where}.cover=join, or " if self.joins_words else "set "
         return (

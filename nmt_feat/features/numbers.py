@@ -144,11 +144,12 @@ class HeadNumbers(Numbers):
         return HEAD
 
     def describe_lost(self, share: float) -> str | None:
-        """Where heads are found by counting the words that pieces begin, any word counts."""
+        """Also a note on a small share, since heads are found by counting the words of pieces."""
         if not self.gives_heads:
             return super().describe_lost(share)
+        percent = f"{100 * share:.2g}%"  # never 0%
         return (
-            f"{self.where}: {share:.1%} of the words of train begin with no piece of their own, so "
+            f"{self.where}: {percent} of the words of train begin with no piece of their own, so "
             "that the distances of others lead to wrong words; set subword.split_at_words=true"
         )
 

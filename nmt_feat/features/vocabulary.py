@@ -20,7 +20,7 @@ INSIDE = "<inside>"
 
 
 class VocabularyBasis(NamedTuple):
-    """The fields of a vocabulary that depend neither on counts nor on the feature's settings."""
+    """The fields of a vocabulary that follow neither from counts nor from settings alone."""
 
     annotated: bool = False  # whether an annotation says what the words are
     cover: str = "first"  # what a piece that covers several words gets

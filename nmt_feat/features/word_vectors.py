@@ -45,7 +45,7 @@ class WordVectors(FormValues):
             )
 
     def check_settings(self) -> None:
-        """Refuse a smallest count: the words come from the file, not from the training text."""
+        """Also refuse `min_count`: the words come from the file, not from the training text."""
         super().check_settings()
         settings = self.settings
         if settings.min_count > 1:

@@ -57,8 +57,8 @@ def compute_chunk_softmax(
     """The softmax of a chunk of C positions.
 
     A softmax subtracts the largest logit, so that no exponential overflows. In bf16 on CPU, `exp`
-    without this step takes half the time. It is tried first there, and used if all sums are in the
-    range of the numbers.
+    without this step takes half the time. So it is tried first there, and the softmax replaces it
+    if a sum has overflowed or vanished.
 
     Args:
         states: `(C, D)`.

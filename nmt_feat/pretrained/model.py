@@ -178,11 +178,11 @@ class PretrainedModel(TranslationModel):
         for entry in entries:
             inside = [n for n, _ in self.named_parameters() if f"{n}.".startswith(f"{entry}.")]
             if not inside:
-                first = next(n for n, _ in self.named_parameters() if n.startswith("encoder."))
-                layer = ".".join(first.split(".")[:3])
+                # Its name is that of the family: `encoder.layers.0`, T5's `encoder.block.0`.
+                layer = next(n for n, _ in self.encoder.named_modules() if n.endswith(".0"))
                 raise UserError(
                     f"init.freeze=[{entry}]: no part of the model; known: {', '.join(PARTS)}, "
-                    f"{layer} ..."
+                    f"encoder.{layer} ..."
                 )
             names.update(inside)
         self._freeze(names)

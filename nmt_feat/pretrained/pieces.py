@@ -121,10 +121,10 @@ def describe_model(
 
 def check_languages(folder: ModelFolder, languages: Sequence[str]) -> None:
     """Refuse languages that the model has no code for."""
-    known = read_languages(folder)
+    all_languages = read_languages(folder)
     for language in languages:
-        if language not in known:
-            near = [one for one in known if one.startswith(language)] or known
+        if language not in all_languages:
+            near = [name for name in all_languages if name.startswith(language)] or all_languages
             raise UserError(
                 f"{folder.where}: has no language {language!r}; set "
                 f"model.languages=[SOURCE,TARGET], {suggest(language, near)}"

@@ -111,7 +111,7 @@ def check_format(number: int, path: Path) -> None:
 
 @dataclass
 class TrainingState:
-    """The state of a training beside tensors; each checkpoint has it, so names are part of it."""
+    """The state of a training beside tensors. Checkpoints store it by these names."""
 
     step: int = 0
     """The number of updates."""
