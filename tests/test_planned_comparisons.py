@@ -60,6 +60,28 @@ def test_p_is_corrected_for_the_whole_plan(runs: list[tuple[RunRecord, Path]]) -
     assert alone.p == alone.difference.p
 
 
+def test_rows_of_several_sizes_have_their_whole_names(tmp_path: Path) -> None:
+    """Two comparisons call a method `gate`; a plan says which."""
+    sized_runs = []
+    for limit, wrong in ((100, 0.1), (200, 0.3)):
+        for method, chance in (("none", 0.5), ("gate", wrong)):
+            for seed in SEEDS:
+                record, run_folder = run(tmp_path / str(limit), method, seed, chance)
+                record.hash += str(limit)
+                record.settings["data"] = {"limit": limit}
+                sized_runs.append((record, run_folder))
+    comparisons = Report(sized_runs, pairs=False).comparisons
+    plan = [(f"gate data.limit={n}", f"none data.limit={n}") for n in (100, 200)]
+    small, large = compare_as_planned(plan, comparisons, "BLEU").values()
+    assert small is not None
+    assert large is not None
+    assert small.difference.value > large.difference.value
+    with pytest.raises(UserError, match="no row 'gate' here; known: gate data"):
+        compare_as_planned([("gate", "none")], comparisons, "BLEU")
+    with pytest.raises(UserError, match="are not compared here"):
+        compare_as_planned([(plan[0][0], plan[1][0])], comparisons, "BLEU")
+
+
 def test_a_plan_in_a_report(runs: list[tuple[RunRecord, Path]], tmp_path: Path) -> None:
     text = "# before the first run\ngate - none\n\nadd - none  # as well\n"
     plan = read_plan(write_plan(tmp_path, text))

@@ -207,10 +207,11 @@ def correct_differences(
     differences: Mapping[Key, Difference], missing: int = 0
 ) -> dict[Key, CorrectedDifference]:
     """The differences with p-values corrected (Holm) for their number and for `missing` ones."""
-    values = correct_by_holm([*(d.p for d in differences.values()), *[1.0] * missing])
+    p_values = [difference.p for difference in differences.values()]
+    corrected = correct_by_holm([*p_values, *[1.0] * missing])[: len(p_values)]
     return {
-        key: CorrectedDifference(d, p)
-        for (key, d), p in zip(differences.items(), values, strict=False)
+        key: CorrectedDifference(difference, p)
+        for (key, difference), p in zip(differences.items(), corrected, strict=True)
     }
 
 

@@ -36,7 +36,7 @@ def _describe_corpus(record: RunRecord) -> tuple[str, ...]:
     name = record.data or str(data.get("name", ""))
     languages = [data.get(f"{side}_lang") for side in ("source", "target")]
     pair = " to ".join(map(str, languages)) if all(languages) else ""
-    if data.get("objective") == "denoise":  # whose scores are those of restored sources
+    if data.get("objective") == "denoise":  # it is scored on restored text of the source side
         pair = f"{languages[0]} restored"
     train = (data.get("train") or {}).get("source", "") if name == FILES else ""
     folder = (data.get("folder") or "") if train else ""

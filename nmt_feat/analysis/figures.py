@@ -269,6 +269,7 @@ def draw_gates(name: str, gates: Gates) -> Figure:
         for _, by_part in values.values()
         for weights in by_part.values()
     ]
+    low, high = min(map(min, all_weights)), max(map(max, all_weights))
     figure, panels = make_panels(len(gates), 1.6 + 0.3 * value_count)
     for axes, (feature, all_values) in zip(panels, gates.items(), strict=True):
         values = dict(list(all_values.items())[:MOST_VALUES])
@@ -282,7 +283,6 @@ def draw_gates(name: str, gates: Gates) -> Figure:
         labels = [f"{value} ({pieces:,})" for value, (pieces, _) in values.items()]
         axes.set_yticks(range(len(values)), wrap_names(labels))
         axes.set_ylim(len(values) - 0.5, -0.5)
-        low, high = min(map(min, all_weights)), max(map(max, all_weights))
         axes.set_xlim(min(0, low) - 0.03, max(1, high) + 0.03)
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PROVENANCE = ("code", "libraries", "machine", "data_hashes", "parameters", "parent")
 FACTS = ("hash", "updates", "selected", "train_seconds", "tokens_per_second", "peak_memory_mib")
-
 WORDS = {
     "train_read": "training pairs before filtering",
     "source_size": "source vocabulary",
@@ -108,10 +107,8 @@ def render_svg(figure: Figure, prefix: str, label: str) -> Markup:
     root = ElementTree.fromstring(control_free)
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag.rpartition("}")[2] in (
-                "metadata",
-                "style",
-            ):  # a style would change the page
+            # A style would change the whole page.
+            if child.tag.rpartition("}")[2] in ("metadata", "style"):
                 parent.remove(child)
     for element in root.iter():
         for key, value in element.attrib.items():

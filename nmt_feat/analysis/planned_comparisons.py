@@ -1,7 +1,7 @@
 """Comparisons that were planned before the first result, corrected only for their number.
 
 A plan is a text file with a comparison in each line, `ROW - OTHER`, by the names of rows in the
-table. Empty lines, and comments after `#`, are ignored.
+table (`gate data.limit=1000` if sizes differ). Empty lines, and comments after `#`, are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from nmt_feat.analysis.claims import ALPHA
 from nmt_feat.analysis.comparison_tables import difference_cells
-from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, correct_differences
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method, correct_differences
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
 from nmt_feat.errors import UserError, suggest
@@ -58,37 +58,39 @@ def compare_as_planned(
     A missing difference counts in the correction, too, so no p-value gains by missing runs.
     """
     optional("scipy", "a p-value", "analysis")
-    evidence_of = {name: e for e in comparisons for m in e.methods for name in (m.name, m.row)}
+    # Several comparisons may call their methods alike, one `gate` for each size of a corpus.
+    rows = {
+        method.row: (evidence, method) for evidence in comparisons for method in evidence.methods
+    }
     differences: dict[tuple[str, str], Difference] = {}
-    for first, second in plan:
-        for name in (first, second):
-            if name not in evidence_of:
-                raise UserError(f"--plan: no row {name!r} here; {suggest(name, evidence_of)}")
-        if evidence_of[first] is not evidence_of[second]:
+    for pair in plan:
+        for name in pair:
+            if name not in rows:
+                raise UserError(f"--plan: no row {name!r} here; {suggest(name, rows)}")
+        (evidence, first), (other_evidence, second) = (rows[name] for name in pair)
+        if evidence is not other_evidence:
             raise UserError(
-                f"--plan: {first} and {second} are not compared here: their test sets or settings "
-                "are not the same"
+                f"--plan: {first.row} and {second.row} are not compared here: their test sets or "
+                "settings are not the same"
             )
-        if difference := _subtract_by_seed(evidence_of[first], first, second, metric):
-            differences[first, second] = difference
+        if difference := _subtract_by_seed(evidence, first, second, metric):
+            differences[pair] = difference
     missing = len(plan) - len(differences)
     return dict.fromkeys(plan) | correct_differences(differences, missing)
 
 
 def _subtract_by_seed(
-    evidence: Evidence, first: str, second: str, metric: str
+    evidence: Evidence, first: Method, second: Method, metric: str
 ) -> Difference | None:
-    """The difference of two rows over the seeds that both have."""
-    methods = {name: method for method in evidence.methods for name in (method.name, method.row)}
-    pair = methods[first], methods[second]
-    seeds = sorted(set(pair[0].seeds) & set(pair[1].seeds))
+    """The difference of two methods over the seeds that both have; None if these are too few."""
+    seeds = sorted(set(first.seeds) & set(second.seeds))
     if len(seeds) < 2:
         return None
     samples = [
         evidence.samples[metric][m.name].select_runs([m.seeds.index(seed) for seed in seeds])
-        for m in pair
+        for m in (first, second)
     ]
-    return compare_with_zero(Sample.weighted_sum(samples, [1, -1]), len(pair[0].counts[0][metric]))
+    return compare_with_zero(Sample.weighted_sum(samples, [1, -1]), len(first.counts[0][metric]))
 
 
 def make_plan_table(
