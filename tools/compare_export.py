@@ -10,6 +10,7 @@ engine or by the export, and BLEU of both.
 import argparse
 import dataclasses
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nmt_feat.base.terminal import say, use_utf8
@@ -29,7 +30,7 @@ SAME = 1e-4
 
 
 def export_run(run: TrainedModel, folder: Path) -> exporting.Exported:
-    """Export the run's model, whose combiner CTranslate2 has to have."""
+    """Export the run's model, for combiners that CTranslate2 has."""
     if exporting.fold_tables(run.model.source) is None:
         raise UserError(f"{run.folder}: take a run of none, concat, add or average")
     assert isinstance(run.model, Transformer)
@@ -53,21 +54,34 @@ def compare(
     return len(pairs), native_better, export_better, *scores
 
 
-def score_bleu(run: TrainedModel, hypotheses: list[Hypothesis], split: EncodedSplit) -> float:
+def score_bleu(run: TrainedModel, hypotheses: Sequence[Hypothesis], split: EncodedSplit) -> float:
     """BLEU of translations of the split."""
     texts = [run.target.decode(hypothesis.ids) for hypothesis in hypotheses]
     scoring = choose_scoring(run.cfg.data)
     return score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer).bleu
 
 
+def make_parser(document: str | None, beams: str, penalties: str) -> argparse.ArgumentParser:
+    """A command line with a run, and with beams and length penalties, which have these defaults."""
+    parser = argparse.ArgumentParser(description=(document or "").split("\n")[0])
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--beams", default=beams)
+    parser.add_argument("--length-penalty", default=penalties)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def vary_decoding(run: TrainedModel, options: argparse.Namespace) -> Iterator[DecodingConfig]:
+    """The run's decoding with each beam and each length penalty of the command line."""
+    for beam in map(int, options.beams.split(",")):
+        for penalty in map(float, options.length_penalty.split(",")):
+            yield dataclasses.replace(run.cfg.decoding, beam=beam, length_penalty=penalty, nbest=1)
+
+
 def main() -> None:
     """Print a line for each setting."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--beams", default="1,2,5")
+    parser = make_parser(__doc__, beams="1,2,5", penalties="1")
     parser.add_argument("--patience", default="1,2", help="of CTranslate2, at beams above 1")
-    parser.add_argument("--length-penalty", default="1")
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     use_utf8()
     try:
@@ -77,17 +91,13 @@ def main() -> None:
         say("beam\tpatience\tlength penalty\tdiffer\tnative better\texport better\tBLEU\texport's")
         with tempfile.TemporaryDirectory() as folder:
             engine = export_run(run, Path(folder))
-            for beam in map(int, options.beams.split(",")):
-                for penalty in map(float, options.length_penalty.split(",")):
-                    cfg = dataclasses.replace(
-                        run.cfg.decoding, beam=beam, length_penalty=penalty, nbest=1
-                    )
-                    for patience in map(float, options.patience.split(",") if beam > 1 else "1"):
-                        engine.patience = patience
-                        differ, ours, theirs, *bleu = compare(run, engine, split, cfg)
-                        counts = f"{differ} of {len(split)}\t{ours}\t{theirs}"
-                        scores = "\t".join(f"{value:.2f}" for value in bleu)
-                        say(f"{beam}\t{patience:g}\t{penalty:g}\t{counts}\t{scores}")
+            for cfg in vary_decoding(run, options):
+                for patience in map(float, options.patience.split(",") if cfg.beam > 1 else "1"):
+                    engine.patience = patience
+                    differ, ours, theirs, *bleu = compare(run, engine, split, cfg)
+                    setting = f"{cfg.beam}\t{patience:g}\t{cfg.length_penalty:g}"
+                    counts = f"{differ} of {len(split)}\t{ours}\t{theirs}"
+                    say("\t".join([setting, counts, *(f"{value:.2f}" for value in bleu)]))
     except UserError as error:
         fail(str(error))
 

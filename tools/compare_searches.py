@@ -6,27 +6,24 @@ each live hypothesis at each step), the seconds, how many translations differ fr
 search, and BLEU. Rows do not depend on the machine; seconds do.
 """
 
-import argparse
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
+from compare_export import make_parser, score_bleu, vary_decoding
 from torch import Tensor
 
 from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, fail
-from nmt_feat.evaluation.languages import choose_scoring
-from nmt_feat.evaluation.metrics import score
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.runs.trained_model import TrainedModel
 
 SEARCHES: dict[str, dict[str, Any]] = {
-    "proven": {},
-    "likely": {"stop": "likely"},
-    "proven, refill": {"refill": True},
+    "proven": {"stop": "proven", "refill": False},
+    "likely": {"stop": "likely", "refill": False},
+    "proven, refill": {"stop": "proven", "refill": True},
     "likely, refill": {"stop": "likely", "refill": True},
 }
 """The searches by name; all are compared with the first one, the default."""
@@ -63,11 +60,9 @@ def translate(
     counter.rows, begin = 0, time.perf_counter()
     nbest = translate_split(run.model, split, list(run.cfg.features), decoding, run.device)
     seconds = time.perf_counter() - begin
-    pieces = [hypotheses[0].ids for hypotheses in nbest]
-    scoring = choose_scoring(run.cfg.data)
-    texts = list(map(run.target.decode, pieces))
-    scores = score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer)
-    return Translations(pieces, counter.rows, seconds, scores.bleu)
+    best = [hypotheses[0] for hypotheses in nbest]
+    pieces, bleu = [hypothesis.ids for hypothesis in best], score_bleu(run, best, split)
+    return Translations(pieces, counter.rows, seconds, bleu)
 
 
 def print_searches(
@@ -87,25 +82,15 @@ def print_searches(
 
 def main() -> None:
     """Print a line for each search, beam and length penalty."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--beams", default="5,2")
-    parser.add_argument("--length-penalty", default="1,0.6")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    options = make_parser(__doc__, beams="5,2", penalties="1,0.6").parse_args()
     use_utf8()
     try:
         run = TrainedModel(options.run, options.threads)
         counter = RowCounter(run.model)
         split = run.encode_pairs(*run.read_test_set())
         say("beam\tpenalty\tsearch\trows\tratio\tseconds\tratio\tdiffer\tBLEU")
-        for beam in map(int, options.beams.split(",")):
-            for penalty in map(float, options.length_penalty.split(",")):
-                base = dataclasses.replace(
-                    run.cfg.decoding, beam=beam, length_penalty=penalty, nbest=1
-                )
-                base = dataclasses.replace(base, stop="proven", refill=False)
-                print_searches(run, split, base, counter)
+        for decoding in vary_decoding(run, options):
+            print_searches(run, split, decoding, counter)
     except UserError as error:
         fail(str(error))
 
