@@ -93,11 +93,14 @@ def test_a_run_says_what_to_do_next(
 ) -> None:
     record, folder = toy_runs.run(tmp_path, "add", 1, 0.2)
     record.parameters = {"total": 1}
-    for control, lines in (
-        ("none", [f"translate with it: python translate.py run={folder} input=FILE"]),
-        ("shuffled", []),
+    for control, data, lines in (
+        ("none", {}, [f"translate with it: python translate.py run={folder} input=FILE"]),
+        ("shuffled", {}, []),
+        ("none", {"terminology": {"shuffled": True}}, []),
+        ("none", {"objective": "denoise"}, []),
     ):
-        print_result(FinishedRun(small.config(f"control={control}"), record, folder), "COMMAND")
+        record.settings["control"], record.config = control, {"data": data}
+        print_result(FinishedRun(small.config(), record, folder), "COMMAND")
         out = capsys.readouterr().out.splitlines()
         assert out[out.index(f"written to {folder}") + 1 :] == [*lines, "try next: COMMAND"]
 

@@ -166,11 +166,16 @@ def test_accuracies_over_seeds(tmp_path: Path) -> None:
     assert "suite contrast %" in tables[""].heading
 
 
-def test_shuffled_terms_of_a_folder_are_left_out(
+def test_runs_of_a_folder_that_do_not_translate_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (_, plain), (control, folder) = (toy_runs.run(tmp_path, "none", seed, 0.1) for seed in (1, 2))
-    control.config = {"data": {"terminology": {"shuffled": True}}}
-    write_record(folder, control)
+    (_, plain), *others = (toy_runs.run(tmp_path, "none", seed, 0.1) for seed in (1, 2, 3))
+    settings = {"terminology": {"shuffled": True}}, {"objective": "denoise"}
+    for (record, folder), data in zip(others, settings, strict=True):
+        record.config = {"data": data}
+        write_record(folder, record)
     assert list_text_readers(tmp_path) == [plain]
-    assert capsys.readouterr().out.startswith(f"{folder.name}: a control, to which a text means")
+    assert capsys.readouterr().out.splitlines() == [
+        f"{others[0][1].name}: a control, to which a text means nothing; left out",
+        f"{others[1][1].name}: restores text and does not translate; left out",
+    ]

@@ -75,18 +75,20 @@ def test_parents_have_the_digits_of_their_folders() -> None:
 def test_a_sweep_names_the_folders_of_its_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the command that translates with the best row, which no control is."""
+    """And the command that translates with the best row that is not a control."""
     monkeypatch.chdir(tmp_path)
     records = [run("none", 1, 30.0), run("gate", 1, 31.0), run("gate", 2, 32.0)]
     records += [run("gate", 1, 40.0, control="shuffled"), run("add", 1, None)]
     records[3].settings["control"] = "shuffled"
+    records.append(run("concat", 1, 50.0))
+    records[5].config = {"data": {"terminology": {"shuffled": True}}}
     runs = [(r, tmp_path / "runs" / f"{i}") for i, r in enumerate(records)]
     assert [*describe_folders({"": Report(runs)})] == [
-        "4 finished runs in runs",
+        "5 finished runs in runs",
         "translate with gate, seed 1, of the best row by dev BLEU: "
         "python translate.py run=runs/1 input=FILE",
     ]
-    assert [*describe_folders({"": Report(runs[4:])})] == []
+    assert [*describe_folders({"": Report(runs[4:5])})] == []
 
 
 def test_the_time_of_no_further_run_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nmt_feat.base.terminal import say, use_utf8
-from nmt_feat.cli.texts import add_run_options, choose_input_text, make_parser, read_pairs
-from nmt_feat.data.controls import CONTROLS
+from nmt_feat.cli.texts import (
+    add_run_options,
+    choose_input_text,
+    explain_no_translation,
+    make_parser,
+    read_pairs,
+)
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import ContrastResult, Decision, make_result, read_suite
 from nmt_feat.evaluation.metrics import Reading, reading_accuracy
@@ -87,14 +92,12 @@ def decide_suite(
 
 def list_text_readers(top: Path) -> list[Path]:
     """The finished runs of a folder that can read a further text, without ensembles."""
-    runs = {folder: run for folder, run in find_runs([top]).items() if not run.members}
     folders = []
-    for folder, run in runs.items():
-        if not (folder / FINISHED).is_file():
+    for folder, run in find_runs([top]).items():
+        if run.members or not (folder / FINISHED).is_file():
             continue
-        terms = run.config.get("data", {}).get("terminology") or {}
-        if run.settings.get("control") in CONTROLS or terms.get("shuffled"):
-            say(f"{folder.name}: a control, to which a text means nothing; left out")
+        if reason := explain_no_translation(run):
+            say(f"{folder.name}: {reason}; left out")
         else:
             folders.append(folder)
     if not folders:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nmt_feat.cli.texts import explain_no_translation
 from nmt_feat.config.commands import drop_settings, shell_command
 from nmt_feat.config.instantiate import TRUSTED, modules_to_allow
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
-from nmt_feat.data.controls import CONTROLS
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.runs.build_model import FEWEST_IDS, WORD, build_combiner, request_widths
@@ -62,14 +62,14 @@ def suggest_sweep(
 
 
 def _choose_combiners(run: FinishedRun, combiner: str) -> Sequence[str]:
-    """Combiners that can be compared with the settings of a run, its own among them."""
+    """Combiners to compare with the settings of a run; its own is among them if it can be."""
     names: Sequence[str] = COMBINERS
     if run.cfg.model.folder:
         names = OF_PRETRAINED
     elif run.cfg.init.run:
         names = FULL_WORD
         if not _has_full_word(run.cfg):
-            # Only a parent with the same narrow word has its table taken.
+            # The parent's table is as narrow as this word, so no other combiner could take it.
             return (combiner,) if "source.words" in run.record.parent.get("taken", ()) else names
     return names if combiner in names else ("none", combiner, *names[1:])
 
@@ -91,23 +91,17 @@ def describe_folders(reports: Mapping[str, Report]) -> Iterator[str]:
         count = f"{len(folders)} finished run{'' if len(folders) == 1 else 's'}"
         yield f"{count} in {', '.join(parents)}"
     for report in reports.values():
-        by_score: dict[float, tuple[str, RunRecord]] = {}
+        rows: list[tuple[float, str, RunRecord]] = []
         for name, runs in report.table.runs_by_name().items():
-            usable = [run for run in runs if run.dev and _translates(run, report)]
+            runs = [run for run in runs if run.hash in report.folders]
+            usable = [run for run in runs if run.dev and not explain_no_translation(run)]
             if usable:
                 score = statistics.fmean(run.dev.bleu for run in usable if run.dev)
-                by_score.setdefault(score, (f"{name}, seed {usable[0].seed}", usable[0]))
-        if by_score:
-            title, run = by_score[max(by_score)]
+                rows.append((score, name, usable[0]))
+        if rows:
+            _, name, run = max(rows, key=lambda row: row[0])
             command = suggest_translation(_shorten(report.folders[run.hash]), run)
-            yield f"translate with {title}, of the best row by dev BLEU: {command}"
-
-
-def _translates(run: RunRecord, report: Report) -> bool:
-    """Whether a run's folder is there, and its translations mean something."""
-    is_control = run.settings.get("control") in CONTROLS
-    restores = run.config.get("data", {}).get("objective") == "denoise"
-    return run.hash in report.folders and not is_control and not restores
+            yield f"translate with {name}, seed {run.seed}, of the best row by dev BLEU: {command}"
 
 
 def _shorten(path: Path) -> Path:

@@ -1,12 +1,14 @@
-"""Options of commands that read a text, with or without a run."""
+"""Options of commands that read a text, with or without a run, and which runs can read one."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
 from nmt_feat.runs.inputs import KINDS, Text
+from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 
@@ -41,6 +43,17 @@ def choose_input_text(source: str | Path, options: argparse.Namespace) -> Text:
     """The text that the options describe."""
     factors = [name for name in options.factors.split(",") if name]
     return Text(str(source), options.format, factors, getattr(options, "raw", None), "--")
+
+
+def explain_no_translation(record: RunRecord) -> str:
+    """Why a run is not for translating texts; empty if it is."""
+    data = record.config.get("data") or {}
+    if data.get("objective") == "denoise":
+        return "restores text and does not translate"
+    has_shuffled_terms = (data.get("terminology") or {}).get("shuffled")
+    if record.settings.get("control") in CONTROLS or has_shuffled_terms:
+        return "a control, to which a text means nothing"
+    return ""
 
 
 def read_pairs(

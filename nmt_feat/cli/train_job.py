@@ -13,8 +13,8 @@ from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.compose import refuse_silent_merges
 from nmt_feat.cli.next_steps import suggest_sweep, suggest_translation
 from nmt_feat.cli.sweep import current
+from nmt_feat.cli.texts import explain_no_translation
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.build_trainer import find_selecting_metric
@@ -68,7 +68,7 @@ def print_result(run: FinishedRun, sweep: str) -> None:
     """Print a run's figures, and what to do next; `sweep` is the command to try."""
     TextConsole().print(summarize_run(run.record))
     say(f"written to {run.folder}")
-    if run.cfg.control not in CONTROLS:
+    if not explain_no_translation(run.record):
         say(f"translate with it: {suggest_translation(run.folder, run.record)}")
     say(f"try next: {sweep}")
 
