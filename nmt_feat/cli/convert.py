@@ -48,9 +48,9 @@ def main() -> None:
     if source == "parallel":
         inputs += [f"{options.input}.{name}" for name in options.factors]
     if target == "parallel":
+        if options.output == STANDARD:
+            raise UserError("-: parallel is a file for each factor; name a file")
         outputs += [f"{options.output}.{name}" for name in options.factors]
-    if target == "parallel" and options.output == STANDARD:
-        raise UserError("-: parallel is a file for each factor; name a file")
     for output in outputs:
         check_output(output, "", inputs)
     findings = Findings()

@@ -39,7 +39,7 @@ NGram = tuple[str, ...]
 
 
 def list_ngrams(tokens: Sequence[str], longest: int) -> set[NGram]:
-    """The sequences of up to `longest` words of a sentence that begin with a letter each."""
+    """The sequences of up to `longest` words of a sentence; each word begins with a letter."""
     ngrams = {
         tuple(tokens[i : i + length])
         for length in range(1, min(longest, len(tokens)) + 1)
@@ -49,7 +49,10 @@ def list_ngrams(tokens: Sequence[str], longest: int) -> set[NGram]:
 
 
 def count_ngrams(sentences: Sequence[set[NGram]], min_count: int) -> tuple[list[NGram], csc_matrix]:
-    """The sequences of at least `min_count` sentences; a matrix (sentences, ngrams), 1 where."""
+    """The sequences that are in at least `min_count` sentences, sorted; and where they are.
+
+    The matrix `(sentences, sequences)` has 1 if the sentence has the sequence.
+    """
     from scipy.sparse import csc_matrix
 
     counts = Counter(ngram for ngrams in sentences for ngram in ngrams)

@@ -87,7 +87,7 @@ def run_program(name: str, execute: Callable[[Any], float | None]) -> None:
         frames = traceback.walk_tb(error.__traceback__)
         if any(frame.f_code is run_job.__code__ for frame, _ in frames):
             raise  # a defect of ours: with its traceback
-        if "No trials are completed" in str(error):  # Optuna asks for the best trial, has none
+        if "No trials are completed" in str(error):  # by Optuna, asked for the best trial
             say("every trial of the search has failed; see above", file=sys.stderr)
             sys.exit(1)
         fail(f"the settings cannot be read: {' '.join(str(error).split())}")

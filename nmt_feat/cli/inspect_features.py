@@ -24,20 +24,24 @@ from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.runs.resolve import resolve_settings
 
 
-def tabulate_sentence(prepared: Prepared, i: int) -> TextTable:
-    """The pieces of a sentence of dev, a row each, and their values or the units of these."""
-    split, vocabularies = prepared.dev, prepared.encoder.features
-    names_of = {
-        name: kind.name_tokens(vocabularies[name], split.list_units(name))
-        for name, kind in prepared.encoder.valued_kinds.items()
-    }
-    values_of = {name: names for name, names in names_of.items() if names is not None}
-    table = TextTable("piece", *values_of, box=None, pad_edge=False)
+def name_tokens(prepared: Prepared) -> dict[str, list[str]]:
+    """By feature, what to show for each of its ids in dev: a value, or the units of a token."""
+    vocabularies, names_of = prepared.encoder.features, {}
+    for name, kind in prepared.encoder.valued_kinds.items():
+        names = kind.name_tokens(vocabularies[name], prepared.dev.list_units(name))
+        if names is not None:
+            names_of[name] = ["<pad>", "<unk>", "<end>", *names]
+    return names_of
+
+
+def tabulate_sentence(prepared: Prepared, names_of: dict[str, list[str]], i: int) -> TextTable:
+    """The pieces of a sentence of dev, a row each, and the names of their values."""
+    split = prepared.dev
+    table = TextTable("piece", *names_of, box=None, pad_edge=False)
     start, end = split.source.offsets[i : i + 2]
     columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
-    for name in values_of:
-        values = ["<pad>", "<unk>", "<end>", *values_of[name]]
-        columns.append([values[id] for id in split.features[name][start : end - 1].tolist()])
+    for name, names in names_of.items():
+        columns.append([names[id] for id in split.features[name][start : end - 1].tolist()])
     for row in zip(*columns, strict=True):
         table.add_row(*row)
     return table
@@ -51,17 +55,20 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
     widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
     for line in advise_on_run(cfg, prepared.report, widths):
         console.print(literal(f"- {line}"))
-    if count := min(examples, len(prepared.dev)):
-        console.print()
-        console.print(
-            f"sentences 1 to {count} of the {len(prepared.dev):,} of dev, in pieces with their "
-            "values; <unk>: not in the vocabulary"
-        )
+    count = min(examples, len(prepared.dev))
+    if count < 1:
+        return
+    console.print()
+    console.print(
+        f"sentences 1 to {count} of the {len(prepared.dev):,} of dev, in pieces with their "
+        "values; <unk>: not in the vocabulary"
+    )
+    names_of = name_tokens(prepared)
     for i in range(count):
         console.print()
         console.print(literal(f"{prepared.dev.texts('source')[i]}  →  "), end="")
         console.print(literal(prepared.dev.texts("target")[i]))
-        console.print(tabulate_sentence(prepared, i))
+        console.print(tabulate_sentence(prepared, names_of, i))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -126,7 +126,7 @@ def count_parallel_jobs(config: DictConfig) -> int | None:
     if launcher._target_.startswith("hydra._internal."):
         return 1
     count: int | None = launcher.get("n_jobs")
-    if count is None:  # joblib's
+    if count is None:  # only joblib's launcher has it
         return None
     return count_workers(int(count))
 
@@ -357,8 +357,8 @@ class SweepTable(Callback):
 
 def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     """The record and folder of a job's run; a stub and None if it failed before it had a folder."""
-    folder = Path(job["folder"] or "")
-    if job["folder"] is None or not any((folder / name).exists() for name in (STARTED, FINISHED)):
+    folder = job["folder"] and Path(job["folder"])
+    if not folder or not any((folder / name).exists() for name in (STARTED, FINISHED)):
         return _make_stub(job), None
     record = read_run(folder)
     if request := job.get("request"):

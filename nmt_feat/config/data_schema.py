@@ -22,8 +22,8 @@ from nmt_feat.config.bounds import (
 
 @dataclass
 class SplitConfig:
-    """A set of sentence pairs: two files, of which line n of one translates line n of the other.
-    Files may be gzipped (`.gz`).
+    """A set of sentence pairs: two files, in which lines of the same number are translations of
+    each other. Files may be gzipped (`.gz`).
 
     A name with `*` stands for several files, which are read as one, in the order of the numbers in
     their names.
