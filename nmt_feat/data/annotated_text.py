@@ -17,9 +17,9 @@ from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
 
 FACTOR = "factors."
-"""How the role of a file begins that has the values of a factor."""
+"""The prefix of the role of a file with the values of a factor."""
 LABELS = "labels."
-"""How the role of a file begins that has a value for each sentence."""
+"""The prefix of the role of a file with a value for each sentence."""
 
 
 def align_annotation(

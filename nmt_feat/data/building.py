@@ -45,7 +45,7 @@ REPORT = 4
 """The version of the report: raise it whenever its content changes."""
 MANIFEST = "manifest.json"
 PER_PROCESS = 1 << 24
-"""For each of so many bytes of training text there may be one more process."""
+"""Bytes of training text for which a further process is started."""
 WORD = "word"
 """The name of an additional feature, which marks where words begin (see controls.py)."""
 
@@ -106,7 +106,7 @@ def build_data(
 
 
 def count_processes(cfg: TrainConfig, corpus: RawCorpus) -> int:
-    """The number of processes: one for each part of the training text."""
+    """The number of processes: more for a larger training text, up to the setting or the cores."""
     size = sum(p.stat().st_size for name in corpus.train.files.values() for p in list_shards(name))
     return min(cfg.data.processes or count_cores(), 1 + size // PER_PROCESS)
 

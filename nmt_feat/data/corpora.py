@@ -25,7 +25,7 @@ from nmt_feat.text.normalization import normalize_line, rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 
 SAMPLE_SIZE = 100
-"""A file of JSON lines has words if one of its first lines, so many, has words."""
+"""How many lines of a file of JSON lines are read to see whether it has words."""
 
 
 @dataclass

@@ -17,7 +17,7 @@ built from the joined values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +84,16 @@ def join_values(values: Iterable[str]) -> str:
     return parts[0] if set(parts) in ({NONE}, {MISSING}) else "+".join(parts)
 
 
+def join_texts(texts: Sequence[str]) -> tuple[str, Integers]:
+    """Join texts to one, so that a position is enough to name a character of any text.
+
+    Returns:
+        The one text; and for each of `texts`, the position at which it begins in it.
+    """
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    return "".join(texts), np.cumsum(lengths) - lengths
+
+
 def mark_visible_characters(text: str) -> Booleans:
     """Whether each character is visible."""
     table = np.zeros(0x110000, bool)
@@ -100,16 +110,19 @@ def find_following(true: Booleans) -> Integers:
     return following
 
 
+def find_preceding(true: Booleans) -> Integers:
+    """For each position and the end, the nearest position before it that is true; else -1."""
+    positions = np.where(true, np.arange(len(true)), -1)
+    return np.append(-1, np.maximum.accumulate(positions))
+
+
 def find_last_word_of_piece(pieces: Pieces, sentences: Sentences, owner: Integers) -> Integers:
     """For each piece, find the last word that has a visible character in it.
 
     `owner` is the first such word; for a piece without a visible character it is also the last.
     """
-    # All positions are positions in one text, that of all sentences one after another.
-    lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
-    text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
-    visible = np.where(mark_visible_characters(text), np.arange(len(text)), -1)
-    visible_before = np.append(-1, np.maximum.accumulate(visible))
+    text, bases = join_texts(sentences.texts)
+    visible_before = find_preceding(mark_visible_characters(text))
     last_visible = visible_before[pieces.ends + np.repeat(bases, pieces.counts)]
     starts = sentences.starts + np.repeat(bases, sentences.counts)
     # The last word that begins at or before the piece's last visible character.

@@ -83,7 +83,7 @@ class SplitBuilder:
         """
         self._alike: dict[str, tuple[int, int]] = {}
         self._lost: dict[str, tuple[int, int]] = {}
-        self._known: dict[str, dict[str, int]] = {name: {} for name in features}
+        self._value_numbers: dict[str, dict[str, int]] = {name: {} for name in features}
         self._values: dict[str, list[str]] = {}
         self._counts: dict[str, list[int]] = {name: [] for name in features}
 
@@ -93,9 +93,9 @@ class SplitBuilder:
         self.bare += rows.bare
         numbers = {}
         for name, (values, counts) in rows.values.items():
-            ids_of_values, total = self._known[name], self._counts[name]
-            places = [ids_of_values.setdefault(value, len(ids_of_values)) for value in values]
-            total += [0] * (len(ids_of_values) - len(total))
+            value_numbers, total = self._value_numbers[name], self._counts[name]
+            places = [value_numbers.setdefault(value, len(value_numbers)) for value in values]
+            total += [0] * (len(value_numbers) - len(total))
             for position, count in zip(places, counts, strict=True):
                 total[position] += count
             value_ids = (VALUES + position for position in places)
@@ -112,8 +112,8 @@ class SplitBuilder:
 
     def close(self) -> None:
         """Free memory after the last rows: of the values, which may be millions, a list remains."""
-        self._values = {name: list(ids_of_values) for name, ids_of_values in self._known.items()}
-        self._known.clear()
+        self._values = {name: list(numbers) for name, numbers in self._value_numbers.items()}
+        self._value_numbers.clear()
 
     def counts(self, feature: str) -> Counter[str]:
         """How often each value of a feature occurs."""

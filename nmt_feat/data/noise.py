@@ -93,7 +93,7 @@ def mask_spans(
     source = Ragged(np.where(is_mask, UNK, values[rows]).astype(np.int32), np.array(bounds))
     features = {name: ids[rows] for name, ids in split.features.items()}
     if noise.features == "mask":
-        for name in features.keys() - set(split.tags):  # a tag says nothing of its first word alone
+        for name in features.keys() - set(split.tags):  # tags describe the whole sentence
             features[name] = np.where(is_mask, UNK, features[name]).astype(np.int32)
     return split.with_source(source, features)
 

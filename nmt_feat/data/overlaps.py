@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt_feat.base.ragged import Ragged
-from nmt_feat.data.covers import find_following, mark_visible_characters
+from nmt_feat.data.covers import (
+    find_following,
+    find_preceding,
+    join_texts,
+    mark_visible_characters,
+)
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST, UNK
 from nmt_feat.encoders.states import EncoderInput, States
@@ -42,13 +47,10 @@ def find_overlaps(
         counts: how many pieces each sentence has in the encoder.
         spans: `(encoder's pieces, 2)`, where these begin and end in their sentences.
     """
-    # All positions are positions in one text, that of all sentences one after another.
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    text, bases = "".join(texts), np.cumsum(lengths) - lengths
+    text, bases = join_texts(texts)
     is_shape = mark_visible_characters(text)
     next_visible = np.append(find_following(is_shape), len(text))
-    visible = np.where(is_shape, np.arange(len(text)), -1)
-    visible_before = np.append(-1, np.maximum.accumulate(visible))
+    visible_before = find_preceding(is_shape)
     next_letter = find_following(np.fromiter(map(str.isalnum, text), bool, len(text)))
 
     # The encoder's pieces from their first to their last visible character, those that have one.
@@ -96,7 +98,7 @@ def attach_states(
         name: the feature.
         subwords: cut the source into pieces.
         states: the states of the split's sentences.
-        where: by sentence, its file and line for messages.
+        where: by sentence, how messages name it.
         missing: if `error`, a piece that the encoder does not read is an error; else it is unknown.
 
     Returns:

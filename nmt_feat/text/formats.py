@@ -97,7 +97,8 @@ def parse_factored(
 ) -> Iterator[Sentence]:
     """Parse lines `word|f1|f2 ...`; a broken line is a `UserError` that begins `name:line:`.
 
-    In `pipe`, `&#124;` is a literal `|`, and `&amp;#124;` is a literal `&#124;`.
+    In `pipe`, `&#124;` is a literal `|`, and `&amp;#124;` is a literal `&#124;`. In general, one
+    `amp;` is removed: `&amp;amp;#124;` is a literal `&amp;#124;`.
     """
     separator = SEPARATORS[kind]
     for number, line in enumerate(lines, first):

@@ -28,7 +28,7 @@ from nmt_feat.text.word_values import MISSING, MISSING_HEAD
 TEXT = "text"
 """The name of the text itself as a source."""
 MISC = "misc."
-"""How the name of a key of the column `misc` begins."""
+"""The prefix of a key of the column `misc`, in names of columns."""
 NO_VALUES = {NONE, MISSING, "", "-1", str(MISSING_HEAD)}
 """Strings that stand for no value in some column."""
 VALUES = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos")
@@ -54,8 +54,8 @@ class Conflicts:
     def add(self, source: str, word: Word, others: Sequence[Word]) -> None:
         """Count a word that another source divides in another way, into `others`."""
         self.counts[source] += 1
-        parts = " + ".join(repr(other.form) for other in others) or "no word"
-        self.first.setdefault(source, f"{word.form!r} is {parts}")
+        forms = " + ".join(repr(part.form) for part in others) or "no word"
+        self.first.setdefault(source, f"{word.form!r} is {forms}")
 
     def update(self, others: Conflicts) -> None:
         """Add conflicts of later parts of the text."""

@@ -17,7 +17,7 @@ from nmt_feat.text.conllu import Sentence, Word, find_label, write_label
 Integers = NDArray[np.int64]
 TEXT, START, END = "text", "start", "end"
 LABEL = "label:"
-"""How the name of a table's column of labels begins."""
+"""The prefix of a table's columns of labels."""
 ORIGINAL = "original text"
 """The label with the text before terms were written into it; keys of users have no spaces."""
 ANNOTATION = ("lemma", "upos", "xpos", "feats", "deprel", "head_upos", "misc")
