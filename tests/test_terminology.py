@@ -254,10 +254,15 @@ def test_what_no_annotation_says_stays_unknown() -> None:
     read = [read_column(Sentences.of(sentences), column) for column in columns]
     values = [[column.values[code] for code in column.codes] for column in read]
     assert values == [["0", "0", "0"], *(["NOUN", MISSING, MISSING], ["O", MISSING, MISSING])]
-    features = {"upos": FeatureVocab("upos", "copy", ["NOUN"])}
-    encoder = SourceEncoder(Words("none", ["king"]), features)
-    with pytest.raises(UserError, match=r"^b: no annotation of 'the king', but features need it"):
-        encoder.align(encoder.read_columns(sentences), ["a", "b"])
+    message = "^b: no annotation of 'the king', but features need it"
+    for column in ("upos", "misc.NER"):
+        features = {"term": FeatureVocab(columns[0], "copy", ["0"])}
+        features[column] = FeatureVocab(column, "copy", ["NOUN", "O"])
+        encoder = SourceEncoder(Words("none", ["king"]), features)
+        aligned = encoder.align(encoder.read_columns(sentences[:1]), ["a"])
+        assert aligned.values["term"].values == ["0"]
+        with pytest.raises(UserError, match=message):
+            encoder.align(encoder.read_columns(sentences), ["a", "b"])
 
 
 def test_export_reads_the_runs_own_glossary(small: Small, tmp_path: Path) -> None:

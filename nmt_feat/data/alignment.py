@@ -20,6 +20,7 @@ from nmt_feat.data.covers import (
     count_words_without_piece,
     find_following,
     find_last_word_of_piece,
+    join_texts,
     mark_visible_characters,
 )
 from nmt_feat.embedders.ids import END, EOS, UNK
@@ -35,6 +36,7 @@ from nmt_feat.text.subwords import Pieces, Subwords
 from nmt_feat.text.word_values import (
     MISSING,
     MISSING_HEAD,
+    read_column,
     whitespace_words,
     without_annotation,
 )
@@ -59,9 +61,7 @@ def find_word_of_piece(pieces: Pieces, sentences: Sentences, where: Sequence[str
     Raises:
         UserError: if no word covers a visible character, so the annotation does not fit the text.
     """
-    # All positions are positions in one text, that of all sentences one after another.
-    lengths = np.fromiter(map(len, sentences.texts), np.int64, len(sentences))
-    text, bases = "".join(sentences.texts), np.cumsum(lengths) - lengths
+    text, bases = join_texts(sentences.texts)
     word_base = np.repeat(bases, sentences.counts)
     word_starts, word_ends = sentences.starts + word_base, sentences.ends + word_base
     piece_base = np.repeat(bases, pieces.counts)
@@ -280,7 +280,7 @@ class SourceEncoder:
         if self.features or self.split_at_words:
             without_words = np.flatnonzero(sentences.counts == 0).tolist()
             bare = {i for i in without_words if mark_visible_characters(texts[i]).any()}
-        refused = self._find_lacking(sentences) | (bare if self.required else set())
+        refused = self._find_incomplete(sentences) | (bare if self.required else set())
         if refused:
             i = min(refused)
             raise UserError(
@@ -294,18 +294,24 @@ class SourceEncoder:
             sentences = replace(Sentences.of(rows, self.annotation_columns), labels=labels)
         return sentences, len(bare)
 
-    def _find_lacking(self, sentences: Sentences) -> set[int]:
-        """Sentences whose words lack a value that features need; for each column, the first one."""
-        kinds = [self.kinds[name] for name in self.features]
-        columns = list_annotation_columns(kind for kind in kinds if kind.requires_annotation)
-        missing = {HEAD: str(MISSING_HEAD)}
-        words = [
-            pc.index(sentences.annotation[column], missing.get(column, MISSING)).as_py()
-            for column in columns
-            if column in sentences.annotation
-        ]
-        behind = np.cumsum(sentences.counts)
-        return {int(np.searchsorted(behind, word, side="right")) for word in words if word >= 0}
+    def _find_incomplete(self, sentences: Sentences) -> set[int]:
+        """For each column that features must have, the first sentence with a word that lacks it."""
+        kinds = [kind for name in self.features if (kind := self.kinds[name]).requires_annotation]
+        behind, incomplete = np.cumsum(sentences.counts), set[int]()
+        for column in {kind.annotation_column or "" for kind in kinds}:
+            name = column.partition(".")[0]
+            missing = str(MISSING_HEAD) if name == HEAD else MISSING
+            if name not in sentences.annotation:
+                continue
+            begins = pc.starts_with(sentences.annotation[name], missing)
+            is_missing = np.array(begins, bool)
+            if is_missing.any():
+                # Marks of terms may follow in the cell: then the word has a value of `term`.
+                values = read_column(sentences, column)
+                is_missing &= np.array(values.values)[values.codes] == missing
+            words = np.flatnonzero(is_missing)[:1]
+            incomplete |= set(np.searchsorted(behind, words, side="right").tolist())
+        return incomplete
 
     def _check_labels(self, sentences: Sentences, where: Sequence[str]) -> None:
         """Refuse a sentence without a sentence value that a feature needs."""
