@@ -272,8 +272,8 @@ class DecodingConfig:
     """How many hypotheses of each sentence are written; at most `beam`."""
     stop: Annotated[str, one_of("proven", "likely")] = "proven"
     """When the search of a sentence ends. `proven`: no unfinished hypothesis can become one of the
-    n best, at any length. `likely`: none would if it ended now. This is a little less work, and a
-    few translations differ."""
+    n best, at any length. `likely`: none would if it ended now; with `refill`, as in `generate` of
+    Hugging Face. This is a little less work without `refill`, and a few translations differ."""
     refill: bool = False
     """Whether the beam stays as wide as it was when hypotheses end, as in `generate` of Hugging
     Face. If not, a finished hypothesis takes a place in the beam."""
