@@ -155,9 +155,9 @@ class LoadedRun:
         begins = described.begins
         if not names:
             spaced = [Sentence(line, whitespace_words(line)) for line in described.texts]
-            cut = model.encoder.subwords.pieces(described.texts)
-            owner = find_word_of_piece(cut, Sentences.of(spaced), where)
-            begins = find_first_pieces(owner, cut.counts)
+            assert described.pieces is not None
+            owner = find_word_of_piece(described.pieces, Sentences.of(spaced), where)
+            begins = find_first_pieces(owner, described.pieces.counts)
         begins = [True] * len(tags) + begins.tolist()
         rows = [batch.source, *(batch.features[name] for name in source.features)]
         weights = source.combiner.weights_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from nmt_feat.api import (
     train,
 )
 from nmt_feat.runs.records import read_record
+from nmt_feat.text.conllu import Word
 from tests.support.entry import call
 from tests.support.small import Small
 
@@ -79,6 +81,19 @@ def test_words_of_a_run_without_features(corpus: Path, tmp_path: Path) -> None:
     words_only = train(small.overrides("combiner=none", "features=[]", "trainer.max_steps=1"))
     words = load_run(words_only.folder, threads=1).inspect("The old  house is red.")
     assert [word.text for word in words] == ["The", "old", "house", "is", "red."]
+
+
+def test_words_of_a_run_that_cuts_at_them(corpus: Path, tmp_path: Path) -> None:
+    """Its pieces end where words of the annotation end, also between spaces."""
+    small = Small(corpus, tmp_path / "cache", tmp_path)
+    settings = ("combiner=none", "features=[]", "trainer.max_steps=1")
+    cutting = train(small.overrides(*settings, "subword.split_at_words=true"))
+    text = "The house is red."
+    halves = [Word(text[a:b], a, b) for a, b in pairwise([0, 1, 3, 4, 6, 9, 10, 12, 13, 14, 17])]
+    words = load_run(cutting.folder, threads=1).inspect(
+        Sentence(text, tuple(half for half in halves if half.form.strip()))
+    )
+    assert [word.text for word in words] == text.split()
 
 
 def test_runs_as_a_data_frame(finished: FinishedRun) -> None:

@@ -22,6 +22,7 @@ from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import test_sets as testing
 from nmt_feat.runs import run
+from nmt_feat.runs.additions import PREPARED_AGAIN
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.records import read_record
@@ -167,8 +168,10 @@ def test_readings_of_a_finished_run(small: Small, capsys: pytest.CaptureFixture[
     assert record(folder)["tests"]["test"]["reading"] is None
     assert "without reading accuracy, because test.hyp is missing\n" in capsys.readouterr().out
     hypotheses.write_bytes(lines)
-    assert small.train(*settings) == folder
-    assert f"{folder}: reading accuracy added\n" in capsys.readouterr().out
+    assert small.train(*settings, f"paths.cache={small.folder / 'new-cache'}") == folder
+    out = capsys.readouterr().out
+    assert f"{PREPARED_AGAIN}\n" in out
+    assert f"{folder}: reading accuracy added\n" in out
     assert not current.trained
     run_record = record(folder)
     assert small.train(*settings, "data.readings=false") == folder

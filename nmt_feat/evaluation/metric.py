@@ -28,8 +28,6 @@ COMMON_METRICS = ("BLEU", "chrF")
 """Metrics that every record has, so that any two runs can be compared."""
 RESERVED_NAMES = (*COMMON_METRICS, "TER", "perplexity")
 """Names that a user-defined metric cannot have."""
-
-
 FORMS = ("mean", "bleu", "chrf")
 """How summed statistics can give a score; reports know these."""
 
@@ -99,19 +97,20 @@ def build_metrics(configs: Mapping[str, MetricConfig], scoring: Scoring) -> dict
     for key, config in configs.items():
         metric = build_object(config._target_, Metric, config.args, scoring=scoring)
         where = f"metrics.{key}._target_={config._target_}"
-        name = str(metric.name)
-        if not re.fullmatch(r"\w[\w .+%-]*", name) or name.endswith(" "):
+        name, form = metric.name, metric.form  # a user's class may set anything
+        is_text = isinstance(name, str)
+        if not is_text or not re.fullmatch(r"\w[\w .+%-]*", name) or name.endswith(" "):
             raise UserError(
-                f"{where}: its name is {short_repr(metric.name)}; a name may have letters, "
-                "digits, spaces and _ . + - %"
+                f"{where}: its name is {short_repr(name)}; a name is text of letters, digits, "
+                "spaces and _ . + - %"
             )
-        if metric.form not in FORMS:
-            raise UserError(f"{where}: its form is {metric.form}; {suggest(metric.form, FORMS)}")
+        if form not in FORMS:
+            raise UserError(f"{where}: its form is {form}; {suggest(str(form), FORMS)}")
         shipped = type(metric).__module__.startswith("nmt_feat.")
-        if metric.name in RESERVED_NAMES and not shipped:
-            raise UserError(f"{where}: the name {metric.name} is taken; choose another")
-        if metric.name in (earlier.name for earlier in metrics.values()):
-            raise UserError(f"{where}: another metric has the name {metric.name}; leave one out")
+        if name in RESERVED_NAMES and not shipped:
+            raise UserError(f"{where}: the name {name} is taken; choose another")
+        if name in (earlier.name for earlier in metrics.values()):
+            raise UserError(f"{where}: another metric has the name {name}; leave one out")
         metrics[key] = metric
     return metrics
 

@@ -28,7 +28,7 @@ class Reading:
     accuracy: float | None
     """Share of them that are right, 0 to 1; None if there are no readings."""
     settled: int
-    """Number of readings whose feature values differ from those of all readings of the text."""
+    """Number of readings whose feature values differ from those of every other one of the text."""
     settled_accuracy: float | None
     """Share of these that are right."""
 

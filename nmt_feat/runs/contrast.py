@@ -39,7 +39,7 @@ def read_sources(
             f"{reader.label} has {len(annotated)} sentences, {path} has an entry {max(texts) + 1}; "
             "give one sentence for each entry, in order"
         )
-    for entry, text in zip(texts, model.normalize_targets([*texts.values()]), strict=True):
+    for entry, text in zip(texts, model.normalize_texts([*texts.values()]), strict=True):
         if "".join(annotated[entry].text.split()) != "".join(text.split()):
             raise UserError(
                 f"{reader.label}: sentence {entry + 1} differs from the text of entry {entry + 1} "
@@ -58,7 +58,7 @@ def decide(
         for target in (decision.reference, *decision.contrastives)
     )
     sentences = [sources[entry] for entry, _ in pairs]
-    targets = model.normalize_targets([target for _, target in pairs])
+    targets = model.normalize_texts([target for _, target in pairs])
     where = [f"{path}: entry {entry + 1}" for entry, _ in pairs]
     limit = min(LONGEST, model.longest_side)
     check_pairs(model.encoder, model.target, sentences, targets, where, limit)

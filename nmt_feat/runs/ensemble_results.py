@@ -106,8 +106,9 @@ def _refuse_unlike_runs(group: Group) -> None:
             )
         hashes, first_hashes = group[folder].test_hashes, group[first].test_hashes
         # Records of earlier versions have no hashes, so these cannot be compared.
-        for test in hashes.keys() & first_hashes.keys():
-            if test in settings[folder].data.tests and hashes[test] != first_hashes[test]:
+        for test in settings[folder].data.tests:
+            has_both = test in hashes and test in first_hashes
+            if has_both and hashes[test] != first_hashes[test]:
                 raise UserError(f"{folder}: has another {test} than {first}; {advice}")
         if settings[folder].decoding != settings[first].decoding:
             raise UserError(f"{folder}: was tested by another search than {first}; {advice}")

@@ -38,7 +38,7 @@ from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance, records
-from nmt_feat.runs.additions import add_metrics, add_results
+from nmt_feat.runs.additions import add_metrics, add_results, report_repetition
 from nmt_feat.runs.advice import advise_on_corpus, advise_on_run
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
 from nmt_feat.runs.build_model import format_widths
@@ -185,7 +185,7 @@ def prepare_resumption(
     if checkpoint.step and (run / records.STARTED).exists():
         record = records.read_record(run / records.STARTED)
         before = upgrade_record(record, cfg, data)
-        if resumes_other_run:  # of its validations; here today's hold
+        if resumes_other_run:  # its validations may have had others than this run's
             before |= limits_of_validation(record.settings)
         refuse_changes(run, before, settings, checkpoint.step, cfg.trainer.resume_exact)
     if resumes_other_run:
@@ -250,7 +250,7 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
     if missing := [name for name in selected.files.values() if not (folder / name).exists()]:
         say(f"{folder}: without reading accuracy, because {', '.join(missing)} is missing")
         return False
-    prepared = prepare_run(cfg, say)
+    prepared = prepare_run(cfg, report_repetition())
     check_sums(folder, only=selected.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
         hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))

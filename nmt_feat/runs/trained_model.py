@@ -247,11 +247,11 @@ class TrainedModel:
             )
         if not sentences:
             raise UserError(f"{source}: the file is empty; nothing to score")
-        return sentences, self.normalize_targets(targets), where
+        return sentences, self.normalize_texts(targets), where
 
-    def normalize_targets(self, targets: list[str]) -> list[str]:
-        """Translations in normal form, as in training."""
-        return normalize_lines(targets) if self.encoder.normal else targets
+    def normalize_texts(self, texts: list[str]) -> list[str]:
+        """Lines of text in normal form, if training had them so."""
+        return normalize_lines(texts) if self.encoder.normal else texts
 
     def read_test_set(self) -> tuple[list[Sentence], list[str], list[str]]:
         """The first test set whose files still exist, annotated as in training.
@@ -286,7 +286,7 @@ class TrainedModel:
         where = [f"{name}: sentence {i + 1}" for i in rows]
         return (
             [sentences[i] for i in rows],
-            self.normalize_targets([targets[i] for i in rows]),
+            self.normalize_texts([targets[i] for i in rows]),
             where,
         )
 
@@ -303,7 +303,7 @@ class TrainedModel:
         `count` says whether to count what is unknown in them; `has_tokens`, whether to add the
         tokens that some methods insert into the source.
         """
-        targets = self.normalize_targets(targets)
+        targets = self.normalize_texts(targets)
         described = self.describe_sentences(sentences, where)
         split = encode_split(self.encoder, self.target, described, targets)
         if count:
@@ -351,17 +351,17 @@ class TrainedModel:
     ) -> list[list[Hypothesis]]:
         """The n best translations of each sentence, none empty, by the engine of `cfg`."""
         decoding, names = self.choose_decoding(cfg), self.feature_names
+        if cfg.engine != "native" and decoding.refill:
+            raise UserError(
+                "engine=ctranslate2 refill=true: CTranslate2 has no beam that stays full; set "
+                "refill=false, or engine=native"
+            )
         split = self.encode_pairs(sentences, [""] * len(sentences), where, count)
         if cfg.engine == "native":
             return translate_split(self.searched, split, names, decoding, self.device)
         nearest = cfg.fallback == "nearest"
         # With a method in the source, features are tokens of the split and have no embedders.
         names = [name for name in names if name in self.model.source.features]
-        if decoding.refill:
-            raise UserError(
-                "engine=ctranslate2 refill=true: CTranslate2 has no beam that stays full; set "
-                "refill=false, or engine=native"
-            )
         results, missed, replaced = self.exported_model.translate(split, names, decoding, nearest)
         self.replaced += len(replaced)
         if missed:

@@ -26,9 +26,11 @@ class Calls(SentenceMetric):
 class Wrong(SentenceMetric):
     """Gives what is asked for, in place of a score of each sentence."""
 
-    def __init__(self, scoring: Scoring, scores: str = "none", name: str = "wrong") -> None:
+    def __init__(
+        self, scoring: Scoring, scores: str = "none", name: str = "wrong", form: str = "mean"
+    ) -> None:
         super().__init__(scoring)
-        self.scores, self.name = scores, name
+        self.scores, self.name, self.form = scores, name, form
 
     def score_sentences(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
