@@ -102,7 +102,10 @@ def check_terminology(cfg: TrainConfig) -> None:
 
 
 def _refuse_settings_of_terms(terminology: TerminologyConfig) -> None:
-    """Refuse settings of terms that have no effect, because no glossary is given."""
+    """Refuse settings of terms that have no effect, because no glossary is given.
+
+    `mode=none` is allowed: it says what happens anyway.
+    """
     for name, value in vars(terminology).items():
         if value not in (getattr(TerminologyConfig(), name), "none"):
             written = f"={value}" if isinstance(value, str | float) else ""
