@@ -331,7 +331,9 @@ def test_a_table_with_controls(small: Small, capsys: pytest.CaptureFixture[str])
     rows = {"gate", "gate by_type", "gate resampled", "gate shuffled", "none", "none matched"}
     assert set(report.table.runs_by_name()) == rows
     assert [e.baseline for e in report.comparisons] == ["none"]
-    with pytest.raises(UserError, match=r"trained with control=shuffled, a text's features mean"):
+    with pytest.raises(
+        UserError, match=r"trained with control=shuffled, so a text means nothing to it"
+    ):
         TrainedModel(folders["shuffled"])
     TrainedModel(folders["matched"])
 

@@ -359,7 +359,10 @@ def test_refused(small: Small) -> None:
     )
     cfg = settings(small, "tree_attention")
     cfg.method.args["layers"] = cfg.model.encoder_layers + 1
-    assert "the encoder has" in message(cfg)
+    assert message(cfg) == (
+        f"method=tree_attention: changes {cfg.model.encoder_layers + 1} layers of the encoder, "
+        f"which has model.encoder_layers={cfg.model.encoder_layers}; lower method.args.layers"
+    )
     output = "nmt_feat.methods.OutputGate"
     cfg = settings(small, "output_gate", method=MethodConfig(output, {"bais": 1}))
     assert message(cfg) == f"{output} takes no argument 'bais'; did you mean 'bias'?"

@@ -148,7 +148,7 @@ def test_shuffled_glossary(small: Small) -> None:
     assert "Kaiser saw" not in written
     assert not written.endswith("Frauen.")
     folder = small.train(*settings)
-    with pytest.raises(UserError, match="shuffled=true, terms mean nothing to it"):
+    with pytest.raises(UserError, match="shuffled=true, so a text means nothing to it"):
         TrainedModel(folder)
 
 

@@ -8,11 +8,10 @@ from nmt_feat.analysis.claims import format_p
 from nmt_feat.analysis.comparison_tables import ENOUGH_SEEDS
 from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method
 from nmt_feat.analysis.render import ReportTable
+from nmt_feat.data.controls import CONTROLS
 
 MOST_NAMES = 6
 """The most methods that a sentence names."""
-VALUE_CONTROLS = ("shuffled", "resampled", "by_type", "dummy")
-"""Controls whose features have values that mean nothing."""
 QUESTION = "Do the features help?"
 
 
@@ -102,7 +101,7 @@ def _compare_with_controls(best: Method, evidence: Evidence) -> str:
     controls = [
         m.name
         for m in evidence.methods
-        if m.control in VALUE_CONTROLS
+        if m.control in CONTROLS
         and (m.kind, m.features, m.information) == (best.kind, best.features, best.information)
     ]
     if not controls:

@@ -37,6 +37,13 @@ Places = NDArray[np.int64]
 Ids = NDArray[np.int32]
 
 
+def name_control(cfg: TrainConfig) -> str:
+    """The setting with which a text's features, or its terms, mean nothing to a run; or empty."""
+    if cfg.control in CONTROLS and locate_method(cfg.method).reads_features:
+        return f"control={cfg.control}"
+    return "data.terminology.shuffled=true" if cfg.data.terminology.shuffled else ""
+
+
 def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
     """The run's features, and a feature that marks where words begin, if it is needed."""
     needs_begins = cfg.control in CONTROLS or locate_method(cfg.method).in_source

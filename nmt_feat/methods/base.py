@@ -38,6 +38,8 @@ class Method(nn.Module):
     their outputs become one memory."""
     in_source: ClassVar[bool] = False
     """Whether features are tokens of the source, see `insert_tokens`."""
+    changed_layers: int = 0
+    """How many layers of the encoder it changes, from the first on; the model must have them."""
     exportable: ClassVar[bool] = False
     """Whether CTranslate2 can run the model, apart from its source embedding."""
 

@@ -161,11 +161,11 @@ class TreeAttention(HeadReader):
                 f"method=tree_attention: layers={layers}, deviation={deviation}, ignored="
                 f"{ignored}: at least 1 layer, a deviation above 0, a probability below 1"
             )
-        self.layers, self.deviation, self.ignored = layers, deviation, ignored
+        self.changed_layers, self.deviation, self.ignored = layers, deviation, ignored
 
     def scale_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
         """The factors `(B, 1, S, S)`; a row belongs to the piece that attends."""
-        if layer >= self.layers:
+        if layer >= self.changed_layers:
             return None
         ids = features[self.heads]
         parents = find_parents(ids, self.distances)[..., None]  # (B, S, 1)
@@ -214,12 +214,12 @@ class TreeDistance(HeadReader):
                 f"method=tree_distance: layers={layers}, most={most}, strength={strength}: at "
                 "least 1 layer, a whole distance of at least 1, a strength of at least 0"
             )
-        self.layers, self.most = layers, most
+        self.changed_layers, self.most = layers, most
         self.bias = nn.Parameter(-strength * torch.arange(most + 1.0).repeat(layers, 1))
 
     def bias_attention(self, layer: int, features: Mapping[str, Tensor]) -> Tensor | None:
         """The bias `(B, 1, S, S)`."""
-        if layer >= self.layers:
+        if layer >= self.changed_layers:
             return None
         between = measure_distances(features[self.heads], self.distances, self.most)
         bias = self.bias[layer][between.clamp(min=0)]

@@ -15,7 +15,7 @@ from nmt_feat.runs.build_model import FEWEST_IDS, choose_merged_features
 def check_method(cfg: TrainConfig) -> None:
     """Refuse, before data is read, settings that have no meaning with the method."""
     method, where = locate_method(cfg.method), f"method={shorten_class_name(cfg.method._target_)}"
-    build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, FEWEST_IDS))
+    built = build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, FEWEST_IDS))
     if not method.merges_with_word and not cfg.model.source_words:
         raise UserError(
             f"{where} model.source_words=false: the encoder reads only words, which are then "
@@ -26,11 +26,10 @@ def check_method(cfg: TrainConfig) -> None:
             f"{where} model.tie=all: tags are tokens of the source only, so it needs a separate "
             "table; set model.tie=target"
         )
-    layers = cfg.method.args.get("layers", 1) if method.reads_heads else 1
-    if isinstance(layers, int) and layers > cfg.model.encoder_layers:
+    if built.changed_layers > cfg.model.encoder_layers:
         raise UserError(
-            f"{where} method.args.layers={layers}: the encoder has {cfg.model.encoder_layers} "
-            f"(model.encoder_layers); set at most {cfg.model.encoder_layers}"
+            f"{where}: changes {built.changed_layers} layers of the encoder, which has "
+            f"model.encoder_layers={cfg.model.encoder_layers}; lower method.args.layers"
         )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)

@@ -19,7 +19,7 @@ from nmt_feat.base.terminal import say
 from nmt_feat.config.instantiate import SHIPPED
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import CONTROLS
+from nmt_feat.data.controls import name_control
 from nmt_feat.data.terminology import without_marks
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
@@ -159,10 +159,8 @@ def _explain_no_use(folder: Path, cfg: TrainConfig) -> str:
     """Why a run is not for translation; empty if it is."""
     if cfg.data.objective == "denoise":
         return f"other runs start from it, `init.run={folder.name}`."
-    if cfg.control in CONTROLS and locate_method(cfg.method).reads_features:
-        return f"a control, whose features mean nothing ({cfg.control})."
-    if cfg.data.terminology.is_applied and cfg.data.terminology.shuffled:
-        return "a control, whose terms have the translations of others."
+    if setting := name_control(cfg):
+        return f"a control, to which a text means nothing ({setting})."
     return ""
 
 

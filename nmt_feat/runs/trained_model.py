@@ -25,7 +25,7 @@ from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
-from nmt_feat.data.controls import CONTROLS
+from nmt_feat.data.controls import name_control
 from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.interleaving import find_word_begins, insert_tokens
 from nmt_feat.data.overlaps import attach_states
@@ -424,13 +424,8 @@ class TrainedModel:
 
 def _refuse_controls(folder: Path, cfg: TrainConfig) -> None:
     """Refuse a control: the features, or the terms, of a text mean nothing to it."""
-    if cfg.control in CONTROLS and locate_method(cfg.method).reads_features:
+    if setting := name_control(cfg):
         raise UserError(
-            f"{folder}: trained with control={cfg.control}, a text's features mean nothing to "
-            "it; give a run with control=none"
-        )
-    if cfg.data.terminology.shuffled:
-        raise UserError(
-            f"{folder}: trained with data.terminology.shuffled=true, terms mean nothing to it; "
-            "give a run without it"
+            f"{folder}: trained with {setting}, so a text means nothing to it; give a run without "
+            "this setting"
         )
