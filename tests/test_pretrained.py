@@ -247,7 +247,7 @@ def test_training(
     words = "".join(f"{i}\tthe\t_\tDET" + "\t_" * 6 + "\n" for i in range(1, 301))
     text.write_text(f"{words}\n", encoding="utf-8")  # more than it has positions for
     done = call("translate", f"run={run}", f"input={text}")
-    assert (done.code, "pieces, above max_pieces=127: translated in" in done.err) == (0, True)
+    assert (done.code, "pieces, above the limit of 127: translated in" in done.err) == (0, True)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.runs import trained_model as apply
-from nmt_feat.runs.long_lines import Limit, cut_line
+from nmt_feat.runs.long_lines import Limit, MostPieces, cut_line
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.subwords import Subwords
@@ -249,6 +249,12 @@ def test_a_long_line_with_annotation(runs: Runs) -> None:
     assert len(done.out.splitlines()) == 1
 
 
+def test_a_limit_that_no_setting_can_raise() -> None:
+    """A pretrained model has its positions: the message does not propose a higher setting."""
+    assert "max_pieces" not in str(MostPieces.choose(1024, 127).make_error("line 1", 300))
+    assert "raise max_pieces" in str(MostPieces.choose(127, 127).make_error("line 1", 300))
+
+
 def test_a_very_long_word(runs: Runs) -> None:
     """It is said at once, and the next line is translated."""
     lines = runs.text.read_text(encoding="utf-8").splitlines()
@@ -290,7 +296,7 @@ def test_memory_that_does_not_suffice(runs: Runs, monkeypatch: pytest.MonkeyPatc
 
 def test_the_best_of_parts_are_joined(letters: SourceEncoder) -> None:
     """The i-th of each; scores are those of all pieces, end symbols included."""
-    limit = Limit(letters, 5, "split", 5, joiner="", penalty=1.0)
+    limit = Limit(letters, MostPieces(5), "split", 5, joiner="", penalty=1.0)
     first = [("a", Hypothesis([4], -0.5, -1.0)), ("b", Hypothesis([5], -1.0, -2.0))]
     second = [("c", Hypothesis([6, 7], -1.0, -3.0))]
     assert limit.join([first, second]) == [

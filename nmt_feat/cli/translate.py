@@ -17,7 +17,7 @@ from nmt_feat.export.ctranslate2 import LONGEST
 from nmt_feat.runs.artifacts import list_files_read, refuse_record
 from nmt_feat.runs.ensembles import list_members, open_runs
 from nmt_feat.runs.inputs import Reader, Text
-from nmt_feat.runs.long_lines import Translation, check_lengths
+from nmt_feat.runs.long_lines import MostPieces, Translation, check_lengths
 from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
 from nmt_feat.text.files import read_lines
 
@@ -45,7 +45,7 @@ def translate_text(cfg: TranslateConfig) -> None:
     for folder in folders:
         refuse_record(cfg.output, folder)
     if cfg.too_long == "refuse" and cfg.input != "-":  # standard input can be read only once
-        refuse_long_sentences(model, reader, model.length_limit(cfg).max_pieces)
+        refuse_long_sentences(model, reader, model.length_limit(cfg).most_pieces)
     count = 0
     with write_to(cfg.output, "output=") as out:
         for chunk in translate_chunks(model, reader, cfg):
@@ -58,10 +58,10 @@ def translate_text(cfg: TranslateConfig) -> None:
     report_exceptions(model, count)
 
 
-def refuse_long_sentences(model: TrainedModel, reader: Reader, max_pieces: int) -> None:
-    """Refuse a text with a sentence of more pieces, before any is translated."""
+def refuse_long_sentences(model: TrainedModel, reader: Reader, limit: MostPieces) -> None:
+    """Refuse a text with a sentence that is too long, before any is translated."""
     for number, sentence in enumerate(reader.read_sentences(), 1):
-        check_lengths(model.encoder, [sentence], reader.name_sentences(1, number), max_pieces)
+        check_lengths(model.encoder, [sentence], reader.name_sentences(1, number), limit)
 
 
 def translate_chunks(

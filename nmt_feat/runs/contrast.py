@@ -9,7 +9,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import Decision
 from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.inputs import Reader
-from nmt_feat.runs.long_lines import check_pairs, score_within_memory
+from nmt_feat.runs.long_lines import MostPieces, check_pairs, score_within_memory
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 
@@ -60,7 +60,7 @@ def decide(
     sentences = [sources[entry] for entry, _ in pairs]
     targets = model.normalize_texts([target for _, target in pairs])
     where = [f"{path}: entry {entry + 1}" for entry, _ in pairs]
-    limit = min(LONGEST, model.longest_side)
+    limit = MostPieces(min(LONGEST, model.longest_side), is_setting=False)
     check_pairs(model.encoder, model.target, sentences, targets, where, limit)
     references = {decision.entry: decision.reference for decision in decisions}
     model.encode_pairs(  # counts what is unknown, once for each entry

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import SourceEncoder
@@ -38,21 +39,40 @@ def count_excessive_pieces(encoder: SourceEncoder, sentence: Sentence, limit: in
     return count if count > limit else 0
 
 
-def make_length_error(where: str, pieces: int, limit: int, hint: str) -> UserError:
-    """The error of a line that has too many pieces."""
-    return UserError(f"{where}: has {pieces:,} pieces, above max_pieces={limit}; {hint}")
+class MostPieces(NamedTuple):
+    """How many pieces a line may have; a limit that is not the setting's cannot be raised."""
+
+    count: int
+    is_setting: bool = True
+
+    @classmethod
+    def choose(cls, max_pieces: int, longest: int) -> MostPieces:
+        """The setting, or the longest that the model takes, if that is less."""
+        return cls(min(max_pieces, longest), max_pieces <= longest)
+
+    def describe_excess(self, pieces: int) -> str:
+        """What is said of a line with more pieces."""
+        limit = f"max_pieces={self.count}" if self.is_setting else f"the limit of {self.count:,}"
+        return f"has {pieces:,} pieces, above {limit}"
+
+    def make_error(self, where: str, pieces: int, without_refusal: str = "") -> UserError:
+        """The error of a line with more pieces, with the ways out."""
+        raise_it = "raise max_pieces" if self.is_setting else ""
+        *ways, last = filter(None, ["shorten the line", raise_it, without_refusal])
+        advice = f"{', '.join(ways)}, or {last}" if ways else last
+        return UserError(f"{where}: {self.describe_excess(pieces)}; {advice}")
 
 
-HINT = "shorten the line, raise max_pieces, or set too_long=split or too_long=empty"
+WITHOUT_REFUSAL = "set too_long=split or too_long=empty"
 
 
 def check_lengths(
-    encoder: SourceEncoder, sentences: Sequence[Sentence], where: Sequence[str], limit: int
+    encoder: SourceEncoder, sentences: Sequence[Sentence], where: Sequence[str], limit: MostPieces
 ) -> None:
-    """Refuse the first sentence with more than `limit` pieces."""
+    """Refuse the first sentence with more pieces."""
     for sentence, name in zip(sentences, where, strict=True):
-        if pieces := count_excessive_pieces(encoder, sentence, limit):
-            raise make_length_error(name, pieces, limit, HINT)
+        if pieces := count_excessive_pieces(encoder, sentence, limit.count):
+            raise limit.make_error(name, pieces, WITHOUT_REFUSAL)
 
 
 def check_pairs(
@@ -61,16 +81,15 @@ def check_pairs(
     sentences: Sequence[Sentence],
     translations: Sequence[str],
     where: Sequence[str],
-    limit: int,
+    limit: MostPieces,
 ) -> None:
-    """Refuse the first pair to score of which a side has more than `limit` pieces."""
-    hint = "shorten the line, or raise max_pieces"
+    """Refuse the first pair to score of which a side has more pieces."""
     lengths = map(len, target.encode_ids(translations))
     for sentence, name, length in zip(sentences, where, lengths, strict=True):
-        if pieces := count_excessive_pieces(encoder, sentence, limit):
-            raise make_length_error(name, pieces, limit, hint)
-        if length > limit:
-            raise make_length_error(f"{name}: its translation", length, limit, hint)
+        if pieces := count_excessive_pieces(encoder, sentence, limit.count):
+            raise limit.make_error(name, pieces)
+        if length > limit.count:
+            raise limit.make_error(f"{name}: its translation", length)
 
 
 def cut_line(encoder: SourceEncoder, line: Sentence, limit: int, size: int) -> list[Sentence]:
@@ -148,14 +167,15 @@ class Limit:
 
     Attributes:
         encoder: the run's.
-        max_pieces, too_long: the settings.
+        most_pieces: of a line.
+        too_long: the setting.
         part_size: pieces of the parts of a sentence that is too long.
         joiner: text between the translations of parts.
         penalty: the length penalty of scores.
     """
 
     encoder: SourceEncoder
-    max_pieces: int
+    most_pieces: MostPieces
     too_long: str
     part_size: int
     joiner: str = " "
@@ -171,13 +191,13 @@ class Limit:
         names: list[str] = []
         self.line_numbers = []
         for number, (sentence, name) in enumerate(zip(sentences, where, strict=True)):
-            pieces = count_excessive_pieces(self.encoder, sentence, self.max_pieces)
+            pieces = count_excessive_pieces(self.encoder, sentence, self.most_pieces.count)
             if pieces and self.too_long == "refuse":
-                raise make_length_error(name, pieces, self.max_pieces, HINT)
-            cause = f"has {pieces:,} pieces, above max_pieces={self.max_pieces}"
+                raise self.most_pieces.make_error(name, pieces, WITHOUT_REFUSAL)
             line_parts = [sentence]
             if pieces:
-                line_parts = self.shorten(sentence, name, cause, self.max_pieces)
+                cause = self.most_pieces.describe_excess(pieces)
+                line_parts = self.shorten(sentence, name, cause, self.most_pieces.count)
             parts += line_parts
             names += [name] * len(line_parts)
             self.line_numbers += [number] * len(line_parts)

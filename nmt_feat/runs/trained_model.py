@@ -48,6 +48,7 @@ from nmt_feat.runs.artifacts import (
 from nmt_feat.runs.inputs import Reader, Text, parse_nbest
 from nmt_feat.runs.long_lines import (
     Limit,
+    MostPieces,
     Score,
     Translation,
     check_pairs,
@@ -385,13 +386,13 @@ class TrainedModel:
     def length_limit(self, cfg: TranslateConfig) -> Limit:
         """How long a line may be, and what happens to a longer one."""
         longest = self.encoder.longest or self.cfg.data.max_pieces
-        limit = min(cfg.max_pieces, self.model.longest_source)
+        most_pieces = MostPieces.choose(cfg.max_pieces, self.model.longest_source)
         penalty = cfg.length_penalty
         return Limit(
             self.encoder,
-            limit,
+            most_pieces,
             cfg.too_long,
-            part_size=min(longest, limit),
+            part_size=min(longest, most_pieces.count),
             joiner="" if is_unspaced(self.cfg.data.target_lang) else " ",
             penalty=self.cfg.decoding.length_penalty if penalty is None else penalty,
         )
@@ -413,7 +414,7 @@ class TrainedModel:
         self, sentences: list[Sentence], targets: list[str], where: list[str], max_pieces: int
     ) -> list[Score]:
         """The natural log-probability and the number of pieces of each translation."""
-        limit = min(max_pieces, self.longest_side)
+        limit = MostPieces.choose(max_pieces, self.longest_side)
         check_pairs(self.encoder, self.target, sentences, targets, where, limit)
         split, names = self.encode_pairs(sentences, targets, where), self.feature_names
         return score_within_memory(
