@@ -13,7 +13,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import SourceEncoder
@@ -39,7 +38,8 @@ def count_excessive_pieces(encoder: SourceEncoder, sentence: Sentence, limit: in
     return count if count > limit else 0
 
 
-class MostPieces(NamedTuple):
+@dataclass(frozen=True)
+class MostPieces:
     """How many pieces a line may have; a limit that is not the setting's cannot be raised."""
 
     count: int
