@@ -16,14 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from nmt_feat.data.batches import plan_batches
 from nmt_feat.data.prepare import prepare
 from nmt_feat.model.seeds import derive_seed
 from tests.support.lives import Life, saved, send_after
-from tests.support.small import ROOT, Small, record
+from tests.support.small import ROOT, Small, assert_equal_to_rounding, record
 
 pytestmark = pytest.mark.slow
 
@@ -82,21 +80,6 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str
     )
 
 
-def same(one: Path, two: Path) -> None:
-    """Equal to rounding: dev losses after every update, weights, counts, tests; translations."""
-    a, b = record(one), record(two)
-    assert len(a["curve"]) == a["updates"] == b["updates"]
-    for x, y in zip(a["curve"], b["curve"], strict=True):
-        assert x == y | {"loss": pytest.approx(y["loss"], rel=1e-5)}
-    for name in ("dev.hyp", "test.hyp"):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
-    for x, y in ((a["dev"], b["dev"]), (a["tests"]["test"], b["tests"]["test"])):
-        assert x == y | {"perplexity": pytest.approx(y["perplexity"], rel=1e-5)}
-    tensors = load_file(two / "model.safetensors")
-    for name, tensor in load_file(one / "model.safetensors").items():
-        torch.testing.assert_close(tensor, tensors[name], atol=1e-5, rtol=1e-4)
-
-
 EVERY = ["trainer.validate_every=1", "trainer.max_steps=20", "trainer.batch_tokens=160"]
 EVERY += ["trainer.log_every=1"]
 
@@ -126,7 +109,7 @@ def test_torchrun(small: Small, single: Path) -> None:
     out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
     (two,) = (small.folder / "runs").glob("gate-*")
-    same(single, two)
+    assert_equal_to_rounding(single, two)
     # The loss that is shown is that of the tokens of all processes.
     assert losses(two) == pytest.approx(losses(single), rel=1e-5)
     assert out.count("written to ") == 1
@@ -157,7 +140,7 @@ def test_sigterm(small: Small, single: Path) -> None:
     assert code == 0, err
     assert "resumed at update" in out
     (two,) = runs.glob("gate-*")
-    same(single, two)
+    assert_equal_to_rounding(single, two)
     logged(small, starts=3)
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import pytest
+import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from safetensors.torch import load_file
 
 from nmt_feat.base.resources import find_resource
 from nmt_feat.cli.compose import (
@@ -167,3 +170,18 @@ def outcome(folder: Path) -> dict[str, Any]:
     names += ("selected", "selected_step", "curve", "dev", "tests", "files", "data_hashes")
     files = [folder / "model.safetensors", *sorted(folder.glob("*.hyp"))]
     return {k: run_record[k] for k in names} | {path.name: path.read_bytes() for path in files}
+
+
+def assert_equal_to_rounding(one: Path, two: Path) -> None:
+    """Two runs, validated after each update: equal losses, weights, counts, tests, translations."""
+    a, b = record(one), record(two)
+    assert len(a["curve"]) == a["updates"] == b["updates"]
+    for x, y in zip(a["curve"], b["curve"], strict=True):
+        assert x == y | {"loss": pytest.approx(y["loss"], rel=1e-5)}
+    for name in ("dev.hyp", "test.hyp"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    for x, y in ((a["dev"], b["dev"]), (a["tests"]["test"], b["tests"]["test"])):
+        assert x == y | {"perplexity": pytest.approx(y["perplexity"], rel=1e-5)}
+    tensors = load_file(two / "model.safetensors")
+    for name, tensor in load_file(one / "model.safetensors").items():
+        torch.testing.assert_close(tensor, tensors[name], atol=1e-5, rtol=1e-4)
