@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from nmt_feat.cli.compose import compose_settings
-from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.rules import check_inference
 from nmt_feat.data.alignment import find_first_pieces, find_word_of_piece
 from nmt_feat.data.batches import collate
@@ -129,10 +129,10 @@ class LoadedRun:
         """The log-probability of each pair's translation, without a search."""
         if not pairs:
             return []
-        sentences = [self._read(source) for source, _ in pairs]
+        sentences = self._read([source for source, _ in pairs])
         targets = [target for _, target in pairs]
         where = self._name_sentences(len(pairs))
-        max_pieces = TranslateConfig().max_pieces
+        max_pieces = ScoreConfig().max_pieces
         return [Score(*s) for s in self.model.score_pairs(sentences, targets, where, max_pieces)]
 
     @torch.inference_mode()
@@ -142,7 +142,7 @@ class LoadedRun:
         The words of a run without features are those between spaces.
         """
         model, source = self.model, self.model.model.feature_embedding
-        sentence, names = self._read(text), model.feature_names
+        (sentence,), names = self._read([text]), model.feature_names
         if not sentence.text.strip():
             return []
         where = self._name_sentences(1)
@@ -180,10 +180,13 @@ class LoadedRun:
             )
         return words
 
-    def _read(self, text: str | Sentence) -> Sentence:
-        if isinstance(text, str):
-            return self._annotate([text])[0]
-        return self.model.complete_sentences([text], "texts")[0]
+    def _read(self, texts: Sequence[str | Sentence]) -> list[Sentence]:
+        """Sentences with annotation. All plain text is annotated together, which is faster."""
+        plain = [text for text in texts if isinstance(text, str)]
+        parsed = [text for text in texts if isinstance(text, Sentence)]
+        of_plain = iter(self._annotate(plain) if plain else [])
+        of_parsed = iter(self.model.complete_sentences(parsed, "texts") if parsed else [])
+        return [next(of_plain if isinstance(text, str) else of_parsed) for text in texts]
 
     def _annotate(self, texts: list[str]) -> list[Sentence]:
         return self.model.annotate_texts(texts, None, "texts")

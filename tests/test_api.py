@@ -79,8 +79,16 @@ def test_what_is_no_list_of_sentences_of_one_kind(run: LoadedRun, corpus: Path) 
 def test_words_of_a_run_without_features(corpus: Path, tmp_path: Path) -> None:
     small = Small(corpus, tmp_path / "cache", tmp_path)
     words_only = train(small.overrides("combiner=none", "features=[]", "trainer.max_steps=1"))
-    words = load_run(words_only.folder, threads=1).inspect("The old  house is red.")
+    run = load_run(words_only.folder, threads=1)
+    words = run.inspect("The old  house is red.")
     assert [word.text for word in words] == ["The", "old", "house", "is", "red."]
+    pairs = [
+        (Sentence("The house."), "Das Haus."),
+        ("It is red.", "Es."),
+        (Sentence("No."), "Nein."),
+    ]
+    texts = [(source if isinstance(source, str) else source.text, to) for source, to in pairs]
+    assert run.score(pairs) == run.score(texts), "plain and read sentences keep their order"
 
 
 def test_words_of_a_run_that_cuts_at_them(corpus: Path, tmp_path: Path) -> None:
