@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from compare.reports import read_json_files
 from pack_results import list_packed_counts, pack_runs, unpack_runs
 
+from nmt_feat.analysis.planned_comparisons import read_plan
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.watch import read_snapshot
 from nmt_feat.base.outputs import refuse_inputs
@@ -31,10 +32,13 @@ from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord, read_record, write_record
 
 RESULTS = ROOT / "docs" / "results"
-PACKED = sorted(path.parent for path in RESULTS.glob("*/records.jsonl"))
+IN_FOLDERS = (
+    *("controls", "embedded", "four_methods_multi30k", "information", "low_resource"),
+    *("meta_embedding", "multi30k_tok"),
+)
+"""Tables whose runs had a folder each in commit 6ee42fa, the last one of that form."""
 RECORDS_SUM = "6f85f59118aac32dfa7ffa6283364257d0e26ca734e9ba122019b19661f3d093"
-"""Of the output of `sha256sum` for each `result.json` below docs/results, sorted by its path, in
-commit 6ee42fa, the last one with a folder for each run."""
+"""Of what `sha256sum` writes of each `result.json` below docs/results in that commit, by path."""
 COUNTS_SUM = "1cd4ca8875c6f03b2b5d2540e6ac25c60258527821317871ed7bb254f3c65eb0"
 """The same of its files of counts: each sum is of the digest of the references and the numbers."""
 
@@ -48,7 +52,7 @@ def sum_of_sums(contents: dict[str, bytes]) -> str:
 def test_each_committed_record_is_there_to_the_last_byte() -> None:
     contents = {
         f"{folder.relative_to(RESULTS)}/result.json": content
-        for path in PACKED
+        for path in (RESULTS / name for name in IN_FOLDERS)
         for folder, content in read_packed_records(path / "records.jsonl").items()
     }
     assert len(contents) == 314
@@ -58,7 +62,7 @@ def test_each_committed_record_is_there_to_the_last_byte() -> None:
 @pytest.mark.slow
 def test_all_committed_counts_are_those_of_the_run_folders() -> None:
     contents = {}
-    for path in PACKED:
+    for path in (RESULTS / name for name in IN_FOLDERS):
         for run, name in list_packed_counts(path):
             counts, references = read_counts(path / run / name)
             numbers = counts["BLEU"].tobytes() + counts["chrF"].tobytes()
@@ -68,8 +72,10 @@ def test_all_committed_counts_are_those_of_the_run_folders() -> None:
 
 
 def report_of(folder: Path) -> Report:
-    """The report of the runs in a folder, without the slow tests of pairs."""
-    return Report([(run, path) for path, run in find_runs([folder]).items()], pairs=False)
+    """The report of the runs in a folder, with its plan, without the slow tests of pairs."""
+    runs = [(run, path) for path, run in find_runs([folder]).items()]
+    plan = read_plan(path) if (path := folder / "plan.txt").exists() else ()
+    return Report(runs, pairs=False, plan=plan)
 
 
 @pytest.mark.thorough
@@ -125,7 +131,7 @@ def comparisons_of(text: str) -> tuple[list[str], list[float]]:
     "name",
     [
         *("embedded", "four_methods_multi30k", "low_resource", "meta_embedding", "multi30k_tok"),
-        pytest.param("information", marks=pytest.mark.slow),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("beyond", "information")),
     ],
 )
 def test_committed_tables_are_made_again(name: str) -> None:
