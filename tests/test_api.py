@@ -82,7 +82,7 @@ def test_words_of_a_run_without_features(corpus: Path, tmp_path: Path) -> None:
     run = load_run(words_only.folder, threads=1)
     words = run.inspect("The old  house is red.")
     assert [word.text for word in words] == ["The", "old", "house", "is", "red."]
-    pairs = [
+    pairs: list[tuple[str | Sentence, str]] = [
         (Sentence("The house."), "Das Haus."),
         ("It is red.", "Es."),
         (Sentence("No."), "Nein."),
