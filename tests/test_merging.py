@@ -19,8 +19,8 @@ from nmt_feat.text.conllu import Sentence, Word, read_conllu, write_conllu
 from nmt_feat.text.merging import (
     TEXT,
     Annotation,
-    ColumnOwners,
     Conflicts,
+    choose_owners,
     describe_second_sources,
     merge_annotations,
 )
@@ -182,11 +182,14 @@ def test_an_annotator_says_what_a_text_does_not_bring() -> None:
 
 
 def test_the_first_source_that_says_anything_has_a_column() -> None:
-    owners = ColumnOwners([TEXT, "a", "b"])
-    owners.add(TEXT, Sentences.of([words("x y", {"misc": "Term=1"}, {})]))
-    owners.add("a", Sentences.of([words("x y", {"upos": "N", "misc": "Term=2|NER=O"}, {})]))
-    owners.add("b", Sentences.of([words("x y", {"upos": "N", "misc": "Term=3"}, {})]))
-    assert owners.choose() == {"misc.Term": [TEXT, "a"], "misc.NER": ["a"], "upos": ["a"]}
+    columns = {
+        TEXT: {"misc": "Term=1"},
+        "a": {"upos": "N", "misc": "Term=2|NER=O"},
+        "b": {"upos": "N", "misc": "Term=3"},
+    }
+    sources = {name: [Sentences.of([words("x y", c, {})])] for name, c in columns.items()}
+    owners = {"misc.Term": [TEXT, "a"], "misc.NER": ["a"], "upos": ["a"]}
+    assert choose_owners(sources) == owners
 
 
 # ---- a corpus

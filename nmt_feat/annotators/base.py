@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import importlib.metadata
+import json
 import logging
 import shutil
 import sys
@@ -27,6 +29,7 @@ from nmt_feat.config.instantiate import build_object, locate_class, naming_failu
 from nmt_feat.errors import UserError, escape_controls, short_repr
 from nmt_feat.extras import optional
 from nmt_feat.text.conllu import Sentence, Word, write_conllu
+from nmt_feat.text.files import hash_content
 from nmt_feat.text.sentences import ANNOTATION
 from nmt_feat.text.subwords import Lines
 from nmt_feat.text.units import visible_characters
@@ -68,9 +71,27 @@ class Annotator(ABC):
         return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
 
 
-def read_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """By an annotator's tag, the upos; `tags` lists the tags of each upos."""
+def read_tags(file: str, language: str | None = None) -> dict[str, str]:
+    """By an annotator's tag, the upos. A file beside this one has the tags of each upos."""
+    content = json.loads(Path(__file__).with_name(file).read_bytes())
+    tags: dict[str, str] = content[language] if language else content
     return {tag: upos for upos, tag_names in tags.items() for tag in tag_names.split()}
+
+
+def choose_upos(upos_by_tag: Mapping[str, str], tags: Iterable[str]) -> str:
+    """The upos of the first of these tags, from fine to coarse, that has one; else X."""
+    return next((upos_by_tag[tag] for tag in tags if tag in upos_by_tag), "X")
+
+
+def list_versions(*packages: str) -> str:
+    """The versions of packages, for a fingerprint: `spacy=3.8.2 thinc=8.3.2`."""
+    return " ".join(f"{name}={importlib.metadata.version(name)}" for name in packages)
+
+
+def hash_model(folder: Path, files: Iterable[Path]) -> str:
+    """The SHA-256 of a model's files and of their names in its folder, for a fingerprint."""
+    lines = [f"{path.relative_to(folder).as_posix()} {hash_content(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def join_sentences(sentences: Iterable[Sentence]) -> list[Word]:

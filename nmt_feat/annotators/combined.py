@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from nmt_feat.annotators.base import (
     write_bodies,
 )
 from nmt_feat.text.conllu import read_conllu, write_conllu
-from nmt_feat.text.merging import Annotation, ColumnOwners, Conflicts, merge_annotations
+from nmt_feat.text.merging import Annotation, Conflicts, choose_owners, merge_annotations
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Lines
 
@@ -45,7 +45,7 @@ def write_annotations(
     parts = {name: path.with_name(f"{path.name}.{name}") for name in annotators}
     for name, annotator in annotators.items():
         write_annotation(annotator, texts, parts[name], processes)
-    sources = choose_owners(parts)
+    sources = choose_owners({name: read_in_chunks(part) for name, part in parts.items()})
     conflicts, merged = Conflicts(), path.with_name(f"{path.name}.merged")
     with merged.open("w", encoding="utf-8", newline="") as file:
         for sentences in zip(*map(read_conllu, parts.values()), strict=True):
@@ -60,11 +60,8 @@ def write_annotations(
     return conflicts.describe(next(iter(parts)))
 
 
-def choose_owners(parts: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Choose the source of each column: the first file of annotation that has a value in it."""
-    owners = ColumnOwners(parts)
-    for name, part in parts.items():
-        sentences = read_conllu(part)
-        while chunk := list(islice(sentences, CHUNK)):
-            owners.add(name, Sentences.of(chunk))
-    return owners.choose()
+def read_in_chunks(path: Path) -> Iterator[Sentences]:
+    """Read CoNLL-U, `CHUNK` sentences at a time."""
+    sentences = read_conllu(path)
+    while chunk := list(islice(sentences, CHUNK)):
+        yield Sentences.of(chunk)

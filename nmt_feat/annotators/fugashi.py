@@ -1,13 +1,10 @@
 """Japanese words by MeCab and fugashi."""
 
 import functools
-import importlib.metadata
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator, read_tags
+from nmt_feat.annotators.base import Annotator, choose_upos, list_versions, read_tags
 from nmt_feat.text.conllu import NONE, Sentence, Word, align_words
 
 
@@ -26,8 +23,7 @@ class Fugashi(Annotator):
     def __init__(self) -> None:
         self.package("fugashi")
         self.package("ipadic")
-        tags = json.loads(Path(__file__).with_name("fugashi_tags.json").read_bytes())
-        self.upos = read_tags(tags)
+        self.upos = read_tags("fugashi_tags.json")
 
     @functools.cached_property
     def _tagger(self) -> Any:
@@ -35,8 +31,7 @@ class Fugashi(Annotator):
 
     def fingerprint(self) -> str:
         """Versions of package and dictionary."""
-        packages = ("fugashi", "ipadic")
-        return "fugashi " + " ".join(f"{p}={importlib.metadata.version(p)}" for p in packages)
+        return f"fugashi {list_versions('fugashi', 'ipadic')}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
@@ -51,7 +46,7 @@ class Fugashi(Annotator):
         levels = [level for level in features[:4] if level != "*"]
         lemma, reading = [*features[6:8], "*", "*"][:2]
         prefixes = ("-".join(levels[:count]) for count in range(len(levels), 0, -1))
-        upos = next((self.upos[prefix] for prefix in prefixes if prefix in self.upos), "X")
+        upos = choose_upos(self.upos, prefixes)
         misc = NONE if reading == "*" else f"Reading={reading}"
         lemma = form if lemma == "*" else lemma
         return Word(form, 0, 0, lemma, upos, "-".join(levels) or NONE, misc=misc)

@@ -2,14 +2,11 @@
 
 import functools
 import importlib
-import importlib.metadata
-import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-from nmt_feat.annotators.base import Annotator, read_tags
+from nmt_feat.annotators.base import Annotator, list_versions, read_tags
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import Sentence, Word
 
@@ -38,8 +35,7 @@ class HanTa(Annotator):
                 f"annotator=hanta: no language {language!r}; {suggest(language, self._models)}"
             )
         self.language = language
-        tags = json.loads(Path(__file__).with_name("hanta_tags.json").read_bytes())[language]
-        self.upos = read_tags(tags)
+        self.upos = read_tags("hanta_tags.json", language)
 
     @functools.cached_property
     def _tagger(self) -> Any:
@@ -48,7 +44,7 @@ class HanTa(Annotator):
 
     def fingerprint(self) -> str:
         """Package, version (its models come with it) and language."""
-        return f"hanta HanTa={importlib.metadata.version('HanTa')} language={self.language}"
+        return f"hanta {list_versions('HanTa')} language={self.language}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""

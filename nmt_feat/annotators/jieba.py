@@ -2,16 +2,13 @@
 
 import functools
 import importlib
-import importlib.metadata
-import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-from nmt_feat.annotators.base import Annotator, read_tags
+from nmt_feat.annotators.base import Annotator, choose_upos, list_versions, read_tags
 from nmt_feat.text.conllu import Sentence, Word
 
 
@@ -30,8 +27,7 @@ class Jieba(Annotator):
 
     def __init__(self) -> None:
         self.package("jieba")
-        tags = json.loads(Path(__file__).with_name("jieba_tags.json").read_bytes())
-        self.upos = read_tags(tags)
+        self.upos = read_tags("jieba_tags.json")
 
     @functools.cached_property
     def _tagger(self) -> Any:
@@ -46,7 +42,7 @@ class Jieba(Annotator):
 
     def fingerprint(self) -> str:
         """Package and version; its dictionary comes with it."""
-        return f"jieba jieba={importlib.metadata.version('jieba')}"
+        return f"jieba {list_versions('jieba')}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
@@ -66,5 +62,4 @@ class Jieba(Annotator):
         if tag == "x" and kinds <= {"P", "S"}:
             return "PUNCT" if kinds == {"P"} else "SYM"
         # Tags of more letters are finer: `nrt` is a kind of `nr`.
-        prefixes = (tag[:length] for length in range(len(tag), 0, -1))
-        return next((self.upos[prefix] for prefix in prefixes if prefix in self.upos), "X")
+        return choose_upos(self.upos, (tag[:length] for length in range(len(tag), 0, -1)))

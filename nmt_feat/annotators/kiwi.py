@@ -1,13 +1,10 @@
 """Korean morphemes by Kiwi."""
 
 import functools
-import importlib.metadata
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator, read_tags
+from nmt_feat.annotators.base import Annotator, list_versions, read_tags
 from nmt_feat.text.conllu import Sentence, Word
 
 
@@ -30,8 +27,7 @@ class Kiwi(Annotator):
 
     def __init__(self) -> None:
         self.package("kiwipiepy")
-        tags = json.loads(Path(__file__).with_name("kiwi_tags.json").read_bytes())
-        self.upos = read_tags(tags)
+        self.upos = read_tags("kiwi_tags.json")
 
     @functools.cached_property
     def _tagger(self) -> Any:
@@ -39,8 +35,7 @@ class Kiwi(Annotator):
 
     def fingerprint(self) -> str:
         """Versions of package and model."""
-        packages = ("kiwipiepy", "kiwipiepy_model")
-        return "kiwi " + " ".join(f"{p}={importlib.metadata.version(p)}" for p in packages)
+        return f"kiwi {list_versions('kiwipiepy', 'kiwipiepy_model')}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""

@@ -2,12 +2,11 @@
 
 import functools
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, list_versions
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import Sentence, Word
 
@@ -42,8 +41,7 @@ class Simplemma(Annotator):
 
     def fingerprint(self) -> str:
         """Package, version (its dictionaries come with it) and language."""
-        version = importlib.metadata.version("simplemma")
-        return f"simplemma simplemma={version} language={self.language}"
+        return f"simplemma {list_versions('simplemma')} language={self.language}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""

@@ -1,7 +1,6 @@
 """Any pipeline of spaCy."""
 
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -9,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.base import Annotator, hash_model, list_versions
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text.conllu import NONE, ROOT, Sentence, Word, align_words
-from nmt_feat.text.files import hash_content
 
 
 class SpaCy(Annotator):
@@ -83,14 +81,12 @@ class SpaCy(Annotator):
 
         The pipeline's path is not in it.
         """
-        versions = " ".join(f"{p}={importlib.metadata.version(p)}" for p in ("spacy", "thinc"))
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        lines = [
-            f"{path.relative_to(self.folder).as_posix()} {hash_content(path)}" for path in files
-        ]
-        model = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         entities = " entities" if self.entities else ""
-        return f"spacy {versions} model={model} exclude={','.join(self.exclude)}{entities}"
+        return (
+            f"spacy {list_versions('spacy', 'thinc')} model={hash_model(self.folder, files)} "
+            f"exclude={','.join(self.exclude)}{entities}"
+        )
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""

@@ -1,17 +1,14 @@
 """Annotation by Stanza."""
 
 import functools
-import hashlib
 import importlib
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nmt_feat.annotators.base import Annotator, join_sentences
+from nmt_feat.annotators.base import Annotator, hash_model, join_sentences, list_versions
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import NONE, Sentence, align_words, parse_conllu
-from nmt_feat.text.files import hash_content
 
 IOB = {"S": "B", "B": "B", "I": "I", "E": "I"}
 """From Stanza's tags of a name's only, first, inner and last word to IOB."""
@@ -51,7 +48,7 @@ class Stanza(Annotator):
         )
 
     def _models(self) -> list[Path]:
-        return sorted(path for path in (self.folder / self.language).rglob("*.pt"))
+        return sorted((self.folder / self.language).rglob("*.pt"))
 
     @functools.cached_property
     def _tagger(self) -> Any:
@@ -71,14 +68,11 @@ class Stanza(Annotator):
 
     def fingerprint(self) -> str:
         """Versions of Stanza and PyTorch, sum of the language's models, processors."""
-        versions = " ".join(f"{p}={importlib.metadata.version(p)}" for p in ("stanza", "torch"))
         files = [self.folder / "resources.json", *self._models()]
-        lines = [
-            f"{path.relative_to(self.folder).as_posix()} {hash_content(path)}" for path in files
-        ]
-        model = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        chosen = ",".join(self.processors)
-        return f"stanza {versions} language={self.language} model={model} processors={chosen}"
+        return (
+            f"stanza {list_versions('stanza', 'torch')} language={self.language} "
+            f"model={hash_model(self.folder, files)} processors={','.join(self.processors)}"
+        )
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""

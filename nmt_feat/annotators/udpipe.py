@@ -1,13 +1,12 @@
 """Annotation by UDPipe 1."""
 
 import functools
-import importlib.metadata
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator, join_sentences
+from nmt_feat.annotators.base import Annotator, join_sentences, list_versions
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, align_words, parse_conllu
 from nmt_feat.text.files import hash_content
@@ -49,8 +48,7 @@ class UDPipe(Annotator):
 
     def fingerprint(self) -> str:
         """Package, version and sum of the model."""
-        version = importlib.metadata.version("ufal.udpipe")
-        return f"udpipe ufal.udpipe={version} model={hash_content(self.model)}"
+        return f"udpipe {list_versions('ufal.udpipe')} model={hash_content(self.model)}"
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""

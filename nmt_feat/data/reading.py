@@ -28,7 +28,13 @@ from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings
-from nmt_feat.text.merging import TEXT, ColumnOwners, Conflicts, describe_second_sources, source_key
+from nmt_feat.text.merging import (
+    TEXT,
+    Conflicts,
+    choose_owners,
+    describe_second_sources,
+    source_key,
+)
 from nmt_feat.text.sentences import HEADS
 
 
@@ -99,7 +105,9 @@ def annotate_splits(work: AnnotationWork) -> None:
             (split.source,) = tables_by_source.values()
             continue
         if split is corpus.train:
-            corpus.sources = choose_owners(split, tables_by_source)
+            of_text = {TEXT: split.source} if split.has_words else {}
+            sources = of_text | tables_by_source
+            corpus.sources = choose_owners({n: table.parts() for n, table in sources.items()})
         merge_split(work, split, tables_by_source)
 
 
@@ -124,18 +132,6 @@ def annotate_split(work: AnnotationWork, split: RawSplit, name: str) -> Sentence
         "the values of the nearest token that does"
     )
     return projected
-
-
-def choose_owners(
-    train: RawSplit, tables_by_source: Mapping[str, SentenceTable]
-) -> dict[str, list[str]]:
-    """Choose the sources of each column: the text or the first annotator that has a value in it."""
-    sources = {TEXT: train.source} if train.has_words else {}
-    owners = ColumnOwners([TEXT, *tables_by_source])
-    for name, table in {**sources, **tables_by_source}.items():
-        for rows in table.ranges():
-            owners.add(name, table.rows(*rows))
-    return owners.choose()
 
 
 def merge_split(

@@ -52,8 +52,8 @@ class CutTexts:
         return len(self._table)
 
     def __iter__(self) -> Iterator[str]:
-        for rows in self._table.ranges():
-            yield from cut_at_words(self._table.rows(*rows))
+        for sentences in self._table.parts():
+            yield from cut_at_words(sentences)
 
 
 class SentenceTable:
@@ -84,6 +84,10 @@ class SentenceTable:
     def rows(self, start: int, stop: int) -> Sentences:
         """The sentences `[start, stop)`, read now."""
         return Sentences.read(self._rows.slice(start, stop - start))
+
+    def parts(self) -> Iterator[Sentences]:
+        """All sentences, `ROWS` at a time."""
+        return (self.rows(*bounds) for bounds in self.ranges())
 
     def ranges(self) -> list[tuple[int, int]]:
         """Divide the rows into ranges `[start, stop)` of at most `ROWS`."""

@@ -71,36 +71,39 @@ class Conflicts:
         ]
 
 
-class ColumnOwners:
-    """Chooses the source of each column: the first one that has a value in it."""
+def choose_owners(sources: Mapping[str, Iterable[Sentences]]) -> dict[str, list[str]]:
+    """Choose the source of each column, and of each key of `misc`: the first that has a value.
 
-    def __init__(self, sources: Iterable[str]) -> None:
-        self._columns: dict[str, set[str]] = {source: set() for source in sources}
+    Behind the text there may be a second source, for texts without the column.
 
-    def add(self, source: str, sentences: Sentences) -> None:
-        """Note the columns that have a value in sentences of a source."""
-        for column, strings in sentences.annotation.items():
-            values = {*strings.unique().to_pylist()} - NO_VALUES
-            if column == "misc":
-                self._columns[source] |= {MISC + k for value in values for k, _ in _items(value)}
-            elif values:
-                self._columns[source].add(column)
+    Args:
+        sources: by name, in order, the annotation of the training text, in parts.
+    """
+    owners: dict[str, list[str]] = {}
+    for source, parts in sources.items():
+        columns: set[str] = set()
+        for sentences in parts:
+            columns |= _list_filled_columns(sentences)
+        for column in sorted(columns):
+            if owners.setdefault(column, [source]) == [TEXT] != [source]:
+                owners[column].append(source)
+    return owners
 
-    def choose(self) -> dict[str, list[str]]:
-        """The sources of each column, and of each key of `misc`, such as `misc.NER`.
 
-        There is one source; behind the text there may be a second, for texts without the column.
-        """
-        owners: dict[str, list[str]] = {}
-        for source, columns in self._columns.items():
-            for column in sorted(columns):
-                if owners.setdefault(column, [source]) == [TEXT] != [source]:
-                    owners[column].append(source)
-        return owners
+def _list_filled_columns(sentences: Sentences) -> set[str]:
+    """The columns that have a value; in place of `misc` its keys, such as `misc.NER`."""
+    columns = set()
+    for column, strings in sentences.annotation.items():
+        values = {*strings.unique().to_pylist()} - NO_VALUES
+        if column == "misc":
+            columns |= {MISC + key for value in values for key, _ in _items(value)}
+        elif values:
+            columns.add(column)
+    return columns
 
 
 def source_key(column: str) -> str:
-    """The key of a feature's column in `ColumnOwners`: `feats` for `feats.Case`, but `misc.NER`."""
+    """The key of a feature's column in sources: `feats` for `feats.Case`, but `misc.NER`."""
     return column if column.startswith(MISC) else column.partition(".")[0]
 
 
