@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nmt_feat.annotators.base import of_morphemes
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import SourceEncoder, find_word_of_piece
@@ -18,7 +19,7 @@ from nmt_feat.data.covers import (
     find_last_word_of_piece,
     join_values,
 )
-from nmt_feat.data.identity import choose_cover, hash_cache
+from nmt_feat.data.identity import hash_cache
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
@@ -194,11 +195,11 @@ def test_the_annotator_decides_where_nothing_is_set(small: Small) -> None:
     units = choose_kind("f", FeatureConfig(column="char", of="word"))
     for chosen, cover in ((HALVES, "join"), (WHOLES, "first")):
         cfg = small.config(*FILES, chosen, "combiner=add", "features=[upos]")
-        assert choose_cover(cfg, feature) == cover
-        assert choose_cover(cfg, units) == "first"
+        assert feature.choose_cover(of_morphemes(cfg.annotator)) == cover
+        assert units.choose_cover(of_morphemes(cfg.annotator)) == "first"
         for value in ("first", "join"):
             kind = choose_kind("f", FeatureConfig(column="upos", cover=value))
-            assert choose_cover(cfg, kind) == value
+            assert kind.choose_cover(of_morphemes(cfg.annotator)) == value
 
 
 def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:

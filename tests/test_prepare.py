@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nmt_feat.config.data_schema import SplitConfig
+from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
-from nmt_feat.data.encoding import Filters
+from nmt_feat.data.encoding import filter_pairs
 from nmt_feat.data.prepare import prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END
@@ -199,7 +199,8 @@ def test_filters_apply_to_train_only_and_are_counted(cfg: TrainConfig) -> None:
 
 def test_the_ratio_itself_is_not_filtered() -> None:
     pieces = np.array([[3, 15], [15, 3], [3, 16]])
-    remaining, reasons = Filters(1, 40, 5.0).apply(pieces, pieces)
+    limits = DataConfig(max_pieces=40, max_ratio=5.0)
+    remaining, reasons = filter_pairs(limits, pieces, pieces)
     assert remaining.tolist() == [True, True, False]
     assert reasons == {"ratio > 5": 1}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt_feat.config.data_schema import SubwordConfig
+from nmt_feat.config.data_schema import DataConfig, SubwordConfig
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data import building, encoding
 from nmt_feat.data import sentence_tables as tables
@@ -150,10 +150,10 @@ def test_sample_for_the_subword_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_filters_count_the_first_reason() -> None:
-    filters = encoding.Filters(min_words=2, max_pieces=9, max_ratio=3.0)
+    limits = DataConfig(min_words=2, max_pieces=9, max_ratio=3.0)
     words = np.array([[2, 2], [1, 9], [5, 5], [5, 5], [5, 5]])
     pieces = np.array([[3, 9], [1, 99], [9, 10], [9, 2], [3, 3]])
-    kept_rows, reasons = filters.apply(words, pieces)
+    kept_rows, reasons = encoding.filter_pairs(limits, words, pieces)
     assert kept_rows.tolist() == [True, False, False, False, True]
     assert reasons == {"words < 2": 1, "pieces > 9": 1, "ratio > 3": 1}
     assert list(reasons) == ["words < 2", "pieces > 9", "ratio > 3"]

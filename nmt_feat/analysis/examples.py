@@ -21,8 +21,8 @@ from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import DataConfig, DownloadConfig
 from nmt_feat.config.instantiate import refuse_classes_of_run
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data import corpora as datasets
-from nmt_feat.data.reading import read_splits
+from nmt_feat.data.corpora import locate_splits
+from nmt_feat.data.reading import CorpusReader
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.metrics import one_line
@@ -316,11 +316,12 @@ def _load_test_set(
 ) -> tuple[Sentences, list[str]]:
     """Source and references of a test set; `normal`: whether the runs read text in normal form."""
     with tempfile.TemporaryDirectory() as folder, Pool(1, "reading", "data.processes") as pool:
-        located = datasets.locate_splits(data, cfg.annotator, corpora.cache, annotation is not None)
+        located = locate_splits(data, cfg.annotator, corpora.cache, annotation is not None)
         for path in located.tests[test].files.values():
             for file in list_shards(path):
                 corpora.refuse_outside_folders(file, data.name)
         located.normal = normal
-        read_splits(located, data, cfg.annotator, corpora.cache, annotation, Path(folder), pool)
+        settings = (data, cfg.annotator, annotation, corpora.cache)
+        CorpusReader(located, *settings, Path(folder), pool).read_splits()
         table = located.tests[test]
         return table.source.rows(0, len(table.source)), list(table.target.texts)

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nmt_feat.annotators.base import of_morphemes
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data import corpora as datasets
 from nmt_feat.data.alignment import SourceEncoder
-from nmt_feat.data.corpora import RawCorpus
-from nmt_feat.data.encoding import ALL, BLANK, Filters, SplitBuilder, encode
-from nmt_feat.data.identity import choose_cover, locate_corpus, uses_annotation
+from nmt_feat.data.corpora import RawCorpus, RawSplit
+from nmt_feat.data.encoding import ALL, BLANK, SplitBuilder, encode
+from nmt_feat.data.identity import locate_corpus, uses_annotation
 from nmt_feat.data.overlaps import attach_states
-from nmt_feat.data.reading import read_splits
+from nmt_feat.data.reading import CorpusReader
 from nmt_feat.data.report import (
     DataReport,
     describe_feature,
@@ -57,12 +57,14 @@ class DataBuild:
     Attributes:
         cfg: the settings.
         kinds: the features, by name.
+        corpus: the files of the splits, later their tables; it collects notes for the user.
         folder: the folder of the data, empty at the start.
         report_progress: called before each slow step.
     """
 
     cfg: TrainConfig
     kinds: Mapping[str, FeatureKind]
+    corpus: RawCorpus
     folder: Path
     report_progress: Callable[[str], None]
 
@@ -74,7 +76,8 @@ class DataBuild:
     def make_basis(self, kind: FeatureKind) -> VocabularyBasis:
         """The fields of a feature's vocabulary that do not depend on counts."""
         annotated = uses_annotation(self.cfg, self.kinds)
-        return VocabularyBasis(annotated, choose_cover(self.cfg, kind), self.cfg.seed)
+        cover = kind.choose_cover(of_morphemes(self.cfg.annotator))
+        return VocabularyBasis(annotated, cover, self.cfg.seed)
 
 
 def build_data(
@@ -84,46 +87,45 @@ def build_data(
     report_progress: Callable[[str], None],
 ) -> None:
     """Build the prepared data in an empty folder."""
-    work = DataBuild(cfg, kinds, folder, report_progress)
     corpus = locate_corpus(cfg, kinds)
-    with Pool(count_processes(cfg, corpus), "preparing the data", "data.processes") as pool:
-        read_corpus(work, corpus, pool)
+    work = DataBuild(cfg, kinds, corpus, folder, report_progress)
+    with Pool(count_processes(work), "preparing the data", "data.processes") as pool:
+        read_corpus(work, pool)
         if cfg.data.terminology.is_applied:
             report_progress("writing terms")
             write_terms(corpus, cfg.data.terminology, folder / "raw", pool)
-        source, target = train_subwords(work, corpus)
-        encoder = start_encoder(work, corpus, source, target)
-        builders = align_features(work, corpus, encoder, pool)
-    check_training_pairs(corpus, builders[0], encoder)
+        source, target = train_subwords(work)
+        encoder = start_encoder(work, source, target)
+        builders = align_features(work, encoder, pool)
+    check_training_pairs(corpus, builders[0])
     report = DataReport(
         len(corpus.train.source), dict(builders[0].filtered), source.size, target.size
     )
-    build_vocabularies(work, corpus, encoder, builders, report)
-    vectors = encode_splits(work, corpus, encoder, builders, report)
+    build_vocabularies(work, encoder, builders, report)
+    vectors = encode_splits(work, encoder, builders, report)
     shutil.rmtree(folder / "raw")
     encoder.save(folder)
-    write_manifest(work, corpus, vectors, report)
+    write_manifest(work, vectors, report)
 
 
-def count_processes(cfg: TrainConfig, corpus: RawCorpus) -> int:
+def count_processes(work: DataBuild) -> int:
     """The number of processes: more for a larger training text, up to the setting or the cores."""
-    size = sum(p.stat().st_size for name in corpus.train.files.values() for p in list_shards(name))
-    return min(cfg.data.processes or count_cores(), 1 + size // PER_PROCESS)
+    files = work.corpus.train.files.values()
+    size = sum(path.stat().st_size for name in files for path in list_shards(name))
+    return min(work.cfg.data.processes or count_cores(), 1 + size // PER_PROCESS)
 
 
-def read_corpus(work: DataBuild, corpus: RawCorpus, pool: Pool) -> None:
+def read_corpus(work: DataBuild, pool: Pool) -> None:
     """Read the texts of all splits, and the columns of their annotation that features need."""
     cfg, raw = work.cfg, work.folder / "raw"
     raw.mkdir()
-    if uses_annotation(cfg, work.kinds):
-        work.report_progress("reading the corpus and its annotation")
-        kinds = without_marks(work.kinds, cfg.data.terminology)
-        columns = list_read_columns(work)
-        required = {n: k.annotation_column or "" for n, k in kinds.items() if k.requires_annotation}
-        read_splits(corpus, cfg.data, cfg.annotator, work.cache, columns, raw, pool, required)
-    else:
-        work.report_progress("reading the corpus")
-        read_splits(corpus, cfg.data, cfg.annotator, work.cache, None, raw, pool)
+    columns = list_read_columns(work) if uses_annotation(cfg, work.kinds) else None
+    and_annotation = "" if columns is None else " and its annotation"
+    work.report_progress(f"reading the corpus{and_annotation}")
+    kinds = without_marks(work.kinds, cfg.data.terminology)
+    required = {n: k.annotation_column or "" for n, k in kinds.items() if k.requires_annotation}
+    settings = (cfg.data, cfg.annotator, columns, work.cache)
+    CorpusReader(work.corpus, *settings, raw, pool, required).read_splits()
 
 
 def list_read_columns(work: DataBuild) -> tuple[str, ...]:
@@ -133,12 +135,12 @@ def list_read_columns(work: DataBuild) -> tuple[str, ...]:
     return tuple(sorted({*columns, "lemma"})) if terminology.needs_lemmas else columns
 
 
-def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwords]:
+def train_subwords(work: DataBuild) -> tuple[Subwords, Subwords]:
     """The subword models of source and target, the same one if they are joint."""
     if work.cfg.model.folder:
         return read_pieces(open_folder(work.cfg.model.folder))
     work.report_progress("training the subword model")
-    cfg, train = work.cfg.subword, corpus.train
+    cfg, train = work.cfg.subword, work.corpus.train
     source = CutTexts(train.source) if cfg.split_at_words else train.source.texts
     if cfg.joint:
         both = Subwords.train(cfg, source, train.target.texts)
@@ -146,18 +148,16 @@ def train_subwords(work: DataBuild, corpus: RawCorpus) -> tuple[Subwords, Subwor
     return Subwords.train(cfg, source), Subwords.train(cfg, train.target.texts)
 
 
-def start_encoder(
-    work: DataBuild, corpus: RawCorpus, source: Subwords, target: Subwords
-) -> SourceEncoder:
+def start_encoder(work: DataBuild, source: Subwords, target: Subwords) -> SourceEncoder:
     """Save an encoder with empty vocabularies, which the pool's processes then load."""
     empty = {
         name: kind.start_vocabulary(work.make_basis(kind)) for name, kind in work.kinds.items()
     }
-    at_words = work.cfg.subword.split_at_words
+    at_words, all_sources = work.cfg.subword.split_at_words, work.corpus.sources
     columns = {k.annotation_column for k in work.kinds.values() if k.annotation_column}
     columns |= {"lemma"} if work.cfg.data.terminology.needs_lemmas else set()
     keys = sorted(map(source_key, columns))
-    sources = {key: corpus.sources[key] for key in keys if key in corpus.sources}
+    sources = {key: all_sources[key] for key in keys if key in all_sources}
     user_kinds = list_user_kinds(work.kinds)
     encoder = SourceEncoder(source, empty, at_words, user_kinds=user_kinds, sources=sources)
     encoder.save(work.folder)
@@ -165,19 +165,16 @@ def start_encoder(
     return encoder
 
 
-def align_features(
-    work: DataBuild, corpus: RawCorpus, encoder: SourceEncoder, pool: Pool
-) -> list[SplitBuilder]:
+def align_features(work: DataBuild, encoder: SourceEncoder, pool: Pool) -> list[SplitBuilder]:
     """Cut all splits into pieces, align features to them, and count the features' values.
 
     Values have no ids yet, because the vocabularies are built from these counts.
     """
     work.report_progress("encoding")
-    builders = []
+    corpus, builders = work.corpus, []
     for number, split in enumerate(corpus.splits):
-        filters = Filters.of(work.cfg.data) if split is corpus.train else None
-        path = work.folder / f"{number}.arrow"
-        builders.append(encode(split, filters, encoder, path, pool))
+        limits = work.cfg.data if split is corpus.train else None
+        builders.append(encode(split, limits, encoder, work.folder / f"{number}.arrow", pool))
     if not encoder.annotation_columns:  # else notes say how many words' values are unknown
         corpus.notes += [
             f"{split.name}: {builder.bare:,} sentences have no annotation: their words are what "
@@ -188,7 +185,7 @@ def align_features(
     return builders
 
 
-def check_training_pairs(corpus: RawCorpus, train: SplitBuilder, encoder: SourceEncoder) -> None:
+def check_training_pairs(corpus: RawCorpus, train: SplitBuilder) -> None:
     """Note blank pairs, and refuse a corpus if no training pair is left."""
     if blank := train.filtered[BLANK]:
         corpus.notes.append(f"train: {blank:,} pairs have a blank side and are left out")
@@ -202,16 +199,12 @@ def check_training_pairs(corpus: RawCorpus, train: SplitBuilder, encoder: Source
 
 
 def build_vocabularies(
-    work: DataBuild,
-    corpus: RawCorpus,
-    encoder: SourceEncoder,
-    builders: list[SplitBuilder],
-    report: DataReport,
+    work: DataBuild, encoder: SourceEncoder, builders: list[SplitBuilder], report: DataReport
 ) -> None:
     """Build the vocabulary of each feature for the encoder, and describe it."""
     train, dev, *_ = builders
     for name in encoder.valued_kinds:
-        build_vocabulary(work, name, corpus, encoder, builders, report)
+        build_vocabulary(work, name, encoder, builders, report)
     kinds = {name: kind for name, kind in encoder.valued_kinds.items() if kind.single}
     if ALL in train.joint and ALL in dev.joint:
         report.together = describe_together(
@@ -222,13 +215,12 @@ def build_vocabularies(
 def build_vocabulary(
     work: DataBuild,
     name: str,
-    corpus: RawCorpus,
     encoder: SourceEncoder,
     builders: list[SplitBuilder],
     report: DataReport,
 ) -> None:
     """Build the vocabulary of a feature, its files, its part of the report, and notes."""
-    kind, (train, dev, *_) = work.kinds[name], builders
+    kind, corpus, (train, dev, *_) = work.kinds[name], work.corpus, builders
     tokens, dev_tokens = train.counts(name), dev.counts(name)
     counts, dev_counts = kind.count_values(tokens), kind.count_values(dev_tokens)
     vocabulary = kind.build_vocabulary(counts, work.make_basis(kind))
@@ -258,11 +250,7 @@ def build_vocabulary(
 
 
 def encode_splits(
-    work: DataBuild,
-    corpus: RawCorpus,
-    encoder: SourceEncoder,
-    builders: list[SplitBuilder],
-    report: DataReport,
+    work: DataBuild, encoder: SourceEncoder, builders: list[SplitBuilder], report: DataReport
 ) -> dict[str, list[str]]:
     """Replace all values by their ids, and give pieces the vectors of encoders.
 
@@ -273,13 +261,13 @@ def encode_splits(
     models = {name: kind.open_encoder(device) for name, kind in work.kinds.items()}
     encoders = {name: model for name, model in models.items() if model is not None}
     folders: dict[str, list[str]] = {name: [] for name in encoders}
-    for raw, builder in zip(corpus.splits, builders, strict=True):
+    for raw, builder in zip(work.corpus.splits, builders, strict=True):
         split = builder.finish(encoder)
-        if raw is corpus.train:
+        if raw is work.corpus.train:
             encoder.longest = int(split.source_lengths.max()) - 1  # without the end symbol
         report.splits[raw.name] = describe_split(split)
         for name, model in encoders.items():
-            split, states = attach_vectors(work, corpus, encoder, name, model, raw, split)
+            split, states = attach_vectors(work, encoder, name, model, raw, split)
             folders[name].append(states.name)
         if encoders:
             split.save(work.folder / "made.arrow")
@@ -289,11 +277,10 @@ def encode_splits(
 
 def attach_vectors(
     work: DataBuild,
-    corpus: RawCorpus,
     encoder: SourceEncoder,
     name: str,
     model: LanguageModel,
-    raw: datasets.RawSplit,
+    raw: RawSplit,
     split: EncodedSplit,
 ) -> tuple[EncodedSplit, Path]:
     """Attach the vectors of a feature to a split; also returns the folder that stores them."""
@@ -302,20 +289,18 @@ def attach_vectors(
     work.report_progress(f"features.{name}: {stored} of {raw.name}, {len(split):,} sentences")
     folder = kind.store_states(model, texts, work.cache, work.report_progress)
     states = kind.open_states(folder)
-    if raw is corpus.train:
+    if raw is work.corpus.train:
         vocabulary = encoder.features[name]
         encoder.features[name] = kind.scale_vocabulary(vocabulary, model, states, texts, work.cache)
     where = [raw.source_path] * len(split)
     missing = encoder.features[name].missing
     split, unknown = attach_states(split, name, encoder.subwords, states, where, missing)
     if unknown:
-        corpus.notes.append(f"features.{name}: unknown for {unknown:,} pieces of {raw.name}")
+        work.corpus.notes.append(f"features.{name}: unknown for {unknown:,} pieces of {raw.name}")
     return split, folder
 
 
-def write_manifest(
-    work: DataBuild, corpus: RawCorpus, vectors: dict[str, list[str]], report: DataReport
-) -> None:
+def write_manifest(work: DataBuild, vectors: dict[str, list[str]], report: DataReport) -> None:
     """Write the report, and a manifest of the folder's files with their sums."""
     folder = work.folder
     write_json(folder / "report.json", asdict(report))
@@ -323,8 +308,8 @@ def write_manifest(
     manifest = {
         "files": files,
         "report": REPORT,
-        "tests": list(corpus.tests),
-        "notes": corpus.notes,
+        "tests": list(work.corpus.tests),
+        "notes": work.corpus.notes,
         "vectors": vectors,
         "live": [name for name in vectors if work.kinds[name].stores_input],
     }

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import DataConfig
@@ -24,48 +23,37 @@ from nmt_feat.text.sentences import DictionaryColumn, Integers
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.word_values import MISSING
 
-
-@dataclass(frozen=True)
-class Filters:
-    """Limits for training pairs; see `DataConfig`."""
-
-    min_words: int
-    max_pieces: int
-    max_ratio: float
-
-    @classmethod
-    def of(cls, cfg: DataConfig) -> Filters:
-        """The limits of a config."""
-        return cls(cfg.min_words, cfg.max_pieces, cfg.max_ratio)
-
-    def apply(self, words: Integers, pieces: Integers) -> tuple[NDArray[np.bool_], Counter[str]]:
-        """Filter pairs.
-
-        Args:
-            words, pieces: `(pairs, 2)`, how many words and pieces each side has.
-
-        Returns:
-            Whether each pair stays; and for each reason, how many pairs are left out.
-        """
-        short, long = pieces.min(axis=1), pieces.max(axis=1)
-        reasons = {
-            BLANK: words.min(axis=1) == 0,
-            f"words < {self.min_words}": words.min(axis=1) < self.min_words,
-            f"pieces > {self.max_pieces}": long > self.max_pieces,
-            f"ratio > {self.max_ratio:g}": long > self.max_ratio * short,
-        }
-        first_reasons = np.select(list(reasons.values()), range(len(reasons)), -1)
-        names = list(reasons)
-        counts = Counter(names[i] for i in first_reasons[first_reasons >= 0])
-        return first_reasons < 0, counts
-
-
 BLANK = "with a blank side"
 """The reason that leaves out a training pair whatever the settings are."""
 INFORMATION = 50_000
 """Words and values are counted together in this many sentences at the start of a split."""
 ALL = ""
 """Stands in place of a feature's name for all features together."""
+
+
+def filter_pairs(
+    limits: DataConfig, words: Integers, pieces: Integers
+) -> tuple[Booleans, Counter[str]]:
+    """Filter training pairs.
+
+    Args:
+        limits: has the least and the greatest sizes.
+        words, pieces: `(pairs, 2)`, how many words and pieces each side has.
+
+    Returns:
+        Whether each pair stays; and for each reason, how many pairs are left out.
+    """
+    fewest, short, long = words.min(axis=1), pieces.min(axis=1), pieces.max(axis=1)
+    reasons = {
+        BLANK: fewest == 0,
+        f"words < {limits.min_words}": fewest < limits.min_words,
+        f"pieces > {limits.max_pieces}": long > limits.max_pieces,
+        f"ratio > {limits.max_ratio:g}": long > limits.max_ratio * short,
+    }
+    first_reasons = np.select(list(reasons.values()), range(len(reasons)), -1)
+    names = list(reasons)
+    counts = Counter(names[i] for i in first_reasons[first_reasons >= 0])
+    return first_reasons < 0, counts
 
 
 class SplitBuilder:
@@ -170,17 +158,17 @@ class _Task:
     source: Path  # the table of sources
     target: Path  # the table of targets
     name: str  # of the source file, for messages
-    filters: Filters | None
+    limits: DataConfig | None  # for training pairs, see `filter_pairs`
     user_kinds: Mapping[str, str]
 
 
 def encode(
-    split: RawSplit, filters: Filters | None, encoder: SourceEncoder, path: Path, pool: Pool
+    split: RawSplit, limits: DataConfig | None, encoder: SourceEncoder, path: Path, pool: Pool
 ) -> SplitBuilder:
     """Encode a split into the file `path`. Its folder must have the encoder and target model."""
     builder = SplitBuilder(path, encoder.valued_kinds)
     files = path.parent, split.source.path, split.target.path
-    task = partial(_encode, _Task(*files, split.source_path, filters, encoder.user_kinds))
+    task = partial(_encode, _Task(*files, split.source_path, limits, encoder.user_kinds))
     for rows in pool.map(task, split.source.ranges()):
         builder.append(rows)
     builder.close()
@@ -197,10 +185,10 @@ def _encode(task: _Task, rows: tuple[int, int]) -> _Rows:
     where = [f"{task.name}: sentence {number}" for number in range(rows[0] + 1, rows[1] + 1)]
     pieces, target_ids = encoder.pieces(sentences), target.encode_ids(targets)
     filtered = Counter[str]()
-    if task.filters:
+    if task.limits:
         words = [[len(text.split()) for text in side] for side in (sentences.texts, targets)]
         sizes = [pieces.counts, [len(ids) for ids in target_ids]]
-        stays, filtered = task.filters.apply(np.array(words).T, np.array(sizes).T)
+        stays, filtered = filter_pairs(task.limits, np.array(words).T, np.array(sizes).T)
         sentences, pieces = sentences.rows(stays), pieces.rows(stays)
         indices = np.flatnonzero(stays).tolist()
         targets, where = [targets[i] for i in indices], [where[i] for i in indices]

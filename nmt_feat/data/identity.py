@@ -1,7 +1,5 @@
 """Hashes of all that determines prepared data: for its folder's name and a run's identity."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +7,13 @@ from pathlib import Path
 import sentencepiece
 
 from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.earlier_formats import DATA_FORMATS
 from nmt_feat.config.identity import drop_defaults
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.config.user_code import user_code_hash
-from nmt_feat.data import corpora as datasets
+from nmt_feat.data.corpora import RawCorpus, has_annotation, locate_splits
 from nmt_feat.data.terminology import identify_terminology, without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
@@ -57,7 +56,6 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
         "filters": [data.min_words, data.max_pieces, data.max_ratio],
         "features": {name: _identify_feature(cfg, kind, cache) for name, kind in kinds.items()},
     }
-
     if terminology := identify_terminology(data.terminology):
         content["terminology"] = terminology
     if cfg.model.folder:
@@ -68,7 +66,7 @@ def hash_data(cfg: TrainConfig, features: dict[str, FeatureConfig]) -> DataHashe
         # Early versions had no rules, so only rules that change the text may change the hash.
         if rules := _effective_rules([corpus.rules[name] for name in splits], cfg.subword):
             hashed["rules"] = rules
-        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
+        return hash_json(hashed)
 
     # These controls draw random numbers by a test set's place among the splits.
     by_place = cfg.control in ("shuffled", "resampled")
@@ -98,20 +96,20 @@ def _effective_rules(rules_of_splits: Iterable[set[str]], subword: SubwordConfig
 def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[object]:
     """What determines a feature's data: its kind's settings, and the code of a user's kind."""
     identity = kind.identify_data(cache)
-    if choose_cover(cfg, kind) == "join":
+    if kind.choose_cover(of_morphemes(cfg.annotator)) == "join":
         identity.append("join")
     if kind.settings.kind:
         identity.append({"kind": kind.settings.kind, **user_code_hash(type(kind))})
     return identity
 
 
-def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> datasets.RawCorpus:
+def locate_corpus(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> RawCorpus:
     """Locate the files of the corpus that the features need."""
     annotate, cache = uses_annotation(cfg, kinds), Path(cfg.paths.cache)
     kinds = without_marks(kinds, cfg.data.terminology)
     required = cfg.subword.split_at_words or any(k.requires_annotation for k in kinds.values())
     keys = list_sentence_keys(kinds.values())
-    return datasets.locate_splits(cfg.data, cfg.annotator, cache, annotate, required, keys)
+    return locate_splits(cfg.data, cfg.annotator, cache, annotate, required, keys)
 
 
 def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
@@ -123,14 +121,14 @@ def uses_annotation(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> bool:
     if cfg.subword.split_at_words or any(kind.annotation_column for kind in kinds.values()):
         return True
     depends_on_words = any(kind.depends_on_words for kind in kinds.values())
-    return depends_on_words and datasets.has_annotation(cfg.data, cfg.annotator)
+    return depends_on_words and has_annotation(cfg.data, cfg.annotator)
 
 
 def _check_split_at_words(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) -> None:
     """Refuse `split_at_words` without words, and together with an encoder's vectors."""
     if not cfg.subword.split_at_words:
         return
-    if not datasets.has_annotation(cfg.data, cfg.annotator):
+    if not has_annotation(cfg.data, cfg.annotator):
         raise UserError(
             "subword.split_at_words=true: needs the words of an annotation; set annotator=udpipe "
             "or another, give CoNLL-U (data.train.conllu=FILE.conllu), or leave it out"
@@ -141,8 +139,3 @@ def _check_split_at_words(cfg: TrainConfig, kinds: Mapping[str, FeatureKind]) ->
                 f"subword.split_at_words=true: features.{name} has vectors of an encoder, which "
                 "are matched to pieces of the text as a whole; leave one of them out"
             )
-
-
-def choose_cover(cfg: TrainConfig, kind: FeatureKind) -> str:
-    """What a piece that covers several words gets, by the feature's setting or the annotator."""
-    return kind.choose_cover(of_morphemes(cfg.annotator))

@@ -12,7 +12,7 @@ from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, SplitConfig
 from nmt_feat.data.corpora import locate_splits
-from nmt_feat.data.reading import read_splits as load_tables
+from nmt_feat.data.reading import CorpusReader
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.sentences import ANNOTATION
@@ -79,7 +79,7 @@ def load(
     columns = ANNOTATION if annotate else None
     raw = locate_splits(config, annotator, cache, annotate)
     with tempfile.TemporaryDirectory() as work, Pool(processes, "reading", "") as pool:
-        load_tables(raw, config, annotator, cache, columns, Path(work), pool)
+        CorpusReader(raw, config, annotator, columns, cache, Path(work), pool).read_splits()
         splits = {
             split.name: Pairs(
                 list(split.source.rows(0, len(split.source))), list(split.target.texts)
