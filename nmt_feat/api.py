@@ -154,8 +154,7 @@ class LoadedRun:
         pieces = [*tags, *(model.encoder.subwords.decode([i]) or "▁" for i in ids)]
         begins = described.begins
         if not names:
-            spaced = [Sentence(line, whitespace_words(line)) for line in described.texts]
-            assert described.pieces is not None
+            spaced = [Sentence(line, whitespace_words(line)) for line in described.words.texts]
             owner = find_word_of_piece(described.pieces, Sentences.of(spaced), where)
             begins = find_first_pieces(owner, described.pieces.counts)
         begins = [True] * len(tags) + begins.tolist()

@@ -280,7 +280,7 @@ def test_terms_longer_than_the_text(small: Small, factored: Path, tmp_path: Path
     model = TrainedModel(factored)
     model.use_glossary(path)
     described = model.describe_sentences([Sentence("The king saw the women")], ["here"])
-    assert described.texts == ["The king saw the women"]
+    assert described.words.texts == ["The king saw the women"]
 
 
 def test_tags_in_the_text_are_refused(small: Small, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class Reliance:
         encoder = model.encoder.with_features(vocabs | {WORD: tag})
         described = model.describe_sentences(sentences, where, encoder)
         encoded = encode_split(encoder, model.target, described, targets)
-        self.true = model.attach_states(encoded, described.texts, where)
+        self.true = model.attach_states(encoded, described.words.texts, where)
         whole = model.cfg.subword.kind == "none"  # each piece is a word
         begins = None if whole else [tag.id_of("B"), tag.id_of("O")]
         self.tokens = Tokens.of(self.true, self.moved, begins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from nmt_feat.base.files import write_part
 from nmt_feat.data.covers import (
     NOWHERE,
-    Booleans,
     Covers,
     count_words_without_piece,
     find_following,
@@ -31,7 +31,7 @@ from nmt_feat.features.vocabulary import Code, FeatureVocab
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.merging import source_key
 from nmt_feat.text.normalization import RULES_FILE, write_rules
-from nmt_feat.text.sentences import HEAD, DictionaryColumn, Integers, Sentences
+from nmt_feat.text.sentences import HEAD, Booleans, DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces, Subwords
 from nmt_feat.text.word_values import (
     MISSING,
@@ -106,32 +106,31 @@ class AlignedSentences:
     """Sentences whose pieces have values of features, but no ids of values yet.
 
     Attributes:
-        ids, counts: the pieces of all sentences, and the number of each; EOS ends each sentence.
         words: the sentences with the words that have the values.
+        pieces: the pieces with their positions in the texts.
+        ids, counts: the pieces of all sentences, and the number of each; EOS ends each sentence.
+        bare: how many sentences have no annotation, although an annotation says what words are.
+        begins: whether each piece (without EOS) is the first of its word; empty without features.
         values: by feature, the values of the words, or of the pieces (without EOS).
         value_counts: by feature, how many values each sentence has.
         carried: by feature, for each piece UNK, END, INSIDE_WORD or `VALUES +` the number of its
             value.
-        begins: whether each piece (without EOS) is the first of its word; empty without features.
-        bare: how many sentences have no annotation, although an annotation says what words are.
         covers: by feature with `cover=join`, the runs of words whose values are joined; such a
             feature has a value for each run in place of each word.
         lost: by feature of words, how many words have a value that no piece gets.
-        pieces: the pieces with their positions in the texts.
     """
 
-    texts: list[str]
+    words: Sentences
+    pieces: Pieces
     ids: Ids
     counts: Integers
-    words: Sentences
-    values: dict[str, DictionaryColumn]
-    value_counts: dict[str, Integers]
-    carried: dict[str, Ids]
+    bare: int
     begins: Booleans
-    bare: int = 0
+    values: dict[str, DictionaryColumn] = field(default_factory=dict)
+    value_counts: dict[str, Integers] = field(default_factory=dict)
+    carried: dict[str, Ids] = field(default_factory=dict)
     covers: dict[str, Covers] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
-    pieces: Pieces | None = None
 
     def forms(self, feature: str) -> DictionaryColumn:
         """The texts that have the values of a feature of words: those of words, or of covers."""
@@ -243,27 +242,25 @@ class SourceEncoder:
         if not self.annotated:
             sentences = self._divide_at_spaces(sentences)
         sentences, bare = self._with_words(sentences, where)
-        texts, pieces = sentences.texts, pieces or self.pieces(sentences)
+        pieces = pieces or self.pieces(sentences)
         counts = pieces.counts + 1  # with end symbols
         is_piece = np.ones(counts.sum(), bool)
         is_piece[np.cumsum(counts) - 1] = False
         ids = np.full(len(is_piece), EOS, np.int32)
         ids[is_piece] = pieces.ids
-        no_begins = np.zeros(0, bool)
-        aligned = AlignedSentences(
-            texts, ids, counts, sentences, {}, {}, {}, no_begins, bare, pieces=pieces
-        )
         if not self.features:
-            return aligned
+            return AlignedSentences(sentences, pieces, ids, counts, bare, np.zeros(0, bool))
         owner = find_word_of_piece(pieces, sentences, where)
-        begins = find_first_pieces(owner, pieces.counts) & ~self.subwords.glued(texts, pieces)
+        begins = find_first_pieces(owner, pieces.counts)
+        begins &= ~self.subwords.glued(sentences.texts, pieces)
+        aligned = AlignedSentences(sentences, pieces, ids, counts, bare, begins)
         for name in self.valued_kinds:
-            row = self._align_feature(name, aligned, pieces, owner, begins)
+            row = self._align_feature(name, aligned, owner)
             if self.features[name].policy == "first":
                 row = np.where(begins, row, INSIDE_WORD)
             aligned.carried[name] = np.full(len(is_piece), END, np.int32)
             aligned.carried[name][is_piece] = row
-        return replace(aligned, begins=begins)
+        return aligned
 
     def _divide_at_spaces(self, sentences: Sentences) -> Sentences:
         """Drop the annotation; if there are features, they get the words between spaces."""
@@ -325,29 +322,20 @@ class SourceEncoder:
                         f"translating, +labels.{key}=VALUE; or set missing=unknown of the feature"
                     )
 
-    def _align_feature(
-        self,
-        name: str,
-        aligned: AlignedSentences,
-        pieces: Pieces,
-        owner: Integers,
-        begins: Booleans,
-    ) -> Ids:
-        """Read a feature's values, and align them to pieces.
+    def _align_feature(self, name: str, aligned: AlignedSentences, owner: Integers) -> Ids:
+        """Read the values of the feature `name` into `aligned`, and align them to pieces.
 
-        Args:
-            name: the feature.
-            aligned: gets the values.
-            pieces, owner: the pieces, and the word of each.
-            begins: whether each piece is the first of its word.
+        `owner`: the word of each piece.
 
         Returns:
             For each piece, UNK or `VALUES +` the number of its value.
         """
-        sentences, vocabulary, kind = aligned.words, self.features[name], self.kinds[name]
+        sentences, pieces = aligned.words, aligned.pieces
+        vocabulary, kind = self.features[name], self.kinds[name]
         if kind.of_pieces:
-            texts = sentences.texts
-            values = kind.read_piece_values(begins, lambda: self.subwords.surfaces(texts, pieces))
+            values = kind.read_piece_values(
+                aligned.begins, lambda: self.subwords.surfaces(sentences.texts, pieces)
+            )
             aligned.values[name], aligned.value_counts[name] = values, pieces.counts
             return VALUES + values.codes
         values = kind.read_values(sentences, vocabulary)
@@ -404,12 +392,7 @@ class SourceEncoder:
 
     def with_features(self, features: dict[str, FeatureVocab]) -> SourceEncoder:
         """The same encoder with other features."""
-        return SourceEncoder(
-            self.subwords,
-            features,
-            self.split_at_words,
-            self.longest,
-            self.normal,
-            self.user_kinds,
-            self.sources,
-        )
+        encoder = copy.copy(self)
+        encoder.features = features
+        encoder.kinds = restore_kinds(features, self.user_kinds)
+        return encoder

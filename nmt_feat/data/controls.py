@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
+from nmt_feat.data.alignment import Ids
 from nmt_feat.data.building import WORD
 from nmt_feat.data.interleaving import find_word_begins, interleave
 from nmt_feat.data.noise import use_as_denoising
@@ -31,10 +32,9 @@ from nmt_feat.embedders.ids import END, FIRST
 from nmt_feat.errors import UserError
 from nmt_feat.features.dials import splitmix64
 from nmt_feat.features.vocabulary import FeatureVocab
+from nmt_feat.text.sentences import Integers
 
 CONTROLS = ("shuffled", "resampled", "by_type", "dummy")
-Places = NDArray[np.int64]
-Ids = NDArray[np.int32]
 
 
 def name_control(cfg: TrainConfig) -> str:
@@ -130,20 +130,29 @@ class Moves:
 
     def apply(self, name: str, epoch: int = 0) -> EncodedSplit:
         """A split with the values that the control gives it."""
-        # The number is part of the seed, so that each split has its own permutation.
-        split, number = self.splits[name], list(self.splits).index(name)
+        split = self.splits[name]
         for step in self.steps:
             tokens = replace(step[name], split=split)
-            if self.control == "by_type":
-                split = _draw_by_type(tokens, step["train"], self.seed)
-            elif self.control == "dummy":
-                split = _take_values(tokens, step["train"], np.zeros(len(tokens.starts), np.int64))
-            else:
-                split = _shuffle_values(tokens, self.seed, number, epoch)
+            origin = step["train"] if self.control in ("by_type", "dummy") else tokens
+            chosen = self._choose_tokens(tokens, len(origin.starts), name, epoch)
+            values = {feature: ids[chosen] for feature, ids in origin.values.items()}
+            split = tokens.with_values(values, origin.split)
         return split
 
+    def _choose_tokens(self, tokens: Tokens, count: int, name: str, epoch: int) -> Integers:
+        """For each token of the split `name`, which of `count` tokens it gets the values of."""
+        if self.control == "dummy":
+            return np.zeros(len(tokens.starts), np.int64)
+        if self.control == "by_type":
+            return (tokens.hash_types(self.seed) % np.uint64(count)).astype(np.int64)
+        # The number is part of the seed, so that each split has its own permutation. NumPy
+        # guarantees the stream of raw PCG64 numbers, but not that of its distributions.
+        number = list(self.splits).index(name)
+        random = np.random.PCG64(np.random.SeedSequence([self.seed, number, epoch]))
+        return np.argsort(random.random_raw(len(tokens.starts)), kind="stable")
 
-def find_pieces(split: EncodedSplit) -> Places:
+
+def find_pieces(split: EncodedSplit) -> Integers:
     """The positions of a split's pieces, without end symbols."""
     return np.flatnonzero(find_word_begins(split, None))
 
@@ -153,11 +162,11 @@ class Tokens:
     """The word tokens of a split that have a piece, and their values."""
 
     split: EncodedSplit
-    starts: Places
+    starts: Integers
     """`(words,)`: the position of each word's first piece in the split's source values."""
-    pieces: Places
+    pieces: Integers
     """`(pieces,)`: the positions of all pieces of words."""
-    words_of_pieces: Places
+    words_of_pieces: Integers
     """`(pieces,)`: the number of the word that each piece belongs to."""
     values: dict[str, Ids]
     """By feature, the id of each word: that of its first piece; with `cover=join`, of its last."""
@@ -237,24 +246,3 @@ class Tokens:
         hashes = splitmix64(ids + (positions << np.uint64(32)) + splitmix64(np.uint64(seed)))
         firsts = np.searchsorted(self.pieces, self.starts)
         return splitmix64(np.add.reduceat(hashes, firsts))
-
-
-def _shuffle_values(tokens: Tokens, seed: int, split_number: int, epoch: int) -> EncodedSplit:
-    """Give each word the values of a random word of its split."""
-    # NumPy guarantees the stream of raw PCG64 numbers, but not that of its distributions.
-    random = np.random.PCG64(np.random.SeedSequence([seed, split_number, epoch]))
-    order = np.argsort(random.random_raw(len(tokens.starts)), kind="stable")
-    values = {name: ids[order] for name, ids in tokens.values.items()}
-    return tokens.with_values(values, tokens.split)
-
-
-def _draw_by_type(tokens: Tokens, train: Tokens, seed: int) -> EncodedSplit:
-    """Give each word the values of a training token, which is drawn for its type."""
-    numbers = (tokens.hash_types(seed) % np.uint64(len(train.starts))).astype(np.int64)
-    return _take_values(tokens, train, numbers)
-
-
-def _take_values(tokens: Tokens, train: Tokens, numbers: NDArray[np.int64]) -> EncodedSplit:
-    """Give each word the values of the training token with the number for the word."""
-    values = {name: ids[numbers] for name, ids in train.values.items()}
-    return tokens.with_values(values, train.split)

@@ -21,15 +21,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nmt_feat.text.conllu import NONE
-from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slice_texts
+from nmt_feat.text.sentences import Booleans, DictionaryColumn, Integers, Sentences, slice_texts
 from nmt_feat.text.subwords import Pieces
 from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import MISSING
-
-Booleans = NDArray[np.bool_]
 
 NOWHERE = -1
 """The word of a piece, if its sentence has no words."""

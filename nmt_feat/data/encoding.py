@@ -16,10 +16,9 @@ from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.data.alignment import VALUES, AlignedSentences, Ids, SourceEncoder
 from nmt_feat.data.corpora import RawSplit
-from nmt_feat.data.covers import Booleans
 from nmt_feat.data.sentence_tables import SentenceTable
 from nmt_feat.data.store import EncodedSplit, Writer, make_rows
-from nmt_feat.text.sentences import DictionaryColumn, Integers
+from nmt_feat.text.sentences import Booleans, DictionaryColumn, Integers
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.text.word_values import MISSING
 

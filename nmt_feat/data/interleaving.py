@@ -6,11 +6,9 @@ reads. All tokens still have values of features: a tag has those of its word.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nmt_feat.base.ragged import Ragged
 from nmt_feat.config.identity import shorten_class_name
@@ -21,8 +19,7 @@ from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.report import describe_split
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.methods import Method
-
-Booleans = NDArray[np.bool_]
+from nmt_feat.text.sentences import Booleans
 
 
 def find_word_begins(split: EncodedSplit, begins: Sequence[int] | None) -> Booleans:
@@ -45,11 +42,8 @@ def insert_tokens(
     source = split.source
     tokens, places = method.insert_tokens(source.values, split.features, begins, pieces)
     ends = np.append(0, np.cumsum(np.bincount(places, minlength=len(source.values))))
-    changed = copy.copy(split)
-    changed.source = Ragged(tokens, ends[source.offsets])
-    changed.source_lengths = np.diff(changed.source.offsets)
-    changed.features = {name: ids[places] for name, ids in split.features.items()}
-    return changed
+    features = {name: ids[places] for name, ids in split.features.items()}
+    return split.with_source(Ragged(tokens, ends[source.offsets]), features)
 
 
 def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]) -> None:

@@ -25,6 +25,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
+from nmt_feat.text.sentences import Booleans
 from nmt_feat.text.subwords import MARK, Subwords
 
 STREAM = 28
@@ -56,7 +57,7 @@ def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
     prepared.dev, prepared.tests = masked.pop("dev"), masked
 
 
-def find_begins(subwords: Subwords, noise: NoiseConfig, kind: str) -> NDArray[np.bool_]:
+def find_begins(subwords: Subwords, noise: NoiseConfig, kind: str) -> Booleans:
     """Whether a piece begins a word, by id; `kind` is that of the subwords."""
     begins = np.array([name.startswith(MARK) or noise.unit == "piece" for name in subwords.names])
     # Pieces that are words have no mark, but some words of a text may begin with it.
@@ -66,7 +67,7 @@ def find_begins(subwords: Subwords, noise: NoiseConfig, kind: str) -> NDArray[np
 
 
 def mask_spans(
-    split: EncodedSplit, begins: NDArray[np.bool_], noise: NoiseConfig, seed: list[int]
+    split: EncodedSplit, begins: Booleans, noise: NoiseConfig, seed: list[int]
 ) -> EncodedSplit:
     """A split whose source has spans masked.
 

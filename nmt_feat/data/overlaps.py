@@ -7,7 +7,6 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nmt_feat.base.ragged import Ragged
 from nmt_feat.data.covers import (
@@ -21,7 +20,7 @@ from nmt_feat.embedders.ids import END, FIRST, UNK
 from nmt_feat.encoders.states import EncoderInput, States
 from nmt_feat.encoders.stored_states import BLOCK
 from nmt_feat.errors import UserError
-from nmt_feat.text.sentences import Integers
+from nmt_feat.text.sentences import Booleans, Integers
 from nmt_feat.text.subwords import Pieces, Subwords
 
 
@@ -30,7 +29,7 @@ class Overlaps(NamedTuple):
 
     counts: Integers  # (pieces,) how many pieces of the encoder; 0 if it has none
     rows: Integers  # their numbers, for all pieces one after another
-    gaps: NDArray[np.bool_]  # (pieces,) whether no piece of the encoder has its letters and digits
+    gaps: Booleans  # (pieces,) whether no piece of the encoder has its letters and digits
 
 
 def find_overlaps(

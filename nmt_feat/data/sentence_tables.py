@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from nmt_feat.base.pool import Pool
 from nmt_feat.text import formats
@@ -18,7 +17,7 @@ from nmt_feat.text.conllu import Findings, Sentence, sentence_end
 from nmt_feat.text.conllu_blocks import parse_block
 from nmt_feat.text.files import Block, line_end, read_blocks
 from nmt_feat.text.normalization import normalize_lines, normalize_sentences
-from nmt_feat.text.sentences import START, TEXT, Sentences
+from nmt_feat.text.sentences import START, TEXT, Booleans, Sentences
 from nmt_feat.text.subwords import cut_at_words
 
 ROWS = 2000
@@ -186,9 +185,7 @@ def _count_blank(lines: Iterable[str]) -> int:
     return sum(not line or line.isspace() for line in lines)
 
 
-def with_blank_rows(
-    annotation: SentenceTable, blank: NDArray[np.bool_], out: Path
-) -> SentenceTable:
+def with_blank_rows(annotation: SentenceTable, blank: Booleans, out: Path) -> SentenceTable:
     """Insert rows for blank lines into an annotation that lacks them.
 
     `blank`: for each row of the result, whether it is a blank line.

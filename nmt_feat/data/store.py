@@ -150,7 +150,7 @@ def make_rows(
     columns = {
         "source": pa.LargeListArray.from_arrays(bounds, pa.array(aligned.ids)),
         "target": pa.array([[*ids, EOS] for ids in target], _IDS),
-        "source_text": pa.array(aligned.texts, pa.large_string()),
+        "source_text": pa.array(aligned.words.texts, pa.large_string()),
         "target_text": pa.array(targets, pa.large_string()),
     }
     if ORIGINAL in aligned.words.labels:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nmt_feat.config.instantiate import build_object, locate_class
@@ -32,10 +30,9 @@ from nmt_feat.features.vocabulary import (
 )
 from nmt_feat.features.widths import default_width
 from nmt_feat.text.files import hash_file_cached
-from nmt_feat.text.sentences import DictionaryColumn, Sentences
+from nmt_feat.text.sentences import Booleans, DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
 
-Booleans = NDArray[np.bool_]
 NOTED_LOSS = 0.05
 """From this share of lost values on, `describe_lost` has a note."""
 

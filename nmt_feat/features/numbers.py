@@ -17,11 +17,10 @@ from nmt_feat.embedders.ids import FIRST
 from nmt_feat.embedders.linear import Linear
 from nmt_feat.encoders.states import LanguageModel
 from nmt_feat.errors import UserError, short_repr
-from nmt_feat.features.kind import Booleans
 from nmt_feat.features.values import AnnotationValues
 from nmt_feat.features.vocabulary import INSIDE, FeatureVocab, VocabularyBasis
 from nmt_feat.text.conllu import NONE
-from nmt_feat.text.sentences import HEAD, DictionaryColumn, Integers, Sentences
+from nmt_feat.text.sentences import HEAD, Booleans, DictionaryColumn, Integers, Sentences
 from nmt_feat.text.word_values import MISSING, MISSING_HEAD, read_column
 
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?:\+.*)?")

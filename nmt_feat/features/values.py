@@ -14,10 +14,10 @@ import numpy as np
 from nmt_feat.config.earlier_formats import WHOLE_VALUES
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.dials import apply_dials
-from nmt_feat.features.kind import Booleans, FeatureKind
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.conllu import NONE
-from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
+from nmt_feat.text.sentences import ANNOTATION, Booleans, DictionaryColumn, Sentences
 from nmt_feat.text.units import FORMS, KINDS, visible_characters
 from nmt_feat.text.word_values import SENTENCE, read_column
 

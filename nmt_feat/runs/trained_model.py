@@ -314,7 +314,7 @@ class TrainedModel:
             if self.cfg.subword.kind != "none":  # with `none` each piece is a word
                 begins[begins] = described.begins
             split = self.insert_tokens(split, begins)
-        return self.attach_states(split, described.texts, where)
+        return self.attach_states(split, described.words.texts, where)
 
     def insert_tokens(self, split: EncodedSplit, begins: NDArray[np.bool_]) -> EncodedSplit:
         """The split with the tokens of the method; `begins` marks the first piece of each word."""

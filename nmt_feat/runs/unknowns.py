@@ -10,11 +10,11 @@ import numpy as np
 
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
-from nmt_feat.data.covers import Booleans, mark_visible_characters
+from nmt_feat.data.covers import mark_visible_characters
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError, short_repr
-from nmt_feat.text.sentences import Integers
+from nmt_feat.text.sentences import Booleans, Integers
 
 SOURCE, TARGET, LONG = "source", "target", "long"
 """Kinds of unknown things that are not features; for a feature it is `features.` and its name."""
@@ -93,8 +93,7 @@ class Unknowns:
 
     def _count_pieces(self, described: AlignedSentences, where: Sequence[str]) -> None:
         """Count pieces of the source and, as pieces may be long, their visible characters."""
-        pieces, texts = described.pieces, described.texts
-        assert pieces is not None
+        pieces, texts = described.pieces, described.words.texts
         unknown = pieces.ids == UNK
         at = self._add(SOURCE, unknown, pieces.counts, where)
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))

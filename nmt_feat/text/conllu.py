@@ -192,7 +192,7 @@ def _parse_sentence(lines: list[str], first: int, name: str, findings: Findings)
         tokens = [block.ranges.get(part.start, (rows[part.start], 0))[0] for part in parts]
         token_misc = [(token[9], *misc[part]) for token, part in zip(tokens, parts, strict=True)]
         forms, misc = [token[1] for token in tokens], [token[9] for token in tokens]
-        values = [[_join_values(column[part]) for part in parts] for column in values]
+        values = [[join_parts(column[part]) for part in parts] for column in values]
         heads = _heads_of_tokens(heads, parts)
     else:
         heads = [-1 if head == number else head for number, head in enumerate(heads, 1)]
@@ -370,10 +370,9 @@ def _read_number(head: str) -> int:
     return -1 if head == "_" else int(head) if re.fullmatch("[0-9]{1,9}", head) else -2
 
 
-def _join_values(values: Iterable[str]) -> str:
+def join_parts(values: Sequence[str]) -> str:
     """Join the values of a token's parts, `ADP+DET`; `_` if no part has one."""
-    values = list(values)
-    return "_" if set(values) == {"_"} else "+".join(values)
+    return NONE if set(values) <= {NONE} else "+".join(values)
 
 
 def find_label(comments: Iterable[str], key: str) -> str | None:

@@ -25,9 +25,8 @@ from nmt_feat.text.conllu import (
     parse_conllu,
     space_after,
 )
-from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences
+from nmt_feat.text.sentences import Booleans, DictionaryColumn, Integers, Sentences
 
-Booleans = NDArray[np.bool_]
 _NO_NUMBER = -2
 _TYPES = dict.fromkeys(COLUMNS, pa.dictionary(pa.int32(), pa.string()))
 

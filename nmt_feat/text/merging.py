@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from nmt_feat.text.conllu import NONE, Sentence, Word
+from nmt_feat.text.conllu import NONE, Sentence, Word, join_parts
 from nmt_feat.text.sentences import HEAD, Sentences
 from nmt_feat.text.word_values import MISSING, MISSING_HEAD
 
@@ -217,11 +217,8 @@ class _View(NamedTuple):
 
     def values(self, column: str) -> list[str]:
         """The value of each word of the base."""
-        separator = "|" if column == "misc" else "+"
-        return [
-            _join_parts([getattr(self.words[i], column) for i in row], separator)
-            for row in self.rows
-        ]
+        join = _join_items if column == "misc" else join_parts
+        return [join([getattr(self.words[i], column) for i in row]) for row in self.rows]
 
     def heads(self) -> list[int]:
         """For each word of the base, the number of its head in the base; 0 the root, -1 none."""
@@ -239,12 +236,6 @@ class _View(NamedTuple):
         return heads
 
 
-def _join_parts(values: Sequence[str], separator: str) -> str:
-    """Join the values of words to one; `_` if no word has a value."""
-    if len(values) == 1:
-        return values[0]
-    if all(value == NONE for value in values):
-        return NONE
-    if separator == "|":  # items of `misc`, each once
-        return separator.join(dict.fromkeys(v for v in values if v != NONE))
-    return separator.join(values)
+def _join_items(values: Sequence[str]) -> str:
+    """Join the columns `misc` of words, equal ones once; `_` if no word has a value."""
+    return "|".join(dict.fromkeys(value for value in values if value != NONE)) or NONE

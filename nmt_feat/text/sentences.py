@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nmt_feat.text.conllu import Sentence, Word, find_label, write_label
 
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 TEXT, START, END = "text", "start", "end"
 LABEL = "label:"
 """The prefix of a table's columns of labels."""
@@ -118,19 +119,9 @@ class Sentences:
         """The words' forms, as they stand in the texts."""
         return slice_texts(self.texts, self.counts, self.starts, self.ends)
 
-    def rows(self, chosen: NDArray[np.bool_]) -> Sentences:
+    def rows(self, chosen: Booleans) -> Sentences:
         """Some of the sentences."""
-        if chosen.all():
-            return self
-        words = np.repeat(chosen, self.counts)
-        return Sentences(
-            [text for text, keep in zip(self.texts, chosen.tolist(), strict=True) if keep],
-            self.counts[chosen],
-            self.starts[words],
-            self.ends[words],
-            {name: strings.filter(pa.array(words)) for name, strings in self.annotation.items()},
-            {key: column.filter(pa.array(chosen)) for key, column in self.labels.items()},
-        )
+        return self if chosen.all() else self.taken(np.flatnonzero(chosen))
 
     def taken(self, order: Integers) -> Sentences:
         """The sentences with these numbers, in this order."""

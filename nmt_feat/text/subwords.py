@@ -22,10 +22,9 @@ from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.text.files import one_line, rank_by_count
 from nmt_feat.text.normalization import RULES_FILE, escape_reserved, unescape_reserved, write_rules
-from nmt_feat.text.sentences import DictionaryColumn, Integers, Sentences, slice_texts
+from nmt_feat.text.sentences import Booleans, DictionaryColumn, Integers, Sentences, slice_texts
 from nmt_feat.text.units import visible_characters
 
-Booleans = NDArray[np.bool_]
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 SAMPLE = 1_000_000
 """SentencePiece is trained on at most so many lines."""
@@ -60,9 +59,9 @@ class Pieces(NamedTuple):
     """The pieces of several texts, one text after another."""
 
     ids: NDArray[np.int32]
-    counts: NDArray[np.int64]  # the number of pieces of each text
-    starts: NDArray[np.int64]  # the position of each piece's first character in its text
-    ends: NDArray[np.int64]  # the position behind each piece's last character
+    counts: Integers  # the number of pieces of each text
+    starts: Integers  # the position of each piece's first character in its text
+    ends: Integers  # the position behind each piece's last character
 
     def rows(self, chosen: Booleans) -> Pieces:
         """The pieces of some of the texts."""
@@ -166,16 +165,21 @@ class Subwords:
 
     def pieces(self, texts: Sequence[str]) -> Pieces:
         """Cut texts into pieces, as `encode` does."""
-        # If the pieces spell the text, with a mark before it, spans follow from their lengths. Only
-        # other texts are encoded a second time, which is slow.
+        return self._locate_pieces(texts, mark=1)
+
+    def _locate_pieces(self, texts: Sequence[str], mark: int) -> Pieces:
+        """Cut texts into pieces; `mark`: how many marks the model puts before a text."""
+        # If the pieces spell the text, with the mark before it, spans follow from their lengths.
+        # Only other texts are encoded a second time, which is slow.
         rows = self.encode_ids(texts)
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
         bounds = np.append(0, np.cumsum(counts))
         ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
         before = np.append(0, np.cumsum(self._lengths[ids]))  # characters before each piece
-        ends = before[1:] - np.repeat(before[bounds[:-1]], counts) - 1
+        ends = before[1:] - np.repeat(before[bounds[:-1]], counts) - mark
         starts = np.maximum(ends - self._lengths[ids], 0)
-        spells = np.diff(before[bounds]) == np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        spells = np.diff(before[bounds]) == lengths + mark
         for i in np.flatnonzero(~spells).tolist():
             for index, piece in enumerate(self.encode(texts[i]), bounds[i]):
                 starts[index], ends[index] = piece.start, piece.end
@@ -200,26 +204,12 @@ class Subwords:
             parts += [" " * (a == 0) + text[a:b] for a, b in spans]
             shifts += [a - (a == 0) for a, _ in spans]
             per_text.append(len(spans))
-        pieces = self._unmarked._of_parts(parts, np.array(shifts, np.int64))
+        ids, counts, starts, ends = self._unmarked._locate_pieces(parts, mark=0)
+        shift = np.repeat(np.array(shifts, np.int64), counts)
         first = np.append(0, np.cumsum(per_text))
-        totals = np.append(0, np.cumsum(pieces.counts))[first]
-        return pieces._replace(counts=np.diff(totals))
-
-    def _of_parts(self, parts: Sequence[str], shifts: Integers) -> Pieces:
-        """Cut parts of texts into pieces, with positions in the texts; `counts` is by part."""
-        rows = self.encode_ids(parts)
-        counts = np.fromiter(map(len, rows), np.int64, len(rows))
-        bounds = np.append(0, np.cumsum(counts))
-        ids = np.fromiter(chain.from_iterable(rows), np.int32, bounds[-1])
-        before = np.append(0, np.cumsum(self._lengths[ids]))
-        ends = before[1:] - np.repeat(before[bounds[:-1]], counts)
-        starts = ends - self._lengths[ids]
-        spells = np.diff(before[bounds]) == np.fromiter(map(len, parts), np.int64, len(parts))
-        for i in np.flatnonzero(~spells).tolist():
-            for index, piece in enumerate(self.encode(parts[i]), bounds[i]):
-                starts[index], ends[index] = piece.start, piece.end
-        shift = np.repeat(shifts, counts)
-        return Pieces(ids, counts, np.maximum(starts + shift, 0), np.maximum(ends + shift, 0))
+        totals = np.append(0, np.cumsum(counts))[first]
+        starts, ends = np.maximum(starts + shift, 0), np.maximum(ends + shift, 0)
+        return Pieces(ids, np.diff(totals), starts, ends)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Detokenised text on one line, without PAD, BOS and EOS; unknown pieces are shown."""

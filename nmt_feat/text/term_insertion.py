@@ -113,11 +113,6 @@ class _Builder:
     ends_inserted: bool = False
     """Whether the text so far ends with something that was inserted."""
 
-    @property
-    def marks_words(self) -> bool:
-        """Whether marks of words, not tags, say what is inserted."""
-        return not self.tags
-
     def copy(self, start: int, end: int, mark: str = OTHER_WORD) -> None:
         """Add a part of the old text with its words."""
         part = self.old_text[start:end]
@@ -185,7 +180,7 @@ class _Builder:
             self.text += " "
 
     def _mark(self, word: Word, mark: str) -> Word:
-        if not self.marks_words or has_mark(word):
+        if self.tags or has_mark(word):  # tags say what is inserted, so words need no marks
             return word
         item = f"{KEY}={mark}"
         return word._replace(misc=item if word.misc == NONE else f"{word.misc}|{item}")

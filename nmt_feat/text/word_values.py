@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nmt_feat.text.conllu import NONE, Sentence, Word
+from nmt_feat.text.conllu import NONE, Sentence, Word, join_parts
 from nmt_feat.text.sentences import ANNOTATION, DictionaryColumn, Sentences
 
 MISSING = "<missing>"
@@ -66,8 +66,7 @@ def feats_value(feats: str, name: str) -> str:
     parts = [
         dict(item.partition("=")[::2] for item in part.split("|")) for part in feats.split("+")
     ]
-    values = [part.get(name) or NONE for part in parts]
-    return NONE if set(values) == {NONE} else "+".join(values)
+    return join_parts([part.get(name) or NONE for part in parts])
 
 
 def misc_value(misc: str, name: str) -> str:
