@@ -13,13 +13,14 @@ from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import collect_figures
-from nmt_feat.analysis.statistics import METRICS, sentence_weights
+from nmt_feat.analysis.statistics import sentence_weights
 from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import test_sets as testing
 from nmt_feat.evaluation.counts import counts_file, read_counts, sentence_counts
+from nmt_feat.evaluation.forms import COMMON_METRICS
 from nmt_feat.evaluation.languages import (
     TOKENIZERS,
     check_packages,
@@ -131,7 +132,7 @@ def test_resampled_scores_are_those_of_resampled_sentences(language: str) -> Non
         rows = np.repeat(np.arange(len(references)), weights.astype(int))
         drawn = [hypotheses[i] for i in rows], [[references[i] for i in rows]]
         for name, metric in metrics.items():
-            ours = METRICS[name](weights @ counts[name])
+            ours = COMMON_METRICS[name](weights @ counts[name])
             assert ours == pytest.approx(metric.corpus_score(*drawn).score, rel=1e-9)
 
 
@@ -269,7 +270,7 @@ def test_a_run_is_scored_alike_on_dev_and_test(
             pytest.approx(mine["ter"], abs=1e-12),
         )
         counts, _ = read_counts(folder / counts_file(name))
-        assert METRICS["BLEU"](counts["BLEU"].sum(axis=0)) == pytest.approx(bleu["score"])
+        assert COMMON_METRICS["BLEU"](counts["BLEU"].sum(axis=0)) == pytest.approx(bleu["score"])
         assert mine["perplexity_unit"] == "character"
     assert run_record["curve"][-1]["bleu"] == pytest.approx(run_record["dev"]["bleu"])
 

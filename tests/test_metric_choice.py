@@ -19,10 +19,11 @@ from sacrebleu.tokenizers import tokenizer_spm
 
 from nmt_feat.analysis.figures import draw_figures
 from nmt_feat.analysis.report import Report
-from nmt_feat.analysis.statistics import score_by_form, sentence_weights
+from nmt_feat.analysis.statistics import sentence_weights
 from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts, sentence_counts, write_counts
+from nmt_feat.evaluation.forms import score_by_form
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, add_scores, build_metrics, score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import SpBLEU

@@ -16,7 +16,6 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 
-from nmt_feat.analysis import statistics
 from nmt_feat.analysis.statistics import (
     Sample,
     compare_samples,
@@ -32,6 +31,7 @@ from nmt_feat.evaluation.counts import (
     sentence_counts,
     write_counts,
 )
+from nmt_feat.evaluation.forms import score_bleu, score_chrf
 from nmt_feat.evaluation.metrics import score
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,12 +53,8 @@ def test_sums_of_counts_give_the_scores(wrong: float, tokenized: bool) -> None:
     hypotheses[3], hypotheses[4] = "W1X Ä\nß", ""
     counts = sentence_counts(hypotheses, references, tokenized)
     scores = score(hypotheses, references, tokenized)
-    assert statistics.score_bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(
-        scores.bleu, rel=1e-12
-    )
-    assert statistics.score_chrf(counts["chrF"].sum(axis=0)) == pytest.approx(
-        scores.chrf, rel=1e-12
-    )
+    assert score_bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(scores.bleu, rel=1e-12)
+    assert score_chrf(counts["chrF"].sum(axis=0)) == pytest.approx(scores.chrf, rel=1e-12)
 
 
 def test_scores_of_any_counts_are_those_of_sacrebleu() -> None:
@@ -67,13 +63,13 @@ def test_scores_of_any_counts_are_those_of_sacrebleu() -> None:
         total = np.sort(random.integers(0, 6, 4))[::-1]
         right = random.binomial(total, 0.5)
         length, reference = total[0], random.integers(1, 7)
-        ours = statistics.score_bleu(np.array([length, reference, *right, *total]))
+        ours = score_bleu(np.array([length, reference, *right, *total]))
         theirs = BLEU.compute_bleu(
             [*right.tolist()], [*total.tolist()], int(length), int(reference), "exp"
         )
         assert ours == pytest.approx(theirs.score, abs=1e-9)
         grams = np.sort(random.integers(0, 5, (6, 3)), axis=1)[:, [1, 2, 0]]
-        ours = statistics.score_chrf(grams.ravel())
+        ours = score_chrf(grams.ravel())
         assert ours == pytest.approx(CHRF()._compute_f_score(grams.ravel().tolist()), abs=1e-9)
 
 
@@ -110,7 +106,7 @@ def test_resamples_of_sentences() -> None:
     assert weights.var() == pytest.approx(1 - 1 / 50, abs=0.05)  # binomial
     assert (sentence_weights(50, 400) == weights).all()
     counts = [sentence_counts(*texts(50, 0.3, seed))["BLEU"] for seed in (1, 2)]
-    sample = Sample.from_counts(counts, statistics.score_bleu, weights)
+    sample = Sample.from_counts(counts, score_bleu, weights)
     drawn = [i for i, times in enumerate(weights[7]) for _ in range(int(times))]
     hypotheses, references = texts(50, 0.3, 2)
     again = score([hypotheses[i] for i in drawn], [references[i] for i in drawn])

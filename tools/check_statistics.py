@@ -19,10 +19,10 @@ from nmt_feat.analysis.statistics import (
     Sample,
     compare_samples,
     correct_by_holm,
-    score_bleu,
     sentence_weights,
 )
 from nmt_feat.evaluation.counts import Counts
+from nmt_feat.evaluation.forms import score_bleu
 
 SEEDS = (2, 3, 5, 10)
 QUALITIES = (0.0, 0.02, 0.04, 0.08)

@@ -19,17 +19,15 @@ from nmt_feat.analysis.result_tables import (
 )
 from nmt_feat.analysis.row_labels import RowLabels, describe_dials
 from nmt_feat.analysis.statistics import (
-    METRICS,
     Difference,
     Sample,
-    Score,
     compare_samples,
     correct_by_holm,
-    score_by_form,
     sentence_weights,
 )
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.counts import Counts, read_counts
+from nmt_feat.evaluation.forms import COMMON_METRICS, Score, score_by_form
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.runs.records import RunRecord, file_of_run
 
@@ -57,6 +55,10 @@ class CorrectedDifference:
         if not self.is_supported:
             return 0
         return 1 if self.difference.value > 0 else -1
+
+    def to_row(self) -> dict[str, Any]:
+        """All figures in full precision, for JSON."""
+        return vars(self.difference) | {"corrected p": self.p}
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ class Evidence:
     @property
     def scorings(self) -> dict[str, Score]:
         """By metric, the function from summed statistics to the score."""
-        return METRICS | {name: score_by_form(kind.form) for name, kind in self.further.items()}
+        return COMMON_METRICS | {
+            name: score_by_form(kind.form) for name, kind in self.further.items()
+        }
 
     def form_of(self, metric: str) -> str:
         """The form of a metric's statistics."""
@@ -191,6 +195,16 @@ class Evidence:
         """The test set and what the methods share, in words."""
         return f"{self.test} ({self.conditions})" if self.conditions else self.test
 
+    def subtract_by_seed(
+        self, metric: str, first: Method, second: Method, seeds: Sequence[int]
+    ) -> Sample:
+        """The sample of `first` less `second`, for seeds that both have."""
+        samples = [
+            self.samples[metric][m.name].select_runs([m.seeds.index(seed) for seed in seeds])
+            for m in (first, second)
+        ]
+        return Sample.weighted_sum(samples, [1, -1])
+
     def to_rows(self) -> list[dict[str, Any]]:
         """All comparisons in full precision: with the baseline, then of other methods."""
         rows: list[dict[str, Any]] = []
@@ -199,7 +213,7 @@ class Evidence:
             for (one, two), compared in (pairs | self.orders[metric]).items():
                 names = {"test": self.test, "conditions": self.conditions, "metric": metric}
                 names |= {"method": one, "other": two}
-                rows.append(names | vars(compared.difference) | {"corrected p": compared.p})
+                rows.append(names | compared.to_row())
         return rows
 
 
@@ -284,7 +298,7 @@ def _read_methods(
             without_counts.append(name)
             continue
         method, references = _read_method(name, finished, labels[name], paths, has_dials)
-        if metric not in (*METRICS, *method.further):
+        if metric not in (*COMMON_METRICS, *method.further):
             without_metric.append(name)
             continue
         # Counts of different tokenisers are of different n-grams.
@@ -349,7 +363,7 @@ def _find_further(
     return {
         name: next(iter(of_runs))
         for name, of_runs in kinds.items()
-        if name not in METRICS and len(of_runs) == 1 and all(name in c for c in counts)
+        if name not in COMMON_METRICS and len(of_runs) == 1 and all(name in c for c in counts)
     }
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from nmt_feat.analysis.claims import format_p
 from nmt_feat.analysis.render import ReportTable
-from nmt_feat.analysis.statistics import Sample, compare_samples, score_mean, sentence_weights
+from nmt_feat.analysis.statistics import Sample, compare_samples, sentence_weights
 from nmt_feat.evaluation.contrastive_suites import ContrastResult
+from nmt_feat.evaluation.forms import score_mean
 from nmt_feat.runs.records import RunRecord
 
 MOST_CATEGORIES = 40

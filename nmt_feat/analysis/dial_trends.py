@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -51,11 +51,7 @@ def compute_leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
         bits = np.array([_mean_bits(m, seeds) for m, _ in pairs])
         if len(set(bits.round(6))) < 2:
             continue
-        samples = evidence.samples[metric]
-        leads = [
-            Sample.weighted_sum([_select_seeds(samples, m, seeds) for m in pair], [1, -1])
-            for pair in pairs
-        ]
+        leads = [evidence.subtract_by_seed(metric, *pair, seeds) for pair in pairs]
         mean = Sample.weighted_sum(leads, [1 / len(leads)] * len(leads))
         # The slope of least squares is a weighted sum, too: weights (x - mean) / sum of squares.
         centred = bits - bits.mean()
@@ -148,24 +144,12 @@ def _name_rows(leads: Sequence[Lead]) -> tuple[list[dict[str, Any]], list[str]]:
 
 def lead_rows(leads: Sequence[Lead]) -> list[dict[str, Any]]:
     """The leads in full precision, for JSON."""
-    return [
-        {
-            **{
-                name: value
-                for name, value in vars(lead).items()
-                if not isinstance(value, CorrectedDifference)
-            },
-            **{
-                over: vars(compared.difference) | {"corrected p": compared.p}
-                for over, compared in zip(OVER, (lead.mean, lead.per_bit), strict=True)
-            },
-        }
-        for lead in leads
-    ]
-
-
-def _select_seeds(samples: Mapping[str, Sample], method: Method, seeds: Sequence[int]) -> Sample:
-    return samples[method.name].select_runs([method.seeds.index(seed) for seed in seeds])
+    rows = []
+    for lead in leads:
+        row = vars(lead) | {"mean": lead.mean.to_row(), "per bit": lead.per_bit.to_row()}
+        del row["per_bit"]
+        rows.append(row)
+    return rows
 
 
 def _mean_bits(method: Method, seeds: Sequence[int]) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 
 from nmt_feat.analysis.comparisons import TestKey
 from nmt_feat.analysis.result_tables import describe_scoring
-from nmt_feat.analysis.statistics import METRICS, score_by_form
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
 from nmt_feat.base.resources import find_resource
@@ -25,6 +24,7 @@ from nmt_feat.data.corpora import locate_splits
 from nmt_feat.data.reading import CorpusReader
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import hash_references, read_counts
+from nmt_feat.evaluation.forms import COMMON_METRICS, score_by_form
 from nmt_feat.evaluation.metrics import one_line
 from nmt_feat.features.choice import choose_kinds, list_annotation_columns
 from nmt_feat.runs.records import RunRecord, file_of_run
@@ -201,7 +201,7 @@ def _read_examples(
         if len(hypotheses) != len(examples) or len(counts["BLEU"]) != len(examples):
             raise UserError(f"{folder / run.files[test]}: does not have {len(examples)} lines")
         forms = {name: one.form for name, one in run.tests[test].metrics.items() if name in counts}
-        scorers = METRICS | {name: score_by_form(form) for name, form in forms.items()}
+        scorers = COMMON_METRICS | {name: score_by_form(form) for name, form in forms.items()}
         scores = {name: score(counts[name]).tolist() for name, score in scorers.items()}
         for i, example in enumerate(examples[:MOST_SENTENCES]):
             words, reference = cut_text(hypotheses[i], unit), cut_text(targets[i], unit)

@@ -14,7 +14,7 @@ from nmt_feat.analysis.claims import ALPHA
 from nmt_feat.analysis.comparison_tables import difference_cells
 from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method, correct_differences
 from nmt_feat.analysis.render import ReportTable
-from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
+from nmt_feat.analysis.statistics import Difference, compare_with_zero
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.extras import optional
 
@@ -86,11 +86,8 @@ def _subtract_by_seed(
     seeds = sorted(set(first.seeds) & set(second.seeds))
     if len(seeds) < 2:
         return None
-    samples = [
-        evidence.samples[metric][m.name].select_runs([m.seeds.index(seed) for seed in seeds])
-        for m in (first, second)
-    ]
-    return compare_with_zero(Sample.weighted_sum(samples, [1, -1]), len(first.counts[0][metric]))
+    sample = evidence.subtract_by_seed(metric, first, second, seeds)
+    return compare_with_zero(sample, len(first.counts[0][metric]))
 
 
 def make_plan_table(
@@ -124,9 +121,7 @@ def plan_rows(
 ) -> list[dict[str, Any]]:
     """The differences in full precision, for JSON; those without seeds are left out."""
     return [
-        {"metric": metric, "method": first, "other": second}
-        | vars(result.difference)
-        | {"corrected p": result.p}
+        {"metric": metric, "method": first, "other": second} | result.to_row()
         for (first, second), result in compared.items()
         if result is not None
     ]

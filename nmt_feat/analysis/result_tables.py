@@ -135,7 +135,7 @@ class ResultTable:
     (unfinished, failed) count as expected, and are missing in the means.
     """
 
-    def __init__(self, records: Iterable[RunRecord], notes: Sequence[str] = ()) -> None:
+    def __init__(self, records: Iterable[RunRecord]) -> None:
         runs = _drop_repeated_runs(records)
         started = [record for record in runs if record.hash]
         keys = choose_labels(started)
@@ -148,7 +148,7 @@ class ResultTable:
         self.rows = _group_rows(runs, keys, has_scale)
         names = ["dev BLEU", "dev chrF", *(n for run in started for n in collect_figures(run))]
         self.figures = [*(name for name in dict.fromkeys(names) if name not in COSTS), *COSTS]
-        self.notes = [*_describe_mixed_runs(self.rows.values()), *list_signatures(started), *notes]
+        self.notes = [*_describe_mixed_runs(self.rows.values()), *list_signatures(started)]
         if any(sum(run.finished for run in row) > 1 for row in self.rows.values()):
             self.notes.insert(0, "Mean ± sample standard deviation over n seeds.")
         if any(run.members for run in started):

@@ -7,21 +7,18 @@ their n-gram counts, so resampling sentences is a matrix product.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF, CHRFScore
 from sacrebleu.significance import PairedTest, Result
 
-from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.evaluation.counts import Counts
+from nmt_feat.evaluation.forms import Numbers, Score, score_mean
 from nmt_feat.extras import optional
-
-Numbers = NDArray[np.float64]
 
 RESAMPLES = 2000
 SEED = 12345  # sacreBLEU's own
@@ -30,62 +27,9 @@ CHRF_COLUMNS = 18
 """Columns of chrF's counts; chrF++ has more."""
 
 
-def score_bleu(counts: Numbers | Counts) -> Numbers:
-    """BLEU of summed counts (..., 10): sacreBLEU's, with its exponential smoothing.
-
-    100 exp(mean of log p_n + min(0, 1 - reference / length)) over n = 1 to 4 (Papineni et al.
-    2002). The k-th order without a match counts 1 / 2^k matches (method 3 of Chen & Cherry 2014).
-    """
-    length, reference, right, total = np.split(counts.astype(float), [1, 2, 6], axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        missing = np.cumsum(right == 0, axis=-1)
-        log = np.log(np.where(right == 0, 0.5**missing, right)) - np.log(total)
-        brevity = np.minimum(0, 1 - reference / length)[..., 0]
-        smoothed = 100 * np.exp(log.mean(axis=-1) + brevity)
-    return np.where((total == 0).any(axis=-1) | (right == 0).all(axis=-1), 0.0, smoothed)
-
-
-def score_chrf(counts: Numbers | Counts) -> Numbers:
-    """chrF of summed counts (..., 18): sacreBLEU's, over the orders that occur (Popović 2015).
-
-    100 (1 + b^2) P R / (b^2 P + R) with b = 2; P and R are means over at most 6 orders. For chrF++
-    (..., 24) they are also over words and pairs of words.
-    """
-    grams = counts.reshape(*counts.shape[:-1], -1, 3).astype(float)
-    hypothesis, reference, right = np.moveaxis(grams, -1, 0)
-    occurs = (hypothesis > 0) & (reference > 0)
-    orders = np.maximum(occurs.sum(axis=-1), 1)
-    precision = (right / np.maximum(hypothesis, 1) * occurs).sum(axis=-1) / orders
-    recall = (right / np.maximum(reference, 1) * occurs).sum(axis=-1) / orders
-    below = 4 * precision + recall
-    return np.where(below > 0, 500 * precision * recall / np.where(below > 0, below, 1), 0.0)
-
-
-def score_mean(sums: Numbers | Counts) -> Numbers:
-    """A weighted mean from sums (..., 2): the first column over the second, the weight."""
-    total, weight = np.moveaxis(sums.astype(float), -1, 0)
-    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0.0)
-
-
-Score = Callable[[Numbers | Counts], Numbers]
-METRICS: dict[str, Score] = {"BLEU": score_bleu, "chrF": score_chrf}
-"""Metrics that every run has; the records of other metrics name their form."""
-FORMS: dict[str, Score] = {"bleu": score_bleu, "chrf": score_chrf, "mean": score_mean}
-
-
-def score_by_form(form: str) -> Score:
-    """The function from summed statistics to the score, for metrics of this form."""
-    if form not in FORMS:
-        raise UserError(
-            f"a record has a metric of the form {short_repr(form)}; {suggest(form, FORMS)}, or "
-            "update nmt_feat"
-        )
-    return FORMS[form]
-
-
-def sentence_weights(sentences: int, resamples: int = RESAMPLES, seed: int = SEED) -> Numbers:
+def sentence_weights(sentences: int, resamples: int = RESAMPLES) -> Numbers:
     """How often each sentence is in each resample: (resamples, sentences)."""
-    drawn = np.random.default_rng(seed).integers(sentences, size=(resamples, sentences))
+    drawn = np.random.default_rng(SEED).integers(sentences, size=(resamples, sentences))
     drawn += np.arange(resamples)[:, None] * sentences
     counted = np.bincount(drawn.ravel(), minlength=drawn.size)
     weights: Numbers = counted.reshape(drawn.shape).astype(np.float64)
@@ -100,9 +44,7 @@ class Sample:
     resampled: Numbers
 
     @classmethod
-    def from_counts(
-        cls, runs: Sequence[Counts], score: Callable[[Numbers | Counts], Numbers], weights: Numbers
-    ) -> Sample:
+    def from_counts(cls, runs: Sequence[Counts], score: Score, weights: Numbers) -> Sample:
         """The sample of runs with these counts of sentences, all of one test set."""
         counts = np.stack(runs, axis=1).astype(float)  # (sentences, n, columns)
         sums = weights @ counts.reshape(len(counts), -1)

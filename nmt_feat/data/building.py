@@ -36,7 +36,7 @@ from nmt_feat.features.contextual import choose_device
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.vocabulary import VocabularyBasis
 from nmt_feat.pretrained.folder import open_folder
-from nmt_feat.pretrained.pieces import read_pieces
+from nmt_feat.pretrained.pieces import ModelPieces
 from nmt_feat.text.files import hash_file_cached, list_shards
 from nmt_feat.text.merging import source_key
 from nmt_feat.text.subwords import Subwords
@@ -138,7 +138,7 @@ def list_read_columns(work: DataBuild) -> tuple[str, ...]:
 def train_subwords(work: DataBuild) -> tuple[Subwords, Subwords]:
     """The subword models of source and target, the same one if they are joint."""
     if work.cfg.model.folder:
-        return read_pieces(open_folder(work.cfg.model.folder))
+        return ModelPieces(open_folder(work.cfg.model.folder)).subwords
     work.report_progress("training the subword model")
     cfg, train = work.cfg.subword, work.corpus.train
     source = CutTexts(train.source) if cfg.split_at_words else train.source.texts

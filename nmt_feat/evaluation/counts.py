@@ -9,21 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.forms import Statistics
 from nmt_feat.evaluation.languages import DEFAULT
 from nmt_feat.evaluation.metrics import make_metrics, one_line
 from nmt_feat.evaluation.packed_runs import read_packed_counts
 
-Counts = NDArray[Any]
-"""(sentences, columns): whole numbers for BLEU and chrF, any numbers for other metrics."""
+Counts = Statistics
+"""Those of a run, by metric: whole numbers for BLEU and chrF, any numbers for other metrics."""
 
 ORDERS = {"BLEU": range(1, 5), "chrF": range(1, 7)}
 COLUMNS = {

@@ -9,27 +9,19 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nmt_feat.config.instantiate import build_object, naming_failures
 from nmt_feat.config.schema import MetricConfig
 from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.errors import UserError, short_repr, suggest
+from nmt_feat.evaluation.forms import COMMON_METRICS, FORMS, Statistics
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metrics import MetricScore, Scores, one_line
 
-Statistics = NDArray[Any]
-"""Numbers of each sentence, (sentences, columns)."""
-
-COMMON_METRICS = ("BLEU", "chrF")
-"""Metrics that every record has, so that any two runs can be compared."""
 RESERVED_NAMES = (*COMMON_METRICS, "TER", "perplexity")
 """Names that a user-defined metric cannot have."""
-FORMS = ("mean", "bleu", "chrf")
-"""How summed statistics can give a score; reports know these."""
 
 
 class Metric(ABC):

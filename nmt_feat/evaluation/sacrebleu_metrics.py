@@ -14,8 +14,9 @@ from sacrebleu.metrics.ter import TER as SacreTER
 
 from nmt_feat.base.terminal import silence_logger
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.forms import Statistics
 from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.evaluation.metric import Metric, Statistics
+from nmt_feat.evaluation.metric import Metric
 from nmt_feat.evaluation.metrics import make_metrics
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 
 from nmt_feat.annotators.base import lemmatize_texts, make_annotators
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.errors import UserError
+from nmt_feat.evaluation.forms import Statistics
 from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.evaluation.metric import Metric, Statistics
+from nmt_feat.evaluation.metric import Metric
 from nmt_feat.evaluation.sacrebleu_metrics import BLEU
 from nmt_feat.text.files import hash_content
 from nmt_feat.text.glossary import Glossary, count_tokens, split_tokens
-
-Split = Callable[[Sequence[str]], list[tuple[str, ...]]]
-"""Cuts each text into words."""
 
 
 class TermMetric(Metric):
@@ -60,21 +57,10 @@ class TermSuccess(TermMetric):
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
     ) -> Statistics:
         """For each sentence, 100 times the number of right terms, and the number of terms."""
-        return self.count_terms(sources, hypotheses, references, split_texts)
-
-    def count_terms(
-        self,
-        sources: Sequence[str],
-        hypotheses: Sequence[str],
-        references: Sequence[str],
-        split: Split,
-    ) -> Statistics:
-        """The statistics of `measure_sentences`, with `split` to cut texts and terms into words."""
         targets = sorted({term.target for term in self.glossary.terms})
-        words_of = dict(zip(targets, split(targets), strict=True))
-        rows = []
-        texts = zip(sources, split(hypotheses), split(references), strict=True)
-        for source, hypothesis, reference in texts:
+        words_of = dict(zip(targets, self.split_texts(targets), strict=True))
+        texts, rows = map(self.split_texts, (hypotheses, references)), []
+        for source, hypothesis, reference in zip(sources, *texts, strict=True):
             counts = Counter(match.term.target for match in self.glossary.find_terms(source))
             right = total = 0
             for target, count in counts.items():
@@ -84,10 +70,9 @@ class TermSuccess(TermMetric):
             rows.append((100.0 * right, float(total)))
         return np.array(rows).reshape(-1, 2)
 
-
-def split_texts(texts: Sequence[str]) -> list[tuple[str, ...]]:
-    """The tokens of each text."""
-    return [split_tokens(text) for text in texts]
+    def split_texts(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The words of translations, references and terms, as they are compared."""
+        return [split_tokens(text) for text in texts]
 
 
 class TermSuccessByLemma(TermSuccess):
@@ -120,12 +105,9 @@ class TermSuccessByLemma(TermSuccess):
         """The glossary's hash, and the annotator."""
         return f"{super().signature}|lemmas:{self.annotator.name}"
 
-    def measure_sentences(
-        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
-    ) -> Statistics:
-        """For each sentence, 100 times the number of right terms, and the number of terms."""
-        split = partial(lemmatize_texts, self.annotator)
-        return self.count_terms(sources, hypotheses, references, split)
+    def split_texts(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The lemmas of the words."""
+        return lemmatize_texts(self.annotator, texts)
 
 
 class BLEUWithoutTerms(TermMetric):

@@ -87,10 +87,10 @@ FAMILIES = {
     "t5": _T5,
     "mt5": _T5,
 }
-TYPES = ("marian", "m2m_100", "mbart", "t5", "mt5")
-"""The types of these models in config.json."""
 BY_TOKENIZER = {"NllbTokenizer": "nllb", "MBart50Tokenizer": "mbart50"}
 """By the class of the tokeniser, families that share their type with another family."""
+TYPES = tuple(name for name in FAMILIES if name not in BY_TOKENIZER.values())
+"""The types of these models in config.json."""
 
 
 def choose_family(config: Mapping[str, Any], tokenizer: Mapping[str, Any] | None = None) -> Family:

@@ -22,7 +22,7 @@ from nmt_feat.pretrained.families import SIZES, Family, choose_family
 from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import choose_layers, peft
 from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
-from nmt_feat.pretrained.pieces import describe_model, read_pieces
+from nmt_feat.pretrained.pieces import ModelPieces
 from nmt_feat.runs.build_model import BY_EMBEDDING, FEWEST_IDS, build_feature_parts
 
 USABLE_COMBINERS = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
@@ -43,7 +43,8 @@ def complete_pretrained(cfg: TrainConfig) -> None:
     folder = open_folder(cfg.model.folder)
     folder.check_files()
     config, family = folder.config, folder.family
-    pieces, _ = read_pieces(folder)
+    pieces = ModelPieces(folder)
+    source, _ = pieces.subwords
     for name, value, default in _other_settings(cfg, family):
         if value != default:
             raise UserError(f"{where} {name}={value}: does not go with a pretrained model")
@@ -65,8 +66,8 @@ def complete_pretrained(cfg: TrainConfig) -> None:
             )
     if cfg.init.lora.rank:
         _complete_lora(cfg.init.lora, config, family)
-    describe_pretrained(cfg)  # a language that the model lacks is an error
-    cfg.subword = SubwordConfig(kind="pretrained", vocab_size=pieces.size)
+    _describe_model(cfg, pieces)  # a language that the model lacks is an error
+    cfg.subword = SubwordConfig(kind="pretrained", vocab_size=source.size)
 
 
 def has_one_table(config: Mapping[str, Any]) -> bool:
@@ -142,8 +143,12 @@ def start_as_word(combiner: Combiner, embedders: Mapping[str, nn.Module]) -> Non
 
 def describe_pretrained(cfg: TrainConfig) -> dict[str, Any]:
     """The description from which the pretrained model of the settings is built."""
-    folder = open_folder(str(cfg.model.folder))
-    return describe_model(folder, Path(cfg.paths.cache), choose_languages(cfg), cfg.model.prefix)
+    return _describe_model(cfg, ModelPieces(open_folder(str(cfg.model.folder))))
+
+
+def _describe_model(cfg: TrainConfig, pieces: ModelPieces) -> dict[str, Any]:
+    cache = Path(cfg.paths.cache)
+    return pieces.describe_model(cache, choose_languages(cfg), cfg.model.prefix)
 
 
 def choose_languages(cfg: TrainConfig) -> list[str]:
@@ -159,7 +164,7 @@ def build_pretrained(
     Args:
         cfg: the settings.
         values: size of each feature's vocabulary, special values included.
-        description: of the pretrained model, see `nmt_feat.pretrained.pieces.describe_model`.
+        description: of the pretrained model, see `ModelPieces.describe_model`.
     """
     model = cfg.model
     parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
