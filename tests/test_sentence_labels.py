@@ -331,5 +331,7 @@ def test_labels_go_with_their_sentences() -> None:
     sentences = [Sentence("a", (), ("# k = 1", "# k = 2")), Sentence("b", (), ("# x", "# k ="))]
     columns = Sentences.of(sentences, keys=["k"])
     assert columns.labels["k"].to_pylist() == ["1", None]
-    again = Sentences.joined([columns.taken(np.array([1])), columns.rows(np.array([True, False]))])
+    again = Sentences.join(
+        [columns.take_rows(np.array([1])), columns.rows(np.array([True, False]))]
+    )
     assert [s.comments for s in again] == [(), ("# k = 1",)]

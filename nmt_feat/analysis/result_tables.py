@@ -319,7 +319,11 @@ def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def _unify_names(records: list[RunRecord]) -> list[RunRecord]:
-    """The records; all of one row get the name that its combiner was given last, if any."""
+    """The records; those with the same settings, apart from the seed, get one method name.
+
+    It is the `combiner.name` of the last record that has one. Such a name is no part of a run's
+    identity, so runs of one method may have different names, or none.
+    """
 
     def hash_row(record: RunRecord) -> str:
         return hash_json({name: v for name, v in record.settings.items() if name != "seed"})

@@ -90,11 +90,8 @@ class SpaCy(Annotator):
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
-        docs = self._tagger.pipe([text for text in texts if text.strip()])
-        return [
-            Sentence(text, _convert_words(text, next(docs), self.entities) if text.strip() else ())
-            for text in texts
-        ]
+        docs = zip(texts, self._tagger.pipe(texts), strict=True)
+        return [Sentence(text, _convert_words(text, doc, self.entities)) for text, doc in docs]
 
 
 def _find_installed(name: str) -> Path:

@@ -252,7 +252,7 @@ class SourceEncoder:
             return AlignedSentences(sentences, pieces, ids, counts, bare, np.zeros(0, bool))
         owner = find_word_of_piece(pieces, sentences, where)
         begins = find_first_pieces(owner, pieces.counts)
-        begins &= ~self.subwords.glued(sentences.texts, pieces)
+        begins &= ~self.subwords.find_glued(sentences.texts, pieces)
         aligned = AlignedSentences(sentences, pieces, ids, counts, bare, begins)
         for name in self.valued_kinds:
             row = self._align_feature(name, aligned, owner)

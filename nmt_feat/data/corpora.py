@@ -164,7 +164,14 @@ def _join_splits(
     sums = {name: hash_split(split, cache, notes) for name, split in splits.items()}
 
     def hash_splits(*names: str) -> str:
-        return _hash_splits({name: (splits[name], sums[name]) for name in names}, hashed_settings)
+        # Read as JSON lines or with factors, the same bytes are other sentences. Plain text and
+        # CoNLL-U need no mark, since their content differs.
+        forms = [splits[name].form for name in names]
+        forms = [form for form in forms if form.factors or form.kind == "jsonl"]
+        # In early versions, an annotator replaced the columns of files.
+        merged = [MERGED] if any(splits[name].has_words for name in names) else []
+        content = [{name: sums[name] for name in names}, *hashed_settings, *forms, *merged]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     train, dev, *tests = splits.values()
     by_name = {test.name: test for test in tests}
@@ -189,20 +196,6 @@ def check_label(split: SplitConfig, form: Format, key: str, label: str, by_annot
             f"{key}: nothing says the {label} of its sentences; set +{key}.labels.{label}=FILE, a "
             f"value a line, or give CoNLL-U with comments (# {label} = ...)"
         )
-
-
-def _hash_splits(splits: Mapping[str, tuple[RawSplit, Any]], hashed_settings: list[Any]) -> str:
-    """Hash the sums of some splits, and everything else that determines their sentences."""
-    # Read as JSON lines or with factors, the same bytes are other sentences. Plain text and CoNLL-U
-    # need no mark, since their content differs.
-    forms = [split.form for split, _ in splits.values()]
-    forms = [form for form in forms if form.factors or form.kind == "jsonl"]
-    # In early versions, an annotator replaced the columns of files.
-    merged = [MERGED] if any(split.has_words for split, _ in splits.values()) else []
-    sums = {name: split_sums for name, (_, split_sums) in splits.items()}
-    return hashlib.sha256(
-        json.dumps([sums, *hashed_settings, *forms, *merged]).encode()
-    ).hexdigest()
 
 
 def name_annotation(split: SplitConfig, form: Format) -> str | None:

@@ -89,12 +89,10 @@ class SplitBuilder:
             numbers[name] = np.array([*range(VALUES), *value_ids], np.int32)
         for name, joint in rows.joint.items():
             self.joint.setdefault(name, Counter()).update(joint)
-        for name, (same, multiple) in rows.alike.items():
-            before = self._alike.get(name, (0, 0))
-            self._alike[name] = before[0] + same, before[1] + multiple
-        for name, (lost, words) in rows.lost.items():
-            before = self._lost.get(name, (0, 0))
-            self._lost[name] = before[0] + lost, before[1] + words
+        for totals, counts_of_rows in ((self._alike, rows.alike), (self._lost, rows.lost)):
+            for name, (part, whole) in counts_of_rows.items():
+                before = totals.get(name, (0, 0))
+                totals[name] = before[0] + part, before[1] + whole
         self._writer.append(rows.batch, numbers)
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ class CorpusReader:
         self._check_blank_lines(split, contents)
         limit = self.config.limit if split is self.corpus.train else None
         source = self._merge_words(split, parts, columns or ())
-        split.source, split.target = source.limited(limit), parts["target"].limited(limit)
+        split.source, split.target = source.take_first(limit), parts["target"].take_first(limit)
         for role, content in contents.items():
             self._check_heads(split, split.files[role], content.findings, columns or ())
 
@@ -174,7 +174,7 @@ class CorpusReader:
         columns, texts = self.columns or (), split.source
         if "raw" in split.files:
             raw = SentenceTable(self.folder / f"{split.name}.raw.arrow")
-            texts = raw.limited(len(split.source))
+            texts = raw.take_first(len(split.source))
         path = annotate_cached(tool, texts.texts, self.cache, self.annotator.processes)
         out = self.folder / f"{split.name}.{name}.annotated.arrow"
         # The text is in normal form already, and values stay as the annotator gives them.

@@ -74,7 +74,7 @@ class SentenceTable:
         """The number of words of all sentences."""
         return int(pc.sum(pc.list_value_length(self._rows[START])).as_py() or 0)
 
-    def limited(self, limit: int | None) -> SentenceTable:
+    def take_first(self, limit: int | None) -> SentenceTable:
         """Only the first sentences."""
         table = SentenceTable(self.path)
         table._rows = self._rows.slice(0, limit)
@@ -199,7 +199,7 @@ def with_blank_rows(annotation: SentenceTable, blank: Booleans, out: Path) -> Se
             is_blank = blank[start : start + ROWS]
             empty = Sentences.of([Sentence("")], part.annotation)
             order = np.where(is_blank, len(part), np.cumsum(~is_blank) - 1)
-            yield Sentences.joined([part, empty]).taken(order).table()
+            yield Sentences.join([part, empty]).take_rows(order).table()
 
     return write(batches(), out)
 

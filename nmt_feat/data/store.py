@@ -45,12 +45,12 @@ class EncodedSplit:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
-        self.source = _ragged(table["source"])
-        self.target = _ragged(table["target"])
+        columns = {name: table[name].chunk(0) for name in table.column_names}  # the only chunk
+        self.source, self.target = _ragged(columns["source"]), _ragged(columns["target"])
         names = [n.removeprefix(FEATURE) for n in table.column_names if n.startswith(FEATURE)]
-        self.features = {name: _ragged(table[FEATURE + name]).values for name in names}
+        self.features = {name: _ragged(columns[FEATURE + name]).values for name in names}
         names = [n.removeprefix(UNITS) for n in table.column_names if n.startswith(UNITS)]
-        self.units = {name: _inner(table[UNITS + name]) for name in names}
+        self.units = {name: _ragged(columns[UNITS + name].values) for name in names}
         self.source_lengths = np.diff(self.source.offsets)
         self.target_lengths = np.diff(self.target.offsets)
         self.vectors: dict[str, Vectors] = {}
@@ -68,7 +68,7 @@ class EncodedSplit:
         rows = pa.LargeListArray.from_arrays(pa.array(units.offsets), pa.array(units.values))
         table = self._table.append_column(
             FEATURE + name, pa.LargeListArray.from_arrays(bounds, pa.array(ids))
-        ).append_column(UNITS + name, _first_row(rows, len(self)))
+        ).append_column(UNITS + name, _in_first_row(rows, len(self)))
         split = EncodedSplit(table)
         split.vectors, split.tags = self.vectors | {name: vectors}, self.tags
         return split
@@ -130,7 +130,7 @@ def encode_split(
     ids, units = encoder.look_up(aligned)
     table = pa.Table.from_batches([make_rows(aligned, ids, target.encode_ids(targets), targets)])
     for name, tokens in units.items():
-        table = table.append_column(UNITS + name, _in_first_row(tokens, len(table)))
+        table = table.append_column(UNITS + name, _in_first_row(pa.array(tokens, _IDS), len(table)))
     split = EncodedSplit(table)
     split.tags = tuple(encoder.tags)
     return split
@@ -221,7 +221,9 @@ class Writer:
                 columns.append(pa.Array.from_buffers(field.type, self._rows, buffers))
         table = pa.table(columns, schema=self._schema)
         for name, tokens in units.items():
-            table = table.append_column(UNITS + name, _in_first_row(tokens, self._rows))
+            table = table.append_column(
+                UNITS + name, _in_first_row(pa.array(tokens, _IDS), self._rows)
+            )
         EncodedSplit(table).save(self._path)
         for i in range(len(columns)):
             for part in ("offsets", "values"):
@@ -236,20 +238,11 @@ def _mapped(path: Path) -> pa.Buffer:
     return pa.memory_map(str(path)).read_buffer() if path.stat().st_size else pa.py_buffer(b"")
 
 
-def _in_first_row(units: Sequence[Code], rows: int) -> pa.Array:
+def _in_first_row(units: pa.Array, rows: int) -> pa.Array:
     """A column whose first row has the units of all tokens."""
-    return _first_row(pa.array(units, _IDS), rows)
-
-
-def _first_row(units: pa.Array, rows: int) -> pa.Array:
     bounds = pa.array(np.where(np.arange(rows + 1) > 0, len(units), 0))
     return pa.LargeListArray.from_arrays(bounds, units)
 
 
-def _inner(column: pa.ChunkedArray) -> Ragged:
-    return _ragged(pa.chunked_array([column.chunk(0).values]))
-
-
-def _ragged(column: pa.ChunkedArray) -> Ragged:
-    chunk = column.chunk(0)  # the only one
-    return Ragged(chunk.values.to_numpy(), chunk.offsets.to_numpy())
+def _ragged(lists: pa.LargeListArray) -> Ragged:
+    return Ragged(lists.values.to_numpy(), lists.offsets.to_numpy())

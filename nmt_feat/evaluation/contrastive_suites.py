@@ -140,37 +140,25 @@ def _read_table(text: str, path: Path) -> Iterator[Decision]:
 
 def make_result(path: Path, decisions: Sequence[Decision], right: Sequence[bool]) -> ContrastResult:
     """The result of a suite; `right` says which decisions are right."""
-    categories = [decision.category for decision in decisions]
-    distances = _count_by(map(_name_distance, decisions), right)
+    results = list(zip(decisions, right, strict=True))
+    distances = sorted((d.distance, is_right) for d, is_right in results if d.distance is not None)
     return ContrastResult(
         suite=hash_content(path)[:16],
         outcomes="".join("1" if is_right else "0" for is_right in right),
-        categories=_count_by(categories, right),
-        distances=dict(sorted(distances.items(), key=_distance_order)),
+        categories=_count_by((d.category, is_right) for d, is_right in results if d.category),
+        distances=_count_by((_name_distance(n), is_right) for n, is_right in distances),
     )
 
 
-def _name_distance(decision: Decision) -> str:
-    if decision.distance is None:
-        return ""
-    return (
-        str(decision.distance)
-        if decision.distance <= LARGEST_DISTANCE
-        else f"above {LARGEST_DISTANCE}"
-    )
+def _name_distance(distance: int) -> str:
+    return str(distance) if distance <= LARGEST_DISTANCE else f"above {LARGEST_DISTANCE}"
 
 
-def _distance_order(item: tuple[str, list[int]]) -> int:
-    return int(item[0]) if item[0].isdecimal() else LARGEST_DISTANCE + 1
-
-
-def _count_by(names: Iterable[str], right: Sequence[bool]) -> dict[str, list[int]]:
-    """By name, the number of right decisions and of all; without the empty name."""
+def _count_by(results: Iterable[tuple[str, bool]]) -> dict[str, list[int]]:
+    """By name, the number of right decisions and of all."""
     counts: dict[str, list[int]] = {}
-    for name, is_right in zip(names, right, strict=True):
-        if name:
-            count = counts.setdefault(name, [0, 0])
-            count[1] += 1
-            if is_right:
-                count[0] += 1
+    for name, is_right in results:
+        count = counts.setdefault(name, [0, 0])
+        count[0] += int(is_right)
+        count[1] += 1
     return counts

@@ -28,7 +28,6 @@ from nmt_feat.features.vocabulary import (
     VocabularyBasis,
     choose_values,
 )
-from nmt_feat.features.widths import default_width
 from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.sentences import Booleans, DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
@@ -359,10 +358,27 @@ class FeatureKind:
         return 10
 
     def choose_width(self, ids: int, model_dim: int, preset: str, parts: int) -> int:
-        """The preferred width of its embedding; see `default_width`."""
-        return self.settings.dim or default_width(
-            ids, model_dim, preset, parts, self.is_wide, self.sennrich_width
-        )
+        """The preferred width of its embedding.
+
+        Args:
+            ids: the number of ids, special ones included.
+            model_dim: the model's width.
+            preset: the choice without a setting `dim`. `default`: min(ids, 16, model_dim/8); for a
+                wide feature (lemma, form, units or vectors) model_dim/4. `tutorial`: 12 of 512.
+                `sennrich`: `sennrich_width` of 500, but at least 4, as in
+                `factored_sample/config.py` of Sennrich & Haddow (2016). `equal`: all parts have the
+                same share, "at an equal rate" (Park & Zhao 2020).
+            parts: the number of parts of the combiner.
+        """
+        if self.settings.dim:
+            return self.settings.dim
+        if preset == "equal":
+            return max(1, model_dim // parts)
+        if preset == "default":
+            return max(1, model_dim // 4 if self.is_wide else min(ids, 16, model_dim // 8))
+        if preset == "tutorial":
+            return max(1, round(model_dim * 12 / 512))
+        return max(4, round(model_dim * self.sennrich_width / 500))
 
     def build_embedder(self, size: int, dim: int, std: float) -> nn.Module:
         """Build the module that embeds `size` ids, with the width `dim`."""

@@ -81,7 +81,7 @@ def parse_block(
     if not others:
         return plain_sentences
     order = np.argsort([*np.flatnonzero(plain).tolist(), *parts], kind="stable")
-    return Sentences.joined([plain_sentences, Sentences.of(others, columns)]).taken(order)
+    return Sentences.join([plain_sentences, Sentences.of(others, columns)]).take_rows(order)
 
 
 def _parse_plain(

@@ -121,9 +121,9 @@ class Sentences:
 
     def rows(self, chosen: Booleans) -> Sentences:
         """Some of the sentences."""
-        return self if chosen.all() else self.taken(np.flatnonzero(chosen))
+        return self if chosen.all() else self.take_rows(np.flatnonzero(chosen))
 
-    def taken(self, order: Integers) -> Sentences:
+    def take_rows(self, order: Integers) -> Sentences:
         """The sentences with these numbers, in this order."""
         counts = self.counts[order]
         first = (np.cumsum(self.counts) - self.counts)[order]
@@ -138,7 +138,7 @@ class Sentences:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[Sentences]) -> Sentences:
+    def join(cls, parts: Sequence[Sentences]) -> Sentences:
         """The sentences of several parts with the same columns, one after another."""
         counts, starts, ends = (
             np.concatenate([getattr(part, name) for part in parts])

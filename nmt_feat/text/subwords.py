@@ -154,7 +154,7 @@ class Subwords:
         )
         return texts_of_pieces.map(lambda text: self.surface(text, Piece(UNK, 0, len(text))))
 
-    def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:
+    def find_glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:
         """Whether each piece belongs to the word of the piece before, despite a space between."""
         return np.zeros(len(pieces.ids), bool)
 
@@ -245,7 +245,7 @@ class Words(Subwords):
             characters = characters.removesuffix("@@").strip(JOINER)
         return characters
 
-    def glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:  # noqa: D102
+    def find_glued(self, texts: Sequence[str], pieces: Pieces) -> Booleans:  # noqa: D102
         glued = np.zeros(len(pieces.ids), bool)
         if self._kind == "given":
             tokens = slice_texts(texts, pieces.counts, pieces.starts, pieces.ends)

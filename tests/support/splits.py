@@ -54,17 +54,17 @@ def split_of(
         features[name] = np.array(codes, np.int32)
     words = {name: [line.split() for line in lines] for name, lines in (values or {}).items()}
     described = AlignedSentences(
-        texts=list(source_text),
+        words=Sentences.of(map(Sentence, source_text), ()),
+        pieces=Pieces(*[np.zeros(0, np.int64)] * 4),
         ids=np.array(list(chain.from_iterable(one.ids for one in source)), np.int32),
         counts=lengths([one.ids for one in source]),
-        words=Sentences.of(map(Sentence, source_text), ()),
+        bare=0,
+        begins=np.array([], np.bool_),
         values={
             name: DictionaryColumn.of([*chain.from_iterable(lines)])
             for name, lines in words.items()
         },
         value_counts={name: lengths(lines) for name, lines in words.items()},
-        carried={},
-        begins=np.array([], np.bool_),
     )
     rows = make_rows(described, features, [row[:-1] for row in target], target_text)
     table = pa.Table.from_batches([rows])
