@@ -39,7 +39,7 @@ PLAIN = ("train", "dev", "tests.test")
 
 
 def write_corpus(folder: Path) -> Path:
-    """The beginning of the embedded corpus, also as plain text, with a glossary."""
+    """The beginning of the bundled corpus, also as plain text, with a glossary."""
     cut(folder, train=300)
     for split in ("train", "dev", "test"):
         texts = [sentence.text for sentence in read_conllu(folder / f"{split}.conllu")]
