@@ -86,6 +86,7 @@ def test_bf16_and_a_traced_backward_pass(
     torch.testing.assert_close(results, expected, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.thorough
 def test_a_run(small: Small, traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained, stopped and continued; it is another run, and only its updates are compiled."""
     settings = ["combiner=gate", *STILL, "trainer.accelerator=auto"]
@@ -94,15 +95,14 @@ def test_a_run(small: Small, traced: None, monkeypatch: pytest.MonkeyPatch) -> N
         stop_at(patch, Trainer, "update", 5, after=True)
         with pytest.raises(Killed):
             small.train(*settings, *COMPILED)
-    assert (graphs := count_graphs()) >= 2
+    assert count_graphs() >= 2
     folder = small.train(*settings, *COMPILED)
     result = outcome(folder)
-    assert count_graphs() <= graphs + 2  # the continued updates have other batches
     assert result["settings"]["trainer"].pop("compile") is True
     assert result["settings"] == expected["settings"]
     assert result["hash"] != expected["hash"]
-    for point, other in zip(result["curve"], expected["curve"], strict=True):
-        assert point == other | {"loss": pytest.approx(other["loss"], rel=1e-5)}
+    for point, plain in zip(result["curve"], expected["curve"], strict=True):
+        assert point == plain | {"loss": pytest.approx(plain["loss"], rel=1e-5)}
     request = EvaluateConfig(accelerator="cpu")
     assert apply_request(folder, request).trainer.accelerator == "cpu"  # is not refused
     assert record(folder)["config"]["trainer"]["compile"]
@@ -119,6 +119,7 @@ def test_evaluation_is_not_compiled(traced: None) -> None:
     assert count_graphs() == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(
     not hasattr(fake_tensor, "FakeTensorDeviceMismatchError"),
     reason="an older PyTorch may abort on a device that is not there",
@@ -139,7 +140,9 @@ def test_operations_of_a_gpu(traced: None, monkeypatch: pytest.MonkeyPatch) -> N
     compile_layers(nn.ModuleList([encoder, decoder]), meta)
     counts = []
     for batch, source, target in ((5, 20, 23), (7, 18, 18), (32, 32, 32), (4, 90, 3), (1, 9, 8)):
-        memory, states = (torch.empty(batch, n, 32, device=meta) for n in (source, target))
+        memory, states = (
+            torch.empty(batch, n, 32, device=meta, requires_grad=True) for n in (source, target)
+        )
         mask = torch.empty(batch, source, dtype=torch.bool, device=meta)[:, None, None, :]
         for layer in encoder:
             memory = layer(memory, mask, None, None)

@@ -33,13 +33,16 @@ def refuse_device(device: torch.device) -> None:
 def compile_layers(model: nn.Module, device: torch.device) -> None:
     """Compile the layers of encoders and decoder; the names of weights do not change.
 
-    Layers of one kind share what is compiled, so that the time to compile does not depend on their
-    number. PyTorch does it in the first updates. It does it again for a batch of one sentence, and
-    after a batch whose sides are equally long.
+    Layers of one kind share what is compiled, so the time to compile does not depend on their
+    number. PyTorch compiles in the first updates. It does so again if a later batch has one
+    sentence, or if sizes that were equal in the first batch no longer are.
     """
+    # What another run of this process has compiled counts for PyTorch's limit of graphs, and would
+    # be used for this one.
+    torch.compiler.reset()
     try_compiler(device)
-    # In data-parallel training PyTorch would cut a layer where the first gradients are sent. Layers
-    # are small enough to be sent whole.
+    # Else PyTorch would cut graphs in data-parallel training, so that it can send the gradients of
+    # a part early. A layer is small enough to be such a part.
     torch._dynamo.config.optimize_ddp = False
     for layer in model.modules():
         if isinstance(layer, EncoderLayer):
@@ -71,10 +74,10 @@ def run_layer(
 
 
 def try_compiler(device: torch.device) -> None:
-    """Compile an operation and its gradient, so that a machine without a compiler is told early."""
+    """Compile an operation and its gradient: without a compiler, the error is one line."""
     numbers = torch.ones(2, 3, device=device, requires_grad=True)
     try:
-        torch.compile(_square, backend=BACKEND)(numbers).sum().backward()
+        torch.autograd.backward(torch.compile(_square, backend=BACKEND)(numbers).sum())
     except RuntimeError as error:  # PyTorch's own errors are of this type
         if is_out_of_memory(error):
             raise
