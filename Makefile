@@ -1,4 +1,4 @@
-# make demo    install into .venv, then train with a gate on the embedded corpus
+# make demo    install into .venv, then train with a gate on the bundled corpus
 # make test    install into .venv, then run the tests
 # make lint    ruff, mypy, the order of the packages (import-linter), and the docs, whose warnings are errors
 # make compare compare what the code gives with what that of tools/base_revision gives, in small

@@ -1,4 +1,4 @@
-"""Write an embedded corpus: ``python data/generate.py [--corpus NAME] [--out FOLDER]``.
+"""Write a bundled corpus: ``python data/generate.py [--corpus NAME] [--out FOLDER]``.
 
 Test and development sentences are drawn first and stand with every reading; the training set is
 a sample of derivations with other sentences. The same seed gives the same bytes.

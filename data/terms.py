@@ -1,6 +1,6 @@
 """Write the corpus of invented terms: ``python data/terms.py [--out FOLDER] [--seed SEED]``.
 
-In nearly half of the embedded corpus's sentences a noun, with its German, becomes a word that
+In nearly half of the bundled corpus's sentences a noun, with its German, becomes a word that
 nobody has seen: *The bakers sleep* is *The rimsols sleep*, *Die Gebarotungen schlafen*. The
 glossary alone says how it is translated. The terms of test and dev are in no other split. The same
 seed gives the same bytes.
@@ -79,7 +79,7 @@ class Inventor:
 
 
 def read_pairs(split: str) -> list[tuple[str, str]]:
-    """The sentences of a split of the embedded corpus."""
+    """The sentences of a split of the bundled corpus."""
     annotated = (HERE / "embedded" / f"{split}.conllu").read_text(encoding="utf-8")
     english = re.findall("^# text = (.*)$", annotated, re.MULTILINE)
     german = (HERE / "embedded" / f"{split}.de").read_text(encoding="utf-8").splitlines()

@@ -67,7 +67,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A very small part of the embedded corpus."""
+    """A very small part of the bundled corpus."""
     from tests.support.small import cut
 
     return cut(tmp_path_factory.mktemp("corpus") / "small")

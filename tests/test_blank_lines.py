@@ -141,7 +141,7 @@ def test_blank_lines_are_no_readings_of_one_another() -> None:
 
 @pytest.fixture(scope="module")
 def blanks(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The embedded corpus with blank lines in every split, on either side."""
+    """The bundled corpus with blank lines in every split, on either side."""
     base = tmp_path_factory.mktemp("blanks")
     corpus = cut(base / "corpus")
     for name in ("train", "dev", "test"):

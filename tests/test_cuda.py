@@ -10,11 +10,12 @@ import torch
 from nmt_feat.training.loop import Trainer
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.stops import Killed, stop_at
-from tests.support.trainers import trainer
+from tests.support.trainers import losses_and_gradients, trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 THERE = "trainer.accelerator=cuda"
+COMPILED = "trainer.compile=true"
 STILL = ["model.dropout=0", "model.activation_dropout=0"]
 """Random numbers of a GPU are others."""
 COMBINERS = sorted(p.stem for p in (ROOT / "conf" / "combiner").glob("*.yaml") if p.stem != "mixed")
@@ -52,6 +53,29 @@ def test_resumed_in_the_same_bits(small: Small, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(Killed):
             small.train(*settings)
     assert outcome(small.train(*settings)) == expected
+
+
+def test_compiled_layers(small: Small) -> None:
+    """Equal to rounding: loss and gradients of batches, then a run that was stopped."""
+    settings = ["combiner=gate", *STILL, THERE, "model.encoder_layers=2", "model.decoder_layers=2"]
+    plain, compiled = trainer(small, *settings), trainer(small, *settings, COMPILED)
+    assert plain.model.state_dict().keys() == compiled.model.state_dict().keys()
+    expected, results = losses_and_gradients(plain), losses_and_gradients(compiled)
+    torch.testing.assert_close(results, expected, rtol=1e-3, atol=1e-4)
+    curve = losses(small.train(*settings))
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, Trainer, "update", 5, after=True)
+        with pytest.raises(Killed):
+            small.train(*settings, COMPILED)
+    assert losses(small.train(*settings, COMPILED)) == pytest.approx(curve, rel=1e-3)
+
+
+def test_compiled_layers_in_bf16_with_dropout(small: Small) -> None:
+    """Dropout draws other numbers when it is compiled."""
+    settings = ["combiner=gate", THERE, "trainer.precision=bf16-mixed", "trainer.max_steps=20"]
+    settings += ["model.dropout=0.1", "model.attention_dropout=0.1"]
+    expected = losses(small.train(*settings))
+    assert losses(small.train(*settings, COMPILED)) == pytest.approx(expected, rel=0.05)
 
 
 def test_an_update_waits_for_nothing(small: Small) -> None:

@@ -1,4 +1,4 @@
-"""The embedded corpus: files, annotation, readings, and the exact figures that are stated."""
+"""The bundled corpus: files, annotation, readings, and the exact figures that are stated."""
 
 from __future__ import annotations
 

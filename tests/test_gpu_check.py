@@ -38,6 +38,16 @@ def test_without_a_gpu(small: Small, tmp_path: Path) -> None:
     assert "sentences/s" in process.stdout
 
 
+def test_compiled_layers_come_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu_check
+
+    plain = gpu_check.list_measurements(["tiny", "base"], has_gpu=False)
+    assert len(plain) == 3
+    compiled = [[*settings, "trainer.compile=true"] for settings in plain]
+    assert gpu_check.list_measurements(["tiny", "base"], has_gpu=True) == plain + compiled
+
+
 def test_unknown_shape(tmp_path: Path) -> None:
     process = python(SCRIPT, "--cpu", "--shapes", "huge", "--json", tmp_path / "record.json")
     assert process.stderr == "error: --shapes: huge is none of tiny, base, big\n"

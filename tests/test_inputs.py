@@ -115,7 +115,7 @@ def test_scripts_take_the_runs_test_set(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Not the embedded corpus's; where it is gone, one line."""
+    """Not the bundled corpus's; where it is gone, one line."""
     for run in kinds[1:]:
         code, out, error = script(monkeypatch, capsys, name, run)
         if name == "reliance":

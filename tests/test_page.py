@@ -2,123 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import runpy
 import shutil
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
 from nmt_feat.analysis.examples import Corpora, collect_examples, find_differences
-from nmt_feat.analysis.figures import draw_gates
-from nmt_feat.analysis.page import name_report, render_svg, write_page
+from nmt_feat.analysis.page import name_report, write_page
 from nmt_feat.analysis.report import Report
-from nmt_feat.config.schema import FeatureConfig
-from nmt_feat.errors import UserError
-from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
-from nmt_feat.evaluation.metrics import score
-from nmt_feat.evaluation.test_sets import write_hypotheses
-from nmt_feat.runs.records import CurvePoint, RunRecord, read_record, write_record
+from nmt_feat.runs.records import RunRecord
+from tests.support.page_runs import (
+    ATTACK,
+    OUTPUTS,
+    REFERENCES,
+    SOURCES,
+    Page,
+    write_runs,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
-ATTACK = "<script>alert(1)</script>"
-SOURCES = [
-    [("They", "PRON"), ("fish", "NOUN")],
-    [("They", "PRON"), ("fish", "VERB")],
-    [(ATTACK, "</script><b>"), ("&amp;", "X"), ("\u0639", "X")],
-    [("Good", "ADJ"), ("morning", "NOUN"), ("to", "ADP"), ("all", "PRON")],
-]
-REFERENCES = [
-    "Sie Fisch hier und dort",
-    "Sie fischen hier und dort",
-    f"{ATTACK} bleibt was es ist",
-    "Guten Morgen an euch alle",
-]
-OUTPUTS = {
-    "none": ["Sie fischen hier und dort"] * 2
-    + [f"{ATTACK} <!-- bleibt", "Guten Abend an euch alle"],
-    "gate</script><img src=x onerror=alert(2)>": REFERENCES,
-}
-
-
-def conllu(folder: Path) -> None:
-    """The test set's files."""
-    blocks = []
-    for words in SOURCES:
-        lines = [f"# text = {' '.join(word for word, _ in words)}"]
-        for i, (word, upos) in enumerate(words, 1):
-            lines.append("\t".join([str(i), word, "_", upos, "_", "_", str(i - 1), *"___"]))
-        blocks.append("\n".join(lines) + "\n")
-    (folder / "test.conllu").write_text("\n".join(blocks), encoding="utf-8")
-    (folder / "test.de").write_text("".join(f"{r}\n" for r in REFERENCES), encoding="utf-8")
-
-
-def made(folder: Path, method: str, seed: int) -> tuple[RunRecord, Path]:
-    """A finished run with its translations in its folder."""
-    split = {"source": "test.conllu", "target": "test.de"}
-    data = {"name": "toy", "folder": str(folder), "source_lang": "en", "target_lang": "de"}
-    config: dict[str, Any] = {
-        "data": data | {"train": split, "dev": split, "tests": {"test": split}},
-        "paths": {"cache": str(folder / "cache")},
-        "features": {"upos": dataclasses.asdict(FeatureConfig(column="upos"))},
-        "seed": ATTACK,
-    }
-    outputs = OUTPUTS[method]
-    record = RunRecord(method, ["upos"], seed, "toy", f"{len(method)}-{seed}", {}, config)
-    record.settings = {"seed": seed}
-    record.dev = score(outputs, REFERENCES)
-    record.tests = {"test": score(outputs, REFERENCES)}
-    record.machine = {"cpu": ATTACK}
-    record.curve = [CurvePoint(step, 1.0, 10.0 * step + seed) for step in (1, 2)]
-    record.data_report = {"splits": {"train": {"sentences": 4, "top": [[ATTACK, 0.5]]}}}
-    run_folder = folder / record.hash
-    run_folder.mkdir(parents=True, exist_ok=True)
-    record.files = {"test": write_hypotheses(run_folder, "test", outputs)}
-    record.counts = {"test": counts_file("test")}
-    write_counts(
-        run_folder / record.counts["test"], sentence_counts(outputs, REFERENCES), REFERENCES
-    )
-    write_record(run_folder, record)
-    return record, run_folder
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[tuple[RunRecord, Path]]:
-    conllu(tmp_path)
-    return [made(tmp_path, method, seed) for method in OUTPUTS for seed in (1, 2)]
-
-
-class Page(HTMLParser):
-    """Elements and the text in scripts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.shown = ""
-        self.inside = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.inside == "script":
-            self.scripts[-1] += data
-        elif self.inside != "style":
-            self.shown += data
+    return write_runs(tmp_path)
 
 
 def test_the_parent_is_shown(
@@ -254,23 +166,6 @@ def test_what_cannot_be_shown_is_said(runs: list[tuple[RunRecord, Path]], tmp_pa
     assert "hold no text to show" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.thorough
-def test_a_class_that_is_not_trusted_costs_the_text_of_its_run(
-    runs: list[tuple[RunRecord, Path]], tmp_path: Path
-) -> None:
-    for record, _ in runs:
-        if record.method != "none":
-            record.config["features"]["upos"]["_target_"] = "json.JSONDecoder"
-    page = tmp_path / "page.html"
-    [line] = write_page(Report(runs), page, Corpora([tmp_path]))
-    assert line.startswith("The text of test (gate</script>")
-    assert "features.upos._target_=json.JSONDecoder" in line
-    [examples], _ = collect_examples(
-        Report(runs).table.runs_by_name(), Report(runs).folders, Corpora([tmp_path])
-    )
-    assert examples.methods == ["none, seed 1"]
-
-
 def test_a_cache_that_cannot_be_written_costs_the_features(
     runs: list[tuple[RunRecord, Path]], tmp_path: Path
 ) -> None:
@@ -292,91 +187,6 @@ def test_a_cache_that_cannot_be_written_costs_the_features(
     assert (missing, result.features) == ([], [])
     assert [note.partition("[")[0] for note in result.notes] == ["Without features: "]
     assert "Not a directory" in result.notes[0]
-
-
-@pytest.mark.parametrize("key", ["source", "target", "conllu"])
-def test_text_is_not_read_from_where_a_run_says(
-    runs: list[tuple[RunRecord, Path]], tmp_path: Path, key: str
-) -> None:
-    """Neither by an absolute name, nor by one with `..`, nor through a link."""
-    (tmp_path / "corpus").mkdir()
-    lines = [" ".join(word for word, _ in words) for words in SOURCES]
-    texts = {"source": lines, "target": REFERENCES, "conllu": []}
-    for name, content in texts.items():
-        (tmp_path / "corpus" / f"test.{name}").write_text("".join(f"{x}\n" for x in content))
-    shutil.copy(tmp_path / "test.conllu", tmp_path / "corpus" / "test.conllu")
-    secret = tmp_path / "secret"
-    secret.write_bytes((tmp_path / "corpus" / f"test.{key}").read_bytes())
-    (tmp_path / "corpus" / "link").symlink_to(secret)
-    for path in (str(secret), "../secret", "link"):
-        for record, _ in runs:
-            split = {name: f"test.{name}" for name in texts} | {key: path}
-            record.config["data"] |= {"folder": str(tmp_path / "corpus")}
-            record.config["data"] |= {"train": split, "dev": split, "tests": {"test": split}}
-        rows = Report(runs, pairs=False).table.runs_by_name()
-        folders = {record.hash: folder for record, folder in runs}
-        examples, notes = collect_examples(
-            rows, folders, Corpora([tmp_path / "corpus"], tmp_path / "cache")
-        )
-        if key == "conllu":  # the text alone is of the corpus
-            assert "Without features" in examples[0].notes[0]
-            assert [len(words) for words in (s.words[0] for s in examples[0].sentences)] == [1] * 4
-        else:
-            assert examples == []
-            assert "a run names this file" in notes[-1]
-            assert "--text" in notes[-1]
-
-
-@pytest.mark.thorough
-def test_an_environment_variable_in_a_run_stays_text(
-    runs: list[tuple[RunRecord, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("A_SECRET", "swordfish")
-    for record, _ in runs:
-        record.config["data"]["name"] = "${oc.env:A_SECRET}"
-        record.config["data"]["folder"] = "${oc.env:A_SECRET}"
-    write_page(Report(runs), tmp_path / "page.html", Corpora([tmp_path]))
-    assert "swordfish" not in (tmp_path / "page.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("field", ["files", "counts"])
-@pytest.mark.parametrize("name", ["../test.hyp", "/etc/hostname", "sub/test.hyp", "..", ""])
-def test_a_record_names_files_of_its_folder_only(
-    runs: list[tuple[RunRecord, Path]], field: str, name: str
-) -> None:
-    record, run_folder = runs[0]
-    getattr(record, field)["test"] = name
-    path = write_record(run_folder, record)
-    with pytest.raises(UserError, match="which is not in the run's folder"):
-        read_record(path)
-
-
-def test_a_link_out_of_a_run_is_not_followed(
-    runs: list[tuple[RunRecord, Path]], tmp_path: Path
-) -> None:
-    """Neither for the page nor for a table."""
-    folders = {record.hash: folder for record, folder in runs}
-    rows = Report(runs, pairs=False).table.runs_by_name()
-    for name in ("test.hyp", "test.counts.parquet"):
-        (runs[0][1] / name).rename(tmp_path / name)
-        (runs[0][1] / name).symlink_to(tmp_path / name)
-        if name == "test.hyp":
-            examples, notes = collect_examples(
-                rows, folders, Corpora([tmp_path], tmp_path / "cache")
-            )
-            assert examples == []
-            assert "test.hyp: is a link out of the run's folder" in notes[-1]
-        else:
-            with pytest.raises(UserError, match="is a link out of the run's folder"):
-                Report(runs, pairs=False)
-
-
-def test_control_characters_are_no_svg() -> None:
-    pytest.importorskip("matplotlib")
-    values = {"a\x01b": (3, {"word": [0.5], "upos": [0.5]})}
-    with pytest.warns(UserWarning, match="Glyph 1"):
-        drawn = render_svg(draw_gates("gate", {"upos": values}), "f1-", "gates")
-    assert ">a\ufffdb (3)<" in drawn
 
 
 @pytest.mark.thorough

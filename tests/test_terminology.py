@@ -10,15 +10,11 @@ import pytest
 from rich.console import Console
 
 from nmt_feat.api import load_run
-from nmt_feat.config.schema import MetricConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.identity import hash_data
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.evaluation.metric import Metric, build_metrics, measure_texts, score_texts
-from nmt_feat.evaluation.sacrebleu_metrics import BLEU
 from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.resolve import resolve_settings
@@ -29,37 +25,13 @@ from nmt_feat.text.subwords import Words
 from nmt_feat.text.term_insertion import KEY, Insertion
 from nmt_feat.text.word_values import MISSING, read_column
 from tests.support.entry import call
-from tests.support.small import Small, cut, record
-
-GLOSSARY = "woman\tFrau\nwomen\tFrauen\nteacher\tLehrer\nold man\talter Mann\nking\tKaiser\n"
-FACTOR = ("features=[term]", "combiner=add", "trainer.max_steps=2")
-TAGS = ("combiner=none", "trainer.max_steps=2", "data.terminology.marking=tags")
-WHERE = "nmt_feat.evaluation.terminology"
-PLAIN = ("train", "dev", "tests.test")
-
-
-def write_corpus(folder: Path) -> Path:
-    """The beginning of the embedded corpus, also as plain text, with a glossary."""
-    cut(folder, train=300)
-    for split in ("train", "dev", "test"):
-        texts = [sentence.text for sentence in read_conllu(folder / f"{split}.conllu")]
-        (folder / f"{split}.en").write_text("\n".join([*texts, ""]), encoding="utf-8")
-    (folder / "test.en").write_text("The king saw the women.\n" * 8, encoding="utf-8")
-    (folder / "glossary.tsv").write_text(GLOSSARY, encoding="utf-8")
-    return folder
+from tests.support.small import Small, record
+from tests.support.terms import FACTOR, PLAIN, TAGS, write_small
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    folder = tmp_path_factory.mktemp("terms")
-    corpus = write_corpus(folder / "corpus")
-    plain = {f"data.{key}.source": f"{key.rpartition('.')[2]}.en" for key in PLAIN}
-    return Small(
-        corpus,
-        folder / "cache",
-        folder,
-        plain | {"data.terminology.glossary": corpus / "glossary.tsv", "data.readings": "false"},
-    )
+    return write_small(tmp_path_factory.mktemp("terms"))
 
 
 @pytest.fixture(scope="module")
@@ -360,76 +332,6 @@ def test_run_without_terms_takes_no_glossary(small: Small) -> None:
         f"error: glossary=g.tsv: {folder} was trained without terms; give a run that was trained "
         "with data.terminology.glossary, or leave it out\n"
     )
-
-
-SOURCES = ["The king and the king.", "A woman", "Nobody", "women women"]
-REFERENCES = ["Der Kaiser und der Kaiser.", "Ein Weib", "Niemand war da", "Frauen, Frauen"]
-HYPOTHESES = ["Der Kaiser und er.", "Eine Frau", "Niemand war dort", "Frauen frauen"]
-
-
-def metrics(small: Small, *names: str, **args: object) -> list[Metric]:
-    glossary = str(small.corpus / "glossary.tsv")
-    configs = {n: MetricConfig(f"{WHERE}.{n}", {"glossary": glossary, **args}) for n in names}
-    return list(build_metrics(configs, Scoring()).values())
-
-
-def test_term_success_counts_terms_of_reference(small: Small) -> None:
-    (metric,) = metrics(small, "TermSuccess")
-    statistics = measure_texts(metric, SOURCES, HYPOTHESES, REFERENCES)
-    assert statistics.tolist() == [[100, 2], [0, 0], [0, 0], [100, 2]]
-    assert score_texts(metric, SOURCES, HYPOTHESES, REFERENCES) == 50
-    assert score_texts(metric, SOURCES, REFERENCES, REFERENCES) == 100
-    assert score_texts(metric, ["Nobody"], ["x"], ["y"]) == 0
-
-
-@pytest.mark.slow
-def test_term_success_by_lemma(small: Small) -> None:
-    pytest.importorskip("simplemma")
-    settings = {"annotator": "nmt_feat.annotators.Simplemma", "args": {"language": "de"}}
-    (metric,) = metrics(small, "TermSuccessByLemma", **settings)
-    assert "lemmas:simplemma" in metric.signature
-    exact = measure_texts(metric, ["a woman"], ["mit Frauen"], ["eine Frau"])
-    assert exact.tolist() == [[100, 1]]
-
-
-def test_bleu_without_terms(small: Small) -> None:
-    (metric,) = metrics(small, "BLEUWithoutTerms")
-    sources, *others = ["x", "A woman", "y"], REFERENCES[:3], HYPOTHESES[:3]
-    rows = [[text for i, text in enumerate(side) if i != 1] for side in (sources, *others)]
-    expected = score_texts(BLEU(Scoring()), *rows)
-    assert score_texts(metric, sources, *others) == expected
-    assert score_texts(metric, ["A woman"], ["x"], ["x"]) == 0
-
-
-def test_metrics_of_a_run(small: Small) -> None:
-    settings = ("metrics=[bleu,chrf,term_success,bleu_without_terms]", *FACTOR)
-    scores = record(small.train(*settings))["tests"]["test"]["metrics"]
-    assert list(scores) == ["term success", "BLEU without terms"]
-    assert scores["term success"]["signature"].startswith("glossary:")
-    assert scores["BLEU without terms"]["score"] == 0  # each sentence of this set has some
-    with pytest.raises(UserError, match="term success needs a glossary"):
-        small.train(*settings, "data.terminology.glossary=null")
-
-
-def test_finished_run_gets_scores_of_its_terms(
-    small: Small, factored: Path, tmp_path: Path
-) -> None:
-    """By its copy of the glossary: the file may be gone."""
-    path = Path(shutil.copy(small.corpus / "glossary.tsv", tmp_path))
-    folder = small.train(*FACTOR, f"data.terminology.glossary={path}", "seed=2")
-    path.unlink()
-    done = call("evaluate", f"run={folder}", "metrics=[term_success]")
-    assert done.code == 0, done.err
-    (metric,) = metrics(small, "TermSuccess")
-    texts = [
-        (folder / "test.hyp" if name == "hyp" else small.corpus / f"test.{name}")
-        .read_text(encoding="utf-8")
-        .splitlines()
-        for name in ("en", "hyp", "de")
-    ]
-    scores = record(folder)["tests"]["test"]["metrics"]["term success"]
-    assert scores["score"] == score_texts(metric, *texts)
-    assert scores["signature"] == metric.signature
 
 
 def test_glossary_of_aligned_text(small: Small, tmp_path: Path) -> None:

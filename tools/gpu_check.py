@@ -3,7 +3,9 @@
 python tools/gpu_check.py --json gpu.json experiment=multi30k_tok
 
 Runs tests/test_cuda.py, then updates of `tiny`, `base` and `big` in bf16-mixed by
-`tools/benchmark.py`. Settings of train.py that follow, such as another corpus, hold for all shapes.
+`tools/benchmark.py`: first all of them plain, then with `trainer.compile=true`. The first updates,
+which compile, are not timed. Settings of train.py that follow, such as another corpus, hold for all
+shapes.
 A step that fails or takes too long is in the record, and the next steps still run.
 """
 
@@ -31,8 +33,11 @@ SHAPES = {
 }
 """For each model, the settings of its batches."""
 PLAIN = "combiner=none", "model.tie=all", "trainer.precision=bf16-mixed"
-LONGEST = 120.0
-"""The most seconds of a measurement."""
+COMPILED = "trainer.compile=true"
+LONGEST_TESTS, LONGEST = 240.0, 120.0
+"""The most seconds of the tests, and of a measurement."""
+TOTAL = 720.0
+"""The most seconds of all together; a measurement that begins after them fails."""
 
 
 def run_step(command: list[str], seconds: float) -> dict[str, Any]:
@@ -47,13 +52,19 @@ def run_step(command: list[str], seconds: float) -> dict[str, Any]:
     return {"code": code, "seconds": time.perf_counter() - begin, "printed": lines}
 
 
-def measure_shape(settings: list[str], updates: int) -> dict[str, Any]:
+def list_measurements(shapes: list[str], has_gpu: bool) -> list[list[str]]:
+    """The settings of each measurement; compiled layers, which need a GPU, come last."""
+    plain = [[f"model={shape}", batch] for shape in shapes for batch in SHAPES[shape]]
+    return [*plain, *([*settings, COMPILED] for settings in plain if has_gpu)]
+
+
+def measure_shape(settings: list[str], updates: int, seconds: float) -> dict[str, Any]:
     """The figures of `benchmark.py train` with these settings, or None, and its output."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "figures.json"
         command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "train", *settings]
         command += [f"--warmup={max(2, updates // 4)}", f"--updates={updates}", f"--json={report}"]
-        step = run_step(command, LONGEST)
+        step = run_step(command, seconds)
         figures = json.loads(report.read_text())["figures"] if report.exists() else None
     return {"settings": settings, **step, "figures": figures}
 
@@ -84,12 +95,15 @@ def main() -> None:
     shapes = arguments.shapes.split(",")
     if unknown_shapes := [shape for shape in shapes if shape not in SHAPES]:
         fail(f"--shapes: {unknown_shapes[0]} is none of {', '.join(SHAPES)}")
+    end = time.perf_counter() + TOTAL
     all_tests = ["-m", "", "--durations=0", "tests/test_cuda.py"]
-    tests = run_step([sys.executable, "-m", "pytest", *all_tests], 240)
+    tests = run_step([sys.executable, "-m", "pytest", *all_tests], LONGEST_TESTS)
     print("tests/test_cuda.py:", *tests["printed"][-1:], flush=True)
     measurements = []
-    for settings in ([f"model={shape}", batch] for shape in shapes for batch in SHAPES[shape]):
-        measurement = measure_shape([*PLAIN, *settings, *arguments.settings], arguments.updates)
+    for changed in list_measurements(shapes, has_gpu=not arguments.cpu):
+        seconds = max(0.0, min(LONGEST, end - time.perf_counter()))
+        settings = [*PLAIN, *changed, *arguments.settings]
+        measurement = measure_shape(settings, arguments.updates, seconds)
         print(describe_measurement(measurement), flush=True)
         measurements.append(measurement)
     record = {
@@ -101,7 +115,7 @@ def main() -> None:
         "machine": describe_machine(),
     }
     arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if tests["code"] or any(m["figures"] is None for m in measurements):
+    if tests["code"] != 0 or any(m["figures"] is None for m in measurements):
         sys.exit(1)
 
 

@@ -35,7 +35,7 @@ trainer.validate_every=2 trainer.average=2 trainer.select=average decoding.beam=
 decoding.max_ratio=0.2 decoding.max_extra=2
 """)
 SENTENCES = {"train": 80, "dev": 4, "test": 4}
-"""How many sentences of the embedded corpus are used."""
+"""How many sentences of the bundled corpus are used."""
 CALLS = 40
 """The fatal call is one of so many calls of fsync and rename."""
 COMPARED = ("settings", "parameters", "updates", "selected", "curve", "dev", "tests", "hash")
@@ -78,7 +78,7 @@ def run_until_killed(seed: int, folder: Path, fatal: int | None, share: float) -
 
 
 def write_corpus(folder: Path) -> None:
-    """The first sentences of the embedded corpus."""
+    """The first sentences of the bundled corpus."""
     folder.mkdir()
     for split, count in SENTENCES.items():
         for name, between in ((f"{split}.conllu", "\n\n"), (f"{split}.de", "\n")):

@@ -1,4 +1,4 @@
-"""A corpus of any size for `benchmark.py`: the embedded corpus, repeated."""
+"""A corpus of any size for `benchmark.py`: the bundled corpus, repeated."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ def use_synthetic_corpus(cfg: TrainConfig, pairs: int) -> None:
 
 
 def write_synthetic_corpus(folder: Path, pairs: int) -> None:
-    """Repeat the training text of the embedded corpus, with a number behind each sentence."""
+    """Repeat the training text of the bundled corpus, with a number behind each sentence."""
     embedded = find_resource("data/embedded")
     shutil.copytree(embedded, folder)
     blocks = (embedded / "train.conllu").read_text(encoding="utf-8").strip().split("\n\n")

@@ -1,1 +1,1 @@
-"""The synchronous grammar of the embedded corpus."""
+"""The synchronous grammar of the bundled corpus."""

@@ -1,4 +1,4 @@
-"""Files that travel with the package: the configs and the embedded corpus.
+"""Files that travel with the package: the configs and the bundled corpus.
 
 A wheel holds them inside the package; a checkout, also when installed with `pip install -e`, at
 its root.

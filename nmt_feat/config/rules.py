@@ -38,6 +38,7 @@ def check_settings(cfg: TrainConfig) -> None:
     _check_init(cfg)
     _check_objective(cfg)
     _check_decoding(cfg)
+    _check_compile(cfg)
     _check_tests(cfg)
     _check_combiner_name(cfg.combiner.name)
     if not all(tag.strip() for tag in cfg.tags):
@@ -192,6 +193,28 @@ def _check_decoding(cfg: TrainConfig) -> None:
         )
     if cfg.trainer.deterministic and cfg.trainer.accelerator == "cpu":
         raise UserError("trainer.deterministic=true is for CUDA; on CPU leave it out")
+
+
+def _check_compile(cfg: TrainConfig) -> None:
+    """Refuse to compile layers where that does not work, or would not give what is asked for."""
+    if not cfg.trainer.compile:
+        return
+    if cfg.trainer.accelerator in ("cpu", "mps"):  # `auto` is refused when the device is chosen
+        raise UserError(
+            f"trainer.compile=true is for CUDA; with trainer.accelerator={cfg.trainer.accelerator} "
+            "leave it out"
+        )
+    if cfg.trainer.deterministic:
+        raise UserError(
+            "trainer.compile=true trainer.deterministic=true: kernels depend on the batch for "
+            "which they were compiled, so a continued run has other last bits; leave one of them "
+            "out"
+        )
+    if cfg.model.folder:
+        raise UserError(
+            f"trainer.compile=true model.folder={cfg.model.folder}: is for models that are trained "
+            "from the start, not for a pretrained one; leave trainer.compile out"
+        )
 
 
 def _check_tests(cfg: TrainConfig) -> None:

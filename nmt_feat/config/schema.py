@@ -243,6 +243,9 @@ class TrainerConfig:
     other last bits."""
     deterministic: bool = False
     """Deterministic CUDA kernels. (On a CPU training is deterministic.)"""
+    compile: bool = False
+    """Whether PyTorch compiles the layers for training, on CUDA only. The first updates then take
+    longer, and results differ in the last digits. Validation and tests run as without it."""
     resume_exact: bool = True
     """Whether to refuse to continue a run with another number of processes or threads, which
     changes the last bits."""

@@ -27,6 +27,7 @@ from nmt_feat.runs.processes import Agreement, share_work
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.signals import signals
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
+from nmt_feat.training.compilation import compile_layers
 from nmt_feat.training.interfaces import TrainingSettings, ValidationScores
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.objective import Objective
@@ -148,6 +149,8 @@ def build_trainer(
     """
     objective = Objective(model, cfg.trainer.label_smoothing, cfg.trainer.fused_loss)
     objective.to(fabric.device)
+    if cfg.trainer.compile:
+        compile_layers(model, fabric.device)
     selecting = find_selecting_metric(cfg)
     paths = {module: name for name, module in objective.named_modules()}
     embedders = paths[model.feature_embedding.features]

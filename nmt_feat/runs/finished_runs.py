@@ -84,8 +84,9 @@ def apply_request(folder: Path, asked: EvaluateConfig) -> TrainConfig:
     cfg.metrics = shipped | asked.metrics
     cfg.paths.cache = asked.cache or cfg.paths.cache
     cfg.trainer.threads = asked.threads or cfg.trainer.threads
-    cfg.trainer.accelerator = asked.accelerator or cfg.trainer.accelerator
     check_settings(cfg)
+    # After the check: settings of training that are for CUDA do not matter here.
+    cfg.trainer.accelerator = asked.accelerator or cfg.trainer.accelerator
     check_scoring(cfg.data)
     for kind in choose_kinds(cfg.features).values():
         kind.check_embedder()

@@ -26,6 +26,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.model import drops_layers
 from nmt_feat.runs.signals import AT_ONCE, Interrupted, signals
+from nmt_feat.training.compilation import refuse_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -195,7 +196,7 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
         drops = bool(folder) and drops_layers(open_folder(str(folder)).config)
         strategy = Parallel(minutes, spawned=launcher.world == 1, drops_layers=drops)
     with _explain_absent_devices(f"trainer.accelerator={accelerator} trainer.devices={devices}"):
-        return Fabric(
+        fabric = Fabric(
             accelerator=accelerator,
             devices=devices // launcher.nodes,
             num_nodes=launcher.nodes,
@@ -204,6 +205,9 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
             # Otherwise Fabric would follow Slurm, also in a job with a single task.
             plugins=[LightningEnvironment()] if launcher.world == 1 else None,
         )
+    if cfg.trainer.compile:
+        refuse_device(fabric.device)
+    return fabric
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Annotators' models that are trained here, on the embedded corpus, by the real packages."""
+"""Annotators' models that are trained here, on the bundled corpus, by the real packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ambiguous sentences of the embedded corpus, both readings of each, as a corpus of its own."""
+"""Ambiguous sentences of the bundled corpus, both readings of each, as a corpus of its own."""
 
 from __future__ import annotations
 

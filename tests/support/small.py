@@ -57,7 +57,7 @@ SETTINGS = {
 
 
 def cut(folder: Path, train: int = 80, dev: int = 8, test: int = 8) -> Path:
-    """The first sentences of the embedded corpus, in `folder`."""
+    """The first sentences of the bundled corpus, in `folder`."""
     folder.mkdir(parents=True)
     for split, count in (("train", train), ("dev", dev), ("test", test)):
         whole = find_resource("data/embedded")

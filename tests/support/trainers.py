@@ -48,3 +48,17 @@ def trainer(small: Small, *settings: str) -> PreparedTrainer:
 
 def parameters(made: Trainer) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in made.model.named_parameters()}
+
+
+def losses_and_gradients(of: Trainer, count: int = 3) -> list[list[Tensor]]:
+    """For each of the next batches, the loss and then the gradients of all parameters."""
+    of.model.train()
+    results = []
+    for _ in range(count):
+        batch = of.draw_batch().collate().to(of.fabric.device)
+        loss, _ = of.objective(*batch.objective_inputs)
+        of.objective.zero_grad()
+        of.fabric.backward(loss / batch.tokens)
+        gradients = [p.grad for p in of.model.parameters() if p.grad is not None]
+        results.append([loss.detach(), *(g.detach().clone() for g in gradients)])
+    return results

@@ -1,6 +1,6 @@
 """The inputs of the jobs of both sides: corpora in all formats, vectors, models.
 
-The corpora are the first sentences of the base's embedded corpus, so both sides read the same.
+The corpora are the first sentences of the base's bundled corpus, so both sides read the same.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def text_of(block: str) -> str:
 
 
 def words_of(block: str) -> list[Word]:
-    """Its words; the embedded corpus has no words of several parts."""
+    """Its words; the bundled corpus has no words of several parts."""
     rows = [line.split("\t") for line in block.split("\n") if line and line[0] != "#"]
     return [Word(row) for row in rows if row[0].isdigit()]
 

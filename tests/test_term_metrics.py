@@ -1,0 +1,98 @@
+"""Scores of terms: how many are translated, and BLEU of the sentences without them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nmt_feat.config.schema import MetricConfig
+from nmt_feat.errors import UserError
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.metric import Metric, build_metrics, measure_texts, score_texts
+from nmt_feat.evaluation.sacrebleu_metrics import BLEU
+from tests.support.entry import call
+from tests.support.small import Small, record
+from tests.support.terms import FACTOR, write_small
+
+WHERE = "nmt_feat.evaluation.terminology"
+SOURCES = ["The king and the king.", "A woman", "Nobody", "women women"]
+REFERENCES = ["Der Kaiser und der Kaiser.", "Ein Weib", "Niemand war da", "Frauen, Frauen"]
+HYPOTHESES = ["Der Kaiser und er.", "Eine Frau", "Niemand war dort", "Frauen frauen"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return write_small(tmp_path_factory.mktemp("terms"))
+
+
+@pytest.fixture(scope="module")
+def factored(small: Small) -> Path:
+    """A run with the factor; tests that write copy it."""
+    return small.train(*FACTOR)
+
+
+def build_named(small: Small, *names: str, **args: object) -> list[Metric]:
+    glossary = str(small.corpus / "glossary.tsv")
+    configs = {n: MetricConfig(f"{WHERE}.{n}", {"glossary": glossary, **args}) for n in names}
+    return list(build_metrics(configs, Scoring()).values())
+
+
+def test_term_success_counts_terms_of_reference(small: Small) -> None:
+    (metric,) = build_named(small, "TermSuccess")
+    statistics = measure_texts(metric, SOURCES, HYPOTHESES, REFERENCES)
+    assert statistics.tolist() == [[100, 2], [0, 0], [0, 0], [100, 2]]
+    assert score_texts(metric, SOURCES, HYPOTHESES, REFERENCES) == 50
+    assert score_texts(metric, SOURCES, REFERENCES, REFERENCES) == 100
+    assert score_texts(metric, ["Nobody"], ["x"], ["y"]) == 0
+
+
+@pytest.mark.slow
+def test_term_success_by_lemma(small: Small) -> None:
+    pytest.importorskip("simplemma")
+    settings = {"annotator": "nmt_feat.annotators.Simplemma", "args": {"language": "de"}}
+    (metric,) = build_named(small, "TermSuccessByLemma", **settings)
+    assert "lemmas:simplemma" in metric.signature
+    exact = measure_texts(metric, ["a woman"], ["mit Frauen"], ["eine Frau"])
+    assert exact.tolist() == [[100, 1]]
+
+
+def test_bleu_without_terms(small: Small) -> None:
+    (metric,) = build_named(small, "BLEUWithoutTerms")
+    sources, *others = ["x", "A woman", "y"], REFERENCES[:3], HYPOTHESES[:3]
+    rows = [[text for i, text in enumerate(side) if i != 1] for side in (sources, *others)]
+    expected = score_texts(BLEU(Scoring()), *rows)
+    assert score_texts(metric, sources, *others) == expected
+    assert score_texts(metric, ["A woman"], ["x"], ["x"]) == 0
+
+
+def test_metrics_of_a_run(small: Small) -> None:
+    settings = ("metrics=[bleu,chrf,term_success,bleu_without_terms]", *FACTOR)
+    scores = record(small.train(*settings))["tests"]["test"]["metrics"]
+    assert list(scores) == ["term success", "BLEU without terms"]
+    assert scores["term success"]["signature"].startswith("glossary:")
+    assert scores["BLEU without terms"]["score"] == 0  # each sentence of this set has some
+    with pytest.raises(UserError, match="term success needs a glossary"):
+        small.train(*settings, "data.terminology.glossary=null")
+
+
+def test_finished_run_gets_scores_of_its_terms(
+    small: Small, factored: Path, tmp_path: Path
+) -> None:
+    """By its copy of the glossary: the file may be gone."""
+    path = Path(shutil.copy(small.corpus / "glossary.tsv", tmp_path))
+    folder = small.train(*FACTOR, f"data.terminology.glossary={path}", "seed=2")
+    path.unlink()
+    done = call("evaluate", f"run={folder}", "metrics=[term_success]")
+    assert done.code == 0, done.err
+    (metric,) = build_named(small, "TermSuccess")
+    texts = [
+        (folder / "test.hyp" if name == "hyp" else small.corpus / f"test.{name}")
+        .read_text(encoding="utf-8")
+        .splitlines()
+        for name in ("en", "hyp", "de")
+    ]
+    scores = record(folder)["tests"]["test"]["metrics"]["term success"]
+    assert scores["score"] == score_texts(metric, *texts)
+    assert scores["signature"] == metric.signature
