@@ -15,19 +15,8 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.embedders.ids import END, FIRST, PAD, UNK
 from nmt_feat.encoders.states import EncoderInput, LanguageModel, States
 from nmt_feat.errors import UserError
-from nmt_feat.features.needs import (
-    NEEDED,
-    explain_constant,
-    format_value,
-    refuse_wrong_source,
-)
-from nmt_feat.features.vocabulary import (
-    INSIDE,
-    Code,
-    FeatureVocab,
-    VocabularyBasis,
-    choose_values,
-)
+from nmt_feat.features.needs import NEEDED, explain_constant, format_value, refuse_wrong_source
+from nmt_feat.features.vocabulary import INSIDE, Code, FeatureVocab, VocabularyBasis, choose_values
 from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.sentences import Booleans, DictionaryColumn, Sentences
 from nmt_feat.text.word_values import MISSING
@@ -382,21 +371,18 @@ class FeatureKind:
 
     def build_embedder(self, size: int, dim: int, std: float) -> nn.Module:
         """Build the module that embeds `size` ids, with the width `dim`."""
-        target = self.settings._target_
+        target, args = self.settings._target_, self.settings.args
         cls = locate_class(target)
         # Classes of embedders say what they read by one of these attributes; most read ids.
         inputs_by_flag = {"units": "units", "context": "vectors", "numeric": "numbers"}
-        inputs = next(
-            (name for flag, name in inputs_by_flag.items() if getattr(cls, flag, False)), "ids"
-        )
+        flags = (flag for flag in inputs_by_flag if getattr(cls, flag, False))
+        inputs = inputs_by_flag.get(next(flags, ""), "ids")
         if inputs not in self.embedded_as:
             raise UserError(
                 f"{target}: cannot embed column={self.settings.column}; its _target_ is "
                 f"{self.embedders} of nmt_feat.features"
             )
-        module: nn.Module = build_object(
-            target, nn.Module, self.settings.args, size=size, dim=dim, std=std
-        )
+        module: nn.Module = build_object(target, nn.Module, args, size=size, dim=dim, std=std)
         return module
 
     def make_sample(self) -> Tensor | None:
