@@ -31,8 +31,8 @@ class EnsembleCache:
 class Ensemble:
     """Models whose probabilities are averaged: at least one, with the same pieces and features.
 
-    Shapes are those of `Seq2Seq`, with D the sum of the members' widths: those of their memories, or
-    those of their hidden states.
+    Shapes are those of `Seq2Seq`, with D the sum of the members' widths: of their memories or of
+    their hidden states.
     """
 
     def __init__(self, models: Sequence[Seq2Seq[Any]]) -> None:
