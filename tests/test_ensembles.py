@@ -21,6 +21,7 @@ from nmt_feat.runs.ensembles import list_members, open_runs
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
+from tests.support import small_methods
 from tests.support.entry import call
 from tests.support.small import Small, record
 
@@ -91,6 +92,20 @@ def test_search_and_scoring_agree(models: list[TrainedModel], corpus: Path) -> N
     alone = search(models[0].model, *source, beam=3, max_ratio=1.0, max_extra=2)
     twice = search(Ensemble([models[0].model] * 2), *source, beam=3, max_ratio=1.0, max_extra=2)
     assert [n[0].ids for n in twice] == [n[0].ids for n in alone]
+
+
+def test_memories_may_be_wider_than_hidden_states() -> None:
+    """A decoder that attends to each encoder reads all outputs side by side."""
+    source, features, mask = small_methods.batch([5, 3])
+    target = torch.tensor([[BOS, 7, 9], [BOS, 8, PAD]])
+    names = ("EncodersSerial", "EncodersParallel", "EncodersConcat")
+    members = [small_methods.make(name, "", seed) for seed, name in enumerate(names)]
+    with torch.inference_mode():
+        single = [model.compute_logits(model(source, features, mask, target)) for model in members]
+        ensemble = Ensemble(members)
+        memory = ensemble.encode(source, features, mask)
+        logits = ensemble.compute_logits(ensemble.decode(target, memory, mask))
+    torch.testing.assert_close(logits, average_logits(single))
 
 
 @pytest.mark.thorough

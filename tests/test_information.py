@@ -146,6 +146,16 @@ def test_script(small: Small) -> None:
     assert done.err.startswith("error: features=[]: the combiner has nothing to merge")
 
 
+def test_tags_of_inspected_sentences(small: Small) -> None:
+    """Tokens that a method adds to the source have names, too."""
+    settings = small.overrides("method=interleave", "combiner=none", "features=[upos]")
+    done = call("inspect", *settings, "--examples", "1")
+    assert done.code == 0, done.err
+    _, tag, piece, *_ = done.out[done.out.index("piece ") :].splitlines()
+    assert tag.split() == ["<upos", f"{tag.split()[-1]}>", tag.split()[-1]]
+    assert piece.split()[-1] == tag.split()[-1]
+
+
 def test_units_of_inspected_sentences(small: Small) -> None:
     """Those of the piece, or of its word, and the name of the set."""
     of_word = {"column": "char", "of": "word", "_target_": "nmt_feat.features.Mean"}

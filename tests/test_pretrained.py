@@ -165,6 +165,37 @@ def test_pairs_that_it_cannot_read(start: Start) -> None:
     assert max(len(best[0].ids) for best in hypotheses) == 59
 
 
+@pytest.mark.parametrize("too_long", ["split", "empty", "refuse"])
+def test_lines_that_their_terms_make_too_long(
+    too_long: str,
+    small: Small,
+    reference: Reference,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The model reads 127 pieces; the text has fewer, and more with its translations."""
+    (trained := tmp_path / "trained.tsv").write_text("woman\tFrau\n", encoding="utf-8")
+    (glossary := tmp_path / "glossary.tsv").write_text("the\tder die das\n", encoding="utf-8")
+    run = small.train(
+        *(*LAYERS, f"model.folder={reference.folder}", "combiner=none", "trainer.max_steps=1"),
+        f"data.terminology.glossary={trained}",
+    )
+    assert f"\nmodel.folder={reference.folder}: 18,064 parameters; " in capsys.readouterr().out
+    (text := tmp_path / "text.en").write_text(f"the\n{'the ' * 25}\nthe\n", encoding="utf-8")
+    command = (f"run={run}", f"input={text}", f"glossary={glossary}", f"too_long={too_long}")
+    done = call("translate", *command)
+    message = f"{text}:2: has 250 pieces with its terms, above the limit of 127"
+    if too_long == "refuse":
+        advice = "shorten the line, set too_long=split or too_long=empty"
+        assert (done.code, done.err) == (2, f"error: {message}; {advice}\n")
+        return
+    assert done.code == 0, done.err
+    end = "translated in " if too_long == "split" else "its translation is left empty"
+    assert f"{message}: {end}" in done.err
+    lines = done.out.split("\n")
+    assert (len(lines), bool(lines[1]), lines[0]) == (4, too_long == "split", lines[2])
+
+
 class Uncached:
     """The pretrained model for our search, which computes all of a prefix at each step."""
 

@@ -58,10 +58,10 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     for draw in (0, 1):
         shuffled = text.shuffle_words(draw)
         assert (shuffled.features["subword_tag"] == text.true.features["subword_tag"]).all()
-        words = [split.features["upos"][text.tokens.starts] for split in (text.true, shuffled)]
+        words = [split.features["upos"][text.steps[0].starts] for split in (text.true, shuffled)]
         assert sorted(words[0].tolist()) == sorted(words[1].tolist())
         assert (words[0] != words[1]).mean() > 0.3
-        for piece, word in zip(text.tokens.pieces, text.tokens.words_of_pieces, strict=True):
+        for piece, word in zip(text.steps[0].pieces, text.steps[0].words_of_pieces, strict=True):
             assert shuffled.features["upos"][piece] == words[1][word]
 
 
@@ -83,13 +83,13 @@ def test_units_of_first_pieces(small: Small) -> None:
     text = opened(small.train("combiner=add", *units, *FEW), small.corpus / "test.conllu")
     inside = [text.model.encoder.features["char"].id_of(INSIDE)]
     unknown, table = text.make_unknown().features["char"], text.true.units["char"]
-    starts = set(text.tokens.starts.tolist())
-    for piece in text.tokens.pieces.tolist():
+    starts = set(text.steps[0].starts.tolist())
+    for piece in text.steps[0].pieces.tolist():
         if piece in starts:
             assert unknown[piece] == UNK
         else:
             assert table.row(unknown[piece] - FIRST).tolist() == inside
-    assert len(starts) < len(text.tokens.pieces)
+    assert len(starts) < len(text.steps[0].pieces)
 
 
 def lines(values: list[str]) -> str:

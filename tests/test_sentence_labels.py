@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from nmt_feat.api import load_run
+from nmt_feat.cli.reliance import Reliance
 from nmt_feat.cli.score import score_text
 from nmt_feat.cli.translate import translate_text
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
@@ -25,10 +28,12 @@ from nmt_feat.features.choice import choose_kind
 from nmt_feat.runs.inputs import Reader, Text
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence, find_label, read_conllu
+from nmt_feat.text.formats import parse_jsonl
 from nmt_feat.text.sentences import Sentences
 from tests.support.small import Small, cut, record
 
 SPLITS = ("train", "dev", "test")
+KEYS = ("train", "dev", "tests.test")
 VALUES = ("formal", "informal", "very formal")
 FEATURE = ("features=[formality]", "combiner=add")
 TAG = (*FEATURE, "features.formality.policy=tag")
@@ -214,6 +219,75 @@ def test_labels_of_files_have_normal_form(tmp_path: Path) -> None:
     (again,), *_ = read_test_set(data, tmp_path, "data.tests.x", split)
     for comments in (sentence.comments, again.comments):
         assert find_label(comments, "formality") == "very f\u00f6rmal"
+
+
+def test_a_blank_line_of_a_file_is_no_label(tmp_path: Path) -> None:
+    """In training, too, a file takes the place of comments."""
+    line = '{"text": "a", "comments": ["# formality = formal", "# n = 1"]}'
+    (tmp_path / "x.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    (labels := tmp_path / "x.formality").write_text("\n", encoding="utf-8")
+    text = Text(str(tmp_path / "x.jsonl"), label_files={"formality": str(labels)})
+    (sentence,) = Reader(text).read_sentences()
+    data = DataConfig("x", "en", "en", folder=str(tmp_path))
+    split = SplitConfig("x.jsonl", "x.jsonl", labels={"formality": "x.formality"})
+    (again,), *_ = read_test_set(data, tmp_path, "data.tests.x", split)
+    for comments in (sentence.comments, again.comments):
+        assert find_label(comments, "formality") is None
+        assert find_label(comments, "n") == "1"
+
+
+def test_json_lines_with_factors_keep_their_comments() -> None:
+    line = '{"text": "a b", "factors": ["X Y"], "comments": ["# formality = formal"]}'
+    (sentence,) = parse_jsonl([line], "x", ["upos"])
+    assert find_label(sentence.comments, "formality") == "formal"
+
+
+@pytest.mark.parametrize("missing", ["error", "unknown"])
+def test_sentences_without_words_are_annotated(missing: str, small: Small, tmp_path: Path) -> None:
+    """JSON lines of a text and its comments, by the run's annotator, as in training."""
+    pytest.importorskip("HanTa")
+    corpus = write_corpus(tmp_path / "corpus")
+    for split in SPLITS:
+        texts = (corpus / f"{split}.en").read_text(encoding="utf-8").splitlines()
+        labels = (corpus / f"{split}.formality").read_text(encoding="utf-8").splitlines()
+        rows = [
+            json.dumps({"text": text, "comments": [f"# formality = {label}"]})
+            for text, label in zip(texts, labels, strict=True)
+        ]
+        (corpus / f"{split}.jsonl").write_text("\n".join([*rows, ""]), encoding="utf-8")
+    sources = [f"data.{key}.source={key.rpartition('.')[2]}.jsonl" for key in KEYS]
+    run = Small(corpus, small.cache, tmp_path).train(
+        *("annotator=hanta", "features=[upos,formality]", "combiner=add", *sources),
+        *("trainer.max_steps=2", f"features.upos.missing={missing}"),
+    )
+    expected = (run / "test.hyp").read_text(encoding="utf-8").splitlines()
+    text = Text(str(corpus / "test.jsonl"))
+    model = TrainedModel(run)
+    sentences = model.read_source(model.make_reader(text))
+    split = model.encode_pairs(sentences, [""] * 8, ["x"] * 8)
+    tested = model.encode_pairs(*model.read_test_set())
+    for name in ("upos", "formality"):
+        assert np.array_equal(split.features[name], tested.features[name])
+    assert translated(run, input=text.name) == expected
+    assert load_run(run).translate(list(Reader(text).read_sentences())) == expected
+
+
+def test_reliance_moves_labels_between_sentences(small: Small) -> None:
+    """As controls do: all words of a sentence have one value."""
+    run = small.train("features=[formality,upos]", "combiner=add", "trainer.max_steps=2")
+    text = Reliance(model := TrainedModel(run), *model.read_test_set())
+    before, after = text.true, text.shuffle_words(1)
+    rows = [
+        [{*split.features["formality"][a : b - 1].tolist()} for a, b in pairwise(bounds)]
+        for split in (before, after)
+        if len(bounds := split.source.offsets.tolist())
+    ]
+    assert all(len(ids) == 1 for ids in rows[1])
+    assert rows[0] != rows[1]
+    assert sorted(map(min, rows[0])) == sorted(map(min, rows[1]))
+    assert not np.array_equal(before.features["upos"], after.features["upos"])
+    unknown = text.make_unknown().features
+    assert all({*unknown[name].tolist()} == {UNK, END} for name in ("formality", "upos"))
 
 
 def test_one_flag_for_all_sentences(small: Small, tagged: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.analysis.corpora import choose_runs
+from nmt_feat.base.files import hold_lock
 from nmt_feat.errors import UserError
+from nmt_feat.runs.cache_use import list_cache, remove_entry
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.loggers import Logger, Loggers
@@ -196,6 +198,27 @@ def test_the_cache_and_who_uses_it(
     prepared = [path.name for path in Path("cache").glob("prepared-*") if path.is_dir()]
     assert prepared == [f"prepared-{read_run(words).data_hashes['prepared'][:16]}"]
     assert (tmp_path / "cache" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "leftover", ["{0}.0123456789abcdef.parts", ".{0}.0123abcd.tmp"], ids=["parts", "file"]
+)
+def test_annotation_in_progress_is_not_pruned(
+    leftover: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes it, and would end in an error."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    path = Path("cache", "annotation-0123456789abcdef.conllu")
+    (part := path.with_name(leftover.format(path.name))).mkdir(parents=True)
+    with hold_lock(path, "annotates this text"):
+        entries = list_cache(Path("cache"), {})
+        (entry,) = (entry for entry in entries if entry.path == part)
+        assert entry.is_needless
+        assert not remove_entry(entry)
+    assert part.exists()
+    assert remove_entry(entry)
+    assert not part.exists()
 
 
 def test_a_cache_without_its_runs_is_not_pruned(

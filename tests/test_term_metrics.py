@@ -96,3 +96,14 @@ def test_finished_run_gets_scores_of_its_terms(
     scores = record(folder)["tests"]["test"]["metrics"]["term success"]
     assert scores["score"] == score_texts(metric, *texts)
     assert scores["signature"] == metric.signature
+
+
+def test_finished_run_without_terms_gets_scores_of_them(small: Small) -> None:
+    """By the setting that the error names."""
+    settings = ("combiner=none", "trainer.max_steps=1", "data.terminology.glossary=null")
+    command = f"run={small.train(*settings)}", "metrics=[term_success]"
+    refused = call("evaluate", *command)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    setting = refused.err.rpartition(" or ")[2].strip()
+    done = call("evaluate", *command, setting.replace("FILE", f"{small.corpus}/glossary.tsv"))
+    assert (done.code, "term success" in done.out) == (0, True), done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,10 +24,10 @@ from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Words
 from nmt_feat.text.term_insertion import KEY, Insertion
-from nmt_feat.text.word_values import MISSING, read_column
+from nmt_feat.text.word_values import MISSING, read_column, whitespace_words
 from tests.support.entry import call
 from tests.support.small import Small, record
-from tests.support.terms import FACTOR, PLAIN, TAGS, write_small
+from tests.support.terms import FACTOR, PLAIN, TAGS, write_corpus, write_small
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,29 @@ def test_marks_of_the_text_stay(small: Small, factored: Path) -> None:
     (path := small.folder / "own.conllu").write_text(block, encoding="utf-8")
     (sentence,) = read_conllu(path)
     assert [word.features["term"] for word in run.inspect(sentence)] == ["1", "2"]
+
+
+def test_words_beside_marks_of_the_text_are_of_no_term(small: Small, factored: Path) -> None:
+    """As in training, where every word has a mark."""
+    run = load_run(factored)
+    marked = Sentence("king Karl saw", tuple(whitespace_words("king Karl saw")))
+    marks = zip(marked.words, ("TERM=1", "TERM=2", "_"), strict=True)
+    words = tuple(word._replace(misc=mark) for word, mark in marks)
+    inspected = run.inspect(marked._replace(words=words))
+    assert [word.features["term"] for word in inspected] == ["1", "2", "0"]
+
+
+def test_invisible_lines_need_no_annotation(small: Small, tmp_path: Path) -> None:
+    """Terms or not: a line of a zero-width space has no words."""
+    corpus = write_corpus(tmp_path / "corpus")
+    settings = {"data.terminology.glossary": corpus / "glossary.tsv", "data.readings": "false"}
+    run = Small(corpus, small.cache, tmp_path, settings).train(
+        "features=[term,upos]", "combiner=add", "trainer.max_steps=2"
+    )
+    sentences = [*islice(read_conllu(corpus / "test.conllu"), 1), Sentence("\u200b")]
+    assert len(load_run(run).translate(sentences)) == 2
+    with pytest.raises(UserError, match="sentence 2: no annotation of 'king'"):
+        load_run(run).translate([Sentence("\u200b"), Sentence("king")])
 
 
 def test_what_no_annotation_says_stays_unknown() -> None:

@@ -15,10 +15,12 @@ from nmt_feat.base.outputs import check_output, write_to
 from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
+from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
+from nmt_feat.methods import Interleave
 from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.build_model import build_combiner, request_widths
 from nmt_feat.runs.resolve import resolve_settings
@@ -34,12 +36,34 @@ def name_tokens(prepared: Prepared) -> dict[str, list[str]]:
     return names_of
 
 
-def tabulate_sentence(prepared: Prepared, names_of: dict[str, list[str]], i: int) -> TextTable:
-    """The pieces of a sentence of dev, a row each, and the names of their values."""
-    split = prepared.dev
+def name_inserted_tokens(cfg: TrainConfig, prepared: Prepared) -> list[str]:
+    """What to show for the tokens that the method adds to the source, by id behind the pieces."""
+    sizes = prepared.encoder.id_counts
+    if not locate_method(cfg.method).in_source:
+        return []
+    method, values = build_method(cfg.method, cfg.model.dim, sizes), prepared.encoder.name_values()
+    if not isinstance(method, Interleave):
+        return [f"<tag {number}>" for number in range(method.count_tokens(sizes))]
+    return [f"<{name} {value}>" for name in method.order for value in ("<unk>", *values[name])]
+
+
+def tabulate_sentence(
+    prepared: Prepared, names_of: dict[str, list[str]], tags: list[str], i: int
+) -> TextTable:
+    """The pieces of a sentence of dev, a row each, and the names of their values.
+
+    `tags`: see `name_inserted_tokens`.
+    """
+    split, subwords = prepared.dev, prepared.encoder.subwords
+
+    def name_piece(piece: int) -> str:
+        if piece >= subwords.size:
+            return tags[piece - subwords.size]
+        return subwords.decode([piece]) or "▁"
+
     table = TextTable("piece", *names_of, box=None, pad_edge=False)
     start, end = split.source.offsets[i : i + 2]
-    columns = [[prepared.encoder.subwords.decode([p]) or "▁" for p in split.source.row(i)[:-1]]]
+    columns = [list(map(name_piece, split.source.row(i)[:-1].tolist()))]
     for name, names in names_of.items():
         columns.append([names[id] for id in split.features[name][start : end - 1].tolist()])
     for row in zip(*columns, strict=True):
@@ -63,12 +87,12 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
         f"sentences 1 to {count} of the {len(prepared.dev):,} of dev, in pieces with their "
         "values; <unk>: not in the vocabulary"
     )
-    names_of = name_tokens(prepared)
+    names_of, tags = name_tokens(prepared), name_inserted_tokens(cfg, prepared)
     for i in range(count):
         console.print()
         console.print(literal(f"{prepared.dev.texts('source')[i]}  →  "), end="")
         console.print(literal(prepared.dev.texts("target")[i]))
-        console.print(tabulate_sentence(prepared, names_of, i))
+        console.print(tabulate_sentence(prepared, names_of, tags, i))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,7 +2,8 @@
 
 The same weights translate a text three times: with its true annotation, with unknown values, and
 with the values of other words. For these, one permutation of the words moves all their values
-together; `--draws` says how many permutations are drawn. The text is the run's test set, or
+together; `--draws` says how many permutations are drawn. Values of whole sentences, such as a
+domain, move from sentence to sentence. The text is the run's test set, or
 `--source FILE.conllu --target FILE`; plain text is annotated as in training. Features that follow
 from the pieces (subword tag, units of pieces) stay as they are.
 """
@@ -10,7 +11,8 @@ from the pieces (subword tag, units of pieces) stay as they are.
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from nmt_feat.base.terminal import say, use_utf8
 from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.building import WORD
-from nmt_feat.data.controls import Tokens
+from nmt_feat.data.controls import Ids, Tokens
 from nmt_feat.data.interleaving import find_word_begins
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.embedders.ids import UNK
@@ -54,19 +56,45 @@ class Reliance:
         self.true = model.attach_states(encoded, described.words.texts, where)
         whole = model.cfg.subword.kind == "none"  # each piece is a word
         begins = None if whole else [tag.id_of("B"), tag.id_of("O")]
-        self.tokens = Tokens.of(self.true, self.moved, begins)
         self.begins = find_word_begins(self.true, begins)
+        of_sentences = [
+            name
+            for name, vocabulary in self.moved.items()
+            if kinds[name].sentence_key is not None and vocabulary.policy != "first"
+        ]
+        of_words = {name: v for name, v in self.moved.items() if name not in of_sentences}
+        self.steps: list[Tokens] = []
+        """What the values of words move between, then that of whole sentences."""
+        if of_words:
+            self.steps.append(Tokens.of(self.true, of_words, begins))
+        if of_sentences:
+            self.steps.append(Tokens.of_sentences(self.true, of_sentences))
 
     def make_unknown(self) -> EncodedSplit:
         """The text with unknown values, like a sentence without annotation."""
-        values = {name: np.full_like(ids, UNK) for name, ids in self.tokens.values.items()}
-        return self.tokens.with_values(values, self.true)
+
+        def erase(values: dict[str, Ids]) -> dict[str, Ids]:
+            return {name: np.full_like(ids, UNK) for name, ids in values.items()}
+
+        return self._replace_values(erase)
 
     def shuffle_words(self, draw: int) -> EncodedSplit:
         """The text with the values of other words; all values of a word move together."""
-        order = np.random.default_rng(draw).permutation(len(self.tokens.starts))
-        values = {name: ids[order] for name, ids in self.tokens.values.items()}
-        return self.tokens.with_values(values, self.true)
+        random = np.random.default_rng(draw)
+
+        def shuffle(values: dict[str, Ids]) -> dict[str, Ids]:
+            order = random.permutation(len(next(iter(values.values()))))
+            return {name: ids[order] for name, ids in values.items()}
+
+        return self._replace_values(shuffle)
+
+    def _replace_values(self, change: Callable[[dict[str, Ids]], dict[str, Ids]]) -> EncodedSplit:
+        """The text with other values: `change` gets those of all words, then of all sentences."""
+        split = self.true
+        for step in self.steps:
+            tokens = replace(step, split=split)
+            split = tokens.with_values(change(tokens.values), split)
+        return split
 
     def score_translations(self, split: EncodedSplit) -> dict[str, float]:
         """BLEU, chrF and, where sources have several readings, the share of right ones."""

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from nmt_feat.text.merging import source_key
 from nmt_feat.text.normalization import RULES_FILE, write_rules
 from nmt_feat.text.sentences import HEAD, Booleans, DictionaryColumn, Integers, Sentences
 from nmt_feat.text.subwords import Pieces, Subwords
+from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import (
     MISSING,
     MISSING_HEAD,
@@ -292,7 +294,10 @@ class SourceEncoder:
         return sentences, len(bare)
 
     def _find_incomplete(self, sentences: Sentences) -> set[int]:
-        """For each column that features must have, the first sentence with a word that lacks it."""
+        """For each column that features must have, the first sentence with a word that lacks it.
+
+        Sentences without visible characters need no annotation.
+        """
         kinds = [kind for name in self.features if (kind := self.kinds[name]).requires_annotation]
         behind, incomplete = np.cumsum(sentences.counts), set[int]()
         for column in {kind.annotation_column or "" for kind in kinds}:
@@ -306,8 +311,9 @@ class SourceEncoder:
                 # Marks of terms may follow in the cell: then the word has a value of `term`.
                 values = read_column(sentences, column)
                 is_missing &= np.array(values.values)[values.codes] == missing
-            words = np.flatnonzero(is_missing)[:1]
-            incomplete |= set(np.searchsorted(behind, words, side="right").tolist())
+            rows = np.unique(np.searchsorted(behind, np.flatnonzero(is_missing), side="right"))
+            visible = (i for i in rows.tolist() if visible_characters(sentences.texts[i]))
+            incomplete |= set(islice(visible, 1))
         return incomplete
 
     def _check_labels(self, sentences: Sentences, where: Sequence[str]) -> None:

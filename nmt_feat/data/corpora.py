@@ -19,7 +19,7 @@ from nmt_feat.data.sacrebleu_sets import find_sacrebleu_file
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Sentence, write_label
+from nmt_feat.text.conllu import Sentence, replace_labels
 from nmt_feat.text.files import hash_file_cached, list_shards, read_blocks, read_lines
 from nmt_feat.text.normalization import normalize_line, rules_of_file
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
@@ -332,7 +332,7 @@ def read_test_set(
         if len(values) != len(sentences):
             raise UserError(f"{key}: {source} and {name} differ in their number of sentences")
         sentences = [
-            s._replace(comments=(write_label(label, normalize_line(value)), *s.comments))
+            s._replace(comments=replace_labels(s.comments, {label: normalize_line(value)}))
             for s, value in zip(sentences, values, strict=True)
         ]
     if len(sentences) != len(targets):

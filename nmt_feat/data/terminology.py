@@ -122,10 +122,12 @@ class Terminology:
         return self.insertion.write_terms(sentence, occurrences)
 
     def write_all_terms(self, sentence: Sentence, where: str) -> Sentence:
-        """Write the translations of all its terms into a sentence, unless it has marks already."""
-        if not self.insertion.tags and any(has_mark(word) for word in sentence.words):
-            return sentence
-        return self.write_terms(sentence, self.find_terms(sentence), where)
+        """Write the translations of all its terms into a sentence, unless it has marks already.
+
+        Then its other words are marked as words of no term.
+        """
+        has_marks = not self.insertion.tags and any(has_mark(word) for word in sentence.words)
+        return self.write_terms(sentence, [] if has_marks else self.find_terms(sentence), where)
 
 
 def identify_terminology(settings: TerminologyConfig) -> dict[str, Any]:

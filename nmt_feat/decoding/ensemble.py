@@ -31,12 +31,15 @@ class EnsembleCache:
 class Ensemble:
     """Models whose probabilities are averaged: at least one, with the same pieces and features.
 
-    Shapes are those of `Seq2Seq`, with D the sum of the members' widths.
+    Shapes are those of `Seq2Seq`, with D the sum of the members' widths: of their memories or of
+    their hidden states.
     """
 
     def __init__(self, models: Sequence[Seq2Seq[Any]]) -> None:
         self.models = list(models)
-        self._widths: list[int] = []
+        # A decoder that attends to several encoders reads a memory wider than its own states.
+        self._memory_widths: list[int] = []
+        self._state_widths: list[int] = []
 
     @property
     def training(self) -> bool:
@@ -56,16 +59,16 @@ class Ensemble:
     def encode(self, source: Tensor, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """The memories of the members, (B, S, D)."""
         memories = [model.encode(source, features, mask) for model in self.models]
-        self._widths = [memory.shape[-1] for memory in memories]
+        self._memory_widths = [memory.shape[-1] for memory in memories]
         return torch.cat(memories, dim=-1)
 
-    def _split_states(self, states: Tensor) -> list[Tensor]:
-        """Each member's part of states (..., D)."""
-        return list(torch.split(states, self._widths, dim=-1))
+    def _split_memory(self, memory: Tensor) -> list[Tensor]:
+        """Each member's part of the memory (B, S, D)."""
+        return list(torch.split(memory, self._memory_widths, dim=-1))
 
     def start_cache(self, memory: Tensor, mask: Tensor) -> EnsembleCache:
         """A cache for each member."""
-        parts = zip(self.models, self._split_states(memory), strict=True)
+        parts = zip(self.models, self._split_memory(memory), strict=True)
         return EnsembleCache([model.start_cache(part, mask) for model, part in parts])
 
     def decode_step(self, tokens: Tensor, position: int, cache: EnsembleCache) -> Tensor:
@@ -77,12 +80,14 @@ class Ensemble:
 
     def decode(self, target_in: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """The hidden states of the members, (B, T, D)."""
-        parts = zip(self.models, self._split_states(memory), strict=True)
-        return torch.cat([model.decode(target_in, part, mask) for model, part in parts], dim=-1)
+        parts = zip(self.models, self._split_memory(memory), strict=True)
+        states = [model.decode(target_in, part, mask) for model, part in parts]
+        self._state_widths = [member_states.shape[-1] for member_states in states]
+        return torch.cat(states, dim=-1)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Log-probabilities (..., V)."""
-        parts = zip(self.models, self._split_states(hidden), strict=True)
+        parts = zip(self.models, hidden.split(self._state_widths, dim=-1), strict=True)
         return average_logits([model.compute_logits(part) for model, part in parts])
 
 

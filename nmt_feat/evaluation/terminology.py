@@ -30,9 +30,11 @@ class TermMetric(Metric):
         super().__init__(scoring)
         glossary = glossary or scoring.glossary
         if glossary is None:
+            option = self.name.lower().replace(" ", "_")
             raise UserError(
                 f"metrics: {self.name} needs a glossary; set data.terminology.glossary=FILE, with "
-                "data.terminology.mode=none if terms should not be written into the text"
+                "data.terminology.mode=none if terms should not be written into the text, or "
+                f"+metrics.{option}.args.glossary=FILE"
             )
         self.glossary = Glossary.read(glossary)
         self._glossary_hash = hash_content(glossary, content=True)[:8]

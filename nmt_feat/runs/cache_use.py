@@ -26,6 +26,8 @@ KINDS = {
     SUMS: r"sums",
 }
 """Kinds of entries with patterns of their names; the first that matches counts."""
+TEMPORARY = r"\.?(.+?)(?:\.[0-9a-f]{8}|\.[0-9a-f]{16})?\.(?:building|parts|tmp|lock)"
+"""The name of a leftover: what it would become, maybe a key, and an ending."""
 
 
 @dataclass
@@ -41,10 +43,18 @@ class CacheEntry:
     from its text."""
 
     @property
+    def whole(self) -> Path:
+        """The entry itself; of a leftover, what it would become. The lock lies beside that."""
+        if self.kind != LEFTOVER:
+            return self.path
+        match = re.fullmatch(TEMPORARY, self.path.name)
+        return self.path.with_name(match[1]) if match else self.path
+
+    @property
     def is_needless(self) -> bool:
         """Whether it exists only for runs, and none uses it."""
         if self.kind == LEFTOVER:
-            return not self.path.with_suffix("").exists()
+            return self.path.suffix in (".parts", ".tmp") or not self.whole.exists()
         return self.kind in (PREPARED, VECTORS) and not self.runs
 
 
@@ -105,8 +115,7 @@ def _list_vectors(prepared: Path) -> list[str]:
 def remove_entry(entry: CacheEntry) -> bool:
     """Remove an entry of the cache; False if a process is building it."""
     path = entry.path
-    base = path.with_suffix("") if entry.kind == LEFTOVER else path
-    lock = FileLock(f"{base}.lock", timeout=0)
+    lock = FileLock(f"{entry.whole}.lock", timeout=0)
     try:
         with lock:
             remove_tree(path)

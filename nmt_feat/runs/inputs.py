@@ -19,7 +19,7 @@ from nmt_feat.base.terminal import say
 from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
-from nmt_feat.text.conllu import Findings, Sentence, write_label
+from nmt_feat.text.conllu import Findings, Sentence, replace_labels
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.normalization import normalize_line
 
@@ -115,8 +115,7 @@ class Reader:
                 if (line := next(lines, None)) is None:
                     self._refuse_label_file(key, f"has fewer lines than {self.label}")
                 labels[key] = normalize_line(line)  # as files of labels are read in training
-            comments = (write_label(key, value) for key, value in labels.items())
-            yield sentence._replace(comments=(*comments, *sentence.comments))
+            yield sentence._replace(comments=replace_labels(sentence.comments, labels))
         for key, lines in files.items():
             if next(lines, None) is not None:
                 self._refuse_label_file(key, f"has more lines than {self.label}")

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import numpy as np
+
 from nmt_feat.base.terminal import say
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError, is_out_of_memory
 from nmt_feat.text.conllu import Sentence
-from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.sentences import Integers, Sentences
 from nmt_feat.text.subwords import Subwords
 
 _CLOSING = "[\"')\\]»”’」』）]*"
@@ -36,6 +38,24 @@ def count_excessive_pieces(encoder: SourceEncoder, sentence: Sentence, limit: in
         return 0  # so most lines need not be cut into pieces here
     count = int(encoder.pieces(Sentences.of([sentence])).counts[0])
     return count if count > limit else 0
+
+
+class LineTooLong(UserError):
+    """A line is longer than the model reads with the translations of its terms."""
+
+    def __init__(self, where: str, pieces: int, most: int) -> None:
+        self.cause = f"has {pieces:,} pieces with its terms, above the limit of {most:,}"
+        super().__init__(f"{where}: {self.cause}; shorten the line")
+
+
+def refuse_long_sources(counts: Integers, where: Sequence[str], most: int) -> None:
+    """Refuse the first line whose source has more pieces than a model reads.
+
+    Other limits are checked before terms are written into the text.
+    """
+    if (counts > most).any():
+        row = int(np.argmax(counts > most))
+        raise LineTooLong(where[row], int(counts[row]), most)
 
 
 @dataclass(frozen=True)
@@ -242,10 +262,14 @@ class Limit:
     ) -> list[list[Translation]]:
         """Translate sentences; if memory is short, fewer at a time, or in shorter parts.
 
-        The third argument of `translate` says whether it gets these sentences for the first time.
+        A line that its terms make too long is translated in shorter parts, too. The third argument
+        of `translate` says whether it gets these sentences for the first time.
         """
+        cause = ""
         try:
             return translate(sentences, where, first)
+        except LineTooLong as error:
+            cause = error.cause
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -257,12 +281,10 @@ class Limit:
             ]
         (sentence,), (name,) = sentences, where
         pieces = int(self.encoder.pieces(Sentences.of([sentence])).counts[0])
-        cause = f"memory does not suffice for its {pieces:,} pieces"
+        advice = "shorten the line, set" if cause else "shorten the line, set a smaller beam, or"
+        cause = cause or f"memory does not suffice for its {pieces:,} pieces"
         if self.too_long == "refuse" or pieces < 2:
-            raise UserError(
-                f"{name}: {cause}; shorten the line, set a smaller beam, or too_long=split or "
-                "too_long=empty"
-            )
+            raise UserError(f"{name}: {cause}; {advice} too_long=split or too_long=empty")
         parts = self.shorten(sentence, name, cause, max(1, pieces // 2))
         results = [self.within_memory(translate, [part], [name], False)[0] for part in parts]
         return [self.join(results)]

@@ -131,7 +131,7 @@ def _start_from_pretrained(
     )
     total = sum(parameter.numel() for parameter in model.network.parameters())
     trained = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
-    note = f"model.folder={folder}: {total:,} parameters; {trained:,} of them are trained"
+    note = f"{folder.where}: {total:,} parameters; {trained:,} of them are trained"
     return StartingModel(model, [*notes, note], inheritance)
 
 

@@ -168,13 +168,23 @@ class TextAnnotation:
     ) -> list[Sentence]:
         """Annotated sentences with the columns that annotators added in training, if they did.
 
-        Columns that the sentences have stay. `name` and the number of the `first` one are for
-        errors.
+        Columns that the sentences have stay. Sentences without words, as those of JSON lines may
+        be, are annotated like plain text. `name` and the number of the `first` one are for errors.
         """
         sources = set(chain.from_iterable(self.encoder.sources.values()))
-        if not self.needs_words or not sources - {TEXT} or self.cfg.data.train.raw:
+        if not self.needs_words or self.cfg.data.train.raw:
             return sentences
-        return self._merge(sentences, None, name, first)
+        if sources - {TEXT}:
+            return self._merge(sentences, None, name, first)
+        is_bare = [bool(s.text.strip()) and not s.words for s in sentences]
+        if sources or not any(is_bare) or (self.required and self.annotator is None):
+            return sentences
+        texts = [s.text for s, bare in zip(sentences, is_bare, strict=True) if bare]
+        annotated = iter(self.annotate_texts(texts, None, name, first))
+        return [
+            next(annotated)._replace(comments=sentence.comments) if bare else sentence
+            for sentence, bare in zip(sentences, is_bare, strict=True)
+        ]
 
     def _merge(
         self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int

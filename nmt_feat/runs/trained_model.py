@@ -52,6 +52,7 @@ from nmt_feat.runs.long_lines import (
     Score,
     Translation,
     check_pairs,
+    refuse_long_sources,
     score_within_memory,
 )
 from nmt_feat.runs.processes import DEFAULT_THREADS
@@ -309,6 +310,7 @@ class TrainedModel:
         split = encode_split(self.encoder, self.target, described, targets)
         if count:
             self.unknowns.count(described, split, where)
+        refuse_long_sources(described.counts - 1, where, self.model.longest_source)
         if has_tokens and self.model.method.in_source:
             begins = find_word_begins(split, None)
             if self.cfg.subword.kind != "none":  # with `none` each piece is a word

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -387,6 +387,12 @@ def find_label(comments: Iterable[str], key: str) -> str | None:
 def write_label(key: str, value: str) -> str:
     """The comment that `find_label` reads."""
     return f"# {key} = {value}"
+
+
+def replace_labels(comments: Iterable[str], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Comments with these labels, by key, in place of their own; a blank label is none."""
+    others = (c for c in comments if c[1:].partition("=")[0].strip() not in labels)
+    return (*(write_label(key, value) for key, value in labels.items()), *others)
 
 
 def write_conllu(sentences: Iterable[Sentence]) -> str:

@@ -197,6 +197,7 @@ def parse_jsonl(
             continue
         content = _read_json_line(line, where)
         text: str = content["text"]
+        comments = _read_comments(content.get("comments"))
         if "words" in content:
             words = _words_of_json(text, content["words"], where)
             check_tree([word.head for word in words], [number] * len(words), name, findings)
@@ -204,11 +205,12 @@ def parse_jsonl(
                 word._replace(head=-1) if word.head == position else word
                 for position, word in enumerate(words, 1)
             )
-            yield Sentence(text, words, _read_comments(content.get("comments")))
+            yield Sentence(text, words, comments)
         elif factors or "factors" in content:
-            yield _parse_factors(text, content.get("factors", []), factors, where)
+            sentence = _parse_factors(text, content.get("factors", []), factors, where)
+            yield sentence._replace(comments=comments)
         else:
-            yield Sentence(text, (), _read_comments(content.get("comments")))
+            yield Sentence(text, (), comments)
 
 
 def _read_json_line(line: str, where: str) -> dict[str, Any]:
