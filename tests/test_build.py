@@ -7,16 +7,16 @@ import torch
 from rich.console import Console
 
 from nmt_feat.combiners import Add, Combiner, Concat, Gate, NoFeatures
-from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig, TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.model.seeds import derive_seed, isolated_generator
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.build_model import (
     build_combiner,
     build_model,
+    build_run_combiner,
     format_widths,
     list_unused_settings,
-    request_widths,
 )
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.starting_model import count_parameters
@@ -36,7 +36,8 @@ def model(name: str, seed: int = 1, **settings: object) -> Transformer:
     small = {"dim": 16, "ffn_dim": 24, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
     features = {} if name == "none" else FEATURES
     model_config = ModelConfig(**(small | settings))  # type: ignore[arg-type]
-    return build_model(model_config, combiner(name), features, VALUES, 50, 50, seed)
+    cfg = TrainConfig(features=features, combiner=combiner(name), model=model_config, seed=seed)
+    return build_model(cfg, VALUES, 50, 50)
 
 
 def test_all_methods_start_from_the_same_transformer() -> None:
@@ -64,9 +65,10 @@ def test_what_the_seed_changes() -> None:
 
 def test_one_feature_more_leaves_the_other_tables() -> None:
     settings = ModelConfig(dim=16, ffn_dim=24, heads=2, encoder_layers=1, decoder_layers=1)
-    more = {**FEATURES, "lemma": FeatureConfig(column="lemma")}
-    few = build_model(settings, combiner("add"), FEATURES, VALUES, 50, 50, 1)
-    all_ = build_model(settings, combiner("add"), more, {**VALUES, "lemma": 40}, 50, 50, 1)
+    cfg = TrainConfig(features=FEATURES, combiner=combiner("add"), model=settings)
+    few = build_model(cfg, VALUES, 50, 50)
+    cfg.features = {**FEATURES, "lemma": FeatureConfig(column="lemma")}
+    all_ = build_model(cfg, {**VALUES, "lemma": 40}, 50, 50)
     weights = dict(all_.named_parameters())
     assert all(weights[key].equal(value) for key, value in few.named_parameters())
 
@@ -184,8 +186,8 @@ def test_presets_of_widths(preset: str, dim: int, columns: list[str], expected: 
     values = {"upos": 17, "lemma": 1000, "case": 6, "subword_tag": 8, "deprel": 40}
     features = {name: FeatureConfig(column=name) for name in columns}
     settings = combiner("concat", widths=preset)
-    parts = request_widths(settings, features, values, ModelConfig(dim=dim))
-    merge = build_combiner(settings, parts, dim)
+    cfg = TrainConfig(features=features, combiner=settings, model=ModelConfig(dim=dim))
+    merge = build_run_combiner(cfg, values)
     assert isinstance(merge, Concat)
     assert format_widths(merge) == expected
 
@@ -202,7 +204,8 @@ def test_features_in_the_place_of_words(name: str, expected: str) -> None:
     """Without the words' table: the features are all parts, and equal widths are of them alone."""
     model, settings = ModelConfig(dim=128, source_words=False), combiner(name, widths="equal")
     features = {name: FeatureConfig(column=name) for name in ("upos", "case")}
-    built_model = build_model(model, settings, features, {"upos": 17, "case": 6}, 50, 50, 1)
+    cfg = TrainConfig(features=features, combiner=settings, model=model)
+    built_model = build_model(cfg, {"upos": 17, "case": 6}, 50, 50)
     assert format_widths(built_model.source.combiner) == expected
     assert built_model.source.words is None
     ids, values = torch.tensor([[4, 5], [6, 4]]), torch.tensor([[3, 4], [5, 3]])

@@ -157,7 +157,7 @@ def test_hanta_in_place_of_the_corpus_annotation(small: Small) -> None:
 def count(cfg: TrainConfig, pieces: int) -> int:
     """Parameters of the words-only model, which is built without memory."""
     with torch.device("meta"):
-        model = build_model(cfg.model, cfg.combiner, {}, {}, pieces, pieces, 1)
+        model = build_model(TrainConfig(combiner=cfg.combiner, model=cfg.model), {}, pieces, pieces)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

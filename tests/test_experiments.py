@@ -35,7 +35,7 @@ def test_experiments(name: str, combiner: str) -> None:
     cfg = composed((f"experiment={name}", f"combiner={combiner}", *more))
     check_settings(cfg)
     features = cfg.features if combiner != "none" else {}
-    check_widths(cfg.combiner, features, cfg.model)
+    check_widths(TrainConfig(features=features, combiner=cfg.combiner, model=cfg.model))
     assert shorten_class_name(cfg.combiner._target_) == combiner
 
 

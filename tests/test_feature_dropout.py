@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nmt_feat.combiners import Add
-from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig, TrainConfig
 from nmt_feat.embedders.categorical import make_table
 from nmt_feat.embedders.ids import END, FIRST, UNITS, UNK
 from nmt_feat.features import Categorical, Mean
@@ -95,7 +95,8 @@ def test_inside_of_a_word_is_no_value(units: bool) -> None:
     cfg = FeatureConfig(column="upos", policy="first", dropout=0.1)
     assert build_vocabulary(cfg, Counter("X")).id_of(INSIDE) == FIRST
     add, model = CombinerConfig("nmt_feat.combiners.Add"), ModelConfig(dim=4, ffn_dim=4, heads=1)
-    built = build_model(model, add, {"f": cfg}, {"f": 5}, 9, 9, seed=1)
+    whole = TrainConfig(features={"f": cfg}, combiner=add, model=model)
+    built = build_model(whole, {"f": 5}, 9, 9)
     assert built.source.masked == {"f": (0.1, 0.0, True)}
 
 

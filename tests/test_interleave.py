@@ -7,7 +7,7 @@ import pytest
 
 from nmt_feat.api import LoadedRun
 from nmt_feat.cli.export import export_run
-from nmt_feat.config.schema import CombinerConfig
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import END, EOS, FIRST, UNK
@@ -71,8 +71,9 @@ def test_interleaved_corpus(small: Small) -> None:
     assert split.source.values.tolist() == tested.source.values.tolist()
     assert split.source.offsets.tolist() == tested.source.offsets.tolist()
     pieces = prepared.encoder.subwords.size
-    shape = (cfg.model, CombinerConfig(), {}, prepared.encoder.id_counts, pieces, 9, 1)
-    tagged, words_only = build_model(*shape, cfg.method), build_model(*shape)
+    sizes = prepared.encoder.id_counts, pieces, 9
+    tagged = build_model(TrainConfig(model=cfg.model, method=cfg.method), *sizes)
+    words_only = build_model(TrainConfig(model=cfg.model), *sizes)
     assert tagged.source.words is not None
     assert words_only.source.words is not None
     tags = Interleave.count_tokens(prepared.encoder.id_counts)

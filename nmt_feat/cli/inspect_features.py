@@ -22,7 +22,7 @@ from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.methods import Interleave
 from nmt_feat.runs.advice import advise_on_run
-from nmt_feat.runs.build_model import build_combiner, request_widths
+from nmt_feat.runs.build_model import build_run_combiner
 from nmt_feat.runs.resolve import resolve_settings
 
 
@@ -74,9 +74,7 @@ def tabulate_sentence(
 def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console: Console) -> None:
     """Print the report, the advice and the examples."""
     console.print(prepared.report)
-    sizes = prepared.encoder.id_counts
-    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
-    widths = build_combiner(cfg.combiner, parts, cfg.model.dim).widths
+    widths = build_run_combiner(cfg, prepared.encoder.id_counts).widths
     for line in advise_on_run(cfg, prepared.report, widths):
         console.print(literal(f"- {line}"))
     count = min(examples, len(prepared.dev))

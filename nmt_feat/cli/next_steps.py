@@ -13,7 +13,7 @@ from nmt_feat.config.instantiate import TRUSTED, modules_to_allow
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.runs.build_model import FEWEST_IDS, WORD, build_combiner, request_widths
+from nmt_feat.runs.build_model import FEWEST_IDS, WORD, build_run_combiner
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun
 
@@ -76,10 +76,8 @@ def _choose_combiners(run: FinishedRun, combiner: str) -> Sequence[str]:
 
 def _has_full_word(cfg: TrainConfig) -> bool:
     """Whether the combiner gives the word the width of the model."""
-    sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
-    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     with isolated_generator(0, "widths"):
-        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
+        combiner = build_run_combiner(cfg, dict.fromkeys(cfg.features, FEWEST_IDS))
     return combiner.widths.get(WORD, cfg.model.dim) == cfg.model.dim
 
 

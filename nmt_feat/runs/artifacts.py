@@ -70,8 +70,7 @@ def build_run_model(
     """
     if cfg.model.folder:
         return build_pretrained(cfg, encoder.id_counts, pretrained or describe_pretrained(cfg))
-    sizes, pieces = encoder.id_counts, (encoder.subwords.size, target.size)
-    model = build_model(cfg.model, cfg.combiner, cfg.features, sizes, *pieces, cfg.seed, cfg.method)
+    model = build_model(cfg, encoder.id_counts, encoder.subwords.size, target.size)
     embedders, kinds = model.feature_embedding.features, choose_kinds(cfg.features)
     model.method.load_values(encoder.name_values())
     for name, kind in kinds.items():

@@ -15,12 +15,11 @@ from nmt_feat.combiners.mixed import METHODS
 from nmt_feat.combiners.mixed import Method as MixedMethod
 from nmt_feat.config.instantiate import build_object, locate_class
 from nmt_feat.config.method_choice import build_method, locate_method
-from nmt_feat.config.schema import CombinerConfig, FeatureConfig, MethodConfig, ModelConfig
+from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig, TrainConfig
 from nmt_feat.embedders.categorical import extend_table, make_table
 from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.features.kind import FeatureKind
 from nmt_feat.methods import Method
 from nmt_feat.model.embedding import Masking, SourceEmbedding, TargetEmbedding
 from nmt_feat.model.seeds import isolated_generator
@@ -36,8 +35,6 @@ FEWEST_IDS = FIRST + 1
 """The fewest ids that a feature has: the special ones and a value."""
 WORD = "word"
 """Name of the first part; no feature may have it."""
-BY_EMBEDDING = MethodConfig()
-"""The method that leaves features to the embedding."""
 
 
 def list_unused_settings(cfg: CombinerConfig) -> list[str]:
@@ -110,29 +107,26 @@ def resolve_method(name: str) -> MixedMethod:
     return cls
 
 
-def choose_merged_features(
-    features: dict[str, FeatureConfig], method: MethodConfig
-) -> dict[str, FeatureConfig]:
+def choose_merged_features(cfg: TrainConfig) -> dict[str, FeatureConfig]:
     """The features that the combiner merges."""
-    cls = locate_method(method)
-    return {n: feature for n, feature in features.items() if cls.merges_feature(n, method.args)}
+    cls, args = locate_method(cfg.method), cfg.method.args
+    return {n: feature for n, feature in cfg.features.items() if cls.merges_feature(n, args)}
 
 
-def request_widths(
-    cfg: CombinerConfig,
-    features: dict[str, FeatureConfig],
-    values: dict[str, int],
-    model: ModelConfig,
-    method: MethodConfig = BY_EMBEDDING,
-) -> dict[str, int]:
-    """The width that each part requests; `values`: how many values each feature has."""
-    features = choose_merged_features(features, method)
-    has_word = model.source_words and (not features or locate_method(method).merges_with_word)
-    dim, parts = model.dim, {WORD: model.dim} if has_word else {}
+def request_widths(cfg: TrainConfig, id_counts: Mapping[str, int]) -> dict[str, int]:
+    """The width that each part requests; `id_counts`: how many ids each feature has."""
+    features, dim = choose_merged_features(cfg), cfg.model.dim
+    merges_with_word = not features or locate_method(cfg.method).merges_with_word
+    parts = {WORD: dim} if cfg.model.source_words and merges_with_word else {}
     count = len(parts) + len(features)
     for name, kind in choose_kinds(features).items():
-        parts[name] = kind.choose_width(values[name], dim, cfg.widths, count)
+        parts[name] = kind.choose_width(id_counts[name], dim, cfg.combiner.widths, count)
     return parts
+
+
+def build_run_combiner(cfg: TrainConfig, id_counts: Mapping[str, int]) -> Combiner:
+    """The combiner of a run; `id_counts`: how many ids each feature has."""
+    return build_combiner(cfg.combiner, request_widths(cfg, id_counts), cfg.model.dim)
 
 
 def check_tie(combiner: Combiner, model: ModelConfig) -> None:
@@ -162,51 +156,35 @@ class FeatureParts(NamedTuple):
     """The features with dropout."""
 
 
-def build_feature_parts(
-    model: ModelConfig,
-    combiner: CombinerConfig,
-    features: dict[str, FeatureConfig],
-    values: dict[str, int],
-    seed: int,
-    method: MethodConfig = BY_EMBEDDING,
-) -> FeatureParts:
+def build_feature_parts(cfg: TrainConfig, id_counts: Mapping[str, int]) -> FeatureParts:
     """The combiner and the features' embedders; arguments as of `build_model`."""
-    std = model.embedding_std or model.dim**-0.5
-    with isolated_generator(seed, "combiner"):
-        parts = request_widths(combiner, features, values, model, method)
-        merge = build_combiner(combiner, parts, model.dim)
+    std = choose_std(cfg.model)
+    with isolated_generator(cfg.seed, "combiner"):
+        combiner = build_run_combiner(cfg, id_counts)
     embedders: dict[str, nn.Module] = {}
-    for name, kind in choose_kinds(choose_merged_features(features, method)).items():
-        with isolated_generator(seed, f"feature {name}"):
-            embedders[name] = kind.build_embedder(values[name], merge.widths[name], std)
+    for name, kind in choose_kinds(choose_merged_features(cfg)).items():
+        with isolated_generator(cfg.seed, f"feature {name}"):
+            embedders[name] = kind.build_embedder(id_counts[name], combiner.widths[name], std)
     masked = {
         name: Masking(feature.dropout, feature.sentence_dropout, feature.policy == "first")
-        for name, feature in features.items()
+        for name, feature in cfg.features.items()
         if feature.dropout or feature.sentence_dropout
     }
-    return FeatureParts(merge, embedders, masked)
+    return FeatureParts(combiner, embedders, masked)
 
 
 def build_model(
-    model: ModelConfig,
-    combiner: CombinerConfig,
-    features: dict[str, FeatureConfig],
-    values: dict[str, int],
-    source_size: int,
-    target_size: int,
-    seed: int,
-    method: MethodConfig = BY_EMBEDDING,
+    cfg: TrainConfig, id_counts: Mapping[str, int], source_size: int, target_size: int
 ) -> Transformer:
     """The model. At one seed, all combiners start from the same Transformer and target table.
 
     Args:
-        model, combiner, features, method: the settings; features in the combiner's order.
-        values: size of each feature's vocabulary, special values included.
+        cfg: the run's settings; features in the combiner's order.
+        id_counts: size of each feature's vocabulary, special values included.
         source_size, target_size: number of source and target pieces.
-        seed: the run's seed.
     """
-    cls, std = locate_method(method), model.embedding_std or model.dim**-0.5
-    parts = build_feature_parts(model, combiner, features, values, seed, method)
+    model, seed, cls, std = cfg.model, cfg.seed, locate_method(cfg.method), choose_std(cfg.model)
+    parts = build_feature_parts(cfg, id_counts)
     check_tie(parts.combiner, model)
     with isolated_generator(seed, "target"):
         target = make_table(target_size, model.dim, std)
@@ -214,19 +192,18 @@ def build_model(
     if words is None and model.source_words:
         with isolated_generator(seed, "source"):
             words = make_table(source_size, parts.combiner.widths.get(WORD, model.dim), std)
-            if tokens := cls.count_tokens(values):
+            if tokens := cls.count_tokens(id_counts):
                 words = extend_table(words, tokens, std)
     source, separate_features = _place_features(cls, words, parts, model)
     if cls.has_encoders:
-        kinds = choose_kinds(features)
-        separate_features = build_encoders(model, kinds, values, seed, parts.masked)
+        separate_features = build_encoders(cfg, id_counts, parts.masked)
     with isolated_generator(seed, "method"):
-        method_module = build_method(method, model.dim, values, separate_features)
+        method = build_method(cfg.method, model.dim, id_counts, separate_features)
     with isolated_generator(seed, "transformer"):
         transformer = Transformer(
             source,
             TargetEmbedding(target, model.dropout),
-            method_module,
+            method,
             dim=model.dim,
             ffn_dim=model.ffn_dim,
             heads=model.heads,
@@ -238,7 +215,7 @@ def build_model(
         with isolated_generator(seed, "memories"):
             for layer in transformer.decoder:
                 assert isinstance(layer, DecoderLayer)
-                layer.add_memories(len(features), parallel=cls.attends_to_each == "parallel")
+                layer.add_memories(len(cfg.features), parallel=cls.attends_to_each == "parallel")
     return transformer
 
 
@@ -259,26 +236,27 @@ def _place_features(
     return SourceEmbedding(words, embedders, combiner, model.dropout, merged_masked), None
 
 
+def choose_std(model: ModelConfig) -> float:
+    """The standard deviation of every table at the start."""
+    return model.embedding_std or model.dim**-0.5
+
+
 def choose_dropouts(model: ModelConfig) -> Dropouts:
     """The dropouts of each layer of the Transformer."""
     return Dropouts(model.dropout, model.attention_dropout, model.activation_dropout)
 
 
 def build_encoders(
-    model: ModelConfig,
-    kinds: Mapping[str, FeatureKind],
-    values: Mapping[str, int],
-    seed: int,
-    masked: Mapping[str, Masking],
+    cfg: TrainConfig, id_counts: Mapping[str, int], masked: Mapping[str, Masking]
 ) -> FeatureEncoders:
     """An encoder for each feature, over an embedding as wide as the model."""
     embedders: dict[str, nn.Module] = {}
-    encoders, std = [], model.embedding_std or model.dim**-0.5
+    encoders, model, std = [], cfg.model, choose_std(cfg.model)
     shape = model.dim, model.ffn_dim, model.heads, choose_dropouts(model)
-    for name, kind in kinds.items():
-        with isolated_generator(seed, f"feature {name}"):
-            embedders[name] = kind.build_embedder(values[name], model.dim, std)
-        with isolated_generator(seed, f"layers {name}"):
+    for name, kind in choose_kinds(cfg.features).items():
+        with isolated_generator(cfg.seed, f"feature {name}"):
+            embedders[name] = kind.build_embedder(id_counts[name], model.dim, std)
+        with isolated_generator(cfg.seed, f"layers {name}"):
             encoders.append([EncoderLayer(*shape) for _ in range(model.encoder_layers)])
     # An embedding needs a combiner; this one only tells the widths, as nothing is merged.
     combiner = Add(dict.fromkeys(embedders, model.dim), model.dim)

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import torch
 from torch import Tensor, nn
 
 from nmt_feat.combiners import Combiner
 from nmt_feat.config.instantiate import naming_failures
-from nmt_feat.config.schema import CombinerConfig, FeatureConfig, MethodConfig, ModelConfig
+from nmt_feat.config.method_choice import locate_method
+from nmt_feat.config.schema import CombinerConfig, ModelConfig, TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.runs.build_model import (
-    BY_EMBEDDING,
     FEWEST_IDS,
     WORD,
     build_combiner,
+    build_run_combiner,
     check_tie,
     choose_merged_features,
     format_widths,
     request_widths,
 )
+from nmt_feat.text.word_vectors import vector_width
 
 
-def check_widths(
-    cfg: CombinerConfig,
-    features: dict[str, FeatureConfig],
-    model: ModelConfig,
-    method: MethodConfig = BY_EMBEDDING,
-) -> None:
+def check_widths(cfg: TrainConfig) -> None:
     """Check the combiner with the narrowest features: its widths, and its result for zeros."""
-    parts = request_widths(cfg, features, dict.fromkeys(features, 1), model, method)
+    parts, target = request_widths(cfg, dict.fromkeys(cfg.features, 1)), str(cfg.combiner._target_)
     with isolated_generator(0, "check"), torch.no_grad():
-        combiner = build_combiner(cfg, parts, model.dim)
-        _check_part_widths(combiner, parts, model, str(cfg._target_))
-        for name, kind in choose_kinds(choose_merged_features(features, method)).items():
+        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
+        _check_part_widths(combiner, parts, cfg.model, target)
+        for name, kind in choose_kinds(choose_merged_features(cfg)).items():
             _try_embedder(kind, kind.build_embedder(FEWEST_IDS, combiner.widths[name], 1.0))
-        _try_combiner(combiner, str(cfg._target_))
+        _try_combiner(combiner, target)
         # In any corpus, a feature has at least so many ids. Fewer were tried first, because then
         # messages are about the combiner rather than about a feature's width.
-        sizes = dict.fromkeys(features, FEWEST_IDS)
-        build_combiner(cfg, request_widths(cfg, features, sizes, model, method), model.dim)
+        build_run_combiner(cfg, dict.fromkeys(cfg.features, FEWEST_IDS))
 
 
 def _check_part_widths(
@@ -123,15 +120,17 @@ def _describe_type(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def check_vectors(
-    cfg: CombinerConfig, features: dict[str, FeatureConfig], model: ModelConfig, width: int
-) -> None:
+def check_vectors(cfg: TrainConfig) -> None:
     """Refuse ready-made vectors that cannot have the word's width, as far as settings tell."""
+    if not cfg.model.source_vectors:
+        return
+    width = vector_width(cfg.model.source_vectors)
+    if not locate_method(cfg.method).merges_with_word:
+        cfg = dataclasses.replace(cfg, combiner=CombinerConfig(), features={})
     combiners = []
-    for values in (FEWEST_IDS, 1 << 30):  # the fewest, and more than any feature has
-        parts = request_widths(cfg, features, dict.fromkeys(features, values), model)
+    for count in (FEWEST_IDS, 1 << 30):  # the fewest ids, and more than any feature has
         with isolated_generator(0, "check"), torch.no_grad(), contextlib.suppress(UserError):
-            combiners.append(build_combiner(cfg, parts, model.dim))
+            combiners.append(build_run_combiner(cfg, dict.fromkeys(cfg.features, count)))
     if not combiners:  # another check says why
         return
     # More values make features wider and the word narrower. If they leave the word nothing, the
@@ -140,7 +139,7 @@ def check_vectors(
     narrowest = min(word_widths) if len(word_widths) == 2 else 1
     if not narrowest <= width <= max(word_widths):
         nearest = min(combiners, key=lambda combiner: abs(combiner.widths[WORD] - width))
-        refuse_width(nearest, model, width)
+        refuse_width(nearest, cfg.model, width)
 
 
 def refuse_width(combiner: Combiner, model: ModelConfig, width: int) -> None:

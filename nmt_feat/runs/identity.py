@@ -21,7 +21,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.runs.artifacts import WEIGHTS
-from nmt_feat.runs.build_model import build_combiner, request_widths
+from nmt_feat.runs.build_model import build_run_combiner
 from nmt_feat.text.files import hash_file_cached
 
 
@@ -87,10 +87,8 @@ def hash_parent(settings: dict[str, Any], cfg: TrainConfig) -> None:
 
 def hash_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
     """Add hashes of the files of user-defined classes."""
-    sizes = dict.fromkeys(cfg.features, 1)
-    parts = request_widths(cfg.combiner, cfg.features, sizes, cfg.model, cfg.method)
     with isolated_generator(0, "code"):
-        combiner = build_combiner(cfg.combiner, parts, cfg.model.dim)
+        combiner = build_run_combiner(cfg, dict.fromkeys(cfg.features, 1))
     # `mixed` has further combiners inside, so all its modules count.
     settings["combiner"] |= user_code_hash(*map(type, combiner.modules()))
     if "method" in settings:

@@ -15,6 +15,7 @@ from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.translation_model import TranslationModel
+from nmt_feat.runs.build_model import choose_std
 from nmt_feat.runs.combiner_rules import refuse_width
 from nmt_feat.text.subwords import MARK, Subwords
 from nmt_feat.text.word_vectors import read_vectors, vector_width
@@ -94,7 +95,7 @@ def set_initial_vectors(model: TranslationModel, cfg: TrainConfig, prepared: Pre
     assert model.source.words is not None
     refuse_width(model.source.combiner, cfg.model, vector_width(file))
     ids, vectors = pieces_with_vectors(file, prepared.encoder.subwords)
-    std, frozen = cfg.model.embedding_std or cfg.model.dim**-0.5, cfg.model.source_frozen
-    set_rows(model.source.words, ids, vectors, std, frozen)
+    frozen = cfg.model.source_frozen
+    set_rows(model.source.words, ids, vectors, choose_std(cfg.model), frozen)
     model.source.fixed_count = vectors.size * frozen
     return [describe_coverage(ids, prepared.encoder.subwords, prepared.train.source.values)]

@@ -33,7 +33,7 @@ def check_method(cfg: TrainConfig) -> None:
         )
     if not method.uses_combiner:
         _check_features_alone(cfg, where)
-    merged = choose_merged_features(cfg.features, cfg.method)
+    merged = choose_merged_features(cfg)
     unmerged = {name: feature for name, feature in cfg.features.items() if name not in merged}
     for kind in choose_kinds(unmerged).values():
         _check_unmerged(kind, method, where)

@@ -128,16 +128,7 @@ def _check_frozen_parts(cfg: TrainConfig) -> None:
     """Refuse an entry of `init.freeze` that names no part of the model."""
     sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
     with torch.device("meta"):  # names are all that is needed
-        model = build_model(
-            cfg.model,
-            cfg.combiner,
-            cfg.features,
-            sizes,
-            FEWEST_IDS,
-            FEWEST_IDS,
-            cfg.seed,
-            cfg.method,
-        )
+        model = build_model(cfg, sizes, FEWEST_IDS, FEWEST_IDS)
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     for entry in cfg.init.freeze:
         if not any(_is_inside(name, entry) for name in names):

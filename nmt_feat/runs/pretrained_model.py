@@ -23,7 +23,7 @@ from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import choose_layers, peft
 from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
 from nmt_feat.pretrained.pieces import ModelPieces
-from nmt_feat.runs.build_model import BY_EMBEDDING, FEWEST_IDS, build_feature_parts
+from nmt_feat.runs.build_model import FEWEST_IDS, build_feature_parts
 
 USABLE_COMBINERS = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
 """The combiners that can start as the word alone."""
@@ -116,8 +116,7 @@ def check_start(cfg: TrainConfig) -> None:
                     f"features.{name}.policy=tag: a token before the sentence changes what a "
                     f"pretrained model reads; set features.{name}.policy=copy"
                 )
-        sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
-        parts = build_feature_parts(cfg.model, cfg.combiner, cfg.features, sizes, cfg.seed)
+        parts = build_feature_parts(cfg, dict.fromkeys(cfg.features, FEWEST_IDS))
         start_as_word(parts.combiner, parts.embedders)
 
 
@@ -157,17 +156,16 @@ def choose_languages(cfg: TrainConfig) -> list[str]:
 
 
 def build_pretrained(
-    cfg: TrainConfig, values: dict[str, int], description: Mapping[str, Any]
+    cfg: TrainConfig, id_counts: Mapping[str, int], description: Mapping[str, Any]
 ) -> PretrainedModel:
     """The model with random weights, whose combiner returns the word.
 
     Args:
         cfg: the settings.
-        values: size of each feature's vocabulary, special values included.
+        id_counts: size of each feature's vocabulary, special values included.
         description: of the pretrained model, see `ModelPieces.describe_model`.
     """
-    model = cfg.model
-    parts = build_feature_parts(model, cfg.combiner, cfg.features, values, cfg.seed, BY_EMBEDDING)
+    parts = build_feature_parts(cfg, id_counts)
     start_as_word(parts.combiner, parts.embedders)
     added_keys = ("ids", "codes", "code_is_last", "prefix_ids", "weights")
     config = {name: value for name, value in description.items() if name not in added_keys}
@@ -181,7 +179,7 @@ def build_pretrained(
             parts.embedders,
             parts.combiner,
             parts.masked,
-            choose_dropouts(model, choose_family(config)),
+            choose_dropouts(cfg.model, choose_family(config)),
         )
     if cfg.init.lora.rank:
         with isolated_generator(cfg.seed, "lora"):

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.identity import shorten_class_name
-from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings, unused_subword_settings
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.corpora import check_formats
@@ -17,11 +16,7 @@ from nmt_feat.evaluation.languages import check_scoring, choose_scoring
 from nmt_feat.evaluation.metric import build_metrics, check_selecting_metric
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
-from nmt_feat.runs.build_model import (
-    BY_EMBEDDING,
-    choose_merged_features,
-    list_unused_settings,
-)
+from nmt_feat.runs.build_model import choose_merged_features, list_unused_settings
 from nmt_feat.runs.build_optimizer import try_optimizer
 from nmt_feat.runs.combiner_rules import check_vectors, check_widths
 from nmt_feat.runs.feature_rules import check_denoising, check_features, check_terminology
@@ -29,7 +24,6 @@ from nmt_feat.runs.loggers import make_loggers
 from nmt_feat.runs.method_rules import check_method
 from nmt_feat.runs.parent import check_parent
 from nmt_feat.runs.pretrained_model import check_start, complete_pretrained
-from nmt_feat.text.word_vectors import vector_width
 
 
 def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:
@@ -69,13 +63,8 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     check_formats(cfg.data)  # before features: an error here may cause errors there
     check_features(cfg)
     check_terminology(cfg)
-    check_widths(cfg.combiner, cfg.features, cfg.model, cfg.method)
-    if cfg.model.source_vectors:
-        width = vector_width(cfg.model.source_vectors)
-        combiner, features = cfg.combiner, cfg.features
-        if not locate_method(cfg.method).merges_with_word:
-            combiner, features = CombinerConfig(), {}
-        check_vectors(combiner, features, cfg.model, width)
+    check_widths(cfg)
+    check_vectors(cfg)
     check_start(cfg)
     try_optimizer(cfg.optimizer)
     cfg.init.freeze = sorted(set(cfg.init.freeze))
@@ -128,7 +117,7 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
 
     Features that the method reads without a combiner remain.
     """
-    merged = choose_merged_features(cfg.features, cfg.method)
+    merged = choose_merged_features(cfg)
     if cfg.combiner._target_ is not None:
         if not merged:
             raise UserError(
@@ -149,8 +138,8 @@ def _drop_features_of_words_only(cfg: TrainConfig, console: Console) -> None:
 
 def _ignore_unused_method(cfg: TrainConfig, sweep: bool, console: Console) -> None:
     """Ignore a method that needs a combiner if there is none, or refuse it in a single run."""
-    has_unmerged = len(cfg.features) > len(choose_merged_features(cfg.features, cfg.method))
-    if cfg.combiner._target_ is not None or has_unmerged or cfg.method == BY_EMBEDDING:
+    has_unmerged = len(cfg.features) > len(choose_merged_features(cfg))
+    if cfg.combiner._target_ is not None or has_unmerged or cfg.method == MethodConfig():
         return
     name = shorten_class_name(cfg.method._target_)
     if not sweep:

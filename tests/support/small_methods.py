@@ -33,8 +33,8 @@ def make(method: str | None, combiner: str = "Concat", seed: int = 1) -> Transfo
     beyond = MethodConfig(target) if target else MethodConfig()
     features = {name: FeatureConfig(column=name) for name in VALUES} if method else {}
     merging = CombinerConfig(f"nmt_feat.combiners.{combiner}" if combiner and method else None)
-    model = build_model(SHAPE, merging, features, VALUES, PIECES, PIECES, seed, beyond)
-    return model.eval()
+    cfg = TrainConfig(features=features, combiner=merging, method=beyond, model=SHAPE, seed=seed)
+    return build_model(cfg, VALUES, PIECES, PIECES).eval()
 
 
 def batch(lengths: Sequence[int]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
