@@ -115,7 +115,7 @@ class LoadedRun:
         if any(isinstance(text, str) for text in texts):
             parts = self._annotate([part.text for part in parts])
         else:
-            parts = self.model.complete_sentences(parts, "texts")
+            parts = self.model.annotation.complete_sentences(parts, "texts")
 
         def translate_part(
             part: list[Sentence], names: list[str], first_time: bool
@@ -183,12 +183,13 @@ class LoadedRun:
         """Sentences with annotation. All plain text is annotated together, which is faster."""
         plain = [text for text in texts if isinstance(text, str)]
         parsed = [text for text in texts if isinstance(text, Sentence)]
+        complete_sentences = self.model.annotation.complete_sentences
         of_plain = iter(self._annotate(plain) if plain else [])
-        of_parsed = iter(self.model.complete_sentences(parsed, "texts") if parsed else [])
+        of_parsed = iter(complete_sentences(parsed, "texts") if parsed else [])
         return [next(of_plain if isinstance(text, str) else of_parsed) for text in texts]
 
     def _annotate(self, texts: list[str]) -> list[Sentence]:
-        return self.model.annotate_texts(texts, None, "texts")
+        return self.model.annotation.annotate_texts(texts, None, "texts")
 
     def _name_sentences(self, count: int) -> list[str]:
         """Names of sentences for messages."""

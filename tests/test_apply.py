@@ -199,7 +199,7 @@ def test_length_penalty_beam_and_stop_take_the_place_of_the_runs(
 
     def logprobs(**settings: float | str) -> list[tuple[float, float, int]]:
         cfg = TranslateConfig(run="", nbest=4, **settings)  # type: ignore[arg-type]
-        sentences = run.annotate_texts([sentence], None, "")
+        sentences = run.annotation.annotate_texts([sentence], None, "")
         (translations,) = run.translate_sentences(sentences, ["input:1"], cfg)
         return [(h.score, h.logprob, len(h.ids) + 1) for _, h in translations]
 

@@ -104,7 +104,7 @@ def test_decisions_of_a_run(small: Small, tmp_path: Path, method: str) -> None:
     assert (done.code, "of 3 decisions are right" in done.out) == (0, True)
     texts = [LINGEVAL[0]["reference"], *(e["contrastive"] for e in LINGEVAL[0]["errors"])]
     model = TrainedModel(run)
-    sentences = model.annotate_texts([LINGEVAL[0]["source"]] * 4, None, "x")
+    sentences = model.annotation.annotate_texts([LINGEVAL[0]["source"]] * 4, None, "x")
     scores = [s for s, _ in model.score_pairs(sentences, texts, ["x"] * 4, 99)]
     expected = "".join("1" if scores[0] > score else "0" for score in scores[1:])
     assert read_run(run).contrast["mine"].outcomes == expected

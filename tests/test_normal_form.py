@@ -257,7 +257,9 @@ def test_an_old_run_keeps_what_it_did(accents: Path) -> None:
 
     def pieces() -> list[list[int]]:
         run = TrainedModel(accents, 1)
-        split = run.encode_pairs(run.annotate_texts(texts, None, "x"), [""] * 3, ["x"] * 3)
+        split = run.encode_pairs(
+            run.annotation.annotate_texts(texts, None, "x"), [""] * 3, ["x"] * 3
+        )
         return [split.source.row(i).tolist() for i in range(3)]
 
     new = pieces()

@@ -69,7 +69,7 @@ def test_raw_text_is_annotated_as_in_training(
 ) -> None:
     monkeypatch.setenv("NMT_FEAT_MODULES", "examples")
     model = TrainedModel(small.train(*SETTINGS))
-    sentences = model.annotate_texts(LINES, None, "lines")
+    sentences = model.annotation.annotate_texts(LINES, None, "lines")
     where = [f"lines:{i}" for i in range(len(LINES))]
     assert len(model.translate_sentences(sentences, where, TranslateConfig())) == len(LINES)
     assert not model.unknowns.counts["features.pinyin"].unknown

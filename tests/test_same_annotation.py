@@ -85,8 +85,8 @@ def test_same_translations(
     folder = small.train(*settings, f"features=[{tool.features}]", *few)
     text, annotated = tmp_path / "test.source", tmp_path / "test.conllu"
     run = TrainedModel(folder)
-    assert run.annotator
-    write_annotation(run.annotator, read_lines(text), annotated, 1)
+    assert run.annotation.annotator
+    write_annotation(run.annotation.annotator, read_lines(text), annotated, 1)
     expected = (folder / "test.hyp").read_text(encoding="utf-8")
     for source in (text, annotated):
         done = call("translate", f"run={folder}", f"input={source}")
@@ -103,6 +103,6 @@ def test_same_translations(
         split = run.encode_pairs(sentences, targets, where)
         return score_split(run.model, split, list(run.cfg.features), 512, run.device)
 
-    scores_of_file = scores(run.annotate_texts(read_lines(text), None, "x"))
+    scores_of_file = scores(run.annotation.annotate_texts(read_lines(text), None, "x"))
     assert scores(sentences) == scores_of_file
     assert scores(second_sentences) != scores_of_file

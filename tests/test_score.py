@@ -66,7 +66,9 @@ def test_search_and_scores_agree(runs: Runs, tmp_path: Path) -> None:
     )
     run, texts = TrainedModel(folder), read_lines(runs.text)
     cfg = TranslateConfig(run="", beam=3)
-    translations = run.translate_sentences(run.annotate_texts(texts, None, ""), texts, cfg)
+    translations = run.translate_sentences(
+        run.annotation.annotate_texts(texts, None, ""), texts, cfg
+    )
     best = [hypotheses[0] for hypotheses in translations]
     (tmp_path / "out.de").write_text("".join(f"{text}\n" for text, _ in best), encoding="utf-8")
     for (_, h), (logprob, pieces) in zip(

@@ -293,7 +293,9 @@ def time_translation(
     if kind_of(name) == "conllu":
         sentences = list(read_conllu(name))
     else:
-        sentences = run.annotate_texts(read_lines(name), read_lines(raw) if raw else None, name)
+        sentences = run.annotation.annotate_texts(
+            read_lines(name), read_lines(raw) if raw else None, name
+        )
     where = [f"{name}: sentence {i + 1}" for i in range(len(sentences))]
     split = run.encode_pairs(sentences, [""] * len(sentences), where)
     encoded = time.perf_counter()

@@ -71,7 +71,7 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
 
 def list_combinations(model: TrainedModel, cache: str | None, limit: float) -> NDArray[np.int32]:
     """The combinations of piece and feature values in the training text, which is read again."""
-    cfg = dataclasses.replace(model.cfg, annotator=model.annotator_settings)
+    cfg = dataclasses.replace(model.cfg, annotator=model.annotation.settings)
     if cache:
         cfg.paths.cache = cache
     cfg.data = without_download(cfg.data, Path(cfg.paths.cache))

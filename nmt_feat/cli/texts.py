@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from nmt_feat.base.terminal import say
+from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
-from nmt_feat.runs.inputs import KINDS, Text
+from nmt_feat.export.ctranslate2 import LONGEST
+from nmt_feat.runs.inputs import KINDS, Reader, Text
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
@@ -43,6 +47,36 @@ def choose_input_text(source: str | Path, options: argparse.Namespace) -> Text:
     """The text that the options describe."""
     factors = [name for name in options.factors.split(",") if name]
     return Text(str(source), options.format, factors, getattr(options, "raw", None), "--")
+
+
+def open_text(model: TrainedModel, cfg: TranslateConfig | ScoreConfig, name: str) -> Reader:
+    """A reader of the text `name`, with the settings that say how to read it."""
+    labels, files = cfg.labels, cfg.label_files
+    text = Text(name, cfg.format, cfg.factors, cfg.raw, labels=labels, label_files=files)
+    return model.make_reader(text)
+
+
+def report_exceptions(model: TrainedModel, total: int) -> None:
+    """Say on standard error how many sentences were not read or translated as the settings ask."""
+    for count, reason in (
+        (
+            model.annotation.unannotated,
+            "have no annotation: their features are unknown, words are those between spaces",
+        ),
+        (
+            model.missed,
+            "were translated by the native engine: a combination of piece and features "
+            f"that training did not have, above {LONGEST} pieces, or a special piece in the output",
+        ),
+        (
+            model.replaced,
+            "have a combination of piece and features that training did not have; the "
+            "piece's most frequent one was used",
+        ),
+    ):
+        if count:
+            say(f"{count} of {total} sentences {reason}", file=sys.stderr)
+    model.unknowns.say()
 
 
 def explain_no_translation(record: RunRecord) -> str:

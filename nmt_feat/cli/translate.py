@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import islice
 
-from nmt_feat.base.outputs import check_output, write_to
-from nmt_feat.base.terminal import say
+from nmt_feat.base.outputs import write_to
 from nmt_feat.cli.hydra_program import run_program
+from nmt_feat.cli.texts import open_text, report_exceptions
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.rules import check_inference
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import format_nbest_line
-from nmt_feat.export.ctranslate2 import LONGEST
-from nmt_feat.runs.artifacts import list_files_read, refuse_record
+from nmt_feat.runs.artifacts import refuse_output
 from nmt_feat.runs.ensembles import list_members, open_runs
-from nmt_feat.runs.inputs import Reader, Text
+from nmt_feat.runs.inputs import Reader
 from nmt_feat.runs.long_lines import MostPieces, Translation, check_lengths
-from nmt_feat.runs.trained_model import UNANNOTATED, TrainedModel
+from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.files import read_lines
 
 
@@ -36,14 +34,8 @@ def translate_text(cfg: TranslateConfig) -> None:
     model = open_runs(cfg.run, cfg.threads)
     model.unknowns.reaction = cfg.unknown
     model.use_glossary(cfg.glossary)
-    labels, files = cfg.labels, cfg.label_files
-    source = Text(cfg.input, cfg.format, cfg.factors, cfg.raw, labels=labels, label_files=files)
-    reader = model.make_reader(source)
-    files_of_runs = [path for folder in folders for path in list_files_read(folder)]
-    files_read = [*reader.list_files(), *([cfg.glossary] if cfg.glossary else [])]
-    check_output(cfg.output, "output=", [*files_read, *files_of_runs])
-    for folder in folders:
-        refuse_record(cfg.output, folder)
+    reader = open_text(model, cfg, cfg.input)
+    refuse_output(cfg.output, folders, [*reader.list_files(), cfg.glossary])
     if cfg.too_long == "refuse" and cfg.input != "-":  # standard input can be read only once
         refuse_long_sentences(model, reader, model.length_limit(cfg).most_pieces)
     count = 0
@@ -69,6 +61,7 @@ def translate_chunks(
 ) -> Iterator[list[list[Translation]]]:
     """The translations, best first, of each line of a chunk of lines, chunk by chunk."""
     sentences, limit = model.read_sentences(reader), model.length_limit(cfg)
+    annotation = model.annotation
     number = 0  # of the last sentence of the chunk before
     raw_lines = iter(read_lines(cfg.raw)) if cfg.raw else None
     while chunk := list(islice(sentences, cfg.chunk)):
@@ -76,12 +69,12 @@ def translate_chunks(
         where = reader.name_sentences(count, first)
         if raw_lines is not None:  # their lines belong to whole sentences, so before these divide
             raw = list(islice(raw_lines, count))
-            chunk = model.annotate_sentences(chunk, raw, reader.label, first)
+            chunk = annotation.annotate_sentences(chunk, raw, reader.label, first)
         chunk, where = limit.divide(chunk, where)
         if reader.kind == "text" and raw_lines is None:
-            chunk = model.annotate_sentences(chunk, None, reader.label, first)
+            chunk = annotation.annotate_sentences(chunk, None, reader.label, first)
         elif raw_lines is None:
-            chunk = model.complete_sentences(chunk, reader.label, first)
+            chunk = annotation.complete_sentences(chunk, reader.label, first)
         translations = limit.within_memory(
             lambda part, names, first_time: model.translate_sentences(part, names, cfg, first_time),
             chunk,
@@ -91,23 +84,3 @@ def translate_chunks(
         number += count
     if raw_lines is not None and next(raw_lines, None) is not None:
         raise UserError(f"raw={cfg.raw}: has more lines than input={cfg.input}, {number}")
-
-
-def report_exceptions(model: TrainedModel, total: int) -> None:
-    """Say on standard error how many sentences were not translated as the settings ask."""
-    for count, reason in (
-        (model.unannotated, UNANNOTATED),
-        (
-            model.missed,
-            "were translated by the native engine: a combination of piece and features "
-            f"that training did not have, above {LONGEST} pieces, or a special piece in the output",
-        ),
-        (
-            model.replaced,
-            "have a combination of piece and features that training did not have; the "
-            "piece's most frequent one was used",
-        ),
-    ):
-        if count:
-            say(f"{count} of {total} sentences {reason}", file=sys.stderr)
-    model.unknowns.say()

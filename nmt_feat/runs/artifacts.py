@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.checksums import SUMS, read_sums, write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_part
-from nmt_feat.base.outputs import same_file
+from nmt_feat.base.outputs import check_output, same_file
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.schema import TrainConfig
@@ -184,20 +184,18 @@ def annotator_folder(folder: Path, settings: AnnotatorConfig, name: str) -> Path
     return folder / ANNOTATOR / name if settings.parts else folder / ANNOTATOR
 
 
-def list_files_read(folder: str | Path) -> list[Path]:
-    """The files of a run that translation reads; empty if there is no run."""
-    top = Path(folder)
-    files = [top / name for name in (CONFIG, WEIGHTS, SUMS, GLOSSARY)]
-    for name in ("encoder", ANNOTATOR, EXPORT):
-        files += (top / name).rglob("*")
-    return [path for path in files if path.is_file()]
-
-
-def refuse_record(output: str, folder: str | Path) -> None:
-    """Refuse an output that is a file of the run's record, such as its hypotheses."""
-    top = Path(folder)
-    for name in (STARTED, FINISHED, *read_sums(top)):
-        if same_file(output, top / name):
-            raise UserError(
-                f"output={output}: is {top / name}, which belongs to the run; give another file"
-            )
+def refuse_output(output: str, folders: Iterable[str | Path], inputs: Iterable[str | None]) -> None:
+    """Refuse an output that is one of the inputs, or a file of the runs in these folders."""
+    files: list[str | Path | None] = [*inputs]
+    tops = [Path(folder) for folder in folders]
+    for top in tops:
+        files += [top / name for name in (CONFIG, WEIGHTS, SUMS, GLOSSARY)]
+        for name in ("encoder", ANNOTATOR, EXPORT):
+            files += (top / name).rglob("*")
+    check_output(output, "output=", files)
+    for top in tops:
+        for name in (STARTED, FINISHED, *read_sums(top)):  # such as its translations
+            if same_file(output, top / name):
+                raise UserError(
+                    f"output={output}: is {top / name}, which belongs to the run; give another file"
+                )

@@ -31,7 +31,7 @@ def read_sources(
     """
     texts = {decision.entry: decision.source for decision in decisions}
     if reader is None:
-        sentences = model.annotate_texts(list(texts.values()), None, str(path))
+        sentences = model.annotation.annotate_texts(list(texts.values()), None, str(path))
         return dict(zip(texts, sentences, strict=True))
     annotated = model.read_source(reader)
     if len(annotated) <= max(texts):

@@ -143,6 +143,17 @@ class TextAnnotation:
             )
         return self._annotate_by(self.annotator, texts, raw, name, first)
 
+    def annotate_sentences(
+        self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int = 1
+    ) -> list[Sentence]:
+        """Plain sentences, annotated by `annotate_texts`, with their own comments."""
+        texts = [sentence.text for sentence in sentences]
+        annotated = self.annotate_texts(texts, raw, name, first)
+        return [
+            words._replace(comments=sentence.comments)
+            for words, sentence in zip(annotated, sentences, strict=True)
+        ]
+
     def _annotate_by(
         self, annotator: Annotator, texts: list[str], raw: list[str] | None, name: str, first: int
     ) -> list[Sentence]:

@@ -16,10 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nmt_feat.annotators import Annotator
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
-from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
@@ -73,8 +71,6 @@ NBEST_NOTE = (
     "pieces again, so if the search chose other pieces, its log-probability differs"
 )
 """A message; the file's name stands before it."""
-UNANNOTATED = "have no annotation: their features are unknown, words are those between spaces"
-"""A message; the number of sentences stands before it."""
 
 
 class TrainedModel:
@@ -113,6 +109,7 @@ class TrainedModel:
         self.unknowns = Unknowns(self.encoder)
         """Counts of what it does not know of the text that it has read."""
         self.annotation = TextAnnotation(self.folder, cfg, self.encoder, self.kinds)
+        """Annotates the text that it reads."""
         self.terminology: Terminology | None = None
         """Writes terms into sentences, none before `use_glossary`; None if the run was trained
         without terms."""
@@ -122,11 +119,6 @@ class TrainedModel:
         """Number of sentences that the exported model could not translate."""
         self.replaced = 0
         """Number of sentences in which `fallback=nearest` replaced a piece's features."""
-
-    @property
-    def annotator_settings(self) -> AnnotatorConfig:
-        """The annotators' settings, with the models that are in the run's folder."""
-        return self.annotation.settings
 
     def use_glossary(self, path: str | Path | None) -> None:
         """From now on, write the terms of a file into sentences, as in training."""
@@ -149,46 +141,10 @@ class TrainedModel:
         """Whether the training text was annotated by annotators."""
         return bool(self.cfg.annotator.targets)
 
-    @property
-    def annotator(self) -> Annotator | None:
-        """The annotator of the training text, if it had one; the first of several."""
-        return self.annotation.annotator
-
-    @property
-    def unannotated(self) -> int:
-        """Number of sentences without annotation, if the run's features allow it."""
-        return self.annotation.unannotated
-
     @functools.cached_property
     def exported_model(self) -> Exported:
         """The model that `scripts/export.py` wrote."""
         return Exported(self.folder / EXPORT, self.threads, hash_content(self.folder / WEIGHTS))
-
-    def annotate_texts(
-        self, texts: list[str], raw: list[str] | None, name: str, first: int = 1
-    ) -> list[Sentence]:
-        """Sentences of plain text, annotated as in training if the model needs it.
-
-        `name` and the number of the `first` line are for errors.
-        """
-        return self.annotation.annotate_texts(texts, raw, name, first)
-
-    def complete_sentences(
-        self, sentences: list[Sentence], name: str, first: int = 1
-    ) -> list[Sentence]:
-        """Annotated sentences with the columns that annotators added in training, if they did."""
-        return self.annotation.complete_sentences(sentences, name, first)
-
-    def annotate_sentences(
-        self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int = 1
-    ) -> list[Sentence]:
-        """Plain sentences, annotated by `annotate_texts`, with their own comments."""
-        texts = [sentence.text for sentence in sentences]
-        annotated = self.annotate_texts(texts, raw, name, first)
-        return [
-            words._replace(comments=sentence.comments)
-            for words, sentence in zip(annotated, sentences, strict=True)
-        ]
 
     def make_reader(self, text: Text) -> Reader:
         """A reader of a text, by default in the format of the training text."""
@@ -224,9 +180,9 @@ class TrainedModel:
         """The sentences of a text, annotated as in training where they lack it."""
         sentences = list(self.read_sentences(reader))
         if reader.kind != "text":
-            return self.complete_sentences(sentences, reader.label)
+            return self.annotation.complete_sentences(sentences, reader.label)
         raw = read_lines(reader.text.raw) if reader.text.raw else None
-        return self.annotate_sentences(sentences, raw, reader.label)
+        return self.annotation.annotate_sentences(sentences, raw, reader.label)
 
     def read_pairs(
         self, reader: Reader, target: str, may_be_nbest: bool = False
@@ -280,10 +236,10 @@ class TrainedModel:
             sentences = [normalize_sentence(sentence) for sentence in sentences]
         has_words, replaces = any(s.words for s in sentences), self.cfg.annotator.replace
         if has_words and self.encoder.sources and not replaces and raw is None:
-            sentences = self.complete_sentences(sentences, name)
+            sentences = self.annotation.complete_sentences(sentences, name)
         # Otherwise annotators replace the annotation of files, as in training.
         elif self.is_annotated or not has_words:
-            sentences = self.annotate_sentences(sentences, raw, name)
+            sentences = self.annotation.annotate_sentences(sentences, raw, name)
         rows = [i for i, sentence in enumerate(sentences) if sentence.text.strip()]
         where = [f"{name}: sentence {i + 1}" for i in rows]
         return (

@@ -74,7 +74,7 @@ def translate(job: Job) -> dict[str, float]:
         _ = run.exported_model  # loaded before
     cfg = TranslateConfig(run=job["model"], beam=job["beam"], engine=engine)
     with Stopwatch() as watch:
-        sentences = run.annotate_texts(read_lines(job["input"]), None, job["input"])
+        sentences = run.annotation.annotate_texts(read_lines(job["input"]), None, job["input"])
         where = [f"{job['input']}:{i}" for i in range(1, len(sentences) + 1)]
         found = run.search_translations(sentences, where, cfg)
     return watch.figures([len(best[0].ids) for best in found])
