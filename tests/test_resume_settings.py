@@ -12,7 +12,7 @@ import nmt_feat.runs.run
 from nmt_feat.errors import UserError
 from nmt_feat.runs import processes
 from nmt_feat.runs.continuing import adopt_checkpoints
-from nmt_feat.runs.run import lock_folder
+from nmt_feat.runs.locks import lock_folder
 from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.entry import call
 from tests.support.small import Small, outcome

@@ -34,8 +34,8 @@ from nmt_feat.evaluation.metrics import Reading, reading_accuracy
 from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.contrast import decide, read_sources
 from nmt_feat.runs.find_runs import find_runs
+from nmt_feat.runs.locks import lock_folder
 from nmt_feat.runs.records import FINISHED, read_record, write_record
-from nmt_feat.runs.run import lock_folder
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.files import hash_content

@@ -42,13 +42,12 @@ from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError, discard_output, fail, writing_to
 from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
-from nmt_feat.runs.job_state import JobState
 from nmt_feat.runs.locks import lock_of
 from nmt_feat.runs.records import (
-    FINISHED,
-    STARTED,
+    JobState,
     Request,
     RunRecord,
+    has_record,
     read_run,
     select_results,
 )
@@ -358,7 +357,7 @@ class SweepTable(Callback):
 def _read_job_record(job: dict[str, Any]) -> tuple[RunRecord, Path | None]:
     """The record and folder of a job's run; a stub and None if it failed before it had a folder."""
     folder = job["folder"] and Path(job["folder"])
-    if not folder or not any((folder / name).exists() for name in (STARTED, FINISHED)):
+    if not folder or not has_record(folder):
         return _make_stub(job), None
     record = read_run(folder)
     if request := job.get("request"):

@@ -137,7 +137,7 @@ def drop_defaults(settings: Mapping[str, Any], kind: type, group: str = "") -> d
         group: its dotted name, `*` for names that users choose.
     """
     first = FIRST.get(group, "").split()
-    hints, defaults = typing.get_type_hints(kind), _defaults(kind)
+    hints, defaults = typing.get_type_hints(kind), dataclasses.asdict(kind())
     remaining: dict[str, Any] = {}
     for name, value in settings.items():
         hint, path = hints.get(name), f"{group}.{name}".lstrip(".")
@@ -157,19 +157,6 @@ def drop_harmless(settings: Mapping[str, Any], group: str = "") -> dict[str, Any
     """The settings of a group without those of `HARMLESS`."""
     names = HARMLESS.get(group, "").split()
     return {name: value for name, value in settings.items() if name not in names}
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    """The defaults of a dataclass by field, as dictionaries where they are dataclasses."""
-    defaults: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-            is_group = dataclasses.is_dataclass(default) and not isinstance(default, type)
-            defaults[field.name] = dataclasses.asdict(default) if is_group else default
-        elif field.default is not dataclasses.MISSING:
-            defaults[field.name] = field.default
-    return defaults
 
 
 def _entry_type(hint: Any) -> type | None:

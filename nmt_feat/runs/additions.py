@@ -36,7 +36,7 @@ from nmt_feat.runs.records import (
     search_changes,
     write_record,
 )
-from nmt_feat.runs.signals import Interrupted, signals
+from nmt_feat.runs.signals import signals
 from nmt_feat.runs.starting_model import refuse_long_pairs
 from nmt_feat.text.files import read_lines
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
@@ -106,9 +106,7 @@ def add_results(
                 cfg, model, splits[name], fabric.device, partial(share_work, fabric)
             )
         if decoded is None:
-            raise Interrupted(
-                f"{signals.caught or 'a signal'}: stopped; the same command continues"
-            )
+            raise signals.interruption()
         stem = _choose_stem(record, name, request)
         scores = evaluate_split(cfg, decoded, prepared.target, splits[name], folder, stem)
         data = request.tests.get(name, "")

@@ -6,7 +6,6 @@ An ensemble has a folder beside its runs, with record, translations and counts, 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,18 +24,17 @@ from nmt_feat.runs.additions import add_metrics, add_results
 from nmt_feat.runs.continuing import flatten_settings
 from nmt_feat.runs.ensembles import hash_vocabularies
 from nmt_feat.runs.finished_runs import apply_request
-from nmt_feat.runs.locks import is_locked
+from nmt_feat.runs.locks import lock_folder, take_unlocked_first
 from nmt_feat.runs.records import (
-    FINISHED,
-    STARTED,
     Member,
     Request,
     RunRecord,
+    has_record,
+    make_request,
     read_run,
     select_results,
     write_record,
 )
-from nmt_feat.runs.run import lock_folder
 from nmt_feat.runs.signals import signals
 
 DRAWN_BY_SEED = ("shuffled", "resampled", "by_type")
@@ -138,20 +136,14 @@ def evaluate_ensembles(
 ) -> Iterator[tuple[RunRecord, Path]]:
     """Test each group as an ensemble, where results are missing.
 
-    A group that another process works on comes later, so that several processes share the work.
-
     Yields:
         The record with the requested results, and the ensemble's folder.
     """
-    remaining = {_name_folder(group): group for group in groups}
-    while remaining:
-        folder = next(
-            (folder for folder in remaining if not is_locked(folder)), next(iter(remaining))
-        )
-        group = remaining.pop(folder)
+    groups_by_folder = {_name_folder(group): group for group in groups}
+    for folder in take_unlocked_first(groups_by_folder):
         make_folder(folder.parent)
         with signals.handled(), lock_folder(folder, wait=True):
-            record = _evaluate_ensemble(folder, group, asked)
+            record = _evaluate_ensemble(folder, groups_by_folder[folder], asked)
         yield record, folder
 
 
@@ -176,8 +168,7 @@ def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> Run
     """
     members = [(apply_request(run, asked), run) for run in group]
     cfg = members[0][0]
-    has_record = (folder / STARTED).exists() or (folder / FINISHED).exists()
-    record = read_run(folder) if has_record else _begin_record(folder, group)
+    record = read_run(folder) if has_record(folder) else _begin_record(folder, group)
     as_trained = apply_request(next(iter(group)), EvaluateConfig())
     if not record.finished and as_trained.decoding != cfg.decoding:
         as_trained.metrics, as_trained.paths = cfg.metrics, cfg.paths
@@ -195,8 +186,7 @@ def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> Run
 
 def _make_request(cfg: TrainConfig) -> Request:
     """The search and the test sets of the settings, as a request."""
-    data = hash_data(cfg, features_to_prepare(cfg))
-    return Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
+    return make_request(cfg, hash_data(cfg, features_to_prepare(cfg)))
 
 
 def _begin_record(folder: Path, group: Group) -> RunRecord:
@@ -219,9 +209,7 @@ def _begin_record(folder: Path, group: Group) -> RunRecord:
         settings=settings,
         config=config,
         data_hashes=dict(first.data_hashes),
-        code=provenance.code_revision(),
-        libraries=provenance.package_versions(),
-        machine=provenance.describe_machine(),
+        **provenance.describe_origin(),
         parameters={n: sum(r.parameters[n] for r in records) for n in first.parameters},
         updates=sum(r.updates for r in records),
         selected=f"the mean probabilities of seeds {', '.join(str(r.seed) for r in records)}",

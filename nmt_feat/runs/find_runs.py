@@ -10,7 +10,7 @@ from pathlib import Path
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
-from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, parse_record, read_run
+from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, has_record, parse_record, read_run
 
 SWEEP_STATE, SWEEP_JOBS = "sweep.json", "jobs"
 """In a sweep's folder: the file of its state, and the folder with a file for each ended job."""
@@ -56,6 +56,6 @@ def _runs_of_sweep(folder: Path) -> set[Path]:
     for path in folder.glob(f"{SWEEP_JOBS}/*.json"):
         with contextlib.suppress(OSError, ValueError):
             run = load_json(path.read_text(encoding="utf-8")).get("folder")
-            if run and any((Path(run) / name).exists() for name in (STARTED, FINISHED)):
+            if run and has_record(Path(run)):
                 runs.add(Path(run))
     return runs

@@ -25,9 +25,9 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.runs.artifacts import CONFIG, GLOSSARY, refuse_unfinished
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.folders import has_same_data
-from nmt_feat.runs.locks import is_locked
-from nmt_feat.runs.records import Request, RunRecord, read_run
-from nmt_feat.runs.run import complete_finished_run, lock_folder
+from nmt_feat.runs.locks import lock_folder, take_unlocked_first
+from nmt_feat.runs.records import RunRecord, make_request, read_run
+from nmt_feat.runs.run import complete_finished_run
 from nmt_feat.runs.signals import signals
 from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.text_annotation import locate_models
@@ -116,18 +116,11 @@ def _find_here(split: SplitConfig) -> SplitConfig:
 def evaluate_runs(
     folders: Sequence[Path], asked: EvaluateConfig
 ) -> Iterator[tuple[RunRecord, Path]]:
-    """Add what is asked for to each run; the run as the command sees it, and its folder.
-
-    A run that another process is busy with comes later, so that several processes with the same
-    command share the work.
-    """
+    """Add what is asked for to each run; the run as the command sees it, and its folder."""
     settings = {folder: apply_request(folder, asked) for folder in folders}
     for cfg in settings.values():  # what is wrong is refused before the first is translated
         build_metrics(cfg.metrics, choose_scoring(cfg.data))
-    remaining = list(folders)
-    while remaining:
-        folder = next((folder for folder in remaining if not is_locked(folder)), remaining[0])
-        remaining.remove(folder)
+    for folder in take_unlocked_first(folders):
         yield _evaluate_run(folder, settings[folder]), folder
 
 
@@ -141,6 +134,6 @@ def _evaluate_run(folder: Path, cfg: TrainConfig) -> RunRecord:
             f"{folder}: its training text, or what annotates it, is not here as it was; give it "
             "back its files, from which its vocabularies are made"
         )
-    request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
+    request = make_request(cfg, data)
     with signals.handled(), lock_folder(folder, wait=True):
         return complete_finished_run(cfg, data, request, folder)

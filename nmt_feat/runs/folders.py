@@ -17,7 +17,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare
 from nmt_feat.data.identity import DataHashes, hash_data
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
+from nmt_feat.runs.records import RunRecord, has_record, locate_record, read_run
 
 
 def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) -> Path:
@@ -29,22 +29,22 @@ def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) ->
         data: the hashes of the run's data.
     """
     runs, name = Path(cfg.paths.runs), folder_name(cfg, settings)
-    if _has_record(runs / name):
+    if has_record(runs / name):
         return runs / name
     for folder in sorted(runs.glob(f"*-s{cfg.seed}-{name[-8:]}")):
         with contextlib.suppress(UserError):  # a damaged record
-            if _has_record(folder) and read_run(folder).hash == hash_json(settings):
+            if has_record(folder) and read_run(folder).hash == hash_json(settings):
                 return folder  # the combiner had another name
     for data_hash in data.earlier:
         folder = runs / folder_name(cfg, earlier_settings(settings, cfg, data_hash))
-        if _has_record(folder):
+        if has_record(folder):
             return folder
     # A run of an earlier identity with other test sets or another search: its hash differs.
     alike = re.compile(re.escape(name[:-8]) + "[0-9a-f]{8}")
     for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
-        if not alike.fullmatch(folder.name) or not _has_record(folder):
+        if not alike.fullmatch(folder.name) or not has_record(folder):
             continue
-        record = _read_earlier(folder, _record_path(folder).stat().st_mtime_ns)
+        record = _read_earlier(folder, locate_record(folder).stat().st_mtime_ns)
         if (
             record
             and _without_data(upgrade_settings(record.settings)) == _without_data(settings)
@@ -106,15 +106,6 @@ def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataH
     except (Mismatch, UserError):
         return None
     return hashes if data_hash in hashes.earlier else None
-
-
-def _record_path(folder: Path) -> Path:
-    path = folder / FINISHED
-    return path if path.exists() else folder / STARTED
-
-
-def _has_record(folder: Path) -> bool:
-    return _record_path(folder).exists()
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -264,7 +264,7 @@ def run_in_processes(
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         if signals.caught:  # it ended the process before that could handle signals
-            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
+            raise signals.interruption() from None
         raise UserError(f"{path}: was not written by process 0; {CONTINUES}") from None
     finally:
         path.unlink(missing_ok=True)
@@ -297,7 +297,7 @@ def _raise_here(devices: int) -> Iterator[None]:
         raise
     except ProcessExitedException as error:
         if signals.caught or error.exit_code == AT_ONCE:
-            raise Interrupted(f"{signals.caught}: stopped; the same command continues") from None
+            raise signals.interruption() from None
         raise UserError(
             f"trainer.devices={devices}: process {error.error_index} was ended by "
             f"{error.signal_name or error.exit_code}, perhaps because memory ran out; {CONTINUES}"

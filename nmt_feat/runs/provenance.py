@@ -16,6 +16,15 @@ from typing import Any
 import torch
 
 
+def describe_origin() -> dict[str, Any]:
+    """The origin of a run, by the names of its record's fields."""
+    return {
+        "code": code_revision(),
+        "libraries": package_versions(),
+        "machine": describe_machine(),
+    }
+
+
 def code_revision() -> dict[str, str]:
     """Version of the package and, in a checkout, the git revision; `+` means changed files."""
     code = {"version": importlib.metadata.version("nmt_feat")}

@@ -7,16 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.base.typed_json import Mismatch, convert_json, load_json, without_nan
-from nmt_feat.config.schema import DecodingConfig
+from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.contrastive_suites import ContrastResult
 from nmt_feat.evaluation.metrics import Scores
 from nmt_feat.training.checkpoints import FORMAT, check_format
+
+if TYPE_CHECKING:
+    from nmt_feat.data.identity import DataHashes
 
 STARTED, FINISHED = "run.json", "result.json"
 
@@ -42,6 +45,26 @@ class Request:
     """The hash of each test set, in order; see `data.identity.DataHashes`."""
     training: str
     """The hash of the data for training and validation."""
+
+
+def make_request(cfg: TrainConfig, data: DataHashes) -> Request:
+    """The search and the test sets of the settings, whose data has these hashes, as a request."""
+    return Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
+
+
+@dataclass
+class JobState:
+    """The state of a sweep's job, which training sets and the sweep records."""
+
+    folder: Path | None = None
+    """Folder of its run, as soon as it has one."""
+    trained: bool = False
+    """Whether it has trained the run; false if the run was finished before."""
+    request: Request | None = None
+    """The results that its settings ask for."""
+    described: set[str] = field(default_factory=set)
+    """Fingerprints of the prepared data whose report has been printed, and lines of advice that
+    were printed with it: a sweep prints them once."""
 
 
 @dataclass
@@ -292,7 +315,17 @@ def file_of_run(folder: Path, name: str) -> Path:
     return path
 
 
-def read_run(folder: Path) -> RunRecord:
+def locate_record(folder: Path) -> Path:
     """The record in a run's folder: `result.json`, or `run.json` if the run is not finished."""
     path = folder / FINISHED
-    return read_record(path if path.exists() else folder / STARTED)
+    return path if path.exists() else folder / STARTED
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a folder has the record of a run, finished or not."""
+    return locate_record(folder).exists()
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record in a run's folder, finished or not."""
+    return read_record(locate_record(folder))

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from nmt_feat.base.checksums import SUMS, check_sums, hash_files, hash_json, write_sums
 from nmt_feat.base.files import (
     make_folder,
@@ -23,11 +21,7 @@ from nmt_feat.base.files import (
 )
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
-from nmt_feat.config.identity import (
-    is_earlier,
-    limits_of_validation,
-    name_row_method,
-)
+from nmt_feat.config.identity import is_earlier, limits_of_validation, name_row_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare, prepare_run
 from nmt_feat.data.identity import DataHashes, hash_data
@@ -37,7 +31,7 @@ from nmt_feat.evaluation.combiner_diagnostics import measure_parts
 from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs import processes, provenance, records
+from nmt_feat.runs import processes, provenance
 from nmt_feat.runs.additions import add_metrics, add_results, report_repetition
 from nmt_feat.runs.advice import advise_on_corpus, advise_on_run
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
@@ -45,11 +39,22 @@ from nmt_feat.runs.build_model import format_widths
 from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
 from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.runs.identity import identity_settings
-from nmt_feat.runs.job_state import JobState
-from nmt_feat.runs.locks import lock_of
+from nmt_feat.runs.locks import lock_folder
 from nmt_feat.runs.model_card import write_card
 from nmt_feat.runs.processes import make_fabric
-from nmt_feat.runs.records import FINISHED, STARTED, CurvePoint, Request, RunRecord
+from nmt_feat.runs.records import (
+    FINISHED,
+    STARTED,
+    CurvePoint,
+    JobState,
+    Request,
+    RunRecord,
+    file_of_run,
+    make_request,
+    read_record,
+    select_results,
+    write_record,
+)
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.signals import signals
 from nmt_feat.runs.starting_model import (
@@ -112,7 +117,7 @@ def find_or_train(cfg: TrainConfig, sweep: bool, state: JobState) -> FinishedRun
     data = hash_data(cfg, features_to_prepare(cfg))
     settings = identity_settings(cfg, data.training)
     folder = find_folder(cfg, settings, data)
-    request = Request(dataclasses.asdict(cfg.decoding), data.tests, data.training)
+    request = make_request(cfg, data)
     state.request = request
     make_folder(folder.parent)
     if processes.find_launcher().rank and not (folder / FINISHED).exists():
@@ -126,32 +131,8 @@ def find_or_train(cfg: TrainConfig, sweep: bool, state: JobState) -> FinishedRun
         else:
             with explain_deleted_files(folder):
                 record = train_new_run(cfg, settings, data, folder, sweep, state)
-            record = records.select_results(record, request)
+            record = select_results(record, request)
     return FinishedRun(cfg, record, folder)
-
-
-@contextlib.contextmanager
-def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keep other processes from a run's folder; the system frees the lock of a killed one.
-
-    If another process has the lock, `wait` for it, or raise a `UserError`.
-    """
-    if processes.find_launcher().rank:  # the first of the processes has the lock for all
-        yield
-        return
-    lock = lock_of(folder)
-    busy = f"{folder}: another process is training this run"
-    try:
-        lock.acquire()
-    except Timeout:
-        if not wait:
-            raise UserError(f"{busy}; wait for it") from None
-        say(f"{busy}; waiting for it")
-        lock.acquire(timeout=-1)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -182,8 +163,8 @@ def prepare_resumption(
     if resumes_other_run:
         run = Path(str(cfg.resume))
         checkpoint = find_unfinished(run)
-    if checkpoint.step and (run / records.STARTED).exists():
-        record = records.read_record(run / records.STARTED)
+    if checkpoint.step and (run / STARTED).exists():
+        record = read_record(run / STARTED)
         before = upgrade_record(record, cfg, data)
         if resumes_other_run:  # its validations may have had others than this run's
             before |= limits_of_validation(record.settings)
@@ -202,7 +183,7 @@ def complete_finished_run(
     The record returned has the results of `request` alone.
     """
     try:
-        record = records.read_record(folder / FINISHED)
+        record = read_record(folder / FINISHED)
     except UserError as error:
         raise UserError(f"{error} after deleting {folder}") from None
     is_first = not processes.find_launcher().rank
@@ -216,8 +197,8 @@ def complete_finished_run(
         return record
     add_results(cfg, record, folder, request)
     if add_labels(cfg, record):
-        records.write_record(folder, record)
-    selected = records.select_results(record, request)
+        write_record(folder, record)
+    selected = select_results(record, request)
     add_metrics(cfg, record, selected, folder)
     write_card(folder, cfg, record)
     lacks_readings = cfg.data.readings and any(
@@ -226,7 +207,7 @@ def complete_finished_run(
     # The scores of `selected` are objects of `record`: what is added to them is written with it.
     if lacks_readings and add_readings(cfg, selected, folder):
         record.config["data"]["readings"] = True
-        records.write_record(folder, record)
+        write_record(folder, record)
         say(f"{folder}: reading accuracy added")
     return selected
 
@@ -253,7 +234,7 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
     prepared = prepare_run(cfg, report_repetition())
     check_sums(folder, only=selected.files.values())
     for name, split in {"dev": prepared.dev, **prepared.tests}.items():
-        hypotheses = read_lines(records.file_of_run(folder, selected.files[name]))
+        hypotheses = read_lines(file_of_run(folder, selected.files[name]))
         selected.scores[name].reading = score_readings(cfg, split, hypotheses)
     return True
 
@@ -299,7 +280,7 @@ def train_new_run(
     print_notes([line for line in advice if not sweep or line not in state.described])
     state.described.update(advice)
     record = begin_record(cfg, settings, data, prepared, start)
-    records.write_record(folder, record, finished=False)
+    write_record(folder, record, finished=False)
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, GLOSSARY, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False
@@ -350,9 +331,7 @@ def begin_record(
         },
         test_hashes=data.tests,
         data_report=dataclasses.asdict(prepared.report),
-        code=provenance.code_revision(),
-        libraries=provenance.package_versions(),
-        machine=provenance.describe_machine(),
+        **provenance.describe_origin(),
         parameters=count_parameters(start.model),
         parent=start.inheritance.as_record() if start.inheritance else {},
         text=RULES,
@@ -401,4 +380,4 @@ def finish_record(folder: Path, record: RunRecord, sums: dict[str, list[str]]) -
     sums |= hash_files(folder, (WEIGHTS, *names, "*.nbest.hyp"))
     write_sums(folder, sums)
     check_sums(folder)
-    records.write_record(folder, record)
+    write_record(folder, record)

@@ -72,6 +72,11 @@ class Signals:
         finally:
             self._deferred = deferred
 
+    def interruption(self, after: str = "") -> Interrupted:
+        """The error of work that a signal has ended; `after`: what was finished."""
+        signal_name = self.caught or "a signal"
+        return Interrupted(f"{signal_name}: stopped{after}; the same command continues")
+
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self._parent and os.getppid() != self._parent:
             os._exit(AT_ONCE)  # the parent was killed, and another may train the run already
@@ -90,7 +95,7 @@ class Signals:
             if number == signal.SIGINT and not self._parent and sys.stderr.isatty():
                 os.write(2, b"\nfinishing the update; Ctrl-C again ends at once\n")
         elif is_first:
-            raise Interrupted(f"{self.caught}: stopped; the same command continues")
+            raise self.interruption()
 
 
 signals = Signals()

@@ -13,10 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from nmt_feat.base.terminal import TextConsole
-from nmt_feat.config.identity import (
-    is_earlier,
-    validation_search,
-)
+from nmt_feat.config.identity import is_earlier, validation_search
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import Prepared
@@ -27,7 +24,7 @@ from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.loggers import Loggers, make_loggers
 from nmt_feat.runs.processes import set_up_torch
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.signals import Interrupted, signals
+from nmt_feat.runs.signals import signals
 from nmt_feat.runs.starting_model import StartingModel, build_untrained
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, TrainingState, restore_weights
 
@@ -132,12 +129,11 @@ def train_to_end(
         fabric, train_in_process, cfg, folder, start if here else None, TrainingResult
     )
     if not result.state.finished:
-        raise Interrupted(
-            f"{signals.caught or 'a signal'}: stopped after update {result.state.step} of "
-            f"{cfg.trainer.max_steps}, saved in {folder}; the same command continues"
+        raise signals.interruption(
+            f" after update {result.state.step} of {cfg.trainer.max_steps}, saved in {folder}"
         )
     if len(result.decoded) < 1 + len(start[0].tests):
-        raise Interrupted(f"{signals.caught or 'a signal'}: stopped; the same command continues")
+        raise signals.interruption()
     return result
 
 
